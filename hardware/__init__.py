@@ -1,0 +1,27 @@
+"""What a machine offers: GPU, node, cluster; loading, validating and merging YAML catalogs."""
+
+from hardware.builtin import builtin_catalog_path
+from hardware.catalog import CATALOG_VARIABLE, Catalog, load_catalog, read_catalog
+from hardware.cluster import Cluster
+from hardware.errors import CatalogError, PlannerError, UnknownNameError, nearest_names, normalized
+from hardware.gpu import GIB, GPU, MIB, Dtype, Link, PeakFlops
+
+__all__ = [
+    "CATALOG_VARIABLE",
+    "GIB",
+    "GPU",
+    "MIB",
+    "Catalog",
+    "CatalogError",
+    "Cluster",
+    "Dtype",
+    "Link",
+    "PeakFlops",
+    "PlannerError",
+    "UnknownNameError",
+    "builtin_catalog_path",
+    "load_catalog",
+    "nearest_names",
+    "normalized",
+    "read_catalog",
+]

@@ -1,0 +1,43 @@
+"""Several GPUs of one kind: nodes, ranks, and the bandwidth between the ranks."""
+
+from dataclasses import dataclass
+
+from hardware.errors import PlannerError
+from hardware.gpu import GPU
+
+DEFAULT_NODE_NETWORK_BYTES_PER_SECOND = 12_500_000_000
+"""100 Gb/s for the whole node, the network of AWS g4dn.metal (8 x T4), g5.48xlarge (8 x A10G), g6.48xlarge (8 x L4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`nodes` machines with `gpus_per_node` GPUs each, one rank on each GPU."""
+
+    gpu: GPU
+    gpus_per_node: int = 1
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        for field, count in (("gpus_per_node", self.gpus_per_node), ("nodes", self.nodes)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise PlannerError(
+                    f"{field} is {count!r}, not a positive whole number", f"use {field}=1 for a single one"
+                )
+
+    @property
+    def world_size(self) -> int:
+        return self.gpus_per_node * self.nodes
+
+    @property
+    def link_bytes_per_second(self) -> int:
+        """One GPU's bandwidth in one direction in a collective over all ranks: the slowest link on the way.
+
+        In a node: the GPU's link. Across nodes: at most the GPU's share of the network, which is `network_link` of the
+        catalog (DGX H100: 400 Gb/s for each GPU) or else 100 Gb/s divided by the GPUs of the node.
+        Latency, protocol overhead and congestion are left out.
+        """
+        if self.nodes == 1:
+            return self.gpu.gpu_link.bytes_per_second
+        network = self.gpu.network_link
+        share = network.bytes_per_second if network else DEFAULT_NODE_NETWORK_BYTES_PER_SECOND // self.gpus_per_node
+        return min(self.gpu.gpu_link.bytes_per_second, share)

@@ -1,0 +1,207 @@
+"""One GPU as training sees it: usable bytes, rates, links, and what its architecture can do."""
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+MIB = 2**20
+GIB = 2**30
+
+Vendor = Literal["nvidia", "amd", "intel"]
+Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+LinkKind = Literal["nvlink", "nvlink-c2c", "xgmi", "pcie", "roce", "infiniband", "ethernet", "efa"]
+
+
+def _whole_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PydanticCustomError("whole_number", "must be a whole number without quotes or exponent")
+    return value
+
+
+def _rate(value: object) -> object:
+    """YAML 1.1 reads `1555e9` as a string (it wants `1.555e+12`), so numbers in strings count as numbers here."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise PydanticCustomError("rate", "must be a number such as 1555e9")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("rate", "must be a number such as 1555e9") from None
+    if not math.isfinite(number):
+        raise PydanticCustomError("rate", "must be finite")
+    return value if isinstance(value, int) else round(number)
+
+
+# The bounds catch a wrong unit: up to ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
+MemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=4096 * GIB)]
+BytesPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**14)]
+FlopsPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**18)]
+Count = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, le=1024)]
+Text = Annotated[str, Field(strict=True, min_length=1, max_length=1000, pattern=r"\S")]
+Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Link(_Frozen):
+    """A link of one GPU; `bytes_per_second` is one GPU's bandwidth in one direction, all its lanes together."""
+
+    kind: LinkKind
+    bytes_per_second: BytesPerSecond
+
+
+class PeakFlops(_Frozen):
+    """Dense peak FLOP/s (operations/s for int8), without sparsity, products accumulated in fp32 (int8: in int32).
+
+    `fp32` is the vector rate; the others are the matrix units' rates. None: the GPU has no such units.
+    """
+
+    fp32: FlopsPerSecond
+    tf32: FlopsPerSecond | None = None
+    fp16: FlopsPerSecond | None = None
+    bf16: FlopsPerSecond | None = None
+    fp8: FlopsPerSecond | None = None
+    int8: FlopsPerSecond | None = None
+
+    def of(self, dtype: Dtype) -> int | None:
+        """The peak for a dtype by its name, None where the GPU does not support it."""
+        value: int | None = getattr(self, dtype)
+        return value
+
+
+_CONTEXT_MIB = {
+    "6.0": 300,  # the "300 something" of pytorch issue 107667, GPU not named
+    "7.0": 390,
+    "7.5": 300,  # 141 on a T4's 40 SMs, with about 4 for each SM on the 72 of a Quadro
+    "8.0": 500,
+    "8.6": 350,  # 210 on an A4000's 48 SMs, with about 4 for each SM on the 84 of a 3090 Ti
+    "8.9": 470,
+    "9.0": 520,
+    "10.0": 715,
+    "10.3": 715,  # as 10.0
+    "12.0": 350,
+}
+"""Largest measured context by compute capability: what torch's out-of-memory messages give for the process, less what
+is allocated and reserved; on sm90, "Process ... has 522.00 MiB memory in use" of a process without tensors."""
+_UNKNOWN_CONTEXT_MIB = 500  # assumed, no source: HIP's and Gaudi's messages do not say
+
+
+def _usual_context_bytes(fields: dict[str, object]) -> int:
+    return _CONTEXT_MIB.get(str(fields.get("compute_capability")), _UNKNOWN_CONTEXT_MIB) * MIB
+
+
+_CAPABILITY_PATTERN: dict[Vendor, str] = {
+    "nvidia": r"\d{1,2}\.\d",
+    "amd": r"gfx[0-9a-f]{3,5}",
+    "intel": r"[a-z][a-z0-9-]*",
+}
+_AOTRITON_TARGETS = ("gfx90a", "gfx942", "gfx950")
+_BITSANDBYTES_AMD_TARGETS = ("gfx90a", "gfx942", "gfx950")
+_CAPABILITY_EXAMPLE: dict[Vendor, str] = {"nvidia": '"8.0"', "amd": "gfx942", "intel": "gaudi2"}
+
+
+class GPU(_Frozen):
+    """One device as torch numbers it. Bytes are bytes, rates are per second and in one direction."""
+
+    name: Name
+    aliases: tuple[Name, ...] = ()
+    vendor: Vendor
+    architecture: Text
+    compute_capability: Text
+    memory_bytes: MemoryBytes
+    """What a process can use: `torch.cuda.get_device_properties(0).total_memory`, not the number on the box."""
+    memory_bandwidth_bytes_per_second: BytesPerSecond
+    peak_flops: PeakFlops
+    gpu_link: Link
+    """To the other GPUs of the node, when all of them communicate."""
+    host_link: Link
+    network_link: Link | None = None
+    """This GPU's share of the node's network; None: see `Cluster.link_bytes_per_second`."""
+    gpus_per_node: Count
+    context_bytes: MemoryBytes = Field(default_factory=_usual_context_bytes)
+    """What a process loses to the driver's context and loaded kernels, outside of torch's allocator."""
+    price_per_hour_usd: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, strict=True)] | None = None
+    source: Text
+
+    @model_validator(mode="after")
+    def _capability_fits_vendor(self) -> "GPU":
+        if re.fullmatch(_CAPABILITY_PATTERN[self.vendor], self.compute_capability) is None:
+            raise PydanticCustomError(
+                "compute_capability",
+                "compute_capability {value} is not of {vendor}'s form, such as {example}",
+                {
+                    "value": repr(self.compute_capability),
+                    "vendor": self.vendor,
+                    "example": _CAPABILITY_EXAMPLE[self.vendor],
+                },
+            )
+        return self
+
+    def _has_sm(self, minimum: tuple[int, int]) -> bool:
+        """Whether this is an NVIDIA GPU of at least this compute capability."""
+        return self.vendor == "nvidia" and self._sm >= minimum
+
+    @property
+    def _sm(self) -> tuple[int, int]:
+        major, minor = self.compute_capability.split(".")
+        return int(major), int(minor)
+
+    @property
+    def supports_fp16(self) -> bool:
+        """Whether the catalog gives an fp16 peak. The P100 has no tensor cores, but twice its fp32 rate in fp16."""
+        return self.peak_flops.fp16 is not None
+
+    @property
+    def supports_bf16(self) -> bool:
+        """bf16 in hardware: NVIDIA from sm80 (A100 whitepaper), AMD from CDNA1 and Gaudi, which list a bf16 peak.
+
+        On older NVIDIA GPUs torch emulates bf16, slowly, and `torch.cuda.is_bf16_supported()` says True.
+        """
+        return self._has_sm((8, 0)) or (self.vendor != "nvidia" and self.peak_flops.bf16 is not None)
+
+    @property
+    def supports_tf32(self) -> bool:
+        """TF32: NVIDIA from sm80 (A100 whitepaper); AMD only gfx942 (xf32 of the CDNA3 ISA, absent from CDNA4)."""
+        return self._has_sm((8, 0)) or (self.vendor == "amd" and self.peak_flops.tf32 is not None)
+
+    @property
+    def supports_fp8(self) -> bool:
+        """fp8 matrix units: NVIDIA from sm89 (what `torch._scaled_mm` checks), AMD from gfx942, Gaudi 2 and 3."""
+        return self._has_sm((8, 9)) or (self.vendor != "nvidia" and self.peak_flops.fp8 is not None)
+
+    @property
+    def supports_flash_attention(self) -> bool:
+        """SDPA's flash kernel. NVIDIA: sm80 to sm121; AMD: what AOTriton is built for; Gaudi: its FusedSDPA.
+
+        Source: torch aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_flash_attention_hardware_support;
+        AOTriton's README (gfx90a, gfx942, gfx950); Habana's documentation of FusedSDPA.
+        """
+        if self.vendor == "amd":
+            return self.compute_capability in _AOTRITON_TARGETS
+        return self.vendor == "intel" or (8, 0) <= self._sm <= (12, 1)
+
+    @property
+    def supports_bitsandbytes(self) -> bool:
+        """NF4 layers: NVIDIA from sm60, AMD CDNA from gfx90a, Gaudi. Source: bitsandbytes 0.50 installation guide."""
+        if self.vendor == "amd":
+            return self.compute_capability in _BITSANDBYTES_AMD_TARGETS
+        return self.vendor == "intel" or self._has_sm((6, 0))
+
+    @property
+    def cublas_workspace_bytes(self) -> int:
+        """What torch allocates for each BLAS handle and stream, unless CUBLAS_WORKSPACE_CONFIG says otherwise.
+
+        NVIDIA: 32 MiB from sm90 on, before that :4096:2:16:8 = 2 x 4096 KiB + 8 x 16 KiB = 8.125 MiB.
+        AMD: 128 MiB on gfx942 and gfx950, 32 MiB elsewhere. Gaudi: none.
+        Source: torch aten/src/ATen/cuda/CublasHandlePool.cpp, parseChosenWorkspaceSize; older releases give sm100 and
+        sm120 the 8.125 MiB. Where that file unifies the workspaces, cuBLASLt uses this one, too.
+        """
+        if self.vendor == "intel":
+            return 0
+        if self.vendor == "amd":
+            return (128 if self.compute_capability in ("gfx942", "gfx950") else 32) * MIB
+        return 32 * MIB if self._sm >= (9, 0) else 2 * 4096 * 1024 + 8 * 16 * 1024

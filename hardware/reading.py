@@ -1,0 +1,201 @@
+"""From the bytes of a YAML file to plain data, with the position of every value and all problems at once.
+
+The built-in catalog does not pass here unless it is broken: PyYAML's C loader alone reads it in a few milliseconds.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from hardware.errors import CatalogError
+
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+MAX_FILE_BYTES: Final = 1 << 20
+MAX_NODES: Final = 50_000  # after the expansion of aliases; the built-in catalog has about 4 000
+MAX_SCALAR_CHARACTERS: Final = 10_000  # PyYAML reads 1:1:1:... as a sexagesimal integer, in quadratic time
+MAX_DEPTH: Final = 20
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Document:
+    """A parsed file: `data`, where each of its values stands, and what is wrong with it so far."""
+
+    file: str
+    data: Any = None
+    _problems: dict[tuple[Location, str], tuple[int, int]] = field(default_factory=dict)
+    _positions: dict[Location, tuple[int, int]] = field(default_factory=dict)
+    _refused: set[Location] = field(default_factory=set)
+
+    def add_problem(self, location: Location, message: str) -> None:
+        """A problem at a location in the data; the nearest enclosing value that the file has gives the position."""
+        if location in self._refused:
+            return
+        known = location
+        while known and known not in self._positions:
+            known = known[:-1]
+        self.add_problem_at(self._positions.get(known, (1, 1)), location, message)
+
+    def add_problem_at(self, position: tuple[int, int], location: Location, message: str) -> None:
+        self._problems.setdefault((location, message), position)
+
+    def refuse(self, node: yaml.Node, location: Location, message: str) -> None:
+        """A value that has no meaning: a problem, and no other one at this location."""
+        self.add_problem_at(_position(node.start_mark), location, message)
+        self._refused.add(location)
+
+    def place(self, location: Location, node: yaml.Node) -> None:
+        self._positions[location] = _position(node.start_mark)
+
+    def raise_problems(self) -> None:
+        """Raises CatalogError with all problems so far, in the order of the file."""
+        problems = sorted(self._problems.items(), key=lambda item: item[1])
+        if problems:
+            raise CatalogError(
+                [f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems]
+            )
+
+
+def read_document(path: str | Path) -> Document:
+    """Read a YAML file of mappings, sequences and plain scalars. Raises CatalogError when it cannot be read at all."""
+    document = Document(file=str(path))
+    content = _read_bytes(document, path)
+    try:
+        _check_size(document, content)
+        root = yaml.compose(content, Loader=SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        message = ", ".join(part for part in (error.context, error.problem) if part)
+        document.add_problem_at(_position(mark), (), f"not valid YAML: {message}")
+    except (yaml.YAMLError, ValueError) as error:  # ReaderError: control characters; it knows an offset only
+        document.add_problem((), f"not valid YAML: {_one_line(error)}")
+    document.raise_problems()
+    document.data = _Converter(document).convert(root, ()) if root is not None else None
+    return document
+
+
+def shown(value: object) -> str:
+    """A value for a message: its repr, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int beyond sys.set_int_max_str_digits
+        return "a huge number"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _read_bytes(document: Document, path: str | Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        position = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        document.add_problem_at(position, (), f"not UTF-8 text (byte {content[error.start]:#04x})")
+    except FileNotFoundError:
+        document.add_problem((), "no such file")
+    except IsADirectoryError:
+        document.add_problem((), "is a directory, not a file")
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        document.add_problem((), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    else:
+        if len(content) > MAX_FILE_BYTES:
+            document.add_problem((), f"larger than {MAX_FILE_BYTES} bytes")
+    document.raise_problems()
+    return content
+
+
+def _check_size(document: Document, content: bytes) -> None:
+    """Refuse from the events alone what would explode later: deep nesting, anchors that multiply or hold themselves."""
+    sizes: dict[str, int] = {}
+    open_nodes: list[list[Any]] = [[None, 0]]  # [anchor, number of nodes] of each enclosing collection
+    for event in yaml.parse(content, Loader=SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append([event.anchor, 1])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+            open_nodes[-1][1] += size
+            if anchor is not None:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.ScalarEvent):
+            open_nodes[-1][1] += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+            if len(event.value) > MAX_SCALAR_CHARACTERS:
+                message = f"a value of more than {MAX_SCALAR_CHARACTERS} characters"
+                document.add_problem_at(_position(event.start_mark), (), message)
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in open_nodes):
+                document.add_problem_at(_position(event.start_mark), (), f"alias *{event.anchor} contains itself")
+            open_nodes[-1][1] += sizes.get(str(event.anchor), 1)
+        if len(open_nodes) > MAX_DEPTH + 1:
+            document.add_problem_at(_position(event.start_mark), (), f"nested deeper than {MAX_DEPTH} levels")
+        elif sum(size for _, size in open_nodes) > MAX_NODES:
+            document.add_problem_at(_position(event.start_mark), (), f"more than {MAX_NODES} values, aliases included")
+        document.raise_problems()
+
+
+class _Converter:
+    """YAML nodes to Python data as SafeLoader makes it, but collecting problems, and with keys as the text they are."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._loader = SafeLoader("")
+        self._flattened: set[int] = set()
+
+    def convert(self, node: yaml.Node, location: Location) -> Any:
+        self._document.place(location, node)
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python/"):
+            return self._document.refuse(node, location, f"the tag {shown(node.tag)} is not allowed")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, location)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.convert(item, (*location, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            return self._document.refuse(node, location, f"{shown(node.value)} cannot be read: {_one_line(error)}")
+
+    def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
+        if id(node) not in self._flattened:  # an aliased node comes several times
+            self._flatten(node, location)
+        result: dict[str, Any] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                result[key.value] = self.convert(value, (*location, key.value))
+                self._document.place((*location, key.value), key if isinstance(value, yaml.CollectionNode) else value)
+        return result
+
+    def _flatten(self, node: yaml.MappingNode, location: Location) -> None:
+        """Report keys that are not text or come twice, then expand merge keys (<<: *anchor) in place."""
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._document.refuse(key, location, "a key must be plain text")
+            elif key.value in seen:
+                self._document.refuse(key, (*location, key.value), f"duplicate key, first on line {seen[key.value]}")
+            else:
+                seen[key.value] = key.start_mark.line + 1
+        try:
+            self._loader.flatten_mapping(node)
+        except yaml.MarkedYAMLError as error:
+            self._document.refuse(node, location, _one_line(error.problem))
+        self._flattened.add(id(node))
+
+
+def _position(mark: Any) -> tuple[int, int]:
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def _spelled(location: Location) -> str:
+    """gpus.T4.aliases.0; parts that are not plain words are quoted so that a problem stays one line."""
+    parts = (str(part) if str(part).isprintable() and " " not in str(part) else repr(part) for part in location)
+    return ".".join(parts) or "(file)"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

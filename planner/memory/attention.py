@@ -1,0 +1,80 @@
+"""One function per attention kernel: what it allocates, saves and computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.memory.ops import FP32, Ops
+from planner.memory.tape import Storage, Tensor
+from strategies import Attention
+
+Kernel = Callable[[Ops, Tensor, Tensor, Tensor, int, int, float, bool], Tensor]
+
+
+def sdpa(
+    f: Ops, query: Tensor, key: Tensor, value: Tensor, heads: int, kv_heads: int, dropout: float, upcast: bool
+) -> Tensor:
+    """The flash kernel, and the memory-efficient one alike: q, k, v, output and a log-sum-exp per row and head.
+
+    Backward accumulates dq in fp32 beside the half-precision one, keeps a row sum per head, and, with grouped queries,
+    makes dk and dv for every query head before it sums them.
+    Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
+    """
+    query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
+    out = f.tensor(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
+    rows = heads * f.sequence_length
+    log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, heads, FP32, None)
+    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
+    f.multiply(query.itemsize, flops)
+    if out.variable is None:
+        return out
+    itemsize, elements = query.itemsize, query.per_sample
+    sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp)]
+
+    def backward(gradient: Storage) -> None:
+        tape = f.tape
+        f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
+        gradients = [tape.storage(0, size) for _, size in sizes]
+        workspace = [tape.storage(0, rows * FP32)]
+        if itemsize != FP32:
+            workspace.append(tape.storage(0, elements * FP32))
+        if heads != kv_heads:
+            workspace += [tape.storage(0, elements * itemsize) for _ in range(2)]
+        del workspace
+        for variable, _ in sizes:
+            tape.accumulate(variable, gradients.pop(0))
+
+    f.tape.record(out.variable, backward, *saved)
+    return out
+
+
+def eager(
+    f: Ops, query: Tensor, key: Tensor, value: Tensor, heads: int, kv_heads: int, dropout: float, upcast: bool
+) -> Tensor:
+    """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`).
+
+    `upcast`: the softmax is asked for in fp32 and its result cast back, as everywhere but in GPT-2.
+    """
+    sequence, elements = f.sequence_length, query.per_sample
+    itemsize = f.autocast or query.itemsize
+    scores = heads * sequence * sequence
+    flops = 2 * elements * sequence
+    # q, k and v are transposed views: each is made contiguous for the batched product, k and v by repeating heads.
+    query = f.unary(query, "attention q")
+    key, value = (f.broadcast(x, elements, f"attention {n}") for x, n in ((key, "k"), (value, "v")))
+    weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
+    del query, key
+    weights = f.unary(weights, "attention scaled scores")
+    weights = f.add(weights, weights.constant(), "attention masked scores")
+    if upcast or f.autocast is not None:
+        weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
+    else:
+        weights = f.softmax(weights, itemsize)
+    weights = f.dropout(weights, dropout, "attention dropout")
+    out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
+    del weights, value
+    return f.unary(out, "attention output")
+
+
+KERNELS: dict[Attention, Kernel] = {Attention.SDPA: sdpa, Attention.EAGER: eager}

@@ -1,0 +1,281 @@
+"""The forward vocabulary on symbolic tensors: each layer as transformers and PEFT compose it from operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from planner.memory import attention as attention_kernels
+from planner.memory.numerics import NF4_BLOCK, Numerics
+from planner.memory.ops import FP32, Ops
+from planner.memory.tape import Storage, Tape, Tensor, Variable
+from planner.models.forward import NormOrder
+from strategies import Attention, Finetuning, Full, Lora, Method, Quantization
+
+
+class Layers(Ops):
+    """Interprets a family's forward pass: implements `planner.models.forward.Forward[Tensor]`."""
+
+    def __init__(
+        self, tape: Tape, *, numerics: Numerics, method: Method, attention: Attention, sequence_length: int
+    ) -> None:
+        super().__init__(tape, autocast=numerics.autocast, sequence_length=sequence_length)
+        self.numerics, self.method = numerics, method
+        self.attention_kernel = attention_kernels.KERNELS[attention]
+        self.trains_base = isinstance(method, Full)
+        self.parameters: dict[str, Variable] = {}
+        self.held: list[Storage] = []
+        """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
+        self.rope_itemsize = 0
+
+    def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
+        """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
+        variable = self.parameters.setdefault(name, Variable(parameter=True)) if trains else None
+        return Tensor(None, elements, 0, elements, itemsize, variable)
+
+    # --- linear layers, by fine-tuning method ---
+
+    def linear(self, name: str, x: Tensor, out_features: int, *, bias: bool = False) -> Tensor:  # type: ignore[override]  # a layer by its name, not an operation on its weights
+        base = self._quantized if self.method.method is Finetuning.QLORA else self._base
+        out = base(name, x, out_features, bias)
+        if isinstance(self.method, Lora) and self.method.adapts(name.rpartition(".")[2]):
+            out = self._adapted(name, x, out, self.method.rank)
+        return out
+
+    def _base(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
+        itemsize, trains = self.numerics.linear, self.trains_base
+        weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
+        bias_vector = self.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if bias else None
+        return super().linear(x, weight, bias_vector, out_features, name)
+
+    def _adapted(self, name: str, x: Tensor, base: Tensor, rank: int) -> Tensor:
+        """`base + B(A(x)) * scaling` (peft/tuners/lora/layer.py, bnb.py): x is cast to the adapter's dtype first, and,
+        over a quantized base, the sum is written into a copy of the base's output."""
+        itemsize, out_features = self.numerics.adapter, base.width
+        if self.method.method is Finetuning.QLORA:
+            base = self.unary(base, f"{name} clone")
+            if self.autocast is None:
+                x = self.to(x, itemsize, f"{name} lora input")
+        else:
+            x = self.to(x, itemsize, f"{name} lora input")
+        down = self.parameter(f"{name}.lora_A", x.width * rank, itemsize, trains=True)
+        up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
+        low = super().linear(x, down, None, rank, f"{name} lora_A")
+        high = super().linear(low, up, None, out_features, f"{name} lora_B")
+        del low
+        out = self.add(base, self.unary(high, f"{name} lora scaling"), f"{name} lora sum")
+        return self.to(out, base.itemsize, f"{name} lora output")
+
+    def _quantized(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
+        """bitsandbytes `MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
+        compute, given, elements = self.numerics.linear, x.itemsize, x.width * out_features
+        x = self.to(x, compute, f"{name} input")
+        self._dequantize(elements, compute)
+        rows = x.per_sample // x.width
+        out = self.tensor(rows * out_features, out_features, compute, f"{name} output", x)
+        flops = 2 * x.per_sample * out_features
+        self._multiply(compute, flops)
+        if x.variable is not None and out.variable is not None:
+            variable, size = x.variable, x.per_sample * compute
+
+            def backward(gradient: Storage) -> None:
+                weight = self._dequantize(elements, compute)
+                self._multiply(compute, flops)
+                made = self.tape.storage(0, size)
+                del weight
+                self.tape.accumulate(variable, made)
+
+            self.tape.record(out.variable, backward)
+        del x
+        if bias:
+            out = self.add(out, self.parameter(f"{name}.bias", out_features, compute, trains=False), f"{name} bias")
+        return self.to(out, given, f"{name} output")
+
+    def _dequantize(self, elements: int, itemsize: int) -> Storage:
+        """Double quantization restores the fp32 scales first, once by blocks and once with the offset added
+        (bitsandbytes functional.py, `dequantize_4bit`)."""
+        assert isinstance(self.method, Lora)
+        scales = None
+        if self.method.quantization is Quantization.NF4_DOUBLE:
+            scales = [self.tape.storage(-(-elements // NF4_BLOCK) * FP32, 0) for _ in range(2)]
+        self.tape.cost.fixed_bytes += elements * itemsize
+        weight = self.tape.storage(elements * itemsize, 0)
+        del scales
+        return weight
+
+    # --- embeddings and head ---
+
+    def embedding(self, name: str, num_embeddings: int, width: int) -> Tensor:
+        return self._lookup(name, num_embeddings, width, 0, self.sequence_length * width)
+
+    def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
+        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0)
+
+    def _lookup(self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int) -> Tensor:
+        """The gradient of an embedding is dense: as large as the table (`embedding_dense_backward`)."""
+        itemsize = self.numerics.other
+        table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=self.trains_base)
+        storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
+        out = Tensor(storage, fixed, per_sample, width, itemsize, None)
+        self._move(out, out)
+        if table.variable is not None:
+            out.variable, variable, size = Variable(), table.variable, table.fixed * itemsize
+
+            def backward(gradient: Storage) -> None:
+                self.tape.cost.fixed_bytes += size
+                self.tape.accumulate(variable, self.tape.storage(size, 0))
+
+            self.tape.record(out.variable, backward)
+        return out
+
+    def lm_head(self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False) -> Tensor:
+        weight = self.parameter(
+            f"{tied_to or name}.weight", x.width * vocab_size, self.numerics.other, trains=self.trains_base
+        )
+        logits = super().linear(x, weight, None, vocab_size, "logits")
+        return self.unary(logits, "scaled logits") if scaled else logits
+
+    # --- norms ---
+
+    def rms_norm(
+        self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
+    ) -> Tensor:
+        given, columns = x.itemsize, width or x.width
+        weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+        x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
+        x = self.to(x, FP32, f"{name} input in fp32")
+        squares = self.unary(x, f"{name} input", saves="input", temporaries=2)
+        variance = self.mean(squares, f"{name} variance")
+        del squares
+        x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
+        if order == "cast_then_scale":
+            x = self.to(x, given, f"{name} normalized")
+            return self._whole(self.mul(weight, x, f"{name} output"))
+        if order == "scale_in_fp32":
+            weight = self.to(weight, FP32, f"{name} weight")
+            offset = Tensor(self.tape.storage(columns * FP32, 0), columns, 0, columns, FP32, weight.variable)
+            x = self.mul(x, offset, f"{name} scaled")
+        else:
+            x = self.mul(weight, x, f"{name} scaled")
+        return self._whole(self.to(x, given, f"{name} output"))
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """All columns again, after a norm over each head."""
+        return Tensor(x.storage, 0, x.per_sample, x.per_sample // self.sequence_length, x.itemsize, x.variable)
+
+    def layer_norm(self, name: str, x: Tensor, *, bias: bool = True, affine: bool = True) -> Tensor:
+        """`native_layer_norm`: saves its input, mean and rstd; autocast runs it in fp32."""
+        if self.autocast is not None:
+            x = self.to(x, FP32, f"{name} input")
+        names = [f"{name}.weight", f"{name}.bias"][: affine + (affine and bias)]
+        weights = [self.parameter(n, x.width, self.numerics.other, trains=self.trains_base) for n in names]
+        out = self.tensor(x.per_sample, x.width, x.itemsize, f"{name} output", x, *weights)
+        rows = x.per_sample // x.width
+        statistics = Tensor(self.tape.storage(0, 2 * rows * FP32, f"{name} mean and rstd"), 0, 2 * rows, 2, FP32, None)
+        self._move(x, out)
+        saved = [self.tape.save(x), self.tape.save(statistics)] if out.variable is not None else []
+        return self.differentiate(out, self.own_targets(x, *weights), saved)
+
+    # --- rotary embedding ---
+
+    def rope_table(self, x: Tensor, head_dim: int) -> None:
+        """cos and sin of every position, shared by all blocks and samples, saved by each product with q and k."""
+        self.rope_itemsize = x.itemsize
+        size = 2 * self.sequence_length * head_dim
+        storage = self.tape.storage(size * x.itemsize, 0, "rotary cos and sin")
+        self.tape.save(Tensor(storage, size, 0, head_dim, x.itemsize, None))
+        self.held.append(storage)
+
+    def rotate(self, x: Tensor, *, head_dim: int, rotary_dim: int | None = None, joins: bool = False) -> Tensor:
+        """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""
+        rotary_dim = rotary_dim or head_dim
+        width = x.width // head_dim * rotary_dim
+        if rotary_dim == head_dim and not joins:
+            return self._rotate_half(x)
+        if rotary_dim == head_dim:
+            _, rest = self.slices(x, [width, 0])
+            return self.cat([self._rotate_half(x), rest], "rotary join")
+        turned, rest = self.slices(x, [width, x.width - width])
+        return self.cat([self._rotate_half(turned), rest], "rotary join")
+
+    def _rotate_half(self, x: Tensor) -> Tensor:
+        table = max(x.itemsize, self.rope_itemsize)
+        with_cos = self.unary(x, "rotary product", itemsize=table)
+        first, second = self.slices(x, [x.width // 2, x.width - x.width // 2])
+        second = self.unary(second, "rotary half")
+        turned = self.cat([second, first], "rotary halves")
+        del first, second
+        with_sin = self.unary(turned, "rotary product", itemsize=table)
+        del turned
+        return self.add(with_cos, with_sin, "rotary output")
+
+    # --- attention and elementwise ---
+
+    def attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        heads: int,
+        kv_heads: int,
+        dropout: float = 0.0,
+        upcast: bool = True,
+    ) -> Tensor:
+        return self.attention_kernel(self, query, key, value, heads, kv_heads, dropout, upcast)
+
+    def activation(self, function: str, x: Tensor) -> Tensor:
+        composed = _ACTIVATIONS.get(function)
+        return composed(self, x) if composed else self.unary(x, function, saves="input")
+
+    def add(self, a: Tensor, b: Tensor, name: str = "residual") -> Tensor:
+        return super().add(a, b, name)
+
+    def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
+        return super().mul(a, b, name)
+
+    def times(self, x: Tensor) -> Tensor:
+        return self.unary(x, "scaled")
+
+    def dropout(self, x: Tensor, probability: float, name: str = "dropout") -> Tensor:
+        return super().dropout(x, probability, name)
+
+    def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
+        return super().slices(x, widths, split=split)
+
+
+def _relu(f: Layers, x: Tensor) -> Tensor:
+    return f.unary(x, "relu", saves="output")
+
+
+def _gelu_new(f: Layers, x: Tensor) -> Tensor:
+    """`0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))` operation by operation (transformers/activations.py).
+    Autocast computes the power in fp32."""
+    half = f.unary(x, "gelu half")
+    base = x if f.autocast is None else f.to(x, FP32, "gelu input in fp32")
+    cube = f.unary(f.unary(base, "gelu cube", saves="input", temporaries=2), "gelu scaled cube")
+    del base
+    inner = f.unary(f.add(x, cube, "gelu sum"), "gelu inner")
+    del cube
+    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    del inner
+    return f.mul(half, outer, "gelu output")
+
+
+def _gelu_fast(f: Layers, x: Tensor) -> Tensor:
+    """`0.5 * x * (1 + tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))` (transformers/activations.py, FastGELU)."""
+    half = f.unary(x, "gelu half")
+    scaled = f.unary(x, "gelu scaled")
+    square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
+    inner = f.mul(scaled, square, "gelu inner")
+    del scaled, square
+    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    del inner
+    return f.mul(half, outer, "gelu output")
+
+
+_ACTIVATIONS: dict[str, Callable[[Layers, Tensor], Tensor]] = {
+    "relu": _relu,
+    "gelu_new": _gelu_new,
+    "gelu_fast": _gelu_fast,
+}
+"""Activations that do not simply save their input, as SiLU and the fused GELUs do."""

@@ -1,0 +1,28 @@
+"""One function per loss: from logits to a scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.memory.ops import FP32, Ops
+from planner.memory.tape import Tensor
+from strategies import Loss
+
+INT64 = 8
+
+
+def full(f: Ops, logits: Tensor) -> Tensor:
+    """transformers' `ForCausalLMLoss`: logits in fp32, log-softmax, negative log-likelihood of the labels.
+
+    Backward makes the gradient of the log-softmax, then that of the logits, both as large as the logits in fp32.
+    The labels, shifted, are int64; the caller's own logits live until the loss has been computed.
+    """
+    upcast = f.to(logits, FP32, "logits in fp32")
+    tokens = f.sequence_length
+    labels = Tensor(f.tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
+    log_softmax = f.unary(upcast, "log-softmax", saves="output")
+    loss = f.tensor(1, 1, FP32, "loss", log_softmax)
+    return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(labels)])
+
+
+LOSSES: dict[Loss, Callable[[Ops, Tensor], Tensor]] = {Loss.FULL: full}

@@ -1,0 +1,59 @@
+"""Which dtype each tensor has under a precision, a fine-tuning method and a sharding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from strategies import Finetuning, Method, Precision, Quantization, Sharding
+
+FP32, HALF = 4, 2
+
+
+class Numerics(NamedTuple):
+    """Bytes per element during forward and backward; `stored_*` between steps, where FSDP2 keeps another dtype."""
+
+    linear: int
+    """Weights of linear layers; for quantized ones the dtype that they are computed in."""
+    other: int
+    """Embeddings, norms and the language-model head."""
+    adapter: int
+    autocast: int | None
+    stored_linear: int
+    stored_other: int
+    stored_adapter: int
+
+    @classmethod
+    def of(cls, precision: Precision, method: Method, sharding: Sharding) -> Numerics:
+        """The rules of Trainer, accelerate and PEFT.
+
+        Full: weights in the trained dtype. LoRA: the base in the frozen dtype, adapters in fp32 (PEFT's
+        `autocast_adapter_dtype`). QLoRA: everything that is not quantized in fp32
+        (PEFT's `prepare_model_for_kbit_training`). FSDP2 with mixed precision gathers parameters in the compute dtype
+        and runs without autocast (accelerate's `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
+        """
+        facts = precision.facts
+        autocast = facts.autocast_bytes
+        if method.method is Finetuning.FULL:
+            stored = (facts.trained_bytes, facts.trained_bytes, facts.trained_bytes)
+        elif method.method is Finetuning.LORA:
+            stored = (facts.frozen_bytes, facts.frozen_bytes, FP32)
+        else:
+            stored = (autocast or facts.frozen_bytes, FP32, FP32)
+        if sharding.shards and autocast is not None:
+            return cls(autocast, autocast, autocast, None, *stored)
+        return cls(*stored, autocast, *stored)
+
+
+NF4_BLOCK = 64
+"""Elements per scale (bitsandbytes `BitsAndBytesConfig`, QLoRA paper section 3)."""
+NF4_SCALE_BLOCK = 256
+"""Scales per second-level scale under double quantization (same)."""
+
+
+def quantized_bytes(elements: int, quantization: Quantization) -> int:
+    """Bytes of an NF4 tensor with its scales: packed 4-bit values, absmax and, double-quantized, absmax of absmax."""
+    scales = -(-elements // NF4_BLOCK)
+    packed = -(-elements // 2)
+    if quantization is Quantization.NF4:
+        return packed + scales * FP32
+    return packed + scales + -(-scales // NF4_SCALE_BLOCK) * FP32

@@ -1,0 +1,187 @@
+"""Autograd for bytes: tensors that have a size but no values, a tape of backward functions, and a meter of live bytes.
+
+A forward pass written as the real library writes it runs on these tensors in microseconds. A storage is freed when its
+last reference is dropped, exactly as torch frees it: CPython's reference count is the garbage collector of both. Sizes
+are kept as `fixed + per_sample x micro_batch_size`, so that one run answers for every micro-batch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+MATMUL_FP32, MATMUL_HALF = 4, 2
+"""A matmul is counted by the item size of its operands: they decide which peak FLOP/s it can reach."""
+
+
+class Snapshot(NamedTuple):
+    """Live bytes at one instant, each pair as fixed and per sample; `gradients` are parameters' finished gradients."""
+
+    fixed: int
+    per_sample: int
+    saved_fixed: int
+    saved_per_sample: int
+    gradients: int
+
+    def at(self, micro_batch_size: int) -> int:
+        return self.fixed + self.per_sample * micro_batch_size
+
+
+class Meter:
+    """Counts live bytes and remembers every instant since the last `mark` at which something was allocated."""
+
+    __slots__ = ("fixed", "gradients", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
+
+    def __init__(self) -> None:
+        self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
+        self.snapshots: list[tuple[int, int, int, int, int]] = []
+
+    def now(self) -> Snapshot:
+        return Snapshot(self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients)
+
+    def mark(self) -> list[tuple[int, int, int, int, int]]:
+        """Returns the instants since the last mark and starts anew, with the present as the first."""
+        taken, self.snapshots = self.snapshots, [self.now()]
+        return taken
+
+
+class Storage:
+    """`fixed + per_sample x micro_batch_size` bytes that live as long as something refers to them."""
+
+    __slots__ = ("fixed", "meter", "name", "per_sample", "saved")
+
+    def __init__(self, meter: Meter, fixed: int, per_sample: int, name: str) -> None:
+        self.meter, self.fixed, self.per_sample, self.name, self.saved = meter, fixed, per_sample, name, False
+        meter.fixed += fixed
+        meter.per_sample += per_sample
+        meter.snapshots.append(
+            (meter.fixed, meter.per_sample, meter.saved_fixed, meter.saved_per_sample, meter.gradients)
+        )
+
+    def mark_saved(self) -> None:
+        """From here on these bytes are an activation: backward needs them."""
+        if not self.saved:
+            self.saved = True
+            self.meter.saved_fixed += self.fixed
+            self.meter.saved_per_sample += self.per_sample
+
+    def __del__(self) -> None:
+        meter = self.meter
+        meter.fixed -= self.fixed
+        meter.per_sample -= self.per_sample
+        if self.saved:
+            meter.saved_fixed -= self.fixed
+            meter.saved_per_sample -= self.per_sample
+
+
+class Variable:
+    """A tensor's place in the autograd graph: where its gradient is gathered. Holds no bytes of the tensor itself."""
+
+    __slots__ = ("gradient", "parameter")
+
+    def __init__(self, parameter: bool = False) -> None:
+        self.gradient: Storage | None = None
+        self.parameter = parameter
+
+
+class Tensor:
+    """`fixed + per_sample x micro_batch_size` elements of `itemsize` bytes, `width` of them in the last dimension."""
+
+    __slots__ = ("fixed", "itemsize", "per_sample", "storage", "variable", "width")
+
+    def __init__(
+        self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
+    ) -> None:
+        self.storage, self.fixed, self.per_sample = storage, fixed, per_sample
+        self.width, self.itemsize, self.variable = width, itemsize, variable
+
+    def constant(self) -> Tensor:
+        """A tensor of this shape that takes part in an operation and needs no gradient."""
+        return Tensor(None, self.fixed, self.per_sample, self.width, self.itemsize, None)
+
+
+class Cost:
+    """Work done: FLOPs of matrix multiplications by operand size, bytes moved by everything else; all per sample.
+
+    `fixed_bytes` is moved once per pass whatever the micro-batch (casts of weights, for example).
+    """
+
+    __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
+
+    def __init__(self) -> None:
+        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0}
+        self.bytes_per_sample = self.fixed_bytes = 0
+
+
+Backward = Callable[[Storage], None]
+
+
+class Tape:
+    """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
+
+    def __init__(self, *, keep_saved: bool = True) -> None:
+        self.meter = Meter()
+        self.cost = Cost()
+        self.keep_saved = keep_saved
+        self.saved: list[tuple[str, int, int]] = []
+        self.snapshots_at_last_save = 0
+        self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []
+
+    def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
+        return Storage(self.meter, fixed, per_sample, name)
+
+    def save(self, tensor: Tensor) -> Storage | None:
+        """Keeps a tensor's bytes alive for backward; a checkpointed forward pass drops them and recomputes later."""
+        storage = tensor.storage
+        if storage is None or not self.keep_saved:
+            return None
+        if not storage.saved:
+            storage.mark_saved()
+            self.saved.append((storage.name, storage.fixed, storage.per_sample))
+        self.snapshots_at_last_save = len(self.meter.snapshots)
+        return storage
+
+    def record(self, variable: Variable, backward: Backward, *saved: Storage | None) -> None:
+        """`backward` will be called with the gradient of `variable`; `saved` lives until it has returned."""
+        self._nodes.append((variable, backward, saved))
+
+    def backward(self, output: Variable, gradient: Storage) -> None:
+        """Runs the recorded functions in reverse. A function's saved tensors and its gradient die when it returns."""
+        output.gradient = gradient
+        del gradient
+        nodes = self._nodes
+        while nodes:
+            variable, function, saved = nodes.pop()
+            if variable.gradient is not None:
+                taken, variable.gradient = variable.gradient, None
+                function(taken)
+                del taken
+            del saved
+
+    def accumulate(self, variable: Variable, gradient: Storage) -> None:
+        """Adds a gradient where it is gathered: in place when this is the buffer's only owner, else into a new one.
+
+        Source: torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`. A parameter's gradient is final: it
+        leaves the block's account and becomes one of the step's gradients (accumulate_grad.h, "steal the gradient").
+        """
+        if variable.parameter:
+            self.meter.gradients += gradient.fixed
+            if variable.gradient is None:
+                variable.gradient = gradient
+            else:  # tied weights: the second gradient is added in place and freed
+                self.meter.gradients -= gradient.fixed
+        elif variable.gradient is None:
+            variable.gradient = gradient
+        elif sys.getrefcount(variable.gradient) > _SOLE_OWNER:
+            variable.gradient = self.storage(gradient.fixed, gradient.per_sample)
+
+
+def _references_of_sole_owner() -> int:
+    """What `sys.getrefcount(x.gradient)` says when the attribute is the only reference (differs between CPythons)."""
+    variable = Variable()
+    variable.gradient = Storage(Meter(), 0, 0, "")
+    return sys.getrefcount(variable.gradient)
+
+
+_SOLE_OWNER = _references_of_sole_owner()

@@ -1,0 +1,70 @@
+"""What all decoder-only language models share: the fields of config.json and the shape of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from planner.models.forward import Forward, T
+
+Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
+Layers = Annotated[int, Field(gt=0, le=2**12, strict=True)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Decoder(BaseModel):
+    """A config.json: the fields that decide sizes, named as there. Unknown keys are ignored, as transformers does.
+
+    A family writes `stem`, `block` and `head` as transformers' modeling file does, line by line: local variables decide
+    which tensors stay alive.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    positions: ClassVar[Literal["rotary", "learned"]] = "rotary"
+    """Learned positions end at `max_position_embeddings`; rotary ones can be extrapolated."""
+
+    embedding_name: ClassVar[str] = "embed_tokens"
+
+    model_type: str
+    hidden_size: Size
+    num_hidden_layers: Layers
+    num_attention_heads: Size
+    vocab_size: Size
+    max_position_embeddings: Size
+    tie_word_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Decoder:
+        kv_heads = getattr(self, "num_key_value_heads", None)
+        if kv_heads and self.num_attention_heads % kv_heads:
+            raise ValueError(
+                f"num_attention_heads ({self.num_attention_heads}) is not a multiple of num_key_value_heads ({kv_heads})"
+            )
+        if not getattr(self, "head_dim", None) and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({self.num_attention_heads})"
+            )
+        return self
+
+    @property
+    def tied_to(self) -> str | None:
+        """The embedding whose weight the language-model head shares."""
+        return self.embedding_name if self.tie_word_embeddings else None
+
+    def layer_kinds(self) -> tuple[Hashable, ...]:
+        """One entry per layer; layers with equal entries are alike in every byte."""
+        return ("block",) * self.num_hidden_layers
+
+    def stem(self, f: Forward[T]) -> T:
+        """Input ids to the first block's input."""
+        raise NotImplementedError
+
+    def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
+        raise NotImplementedError
+
+    def head(self, f: Forward[T], x: T) -> T:
+        """The last block's output to logits."""
+        raise NotImplementedError

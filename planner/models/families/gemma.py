@@ -1,0 +1,28 @@
+"""Gemma 1: scaled embeddings, RMSNorm with its weight in fp32, gated GELU.
+
+Source: transformers/models/gemma/modeling_gemma.py.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import AliasChoices, Field
+
+from planner.models.families.llama import Llama
+from planner.models.forward import Forward, NormOrder, T
+
+
+class Gemma(Llama):
+    norm_order: ClassVar[NormOrder] = "scale_in_fp32"
+
+    tie_word_embeddings: bool = True
+    hidden_act: str = Field("gelu_pytorch_tanh", validation_alias=AliasChoices("hidden_activation", "hidden_act"))
+
+    def stem(self, f: Forward[T]) -> T:
+        x = f.times(f.embedding("embed_tokens", self.vocab_size, self.hidden_size))
+        f.rope_table(x, self.head_width)
+        return x
+
+
+Architecture = Gemma

@@ -1,0 +1,34 @@
+"""OLMo 2: norms behind attention and MLP, and over all of q and k. Source: transformers/models/olmo2/modeling_olmo2.py."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+from planner.models.families.llama import Llama
+from planner.models.forward import Forward, NormOrder, T
+
+
+class Olmo2(Llama):
+    norm_order: ClassVar[NormOrder] = "scale_then_cast"
+
+    def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
+        residual = x
+        x = self.attention(f, x)
+        x = f.rms_norm("post_attention_layernorm", x, order=self.norm_order)
+        x = f.add(residual, x)
+        residual = x
+        x = self.mlp(f, x)
+        x = f.rms_norm("post_feedforward_layernorm", x, order=self.norm_order)
+        return f.add(residual, x)
+
+    def projections(self, f: Forward[T], x: T) -> tuple[T, T, T]:
+        width, bias = self.head_width, self.attention_bias
+        query = f.linear("self_attn.q_proj", x, self.num_attention_heads * width, bias=bias)
+        query = f.rms_norm("self_attn.q_norm", query, order=self.norm_order)
+        key = f.linear("self_attn.k_proj", x, self.kv_heads * width, bias=bias)
+        key = f.rms_norm("self_attn.k_norm", key, order=self.norm_order)
+        return query, key, f.linear("self_attn.v_proj", x, self.kv_heads * width, bias=bias)
+
+
+Architecture = Olmo2

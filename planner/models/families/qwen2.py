@@ -1,0 +1,17 @@
+"""Qwen2 and Qwen2.5: Llama with biases on q, k and v. Source: transformers/models/qwen2/modeling_qwen2.py."""
+
+from __future__ import annotations
+
+from planner.models.families.llama import Llama
+from planner.models.forward import Forward, T
+
+
+class Qwen2(Llama):
+    def projections(self, f: Forward[T], x: T) -> tuple[T, T, T]:
+        query = f.linear("self_attn.q_proj", x, self.num_attention_heads * self.head_width, bias=True)
+        key = f.linear("self_attn.k_proj", x, self.kv_heads * self.head_width, bias=True)
+        value = f.linear("self_attn.v_proj", x, self.kv_heads * self.head_width, bias=True)
+        return query, key, value
+
+
+Architecture = Qwen2

@@ -1,0 +1,19 @@
+"""Qwen3: Llama with an RMSNorm over each head of q and k. Source: transformers/models/qwen3/modeling_qwen3.py."""
+
+from __future__ import annotations
+
+from planner.models.families.llama import Llama
+from planner.models.forward import Forward, T
+
+
+class Qwen3(Llama):
+    def projections(self, f: Forward[T], x: T) -> tuple[T, T, T]:
+        width, bias = self.head_width, self.attention_bias
+        query = f.linear("self_attn.q_proj", x, self.num_attention_heads * width, bias=bias)
+        query = f.rms_norm("self_attn.q_norm", query, width=width)
+        key = f.linear("self_attn.k_proj", x, self.kv_heads * width, bias=bias)
+        key = f.rms_norm("self_attn.k_norm", key, width=width)
+        return query, key, f.linear("self_attn.v_proj", x, self.kv_heads * width, bias=bias)
+
+
+Architecture = Qwen3

@@ -1,0 +1,37 @@
+"""SmolLM3: Llama in which some layers have no rotary embedding.
+
+Source: transformers/models/smollm3/modeling_smollm3.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from planner.models.decoder import Size
+from planner.models.families.llama import Llama
+from planner.models.forward import Forward, T
+
+
+class SmolLM3(Llama):
+    tie_word_embeddings: bool = True
+    no_rope_layers: tuple[int, ...] | None = None
+    no_rope_layer_interval: Size = 4
+
+    def layer_kinds(self) -> tuple[Hashable, ...]:
+        """True where a layer rotates q and k."""
+        if self.no_rope_layers is not None:
+            return tuple(bool(rotates) for rotates in self.no_rope_layers)
+        return tuple((i + 1) % self.no_rope_layer_interval != 0 for i in range(self.num_hidden_layers))
+
+    def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
+        residual = x
+        x = f.rms_norm("input_layernorm", x)
+        x = self.attention(f, x) if kind else self.attend(f, *self.projections(f, x))
+        x = f.add(residual, x)
+        residual = x
+        x = f.rms_norm("post_attention_layernorm", x)
+        x = self.mlp(f, x)
+        return f.add(residual, x)
+
+
+Architecture = SmolLM3

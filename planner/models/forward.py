@@ -1,0 +1,63 @@
+"""The vocabulary in which a model's forward pass is written, once, for whoever interprets it.
+
+A forward pass in `families/` runs on any implementation: `inventory.py` reads the parameters off it, `planner.memory`
+derives saved bytes, transients and FLOPs. Names are those of the modules in transformers, so that LoRA targets and
+printed accounts read as users know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+
+NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32"]
+"""Where an RMSNorm returns to the input's dtype: before its weight is applied (Llama), after (OLMo 2), or after with
+the weight itself cast to fp32 (Gemma)."""
+
+
+class Forward(Protocol[T]):
+    """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
+
+    def linear(self, name: str, x: T, out_features: int, *, bias: bool = False) -> T: ...
+    def embedding(self, name: str, num_embeddings: int, width: int) -> T:
+        """Token embedding of the batch's input ids."""
+        ...
+
+    def positions(self, name: str, num_embeddings: int, width: int) -> T:
+        """Learned position embedding, one row per position, shared by all samples."""
+        ...
+
+    def rope_table(self, x: T, head_dim: int) -> None:
+        """Computes cos and sin of all positions once, in the dtype of `x`."""
+        ...
+
+    def rms_norm(self, name: str, x: T, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> T:
+        """RMSNorm over the last `width` columns (over all of them by default)."""
+        ...
+
+    def layer_norm(self, name: str, x: T, *, bias: bool = True, affine: bool = True) -> T: ...
+    def rotate(self, x: T, *, head_dim: int, rotary_dim: int | None = None, joins: bool = False) -> T:
+        """Rotary embedding. `rotary_dim` < head_dim rotates part of each head and joins the rest; `joins`: the
+        implementation joins even when nothing is left over."""
+        ...
+
+    def attention(
+        self, query: T, key: T, value: T, *, heads: int, kv_heads: int, dropout: float = 0.0, upcast: bool = True
+    ) -> T:
+        """Causal self-attention. `upcast`: an eager softmax is asked for in fp32."""
+        ...
+
+    def activation(self, function: str, x: T) -> T: ...
+    def add(self, a: T, b: T) -> T: ...
+    def mul(self, a: T, b: T) -> T: ...
+    def times(self, x: T) -> T:
+        """Product with a number."""
+        ...
+
+    def dropout(self, x: T, probability: float) -> T: ...
+    def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]: ...
+    def lm_head(self, name: str, x: T, vocab_size: int, *, tied_to: str | None, scaled: bool = False) -> T:
+        """Logits. `scaled`: they are multiplied by a number afterwards."""
+        ...

@@ -1,0 +1,169 @@
+"""Reads a model's parameters off its forward pass: names, shapes, which are linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from math import prod
+from typing import NamedTuple
+
+from planner.models.decoder import Decoder
+from planner.models.forward import NormOrder
+
+
+class Linear(NamedTuple):
+    """A linear layer: `out_features x in_features` weights and a bias of `out_features` or none."""
+
+    name: str
+    in_features: int
+    out_features: int
+    bias: bool
+
+    @property
+    def short_name(self) -> str:
+        """What PEFT's `target_modules` matches: `q_proj` for `self_attn.q_proj`."""
+        return self.name.rpartition(".")[2]
+
+
+class ParameterTensor(NamedTuple):
+    """One parameter; `layer` is the linear layer that it belongs to, None for embeddings and norms."""
+
+    name: str
+    shape: tuple[int, ...]
+    layer: Linear | None = None
+    is_embedding: bool = False
+
+    @property
+    def num_elements(self) -> int:
+        return prod(self.shape)
+
+
+class Parameters(NamedTuple):
+    """The parameters of one part of a model, tied ones where they are first used."""
+
+    tensors: tuple[ParameterTensor, ...]
+    linears: tuple[Linear, ...]
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(t.num_elements for t in self.tensors)
+
+
+class _Reader:
+    """A forward pass on widths alone: a tensor is its number of columns."""
+
+    def __init__(self) -> None:
+        self.tensors: list[ParameterTensor] = []
+        self.linears: list[Linear] = []
+
+    def parameters(self) -> Parameters:
+        return Parameters(tuple(self.tensors), tuple(self.linears))
+
+    def linear(self, name: str, x: int, out_features: int, *, bias: bool = False) -> int:
+        layer = Linear(name, x, out_features, bias)
+        self.linears.append(layer)
+        self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
+        if bias:
+            self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
+        return out_features
+
+    def embedding(self, name: str, num_embeddings: int, width: int) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
+        return width
+
+    positions = embedding
+
+    def rope_table(self, x: int, head_dim: int) -> None:
+        pass
+
+    def rms_norm(
+        self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale"
+    ) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
+        return x
+
+    def layer_norm(self, name: str, x: int, *, bias: bool = True, affine: bool = True) -> int:
+        if affine:
+            self.tensors.append(ParameterTensor(f"{name}.weight", (x,)))
+            if bias:
+                self.tensors.append(ParameterTensor(f"{name}.bias", (x,)))
+        return x
+
+    def rotate(self, x: int, *, head_dim: int, rotary_dim: int | None = None, joins: bool = False) -> int:
+        return x
+
+    def attention(
+        self,
+        query: int,
+        key: int,
+        value: int,
+        *,
+        heads: int,
+        kv_heads: int,
+        dropout: float = 0.0,
+        upcast: bool = True,
+    ) -> int:
+        return query
+
+    def activation(self, function: str, x: int) -> int:
+        return x
+
+    def add(self, a: int, b: int) -> int:
+        return a
+
+    mul = add
+
+    def times(self, x: int) -> int:
+        return x
+
+    def dropout(self, x: int, probability: float) -> int:
+        return x
+
+    def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
+        return list(widths)
+
+    def lm_head(self, name: str, x: int, vocab_size: int, *, tied_to: str | None, scaled: bool = False) -> int:
+        if tied_to is None:
+            self.tensors.append(ParameterTensor(f"{name}.weight", (vocab_size, x)))
+        return vocab_size
+
+
+class Inventory:
+    """All parameters of an architecture, part by part."""
+
+    def __init__(self, architecture: Decoder) -> None:
+        self.architecture = architecture
+        self.layer_kinds = architecture.layer_kinds()
+
+    @cached_property
+    def stem(self) -> Parameters:
+        reader = _Reader()
+        self.architecture.stem(reader)
+        return reader.parameters()
+
+    @cached_property
+    def blocks(self) -> dict[Hashable, Parameters]:
+        found = {}
+        for kind in dict.fromkeys(self.layer_kinds):
+            reader = _Reader()
+            self.architecture.block(reader, self.architecture.hidden_size, kind)
+            found[kind] = reader.parameters()
+        return found
+
+    @cached_property
+    def head(self) -> Parameters:
+        reader = _Reader()
+        self.architecture.head(reader, self.architecture.hidden_size)
+        return reader.parameters()
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """Exact, tied weights counted once."""
+        blocks = sum(self.blocks[kind].num_parameters for kind in self.layer_kinds)
+        return self.stem.num_parameters + blocks + self.head.num_parameters
+
+    @cached_property
+    def target_names(self) -> tuple[str, ...]:
+        """Names that LoRA can target: every linear layer but the language-model head, as PEFT's `all-linear`."""
+        parts = (self.stem, *self.blocks.values(), self.head)
+        return tuple(dict.fromkeys(w.short_name for part in parts for w in part.linears))

@@ -1,0 +1,44 @@
+"""What a technique is: one axis a file, the closed set of its choices, and the physical facts of each."""
+
+from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exactly, UpTo
+from strategies.attention import Attention
+from strategies.axis import Choice, ContradictionError, InvalidChoiceError
+from strategies.checkpointing import Checkpointing
+from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
+from strategies.framework import Framework
+from strategies.kernels import Kernels
+from strategies.loss import Loss
+from strategies.optimizer import Optimizer
+from strategies.precision import Precision
+from strategies.sharding import Sharding
+from strategies.space import DEFAULT_LORA_RANK, Space
+from strategies.strategy import AXES, Strategy
+
+__all__ = [
+    "ALL_LINEAR",
+    "AXES",
+    "DEFAULT_LORA_RANK",
+    "DEFAULT_MAX_ACCUMULATION",
+    "Accumulation",
+    "Attention",
+    "Checkpointing",
+    "Choice",
+    "ContradictionError",
+    "Exactly",
+    "Finetuning",
+    "Framework",
+    "Full",
+    "InvalidChoiceError",
+    "Kernels",
+    "Lora",
+    "LoraTargets",
+    "Loss",
+    "Method",
+    "Optimizer",
+    "Precision",
+    "Quantization",
+    "Sharding",
+    "Space",
+    "Strategy",
+    "UpTo",
+]

@@ -1,0 +1,63 @@
+"""The axis of fine-tuning methods: which parameters train, and how the others are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from strategies.axis import Choice, ContradictionError
+
+
+class Finetuning(Choice):
+    FULL = "full", "all parameters train"
+    LORA = "lora", "low-rank adapters train, the base model is frozen"
+    QLORA = "qlora", "low-rank adapters over a base model quantized to 4 bits"
+
+
+class Quantization(Choice):
+    """How QLoRA stores the base model's linear layers."""
+
+    NONE = "none", "not quantized"
+    NF4 = "nf4", "NF4, fp32 scale per 64 elements"
+    NF4_DOUBLE = "nf4-double", "NF4 with scales quantized to 8 bits"
+
+
+LoraTargets = Literal["all-linear"] | tuple[str, ...]
+ALL_LINEAR: Literal["all-linear"] = "all-linear"
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Every parameter trains."""
+
+    method = Finetuning.FULL
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Adapters A (rank x in) and B (out x rank) beside each targeted linear layer; kept in fp32, as PEFT does
+    (`autocast_adapter_dtype`)."""
+
+    rank: int = 16
+    targets: LoraTargets = ALL_LINEAR
+    quantization: Quantization = Quantization.NONE
+
+    @property
+    def method(self) -> Finetuning:
+        return Finetuning.LORA if self.quantization is Quantization.NONE else Finetuning.QLORA
+
+    def adapts(self, short_name: str) -> bool:
+        """Whether a linear layer of that name (`q_proj`) gets an adapter."""
+        return self.targets == ALL_LINEAR or short_name in self.targets
+
+    def check_targets(self, known: tuple[str, ...], model: str) -> None:
+        """Raises ContradictionError if the model has no linear layer of a target's name."""
+        missing = [t for t in self.targets if t not in known] if self.targets != ALL_LINEAR else []
+        if missing:
+            raise ContradictionError(
+                f"{model} has no linear layer {', '.join(repr(m) for m in missing)} for LoRA",
+                f"--lora-targets takes {', '.join(known)} or all-linear",
+            )
+
+
+Method = Full | Lora

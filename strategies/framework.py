@@ -1,0 +1,9 @@
+"""The axis of training frameworks: who wraps the model."""
+
+from __future__ import annotations
+
+from strategies.axis import Choice
+
+
+class Framework(Choice):
+    TRANSFORMERS = "transformers", "Hugging Face Trainer with accelerate and PEFT"

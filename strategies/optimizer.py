@@ -1,0 +1,49 @@
+"""The axis of optimizers: which states each keeps per parameter, and what its step allocates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strategies.axis import Choice
+
+
+class Optimizer(Choice):
+    """Optimizers as Trainer builds them: weight decay 0, no first moment in Adafactor."""
+
+    ADAMW = "adamw", "torch AdamW, fused (Trainer's adamw_torch_fused)"
+    ADAMW_FOREACH = "adamw-foreach", "torch AdamW, foreach: a copy of one state during the step"
+    ADAMW_8BIT = "adamw-8bit", "bitsandbytes AdamW with blockwise 8-bit states"
+    ADAFACTOR = "adafactor", "transformers Adafactor: factored second moment"
+    SGD = "sgd", "torch SGD without momentum: no states"
+    SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state"
+
+    @property
+    def facts(self) -> OptimizerFacts:
+        return _FACTS[self]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerFacts:
+    """Per trained tensor. `full_states`: states of the tensor's own shape and dtype. `quantized_states`: states of one
+    byte per element. `factored`: fp32 row and column sums instead of a state. `foreach_copies`: copies of all tensors
+    during the step, in the states' dtype."""
+
+    full_states: int = 0
+    quantized_states: int = 0
+    factored: bool = False
+    foreach_copies: int = 0
+    safe: bool = True
+    """Whether it converges at the usual settings of language-model training; others must be asked for by name."""
+
+
+# adamw: torch/optim/adam.py keeps exp_avg and exp_avg_sq as zeros_like(param): they follow the weights' dtype; `fused`
+# allocates nothing. foreach: `torch._foreach_sqrt(exp_avg_sqs)` is a whole copy. adamw-8bit: bitsandbytes optimizer.py.
+# adafactor: transformers/optimization.py. sgd: torch/optim/sgd.py, foreach with weight decay 0 works in place.
+_FACTS = {
+    Optimizer.ADAMW: OptimizerFacts(full_states=2),
+    Optimizer.ADAMW_FOREACH: OptimizerFacts(full_states=2, foreach_copies=1),
+    Optimizer.ADAMW_8BIT: OptimizerFacts(quantized_states=2),
+    Optimizer.ADAFACTOR: OptimizerFacts(factored=True),
+    Optimizer.SGD: OptimizerFacts(safe=False),
+    Optimizer.SGD_MOMENTUM: OptimizerFacts(full_states=1, safe=False),
+}

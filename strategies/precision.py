@@ -1,0 +1,47 @@
+"""The axis of precision: the dtype of the stored weights and the dtype of the computation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardware import GPU, Dtype
+from strategies.axis import Choice
+
+
+class Precision(Choice):
+    """Named as in Lightning: `-true` stores in the low dtype, `-mixed` stores in fp32 and computes in the low dtype."""
+
+    FP32 = "fp32", "everything in fp32"
+    TF32 = "tf32", "fp32 storage, matrix products on TF32 tensor cores"
+    FP16_MIXED = "fp16-mixed", "fp32 weights, autocast to fp16, loss scaling"
+    BF16_MIXED = "bf16-mixed", "fp32 weights, autocast to bf16"
+    BF16_TRUE = "bf16-true", "bf16 weights, gradients and states"
+
+    @property
+    def facts(self) -> PrecisionFacts:
+        return _FACTS[self]
+
+    def missing_on(self, gpu: GPU) -> str | None:
+        """What the GPU lacks for this choice, or None."""
+        supported = {"bf16": gpu.supports_bf16, "fp16": gpu.supports_fp16, "tf32": gpu.supports_tf32, "fp32": True}
+        return None if supported[self.facts.matmul_dtype] else self.facts.matmul_dtype
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionFacts:
+    """Bytes per element. `frozen_bytes`: weights that are not trained, which nobody needs in fp32: Trainer's `bf16=True`
+    with a LoRA keeps the base model as it was loaded, in bf16."""
+
+    trained_bytes: int
+    frozen_bytes: int
+    autocast_bytes: int | None
+    matmul_dtype: Dtype
+
+
+_FACTS = {
+    Precision.FP32: PrecisionFacts(4, 4, None, "fp32"),
+    Precision.TF32: PrecisionFacts(4, 4, None, "tf32"),
+    Precision.FP16_MIXED: PrecisionFacts(4, 2, 2, "fp16"),
+    Precision.BF16_MIXED: PrecisionFacts(4, 2, 2, "bf16"),
+    Precision.BF16_TRUE: PrecisionFacts(2, 2, None, "bf16"),
+}

@@ -1,0 +1,17 @@
+"""The axis of sharding: what each rank of a data-parallel group keeps."""
+
+from __future__ import annotations
+
+from strategies.axis import Choice
+
+
+class Sharding(Choice):
+    """DDP is `no_shard` on several GPUs; the others are FSDP2's `reshard_after_forward` False (ZeRO-2) and True (ZeRO-3)."""
+
+    NO_SHARD = "no_shard", "whole model on each GPU; DDP on several"
+    SHARD_GRAD_OP = "shard_grad_op", "FSDP2, parameters stay gathered from forward to backward (ZeRO-2)"
+    FULL_SHARD = "full_shard", "FSDP2, parameters gathered block by block (ZeRO-3)"
+
+    @property
+    def shards(self) -> bool:
+        return self is not Sharding.NO_SHARD

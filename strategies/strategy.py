@@ -1,0 +1,50 @@
+"""One choice per axis, and which combinations are valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from hardware import Cluster
+from strategies.attention import Attention
+from strategies.checkpointing import Checkpointing
+from strategies.finetuning import Finetuning, Lora, Method
+from strategies.framework import Framework
+from strategies.kernels import Kernels
+from strategies.loss import Loss
+from strategies.optimizer import Optimizer
+from strategies.precision import Precision
+from strategies.sharding import Sharding
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One choice per axis. Micro-batch and accumulation are not among them: the search solves for those."""
+
+    precision: Precision
+    optimizer: Optimizer
+    finetuning: Method
+    checkpointing: Checkpointing
+    sharding: Sharding
+    attention: Attention
+    loss: Loss
+    kernels: Kernels
+    framework: Framework
+
+    def obstacle(self, cluster: Cluster) -> str | None:
+        """Why this combination cannot run on that cluster, or None."""
+        gpu = cluster.gpu
+        if missing := self.precision.missing_on(gpu):
+            return f"{gpu.name} has no {missing}"
+        if self.sharding.shards and cluster.world_size == 1:
+            return "one GPU has nothing to shard over"
+        qlora = self.finetuning.method is Finetuning.QLORA
+        if qlora and self.sharding.shards:
+            # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption
+            return "NF4 weights cannot be sharded by FSDP2"
+        if (qlora or self.optimizer is Optimizer.ADAMW_8BIT) and not gpu.supports_bitsandbytes:
+            return f"bitsandbytes does not run on {gpu.name}"
+        return None
+
+
+AXES = tuple(field.name for field in fields(Strategy))
+__all__ = ["AXES", "Lora", "Strategy"]

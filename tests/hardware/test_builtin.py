@@ -1,0 +1,44 @@
+import pytest
+
+from hardware.builtin import builtin_catalog_path, cut_entries, entry_aliases, parse_entry
+from hardware.catalog import read_catalog
+from hardware.gpu import GPU
+
+TEXTS = cut_entries(builtin_catalog_path().read_text(encoding="utf-8"))
+CATALOG = read_catalog(builtin_catalog_path())
+
+
+def test_cutting_finds_the_entries_of_a_full_read_in_their_order() -> None:
+    assert tuple(TEXTS) == CATALOG.names()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_cut_entry_is_the_entry_of_a_full_read(name: str) -> None:
+    gpu = CATALOG.get(name)
+    assert gpu.model_validate(parse_entry(name, TEXTS[name])) == gpu
+    assert tuple(entry_aliases(name, TEXTS[name])) == gpu.aliases
+
+
+def test_aliases_in_another_layout_are_found_by_parsing_the_entry() -> None:
+    text = "  Toy:\n    aliases:\n      - one\n      - two\n"
+    assert entry_aliases("Toy", text) == ["one", "two"]
+
+
+@pytest.mark.parametrize("gpu", CATALOG.gpus, ids=lambda gpu: gpu.name)
+def test_a_built_in_entry_is_physically_plausible(gpu: GPU) -> None:
+    peaks = gpu.peak_flops.model_dump(exclude_none=True)
+    fastest_16_bit = peaks["bf16"] if gpu.supports_bf16 else peaks["fp16"]
+    assert fastest_16_bit > peaks["fp32"]
+    assert peaks.get("fp8", 2 * fastest_16_bit) >= fastest_16_bit
+    assert peaks.get("tf32", peaks["fp32"]) >= peaks["fp32"]
+    # a byte of memory bandwidth feeds between 10 (A100, fp32) and 800 (A10G and newer GeForce, 16 bit) operations
+    assert 10 <= fastest_16_bit / gpu.memory_bandwidth_bytes_per_second <= 800
+    assert gpu.host_link.bytes_per_second <= gpu.gpu_link.bytes_per_second < gpu.memory_bandwidth_bytes_per_second
+    assert gpu.context_bytes < gpu.memory_bytes / 8
+
+
+@pytest.mark.parametrize("gpu", CATALOG.gpus, ids=lambda gpu: gpu.name)
+def test_usable_memory_is_a_little_less_than_the_number_on_the_box(gpu: GPU) -> None:
+    boxes = [8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 180, 186, 192, 256, 288]
+    box = min(size for size in boxes if size * 2**30 >= gpu.memory_bytes * 0.995)
+    assert 0.90 <= gpu.memory_bytes / (box * 2**30) <= 1.0
