@@ -48,13 +48,15 @@ def validated_gpus(document: Document, base: Base) -> tuple[GPU, ...]:
     Raises CatalogError with all problems of the file.
     """
     gpus: dict[str, GPU] = {}
+    seen: set[str] = set()
     for key, entry in _entries(document).items():
         known = base.find(key)
         name = known.name if known else key
-        if name in gpus:
+        if name in seen:
             document.add_problem(("gpus", key), f"duplicate: {name} is already given above")
         elif gpu := _validated(document, key, name, known, entry):
             gpus[name] = gpu
+        seen.add(name)
     _report_clashes(document, gpus, base)
     document.raise_problems()
     return tuple(gpus.values())

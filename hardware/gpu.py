@@ -99,8 +99,7 @@ _CAPABILITY_PATTERN: dict[Vendor, str] = {
     "amd": r"gfx[0-9a-f]{3,5}",
     "intel": r"[a-z][a-z0-9-]*",
 }
-_AOTRITON_TARGETS = ("gfx90a", "gfx942", "gfx950")
-_BITSANDBYTES_AMD_TARGETS = ("gfx90a", "gfx942", "gfx950")
+_CDNA2_AND_NEWER = ("gfx90a", "gfx942", "gfx950")
 _CAPABILITY_EXAMPLE: dict[Vendor, str] = {"nvidia": '"8.0"', "amd": "gfx942", "intel": "gaudi2"}
 
 
@@ -181,14 +180,14 @@ class GPU(_Frozen):
         AOTriton's README (gfx90a, gfx942, gfx950); Habana's documentation of FusedSDPA.
         """
         if self.vendor == "amd":
-            return self.compute_capability in _AOTRITON_TARGETS
+            return self.compute_capability in _CDNA2_AND_NEWER
         return self.vendor == "intel" or (8, 0) <= self._sm <= (12, 1)
 
     @property
     def supports_bitsandbytes(self) -> bool:
         """NF4 layers: NVIDIA from sm60, AMD CDNA from gfx90a, Gaudi. Source: bitsandbytes 0.50 installation guide."""
         if self.vendor == "amd":
-            return self.compute_capability in _BITSANDBYTES_AMD_TARGETS
+            return self.compute_capability in _CDNA2_AND_NEWER
         return self.vendor == "intel" or self._has_sm((6, 0))
 
     @property

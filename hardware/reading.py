@@ -157,8 +157,9 @@ class _Converter:
             return [self.convert(item, (*location, index)) for index, item in enumerate(node.value)]
         try:
             return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
-            return self._document.refuse(node, location, f"{shown(node.value)} cannot be read: {_one_line(error)}")
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
+            kind = node.tag.removeprefix("tag:yaml.org,2002:")
+            return self._document.refuse(node, location, f"{shown(node.value)} is not a valid {kind}")
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
         if id(node) not in self._flattened:  # an aliased node comes several times

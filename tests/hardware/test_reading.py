@@ -63,8 +63,11 @@ def test_a_problem_stands_where_its_value_stands_or_else_where_the_nearest_enclo
         ("a: " + "1:" * 100_000 + "1", "my.yaml:1:4: (file): a value of more than 10000 characters"),
         ("a: !!python/object:os.system {}", "my.yaml:1:4: a: the tag 'tag:yaml.org,2002:python/object:os.system' is"),
         ("a: !mine 3", "my.yaml:1:4: a: the tag '!mine' is not allowed"),
-        ("a: !!int x", "my.yaml:1:4: a: 'x' cannot be read: invalid literal for int() with base 10: 'x'"),
-        ("a: 2024-99-99", "my.yaml:1:4: a: '2024-99-99' cannot be read: month must be in 1..12"),
+        ("a: !!int x", "my.yaml:1:4: a: 'x' is not a valid int"),
+        ('a: !!int ""', "my.yaml:1:4: a: '' is not a valid int"),
+        ("a: !!bool 3", "my.yaml:1:4: a: '3' is not a valid bool"),
+        ("a: !!timestamp 3", "my.yaml:1:4: a: '3' is not a valid timestamp"),
+        ("a: 2024-99-99", "my.yaml:1:4: a: '2024-99-99' is not a valid timestamp"),
         ("a: 1\nb: \x00", "my.yaml:1:1: (file): not valid YAML: "),
         (b"a: 1\nb: \xff", "my.yaml:2:4: (file): not UTF-8 text (byte 0xff)"),
         (b"\x7fELF\x02\x01", "my.yaml:1:1: (file): not valid YAML: "),
@@ -82,7 +85,7 @@ def test_every_unreadable_value_is_reported_in_the_order_of_the_file(tmp_path: P
     content = "b: !x 1\na: 2024-13-01\nb: 2"
     assert problems_of(tmp_path, content) == [
         "my.yaml:1:4: b: the tag '!x' is not allowed",
-        "my.yaml:2:4: a: '2024-13-01' cannot be read: month must be in 1..12",
+        "my.yaml:2:4: a: '2024-13-01' is not a valid timestamp",
         "my.yaml:3:1: b: duplicate key, first on line 1",
     ]
 
