@@ -1,0 +1,7 @@
+"""The memory and time model: what a training step keeps, allocates and computes, derived from the forward pass."""
+
+from planner.memory.footprint import Footprint, MemoryModel, Peak
+from planner.memory.step import Moment
+from planner.memory.time import Rates, Traffic, step_seconds
+
+__all__ = ["Footprint", "MemoryModel", "Moment", "Peak", "Rates", "Traffic", "step_seconds"]

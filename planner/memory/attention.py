@@ -20,6 +20,7 @@ def sdpa(
     makes dk and dv for every query head before it sums them.
     Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
     """
+    heads_first = query.heads_first  # the output takes q's layout (`empty_like`), o_proj wants tokens first
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     out = f.tensor(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
     rows = heads * f.sequence_length
@@ -27,7 +28,7 @@ def sdpa(
     flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
     f.multiply(query.itemsize, flops)
     if out.variable is None:
-        return out
+        return f.unary(out, "attention output in token order") if heads_first else out
     itemsize, elements = query.itemsize, query.per_sample
     sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
     saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp)]
@@ -46,7 +47,7 @@ def sdpa(
             tape.accumulate(variable, gradients.pop(0))
 
     f.tape.record(out.variable, backward, *saved)
-    return out
+    return f.unary(out, "attention output in token order") if heads_first else out
 
 
 def eager(
@@ -61,8 +62,11 @@ def eager(
     scores = heads * sequence * sequence
     flops = 2 * elements * sequence
     # q, k and v are transposed views: each is made contiguous for the batched product, k and v by repeating heads.
-    query = f.unary(query, "attention q")
-    key, value = (f.broadcast(x, elements, f"attention {n}") for x, n in ((key, "k"), (value, "v")))
+    if not query.heads_first:
+        query = f.unary(query, "attention q")
+    if not key.heads_first or heads != kv_heads:
+        key = f.broadcast(key, elements, "attention k")
+    value = f.broadcast(value, elements, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
     del query, key
     weights = f.unary(weights, "attention scaled scores")

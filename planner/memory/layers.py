@@ -73,13 +73,13 @@ class Layers(Ops):
         rows = x.per_sample // x.width
         out = self.tensor(rows * out_features, out_features, compute, f"{name} output", x)
         flops = 2 * x.per_sample * out_features
-        self._multiply(compute, flops)
+        self.multiply(compute, flops)
         if x.variable is not None and out.variable is not None:
             variable, size = x.variable, x.per_sample * compute
 
             def backward(gradient: Storage) -> None:
                 weight = self._dequantize(elements, compute)
-                self._multiply(compute, flops)
+                self.multiply(compute, flops)
                 made = self.tape.storage(0, size)
                 del weight
                 self.tape.accumulate(variable, made)
@@ -187,15 +187,14 @@ class Layers(Ops):
 
     def rotate(self, x: Tensor, *, head_dim: int, rotary_dim: int | None = None, joins: bool = False) -> Tensor:
         """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""
-        rotary_dim = rotary_dim or head_dim
-        width = x.width // head_dim * rotary_dim
-        if rotary_dim == head_dim and not joins:
+        if rotary_dim in (None, head_dim) and not joins:
             return self._rotate_half(x)
-        if rotary_dim == head_dim:
-            _, rest = self.slices(x, [width, 0])
-            return self.cat([self._rotate_half(x), rest], "rotary join")
-        turned, rest = self.slices(x, [width, x.width - width])
-        return self.cat([self._rotate_half(turned), rest], "rotary join")
+        width = x.width // head_dim * (rotary_dim or head_dim)
+        # A slice of everything is the tensor itself; an empty rest is a slice all the same.
+        turned, *rest = self.slices(x, [width, x.width - width]) if width < x.width else (x, *self.slices(x, [0]))
+        joined = self.cat([self._rotate_half(turned), *rest], "rotary join")
+        joined.heads_first = True
+        return joined
 
     def _rotate_half(self, x: Tensor) -> Tensor:
         table = max(x.itemsize, self.rope_itemsize)

@@ -81,6 +81,8 @@ class Ops:
                 gradients = [tape.storage(t.made_fixed, t.made_per_sample) for t in targets]
                 if flops:
                     self.multiply(itemsize, flops)
+                    for made in gradients:
+                        made.viewed = True
                 for target in targets:
                     made = gradients.pop(0)
                     if not flops:

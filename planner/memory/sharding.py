@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from planner.memory.state import Unit
+from planner.memory.state import Unit, allocated
 from strategies import Sharding
 
 
@@ -56,8 +56,19 @@ class Layout:
         return self._suffix[0]
 
     def _finished(self, i: int) -> int:
-        """Gradients that exist when the backward of part i begins."""
-        return self.all_gradients if self.gradients_exist else self._suffix[i + 1]
+        """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
+        weight waits for the embedding's, beside an existing one."""
+        existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
+        return existing + (self._tied_gradient if i + 1 < len(self.units) else 0)
+
+    @property
+    def _tied_gradient(self) -> int:
+        """Of the shared weight, which is the first of the stem's tensors; 0 where it is not trained."""
+        trained = self.units[0].trained
+        if not self.tied or not trained or not trained[0].is_embedding:
+            return 0
+        size = allocated(trained[0].num_elements * trained[0].itemsize)
+        return -(-size // self.world_size) if self.sharding.shards else size
 
     def forward(self, i: int) -> Extra:
         """A gathered unit and its all-gather buffer, which is kept until the next unit has been copied out."""

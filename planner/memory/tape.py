@@ -49,10 +49,12 @@ class Meter:
 class Storage:
     """`fixed + per_sample x micro_batch_size` bytes that live as long as something refers to them."""
 
-    __slots__ = ("fixed", "meter", "name", "per_sample", "saved")
+    __slots__ = ("fixed", "meter", "name", "per_sample", "saved", "viewed")
 
     def __init__(self, meter: Meter, fixed: int, per_sample: int, name: str) -> None:
         self.meter, self.fixed, self.per_sample, self.name, self.saved = meter, fixed, per_sample, name, False
+        self.viewed = False
+        """As a gradient: handed on as a view of itself, as a reshaped or transposed product is."""
         meter.fixed += fixed
         meter.per_sample += per_sample
         meter.snapshots.append(
@@ -88,13 +90,15 @@ class Variable:
 class Tensor:
     """`fixed + per_sample x micro_batch_size` elements of `itemsize` bytes, `width` of them in the last dimension."""
 
-    __slots__ = ("fixed", "itemsize", "per_sample", "storage", "variable", "width")
+    __slots__ = ("fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
 
     def __init__(
         self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
     ) -> None:
         self.storage, self.fixed, self.per_sample = storage, fixed, per_sample
         self.width, self.itemsize, self.variable = width, itemsize, variable
+        self.heads_first = False
+        """Laid out head by head, as a concatenation of heads is, instead of token by token."""
 
     def constant(self) -> Tensor:
         """A tensor of this shape that takes part in an operation and needs no gradient."""
@@ -160,28 +164,29 @@ class Tape:
             del saved
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
-        """Adds a gradient where it is gathered: in place when this is the buffer's only owner, else into a new one.
+        """Adds a gradient where it is gathered: in place when this is the buffer's only owner and it is not a view,
+        else into a new buffer (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`).
 
-        Source: torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`. A parameter's gradient is final: it
-        leaves the block's account and becomes one of the step's gradients (accumulate_grad.h, "steal the gradient").
+        A parameter's gradient is final: it leaves the block's account and becomes one of the step's gradients
+        (accumulate_grad.h, "steal the gradient").
         """
-        if variable.parameter:
-            self.meter.gradients += gradient.fixed
-            if variable.gradient is None:
-                variable.gradient = gradient
-            else:  # tied weights: the second gradient is added in place and freed
-                self.meter.gradients -= gradient.fixed
-        elif variable.gradient is None:
+        waiting = variable.gradient
+        if waiting is None:
             variable.gradient = gradient
-        elif sys.getrefcount(variable.gradient) > _SOLE_OWNER:
-            variable.gradient = self.storage(gradient.fixed, gradient.per_sample)
+            if variable.parameter:
+                self.meter.gradients += gradient.fixed
+        elif waiting.viewed or sys.getrefcount(waiting) > _SOLE_OWNER:
+            total = self.storage(gradient.fixed, gradient.per_sample)
+            if not variable.parameter:
+                variable.gradient = total
 
 
 def _references_of_sole_owner() -> int:
-    """What `sys.getrefcount(x.gradient)` says when the attribute is the only reference (differs between CPythons)."""
+    """What `sys.getrefcount` says when an attribute and one local variable refer to a storage (CPythons differ)."""
     variable = Variable()
     variable.gradient = Storage(Meter(), 0, 0, "")
-    return sys.getrefcount(variable.gradient)
+    waiting = variable.gradient
+    return sys.getrefcount(waiting)
 
 
 _SOLE_OWNER = _references_of_sole_owner()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from planner.memory import loss as losses
 from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
-from planner.memory.tape import Snapshot, Storage, Tape, Tensor, Variable
+from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
 from strategies import Attention, Checkpointing, Full, Loss, Method
 
@@ -46,6 +47,31 @@ class Part:
     backward_work: Work
     saved_tensors: tuple[tuple[str, int, int], ...]
     """Name, fixed and per-sample bytes of everything that backward needs."""
+    recomputation: tuple[Snapshot, ...]
+    """Its forward up to the last tensor that backward needs, while the gradient of its output waits."""
+
+    def recomputed(
+        self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, input_saved: bool
+    ) -> Part:
+        """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
+        input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
+        kept = 0 if input_saved else input_bytes
+        again = [_raised(s, kept) for s in (*self.recomputation, *self.backward)]
+        return Part(
+            forward=envelope(forward),
+            backward=envelope(again),
+            held=held,
+            saved=(0, input_bytes),
+            gradients=self.gradients,
+            forward_work=self.forward_work,
+            backward_work=self.backward_work.plus(self.forward_work),
+            saved_tensors=(("block input", 0, input_bytes),),
+            recomputation=(),
+        )
+
+
+RawSnapshot = tuple[int, int, int, int, int]
+"""The fields of a Snapshot, as the meter appends them."""
 
 
 class Setting(NamedTuple):
@@ -58,13 +84,16 @@ class Setting(NamedTuple):
     sequence_length: int
 
 
-def envelope(snapshots: list[tuple[int, int, int, int, int]]) -> tuple[Snapshot, ...]:
+def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
     """Those snapshots that are the largest for some micro-batch of one sample or more."""
-    best: list[tuple[int, int, int, int, int]] = []
-    for candidate in sorted(set(snapshots), key=lambda s: (s[1], s[0]), reverse=True):
-        # Sorted by slope: a flatter line is ever the largest only if it starts higher than all steeper ones do at 1.
-        if not best or candidate[0] + candidate[1] > max(b[0] + b[1] for b in best):
+    best: list[RawSnapshot] = []
+    highest = -1
+    for candidate in sorted(set(snapshots), key=itemgetter(1, 0), reverse=True):
+        # By falling slope: a flatter line is the largest somewhere only if it is at one sample.
+        at_one = candidate[0] + candidate[1]
+        if at_one > highest:
             best.append(candidate)
+            highest = at_one
     return tuple(Snapshot(*s) for s in best)
 
 
@@ -91,6 +120,13 @@ class Tracer:
         """The embeddings, and the item size of the hidden states that they start."""
         layers = self._layers()
         run = _Run(layers)
+        if self.architecture.tied_to is not None and isinstance(self.setting.method, Full):
+            # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
+            # transposed product it is a view, unless autocast's cast stands between.
+            waiting = Variable(parameter=True)
+            waiting.gradient = layers.tape.storage(0, 0)
+            waiting.gradient.viewed = self.setting.numerics.autocast is None
+            layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
         if output_requires_grad and x.variable is None:
@@ -98,35 +134,39 @@ class Tracer:
         itemsize = x.itemsize
         return run.finish(x), itemsize
 
-    def block(self, kind: Hashable, itemsize: int, checkpointing: Checkpointing, *, input_requires_grad: bool) -> Part:
+    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> dict[Checkpointing, Part]:
+        """A block under every checkpointing mode: one run that keeps what backward needs, and one that drops it."""
         width = self.architecture.hidden_size
-        forward = None
-        if checkpointing is Checkpointing.FULL:
-            layers = self._layers(keep_saved=False)
-            run = _Run(layers)
-            x = layers.input(width, itemsize, input_requires_grad, "block input")
-            x.storage.mark_saved()
-            out = self.architecture.block(layers, x, kind)
-            forward = run.forward_only(out)
-            del x, out
         layers = self._layers()
         run = _Run(layers)
         x = layers.input(width, itemsize, input_requires_grad, "block input")
-        kept = x.storage if forward is not None else None
+        input_storage = x.storage
+        out = self.architecture.block(layers, x, kind)
+        input_bytes = input_storage.per_sample
+        input_saved = input_storage.saved
+        del x, input_storage
+        plain = run.finish(out)
+
+        layers = self._layers(keep_saved=False)
+        run = _Run(layers)
+        x = layers.input(width, itemsize, input_requires_grad, "block input")
+        x.storage.mark_saved()
+        kept = x.storage
         out = self.architecture.block(layers, x, kind)
         del x
-        if forward is None:
-            return run.finish(out)
-        kept.mark_saved()
-        return run.finish_recomputed(out, forward, kept.per_sample)
+        forward, held = run.forward(out)
+        del kept
+        return {
+            Checkpointing.NONE: plain,
+            Checkpointing.FULL: plain.recomputed(forward, held, input_bytes, input_saved),
+        }
 
     def head(self, itemsize: int) -> Part:
         layers = self._layers()
         run = _Run(layers)
-        trains = isinstance(self.setting.method, Full)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "final hidden states")
         logits = self.architecture.head(layers, x)
-        del x, trains
+        del x
         loss = losses.LOSSES[self.setting.loss](layers, logits)
         del logits
         return run.finish(loss)
@@ -139,70 +179,45 @@ class _Run:
         self.layers, self.meter = layers, layers.tape.meter
         self.meter.mark()
 
-    def _live_without(self, out: Storage | None) -> tuple[int, int]:
-        fixed, per_sample = (out.fixed, out.per_sample) if out is not None and not out.saved else (0, 0)
-        return self.meter.fixed - fixed, self.meter.per_sample - per_sample
+    def _live_without(self, out: Tensor) -> tuple[int, int]:
+        storage = out.storage
+        if storage is None or storage.saved:
+            return self.meter.fixed, self.meter.per_sample
+        return self.meter.fixed - storage.fixed, self.meter.per_sample - storage.per_sample
 
     def _work(self) -> Work:
         cost = self.layers.tape.cost
         return Work(cost.flops_per_sample[2], cost.flops_per_sample[4], cost.bytes_per_sample, cost.fixed_bytes)
 
-    def _after_forward(self, out: Tensor) -> tuple[list[tuple[int, int, int, int, int]], tuple[int, int]]:
-        forward, held = self.meter.mark(), self._live_without(out.storage)
-        self.layers.leave_autocast()
-        return forward, held
-
-    def forward_only(self, out: Tensor) -> tuple[list[tuple[int, int, int, int, int]], tuple[int, int]]:
-        return self._after_forward(out)
+    def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
+        """The instants of the forward, and what stays until the whole forward pass is over."""
+        return self.meter.mark(), self._live_without(out)
 
     def finish(self, out: Tensor) -> Part:
-        forward, held = self._after_forward(out)
-        return self._backward(out, forward, held, self._live_without(out.storage), recomputed=None)
-
-    def finish_recomputed(
-        self, out: Tensor, first: tuple[list[tuple[int, int, int, int, int]], tuple[int, int]], kept: int
-    ) -> Part:
-        """Backward computes the block again first, up to the last tensor that it needs (torch.utils.checkpoint,
-        `early_stop`), while the gradient of its output waits."""
-        again = self.meter.mark()[: self.layers.tape.snapshots_at_last_save]
-        self.layers.leave_autocast()
-        forward, held = first
-        return self._backward(out, forward, held, (0, kept), recomputed=again)
-
-    def _backward(
-        self,
-        out: Tensor,
-        forward: list[tuple[int, int, int, int, int]],
-        held: tuple[int, int],
-        saved: tuple[int, int],
-        recomputed: list[tuple[int, int, int, int, int]] | None,
-    ) -> Part:
         tape, meter = self.layers.tape, self.meter
-        forward_work = self._work()
-        size = out.storage.per_sample if out.storage is not None else 0
-        variable = out.variable
-        names = tuple(tape.saved)
+        forward, held = self.forward(out)
+        recomputed = forward[: tape.snapshots_at_last_save]
+        self.layers.leave_autocast()
+        saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
+        size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
-        backward = meter.mark()
-        if recomputed is not None:
-            backward += [(s[0], s[1] + size, s[2], s[3], s[4]) for s in recomputed]
         total = self._work()
-        backward_work = Work(*(t - f for t, f in zip(total, forward_work, strict=True)))
-        if recomputed is not None:
-            backward_work = backward_work.plus(forward_work)
         return Part(
             forward=envelope(forward),
-            backward=envelope(backward),
+            backward=envelope(meter.mark()),
             held=held,
             saved=saved,
             gradients=meter.gradients,
             forward_work=forward_work,
-            backward_work=backward_work,
+            backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
             saved_tensors=names,
+            recomputation=envelope([_raised(s, size) for s in recomputed]),
         )
 
 
-Trace = Callable[[], Part]
+def _raised(snapshot: RawSnapshot, per_sample: int) -> RawSnapshot:
+    fixed, own, *rest = snapshot
+    return (fixed, own + per_sample, *rest)

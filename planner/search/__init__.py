@@ -1,0 +1,6 @@
+"""The search: solves every strategy of a space for its largest micro-batch and ranks what fits."""
+
+from planner.search.candidate import Candidate, Solver
+from planner.search.exhaustive import Found, search, smallest
+
+__all__ = ["Candidate", "Found", "Solver", "search", "smallest"]

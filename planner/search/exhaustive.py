@@ -1,0 +1,38 @@
+"""The exhaustive engine: every strategy of the space is solved, none is sampled."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from planner.search.candidate import Candidate, Solver
+from strategies import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Feasible candidates, best first, and what became of the rest."""
+
+    candidates: tuple[Candidate, ...]
+    num_strategies: int
+    rejected: Counter[str]
+    seconds: float
+
+
+def search(space: Space, solver: Solver) -> Found:
+    """Solves every strategy of the space that can run on the cluster."""
+    start = time.perf_counter()
+    strategies, rejected = space.valid(solver.cluster)
+    solved = [solver.solve(strategy) for strategy in strategies]
+    found = sorted((c for c in solved if c is not None), key=lambda c: c.rank)
+    if len(found) < len(solved):
+        rejected["does not fit into memory"] += len(solved) - len(found)
+    return Found(tuple(found), len(strategies), rejected, time.perf_counter() - start)
+
+
+def smallest(space: Space, solver: Solver) -> Candidate | None:
+    """The candidate with the smallest peak at one sample and one step, fitting or not."""
+    strategies, _ = space.valid(solver.cluster)
+    candidates = (solver.candidate(strategy, 1, 1) for strategy in strategies)
+    return min(candidates, key=lambda c: (c.process_bytes, c.rank), default=None)
