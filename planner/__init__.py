@@ -1,0 +1,51 @@
+"""Finds the training configurations that fit a GPU and give the largest effective batch.
+
+Names are imported when they are first used, so that `planner --help` starts without pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
+    from planner.api import estimate, fit
+    from planner.models import Model, ModelConfigError, find_model
+    from planner.plan import EstimateResult, FitResult, Memory, Plan, Request
+    from planner.question import RequestError
+    from strategies import ContradictionError, InvalidChoiceError
+
+__all__ = [
+    "GPU",
+    "Catalog",
+    "CatalogError",
+    "Cluster",
+    "ContradictionError",
+    "EstimateResult",
+    "FitResult",
+    "InvalidChoiceError",
+    "Memory",
+    "Model",
+    "ModelConfigError",
+    "Plan",
+    "PlannerError",
+    "Request",
+    "RequestError",
+    "UnknownNameError",
+    "estimate",
+    "find_model",
+    "fit",
+    "load_catalog",
+]
+
+_HOMES = ("hardware", "strategies", "planner.plan", "planner.models", "planner.question", "planner.api")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(home)
+            if name in getattr(module, "__all__", vars(module)):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

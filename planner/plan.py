@@ -150,7 +150,7 @@ class Request(_Model):
     """A question to the planner, normalized: names as in registry and catalog, empty axes mean the default space."""
 
     model: str
-    num_parameters: Count
+    num_parameters: Annotated[int, Field(gt=0)]
     gpu: str
     gpus: Count = 1
     nodes: Count = 1

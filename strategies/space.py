@@ -27,10 +27,9 @@ the fewest targets, so searching them would only find the weakest adapter: both 
 @dataclass(frozen=True, slots=True)
 class Space:
     """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (does not
-    train transformers well), eager attention and the foreach step (only ever cost memory), fp32 (TF32 and bf16 are its
-    faster forms; it is the default where a GPU has neither)."""
+    train transformers well), eager attention and the foreach step (they only ever cost memory)."""
 
-    precision: tuple[Precision, ...] = (Precision.BF16_MIXED, Precision.BF16_TRUE)
+    precision: tuple[Precision, ...]
     optimizer: tuple[Optimizer, ...] = (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR)
     finetuning: tuple[Finetuning, ...] = tuple(Finetuning)
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
@@ -43,14 +42,19 @@ class Space:
     kernels: tuple[Kernels, ...] = tuple(Kernels)
     framework: tuple[Framework, ...] = (Framework.TRANSFORMERS,)
 
-    @staticmethod
-    def default_precisions(cluster: Cluster) -> tuple[Precision, ...]:
-        """bf16 where the GPU computes in it, else fp16 with loss scaling, and fp32 as the GPU has it."""
+    @classmethod
+    def default(cls, cluster: Cluster) -> Space:
+        """What makes sense on the cluster: bf16 where the GPU computes in it, else fp16 with loss scaling, and fp32 as
+        the GPU has it; sharding where there are several GPUs; bitsandbytes where it runs."""
         gpu = cluster.gpu
         full = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
-        if gpu.supports_bf16:
-            return (Precision.BF16_MIXED, Precision.BF16_TRUE, full)
-        return (Precision.FP16_MIXED, full) if gpu.supports_fp16 else (full,)
+        half = (Precision.BF16_MIXED, Precision.BF16_TRUE) if gpu.supports_bf16 else ()
+        if not half and gpu.supports_fp16:
+            half = (Precision.FP16_MIXED,)
+        return cls(
+            precision=(*half, full),
+            sharding=tuple(Sharding) if cluster.world_size > 1 else (Sharding.NO_SHARD,),
+        )
 
     def methods(self) -> Iterator[Method]:
         """Every fine-tuning method, with the options that belong to it."""

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.numerics import Numerics
-from planner.memory.process import Outside
+from planner.memory.process import SLACK_PER_MILLE, Outside, Slack
 from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Units, state_bytes, step_temporaries
 from planner.memory.step import Line, Lines, Moment, compose
+from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Checkpointing, Full, Method, Optimizer, Sharding, Strategy
+from strategies import Checkpointing, Full, Optimizer, Sharding, Strategy
 
 INT64 = 8
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def memoized(method: Callable[P, R]) -> Callable[P, R]:
+    """Remembers a method's results by its arguments, for as long as its instance lives."""
+    name = method.__name__
+
+    @wraps(method)
+    def remembered(*args: P.args, **kwargs: P.kwargs) -> R:
+        instance: Any = args[0]
+        table: dict[Hashable, R] = instance.__dict__.setdefault(f"_{name}_results", {})
+        key = args[1:]
+        if key not in table:
+            table[key] = method(*args, **kwargs)
+        return table[key]
+
+    return remembered
 
 
 class Persistent(NamedTuple):
@@ -29,7 +48,7 @@ class Persistent(NamedTuple):
 
     @property
     def total(self) -> int:
-        return sum(self)
+        return self.parameters + self.optimizer_states + self.communication
 
 
 class Peak(NamedTuple):
@@ -47,6 +66,7 @@ class Footprint:
     persistent: Persistent
     lines: Lines
     outside: Outside
+    slack: Slack
 
     def moments(self, micro_batch_size: int) -> dict[Moment, int]:
         """Allocated bytes at the peak of each moment, cuBLAS workspaces included."""
@@ -62,139 +82,156 @@ class Footprint:
         """What `torch.cuda.max_memory_allocated` would report."""
         return self.peak(micro_batch_size).tensor_bytes + self.outside.workspace_bytes
 
+    def reserved_bytes(self, micro_batch_size: int) -> int:
+        """What `torch.cuda.max_memory_reserved` would report; an estimate."""
+        return self.slack.reserved_bytes(self.allocated_bytes(micro_batch_size))
+
+    def process_bytes(self, micro_batch_size: int) -> int:
+        """What the GPU has less while the process runs."""
+        return self.outside.process_bytes(self.reserved_bytes(micro_batch_size))
+
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """The largest micro-batch whose process fits into the budget; 0 if one sample does not. Every line gives a
-        bound, the smallest bound holds: nothing is scanned."""
-        room = self.outside.allocated_within(budget_bytes) - self.outside.workspace_bytes - self.persistent.total
-        return max(0, min((room - line.fixed) // line.per_sample for line in self._growing(room)))
-
-    def _growing(self, room: int) -> list[Line]:
-        lines = [line for lines in self.lines.values() for line in lines]
-        growing = [line for line in lines if line.per_sample > 0]
-        if any(line.fixed > room for line in lines if line.per_sample == 0):
-            return [Line(room + 1, 1, 0, 0, 0, 0, 0)]  # what does not depend on the micro-batch is already too much
-        return growing
+        bound and the smallest bound holds: nothing is scanned."""
+        allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
+        room = allocated - self.outside.workspace_bytes - self.persistent.total
+        bounds = [(room - line.fixed) // line.per_sample for lines in self.lines.values() for line in lines]
+        return max(0, min(bounds))
 
 
-class _StepKey(NamedTuple):
-    setting: Setting
-    checkpointing: Checkpointing
-    sharding: Sharding
-    accumulates: bool
+class Traced:
+    """A model at one sequence length: its parameters and traced parts under each setting, whatever the cluster."""
+
+    def __init__(self, inventory: Inventory, sequence_length: int) -> None:
+        self.inventory, self.sequence_length = inventory, sequence_length
+
+    @memoized
+    def units(self, setting: Setting) -> Units:
+        return Units.of(self.inventory, setting.method, setting.numerics)
+
+    @memoized
+    def work(self, setting: Setting, checkpointing: Checkpointing) -> Work:
+        """FLOPs and bytes moved by forward and backward of one micro-batch."""
+        total = Work()
+        for part, count in _counted(self.parts(setting, checkpointing)):
+            total = total.plus(part.forward_work.plus(part.backward_work).times(count))
+        return total
+
+    @memoized
+    def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
+        """Stem, blocks and head."""
+        # A frozen embedding's output needs no gradient, unless checkpointing asks for one
+        # (PEFT's enable_input_require_grads): then the first block saves less than the others.
+        from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
+        stem, itemsize = self._stem(setting, from_stem)
+        kinds = enumerate(self.inventory.layer_kinds)
+        blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem)[checkpointing] for i, kind in kinds]
+        return [stem, *blocks, self._head(setting, itemsize)]
+
+    @memoized
+    def _tracer(self, setting: Setting) -> Tracer:
+        return Tracer(self.inventory.architecture, setting)
+
+    @memoized
+    def _stem(self, setting: Setting, output_requires_grad: bool) -> tuple[Part, int]:
+        return self._tracer(setting).stem(output_requires_grad=output_requires_grad)
+
+    @memoized
+    def _block(
+        self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool
+    ) -> dict[Checkpointing, Part]:
+        return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
+
+    @memoized
+    def _head(self, setting: Setting, itemsize: int) -> Part:
+        return self._tracer(setting).head(itemsize)
 
 
 class MemoryModel:
-    """Footprints of strategies for one model, sequence length and cluster. Equal sub-results are computed once."""
+    """Footprints, work and traffic of strategies for one traced model on one cluster."""
 
-    def __init__(self, inventory: Inventory, sequence_length: int, cluster: Cluster) -> None:
-        self.inventory, self.sequence_length, self.cluster = inventory, sequence_length, cluster
-        self._traces: dict[Setting, _Traces] = {}
-        self._lines: dict[_StepKey, Lines] = {}
-        self._units: dict[tuple[Numerics, Method], Units] = {}
-        self._persistent: dict[tuple[Numerics, Method, Optimizer, Sharding], tuple[Persistent, int]] = {}
+    def __init__(self, traced: Traced, cluster: Cluster) -> None:
+        self.traced, self.cluster = traced, cluster
+        self.outside = Outside.of(cluster)
+
+    def setting(self, strategy: Strategy) -> Setting:
+        s = strategy
+        numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
+        return Setting(numerics, s.finetuning, s.attention, s.loss, self.traced.sequence_length)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
-        setting = self.setting(strategy)
-        units = self._units_of(setting.numerics, strategy.finetuning)
-        key = (setting.numerics, strategy.finetuning, strategy.optimizer, strategy.sharding)
-        if key not in self._persistent:
-            self._persistent[key] = self._states(units, strategy.optimizer, strategy.sharding)
-        persistent, temporaries = self._persistent[key]
-        step = _StepKey(setting, strategy.checkpointing, strategy.sharding, accumulates)
-        if step not in self._lines:
-            self._lines[step] = self._compose(units, step)
-        lines = dict(self._lines[step])
-        gradients = sum(self._layout(units, strategy.sharding, False).resident_gradient(u) for u in units.all)
-        ids = 2 * self.sequence_length * INT64
-        lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, ids, 0, 0, gradients, 0, 0),)
-        return Footprint(persistent, lines, self.outside)
-
-    @cached_property
-    def outside(self) -> Outside:
-        return Outside.of(self.cluster)
-
-    def setting(self, strategy: Strategy) -> Setting:
-        numerics = Numerics.of(strategy.precision, strategy.finetuning, strategy.sharding)
-        return Setting(numerics, strategy.finetuning, strategy.attention, strategy.loss, self.sequence_length)
-
-    def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
-        """Stem, blocks and head of the whole model."""
-        if setting not in self._traces:
-            self._traces[setting] = _Traces(self.inventory, setting)
-        return self._traces[setting].parts(checkpointing)
+        s = strategy
+        return self._footprint(self.setting(s), s.optimizer, s.checkpointing, s.sharding, accumulates)
 
     def work(self, strategy: Strategy) -> Work:
-        """FLOPs and bytes moved by forward and backward of one micro-batch."""
-        parts = self.parts(self.setting(strategy), strategy.checkpointing)
-        counts: dict[int, tuple[Part, int]] = {}
-        for part in parts:
-            counts[id(part)] = (part, counts.get(id(part), (part, 0))[1] + 1)
-        total = Work()
-        for part, n in counts.values():
-            total = total.plus(part.forward_work.plus(part.backward_work).times(n))
-        return total
+        return self.traced.work(self.setting(strategy), strategy.checkpointing)
 
-    def units(self, strategy: Strategy) -> Units:
-        return self._units_of(self.setting(strategy).numerics, strategy.finetuning)
+    def traffic(self, strategy: Strategy) -> Traffic:
+        """Bytes that one rank exchanges with others and moves in the optimizer step."""
+        return self._traffic(self.setting(strategy), strategy.optimizer, strategy.sharding)
 
-    def _units_of(self, numerics: Numerics, method: Method) -> Units:
-        key = (numerics, method)
-        if key not in self._units:
-            self._units[key] = Units.of(self.inventory, method, numerics)
-        return self._units[key]
+    @memoized
+    def _footprint(
+        self,
+        setting: Setting,
+        optimizer: Optimizer,
+        checkpointing: Checkpointing,
+        sharding: Sharding,
+        accumulates: bool,
+    ) -> Footprint:
+        gradients = self._layout(setting, sharding, accumulates).all_gradients
+        step = gradients + self._step_temporaries(setting, optimizer, sharding)
+        lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
+        lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
+        persistent = self._persistent(setting, optimizer, sharding)
+        slack = Slack(SLACK_PER_MILLE[setting.attention], persistent.total + self.outside.workspace_bytes)
+        return Footprint(persistent, lines, self.outside, slack)
 
-    def _states(self, units: Units, optimizer: Optimizer, sharding: Sharding) -> tuple[Persistent, int]:
-        ranks = self.cluster.world_size if sharding.shards else 1
-        counts: dict[int, int] = {}
-        by_id = {id(u): u for u in units.all}
-        for u in units.all:
-            counts[id(u)] = counts.get(id(u), 0) + 1
-        states = sum(n * sum(state_bytes(optimizer, t) for t in by_id[i].trained) for i, n in counts.items())
-        stored = sum(u.stored_bytes for u in units.all)
-        trained = [t for u in units.all for t in u.trained] if optimizer.facts.foreach_copies else [
-            t for u in by_id.values() for t in u.trained
-        ]  # fmt: skip
-        temporaries = -(-step_temporaries(optimizer, trained) // ranks)
-        buckets = replication_buffers(units.all, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks), buckets), temporaries
+    @memoized
+    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
+        states = self._persistent(setting, optimizer, sharding).optimizer_states
+        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
 
-    def _layout(self, units: Units, sharding: Sharding, gradients_exist: bool) -> Layout:
-        tied = self.inventory.architecture.tied_to is not None
-        return Layout(units.all, sharding, self.cluster.world_size, tied, gradients_exist)
+    @property
+    def _ids_bytes(self) -> int:
+        """Input ids and labels of one sample, held by the caller throughout."""
+        return 2 * self.traced.sequence_length * INT64
 
-    def _compose(self, units: Units, key: _StepKey) -> Lines:
-        parts = self.parts(key.setting, key.checkpointing)
-        lines = compose(parts, self._layout(units, key.sharding, key.accumulates))
-        ids = 2 * self.sequence_length * INT64  # input ids and labels, held by the caller throughout
+    @memoized
+    def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
+        tied = self.traced.inventory.architecture.tied_to is not None
+        units = self.traced.units(setting).all
+        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
+
+    @memoized
+    def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
+        parts = self.traced.parts(setting, checkpointing)
+        lines = compose(parts, self._layout(setting, sharding, accumulates))
+        ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
+    @memoized
+    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
+        units, ranks = self.traced.units(setting).all, self._ranks(sharding)
+        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
+        stored = sum(u.stored_bytes for u in units)
+        buckets = replication_buffers(units, sharding, self.cluster.world_size)
+        return Persistent(-(-stored // ranks), -(-states // ranks), buckets)
 
-class _Traces:
-    """The parts of one model under one setting, by checkpointing."""
+    @memoized
+    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
+        groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
+        return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
 
-    def __init__(self, inventory: Inventory, setting: Setting) -> None:
-        self.inventory, self.setting = inventory, setting
-        self._tracer = Tracer(inventory.architecture, setting)
-        self._blocks: dict[tuple[Hashable, bool], dict[Checkpointing, Part]] = {}
-        self._stems: dict[bool, tuple[Part, int]] = {}
-        self._head: Part | None = None
-
-    def parts(self, checkpointing: Checkpointing) -> list[Part]:
-        # A frozen embedding's output needs no gradient, unless checkpointing asks for one
-        # (PEFT's enable_input_require_grads): then the first block saves less than the others.
-        from_stem = isinstance(self.setting.method, Full) or checkpointing is not Checkpointing.NONE
-        if from_stem not in self._stems:
-            self._stems[from_stem] = self._tracer.stem(output_requires_grad=from_stem)
-        stem, itemsize = self._stems[from_stem]
-        if self._head is None:
-            self._head = self._tracer.head(itemsize)
-        blocks = []
-        for i, kind in enumerate(self.inventory.layer_kinds):
-            key = (kind, i > 0 or from_stem)
-            if key not in self._blocks:
-                self._blocks[key] = self._tracer.block(kind, itemsize, input_requires_grad=key[1])
-            blocks.append(self._blocks[key][checkpointing])
-        return [stem, *blocks, self._head]
+    def _ranks(self, sharding: Sharding) -> int:
+        """Over how many ranks the model is divided."""
+        return self.cluster.world_size if sharding.shards else 1
 
 
+def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:
+    """Distinct objects and how often each occurs."""
+    counts: dict[int, tuple[R, int]] = {}
+    for item in items:
+        counts[id(item)] = (item, counts.get(id(item), (item, 0))[1] + 1)
+    return list(counts.values())

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hardware import Cluster
+from strategies import Attention
 
 MIB = 2**20
 
-RESERVED_PER_MILLE = 1104
-"""Reserved per allocated bytes, in thousandths: the median of 68 runs that reported both counters and did not use eager
-attention (T4 LoRA 1.08 and QLoRA 1.13 by fitcheck-llm, RTX 4080 QLoRA 1.07 by can-i-finetune-this, L4 full fine-tuning
-1.10 by Mist, B200 pretraining 1.05 by SimuMax; range 1.02 to 1.37). An estimate: fragmentation depends on the order of
-allocations, and near the limit the allocator returns cached blocks before it gives up."""
+SLACK_PER_MILLE = {Attention.SDPA: 176, Attention.EAGER: 421}
+"""What the caching allocator reserves beyond what is allocated, in thousandths of what comes and goes within a step
+(allocated less what stays): medians of 35 runs with SDPA (0.03 to 0.45) and 23 with eager attention (0.10 to 0.60), LoRA
+and QLoRA of 0.1 to 7 B parameters on a T4 (fitcheck-llm) and an RTX 4080 (can-i-finetune-this). An estimate:
+fragmentation depends on the order of allocations, and near the limit the allocator returns cached blocks first."""
 
 NCCL_PAIR_BYTES = 544 * MIB
 NCCL_GROUP_BYTES = 688 * MIB
@@ -37,14 +38,26 @@ class Outside(NamedTuple):
         communicator = 0 if ranks == 1 else NCCL_PAIR_BYTES if ranks == 2 else NCCL_GROUP_BYTES
         return cls(CUBLAS_HANDLES * cluster.gpu.cublas_workspace_bytes, cluster.gpu.context_bytes, communicator)
 
-    @staticmethod
-    def reserved_bytes(allocated_bytes: int) -> int:
-        return allocated_bytes * RESERVED_PER_MILLE // 1000
+    def process_bytes(self, reserved_bytes: int) -> int:
+        return reserved_bytes + self.context_bytes + self.communicator_bytes
 
-    def process_bytes(self, allocated_bytes: int) -> int:
-        return self.reserved_bytes(allocated_bytes) + self.context_bytes + self.communicator_bytes
+    def reserved_within(self, budget_bytes: int) -> int:
+        """The largest `reserved_bytes` with which the process is within the budget."""
+        return budget_bytes - self.context_bytes - self.communicator_bytes
 
-    def allocated_within(self, budget_bytes: int) -> int:
-        """The largest `allocated_bytes` for which `process_bytes` is within the budget: its exact inverse."""
-        reserved = budget_bytes - self.context_bytes - self.communicator_bytes
-        return ((reserved + 1) * 1000 - 1) // RESERVED_PER_MILLE
+
+class Slack(NamedTuple):
+    """How much is reserved for what is allocated."""
+
+    per_mille: int
+    persistent_bytes: int
+    """What stays allocated between steps, which does not fragment."""
+
+    def reserved_bytes(self, allocated_bytes: int) -> int:
+        varying = allocated_bytes - self.persistent_bytes
+        return allocated_bytes + varying * self.per_mille // 1000
+
+    def allocated_within(self, reserved_bytes: int) -> int:
+        """The largest `allocated_bytes` for which no more than that is reserved: the exact inverse."""
+        varying = ((reserved_bytes - self.persistent_bytes + 1) * 1000 - 1) // (1000 + self.per_mille)
+        return self.persistent_bytes + varying

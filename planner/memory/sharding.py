@@ -38,18 +38,25 @@ class Layout:
     gradients_exist: bool
     _gathered: tuple[int, ...] = field(init=False)
     _suffix: tuple[int, ...] = field(init=False)
+    _tied_gradient: int = field(init=False)
+    """Of the shared weight, which is the first of the stem's tensors; 0 where it is not trained."""
 
     def __post_init__(self) -> None:
         gathered = [u.gathered_bytes for u in self.units]
+        tied_gradient = 0
         if self.tied:  # the embedding belongs to the head's unit
             gathered[0], gathered[-1] = 0, gathered[0] + gathered[-1]
+            trained = self.units[0].trained
+            if trained and trained[0].is_embedding:
+                tied_gradient = self._resident(allocated(trained[0].num_elements * trained[0].itemsize))
+        shares = [self._resident(u.gradient_bytes) for u in reversed(self.units)]
         object.__setattr__(self, "_gathered", tuple(gathered))
-        shares = [self.resident_gradient(u) for u in self.units]
-        object.__setattr__(self, "_suffix", (*accumulate(reversed(shares)),)[::-1] + (0,))
+        object.__setattr__(self, "_suffix", (*accumulate(shares, initial=0),)[::-1])
+        object.__setattr__(self, "_tied_gradient", tied_gradient)
 
-    def resident_gradient(self, unit: Unit) -> int:
-        """A unit's gradient between micro-batches, on one rank."""
-        return -(-unit.gradient_bytes // self.world_size) if self.sharding.shards else unit.gradient_bytes
+    def _resident(self, gradient_bytes: int) -> int:
+        """A gradient's bytes between micro-batches, on one rank."""
+        return -(-gradient_bytes // self.world_size) if self.sharding.shards else gradient_bytes
 
     @property
     def all_gradients(self) -> int:
@@ -60,15 +67,6 @@ class Layout:
         weight waits for the embedding's, beside an existing one."""
         existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
         return existing + (self._tied_gradient if i + 1 < len(self.units) else 0)
-
-    @property
-    def _tied_gradient(self) -> int:
-        """Of the shared weight, which is the first of the stem's tensors; 0 where it is not trained."""
-        trained = self.units[0].trained
-        if not self.tied or not trained or not trained[0].is_embedding:
-            return 0
-        size = allocated(trained[0].num_elements * trained[0].itemsize)
-        return -(-size // self.world_size) if self.sharding.shards else size
 
     def forward(self, i: int) -> Extra:
         """A gathered unit and its all-gather buffer, which is kept until the next unit has been copied out."""

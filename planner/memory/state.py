@@ -116,15 +116,18 @@ def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
     return size
 
 
-def step_temporaries(optimizer: Optimizer, tensors: Sequence[TrainedTensor]) -> int:
-    """Bytes that the optimizer step allocates at its peak and frees again.
+def step_temporaries(optimizer: Optimizer, groups: Sequence[tuple[Sequence[TrainedTensor], int]]) -> int:
+    """Bytes that the optimizer step allocates at its peak and frees again. `groups`: tensors and how often they occur.
 
     foreach: a copy of one state of every tensor at once. Adafactor, tensor by tensor: the squared gradient beside the
     update, or the update beside its negative, in fp32; below fp32, fp32 copies of gradient and parameter as well
     (transformers/optimization.py, `Adafactor.step`).
     """
-    facts = optimizer.facts
-    size = facts.foreach_copies * sum(allocated(t.num_elements * t.itemsize) for t in tensors)
+    facts, size = optimizer.facts, 0
+    if facts.foreach_copies:
+        copies = (n * sum(allocated(t.num_elements * t.itemsize) for t in tensors) for tensors, n in groups)
+        size += facts.foreach_copies * sum(copies)
     if facts.factored:
-        size += max((t.num_elements * FP32 * (2 if t.itemsize == FP32 else 4) for t in tensors), default=0)
+        single = (t.num_elements * FP32 * (2 if t.itemsize == FP32 else 4) for tensors, _ in groups for t in tensors)
+        size += max(single, default=0)
     return size

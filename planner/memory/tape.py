@@ -150,6 +150,10 @@ class Tape:
         """`backward` will be called with the gradient of `variable`; `saved` lives until it has returned."""
         self._nodes.append((variable, backward, saved))
 
+    def forget(self) -> None:
+        """Drops the recorded functions: no backward will run."""
+        self._nodes.clear()
+
     def backward(self, output: Variable, gradient: Storage) -> None:
         """Runs the recorded functions in reverse. A function's saved tensors and its gradient die when it returns."""
         output.gradient = gradient

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hardware import Cluster
-from planner.memory.state import Units
+from planner.memory.state import Unit
 from planner.memory.trace import Work
 from strategies import Precision, Sharding
 
@@ -36,18 +37,18 @@ class Traffic(NamedTuple):
     optimizer_bytes: int
 
     @classmethod
-    def of(cls, units: Units, sharding: Sharding, world_size: int, state_bytes: int) -> Traffic:
+    def of(cls, units: Sequence[Unit], sharding: Sharding, world_size: int, state_bytes: int) -> Traffic:
         """Ring collectives move (N-1)/N of a tensor per rank, an all-reduce twice that. FSDP gathers parameters in
         forward, with FULL_SHARD again in backward, and scatters gradients in every micro-batch; DDP reduces gradients
         once per step. The optimizer reads and writes trained parameters and states and reads gradients."""
-        gradients = sum(u.gradient_bytes for u in units.all)
+        gradients = sum(u.gradient_bytes for u in units)
         optimizer = 3 * gradients // (world_size if sharding.shards else 1) + 2 * state_bytes
         if world_size == 1:
             return cls(0, 0, optimizer)
         if not sharding.shards:
             return cls(0, 2 * gradients * (world_size - 1) // world_size, optimizer)
         gathers = 2 if sharding is Sharding.FULL_SHARD else 1
-        moved = gathers * sum(u.gathered_bytes for u in units.all) + sum(u.gathered_gradient_bytes for u in units.all)
+        moved = gathers * sum(u.gathered_bytes for u in units) + sum(u.gathered_gradient_bytes for u in units)
         return cls(moved * (world_size - 1) // world_size, 0, optimizer)
 
 

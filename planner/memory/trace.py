@@ -86,14 +86,17 @@ class Setting(NamedTuple):
 
 def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
     """Those snapshots that are the largest for some micro-batch of one sample or more."""
-    best: list[RawSnapshot] = []
-    highest = -1
-    for candidate in sorted(set(snapshots), key=itemgetter(1, 0), reverse=True):
-        # By falling slope: a flatter line is the largest somewhere only if it is at one sample.
-        at_one = candidate[0] + candidate[1]
-        if at_one > highest:
+    if not snapshots:
+        return ()
+    steepest = max(snapshots, key=itemgetter(1, 0))
+    highest = steepest[0] + steepest[1]
+    best = [steepest]
+    # By falling slope: a flatter line is the largest somewhere only if it is at one sample.
+    flatter = [s for s in snapshots if s[0] + s[1] > highest]
+    for candidate in sorted(flatter, key=itemgetter(1, 0), reverse=True):
+        if candidate[0] + candidate[1] > highest:
             best.append(candidate)
-            highest = at_one
+            highest = candidate[0] + candidate[1]
     return tuple(Snapshot(*s) for s in best)
 
 
@@ -155,6 +158,7 @@ class Tracer:
         out = self.architecture.block(layers, x, kind)
         del x
         forward, held = run.forward(out)
+        layers.tape.forget()
         del kept
         return {
             Checkpointing.NONE: plain,

@@ -2,5 +2,19 @@
 
 from planner.models.decoder import Decoder
 from planner.models.inventory import Inventory, Linear, Parameters, ParameterTensor
+from planner.models.registry import Model, RegistryModel, find_model, registry_models
+from planner.models.sources import ModelConfigError, supported_model_types
 
-__all__ = ["Decoder", "Inventory", "Linear", "ParameterTensor", "Parameters"]
+__all__ = [
+    "Decoder",
+    "Inventory",
+    "Linear",
+    "Model",
+    "ModelConfigError",
+    "ParameterTensor",
+    "Parameters",
+    "RegistryModel",
+    "find_model",
+    "registry_models",
+    "supported_model_types",
+]

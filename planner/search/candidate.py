@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardware import Cluster
-from planner.memory import Footprint, MemoryModel, Rates, Traffic, step_seconds
+from planner.memory import Footprint, MemoryModel, Rates, step_seconds
 from strategies import Accumulation, Checkpointing, Strategy, UpTo
 
 
@@ -54,15 +54,14 @@ class Solver:
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
         """A strategy at a given micro-batch and accumulation, whether it fits or not."""
         footprint = self.model.footprint(strategy, accumulates=steps > 1)
-        allocated = footprint.allocated_bytes(micro_batch_size)
         return Candidate(
             strategy,
             footprint,
             micro_batch_size,
             steps,
             micro_batch_size * steps * self.cluster.world_size,
-            self._seconds(strategy, footprint, micro_batch_size, steps),
-            footprint.outside.process_bytes(allocated),
+            self._seconds(strategy, micro_batch_size, steps),
+            footprint.process_bytes(micro_batch_size),
         )
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
@@ -90,9 +89,6 @@ class Solver:
             if size <= limits[steps == 1] and (not self.allowed or size in self.allowed)
         ]
 
-    def _seconds(self, strategy: Strategy, footprint: Footprint, micro_batch_size: int, steps: int) -> float:
-        model = self.model
-        states = footprint.persistent.optimizer_states
-        traffic = Traffic.of(model.units(strategy), strategy.sharding, self.cluster.world_size, states)
-        rates = Rates.of(self.cluster, strategy.precision)
-        return step_seconds(model.work(strategy), traffic, rates, micro_batch_size, steps)
+    def _seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+        work, traffic = self.model.work(strategy), self.model.traffic(strategy)
+        return step_seconds(work, traffic, Rates.of(self.cluster, strategy.precision), micro_batch_size, steps)

@@ -1,0 +1,132 @@
+"""From solved candidates to plans, and from failure to what is missing and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hardware import GPU, Cluster
+from planner.memory import MemoryModel, Traced
+from planner.plan import Components, Memory, Plan, Shortfall, StrategyChoice, Time, Way
+from planner.question import Question, budget_bytes
+from planner.search import Candidate, Solver, search, smallest
+from strategies import Finetuning, Sharding, Space
+
+MAX_GPUS_SUGGESTED = 1024
+SHORTEST_SUGGESTED_SEQUENCE = 256
+
+
+def plan_of(candidate: Candidate, solver: Solver) -> Plan:
+    """A candidate as users see it."""
+    ranks = solver.cluster.world_size
+    tokens = candidate.global_batch_size * solver.model.traced.sequence_length
+    return Plan(
+        strategy=StrategyChoice.of(candidate.strategy),
+        micro_batch_size=candidate.micro_batch_size,
+        gradient_accumulation_steps=candidate.gradient_accumulation_steps,
+        data_parallel_size=ranks,
+        global_batch_size=candidate.global_batch_size,
+        memory=memory_of(candidate, solver.budget_bytes),
+        time=Time(step_seconds=candidate.seconds, tokens_per_second=tokens / candidate.seconds),
+    )
+
+
+def memory_of(candidate: Candidate, budget: int) -> Memory:
+    """The account of the peak: every category, adding up to the process's bytes."""
+    footprint, size = candidate.footprint, candidate.micro_batch_size
+    peak, persistent = footprint.peak(size), footprint.persistent
+    line = peak.line
+    activations = line.activations_fixed + line.activations_per_sample * size
+    communication = persistent.communication + line.communication
+    kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
+    allocated = footprint.allocated_bytes(size)
+    process = footprint.process_bytes(size)
+    return Memory(
+        allocated_bytes=allocated,
+        reserved_bytes=footprint.reserved_bytes(size),
+        process_bytes=process,
+        budget_bytes=budget,
+        fits=process <= budget,
+        moment=peak.moment.value,
+        moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
+        components=Components(
+            parameters=persistent.parameters,
+            gradients=line.gradients,
+            optimizer_states=persistent.optimizer_states,
+            activations=activations,
+            temporary=peak.tensor_bytes - kept - activations,
+            unsharded_parameters=line.unsharded,
+            communication=communication,
+            overhead=process - peak.tensor_bytes,
+        ),
+    )
+
+
+def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall | None:
+    """Why nothing fits: the smallest plan, its largest term, and the changes that would fit."""
+    least = smallest(space, solver)
+    if least is None:
+        return None
+    plan = plan_of(least, solver)
+    components = plan.memory.components.model_dump()
+    return Shortfall(
+        smallest=plan,
+        moment=plan.memory.moment,
+        term=max(components, key=lambda name: components[name]),
+        over_bytes=max(0, plan.memory.process_bytes - plan.memory.budget_bytes),
+        ways=tuple(_ways(question, space, solver)),
+    )
+
+
+def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
+    """Single changes after which something fits, cheapest first: another method, a shorter sequence, more GPUs of the
+    same kind, a larger GPU."""
+
+    def fits(memory: MemoryModel, searched: Space, gpu: GPU) -> bool:
+        budget = budget_bytes(gpu, question.request.headroom)
+        return bool(search(searched, Solver(memory, budget, solver.accumulation, solver.allowed)).candidates)
+
+    request, cluster, traced = question.request, question.cluster, question.memory.traced
+    for method in Finetuning:
+        if method not in space.finetuning and fits(
+            question.memory, replace(space, finetuning=(method,), quantization=_default(cluster).quantization), cluster.gpu
+        ):
+            yield Way(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
+            break
+    length = request.sequence_length // 2
+    while length >= SHORTEST_SUGGESTED_SEQUENCE:
+        if fits(MemoryModel(Traced(traced.inventory, length), cluster), space, cluster.gpu):
+            yield Way(change=f"sequences of {length} tokens", options={"sequence-length": length})
+            break
+        length //= 2
+    for larger in _larger(cluster):
+        wider = space if request.sharding else replace(space, sharding=tuple(Sharding))
+        if fits(MemoryModel(traced, larger), wider, cluster.gpu):
+            options: dict[str, str | int] = {"gpus": larger.gpus_per_node}
+            if larger.nodes > 1:
+                options["nodes"] = larger.nodes
+            yield Way(change=f"{larger.world_size} x {cluster.gpu.name}", options=options)
+            break
+    for gpu in sorted(question.catalog, key=lambda g: (g.memory_bytes, g.name)):
+        if gpu.memory_bytes > cluster.gpu.memory_bytes:
+            other = Cluster(gpu, cluster.gpus_per_node, cluster.nodes)
+            wider = space if request.precision else replace(space, precision=_default(other).precision)
+            if fits(MemoryModel(traced, other), wider, gpu):
+                count = f"{cluster.world_size} x " if cluster.world_size > 1 else ""
+                yield Way(change=f"{count}{gpu.name}", options={"gpu": gpu.name})
+                break
+
+
+def _default(cluster: Cluster) -> Space:
+    return Space.default(cluster)
+
+
+def _larger(cluster: Cluster) -> Iterator[Cluster]:
+    """Twice as many GPUs and so on, a node first filled and then multiplied."""
+    per_node, nodes = cluster.gpus_per_node, cluster.nodes
+    while per_node * nodes < MAX_GPUS_SUGGESTED:
+        if nodes == 1 and per_node * 2 <= max(cluster.gpu.gpus_per_node, per_node):
+            per_node *= 2
+        else:
+            nodes *= 2
+        yield Cluster(cluster.gpu, per_node, nodes)

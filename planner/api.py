@@ -1,0 +1,150 @@
+"""The two questions one can ask: what fits, and what does this configuration take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hardware import GPU
+from planner.answer import plan_of, shortfall_of
+from planner.models import Model
+from planner.notes import notes_for
+from planner.plan import EstimateResult, FitResult, Searched
+from planner.question import CatalogSource, Question, RequestError
+from planner.search import Solver, search
+from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Exactly, UpTo
+
+
+def fit(
+    model: str | Model,
+    *,
+    gpu: str | GPU,
+    gpus: int = 1,
+    nodes: int = 1,
+    sequence_length: int = 2048,
+    micro_batch_size: int | Sequence[int] = (),
+    max_accumulation: int | None = None,
+    global_batch_size: int | None = None,
+    headroom: float = 0.05,
+    top: int = 10,
+    catalog: CatalogSource = None,
+    **axes: Any,
+) -> FitResult:
+    """The configurations that fit and give the largest effective batch, best first.
+
+    Args:
+        model: a registry name or alias, a path to a config.json, `hf:org/name`, or a bare size such as `1B`.
+        gpu: a name of the catalog, or a `GPU`.
+        gpus: GPUs per node.
+        nodes: number of nodes.
+        sequence_length: tokens per sequence.
+        micro_batch_size: sequences per GPU and forward pass to choose from; by default the largest that fits.
+        max_accumulation: most gradient accumulation steps (default 16). Excludes `global_batch_size`.
+        global_batch_size: micro-batch x accumulation x ranks must equal this; the fastest wins.
+        headroom: share of the GPU's usable bytes to leave free.
+        top: number of plans to return.
+        catalog: a `Catalog`, or a YAML file that adds to the built-in one.
+        axes: choices that restrict the search, one or several for each axis: `precision`, `optimizer`, `finetuning`,
+            `lora_rank`, `lora_targets`, `quantization`, `checkpointing`, `sharding`, `attention`, `loss`, `kernels`,
+            `framework`.
+
+    Returns:
+        Plans, notes and counts; without a plan that fits, `shortfall` says what is missing and what would help.
+
+    Raises:
+        PlannerError: an unknown name, an invalid value, or choices that contradict each other.
+    """
+    if max_accumulation is not None and global_batch_size is not None:
+        raise ContradictionError(
+            f"max_accumulation={max_accumulation} and global_batch_size={global_batch_size} exclude each other",
+            "a wanted global batch decides the accumulation steps: give one of the two",
+        )
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise RequestError(f"top is {top!r}, which is not a positive whole number", "10 is the default")
+    steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
+    question = Question(
+        model,
+        gpu,
+        catalog,
+        axes,
+        dict(
+            gpus=gpus,
+            nodes=nodes,
+            sequence_length=sequence_length,
+            headroom=headroom,
+            micro_batch_size=(micro_batch_size,) if isinstance(micro_batch_size, int) else tuple(micro_batch_size),
+            max_accumulation=steps,
+            global_batch_size=global_batch_size,
+        ),
+    )
+    accumulation = _accumulation(question)
+    space = question.space()
+    solver = Solver(question.memory, question.budget_bytes, accumulation, question.request.micro_batch_size)
+    found = search(space, solver)
+    if not found.num_strategies:
+        raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
+    best = {c.strategy.finetuning.method: c for c in reversed(found.candidates)}
+    shown = found.candidates[:top]
+    return FitResult(
+        request=question.request,
+        plans=tuple(plan_of(c, solver) for c in shown),
+        best_by_method=tuple(plan_of(c, solver) for c in sorted(best.values(), key=lambda c: c.rank)),
+        searched=Searched(strategies=found.num_strategies, feasible=len(found.candidates), seconds=found.seconds),
+        rejected=dict(found.rejected),
+        notes=notes_for(question, [c.strategy for c in (*shown, *best.values())]),
+        shortfall=None if found.candidates else shortfall_of(question, space, solver),
+    )
+
+
+def estimate(
+    model: str | Model,
+    *,
+    gpu: str | GPU,
+    gpus: int = 1,
+    nodes: int = 1,
+    sequence_length: int = 2048,
+    micro_batch_size: int = 1,
+    gradient_accumulation_steps: int = 1,
+    headroom: float = 0.05,
+    catalog: CatalogSource = None,
+    **axes: Any,
+) -> EstimateResult:
+    """The itemised memory and time of one configuration, whether it fits or not.
+
+    Arguments are those of `fit`, with one choice per axis; an axis that is not given takes the first choice of the
+    default space, full fine-tuning, no checkpointing, and full sharding on several GPUs.
+
+    Raises:
+        PlannerError: an unknown name, an invalid value, or a choice that the GPU or another choice excludes.
+    """
+    question = Question(
+        model,
+        gpu,
+        catalog,
+        axes,
+        dict(
+            gpus=gpus,
+            nodes=nodes,
+            sequence_length=sequence_length,
+            headroom=headroom,
+            micro_batch_size=(micro_batch_size,),
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            max_accumulation=None,
+        ),
+    )
+    strategy = question.strategy()
+    solver = Solver(question.memory, question.budget_bytes, UpTo(gradient_accumulation_steps))
+    plan = plan_of(solver.candidate(strategy, micro_batch_size, gradient_accumulation_steps), solver)
+    return EstimateResult(**dict(plan), request=question.request, notes=notes_for(question, [strategy]))
+
+
+def _accumulation(question: Question) -> Accumulation:
+    wanted, ranks = question.request.global_batch_size, question.cluster.world_size
+    if wanted is None:
+        return UpTo(question.request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
+    if wanted % ranks:
+        raise ContradictionError(
+            f"a global batch of {wanted} cannot be divided over {ranks} GPUs",
+            f"--global-batch-size {-(-wanted // ranks) * ranks}",
+        )
+    return Exactly(wanted)

@@ -1,0 +1,228 @@
+"""Architectures from outside the registry: a config.json on disk or on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from hardware.errors import PlannerError
+from hardware.reading import Location, shown
+from planner.models import families
+from planner.models.decoder import Decoder
+
+MAX_FILE_BYTES: Final = 1 << 20
+
+_HUB_PACKAGE_HINT: Final = "pip install 'training-planner[hub]'"
+_TOKEN: Final = re.compile(r'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|[][{}]')
+
+
+class ModelConfigError(PlannerError):
+    """A config.json that cannot be used: all its problems at once, each `file:line:column: path: message`."""
+
+    def __init__(self, problems: Sequence[str], hint: str | None = None) -> None:
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        lines = [f"{count} in the model configuration", *(f"  {problem}" for problem in self.problems)]
+        super().__init__("\n".join(lines), hint)
+
+
+class Source(NamedTuple):
+    architecture: Decoder
+    notes: tuple[str, ...] = ()
+
+
+@cache
+def supported_model_types() -> tuple[str, ...]:
+    """Values of `model_type` that can be planned for: the modules of `families`."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(families.__path__)))
+
+
+def family(model_type: str) -> type[Decoder]:
+    """The class of a supported `model_type`."""
+    module = import_module(f"{families.__name__}.{model_type}")
+    architecture: type[Decoder] = module.Architecture
+    return architecture
+
+
+def read_config(path: str) -> Source:
+    """The architecture in a config.json, or in the directory that holds one, as `save_pretrained` leaves it."""
+    file = os.path.expanduser(path)
+    if os.path.isdir(file):
+        if not os.path.exists(os.path.join(file, "config.json")):
+            raise ModelConfigError([f"{path}: a directory without config.json"])
+        file, path = os.path.join(file, "config.json"), os.path.join(path, "config.json")
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise ModelConfigError([f"{path}: no such file"]) from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise ModelConfigError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
+    return parse_config(path, content)
+
+
+def download_config(repository: str, *, instead: str | None = None) -> Source:
+    """The architecture of a model on the Hugging Face Hub; `instead` is a registry name that needs no download."""
+    hint = f"{instead} of the built-in registry has the same architecture" if instead else None
+    try:
+        from huggingface_hub import errors, hf_hub_download
+    except ImportError:
+        hint = f"{_HUB_PACKAGE_HINT}; {hint}" if hint else _HUB_PACKAGE_HINT
+        raise PlannerError(f"hf:{repository} needs the package huggingface_hub", hint) from None
+    page = f"https://huggingface.co/{repository}"
+    advice: list[tuple[type[Exception], str, str]] = [
+        (errors.HFValidationError, "is not the name of a model on the Hub", "write it as in hf:org/name"),
+        (errors.GatedRepoError, "is gated", f"accept its terms on {page}, then log in with: hf auth login"),
+        (errors.RepositoryNotFoundError, "does not exist, or is private", "if it is private: hf auth login"),
+        (errors.LocalEntryNotFoundError, "is not in the local cache, and the Hub is out of reach",
+         "check the connection and HF_HUB_OFFLINE, or give the path of a config.json"),
+        (errors.EntryNotFoundError, "has no config.json", f"see the files on {page}"),
+    ]  # fmt: skip
+    try:
+        path = hf_hub_download(repository, "config.json")
+    except Exception as error:  # whatever the client and the HTTP library below it raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        fallback = (Exception, f"cannot be downloaded: {reason}", "give the path of a config.json instead")
+        _, what, way_out = next(case for case in (*advice, fallback) if isinstance(error, case[0]))
+        raise PlannerError(f"hf:{repository} {what}", f"{way_out}; {hint}" if hint else way_out) from error
+    return parse_config(f"hf:{repository}/config.json", Path(path).read_bytes())
+
+
+def parse_config(file: str, content: bytes) -> Source:
+    """The architecture in the bytes of a config.json; `file` is its name in messages. Raises ModelConfigError."""
+    document = _Document(file, _decoded(file, content))
+    data = document.parse()
+    location, part = _text_part(data)
+    model_type = part.get("model_type")
+    if not isinstance(model_type, str) or model_type not in supported_model_types():
+        missing = "model_type" not in part
+        message = "this field is required" if missing else f"{shown(model_type)} is not a supported architecture"
+        document.add_problem((*location, "model_type"), message)
+        raise document.error(hint=f"supported: {', '.join(supported_model_types())}")
+    try:
+        # Strict: no true for 1, no "32" for 32. A strict tuple does not take a list, which is how JSON spells it.
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in part.items()}
+        architecture = family(model_type).model_validate(values, strict=True)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            document.add_problem((*location, *problem["loc"]), _message(problem))
+        raise document.error() from None
+    if document.has_problems:
+        raise document.error()
+    notes = []
+    if location:
+        notes.append(f"only the text part of this {data.get('model_type')} model counts ({model_type})")
+    if data.get("quantization_config") is not None or part.get("quantization_config") is not None:
+        notes.append("quantization_config is ignored: the weights are taken as not quantized")
+    return Source(architecture, tuple(notes))
+
+
+def _decoded(file: str, content: bytes) -> str:
+    if len(content) > MAX_FILE_BYTES:
+        raise ModelConfigError([f"{file}: larger than {MAX_FILE_BYTES} bytes"])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before, byte = content[: error.start], content[error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        raise ModelConfigError([f"{file}:{line}:{column}: not UTF-8 text (byte {byte:#04x})"]) from None
+    if not text.strip():
+        raise ModelConfigError([f"{file}: is empty"])
+    return text
+
+
+def _text_part(data: dict[str, Any]) -> tuple[Location, dict[str, Any]]:
+    """Where the language model is described, and its description: the whole file or, inside it, `text_config`."""
+    text_config = data.get("text_config")
+    if data.get("model_type") in supported_model_types() or not isinstance(text_config, dict):
+        return (), data
+    if "model_type" not in text_config:
+        return (), data
+    outer = {key: data[key] for key in ("tie_word_embeddings",) if key in data}
+    return ("text_config",), {**outer, **text_config}
+
+
+@dataclass
+class _Document:
+    """The text of a file, where its keys stand, and what is wrong with them so far."""
+
+    file: str
+    text: str
+    _problems: list[tuple[int, str]] = field(default_factory=list)
+    _offsets: dict[Location, int] = field(default_factory=dict)
+
+    @property
+    def has_problems(self) -> bool:
+        return bool(self._problems)
+
+    def parse(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.text)
+        except json.JSONDecodeError as error:
+            problem = f"{self.file}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}"
+            raise ModelConfigError([problem]) from None
+        except RecursionError:
+            raise ModelConfigError([f"{self.file}: nested too deeply"]) from None
+        except ValueError:  # beyond sys.set_int_max_str_digits
+            raise ModelConfigError([f"{self.file}: a number with too many digits"]) from None
+        if not isinstance(data, dict):
+            raise ModelConfigError([f"{self.file}: must be an object in braces, not {shown(data)}"])
+        self._locate_keys()
+        return data
+
+    def _locate_keys(self) -> None:
+        """Find where every key stands, and report those that come twice in one object."""
+        path: list[str] = []
+        seen: list[set[str]] = [set()]
+        key = ""
+        for token in _TOKEN.finditer(self.text):
+            if token["colon"]:
+                key = json.loads(token["text"])
+                location = (*path[1:], key)
+                self._offsets[location] = token.start()
+                if key in seen[-1]:
+                    self.add_problem(location, "duplicate key")
+                seen[-1].add(key)
+            elif token[0] in "{[":
+                path.append(key)
+                seen.append(set())
+            elif token[0] in "}]":
+                path.pop()
+                seen.pop()
+
+    def add_problem(self, location: Location, message: str) -> None:
+        """A problem at a location; the nearest enclosing key that the file has gives the position."""
+        known = location
+        while known and known not in self._offsets:
+            known = known[:-1]
+        offset = self._offsets.get(known, -1)
+        line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
+        place = f"{self.file}:{line}:{column}" if known else self.file
+        self._problems.append((offset, f"{place}: {_spelled(location)}: {message}"))
+
+    def error(self, hint: str | None = None) -> ModelConfigError:
+        return ModelConfigError([problem for _, problem in sorted(self._problems)], hint)
+
+
+def _spelled(location: Location) -> str:
+    """text_config.hidden_size; parts that are not plain words are quoted so that a problem stays one line."""
+    parts = (str(part) if str(part).isprintable() and " " not in str(part) else repr(part) for part in location)
+    return ".".join(parts) or "(file)"
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "missing":
+        return "this field is required"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    expected = message.removeprefix("Input should be ")
+    return message if expected == message else f"must be {expected}, not {shown(problem['input'])}"

@@ -1,0 +1,42 @@
+"""What a user should know about an answer: techniques left out, risks, approximations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.question import Question
+from strategies import Finetuning, Precision, Strategy
+
+
+def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
+    """Notes on a request and the strategies that answer it."""
+    model, request, gpu = question.model, question.request, question.cluster.gpu
+    notes = list(model.notes)
+    context = model.architecture.max_position_embeddings
+    if request.sequence_length > context:
+        notes.append(
+            f"{request.sequence_length} tokens are more than the {context} that {model.name} was trained with: "
+            "rotary positions go on, quality needs RoPE scaling."
+        )
+    lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
+    if lacking:
+        notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
+    if not gpu.supports_flash_attention:
+        notes.append(f"{gpu.name} has no flash attention: sdpa runs the memory-efficient kernel.")
+    if not gpu.supports_bitsandbytes:
+        notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
+    full_bf16 = any(
+        s.precision is Precision.BF16_TRUE and s.finetuning.method is Finetuning.FULL for s in strategies
+    )
+    if full_bf16:
+        notes.append(
+            "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
+            "away, which can stall training at low learning rates."
+        )
+    if any(s.sharding.shards for s in strategies):
+        notes.append(
+            "FSDP plans reduce gradients after every micro-batch (accelerate's sync_each_batch); without it, whole "
+            "gradients stay on every GPU while accumulating."
+        )
+    notes.append("reserved_bytes is estimated from allocated bytes by measured ratios; tokens/s is an upper bound by a roofline.")
+    return tuple(notes)

@@ -1,0 +1,200 @@
+"""From what a caller says to what is searched: names resolved, values checked, axes turned into a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any
+
+from pydantic import ValidationError
+
+from hardware import GPU, Catalog, Cluster, PlannerError, load_catalog
+from planner.memory import MemoryModel, Traced
+from planner.models import Model, find_model
+from planner.plan import Request
+from strategies import (
+    ALL_LINEAR,
+    Attention,
+    Checkpointing,
+    Choice,
+    ContradictionError,
+    Finetuning,
+    Framework,
+    InvalidChoiceError,
+    Kernels,
+    Lora,
+    LoraTargets,
+    Loss,
+    Optimizer,
+    Precision,
+    Quantization,
+    Sharding,
+    Space,
+    Strategy,
+)
+
+CatalogSource = Catalog | str | PathLike[str] | None
+
+CHOICES: Mapping[str, type[Choice]] = {
+    axis.axis_name(): axis
+    for axis in (
+        Precision,
+        Optimizer,
+        Finetuning,
+        Quantization,
+        Checkpointing,
+        Sharding,
+        Attention,
+        Loss,
+        Kernels,
+        Framework,
+    )
+}
+"""Axes with a closed set of choices; `lora_rank` and `lora_targets` are open."""
+
+AXES = (*CHOICES, "lora_rank", "lora_targets")
+MAX_LORA_RANK = 2**14
+"""A rank beyond the width of most layers is a mistake."""
+
+
+class RequestError(PlannerError):
+    """A request with a value that makes no sense."""
+
+
+class Question:
+    """A request with everything it names found: model, cluster, budget, memory model."""
+
+    def __init__(
+        self,
+        model: str | Model,
+        gpu: str | GPU,
+        catalog: CatalogSource,
+        axes: Mapping[str, Any],
+        values: Mapping[str, Any],
+    ) -> None:
+        self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
+        self.model = model if isinstance(model, Model) else find_model(model)
+        found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
+        self.request = _request(self.model, found, axes, values)
+        self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
+        self.memory = MemoryModel(Traced(self.model.inventory, self.request.sequence_length), self.cluster)
+        self.budget_bytes = budget_bytes(found, self.request.headroom)
+        check_sequence(self.model, self.request.sequence_length)
+        _check_lora(self.request, self.model)
+
+    def space(self) -> Space:
+        """The default space of the cluster, restricted to the request's choices."""
+        given = {axis: getattr(self.request, axis) for axis in AXES if getattr(self.request, axis)}
+        default = Space.default(self.cluster)
+        return Space(**{**{axis: getattr(default, axis) for axis in AXES}, **given})
+
+    def strategy(self) -> Strategy:
+        """The one strategy that the request names; axes left open take their first choice, on several GPUs FULL_SHARD.
+
+        Raises ContradictionError when it cannot run.
+        """
+        request, default = self.request, Space.default(self.cluster)
+
+        def choice(axis: str) -> Any:
+            given = getattr(request, axis)
+            if len(given) > 1:
+                raise ContradictionError(f"an estimate is of one {axis}, not of {len(given)}", "give it once")
+            return given[0] if given else getattr(default, axis)[0]
+
+        sharding = choice("sharding")
+        space = Space(
+            **{axis: (choice(axis),) for axis in AXES if axis not in ("finetuning", "quantization", "sharding")},
+            finetuning=request.finetuning or (Finetuning.FULL,),
+            quantization=(choice("quantization"),),
+            sharding=(Sharding.FULL_SHARD if not request.sharding and self.cluster.world_size > 1 else sharding,),
+        )
+        if request.finetuning == (Finetuning.QLORA,) and not request.sharding:
+            space = Space(**{**_fields(space), "sharding": (Sharding.NO_SHARD,)})
+        strategies = list(space.strategies())
+        assert len(strategies) == 1, strategies
+        if obstacle := strategies[0].obstacle(self.cluster):
+            raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
+        return strategies[0]
+
+
+def _fields(space: Space) -> dict[str, Any]:
+    return {axis: getattr(space, axis) for axis in AXES}
+
+
+def budget_bytes(gpu: GPU, headroom: float) -> int:
+    """The GPU's usable bytes less the headroom."""
+    return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
+
+
+def check_sequence(model: Model, sequence_length: int) -> None:
+    """Raises ContradictionError if the model has no position for the last token."""
+    context = model.architecture.max_position_embeddings
+    if sequence_length > context and model.architecture.positions == "learned":
+        raise ContradictionError(
+            f"sequence_length={sequence_length} is longer than the {context} learned positions of {model.name}",
+            f"--sequence-length {context}",
+        )
+
+
+def _check_lora(request: Request, model: Model) -> None:
+    methods = request.finetuning or tuple(Finetuning)
+    if methods == (Finetuning.FULL,):
+        for axis in ("lora_rank", "lora_targets"):
+            if getattr(request, axis):
+                raise ContradictionError(f"{axis} is given, but full fine-tuning has no adapters", "add --finetuning lora")
+    unquantized, quantized = Quantization.NONE in request.quantization, set(request.quantization) - {Quantization.NONE}
+    if quantized and Finetuning.QLORA not in methods:
+        raise ContradictionError(
+            f"quantization={request.quantization[0]} is given, but only qlora quantizes", "add --finetuning qlora"
+        )
+    if unquantized and methods == (Finetuning.QLORA,) and not quantized:
+        raise ContradictionError("qlora without quantization is lora", "--finetuning lora")
+    for targets in request.lora_targets:
+        Lora(targets=targets).check_targets(model.inventory.target_names, model.name)
+
+
+def _request(model: Model, gpu: GPU, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
+    unknown = [axis for axis in axes if axis not in AXES]
+    if unknown:
+        raise InvalidChoiceError("axis", unknown[0], AXES)
+    parsed = {axis: _parse_axis(axis, given) for axis, given in axes.items() if given is not None}
+    try:
+        return Request(model=model.name, num_parameters=model.num_parameters, gpu=gpu.name, **parsed, **values)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        lines = [f"{'.'.join(str(p) for p in e['loc'])} is {e['input']!r}: {e['msg'].lower()}" for e in problems]
+        raise RequestError("; ".join(lines), "sizes are positive whole numbers, headroom is 0.05 for 5%") from None
+
+
+def _parse_axis(axis: str, given: Any) -> tuple[Any, ...]:
+    if axis == "lora_targets":
+        return tuple(dict.fromkeys(_parse_targets(value) for value in _listed_targets(given)))
+    several = (given,) if isinstance(given, str | int) or not isinstance(given, Iterable) else tuple(given)
+    if axis == "lora_rank":
+        for rank in several:
+            if isinstance(rank, bool) or not isinstance(rank, int) or not 0 < rank <= MAX_LORA_RANK:
+                raise RequestError(f"lora_rank is {rank!r}, not a whole number from 1 to {MAX_LORA_RANK}", "16 is usual")
+        return tuple(dict.fromkeys(several))
+    return tuple(dict.fromkeys(CHOICES[axis].parse(str(value)) for value in several))
+
+
+def _listed_targets(given: Any) -> tuple[Any, ...]:
+    """`"q_proj,v_proj"` and `["q_proj", "v_proj"]` are one set of targets, `[["q_proj"], "all-linear"]` two."""
+    if isinstance(given, str):
+        return (given,)
+    values = tuple(given)
+    plain = values and all(isinstance(v, str) and "," not in v and v != ALL_LINEAR for v in values)
+    return (values,) if plain else values
+
+
+def _parse_targets(value: Any) -> LoraTargets:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [str(name).strip() for name in names if str(name).strip()]
+    if names == [ALL_LINEAR]:
+        return ALL_LINEAR
+    if not names or ALL_LINEAR in names:
+        raise RequestError(f"lora_targets is {value!r}", "q_proj,v_proj or all-linear")
+    return tuple(dict.fromkeys(names))
+
+
+

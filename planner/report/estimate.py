@@ -1,0 +1,130 @@
+"""The answer of `estimate`: one plan's memory, itemised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from planner.plan import EstimateResult
+from planner.report import words
+from planner.report.bars import simple
+from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget, usable_width
+from planner.report.categories import category_bytes
+from planner.report.format import gib, gib_parts, grouped, percent, plural, seconds, short_percent
+from planner.report.table import GAP, INDENT, Column, table_lines
+
+DECIMALS = 2
+"""One more than elsewhere: an account has small lines, too."""
+PEAK = " peak"
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateReport:
+    result: EstimateResult
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.result
+        for text, style in (
+            (words.subject(result.request, result.memory.budget_bytes), "bold"),
+            (words.strategy(result.strategy, result.data_parallel_size), ""),
+            (self._batch(), ""),
+        ):
+            yield Wrapped(text, style, indent=0, hanging=INDENT)
+        yield ""
+        yield self._verdict()
+        yield Filling(result.memory, with_legend=False)
+        yield ""
+        yield from self._components(options.ascii_only)
+        yield ""
+        yield from self._totals()
+        yield ""
+        yield from self._moments(usable_width(options), options.ascii_only)
+        yield ""
+        yield Wrapped(
+            f"{seconds(result.time.step_seconds)} per optimizer step, {grouped(result.time.tokens_per_second)} tokens/s: "
+            "a roofline, an upper bound of speed for comparing"
+        )
+        yield from notes(result.notes)
+
+    def _batch(self) -> str:
+        result = self.result
+        length = result.request.sequence_length
+        sequences = "sequence" if result.global_batch_size == 1 else "sequences"
+        return (
+            f"{words.spelled_batch(words.batch_numbers(result))} {sequences} of {plural(length, 'token')} "
+            f"per optimizer step (micro x accum x ranks = batch)"
+        )
+
+    def _verdict(self) -> Text:
+        memory = self.result.memory
+        if memory.fits:
+            return Text.assemble(
+                " " * INDENT, ("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free"
+            )
+        over = gib(memory.process_bytes - memory.budget_bytes)
+        return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over} too many")
+
+    def _totals(self) -> Iterator[Text]:
+        memory, headroom = self.result.memory, self.result.request.headroom
+        less = f" less {short_percent(headroom)} headroom" if headroom else ""
+        lines = (
+            ("allocated", memory.allocated_bytes, "torch.cuda.max_memory_allocated()"),
+            ("reserved", memory.reserved_bytes, "torch.cuda.max_memory_reserved()"),
+            ("process", memory.process_bytes, "nvidia-smi: with CUDA context and NCCL buffers"),
+            ("budget", memory.budget_bytes, f"what may be filled: usable memory{less}"),
+        )
+        heading, rows = table_lines(
+            [
+                Column("memory of one GPU", [name for name, _, _ in lines]),
+                _gib_column(gib(num_bytes, DECIMALS) for _, num_bytes, _ in lines),
+                Column("", [meaning for _, _, meaning in lines], style="dim"),
+            ]
+        )
+        yield from (heading, *rows)
+
+    def _moments(self, width: int, ascii_only: bool) -> Iterator[Text]:
+        memory = self.result.memory
+        names = Column("moments of a step, allocated", [words.moment(name) for name in memory.moments])
+        numbers = _gib_column(gib(num_bytes, DECIMALS) for num_bytes in memory.moments.values())
+        room = width - INDENT - names.width - numbers.width - 2 * GAP - len(PEAK) - INDENT
+        largest = max(memory.moments.values(), default=0)
+        bars = [simple(num_bytes, largest, room, ascii_only=ascii_only) for num_bytes in memory.moments.values()]
+        marks = [PEAK if name == memory.moment else "" for name in memory.moments]
+        drawn = Column("", [bar + mark for bar, mark in zip(bars, marks, strict=True)], style="blue")
+        heading, rows = table_lines([names, numbers, drawn])
+        yield heading
+        for row, mark in zip(rows, marks, strict=True):
+            if mark:
+                row.stylize("bold red")
+            yield row
+
+    def _components(self, ascii_only: bool) -> Iterator[Text]:
+        memory = self.result.memory
+        present = category_bytes(memory.components)
+        sizes = [num_bytes for _, num_bytes in present]
+        free = memory.budget_bytes - memory.process_bytes
+        rest = "free" if free >= 0 else "over the budget"
+        labels = [f"{category.character(ascii_only)} {category.label}" for category, _ in present]
+        shares = [percent(size / (memory.process_bytes or 1)) for size in [*sizes, memory.process_bytes]]
+        budget, process = gib(memory.budget_bytes, DECIMALS), gib(memory.process_bytes, DECIMALS)
+        difference = f"{abs(float(budget) - float(process)):.{DECIMALS}f}"
+        heading, rows = table_lines(
+            [
+                Column(f"at the peak, {words.moment(memory.moment)}", [*labels, "process", rest, "budget"]),
+                _gib_column([*gib_parts(sizes, DECIMALS), process, difference, budget]),
+                Column("share", [*shares, "", ""], right=True),
+            ]
+        )
+        yield heading
+        for row, (category, _) in zip(rows, present, strict=False):
+            row.stylize(category.style, INDENT, INDENT + 1)
+        for i in (len(present), len(rows) - 1):
+            rows[i].stylize("bold")
+        yield from rows
+
+
+def _gib_column(numbers: Iterable[str]) -> Column:
+    return Column("GiB", list(numbers), right=True)

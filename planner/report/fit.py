@@ -1,0 +1,71 @@
+"""The answer of `fit`: the best plan of each method, the ranking, what fills the GPU; or why nothing fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from planner.plan import FitResult, Plan
+from planner.report import words
+from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget
+from planner.report.format import grouped, seconds
+from planner.report.ranking import ranking
+from planner.report.shortfall import shortfall_lines
+from planner.report.table import INDENT, table_lines
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    result: FitResult
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.result
+        shown = result.plans or ((result.shortfall.smallest,) if result.shortfall else ())
+        budget = shown[0].memory.budget_bytes if shown else None
+        yield Wrapped(words.subject(result.request, budget), "bold", indent=0, hanging=INDENT)
+        yield Wrapped(words.workload(result.request, budget), indent=0, hanging=INDENT)
+        yield ""
+        if result.plans:
+            yield from self._tables(options.max_width)
+            yield ""
+            yield from _best(result.plans[0])
+        else:
+            yield from shortfall_lines(result)
+        yield from notes(result.notes)
+        yield ""
+        yield from self._searched()
+
+    def _tables(self, width: int) -> Iterator[RenderableType]:
+        best, plans = self.result.best_by_method, self.result.plans
+        sections = [("best plan of each method", best), ("all plans, by effective batch, then by speed", plans)]
+        if all(plan in best for plan in plans):
+            sections = sections[:1]
+        columns, caption = ranking([plan for _, section in sections for plan in section], plans, width)
+        heading, rows = table_lines(columns)
+        yield heading
+        remaining = iter(rows)
+        for title, section in sections:
+            if len(sections) > 1:
+                yield Text(" " * INDENT + title, style="dim italic")
+            for _ in section:
+                yield next(remaining)
+        yield Wrapped(caption, "dim")
+
+    def _searched(self) -> Iterator[RenderableType]:
+        searched, rejected = self.result.searched, self.result.rejected
+        text = f"searched {grouped(searched.strategies)} strategies in {seconds(searched.seconds)}"
+        yield Wrapped(f"{text}, {grouped(searched.feasible)} fit", "dim")
+        if rejected:
+            counted = sorted(rejected.items(), key=lambda item: -item[1])
+            reasons = "; ".join(f"{reason} ({grouped(number)})" for reason, number in counted)
+            yield Wrapped(f"rejected: {reasons}", "dim", hanging=INDENT)
+
+
+def _best(plan: Plan) -> Iterator[RenderableType]:
+    memory = plan.memory
+    text = f" fills {of_budget(memory)}, {free_share(memory)} free; peak: {words.moment(memory.moment)}"
+    yield Wrapped(Text.assemble(("plan 1", "bold"), text))
+    yield Filling(memory)

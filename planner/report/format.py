@@ -1,0 +1,71 @@
+"""How numbers are written: GiB with one decimal, counts with a unit, parts that visibly add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hardware import GIB
+
+_COUNT_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+_SMALLEST_ROUNDED = 9.995  # from here on two decimals would be more than three digits
+
+
+def gib(num_bytes: float, decimals: int = 1) -> str:
+    """37 580 963 840 -> "35.0"."""
+    return f"{num_bytes / GIB:.{decimals}f}"
+
+
+def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
+    """Parts written so that the written numbers add up to the written total: each is rounded down, and the last digits
+    that are missing go to the parts that lost most."""
+    scale = 10**decimals
+    missing = round(sum(parts) * scale / GIB) - sum(part * scale // GIB for part in parts)
+    loss = sorted(range(len(parts)), key=lambda i: -(parts[i] * scale % GIB))
+    raised = set(loss[:missing])
+    return [f"{(part * scale // GIB + (i in raised)) / scale:.{decimals}f}" for i, part in enumerate(parts)]
+
+
+def count(number: float) -> str:
+    """6 738 415 616 -> "6.74 B"."""
+    for i, (size, unit) in enumerate(_COUNT_UNITS):
+        shown = _three_digits(number / size)
+        if number >= size or (shown == "1000" and i == len(_COUNT_UNITS) - 1):
+            if shown == "1000" and i > 0:
+                return f"1.00 {_COUNT_UNITS[i - 1][1]}"
+            return f"{shown} {unit}"
+    return f"{number:.0f}"
+
+
+def _three_digits(number: float) -> str:
+    if number < _SMALLEST_ROUNDED:
+        return f"{number:.2f}"
+    return f"{number:.1f}" if number < _SMALLEST_ROUNDED * 10 else f"{number:.0f}"
+
+
+def grouped(number: float) -> str:
+    """12345.6 -> "12,346"."""
+    return f"{number:,.0f}"
+
+
+def percent(share: float) -> str:
+    """0.0349 -> "3.5%"."""
+    return f"{100 * share:.1f}%"
+
+
+def short_percent(share: float) -> str:
+    """0.05 -> "5%", for numbers that somebody chose."""
+    return f"{100 * share:.4g}%"
+
+
+def seconds(duration: float) -> str:
+    """0.0213 -> "0.02 s", 312.4 -> "5.2 min"."""
+    if duration < 1:
+        return f"{duration:.2f} s"
+    if duration < 100:
+        return f"{duration:.1f} s"
+    return f"{duration / 60:.1f} min" if duration < 6000 else f"{duration / 3600:.1f} h"
+
+
+def plural(number: int, noun: str) -> str:
+    """(1, "GPU") -> "1 GPU", (2, "GPU") -> "2 GPUs"."""
+    return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"

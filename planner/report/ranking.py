@@ -1,0 +1,115 @@
+"""Plans side by side: which columns a table of plans has, and what it leaves out when the terminal is narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+
+from planner.plan import Plan, StrategyChoice
+from planner.report import words
+from planner.report.blocks import free_share
+from planner.report.format import gib, grouped
+from planner.report.table import Column, fits
+
+_BATCH = "micro x accum x ranks = batch"
+
+
+class Level(IntEnum):
+    """How much is left out; each level leaves out what the ones before it do."""
+
+    EVERYTHING = 0
+    SHORT_HEADINGS = 1
+    SHORT_CELLS = 2
+    NO_FREE_SHARE = 3
+    NO_EQUAL_CELLS = 4
+    NO_SPEED = 5
+
+
+_AXES: dict[str, Callable[[StrategyChoice], str]] = {
+    "method": words.method,
+    "precision": lambda choice: str(choice.precision),
+    "optimizer": lambda choice: str(choice.optimizer),
+    "checkpointing": lambda choice: str(choice.checkpointing),
+    "sharding": lambda choice: str(choice.sharding),
+    "LoRA": words.adapters,
+    **{axis: lambda choice, axis=axis: str(getattr(choice, axis)) for axis in words.SURROUNDINGS},  # type: ignore[misc]
+}
+_MAIN_AXES = ("method", "precision", "optimizer", "checkpointing", "sharding")
+"""Axes that have a column even if all plans agree."""
+
+
+def ranking(plans: Sequence[Plan], ranked: Sequence[Plan], width: int) -> tuple[list[Column], str]:
+    """The columns of a table of `plans` that fits `width`, and what to write below it: what all plans share and no
+    column shows. The number of a plan is its place in `ranked`."""
+    for level in Level:
+        table = _Table(plans, ranked, level)
+        columns = table.columns()
+        if fits(columns, width):
+            break
+    return columns, table.caption()
+
+
+class _Table:
+    def __init__(self, plans: Sequence[Plan], ranked: Sequence[Plan], level: Level) -> None:
+        self.plans = plans
+        self.ranked = ranked
+        self.level = level
+        has_ranks = any(plan.data_parallel_size > 1 for plan in plans)
+        self.axes = {axis: text for axis, text in _AXES.items() if axis != "sharding" or has_ranks}
+        always = _MAIN_AXES if level < Level.NO_EQUAL_CELLS else ()
+        self.shown = [axis for axis in self.axes if axis in always or len(self._values(axis)) > 1]
+
+    def _values(self, axis: str) -> set[str]:
+        """What an axis says, of the plans that have it."""
+        return {self.axes[axis](plan.strategy) for plan in self.plans} - {""}
+
+    def caption(self) -> str:
+        parts = [_BATCH] if self.level >= Level.SHORT_HEADINGS else []
+        shared = [
+            value if axis in ("method", "precision", "optimizer", "framework") else f"{axis} {value}"
+            for axis in self.axes
+            if axis not in self.shown
+            for value in self._values(axis)
+        ]
+        return "; ".join([*parts, f"all: {', '.join(shared)}"] if shared else parts)
+
+    def columns(self) -> list[Column]:
+        numbers = [str(self.ranked.index(plan) + 1) if plan in self.ranked else "-" for plan in self.plans]
+        before = [axis for axis in self.shown if axis not in ("checkpointing", "sharding")]
+        after = [axis for axis in self.shown if axis not in before]
+        columns = [
+            Column("#", numbers, right=True),
+            *map(self._axis, before),
+            Column(_BATCH if self.level < Level.SHORT_HEADINGS else "batch", self._batches(), right=True),
+            *map(self._axis, after),
+            self._peak(),
+        ]
+        if self.level < Level.NO_FREE_SHARE:
+            columns.append(Column("free", [free_share(plan.memory) for plan in self.plans], right=True))
+        if self.level < Level.NO_SPEED:
+            heading = "tokens/s" if self.level < Level.SHORT_HEADINGS else "tok/s"
+            speeds = [grouped(plan.time.tokens_per_second) for plan in self.plans]
+            columns.append(Column(heading, speeds, right=True, style="cyan"))
+        return columns
+
+    def _axis(self, axis: str) -> Column:
+        cells = [self.axes[axis](plan.strategy) for plan in self.plans]
+        if axis == "sharding" and self.level >= Level.SHORT_CELLS:
+            return Column("shard", [cell.replace("shard_", "").replace("_shard", "") for cell in cells])
+        heading = "ckpt" if axis == "checkpointing" and self.level >= Level.SHORT_HEADINGS else axis
+        return Column(heading, cells, style="bold" if axis == "method" else "")
+
+    def _peak(self) -> Column:
+        budget = gib(self.plans[0].memory.budget_bytes)
+        heading = f"GiB of {budget}" if self.level < Level.SHORT_HEADINGS else "GiB"
+        return Column(heading, [gib(plan.memory.process_bytes) for plan in self.plans], right=True)
+
+    def _batches(self) -> list[str]:
+        """`4 x 16 x 1 =  64`, each factor in a column of its own."""
+        rows = [words.batch_numbers(plan) for plan in self.plans]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        aligned = [[number.rjust(width) for number, width in zip(row, widths, strict=True)] for row in rows]
+        spelled = [words.spelled_batch(row) for row in aligned]
+        if self.level < Level.SHORT_CELLS:
+            return spelled
+        return [text.replace(" x ", "x").replace(" = ", "=") for text in spelled]

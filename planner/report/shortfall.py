@@ -1,0 +1,43 @@
+"""When nothing fits: the smallest plan, what it lacks, and the ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from planner.plan import FitResult, Shortfall
+from planner.report import words
+from planner.report.blocks import Filling, Wrapped
+from planner.report.format import gib
+from planner.report.table import INDENT
+
+
+def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
+    shortfall = result.shortfall
+    if shortfall is None:
+        yield Text("Nothing can run: every strategy was rejected.", style="bold red")
+        return
+    memory = shortfall.smallest.memory
+    needs = f"{gib(memory.process_bytes)} GiB are needed at least"
+    over = f"{gib(shortfall.over_bytes)} GiB more than the budget of {gib(memory.budget_bytes)} GiB"
+    yield Wrapped(Text.assemble(("Nothing fits", "bold red"), f": {needs}, {over}."), indent=0)
+    yield ""
+    yield from _smallest(shortfall)
+    if shortfall.ways:
+        yield ""
+        yield Text(" " * INDENT + "what would fit, cheapest first", style="bold")
+        for number, way in enumerate(shortfall.ways, start=1):
+            yield Wrapped(f"{number}. {way.change}", hanging=len(f"{number}. "))
+
+
+def _smallest(shortfall: Shortfall) -> Iterator[RenderableType]:
+    plan = shortfall.smallest
+    yield Text(" " * INDENT + "the smallest plan found", style="bold")
+    yield Wrapped(words.strategy(plan.strategy, plan.data_parallel_size))
+    yield Wrapped(
+        f"{words.spelled_batch(words.batch_numbers(plan))} (micro x accum x ranks = batch); "
+        f"peak: {words.moment(shortfall.moment)}, most of it {words.moment(shortfall.term)}"
+    )
+    yield Filling(plan.memory)
