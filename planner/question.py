@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,11 +20,13 @@ from strategies import (
     ContradictionError,
     Finetuning,
     Framework,
+    Full,
     InvalidChoiceError,
     Kernels,
     Lora,
     LoraTargets,
     Loss,
+    Method,
     Optimizer,
     Precision,
     Quantization,
@@ -33,6 +35,7 @@ from strategies import (
     Strategy,
 )
 
+C = TypeVar("C")
 CatalogSource = Catalog | str | PathLike[str] | None
 
 CHOICES: Mapping[str, type[Choice]] = {
@@ -89,36 +92,40 @@ class Question:
         return Space(**{**{axis: getattr(default, axis) for axis in AXES}, **given})
 
     def strategy(self) -> Strategy:
-        """The one strategy that the request names; axes left open take their first choice, on several GPUs FULL_SHARD.
+        """The one strategy that the request names. Open axes take the first choice of the default space, fine-tuning is
+        full, and several GPUs shard fully.
 
-        Raises ContradictionError when it cannot run.
+        Raises ContradictionError when an axis has several choices, or when the strategy cannot run.
         """
-        request, default = self.request, Space.default(self.cluster)
-
-        def choice(axis: str) -> Any:
-            given = getattr(request, axis)
-            if len(given) > 1:
-                raise ContradictionError(f"an estimate is of one {axis}, not of {len(given)}", "give it once")
-            return given[0] if given else getattr(default, axis)[0]
-
-        sharding = choice("sharding")
-        space = Space(
-            **{axis: (choice(axis),) for axis in AXES if axis not in ("finetuning", "quantization", "sharding")},
-            finetuning=request.finetuning or (Finetuning.FULL,),
-            quantization=(choice("quantization"),),
-            sharding=(Sharding.FULL_SHARD if not request.sharding and self.cluster.world_size > 1 else sharding,),
+        default = Space.default(self.cluster)
+        finetuning = self._one("finetuning", (Finetuning.FULL,))
+        qlora = finetuning is Finetuning.QLORA
+        method: Method = Full()
+        if finetuning is not Finetuning.FULL:
+            quantization = self._one("quantization", default.quantization) if qlora else Quantization.NONE
+            rank = self._one("lora_rank", default.lora_rank)
+            method = Lora(rank, self._one("lora_targets", default.lora_targets), quantization)
+        shards = self.cluster.world_size > 1 and not qlora
+        strategy = Strategy(
+            self._one("precision", default.precision),
+            self._one("optimizer", tuple(Optimizer)),
+            method,
+            self._one("checkpointing", default.checkpointing),
+            self._one("sharding", (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,)),
+            self._one("attention", default.attention),
+            self._one("loss", default.loss),
+            self._one("kernels", default.kernels),
+            self._one("framework", default.framework),
         )
-        if request.finetuning == (Finetuning.QLORA,) and not request.sharding:
-            space = Space(**{**_fields(space), "sharding": (Sharding.NO_SHARD,)})
-        strategies = list(space.strategies())
-        assert len(strategies) == 1, strategies
-        if obstacle := strategies[0].obstacle(self.cluster):
+        if obstacle := strategy.obstacle(self.cluster):
             raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
-        return strategies[0]
+        return strategy
 
-
-def _fields(space: Space) -> dict[str, Any]:
-    return {axis: getattr(space, axis) for axis in AXES}
+    def _one(self, axis: str, default: tuple[C, ...]) -> C:
+        given: tuple[C, ...] = getattr(self.request, axis)
+        if len(given) > 1:
+            raise ContradictionError(f"an estimate is of one {axis}, not of {len(given)}", "give it once")
+        return (given or default)[0]
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:

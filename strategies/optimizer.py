@@ -32,8 +32,6 @@ class OptimizerFacts:
     quantized_states: int = 0
     factored: bool = False
     foreach_copies: int = 0
-    safe: bool = True
-    """Whether it converges at the usual settings of language-model training; others must be asked for by name."""
 
 
 # adamw: torch/optim/adam.py keeps exp_avg and exp_avg_sq as zeros_like(param): they follow the weights' dtype; `fused`
@@ -44,6 +42,6 @@ _FACTS = {
     Optimizer.ADAMW_FOREACH: OptimizerFacts(full_states=2, foreach_copies=1),
     Optimizer.ADAMW_8BIT: OptimizerFacts(quantized_states=2),
     Optimizer.ADAFACTOR: OptimizerFacts(factored=True),
-    Optimizer.SGD: OptimizerFacts(safe=False),
-    Optimizer.SGD_MOMENTUM: OptimizerFacts(full_states=1, safe=False),
+    Optimizer.SGD: OptimizerFacts(),
+    Optimizer.SGD_MOMENTUM: OptimizerFacts(full_states=1),
 }

@@ -24,13 +24,23 @@ DEFAULT_LORA_RANK = 16
 the fewest targets, so searching them would only find the weakest adapter: both are given, not searched."""
 
 
+_LOW_RANK = (Optimizer.ADAMW,)
+USUAL_OPTIMIZERS = {
+    Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
+    Finetuning.LORA: _LOW_RANK,
+    Finetuning.QLORA: _LOW_RANK,
+}
+"""Adapters are so small that nobody trades AdamW's states for memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (does not
     train transformers well), eager attention and the foreach step (they only ever cost memory)."""
 
     precision: tuple[Precision, ...]
-    optimizer: tuple[Optimizer, ...] = (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR)
+    optimizer: tuple[Optimizer, ...] = ()
+    """Empty: `USUAL_OPTIMIZERS` of each method."""
     finetuning: tuple[Finetuning, ...] = tuple(Finetuning)
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
     lora_targets: tuple[LoraTargets, ...] = (ALL_LINEAR,)
@@ -68,9 +78,11 @@ class Space:
                         yield Lora(rank, targets, quantization)
 
     def strategies(self) -> Iterator[Strategy]:
-        axes = (self.precision, self.optimizer, tuple(self.methods()), self.checkpointing, self.sharding)
-        for choices in product(*axes, self.attention, self.loss, self.kernels, self.framework):
-            yield Strategy(*choices)
+        for method in self.methods():
+            optimizers = self.optimizer or USUAL_OPTIMIZERS[method.method]
+            axes = (self.precision, optimizers, (method,), self.checkpointing, self.sharding)
+            for choices in product(*axes, self.attention, self.loss, self.kernels, self.framework):
+                yield Strategy(*choices)
 
     def valid(self, cluster: Cluster) -> tuple[list[Strategy], Counter[str]]:
         """The strategies that can run on the cluster, and how many cannot, by reason."""

@@ -119,14 +119,14 @@ class Traced:
 
     @memoized
     def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
-        """Stem, blocks and head."""
+        """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one
         # (PEFT's enable_input_require_grads): then the first block saves less than the others.
         from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
         stem, itemsize = self._stem(setting, from_stem)
         kinds = enumerate(self.inventory.layer_kinds)
         blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem)[checkpointing] for i, kind in kinds]
-        return [stem, *blocks, self._head(setting, itemsize)]
+        return [stem, *blocks, *self._head(setting, itemsize)]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -143,7 +143,7 @@ class Traced:
         return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
 
     @memoized
-    def _head(self, setting: Setting, itemsize: int) -> Part:
+    def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:
         return self._tracer(setting).head(itemsize)
 
 

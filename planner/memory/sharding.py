@@ -26,7 +26,7 @@ class Extra(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The bytes around part `i` of `0 (stem) ... n-1 (head)` in forward and backward.
+    """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
     """
@@ -45,7 +45,7 @@ class Layout:
         gathered = [u.gathered_bytes for u in self.units]
         tied_gradient = 0
         if self.tied:  # the embedding belongs to the head's unit
-            gathered[0], gathered[-1] = 0, gathered[0] + gathered[-1]
+            gathered[0], gathered[-2] = 0, gathered[0] + gathered[-2]
             trained = self.units[0].trained
             if trained and trained[0].is_embedding:
                 tied_gradient = self._resident(allocated(trained[0].num_elements * trained[0].itemsize))
@@ -66,47 +66,47 @@ class Layout:
         """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
         weight waits for the embedding's, beside an existing one."""
         existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
-        return existing + (self._tied_gradient if i + 1 < len(self.units) else 0)
+        return existing + (self._tied_gradient if i < len(self.units) - 2 else 0)
 
     def forward(self, i: int) -> Extra:
-        """A gathered unit and its all-gather buffer, which is kept until the next unit has been copied out."""
+        """A gathered unit and its all-gather buffer, which is kept until the next unit has been copied out. The head's
+        unit stays gathered for the loss, and with tied embeddings from the first moment on."""
         gradients = self.all_gradients if self.gradients_exist else 0
         if not self.sharding.shards:
             return Extra(gradients=gradients)
-        tail = self._gathered[-1] if self.tied else 0
-        buffer = self._gathered[i] or tail
-        if self.sharding is Sharding.SHARD_GRAD_OP:
-            gathered = sum(self._gathered[: i + 1]) + (tail if i < len(self.units) - 1 else 0)
+        head = len(self.units) - 2
+        if i >= head:
+            buffer, gathered = self._gathered[head], self._kept_from_forward(head)
         else:
-            gathered = self._gathered[i] + (tail if i < len(self.units) - 1 else 0)
+            buffer = self._gathered[i] or self._gathered[head]
+            gathered = self._kept_from_forward(i) + (self._gathered[head] if self.tied else 0)
         return Extra(gathered, buffer, gradients)
 
+    def _kept_from_forward(self, i: int) -> int:
+        """Gathered parameters of part i, and with SHARD_GRAD_OP of all before it."""
+        return sum(self._gathered[: i + 1]) if self.sharding is Sharding.SHARD_GRAD_OP else self._gathered[i]
+
     def backward(self, i: int) -> Extra:
-        """The gathered unit, the buffer of the one before it (prefetched), and the reduce-scatter input of the one
-        behind it."""
+        """The gathered unit, the buffer of the one before it, prefetched when its own backward begins, and the
+        reduce-scatter input of the one behind it."""
+        finished, head = self._finished(i), len(self.units) - 2
         if not self.sharding.shards:
-            return Extra(gradients=self._finished(i))
-        if self.sharding is Sharding.SHARD_GRAD_OP:
-            gathered, prefetched = sum(self._gathered[: i + 1]), 0
-        else:
-            gathered, prefetched = self._gathered[i], self._gathered[i - 1] if i else 0
-        if i == 0 and self.tied:
-            gathered = self._gathered[-1]
-        scattered = self.units[i + 1].gathered_gradient_bytes if i + 1 < len(self.units) else 0
-        return Extra(gathered, prefetched + scattered, self._finished(i))
+            return Extra(gradients=finished)
+        if i > head:
+            return Extra(self._kept_from_forward(head), 0, finished)
+        gathered = self._gathered[head] if i == 0 and self.tied else self._kept_from_forward(i)
+        scattered = self.units[i + 1].gathered_gradient_bytes
+        return Extra(gathered, self._prefetched(i) + scattered, finished)
+
+    def _prefetched(self, i: int) -> int:
+        return self._gathered[i - 1] if i and self.sharding is Sharding.FULL_SHARD else 0
 
     def reduce(self, i: int) -> Extra:
-        """After the backward of part i: its whole gradients and the reduce-scatter input made of them."""
-        if not self.sharding.shards:
-            return Extra(gradients=self._finished(i))
-        unit = self.units[i]
-        whole = unit.gathered_gradient_bytes
-        share = -(-whole // self.world_size)
+        """After the backward of part i: its whole gradients, their reduce-scatter input, and this rank's share."""
+        whole, kept = self.units[i].gathered_gradient_bytes, 0
         if self.sharding is Sharding.SHARD_GRAD_OP:
-            gathered, prefetched = sum(self._gathered[:i]), 0
-        else:
-            gathered, prefetched = 0, self._gathered[i - 1] if i else 0
-        return Extra(gathered, prefetched + whole + share, self._finished(i) + whole)
+            kept = sum(self._gathered[:i])
+        return Extra(kept, self._prefetched(i) + whole + -(-whole // self.world_size), self._finished(i) + whole)
 
 
 def replication_buffers(units: Sequence[Unit], sharding: Sharding, world_size: int) -> int:

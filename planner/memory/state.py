@@ -85,7 +85,8 @@ class Units(NamedTuple):
 
     @property
     def all(self) -> tuple[Unit, ...]:
-        return (self.stem, *self.blocks, self.head)
+        """Stem, blocks, head and loss, as the parts of a step; the loss has no parameters."""
+        return (self.stem, *self.blocks, self.head, Unit(0, (), 0, 0, 0))
 
 
 BNB_BLOCK = 256

@@ -165,15 +165,22 @@ class Tracer:
             Checkpointing.FULL: plain.recomputed(forward, held, input_bytes, input_saved),
         }
 
-    def head(self, itemsize: int) -> Part:
+    def head(self, itemsize: int) -> tuple[Part, Part]:
+        """Final norm with the language-model head, and the loss."""
         layers = self._layers()
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "final hidden states")
         logits = self.architecture.head(layers, x)
         del x
+        width, logits_itemsize = logits.width, logits.itemsize
+        head = run.finish(logits)
+
+        layers = self._layers()
+        run = _Run(layers)
+        logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)
         del logits
-        return run.finish(loss)
+        return head, run.finish(loss)
 
 
 class _Run:

@@ -12,6 +12,7 @@ from planner.models.forward import Forward, T
 Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 Layers = Annotated[int, Field(gt=0, le=2**12, strict=True)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Decoder(BaseModel):
@@ -38,15 +39,11 @@ class Decoder(BaseModel):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Decoder:
-        kv_heads = getattr(self, "num_key_value_heads", None)
-        if kv_heads and self.num_attention_heads % kv_heads:
-            raise ValueError(
-                f"num_attention_heads ({self.num_attention_heads}) is not a multiple of num_key_value_heads ({kv_heads})"
-            )
-        if not getattr(self, "head_dim", None) and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({self.num_attention_heads})"
-            )
+        heads, kv_heads = self.num_attention_heads, getattr(self, "num_key_value_heads", None)
+        if kv_heads and heads % kv_heads:
+            raise ValueError(f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})")
+        if not getattr(self, "head_dim", None) and self.hidden_size % heads:
+            raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({heads})")
         return self
 
     @property

@@ -99,7 +99,7 @@ def find_model(text: str) -> Model:
             model = replace(model, notes=(*model.notes, note))
         return model
     if size := _SIZE.fullmatch(text):
-        return stand_in(text.replace(" ", "").upper(), round(float(size["number"]) * _UNITS[size["unit"].upper()]))
+        return stand_in(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
     if os.path.isfile(text) or os.path.isfile(os.path.join(text, "config.json")):
         return _from_file(text)
     raise _unknown(text)
@@ -156,7 +156,7 @@ def _unknown(text: str) -> UnknownNameError:
     return error
 
 
-def stand_in(name: str, num_parameters: int) -> Model:
+def stand_in(name: str, num_parameters: float) -> Model:
     """A model of about this size in the shape of Llama 1 (arXiv 2302.13971), for when nothing but the size is known.
 
     That is: a vocabulary of 32000, a separate head, no grouped queries, and a feed-forward of 8/3 of the hidden size,
@@ -192,7 +192,7 @@ def stand_in(name: str, num_parameters: int) -> Model:
     return Model(name, architecture, approximate=True, notes=(note,))
 
 
-def _width_per_layer(num_parameters: int) -> float:
+def _width_per_layer(num_parameters: float) -> float:
     """hidden_size / num_hidden_layers: 64 up to 0.76 B parameters and 128 from 6.7 B on, a power law between them.
 
     GPT-3 (arXiv 2005.14165, table 2.1) has 64 at 125M and 760M, 85 at 1.3B, 80 at 2.7B, 128 at 6.7B, 13B and 175B;
@@ -211,14 +211,14 @@ def _llama_parameters(layers: int, hidden: int) -> int:
     return 2 * _VOCABULARY * hidden + layers * (attention + mlp + norms) + hidden
 
 
-def _shapes_near(num_parameters: int, head_dim: int) -> Iterator[tuple[int, int]]:
+def _shapes_near(num_parameters: float, head_dim: int) -> Iterator[tuple[int, int]]:
     """(layers, hidden size) of all models whose number of parameters is within 3%."""
     for hidden in count(head_dim, head_dim):
         fixed = _llama_parameters(0, hidden)
         block = _llama_parameters(1, hidden) - fixed
         if fixed + block > 1.03 * num_parameters:
             return
-        fewer = (num_parameters - fixed) // block
+        fewer = int((num_parameters - fixed) // block)
         for layers in (fewer, fewer + 1):
             if layers > 0 and abs(fixed + layers * block - num_parameters) <= 0.03 * num_parameters:
                 yield layers, hidden

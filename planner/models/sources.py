@@ -80,20 +80,25 @@ def download_config(repository: str, *, instead: str | None = None) -> Source:
         hint = f"{_HUB_PACKAGE_HINT}; {hint}" if hint else _HUB_PACKAGE_HINT
         raise PlannerError(f"hf:{repository} needs the package huggingface_hub", hint) from None
     page = f"https://huggingface.co/{repository}"
-    advice: list[tuple[type[Exception], str, str]] = [
+    advice: tuple[tuple[type[Exception], str, str], ...] = (
         (errors.HFValidationError, "is not the name of a model on the Hub", "write it as in hf:org/name"),
         (errors.GatedRepoError, "is gated", f"accept its terms on {page}, then log in with: hf auth login"),
         (errors.RepositoryNotFoundError, "does not exist, or is private", "if it is private: hf auth login"),
-        (errors.LocalEntryNotFoundError, "is not in the local cache, and the Hub is out of reach",
-         "check the connection and HF_HUB_OFFLINE, or give the path of a config.json"),
+        (
+            errors.LocalEntryNotFoundError,
+            "is not in the local cache, and the Hub is out of reach",
+            "check the connection and HF_HUB_OFFLINE, or give the path of a config.json",
+        ),
         (errors.EntryNotFoundError, "has no config.json", f"see the files on {page}"),
-    ]  # fmt: skip
+    )
     try:
         path = hf_hub_download(repository, "config.json")
     except Exception as error:  # whatever the client and the HTTP library below it raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        fallback = (Exception, f"cannot be downloaded: {reason}", "give the path of a config.json instead")
-        _, what, way_out = next(case for case in (*advice, fallback) if isinstance(error, case[0]))
+        what, way_out = next(
+            ((what, way_out) for kind, what, way_out in advice if isinstance(error, kind)),
+            (f"cannot be downloaded: {reason}", "give the path of a config.json instead"),
+        )
         raise PlannerError(f"hf:{repository} {what}", f"{way_out}; {hint}" if hint else way_out) from error
     return parse_config(f"hf:{repository}/config.json", Path(path).read_bytes())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -12,7 +12,7 @@ from planner.plan import Memory
 from planner.report.bars import legend, stacked
 from planner.report.categories import FREE, category_bytes
 from planner.report.format import gib, percent
-from planner.report.table import INDENT
+from planner.report.table import GAP, INDENT, Column
 
 _WIDEST = 120
 """Bars and lines of text get no longer than this on wide terminals."""
@@ -24,26 +24,35 @@ def usable_width(options: ConsoleOptions) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """Text whose lines all start behind the indent, `hanging` more cells from the second line on."""
+    """Text that wraps behind its indent, or behind its prefix."""
 
     text: str | Text
     style: str = ""
     indent: int = INDENT
-    hanging: int = 0
+    prefix: str | Text = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         text = Text(self.text, self.style) if isinstance(self.text, str) else self.text
-        room = max(1, usable_width(options) - self.indent - self.hanging)
+        prefix = Text(self.prefix, self.style) if isinstance(self.prefix, str) else self.prefix
+        room = max(1, usable_width(options) - self.indent - prefix.cell_len)
         for i, line in enumerate(text.wrap(console, room)):
             line.rstrip()
-            yield Text.assemble(" " * (self.indent + (self.hanging if i else 0)), line, no_wrap=True, overflow="ignore")
+            before = " " * prefix.cell_len if i else prefix
+            yield Text.assemble(" " * self.indent, before, line, no_wrap=True, overflow="ignore")
 
 
 def notes(texts: Iterable[str]) -> Iterator[Wrapped | str]:
     for i, text in enumerate(texts):
         if i == 0:
             yield ""
-        yield Wrapped(Text.assemble(("note: ", "bold"), text), hanging=len("note: "))
+        yield Wrapped(text, prefix=Text("note: ", "bold"))
+
+
+def fields(pairs: Sequence[tuple[str, str]]) -> Iterator[Wrapped]:
+    """`name   value` lines; a long value goes on below its beginning."""
+    names = Column("", [name for name, _ in pairs])
+    for name, value in pairs:
+        yield Wrapped(value or "-", prefix=Text(names.padded(name) + " " * GAP, "dim"))
 
 
 def free_share(memory: Memory) -> str:

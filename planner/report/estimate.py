@@ -32,7 +32,7 @@ class EstimateReport:
             (words.strategy(result.strategy, result.data_parallel_size), ""),
             (self._batch(), ""),
         ):
-            yield Wrapped(text, style, indent=0, hanging=INDENT)
+            yield Wrapped(text, style, indent=0)
         yield ""
         yield self._verdict()
         yield Filling(result.memory, with_legend=False)
@@ -43,10 +43,8 @@ class EstimateReport:
         yield ""
         yield from self._moments(usable_width(options), options.ascii_only)
         yield ""
-        yield Wrapped(
-            f"{seconds(result.time.step_seconds)} per optimizer step, {grouped(result.time.tokens_per_second)} tokens/s: "
-            "a roofline, an upper bound of speed for comparing"
-        )
+        speed = f"{grouped(result.time.tokens_per_second)} tokens/s"
+        yield Wrapped(f"{seconds(result.time.step_seconds)} per optimizer step, {speed}: an upper bound, by a roofline")
         yield from notes(result.notes)
 
     def _batch(self) -> str:

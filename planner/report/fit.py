@@ -25,8 +25,8 @@ class FitReport:
         result = self.result
         shown = result.plans or ((result.shortfall.smallest,) if result.shortfall else ())
         budget = shown[0].memory.budget_bytes if shown else None
-        yield Wrapped(words.subject(result.request, budget), "bold", indent=0, hanging=INDENT)
-        yield Wrapped(words.workload(result.request, budget), indent=0, hanging=INDENT)
+        yield Wrapped(words.subject(result.request, budget), "bold", indent=0)
+        yield Wrapped(words.workload(result.request, budget), indent=0)
         yield ""
         if result.plans:
             yield from self._tables(options.max_width)
@@ -61,7 +61,7 @@ class FitReport:
         if rejected:
             counted = sorted(rejected.items(), key=lambda item: -item[1])
             reasons = "; ".join(f"{reason} ({grouped(number)})" for reason, number in counted)
-            yield Wrapped(f"rejected: {reasons}", "dim", hanging=INDENT)
+            yield Wrapped(reasons, "dim", prefix="rejected: ")
 
 
 def _best(plan: Plan) -> Iterator[RenderableType]:

@@ -47,6 +47,11 @@ def grouped(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def thousands(number: float) -> str:
+    """78256.7 -> "78.3k", where there is little room."""
+    return count(number).replace(" ", "")
+
+
 def percent(share: float) -> str:
     """0.0349 -> "3.5%"."""
     return f"{100 * share:.1f}%"

@@ -8,7 +8,7 @@ from enum import IntEnum
 from planner.plan import Plan, StrategyChoice
 from planner.report import words
 from planner.report.blocks import free_share
-from planner.report.format import gib, grouped
+from planner.report.format import gib, grouped, thousands
 from planner.report.table import Column, fits
 
 _BATCH = "micro x accum x ranks = batch"
@@ -87,9 +87,7 @@ class _Table:
         if self.level < Level.NO_FREE_SHARE:
             columns.append(Column("free", [free_share(plan.memory) for plan in self.plans], right=True))
         if self.level < Level.NO_SPEED:
-            heading = "tokens/s" if self.level < Level.SHORT_HEADINGS else "tok/s"
-            speeds = [grouped(plan.time.tokens_per_second) for plan in self.plans]
-            columns.append(Column(heading, speeds, right=True, style="cyan"))
+            columns.append(self._speed())
         return columns
 
     def _axis(self, axis: str) -> Column:
@@ -100,9 +98,14 @@ class _Table:
         return Column(heading, cells, style="bold" if axis == "method" else "")
 
     def _peak(self) -> Column:
-        budget = gib(self.plans[0].memory.budget_bytes)
-        heading = f"GiB of {budget}" if self.level < Level.SHORT_HEADINGS else "GiB"
+        heading = "peak GiB" if self.level < Level.SHORT_HEADINGS else "GiB"
         return Column(heading, [gib(plan.memory.process_bytes) for plan in self.plans], right=True)
+
+    def _speed(self) -> Column:
+        heading = "tokens/s" if self.level < Level.SHORT_HEADINGS else "tok/s"
+        write = grouped if self.level < Level.SHORT_CELLS else thousands
+        speeds = [write(plan.time.tokens_per_second) for plan in self.plans]
+        return Column(heading, speeds, right=True, style="cyan")
 
     def _batches(self) -> list[str]:
         """`4 x 16 x 1 =  64`, each factor in a column of its own."""

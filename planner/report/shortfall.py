@@ -11,7 +11,7 @@ from planner.plan import FitResult, Shortfall
 from planner.report import words
 from planner.report.blocks import Filling, Wrapped
 from planner.report.format import gib
-from planner.report.table import INDENT
+from planner.report.table import INDENT, Column, table_lines
 
 
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
@@ -28,8 +28,14 @@ def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
     if shortfall.ways:
         yield ""
         yield Text(" " * INDENT + "what would fit, cheapest first", style="bold")
-        for number, way in enumerate(shortfall.ways, start=1):
-            yield Wrapped(f"{number}. {way.change}", hanging=len(f"{number}. "))
+        yield from _ways(shortfall)
+
+
+def _ways(shortfall: Shortfall) -> Iterator[Text]:
+    changes = [f"{number}. {way.change}" for number, way in enumerate(shortfall.ways, start=1)]
+    options = [" ".join(f"--{name} {value}" for name, value in way.options.items()) for way in shortfall.ways]
+    _, rows = table_lines([Column("", changes), Column("", options, style="bold")])
+    yield from rows
 
 
 def _smallest(shortfall: Shortfall) -> Iterator[RenderableType]:

@@ -34,6 +34,16 @@ def fits(columns: Sequence[Column], width: int) -> bool:
     return INDENT + sum(column.width for column in columns) + GAP * (len(columns) - 1) <= width
 
 
+def shrunk(columns: Sequence[Column], expendable: Sequence[str], width: int) -> list[Column]:
+    """The columns that fit: those with an expendable heading are left out, one after the other."""
+    shown = list(columns)
+    for heading in expendable:
+        if fits(shown, width):
+            break
+        shown = [column for column in shown if column.heading != heading]
+    return shown
+
+
 def table_lines(columns: Sequence[Column]) -> tuple[Text, list[Text]]:
     """The heading and the rows."""
     heading = _line([(column.padded(column.heading), "bold") for column in columns])

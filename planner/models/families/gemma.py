@@ -9,15 +9,19 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, Field
 
-from planner.models.families.llama import Llama
+from planner.models.decoder import Size
+from planner.models.families.llama import Ignored, Llama
 from planner.models.forward import Forward, NormOrder, T
 
 
 class Gemma(Llama):
     norm_order: ClassVar[NormOrder] = "scale_in_fp32"
 
+    num_key_value_heads: Size | None = 16
+    head_dim: Size | None = 256
+    mlp_bias: Ignored = False
     tie_word_embeddings: bool = True
-    hidden_act: str = Field("gelu_pytorch_tanh", validation_alias=AliasChoices("hidden_activation", "hidden_act"))
+    hidden_act: str = Field("gelu_pytorch_tanh", validation_alias=AliasChoices("hidden_act", "hidden_activation"))
 
     def stem(self, f: Forward[T]) -> T:
         x = f.times(f.embedding("embed_tokens", self.vocab_size, self.hidden_size))

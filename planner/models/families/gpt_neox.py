@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import ClassVar
 
-from planner.models.decoder import Decoder, Probability, Size
+from pydantic import AliasChoices, AliasPath, Field
+
+from planner.models.decoder import Decoder, Probability, Share, Size
 from planner.models.forward import Forward, T
 
 
@@ -14,7 +16,9 @@ class GPTNeoX(Decoder):
 
     intermediate_size: Size
     hidden_act: str = "gelu"
-    rotary_pct: float = 0.25
+    rotary_pct: Share = Field(
+        0.25, validation_alias=AliasChoices("rotary_pct", AliasPath("rope_parameters", "partial_rotary_factor"))
+    )
     attention_bias: bool = True
     use_parallel_residual: bool = True
     attention_dropout: Probability = 0.0

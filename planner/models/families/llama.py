@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator
 
 from planner.models.decoder import Decoder, Probability, Size
 from planner.models.forward import Forward, NormOrder, T
+
+Ignored = Annotated[bool, BeforeValidator(lambda _: False)]
+"""A flag of Llama's that a family's modeling file does not look at."""
 
 
 class Llama(Decoder):

@@ -3,6 +3,16 @@
 Source: transformers/models/mistral/modeling_mistral.py.
 """
 
-from planner.models.families.llama import Llama as Architecture
+from __future__ import annotations
 
-__all__ = ["Architecture"]
+from planner.models.decoder import Size
+from planner.models.families.llama import Ignored, Llama
+
+
+class Mistral(Llama):
+    num_key_value_heads: Size | None = 8
+    attention_bias: Ignored = False
+    mlp_bias: Ignored = False
+
+
+Architecture = Mistral

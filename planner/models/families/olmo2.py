@@ -1,16 +1,21 @@
-"""OLMo 2: norms behind attention and MLP, and over all of q and k. Source: transformers/models/olmo2/modeling_olmo2.py."""
+"""OLMo 2: norms behind attention and MLP, and over all of q and k.
+
+Source: transformers/models/olmo2/modeling_olmo2.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import ClassVar
 
-from planner.models.families.llama import Llama
+from planner.models.families.llama import Ignored, Llama
 from planner.models.forward import Forward, NormOrder, T
 
 
 class Olmo2(Llama):
     norm_order: ClassVar[NormOrder] = "scale_then_cast"
+
+    mlp_bias: Ignored = False
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
         residual = x

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from planner.models.decoder import Probability
+from pydantic import AliasChoices, AliasPath, Field
+
+from planner.models.decoder import Probability, Share
 from planner.models.families.llama import Llama
 from planner.models.forward import Forward, T
 
 
 class Phi3(Llama):
     resid_pdrop: Probability = 0.0
-    partial_rotary_factor: float = 1.0
+    partial_rotary_factor: Share = Field(
+        1.0,
+        validation_alias=AliasChoices("partial_rotary_factor", AliasPath("rope_parameters", "partial_rotary_factor")),
+    )
 
     def branch(self, f: Forward[T], x: T) -> T:
         return f.dropout(x, self.resid_pdrop)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from planner.models.families.llama import Llama
+from planner.models.decoder import Size
+from planner.models.families.llama import Ignored, Llama
 from planner.models.forward import Forward, T
 
 
 class Qwen3(Llama):
+    num_key_value_heads: Size | None = 32
+    head_dim: Size | None = 128
+    mlp_bias: Ignored = False
+
     def projections(self, f: Forward[T], x: T) -> tuple[T, T, T]:
         width, bias = self.head_width, self.attention_bias
         query = f.linear("self_attn.q_proj", x, self.num_attention_heads * width, bias=bias)

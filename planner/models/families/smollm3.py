@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from pydantic import model_validator
+
 from planner.models.decoder import Size
 from planner.models.families.llama import Llama
 from planner.models.forward import Forward, T
 
 
 class SmolLM3(Llama):
+    num_key_value_heads: Size | None = 4
     tie_word_embeddings: bool = True
     no_rope_layers: tuple[int, ...] | None = None
     no_rope_layer_interval: Size = 4
+
+    @model_validator(mode="after")
+    def _one_choice_per_layer(self) -> SmolLM3:
+        given = self.no_rope_layers
+        if given is not None and len(given) != self.num_hidden_layers:
+            raise ValueError(
+                f"no_rope_layers has {len(given)} entries, one for each of {self.num_hidden_layers} layers is needed"
+            )
+        return self
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
         """True where a layer rotates q and k."""

@@ -1,0 +1,5 @@
+"""The command line: arguments become a call of the library, its result a rendering."""
+
+from planner.cli.app import main
+
+__all__ = ["main"]

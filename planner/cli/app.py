@@ -1,0 +1,87 @@
+"""The `planner` command: its commands, and how a run ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from planner.cli.commands import LazyGroup, Option
+
+INTERRUPTED = 128 + 2
+"""As shells report a process that SIGINT ended."""
+BROKEN_PIPE = 128 + 13
+"""As shells report a process that SIGPIPE ended; 1 already says that nothing fits."""
+
+
+class Planner(LazyGroup):
+    """Ends every run with an exit code and without a traceback."""
+
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any
+    ) -> NoReturn:
+        if "_PLANNER_COMPLETE" in os.environ:  # shell completion, which click does before it reads the arguments
+            super().main(args, "planner", *rest, **extra)
+        sys.exit(self._run(list(sys.argv[1:] if args is None else args)))
+
+    def _run(self, args: list[str]) -> int:
+        try:
+            with self.make_context("planner", args) as ctx:
+                self.invoke(ctx)
+            sys.stdout.flush()
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except Exception as error:
+            from planner.cli.errors import report
+
+            return report(error)
+        return 0
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            click.echo(f"planner {version('training-planner')}")
+        except PackageNotFoundError:
+            click.echo("planner, not installed")
+        ctx.exit()
+
+
+main = Planner(
+    "planner",
+    package="planner.cli",
+    summaries={
+        "fit": "Find the configurations that fit, largest effective batch first.",
+        "estimate": "Itemise the memory of one configuration.",
+        "gpus": "List the GPUs of the catalog, or show one.",
+        "models": "List the models of the registry, or show one.",
+        "catalog": "Check a GPU catalog of your own.",
+        "schema": "Print the JSON Schema of an answer.",
+    },
+    help="Plan the training of a language model: what fits on a GPU, and what fills it.",
+    examples=(
+        "planner fit llama-2-7b --gpu A100-40GB",
+        "planner estimate llama-2-7b --gpu A100-40GB --finetuning lora",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=[
+        Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Show the version and exit.",
+        )
+    ],
+)

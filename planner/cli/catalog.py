@@ -1,0 +1,29 @@
+"""`planner catalog check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from planner.cli.arguments import CATALOG_FILE
+from planner.cli.commands import Group
+
+
+@click.group(cls=Group, examples=("planner catalog check my.yaml",))
+def catalog() -> None:
+    """Work with a GPU catalog of your own."""
+
+
+@catalog.command(examples=("planner catalog check my.yaml",))
+@click.argument("file", type=CATALOG_FILE)
+def check(file: Path) -> None:
+    """Report every problem of a catalog file with its line, or what the file adds and changes."""
+    from hardware import builtin_catalog_path, read_catalog
+
+    builtin = read_catalog(builtin_catalog_path())
+    found = read_catalog(file, base=builtin)
+    builtin.merge(found)
+    click.echo(f"{file}: no problems, {len(found)} {'GPU' if len(found) == 1 else 'GPUs'}")
+    for gpu in found:
+        click.echo(f"  {'changes' if builtin.find(gpu.name) else 'adds'}  {gpu.name}")

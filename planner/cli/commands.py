@@ -1,0 +1,95 @@
+"""Commands whose help opens with examples and lists its options in sections, and a group that loads them late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+_OPTIONS = "Options"
+_UNBROKEN_HYPHEN = "\u2011"
+"""Keeps names such as sgd-momentum in one line."""
+
+
+class Option(click.Option):
+    """An option that stands in a section of the help."""
+
+    def __init__(self, *args: Any, section: str = _OPTIONS, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class Command(click.Command):
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for example in self.examples:
+            formatter.write(f"  $ {example}\n")
+        if self.examples:
+            formatter.write("\n")
+        super().format_help(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                name, text = record
+                entry = (name, text.replace("-", _UNBROKEN_HYPHEN))
+                sections.setdefault(getattr(parameter, "section", _OPTIONS), []).append(entry)
+        sections[_OPTIONS] = sections.pop(_OPTIONS)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        formatter.buffer = [text.replace(_UNBROKEN_HYPHEN, "-") for text in formatter.buffer]
+
+
+class Group(click.Group, Command):
+    """Commands that belong together. The word that is no command raises an error with the nearest one."""
+
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
+            raise self._unknown(ctx, word)
+        return super().resolve_command(ctx, args)
+
+    def _unknown(self, ctx: click.Context, word: str) -> Exception:
+        from hardware.errors import PlannerError, nearest_names
+
+        names = self.list_commands(ctx)
+        if names == ["show"]:
+            return PlannerError(f"unknown command {word!r}", f"{ctx.command_path} show {word}")
+        near = nearest_names(word, names)
+        hint = f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(names)}"
+        return PlannerError(f"unknown command {word!r}", hint)
+
+
+class LazyGroup(Group):
+    """Commands in modules of their own, imported when they run: `fit` is the function `fit` of `<package>.fit`."""
+
+    def __init__(self, *args: Any, package: str, summaries: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.package = package
+        self.summaries = summaries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.summaries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.summaries:
+            return None
+        command: click.Command = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
+        command.short_help = self.summaries[cmd_name]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.summaries.items()))

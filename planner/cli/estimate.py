@@ -1,0 +1,44 @@
+"""`planner estimate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from planner.cli.commands import Command
+from planner.cli.options import axis_options, catalog_option, json_option, machine_options, number_option
+from planner.cli.output import print_document, print_report
+
+_WORKLOAD = "Workload"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner estimate llama-2-7b --gpu A100-40GB --finetuning lora --micro-batch-size 8",
+        "planner estimate llama-3-8b --gpu H100 --gpus 8 --sharding full_shard --checkpointing full --json",
+    ),
+)
+@machine_options
+@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence.", default=2048)
+@number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
+@number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
+@axis_options
+@catalog_option
+@json_option
+def estimate(as_json: bool, model: str, **arguments: Any) -> None:
+    """Itemise the memory of one configuration of MODEL, whether it fits or not.
+
+    MODEL is a name that `planner models` lists, a config.json, hf:org/name, or a size such as 7B. Techniques take one
+    choice each.
+    """
+    from planner.api import estimate as itemise
+
+    result = itemise(model, **arguments)
+    if as_json:
+        print_document(result.model_dump_json(indent=2))
+    else:
+        from planner.report.estimate import EstimateReport
+
+        print_report(EstimateReport(result))

@@ -1,0 +1,53 @@
+"""`planner fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from planner.cli.commands import Command
+from planner.cli.options import axis_options, catalog_option, json_option, machine_options, number_option
+from planner.cli.output import print_document, print_report
+
+NOTHING_FITS = 1
+_WORKLOAD = "Workload"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner fit llama-2-7b --gpu A100-40GB",
+        "planner fit qwen2.5-1.5b --gpu T4 --gpus 4 --finetuning lora --finetuning qlora",
+        "planner fit config.json --gpu H100 --gpus 8 --global-batch-size 512 --json",
+    ),
+)
+@machine_options
+@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence.", default=2048)
+@number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
+@number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
+@number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
+@axis_options
+@catalog_option
+@number_option("--top", "Options", "Number of plans to list.", default=10)
+@json_option
+@click.pass_context
+def fit(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any) -> None:
+    """Find the configurations of MODEL that fit, largest effective batch first.
+
+    MODEL is a name that `planner models` lists, a config.json, hf:org/name, or a size such as 7B. Techniques restrict
+    the search and may be repeated; those that are not given are searched over their usual choices.
+
+    Exits with 1 when nothing fits, and says what would.
+    """
+    from planner.api import fit as find
+
+    result = find(model, **arguments)
+    if as_json:
+        print_document(result.model_dump_json(indent=2))
+    else:
+        from planner.report.fit import FitReport
+
+        print_report(FitReport(result))
+    if not result.plans:
+        ctx.exit(NOTHING_FITS)

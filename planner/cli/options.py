@@ -1,0 +1,109 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from planner.cli.arguments import CATALOG_FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, LoraTargets
+from planner.cli.commands import Option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+AXES = (
+    "precision",
+    "optimizer",
+    "finetuning",
+    "lora_rank",
+    "lora_targets",
+    "quantization",
+    "checkpointing",
+    "sharding",
+    "attention",
+    "loss",
+    "kernels",
+    "framework",
+)
+
+
+class AxisOption(Option):
+    """An option whose help lists the choices, which are read only when the help is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        assert isinstance(self.type, AxisChoice)
+        self.help = ", ".join(choice.value for choice in self.type.choices())
+        return super().get_help_record(ctx)
+
+
+def decorated(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, the first outermost."""
+    return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
+
+
+def option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    return click.option(*names, cls=attributes.pop("cls", Option), **attributes)
+
+
+json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+catalog_option = option(
+    "--catalog",
+    type=CATALOG_FILE,
+    metavar="FILE",
+    help="A YAML file of GPUs on top of the built-in ones; also the variable PLANNER_CATALOG.",
+)
+
+
+def number_option(name: str, section: str, help: str, **attributes: Any) -> Callable[[F], F]:
+    shown = attributes.get("default") is not None
+    return option(name, type=WHOLE_NUMBER, metavar="N", section=section, help=help, show_default=shown, **attributes)
+
+
+def machine_options(function: F) -> F:
+    """The model and where it is trained."""
+    section = "Machine"
+    return decorated(
+        click.argument("model", type=MODEL_NAME),
+        option(
+            "--gpu",
+            type=GPU_NAME,
+            required=True,
+            metavar="NAME",
+            section=section,
+            help="See `planner gpus`.",
+        ),
+        number_option("--gpus", section, "GPUs per node.", default=1),
+        number_option("--nodes", section, "Nodes.", default=1),
+        option(
+            "--headroom",
+            type=SHARE,
+            default="5%",
+            show_default=True,
+            metavar="SHARE",
+            section=section,
+            help="Share of the GPU's memory to leave free.",
+        ),
+    )(function)
+
+
+def axis_options(function: F) -> F:
+    """One option for each technique, each may be repeated."""
+    section = "Techniques"
+    choices = {
+        axis: option(f"--{axis}", cls=AxisOption, type=AxisChoice(axis), multiple=True, metavar="NAME", section=section)
+        for axis in AXES
+        if not axis.startswith("lora_")
+    }
+    rank = number_option("--lora-rank", section, "Rank of the adapters, 16 unless given.", multiple=True)
+    targets = option(
+        "--lora-targets",
+        type=LoraTargets(),
+        multiple=True,
+        metavar="NAMES",
+        section=section,
+        help="Layers with adapters: q_proj,v_proj or all-linear, which is the default.",
+    )
+    ordered = {**choices, "lora_rank": rank, "lora_targets": targets}
+    return decorated(*(ordered[axis] for axis in AXES))(function)

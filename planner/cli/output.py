@@ -1,0 +1,22 @@
+"""Where results go: stdout, as a rendering or as one JSON document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def print_document(text: str) -> None:
+    """Never coloured and never cut."""
+    click.echo(text, color=False)
+
+
+def print_report(report: RenderableType) -> None:
+    """Coloured on a terminal; as wide as the terminal, 80 columns where there is none."""
+    from rich.console import Console
+
+    Console(highlight=False, markup=False, emoji=False).print(report, crop=False)

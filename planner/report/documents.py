@@ -1,0 +1,42 @@
+"""The JSON documents of GPUs and models. Results of the planner are documents already: see `planner.plan`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from hardware import GPU
+from planner.models import Model
+from planner.plan import SCHEMA_VERSION
+
+
+def gpus_document(gpus: Iterable[GPU]) -> str:
+    """A catalog: what is printed here can be given back as `--catalog`."""
+    entries = {gpu.name: gpu.model_dump(mode="json", exclude={"name"}, exclude_none=True) for gpu in gpus}
+    return _text({"gpus": entries})
+
+
+def models_document(models: Iterable[Model]) -> str:
+    return _text({"models": [_entry(model) for model in models]})
+
+
+def model_document(model: Model) -> str:
+    """`config` holds the fields of a config.json that decide sizes; a file of them is a model, too."""
+    return _text({**_entry(model), "config": model.architecture.model_dump(mode="json", exclude_none=True)})
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "num_parameters": model.num_parameters,
+        "model_type": model.architecture.model_type,
+        "hf": model.hf,
+        "aliases": list(model.aliases),
+        "approximate": model.approximate,
+        "notes": list(model.notes),
+    }
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2, ensure_ascii=False)

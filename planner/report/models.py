@@ -1,0 +1,95 @@
+"""Models: the registry in a table, or one with its shape and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from planner.models import Model
+from planner.report.blocks import fields, notes
+from planner.report.format import count, grouped, percent, plural
+from planner.report.table import Column, shrunk, table_lines
+
+_EXPENDABLE = ("Hugging Face id", "family", "vocabulary")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    models: Sequence[Model]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shapes = [model.architecture for model in self.models]
+        columns = [
+            Column("model", [model.name for model in self.models], style="bold"),
+            Column("parameters", [count(model.num_parameters) for model in self.models], right=True),
+            Column("family", [shape.model_type for shape in shapes]),
+            Column("layers", [str(shape.num_hidden_layers) for shape in shapes], right=True),
+            Column("hidden", [grouped(shape.hidden_size) for shape in shapes], right=True),
+            Column("vocabulary", [grouped(shape.vocab_size) for shape in shapes], right=True),
+            Column("context", [grouped(shape.max_position_embeddings) for shape in shapes], right=True),
+            Column("Hugging Face id", [model.hf or "-" for model in self.models]),
+        ]
+        heading, rows = table_lines(shrunk(columns, _EXPENDABLE, options.max_width))
+        yield heading
+        yield from rows
+        yield Text(
+            f"  {plural(len(self.models), 'model')}; a config.json or a size such as 7B will do, too", style="dim"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    model: Model
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.model.name, style="bold")
+        yield from fields(list(self._fields()))
+        yield ""
+        yield from self._account()
+        yield from notes(self.model.notes)
+
+    def _fields(self) -> Iterator[tuple[str, str]]:
+        model, shape = self.model, self.model.architecture
+        about = "a stand-in of this size" if model.approximate else "exact"
+        yield "parameters", f"{count(model.num_parameters)} ({grouped(model.num_parameters)}, {about})"
+        if model.hf:
+            yield "Hugging Face id", model.hf
+        if model.aliases:
+            yield "also called", ", ".join(model.aliases)
+        yield "family", shape.model_type
+        yield "layers", str(shape.num_hidden_layers)
+        yield "hidden size", grouped(shape.hidden_size)
+        yield "heads", self._heads()
+        yield "vocabulary", f"{grouped(shape.vocab_size)}, {'tied' if shape.tie_word_embeddings else 'separate'} head"
+        yield "context", f"{grouped(shape.max_position_embeddings)} tokens, {shape.positions} positions"
+        yield "LoRA targets", ", ".join(model.inventory.target_names)
+
+    def _heads(self) -> str:
+        shape = self.model.architecture
+        groups = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+        shared = f", {groups} for keys and values" if groups != shape.num_attention_heads else ""
+        return f"{shape.num_attention_heads}{shared}"
+
+    def _account(self) -> Iterator[Text]:
+        inventory = self.model.inventory
+        blocks = sum(inventory.blocks[kind].num_parameters for kind in inventory.layer_kinds)
+        head = "final norm" if self.model.architecture.tie_word_embeddings else "final norm and head"
+        parts = [
+            ("embeddings", inventory.stem.num_parameters),
+            (plural(len(inventory.layer_kinds), "block"), blocks),
+            (head, inventory.head.num_parameters),
+        ]
+        total = inventory.num_parameters
+        heading, rows = table_lines(
+            [
+                Column("where they are", [*(name for name, _ in parts), "sum"]),
+                Column("parameters", [grouped(number) for number in (*(n for _, n in parts), total)], right=True),
+                Column("share", [percent(number / total) for number in (*(n for _, n in parts), total)], right=True),
+            ]
+        )
+        yield heading
+        rows[-1].stylize("bold")
+        yield from rows

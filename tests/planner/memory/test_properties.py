@@ -1,0 +1,109 @@
+"""What must hold for every model and strategy."""
+
+from functools import cache
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware import Cluster, load_catalog
+from planner.answer import memory_of
+from planner.memory import MemoryModel, Traced
+from planner.models import find_model
+from planner.search import Solver
+from strategies import Checkpointing, Optimizer, Precision, Sharding, Space, Strategy, UpTo
+
+MODELS = ("gpt2", "smollm2-135m", "qwen2.5-0.5b", "pythia-70m", "opt-125m", "gemma-2b", "smollm3-3b")
+GPUS = load_catalog()
+
+
+@cache
+def memory_model(model: str, sequence: int, ranks: int) -> MemoryModel:
+    return MemoryModel(Traced(find_model(model).inventory, sequence), Cluster(GPUS.get("A100-80GB"), ranks))
+
+
+@cache
+def all_strategies(ranks: int) -> tuple[Strategy, ...]:
+    cluster = Cluster(GPUS.get("A100-80GB"), ranks)
+    space = Space(precision=tuple(Precision), optimizer=tuple(Optimizer))
+    return tuple(space.valid(cluster)[0])
+
+
+models, sequences, ranks = st.sampled_from(MODELS), st.sampled_from((128, 512, 1024)), st.sampled_from((1, 2, 8))
+
+
+@given(models, sequences, ranks, st.data(), st.integers(1, 64), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_memory_grows_with_the_micro_batch(
+    model: str, sequence: int, ranks: int, data: st.DataObject, size: int, accumulates: bool
+) -> None:
+    strategy = data.draw(st.sampled_from(all_strategies(ranks)))
+    footprint = memory_model(model, sequence, ranks).footprint(strategy, accumulates=accumulates)
+    assert footprint.process_bytes(size) < footprint.process_bytes(size + 1)
+
+
+@given(models, ranks, st.data(), st.integers(1, 16))
+@settings(max_examples=100, deadline=None)
+def test_memory_grows_with_the_sequence(model: str, ranks: int, data: st.DataObject, size: int) -> None:
+    strategy = data.draw(st.sampled_from(all_strategies(ranks)))
+    short, long = (memory_model(model, s, ranks).footprint(strategy, accumulates=False) for s in (256, 512))
+    assert short.allocated_bytes(size) < long.allocated_bytes(size)
+
+
+@given(models, sequences, ranks, st.data(), st.integers(1, 16))
+@settings(max_examples=100, deadline=None)
+def test_accumulating_never_takes_less(
+    model: str, sequence: int, ranks: int, data: st.DataObject, size: int
+) -> None:
+    strategy = data.draw(st.sampled_from(all_strategies(ranks)))
+    memory = memory_model(model, sequence, ranks)
+    once, often = (memory.footprint(strategy, accumulates=a).allocated_bytes(size) for a in (False, True))
+    assert once <= often
+
+
+@given(models, sequences, ranks, st.data(), st.integers(1, 64), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_components_add_up_and_none_is_negative(
+    model: str, sequence: int, ranks: int, data: st.DataObject, size: int, accumulates: bool
+) -> None:
+    strategy = data.draw(st.sampled_from(all_strategies(ranks)))
+    solver = Solver(memory_model(model, sequence, ranks), 10**11, UpTo(1))
+    memory = memory_of(solver.candidate(strategy, size, 2 if accumulates else 1), solver.budget_bytes)
+    parts = memory.components.model_dump()
+    assert sum(parts.values()) == memory.process_bytes
+    assert min(parts.values()) >= 0
+    assert memory.allocated_bytes <= memory.reserved_bytes <= memory.process_bytes
+    assert max(memory.moments.values()) == memory.moments[memory.moment] == memory.allocated_bytes
+
+
+@given(models, sequences, st.data())
+@settings(max_examples=60, deadline=None)
+def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st.DataObject) -> None:
+    strategies = [s for s in all_strategies(8) if s.sharding is Sharding.FULL_SHARD]
+    strategy = data.draw(st.sampled_from(strategies))
+    two, eight = (memory_model(model, sequence, n).footprint(strategy, accumulates=False) for n in (2, 8))
+    for name in ("parameters", "optimizer_states"):
+        assert abs(getattr(two.persistent, name) - 4 * getattr(eight.persistent, name)) <= 8
+
+
+@given(models, sequences, ranks, st.data())
+@settings(max_examples=60, deadline=None)
+def test_checkpointing_keeps_less_for_backward(model: str, sequence: int, ranks: int, data: st.DataObject) -> None:
+    strategies = [s for s in all_strategies(ranks) if s.checkpointing is Checkpointing.NONE]
+    plain = data.draw(st.sampled_from(strategies))
+    other = Strategy(
+        plain.precision, plain.optimizer, plain.finetuning, Checkpointing.FULL, plain.sharding,
+        plain.attention, plain.loss, plain.kernels, plain.framework,
+    )  # fmt: skip
+    memory = memory_model(model, sequence, ranks)
+    kept, dropped = (memory.footprint(s, accumulates=False).peak(1).line for s in (plain, other))
+    assert dropped.activations_per_sample <= kept.activations_per_sample
+
+
+@given(models, st.integers(1, 10**12))
+@settings(max_examples=100, deadline=None)
+def test_the_solved_micro_batch_is_the_last_that_fits(model: str, budget: int) -> None:
+    for strategy in all_strategies(1)[::7]:
+        footprint = memory_model(model, 512, 1).footprint(strategy, accumulates=True)
+        size = footprint.largest_micro_batch(budget)
+        assert size == 0 or footprint.process_bytes(size) <= budget
+        assert footprint.process_bytes(size + 1) > budget

@@ -1,0 +1,84 @@
+"""Every architecture against the class of transformers that it describes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
+
+from planner.models import Decoder, Inventory, find_model, registry_models, supported_model_types
+from planner.models.sources import family
+
+logging.set_verbosity_error()
+
+SMALL: dict[str, int] = {
+    **dict.fromkeys(["hidden_size", "n_embd"], 4096),
+    **dict.fromkeys(["num_attention_heads", "n_head"], 64),
+    **dict.fromkeys(["num_hidden_layers", "n_layer"], 2),
+    **dict.fromkeys(["max_position_embeddings", "n_positions"], 128),
+    **dict.fromkeys(["intermediate_size", "ffn_dim"], 512),
+    "num_key_value_heads": 8,
+    "vocab_size": 160_000,  # above the padding token of every family
+}
+
+
+def counted_by_transformers(fields: dict[str, Any]) -> int:
+    """Parameters of the real model, tied ones once."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def required_fields(architecture: type[Decoder]) -> dict[str, Any]:
+    fields = architecture.model_fields.items()
+    required = [getattr(f.validation_alias, "choices", [name])[0] for name, f in fields if f.is_required()]
+    return {name: SMALL[name] for name in required if name != "model_type"}
+
+
+def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each family with the defaults of all optional fields, then with one of those that decide sizes set."""
+    for model_type in supported_model_types():
+        fields = family(model_type).model_fields
+        yield model_type, {}
+        yield from ((model_type, {name: not f.default}) for name, f in fields.items() if isinstance(f.default, bool))
+        sizes = {"num_key_value_heads": 32, "head_dim": 32, "n_inner": 96, "word_embed_proj_dim": 256}
+        yield from ((model_type, {name: value}) for name, value in sizes.items() if name in fields)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in registry_models()])
+def test_a_registry_model_has_the_parameters_of_the_real_one(name: str) -> None:
+    entry = next(entry for entry in registry_models() if entry.name == name)
+    assert find_model(name).num_parameters == counted_by_transformers(yaml.safe_load(entry.config_yaml))
+
+
+@pytest.mark.parametrize(("model_type", "options"), list(variants()))
+def test_a_family_reads_optional_fields_as_transformers_does(model_type: str, options: dict[str, Any]) -> None:
+    architecture = family(model_type)
+    fields = {"model_type": model_type, **required_fields(architecture), **options}
+    assert Inventory(architecture.model_validate(fields)).num_parameters == counted_by_transformers(fields)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in registry_models()])
+def test_a_configuration_that_transformers_saves_reads_as_the_registry_entry(name: str, tmp_path: Path) -> None:
+    entry = next(entry for entry in registry_models() if entry.name == name)
+    AutoConfig.for_model(**yaml.safe_load(entry.config_yaml)).save_pretrained(tmp_path)
+    saved, registered = find_model(str(tmp_path)), find_model(name)
+    without = {"head_dim"}  # transformers writes out what follows from the other fields
+    assert saved.architecture.model_dump(exclude=without) == registered.architecture.model_dump(exclude=without)
+    assert saved.inventory.blocks == registered.inventory.blocks
+
+
+@pytest.mark.parametrize(("model_type", "field"), [("gpt_neox", "rotary_pct"), ("phi3", "partial_rotary_factor")])
+def test_partial_rotary_is_found_where_transformers_saves_it(model_type: str, field: str, tmp_path: Path) -> None:
+    AutoConfig.for_model(model_type, **{field: 0.5}).save_pretrained(tmp_path)
+    assert getattr(find_model(str(tmp_path)).architecture, field) == 0.5
+
+
+@pytest.mark.parametrize("model_type", supported_model_types())
+def test_every_family_has_a_model_in_the_registry_and_an_architecture(model_type: str) -> None:
+    assert issubclass(family(model_type), Decoder)
+    assert any(entry.model_type == model_type for entry in registry_models())

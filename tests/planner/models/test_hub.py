@@ -1,0 +1,114 @@
+"""What `hf:org/name` gives, with a client that is told what to answer."""
+
+import builtins
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import errors
+
+from hardware.errors import PlannerError
+from planner.models import ModelConfigError, find_model
+
+GPT2 = json.dumps(
+    {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}
+)
+
+
+def hub_gives(monkeypatch: pytest.MonkeyPatch, outcome: Path | Exception) -> None:
+    def download(repository: str, file: str) -> str:
+        assert file == "config.json"
+        if isinstance(outcome, Exception):
+            raise outcome
+        return str(outcome)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+
+
+def test_a_model_of_the_hub_is_read_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(GPT2)
+    hub_gives(monkeypatch, tmp_path / "config.json")
+    model = find_model("hf:me/mine")
+    assert (model.name, model.hf) == ("hf:me/mine", "me/mine")
+    assert model.architecture == find_model("gpt2").architecture
+    assert find_model(model.name) == model
+
+
+def test_a_wrong_configuration_on_the_hub_is_reported_under_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_bytes(b"{}")
+    hub_gives(monkeypatch, tmp_path / "config.json")
+    with pytest.raises(ModelConfigError, match=r"hf:me/mine/config\.json: model_type: this field is required"):
+        find_model("hf:me/mine")
+
+
+def without_init(kind: type[Exception]) -> Exception:
+    """An error of the Hub's client, some of which want a response to be made."""
+    return kind.__new__(kind)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message", "hint"),
+    [
+        (errors.HFValidationError("x"), "is not the name of a model on the Hub", "write it as in hf:org/name"),
+        (
+            without_init(errors.GatedRepoError),
+            "is gated",
+            "accept its terms on https://huggingface.co/me/mine, then log in with: hf auth login",
+        ),
+        (
+            without_init(errors.RepositoryNotFoundError),
+            "does not exist, or is private",
+            "if it is private: hf auth login",
+        ),
+        (
+            errors.LocalEntryNotFoundError("x"),
+            "is not in the local cache, and the Hub is out of reach",
+            "check the connection and HF_HUB_OFFLINE, or give the path of a config.json",
+        ),
+        (errors.EntryNotFoundError("x"), "has no config.json", "see the files on https://huggingface.co/me/mine"),
+        (RuntimeError("odd\nerror"), "cannot be downloaded: odd error", "give the path of a config.json instead"),
+    ],
+)
+def test_a_failed_download_says_why_and_the_way_out(
+    outcome: Exception, message: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_gives(monkeypatch, outcome)
+    with pytest.raises(PlannerError) as caught:
+        find_model("hf:me/mine")
+    assert (caught.value.message, caught.value.hint) == (f"hf:me/mine {message}", hint)
+
+
+def test_a_failed_download_names_the_registry_model_of_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_gives(monkeypatch, errors.EntryNotFoundError("x"))
+    with pytest.raises(PlannerError, match="; gpt2 of the built-in registry has the same architecture"):
+        find_model("hf:openai-community/gpt2")
+
+
+def test_without_the_hub_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def without_hub(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("huggingface_hub"):
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_hub)
+    with pytest.raises(PlannerError) as caught:
+        find_model("hf:me/mine")
+    assert (
+        str(caught.value) == "hf:me/mine needs the package huggingface_hub\nhint: pip install 'training-planner[hub]'"
+    )
+
+
+def test_an_offline_hub_answers_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.perf_counter()
+    with pytest.raises(PlannerError, match="is not in the local cache"):
+        find_model("hf:me/surely-not-there")
+    assert time.perf_counter() - start < 1

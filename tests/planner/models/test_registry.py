@@ -1,0 +1,189 @@
+import math
+import random
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardware.errors import PlannerError, UnknownNameError, normalized
+from planner.models import Model, find_model, registry, registry_models
+
+NAMES = [entry.name for entry in registry_models()]
+
+
+def stand_in_shape(size: str) -> tuple[int, int]:
+    architecture = find_model(size).architecture
+    return architecture.num_hidden_layers, architecture.hidden_size
+
+
+# --- the registry ---
+
+
+def test_cutting_the_files_finds_what_a_full_read_finds() -> None:
+    files = sorted(Path(registry.__file__).with_name("registry").glob("*.yaml"))
+    full = [item for file in files for item in yaml.safe_load(file.read_text()).items()]
+    assert [(e.name, e.hf, list(e.aliases), yaml.safe_load(e.config_yaml)) for e in registry_models()] == [
+        (name, entry["hf"], entry.get("aliases", []), entry["config"]) for name, entry in full
+    ]
+    assert all(set(entry) <= {"hf", "aliases", "config"} for _, entry in full)
+
+
+def test_no_two_models_share_a_name() -> None:
+    names = [name for entry in registry_models() for name in {normalized(name) for name in entry.names}]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_name_reads_as_a_size_or_a_path() -> None:
+    names = [name for entry in registry_models() for name in entry.names]
+    assert not [name for name in names if registry._SIZE.fullmatch(name) or registry._spelled_as_path(name)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name: str) -> None:
+    entry = next(entry for entry in registry_models() if entry.name == name)
+    model = find_model(name)
+    assert (model.name, model.hf, model.aliases, model.approximate, model.notes) == (*entry[:3], False, ())
+    assert all(find_model(other) is model for other in entry.names)
+    assert "tie_word_embeddings" in model.architecture.model_fields_set
+    assert find_model(model.name) == model
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("llama-7b", "llama-2-7b"),
+        (" Llama_2 7B ", "llama-2-7b"),
+        ("meta-llama/llama-2-7B-hf", "llama-2-7b"),
+        ("GPT2", "gpt2"),
+        ("gpt-2", "gpt2"),
+    ],
+)
+def test_case_dashes_and_underscores_do_not_count(text: str, name: str) -> None:
+    assert find_model(text).name == name
+
+
+def test_a_directory_with_the_name_of_a_registry_model_is_not_ignored_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt2").mkdir()
+    Path("gpt2/config.json").write_text("{}")
+    assert find_model("gpt2").notes == ("gpt2 of the built-in registry; the directory is ./gpt2",)
+
+
+def test_finding_one_model_takes_less_than_8_milliseconds() -> None:
+    find_model("llama-2-7b")  # imports its family
+
+    def seconds() -> float:
+        for cached in (registry.registry_models, registry._index, registry._from_registry):
+            cached.cache_clear()
+        start = time.perf_counter()
+        find_model("tinyllama-1.1b")
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.008
+
+
+# --- names that nothing has ---
+
+
+def message(text: str) -> str:
+    with pytest.raises(UnknownNameError) as caught:
+        find_model(text)
+    return str(caught.value)
+
+
+def test_a_misspelled_name_comes_with_the_nearest_ones() -> None:
+    assert message("lama-7b") == (
+        "unknown model 'lama-7b'\nhint: did you mean llama-7b, codellama-7b?  (planner models lists all)"
+    )
+
+
+def test_a_name_far_from_all_others_comes_with_the_other_ways_to_give_a_model() -> None:
+    assert message("zzzz") == (
+        "unknown model 'zzzz'\n"
+        "hint: planner models lists all; a path to a config.json, hf:org/name or a size such as 7B will do"
+    )
+
+
+def test_an_unknown_hub_id_comes_with_the_way_to_read_it() -> None:
+    assert message("xyz/qqq") == (
+        "unknown model 'xyz/qqq'\n"
+        "hint: planner models lists all; hf:xyz/qqq reads it from the Hugging Face Hub; "
+        "a path to a config.json or a size such as 7B will do"
+    )
+    assert "did you mean meta-llama/Llama-3.1-8B" in message("meta-llama/Llama-9-8B")
+
+
+def test_an_empty_name_and_a_huge_one_are_unknown() -> None:
+    assert message("").startswith("unknown model ''")
+    start = time.perf_counter()
+    assert message("llama" * 20_000).startswith("unknown model 'llamallama")
+    assert time.perf_counter() - start < 1
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[0-9.]{1,12} ?[kmbtKMBT]", fullmatch=True), st.sampled_from(NAMES)))
+def test_any_text_gives_a_model_or_an_error(text: str) -> None:
+    if text.strip()[:3].lower() == "hf:":
+        return  # the Hub is out of reach of a test
+    with suppress(PlannerError):
+        assert isinstance(find_model(text), Model)
+
+
+# --- sizes ---
+
+
+def test_one_billion_gives_a_llama_of_one_billion() -> None:
+    model = find_model("1B")
+    assert (model.name, model.approximate, model.hf) == ("1B", True, None)
+    assert model.num_parameters == 1_006_475_328
+    assert model.notes == (
+        "a Llama-shaped stand-in of 1,006,475,328 parameters: 25 layers, hidden size 1728, 27 heads of 64, "
+        "feed-forward 4608, vocabulary 32000",
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ("125M", (11, 768)),  # GPT-3 small and OPT: 12 x 768
+        ("350M", (19, 1088)),  # 24 x 1024
+        ("1.3b", (28, 1856)),  # 24 x 2048
+        ("7B", (33, 4096)),  # Llama: 32 x 4096, which is 6.74 B
+        ("13B", (40, 5120)),  # Llama: the same
+        ("65B", (69, 8832)),  # Llama: 80 x 8192
+        ("175B", (96, 12288)),  # GPT-3: the same
+        ("405b", (127, 16256)),  # Llama 3.1: 126 x 16384
+    ],
+)
+def test_a_stand_in_is_shaped_like_known_models_of_its_size(size: str, shape: tuple[int, int]) -> None:
+    assert stand_in_shape(size) == shape
+
+
+def test_a_stand_in_has_the_size_asked_for_within_3_percent_and_a_plausible_shape() -> None:
+    sizes = random.Random(0)
+    for number in [10**7, 2 * 10**12, *(int(10 ** sizes.uniform(7, math.log10(2e12))) for _ in range(300))]:
+        model = find_model(f"{number / 10**6}M")
+        layers, hidden = model.architecture.num_hidden_layers, model.architecture.hidden_size
+        assert abs(model.num_parameters / number - 1) <= 0.03
+        assert f"{model.num_parameters:,} parameters" in model.notes[0]
+        assert (40 < hidden / layers < 160) or number < 10**8  # below, the embeddings leave little room
+
+
+@pytest.mark.parametrize("spelling", ["1.5B", "1.5b", "1500M", "1.5 b", "0.0015T"])
+def test_a_size_may_be_written_in_every_usual_way(spelling: str) -> None:
+    model = find_model(spelling)
+    assert stand_in_shape(spelling) == stand_in_shape("1.5B")
+    assert find_model(model.name) == model
+
+
+@pytest.mark.parametrize("size", ["0B", "9M", "2.1T", "99999999999999999999T", "9" * 400 + "B"])
+def test_a_size_out_of_range_is_refused(size: str) -> None:
+    with pytest.raises(PlannerError) as caught:
+        find_model(size)
+    assert "parameters" in caught.value.message
+    assert caught.value.hint == "sizes from 10M to 2T are known"
