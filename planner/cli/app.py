@@ -28,6 +28,8 @@ class Planner(LazyGroup):
         sys.exit(self._run(list(sys.argv[1:] if args is None else args)))
 
     def _run(self, args: list[str]) -> int:
+        if sys.stdout is None:  # started with stdout closed
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the end
         try:
             with self.make_context("planner", args) as ctx:
                 self.invoke(ctx)

@@ -27,6 +27,9 @@ def report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         _print(*_explained(error))
         return USAGE
+    if isinstance(error, OSError):
+        _print(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", None)
+        return INTERNAL
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     first_line = str(error).partition("\n")[0]

@@ -19,4 +19,9 @@ def print_report(report: RenderableType) -> None:
     """Coloured on a terminal; as wide as the terminal, 80 columns where there is none."""
     from rich.console import Console
 
-    Console(highlight=False, markup=False, emoji=False).print(report, crop=False)
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            """rich would exit with 1, which says that nothing fits."""
+            raise BrokenPipeError
+
+    _Console(highlight=False, markup=False, emoji=False).print(report, crop=False)

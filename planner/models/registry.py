@@ -100,7 +100,7 @@ def find_model(text: str) -> Model:
         return model
     if size := _SIZE.fullmatch(text):
         return stand_in(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
-    if os.path.isfile(text) or os.path.isfile(os.path.join(text, "config.json")):
+    if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
     raise _unknown(text)
 

@@ -13,7 +13,7 @@ from planner.report import words
 from planner.report.bars import simple
 from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget, usable_width
 from planner.report.categories import category_bytes
-from planner.report.format import gib, gib_parts, grouped, percent, plural, seconds, short_percent
+from planner.report.format import gib, gib_difference, gib_parts, grouped, percent, plural, seconds, short_percent
 from planner.report.table import GAP, INDENT, Column, table_lines
 
 DECIMALS = 2
@@ -62,7 +62,7 @@ class EstimateReport:
             return Text.assemble(
                 " " * INDENT, ("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free"
             )
-        over = gib(memory.process_bytes - memory.budget_bytes)
+        over = gib_difference(memory.process_bytes, memory.budget_bytes)
         return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over} too many")
 
     def _totals(self) -> Iterator[Text]:
@@ -103,16 +103,19 @@ class EstimateReport:
         memory = self.result.memory
         present = category_bytes(memory.components)
         sizes = [num_bytes for _, num_bytes in present]
-        free = memory.budget_bytes - memory.process_bytes
-        rest = "free" if free >= 0 else "over the budget"
+        rest = "free" if memory.process_bytes <= memory.budget_bytes else "over the budget"
         labels = [f"{category.character(ascii_only)} {category.label}" for category, _ in present]
         shares = [percent(size / (memory.process_bytes or 1)) for size in [*sizes, memory.process_bytes]]
-        budget, process = gib(memory.budget_bytes, DECIMALS), gib(memory.process_bytes, DECIMALS)
-        difference = f"{abs(float(budget) - float(process)):.{DECIMALS}f}"
+        low, high = sorted((memory.budget_bytes, memory.process_bytes))
+        totals = [
+            gib(memory.process_bytes, DECIMALS),
+            gib_difference(high, low, DECIMALS),
+            gib(memory.budget_bytes, DECIMALS),
+        ]
         heading, rows = table_lines(
             [
                 Column(f"at the peak, {words.moment(memory.moment)}", [*labels, "process", rest, "budget"]),
-                _gib_column([*gib_parts(sizes, DECIMALS), process, difference, budget]),
+                _gib_column([*gib_parts(sizes, DECIMALS), *totals]),
                 Column("share", [*shares, "", ""], right=True),
             ]
         )

@@ -15,6 +15,11 @@ def gib(num_bytes: float, decimals: int = 1) -> str:
     return f"{num_bytes / GIB:.{decimals}f}"
 
 
+def gib_difference(larger: int, smaller: int, decimals: int = 1) -> str:
+    """The difference of two written numbers, as a reader would subtract them."""
+    return f"{float(gib(larger, decimals)) - float(gib(smaller, decimals)):.{decimals}f}"
+
+
 def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
     """Parts written so that the written numbers add up to the written total: each is rounded down, and the last digits
     that are missing go to the parts that lost most."""

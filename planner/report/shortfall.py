@@ -10,7 +10,7 @@ from rich.text import Text
 from planner.plan import FitResult, Shortfall
 from planner.report import words
 from planner.report.blocks import Filling, Wrapped
-from planner.report.format import gib
+from planner.report.format import gib, gib_difference
 from planner.report.table import INDENT, Column, table_lines
 
 
@@ -21,8 +21,14 @@ def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
         return
     memory = shortfall.smallest.memory
     needs = f"{gib(memory.process_bytes)} GiB are needed at least"
-    over = f"{gib(shortfall.over_bytes)} GiB more than the budget of {gib(memory.budget_bytes)} GiB"
-    yield Wrapped(Text.assemble(("Nothing fits", "bold red"), f": {needs}, {over}."), indent=0)
+    over = gib_difference(memory.process_bytes, memory.budget_bytes)
+    yield Wrapped(
+        Text.assemble(
+            ("Nothing fits", "bold red"),
+            f": {needs}, {over} GiB more than the budget of {gib(memory.budget_bytes)} GiB.",
+        ),
+        indent=0,
+    )
     yield ""
     yield from _smallest(shortfall)
     if shortfall.ways:

@@ -24,11 +24,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = """
-    hidden_size num_hidden_layers num_attention_heads num_key_value_heads head_dim n_inner ffn_dim word_embed_proj_dim
-    tie_word_embeddings attention_bias attention_dropout hidden_act rotary_pct rope_parameters no_rope_layers
-    no_rope_layer_interval quantization_config text_config é
-""".split()
+FIELDS = [
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "n_inner", "ffn_dim",
+    "word_embed_proj_dim", "tie_word_embeddings", "attention_bias", "attention_dropout", "hidden_act", "rotary_pct",
+    "rope_parameters", "no_rope_layers", "no_rope_layer_interval", "quantization_config", "text_config", "é",
+]  # fmt: skip
 
 
 def model_or_error(path: Path) -> None:

@@ -119,7 +119,9 @@ def test_an_unknown_hub_id_comes_with_the_way_to_read_it() -> None:
     assert "did you mean meta-llama/Llama-3.1-8B" in message("meta-llama/Llama-9-8B")
 
 
-def test_an_empty_name_and_a_huge_one_are_unknown() -> None:
+def test_an_empty_name_and_a_huge_one_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.json").write_text("{}")
     assert message("").startswith("unknown model ''")
     start = time.perf_counter()
     assert message("llama" * 20_000).startswith("unknown model 'llamallama")
