@@ -5,10 +5,8 @@ torch optimizer run under FakeTensorMode on the CPU device: nothing is allocated
 a CPU step would differ from a CUDA step, the CUDA path is taken:
 
 - attention calls the meta function of CUDA's flash kernel, in autocast's dtype, so no mask or score is materialized;
-- autocast runs layer_norm, pow, rsqrt and softmax in fp32 (the CPU's list lacks them).
-
-One difference remains: under fake tensors autograd never adds gradients in place. It shows for tied embeddings under
-autocast, where a real step needs one copy of the embedding less than the replay says.
+- autocast runs layer_norm, pow, rsqrt and softmax in fp32 (the CPU's list lacks them);
+- gradients are added in place where a step without fake tensors would.
 
     python benchmarks/replay_step.py --model llama-2-7b --precision bf16-mixed --checkpointing full
 """
@@ -30,6 +28,9 @@ from torch.utils._pytree import tree_leaves
 from planner.models import find_model, registry_models
 
 BLOCK = 512  # what CUDA's caching allocator rounds sizes to
+
+
+TENSOR_AND_PYTHON = 2  # owners of a storage that only one tensor has, while Python looks at it
 
 
 def rounded(num_bytes: int) -> int:
@@ -69,11 +70,21 @@ class LiveBytes(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
+            self._drop(args[0].untyped_storage()._cdata)
         out = func(*args, **(kwargs or {}))
         for t in tree_leaves(out):
             if isinstance(t, torch.Tensor):
                 self._add(t._local_tensor if isinstance(t, DTensor) else t)
         return out
+
+    @staticmethod
+    def _would_be_in_place(gathered: torch.Tensor) -> bool:
+        """Under fake tensors autograd never adds gradients in place; a real step does when the buffer is no view and
+        has no other owner (torch/csrc/autograd/input_buffer.cpp). Backward's own additions are all of that kind."""
+        if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
+            return False
+        return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == TENSOR_AND_PYTHON
 
     def _add(self, tensor: torch.Tensor) -> None:
         if tensor.device.type != "cpu":

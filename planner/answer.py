@@ -89,7 +89,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
     request, cluster, traced = question.request, question.cluster, question.memory.traced
     for method in Finetuning:
         if method not in space.finetuning and fits(
-            question.memory, replace(space, finetuning=(method,), quantization=_default(cluster).quantization), cluster.gpu
+            question.memory, replace(space, finetuning=(method,), quantization=Space.default(cluster).quantization), cluster.gpu
         ):
             yield Way(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break
@@ -110,15 +110,10 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
     for gpu in sorted(question.catalog, key=lambda g: (g.memory_bytes, g.name)):
         if gpu.memory_bytes > cluster.gpu.memory_bytes:
             other = Cluster(gpu, cluster.gpus_per_node, cluster.nodes)
-            wider = space if request.precision else replace(space, precision=_default(other).precision)
-            if fits(MemoryModel(traced, other), wider, gpu):
+            if fits(MemoryModel(traced, other), space, gpu):
                 count = f"{cluster.world_size} x " if cluster.world_size > 1 else ""
                 yield Way(change=f"{count}{gpu.name}", options={"gpu": gpu.name})
                 break
-
-
-def _default(cluster: Cluster) -> Space:
-    return Space.default(cluster)
 
 
 def _larger(cluster: Cluster) -> Iterator[Cluster]:

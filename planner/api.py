@@ -21,7 +21,7 @@ def fit(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
-    sequence_length: int = 2048,
+    sequence_length: int | None = None,
     micro_batch_size: int | Sequence[int] = (),
     max_accumulation: int | None = None,
     global_batch_size: int | None = None,
@@ -37,7 +37,7 @@ def fit(
         gpu: a name of the catalog, or a `GPU`.
         gpus: GPUs per node.
         nodes: number of nodes.
-        sequence_length: tokens per sequence.
+        sequence_length: tokens per sequence; by default 2048, or the model's positions where those end earlier.
         micro_batch_size: sequences per GPU and forward pass to choose from; by default the largest that fits.
         max_accumulation: most gradient accumulation steps (default 16). Excludes `global_batch_size`.
         global_batch_size: micro-batch x accumulation x ranks must equal this; the fastest wins.
@@ -102,7 +102,7 @@ def estimate(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
-    sequence_length: int = 2048,
+    sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
     headroom: float = 0.05,

@@ -27,6 +27,8 @@ from strategies import (
 
 SCHEMA_VERSION: Literal[1] = 1
 
+DEFAULT_SEQUENCE_LENGTH = 2048
+
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
 SequenceLength = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 Headroom = Annotated[float, Field(ge=0, lt=1)]
@@ -154,7 +156,7 @@ class Request(_Model):
     gpu: str
     gpus: Count = 1
     nodes: Count = 1
-    sequence_length: SequenceLength = 2048
+    sequence_length: SequenceLength = DEFAULT_SEQUENCE_LENGTH
     headroom: Headroom = 0.05
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION
     global_batch_size: Count | None = None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hardware import GPU, Catalog, Cluster, PlannerError, load_catalog
 from planner.memory import MemoryModel, Traced
 from planner.models import Model, find_model
-from planner.plan import Request
+from planner.plan import DEFAULT_SEQUENCE_LENGTH, Request
 from strategies import (
     ALL_LINEAR,
     Attention,
@@ -33,6 +33,7 @@ from strategies import (
     Sharding,
     Space,
     Strategy,
+    usual_precisions,
 )
 
 C = TypeVar("C")
@@ -78,7 +79,10 @@ class Question:
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self.model = model if isinstance(model, Model) else find_model(model)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
-        self.request = _request(self.model, found, axes, values)
+        length = values.get("sequence_length")
+        self.request = _request(
+            self.model, found, axes, {**values, "sequence_length": default_length(self.model) if length is None else length}
+        )
         self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
         self.memory = MemoryModel(Traced(self.model.inventory, self.request.sequence_length), self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
@@ -107,7 +111,7 @@ class Question:
             method = Lora(rank, self._one("lora_targets", default.lora_targets), quantization)
         shards = self.cluster.world_size > 1 and not qlora
         strategy = Strategy(
-            self._one("precision", default.precision),
+            self._one("precision", usual_precisions(self.cluster.gpu, finetuning)),
             self._one("optimizer", tuple(Optimizer)),
             method,
             self._one("checkpointing", default.checkpointing),
@@ -131,6 +135,14 @@ class Question:
 def budget_bytes(gpu: GPU, headroom: float) -> int:
     """The GPU's usable bytes less the headroom."""
     return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
+
+
+def default_length(model: Model) -> int:
+    """`DEFAULT_SEQUENCE_LENGTH`, or all positions of a model that learned fewer."""
+    architecture = model.architecture
+    if architecture.positions == "learned":
+        return min(DEFAULT_SEQUENCE_LENGTH, architecture.max_position_embeddings)
+    return DEFAULT_SEQUENCE_LENGTH
 
 
 def check_sequence(model: Model, sequence_length: int) -> None:

@@ -11,7 +11,7 @@ from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.sharding import Sharding
-from strategies.space import DEFAULT_LORA_RANK, Space
+from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, Strategy
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "Space",
     "Strategy",
     "UpTo",
+    "usual_precisions",
 ]

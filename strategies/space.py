@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from hardware import Cluster
+from hardware import GPU, Cluster
 from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
 from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
@@ -24,13 +24,24 @@ DEFAULT_LORA_RANK = 16
 the fewest targets, so searching them would only find the weakest adapter: both are given, not searched."""
 
 
-_LOW_RANK = (Optimizer.ADAMW,)
 USUAL_OPTIMIZERS = {
     Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
-    Finetuning.LORA: _LOW_RANK,
-    Finetuning.QLORA: _LOW_RANK,
+    Finetuning.LORA: (Optimizer.ADAMW,),
+    Finetuning.QLORA: (Optimizer.ADAMW,),
 }
 """Adapters are so small that nobody trades AdamW's states for memory."""
+
+
+def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
+    """bf16 where the GPU computes in it, else fp16 with loss scaling; full fine-tuning also in fp32 as the GPU has it.
+    A frozen base in fp32 is twice the memory for nothing, unless there is no half precision at all."""
+    half: tuple[Precision, ...] = ()
+    if gpu.supports_bf16:
+        half = (Precision.BF16_MIXED, Precision.BF16_TRUE)
+    elif gpu.supports_fp16:
+        half = (Precision.FP16_MIXED,)
+    whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
+    return (*half, whole) if method is Finetuning.FULL or not half else half
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,8 @@ class Space:
     """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (does not
     train transformers well), eager attention and the foreach step (they only ever cost memory)."""
 
-    precision: tuple[Precision, ...]
+    precision: tuple[Precision, ...] = ()
+    """Empty: `usual_precisions` of the GPU for each method."""
     optimizer: tuple[Optimizer, ...] = ()
     """Empty: `USUAL_OPTIMIZERS` of each method."""
     finetuning: tuple[Finetuning, ...] = tuple(Finetuning)
@@ -54,17 +66,8 @@ class Space:
 
     @classmethod
     def default(cls, cluster: Cluster) -> Space:
-        """What makes sense on the cluster: bf16 where the GPU computes in it, else fp16 with loss scaling, and fp32 as
-        the GPU has it; sharding where there are several GPUs; bitsandbytes where it runs."""
-        gpu = cluster.gpu
-        full = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
-        half = (Precision.BF16_MIXED, Precision.BF16_TRUE) if gpu.supports_bf16 else ()
-        if not half and gpu.supports_fp16:
-            half = (Precision.FP16_MIXED,)
-        return cls(
-            precision=(*half, full),
-            sharding=tuple(Sharding) if cluster.world_size > 1 else (Sharding.NO_SHARD,),
-        )
+        """What makes sense on the cluster: sharding is for several GPUs."""
+        return cls(sharding=tuple(Sharding) if cluster.world_size > 1 else (Sharding.NO_SHARD,))
 
     def methods(self) -> Iterator[Method]:
         """Every fine-tuning method, with the options that belong to it."""
@@ -77,10 +80,12 @@ class Space:
                     if (quantization is Quantization.NONE) == (method is Finetuning.LORA):
                         yield Lora(rank, targets, quantization)
 
-    def strategies(self) -> Iterator[Strategy]:
+    def strategies(self, gpu: GPU) -> Iterator[Strategy]:
+        """Every combination, on that kind of GPU."""
         for method in self.methods():
+            precisions = self.precision or usual_precisions(gpu, method.method)
             optimizers = self.optimizer or USUAL_OPTIMIZERS[method.method]
-            axes = (self.precision, optimizers, (method,), self.checkpointing, self.sharding)
+            axes = (precisions, optimizers, (method,), self.checkpointing, self.sharding)
             for choices in product(*axes, self.attention, self.loss, self.kernels, self.framework):
                 yield Strategy(*choices)
 
@@ -88,7 +93,7 @@ class Space:
         """The strategies that can run on the cluster, and how many cannot, by reason."""
         found: list[Strategy] = []
         rejected: Counter[str] = Counter()
-        for strategy in self.strategies():
+        for strategy in self.strategies(cluster.gpu):
             obstacle = strategy.obstacle(cluster)
             if obstacle is None:
                 found.append(strategy)

@@ -12,12 +12,12 @@ _SMALLEST_ROUNDED = 9.995  # from here on two decimals would be more than three 
 
 def gib(num_bytes: float, decimals: int = 1) -> str:
     """37 580 963 840 -> "35.0"."""
-    return f"{num_bytes / GIB:.{decimals}f}"
+    return f"{num_bytes / GIB:,.{decimals}f}"
 
 
 def gib_difference(larger: int, smaller: int, decimals: int = 1) -> str:
     """The difference of two written numbers, as a reader would subtract them."""
-    return f"{float(gib(larger, decimals)) - float(gib(smaller, decimals)):.{decimals}f}"
+    return f"{round(larger / GIB, decimals) - round(smaller / GIB, decimals):,.{decimals}f}"
 
 
 def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
@@ -27,7 +27,7 @@ def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
     missing = round(sum(parts) * scale / GIB) - sum(part * scale // GIB for part in parts)
     loss = sorted(range(len(parts)), key=lambda i: -(parts[i] * scale % GIB))
     raised = set(loss[:missing])
-    return [f"{(part * scale // GIB + (i in raised)) / scale:.{decimals}f}" for i, part in enumerate(parts)]
+    return [f"{(part * scale // GIB + (i in raised)) / scale:,.{decimals}f}" for i, part in enumerate(parts)]
 
 
 def count(number: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from planner.plan import FitResult, Shortfall
+from planner.plan import FitResult, Memory, Shortfall
 from planner.report import words
 from planner.report.blocks import Filling, Wrapped
 from planner.report.format import gib, gib_difference
@@ -19,22 +19,23 @@ def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
     if shortfall is None:
         yield Text("Nothing can run: every strategy was rejected.", style="bold red")
         return
-    memory = shortfall.smallest.memory
-    needs = f"{gib(memory.process_bytes)} GiB are needed at least"
-    over = gib_difference(memory.process_bytes, memory.budget_bytes)
-    yield Wrapped(
-        Text.assemble(
-            ("Nothing fits", "bold red"),
-            f": {needs}, {over} GiB more than the budget of {gib(memory.budget_bytes)} GiB.",
-        ),
-        indent=0,
-    )
+    yield _verdict(shortfall.smallest.memory)
     yield ""
     yield from _smallest(shortfall)
     if shortfall.ways:
         yield ""
         yield Text(" " * INDENT + "what would fit, cheapest first", style="bold")
         yield from _ways(shortfall)
+
+
+def _verdict(memory: Memory) -> Wrapped:
+    needed, budget = gib(memory.process_bytes), gib(memory.budget_bytes)
+    if memory.fits:
+        text = f" with the batch sizes asked for. The smallest plan would: {needed} of {budget} GiB."
+    else:
+        over = gib_difference(memory.process_bytes, memory.budget_bytes)
+        text = f": {needed} GiB are needed at least, {over} GiB more than the budget of {budget} GiB."
+    return Wrapped(Text.assemble(("Nothing fits", "bold red"), text), indent=0)
 
 
 def _ways(shortfall: Shortfall) -> Iterator[Text]:

@@ -1,0 +1,136 @@
+"""`fit` and `estimate` as pipelines call them."""
+
+import json
+from typing import Any
+
+import pytest
+
+import planner
+from planner import ContradictionError, EstimateResult, FitResult, PlannerError, estimate, fit
+from strategies import AXES, Finetuning
+
+
+def test_a_result_survives_json() -> None:
+    result = fit("llama-7b", gpu="A100-40GB", gpus=8, sequence_length=4096, precision=["bf16-mixed"])
+    assert FitResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_an_estimate_survives_json_and_says_whether_it_fits() -> None:
+    result = estimate("llama-7b", gpu="A100-40GB")
+    assert EstimateResult.model_validate_json(result.model_dump_json()) == result
+    assert not result.memory.fits
+
+
+def test_plans_have_one_key_per_axis() -> None:
+    strategy = json.loads(fit("gpt2", gpu="T4").model_dump_json())["plans"][0]["strategy"]
+    assert set(AXES) <= set(strategy)
+    assert set(strategy) - set(AXES) == {"lora_rank", "lora_targets", "quantization"}
+
+
+def test_a_plan_estimated_again_is_the_same_plan() -> None:
+    plan = fit("qwen2.5-1.5b", gpu="RTX-4090", gpus=2).plans[0]
+    chosen: dict[str, Any] = {k: v for k, v in plan.strategy.model_dump().items() if v is not None}
+    if chosen["finetuning"] != Finetuning.QLORA:
+        chosen.pop("quantization")
+    again = estimate(
+        "qwen2.5-1.5b",
+        gpu="RTX-4090",
+        gpus=2,
+        micro_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        **chosen,
+    )
+    assert (again.memory, again.time, again.strategy) == (plan.memory, plan.time, plan.strategy)
+
+
+def test_every_plan_fits_and_uses_all_allowed_accumulation() -> None:
+    for plan in fit("llama-7b", gpu="A100-40GB", top=100, max_accumulation=4).plans:
+        assert plan.memory.fits
+        assert plan.global_batch_size == plan.micro_batch_size * plan.gradient_accumulation_steps
+        assert plan.gradient_accumulation_steps in (1, 4)
+
+
+def test_a_wanted_global_batch_is_met_exactly_and_the_fastest_plan_wins() -> None:
+    plans = fit("llama-7b", gpu="A100-80GB", gpus=8, global_batch_size=512, top=100).plans
+    assert {p.global_batch_size for p in plans} == {512}
+    assert [p.time.step_seconds for p in plans] == sorted(p.time.step_seconds for p in plans)
+
+
+def test_the_best_plan_of_each_method_is_given_even_outside_the_top() -> None:
+    result = fit("llama-7b", gpu="A100-40GB", top=1)
+    assert {p.strategy.finetuning for p in result.best_by_method} == set(Finetuning)
+    assert result.plans[0] == result.best_by_method[0]
+
+
+def test_rejected_and_feasible_strategies_add_up() -> None:
+    result = fit("llama-7b", gpu="A100-40GB")
+    assert result.searched.feasible + result.rejected["does not fit into memory"] == result.searched.strategies
+
+
+def test_when_nothing_fits_the_shortfall_names_moment_term_and_ways_that_work() -> None:
+    result = fit("llama-2-70b", gpu="T4")
+    shortfall = result.shortfall
+    assert result.plans == () and shortfall is not None
+    assert shortfall.term == "parameters"
+    assert shortfall.over_bytes == shortfall.smallest.memory.process_bytes - shortfall.smallest.memory.budget_bytes
+    assert shortfall.ways
+    for way in shortfall.ways:
+        changed: dict[str, Any] = {"gpu": "T4", **{k.replace("-", "_"): v for k, v in way.options.items()}}
+        assert fit("llama-2-70b", **changed).plans, way
+
+
+def test_a_gpu_without_bf16_leaves_it_out_and_says_so() -> None:
+    result = fit("gpt2", gpu="T4")
+    assert all("bf16" not in p.strategy.precision for p in result.plans)
+    assert any("no bf16" in note for note in result.notes)
+    assert any("no flash attention" in note for note in result.notes)
+
+
+def test_a_sequence_beyond_the_context_is_noted_with_rotary_and_refused_with_learned_positions() -> None:
+    assert any("8192 tokens" in note for note in fit("llama-7b", gpu="H100", sequence_length=8192).notes)
+    with pytest.raises(ContradictionError, match="learned positions"):
+        fit("gpt2", gpu="H100", sequence_length=2048)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gpus": 0}, "gpus is 0"),
+        ({"gpus": -1}, "gpus is -1"),
+        ({"nodes": True}, "nodes is True"),
+        ({"sequence_length": 10**12}, "sequence_length is 1000000000000"),
+        ({"headroom": 1.0}, "headroom is 1.0"),
+        ({"headroom": float("nan")}, "headroom is nan"),
+        ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"top": 0}, "top is 0"),
+        ({"max_accumulation": 0}, "max_accumulation is 0"),
+        ({"max_accumulation": 2, "global_batch_size": 8}, "exclude each other"),
+        ({"gpus": 3, "global_batch_size": 8}, "cannot be divided over 3 GPUs"),
+        ({"precision": "bf16"}, "unknown precision 'bf16'"),
+        ({"precisions": "fp32"}, "unknown axis 'precisions'"),
+        ({"lora_rank": 0}, "lora_rank is 0"),
+        ({"lora_targets": "nope"}, "no linear layer 'nope'"),
+        ({"lora_targets": ""}, "lora_targets is ''"),
+        ({"finetuning": "full", "lora_rank": 8}, "no adapters"),
+        ({"finetuning": "lora", "quantization": "nf4"}, "only qlora quantizes"),
+        ({"finetuning": "qlora", "quantization": "none"}, "qlora without quantization is lora"),
+        ({"sharding": "full_shard"}, "one GPU has nothing to shard over"),
+        ({"gpu": "T4", "precision": "bf16-mixed"}, "T4 has no bf16"),
+    ],
+    ids=lambda x: str(x) if isinstance(x, dict) else "",
+)
+def test_a_senseless_request_is_refused_with_its_value(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlannerError) as refused:
+        fit("llama-7b", **{"gpu": "A100-40GB", **arguments})
+    assert message in refused.value.message
+    assert refused.value.hint
+
+
+def test_an_estimate_takes_one_choice_per_axis() -> None:
+    with pytest.raises(ContradictionError, match="one precision, not of 2"):
+        estimate("gpt2", gpu="T4", precision=["fp32", "fp16-mixed"])
+
+
+def test_the_public_names_are_importable() -> None:
+    for name in planner.__all__:
+        assert getattr(planner, name) is not None
