@@ -93,7 +93,9 @@ def print_table(recorded: dict[str, int]) -> None:
     for cell, peak in recorded.items():
         error, options = predicted(cell) / peak - 1, parsed(cell)
         kind = "accumulating" if "gradient_accumulation_steps" in options else str(options.get("sharding", "one GPU"))
-        groups.setdefault(f"{options['precision']}, {options.get('finetuning', 'full')}, {kind}", []).append((error, cell))
+        groups.setdefault(f"{options['precision']}, {options.get('finetuning', 'full')}, {kind}", []).append(
+            (error, cell)
+        )
     print("| cells | n | median error | worst error | where |\n|---|---|---|---|---|")
     for name, errors in [*sorted(groups.items()), ("all", [e for group in groups.values() for e in group])]:
         worst, cell = max(errors, key=lambda e: abs(e[0]))

@@ -1,8 +1,8 @@
 """Replays one real training step without a GPU and prints the peak of each phase in bytes, as JSON.
 
-The real transformers model, PEFT adapters, accelerate's autocast and fp32 outputs, FSDP2 on a fake process group and the
-torch optimizer run under FakeTensorMode on the CPU device: nothing is allocated, and every live storage is counted. Where
-a CPU step would differ from a CUDA step, the CUDA path is taken:
+The real transformers model, PEFT adapters, accelerate's autocast and fp32 outputs, FSDP2 on a fake process group and
+the torch optimizer run under FakeTensorMode on the CPU device: nothing is allocated, and every live storage is counted.
+Where a CPU step would differ from a CUDA step, the CUDA path is taken:
 
 - attention calls the meta function of CUDA's flash kernel, in autocast's dtype, so no mask or score is materialized;
 - autocast runs layer_norm, pow, rsqrt and softmax in fp32 (the CPU's list lacks them);
@@ -123,7 +123,11 @@ def take_cuda_path() -> None:
         return call
 
     functional, tensor = torch.nn.functional, torch.Tensor
-    for owner, names in ((functional, ("layer_norm", "softmax")), (torch, ("pow", "rsqrt")), (tensor, ("pow", "rsqrt"))):
+    for owner, names in (
+        (functional, ("layer_norm", "softmax")),
+        (torch, ("pow", "rsqrt")),
+        (tensor, ("pow", "rsqrt")),
+    ):
         for name in names:
             setattr(owner, name, in_fp32(getattr(owner, name)))
 
@@ -140,7 +144,11 @@ def build(options: argparse.Namespace) -> Any:
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     config.use_cache = False
     lora = options.finetuning == "lora"
-    stored = torch.float32 if options.precision == "fp32" or (options.precision == "bf16-mixed" and not lora) else torch.bfloat16
+    stored = (
+        torch.float32
+        if options.precision == "fp32" or (options.precision == "bf16-mixed" and not lora)
+        else torch.bfloat16
+    )
     attention = "replay_sdpa" if options.attention == "sdpa" else "eager"
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=stored, attn_implementation=attention)
@@ -172,7 +180,11 @@ def shard(model: Any, mesh: Any, options: argparse.Namespace) -> None:
 
     dtype = torch.bfloat16 if options.precision == "bf16-mixed" else None
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=dtype)
-    units: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": options.sharding == "full_shard"}
+    units: dict[str, Any] = {
+        "mesh": mesh,
+        "mp_policy": policy,
+        "reshard_after_forward": options.sharding == "full_shard",
+    }
     base = model.base_model.model if options.finetuning == "lora" else model
     layers = base.config.num_hidden_layers
     for block in next(m for m in base.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == layers):

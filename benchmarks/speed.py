@@ -1,6 +1,6 @@
 """How fast the planner starts and searches, as ratios of medians within one run, so that a busy machine cancels out.
 
-    python benchmarks/speed.py
+python benchmarks/speed.py
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def search_speed(gpus: int) -> None:
         times.append(found.seconds)
         strategies = found.num_strategies
     median = statistics.median(times)
-    print(f"search on {gpus} GPU(s)        {1000 * median:6.1f} ms for {strategies} strategies, {strategies / median:,.0f} per second")
+    rate = strategies / median
+    print(f"search on {gpus} GPU(s)        {1000 * median:6.1f} ms for {strategies} strategies, {rate:,.0f} per second")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
     request, cluster, traced = question.request, question.cluster, question.memory.traced
     for method in Finetuning:
         if method not in space.finetuning and fits(
-            question.memory, replace(space, finetuning=(method,), quantization=Space.default(cluster).quantization), cluster.gpu
+            question.memory,
+            replace(space, finetuning=(method,), quantization=Space.default(cluster).quantization),
+            cluster.gpu,
         ):
             yield Way(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break

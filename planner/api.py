@@ -67,15 +67,15 @@ def fit(
         gpu,
         catalog,
         axes,
-        dict(
-            gpus=gpus,
-            nodes=nodes,
-            sequence_length=sequence_length,
-            headroom=headroom,
-            micro_batch_size=(micro_batch_size,) if isinstance(micro_batch_size, int) else tuple(micro_batch_size),
-            max_accumulation=steps,
-            global_batch_size=global_batch_size,
-        ),
+        {
+            "gpus": gpus,
+            "nodes": nodes,
+            "sequence_length": sequence_length,
+            "headroom": headroom,
+            "micro_batch_size": (micro_batch_size,) if isinstance(micro_batch_size, int) else tuple(micro_batch_size),
+            "max_accumulation": steps,
+            "global_batch_size": global_batch_size,
+        },
     )
     accumulation = _accumulation(question)
     space = question.space()
@@ -122,15 +122,15 @@ def estimate(
         gpu,
         catalog,
         axes,
-        dict(
-            gpus=gpus,
-            nodes=nodes,
-            sequence_length=sequence_length,
-            headroom=headroom,
-            micro_batch_size=(micro_batch_size,),
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            max_accumulation=None,
-        ),
+        {
+            "gpus": gpus,
+            "nodes": nodes,
+            "sequence_length": sequence_length,
+            "headroom": headroom,
+            "micro_batch_size": (micro_batch_size,),
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "max_accumulation": None,
+        },
     )
     strategy = question.strategy()
     solver = Solver(question.memory, question.budget_bytes, UpTo(gradient_accumulation_steps))

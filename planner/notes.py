@@ -25,9 +25,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         notes.append(f"{gpu.name} has no flash attention: sdpa runs the memory-efficient kernel.")
     if not gpu.supports_bitsandbytes:
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
-    full_bf16 = any(
-        s.precision is Precision.BF16_TRUE and s.finetuning.method is Finetuning.FULL for s in strategies
-    )
+    full_bf16 = any(s.precision is Precision.BF16_TRUE and s.finetuning.method is Finetuning.FULL for s in strategies)
     if full_bf16:
         notes.append(
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
@@ -38,5 +36,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
             "FSDP plans reduce gradients after every micro-batch (accelerate's sync_each_batch); without it, whole "
             "gradients stay on every GPU while accumulating."
         )
-    notes.append("reserved_bytes is estimated from allocated bytes by measured ratios; tokens/s is an upper bound by a roofline.")
+    notes.append(
+        "reserved_bytes is estimated from allocated bytes by measured ratios; tokens/s is an upper bound by a roofline."
+    )
     return tuple(notes)

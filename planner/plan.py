@@ -40,7 +40,7 @@ class _Model(BaseModel):
 
 
 class StrategyChoice(_Model):
-    """One choice per axis. `lora_rank` and `lora_targets` are null without LoRA, `quantization` is none without QLoRA."""
+    """One choice per axis; `lora_rank` and `lora_targets` are null without LoRA, `quantization` none without QLoRA."""
 
     precision: Precision
     optimizer: Optimizer
@@ -77,7 +77,9 @@ class StrategyChoice(_Model):
     def strategy(self) -> Strategy:
         method: Method = Full()
         if self.finetuning is not Finetuning.FULL:
-            method = Lora(self.lora_rank or Lora.rank, self.lora_targets or Lora.targets, self.quantization)
+            assert self.lora_rank is not None
+            assert self.lora_targets is not None
+            method = Lora(self.lora_rank, self.lora_targets, self.quantization)
         return Strategy(
             self.precision,
             self.optimizer,

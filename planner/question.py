@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -37,7 +37,7 @@ from strategies import (
 )
 
 C = TypeVar("C")
-CatalogSource = Catalog | str | PathLike[str] | None
+CatalogSource = Catalog | str | Path | None
 
 CHOICES: Mapping[str, type[Choice]] = {
     axis.axis_name(): axis
@@ -81,7 +81,10 @@ class Question:
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
         length = values.get("sequence_length")
         self.request = _request(
-            self.model, found, axes, {**values, "sequence_length": default_length(self.model) if length is None else length}
+            self.model,
+            found,
+            axes,
+            {**values, "sequence_length": default_length(self.model) if length is None else length},
         )
         self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
         self.memory = MemoryModel(Traced(self.model.inventory, self.request.sequence_length), self.cluster)
@@ -160,7 +163,9 @@ def _check_lora(request: Request, model: Model) -> None:
     if methods == (Finetuning.FULL,):
         for axis in ("lora_rank", "lora_targets"):
             if getattr(request, axis):
-                raise ContradictionError(f"{axis} is given, but full fine-tuning has no adapters", "add --finetuning lora")
+                raise ContradictionError(
+                    f"{axis} is given, but full fine-tuning has no adapters", "add --finetuning lora"
+                )
     unquantized, quantized = Quantization.NONE in request.quantization, set(request.quantization) - {Quantization.NONE}
     if quantized and Finetuning.QLORA not in methods:
         raise ContradictionError(
@@ -178,7 +183,8 @@ def _request(model: Model, gpu: GPU, axes: Mapping[str, Any], values: Mapping[st
         raise InvalidChoiceError("axis", unknown[0], AXES)
     parsed = {axis: _parse_axis(axis, given) for axis, given in axes.items() if given is not None}
     try:
-        return Request(model=model.name, num_parameters=model.num_parameters, gpu=gpu.name, **parsed, **values)
+        named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
+        return Request.model_validate({**named, **parsed, **values})
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = [f"{'.'.join(str(p) for p in e['loc'])} is {e['input']!r}: {e['msg'].lower()}" for e in problems]
@@ -192,7 +198,9 @@ def _parse_axis(axis: str, given: Any) -> tuple[Any, ...]:
     if axis == "lora_rank":
         for rank in several:
             if isinstance(rank, bool) or not isinstance(rank, int) or not 0 < rank <= MAX_LORA_RANK:
-                raise RequestError(f"lora_rank is {rank!r}, not a whole number from 1 to {MAX_LORA_RANK}", "16 is usual")
+                raise RequestError(
+                    f"lora_rank is {rank!r}, not a whole number from 1 to {MAX_LORA_RANK}", "16 is usual"
+                )
         return tuple(dict.fromkeys(several))
     return tuple(dict.fromkeys(CHOICES[axis].parse(str(value)) for value in several))
 
@@ -214,6 +222,3 @@ def _parse_targets(value: Any) -> LoraTargets:
     if not names or ALL_LINEAR in names:
         raise RequestError(f"lora_targets is {value!r}", "q_proj,v_proj or all-linear")
     return tuple(dict.fromkeys(names))
-
-
-

@@ -28,8 +28,8 @@ class Choice(StrEnum):
     def parse(cls, text: str) -> Choice:
         """The choice of that name. Raises InvalidChoiceError with the nearest names."""
         try:
-            return cls(text)
-        except ValueError:
+            return cls._value2member_map_[text]  # type: ignore[return-value]  # typed as plain Enum members
+        except KeyError:
             raise InvalidChoiceError(cls.axis_name(), text, [c.value for c in cls]) from None
 
 

@@ -29,8 +29,8 @@ class Precision(Choice):
 
 @dataclass(frozen=True, slots=True)
 class PrecisionFacts:
-    """Bytes per element. `frozen_bytes`: weights that are not trained, which nobody needs in fp32: Trainer's `bf16=True`
-    with a LoRA keeps the base model as it was loaded, in bf16."""
+    """Bytes per element. `frozen_bytes`: weights that are not trained, which nobody needs in fp32: with a LoRA,
+    Trainer's `bf16=True` keeps the base model as it was loaded, in bf16."""
 
     trained_bytes: int
     frozen_bytes: int

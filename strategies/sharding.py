@@ -6,7 +6,7 @@ from strategies.axis import Choice
 
 
 class Sharding(Choice):
-    """DDP is `no_shard` on several GPUs; the others are FSDP2's `reshard_after_forward` False (ZeRO-2) and True (ZeRO-3)."""
+    """`no_shard` on several GPUs is DDP; the others are FSDP2's `reshard_after_forward` False and True."""
 
     NO_SHARD = "no_shard", "whole model on each GPU; DDP on several"
     SHARD_GRAD_OP = "shard_grad_op", "FSDP2, parameters stay gathered from forward to backward (ZeRO-2)"

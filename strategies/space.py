@@ -46,8 +46,8 @@ def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (does not
-    train transformers well), eager attention and the foreach step (they only ever cost memory)."""
+    """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (it
+    does not train transformers well), eager attention and the foreach step (they only ever cost memory)."""
 
     precision: tuple[Precision, ...] = ()
     """Empty: `usual_precisions` of the GPU for each method."""

@@ -11,8 +11,8 @@ MIB = 2**20
 
 SLACK_PER_MILLE = {Attention.SDPA: 176, Attention.EAGER: 421}
 """What the caching allocator reserves beyond what is allocated, in thousandths of what comes and goes within a step
-(allocated less what stays): medians of 35 runs with SDPA (0.03 to 0.45) and 23 with eager attention (0.10 to 0.60), LoRA
-and QLoRA of 0.1 to 7 B parameters on a T4 (fitcheck-llm) and an RTX 4080 (can-i-finetune-this). An estimate:
+(allocated less what stays): medians of 35 runs with SDPA (0.03 to 0.45) and 23 with eager attention (0.10 to 0.60),
+LoRA and QLoRA of 0.1 to 7 B parameters on a T4 (fitcheck-llm) and an RTX 4080 (can-i-finetune-this). An estimate:
 fragmentation depends on the order of allocations, and near the limit the allocator returns cached blocks first."""
 
 NCCL_PAIR_BYTES = 544 * MIB

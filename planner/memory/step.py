@@ -1,4 +1,4 @@
-"""Composes a whole training step from its traced parts: the largest instants of each moment, as lines in micro-batch."""
+"""Composes a training step from its traced parts: the largest instants of each moment, as lines in micro-batch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ Lines = dict[Moment, tuple[Line, ...]]
 def compose(parts: Sequence[Part], layout: Layout) -> Lines:
     """Lines of forward and backward, without what persists (parameters, states, DDP's buckets).
 
-    `parts`: stem, blocks, head, loss. Gradients that a part finishes are its own in the trace; here they come from `layout`.
+    `parts`: stem, blocks, head, loss. Gradients that a part finishes are its own in the trace; here they come from
+    `layout`.
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in Moment if m is not Moment.OPTIMIZER_STEP}
     last = len(parts) - 1
@@ -53,7 +54,9 @@ def compose(parts: Sequence[Part], layout: Layout) -> Lines:
         saved = _sum(p.saved for p in parts[:i])
         moments[moment] += [_line(s, before, saved, layout.forward(i), grads=False) for s in parts[i].forward]
     for i, before in _ends_of_runs(parts, [p.saved for p in parts]):
-        moment = Moment.START_OF_BACKWARD if i >= last - 1 else Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
+        moment = (
+            Moment.START_OF_BACKWARD if i >= last - 1 else Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
+        )
         grows = layout.sharding.shards or not layout.gradients_exist
         extra = layout.backward(i)
         moments[moment] += [_line(s, before, before, extra, grads=grows) for s in parts[i].backward]

@@ -143,18 +143,19 @@ class Tracer:
         layers = self._layers()
         run = _Run(layers)
         x = layers.input(width, itemsize, input_requires_grad, "block input")
-        input_storage = x.storage
+        held_by_caller = x.storage
+        assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
-        input_bytes = input_storage.per_sample
-        input_saved = input_storage.saved
-        del x, input_storage
+        input_bytes, input_saved = held_by_caller.per_sample, held_by_caller.saved
+        del x, held_by_caller
         plain = run.finish(out)
 
         layers = self._layers(keep_saved=False)
         run = _Run(layers)
         x = layers.input(width, itemsize, input_requires_grad, "block input")
-        x.storage.mark_saved()
         kept = x.storage
+        assert kept is not None
+        kept.mark_saved()
         out = self.architecture.block(layers, x, kind)
         del x
         forward, held = run.forward(out)
@@ -230,5 +231,5 @@ class _Run:
 
 
 def _raised(snapshot: RawSnapshot, per_sample: int) -> RawSnapshot:
-    fixed, own, *rest = snapshot
-    return (fixed, own + per_sample, *rest)
+    fixed, own, saved_fixed, saved_per_sample, gradients = snapshot
+    return fixed, own + per_sample, saved_fixed, saved_per_sample, gradients

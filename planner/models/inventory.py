@@ -76,9 +76,7 @@ class _Reader:
     def rope_table(self, x: int, head_dim: int) -> None:
         pass
 
-    def rms_norm(
-        self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale"
-    ) -> int:
+    def rms_norm(self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> int:
         self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
         return x
 

@@ -70,7 +70,8 @@ def test_rejected_and_feasible_strategies_add_up() -> None:
 def test_when_nothing_fits_the_shortfall_names_moment_term_and_ways_that_work() -> None:
     result = fit("llama-2-70b", gpu="T4")
     shortfall = result.shortfall
-    assert result.plans == () and shortfall is not None
+    assert result.plans == ()
+    assert shortfall is not None
     assert shortfall.term == "parameters"
     assert shortfall.over_bytes == shortfall.smallest.memory.process_bytes - shortfall.smallest.memory.budget_bytes
     assert shortfall.ways

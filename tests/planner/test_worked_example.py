@@ -3,8 +3,8 @@
 import pytest
 
 from planner import estimate
-from strategies import Precision, Quantization
 from planner.memory.numerics import quantized_bytes
+from strategies import Precision, Quantization
 
 GB = 10**9
 

@@ -51,9 +51,7 @@ def test_memory_grows_with_the_sequence(model: str, ranks: int, data: st.DataObj
 
 @given(models, sequences, ranks, st.data(), st.integers(1, 16))
 @settings(max_examples=100, deadline=None)
-def test_accumulating_never_takes_less(
-    model: str, sequence: int, ranks: int, data: st.DataObject, size: int
-) -> None:
+def test_accumulating_never_takes_less(model: str, sequence: int, ranks: int, data: st.DataObject, size: int) -> None:
     strategy = data.draw(st.sampled_from(all_strategies(ranks)))
     memory = memory_model(model, sequence, ranks)
     once, often = (memory.footprint(strategy, accumulates=a).allocated_bytes(size) for a in (False, True))

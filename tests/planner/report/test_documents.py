@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hardware import builtin_catalog_path, load_catalog, read_catalog
+from planner.models import find_model
+from planner.report.documents import gpus_document, model_document, models_document
+
+
+def test_the_document_of_gpus_is_a_catalog_of_the_same_gpus(tmp_path: Path) -> None:
+    gpus = read_catalog(builtin_catalog_path()).gpus
+    path = tmp_path / "my.yaml"
+    path.write_text(gpus_document(gpus), encoding="utf-8")
+    assert load_catalog(path).gpus == gpus
+
+
+def test_the_document_of_a_model_has_a_config_that_is_the_same_model(tmp_path: Path) -> None:
+    model = find_model("qwen2.5-0.5b")
+    document = json.loads(model_document(model))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(document["config"]), encoding="utf-8")
+    assert find_model(str(path)).num_parameters == model.num_parameters == document["num_parameters"]
+
+
+def test_the_document_of_models_lists_each_with_its_exact_size() -> None:
+    models = [find_model(name) for name in ("gpt2", "llama-2-7b")]
+    document = json.loads(models_document(models))
+    assert document["schema_version"] == 1
+    assert {entry["name"]: entry["num_parameters"] for entry in document["models"]} == {
+        "gpt2": 124_439_808,
+        "llama-2-7b": 6_738_415_616,
+    }

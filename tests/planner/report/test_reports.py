@@ -1,0 +1,110 @@
+"""Whole reports as a terminal shows them. UPDATE_SNAPSHOTS=1 stores new ones; read them before you commit them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from handmade import make_estimate, make_fit, make_plan, make_shortfall, make_single_method, rendered
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import RenderableType
+
+from hardware import GPU, Link, PeakFlops
+from planner.models import find_model
+from planner.report.estimate import EstimateReport
+from planner.report.fit import FitReport
+from planner.report.gpus import GPUCard, GPUList
+from planner.report.models import ModelCard, ModelList
+
+LINK = Link(kind="pcie", bytes_per_second=15_750_000_000)
+GPUS = tuple(
+    GPU(
+        name=name,
+        aliases=("an alias",),
+        vendor="nvidia",
+        architecture="of tests",
+        compute_capability=capability,
+        memory_bytes=memory,
+        memory_bandwidth_bytes_per_second=320_000_000_000,
+        peak_flops=flops,
+        gpu_link=LINK,
+        host_link=LINK,
+        gpus_per_node=8,
+        source="a data sheet that says more about this GPU than fits into one line of a narrow terminal, as many do",
+    )
+    for name, capability, memory, flops in (
+        ("Small", "7.5", 15_636_889_600, PeakFlops(fp32=8_100_000_000_000, fp16=65_000_000_000_000)),
+        ("Large", "9.0", 85_045_870_592, PeakFlops(fp32=67 * 10**12, fp16=989 * 10**12, bf16=989 * 10**12)),
+    )
+)
+MODELS = tuple(map(find_model, ("gpt2", "llama-3-8b", "qwen2.5-0.5b")))
+
+REPORTS: dict[str, RenderableType] = {
+    "fit": FitReport(make_fit()),
+    "fit_on_16_gpus": FitReport(make_fit(ranks=16)),
+    "fit_of_one_method": FitReport(make_single_method()),
+    "fit_finds_nothing": FitReport(make_shortfall()),
+    "fit_finds_nothing_on_a_tiny_gpu": FitReport(make_shortfall(budget=2.0)),
+    "fit_finds_nothing_with_these_batches": FitReport(make_shortfall(budget=60.0)),
+    "estimate": EstimateReport(make_estimate()),
+    "estimate_does_not_fit": EstimateReport(make_estimate(ranks=8, budget_bytes=20 * 2**30, sharding="full_shard")),
+    "gpus": GPUList(GPUS),
+    "gpu": GPUCard(GPUS[0]),
+    "models": ModelList(MODELS),
+    "model": ModelCard(MODELS[1]),
+    "stand_in": ModelCard(find_model("7B")),
+}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_looks_as_stored(name: str, width: int, matches_snapshot: Callable[[str, str], None]) -> None:
+    matches_snapshot(f"{name}_{width}", rendered(REPORTS[name], width))
+
+
+@pytest.mark.parametrize("name", ["fit", "estimate"])
+def test_a_terminal_without_unicode_gets_ascii(name: str, matches_snapshot: Callable[[str, str], None]) -> None:
+    text = rendered(REPORTS[name], 80, encoding="ascii")
+    assert text.isascii()
+    matches_snapshot(f"{name}_ascii", text)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@given(width=st.integers(80, 220))
+@settings(max_examples=25, deadline=None)
+def test_no_line_is_wider_than_the_terminal_or_ends_in_blanks(name: str, width: int) -> None:
+    for line in rendered(REPORTS[name], width).splitlines():
+        assert len(line) <= width
+        assert line == line.rstrip()
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_tiny_terminal_cuts_no_number(name: str, width: int) -> None:
+    assert "…" not in rendered(REPORTS[name], width)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_colour_adds_nothing_but_colour(name: str) -> None:
+    from rich.text import Text
+
+    coloured = rendered(REPORTS[name], 100, force_terminal=True, color_system="standard")
+    assert "\x1b[" in coloured
+    assert "\n".join(map(str, map(Text.from_ansi, coloured.splitlines()))) + "\n" == rendered(REPORTS[name], 100)
+
+
+def test_axes_on_which_plans_differ_become_columns() -> None:
+    result = make_fit()
+    plans = (make_plan("lora"), make_plan("lora", lora_rank=64, lora_targets=("q_proj", "v_proj"), attention="eager"))
+    text = rendered(FitReport(result.model_copy(update={"plans": plans, "best_by_method": plans[:1]})), 160)
+    heading = next(line for line in text.splitlines() if line.lstrip().startswith("#"))
+    assert "LoRA" in heading
+    assert "attention" in heading
+    assert "rank 64 on q_proj,v_proj" in text
+    assert "all: loss full, kernels eager, transformers" in text
+
+
+def test_rejections_without_a_smallest_plan_are_still_an_answer() -> None:
+    result = make_shortfall().model_copy(update={"shortfall": None})
+    assert "Nothing can run: every strategy was rejected." in rendered(FitReport(result), 80)
