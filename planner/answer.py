@@ -1,4 +1,7 @@
-"""From solved candidates to plans, and from failure to what is missing and what would help."""
+"""From solved candidates to plans, and from failure to what is missing and what would help.
+
+Models are made with `model_construct`: the values are the planner's own, and checking them takes longer than the search.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ def plan_of(candidate: Candidate, solver: Solver) -> Plan:
     """A candidate as users see it."""
     ranks = solver.cluster.world_size
     tokens = candidate.global_batch_size * solver.model.traced.sequence_length
-    return Plan(
+    return Plan.model_construct(
         strategy=StrategyChoice.of(candidate.strategy),
         micro_batch_size=candidate.micro_batch_size,
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         data_parallel_size=ranks,
         global_batch_size=candidate.global_batch_size,
         memory=memory_of(candidate, solver.budget_bytes),
-        time=Time(step_seconds=candidate.seconds, tokens_per_second=tokens / candidate.seconds),
+        time=Time.model_construct(step_seconds=candidate.seconds, tokens_per_second=tokens / candidate.seconds),
     )
 
 
@@ -41,7 +44,7 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
     kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
     allocated = footprint.allocated_bytes(size)
     process = footprint.process_bytes(size)
-    return Memory(
+    return Memory.model_construct(
         allocated_bytes=allocated,
         reserved_bytes=footprint.reserved_bytes(size),
         process_bytes=process,
@@ -49,7 +52,7 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
         fits=process <= budget,
         moment=peak.moment.value,
         moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
-        components=Components(
+        components=Components.model_construct(
             parameters=persistent.parameters,
             gradients=line.gradients,
             optimizer_states=persistent.optimizer_states,
@@ -69,7 +72,7 @@ def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall 
         return None
     plan = plan_of(least, solver)
     components = plan.memory.components.model_dump()
-    return Shortfall(
+    return Shortfall.model_construct(
         smallest=plan,
         moment=plan.memory.moment,
         term=max(components, key=lambda name: components[name]),
@@ -93,12 +96,12 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
             replace(space, finetuning=(method,), quantization=Space.default(cluster).quantization),
             cluster.gpu,
         ):
-            yield Way(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
+            yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break
     length = request.sequence_length // 2
     while length >= SHORTEST_SUGGESTED_SEQUENCE:
         if fits(MemoryModel(Traced(traced.inventory, length), cluster), space, cluster.gpu):
-            yield Way(change=f"sequences of {length} tokens", options={"sequence-length": length})
+            yield Way.model_construct(change=f"sequences of {length} tokens", options={"sequence-length": length})
             break
         length //= 2
     for larger in _larger(cluster):
@@ -107,14 +110,14 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
             options: dict[str, str | int] = {"gpus": larger.gpus_per_node}
             if larger.nodes > 1:
                 options["nodes"] = larger.nodes
-            yield Way(change=f"{larger.world_size} x {cluster.gpu.name}", options=options)
+            yield Way.model_construct(change=f"{larger.world_size} x {cluster.gpu.name}", options=options)
             break
     for gpu in sorted(question.catalog, key=lambda g: (g.memory_bytes, g.name)):
         if gpu.memory_bytes > cluster.gpu.memory_bytes:
             other = Cluster(gpu, cluster.gpus_per_node, cluster.nodes)
             if fits(MemoryModel(traced, other), space, gpu):
                 count = f"{cluster.world_size} x " if cluster.world_size > 1 else ""
-                yield Way(change=f"{count}{gpu.name}", options={"gpu": gpu.name})
+                yield Way.model_construct(change=f"{count}{gpu.name}", options={"gpu": gpu.name})
                 break
 
 

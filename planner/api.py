@@ -85,11 +85,11 @@ def fit(
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     best = {c.strategy.finetuning.method: c for c in reversed(found.candidates)}
     shown = found.candidates[:top]
-    return FitResult(
+    return FitResult.model_construct(
         request=question.request,
         plans=tuple(plan_of(c, solver) for c in shown),
         best_by_method=tuple(plan_of(c, solver) for c in sorted(best.values(), key=lambda c: c.rank)),
-        searched=Searched(strategies=found.num_strategies, feasible=len(found.candidates), seconds=found.seconds),
+        searched=Searched.model_construct(strategies=found.num_strategies, feasible=len(found.candidates), seconds=found.seconds),
         rejected=dict(found.rejected),
         notes=notes_for(question, [c.strategy for c in (*shown, *best.values())]),
         shortfall=None if found.candidates else shortfall_of(question, space, solver),
@@ -135,7 +135,7 @@ def estimate(
     strategy = question.strategy()
     solver = Solver(question.memory, question.budget_bytes, UpTo(gradient_accumulation_steps))
     plan = plan_of(solver.candidate(strategy, micro_batch_size, gradient_accumulation_steps), solver)
-    return EstimateResult(**dict(plan), request=question.request, notes=notes_for(question, [strategy]))
+    return EstimateResult.model_construct(**dict(plan), request=question.request, notes=notes_for(question, [strategy]))
 
 
 def _accumulation(question: Question) -> Accumulation:

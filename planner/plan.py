@@ -36,7 +36,8 @@ Bytes = Annotated[int, Field(ge=0)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: a command that prints JSON validates one request and serializes one result.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class StrategyChoice(_Model):
@@ -59,7 +60,7 @@ class StrategyChoice(_Model):
     def of(cls, strategy: Strategy) -> StrategyChoice:
         method = strategy.finetuning
         lora = method if isinstance(method, Lora) else None
-        return cls(
+        return cls.model_construct(
             precision=strategy.precision,
             optimizer=strategy.optimizer,
             finetuning=method.method,

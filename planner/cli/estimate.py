@@ -16,12 +16,12 @@ _WORKLOAD = "Workload"
 @click.command(
     cls=Command,
     examples=(
-        "planner estimate llama-2-7b --gpu A100-40GB --finetuning lora --micro-batch-size 8",
-        "planner estimate llama-3-8b --gpu H100 --gpus 8 --sharding full_shard --checkpointing full --json",
+        "planner estimate llama-2-7b --gpu A100-40GB --finetuning lora",
+        "planner estimate llama-3-8b --gpu H100 --gpus 8 --micro-batch-size 4 --json",
     ),
 )
 @machine_options
-@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence.", default=2048)
+@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
 @axis_options

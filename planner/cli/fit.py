@@ -18,12 +18,12 @@ _WORKLOAD = "Workload"
     cls=Command,
     examples=(
         "planner fit llama-2-7b --gpu A100-40GB",
-        "planner fit qwen2.5-1.5b --gpu T4 --gpus 4 --finetuning lora --finetuning qlora",
+        "planner fit qwen2.5-1.5b --gpu T4 --gpus 4 --finetuning lora --lora-rank 8",
         "planner fit config.json --gpu H100 --gpus 8 --global-batch-size 512 --json",
     ),
 )
 @machine_options
-@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence.", default=2048)
+@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")

@@ -34,9 +34,12 @@ class Ops:
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
         """A fresh result; it needs a gradient when one of its inputs does."""
-        needs_gradient = any(x.variable is not None for x in inputs)
-        storage = self.tape.storage(0, per_sample * itemsize, name)
-        return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
+        variable = None
+        for x in inputs:
+            if x.variable is not None:
+                variable = Variable()
+                break
+        return Tensor(Storage(self.tape.meter, 0, per_sample * itemsize, name), 0, per_sample, width, itemsize, variable)
 
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
         """Hidden states from elsewhere: `sequence_length x width` elements per sample."""

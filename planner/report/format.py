@@ -33,11 +33,9 @@ def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
 def count(number: float) -> str:
     """6 738 415 616 -> "6.74 B"."""
     for i, (size, unit) in enumerate(_COUNT_UNITS):
-        shown = _three_digits(number / size)
-        if number >= size or (shown == "1000" and i == len(_COUNT_UNITS) - 1):
-            if shown == "1000" and i > 0:
-                return f"1.00 {_COUNT_UNITS[i - 1][1]}"
-            return f"{shown} {unit}"
+        if number >= size:
+            shown = _three_digits(number / size)
+            return f"1.00 {_COUNT_UNITS[i - 1][1]}" if shown == "1000" and i > 0 else f"{shown} {unit}"
     return f"{number:.0f}"
 
 

@@ -26,12 +26,13 @@ class Level(IntEnum):
 
 
 _AXES: dict[str, Callable[[StrategyChoice], str]] = {
-    "method": words.method,
+    "method": lambda choice: str(choice.finetuning),
     "precision": lambda choice: str(choice.precision),
     "optimizer": lambda choice: str(choice.optimizer),
     "checkpointing": lambda choice: str(choice.checkpointing),
     "sharding": lambda choice: str(choice.sharding),
     "LoRA": words.adapters,
+    "quantization": words.quantization,
     **{axis: lambda choice, axis=axis: str(getattr(choice, axis)) for axis in words.SURROUNDINGS},  # type: ignore[misc]
 }
 _MAIN_AXES = ("method", "precision", "optimizer", "checkpointing", "sharding")
@@ -56,6 +57,8 @@ class _Table:
         self.level = level
         has_ranks = any(plan.data_parallel_size > 1 for plan in plans)
         self.axes = {axis: text for axis, text in _AXES.items() if axis != "sharding" or has_ranks}
+        if len(self._values("quantization")) > 1:  # then it is told with the method, since only qlora has one
+            self.axes |= {"method": words.method, "quantization": lambda _: ""}
         always = _MAIN_AXES if level < Level.NO_EQUAL_CELLS else ()
         self.shown = [axis for axis in self.axes if axis in always or len(self._values(axis)) > 1]
 

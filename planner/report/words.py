@@ -15,8 +15,12 @@ def moment(name: str) -> str:
 
 def method(choice: StrategyChoice) -> str:
     """`lora`, `qlora nf4`."""
-    quantized = choice.quantization is not Quantization.NONE
-    return f"{choice.finetuning} {choice.quantization}" if quantized else str(choice.finetuning)
+    return f"{choice.finetuning} {quantization(choice)}".rstrip()
+
+
+def quantization(choice: StrategyChoice) -> str:
+    """Empty without QLoRA."""
+    return str(choice.quantization) if choice.quantization is not Quantization.NONE else ""
 
 
 def targets(names: LoraTargets) -> str:
@@ -75,8 +79,9 @@ def spelled_batch(numbers: Sequence[str]) -> str:
 
 def subject(request: Request, budget_bytes: int | None) -> str:
     """The model and the machine."""
-    world = plural(request.nodes, "node") + f" of {request.gpus} x " if request.nodes > 1 else f"{request.gpus} x "
-    text = f"{request.model}, {count(request.num_parameters)} parameters, on {world}{request.gpu}"
+    nodes = f"{plural(request.nodes, 'node')} of " if request.nodes > 1 else ""
+    machine = f"{nodes}{grouped(request.gpus)} x {request.gpu}"
+    text = f"{request.model}, {count(request.num_parameters)} parameters, on {machine}"
     return f"{text} ({gib(budget_bytes / (1 - request.headroom))} GiB usable)" if budget_bytes is not None else text
 
 
@@ -84,9 +89,9 @@ def workload(request: Request, budget_bytes: int | None) -> str:
     """The sequence length, what bounds the effective batch, and how much memory may be filled."""
     parts = [plural(request.sequence_length, "token")]
     if request.micro_batch_size:
-        parts.append(f"micro-batch of {' or '.join(map(str, request.micro_batch_size))}")
+        parts.append(f"micro-batch of {' or '.join(map(grouped, request.micro_batch_size))}")
     if request.global_batch_size is not None:
-        parts.append(f"effective batch of {request.global_batch_size}")
+        parts.append(f"effective batch of {grouped(request.global_batch_size)}")
     elif request.max_accumulation is not None:
         parts.append(f"up to {plural(request.max_accumulation, 'accumulation step')}")
     if request.headroom and budget_bytes is not None:

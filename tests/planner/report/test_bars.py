@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_a_stacked_bar_is_as_wide_as_asked_and_shows_every_part(sizes: list[int]
 def test_a_larger_part_never_has_fewer_cells(sizes: list[int], width: int) -> None:
     bar = stacked(parts(sizes), width, ascii_only=False).plain
     drawn = sorted((size, bar.count(category.glyph)) for category, size in parts(sizes))
-    for (size, cells), (larger, more) in zip(drawn, drawn[1:], strict=False):
+    for (size, cells), (larger, more) in pairwise(drawn):
         assert cells <= more + 1, (size, larger)
 
 

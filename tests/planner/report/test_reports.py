@@ -108,3 +108,10 @@ def test_axes_on_which_plans_differ_become_columns() -> None:
 def test_rejections_without_a_smallest_plan_are_still_an_answer() -> None:
     result = make_shortfall().model_copy(update={"shortfall": None})
     assert "Nothing can run: every strategy was rejected." in rendered(FitReport(result), 80)
+
+
+def test_a_quantization_that_all_plans_share_is_told_below_the_table() -> None:
+    plans = (make_plan("qlora", quantization="nf4"), make_plan())
+    text = rendered(FitReport(make_fit().model_copy(update={"plans": plans, "best_by_method": plans})), 120)
+    assert "qlora nf4" not in text
+    assert "quantization nf4" in text

@@ -1,0 +1,133 @@
+"""The command line offers what the library offers, and shells can complete it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+
+import planner.api
+from hardware import load_catalog
+from planner.cli import main
+from planner.cli.commands import Command
+from planner.models import registry_models
+from planner.question import AXES, CHOICES
+
+QUESTIONS = {"fit": planner.api.fit, "estimate": planner.api.estimate}
+CONTEXT = click.Context(main, info_name="planner")
+
+
+def command(name: str) -> Command:
+    found = main.get_command(CONTEXT, name)
+    assert isinstance(found, Command)
+    return found
+
+
+def all_commands() -> dict[str, Command]:
+    found = {"": main, **{name: command(name) for name in main.list_commands(CONTEXT)}}
+    for group in ("gpus", "models", "catalog"):
+        found |= {f"{group} {name}": sub for name, sub in found[group].commands.items()}
+    return found
+
+
+def completions(*words: str) -> list[str]:
+    *before, incomplete = words
+    completed = ShellComplete(main, {}, "planner", "_PLANNER_COMPLETE").get_completions(list(before), incomplete)
+    return [item.value for item in completed]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name: str) -> None:
+    arguments = {*inspect.signature(QUESTIONS[name]).parameters, *AXES} - {"axes"}
+    assert {parameter.name for parameter in command(name).params} - {"as_json"} == arguments
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_defaults_are_those_of_the_library(name: str) -> None:
+    defaults = command(name).make_context(name, ["7B", "--gpu", "T4"]).params
+    for parameter in inspect.signature(QUESTIONS[name]).parameters.values():
+        if parameter.default is not parameter.empty:
+            assert defaults[parameter.name] == parameter.default
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_help_opens_with_examples_that_the_command_accepts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = all_commands()[name]
+    context = click.Context(found, info_name=name)
+    text = found.get_help(context)
+    assert found.examples
+    assert text.startswith("".join(f"  $ {example}\n" for example in found.examples))
+    for example in found.examples:
+        program, *words = example.split()
+        assert program == "planner"
+        for word in name.split():
+            assert words.pop(0) == word
+        with found.make_context(name, words, ignore_unknown_options=False):
+            pass
+
+
+def test_every_command_has_a_summary_where_commands_are_listed() -> None:
+    text = main.get_help(CONTEXT)
+    for name, found in all_commands().items():
+        assert found.help
+        assert " " in name or name in text
+
+
+def test_help_of_an_axis_lists_its_choices() -> None:
+    text = command("fit").get_help(click.Context(command("fit"), info_name="fit"))
+    flat = " ".join(text.split())
+    for choices in CHOICES.values():
+        assert ", ".join(choice.value for choice in choices) in flat
+
+
+def test_help_fits_the_usual_terminal() -> None:
+    for name, found in all_commands().items():
+        text = found.get_help(click.Context(found, info_name=name, terminal_width=80))
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    assert completions("mo") == ["models"]
+    assert completions("fit", "7B", "--global") == ["--global-batch-size"]
+
+
+def test_a_shell_completes_names_of_gpus_and_models() -> None:
+    names = [name for name in load_catalog().names() if name.startswith("A100")]
+    assert completions("fit", "7B", "--gpu", "a100") == completions("gpus", "show", "A100") == names
+    assert completions("fit", "llama-2") == [m.name for m in registry_models() if m.name.startswith("llama-2")]
+    assert completions("models", "show", "gpt2-x") == ["gpt2-xl"]
+    assert completions("schema", "f") == ["fit"]
+
+
+@pytest.mark.parametrize("axis", CHOICES)
+def test_a_shell_completes_the_choices_of_every_axis(axis: str) -> None:
+    assert completions("fit", "7B", f"--{axis}", "") == [choice.value for choice in CHOICES[axis]]
+
+
+def test_a_broken_catalog_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANNER_CATALOG", "nowhere.yaml")
+    assert completions("fit", "7B", "--gpu", "A") == []
+
+
+def test_arguments_reach_the_library_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def record(model: str, **arguments: Any) -> None:
+        given.update(arguments, model=model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.api.fit", record)
+    line = "fit 7B --gpu T4 --micro-batch-size 2 --micro-batch-size 4 --lora-rank 8 --lora-targets q_proj,v_proj"
+    with pytest.raises(SystemExit):
+        main([*line.split(), "--optimizer", "sgd", "--optimizer", "adamw", "--headroom", "10%"])
+    assert given["model"] == "7B"
+    assert given["micro_batch_size"] == (2, 4)
+    assert given["lora_rank"] == (8,)
+    assert given["lora_targets"] == ("q_proj,v_proj",)
+    assert given["optimizer"] == ("sgd", "adamw")
+    assert given["precision"] == ()
+    assert given["headroom"] == 0.1
+    assert given["max_accumulation"] is None

@@ -1,0 +1,190 @@
+"""Exit codes, and what is said where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from planner.cli import main
+
+FITS = ("fit", "tinyllama-1.1b", "--gpu", "A100-40GB")
+FIT = "planner fit llama-2-7b --gpu A100-40GB"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PLANNER_CATALOG", "PLANNER_DEBUG", "FORCE_COLOR"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (FITS, 0),
+        (("fit", "llama-2-70b", "--gpu", "T4"), 1),
+        (("fit", "llama-2-70b", "--gpu", "T4", "--json"), 1),
+        (("estimate", "tinyllama-1.1b", "--gpu", "A100-40GB"), 0),
+        (("estimate", "llama-2-70b", "--gpu", "T4", "--precision", "fp16-mixed"), 0),
+        (("gpus",), 0),
+        (("gpus", "show", "a100 40gb"), 0),
+        (("models",), 0),
+        (("models", "show", "7B"), 0),
+        (("schema", "fit"), 0),
+    ],
+)
+def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: int) -> None:
+    result = run(*arguments)
+    assert result.exit_code == exit_code
+    assert result.stdout.endswith("\n")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (("fitt",), "unknown command 'fitt'", "did you mean fit?"),
+        (("xyz",), "unknown command 'xyz'", "one of fit, estimate, gpus, models, catalog, schema"),
+        (("gpus", "T4"), "unknown command 'T4'", "planner gpus show T4"),
+        (("--nope",), "unknown option --nope", "planner --help explains"),
+        (("fit",), "MODEL is missing", f"for example: {FIT}"),
+        (("fit", "7B"), "--gpu is missing", f"for example: {FIT}"),
+        (("fit", "7B", "--gpu"), "option '--gpu' requires an argument", "--help explains the options"),
+        (("fit", "7B", "8B", "--gpu", "T4"), "got unexpected extra argument (8B)", "planner fit --help explains"),
+        (("fit", "7B", "--gpuu", "T4"), "unknown option --gpuu", "did you mean --gpu, --gpus?"),
+        ((*FITS, "--gpus", "two"), "--gpus is 'two', not a whole number", "--gpus 4"),
+        ((*FITS, "--top", "1.5"), "--top is '1.5', not a whole number", "--top 4"),
+        ((*FITS, "--headroom", "some"), "--headroom is 'some', not a share", "--headroom 5%"),
+        (
+            (*FITS, "--precision", "fp8-mixed"),
+            "unknown precision 'fp8-mixed'",
+            "did you mean fp16-mixed?  (one of fp32, tf32, fp16-mixed, bf16-mixed, bf16-true)",
+        ),
+        (("fit", "7B", "--gpu", "A100-40"), "unknown GPU 'A100-40'", "did you mean A100-40GB-SXM, A100-40GB-PCIe?"),
+        (("gpus", "show", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),
+        (("models", "show", "lama-2-7b"), "unknown model 'lama-2-7b'", "did you mean llama-2-7b"),
+        (("schema", "fot"), "unknown answer 'fot'", "did you mean fit?  (one of fit, estimate)"),
+        (("schema",), "ANSWER is missing", "for example: planner schema fit"),
+        (
+            (*FITS, "--max-accumulation", "4", "--global-batch-size", "8"),
+            "max_accumulation=4 and global_batch_size=8 exclude each other",
+            "",
+        ),
+        (
+            ("estimate", "7B", "--gpu", "H100", "--precision", "bf16-true", "--precision", "bf16-mixed"),
+            "an estimate is of one precision, not of 2",
+            "give it once",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_named_on_stderr_with_the_way_out(
+    arguments: tuple[str, ...], error: str, hint: str
+) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"error: {error}"
+    assert lines[1].startswith(f"hint: {hint}")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--gpus", "--nodes", "--sequence-length", "--micro-batch-size", "--max-accumulation", "--global-batch-size"],
+)
+@pytest.mark.parametrize("value", ["0", "-1", "99999999999999999999"])
+def test_absurd_numbers_are_refused(option: str, value: str) -> None:
+    result = run(*FITS, option, value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert option.removeprefix("--").replace("-", "_") in result.stderr
+    assert value in result.stderr
+
+
+@pytest.mark.parametrize("value", ["100%", "5", "-1%", "nan", "inf"])
+def test_a_headroom_that_is_no_share_is_refused(value: str) -> None:
+    result = run(*FITS, "--headroom", value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "headroom" in result.stderr
+
+
+def test_headroom_is_a_percentage_or_a_share() -> None:
+    headrooms = [json.loads(run(*FITS, "--json", "--headroom", text).stdout)["request"] for text in ("20%", "0.2")]
+    assert headrooms[0] == headrooms[1]
+    assert headrooms[0]["headroom"] == 0.2
+
+
+def test_every_problem_of_a_catalog_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("schema_version: 1\ngpus:\n  T4: {memory_bytes: 3}\n  A100: {colour: red}\n")
+    for arguments in (
+        ("catalog", "check", str(file)),
+        (*FITS, "--catalog", str(file)),
+        ("gpus", "--catalog", str(file)),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("error: 2 problems in the GPU catalog\n")
+        assert f"{file}:3:" in result.stderr
+        assert f"{file}:4:" in result.stderr
+
+
+def test_a_checked_catalog_tells_what_it_adds_and_changes(tmp_path: Path) -> None:
+    document = json.loads(run("gpus", "show", "T4", "--json").stdout)
+    entry = {key: value for key, value in document["gpus"]["T4"].items() if key != "aliases"}
+    file = tmp_path / "my.yaml"
+    file.write_text(json.dumps({"gpus": {"T4": {"gpus_per_node": 4}, "Mine": entry}}))
+    result = run("catalog", "check", str(file))
+    assert result.stdout == f"{file}: no problems, 2 GPUs\n  changes  T4\n  adds  Mine\n"
+    assert "Mine" in run("gpus", "--catalog", str(file)).stdout
+    assert run("gpus", "--catalog", str(file), "show", "Mine").exit_code == 0
+
+
+def test_a_missing_catalog_is_an_error_of_the_user() -> None:
+    result = run("gpus", "--catalog", "nowhere.yaml")
+    assert result.exit_code == 2
+    assert "nowhere.yaml" in result.stderr
+
+
+def test_the_catalog_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("gpus:\n  T4: {memory_bytes: 17179869184}\n")
+    monkeypatch.setenv("PLANNER_CATALOG", str(file))
+    assert json.loads(run("gpus", "show", "T4", "--json").stdout)["gpus"]["T4"]["memory_bytes"] == 17179869184
+
+
+def test_without_a_command_the_help_is_shown_as_an_error() -> None:
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Commands:" in result.stderr
+
+
+def test_a_bug_is_one_line_and_the_way_to_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of\ncheese")
+
+    monkeypatch.setattr("planner.api.fit", broken)
+    result = run(*FITS)
+    assert (result.exit_code, result.stdout) == (70, "")
+    hint = "this is a bug; PLANNER_DEBUG=1 shows where, please report it"
+    assert result.stderr == f"error: internal error: RuntimeError: out of\nhint: {hint}\n"
+    monkeypatch.setenv("PLANNER_DEBUG", "1")
+    assert "Traceback" in run(*FITS).stderr
+
+
+def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.api.fit", interrupted)
+    result = run(*FITS)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert "\x1b" not in run("fit", "7B", "--\x1b[31m").stderr
