@@ -6,7 +6,6 @@ Models are made with `model_construct`: the values are the planner's own, and ch
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from hardware import GPU, Cluster
 from planner.memory import MemoryModel, Traced
@@ -93,7 +92,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
     for method in Finetuning:
         if method not in space.finetuning and fits(
             question.memory,
-            replace(space, finetuning=(method,), quantization=Space.default(cluster).quantization),
+            space._replace(finetuning=(method,), quantization=Space.default(cluster).quantization),
             cluster.gpu,
         ):
             yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
@@ -105,7 +104,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
             break
         length //= 2
     for larger in _larger(cluster):
-        wider = space if request.sharding else replace(space, sharding=tuple(Sharding))
+        wider = space if request.sharding else space._replace(sharding=tuple(Sharding))
         if fits(MemoryModel(traced, larger), wider, cluster.gpu):
             options: dict[str, str | int] = {"gpus": larger.gpus_per_node}
             if larger.nodes > 1:

@@ -89,7 +89,9 @@ def fit(
         request=question.request,
         plans=tuple(plan_of(c, solver) for c in shown),
         best_by_method=tuple(plan_of(c, solver) for c in sorted(best.values(), key=lambda c: c.rank)),
-        searched=Searched.model_construct(strategies=found.num_strategies, feasible=len(found.candidates), seconds=found.seconds),
+        searched=Searched.model_construct(
+            strategies=found.num_strategies, feasible=len(found.candidates), seconds=found.seconds
+        ),
         rejected=dict(found.rejected),
         notes=notes_for(question, [c.strategy for c in (*shown, *best.values())]),
         shortfall=None if found.candidates else shortfall_of(question, space, solver),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DEFAULT_MAX_ACCUMULATION = 16
 """Accumulation costs almost no memory, so without a bound the effective batch has no maximum. 16 keeps one optimizer
@@ -11,15 +11,13 @@ step within a few dozen seconds on one GPU and is the largest value in common fi
 axolotl's examples: 1 to 8, LLaMA-Factory's: 8)."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpTo:
+class UpTo(NamedTuple):
     """As many accumulation steps as allowed, since each enlarges the effective batch."""
 
     max_steps: int = DEFAULT_MAX_ACCUMULATION
 
 
-@dataclass(frozen=True, slots=True)
-class Exactly:
+class Exactly(NamedTuple):
     """micro_batch_size x accumulation x ranks equals `global_batch_size`."""
 
     global_batch_size: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from strategies.axis import Choice
 
@@ -22,8 +22,7 @@ class Optimizer(Choice):
         return _FACTS[self]
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerFacts:
+class OptimizerFacts(NamedTuple):
     """Per trained tensor. `full_states`: states of the tensor's own shape and dtype. `quantized_states`: states of one
     byte per element. `factored`: fp32 row and column sums instead of a state. `foreach_copies`: copies of all tensors
     during the step, in the states' dtype."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hardware import GPU, Dtype
 from strategies.axis import Choice
@@ -27,8 +27,7 @@ class Precision(Choice):
         return None if supported[self.facts.matmul_dtype] else self.facts.matmul_dtype
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionFacts:
+class PrecisionFacts(NamedTuple):
     """Bytes per element. `frozen_bytes`: weights that are not trained, which nobody needs in fp32: with a LoRA,
     Trainer's `bf16=True` keeps the base model as it was loaded, in bf16."""
 

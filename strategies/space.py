@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 from hardware import GPU, Cluster
 from strategies.attention import Attention
@@ -44,8 +44,7 @@ def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
     return (*half, whole) if method is Finetuning.FULL or not half else half
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(NamedTuple):
     """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (it
     does not train transformers well), eager attention and the foreach step (they only ever cost memory)."""
 

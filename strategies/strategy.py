@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from hardware import Cluster
 from strategies.attention import Attention
@@ -16,8 +16,7 @@ from strategies.precision import Precision
 from strategies.sharding import Sharding
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
+class Strategy(NamedTuple):
     """One choice per axis. Micro-batch and accumulation are not among them: the search solves for those."""
 
     precision: Precision
@@ -46,5 +45,5 @@ class Strategy:
         return None
 
 
-AXES = tuple(field.name for field in fields(Strategy))
+AXES = Strategy._fields
 __all__ = ["AXES", "Lora", "Strategy"]

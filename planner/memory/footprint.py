@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -59,8 +58,7 @@ class Peak(NamedTuple):
     tensor_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(NamedTuple):
     """One strategy's memory on one rank, for every micro-batch: per moment the lines that can be its peak."""
 
     persistent: Persistent

@@ -39,7 +39,9 @@ class Ops:
             if x.variable is not None:
                 variable = Variable()
                 break
-        return Tensor(Storage(self.tape.meter, 0, per_sample * itemsize, name), 0, per_sample, width, itemsize, variable)
+        return Tensor(
+            Storage(self.tape.meter, 0, per_sample * itemsize, name), 0, per_sample, width, itemsize, variable
+        )
 
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
         """Hidden states from elsewhere: `sequence_length x width` elements per sample."""

@@ -8,7 +8,6 @@ one that stays gathered from forward to backward (tied embeddings belong to it).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -24,35 +23,26 @@ class Extra(NamedTuple):
     gradients: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
     """
 
-    units: Sequence[Unit]
-    sharding: Sharding
-    world_size: int
-    tied: bool
-    gradients_exist: bool
-    _gathered: tuple[int, ...] = field(init=False)
-    _suffix: tuple[int, ...] = field(init=False)
-    _tied_gradient: int = field(init=False)
-    """Of the shared weight, which is the first of the stem's tensors; 0 where it is not trained."""
-
-    def __post_init__(self) -> None:
-        gathered = [u.gathered_bytes for u in self.units]
-        tied_gradient = 0
-        if self.tied:  # the embedding belongs to the head's unit
-            gathered[0], gathered[-2] = 0, gathered[0] + gathered[-2]
-            trained = self.units[0].trained
+    def __init__(
+        self, units: Sequence[Unit], sharding: Sharding, world_size: int, tied: bool, gradients_exist: bool
+    ) -> None:
+        self.units, self.sharding, self.world_size = units, sharding, world_size
+        self.tied, self.gradients_exist = tied, gradients_exist
+        self._gathered = [u.gathered_bytes for u in units]
+        self._tied_gradient = 0
+        if tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
+            self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
+            trained = units[0].trained
             if trained and trained[0].is_embedding:
-                tied_gradient = self._resident(allocated(trained[0].num_elements * trained[0].itemsize))
-        shares = [self._resident(u.gradient_bytes) for u in reversed(self.units)]
-        object.__setattr__(self, "_gathered", tuple(gathered))
-        object.__setattr__(self, "_suffix", (*accumulate(shares, initial=0),)[::-1])
-        object.__setattr__(self, "_tied_gradient", tied_gradient)
+                self._tied_gradient = self._resident(allocated(trained[0].num_elements * trained[0].itemsize))
+        shares = [self._resident(u.gradient_bytes) for u in reversed(units)]
+        self._suffix = (*accumulate(shares, initial=0),)[::-1]
 
     def _resident(self, gradient_bytes: int) -> int:
         """A gradient's bytes between micro-batches, on one rank."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from planner.memory.numerics import FP32, Numerics, quantized_bytes
@@ -26,8 +25,7 @@ class TrainedTensor(NamedTuple):
     is_embedding: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """The parameters of one part, as a rank stores them and as it computes with them."""
 
     stored_bytes: int

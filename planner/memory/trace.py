@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -30,8 +29,7 @@ class Work(NamedTuple):
         return Work(*(n * a for a in self))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One part of a model (stem, block or head), alone: bytes are relative to just before its input existed."""
 
     forward: tuple[Snapshot, ...]

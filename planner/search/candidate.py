@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, MemoryModel, Rates, step_seconds
 from strategies import Accumulation, Checkpointing, Strategy, UpTo
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A strategy with micro-batch and accumulation; `seconds` per optimizer step."""
 
     strategy: Strategy

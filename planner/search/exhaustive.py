@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.search.candidate import Candidate, Solver
 from strategies import Space
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Feasible candidates, best first, and what became of the rest."""
 
     candidates: tuple[Candidate, ...]
