@@ -1,6 +1,7 @@
 """From solved candidates to plans, and from failure to what is missing and what would help.
 
-Models are made with `model_construct`: the values are the planner's own, and checking them takes longer than the search.
+Models are made with `model_construct`: the values are the planner's own, and checking them would take as long as the
+search.
 """
 
 from __future__ import annotations

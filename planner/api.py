@@ -83,6 +83,8 @@ def fit(
     found = search(space, solver)
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
+    if not found.candidates and isinstance(accumulation, Exactly):
+        _check_divisible(accumulation, solver)
     best = {c.strategy.finetuning.method: c for c in reversed(found.candidates)}
     shown = found.candidates[:top]
     return FitResult.model_construct(
@@ -150,3 +152,14 @@ def _accumulation(question: Question) -> Accumulation:
             f"--global-batch-size {-(-wanted // ranks) * ranks}",
         )
     return Exactly(wanted)
+
+
+def _check_divisible(accumulation: Exactly, solver: Solver) -> None:
+    """Raises ContradictionError if none of the micro-batches asked for makes the wanted batch."""
+    sizes = [size for size, _ in accumulation.factors(solver.cluster.world_size)]
+    if solver.allowed and not set(solver.allowed) & set(sizes):
+        raise ContradictionError(
+            f"no micro-batch of {', '.join(map(str, solver.allowed))} makes a global batch of "
+            f"{accumulation.global_batch_size} on {solver.cluster.world_size} GPUs",
+            f"one of {', '.join(map(str, sizes[:8]))}",
+        )

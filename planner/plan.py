@@ -30,6 +30,10 @@ SCHEMA_VERSION: Literal[1] = 1
 DEFAULT_SEQUENCE_LENGTH = 2048
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
+Total = Annotated[int, Field(gt=0)]
+"""A product of counts."""
+Gpus = Annotated[int, Field(gt=0, le=1024, strict=True)]
+Nodes = Annotated[int, Field(gt=0, le=2**16, strict=True)]
 SequenceLength = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 Headroom = Annotated[float, Field(ge=0, lt=1)]
 Bytes = Annotated[int, Field(ge=0)]
@@ -143,10 +147,10 @@ class Plan(_Model):
     """One configuration with its memory and time. It is given whether it fits or not: see `memory.fits`."""
 
     strategy: StrategyChoice
-    micro_batch_size: Count
-    gradient_accumulation_steps: Count
-    data_parallel_size: Count
-    global_batch_size: Count
+    micro_batch_size: Total
+    gradient_accumulation_steps: Total
+    data_parallel_size: Total
+    global_batch_size: Total
     memory: Memory
     time: Time
 
@@ -155,10 +159,12 @@ class Request(_Model):
     """A question to the planner, normalized: names as in registry and catalog, empty axes mean the default space."""
 
     model: str
-    num_parameters: Annotated[int, Field(gt=0)]
+    num_parameters: Total
     gpu: str
-    gpus: Count = 1
-    nodes: Count = 1
+    gpu_memory_bytes: Total
+    """What a process can use of one GPU."""
+    gpus: Gpus = 1
+    nodes: Nodes = 1
     sequence_length: SequenceLength = DEFAULT_SEQUENCE_LENGTH
     headroom: Headroom = 0.05
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION

@@ -184,6 +184,7 @@ def _request(model: Model, gpu: GPU, axes: Mapping[str, Any], values: Mapping[st
     parsed = {axis: _parse_axis(axis, given) for axis, given in axes.items() if given is not None}
     try:
         named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
+        named["gpu_memory_bytes"] = gpu.memory_bytes
         return Request.model_validate({**named, **parsed, **values})
     except ValidationError as error:
         problems = error.errors(include_url=False)

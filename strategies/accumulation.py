@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isqrt
 from typing import NamedTuple
 
 DEFAULT_MAX_ACCUMULATION = 16
@@ -26,9 +27,9 @@ class Exactly(NamedTuple):
         """All (micro_batch_size, gradient_accumulation_steps) that make the global batch, largest micro-batch first."""
         per_rank, rest = divmod(self.global_batch_size, world_size)
         if rest == 0:
-            for steps in range(1, per_rank + 1):
-                if per_rank % steps == 0:
-                    yield per_rank // steps, steps
+            small = [n for n in range(1, isqrt(per_rank) + 1) if per_rank % n == 0]
+            for steps in sorted({*small, *(per_rank // n for n in small)}):
+                yield per_rank // steps, steps
 
 
 Accumulation = UpTo | Exactly

@@ -43,5 +43,5 @@ def test_a_command_prints_what_the_readme_shows(
 @pytest.mark.parametrize("code", PYTHON)
 def test_the_python_of_the_readme_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(code, "README.md", "exec"), {})
-    promised = re.findall(r"#> (.*)", code)
+    promised = re.findall(r"# prints: (.*)", code)
     assert capsys.readouterr().out.splitlines() == promised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,13 @@ class Planner(LazyGroup):
 
             return report(error)
         return 0
+
+
+def start_lightly() -> None:
+    """A command lives for less than a second: it can do without pydantic's plugins, whose search reads the metadata of
+    every installed package, and almost without looking for reference cycles, of which it makes few."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    gc.set_threshold(100_000)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -28,7 +28,7 @@ class EstimateReport:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         result = self.result
         for text, style in (
-            (words.subject(result.request, result.memory.budget_bytes), "bold"),
+            (words.subject(result.request), "bold"),
             (words.strategy(result.strategy, result.data_parallel_size), ""),
             (self._batch(), ""),
         ):

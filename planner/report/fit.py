@@ -25,7 +25,7 @@ class FitReport:
         result = self.result
         shown = result.plans or ((result.shortfall.smallest,) if result.shortfall else ())
         budget = shown[0].memory.budget_bytes if shown else None
-        yield Wrapped(words.subject(result.request, budget), "bold", indent=0)
+        yield Wrapped(words.subject(result.request), "bold", indent=0)
         yield Wrapped(words.workload(result.request, budget), indent=0)
         yield ""
         if result.plans:

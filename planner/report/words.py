@@ -77,12 +77,12 @@ def spelled_batch(numbers: Sequence[str]) -> str:
     return f"{' x '.join(numbers[:-1])} = {numbers[-1]}"
 
 
-def subject(request: Request, budget_bytes: int | None) -> str:
+def subject(request: Request) -> str:
     """The model and the machine."""
     nodes = f"{plural(request.nodes, 'node')} of " if request.nodes > 1 else ""
     machine = f"{nodes}{grouped(request.gpus)} x {request.gpu}"
     text = f"{request.model}, {count(request.num_parameters)} parameters, on {machine}"
-    return f"{text} ({gib(budget_bytes / (1 - request.headroom))} GiB usable)" if budget_bytes is not None else text
+    return f"{text} ({gib(request.gpu_memory_bytes)} GiB usable)"
 
 
 def workload(request: Request, budget_bytes: int | None) -> str:

@@ -42,6 +42,10 @@ class Solver:
         self.allowed = tuple(sorted(micro_batch_sizes, reverse=True))
 
     @property
+    def smallest_micro_batch(self) -> int:
+        return self.allowed[-1] if self.allowed else 1
+
+    @property
     def cluster(self) -> Cluster:
         return self.model.cluster
 

@@ -31,7 +31,7 @@ def search(space: Space, solver: Solver) -> Found:
 
 
 def smallest(space: Space, solver: Solver) -> Candidate | None:
-    """The candidate with the smallest peak at one sample and one step, fitting or not."""
+    """The candidate with the smallest peak at the smallest allowed micro-batch and one step, fitting or not."""
     strategies, _ = space.valid(solver.cluster)
-    candidates = (solver.candidate(strategy, 1, 1) for strategy in strategies)
+    candidates = (solver.candidate(strategy, solver.smallest_micro_batch, 1) for strategy in strategies)
     return min(candidates, key=lambda c: (c.process_bytes, c.rank), default=None)

@@ -83,7 +83,14 @@ def make_plan(
 
 
 def make_request(gpus: int = 1, **changes: Any) -> Request:
-    return Request(model="llama-2-7b", num_parameters=6_738_415_616, gpu="A100-40GB-SXM", gpus=gpus, **changes)
+    return Request(
+        model="llama-2-7b",
+        num_parameters=6_738_415_616,
+        gpu="A100-40GB-SXM",
+        gpu_memory_bytes=42_405_855_232,
+        gpus=gpus,
+        **changes,
+    )
 
 
 def make_fit(ranks: int = 1) -> FitResult:
