@@ -22,7 +22,7 @@ def sdpa(
     """
     heads_first = query.heads_first  # the output takes q's layout (`empty_like`), o_proj wants tokens first
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
-    out = f.tensor(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
+    out = f.product(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
     rows = heads * f.sequence_length
     log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, heads, FP32, None)
     flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked

@@ -11,11 +11,11 @@ from planner.memory.numerics import Numerics
 from planner.memory.process import SLACK_PER_MILLE, Outside, Slack
 from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Units, state_bytes, step_temporaries
-from planner.memory.step import Line, Lines, Moment, compose
+from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Checkpointing, Full, Optimizer, Sharding, Strategy
+from strategies import Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -104,6 +104,10 @@ class Traced:
         self.inventory, self.sequence_length = inventory, sequence_length
 
     @memoized
+    def setting(self, numerics: Numerics, method: Method, attention: Attention, loss: Loss) -> Setting:
+        return Setting(numerics, method, attention, loss, self.sequence_length)
+
+    @memoized
     def units(self, setting: Setting) -> Units:
         return Units.of(self.inventory, setting.method, setting.numerics)
 
@@ -116,6 +120,10 @@ class Traced:
         return total
 
     @memoized
+    def positions(self, setting: Setting, checkpointing: Checkpointing) -> list[Position]:
+        return positions(self.parts(setting, checkpointing))
+
+    @memoized
     def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one
@@ -123,7 +131,10 @@ class Traced:
         from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
         stem, itemsize = self._stem(setting, from_stem)
         kinds = enumerate(self.inventory.layer_kinds)
-        blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem)[checkpointing] for i, kind in kinds]
+        if checkpointing is Checkpointing.NONE:
+            blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
+        else:
+            blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
         return [stem, *blocks, *self._head(setting, itemsize)]
 
     @memoized
@@ -135,10 +146,13 @@ class Traced:
         return self._tracer(setting).stem(output_requires_grad=output_requires_grad)
 
     @memoized
-    def _block(
-        self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool
-    ) -> dict[Checkpointing, Part]:
+    def _block(self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool) -> Part:
         return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
+
+    @memoized
+    def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int) -> Part:
+        plain = self._block(setting, kind, itemsize, True)
+        return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
 
     @memoized
     def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:
@@ -154,8 +168,9 @@ class MemoryModel:
 
     def setting(self, strategy: Strategy) -> Setting:
         s = strategy
-        numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
-        return Setting(numerics, s.finetuning, s.attention, s.loss, self.traced.sequence_length)
+        return self.traced.setting(
+            Numerics.of(s.precision, s.finetuning, s.sharding), s.finetuning, s.attention, s.loss
+        )
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
@@ -204,8 +219,7 @@ class MemoryModel:
 
     @memoized
     def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
-        parts = self.traced.parts(setting, checkpointing)
-        lines = compose(parts, self._layout(setting, sharding, accumulates))
+        lines = compose(self.traced.positions(setting, checkpointing), self._layout(setting, sharding, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 

@@ -71,7 +71,7 @@ class Layers(Ops):
         x = self.to(x, compute, f"{name} input")
         self._dequantize(elements, compute)
         rows = x.per_sample // x.width
-        out = self.tensor(rows * out_features, out_features, compute, f"{name} output", x)
+        out = self.product(rows * out_features, out_features, compute, f"{name} output", x)
         flops = 2 * x.per_sample * out_features
         self.multiply(compute, flops)
         if x.variable is not None and out.variable is not None:
@@ -116,7 +116,7 @@ class Layers(Ops):
         table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=self.trains_base)
         storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
         out = Tensor(storage, fixed, per_sample, width, itemsize, None)
-        self._move(out, out)
+        self.tape.cost.bytes_per_sample += 2 * per_sample * itemsize
         if table.variable is not None:
             out.variable, variable, size = Variable(), table.variable, table.fixed * itemsize
 
@@ -171,7 +171,6 @@ class Layers(Ops):
         out = self.tensor(x.per_sample, x.width, x.itemsize, f"{name} output", x, *weights)
         rows = x.per_sample // x.width
         statistics = Tensor(self.tape.storage(0, 2 * rows * FP32, f"{name} mean and rstd"), 0, 2 * rows, 2, FP32, None)
-        self._move(x, out)
         saved = [self.tape.save(x), self.tape.save(statistics)] if out.variable is not None else []
         return self.differentiate(out, self.own_targets(x, *weights), saved)
 

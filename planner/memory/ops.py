@@ -33,27 +33,28 @@ class Ops:
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
-        """A fresh result; it needs a gradient when one of its inputs does."""
-        variable = None
+        """A fresh result of an operation that reads its inputs and writes this; it needs a gradient when one of them
+        does."""
+        variable, moved = None, per_sample * itemsize
         for x in inputs:
-            if x.variable is not None:
+            moved += x.per_sample * x.itemsize
+            if x.variable is not None and variable is None:
                 variable = Variable()
-                break
-        return Tensor(
-            Storage(self.tape.meter, 0, per_sample * itemsize, name), 0, per_sample, width, itemsize, variable
-        )
+        self.tape.cost.bytes_per_sample += moved
+        storage = Storage(self.tape.meter, 0, per_sample * itemsize, name)
+        return Tensor(storage, 0, per_sample, width, itemsize, variable)
+
+    def product(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
+        """A fresh result of a matrix multiplication, which is bound by its FLOPs."""
+        needs_gradient = any(x.variable is not None for x in inputs)
+        storage = Storage(self.tape.meter, 0, per_sample * itemsize, name)
+        return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
 
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
         """Hidden states from elsewhere: `sequence_length x width` elements per sample."""
         x = self.tensor(self.sequence_length * width, width, itemsize, name)
         x.variable = Variable() if requires_grad else None
         return x
-
-    def _move(self, *tensors: Tensor) -> None:
-        cost = self.tape.cost
-        for t in tensors:
-            cost.bytes_per_sample += t.per_sample * t.itemsize
-            cost.fixed_bytes += t.fixed * t.itemsize
 
     @staticmethod
     def _targets(out: Tensor, *inputs: Tensor) -> list[Target]:
@@ -82,8 +83,9 @@ class Ops:
 
             def backward(gradient: Storage) -> None:
                 tape, cost = self.tape, self.tape.cost
-                extra = tape.storage(0, extra_size) if extra_size else None
-                gradients = [tape.storage(t.made_fixed, t.made_per_sample) for t in targets]
+                meter = tape.meter
+                extra = Storage(meter, 0, extra_size, "") if extra_size else None
+                gradients = [Storage(meter, t.made_fixed, t.made_per_sample, "") for t in targets]
                 if flops:
                     self.multiply(itemsize, flops)
                     for made in gradients:
@@ -111,7 +113,9 @@ class Ops:
         storage = self.tape.storage(x.fixed * itemsize, x.per_sample * itemsize, name)
         variable = Variable() if x.variable is not None else None
         out = Tensor(storage, x.fixed, x.per_sample, x.width, itemsize, variable)
-        self._move(x, out)
+        cost, moved = self.tape.cost, x.itemsize + itemsize
+        cost.bytes_per_sample += x.per_sample * moved
+        cost.fixed_bytes += x.fixed * moved
         return self.differentiate(out, self.own_targets(x))
 
     def autocast_input(self, x: Tensor, name: str) -> Tensor:
@@ -146,7 +150,6 @@ class Ops:
         """A function of one tensor. `itemsize`: the result's where it differs, as in a product with a shared fp32
         table. `temporaries`: whole tensors that the backward formula makes before the gradient."""
         out = self.tensor(x.per_sample, x.width, itemsize or x.itemsize, name, x)
-        self._move(x, out)
         if x.variable is None:
             return out
         saved = [] if saves == "nothing" else [self.tape.save(x if saves == "input" else out)]
@@ -156,27 +159,23 @@ class Ops:
         """Product; each factor is saved for the other's gradient. One of them may be broadcast over the other."""
         big = a if a.per_sample >= b.per_sample else b
         out = self.tensor(big.per_sample, big.width, max(a.itemsize, b.itemsize), name, a, b)
-        self._move(a, b, out)
         saved = [self.tape.save(other) for one, other in ((a, b), (b, a)) if one.variable is not None]
         return self.differentiate(out, self._targets(out, a, b), saved)
 
     def mean(self, x: Tensor, name: str) -> Tensor:
         """Mean of each row; its gradient is expanded and divided into a whole tensor (`mean_backward`)."""
         out = self.tensor(x.per_sample // x.width, 1, x.itemsize, name, x)
-        self._move(x, out)
         return self.differentiate(out, self._targets(x, x))
 
     def softmax(self, x: Tensor, itemsize: int) -> Tensor:
         """Saves its output. CUDA computes fp32 from half in one kernel and its gradient back in half
         (`_softmax` with half_to_float)."""
         out = self.tensor(x.per_sample, x.width, itemsize, "softmax", x)
-        self._move(x, out)
         return self.differentiate(out, self.own_targets(x), [self.tape.save(out)] if x.variable is not None else [])
 
     def broadcast(self, x: Tensor, per_sample: int, name: str) -> Tensor:
         """A contiguous copy repeated to `per_sample` elements; its gradient is summed back."""
         out = self.tensor(per_sample, x.width, x.itemsize, name, x)
-        self._move(x, out)
         return self.differentiate(out, self.own_targets(x))
 
     def dropout(self, x: Tensor, probability: float, name: str) -> Tensor:
@@ -185,7 +184,6 @@ class Ops:
             return x
         out = self.tensor(x.per_sample, x.width, x.itemsize, name, x)
         mask = Tensor(self.tape.storage(0, x.per_sample, f"{name} mask"), 0, x.per_sample, x.width, BOOL, None)
-        self._move(x, out, mask)
         saved = [self.tape.save(mask)] if x.variable is not None else []
         return self.differentiate(out, self._targets(out, x), saved)
 
@@ -193,14 +191,12 @@ class Ops:
         """Saves nothing; hands its gradient itself on to both terms, cast or summed where a term's dtype or shape
         differs."""
         out = self.tensor(max(a.per_sample, b.per_sample), a.width, max(a.itemsize, b.itemsize), name, a, b)
-        self._move(a, b, out)
         return self._pass_on(out, (a, b))
 
     def cat(self, parts: Sequence[Tensor], name: str) -> Tensor:
         """Joins columns; hands views of its gradient on."""
         width, itemsize = sum(p.width for p in parts), max(p.itemsize for p in parts)
         out = self.tensor(sum(p.per_sample for p in parts), width, itemsize, name, *parts)
-        self._move(*parts, out)
         return self._pass_on(out, parts)
 
     def _pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
@@ -255,7 +251,7 @@ class Ops:
         x = self.autocast_input(x, f"{name} input")
         weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
         rows = x.per_sample // x.width
-        out = self.tensor(rows * out_features, out_features, x.itemsize, f"{name} output", x, *weights)
+        out = self.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, *weights)
         flops = 2 * x.per_sample * out_features
         self.multiply(x.itemsize, flops)
         if out.variable is None:
@@ -268,7 +264,7 @@ class Ops:
     def matmul(self, a: Tensor, b: Tensor, out_per_sample: int, out_width: int, flops: int, name: str) -> Tensor:
         """Batched product of two activations (`bmm`); each is saved for the other's gradient."""
         a, b = self.autocast_input(a, f"{name} left"), self.autocast_input(b, f"{name} right")
-        out = self.tensor(out_per_sample, out_width, a.itemsize, name, a, b)
+        out = self.product(out_per_sample, out_width, a.itemsize, name, a, b)
         self.multiply(a.itemsize, flops)
         saved = [self.tape.save(other) for one, other in ((a, b), (b, a)) if one.variable is not None]
         return self.differentiate(out, self.own_targets(a, b), saved, flops=flops * len(saved))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -40,49 +40,49 @@ class Line(NamedTuple):
 Lines = dict[Moment, tuple[Line, ...]]
 
 
-def compose(parts: Sequence[Part], layout: Layout) -> Lines:
+class Position(NamedTuple):
+    """One part in its place, and the (fixed, per sample) bytes that all parts before it hold in forward and save."""
+
+    place: int
+    part: Part
+    held: tuple[int, int]
+    saved: tuple[int, int]
+
+
+def positions(parts: Sequence[Part]) -> list[Position]:
+    """Where to look for peaks: the first and last of every run of equal parts. Along a run bytes change evenly, so its
+    ends hold the extremes."""
+    held = saved = (0, 0)
+    found = []
+    for i, part in enumerate(parts):
+        if not (0 < i < len(parts) - 1 and parts[i - 1] is part is parts[i + 1]):
+            found.append(Position(i, part, held, saved))
+        held = held[0] + part.held[0], held[1] + part.held[1]
+        saved = saved[0] + part.saved[0], saved[1] + part.saved[1]
+    return found
+
+
+def compose(places: Sequence[Position], layout: Layout) -> Lines:
     """Lines of forward and backward, without what persists (parameters, states, DDP's buckets).
 
-    `parts`: stem, blocks, head, loss. Gradients that a part finishes are its own in the trace; here they come from
-    `layout`.
+    `places`: of stem, blocks, head and loss. Gradients that a part finishes are its own in the trace; here they come
+    from `layout`. During forward nothing that is held has been freed; of it, what is saved counts as activations.
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in Moment if m is not Moment.OPTIMIZER_STEP}
-    last = len(parts) - 1
-    for i, before in _ends_of_runs(parts, [p.held for p in parts]):
+    last, shards = places[-1].place, layout.sharding.shards
+    grows = shards or not layout.gradients_exist
+    for i, part, held, saved in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
-        # During forward nothing that is held has been freed: held bytes count as activations once they are saved.
-        saved = _sum(p.saved for p in parts[:i])
-        moments[moment] += [_line(s, before, saved, layout.forward(i), grads=False) for s in parts[i].forward]
-    for i, before in _ends_of_runs(parts, [p.saved for p in parts]):
-        moment = (
-            Moment.START_OF_BACKWARD if i >= last - 1 else Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
-        )
-        grows = layout.sharding.shards or not layout.gradients_exist
+        extra = layout.forward(i)
+        moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
+        moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
+        if i >= last - 1:
+            moment = Moment.START_OF_BACKWARD
         extra = layout.backward(i)
-        moments[moment] += [_line(s, before, before, extra, grads=grows) for s in parts[i].backward]
-        if layout.sharding.shards:
-            moments[moment].append(_line(Snapshot(0, 0, 0, 0, 0), before, before, layout.reduce(i), grads=False))
+        moments[moment] += [_line(s, saved, saved, extra, grads=grows) for s in part.backward]
+        if shards:
+            moments[moment].append(_line(Snapshot(0, 0, 0, 0, 0), saved, saved, layout.reduce(i), grads=False))
     return {moment: _largest(lines) for moment, lines in moments.items()}
-
-
-def _ends_of_runs(parts: Sequence[Part], kept: Sequence[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Positions to look at, each with the bytes kept by all parts before it: bytes change evenly along a run of equal
-    parts, so its first and last part hold the extremes."""
-    fixed = per_sample = 0
-    for i, part in enumerate(parts):
-        inside = 0 < i < len(parts) - 1 and parts[i - 1] is part and parts[i + 1] is part
-        if not inside:
-            yield i, (fixed, per_sample)
-        fixed += kept[i][0]
-        per_sample += kept[i][1]
-
-
-def _sum(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    fixed = per_sample = 0
-    for f, p in pairs:
-        fixed += f
-        per_sample += p
-    return fixed, per_sample
 
 
 def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, grads: bool) -> Line:
@@ -103,7 +103,7 @@ def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: E
 def _largest(lines: Iterable[Line]) -> tuple[Line, ...]:
     """Those lines that are the largest for some micro-batch of one sample or more."""
     best: list[Line] = []
-    for line in sorted(set(lines), key=lambda x: (x.per_sample, x.fixed), reverse=True):
-        if all(line.at(1) > b.at(1) for b in best):
+    for line in sorted(lines, key=lambda x: (x.per_sample, x.fixed), reverse=True):
+        if not best or line.fixed + line.per_sample > best[-1].fixed + best[-1].per_sample:
             best.append(line)
     return tuple(best)

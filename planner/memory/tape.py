@@ -29,20 +29,25 @@ class Snapshot(NamedTuple):
 
 
 class Meter:
-    """Counts live bytes and remembers every instant since the last `mark` at which something was allocated."""
+    """Counts live bytes and remembers the instants since the last `mark` at which they were the most: before a release
+    that follows an allocation."""
 
-    __slots__ = ("fixed", "gradients", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
+    __slots__ = ("fixed", "gradients", "grown", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
 
     def __init__(self) -> None:
         self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
+        self.grown = False
         self.snapshots: list[tuple[int, int, int, int, int]] = []
 
-    def now(self) -> Snapshot:
-        return Snapshot(self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients)
+    def take(self) -> None:
+        """Remembers the present instant."""
+        self.grown = False
+        self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
 
     def mark(self) -> list[tuple[int, int, int, int, int]]:
         """Returns the instants since the last mark and starts anew, with the present as the first."""
-        taken, self.snapshots = self.snapshots, [self.now()]
+        self.take()
+        taken, self.snapshots = self.snapshots, self.snapshots[-1:]
         return taken
 
 
@@ -57,9 +62,7 @@ class Storage:
         """As a gradient: handed on as a view of itself, as a reshaped or transposed product is."""
         meter.fixed += fixed
         meter.per_sample += per_sample
-        meter.snapshots.append(
-            (meter.fixed, meter.per_sample, meter.saved_fixed, meter.saved_per_sample, meter.gradients)
-        )
+        meter.grown = True
 
     def mark_saved(self) -> None:
         """From here on these bytes are an activation: backward needs them."""
@@ -70,6 +73,8 @@ class Storage:
 
     def __del__(self) -> None:
         meter = self.meter
+        if meter.grown:
+            meter.take()
         meter.fixed -= self.fixed
         meter.per_sample -= self.per_sample
         if self.saved:
@@ -143,6 +148,8 @@ class Tape:
         if not storage.saved:
             storage.mark_saved()
             self.saved.append((storage.name, storage.fixed, storage.per_sample))
+        if self.meter.grown:
+            self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
         return storage
 

@@ -11,7 +11,7 @@ from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Full, Loss, Method
+from strategies import Attention, Full, Loss, Method
 
 
 class Work(NamedTuple):
@@ -47,13 +47,12 @@ class Part(NamedTuple):
     """Name, fixed and per-sample bytes of everything that backward needs."""
     recomputation: tuple[Snapshot, ...]
     """Its forward up to the last tensor that backward needs, while the gradient of its output waits."""
+    saves_input: bool = False
 
-    def recomputed(
-        self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, input_saved: bool
-    ) -> Part:
+    def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
         """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
         input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
-        kept = 0 if input_saved else input_bytes
+        kept = 0 if self.saves_input else input_bytes
         again = [_raised(s, kept) for s in (*self.recomputation, *self.backward)]
         return Part(
             forward=envelope(forward),
@@ -72,14 +71,16 @@ RawSnapshot = tuple[int, int, int, int, int]
 """The fields of a Snapshot, as the meter appends them."""
 
 
-class Setting(NamedTuple):
-    """All that the bytes of a part depend on, besides the model."""
+class Setting:
+    """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
 
-    numerics: Numerics
-    method: Method
-    attention: Attention
-    loss: Loss
-    sequence_length: int
+    __slots__ = ("attention", "loss", "method", "numerics", "sequence_length")
+
+    def __init__(
+        self, numerics: Numerics, method: Method, attention: Attention, loss: Loss, sequence_length: int
+    ) -> None:
+        self.numerics, self.method, self.attention, self.loss = numerics, method, attention, loss
+        self.sequence_length = sequence_length
 
 
 def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
@@ -135,22 +136,23 @@ class Tracer:
         itemsize = x.itemsize
         return run.finish(x), itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> dict[Checkpointing, Part]:
-        """A block under every checkpointing mode: one run that keeps what backward needs, and one that drops it."""
-        width = self.architecture.hidden_size
+    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
         layers = self._layers()
         run = _Run(layers)
-        x = layers.input(width, itemsize, input_requires_grad, "block input")
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
-        input_bytes, input_saved = held_by_caller.per_sample, held_by_caller.saved
+        input_saved = held_by_caller.saved
         del x, held_by_caller
-        plain = run.finish(out)
+        return run.finish(out)._replace(saves_input=input_saved)
 
+    def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
+        """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
+        once more (torch.utils.checkpoint, non-reentrant)."""
         layers = self._layers(keep_saved=False)
         run = _Run(layers)
-        x = layers.input(width, itemsize, input_requires_grad, "block input")
+        x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
         kept = x.storage
         assert kept is not None
         kept.mark_saved()
@@ -158,11 +160,7 @@ class Tracer:
         del x
         forward, held = run.forward(out)
         layers.tape.forget()
-        del kept
-        return {
-            Checkpointing.NONE: plain,
-            Checkpointing.FULL: plain.recomputed(forward, held, input_bytes, input_saved),
-        }
+        return plain.recomputed(forward, held, kept.per_sample)
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
