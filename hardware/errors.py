@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
 
 _MAX_SUGGESTIONS = 4
 _MIN_SIMILARITY = 0.6  # difflib's own cutoff for "close" matches
@@ -60,6 +59,8 @@ def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def _closeness(wanted: str, candidate: str) -> float:
+    from difflib import SequenceMatcher  # only errors need it
+
     ratio = SequenceMatcher(None, wanted, candidate).ratio()
     if len(wanted) < _SHORTEST_PART or wanted not in candidate:
         return ratio

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,6 +43,8 @@ class Source(NamedTuple):
 @cache
 def supported_model_types() -> tuple[str, ...]:
     """Values of `model_type` that can be planned for: the modules of `families`."""
+    import pkgutil  # only errors and lists need it
+
     return tuple(sorted(module.name for module in pkgutil.iter_modules(families.__path__)))
 
 
