@@ -70,7 +70,7 @@ def eager(
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
     del query, key
     weights = f.unary(weights, "attention scaled scores")
-    weights = f.add(weights, weights.constant(), "attention masked scores")
+    weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
     if upcast or f.autocast is not None:
         weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
     else:
@@ -79,6 +79,12 @@ def eager(
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
     del weights, value
     return f.unary(out, "attention output")
+
+
+def mask_bytes(attention: Attention, sequence_length: int, itemsize: int) -> int:
+    """Of one sample's causal mask, which eager attention adds to the scores: `[1, sequence, sequence]` in the dtype of
+    the hidden states (transformers, `create_causal_mask`). SDPA is told that it is causal instead."""
+    return sequence_length**2 * itemsize if attention is Attention.EAGER else 0
 
 
 KERNELS: dict[Attention, Kernel] = {Attention.SDPA: sdpa, Attention.EAGER: eager}

@@ -129,7 +129,7 @@ class Traced:
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one
         # (PEFT's enable_input_require_grads): then the first block saves less than the others.
         from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
-        stem, itemsize = self._stem(setting, from_stem)
+        stem, itemsize = self._stem(setting, checkpointing, from_stem)
         kinds = enumerate(self.inventory.layer_kinds)
         if checkpointing is Checkpointing.NONE:
             blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
@@ -142,8 +142,8 @@ class Traced:
         return Tracer(self.inventory.architecture, setting)
 
     @memoized
-    def _stem(self, setting: Setting, output_requires_grad: bool) -> tuple[Part, int]:
-        return self._tracer(setting).stem(output_requires_grad=output_requires_grad)
+    def _stem(self, setting: Setting, checkpointing: Checkpointing, output_requires_grad: bool) -> tuple[Part, int]:
+        return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
     def _block(self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool) -> Part:

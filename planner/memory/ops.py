@@ -30,6 +30,8 @@ class Ops:
 
     def __init__(self, tape: Tape, *, autocast: int | None, sequence_length: int) -> None:
         self.tape, self.autocast, self.sequence_length = tape, autocast, sequence_length
+        self.mask_itemsize = HALF
+        """Of the causal mask: a wider one widens the scores that it is added to."""
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
@@ -168,10 +170,11 @@ class Ops:
         return self.differentiate(out, self._targets(x, x))
 
     def softmax(self, x: Tensor, itemsize: int) -> Tensor:
-        """Saves its output. CUDA computes fp32 from half in one kernel and its gradient back in half
-        (`_softmax` with half_to_float)."""
+        """Saves its output. CUDA computes fp32 from half in one kernel and its gradient back in half, after a product
+        of gradient and output (aten/src/ATen/native/cuda/SoftMax.cu, `softmax_backward_cuda_out`)."""
         out = self.tensor(x.per_sample, x.width, itemsize, "softmax", x)
-        return self.differentiate(out, self.own_targets(x), [self.tape.save(out)] if x.variable is not None else [])
+        saved = [self.tape.save(out)] if x.variable is not None else []
+        return self.differentiate(out, self.own_targets(x), saved, temporaries=1)
 
     def broadcast(self, x: Tensor, per_sample: int, name: str) -> Tensor:
         """A contiguous copy repeated to `per_sample` elements; its gradient is summed back."""

@@ -105,9 +105,9 @@ class Tensor:
         self.heads_first = False
         """Laid out head by head, as a concatenation of heads is, instead of token by token."""
 
-    def constant(self) -> Tensor:
+    def constant(self, itemsize: int) -> Tensor:
         """A tensor of this shape that takes part in an operation and needs no gradient."""
-        return Tensor(None, self.fixed, self.per_sample, self.width, self.itemsize, None)
+        return Tensor(None, self.fixed, self.per_sample, self.width, itemsize, None)
 
 
 class Cost:

@@ -7,11 +7,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from planner.memory import loss as losses
+from planner.memory.attention import mask_bytes
 from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
-from strategies import Attention, Full, Loss, Method
+from strategies import Attention, Checkpointing, Full, Loss, Method
 
 
 class Work(NamedTuple):
@@ -104,7 +105,7 @@ class Tracer:
 
     def __init__(self, architecture: Decoder, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
-        self._rope_itemsize = 0
+        self._rope_itemsize = self._itemsize = 0
 
     def _layers(self, *, keep_saved: bool = True) -> Layers:
         s = self.setting
@@ -115,10 +116,10 @@ class Tracer:
             attention=s.attention,
             sequence_length=s.sequence_length,
         )
-        layers.rope_itemsize = self._rope_itemsize
+        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, self._itemsize
         return layers
 
-    def stem(self, *, output_requires_grad: bool) -> tuple[Part, int]:
+    def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
         layers = self._layers()
         run = _Run(layers)
@@ -133,8 +134,13 @@ class Tracer:
         self._rope_itemsize = layers.rope_itemsize
         if output_requires_grad and x.variable is None:
             x.variable = Variable()  # PEFT's enable_input_require_grads
-        itemsize = x.itemsize
-        return run.finish(x), itemsize
+        self._itemsize = x.itemsize
+        stem = run.finish(x)
+        mask = mask_bytes(self.setting.attention, self.setting.sequence_length, self._itemsize)
+        held = stem.held[0], stem.held[1] + mask
+        # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
+        saved = stem.saved[0], stem.saved[1] + (mask if checkpointing is Checkpointing.FULL else 0)
+        return stem._replace(held=held, saved=saved), self._itemsize
 
     def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
         layers = self._layers()
