@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 TOLERANCE = {"lora": 0.005, "qlora": 0.015}
-"""Largest relative error of allocated bytes. NF4 weights are quantized while they are loaded, and what that leaves in the
-caching allocator's blocks, about 20 MiB, is not modelled."""
+"""Largest relative error of allocated bytes. NF4 weights are quantized while they are loaded, and what that leaves in
+the caching allocator's blocks, about 20 MiB, is not modelled."""
 
 FILE = Path(__file__).parents[3] / "benchmarks" / "measured.py"
 SPEC = importlib.util.spec_from_file_location("measured", FILE)
