@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from planner.memory import attention as attention_kernels
+from planner.memory.activations import COMPOSED
 from planner.memory.numerics import NF4_BLOCK, Numerics
 from planner.memory.ops import FP32, Ops
 from planner.memory.tape import Storage, Tape, Tensor, Variable
@@ -222,7 +223,7 @@ class Layers(Ops):
         return self.attention_kernel(self, query, key, value, heads, kv_heads, dropout, upcast)
 
     def activation(self, function: str, x: Tensor) -> Tensor:
-        composed = _ACTIVATIONS.get(function)
+        composed = COMPOSED.get(function)
         return composed(self, x) if composed else self.unary(x, function, saves="input")
 
     def add(self, a: Tensor, b: Tensor, name: str = "residual") -> Tensor:
@@ -239,41 +240,3 @@ class Layers(Ops):
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         return super().slices(x, widths, split=split)
-
-
-def _relu(f: Layers, x: Tensor) -> Tensor:
-    return f.unary(x, "relu", saves="output")
-
-
-def _gelu_new(f: Layers, x: Tensor) -> Tensor:
-    """`0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))` operation by operation (transformers/activations.py).
-    Autocast computes the power in fp32."""
-    half = f.unary(x, "gelu half")
-    base = x if f.autocast is None else f.to(x, FP32, "gelu input in fp32")
-    cube = f.unary(f.unary(base, "gelu cube", saves="input", temporaries=2), "gelu scaled cube")
-    del base
-    inner = f.unary(f.add(x, cube, "gelu sum"), "gelu inner")
-    del cube
-    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
-    del inner
-    return f.mul(half, outer, "gelu output")
-
-
-def _gelu_fast(f: Layers, x: Tensor) -> Tensor:
-    """`0.5 * x * (1 + tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))` (transformers/activations.py, FastGELU)."""
-    half = f.unary(x, "gelu half")
-    scaled = f.unary(x, "gelu scaled")
-    square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
-    inner = f.mul(scaled, square, "gelu inner")
-    del scaled, square
-    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
-    del inner
-    return f.mul(half, outer, "gelu output")
-
-
-_ACTIVATIONS: dict[str, Callable[[Layers, Tensor], Tensor]] = {
-    "relu": _relu,
-    "gelu_new": _gelu_new,
-    "gelu_fast": _gelu_fast,
-}
-"""Activations that do not simply save their input, as SiLU and the fused GELUs do."""

@@ -1,0 +1,45 @@
+"""Activation functions that do not simply save their input, as SiLU and the fused GELUs do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.memory.ops import FP32, Ops
+from planner.memory.tape import Tensor
+
+
+def _relu(f: Ops, x: Tensor) -> Tensor:
+    return f.unary(x, "relu", saves="output")
+
+
+def _gelu_new(f: Ops, x: Tensor) -> Tensor:
+    """`0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))` operation by operation (transformers/activations.py).
+    Autocast computes the power in fp32."""
+    half = f.unary(x, "gelu half")
+    base = x if f.autocast is None else f.to(x, FP32, "gelu input in fp32")
+    cube = f.unary(f.unary(base, "gelu cube", saves="input", temporaries=2), "gelu scaled cube")
+    del base
+    inner = f.unary(f.add(x, cube, "gelu sum"), "gelu inner")
+    del cube
+    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    del inner
+    return f.mul(half, outer, "gelu output")
+
+
+def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
+    """`0.5 * x * (1 + tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))` (transformers/activations.py, FastGELU)."""
+    half = f.unary(x, "gelu half")
+    scaled = f.unary(x, "gelu scaled")
+    square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
+    inner = f.mul(scaled, square, "gelu inner")
+    del scaled, square
+    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    del inner
+    return f.mul(half, outer, "gelu output")
+
+
+COMPOSED: dict[str, Callable[[Ops, Tensor], Tensor]] = {
+    "relu": _relu,
+    "gelu_new": _gelu_new,
+    "gelu_fast": _gelu_fast,
+}
