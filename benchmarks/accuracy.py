@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import statistics
-import warnings
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -69,16 +68,15 @@ def predicted(cell: str) -> int:
 
 def replay_missing(recorded: dict[str, int]) -> None:
     """One forked process a cell: FSDP's process group and the patches of torch end with it."""
-    warnings.filterwarnings("ignore")
     import replay_step
 
     for cell in cells():
         if cell in recorded:
             continue
         if (child := os.fork()) == 0:
-            peaks = replay_step.replay(replay_step.arguments().parse_args(shlex.split(cell)))
+            replayed = replay_step.run(replay_step.arguments().parse_args(shlex.split(cell)))
             with RECORD.open("a") as file:
-                file.write(json.dumps({"cell": cell, "peak_bytes": max(peaks.values()), **peaks}) + "\n")
+                file.write(json.dumps({"cell": cell, "peak_bytes": replayed.peak_bytes}) + "\n")
             os._exit(0)
         os.waitpid(child, 0)
 

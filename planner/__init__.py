@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
     from planner.api import estimate, fit
+    from planner.certify import MissingExtraError, verify
     from planner.models import Model, ModelConfigError, find_model
-    from planner.plan import EstimateResult, FitResult, Memory, Plan, Request
+    from planner.plan import EstimateResult, FitResult, Memory, Plan, Request, Verification
+    from planner.plan_file import PlanFileError
     from planner.question import RequestError
     from strategies import ContradictionError, InvalidChoiceError
 
@@ -26,20 +28,33 @@ __all__ = [
     "FitResult",
     "InvalidChoiceError",
     "Memory",
+    "MissingExtraError",
     "Model",
     "ModelConfigError",
     "Plan",
+    "PlanFileError",
     "PlannerError",
     "Request",
     "RequestError",
     "UnknownNameError",
+    "Verification",
     "estimate",
     "find_model",
     "fit",
     "load_catalog",
+    "verify",
 ]
 
-_HOMES = ("hardware", "strategies", "planner.plan", "planner.models", "planner.question", "planner.api")
+_HOMES = (
+    "hardware",
+    "strategies",
+    "planner.plan",
+    "planner.models",
+    "planner.question",
+    "planner.api",
+    "planner.plan_file",
+    "planner.certify",
+)
 
 
 def __getattr__(name: str) -> object:

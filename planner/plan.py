@@ -214,6 +214,36 @@ class Shortfall(_Model):
     """Changes that would fit, cheapest first."""
 
 
+class PhaseBytes(_Model):
+    """One phase of a steady step: its peak in the replay and in the memory model, and their relative difference."""
+
+    replay_bytes: Bytes
+    model_bytes: Bytes
+    difference: float
+    """(model - replay) / replay."""
+
+
+class Verification(_Model):
+    """A replay of the real training step beside the memory model's account of the same plan."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    request: Request
+    plan: Plan
+    phases: dict[str, PhaseBytes]
+    """forward, backward and optimizer step."""
+    allocated_bytes: Bytes
+    """By the replay: whole allocator blocks and cuBLAS workspaces."""
+    reserved_bytes: Bytes
+    """By the replay's trace in a model of CUDA's caching allocator."""
+    process_bytes: Bytes
+    """With the CUDA context and NCCL."""
+    fits: bool
+    difference: float
+    """Of the model's `allocated_bytes` from the replay's."""
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
 class FitResult(_Model):
     """Answer of `fit`. `plans` are ranked; when there are none, `shortfall` says why."""
 

@@ -119,19 +119,22 @@ class LoraTargets(Completed):
         return [(ALL_LINEAR, "every linear layer but the head")]
 
 
+ANSWERS = ("fit", "estimate", "verify")
+
+
 class Answer(Completed):
     """A command whose answer has a JSON Schema."""
 
     name = "answer"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        return [("fit", None), ("estimate", None)]
+        return [(answer, None) for answer in ANSWERS]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from strategies import InvalidChoiceError
 
-        if value not in ("fit", "estimate"):
-            raise InvalidChoiceError("answer", value, ("fit", "estimate"))
+        if value not in ANSWERS:
+            raise InvalidChoiceError("answer", value, ANSWERS)
         return str(value)
 
 

@@ -63,13 +63,22 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
 
 def machine_options(function: F) -> F:
     """The model and where it is trained."""
+    return _machine(function, gpu_required=True)
+
+
+def machine_or_plan_options(function: F) -> F:
+    """The same, where a plan file in place of the model can say it all."""
+    return _machine(function, gpu_required=False)
+
+
+def _machine(function: F, *, gpu_required: bool) -> F:
     section = "Machine"
     return decorated(
         click.argument("model", type=MODEL_NAME),
         option(
             "--gpu",
             type=GPU_NAME,
-            required=True,
+            required=gpu_required,
             metavar="NAME",
             section=section,
             help="See `planner gpus`.",

@@ -12,10 +12,12 @@ from planner.cli.output import print_document
 @click.command(cls=Command, examples=("planner schema fit",))
 @click.argument("answer", type=Answer())
 def schema(answer: str) -> None:
-    """Print the JSON Schema of what `planner fit --json` or `planner estimate --json` prints."""
+    """Print the JSON Schema of what `planner fit --json`, `estimate --json` or `verify --json` prints."""
     import json
 
-    from planner.plan import EstimateResult, FitResult
+    from pydantic import BaseModel
 
-    result = FitResult if answer == "fit" else EstimateResult
-    print_document(json.dumps(result.model_json_schema(mode="serialization"), indent=2))
+    from planner.plan import EstimateResult, FitResult, Verification
+
+    results: dict[str, type[BaseModel]] = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
+    print_document(json.dumps(results[answer].model_json_schema(mode="serialization"), indent=2))

@@ -66,7 +66,8 @@ class Layout:
             return Extra(gradients=gradients)
         head = len(self.units) - 2
         if i >= head:
-            buffer, gathered = self._gathered[head], self._kept_from_forward(head)
+            # Tied, the head's unit was gathered for the embedding: the last buffer is that of the last block.
+            buffer, gathered = self._gathered[head - self.tied], self._kept_from_forward(head)
         else:
             buffer = self._gathered[i] or self._gathered[head]
             gathered = self._kept_from_forward(i) + (self._gathered[head] if self.tied else 0)

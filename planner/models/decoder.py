@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from planner.models.forward import Forward, T
 
@@ -45,6 +45,14 @@ class Decoder(BaseModel):
         if not getattr(self, "head_dim", None) and self.hidden_size % heads:
             raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({heads})")
         return self
+
+    def config(self) -> dict[str, Any]:
+        """The fields as a config.json spells them: what transformers' configuration class takes."""
+        fields = self.model_dump(exclude_none=True, mode="json")
+        for name, field in type(self).model_fields.items():
+            if isinstance(field.validation_alias, AliasChoices) and name in fields:
+                fields[str(field.validation_alias.choices[0])] = fields.pop(name)
+        return fields
 
     @property
     def tied_to(self) -> str | None:

@@ -1,0 +1,84 @@
+"""`planner verify`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from planner.cli.commands import Command
+from planner.cli.options import (
+    axis_options,
+    catalog_option,
+    json_option,
+    machine_or_plan_options,
+    number_option,
+)
+from planner.cli.output import print_document, print_report
+
+DOES_NOT_FIT = 1
+_WORKLOAD = "Workload"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner verify llama-2-7b --gpu A100-40GB --finetuning lora",
+        "planner verify -",
+    ),
+)
+@machine_or_plan_options
+@number_option("--plan", _WORKLOAD, "Which plan of a file, by its rank.", default=1)
+@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
+@number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
+@number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
+@axis_options
+@catalog_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, **arguments: Any) -> None:
+    """Replay the real training step of a plan without a GPU, and compare it with the memory model.
+
+    MODEL is as for `estimate`, or a plan: a file that `planner fit --json` or `planner estimate --json` wrote, or - for
+    standard input. The real transformers model, PEFT adapters, FSDP2 and optimizer run on fake tensors, which takes
+    seconds and no memory; it needs `pip install 'training-planner[verify]'`.
+
+    Exits with 1 when the replay does not fit.
+    """
+    from planner.certify import verify as certify
+    from planner.plan_file import arguments_of, is_plan
+
+    if is_plan(model):
+        _refuse_options_beside_a_plan(ctx)
+        arguments = {**arguments_of(model, plan), "catalog": arguments["catalog"]}
+    else:
+        if arguments["gpu"] is None:
+            raise click.UsageError("Missing option '--gpu'.", ctx)
+        arguments["model"] = model
+    result = certify(**arguments, progress=_progress)
+    if as_json:
+        print_document(result.model_dump_json(indent=2))
+    else:
+        from planner.report.verify import VerifyReport
+
+        print_report(VerifyReport(result))
+    if not result.fits:
+        ctx.exit(DOES_NOT_FIT)
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"replay: {text}", err=True)
+
+
+def _refuse_options_beside_a_plan(ctx: click.Context) -> None:
+    """A plan says it all: an option beside it would be ignored."""
+    from strategies import ContradictionError
+
+    allowed = {"model", "plan", "catalog", "as_json"}
+    for name in ctx.params:
+        if name not in allowed and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise ContradictionError(f"{option} is given beside a plan, which decides it", f"drop {option}")

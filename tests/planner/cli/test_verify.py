@@ -1,0 +1,67 @@
+"""`planner verify`: plans from files and from options."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from planner.cli import main
+
+PLAN = ("estimate", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed", "--sequence-length", "128", "--json")
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=given)
+
+
+def test_a_plan_of_standard_input_is_replayed() -> None:
+    result = run("verify", "-", "--json", given=run(*PLAN).stdout)
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["plan"] == {k: v for k, v in json.loads(run(*PLAN).stdout).items() if k in document["plan"]}
+    assert abs(document["difference"]) < 0.05
+
+
+def test_a_plan_of_a_fit_is_chosen_by_its_rank(tmp_path: Path) -> None:
+    fit = run("fit", "pythia-70m", "--gpu", "T4", "--sequence-length", "128", "--micro-batch-size", "1", "--json")
+    file = tmp_path / "plans.json"
+    file.write_text(fit.stdout)
+    document = json.loads(run("verify", str(file), "--plan", "2", "--json").stdout)
+    assert document["plan"] == json.loads(fit.stdout)["plans"][1]
+    refused = run("verify", str(file), "--plan", "99")
+    assert refused.exit_code == 2
+    assert "not a plan 99" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 1}', "is not a plan"),
+        ('{"schema_version": [', "is not a plan"),
+        ('"schema_version"', "is not"),
+    ],
+)
+def test_a_file_without_a_plan_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(content)
+    result = run("verify", str(file))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_option_beside_a_plan_is_refused_instead_of_ignored() -> None:
+    result = run("verify", "-", "--precision", "fp32", given="{}")
+    assert result.exit_code == 2
+    assert "error: --precision is given beside a plan" in result.stderr
+
+
+def test_without_the_extra_the_hint_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("planner.replay")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    result = run("verify", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed")
+    assert result.exit_code == 2
+    assert "pip install 'training-planner[verify]'" in result.stderr

@@ -1,0 +1,44 @@
+"""Replays of small models, made here and now, beside the memory model."""
+
+from typing import Any
+
+import pytest
+
+from planner import ContradictionError, Verification, verify
+
+TOLERANCE = 0.005
+"""Largest relative difference between model and replay, phase by phase."""
+
+SMALL = {"sequence_length": 256, "micro_batch_size": 2, "gpu": "A100-80GB"}
+
+
+@pytest.mark.parametrize(
+    ("model", "choices"),
+    [
+        ("pythia-70m", {"precision": "bf16-mixed"}),
+        ("pythia-70m", {"precision": "fp32", "attention": "eager", "optimizer": "sgd-momentum"}),
+        ("gpt2", {"precision": "bf16-mixed", "checkpointing": "full", "optimizer": "adamw-foreach"}),
+        ("opt-125m", {"precision": "bf16-true", "finetuning": "lora"}),
+        ("smollm2-135m", {"precision": "bf16-mixed", "finetuning": "qlora", "quantization": "nf4-double"}),
+        ("smollm2-135m", {"precision": "bf16-true", "finetuning": "qlora", "checkpointing": "full"}),
+        ("smollm2-135m", {"precision": "bf16-mixed", "gpus": 4, "sharding": "full_shard"}),
+        ("smollm2-135m", {"precision": "bf16-true", "gradient_accumulation_steps": 2}),
+    ],
+    ids=lambda x: " ".join(map(str, x.values())) if isinstance(x, dict) else x,
+)
+def test_every_phase_of_the_model_equals_the_replay(model: str, choices: dict[str, Any]) -> None:
+    result = verify(model, **{**SMALL, **choices})
+    assert {name: phase.difference for name, phase in result.phases.items()} == pytest.approx(
+        dict.fromkeys(result.phases, 0.0), abs=TOLERANCE
+    )
+    assert result.allocated_bytes <= result.reserved_bytes <= result.process_bytes
+
+
+def test_a_verification_survives_json() -> None:
+    result = verify("pythia-70m", **SMALL)
+    assert Verification.model_validate_json(result.model_dump_json()) == result
+
+
+def test_what_cannot_be_replayed_is_refused() -> None:
+    with pytest.raises(ContradictionError, match="adamw-8bit cannot be replayed"):
+        verify("pythia-70m", **SMALL, optimizer="adamw-8bit")
