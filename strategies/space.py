@@ -34,14 +34,17 @@ USUAL_OPTIMIZERS = {
 
 def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
     """bf16 where the GPU computes in it, else fp16 with loss scaling; full fine-tuning also in fp32 as the GPU has it.
-    A frozen base in fp32 is twice the memory for nothing, unless there is no half precision at all."""
-    half: tuple[Precision, ...] = ()
-    if gpu.supports_bf16:
-        half = (Precision.BF16_MIXED, Precision.BF16_TRUE)
-    elif gpu.supports_fp16:
-        half = (Precision.FP16_MIXED,)
+
+    Adapters train in mixed precision: a frozen base in fp32 is twice the memory for nothing, and in bf16-true, without
+    autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of every input.
+    """
+    mixed = Precision.BF16_MIXED if gpu.supports_bf16 else Precision.FP16_MIXED if gpu.supports_fp16 else None
     whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
-    return (*half, whole) if method is Finetuning.FULL or not half else half
+    if method is not Finetuning.FULL:
+        return (mixed or whole,)
+    if mixed is None:
+        return (whole,)
+    return (mixed, Precision.BF16_TRUE, whole) if gpu.supports_bf16 else (mixed, whole)
 
 
 class Space(NamedTuple):
