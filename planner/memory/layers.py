@@ -27,6 +27,12 @@ class Layers(Ops):
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
         self.rope_itemsize = 0
+        self._rope: Storage | None = None
+
+    def leave_forward(self) -> None:
+        """The model's forward has returned: its variables and autocast's copies are gone."""
+        self.leave_autocast()
+        self.held.clear()
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
         """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
@@ -132,6 +138,8 @@ class Layers(Ops):
         weight = self.parameter(
             f"{tied_to or name}.weight", x.width * vocab_size, self.numerics.other, trains=self.trains_base
         )
+        if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
+            self.held.append(x.storage)
         logits = super().linear(x, weight, None, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
 
@@ -183,7 +191,7 @@ class Layers(Ops):
         size = 2 * self.sequence_length * head_dim
         storage = self.tape.storage(size * x.itemsize, 0, "rotary cos and sin")
         self.tape.save(Tensor(storage, size, 0, head_dim, x.itemsize, None))
-        self.held.append(storage)
+        self._rope = storage
 
     def rotate(self, x: Tensor, *, head_dim: int, rotary_dim: int | None = None, joins: bool = False) -> Tensor:
         """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""

@@ -211,7 +211,7 @@ class _Run:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
-        self.layers.leave_autocast()
+        self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
