@@ -19,6 +19,9 @@ from strategies import Strategy
 STEPS = 2
 """Optimizer states are there from the second step on."""
 
+MICRO_BATCHES = 2
+"""Gradients are there from the second micro-batch of a step on; every later one repeats it."""
+
 
 class Replayed(NamedTuple):
     """Peaks of a steady step, in bytes of tensors (rounded to 512), without cuBLAS workspaces."""
@@ -70,7 +73,7 @@ def replay(
             phases = (0, 0, 0)
             for step in range(STEPS):
                 progress(f"step {step + 1} of {STEPS}")
-                phases = _step(forward, optimizer, ids, gradient_accumulation_steps, live)
+                phases = _step(forward, optimizer, ids, min(gradient_accumulation_steps, MICRO_BATCHES), live)
         allocator = CachingAllocator()
         allocator.run(live.trace)
     return Replayed(*phases, allocator.peak_allocated, allocator.peak_reserved)
