@@ -1,50 +1,16 @@
-"""From what a caller says about each axis to its choices."""
+"""From what a caller says about each option to its values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hardware import PlannerError
-from strategies import (
-    ALL_LINEAR,
-    Allocator,
-    Attention,
-    Checkpointing,
-    Choice,
-    Finetuning,
-    Framework,
-    InvalidChoiceError,
-    Kernels,
-    LoraTargets,
-    Loss,
-    Optimizer,
-    Precision,
-    Quantization,
-    Sharding,
-)
+from strategies import ALL_LINEAR, OPTIONS, InvalidChoiceError, LoraTargets, Names, Option, Shares, WholeNumbers
 
-CHOICES: Mapping[str, type[Choice]] = {
-    axis.axis_name(): axis
-    for axis in (
-        Precision,
-        Optimizer,
-        Finetuning,
-        Quantization,
-        Checkpointing,
-        Sharding,
-        Attention,
-        Loss,
-        Kernels,
-        Framework,
-        Allocator,
-    )
-}
-"""Axes with a closed set of choices; `lora_rank` and `lora_targets` are open."""
-
-AXES = (*CHOICES, "lora_rank", "lora_targets")
-MAX_LORA_RANK = 2**14
-"""A rank beyond the width of most layers is a mistake."""
+_RANGE = re.compile(r"(?P<first>[0-9]+)\.\.(?P<last>[0-9]+)(?: (?P<how>step|times) (?P<by>[0-9]+))?", re.ASCII)
+RANGES = "4..64 for each number, 4..64 step 4, 4..64 times 2"
 
 
 class RequestError(PlannerError):
@@ -52,34 +18,79 @@ class RequestError(PlannerError):
 
 
 def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The choices of every axis that is given.
+    """The values of every option that is given.
 
     Raises:
-        InvalidChoiceError: no such axis or choice.
-        RequestError: no such rank or targets.
+        InvalidChoiceError: no such option or choice.
+        RequestError: no such number or names.
     """
-    unknown = [axis for axis in given if axis not in AXES]
+    unknown = [name for name in given if name not in OPTIONS]
     if unknown:
-        raise InvalidChoiceError("axis", unknown[0], AXES)
-    return {axis: _parse_axis(axis, choices) for axis, choices in given.items() if choices is not None}
+        raise InvalidChoiceError("axis", unknown[0], OPTIONS)
+    return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if said is not None}
 
 
-def _parse_axis(axis: str, given: Any) -> tuple[Any, ...]:
-    if axis == "lora_targets":
-        return tuple(dict.fromkeys(_parse_targets(value) for value in _listed_targets(given)))
-    several = (given,) if isinstance(given, str | int) or not isinstance(given, Iterable) else tuple(given)
-    if axis == "lora_rank":
-        for rank in several:
-            if isinstance(rank, bool) or not isinstance(rank, int) or not 0 < rank <= MAX_LORA_RANK:
-                raise RequestError(
-                    f"lora_rank is {rank!r}, not a whole number from 1 to {MAX_LORA_RANK}", "16 is usual"
-                )
-        return tuple(dict.fromkeys(several))
-    return tuple(dict.fromkeys(CHOICES[axis].parse(str(value)) for value in several))
+def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
+    """One value or several of an option, each once."""
+    if isinstance(option.kind, Names):
+        return tuple(dict.fromkeys(_parse_names(option.name, option.kind, value) for value in _listed_names(given)))
+    several = (given,) if isinstance(given, str | int | float) or not isinstance(given, Iterable) else tuple(given)
+    return tuple(dict.fromkeys(value for said in several for value in _values(option, said)))
 
 
-def _listed_targets(given: Any) -> tuple[Any, ...]:
-    """`"q_proj,v_proj"` and `["q_proj", "v_proj"]` are one set of targets, `[["q_proj"], "all-linear"]` two."""
+def _values(option: Option, given: Any) -> Iterator[Any]:
+    kind = option.kind
+    if isinstance(kind, WholeNumbers):
+        yield from _whole_numbers(option.name, kind, given)
+    elif isinstance(kind, Shares):
+        yield _share(option.name, kind, given)
+    else:
+        assert isinstance(kind, type)
+        yield kind.parse(str(given))
+
+
+def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
+    """A number, or a range of them with both ends: `4..64`, `4..64 step 4`, `4..64 times 2`."""
+    if isinstance(given, str) and ".." in given:
+        numbers: Iterable[Any] = _range(name, kind, given)
+    else:
+        numbers = (int(given) if isinstance(given, str) and given.isdecimal() else given,)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or not kind.low <= number <= kind.high:
+            raise RequestError(
+                f"{name} is {number!r}, not a whole number from {kind.low} to {kind.high}", f"{kind.usual} is usual"
+            )
+        yield number
+
+
+def _range(name: str, kind: WholeNumbers, text: str) -> Iterator[int]:
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
+        raise RequestError(f"{name} is {text!r}, which is no range", RANGES)
+    first, last, by = int(found["first"]), int(found["last"]), int(found["by"] or 1)
+    if not kind.low <= first <= last <= kind.high:
+        raise RequestError(f"{name} is {text!r}, not from {kind.low} to {kind.high} upwards", RANGES)
+    if by < 1 + (found["how"] == "times"):
+        raise RequestError(f"{name} is {text!r}, which never ends", RANGES)
+    while first <= last:
+        yield first
+        first = first * by if found["how"] == "times" else first + by
+
+
+def _share(name: str, kind: Shares, given: Any) -> float:
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(given, bool) or not kind.low <= number < kind.high:
+        raise RequestError(
+            f"{name} is {given!r}, not a number from {kind.low:g} to below {kind.high:g}", f"{kind.usual:g} is usual"
+        )
+    return number
+
+
+def _listed_names(given: Any) -> tuple[Any, ...]:
+    """`"q_proj,v_proj"` and `["q_proj", "v_proj"]` are one set of names, `[["q_proj"], "all-linear"]` two."""
     if isinstance(given, str):
         return (given,)
     values = tuple(given)
@@ -87,11 +98,11 @@ def _listed_targets(given: Any) -> tuple[Any, ...]:
     return (values,) if plain else values
 
 
-def _parse_targets(value: Any) -> LoraTargets:
+def _parse_names(name: str, kind: Names, value: Any) -> LoraTargets:
     names = value.split(",") if isinstance(value, str) else list(value)
     names = [str(name).strip() for name in names if str(name).strip()]
-    if names == [ALL_LINEAR]:
+    if names == [kind.keyword]:
         return ALL_LINEAR
-    if not names or ALL_LINEAR in names:
-        raise RequestError(f"lora_targets is {value!r}", "q_proj,v_proj or all-linear")
+    if not names or kind.keyword in names:
+        raise RequestError(f"{name} is {value!r}", f"{kind.example} or {kind.keyword}")
     return tuple(dict.fromkeys(names))

@@ -12,12 +12,9 @@ from strategies import (
     Checkpointing,
     Finetuning,
     Framework,
-    Full,
     Kernels,
-    Lora,
     LoraTargets,
     Loss,
-    Method,
     Optimizer,
     Precision,
     Quantization,
@@ -37,7 +34,7 @@ class Record(BaseModel):
 
 
 class StrategyChoice(Record):
-    """One choice per axis; `lora_rank` and `lora_targets` are null without LoRA, `quantization` none without QLoRA."""
+    """One choice per axis and what refines it: null where it does not belong to the choice."""
 
     precision: Precision
     optimizer: Optimizer
@@ -55,42 +52,10 @@ class StrategyChoice(Record):
 
     @classmethod
     def of(cls, strategy: Strategy) -> StrategyChoice:
-        method = strategy.finetuning
-        lora = method if isinstance(method, Lora) else None
-        return cls.model_construct(
-            precision=strategy.precision,
-            optimizer=strategy.optimizer,
-            finetuning=method.method,
-            lora_rank=lora.rank if lora else None,
-            lora_targets=lora.targets if lora else None,
-            quantization=lora.quantization if lora else Quantization.NONE,
-            checkpointing=strategy.checkpointing,
-            sharding=strategy.sharding,
-            attention=strategy.attention,
-            loss=strategy.loss,
-            kernels=strategy.kernels,
-            framework=strategy.framework,
-            allocator=strategy.allocator,
-        )
+        return cls.model_construct(**strategy.said())
 
     def strategy(self) -> Strategy:
-        method: Method = Full()
-        if self.finetuning is not Finetuning.FULL:
-            assert self.lora_rank is not None
-            assert self.lora_targets is not None
-            method = Lora(self.lora_rank, self.lora_targets, self.quantization)
-        return Strategy(
-            self.precision,
-            self.optimizer,
-            method,
-            self.checkpointing,
-            self.sharding,
-            self.attention,
-            self.loss,
-            self.kernels,
-            self.framework,
-            self.allocator,
-        )
+        return Strategy.of(dict(self))
 
 
 class Components(Record):

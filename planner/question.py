@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from hardware import GPU, Catalog, Cluster, load_catalog
-from planner.axes import AXES, RequestError, parse_axes
+from planner.axes import RequestError, parse_axes
 from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, Traced
 from planner.models import Model, recognize
 from planner.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.search import Candidate, Solver
 from strategies import (
+    AXES,
+    OPTIONS,
     Attention,
     ContradictionError,
     Finetuning,
-    Full,
     Lora,
-    Method,
     Optimizer,
     Quantization,
     Sharding,
@@ -65,6 +65,7 @@ class Question:
         self.memory = _memory_of(self.model, self.request.sequence_length, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
+        _check_refinements(self.request)
         _check_lora(self.request, self.model)
         _check_attention(self.request, self.model)
 
@@ -75,9 +76,8 @@ class Question:
 
     def space(self) -> Space:
         """The default space of the cluster, restricted to the request's choices."""
-        given = {axis: getattr(self.request, axis) for axis in AXES if getattr(self.request, axis)}
-        default = self._default()
-        return Space(**{**{axis: getattr(default, axis) for axis in AXES}, **given})
+        given = {name: getattr(self.request, name) for name in OPTIONS if getattr(self.request, name)}
+        return self._default()._replace(**given)
 
     def strategy(self) -> Strategy:
         """The one strategy that the request names. Open axes take the first choice of the default space, fine-tuning is
@@ -85,27 +85,19 @@ class Question:
 
         Raises ContradictionError when an axis has several choices, or when the strategy cannot run.
         """
-        default = self._default()
+        default, values = self._default()._asdict(), {}
         finetuning = self._one("finetuning", (Finetuning.FULL,))
-        qlora = finetuning is Finetuning.QLORA
-        method: Method = Full()
-        if finetuning is not Finetuning.FULL:
-            quantization = self._one("quantization", default.quantization) if qlora else Quantization.NONE
-            rank = self._one("lora_rank", default.lora_rank)
-            method = Lora(rank, self._one("lora_targets", default.lora_targets), quantization)
-        shards = self.cluster.world_size > 1 and not qlora
-        strategy = Strategy(
-            self._one("precision", usual_precisions(self.cluster.gpu, finetuning)),
-            self._one("optimizer", tuple(Optimizer)),
-            method,
-            self._one("checkpointing", default.checkpointing),
-            self._one("sharding", (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,)),
-            self._one("attention", default.attention),
-            self._one("loss", default.loss),
-            self._one("kernels", default.kernels),
-            self._one("framework", default.framework),
-            self._one("allocator", default.allocator),
-        )
+        shards = self.cluster.world_size > 1 and finetuning is not Finetuning.QLORA
+        default |= {
+            "finetuning": (finetuning,),
+            "precision": usual_precisions(self.cluster.gpu, finetuning),
+            "optimizer": tuple(Optimizer),
+            "sharding": (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,),
+        }
+        for axis in AXES.values():
+            choice = values[axis.name] = self._one(axis.name, default[axis.name])
+            values |= {option.name: self._one(option.name, default[option.name]) for option in axis.refining(choice)}
+        strategy = Strategy.of(values)
         if obstacle := strategy.obstacle(self.cluster):
             raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
         return strategy
@@ -189,20 +181,26 @@ def _check_attention(request: Request, model: AnyModel) -> None:
         raise ContradictionError(f"transformers runs {model.name} without SDPA", "--attention eager")
 
 
-def _check_lora(request: Request, model: AnyModel) -> None:
-    methods = request.finetuning or tuple(Finetuning)
-    if methods == (Finetuning.FULL,):
-        for axis in ("lora_rank", "lora_targets"):
-            if getattr(request, axis):
+def _check_refinements(request: Request) -> None:
+    """Raises ContradictionError for an option that refines no choice that is asked for."""
+    for axis in AXES.values():
+        chosen = getattr(request, axis.name)
+        for option in axis.refinements if chosen else ():
+            given = [value for value in getattr(request, option.name) if value != option.quiet]
+            if given and not any(option.refines(choice) for choice in chosen):
+                owners = [str(choice) for choice in option.belongs_to]
                 raise ContradictionError(
-                    f"{axis} is given, but full fine-tuning has no adapters", "add --finetuning lora"
+                    f"{option.name}={given[0]} is given, but only {' and '.join(owners)} {_has(owners)}",
+                    f"add --{axis.name} {owners[0]}",
                 )
-    unquantized, quantized = Quantization.NONE in request.quantization, set(request.quantization) - {Quantization.NONE}
-    if quantized and Finetuning.QLORA not in methods:
-        raise ContradictionError(
-            f"quantization={request.quantization[0]} is given, but only qlora quantizes", "add --finetuning qlora"
-        )
-    if unquantized and methods == (Finetuning.QLORA,) and not quantized:
+
+
+def _has(owners: list[str]) -> str:
+    return "has it" if len(owners) == 1 else "have it"
+
+
+def _check_lora(request: Request, model: AnyModel) -> None:
+    if request.finetuning == (Finetuning.QLORA,) and request.quantization == (Quantization.NONE,):
         raise ContradictionError("qlora without quantization is lora", "--finetuning lora")
     for targets in request.lora_targets:
         Lora(targets=targets).check_targets(model.target_names, model.name)

@@ -3,7 +3,7 @@
 from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exactly, UpTo
 from strategies.allocator import Allocator
 from strategies.attention import Attention
-from strategies.axis import Choice, ContradictionError, InvalidChoiceError
+from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
 from strategies.checkpointing import Checkpointing
 from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
 from strategies.framework import Framework
@@ -13,17 +13,19 @@ from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.sharding import Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
-from strategies.strategy import AXES, PLAIN, Strategy
+from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 
 __all__ = [
     "ALL_LINEAR",
     "AXES",
     "DEFAULT_LORA_RANK",
     "DEFAULT_MAX_ACCUMULATION",
+    "OPTIONS",
     "PLAIN",
     "Accumulation",
     "Allocator",
     "Attention",
+    "Axis",
     "Checkpointing",
     "Choice",
     "ContradictionError",
@@ -37,12 +39,16 @@ __all__ = [
     "LoraTargets",
     "Loss",
     "Method",
+    "Names",
     "Optimizer",
+    "Option",
     "Precision",
     "Quantization",
     "Sharding",
+    "Shares",
     "Space",
     "Strategy",
     "UpTo",
+    "WholeNumbers",
     "usual_precisions",
 ]

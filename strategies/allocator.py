@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardware import GPU
-from strategies.axis import Choice
+from strategies.axis import Choice, axis_of
 
 
 class Allocator(Choice):
@@ -16,3 +16,6 @@ class Allocator(Choice):
     def runs_on(self, gpu: GPU) -> bool:
         """Expandable segments need CUDA's virtual memory management (c10/cuda/CUDACachingAllocator.cpp)."""
         return self is Allocator.NATIVE or gpu.vendor == "nvidia"
+
+
+AXIS = axis_of(Allocator, phrase="{} allocator")

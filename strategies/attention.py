@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice
+from strategies.axis import Choice, axis_of
 
 
 class Attention(Choice):
@@ -15,3 +15,6 @@ class Attention(Choice):
         "sdpa",
         "torch scaled_dot_product_attention: scores are stored only where no fused kernel takes grouped heads",
     )
+
+
+AXIS = axis_of(Attention, phrase="{} attention")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice
+from strategies.axis import Choice, axis_of
 
 
 class Checkpointing(Choice):
@@ -10,3 +10,6 @@ class Checkpointing(Choice):
 
     NONE = "none", "every activation is kept"
     FULL = "full", "every block is recomputed in backward"
+
+
+AXIS = axis_of(Checkpointing, phrase="checkpointing {}")

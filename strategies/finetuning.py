@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from strategies.axis import Choice, ContradictionError
+from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Values, WholeNumbers
 
 
 class Finetuning(Choice):
@@ -61,3 +61,51 @@ class Lora:
 
 
 Method = Full | Lora
+
+
+def _join(values: Values) -> Method:
+    if values["finetuning"] is Finetuning.FULL:
+        return Full()
+    quantization = values.get("quantization") or Quantization.NONE
+    return Lora(values["lora_rank"], values["lora_targets"], quantization)
+
+
+def _split(method: Method) -> Values:
+    if isinstance(method, Full):
+        return {"finetuning": method.method}
+    return {
+        "finetuning": method.method,
+        "lora_rank": method.rank,
+        "lora_targets": method.targets,
+        "quantization": method.quantization,
+    }
+
+
+_ADAPTED = (Finetuning.LORA, Finetuning.QLORA)
+MAX_RANK = 2**14
+"""A rank beyond the width of most layers is a mistake."""
+
+AXIS = Axis(
+    Option("finetuning", Finetuning),
+    (
+        Option(
+            "lora_rank",
+            WholeNumbers(1, MAX_RANK, 16),
+            "Rank of the adapters, 16 unless given.",
+            "rank {}",
+            None,
+            _ADAPTED,
+        ),
+        Option(
+            "lora_targets",
+            Names(ALL_LINEAR, "q_proj,v_proj"),
+            "Layers with adapters: q_proj,v_proj or all-linear, which is the default.",
+            "on {}",
+            None,
+            _ADAPTED,
+        ),
+        Option("quantization", Quantization, phrase="{}", quiet=Quantization.NONE, belongs_to=(Finetuning.QLORA,)),
+    ),
+    _join,
+    _split,
+)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice
+from strategies.axis import Choice, axis_of
 
 
 class Kernels(Choice):
     EAGER = "eager", "transformers' own modules, operation by operation"
+
+
+AXIS = axis_of(Kernels, phrase="{} kernels")

@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies.axis import Choice
-
-
-class Optimizer(Choice):
-    """Optimizers as Trainer builds them: weight decay 0, no first moment in Adafactor."""
-
-    ADAMW = "adamw", "torch AdamW, fused (Trainer's adamw_torch_fused)"
-    ADAMW_FOREACH = "adamw-foreach", "torch AdamW, foreach: a copy of one state during the step"
-    ADAMW_8BIT = "adamw-8bit", "bitsandbytes AdamW with blockwise 8-bit states"
-    ADAFACTOR = "adafactor", "transformers Adafactor: factored second moment"
-    SGD = "sgd", "torch SGD without momentum: no states"
-    SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state"
-
-    @property
-    def facts(self) -> OptimizerFacts:
-        return _FACTS[self]
+from strategies.axis import Choice, axis_of
 
 
 class OptimizerFacts(NamedTuple):
@@ -38,11 +23,29 @@ class OptimizerFacts(NamedTuple):
 # allocates nothing, and keeps `step` on the parameter's device, where foreach keeps it on the CPU. foreach:
 # `torch._foreach_sqrt(exp_avg_sqs)` is a whole copy. adamw-8bit: bitsandbytes optimizer.py. adafactor:
 # transformers/optimization.py. sgd: torch/optim/sgd.py, foreach with weight decay 0 works in place.
-_FACTS = {
-    Optimizer.ADAMW: OptimizerFacts(full_states=2, counts_on_gpu=True),
-    Optimizer.ADAMW_FOREACH: OptimizerFacts(full_states=2, foreach_copies=1),
-    Optimizer.ADAMW_8BIT: OptimizerFacts(quantized_states=2),
-    Optimizer.ADAFACTOR: OptimizerFacts(factored=True),
-    Optimizer.SGD: OptimizerFacts(),
-    Optimizer.SGD_MOMENTUM: OptimizerFacts(full_states=1),
-}
+class Optimizer(Choice):
+    """Optimizers as Trainer builds them: weight decay 0, no first moment in Adafactor."""
+
+    facts: OptimizerFacts
+
+    ADAMW = (
+        "adamw",
+        "torch AdamW, fused (Trainer's adamw_torch_fused)",
+        OptimizerFacts(full_states=2, counts_on_gpu=True),
+    )
+    ADAMW_FOREACH = (
+        "adamw-foreach",
+        "torch AdamW, foreach: a copy of one state during the step",
+        OptimizerFacts(full_states=2, foreach_copies=1),
+    )
+    ADAMW_8BIT = (
+        "adamw-8bit",
+        "bitsandbytes AdamW with blockwise 8-bit states",
+        OptimizerFacts(quantized_states=2),
+    )
+    ADAFACTOR = "adafactor", "transformers Adafactor: factored second moment", OptimizerFacts(factored=True)
+    SGD = "sgd", "torch SGD without momentum: no states", OptimizerFacts()
+    SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state", OptimizerFacts(full_states=1)
+
+
+AXIS = axis_of(Optimizer)

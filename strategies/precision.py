@@ -5,26 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hardware import GPU, Dtype
-from strategies.axis import Choice
-
-
-class Precision(Choice):
-    """Named as in Lightning: `-true` stores in the low dtype, `-mixed` stores in fp32 and computes in the low dtype."""
-
-    FP32 = "fp32", "everything in fp32"
-    TF32 = "tf32", "fp32 storage, matrix products on TF32 tensor cores"
-    FP16_MIXED = "fp16-mixed", "fp32 weights, autocast to fp16, loss scaling"
-    BF16_MIXED = "bf16-mixed", "fp32 weights, autocast to bf16"
-    BF16_TRUE = "bf16-true", "bf16 weights, gradients and states"
-
-    @property
-    def facts(self) -> PrecisionFacts:
-        return _FACTS[self]
-
-    def missing_on(self, gpu: GPU) -> str | None:
-        """What the GPU lacks for this choice, or None."""
-        supported = {"bf16": gpu.supports_bf16, "fp16": gpu.supports_fp16, "tf32": gpu.supports_tf32, "fp32": True}
-        return None if supported[self.facts.matmul_dtype] else self.facts.matmul_dtype
+from strategies.axis import Choice, axis_of
 
 
 class PrecisionFacts(NamedTuple):
@@ -37,10 +18,21 @@ class PrecisionFacts(NamedTuple):
     matmul_dtype: Dtype
 
 
-_FACTS = {
-    Precision.FP32: PrecisionFacts(4, 4, None, "fp32"),
-    Precision.TF32: PrecisionFacts(4, 4, None, "tf32"),
-    Precision.FP16_MIXED: PrecisionFacts(4, 2, 2, "fp16"),
-    Precision.BF16_MIXED: PrecisionFacts(4, 2, 2, "bf16"),
-    Precision.BF16_TRUE: PrecisionFacts(2, 2, None, "bf16"),
-}
+class Precision(Choice):
+    """Named as in Lightning: `-true` stores in the low dtype, `-mixed` stores in fp32 and computes in the low dtype."""
+
+    facts: PrecisionFacts
+
+    FP32 = "fp32", "everything in fp32", PrecisionFacts(4, 4, None, "fp32")
+    TF32 = "tf32", "fp32 storage, matrix products on TF32 tensor cores", PrecisionFacts(4, 4, None, "tf32")
+    FP16_MIXED = "fp16-mixed", "fp32 weights, autocast to fp16, loss scaling", PrecisionFacts(4, 2, 2, "fp16")
+    BF16_MIXED = "bf16-mixed", "fp32 weights, autocast to bf16", PrecisionFacts(4, 2, 2, "bf16")
+    BF16_TRUE = "bf16-true", "bf16 weights, gradients and states", PrecisionFacts(2, 2, None, "bf16")
+
+    def missing_on(self, gpu: GPU) -> str | None:
+        """What the GPU lacks for this choice, or None."""
+        supported = {"bf16": gpu.supports_bf16, "fp16": gpu.supports_fp16, "tf32": gpu.supports_tf32, "fp32": True}
+        return None if supported[self.facts.matmul_dtype] else self.facts.matmul_dtype
+
+
+AXIS = axis_of(Precision)

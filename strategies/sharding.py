@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice
+from strategies.axis import Choice, axis_of
 
 
 class Sharding(Choice):
@@ -15,3 +15,6 @@ class Sharding(Choice):
     @property
     def shards(self) -> bool:
         return self is not Sharding.NO_SHARD
+
+
+AXIS = axis_of(Sharding)

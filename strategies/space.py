@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hardware import GPU, Cluster
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
+from strategies.finetuning import ALL_LINEAR, Finetuning, LoraTargets, Quantization
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.sharding import Sharding
-from strategies.strategy import Strategy
+from strategies.strategy import AXES, Strategy
 
 DEFAULT_LORA_RANK = 16
 """The rank of most recipes (PEFT's QLoRA examples, axolotl's, Unsloth's). Memory always prefers the smallest rank and
@@ -46,6 +46,10 @@ def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
     if mixed is None:
         return (whole,)
     return (mixed, Precision.BF16_TRUE, whole) if gpu.supports_bf16 else (mixed, whole)
+
+
+_LED = ("precision", "optimizer", "finetuning")
+"""Axes whose usual choices depend on the method of fine-tuning: the first of a strategy."""
 
 
 class Space(NamedTuple):
@@ -77,25 +81,18 @@ class Space(NamedTuple):
             allocator=(next(choice for choice in Allocator if choice.runs_on(cluster.gpu)),),
         )
 
-    def methods(self) -> Iterator[Method]:
-        """Every fine-tuning method, with the options that belong to it."""
-        for method in self.finetuning:
-            if method is Finetuning.FULL:
-                yield Full()
-            else:
-                wanted = self.quantization if method is Finetuning.QLORA else (Quantization.NONE,)
-                for rank, targets, quantization in product(self.lora_rank, self.lora_targets, wanted):
-                    if (quantization is Quantization.NONE) == (method is Finetuning.LORA):
-                        yield Lora(rank, targets, quantization)
-
     def strategies(self, gpu: GPU) -> Iterator[Strategy]:
         """Every combination, on that kind of GPU."""
-        for method in self.methods():
+        others = [tuple(axis.combinations(self._of)) for name, axis in AXES.items() if name not in _LED]
+        for method in AXES["finetuning"].combinations(self._of):
             precisions = self.precision or usual_precisions(gpu, method.method)
             optimizers = self.optimizer or USUAL_OPTIMIZERS[method.method]
-            axes = (precisions, optimizers, (method,), self.checkpointing, self.sharding)
-            for choices in product(*axes, self.attention, self.loss, self.kernels, self.framework, self.allocator):
+            for choices in product(precisions, optimizers, (method,), *others):
                 yield Strategy(*choices)
+
+    def _of(self, option: str) -> tuple[Any, ...]:
+        values: tuple[Any, ...] = getattr(self, option)
+        return values
 
     def valid(self, cluster: Cluster) -> tuple[list[Strategy], Counter[str]]:
         """The strategies that can run on the cluster, and how many cannot, by reason."""

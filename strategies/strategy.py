@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from hardware import Cluster
+from strategies import (
+    allocator,
+    attention,
+    checkpointing,
+    finetuning,
+    framework,
+    kernels,
+    loss,
+    optimizer,
+    precision,
+    sharding,
+)
 from strategies.allocator import Allocator
 from strategies.attention import Attention
+from strategies.axis import Axis, Option, Values
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import Finetuning, Full, Lora, Method
+from strategies.finetuning import Finetuning, Full, Method
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.sharding import Sharding
+
+AXES: Mapping[str, Axis] = {
+    module.AXIS.name: module.AXIS
+    for module in (
+        precision,
+        optimizer,
+        finetuning,
+        checkpointing,
+        sharding,
+        attention,
+        loss,
+        kernels,
+        framework,
+        allocator,
+    )
+}
+"""Every axis, in the order of a strategy's fields."""
+
+OPTIONS: Mapping[str, Option] = {option.name: option for axis in AXES.values() for option in axis.options}
+"""Everything that can be said of a strategy, flat."""
 
 
 class Strategy(NamedTuple):
@@ -30,6 +64,19 @@ class Strategy(NamedTuple):
     kernels: Kernels
     framework: Framework
     allocator: Allocator
+
+    @classmethod
+    def of(cls, values: Values) -> Strategy:
+        """The strategy that options make: the inverse of `said`."""
+        return cls(*(axis.value(values) for axis in AXES.values()))
+
+    def said(self) -> dict[str, Any]:
+        """Its options, those that belong to its choices."""
+        return {
+            name: value
+            for axis, chosen in zip(AXES.values(), self, strict=True)
+            for name, value in axis.said(chosen).items()
+        }
 
     def obstacle(self, cluster: Cluster) -> str | None:
         """Why this combination cannot run on that cluster, or None."""
@@ -66,6 +113,3 @@ PLAIN = Strategy(
     Allocator.NATIVE,
 )
 """The least of every axis; others are made of it with `_replace`."""
-
-AXES = Strategy._fields
-__all__ = ["AXES", "PLAIN", "Lora", "Strategy"]

@@ -92,31 +92,26 @@ class AxisChoice(Completed):
 
     name = "name"
 
-    def __init__(self, axis: str) -> None:
-        self.axis = axis
-
-    def choices(self) -> type[Choice]:
-        import strategies
-
-        choices: type[Choice] = getattr(strategies, self.axis.capitalize())
-        return choices
+    def __init__(self, choices: type[Choice]) -> None:
+        self.choices = choices
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        return [(choice.value, choice.summary) for choice in self.choices()]
+        return [(choice.value, choice.summary) for choice in self.choices]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return self.choices().parse(str(value))
+        return self.choices.parse(str(value))
 
 
-class LoraTargets(Completed):
-    """Names of linear layers with commas between them."""
+class ModuleNames(Completed):
+    """Names of the model's modules with commas between them, or a keyword."""
 
     name = "names"
 
-    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        from strategies import ALL_LINEAR
+    def __init__(self, keyword: str) -> None:
+        self.keyword = keyword
 
-        return [(ALL_LINEAR, "every linear layer but the head")]
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        return [(self.keyword, None)]
 
 
 class DeviceChoice(Completed):

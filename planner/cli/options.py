@@ -8,26 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
-from planner.cli.arguments import CATALOG_FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, LoraTargets
+import strategies
+from planner.cli.arguments import CATALOG_FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
 from planner.cli.commands import Option
+from strategies import OPTIONS, Names
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-AXES = (
-    "precision",
-    "optimizer",
-    "finetuning",
-    "lora_rank",
-    "lora_targets",
-    "quantization",
-    "checkpointing",
-    "sharding",
-    "attention",
-    "loss",
-    "kernels",
-    "framework",
-    "allocator",
-)
 
 
 class AxisOption(Option):
@@ -35,7 +21,7 @@ class AxisOption(Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         assert isinstance(self.type, AxisChoice)
-        self.help = ", ".join(choice.value for choice in self.type.choices())
+        self.help = ", ".join(choice.value for choice in self.type.choices)
         return super().get_help_record(ctx)
 
 
@@ -99,21 +85,15 @@ def _machine(function: F, *, gpu_required: bool) -> F:
 
 
 def axis_options(function: F) -> F:
-    """One option for each technique, each may be repeated."""
-    section = "Techniques"
-    choices = {
-        axis: option(f"--{axis}", cls=AxisOption, type=AxisChoice(axis), multiple=True, metavar="NAME", section=section)
-        for axis in AXES
-        if not axis.startswith("lora_")
-    }
-    rank = number_option("--lora-rank", section, "Rank of the adapters, 16 unless given.", multiple=True)
-    targets = option(
-        "--lora-targets",
-        type=LoraTargets(),
-        multiple=True,
-        metavar="NAMES",
-        section=section,
-        help="Layers with adapters: q_proj,v_proj or all-linear, which is the default.",
-    )
-    ordered = {**choices, "lora_rank": rank, "lora_targets": targets}
-    return decorated(*(ordered[axis] for axis in AXES))(function)
+    """One option for each thing that can be said of a technique, each may be repeated."""
+    return decorated(*map(_axis_option, OPTIONS.values()))(function)
+
+
+def _axis_option(said: strategies.Option) -> Callable[[F], F]:
+    names, shared = f"--{said.name.replace('_', '-')}", {"multiple": True, "section": "Techniques"}
+    kind = said.kind
+    if isinstance(kind, type):
+        return option(names, cls=AxisOption, type=AxisChoice(kind), metavar="NAME", **shared)
+    if isinstance(kind, Names):
+        return option(names, type=ModuleNames(kind.keyword), metavar="NAMES", help=said.help, **shared)
+    return option(names, metavar="N", help=said.help, **shared)

@@ -10,6 +10,7 @@ from planner.report import words
 from planner.report.blocks import free_share
 from planner.report.format import gib, grouped, thousands
 from planner.report.table import Column, fits
+from strategies import AXES
 
 _BATCH = "micro x accum x ranks = batch"
 
@@ -25,15 +26,20 @@ class Level(IntEnum):
     NO_SPEED = 5
 
 
+def _axis(name: str) -> Callable[[StrategyChoice], str]:
+    quiet = AXES[name].choices.quiet
+    return lambda choice: "" if getattr(choice, name) == quiet else words.axis(choice, name)
+
+
 _AXES: dict[str, Callable[[StrategyChoice], str]] = {
     "method": lambda choice: str(choice.finetuning),
-    "precision": lambda choice: str(choice.precision),
-    "optimizer": lambda choice: str(choice.optimizer),
-    "checkpointing": lambda choice: str(choice.checkpointing),
-    "sharding": lambda choice: str(choice.sharding),
+    "precision": _axis("precision"),
+    "optimizer": _axis("optimizer"),
+    "checkpointing": _axis("checkpointing"),
+    "sharding": _axis("sharding"),
     "LoRA": words.adapters,
     "quantization": words.quantization,
-    **{axis: lambda choice, axis=axis: str(getattr(choice, axis)) for axis in words.SURROUNDINGS},  # type: ignore[misc]  # a lambda's default has no type
+    **{name: _axis(name) for name in words.SURROUNDINGS},
 }
 _MAIN_AXES = ("method", "precision", "optimizer", "checkpointing", "sharding")
 """Axes that have a column even if all plans agree."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from planner.plan import Plan, StrategyChoice
 from planner.report.format import count, gib, grouped, plural, short_percent
 from planner.request import Request
-from strategies import LoraTargets, Quantization
+from strategies import AXES, Quantization
 
 
 def moment(name: str) -> str:
@@ -24,34 +24,33 @@ def quantization(choice: StrategyChoice) -> str:
     return str(choice.quantization) if choice.quantization is not Quantization.NONE else ""
 
 
-def targets(names: LoraTargets) -> str:
-    return names if isinstance(names, str) else ",".join(names)
-
-
 def adapters(choice: StrategyChoice) -> str:
     """`rank 16 on all-linear`, empty without LoRA."""
-    if choice.lora_rank is None or choice.lora_targets is None:
-        return ""
-    return f"rank {choice.lora_rank} on {targets(choice.lora_targets)}"
+    return " ".join(_refinements(choice, "finetuning", but=("quantization",)))
+
+
+def axis(choice: StrategyChoice, name: str) -> str:
+    """The choice of an axis, and what refines it."""
+    return " ".join([str(getattr(choice, name)), *_refinements(choice, name)])
+
+
+def _refinements(choice: StrategyChoice, name: str, but: Sequence[str] = ()) -> list[str]:
+    """In the options' own phrases, those that do not go without saying."""
+    values = ((option, getattr(choice, option.name)) for option in AXES[name].refinements if option.name not in but)
+    return [option.phrase.format(_spelled(value)) for option, value in values if value not in (None, option.quiet)]
+
+
+def _spelled(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def sharding(choice: StrategyChoice, ranks: int) -> str:
     """Empty on one GPU, where there is nothing to choose."""
-    return str(choice.sharding) if ranks > 1 else ""
+    return axis(choice, "sharding") if ranks > 1 else ""
 
 
-SURROUNDINGS = ("attention", "loss", "kernels", "framework", "allocator")
-
-
-def surroundings(choice: StrategyChoice) -> list[str]:
-    """The axes that have a name of their own only together with the axis."""
-    return [
-        f"{choice.attention} attention",
-        f"{choice.loss} loss",
-        f"{choice.kernels} kernels",
-        str(choice.framework),
-        f"{choice.allocator} allocator",
-    ]
+_MAIN = ("precision", "optimizer", "finetuning", "sharding")
+SURROUNDINGS = tuple(name for name in AXES if name not in (*_MAIN, "checkpointing"))
 
 
 def strategy(choice: StrategyChoice, ranks: int) -> str:
@@ -59,13 +58,19 @@ def strategy(choice: StrategyChoice, ranks: int) -> str:
     parts = [
         method(choice),
         adapters(choice),
-        str(choice.precision),
-        str(choice.optimizer),
-        f"checkpointing {choice.checkpointing}",
+        axis(choice, "precision"),
+        axis(choice, "optimizer"),
+        _phrase(choice, "checkpointing"),
         sharding(choice, ranks),
-        *surroundings(choice),
+        *(_phrase(choice, name) for name in SURROUNDINGS),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _phrase(choice: StrategyChoice, name: str) -> str:
+    """As the axis puts it, unless it goes without saying."""
+    said = AXES[name].choices
+    return "" if getattr(choice, name) == said.quiet else said.phrase.format(axis(choice, name))
 
 
 def batch_numbers(plan: Plan) -> list[str]:

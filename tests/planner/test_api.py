@@ -7,7 +7,9 @@ import pytest
 
 import planner
 from planner import ContradictionError, EstimateResult, FitResult, PlannerError, estimate, fit
-from strategies import AXES, Finetuning
+from planner.plan import StrategyChoice
+from planner.request import Request
+from strategies import OPTIONS, Finetuning, Space
 
 
 def test_a_result_survives_json() -> None:
@@ -21,10 +23,18 @@ def test_an_estimate_survives_json_and_says_whether_it_fits() -> None:
     assert not result.memory.fits
 
 
-def test_plans_have_one_key_per_axis() -> None:
+def test_plans_have_one_key_per_option() -> None:
     strategy = json.loads(fit("gpt2", gpu="T4").model_dump_json())["plans"][0]["strategy"]
-    assert set(AXES) <= set(strategy)
-    assert set(strategy) - set(AXES) == {"lora_rank", "lora_targets", "quantization"}
+    assert set(strategy) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("fields", [set(Space._fields), set(StrategyChoice.model_fields)], ids=["space", "plan"])
+def test_every_option_has_a_field(fields: set[str]) -> None:
+    assert fields == set(OPTIONS)
+
+
+def test_a_request_has_a_field_for_every_option() -> None:
+    assert set(OPTIONS) <= set(Request.model_fields)
 
 
 def test_a_plan_estimated_again_is_the_same_plan() -> None:
@@ -124,8 +134,8 @@ def test_a_sequence_beyond_the_context_is_noted_with_rotary_and_refused_with_lea
         ({"lora_rank": 0}, "lora_rank is 0"),
         ({"lora_targets": "nope"}, "no linear layer 'nope'"),
         ({"lora_targets": ""}, "lora_targets is ''"),
-        ({"finetuning": "full", "lora_rank": 8}, "no adapters"),
-        ({"finetuning": "lora", "quantization": "nf4"}, "only qlora quantizes"),
+        ({"finetuning": "full", "lora_rank": 8}, "only lora and qlora have it"),
+        ({"finetuning": "lora", "quantization": "nf4"}, "only qlora has it"),
         ({"finetuning": "qlora", "quantization": "none"}, "qlora without quantization is lora"),
         ({"sharding": "full_shard"}, "one GPU has nothing to shard over"),
         ({"gpu": "T4", "precision": "bf16-mixed"}, "T4 has no bf16"),

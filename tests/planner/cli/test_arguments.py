@@ -11,13 +11,14 @@ from click.shell_completion import ShellComplete
 
 import planner.api
 from hardware import load_catalog
-from planner.axes import AXES, CHOICES
 from planner.cli import main
 from planner.cli.commands import Command
 from planner.models import registry_models
+from strategies import OPTIONS
 
 QUESTIONS = {"fit": planner.api.fit, "estimate": planner.api.estimate}
 NO_OPTIONS = {"axes", "progress"}
+CHOICES = {name: option.kind for name, option in OPTIONS.items() if isinstance(option.kind, type)}
 CONTEXT = click.Context(main, info_name="planner")
 
 
@@ -42,7 +43,7 @@ def completions(*words: str) -> list[str]:
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name: str) -> None:
-    arguments = {*inspect.signature(QUESTIONS[name]).parameters, *AXES} - NO_OPTIONS
+    arguments = {*inspect.signature(QUESTIONS[name]).parameters, *OPTIONS} - NO_OPTIONS
     assert {parameter.name for parameter in command(name).params} - {"as_json"} == arguments
 
 
@@ -126,7 +127,7 @@ def test_arguments_reach_the_library_as_they_are(monkeypatch: pytest.MonkeyPatch
         main([*line.split(), "--optimizer", "sgd", "--optimizer", "adamw", "--headroom", "10%"])
     assert given["model"] == "7B"
     assert given["micro_batch_size"] == (2, 4)
-    assert given["lora_rank"] == (8,)
+    assert given["lora_rank"] == ("8",)
     assert given["lora_targets"] == ("q_proj,v_proj",)
     assert given["optimizer"] == ("sgd", "adamw")
     assert given["precision"] == ()
