@@ -88,7 +88,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
         budget = budget_bytes(gpu, question.request.headroom)
-        return bool(search(searched, Solver(memory, budget, solver.accumulation, solver.allowed)).candidates)
+        return bool(search(searched, Solver(memory, budget, solver.accumulation, solver.allowed)).ranking)
 
     request, cluster, memory = question.request, question.cluster, question.memory
     for method in Finetuning:

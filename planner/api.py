@@ -15,7 +15,7 @@ from planner.models import Model
 from planner.notes import notes_for
 from planner.question import CatalogSource, Question, single
 from planner.result import EstimateResult, FitResult, Searched
-from planner.search import Candidate, Found, Solver, search
+from planner.search import Found, Solver, search
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Exactly, UpTo
 
 
@@ -94,23 +94,20 @@ def fit(
     found = search(space, solver)
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
-    if not found.candidates and isinstance(accumulation, Exactly):
+    if not found.ranking and isinstance(accumulation, Exactly):
         _check_divisible(accumulation, solver)
-    candidates, verification = found.candidates, None
-    if verify:
-        candidates, verification = _certified(question, solver, found, progress)
-    best = {c.strategy.finetuning.method: c for c in reversed(candidates)}
-    shown = candidates[:top]
+    verification = _certified(question, solver, found, progress) if verify else None
+    shown, best = found.ranking.first(top), found.ranking.best_by_method()
     return FitResult.model_construct(
         request=question.request,
         plans=tuple(plan_of(c, solver) for c in shown),
-        best_by_method=tuple(plan_of(c, solver) for c in sorted(best.values(), key=lambda c: c.rank)),
+        best_by_method=tuple(plan_of(c, solver) for c in best),
         searched=Searched.model_construct(
-            strategies=found.num_strategies, feasible=len(candidates), seconds=found.seconds
+            strategies=found.num_strategies, feasible=len(found.ranking), seconds=found.seconds
         ),
         rejected=dict(found.rejected),
-        notes=notes_for(question, [c.strategy for c in (*shown, *best.values())]),
-        shortfall=None if candidates else shortfall_of(question, space, solver),
+        notes=notes_for(question, [c.strategy for c in (*shown, *best)]),
+        shortfall=None if found.ranking else shortfall_of(question, space, solver),
         verification=verification,
     )
 
@@ -145,19 +142,19 @@ def estimate(
     return EstimateResult.model_construct(**dict(plan), request=question.request, notes=notes)
 
 
-def _certified(
-    question: Question, solver: Solver, found: Found, progress: Progress
-) -> tuple[tuple[Candidate, ...], Verification | None]:
-    """The candidates from the first on whose replay fits, and its certificate; those before are counted as rejected."""
-    for i, candidate in enumerate(found.candidates):
-        if obstacle := obstacle_to_replay(candidate.strategy):
-            found.rejected[obstacle] += 1
-            continue
-        verification = certify(question, solver, candidate, progress).verification
-        if verification.fits:
-            return found.candidates[i:], verification
-        found.rejected["the replay does not fit"] += 1
-    return (), None
+def _certified(question: Question, solver: Solver, found: Found, progress: Progress) -> Verification | None:
+    """The certificate of the first candidate whose replay fits; those before it are taken away and counted."""
+    while found.ranking:
+        (candidate,) = found.ranking.first(1)
+        obstacle = obstacle_to_replay(candidate.strategy)
+        if obstacle is None:
+            verification = certify(question, solver, candidate, progress).verification
+            if verification.fits:
+                return verification
+            obstacle = "the replay does not fit"
+        found.rejected[obstacle] += 1
+        found.ranking.take()
+    return None
 
 
 def _accumulation(question: Question) -> Accumulation:

@@ -4,6 +4,7 @@ from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exac
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
+from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
 from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
 from strategies.framework import Framework
@@ -26,6 +27,7 @@ __all__ = [
     "Allocator",
     "Attention",
     "Axis",
+    "Chain",
     "Checkpointing",
     "Choice",
     "ContradictionError",

@@ -110,6 +110,9 @@ class Option(NamedTuple):
     """The value that goes without saying."""
     belongs_to: tuple[Choice, ...] = ()
     """The choices of the axis that it refines; of all, if none are named."""
+    grows: bool = False
+    """Whether neither memory nor time ever falls when the value rises, so that what fits with a value fits with all
+    smaller ones."""
 
     def refines(self, choice: object) -> bool:
         return not self.belongs_to or choice in self.belongs_to
@@ -145,6 +148,10 @@ class Axis(NamedTuple):
 
     def said(self, value: Any) -> Values:
         return self.split(value) if self.split else {self.name: value}
+
+    def growing(self, choice: object) -> Option | None:
+        """The refinement of a choice that only ever costs more, of which there is at most one."""
+        return next((option for option in self.refining(choice) if option.grows), None)
 
     def combinations(self, space: Callable[[str], tuple[Any, ...]]) -> Iterator[Any]:
         """Every value that the choices and refinements of a space make. `space`: the values of an option."""

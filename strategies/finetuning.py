@@ -95,6 +95,7 @@ AXIS = Axis(
             "rank {}",
             None,
             _ADAPTED,
+            grows=True,
         ),
         Option(
             "lora_targets",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from hardware import GPU, Cluster
 from strategies.allocator import Allocator
 from strategies.attention import Attention
+from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
 from strategies.finetuning import ALL_LINEAR, Finetuning, LoraTargets, Quantization
 from strategies.framework import Framework
@@ -18,7 +19,7 @@ from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.sharding import Sharding
-from strategies.strategy import AXES, Strategy
+from strategies.strategy import AXES, OPTIONS, Strategy
 
 DEFAULT_LORA_RANK = 16
 """The rank of most recipes (PEFT's QLoRA examples, axolotl's, Unsloth's). Memory always prefers the smallest rank and
@@ -81,6 +82,12 @@ class Space(NamedTuple):
             allocator=(next(choice for choice in Allocator if choice.runs_on(cluster.gpu)),),
         )
 
+    @property
+    def _least(self) -> Space:
+        """The same with the smallest value of every option that grows."""
+        growing = [option.name for option in OPTIONS.values() if option.grows]
+        return self._replace(**{name: (min(self._of(name)),) for name in growing})
+
     def strategies(self, gpu: GPU) -> Iterator[Strategy]:
         """Every combination, on that kind of GPU."""
         others = [tuple(axis.combinations(self._of)) for name, axis in AXES.items() if name not in _LED]
@@ -90,18 +97,36 @@ class Space(NamedTuple):
             for choices in product(precisions, optimizers, (method,), *others):
                 yield Strategy(*choices)
 
+    def chains(self, gpu: GPU) -> Iterator[Chain]:
+        """The same, those together that differ in a growing number alone."""
+        alike: dict[Any, tuple[Any, ...]] = {}
+        for strategy in self._least.strategies(gpu):
+            method = strategy.finetuning
+            if method not in alike:
+                alike[method] = self._grown("finetuning", method)
+            yield Chain(strategy, "finetuning", alike[method])
+
+    def _grown(self, name: str, value: Any) -> tuple[Any, ...]:
+        """A value of an axis with every value of the refinement that grows, in rising order."""
+        axis = AXES[name]
+        said = axis.said(value)
+        option = axis.growing(said[name])
+        if option is None:
+            return (value,)
+        return tuple(axis.value({**said, option.name: number}) for number in sorted(self._of(option.name)))
+
     def _of(self, option: str) -> tuple[Any, ...]:
         values: tuple[Any, ...] = getattr(self, option)
         return values
 
-    def valid(self, cluster: Cluster) -> tuple[list[Strategy], Counter[str]]:
-        """The strategies that can run on the cluster, and how many cannot, by reason."""
-        found: list[Strategy] = []
+    def valid(self, cluster: Cluster) -> tuple[list[Chain], Counter[str]]:
+        """The strategies that can run on the cluster, in chains, and how many cannot, by reason."""
+        found: list[Chain] = []
         rejected: Counter[str] = Counter()
-        for strategy in self.strategies(cluster.gpu):
-            obstacle = strategy.obstacle(cluster)
+        for chain in self.chains(cluster.gpu):
+            obstacle = chain.least.obstacle(cluster)
             if obstacle is None:
-                found.append(strategy)
+                found.append(chain)
             else:
-                rejected[obstacle] += 1
+                rejected[obstacle] += chain.length
         return found, rejected

@@ -2,5 +2,6 @@
 
 from planner.search.candidate import Candidate, Solver
 from planner.search.exhaustive import Found, search, smallest
+from planner.search.ranking import Ranking
 
-__all__ = ["Candidate", "Found", "Solver", "search", "smallest"]
+__all__ = ["Candidate", "Found", "Ranking", "Solver", "search", "smallest"]

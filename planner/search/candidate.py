@@ -54,6 +54,10 @@ class Solver:
         options = self._largest(strategy) if isinstance(self.accumulation, UpTo) else self._exact(strategy)
         return min(options, key=lambda c: c.rank, default=None)
 
+    def fits(self, strategy: Strategy) -> bool:
+        """Whether there is a candidate of a strategy that fits."""
+        return self.solve(strategy) is not None
+
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
         """A strategy at a given micro-batch and accumulation, whether it fits or not."""
         footprint = self.model.footprint(strategy, accumulates=steps > 1)

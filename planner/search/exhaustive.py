@@ -1,49 +1,73 @@
-"""The exhaustive engine: every strategy of the space is solved, none is sampled."""
+"""The exhaustive engine: every strategy of the space is decided, none is sampled.
+
+Of strategies that differ in one growing number (`strategies.Chain`), the smallest is the best and the last that fits is
+found by bisection; the others follow when they are asked for.
+"""
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from planner.search.candidate import Candidate, Solver
-from strategies import Space, Strategy
+from planner.search.ranking import Entry, Ranking
+from strategies import Chain, Space
+
+DOES_NOT_FIT = "does not fit into memory"
 
 
 class Found(NamedTuple):
     """Feasible candidates, best first, and what became of the rest."""
 
-    candidates: tuple[Candidate, ...]
+    ranking: Ranking
     num_strategies: int
     rejected: Counter[str]
     seconds: float
 
 
 def search(space: Space, solver: Solver) -> Found:
-    """Solves every strategy of the space that can run on the cluster."""
+    """Decides every strategy of the space that can run on the cluster."""
     start = time.perf_counter()
-    strategies, rejected = _possible(space, solver)
-    solved = [solver.solve(strategy) for strategy in strategies]
-    found = sorted((c for c in solved if c is not None), key=lambda c: c.rank)
-    if len(found) < len(solved):
-        rejected["does not fit into memory"] += len(solved) - len(found)
-    return Found(tuple(found), len(strategies), rejected, time.perf_counter() - start)
+    chains, rejected = possible(space, solver)
+    num_strategies = sum(chain.length for chain in chains)
+    ranking = Ranking(_entries(chains, solver), solver.solve)
+    if len(ranking) < num_strategies:
+        rejected[DOES_NOT_FIT] += num_strategies - len(ranking)
+    return Found(ranking, num_strategies, rejected, time.perf_counter() - start)
 
 
-def _possible(space: Space, solver: Solver) -> tuple[list[Strategy], Counter[str]]:
+def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
     """Strategies that run on the cluster and in which the model can be trained, and what excludes the others."""
-    found: list[Strategy] = []
-    strategies, rejected = space.valid(solver.cluster)
-    for strategy in strategies:
-        if obstacle := solver.model.obstacle(strategy):
-            rejected[obstacle] += 1
+    found: list[Chain] = []
+    chains, rejected = space.valid(solver.cluster)
+    for chain in chains:
+        if obstacle := solver.model.obstacle(chain.least):
+            rejected[obstacle] += chain.length
         else:
-            found.append(strategy)
+            found.append(chain)
     return found, rejected
+
+
+def _entries(chains: list[Chain], solver: Solver) -> Iterator[Entry]:
+    for order, chain in enumerate(chains):
+        candidate = solver.solve(chain.least)
+        if candidate is not None:
+            yield Entry(candidate.rank, order, candidate, chain, 0, _last_that_fits(chain, solver))
+
+
+def _last_that_fits(chain: Chain, solver: Solver) -> int:
+    """The first does."""
+    last = chain.length - 1
+    if last == 0 or solver.fits(chain.at(last)):
+        return last
+    return bisect_left(range(1, last), True, key=lambda place: not solver.fits(chain.at(place)))
 
 
 def smallest(space: Space, solver: Solver) -> Candidate | None:
     """The candidate with the smallest peak at the smallest allowed micro-batch and one step, fitting or not."""
-    strategies, _ = _possible(space, solver)
-    candidates = (solver.candidate(strategy, solver.smallest_micro_batch, 1) for strategy in strategies)
+    chains, _ = possible(space, solver)
+    candidates = (solver.candidate(chain.least, solver.smallest_micro_batch, 1) for chain in chains)
     return min(candidates, key=lambda c: (c.process_bytes, c.rank), default=None)

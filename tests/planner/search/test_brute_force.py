@@ -5,8 +5,8 @@ import pytest
 from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, Traced
 from planner.models import find_model
-from planner.search import Solver, search
-from strategies import Exactly, Space, Strategy, UpTo
+from planner.search import Candidate, Solver, search
+from strategies import Attention, Exactly, Finetuning, Precision, Space, Strategy, UpTo
 
 CASES = [
     # The budget binds for most strategies:
@@ -36,6 +36,16 @@ def scanned(solver: Solver, strategy: Strategy, steps: int) -> int:
     return size
 
 
+def ranked(space: Space, solver: Solver) -> list[Candidate]:
+    """All candidates that fit, best first."""
+    ranking = search(space, solver).ranking
+    return ranking.first(len(ranking))
+
+
+def strategies_of(space: Space, cluster: Cluster) -> list[Strategy]:
+    return [s for s in space.strategies(cluster.gpu) if s.obstacle(cluster) is None]
+
+
 @pytest.mark.parametrize(("model", "gpu", "gpus", "sequence"), CASES)
 def test_every_strategy_gets_the_batch_that_trying_all_micro_batches_finds(
     model: str, gpu: str, gpus: int, sequence: int
@@ -43,12 +53,12 @@ def test_every_strategy_gets_the_batch_that_trying_all_micro_batches_finds(
     space, solver = solver_for(model, gpu, gpus, sequence, UpTo(4))
     ranks = solver.cluster.world_size
     expected = {}
-    for strategy in space.valid(solver.cluster)[0]:
+    for strategy in strategies_of(space, solver.cluster):
         best = max(scanned(solver, strategy, steps) * steps * ranks for steps in (1, 2, 3, 4))
         if best:
             expected[strategy] = best
     found = search(space, solver)
-    assert {c.strategy: c.global_batch_size for c in found.candidates} == expected
+    assert {c.strategy: c.global_batch_size for c in found.ranking.first(len(found.ranking))} == expected
     assert found.num_strategies - len(expected) == found.rejected["does not fit into memory"]
 
 
@@ -59,7 +69,7 @@ def test_a_wanted_batch_is_met_exactly_by_the_fastest_of_all_ways_to_make_it(
     wanted = 48
     space, solver = solver_for(model, gpu, gpus, sequence, Exactly(wanted))
     expected = {}
-    for strategy in space.valid(solver.cluster)[0]:
+    for strategy in strategies_of(space, solver.cluster):
         ways = [
             solver.candidate(strategy, size, steps)
             for size in range(1, wanted + 1)
@@ -69,12 +79,12 @@ def test_a_wanted_batch_is_met_exactly_by_the_fastest_of_all_ways_to_make_it(
         fitting = [way.rank for way in ways if way.process_bytes <= solver.budget_bytes]
         if fitting:
             expected[strategy] = min(fitting)
-    assert {c.strategy: c.rank for c in search(space, solver).candidates} == expected
+    assert {c.strategy: c.rank for c in ranked(space, solver)} == expected
 
 
 def test_candidates_are_ranked_by_batch_then_time_then_recomputation_then_headroom() -> None:
     space, solver = solver_for("llama-2-7b", "A100-80GB-SXM", 8, 2048, UpTo(16))
-    candidates = search(space, solver).candidates
+    candidates = ranked(space, solver)
     keys = [(-c.global_batch_size, c.seconds, c.strategy.checkpointing == "full", c.process_bytes) for c in candidates]
     assert keys == sorted(keys)
 
@@ -82,4 +92,37 @@ def test_candidates_are_ranked_by_batch_then_time_then_recomputation_then_headro
 def test_only_given_micro_batches_are_used() -> None:
     space, solver = solver_for("llama-2-7b", "A100-40GB-SXM", 1, 2048, UpTo(16))
     solver.allowed = (8, 4)
-    assert {c.micro_batch_size for c in search(space, solver).candidates} <= {4, 8}
+    assert {c.micro_batch_size for c in ranked(space, solver)} <= {4, 8}
+
+
+WIDE = {
+    "finetuning": (Finetuning.LORA, Finetuning.QLORA),
+    "lora_rank": (512, 8, 64, 4096, 2048, 1024),
+    "precision": (Precision.BF16_MIXED, Precision.BF16_TRUE),
+    "attention": (Attention.SDPA, Attention.EAGER),
+}
+"""Ranks in no order, of which the largest do not fit."""
+
+
+@pytest.mark.parametrize("accumulation", [UpTo(8), Exactly(96)])
+def test_ranks_that_are_bisected_are_ranked_as_if_each_was_solved(accumulation: UpTo | Exactly) -> None:
+    space, solver = solver_for("llama-2-7b", "A100-40GB-SXM", 1, 2048, accumulation)
+    space = space._replace(**WIDE)
+    solved = [solver.solve(strategy) for strategy in strategies_of(space, solver.cluster)]
+    expected = [c for c in solved if c is not None]
+    found = search(space, solver)
+    assert 0 < len(expected) < found.num_strategies == len(solved)
+    assert sorted(c.rank for c in expected) == [c.rank for c in ranked(space, solver)]
+    assert {c.strategy for c in expected} == {c.strategy for c in ranked(space, solver)}
+    assert len(found.ranking) == len(expected) == found.num_strategies - found.rejected["does not fit into memory"]
+
+
+def test_candidates_that_are_taken_away_leave_the_others_as_they_were() -> None:
+    space, solver = solver_for("llama-2-7b", "A100-40GB-SXM", 1, 2048, UpTo(8))
+    ranking = search(space._replace(**WIDE), solver).ranking
+    before = ranking.first(len(ranking))
+    assert [ranking.take() for _ in range(7)] == before[:7]
+    assert ranking.first(len(before)) == before[7:]
+    assert [c.strategy.finetuning.method for c in ranking.best_by_method()] == list(
+        dict.fromkeys(c.strategy.finetuning.method for c in before[7:])
+    )
