@@ -33,14 +33,22 @@ class UnknownNameError(PlannerError):
         super().__init__(f"unknown {kind} {name!r}", hint)
 
 
-class CatalogError(PlannerError):
-    """A catalog file that cannot be used: all its problems at once, each `file:line:column: path: message`."""
+class FileError(PlannerError):
+    """A file that cannot be used: all its problems at once, each `file:line:column: path: message`."""
+
+    subject = "the file"
 
     def __init__(self, problems: Sequence[str], hint: str | None = None) -> None:
         self.problems = list(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        lines = [f"{count} in the GPU catalog", *(f"  {problem}" for problem in self.problems)]
+        lines = [f"{count} in {self.subject}", *(f"  {problem}" for problem in self.problems)]
         super().__init__("\n".join(lines), hint)
+
+
+class CatalogError(FileError):
+    """A catalog file that cannot be used."""
+
+    subject = "the GPU catalog"
 
 
 def normalized(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from hardware.errors import CatalogError
+from hardware.errors import CatalogError, FileError
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -27,6 +27,7 @@ class Document:
 
     file: str
     data: Any = None
+    error: type[FileError] = CatalogError
     _problems: dict[tuple[Location, str], tuple[int, int]] = field(default_factory=dict)
     _positions: dict[Location, tuple[int, int]] = field(default_factory=dict)
     _refused: set[Location] = field(default_factory=set)
@@ -52,17 +53,15 @@ class Document:
         self._positions[location] = _position(node.start_mark)
 
     def raise_problems(self) -> None:
-        """Raises CatalogError with all problems so far, in the order of the file."""
+        """Raises `error` with all problems so far, in the order of the file."""
         problems = sorted(self._problems.items(), key=lambda item: item[1])
         if problems:
-            raise CatalogError(
-                [f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems]
-            )
+            raise self.error([f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems])
 
 
-def read_document(path: str | Path) -> Document:
-    """Read a YAML file of mappings, sequences and plain scalars. Raises CatalogError when it cannot be read at all."""
-    document = Document(file=str(path))
+def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Document:
+    """Read a YAML file of mappings, sequences and plain scalars. Raises `error` when it cannot be read at all."""
+    document = Document(str(path), error=error)
     content = _read_bytes(document, path)
     try:
         _check_size(document, content)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from planner.plan_file import PlanFileError
     from planner.request import Request
     from planner.result import EstimateResult, FitResult
+    from planner.space import SearchSpace, SpaceFileError
     from planner.verification import verify
     from strategies import ContradictionError, InvalidChoiceError
 
@@ -42,6 +43,8 @@ __all__ = [
     "PlannerError",
     "Request",
     "RequestError",
+    "SearchSpace",
+    "SpaceFileError",
     "UnknownNameError",
     "Verification",
     "estimate",
@@ -55,11 +58,12 @@ _HOMES = (
     "hardware",
     "strategies",
     "planner.plan",
+    "planner.axes",
+    "planner.space",
     "planner.request",
     "planner.certificate",
     "planner.result",
     "planner.models",
-    "planner.axes",
     "planner.question",
     "planner.api",
     "planner.plan_file",

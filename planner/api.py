@@ -16,6 +16,7 @@ from planner.notes import notes_for
 from planner.question import CatalogSource, Question, single
 from planner.result import EstimateResult, FitResult, Searched
 from planner.search import Found, Solver, search
+from planner.space import SpaceSource
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Exactly, UpTo
 
 
@@ -32,6 +33,7 @@ def fit(
     headroom: float = 0.05,
     top: int = 10,
     catalog: CatalogSource = None,
+    space: SpaceSource = None,
     verify: bool = False,
     progress: Progress = lambda _: None,
     **axes: Any,
@@ -51,12 +53,11 @@ def fit(
         headroom: share of the GPU's usable bytes to leave free.
         top: number of plans to return.
         catalog: a `Catalog`, or a YAML file that adds to the built-in one.
+        space: a `SearchSpace`, or a YAML file of one; `axes` come before what it says.
         verify: replay the best plan, and where the replay does not fit, the next ones, until one does: that is the
             first plan of the answer. Needs the extra `verify`.
         progress: is told what the replay does.
-        axes: choices that restrict the search, one or several for each axis: `precision`, `optimizer`, `finetuning`,
-            `lora_rank`, `lora_targets`, `quantization`, `checkpointing`, `sharding`, `attention`, `loss`, `kernels`,
-            `framework`, `allocator`.
+        axes: what to search of an option of `SearchSpace`, as it is said there: a value, several, or a range.
 
     Returns:
         Plans, notes and counts; without a plan that fits, `shortfall` says what is missing and what would help.
@@ -87,11 +88,12 @@ def fit(
             "global_batch_size": global_batch_size,
         },
         progress,
+        space,
     )
     accumulation = _accumulation(question)
-    space = question.space()
+    searched = question.space()
     solver = Solver(question.memory, question.budget_bytes, accumulation, question.request.micro_batch_size)
-    found = search(space, solver)
+    found = search(searched, solver)
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):
@@ -107,7 +109,7 @@ def fit(
         ),
         rejected=dict(found.rejected),
         notes=notes_for(question, [c.strategy for c in (*shown, *best)]),
-        shortfall=None if found.ranking else shortfall_of(question, space, solver),
+        shortfall=None if found.ranking else shortfall_of(question, searched, solver),
         verification=verification,
     )
 

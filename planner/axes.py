@@ -13,12 +13,16 @@ _RANGE = re.compile(r"(?P<first>[0-9]+)\.\.(?P<last>[0-9]+)(?: (?P<how>step|time
 RANGES = "4..64 for each number, 4..64 step 4, 4..64 times 2"
 
 
+ALL = "all"
+"""Every choice of an axis."""
+
+
 class RequestError(PlannerError):
     """A request with a value that makes no sense."""
 
 
 def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The values of every option that is given.
+    """The values of every option of which something is said.
 
     Raises:
         InvalidChoiceError: no such option or choice.
@@ -27,7 +31,7 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         raise InvalidChoiceError("axis", unknown[0], OPTIONS)
-    return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if said is not None}
+    return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if said not in (None, ())}
 
 
 def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
@@ -46,7 +50,7 @@ def _values(option: Option, given: Any) -> Iterator[Any]:
         yield _share(option.name, kind, given)
     else:
         assert isinstance(kind, type)
-        yield kind.parse(str(given))
+        yield from kind if given == ALL else (kind.parse(str(given)),)
 
 
 def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:

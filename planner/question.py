@@ -15,9 +15,9 @@ from planner.memory import MemoryModel, StepMemory, Traced
 from planner.models import Model, recognize
 from planner.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.search import Candidate, Solver
+from planner.space import SpaceSource, space_of
 from strategies import (
     AXES,
-    OPTIONS,
     Attention,
     ContradictionError,
     Finetuning,
@@ -50,7 +50,9 @@ class Question:
         axes: Mapping[str, Any],
         values: Mapping[str, Any],
         progress: Progress = lambda _: None,
+        space: SpaceSource = None,
     ) -> None:
+        axes = {**space_of(space).given(), **parse_axes(axes)}
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self.model = model if isinstance(model, Model) else _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
@@ -76,8 +78,7 @@ class Question:
 
     def space(self) -> Space:
         """The default space of the cluster, restricted to the request's choices."""
-        given = {name: getattr(self.request, name) for name in OPTIONS if getattr(self.request, name)}
-        return self._default()._replace(**given)
+        return self.request.within(self._default())
 
     def strategy(self) -> Strategy:
         """The one strategy that the request names. Open axes take the first choice of the default space, fine-tuning is
@@ -207,11 +208,10 @@ def _check_lora(request: Request, model: AnyModel) -> None:
 
 
 def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
-    parsed = parse_axes(axes)
     try:
         named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
         named["gpu_memory_bytes"] = gpu.memory_bytes
-        return Request.model_validate({**named, **parsed, **values})
+        return Request.model_validate({**named, **axes, **values})
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = [f"{'.'.join(str(p) for p in e['loc'])} is {e['input']!r}: {e['msg'].lower()}" for e in problems]

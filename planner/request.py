@@ -7,21 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from planner.plan import Count, Record, Total
-from strategies import (
-    DEFAULT_MAX_ACCUMULATION,
-    Allocator,
-    Attention,
-    Checkpointing,
-    Finetuning,
-    Framework,
-    Kernels,
-    LoraTargets,
-    Loss,
-    Optimizer,
-    Precision,
-    Quantization,
-    Sharding,
-)
+from planner.space import SearchSpace
+from strategies import DEFAULT_MAX_ACCUMULATION
 
 DEFAULT_SEQUENCE_LENGTH = 2048
 
@@ -31,8 +18,8 @@ SequenceLength = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 Headroom = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Request(Record):
-    """A question to the planner, normalized: names as in registry and catalog, empty axes mean the default space."""
+class Workload(Record):
+    """What is trained where, and in which batches."""
 
     model: str
     num_parameters: Total
@@ -47,16 +34,7 @@ class Request(Record):
     global_batch_size: Count | None = None
     micro_batch_size: tuple[Count, ...] = ()
     gradient_accumulation_steps: Count | None = None
-    precision: tuple[Precision, ...] = ()
-    optimizer: tuple[Optimizer, ...] = ()
-    finetuning: tuple[Finetuning, ...] = ()
-    lora_rank: tuple[Count, ...] = ()
-    lora_targets: tuple[LoraTargets, ...] = ()
-    quantization: tuple[Quantization, ...] = ()
-    checkpointing: tuple[Checkpointing, ...] = ()
-    sharding: tuple[Sharding, ...] = ()
-    attention: tuple[Attention, ...] = ()
-    loss: tuple[Loss, ...] = ()
-    kernels: tuple[Kernels, ...] = ()
-    framework: tuple[Framework, ...] = ()
-    allocator: tuple[Allocator, ...] = ()
+
+
+class Request(SearchSpace, Workload):
+    """A question to the planner, normalized: names as in registry and catalog, empty axes mean the default space."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -114,6 +114,16 @@ class Space(NamedTuple):
         if option is None:
             return (value,)
         return tuple(axis.value({**said, option.name: number}) for number in sorted(self._of(option.name)))
+
+    def searched(self, option: str, gpu: GPU) -> dict[str, tuple[Any, ...]]:
+        """What is searched of an option: by "", or by the fine-tuning method where its usual values depend on that."""
+        if values := self._of(option):
+            return {"": values}
+        usual: dict[str, Callable[[Finetuning], tuple[Any, ...]]] = {
+            "precision": lambda method: usual_precisions(gpu, method),
+            "optimizer": USUAL_OPTIMIZERS.__getitem__,
+        }
+        return {str(method): usual[option](method) for method in self.finetuning}
 
     def _of(self, option: str) -> tuple[Any, ...]:
         values: tuple[Any, ...] = getattr(self, option)

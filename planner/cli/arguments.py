@@ -99,7 +99,9 @@ class AxisChoice(Completed):
         return [(choice.value, choice.summary) for choice in self.choices]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return self.choices.parse(str(value))
+        from planner.axes import ALL
+
+        return ALL if value == ALL else self.choices.parse(str(value))
 
 
 class ModuleNames(Completed):
@@ -147,4 +149,4 @@ SHARE = Share()
 GPU_NAME = GPUName()
 MODEL_NAME = ModelName()
 DEVICE = DeviceChoice()
-CATALOG_FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from planner.cli.arguments import CATALOG_FILE
+from planner.cli.arguments import FILE
 from planner.cli.commands import Group
 
 
@@ -16,7 +16,7 @@ def catalog() -> None:
 
 
 @catalog.command(examples=("planner catalog check my.yaml",))
-@click.argument("file", type=CATALOG_FILE)
+@click.argument("file", type=FILE)
 def check(file: Path) -> None:
     """Report every problem of a catalog file with its line, or what the file adds and changes."""
     from hardware import builtin_catalog_path, read_catalog

@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from planner.cli.commands import Command
-from planner.cli.options import axis_options, catalog_option, json_option, machine_options, number_option, option
+from planner.cli.options import (
+    axis_options,
+    catalog_option,
+    json_option,
+    machine_options,
+    number_option,
+    option,
+    space_option,
+)
 from planner.cli.output import print_document, print_report, show_progress
 
 NOTHING_FITS = 1
@@ -28,6 +36,7 @@ _WORKLOAD = "Workload"
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
 @axis_options
+@space_option
 @catalog_option
 @number_option("--top", "Options", "Number of plans to list.", default=10)
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 import strategies
-from planner.cli.arguments import CATALOG_FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
+from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
 from planner.cli.commands import Option
 from strategies import OPTIONS, Names
 
@@ -37,9 +37,18 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 catalog_option = option(
     "--catalog",
-    type=CATALOG_FILE,
+    type=FILE,
     metavar="FILE",
     help="A YAML file of GPUs on top of the built-in ones; also the variable PLANNER_CATALOG.",
+)
+
+
+space_option = option(
+    "--space",
+    type=FILE,
+    metavar="FILE",
+    section="Techniques",
+    help="A YAML file of what to search, see `planner space show`; the options above come before it.",
 )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from planner.cli.arguments import DEVICE
+from planner.cli.arguments import DEVICE, FILE
 from planner.cli.commands import Command
 from planner.cli.options import (
     axis_options,
@@ -24,7 +23,6 @@ DOES_NOT_FIT = 1
 BESIDE_A_PLAN = ("catalog", "device", "timeline", "snapshot")
 """What a plan does not say."""
 _WORKLOAD = "Workload"
-_FILE = click.Path(path_type=Path)
 
 
 @click.command(
@@ -54,9 +52,9 @@ _FILE = click.Path(path_type=Path)
 @catalog_option
 @json_option
 @option(
-    "--timeline", type=_FILE, metavar="FILE", help="Write the live bytes over a step: .html, .png (a picture) or .csv."
+    "--timeline", type=FILE, metavar="FILE", help="Write the live bytes over a step: .html, .png (a picture) or .csv."
 )
-@option("--snapshot", type=_FILE, metavar="FILE", help="Write a .pickle for pytorch.org/memory_viz.")
+@option("--snapshot", type=FILE, metavar="FILE", help="Write a .pickle for pytorch.org/memory_viz.")
 @click.pass_context
 def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, **arguments: Any) -> None:
     """Replay the real training step of a plan without a GPU, and compare it with the memory model.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -14,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from hardware.errors import PlannerError
+from hardware.errors import FileError, PlannerError
 from hardware.reading import Location, shown
 from planner.models import families
 from planner.models.decoder import Decoder
@@ -26,14 +25,10 @@ _HUB_PACKAGE_HINT: Final = "pip install 'training-planner[hub]'"
 _TOKEN: Final = re.compile(r'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|[][{}]')
 
 
-class ModelConfigError(PlannerError):
-    """A config.json that cannot be used: all its problems at once, each `file:line:column: path: message`."""
+class ModelConfigError(FileError):
+    """A config.json that cannot be used."""
 
-    def __init__(self, problems: Sequence[str], hint: str | None = None) -> None:
-        self.problems = list(problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        lines = [f"{count} in the model configuration", *(f"  {problem}" for problem in self.problems)]
-        super().__init__("\n".join(lines), hint)
+    subject = "the model configuration"
 
 
 class Source(NamedTuple):

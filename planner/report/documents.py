@@ -9,6 +9,8 @@ from typing import Any
 from hardware import GPU
 from planner.certificate import SCHEMA_VERSION
 from planner.models import Model
+from planner.space import Described, SearchSpace
+from strategies import OPTIONS
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:
@@ -24,6 +26,13 @@ def models_document(models: Iterable[Model]) -> str:
 def model_document(model: Model) -> str:
     """`config` holds the fields of a config.json that decide sizes; a file of them is a model, too."""
     return _text({**_entry(model), "config": model.architecture.model_dump(mode="json", exclude_none=True)})
+
+
+def space_document(described: Described) -> str:
+    """A search space: what is printed here can be given back as `--space`. What depends on the fine-tuning method is
+    left to do so."""
+    given = {name: values for name in OPTIONS if (values := getattr(described.space, name))}
+    return _text(json.loads(SearchSpace.model_construct(**given).model_dump_json(exclude_defaults=True)))
 
 
 def _entry(model: Model) -> dict[str, Any]:

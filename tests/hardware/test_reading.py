@@ -59,7 +59,7 @@ def test_a_problem_stands_where_its_value_stands_or_else_where_the_nearest_enclo
         ("a: &a [*a]", "my.yaml:1:8: (file): alias *a contains itself"),
         ("a: 1\n---\nb: 2", "my.yaml:2:1: (file): not valid YAML: expected a single document in the stream, but found"),
         (BILLION_LAUGHS, "my.yaml:14:18: (file): more than 50000 values, aliases included"),
-        ("[" * 100_000, "my.yaml:1:21: (file): nested deeper than 20 levels"),
+        ("[" * 500, "my.yaml:1:21: (file): nested deeper than 20 levels"),
         ("a: " + "1:" * 100_000 + "1", "my.yaml:1:4: (file): a value of more than 10000 characters"),
         ("a: !!python/object:os.system {}", "my.yaml:1:4: a: the tag 'tag:yaml.org,2002:python/object:os.system' is"),
         ("a: !mine 3", "my.yaml:1:4: a: the tag '!mine' is not allowed"),

@@ -50,7 +50,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
     ("arguments", "error", "hint"),
     [
         (("fitt",), "unknown command 'fitt'", "did you mean fit?"),
-        (("xyz",), "unknown command 'xyz'", "one of fit, estimate, verify, gpus, models, catalog, schema"),
+        (("xyz",), "unknown command 'xyz'", "one of fit, estimate, verify, gpus, models, space, catalog, schema"),
         (("gpus", "T4"), "unknown command 'T4'", "planner gpus show T4"),
         (("--nope",), "unknown option --nope", "planner --help explains"),
         (("fit",), "MODEL is missing", f"for example: {FIT}"),

@@ -1,0 +1,64 @@
+"""What is searched: every option with its values, those that could be added, and how many strategies they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from planner.report.blocks import Wrapped, fields
+from planner.report.format import grouped
+from planner.space import Described
+from strategies import OPTIONS, Option
+
+MOST_SHOWN = 8
+"""Longer lists of numbers are told by their ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceReport:
+    described: Described
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        cluster = self.described.cluster
+        nodes = f"{cluster.nodes} nodes of " if cluster.nodes > 1 else ""
+        yield Text(f"searched on {nodes}{cluster.gpus_per_node} x {cluster.gpu.name}", style="bold")
+        yield from fields([(_spelled(option), self._values(option)) for option in OPTIONS.values()])
+        yield ""
+        yield from self._counts()
+        yield Wrapped(
+            "* set here; the others are the defaults of this machine. In brackets: what could be added.", "dim"
+        )
+
+    def _values(self, option: Option) -> str:
+        found = self.described.values(option.name)
+        parts = [f"{method}: {listed(values)}" if method else listed(values) for method, values in found.items()]
+        mark = "* " if option.name in self.described.given.given() else ""
+        searched = {value for values in found.values() for value in values}
+        others = (
+            [c for c in option.kind if c not in searched and c != option.quiet] if isinstance(option.kind, type) else []
+        )
+        return f"{mark}{'; '.join(parts)}{f'  [{listed(others)}]' if others else ''}"
+
+    def _counts(self) -> Iterator[RenderableType]:
+        rejected = self.described.rejected
+        total = self.described.num_strategies + rejected.total()
+        text = f"{grouped(total)} strategies"
+        yield Wrapped(f"{text}, {grouped(self.described.num_strategies)} of them can run here" if rejected else text)
+        for reason, number in rejected.most_common():
+            yield Wrapped(f"{reason} ({grouped(number)})", "dim", prefix="rejected: ")
+
+
+def _spelled(option: Option) -> str:
+    return option.name.replace("_", "-")
+
+
+def listed(values: Iterable[Any]) -> str:
+    """`1, 2, 4`; a long list by its ends: `4, 5, 6 ... 255, 256 (253 values)`."""
+    texts = [",".join(value) if isinstance(value, tuple) else str(value) for value in values]
+    if len(texts) <= MOST_SHOWN or not all(isinstance(value, int) for value in values):
+        return ", ".join(texts)
+    return f"{', '.join(texts[:3])} ... {', '.join(texts[-2:])} ({len(texts)} values)"
