@@ -15,9 +15,9 @@ from planner.models import Model
 from planner.notes import notes_for
 from planner.question import CatalogSource, Question, single
 from planner.result import EstimateResult, FitResult, Searched
-from planner.search import Found, Solver, search
+from planner.search import EngineSettings, Found, Solver, search
 from planner.space import SpaceSource
-from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Exactly, UpTo
+from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
 
 
 def fit(
@@ -35,6 +35,12 @@ def fit(
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
+    engine: str = "exhaustive",
+    sampler: str | None = None,
+    trials: int | None = None,
+    timeout: float | None = None,
+    seed: int | None = None,
+    storage: str | None = None,
     progress: Progress = lambda _: None,
     **axes: Any,
 ) -> FitResult:
@@ -56,7 +62,14 @@ def fit(
         space: a `SearchSpace`, or a YAML file of one; `axes` come before what it says.
         verify: replay the best plan, and where the replay does not fit, the next ones, until one does: that is the
             first plan of the answer. Needs the extra `verify`.
-        progress: is told what the replay does.
+        engine: `exhaustive`, which decides every strategy, or `optuna`, which samples.
+        sampler: of optuna: `tpe`, `nsga2` for the front of batch, speed and headroom, `gp`, `random`, `brute-force`.
+        trials: most trials of optuna, 200 by default.
+        timeout: seconds after which no trial begins.
+        seed: of the sampler, 0 by default.
+        storage: a database such as `sqlite:///study.db` that keeps the trials, and from which the next run with the
+            same question goes on; of the exhaustive engine it gets the candidates.
+        progress: is told what the replay or the sampler does.
         axes: what to search of an option of `SearchSpace`, as it is said there: a value, several, or a range.
 
     Returns:
@@ -72,6 +85,7 @@ def fit(
         )
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise RequestError(f"top is {top!r}, which is not a positive whole number", "10 is the default")
+    settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
     steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
     question = Question(
         model,
@@ -92,8 +106,9 @@ def fit(
     )
     accumulation = _accumulation(question)
     searched = question.space()
+    settings = settings._replace(study=_study_name(question, settings))
     solver = Solver(question.memory, question.budget_bytes, accumulation, question.request.micro_batch_size)
-    found = search(searched, solver)
+    found = _search(searched, solver, settings, progress)
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):
@@ -105,7 +120,12 @@ def fit(
         plans=tuple(plan_of(c, solver) for c in shown),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         searched=Searched.model_construct(
-            strategies=found.num_strategies, feasible=len(found.ranking), seconds=found.seconds
+            strategies=found.num_strategies,
+            feasible=len(found.ranking),
+            seconds=found.seconds,
+            engine=settings.engine,
+            sampler=settings.sampler if settings.engine is Engine.OPTUNA else None,
+            trials=found.num_trials,
         ),
         rejected=dict(found.rejected),
         notes=notes_for(question, [c.strategy for c in (*shown, *best)]),
@@ -142,6 +162,31 @@ def estimate(
     )
     plan, notes = plan_of(candidate, solver), notes_for(question, [candidate.strategy])
     return EstimateResult.model_construct(**dict(plan), request=question.request, notes=notes)
+
+
+def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:
+    if settings.engine is Engine.EXHAUSTIVE:
+        found = search(space, solver)
+        if settings.storage:
+            from planner.search import study
+
+            study.write(space, solver, found, settings)
+        return found
+    from planner.search import study
+
+    return study.search(space, solver, settings, progress)
+
+
+def _study_name(question: Question, settings: EngineSettings) -> str:
+    """The same for the same question to the same engine."""
+    if not settings.storage:
+        return ""
+    from hashlib import sha256
+
+    request = question.request
+    how = settings.sampler if settings.engine is Engine.OPTUNA else settings.engine
+    digest = sha256(f"{request.model_dump_json()} {how} {settings.seed}".encode()).hexdigest()[:8]
+    return f"{request.model} on {question.cluster.world_size} x {request.gpu}, {how}, {digest}"
 
 
 def _certified(question: Question, solver: Solver, found: Found, progress: Progress) -> Verification | None:

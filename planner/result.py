@@ -7,14 +7,22 @@ from typing import Literal
 from planner.certificate import SCHEMA_VERSION, Verification
 from planner.plan import Bytes, Plan, Record
 from planner.request import Request
+from strategies import Engine, Sampler
 
 
 class Searched(Record):
-    """How much was searched: `strategies` scored, `feasible` of them fit with at least one sample per GPU."""
+    """How much was searched: `strategies` scored, `feasible` of them fit with at least one sample per GPU.
+
+    The exhaustive engine scores all strategies of the space; optuna those that its `trials` came to.
+    """
 
     strategies: int
     feasible: int
     seconds: float
+    engine: Engine = Engine.EXHAUSTIVE
+    sampler: Sampler | None = None
+    trials: int | None = None
+    """Of the study, those of earlier runs among them."""
 
 
 class Way(Record):

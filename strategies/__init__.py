@@ -12,6 +12,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
+from strategies.sampler import Engine, Sampler
 from strategies.sharding import Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
@@ -31,6 +32,7 @@ __all__ = [
     "Checkpointing",
     "Choice",
     "ContradictionError",
+    "Engine",
     "Exactly",
     "Finetuning",
     "Framework",
@@ -46,6 +48,7 @@ __all__ = [
     "Option",
     "Precision",
     "Quantization",
+    "Sampler",
     "Sharding",
     "Shares",
     "Space",

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from planner.cli.arguments import AxisChoice
 from planner.cli.commands import Command
 from planner.cli.options import (
+    AxisOption,
     axis_options,
     catalog_option,
     json_option,
@@ -17,9 +19,11 @@ from planner.cli.options import (
     space_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
+from strategies import Engine, Sampler
 
 NOTHING_FITS = 1
 _WORKLOAD = "Workload"
+_SEARCH = "Search"
 
 
 @click.command(
@@ -39,6 +43,12 @@ _WORKLOAD = "Workload"
 @space_option
 @catalog_option
 @number_option("--top", "Options", "Number of plans to list.", default=10)
+@option("--engine", cls=AxisOption, type=AxisChoice(Engine), metavar="NAME", section=_SEARCH, default="exhaustive")
+@option("--sampler", cls=AxisOption, type=AxisChoice(Sampler), metavar="NAME", section=_SEARCH)
+@number_option("--trials", _SEARCH, "Most trials of optuna, 200 unless given.")
+@option("--timeout", type=float, metavar="SECONDS", section=_SEARCH, help="No trial begins after that.")
+@number_option("--seed", _SEARCH, "Of the sampler, 0 unless given.")
+@option("--storage", metavar="URL", section=_SEARCH, help="A database that keeps the trials: sqlite:///study.db.")
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
 @json_option
 @click.pass_context

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def show_progress(text: str) -> None:
     """On stderr, for who waits at a terminal."""
     if sys.stderr.isatty():
-        click.echo(f"replay: {text}", err=True)
+        click.echo(f"planner: {text}", err=True)
 
 
 def print_document(text: str) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from planner.plan import Plan
 from planner.report import words
 from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget
-from planner.report.format import grouped, seconds
+from planner.report.format import grouped, plural, seconds
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
 from planner.report.table import INDENT, table_lines
@@ -42,9 +42,17 @@ class FitReport:
         yield ""
         yield from self._searched()
 
+    @property
+    def _is_front(self) -> bool:
+        sampler = self.result.searched.sampler
+        return sampler is not None and sampler.facts.is_multi_objective
+
     def _tables(self, width: int) -> Iterator[RenderableType]:
         best, plans = self.result.best_by_method, self.result.plans
-        sections = [("best plan of each method", best), ("all plans, by effective batch, then by speed", plans)]
+        ranked = "all plans" if self.result.searched.sampler is None else "the best that were tried"
+        if self._is_front:
+            ranked = "the front of batch, speed and headroom"
+        sections = [("best plan of each method", best), (f"{ranked}, by effective batch, then by speed", plans)]
         if all(plan in best for plan in plans):
             sections = sections[:1]
         columns, caption = ranking([plan for _, section in sections for plan in section], plans, width)
@@ -61,7 +69,10 @@ class FitReport:
     def _searched(self) -> Iterator[RenderableType]:
         searched, rejected = self.result.searched, self.result.rejected
         text = f"searched {grouped(searched.strategies)} strategies in {seconds(searched.seconds)}"
-        yield Wrapped(f"{text}, {grouped(searched.feasible)} fit", "dim")
+        if searched.trials is not None:
+            text += f" by {plural(searched.trials, 'trial')} ({searched.sampler})"
+        left = "plans on the front" if self._is_front else "fit"
+        yield Wrapped(f"{text}, {grouped(searched.feasible)} {left}", "dim")
         if rejected:
             counted = sorted(rejected.items(), key=lambda item: -item[1])
             reasons = "; ".join(f"{reason} ({grouped(number)})" for reason, number in counted)

@@ -1,7 +1,8 @@
-"""The search: solves every strategy of a space for its largest micro-batch and ranks what fits."""
+"""The search: solves strategies of a space for their largest micro-batch and ranks what fits."""
 
 from planner.search.candidate import Candidate, Solver
-from planner.search.exhaustive import Found, search, smallest
+from planner.search.engine import EngineError, EngineSettings, Found
+from planner.search.exhaustive import search, smallest
 from planner.search.ranking import Ranking
 
-__all__ = ["Candidate", "Found", "Ranking", "Solver", "search", "smallest"]
+__all__ = ["Candidate", "EngineError", "EngineSettings", "Found", "Ranking", "Solver", "search", "smallest"]

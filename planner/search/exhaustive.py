@@ -10,22 +10,11 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from planner.search.candidate import Candidate, Solver
+from planner.search.engine import DOES_NOT_FIT, Found
 from planner.search.ranking import Entry, Ranking
 from strategies import Chain, Space
-
-DOES_NOT_FIT = "does not fit into memory"
-
-
-class Found(NamedTuple):
-    """Feasible candidates, best first, and what became of the rest."""
-
-    ranking: Ranking
-    num_strategies: int
-    rejected: Counter[str]
-    seconds: float
 
 
 def search(space: Space, solver: Solver) -> Found:

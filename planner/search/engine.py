@@ -1,0 +1,92 @@
+"""What every engine is asked and answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hardware import PlannerError
+from planner.search.ranking import Ranking
+from strategies import ContradictionError, Engine, Sampler
+
+DEFAULT_TRIALS = 200
+"""For what the benchmark finds, see `benchmarks/engines.py`."""
+
+DOES_NOT_FIT = "does not fit into memory"
+
+Progress = Callable[[str], None]
+
+
+class Found(NamedTuple):
+    """Feasible candidates, best first, and what became of the rest."""
+
+    ranking: Ranking
+    num_strategies: int
+    rejected: Counter[str]
+    seconds: float
+    num_trials: int | None = None
+    """Of a sampler; None where nothing is sampled."""
+
+
+class EngineError(PlannerError):
+    """An engine that cannot be run as it is asked for."""
+
+
+class EngineSettings(NamedTuple):
+    """Which engine searches, and how.
+
+    Args:
+        sampler: of optuna's.
+        trials: most trials of a study, those of earlier runs among them.
+        timeout_seconds: no trial begins after that.
+        seed: makes the trials of a study repeatable.
+        storage: URL of a database that keeps the study; the exhaustive engine writes its candidates to it.
+    """
+
+    engine: Engine = Engine.EXHAUSTIVE
+    sampler: Sampler = Sampler.TPE
+    trials: int = DEFAULT_TRIALS
+    timeout_seconds: float | None = None
+    seed: int = 0
+    storage: str | None = None
+    study: str = "planner"
+    """Its name in the storage."""
+
+    @classmethod
+    def of(
+        cls,
+        engine: str,
+        *,
+        sampler: str | None,
+        trials: int | None,
+        timeout: float | None,
+        seed: int | None,
+        storage: str | None,
+    ) -> EngineSettings:
+        """What a caller says; None for what is left open.
+
+        Raises:
+            InvalidChoiceError: no such engine or sampler.
+            ContradictionError: options of a sampler for an engine that does not sample.
+            EngineError: a number that makes no sense.
+        """
+        chosen = Engine.parse(engine)
+        sampling = {"sampler": sampler, "trials": trials, "timeout": timeout, "seed": seed}
+        given = [name for name, value in sampling.items() if value is not None]
+        if given and chosen is not Engine.OPTUNA:
+            raise ContradictionError(f"{given[0]} is given, but {chosen} samples nothing", "add --engine optuna")
+        if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+            raise EngineError(
+                f"trials is {trials!r}, which is not a positive whole number", f"{DEFAULT_TRIALS} is usual"
+            )
+        if timeout is not None and not timeout > 0:
+            raise EngineError(f"timeout is {timeout!r}, which is no number of seconds above 0", "--timeout 60")
+        return cls(
+            chosen,
+            Sampler.parse(sampler) if sampler is not None else Sampler.TPE,
+            trials if trials is not None else DEFAULT_TRIALS,
+            timeout,
+            seed if seed is not None else 0,
+            storage,
+        )

@@ -1,0 +1,102 @@
+"""The space of strategies as optuna knows it: a parameter for every option that has something to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from hardware import GPU
+from strategies import AXES, Space, Strategy
+
+if TYPE_CHECKING:
+    import optuna
+
+FIRST = "finetuning"
+"""The axis on which the usual choices of others depend."""
+
+FILLING = "share of the largest micro-batch"
+
+
+class Suggestion:
+    """Where the values of parameters come from: a running trial, which is asked, or what a finished one was told."""
+
+    def __init__(self, source: optuna.Trial | Mapping[str, Any]) -> None:
+        self.source = source
+
+    def strategy(self, space: Space, gpu: GPU) -> Strategy:
+        """The strategy that is tried. Of a finished trial, what is no longer in the space takes the first value."""
+        return _walk(space, gpu, self._pick)
+
+    def filling(self) -> float:
+        """How much of a strategy's largest micro-batch is tried, where that is a choice."""
+        if isinstance(self.source, Mapping):
+            return float(self.source.get(FILLING, 1.0))
+        return self.source.suggest_float(FILLING, 0.0, 1.0)
+
+    def _pick(self, name: str, values: Sequence[Any]) -> Any:
+        texts = [spelled(value) for value in values]
+        if isinstance(self.source, Mapping):
+            text = self.source.get(name, texts[0])
+        elif (step := _step(values)) is not None:
+            text = self.source.suggest_int(name, values[0], values[-1], step=step)
+        else:
+            text = self.source.suggest_categorical(name, texts)
+        return values[texts.index(text)] if text in texts else values[0]
+
+
+def suggested(
+    space: Space, gpu: GPU, strategy: Strategy
+) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
+    """The parameters of a strategy and what they were chosen from."""
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+    said, params = strategy.said(), {}
+    distributions: dict[str, BaseDistribution] = {}
+
+    def pick(name: str, values: Sequence[Any]) -> Any:
+        value = said[name.partition(" ")[0]]
+        params[name], step = spelled(value), _step(values)
+        distributions[name] = (
+            CategoricalDistribution([spelled(v) for v in values])
+            if step is None
+            else IntDistribution(values[0], values[-1], step=step)
+        )
+        return value
+
+    _walk(space, gpu, pick)
+    return params, distributions
+
+
+def spelled(value: Any) -> Any:
+    """A value as a parameter: text, or a number."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value) if isinstance(value, str) else value
+
+
+def _walk(space: Space, gpu: GPU, pick: Any) -> Strategy:
+    """Picks one value for every option, those of fine-tuning first."""
+    values: dict[str, Any] = {}
+    for axis in (AXES[FIRST], *(axis for name, axis in AXES.items() if name != FIRST)):
+        for option in axis.options:
+            if option is axis.choices or option.refines(values[axis.name]):
+                values[option.name] = _picked(space, gpu, option.name, values, pick)
+    return Strategy.of(values)
+
+
+def _picked(space: Space, gpu: GPU, option: str, values: Mapping[str, Any], pick: Any) -> Any:
+    found = space.searched(option, gpu)
+    name, method = (option, "") if "" in found else (f"{option} of {values[FIRST]}", str(values[FIRST]))
+    choices = found[method]
+    if all(isinstance(value, int) for value in choices):
+        choices = tuple(sorted(choices))
+    return choices[0] if len(choices) == 1 else pick(name, choices)
+
+
+def _step(values: Sequence[Any]) -> int | None:
+    """The distance between whole numbers that have all the same."""
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return None
+    steps = {b - a for a, b in pairwise(values)}
+    return steps.pop() if len(steps) == 1 else None

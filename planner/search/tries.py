@@ -1,0 +1,124 @@
+"""What a study tries: each strategy solved exactly, and what the sampler is told of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from hardware import GIB
+from planner.search.candidate import Candidate, Solver
+from planner.search.engine import DOES_NOT_FIT
+from planner.search.suggest import Suggestion
+from strategies import Space, Strategy, UpTo
+
+CANNOT_RUN = 2.0**20
+"""What breaks the constraint of a strategy that cannot run: more GiB than any GPU lacks."""
+
+
+class Trial(NamedTuple):
+    """What became of a strategy that was tried."""
+
+    strategy: Strategy
+    candidate: Candidate | None
+    obstacle: str | None
+    missing_gib: float
+
+
+def score(candidate: Candidate) -> float:
+    """The effective batch, and below one sample the speed, which breaks ties as the ranking does."""
+    return candidate.global_batch_size + 1 / (1 + candidate.seconds)
+
+
+class Tries:
+    """What was tried, each strategy solved once.
+
+    Args:
+        fills: whether a trial chooses how much of a strategy's largest micro-batch to take.
+    """
+
+    def __init__(self, space: Space, solver: Solver, *, fills: bool) -> None:
+        self.space, self.solver = space, solver
+        self.fills = fills and isinstance(solver.accumulation, UpTo)
+        self._solved: dict[Strategy, Trial] = {}
+        self._filled: dict[tuple[Strategy, int], Trial] = {}
+
+    @property
+    def num_strategies(self) -> int:
+        return len(self._solved)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        found = (self._filled if self.fills else self._solved).values()
+        return [trial.candidate for trial in found if trial.candidate is not None]
+
+    @property
+    def rejected(self) -> Counter[str]:
+        return Counter(t.obstacle or DOES_NOT_FIT for t in self._solved.values() if t.candidate is None)
+
+    def of(self, suggestion: Suggestion) -> Trial:
+        strategy = suggestion.strategy(self.space, self.solver.cluster.gpu)
+        if strategy not in self._solved:
+            self._solved[strategy] = _tried(strategy, self.solver)
+        trial = self._solved[strategy]
+        if not self.fills or trial.candidate is None:
+            return trial
+        return self._filled_by(trial.candidate, suggestion.filling())
+
+    def _filled_by(self, largest: Candidate, filling: float) -> Trial:
+        """A share of a strategy's largest micro-batch, one sequence at least."""
+        size = max(1, round(largest.micro_batch_size * filling))
+        if self.solver.allowed:
+            size = min((n for n in self.solver.allowed if n <= largest.micro_batch_size), key=lambda n: abs(n - size))
+        key = largest.strategy, size
+        if key not in self._filled:
+            steps = largest.gradient_accumulation_steps
+            candidate = self.solver.candidate(largest.strategy, size, steps)
+            self._filled[key] = Trial(largest.strategy, candidate, None, missing_gib(candidate, self.solver))
+        return self._filled[key]
+
+
+def front(candidates: Iterable[Candidate], solver: Solver) -> Iterator[Candidate]:
+    """Those that no other one beats in batch, speed and headroom at once."""
+    measured = [(objectives(c, solver), c) for c in candidates]
+    for values, candidate in measured:
+        if not any(_beats(other, values) for other, _ in measured):
+            yield candidate
+
+
+def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+
+
+def _tried(strategy: Strategy, solver: Solver) -> Trial:
+    if obstacle := strategy.obstacle(solver.cluster) or solver.model.obstacle(strategy):
+        return Trial(strategy, None, obstacle, CANNOT_RUN)
+    if (candidate := solver.solve(strategy)) is not None:
+        return Trial(strategy, candidate, None, missing_gib(candidate, solver))
+    least = solver.candidate(strategy, solver.smallest_micro_batch, 1)
+    # What fits and still makes no candidate has no way to make the batch that is wanted.
+    return Trial(strategy, None, None, max(missing_gib(least, solver), 1 / GIB))
+
+
+def missing_gib(candidate: Candidate, solver: Solver) -> float:
+    return (candidate.process_bytes - solver.budget_bytes) / GIB
+
+
+def objectives(candidate: Candidate, solver: Solver) -> tuple[float, float, float]:
+    tokens = candidate.global_batch_size * solver.model.sequence_length
+    return candidate.global_batch_size, tokens / candidate.seconds, -missing_gib(candidate, solver)
+
+
+def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
+    """What a dashboard shows beside the parameters."""
+    candidate = found.candidate
+    if candidate is None:
+        return {"fits": False, "reason": found.obstacle or DOES_NOT_FIT}
+    return {
+        "fits": True,
+        "effective batch": candidate.global_batch_size,
+        "micro-batch": candidate.micro_batch_size,
+        "accumulation": candidate.gradient_accumulation_steps,
+        "GiB": round(candidate.process_bytes / GIB, 2),
+        "tokens per second": round(objectives(candidate, solver)[1]),
+    }
