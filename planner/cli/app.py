@@ -32,6 +32,10 @@ class Planner(LazyGroup):
         if sys.stdout is None:  # started with stdout closed
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the end
         try:
+            if os.environ.get("PLANNER_PLUGINS"):  # before options are read, to which plug-ins add
+                from planner.plugins import load_plugins
+
+                load_plugins()
             with self.make_context("planner", args) as ctx:
                 self.invoke(ctx)
             sys.stdout.flush()

@@ -3,8 +3,8 @@
 from planner.models.decoder import Decoder
 from planner.models.foreign import Foreign
 from planner.models.inventory import Inventory, Linear, Parameters, ParameterTensor
-from planner.models.registry import Model, RegistryModel, find_model, recognize, registry_models
-from planner.models.sources import ModelConfigError, supported_model_types
+from planner.models.registry import Model, RegistryModel, add_model, find_model, recognize, registry_models
+from planner.models.sources import ModelConfigError, add_family, supported_model_types
 
 __all__ = [
     "Decoder",
@@ -16,6 +16,8 @@ __all__ = [
     "ParameterTensor",
     "Parameters",
     "RegistryModel",
+    "add_family",
+    "add_model",
     "find_model",
     "recognize",
     "registry_models",

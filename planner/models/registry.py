@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import count
@@ -20,7 +20,7 @@ from planner.models.decoder import Decoder
 from planner.models.families.llama import Llama
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
-from planner.models.sources import Source, download_config, family, read_config
+from planner.models.sources import Source, download_config, family, read_config, supported_model_types
 
 # PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model. The cut relies
 # on the layout of the files; a test compares it with a full read.
@@ -150,10 +150,29 @@ def recognize(text: str) -> Model | Foreign:
     raise _unknown(text)
 
 
+_added: Final[list[RegistryModel]] = []
+
+
 @cache
 def registry_models() -> tuple[RegistryModel, ...]:
     """Everything in the registry, none of it built."""
-    return tuple(_cut_entries())
+    return (*_cut_entries(), *_added)
+
+
+def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, aliases: Sequence[str] = ()) -> Model:
+    """A model of a plug-in's, as long as the process lives. `config`: the fields of its config.json.
+
+    Raises PlannerError if the registry has one of the names already, or no such family.
+    """
+    entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), yaml.safe_dump(dict(config)))
+    if taken := [known for known in entry.names if normalized(known) in _index()]:
+        raise PlannerError(f"the registry has a model {taken[0]!r} already", "give it another name")
+    if entry.model_type not in supported_model_types():
+        raise PlannerError(f"{name}: the registry has no family {entry.model_type!r}", "add_family adds one")
+    _added.append(entry)
+    registry_models.cache_clear()
+    _index.cache_clear()
+    return _from_registry(entry)
 
 
 def _cut_entries() -> Iterator[RegistryModel]:

@@ -37,19 +37,38 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+_added: Final[dict[str, type[Decoder]]] = {}
+
+
 @cache
-def supported_model_types() -> tuple[str, ...]:
-    """Values of `model_type` that can be planned for: the modules of `families`."""
+def _built_in_model_types() -> tuple[str, ...]:
     import pkgutil  # only errors and lists need it
 
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(families.__path__)))
+    return tuple(module.name for module in pkgutil.iter_modules(families.__path__))
+
+
+def supported_model_types() -> tuple[str, ...]:
+    """Values of `model_type` that can be planned for: the modules of `families`, and what plug-ins have added."""
+    return tuple(sorted({*_built_in_model_types(), *_added}))
 
 
 def family(model_type: str) -> type[Decoder]:
     """The class of a supported `model_type`."""
+    if model_type in _added:
+        return _added[model_type]
     module = import_module(f"{families.__name__}.{model_type}")
     architecture: type[Decoder] = module.Architecture
     return architecture
+
+
+def add_family(model_type: str, architecture: type[Decoder]) -> None:
+    """A family of a plug-in's, as long as the process lives.
+
+    Raises PlannerError if the registry has it already.
+    """
+    if model_type in supported_model_types():
+        raise PlannerError(f"the registry has the family {model_type!r} already", "give it another model_type")
+    _added[model_type] = architecture
 
 
 def read_config(path: str) -> Source:

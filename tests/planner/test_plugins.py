@@ -1,0 +1,112 @@
+"""What a plug-in's file adds is planned with as if it was built in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+CATALOG = """
+gpus:
+  MyGPU-48GB:
+    vendor: nvidia
+    architecture: ada
+    compute_capability: "8.9"
+    memory_bytes: 50962169856
+    memory_bandwidth_bytes_per_second: 864e9
+    peak_flops: {fp32: 91e12, tf32: 91e12, fp16: 181e12, bf16: 181e12}
+    gpu_link: {kind: pcie, bytes_per_second: 32e9}
+    host_link: {kind: pcie, bytes_per_second: 32e9}
+    gpus_per_node: 8
+    source: a data sheet
+"""
+
+MODEL = """
+from planner.models import add_model
+
+add_model(
+    "my-llama",
+    {
+        "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 8,
+        "num_attention_heads": 16, "vocab_size": 32000, "max_position_embeddings": 2048,
+    },
+    aliases=["mine"],
+)
+"""
+
+FAMILY = """
+from planner.models import add_family, add_model
+from planner.models.families.llama import Llama
+
+
+class Doubled(Llama):
+    def branch(self, f, x):
+        return f.times(x)
+
+
+add_family("doubled", Doubled)
+add_model(
+    "doubled-1b",
+    {
+        "model_type": "doubled", "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22,
+        "num_attention_heads": 32, "num_key_value_heads": 4, "vocab_size": 32000, "max_position_embeddings": 2048,
+    },
+)
+"""
+
+
+def planner(plugin: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PLANNER_PLUGINS": str(plugin) if plugin else ""}
+    return subprocess.run(
+        [sys.executable, "-m", "planner", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_gpu_of_a_file(tmp_path: Path) -> None:
+    catalog = str(written(tmp_path / "my.yaml", CATALOG))
+    done = planner(None, "fit", "gpt2", "--gpu", "MyGPU-48GB", "--catalog", catalog)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "on 1 x MyGPU-48GB (47.5 GiB usable)" in done.stdout
+
+
+def test_a_model_of_a_known_family(tmp_path: Path) -> None:
+    done = planner(written(tmp_path / "mine.py", MODEL), "fit", "mine", "--gpu", "T4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("my-llama, 168 M parameters, on 1 x T4")
+
+
+def test_a_family_of_its_own_has_its_own_memory(tmp_path: Path) -> None:
+    arguments = ("--gpu", "A100-40GB", "--precision", "fp32", "--json")
+    own = planner(written(tmp_path / "family.py", FAMILY), "estimate", "doubled-1b", *arguments)
+    llama = planner(None, "estimate", "tinyllama-1.1b", *arguments)
+    assert (own.returncode, own.stderr) == (0, "")
+    parameters = [json.loads(done.stdout)["memory"]["components"]["parameters"] for done in (own, llama)]
+    assert parameters[0] == parameters[1]
+    assert json.loads(own.stdout)["time"]["step_seconds"] > json.loads(llama.stdout)["time"]["step_seconds"]
+
+
+def test_a_plug_in_that_fails_says_why(tmp_path: Path) -> None:
+    for text, message in (
+        ("1 / 0", "failed with ZeroDivisionError: division by zero"),
+        (MODEL.replace("my-llama", "llama-2-7b"), "the registry has a model 'llama-2-7b' already"),
+        (MODEL.replace('"llama"', '"lama"'), "the registry has no family 'lama'"),
+    ):
+        done = planner(written(tmp_path / "broken.py", text), "models")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+    missing = planner(tmp_path / "missing.py", "models")
+    assert "missing.py: no such file" in missing.stderr
