@@ -9,7 +9,7 @@ from hardware import GPU
 from planner.answer import plan_of, shortfall_of
 from planner.axes import RequestError
 from planner.certificate import Verification
-from planner.certify import certify, obstacle_to_replay
+from planner.certify import certify
 from planner.extras import Progress
 from planner.models import Model
 from planner.notes import notes_for
@@ -150,9 +150,6 @@ def _certified(
 ) -> tuple[tuple[Candidate, ...], Verification | None]:
     """The candidates from the first on whose replay fits, and its certificate; those before are counted as rejected."""
     for i, candidate in enumerate(found.candidates):
-        if obstacle := obstacle_to_replay(candidate.strategy):
-            found.rejected[obstacle] += 1
-            continue
         verification = certify(question, solver, candidate, progress).verification
         if verification.fits:
             return found.candidates[i:], verification
