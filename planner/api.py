@@ -9,7 +9,7 @@ from hardware import GPU
 from planner.answer import plan_of, shortfall_of
 from planner.axes import RequestError
 from planner.certificate import Verification
-from planner.certify import certify, obstacle_to_replay
+from planner.certify import certify
 from planner.extras import Progress
 from planner.models import Model
 from planner.notes import notes_for
@@ -193,13 +193,10 @@ def _certified(question: Question, solver: Solver, found: Found, progress: Progr
     """The certificate of the first candidate whose replay fits; those before it are taken away and counted."""
     while found.ranking:
         (candidate,) = found.ranking.first(1)
-        obstacle = obstacle_to_replay(candidate.strategy)
-        if obstacle is None:
-            verification = certify(question, solver, candidate, progress).verification
-            if verification.fits:
-                return verification
-            obstacle = "the replay does not fit"
-        found.rejected[obstacle] += 1
+        verification = certify(question, solver, candidate, progress).verification
+        if verification.fits:
+            return verification
+        found.rejected["the replay does not fit"] += 1
         found.ranking.take()
     return None
 

@@ -14,7 +14,7 @@ from planner.memory import Moment
 from planner.notes import notes_for
 from planner.question import Question
 from planner.search import Candidate, Solver
-from strategies import Allocator, ContradictionError, Optimizer, Strategy
+from strategies import Allocator
 
 if TYPE_CHECKING:  # torch is imported when a replay is asked for
     from planner.replay import Trace
@@ -49,22 +49,12 @@ def certify(
     return Certified(_certificate(question, solver, candidate, trace, seconds, measured), trace)
 
 
-def obstacle_to_replay(strategy: Strategy) -> str | None:
-    """Why a strategy cannot be replayed."""
-    if strategy.optimizer is Optimizer.ADAMW_8BIT:
-        return "adamw-8bit cannot be replayed: bitsandbytes' optimizer has no states without its GPU kernels"
-    return None
-
-
 def step_of(question: Question, candidate: Candidate, progress: Progress) -> Step:
     """What a candidate's replay runs.
 
     Raises:
-        ContradictionError: a choice that cannot be replayed.
         MissingExtraError: torch or transformers is not installed.
     """
-    if obstacle := obstacle_to_replay(candidate.strategy):
-        raise ContradictionError(obstacle, "--optimizer adamw replays the same forward and backward")
     progress("importing torch and transformers")
     with needed_for("a replay", "verify"):
         from planner.replay import Workload

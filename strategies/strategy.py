@@ -93,6 +93,10 @@ class Strategy(NamedTuple):
             # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
             # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
             return "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
+        if self.optimizer is Optimizer.ADAMW_8BIT and self.sharding.shards:
+            # bitsandbytes 0.50 hands DTensors to an operator without a sharding strategy (optimizer.py, `update_step`;
+            # bitsandbytes issue 1633): "got mixed torch.Tensor and DTensor"
+            return "bitsandbytes' AdamW does not run on parameters that FSDP2 has sharded"
         if (qlora or self.optimizer is Optimizer.ADAMW_8BIT) and not gpu.supports_bitsandbytes:
             return f"bitsandbytes does not run on {gpu.name}"
         if not self.allocator.runs_on(gpu):

@@ -11,7 +11,7 @@ from planner.memory.numerics import Numerics
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries
+from planner.memory.state import Units, state_bytes, step_counts, step_temporaries, table_bytes
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
@@ -253,9 +253,10 @@ class MemoryModel:
     def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
         units, ranks = self.traced.units(setting).all, self._ranks(sharding)
         states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
-        counts, stored = sum(step_counts(optimizer, u) for u in units), sum(u.stored_bytes for u in units)
+        whole = sum(step_counts(optimizer, u) for u in units) + table_bytes(optimizer, units)
+        stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + counts, buckets)
+        return Persistent(-(-stored // ranks), -(-states // ranks) + whole, buckets)
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:

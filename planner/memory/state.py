@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from planner.memory.numerics import FP32, NF4_TABLES, Numerics, quantized_bytes
@@ -95,6 +95,8 @@ BNB_BLOCK = 256
 """Elements per scale of bitsandbytes' blockwise 8-bit states (bitsandbytes/optim/optimizer.py, `init_state`)."""
 BNB_SMALLEST = 4096
 """Tensors with fewer elements keep 32-bit states (`min_8bit_size`)."""
+BNB_TABLE = 256
+"""Elements in fp32 that say what a byte of a state means (bitsandbytes/functional.py, `create_dynamic_map`)."""
 
 
 def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
@@ -107,7 +109,7 @@ def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
     facts, elements = optimizer.facts, tensor.num_elements
     size = facts.full_states * allocated(elements * tensor.itemsize)
     if facts.quantized_states:
-        if elements < BNB_SMALLEST or tensor.is_embedding:
+        if not _in_8_bits(tensor):
             size += facts.quantized_states * allocated(elements * FP32)
         else:
             scales = allocated(-(-elements // BNB_BLOCK) * FP32)
@@ -117,6 +119,16 @@ def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
         columns = tensor.shape[1] if len(tensor.shape) > 1 else 0
         size += allocated(rows * FP32) + allocated(columns * FP32)
     return size
+
+
+def _in_8_bits(tensor: TrainedTensor) -> bool:
+    return tensor.num_elements >= BNB_SMALLEST and not tensor.is_embedding
+
+
+def table_bytes(optimizer: Optimizer, parts: Iterable[Unit]) -> int:
+    """Bytes of the tables of 8-bit states, which all tensors share: one for each kind of state, whole on every rank."""
+    quantizes = any(_in_8_bits(t) for part in parts for t in part.trained)
+    return quantizes * optimizer.facts.quantized_states * allocated(BNB_TABLE * FP32)
 
 
 def step_counts(optimizer: Optimizer, part: Unit) -> int:

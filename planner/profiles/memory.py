@@ -6,7 +6,7 @@ from hardware import Cluster
 from planner.memory.footprint import Footprint, Persistent, memoized
 from planner.memory.process import Outside, Slack
 from planner.memory.sharding import replication_buffers
-from planner.memory.state import Unit, state_bytes, step_temporaries
+from planner.memory.state import Unit, state_bytes, step_temporaries, table_bytes
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
 from planner.memory.trace import Work
@@ -102,7 +102,8 @@ class ProfiledMemory:
 
     @memoized
     def _whole_states(self, setting: Strategy, optimizer: Optimizer) -> int:
-        return sum(state_bytes(optimizer, tensor) for tensor in self._unit(setting).trained)
+        unit = self._unit(setting)
+        return sum(state_bytes(optimizer, tensor) for tensor in unit.trained) + table_bytes(optimizer, [unit])
 
     def _ranks(self, sharding: Sharding) -> int:
         """Over how many ranks the model is divided."""

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
+from planner.replay.optimizers import STAND_INS
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
 from strategies import Attention, Checkpointing, Full, Lora, Optimizer, Precision, Quantization, Sharding, Strategy
@@ -108,8 +109,12 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     return model.train()
 
 
-def optimizer_of(optimizer: Optimizer, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """As Trainer makes it. (bitsandbytes' 8-bit AdamW makes its states with GPU kernels: it cannot be replayed.)"""
+def optimizer_of(
+    optimizer: Optimizer, model: torch.nn.Module, parameters: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """As Trainer makes it."""
+    if stand_in := STAND_INS.get(optimizer):
+        return stand_in(model, parameters)
     if optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH):
         foreach = optimizer is Optimizer.ADAMW_FOREACH
         return torch.optim.AdamW(parameters, lr=1e-4, foreach=foreach, fused=not foreach)

@@ -1,10 +1,11 @@
 """How a quantized model comes to the GPU: the loading phase as transformers, bitsandbytes and PEFT leave it.
 
-Weights are quantized one by one while they are loaded, so that a packed weight often gets a block that is cut from a
-larger free one, and keeps the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to
-fp32, and the adapters are added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and
-core_model_loading.py `convert_and_load_state_dict_in_model`; bitsandbytes, functional.py `quantize_4bit` and
-`quantize_blockwise`; PEFT, utils/other.py `prepare_model_for_kbit_training`.
+Weights are quantized one by one while they are loaded (in transformers 5.0 to 5.2 in an order that was chance, see
+benchmarks/loading_orders.py), so that a packed weight often gets a block that is cut from a larger free one, and keeps
+the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to fp32, and the adapters are
+added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and core_model_loading.py
+`convert_and_load_state_dict_in_model`; bitsandbytes, functional.py `quantize_4bit` and `quantize_blockwise`; PEFT,
+utils/other.py `prepare_model_for_kbit_training`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from planner.replay.quantized import Linear4bit
 from planner.replay.trace import EMPTY_CACHE, Event, Label, Scope
 
 _WITHIN_PEFT = "base_model.model."
+LOADED = ", loaded"
+"""Ends the name of a weight as it comes from the checkpoint, before it is quantized or cast."""
+
 _TABLE = 16 * FP32
 """NF4's values (`get_4bit_type`)."""
 
@@ -97,7 +101,7 @@ class Loading:
         loaded, tables = {}, False
         for weight in sorted(base, key=lambda p: dot_natural_key(p.checkpoint_name)):
             layer = self.quantized.get(id(weight.tensor))
-            storage = self._hold(self._half(weight), f"{weight.name}, loaded", weight.scope)
+            storage = self._hold(self._half(weight), f"{weight.name}{LOADED}", weight.scope)
             if layer is None:
                 loaded[id(weight.tensor)] = storage
                 continue

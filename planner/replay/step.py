@@ -215,7 +215,7 @@ class Steps:
         live.scope = None
         if workload.bucket_bytes:
             live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
-        self.optimizer = optimizer_of(strategy.optimizer, [p for _, p, _ in self.trained])
+        self.optimizer = optimizer_of(strategy.optimizer, model, [p for _, p, _ in self.trained])
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
@@ -260,6 +260,8 @@ class Steps:
             for key, state in self.optimizer.state[parameter].items():
                 if isinstance(state, torch.Tensor):
                     yield f"{name}.{key}", state, scope
+        for name, table in getattr(self.optimizer, "tables", {}).items():
+            yield f"{name} table of the states", table, None
 
 
 def _autocast(model: Any, device: str, dtype: torch.dtype | None) -> Any:

@@ -20,6 +20,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("smollm2-135m", {"precision": "bf16-mixed", "finetuning": "qlora", "checkpointing": "full", "steps": 2}),
     ("gpt2", {"precision": "fp32", "optimizer": "adamw-foreach", "attention": "eager", "checkpointing": "full"}),
     ("opt-125m", {"precision": "bf16-true", "optimizer": "adafactor"}),
+    ("smollm2-135m", {"precision": "bf16-true", "optimizer": "adamw-8bit"}),
     ("qwen3-0.6b", {"precision": "bf16-mixed", "finetuning": "lora", "steps": 3}),
 ]
 

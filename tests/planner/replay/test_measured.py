@@ -45,3 +45,15 @@ def test_the_replay_equals_what_a_gpu_reported(benchmark: Any, name: str) -> Non
     tolerance = ALLOCATED[f"{rig.gpu} {case['attention']}"]
     assert found["allocated"] == pytest.approx(case["allocated_mib"], rel=tolerance)
     assert found["reserved"] == pytest.approx(case["reserved_mib"], rel=RESERVED)
+
+
+def test_threads_load_the_same_weights_in_another_order(benchmark: Any) -> None:
+    name = "t4-smollm2-135m-sdpa-nf4-b2-s512"
+    rig, case = next((rig, case) for rig, case in benchmark.cases() if case["id"].startswith(name))
+    trace = benchmark.run(rig, case)
+    threaded = benchmark.loading_orders.in_threads(trace, seed=0)
+    before, now = (x.sections[0].events for x in (trace, threaded))
+    assert now != before
+    assert sorted(now, key=str) == sorted(before, key=str)
+    reserved = benchmark.over_orders(trace)
+    assert reserved["least_reserved"] <= case["reserved_mib"] <= reserved["most_reserved"]

@@ -1,0 +1,71 @@
+"""The orders in which a model that is quantized while it is loaded can come to the GPU, with threads.
+
+In transformers 5.0 to 5.2 four threads copied weights to the GPU in half precision, and the main thread quantized each
+when its turn came (core_model_loading.py, `spawn_materialize` and GLOBAL_WORKERS): how many halves are there at once,
+and beside which of them a packed weight gets its block, was chance. Since huggingface/transformers pull request 44576
+one weight is loaded and quantized after another, which is what the replay does.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Container, Iterator
+from typing import NamedTuple
+
+from planner.replay import Trace
+from planner.replay.loading import LOADED
+from planner.replay.trace import Event
+
+THREADS = 4
+
+
+class Weight(NamedTuple):
+    """`arrival`: its half is allocated; `turn`: what the main thread does with it, nothing if it is not quantized."""
+
+    arrival: Event
+    turn: list[Event]
+
+
+def in_threads(trace: Trace, seed: int) -> Trace:
+    """The trace with its weights loaded in an order that threads can take: copying one takes from no time to twice that
+    of its bytes, quantizing it none."""
+    loading = trace.sections[0]
+    weights = list(_weights(trace))
+    first = loading.events.index(weights[0].arrival)
+    end = first + sum(1 + len(weight.turn) for weight in weights)
+    events = [*loading.events[:first], *_ordered(weights, random.Random(seed)), *loading.events[end:]]
+    return trace._replace(sections=[loading._replace(events=events), *trace.sections[1:]])
+
+
+def _weights(trace: Trace) -> Iterator[Weight]:
+    events = trace.sections[0].events
+    halves = {storage for storage, label in trace.labels.items() if label.name.endswith(LOADED)}
+    i = next(i for i, event in enumerate(events) if event.storage in halves)
+    while events[i].storage in halves and events[i].size > 0:
+        turn = _turn(events, i, halves)
+        yield Weight(events[i], turn)
+        i += 1 + len(turn)
+
+
+def _turn(events: list[Event], arrival: int, halves: Container[int]) -> list[Event]:
+    """All until the weight's half is freed, if no other half is touched before."""
+    for i in range(arrival + 1, len(events)):
+        if events[i].storage == events[arrival].storage:
+            return events[arrival + 1 : i + 1]
+        if events[i].storage in halves:
+            break
+    return []
+
+
+def _ordered(weights: list[Weight], chance: random.Random) -> Iterator[Event]:
+    actions: list[tuple[float, int, list[Event]]] = []
+    threads, turn = [0.0] * THREADS, 0.0
+    for number, weight in enumerate(weights):
+        start = heapq.heappop(threads)
+        end = start + weight.arrival.size * chance.uniform(0, 2)
+        heapq.heappush(threads, end)
+        turn = max(turn, end)
+        actions += [(start, number, [weight.arrival]), (turn, len(weights) + number, weight.turn)]
+    for _, _, events in sorted(actions):
+        yield from events
