@@ -28,6 +28,7 @@ def fit(
     nodes: int = 1,
     sequence_length: int | None = None,
     micro_batch_size: int | Sequence[int] = (),
+    evaluation_batch_size: int | None = None,
     max_accumulation: int | None = None,
     global_batch_size: int | None = None,
     headroom: float = 0.05,
@@ -54,6 +55,7 @@ def fit(
         nodes: number of nodes.
         sequence_length: tokens per sequence; by default 2048, or the model's positions where those end earlier.
         micro_batch_size: sequences per GPU and forward pass to choose from; by default the largest that fits.
+        evaluation_batch_size: samples that are evaluated at once between steps; by default nothing is evaluated.
         max_accumulation: most gradient accumulation steps (default 16). Excludes `global_batch_size`.
         global_batch_size: micro-batch x accumulation x ranks must equal this; the fastest wins.
         headroom: share of the GPU's usable bytes to leave free.
@@ -98,6 +100,7 @@ def fit(
             "sequence_length": sequence_length,
             "headroom": headroom,
             "micro_batch_size": (micro_batch_size,) if isinstance(micro_batch_size, int) else tuple(micro_batch_size),
+            "evaluation_batch_size": evaluation_batch_size,
             "max_accumulation": steps,
             "global_batch_size": global_batch_size,
         },
@@ -143,6 +146,7 @@ def estimate(
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
+    evaluation_batch_size: int | None = None,
     headroom: float = 0.05,
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
@@ -156,7 +160,13 @@ def estimate(
     Raises:
         PlannerError: an unknown name, an invalid value, or a choice that the GPU or another choice excludes.
     """
-    workload = {"gpus": gpus, "nodes": nodes, "sequence_length": sequence_length, "headroom": headroom}
+    workload = {
+        "gpus": gpus,
+        "nodes": nodes,
+        "sequence_length": sequence_length,
+        "evaluation_batch_size": evaluation_batch_size,
+        "headroom": headroom,
+    }
     question, solver, candidate = single(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )

@@ -24,6 +24,7 @@ MOMENTS = {
     "forward": (Moment.FORWARD, Moment.END_OF_FORWARD),
     "backward": (Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD, Moment.EMBEDDING_BACKWARD, Moment.BACKWARD),
     "optimizer": (Moment.OPTIMIZER_STEP,),
+    "evaluation": (Moment.EVALUATION,),
 }
 """The memory model's moments in each phase of a replay."""
 
@@ -66,6 +67,7 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
         question.cluster.gpu.cublas_workspace_bytes,
         candidate.footprint.persistent.communication,
         has_flash=question.cluster.gpu.supports_flash_attention,
+        evaluation_batch_size=question.request.evaluation_batch_size,
     )
     return Step(question.model.source, candidate.strategy, workload)
 
@@ -132,7 +134,10 @@ def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, 
 def _phases(trace: Trace, modelled: dict[str, int]) -> Iterator[tuple[str, PhaseBytes]]:
     peaks = {phase.value: peak for phase, peak in trace.peaks().items()}
     for phase, moments in MOMENTS.items():
-        replay_bytes, model_bytes = peaks[phase], max(modelled[moment] for moment in moments if moment in modelled)
+        known = [modelled[moment] for moment in moments if moment in modelled]
+        if not known:
+            continue
+        replay_bytes, model_bytes = peaks[phase], max(known)
         yield (
             phase,
             PhaseBytes.model_construct(

@@ -64,7 +64,7 @@ class Question:
             {**values, "sequence_length": default_length(self.model) if length is None else length},
         )
         self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
-        self.memory = _memory_of(self.model, self.request.sequence_length, self.cluster)
+        self.memory = _memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
         _check_refinements(self.request)
@@ -145,12 +145,18 @@ def _found(text: str, progress: Progress) -> AnyModel:
     return ProfiledModel.of(model, progress)
 
 
-def _memory_of(model: AnyModel, sequence_length: int, cluster: Cluster) -> StepMemory:
+def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
     if isinstance(model, Model):
-        return MemoryModel(Traced(model.inventory, sequence_length), cluster)
+        traced = Traced(model.inventory, request.sequence_length)
+        return MemoryModel(traced, cluster, evaluation_batch_size=request.evaluation_batch_size)
+    if request.evaluation_batch_size is not None:
+        raise ContradictionError(
+            f"evaluation_batch_size={request.evaluation_batch_size}, but of {model.name} only training steps are known",
+            "leave it out: an evaluation of the micro-batch takes less than its training",
+        )
     from planner.profiles import ProfiledMemory
 
-    return ProfiledMemory(model, sequence_length, cluster)
+    return ProfiledMemory(model, request.sequence_length, cluster)
 
 
 def default_length(model: AnyModel) -> int:

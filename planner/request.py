@@ -34,6 +34,8 @@ class Workload(Record):
     global_batch_size: Count | None = None
     micro_batch_size: tuple[Count, ...] = ()
     gradient_accumulation_steps: Count | None = None
+    evaluation_batch_size: Count | None = None
+    """Samples that are evaluated at once between steps; None: nothing is."""
 
 
 class Request(SearchSpace, Workload):

@@ -29,6 +29,7 @@ def verify(
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
+    evaluation_batch_size: int | None = None,
     headroom: float = 0.05,
     device: str = "replay",
     catalog: CatalogSource = None,
@@ -52,7 +53,13 @@ def verify(
             file that cannot be written, before anything is replayed.
     """
     where, files = device_of(device), list(_files(timeline, snapshot))
-    workload = {"gpus": gpus, "nodes": nodes, "sequence_length": sequence_length, "headroom": headroom}
+    workload = {
+        "gpus": gpus,
+        "nodes": nodes,
+        "sequence_length": sequence_length,
+        "evaluation_batch_size": evaluation_batch_size,
+        "headroom": headroom,
+    }
     question, solver, candidate = single(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )

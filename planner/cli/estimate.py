@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from planner.cli.commands import Command
-from planner.cli.options import axis_options, catalog_option, json_option, machine_options, number_option
+from planner.cli.options import (
+    axis_options,
+    catalog_option,
+    evaluation_option,
+    json_option,
+    machine_options,
+    number_option,
+)
 from planner.cli.output import print_document, print_report, show_progress
 
 _WORKLOAD = "Workload"
@@ -24,6 +31,7 @@ _WORKLOAD = "Workload"
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
+@evaluation_option
 @axis_options
 @catalog_option
 @json_option

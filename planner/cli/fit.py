@@ -12,6 +12,7 @@ from planner.cli.options import (
     AxisOption,
     axis_options,
     catalog_option,
+    evaluation_option,
     json_option,
     machine_options,
     number_option,
@@ -39,6 +40,7 @@ _SEARCH = "Search"
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
+@evaluation_option
 @axis_options
 @space_option
 @catalog_option

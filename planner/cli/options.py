@@ -57,6 +57,11 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
     return option(name, type=WHOLE_NUMBER, metavar="N", section=section, help=help, show_default=shown, **attributes)
 
 
+evaluation_option = number_option(
+    "--evaluation-batch-size", "Workload", "Samples that are evaluated at once between steps; none unless given."
+)
+
+
 def machine_options(function: F) -> F:
     """The model and where it is trained."""
     return _machine(function, gpu_required=True)

@@ -12,6 +12,7 @@ from planner.cli.commands import Command
 from planner.cli.options import (
     axis_options,
     catalog_option,
+    evaluation_option,
     json_option,
     machine_or_plan_options,
     number_option,
@@ -48,6 +49,7 @@ _WORKLOAD = "Workload"
     section=_WORKLOAD,
     help="cuda and cpu also run the step for real and compare: cuda on a GPU here, cpu for small models.",
 )
+@evaluation_option
 @axis_options
 @catalog_option
 @json_option

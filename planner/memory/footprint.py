@@ -7,12 +7,13 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
+from planner.memory.evaluation import evaluation, saving
 from planner.memory.numerics import Numerics
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Units, state_bytes, step_counts, step_temporaries, table_bytes
-from planner.memory.step import Line, Lines, Moment, Position, compose, positions
+from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
@@ -106,9 +107,15 @@ class Traced:
 
     @memoized
     def setting(
-        self, numerics: Numerics, method: Method, attention: Attention, loss: Loss, selection: Selection
+        self,
+        numerics: Numerics,
+        method: Method,
+        attention: Attention,
+        loss: Loss,
+        selection: Selection,
+        evaluates: bool = False,
     ) -> Setting:
-        return Setting(numerics, method, attention, loss, self.sequence_length, selection)
+        return Setting(numerics, method, attention, loss, self.sequence_length, selection, evaluates)
 
     @memoized
     def units(self, setting: Setting) -> Units:
@@ -167,10 +174,18 @@ class MemoryModel:
 
     Args:
         sdpa_kernel: which one a training script pins; None where torch selects.
+        evaluation_batch_size: samples that are evaluated at once between steps; None where nothing is.
     """
 
-    def __init__(self, traced: Traced, cluster: Cluster, sdpa_kernel: SdpaKernel | None = None) -> None:
+    def __init__(
+        self,
+        traced: Traced,
+        cluster: Cluster,
+        sdpa_kernel: SdpaKernel | None = None,
+        evaluation_batch_size: int | None = None,
+    ) -> None:
         self.traced, self.cluster, self.sdpa_kernel = traced, cluster, sdpa_kernel
+        self.evaluation_batch_size = evaluation_batch_size
         self.outside = Outside.of(cluster)
 
     @property
@@ -182,10 +197,11 @@ class MemoryModel:
         return self.traced.sequence_length
 
     def on(self, cluster: Cluster) -> MemoryModel:
-        return MemoryModel(self.traced, cluster, self.sdpa_kernel)
+        return MemoryModel(self.traced, cluster, self.sdpa_kernel, self.evaluation_batch_size)
 
     def at(self, sequence_length: int) -> MemoryModel:
-        return MemoryModel(Traced(self.traced.inventory, sequence_length), self.cluster, self.sdpa_kernel)
+        traced = Traced(self.traced.inventory, sequence_length)
+        return MemoryModel(traced, self.cluster, self.sdpa_kernel, self.evaluation_batch_size)
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
@@ -221,10 +237,29 @@ class MemoryModel:
         gradients = self._layout(setting, sharding, accumulates).all_gradients
         step = gradients + self._step_temporaries(setting, optimizer, sharding)
         lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
+        lines |= self._between_steps(setting, sharding)
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
         persistent = self._persistent(setting, optimizer, sharding)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
         return Footprint(persistent, lines, self.outside, slack)
+
+    @memoized
+    def _between_steps(self, setting: Setting, sharding: Sharding) -> Lines:
+        """The trained batch is still there: its ids belong to the training loop."""
+        found: Lines = {}
+        if self.evaluation_batch_size is not None:
+            s = setting
+            evaluated = self.traced.setting(s.numerics, s.method, s.attention, s.loss, s.selection, True)
+            parts, size = self.traced.parts(evaluated, Checkpointing.NONE), self.evaluation_batch_size
+            lines = evaluation(parts, self._layout(setting, sharding, False), size)
+            ids = self._ids_bytes
+            found[Moment.EVALUATION] = largest_lines(
+                x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
+            )
+        if sharding.shards:
+            line = saving(self.traced.inventory, setting.numerics)
+            found[Moment.SAVING] = (line._replace(per_sample=self._ids_bytes),)
+        return found
 
     @memoized
     def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:

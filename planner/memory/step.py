@@ -22,6 +22,19 @@ class Moment(StrEnum):
     BACKWARD = "backward"
     """All of it, where a model is known by its replays."""
     OPTIMIZER_STEP = "optimizer_step"
+    EVALUATION = "evaluation"
+    """Between steps, where one is asked for."""
+    SAVING = "saving"
+    """Of a sharded model, between steps."""
+
+
+_COMPOSED = (
+    Moment.FORWARD,
+    Moment.END_OF_FORWARD,
+    Moment.START_OF_BACKWARD,
+    Moment.BLOCK_BACKWARD,
+    Moment.EMBEDDING_BACKWARD,
+)
 
 
 class Line(NamedTuple):
@@ -71,7 +84,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
     `places`: of stem, blocks, head and loss. Gradients that a part finishes are its own in the trace; here they come
     from `layout`. During forward nothing that is held has been freed; of it, what is saved counts as activations.
     """
-    moments: dict[Moment, list[Line]] = {m: [] for m in Moment if m not in (Moment.BACKWARD, Moment.OPTIMIZER_STEP)}
+    moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
     last, shards = places[-1].place, layout.sharding.shards
     grows = shards or not layout.gradients_exist
     for i, part, held, saved in places:
@@ -88,7 +101,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         moments[moment] += [_line(s, saved, saved, extra, grads=grows) for s in part.backward]
         if shards:
             moments[moment].append(_line(around, saved, saved, layout.reduce(i), grads=False))
-    return {moment: _largest(lines) for moment, lines in moments.items()}
+    return {moment: largest_lines(lines) for moment, lines in moments.items()}
 
 
 def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, grads: bool) -> Line:
@@ -106,7 +119,7 @@ def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: E
     )
 
 
-def _largest(lines: Iterable[Line]) -> tuple[Line, ...]:
+def largest_lines(lines: Iterable[Line]) -> tuple[Line, ...]:
     """Those lines that are the largest for some micro-batch of one sample or more."""
     best: list[Line] = []
     for line in sorted(lines, key=lambda x: (x.per_sample, x.fixed), reverse=True):

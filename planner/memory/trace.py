@@ -81,7 +81,7 @@ R = TypeVar("R", bound=tuple[int, ...])
 class Setting:
     """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
 
-    __slots__ = ("attention", "loss", "method", "numerics", "selection", "sequence_length")
+    __slots__ = ("attention", "evaluates", "loss", "method", "numerics", "selection", "sequence_length")
 
     def __init__(
         self,
@@ -91,9 +91,11 @@ class Setting:
         loss: Loss,
         sequence_length: int,
         selection: Selection,
+        evaluates: bool = False,
     ) -> None:
+        """`evaluates`: forward passes keep nothing for backward."""
         self.numerics, self.method, self.attention, self.loss = numerics, method, attention, loss
-        self.sequence_length, self.selection = sequence_length, selection
+        self.sequence_length, self.selection, self.evaluates = sequence_length, selection, evaluates
 
 
 def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
@@ -127,7 +129,7 @@ class Tracer:
     def _layers(self, *, keep_saved: bool = True) -> Layers:
         s = self.setting
         layers = Layers(
-            Tape(keep_saved=keep_saved),
+            Tape(keep_saved=keep_saved and not s.evaluates),
             numerics=s.numerics,
             method=s.method,
             attention=s.attention,

@@ -63,6 +63,8 @@ class Workload(NamedTuple):
     """None: what torch selects at each call."""
     has_flash: bool = True
     """Whether the GPU has SDPA's flash kernel."""
+    evaluation_batch_size: int | None = None
+    """Samples that are evaluated at once after each step."""
     empties_cache: bool = True
     """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
 
@@ -221,6 +223,10 @@ class Steps:
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])
         self.kept: Any = None
+        self.model = model
+        self.evaluation_inputs = partial(
+            inputs_of, model, source, workload.evaluation_batch_size or 0, length, backend.device
+        )
         self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
 
     def _home(self, name: str) -> Scope | None:
@@ -230,6 +236,8 @@ class Steps:
         for step in range(1, STEPS + 1):
             progress(f"step {step} of {STEPS}")
             self._step(step)
+            if self.workload.evaluation_batch_size is not None:
+                self._evaluate(step)
 
     def _step(self, step: int) -> None:
         live, micro_batches = self.live, self.micro_batches
@@ -254,6 +262,18 @@ class Steps:
         if self.workload.outputs is Outputs.STEP:
             live.scope = None
             self.kept = None
+
+    def _evaluate(self, step: int) -> None:
+        """`Trainer.prediction_step` for the loss alone, while the training loop still has its last batch."""
+        live = self.live
+        self.model.eval()
+        live.enter(Phase.EVALUATION, step)
+        with torch.no_grad():
+            inputs = self.evaluation_inputs()
+            out = self.forward(**inputs)
+            loss_of(out).detach().mean()
+        del inputs, out
+        self.model.train()
 
     def _states(self) -> Iterable[tuple[str, torch.Tensor | None, Scope | None]]:
         for name, parameter, scope in self.trained:
