@@ -1,0 +1,243 @@
+"""The memory model against replays over all choices: every choice meets every other axis and every model.
+
+    python benchmarks/coverage.py                 # print the tables from the recorded replays
+    python benchmarks/coverage.py --replay        # choose cells for what is not covered yet, replay them, then print
+    python benchmarks/coverage.py --cells         # only print the cells that would be replayed
+
+Each cell is one steady step; coverage.jsonl holds its replay with the command that repeats it. Choices are those of the
+axes, models one of each family of the registry; a new choice or family gets its cells by the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairs import Cell, Cover, cover
+
+import planner
+from planner import PlannerError
+from planner.certify import MOMENTS
+from planner.models import registry_models
+from strategies import AXES, OPTIONS
+
+RECORD = Path(__file__).with_suffix(".jsonl")
+WORKERS = 2
+GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
+
+MODELS = {
+    "llama": "llama-3.2-1b",
+    "qwen2": "qwen2.5-0.5b",
+}
+"""Which model of a family, where its smallest is not the one that people train."""
+
+LARGEST = 10 * 10**9
+"""Parameters of a model that is replayed here: larger ones of a family only repeat its blocks."""
+
+NUMBERS: dict[str, tuple[Any, ...]] = {"lora_rank": (8, 64)}
+"""Values of options that are numbers or names; those of others are their choices."""
+
+USUAL: dict[str, Any] = {
+    "model": "llama-3.2-1b",
+    "gpus": 1,
+    "gradient_accumulation_steps": 1,
+    "precision": "bf16-mixed",
+    "finetuning": "full",
+}
+
+
+@cache
+def factors() -> dict[str, tuple[Any, ...]]:
+    """What varies, each with its values."""
+    found: dict[str, tuple[Any, ...]] = {
+        "model": tuple(models()),
+        "gpus": (1, 2, 8),
+        "gradient_accumulation_steps": (1, 2),
+    }
+    for name, option in OPTIONS.items():
+        if isinstance(option.kind, type):
+            choices = [choice for choice in option.kind if choice != option.quiet or not option.belongs_to]
+            found[name] = tuple(choice.value for choice in choices)
+        elif name in NUMBERS:
+            found[name] = NUMBERS[name]
+    return found
+
+
+@cache
+def models() -> list[str]:
+    """One model of every family: the smallest that is in the registry."""
+    smallest: dict[str, tuple[int, str]] = {}
+    for entry in registry_models():
+        size = planner.find_model(entry.name).num_parameters
+        if size <= LARGEST:
+            smallest[entry.model_type] = min(smallest.get(entry.model_type, (size, entry.name)), (size, entry.name))
+    return [MODELS.get(kind, name) for kind, (_, name) in smallest.items()]
+
+
+@cache
+def usual() -> dict[str, Any]:
+    return {name: USUAL.get(name, values[0]) for name, values in factors().items()}
+
+
+def relevant(cell: Cell) -> Cell:
+    """Without options that refine choices which the cell does not have."""
+    meant = {name: cell[name] for name in factors() if name in cell}
+    for axis in AXES.values():
+        for option in axis.refinements:
+            if option.name in meant and not option.refines(cell[axis.name]):
+                del meant[option.name]
+    return meant
+
+
+def arguments(cell: Cell) -> dict[str, Any]:
+    """Those of `planner.verify` and `planner.estimate`."""
+    common = {"gpu": GPU, "sequence_length": SEQUENCE_LENGTH, "micro_batch_size": MICRO_BATCH_SIZE}
+    return {**common, **cell}
+
+
+def command(cell: Cell) -> str:
+    options = {name: value for name, value in arguments(cell).items() if name != "model"}
+    words = (f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+    return f"planner verify {cell['model']} {' '.join(words)}"
+
+
+def refusal(cell: Cell) -> str | None:
+    """Why a cell cannot be planned or replayed."""
+    try:
+        planner.estimate(**arguments(cell))
+    except PlannerError as error:
+        return error.message
+    return None
+
+
+# --- the record ---
+
+
+class Recorded(NamedTuple):
+    cell: Cell
+    bytes: dict[str, int]
+    """Of each phase: tensors and cuBLAS workspaces."""
+    refused: str | None
+    """Why there is no replay."""
+
+
+def read_record() -> list[Recorded]:
+    lines = RECORD.read_text().splitlines() if RECORD.exists() else []
+    return [Recorded(x["cell"], x.get("bytes", {}), x.get("refused")) for x in map(json.loads, lines)]
+
+
+def chosen(known: list[Recorded]) -> Cover:
+    still = [r.cell for r in known if set(r.cell.items()) <= {(n, v) for n, vs in factors().items() for v in vs}]
+    return cover(factors(), usual(), refusal, still, relevant)
+
+
+def replayed(cell: Cell) -> dict[str, Any]:
+    entry: dict[str, Any] = {"command": command(cell), "cell": cell}
+    try:
+        phases = planner.verify(**arguments(cell)).phases
+    except PlannerError as error:
+        return {**entry, "refused": error.message}
+    except Exception as error:  # a replay that fails is a finding, told in the table
+        return {**entry, "refused": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    return {**entry, "bytes": {name: phase.replay_bytes for name, phase in phases.items()}}
+
+
+def replay(cells: Iterable[Cell]) -> None:
+    """One forked process a cell: FSDP's process group and the patches of torch end with it."""
+    import planner.replay  # noqa: F401  # imported once, for all processes
+
+    with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool, RECORD.open("a") as file:
+        for entry in pool.imap_unordered(replayed, cells):
+            print(json.dumps(entry), file=file, flush=True)
+
+
+# --- the tables ---
+
+
+class Errors(NamedTuple):
+    """(model - replay) / replay of one cell."""
+
+    cell: Cell
+    peak: float
+    phases: dict[str, float]
+    missing_bytes: int
+
+    @property
+    def largest(self) -> float:
+        return max(self.phases.values(), key=abs)
+
+
+def errors_of(recorded: Recorded) -> Errors:
+    moments, replay = planner.estimate(**arguments(recorded.cell)).memory.moments, recorded.bytes
+    model = {phase: max(moments[m] for m in MOMENTS[phase] if m in moments) for phase in replay}
+    peak, modelled = max(replay.values()), max(model.values())
+    return Errors(recorded.cell, modelled / peak - 1, {p: model[p] / replay[p] - 1 for p in replay}, peak - modelled)
+
+
+def row(name: str, found: list[Errors]) -> str:
+    worst = max(found, key=lambda e: abs(e.peak))
+    median = statistics.median(abs(e.peak) for e in found)
+    phase = max(found, key=lambda e: abs(e.largest)).largest
+    return f"| {name} | {len(found)} | {median:.3%} | {worst.peak:+.2%} | {phase:+.2%} | {told(worst.cell)} |"
+
+
+def told(cell: Cell) -> str:
+    """A cell by what is not usual about it."""
+    return " ".join([cell["model"], *(f"{n}={v}" for n, v in cell.items() if n != "model" and v != usual()[n])])
+
+
+def heading(name: str) -> str:
+    return f"\n| {name} | n | peak: median error | worst | worst of a phase | the worst cell |\n{'|---' * 6}|"
+
+
+def tables(errors: list[Errors]) -> Iterator[str]:
+    for name, values in factors().items():
+        yield heading(name)
+        for value in values:
+            if found := [e for e in errors if e.cell.get(name) == value]:
+                yield row(str(value), found)
+            else:
+                yield f"| {value} | 0 | | | | no replay |"
+    yield heading("all")
+    yield row("all", errors)
+    lower = [e for e in errors if e.missing_bytes > 0]
+    if lower:
+        worst = max(lower, key=lambda e: e.missing_bytes)
+        yield (
+            f"\nThe model is below the replay in {len(lower)} of {len(errors)} cells, at most by "
+            f"{worst.missing_bytes / 2**20:.1f} MiB: {told(worst.cell)}"
+        )
+
+
+def print_tables(record: list[Recorded]) -> None:
+    for line in tables([errors_of(r) for r in record if r.bytes]):
+        print(line)
+    for reason, number in Counter(r.refused for r in record if r.refused).most_common():
+        print(f"not replayed ({number}): {reason}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replay", action="store_true", help="replay what is not covered yet")
+    parser.add_argument("--cells", action="store_true", help="print the cells that would be replayed")
+    options = parser.parse_args()
+    known = read_record()
+    if options.replay or options.cells:
+        found = chosen(known)
+        for pair, why in sorted(found.impossible.items(), key=str):
+            print("impossible:", " and ".join(f"{name} {value}" for name, value in sorted(pair)), "-", why)
+        to_replay, impossible = len(found.cells), len(found.impossible)
+        print(f"{len(known)} cells are recorded, {to_replay} to replay, {impossible} pairs are impossible")
+        if options.cells:
+            print("\n".join(map(command, found.cells)))
+        else:
+            replay(found.cells)
+    if not options.cells:
+        print_tables(read_record())
