@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from planner import SearchSpace
 from planner.cli import main
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 CONSOLE = re.findall(r"^```console\n\$ planner (.*?)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SPACES = re.findall(r"^```yaml\n(# space\.yaml.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -23,6 +25,7 @@ def comparable(text: str) -> str:
 def test_there_are_examples() -> None:
     assert len(CONSOLE) >= 3
     assert PYTHON
+    assert SPACES
 
 
 @pytest.mark.parametrize(("arguments", "shown"), CONSOLE, ids=[a for a, _ in CONSOLE])
@@ -45,3 +48,9 @@ def test_the_python_of_the_readme_runs(code: str, capsys: pytest.CaptureFixture[
     exec(compile(code, "README.md", "exec"), {})
     promised = re.findall(r"# prints: (.*)", code)
     assert capsys.readouterr().out.splitlines() == promised
+
+
+@pytest.mark.parametrize("text", SPACES)
+def test_the_search_spaces_of_the_readme_are_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(text)
+    assert SearchSpace.read(tmp_path / "space.yaml").given()
