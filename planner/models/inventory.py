@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.decoder import Decoder
-from planner.models.forward import LayerNormForm, NormOrder, RopeCasts
+from planner.models.forward import LayerNormForm, NormOrder, OwnAttention, RopeCasts
 
 
 class Linear(NamedTuple):
@@ -68,7 +68,9 @@ class _Reader:
     def parameters(self) -> Parameters:
         return Parameters(tuple(self.tensors), tuple(self.linears))
 
-    def linear(self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True) -> int:
+    def linear(
+        self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True, written_out: bool = False
+    ) -> int:
         layer = Linear(name, x, out_features, bias)
         if adapts:
             self.linears.append(layer)
@@ -138,13 +140,42 @@ class _Reader:
         self.groups_heads |= kv_heads < heads
         return query
 
+    def rotate_halves(self, x: int, *, head_dim: int) -> int:
+        return x
+
+    def own_attention(
+        self,
+        form: OwnAttention,
+        query: int,
+        key: int,
+        value: int,
+        *,
+        heads: int,
+        kv_heads: int,
+        dropout: float = 0.0,
+        name: str = "",
+    ) -> int:
+        if form == "sinks":
+            self.tensors.append(ParameterTensor(name, (heads,)))
+        self.groups_heads |= kv_heads < heads
+        return query
+
     def activation(self, function: str, x: int) -> int:
         return x
 
     def add(self, a: int, b: int) -> int:
         return a
 
-    mul = add
+    mul = add_ = add
+
+    def repeat(self, x: int, columns: int) -> int:
+        return columns
+
+    def keep(self, x: int) -> None:
+        pass
+
+    def clamp(self, x: int, *, below: bool = True) -> int:
+        return x
 
     def times(self, x: int) -> int:
         return x
@@ -195,6 +226,20 @@ class _Reader:
                 Linear(f"{name}.gate_up_proj", x, 2 * intermediate_size, False, num_experts, tuple(gate_up)),
                 Linear(f"{name}.down_proj", intermediate_size, x, False, num_experts, (down,)),
             ]
+        return x
+
+    def biased_experts(
+        self, router: str, name: str, x: int, num_experts: int, top_k: int, intermediate_size: int
+    ) -> int:
+        shapes = {
+            f"{router}.weight": (num_experts, x),
+            f"{router}.bias": (num_experts,),
+            f"{name}.gate_up_proj": (num_experts, x, 2 * intermediate_size),
+            f"{name}.gate_up_proj_bias": (num_experts, 2 * intermediate_size),
+            f"{name}.down_proj": (num_experts, intermediate_size, x),
+            f"{name}.down_proj_bias": (num_experts, x),
+        }
+        self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
         return x
 
     sigmoid = times
