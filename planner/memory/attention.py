@@ -149,7 +149,7 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
             keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, elements, "attention v")
             right = f.unary(keys, "attention scaled k")
         else:  # the products broadcast a single head
-            keys, values = f.unary(k, "attention scaled k"), f.broadcast(v, elements, "attention v")
+            keys = f.unary(k, "attention scaled k")
             right = f.broadcast(keys, elements, "attention k")
         left = scaled if scaled.heads_first else f.unary(scaled, "attention q")  # contiguous for the batched product
         weights = f.matmul(left, right, scores, sequence, flops, "attention scores")
@@ -157,6 +157,8 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
         weights = _safe_softmax(f, weights)
         weights = f.dropout(weights, form.dropout, "attention dropout")
         _returned = f.to(weights.constant(FP32), given, "attention probabilities")  # the second result
+        if mask is not None:
+            values = f.broadcast(v, elements, "attention v")
         out = f.matmul(weights, values, elements, elements // sequence, flops, "attention output")
         return f.to(out, given, "attention output")
 

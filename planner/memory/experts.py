@@ -81,8 +81,8 @@ def fold(f: Ops, weight: Tensor, up: Tensor, down: Tensor, name: str) -> Tensor:
 
 def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tensor:
     """`x[indices]`: saves the indices; the gradient is added into zeros of x's shape."""
-    out = f.tensor(elements, x.width, x.itemsize, name, x)
     saved = [f.tape.save(indices)] if x.variable is not None else []
+    out = f.tensor(elements, x.width, x.itemsize, name, x)
     return f.differentiate(out, f.own_targets(x), saved)
 
 
@@ -101,13 +101,13 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
 
 
 def summed(f: Ops, x: Tensor, elements: int) -> Tensor:
-    """Over a token's experts: its gradient is handed on expanded, without a copy."""
+    """Over a token's experts: its gradient is expanded, and copied where the shape of pairs is restored."""
     out = f.tensor(elements, x.width, x.itemsize, "summed expert output", x)
     if out.variable is not None and x.variable is not None:
-        variable = x.variable
+        variable, size = x.variable, x.per_sample * x.itemsize
 
         def backward(gradient: Storage) -> None:
-            f.tape.accumulate(variable, gradient)
+            f.tape.accumulate(variable, f.tape.storage(0, size))
 
         f.tape.record(out.variable, backward)
     return out

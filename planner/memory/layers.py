@@ -47,6 +47,11 @@ class Layers(Rotary):
         self.leaf: Tensor | None = None
         """That output, which as a leaf of autograd's graph lives as long as the graph."""
 
+    def unsaved_variables(self) -> tuple[int, int]:
+        """(fixed, per sample) of what variables alone keep alive."""
+        kept = [storage for storage in self.held if not storage.saved]
+        return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
+
     def leave_forward(self) -> None:
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()

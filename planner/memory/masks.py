@@ -31,7 +31,8 @@ def masks_of(architecture: Decoder, setting: Setting) -> Masks:
         case "alibi":
             # SDPA saves it as it is, if autocast does not cast it in each block.
             cast = setting.numerics.autocast not in (None, itemsize)
-            return Masks(0, heads * (scores + sequence) * itemsize, saved=not eager and not cast)
+            unused = 2 * sequence * architecture.hidden_size // heads * itemsize  # rotary cos and sin
+            return Masks(unused, heads * (scores + sequence) * itemsize, saved=not eager and not cast)
         case "beside_alibi":
             alibi = FP32 if setting.numerics.autocast else itemsize
             return Masks(0, scores * itemsize + heads * sequence * alibi)

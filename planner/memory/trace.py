@@ -155,8 +155,7 @@ class Tracer:
         self._rope_itemsize = layers.rope_itemsize
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
-        kept = [storage for storage in layers.held if not storage.saved]
-        variables = sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
+        variables = layers.unsaved_variables()
         itemsize = x.itemsize
         stem = run.finish(x)
         masks = masks_of(self.architecture, self.setting)

@@ -1,6 +1,5 @@
 """Falcon: attention and MLP in parallel, one head of keys and values (7B) or a few (40B), or one each and ALiBi (RW).
 
-Left out: the rotary cos and sin that a model with ALiBi computes and does not use.
 Source: transformers/models/falcon/modeling_falcon.py.
 """
 
