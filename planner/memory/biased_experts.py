@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.memory.elementwise import add_, clamp
 from planner.memory.experts import gather, grouped, indices_of, summed, top
 from planner.memory.ops import Ops
 from planner.memory.tape import Tensor
@@ -28,10 +29,10 @@ def biased_experts(
     share = gather(f, scores, pairs, order, "router scores by expert")
     bias = _bias(f, gate_up_bias, ids, 2 * intermediate_size, pairs, "gate and up")
     out = grouped(f, selected, gate_up, 2 * intermediate_size, "experts.gate_up_proj")
-    out = f.add_(out, bias, "gate and up with bias")
+    out = add_(f, out, bias)
     out = _gated(f, out, intermediate_size)
     bias = _bias(f, down_bias, ids, hidden, pairs, "down")
-    projected = f.add_(grouped(f, out, down, hidden, "experts.down_proj"), bias, "down with bias")
+    projected = add_(f, grouped(f, out, down, hidden, "experts.down_proj"), bias)
     del out
     weighted = f.mul(projected, share, "weighted expert output")
     back = indices_of(f, pairs, "order by token")
@@ -48,7 +49,7 @@ def _bias(f: Ops, bias: Tensor, ids: Tensor, width: int, pairs: int, name: str) 
 def _gated(f: Ops, out: Tensor, width: int) -> Tensor:
     """`(up + 1) * gate * sigmoid(gate * alpha)` of clamped gate and up, which alternate."""
     gate, up = f.slices(out, [width, width])
-    gate = f.clamp(gate, below=False, name="clamped gate")
-    up = f.clamp(up, below=True, name="clamped up")
+    gate = clamp(f, gate, "clamped gate", below=False)
+    up = clamp(f, up, "clamped up")
     glu = f.mul(gate, f.unary(f.unary(gate, "scaled gate"), "gate sigmoid", saves="output"), "gated")
     return f.mul(f.unary(up, "one plus up"), glu, "expert product")

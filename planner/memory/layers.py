@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from planner.memory import attention as attention_kernels
+from planner.memory import elementwise
 from planner.memory import experts as mixture
 from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
@@ -16,7 +18,7 @@ from planner.memory.rotary import Rotary
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.models import Linear
-from planner.models.forward import OwnAttention
+from planner.models.forward import OwnAttention, biased_expert_shapes
 from strategies import Attention, Finetuning, Full, Lora, Method
 
 Layer = Callable[[str, Tensor, int, bool], Tensor]
@@ -82,7 +84,7 @@ class Layers(Rotary):
         return super().linear(x, weight, bias_vector, out_features, name)
 
     def _written_out_layer(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        """`x @ weight.T + bias`: autocast's copy of the weight is of a view, and not cached; its bias widens the sum."""
+        """`x @ weight.T + bias`: autocast's copy of the weight is of a view, not cached; the bias widens the sum."""
         itemsize, trains = self.numerics.linear, self.trains_base
         weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
         weight = self.autocast_input(weight, f"{name} weight")
@@ -209,16 +211,16 @@ class Layers(Rotary):
     def add(self, a: Tensor, b: Tensor, name: str = "residual") -> Tensor:
         return super().add(a, b, name)
 
-    def add_(self, a: Tensor, b: Tensor, name: str = "sum in place") -> Tensor:
-        return super().add_(a, b, name)
+    def add_(self, a: Tensor, b: Tensor) -> Tensor:
+        return elementwise.add_(self, a, b)
 
     def repeat(self, x: Tensor, columns: int) -> Tensor:
         out = self.broadcast(x, self.sequence_length * columns, "repeated heads")
         out.width = columns
         return out
 
-    def clamp(self, x: Tensor, *, below: bool = True, name: str = "clamped") -> Tensor:
-        return super().clamp(x, below=below, name=name)
+    def clamp(self, x: Tensor) -> Tensor:
+        return elementwise.clamp(self, x, "clamped")
 
     def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
         return super().mul(a, b, name)
@@ -283,15 +285,9 @@ class Layers(Rotary):
     def biased_experts(
         self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int
     ) -> Tensor:
-        sizes = {
-            f"{router}.weight": num_experts * x.width,
-            f"{router}.bias": num_experts,
-            f"{name}.gate_up_proj": num_experts * x.width * 2 * intermediate_size,
-            f"{name}.gate_up_proj_bias": num_experts * 2 * intermediate_size,
-            f"{name}.down_proj": num_experts * intermediate_size * x.width,
-            f"{name}.down_proj_bias": num_experts * x.width,
-        }
-        weights = [self.parameter(n, size, self.numerics.other, trains=self.trains_base) for n, size in sizes.items()]
+        shapes = biased_expert_shapes(router, name, x.width, num_experts, intermediate_size)
+        itemsize = self.numerics.other
+        weights = [self.parameter(n, prod(shape), itemsize, trains=self.trains_base) for n, shape in shapes.items()]
         return biased_experts(self, x, weights, num_experts, top_k, intermediate_size)
 
     def sigmoid(self, x: Tensor) -> Tensor:

@@ -170,14 +170,6 @@ class Ops:
             saved.append(self.tape.save(out))
         return self.differentiate(out, self._targets(out, x), saved, temporaries=temporaries)
 
-    def unary_(self, x: Tensor) -> Tensor:
-        """A product with a number in place of its factor: its gradient is a tensor of its own."""
-        out = Tensor(
-            x.storage, x.fixed, x.per_sample, x.width, x.itemsize, Variable() if x.variable is not None else None
-        )
-        self.tape.cost.bytes_per_sample += 2 * x.per_sample * x.itemsize
-        return self.differentiate(out, self.own_targets(x))
-
     def mul(self, a: Tensor, b: Tensor, name: str) -> Tensor:
         """Product; each factor is saved for the other's gradient. One of them may be broadcast over the other."""
         big = a if a.per_sample >= b.per_sample else b
@@ -208,24 +200,6 @@ class Ops:
         x = self.unary(x, f"{name} tanh", saves="output")
         return self.unary(x, name)
 
-    def clamp(self, x: Tensor, *, below: bool, name: str) -> Tensor:
-        """Saves its input, which backward compares with the limit or both, a byte for each element and limit."""
-        saved = [self.tape.save(x)] if x.variable is not None else []
-        out = self.tensor(x.per_sample, x.width, x.itemsize, name, x)
-        if out.variable is None or x.variable is None:
-            return out
-        variable, size, compared = x.variable, out.per_sample * out.itemsize, out.per_sample * (1 + below)
-
-        def backward(gradient: Storage) -> None:
-            self.tape.cost.bytes_per_sample += 3 * size
-            masks = self.tape.storage(0, compared)
-            made = self.tape.storage(0, size)
-            del masks
-            self.tape.accumulate(variable, made)
-
-        self.tape.record(out.variable, backward, *saved)
-        return out
-
     def dropout(self, x: Tensor, probability: float, name: str) -> Tensor:
         """`native_dropout`: saves a mask of one byte per element; nothing happens at probability 0."""
         if probability == 0.0:
@@ -239,24 +213,15 @@ class Ops:
         """Saves nothing; hands its gradient itself on to both terms, cast or summed where a term's dtype or shape
         differs."""
         out = self.tensor(max(a.per_sample, b.per_sample), a.width, max(a.itemsize, b.itemsize), name, a, b)
-        return self._pass_on(out, (a, b))
-
-    def add_(self, a: Tensor, b: Tensor, name: str) -> Tensor:
-        """The sum in place of its first term."""
-        needs_gradient = a.variable is not None or b.variable is not None
-        out = Tensor(
-            a.storage, a.fixed, a.per_sample, a.width, a.itemsize, Variable() if needs_gradient else None
-        )
-        self.tape.cost.bytes_per_sample += 2 * a.per_sample * a.itemsize + b.per_sample * b.itemsize
-        return self._pass_on(out, (a, b))
+        return self.pass_on(out, (a, b))
 
     def cat(self, parts: Sequence[Tensor], name: str) -> Tensor:
         """Joins columns; hands views of its gradient on."""
         width, itemsize = sum(p.width for p in parts), max(p.itemsize for p in parts)
         out = self.tensor(sum(p.per_sample for p in parts), width, itemsize, name, *parts)
-        return self._pass_on(out, parts)
+        return self.pass_on(out, parts)
 
-    def _pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    def pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         if out.variable is not None:
             made = out.itemsize
             targets = [

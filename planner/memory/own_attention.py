@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from planner.memory import attention
+from planner.memory.elementwise import scale_
 from planner.memory.experts import INT64
-from planner.memory.ops import BOOL, FP32, Ops
+from planner.memory.ops import FP32, Ops
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tensor, Variable
 from planner.models.forward import OwnAttention
@@ -67,7 +68,7 @@ def _masked(f: Ops, scores: Tensor) -> Tensor:
 def _scaled_in_place(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """`scores /= c`, and a softmax in the dtype of the hidden states, which is fp32 behind autocast's LayerNorm
     (modeling_falcon.py, FalconAttention)."""
-    scores = f.unary_(_scores(f, query, key, form))
+    scores = scale_(f, _scores(f, query, key, form))
     scores = f.softmax(_masked(f, scores), FP32 if f.autocast else query.itemsize)
     return _output(f, scores, value, query, form)
 
@@ -76,14 +77,15 @@ def _alibi_in_fp32(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
     """ALiBi added in fp32, scaled in place; the mask has ALiBi in it once more (modeling_falcon.py)."""
     product = _scores(f, query, key, form)
     scores = f.to(product, FP32, "attention scores in fp32")
-    logits = f.unary_(f.add(scores, scores.constant(f.mask_itemsize), "attention scores with ALiBi"))
+    logits = scale_(f, f.add(scores, scores.constant(f.mask_itemsize), "attention scores with ALiBi"))
     weights = f.softmax(_masked(f, logits), FP32 if f.autocast else query.itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")
     return _output(f, weights, value, query, form)
 
 
 def _alibi_in_product(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """`baddbmm` of ALiBi, q and k, whose gradients are scaled as well (modeling_bloom.py, BloomAttention)."""
+    """`baddbmm` of ALiBi, q and k (modeling_bloom.py, BloomAttention). Left out: copies of the gradients of q and k,
+    made one after the other, in which they are scaled."""
     sizes, itemsize = _Sizes.of(f, query, form), query.itemsize
     scores = f.matmul(query, key, sizes.scores, f.sequence_length, sizes.flops, "attention scores")
     weights = _masked(f, scores)

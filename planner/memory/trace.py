@@ -158,7 +158,8 @@ class Tracer:
         variables = layers.unsaved_variables()
         itemsize = x.itemsize
         stem = run.finish(x)
-        masks = masks_of(self.architecture, self.setting)
+        s = self.setting
+        masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
         saved, body = stem.saved, variables

@@ -15,8 +15,8 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 Masking = Literal["causal", "always", "alibi", "beside_alibi", "booleans"]
-"""What a model makes before its blocks: a mask where one is needed; one for SDPA as well (Falcon); one with ALiBi in it,
-for each head (Falcon); ALiBi beside a mask (BLOOM); a mask of booleans (MPT)."""
+"""What a model makes before its blocks: a mask where one is needed; one for SDPA as well (Falcon); one with ALiBi in
+it, for each head (Falcon); ALiBi beside a mask (BLOOM); a mask of booleans (MPT)."""
 
 
 def partial_rotary_factor(default: float) -> Any:
@@ -44,6 +44,9 @@ class Decoder(BaseModel):
     """Causal masks that eager attention makes: one for each kind of window."""
 
     masking: ClassVar[Masking] = "causal"
+
+    notes: ClassVar[tuple[str, ...]] = ()
+    """What a user should know about loading it."""
 
     embedding_name: ClassVar[str] = "embed_tokens"
 

@@ -31,6 +31,20 @@ RopeCasts = Literal["none", "result", "both"]
 """Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
 
 
+def biased_expert_shapes(
+    router: str, name: str, hidden_size: int, num_experts: int, intermediate_size: int
+) -> dict[str, tuple[int, ...]]:
+    """Parameters of `Forward.biased_experts`: weight and bias of the router, of gate and up, and of down."""
+    return {
+        f"{router}.weight": (num_experts, hidden_size),
+        f"{router}.bias": (num_experts,),
+        f"{name}.gate_up_proj": (num_experts, hidden_size, 2 * intermediate_size),
+        f"{name}.gate_up_proj_bias": (num_experts, 2 * intermediate_size),
+        f"{name}.down_proj": (num_experts, intermediate_size, hidden_size),
+        f"{name}.down_proj_bias": (num_experts, hidden_size),
+    }
+
+
 class Forward(Protocol[T]):
     """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
 
@@ -137,8 +151,8 @@ class Forward(Protocol[T]):
         """A variable of the model's own forward keeps x until that returns, as `outputs` does."""
         ...
 
-    def clamp(self, x: T, *, below: bool = True) -> T:
-        """To at most a number, and if `below` to at least another."""
+    def clamp(self, x: T) -> T:
+        """Between two numbers."""
         ...
 
     def mul(self, a: T, b: T) -> T: ...
@@ -187,9 +201,7 @@ class Forward(Protocol[T]):
         the layers `targets`: gate, up and down."""
         ...
 
-    def biased_experts(
-        self, router: str, name: str, x: T, num_experts: int, top_k: int, intermediate_size: int
-    ) -> T:
+    def biased_experts(self, router: str, name: str, x: T, num_experts: int, top_k: int, intermediate_size: int) -> T:
         """A router with a bias, which scores the chosen experts alone, and clamped SwiGLU experts with biases, whose
         gates and ups alternate (gpt-oss). Neither is of linear layers: LoRA and quantization leave them."""
         ...

@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.decoder import Decoder
-from planner.models.forward import LayerNormForm, NormOrder, OwnAttention, RopeCasts
+from planner.models.forward import LayerNormForm, NormOrder, OwnAttention, RopeCasts, biased_expert_shapes
 
 
 class Linear(NamedTuple):
@@ -69,7 +69,14 @@ class _Reader:
         return Parameters(tuple(self.tensors), tuple(self.linears))
 
     def linear(
-        self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True, written_out: bool = False
+        self,
+        name: str,
+        x: int,
+        out_features: int,
+        *,
+        bias: bool = False,
+        adapts: bool = True,
+        written_out: bool = False,
     ) -> int:
         layer = Linear(name, x, out_features, bias)
         if adapts:
@@ -174,13 +181,10 @@ class _Reader:
     def keep(self, x: int) -> None:
         pass
 
-    def clamp(self, x: int, *, below: bool = True) -> int:
-        return x
-
     def times(self, x: int) -> int:
         return x
 
-    cap = times
+    cap = clamp = times
 
     def dropout(self, x: int, probability: float) -> int:
         return x
@@ -231,14 +235,7 @@ class _Reader:
     def biased_experts(
         self, router: str, name: str, x: int, num_experts: int, top_k: int, intermediate_size: int
     ) -> int:
-        shapes = {
-            f"{router}.weight": (num_experts, x),
-            f"{router}.bias": (num_experts,),
-            f"{name}.gate_up_proj": (num_experts, x, 2 * intermediate_size),
-            f"{name}.gate_up_proj_bias": (num_experts, 2 * intermediate_size),
-            f"{name}.down_proj": (num_experts, intermediate_size, x),
-            f"{name}.down_proj_bias": (num_experts, x),
-        }
+        shapes = biased_expert_shapes(router, name, x, num_experts, intermediate_size)
         self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
         return x
 
@@ -295,6 +292,11 @@ class Inventory:
         """Exact, tied weights counted once."""
         blocks = sum(self.blocks[kind].num_parameters for kind in self.layer_kinds)
         return self.stem.num_parameters + blocks + self.head.num_parameters
+
+    @cached_property
+    def num_expert_parameters(self) -> int:
+        """In stacks of experts' weights: parameters of three dimensions, which are no linear layers."""
+        return sum(t.num_elements for kind in self.layer_kinds for t in self.blocks[kind].tensors if len(t.shape) == 3)
 
     @cached_property
     def target_names(self) -> tuple[str, ...]:

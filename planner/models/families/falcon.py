@@ -39,7 +39,11 @@ class Falcon(Decoder):
         return self
 
     @property
-    def masking(self) -> Masking:  # type: ignore[override]  # of a model, not of the family
+    def positions(self) -> Literal["rotary", "learned", "alibi"]:  # type: ignore[override]  # of a model
+        return "alibi" if self.alibi else "rotary"
+
+    @property
+    def masking(self) -> Masking:  # type: ignore[override]  # of a model
         return "alibi" if self.alibi else "always"
 
     @property
