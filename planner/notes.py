@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from planner.memory.numerics import FP32, Numerics
+from planner.models import Model
 from planner.question import Question
 from strategies import Allocator, Attention, Finetuning, Precision, Strategy
 
@@ -15,13 +16,15 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
     notes = list(model.notes)
     context = model.max_positions
     if context is not None and request.sequence_length > context:
-        notes.append(
-            f"{request.sequence_length} tokens are more than the {context} that {model.name} was trained with: "
-            "rotary positions go on, quality needs RoPE scaling."
-        )
+        has_alibi = isinstance(model, Model) and model.architecture.positions == "alibi"
+        goes_on = "ALiBi goes on" if has_alibi else "rotary positions go on, quality needs RoPE scaling"
+        known = f"the {context} that {model.name} was trained with"
+        notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
     if lacking:
         notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
+    if isinstance(model, Model):
+        notes += _of_modeling(question, model, strategies)
     if not gpu.supports_flash_attention:
         notes.append(f"{gpu.name} has no flash attention: {_without_flash(model.groups_heads)}.")
     elif model.groups_heads and any(_attends_in_fp32(s) for s in strategies):
@@ -48,6 +51,25 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
     notes.append("tokens/s is an upper bound by a roofline.")
     return tuple(notes)
+
+
+def _of_modeling(question: Question, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """What a modeling file does that one would not expect."""
+    masks = model.architecture.masking == "always" and model.inventory.groups_heads
+    if masks and any(s.attention is Attention.SDPA for s in strategies):
+        yield (
+            f"sdpa runs the math kernel, which writes scores out: {model.name} passes it a mask, and one head of keys "
+            "and values for all queries."
+        )
+    experts, asked = model.inventory.num_expert_parameters, question.request
+    methods = {s.finetuning.method for s in strategies}
+    if asked.gradient_accumulation_steps is None:  # a search
+        methods |= set(asked.finetuning or Finetuning)
+    if experts and Finetuning.QLORA in methods:
+        yield (
+            f"qlora quantizes linear layers alone: the experts of {model.name}, {experts / model.num_parameters:.0%} "
+            f"of its parameters, are none, and become fp32 ({experts * FP32 / 2**30:.1f} GiB)."
+        )
 
 
 def _without_flash(groups_heads: bool | None) -> str:

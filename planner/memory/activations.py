@@ -45,9 +45,19 @@ def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
     return f.mul(half, outer, "gelu output")
 
 
+def _bloom_gelu(f: Ops, x: Tensor) -> Tensor:
+    """A function of its own, which saves its input: `x * 0.5 * (1 + tanh(0.79788456 * x * (1 + 0.044715 * x * x)))`,
+    of which four intermediates exist at once, and five in its gradient, written out as well (modeling_bloom.py)."""
+    size = x.per_sample * x.itemsize
+    _intermediates = [f.tape.storage(0, size) for _ in range(4)]
+    del _intermediates
+    return f.unary(x, "gelu", saves="input", temporaries=4)
+
+
 COMPOSED: dict[str, Callable[[Ops, Tensor], Tensor]] = {
     "relu": _relu,
     "relu2": _relu2,
     "gelu_new": _gelu_new,
     "gelu_fast": _gelu_fast,
+    "bloom_gelu": _bloom_gelu,
 }

@@ -51,6 +51,23 @@ def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tenso
     return f.unary(out, "attention output in token order") if heads_first else out
 
 
+def with_mask(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *, per_head: bool) -> Tensor:
+    """SDPA with a mask that the model made, of booleans or, `per_head`, of what is added to the scores; it is added in
+    the dtype of q. Nobody repeats the heads of k and v (aten/native/transformers/attention.cpp)."""
+    itemsize = f.autocast or query.itemsize
+    fixed, per_sample = (0, form.heads * f.sequence_length**2) if per_head else (0, f.sequence_length**2)
+    bias = Tensor(None, fixed, per_sample, f.sequence_length, f.mask_itemsize, None)
+    if per_head:
+        bias = f.to(bias, itemsize, "attention bias")
+    else:
+        inverted = f.tape.storage(fixed * BOOL, per_sample * BOOL)
+        bias = Tensor(f.tape.storage(0, per_sample * itemsize, "attention bias"), 0, per_sample, 1, itemsize, None)
+        del inverted
+    if form.selection.masked_kernel(grouped=form.heads != form.kv_heads) is SdpaKernel.MATH:
+        return f.unary(_math(f, query, key, value, form, bias), "attention output in token order")
+    return _fused(f, query, key, value, form, bias)
+
+
 def _efficient(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The output is in token order whatever the layout of q (cuda/attention.cu, `_efficient_attention_forward`)."""
     key, value = _of_all_heads(f, query, key, value, form)
@@ -115,7 +132,7 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
     return out
 
 
-def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
+def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: Tensor | None = None) -> Tensor:
     """Every intermediate of q, k and v of all heads in fp32, whose variables live until it returns.
 
     Source: aten/src/ATen/native/transformers/attention.cpp, `_scaled_dot_product_attention_math`; SDPA is without
@@ -127,15 +144,21 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     with f.without_autocast():
         q, k, v = (f.to(x, FP32, f"attention {n} in fp32") for x, n in ((query, "q"), (key, "k"), (value, "v")))
         scaled = f.unary(q, "attention scaled q")
-        _mask = _causal_mask(f)
-        keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, elements, "attention v")
-        right = f.unary(keys, "attention scaled k")
+        _mask = mask or _causal_mask(f)
+        if mask is None:
+            keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, elements, "attention v")
+            right = f.unary(keys, "attention scaled k")
+        else:  # the products broadcast a single head
+            keys = f.unary(k, "attention scaled k")
+            right = f.broadcast(keys, elements, "attention k")
         left = scaled if scaled.heads_first else f.unary(scaled, "attention q")  # contiguous for the batched product
         weights = f.matmul(left, right, scores, sequence, flops, "attention scores")
         del left, right
         weights = _safe_softmax(f, weights)
         weights = f.dropout(weights, form.dropout, "attention dropout")
         _returned = f.to(weights.constant(FP32), given, "attention probabilities")  # the second result
+        if mask is not None:
+            values = f.broadcast(v, elements, "attention v")
         out = f.matmul(weights, values, elements, elements // sequence, flops, "attention output")
         return f.to(out, given, "attention output")
 
@@ -185,17 +208,6 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
     del weights, value
     return f.unary(out, "attention output")
-
-
-def mask_bytes(
-    attention: Attention, sequence_length: int, itemsize: int, *, masks: int, window: int | None
-) -> tuple[int, int]:
-    """(fixed, per sample) of all causal masks. Eager attention adds them to the scores: `[1, sequence, sequence]` of
-    one sample in the dtype of the hidden states (transformers, `create_causal_mask`). SDPA is told that it is causal
-    instead, but for a window that the sequence fills: one of booleans, the same for all samples."""
-    if attention is Attention.EAGER:
-        return 0, masks * sequence_length**2 * itemsize
-    return (sequence_length**2 * BOOL if masked(window, sequence_length) else 0), 0
 
 
 KERNELS: dict[Attention, Kernel] = {Attention.SDPA: sdpa, Attention.EAGER: eager}

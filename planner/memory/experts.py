@@ -28,7 +28,7 @@ def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) 
     """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum, in
     place, which keeps a copy of what they were; `casts`: back to the dtype of the logits."""
     given, tokens = logits.itemsize, logits.per_sample // logits.width
-    scores = _top(f, f.softmax(logits, FP32), tokens * top_k)
+    scores = top(f, f.softmax(logits, FP32), tokens * top_k)
     if normalizes:
         before = f.tensor(scores.per_sample, top_k, FP32, "router scores before division", scores)
         total = f.tensor(tokens, 1, FP32, "sum of router scores", scores)
@@ -38,10 +38,10 @@ def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) 
     return f.to(scores, given, "router scores") if casts else scores
 
 
-def _top(f: Ops, x: Tensor, elements: int) -> Tensor:
+def top(f: Ops, x: Tensor, elements: int) -> Tensor:
     """`topk`: values, and the indices that its backward scatters to."""
     out = f.tensor(elements, elements * x.width // x.per_sample, x.itemsize, "router scores", x)
-    indices = _indices(f, elements, "chosen experts")
+    indices = indices_of(f, elements, "chosen experts")
     saved = [f.tape.save(indices)] if x.variable is not None else []
     return f.differentiate(out, f.own_targets(x), saved)
 
@@ -50,8 +50,8 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
     """The weighted sum of the chosen experts' outputs. Autocast does not know the grouped product: it runs in the
     weights' dtype."""
     given, pairs, hidden = x.itemsize, scores.per_sample, x.width
-    ids, order = _indices(f, pairs, "sorted experts"), _indices(f, pairs, "order by expert")
-    chosen = gather(f, x, pairs * hidden, _indices(f, pairs, "tokens by expert"), "expert input")
+    ids, order = indices_of(f, pairs, "sorted experts"), indices_of(f, pairs, "order by expert")
+    chosen = gather(f, x, pairs * hidden, indices_of(f, pairs, "tokens by expert"), "expert input")
     share = gather(f, scores, pairs, order, "router scores by expert")
     # Weights with an adapter folded in stay until the experts are done (torch.nn.utils.parametrize.cached).
     gate_up = weights.gate_up()
@@ -63,9 +63,9 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
     down = weights.down()
     out = grouped(f, out, down, hidden, "experts.down_proj")
     out = f.mul(out, share, "weighted expert output")
-    back = _indices(f, pairs, "order by token")
+    back = indices_of(f, pairs, "order by token")
     out = gather(f, out, pairs * hidden, back, "weighted expert output by token")
-    total = _sum(f, out, x.per_sample)
+    total = summed(f, out, x.per_sample)
     del ids, gate_up, down
     return f.to(total, given, "expert output")
 
@@ -81,8 +81,8 @@ def fold(f: Ops, weight: Tensor, up: Tensor, down: Tensor, name: str) -> Tensor:
 
 def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tensor:
     """`x[indices]`: saves the indices; the gradient is added into zeros of x's shape."""
-    out = f.tensor(elements, x.width, x.itemsize, name, x)
     saved = [f.tape.save(indices)] if x.variable is not None else []
+    out = f.tensor(elements, x.width, x.itemsize, name, x)
     return f.differentiate(out, f.own_targets(x), saved)
 
 
@@ -100,18 +100,18 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
     return f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
 
 
-def _sum(f: Ops, x: Tensor, elements: int) -> Tensor:
-    """Over a token's experts: its gradient is handed on expanded, without a copy."""
+def summed(f: Ops, x: Tensor, elements: int) -> Tensor:
+    """Over a token's experts: its gradient is expanded, and copied where the shape of pairs is restored."""
     out = f.tensor(elements, x.width, x.itemsize, "summed expert output", x)
     if out.variable is not None and x.variable is not None:
-        variable = x.variable
+        variable, size = x.variable, x.per_sample * x.itemsize
 
         def backward(gradient: Storage) -> None:
-            f.tape.accumulate(variable, gradient)
+            f.tape.accumulate(variable, f.tape.storage(0, size))
 
         f.tape.record(out.variable, backward)
     return out
 
 
-def _indices(f: Ops, elements: int, name: str) -> Tensor:
+def indices_of(f: Ops, elements: int, name: str) -> Tensor:
     return Tensor(f.tape.storage(0, elements * INT64, name), 0, elements, 1, INT64, None)

@@ -145,7 +145,10 @@ class Traced:
             blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
         else:
             blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
-        return [stem, *blocks, *self._head(setting, itemsize)]
+        head, loss = self._head(setting, itemsize)
+        fixed, per_sample = stem.body
+        head = head._replace(held=(head.held[0] - fixed, head.held[1] - per_sample))
+        return [stem, *blocks, head, loss]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:

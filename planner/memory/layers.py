@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from planner.memory import attention as attention_kernels
+from planner.memory import elementwise
 from planner.memory import experts as mixture
+from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
+from planner.memory.biased_experts import biased_experts
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
 from planner.memory.quantized import matmul_4bit
@@ -14,6 +18,7 @@ from planner.memory.rotary import Rotary
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.models import Linear
+from planner.models.forward import OwnAttention, biased_expert_shapes
 from strategies import Attention, Finetuning, Full, Lora, Method
 
 Layer = Callable[[str, Tensor, int, bool], Tensor]
@@ -35,7 +40,7 @@ class Layers(Rotary):
     ) -> None:
         super().__init__(tape, numerics=numerics, trains_base=isinstance(method, Full), sequence_length=sequence_length)
         self.method = method
-        self.attention_kernel = attention_kernels.KERNELS[attention]
+        self.runs_sdpa, self.attention_kernel = attention is Attention.SDPA, attention_kernels.KERNELS[attention]
         self.selection = selection
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
@@ -44,6 +49,11 @@ class Layers(Rotary):
         self.leaf: Tensor | None = None
         """That output, which as a leaf of autograd's graph lives as long as the graph."""
 
+    def unsaved_variables(self) -> tuple[int, int]:
+        """(fixed, per sample) of what variables alone keep alive."""
+        kept = [storage for storage in self.held if not storage.saved]
+        return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
+
     def leave_forward(self) -> None:
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()
@@ -51,8 +61,18 @@ class Layers(Rotary):
 
     # --- linear layers, by fine-tuning method ---
 
-    def linear(self, name: str, x: Tensor, out_features: int, *, bias: bool = False, adapts: bool = True) -> Tensor:  # type: ignore[override]  # a layer by its name, not an operation on its weights
-        layer = self._quantized if self.method.method is Finetuning.QLORA else self._base
+    def linear(  # type: ignore[override]  # a layer by its name, not an operation on its weights
+        self,
+        name: str,
+        x: Tensor,
+        out_features: int,
+        *,
+        bias: bool = False,
+        adapts: bool = True,
+        written_out: bool = False,
+    ) -> Tensor:
+        layer = self._written_out_layer if written_out else self._base
+        layer = self._quantized if self.method.method is Finetuning.QLORA else layer
         if adapts and isinstance(self.method, Lora) and self.method.adapts(name.rpartition(".")[2]):
             return self._adapted(layer, name, x, out_features, bias, self.method.rank)
         return layer(name, x, out_features, bias)
@@ -62,6 +82,16 @@ class Layers(Rotary):
         weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
         bias_vector = self.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if bias else None
         return super().linear(x, weight, bias_vector, out_features, name)
+
+    def _written_out_layer(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
+        """`x @ weight.T + bias`: autocast's copy of the weight is of a view, not cached; the bias widens the sum."""
+        itemsize, trains = self.numerics.linear, self.trains_base
+        weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
+        weight = self.autocast_input(weight, f"{name} weight")
+        out = super().linear(x, weight, None, out_features, name)
+        if bias:
+            out = self.add(out, self.parameter(f"{name}.bias", out_features, itemsize, trains=trains), f"{name} bias")
+        return out
 
     def _adapted(self, layer: Layer, name: str, x: Tensor, out_features: int, bias: bool, rank: int) -> Tensor:
         """`layer(x) + B(A(x)) * scaling` (peft/tuners/lora/layer.py, bnb.py): x is cast to the adapter's dtype first,
@@ -151,12 +181,46 @@ class Layers(Rotary):
         form = attention_kernels.Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
         return self.attention_kernel(self, query, key, value, form)
 
+    def own_attention(
+        self,
+        form: OwnAttention,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        heads: int,
+        kv_heads: int,
+        dropout: float = 0.0,
+        name: str = "",
+    ) -> Tensor:
+        sinks = self.parameter(name, heads, self.numerics.other, trains=self.trains_base) if name else None
+        asked = own.Form(heads, kv_heads, dropout, sinks)
+        if self.runs_sdpa:
+            per_head = form == "alibi_in_fp32"
+            return attention_kernels.with_mask(self, query, key, value, asked.usual(self.selection), per_head=per_head)
+        return own.FORMS[form](self, query, key, value, asked)
+
+    def keep(self, x: Tensor) -> None:
+        if x.storage is not None:
+            self.held.append(x.storage)
+
     def activation(self, function: str, x: Tensor) -> Tensor:
         composed = COMPOSED.get(function)
         return composed(self, x) if composed else self.unary(x, function, saves="input")
 
     def add(self, a: Tensor, b: Tensor, name: str = "residual") -> Tensor:
         return super().add(a, b, name)
+
+    def add_(self, a: Tensor, b: Tensor) -> Tensor:
+        return elementwise.add_(self, a, b)
+
+    def repeat(self, x: Tensor, columns: int) -> Tensor:
+        out = self.broadcast(x, self.sequence_length * columns, "repeated heads")
+        out.width = columns
+        return out
+
+    def clamp(self, x: Tensor) -> Tensor:
+        return elementwise.clamp(self, x, "clamped")
 
     def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
         return super().mul(a, b, name)
@@ -217,6 +281,14 @@ class Layers(Rotary):
         down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
         return mixture.fold(self, weight, up, down, name)
+
+    def biased_experts(
+        self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int
+    ) -> Tensor:
+        shapes = biased_expert_shapes(router, name, x.width, num_experts, intermediate_size)
+        itemsize = self.numerics.other
+        weights = [self.parameter(n, prod(shape), itemsize, trains=self.trains_base) for n, shape in shapes.items()]
+        return biased_experts(self, x, weights, num_experts, top_k, intermediate_size)
 
     def sigmoid(self, x: Tensor) -> Tensor:
         return self.unary(x, "sigmoid", saves="output")

@@ -213,15 +213,15 @@ class Ops:
         """Saves nothing; hands its gradient itself on to both terms, cast or summed where a term's dtype or shape
         differs."""
         out = self.tensor(max(a.per_sample, b.per_sample), a.width, max(a.itemsize, b.itemsize), name, a, b)
-        return self._pass_on(out, (a, b))
+        return self.pass_on(out, (a, b))
 
     def cat(self, parts: Sequence[Tensor], name: str) -> Tensor:
         """Joins columns; hands views of its gradient on."""
         width, itemsize = sum(p.width for p in parts), max(p.itemsize for p in parts)
         out = self.tensor(sum(p.per_sample for p in parts), width, itemsize, name, *parts)
-        return self._pass_on(out, parts)
+        return self.pass_on(out, parts)
 
-    def _pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    def pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         if out.variable is not None:
             made = out.itemsize
             targets = [

@@ -49,6 +49,33 @@ class Rotary(Norms):
         joined.heads_first = not tokens_first
         return joined
 
+    def rotate_halves(self, x: Tensor, *, head_dim: int) -> Tensor:
+        """`cat(first * cos - second * sin, second * cos + first * sin)`."""
+        first, second = self.slices(x, [x.width // 2, x.width - x.width // 2], split=True)
+        left = self._difference(self._turned(first), self._turned(second))
+        right = self.add(self._turned(second), self._turned(first), "rotary output")
+        del first, second
+        out = self.cat([left, right], "rotary output")
+        out.heads_first = True
+        return out
+
+    def _turned(self, x: Tensor) -> Tensor:
+        return self.unary(x, "rotary product", itemsize=max(x.itemsize, self.rope_itemsize))
+
+    def _difference(self, a: Tensor, b: Tensor) -> Tensor:
+        """The gradient of what is subtracted is a tensor of its own."""
+        out = self.tensor(a.per_sample, a.width, a.itemsize, "rotary output", a, b)
+        if out.variable is not None and a.variable is not None and b.variable is not None:
+            to_a, to_b, size = a.variable, b.variable, out.per_sample * out.itemsize
+
+            def backward(gradient: Storage) -> None:
+                negative = self.tape.storage(0, size)
+                self.tape.accumulate(to_a, gradient)
+                self.tape.accumulate(to_b, negative)
+
+            self.tape.record(out.variable, backward)
+        return out
+
     def _rotate_half(self, x: Tensor) -> Tensor:
         table = max(x.itemsize, self.rope_itemsize)
         with_cos = self.unary(x, "rotary product", itemsize=table)

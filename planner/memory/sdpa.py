@@ -44,3 +44,8 @@ class Selection(NamedTuple):
         if itemsize == HALF and self.has_flash:
             return SdpaKernel.FLASH
         return SdpaKernel.MATH if grouped else SdpaKernel.EFFICIENT
+
+    def masked_kernel(self, *, grouped: bool) -> SdpaKernel:
+        """What runs with a mask, which flash does not take. `grouped`: fewer keys and values than queries, which nobody
+        repeats."""
+        return SdpaKernel.MATH if grouped or self.pinned is SdpaKernel.MATH else SdpaKernel.EFFICIENT

@@ -7,8 +7,8 @@ from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
-from planner.memory.attention import mask_bytes
 from planner.memory.layers import Layers
+from planner.memory.masks import masks_of
 from planner.memory.numerics import Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
@@ -53,6 +53,8 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    body: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of what it holds, that variables of the model's body hold: they end before the head."""
 
     def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
         """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
@@ -124,7 +126,7 @@ class Tracer:
 
     def __init__(self, architecture: Decoder, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
-        self._rope_itemsize = self._itemsize = 0
+        self._rope_itemsize = 0
 
     def _layers(self, *, keep_saved: bool = True) -> Layers:
         s = self.setting
@@ -136,7 +138,7 @@ class Tracer:
             sequence_length=s.sequence_length,
             selection=s.selection,
         )
-        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, self._itemsize
+        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
         return layers
 
     def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
@@ -155,22 +157,19 @@ class Tracer:
         self._rope_itemsize = layers.rope_itemsize
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
-        self._itemsize = x.itemsize
+        variables = layers.unsaved_variables()
+        itemsize = x.itemsize
         stem = run.finish(x)
-        architecture, s = self.architecture, self.setting
-        fixed, per_sample = mask_bytes(
-            s.attention,
-            s.sequence_length,
-            self._itemsize,
-            masks=architecture.num_masks,
-            window=architecture.window,
-        )
-        held = stem.held[0] + fixed, stem.held[1] + per_sample
+        s = self.setting
+        masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length)
+        held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
-        saved = stem.saved
-        if checkpointing is Checkpointing.FULL:
-            saved = saved[0] + fixed, saved[1] + per_sample
-        return stem._replace(held=held, saved=saved), self._itemsize
+        saved, body = stem.saved, variables
+        if masks.saved or checkpointing is Checkpointing.FULL:
+            saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
+        else:
+            body = body[0] + masks.fixed, body[1] + masks.per_sample
+        return stem._replace(held=held, saved=saved, body=body), itemsize
 
     def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
         layers = self._layers()

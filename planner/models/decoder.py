@@ -14,6 +14,10 @@ Layers = Annotated[int, Field(gt=0, le=2**12, strict=True)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
+Masking = Literal["causal", "always", "alibi", "beside_alibi", "booleans"]
+"""What a model makes before its blocks: a mask where one is needed; one for SDPA as well (Falcon); one with ALiBi in
+it, for each head (Falcon); ALiBi beside a mask (BLOOM); a mask of booleans (MPT)."""
+
 
 def partial_rotary_factor(default: float) -> Any:
     """The field, which stands alone or among the parameters of the rotation."""
@@ -30,14 +34,19 @@ class Decoder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    positions: ClassVar[Literal["rotary", "learned"]] = "rotary"
-    """Learned positions end at `max_position_embeddings`; rotary ones can be extrapolated."""
+    positions: ClassVar[Literal["rotary", "learned", "alibi"]] = "rotary"
+    """Learned positions end at `max_position_embeddings`; rotary ones and ALiBi can be extrapolated."""
 
     supports_sdpa: ClassVar[bool] = True
     """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
 
     num_masks: ClassVar[int] = 1
     """Causal masks that eager attention makes: one for each kind of window."""
+
+    masking: ClassVar[Masking] = "causal"
+
+    notes: ClassVar[tuple[str, ...]] = ()
+    """What a user should know about loading it."""
 
     embedding_name: ClassVar[str] = "embed_tokens"
 

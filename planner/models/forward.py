@@ -22,15 +22,37 @@ LayerNormForm = Literal["fused", "fused_in_fp32", "one_plus_weight", "written_ou
 (OLMo); by the kernel in autocast's dtype with 1 added to its weight (Nemotron); operation by operation in fp32, without
 a bias (Cohere)."""
 
+OwnAttention = Literal["scaled_in_place", "alibi_in_fp32", "alibi_in_product", "alibi_added", "sinks"]
+"""Eager attention as a modeling file writes it itself: scores divided in place (Falcon); in fp32, with ALiBi (Falcon);
+ALiBi as the sum that the product of q and k is added to (BLOOM); ALiBi in fp32 and a mask of booleans (MPT); a learned
+sink beside the scores of each head (gpt-oss)."""
+
 RopeCasts = Literal["none", "result", "both"]
 """Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
+
+
+def biased_expert_shapes(
+    router: str, name: str, hidden_size: int, num_experts: int, intermediate_size: int
+) -> dict[str, tuple[int, ...]]:
+    """Parameters of `Forward.biased_experts`: weight and bias of the router, of gate and up, and of down."""
+    return {
+        f"{router}.weight": (num_experts, hidden_size),
+        f"{router}.bias": (num_experts,),
+        f"{name}.gate_up_proj": (num_experts, hidden_size, 2 * intermediate_size),
+        f"{name}.gate_up_proj_bias": (num_experts, 2 * intermediate_size),
+        f"{name}.down_proj": (num_experts, intermediate_size, hidden_size),
+        f"{name}.down_proj_bias": (num_experts, hidden_size),
+    }
 
 
 class Forward(Protocol[T]):
     """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
 
-    def linear(self, name: str, x: T, out_features: int, *, bias: bool = False, adapts: bool = True) -> T:
-        """`adapts`: LoRA can reach it. (Where experts have the names of layers, PEFT takes these names for theirs.)"""
+    def linear(
+        self, name: str, x: T, out_features: int, *, bias: bool = False, adapts: bool = True, written_out: bool = False
+    ) -> T:
+        """`adapts`: LoRA can reach it. (Where experts have the names of layers, PEFT takes these names for theirs.)
+        `written_out`: as `x @ weight.T + bias`."""
         ...
 
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> T:
@@ -95,8 +117,44 @@ class Forward(Protocol[T]):
         eager scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied."""
         ...
 
+    def rotate_halves(self, x: T, *, head_dim: int) -> T:
+        """Rotary embedding of each half of a head by itself, from a table for one half."""
+        ...
+
+    def own_attention(
+        self,
+        form: OwnAttention,
+        query: T,
+        key: T,
+        value: T,
+        *,
+        heads: int,
+        kv_heads: int,
+        dropout: float = 0.0,
+        name: str = "",
+    ) -> T:
+        """Causal self-attention of a modeling file that does not leave it to transformers: eager in that `form`; SDPA
+        with a mask that the model made. `name`: of the sinks."""
+        ...
+
     def activation(self, function: str, x: T) -> T: ...
     def add(self, a: T, b: T) -> T: ...
+    def add_(self, a: T, b: T) -> T:
+        """`a += b`."""
+        ...
+
+    def repeat(self, x: T, columns: int) -> T:
+        """A contiguous copy of heads, each as often as it takes to fill `columns`."""
+        ...
+
+    def keep(self, x: T) -> None:
+        """A variable of the model's own forward keeps x until that returns, as `outputs` does."""
+        ...
+
+    def clamp(self, x: T) -> T:
+        """Between two numbers."""
+        ...
+
     def mul(self, a: T, b: T) -> T: ...
     def times(self, x: T) -> T:
         """Product with a number."""
@@ -141,6 +199,11 @@ class Forward(Protocol[T]):
     ) -> T:
         """Gated experts, whose weights are two parameters of three dimensions. LoRA adapts them if PEFT knows them as
         the layers `targets`: gate, up and down."""
+        ...
+
+    def biased_experts(self, router: str, name: str, x: T, num_experts: int, top_k: int, intermediate_size: int) -> T:
+        """A router with a bias, which scores the chosen experts alone, and clamped SwiGLU experts with biases, whose
+        gates and ups alternate (gpt-oss). Neither is of linear layers: LoRA and quantization leave them."""
         ...
 
     def sigmoid(self, x: T) -> T: ...

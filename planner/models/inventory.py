@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.decoder import Decoder
-from planner.models.forward import LayerNormForm, NormOrder, RopeCasts
+from planner.models.forward import LayerNormForm, NormOrder, OwnAttention, RopeCasts, biased_expert_shapes
 
 
 class Linear(NamedTuple):
@@ -68,7 +68,16 @@ class _Reader:
     def parameters(self) -> Parameters:
         return Parameters(tuple(self.tensors), tuple(self.linears))
 
-    def linear(self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True) -> int:
+    def linear(
+        self,
+        name: str,
+        x: int,
+        out_features: int,
+        *,
+        bias: bool = False,
+        adapts: bool = True,
+        written_out: bool = False,
+    ) -> int:
         layer = Linear(name, x, out_features, bias)
         if adapts:
             self.linears.append(layer)
@@ -138,18 +147,44 @@ class _Reader:
         self.groups_heads |= kv_heads < heads
         return query
 
+    def rotate_halves(self, x: int, *, head_dim: int) -> int:
+        return x
+
+    def own_attention(
+        self,
+        form: OwnAttention,
+        query: int,
+        key: int,
+        value: int,
+        *,
+        heads: int,
+        kv_heads: int,
+        dropout: float = 0.0,
+        name: str = "",
+    ) -> int:
+        if form == "sinks":
+            self.tensors.append(ParameterTensor(name, (heads,)))
+        self.groups_heads |= kv_heads < heads
+        return query
+
     def activation(self, function: str, x: int) -> int:
         return x
 
     def add(self, a: int, b: int) -> int:
         return a
 
-    mul = add
+    mul = add_ = add
+
+    def repeat(self, x: int, columns: int) -> int:
+        return columns
+
+    def keep(self, x: int) -> None:
+        pass
 
     def times(self, x: int) -> int:
         return x
 
-    cap = times
+    cap = clamp = times
 
     def dropout(self, x: int, probability: float) -> int:
         return x
@@ -195,6 +230,13 @@ class _Reader:
                 Linear(f"{name}.gate_up_proj", x, 2 * intermediate_size, False, num_experts, tuple(gate_up)),
                 Linear(f"{name}.down_proj", intermediate_size, x, False, num_experts, (down,)),
             ]
+        return x
+
+    def biased_experts(
+        self, router: str, name: str, x: int, num_experts: int, top_k: int, intermediate_size: int
+    ) -> int:
+        shapes = biased_expert_shapes(router, name, x, num_experts, intermediate_size)
+        self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
         return x
 
     sigmoid = times
@@ -250,6 +292,11 @@ class Inventory:
         """Exact, tied weights counted once."""
         blocks = sum(self.blocks[kind].num_parameters for kind in self.layer_kinds)
         return self.stem.num_parameters + blocks + self.head.num_parameters
+
+    @cached_property
+    def num_expert_parameters(self) -> int:
+        """In stacks of experts' weights: parameters of three dimensions, which are no linear layers."""
+        return sum(t.num_elements for kind in self.layer_kinds for t in self.blocks[kind].tensors if len(t.shape) == 3)
 
     @cached_property
     def target_names(self) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ def _index() -> dict[str, RegistryModel]:
 def _from_registry(entry: RegistryModel) -> Model:
     fields: dict[str, Any] = yaml.load(entry.config_yaml, Loader=SafeLoader)
     architecture = family(entry.model_type).model_validate(fields)
-    return Model(entry.name, architecture, entry.hf, entry.aliases)
+    return Model(entry.name, architecture, entry.hf, entry.aliases, notes=architecture.notes)
 
 
 def _spelled_as_path(text: str) -> bool:

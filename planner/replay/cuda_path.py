@@ -32,15 +32,24 @@ def _efficient(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, drop
     return out
 
 
-def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
+def _math(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    dropout: float,
+    scale: Any,
+    mask: torch.Tensor | None = None,
+    grouped: bool = True,
+) -> torch.Tensor:
     """aten/src/ATen/native/transformers/attention.cpp, `_scaled_dot_product_attention_math`, in fp32 unless
     `allow_fp16_bf16_reduction_math_sdp`. On fake tensors torch's own would add the mask out of place, and hide what the
-    softmax makes."""
+    softmax makes. `grouped`: `enable_gqa`; without it, a single head of k and v is broadcast by the products."""
     q, k, v = (x.float() for x in (query, key, value))
-    groups, factor = q.shape[1] // k.shape[1], math.sqrt(scale or q.shape[-1] ** -0.5)
+    groups, factor = q.shape[1] // k.shape[1] if grouped else 1, math.sqrt(scale or q.shape[-1] ** -0.5)
     scaled = q * factor
-    mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
-    mask = torch.where(mask, torch.zeros((), dtype=q.dtype), float("-inf"))
+    if mask is None:
+        mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+        mask = torch.where(mask, torch.zeros((), dtype=q.dtype), float("-inf"))
     keys, values = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k, v))
     weights = torch.matmul(scaled, keys.transpose(-2, -1) * factor)
     weights += mask
@@ -53,13 +62,20 @@ def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: 
 _KERNELS = {SdpaKernel.FLASH: _flash, SdpaKernel.EFFICIENT: _efficient, SdpaKernel.MATH: _math}
 
 
+def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What a mask adds to the scores (attention.cpp, `convert_boolean_attn_mask`)."""
+    if mask.dtype is not torch.bool:
+        return mask
+    return torch.where(mask.logical_not(), float("-inf"), torch.zeros((), dtype=dtype))
+
+
 def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """With a mask (a sliding window) it is the memory-efficient kernel, for which transformers repeats k and v, and
     torch makes the mask a bias."""
     from transformers.integrations.sdpa_attention import repeat_kv
 
     key, value = (repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value))
-    bias = torch.where(mask.logical_not(), float("-inf"), torch.zeros((), dtype=query.dtype))
+    bias = _added(mask, query.dtype)
     bias = bias.expand(*query.shape[:3], query.shape[2])
     out: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True)[0]
     return out
@@ -84,6 +100,39 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
         return out.transpose(1, 2).contiguous(), None
 
     return attend
+
+
+_sdpa = functional.scaled_dot_product_attention
+
+
+def sdpa(selection: Selection) -> Callable[..., torch.Tensor]:
+    """torch's SDPA with a mask, for models that call it themselves. Other calls are left to the CPU's kernels."""
+
+    def call(
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **options: Any,
+    ) -> torch.Tensor:
+        if attn_mask is None or query.dim() != 4 or options.get("enable_gqa"):
+            return _sdpa(query, key, value, attn_mask, dropout_p, is_causal, **options)
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            query, key, value = (x.to(dtype) for x in (query, key, value))
+            attn_mask = attn_mask if attn_mask.dtype is torch.bool else attn_mask.to(dtype)
+        with torch.autocast("cpu", enabled=False):
+            bias, scale = _added(attn_mask, query.dtype), options.get("scale")
+            if selection.masked_kernel(grouped=query.shape[1] != key.shape[1]) is SdpaKernel.MATH:
+                return _math(query, key, value, dropout_p, scale, bias, grouped=False)
+            bias = bias.expand(*query.shape[:3], key.shape[2])
+            kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+            out: torch.Tensor = kernel(query, key, value, bias, True, dropout_p, False, scale=scale)[0]
+            return out
+
+    return call
 
 
 def window_mask(
@@ -206,6 +255,7 @@ def taken(selection: Selection) -> Iterator[None]:
     AttentionInterface.register(ATTENTION, attention(selection))
     AttentionMaskInterface.register(ATTENTION, window_mask)
     replacements: list[tuple[Any, str, Any]] = [
+        (functional, "scaled_dot_product_attention", sdpa(selection)),
         (functional, "softmax", softmax),
         (functional, "dropout", dropout),
         (functional, "layer_norm", _in_fp32(functional.layer_norm)),

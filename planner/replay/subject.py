@@ -19,7 +19,7 @@ from hardware import PlannerError, nearest_names
 Source = Mapping[str, Any] | str
 """The fields of a config.json, or `package.module:function`, where the function returns a module."""
 
-EAGER = "eager"
+EAGER, SDPA = "eager", "sdpa"
 EXAMPLE_INPUTS = "example_inputs"
 
 
@@ -40,12 +40,13 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
     if not getattr(build_class, "_supports_sdpa", True):
         attention = EAGER
     with torch.device("meta"), _blamed(f"transformers' {build_class.__name__}"):
-        try:
-            return build_class._from_config(config, dtype=dtype, attn_implementation=attention)
-        except (KeyError, ValueError) as error:  # classes that look the name up, or check it, themselves
-            if attention == EAGER or attention not in str(error):
-                raise
-            return build_class._from_config(config, dtype=dtype, attn_implementation=EAGER)
+        for name in (attention, SDPA) if attention != EAGER else ():
+            try:
+                return build_class._from_config(config, dtype=dtype, attn_implementation=name)
+            except (KeyError, ValueError) as error:  # classes that look the name up, or check it, themselves
+                if name not in str(error):
+                    raise
+        return build_class._from_config(config, dtype=dtype, attn_implementation=EAGER)
 
 
 def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 import pytest
 
-from planner.memory.attention import Form, mask_bytes, sdpa
+from planner.memory.attention import Form, sdpa
+from planner.memory.masks import Masks, masks_of
+from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, HALF, Ops
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.tape import Tape
-from strategies import Attention
+from planner.models import find_model
+from strategies import Attention, Full, Precision, Sharding
 
 TOKENS, HEADS, WIDTH = 8, 4, 2
 TORCH = Selection()
@@ -80,6 +83,22 @@ def test_a_single_head_is_repeated_without_a_copy() -> None:
 
 
 def test_masks_are_one_of_each_kind_for_eager_and_booleans_of_windows_for_sdpa() -> None:
-    assert mask_bytes(Attention.EAGER, TOKENS, HALF, masks=2, window=4) == (0, 2 * SCORES * HALF)
-    assert mask_bytes(Attention.SDPA, TOKENS, HALF, masks=2, window=4) == (SCORES, 0)
-    assert mask_bytes(Attention.SDPA, TOKENS, HALF, masks=1, window=None) == (0, 0)
+    assert masks("gemma-3-1b", Attention.EAGER, sequence_length=512) == Masks(0, 2 * 512**2 * HALF)
+    assert masks("gemma-3-1b", Attention.SDPA, sequence_length=512) == Masks(512**2)
+    assert masks("llama-7b", Attention.SDPA, sequence_length=512) == Masks()
+
+
+def test_models_with_alibi_keep_the_masks_that_backward_needs() -> None:
+    with_alibi = masks("falcon-rw-1b", Attention.SDPA, sequence_length=512)
+    assert with_alibi.per_sample == 32 * (512 + 1) * 512 * HALF
+    assert with_alibi.saved
+    assert not masks("falcon-rw-1b", Attention.SDPA, sequence_length=512, precision=Precision.BF16_MIXED).saved
+    assert not masks("falcon-rw-1b", Attention.EAGER, sequence_length=512).saved
+    assert masks("mpt-7b", Attention.EAGER, sequence_length=512) == Masks(32 * 2048 * FP32, 512**2, saved=True)
+
+
+def masks(
+    model: str, attention: Attention, *, sequence_length: int, precision: Precision = Precision.BF16_TRUE
+) -> Masks:
+    numerics = Numerics.of(precision, Full(), Sharding.NO_SHARD)
+    return masks_of(find_model(model).architecture, attention, numerics, sequence_length)

@@ -16,9 +16,9 @@ from planner.models.sources import family
 logging.set_verbosity_error()
 
 SMALL: dict[str, int] = {
-    **dict.fromkeys(["hidden_size", "n_embd"], 4096),
-    **dict.fromkeys(["num_attention_heads", "n_head"], 64),
-    **dict.fromkeys(["num_hidden_layers", "n_layer"], 2),
+    **dict.fromkeys(["hidden_size", "n_embd", "d_model"], 4096),
+    **dict.fromkeys(["num_attention_heads", "n_head", "n_heads"], 64),
+    **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers"], 2),
     **dict.fromkeys(["max_position_embeddings", "n_positions"], 128),
     **dict.fromkeys(["intermediate_size", "ffn_dim"], 512),
     "num_key_value_heads": 8,
@@ -47,6 +47,7 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
         yield model_type, {}
         yield from ((model_type, {name: not f.default}) for name, f in fields.items() if isinstance(f.default, bool))
         sizes = {"num_key_value_heads": 32, "head_dim": 32, "n_inner": 96, "word_embed_proj_dim": 256}
+        sizes |= {"num_kv_heads": 16, "ffn_hidden_size": 512}
         yield from ((model_type, {name: value}) for name, value in sizes.items() if name in fields)
 
 

@@ -23,6 +23,8 @@ SMALL = {
     "tie_word_embeddings": False,
 }
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
+FEW_WORDS = {"vocab_size": 512}
+"""The peak is in the blocks then, not in the loss."""
 MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuning": "lora"}
 
 
@@ -41,6 +43,14 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("qwen3_moe", {**EXPERTS, "head_dim": 64, "norm_topk_prob": True, "mlp_only_layers": [0]}, LORA),
         ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 256}, LORA),
         ("olmoe", {**EXPERTS}, MIXED),
+        ("falcon", {"multi_query": True}, {"precision": "bf16-true"}),
+        ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2, **FEW_WORDS}, MIXED),
+        ("falcon", {"alibi": True, "multi_query": False, "bias": True, "parallel_attn": False, **FEW_WORDS}, MIXED),
+        ("falcon", {"alibi": True, "multi_query": False, "bias": True}, {"precision": "fp32", "attention": "eager"}),
+        ("bloom", {"n_layer": 3, "n_head": 4, **FEW_WORDS}, {"precision": "bf16-true"}),
+        ("mpt", {"d_model": 256, "n_layers": 3, "n_heads": 4, "max_seq_len": 512, **FEW_WORDS}, MIXED),
+        ("gpt_oss", {"head_dim": 64, "num_local_experts": 8, "num_experts_per_tok": 2, **FEW_WORDS}, MIXED),
+        ("gpt_oss", {"head_dim": 64, "num_local_experts": 8}, {**LORA, "checkpointing": "full"}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )

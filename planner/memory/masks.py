@@ -1,0 +1,43 @@
+"""Masks that a model makes before its blocks, which all of them share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from planner.memory.attention import masked
+from planner.memory.numerics import Numerics
+from planner.memory.ops import BOOL, FP32
+from planner.models import Decoder
+from strategies import Attention
+
+
+class Masks(NamedTuple):
+    """Bytes of all masks: `fixed + per_sample x micro_batch_size`. `saved`: backward needs them."""
+
+    fixed: int = 0
+    per_sample: int = 0
+    saved: bool = False
+
+
+def masks_of(architecture: Decoder, attention: Attention, numerics: Numerics, sequence_length: int) -> Masks:
+    """Eager attention adds masks to the scores: `[1, sequence, sequence]` of one sample in the dtype of the embeddings
+    (transformers, `create_causal_mask`). SDPA is told that it is causal instead, but for a window that the sequence
+    fills: one of booleans, the same for all samples. The rest is as modeling files have it (`Masking`)."""
+    eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, numerics.other
+    scores = sequence_length**2
+    match architecture.masking:
+        case "alibi":
+            # SDPA saves it as it is, if autocast does not cast it in each block.
+            cast = numerics.autocast not in (None, itemsize)
+            cos_and_sin = 2 * sequence_length * (architecture.hidden_size // heads) * itemsize  # made and not used
+            return Masks(cos_and_sin, heads * (scores + sequence_length) * itemsize, saved=not eager and not cast)
+        case "beside_alibi":
+            alibi = FP32 if numerics.autocast else itemsize  # that of the LayerNorm behind the embeddings
+            return Masks(0, scores * itemsize + heads * sequence_length * alibi)
+        case "booleans":
+            return Masks(heads * architecture.max_position_embeddings * FP32, scores * BOOL, saved=True)
+        case "always" if not eager:
+            return Masks(scores * BOOL)
+    if eager:
+        return Masks(0, architecture.num_masks * scores * itemsize)
+    return Masks(scores * BOOL if masked(architecture.window, sequence_length) else 0)
