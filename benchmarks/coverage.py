@@ -24,7 +24,7 @@ from pairs import Cell, Cover, cover
 
 import planner
 from planner import PlannerError
-from planner.certify import MOMENTS
+from planner.certify import phases_of
 from planner.models import registry_models
 from strategies import AXES, OPTIONS
 
@@ -175,8 +175,8 @@ class Errors(NamedTuple):
 
 
 def errors_of(recorded: Recorded) -> Errors:
-    moments, replay = planner.estimate(**arguments(recorded.cell)).memory.moments, recorded.bytes
-    model = {phase: max(moments[m] for m in MOMENTS[phase] if m in moments) for phase in replay}
+    replay = recorded.bytes
+    model = phases_of(planner.estimate(**arguments(recorded.cell)).memory.moments)
     peak, modelled = max(replay.values()), max(model.values())
     return Errors(recorded.cell, modelled / peak - 1, {p: model[p] / replay[p] - 1 for p in replay}, peak - modelled)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from planner.answer import plan_of
@@ -27,6 +27,12 @@ MOMENTS = {
     "evaluation": (Moment.EVALUATION,),
 }
 """The memory model's moments in each phase of a replay."""
+
+
+def phases_of(moments: Mapping[str, int]) -> dict[str, int]:
+    """The memory model's peak in each phase, of those that happen."""
+    found = {phase: [moments[moment] for moment in of if moment in moments] for phase, of in MOMENTS.items()}
+    return {phase: max(peaks) for phase, peaks in found.items() if peaks}
 
 
 class Certified(NamedTuple):
@@ -133,11 +139,8 @@ def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, 
 
 def _phases(trace: Trace, modelled: dict[str, int]) -> Iterator[tuple[str, PhaseBytes]]:
     peaks = {phase.value: peak for phase, peak in trace.peaks().items()}
-    for phase, moments in MOMENTS.items():
-        known = [modelled[moment] for moment in moments if moment in modelled]
-        if not known:
-            continue
-        replay_bytes, model_bytes = peaks[phase], max(known)
+    for phase, model_bytes in phases_of(modelled).items():
+        replay_bytes = peaks[phase]
         yield (
             phase,
             PhaseBytes.model_construct(
