@@ -206,6 +206,7 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         weights = f.softmax(weights, itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
+    f.probabilities = weights.storage
     del weights, value
     return f.unary(out, "attention output")
 

@@ -58,6 +58,7 @@ def _output(f: Ops, weights: Tensor, value: Tensor, query: Tensor, form: Form) -
     value = f.broadcast(value, sizes.elements, "attention v")
     width = sizes.elements // f.sequence_length
     out = f.matmul(weights, value, sizes.elements, width, sizes.flops, "attention output")
+    f.probabilities = weights.storage
     return f.unary(out, "attention output")
 
 
@@ -88,11 +89,12 @@ def _alibi_in_product(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: F
     made one after the other, in which they are scaled."""
     sizes, itemsize = _Sizes.of(f, query, form), query.itemsize
     scores = f.matmul(query, key, sizes.scores, f.sequence_length, sizes.flops, "attention scores")
-    weights = _masked(f, scores)
-    weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
+    masked = _masked(f, scores)
+    weights = f.to(f.softmax(masked, FP32), itemsize, "attention probabilities")
     weights = f.dropout(weights, form.dropout, "attention dropout")
     width = sizes.elements // f.sequence_length
     out = f.matmul(weights, value, sizes.elements, width, sizes.flops, "attention output")
+    f.probabilities = weights.storage
     return f.unary(out, "attention output")
 
 
@@ -125,6 +127,7 @@ def _sinks(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Ten
     weights = f.to(weights, itemsize, "attention probabilities")
     width = sizes.elements // f.sequence_length
     out = f.matmul(weights, value, sizes.elements, width, sizes.flops, "attention output")
+    f.probabilities = weights.storage
     return f.unary(out, "attention output")
 
 

@@ -193,7 +193,11 @@ class Tracer:
         kept.mark_saved()
         out = self.architecture.block(layers, x, kind)
         del x
+        before = layers.probabilities if self.architecture.returns_probabilities else None
+        carried = before.per_sample if before is not None else 0
+        del before
         forward, held = run.forward(out)
+        forward = [_raised(s, 0, carried) for s in forward]
         layers.tape.forget()
         return plain.recomputed(forward, held, kept.per_sample)
 
@@ -235,7 +239,9 @@ class _Run:
 
     def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
         """The instants of the forward, and what stays until the whole forward pass is over."""
-        return self.meter.mark(), self._live_without(out)
+        snapshots = self.meter.mark()
+        self.layers.probabilities = None
+        return snapshots, self._live_without(out)
 
     def finish(self, out: Tensor) -> Part:
         tape, meter = self.layers.tape, self.meter

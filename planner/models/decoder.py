@@ -45,6 +45,9 @@ class Decoder(BaseModel):
 
     masking: ClassVar[Masking] = "causal"
 
+    returns_probabilities: ClassVar[bool] = False
+    """Whether its blocks return those of eager attention, which the model's body keeps until the next has returned."""
+
     notes: ClassVar[tuple[str, ...]] = ()
     """What a user should know about loading it."""
 

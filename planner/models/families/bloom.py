@@ -18,6 +18,7 @@ class Bloom(Decoder):
     positions: ClassVar[Literal["rotary", "learned", "alibi"]] = "alibi"
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "beside_alibi"
+    returns_probabilities: ClassVar[bool] = True
     embedding_name: ClassVar[str] = "word_embeddings"
 
     hidden_size: Size = Field(validation_alias=AliasChoices("hidden_size", "n_embed"))

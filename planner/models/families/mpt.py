@@ -19,6 +19,7 @@ class Mpt(Decoder):
     positions: ClassVar[Literal["rotary", "learned", "alibi"]] = "alibi"
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "booleans"
+    returns_probabilities: ClassVar[bool] = True
     embedding_name: ClassVar[str] = "wte"
 
     hidden_size: Size = Field(validation_alias=AliasChoices("d_model", "hidden_size"))

@@ -47,7 +47,7 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2, **FEW_WORDS}, MIXED),
         ("falcon", {"alibi": True, "multi_query": False, "bias": True, "parallel_attn": False, **FEW_WORDS}, MIXED),
         ("falcon", {"alibi": True, "multi_query": False, "bias": True}, {"precision": "fp32", "attention": "eager"}),
-        ("bloom", {"n_layer": 3, "n_head": 4, **FEW_WORDS}, {"precision": "bf16-true"}),
+        ("bloom", {"n_layer": 3, "n_head": 4, **FEW_WORDS}, {**MIXED, "checkpointing": "full"}),
         ("mpt", {"d_model": 256, "n_layers": 3, "n_heads": 4, "max_seq_len": 512, **FEW_WORDS}, MIXED),
         ("gpt_oss", {"head_dim": 64, "num_local_experts": 8, "num_experts_per_tok": 2, **FEW_WORDS}, MIXED),
         ("gpt_oss", {"head_dim": 64, "num_local_experts": 8}, {**LORA, "checkpointing": "full"}),
