@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from planner.plan import Count, Record, Total
+from planner.plan import Count, Record, Share, Total
 from strategies import (
     DEFAULT_MAX_ACCUMULATION,
+    AdapterDtype,
     Allocator,
     Attention,
     Checkpointing,
@@ -16,11 +17,13 @@ from strategies import (
     Framework,
     Kernels,
     LoraTargets,
+    LoraVariant,
     Loss,
     Optimizer,
     Precision,
     Quantization,
     Sharding,
+    TrainedModules,
 )
 
 DEFAULT_SEQUENCE_LENGTH = 2048
@@ -53,6 +56,11 @@ class Request(Record):
     lora_rank: tuple[Count, ...] = ()
     lora_targets: tuple[LoraTargets, ...] = ()
     quantization: tuple[Quantization, ...] = ()
+    lora_variant: tuple[LoraVariant, ...] = ()
+    lora_dropout: tuple[Share, ...] = ()
+    adapter_dtype: tuple[AdapterDtype, ...] = ()
+    trained_modules: tuple[TrainedModules, ...] = ()
+    trained_blocks: tuple[Count, ...] = ()
     checkpointing: tuple[Checkpointing, ...] = ()
     sharding: tuple[Sharding, ...] = ()
     attention: tuple[Attention, ...] = ()

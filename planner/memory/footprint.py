@@ -15,8 +15,9 @@ from planner.memory.state import Units, state_bytes, step_counts, step_temporari
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
+from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import Allocator, Attention, Checkpointing, Lora, Loss, Method, Optimizer, Sharding, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -131,14 +132,17 @@ class Traced:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one
         # (PEFT's enable_input_require_grads): then the first block saves less than the others.
-        from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
-        stem, itemsize = self._stem(setting, checkpointing, from_stem)
-        kinds = enumerate(self.inventory.layer_kinds)
-        if checkpointing is Checkpointing.NONE:
-            blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
-        else:
-            blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
-        return [stem, *blocks, *self._head(setting, itemsize)]
+        asks = isinstance(setting.method, Lora) and checkpointing is not Checkpointing.NONE
+        stem, itemsize = self._stem(setting, checkpointing, asks)
+        requires_grad, blocks = stem.output_requires_grad, []
+        in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
+        for kind, trained in zip(self.inventory.layer_kinds, in_blocks, strict=True):
+            block = self._block(setting, kind, trained, itemsize, requires_grad)
+            if checkpointing is not Checkpointing.NONE and block.output_requires_grad:
+                block = self._checkpointed(setting, kind, trained, itemsize, requires_grad)
+            requires_grad = block.output_requires_grad
+            blocks.append(block)
+        return [stem, *blocks, *self._head(setting, itemsize, requires_grad)]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -149,17 +153,23 @@ class Traced:
         return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
-    def _block(self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool) -> Part:
-        return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
+    def _block(
+        self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
+    ) -> Part:
+        return self._tracer(setting).block(kind, trained, itemsize, input_requires_grad=input_requires_grad)
 
     @memoized
-    def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int) -> Part:
-        plain = self._block(setting, kind, itemsize, True)
-        return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
+    def _checkpointed(
+        self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
+    ) -> Part:
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad)
+        return self._tracer(setting).checkpointed_block(
+            kind, trained, itemsize, plain, input_requires_grad=input_requires_grad
+        )
 
     @memoized
-    def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:
-        return self._tracer(setting).head(itemsize)
+    def _head(self, setting: Setting, itemsize: int, input_requires_grad: bool) -> tuple[Part, Part]:
+        return self._tracer(setting).head(itemsize, input_requires_grad=input_requires_grad)
 
 
 class MemoryModel:
@@ -189,7 +199,7 @@ class MemoryModel:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
-        return None
+        return obstacle(self.traced.inventory, strategy)
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
@@ -238,7 +248,7 @@ class MemoryModel:
 
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
-        tied = self.traced.inventory.architecture.tied_to is not None
+        tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
         units = self.traced.units(setting).all
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from planner.memory import attention as attention_kernels
 from planner.memory import experts as mixture
 from planner.memory.activations import COMPOSED
+from planner.memory.adapters import adapted
+from planner.memory.low_rank import Base, plain_layer
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
-from planner.memory.quantized import matmul_4bit
+from planner.memory.quantized import KINDS
 from planner.memory.rotary import Rotary
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
+from planner.memory.trained import Trained
 from planner.models import Linear
-from strategies import Attention, Finetuning, Full, Lora, Method
-
-Layer = Callable[[str, Tensor, int, bool], Tensor]
-"""A linear layer without adapter: from name, input, width of the output and whether it has a bias."""
+from strategies import Attention, Lora, Method, quantization_of
 
 
 class Layers(Rotary):
@@ -29,11 +29,12 @@ class Layers(Rotary):
         *,
         numerics: Numerics,
         method: Method,
+        trained: Trained,
         attention: Attention,
         sequence_length: int,
         selection: Selection,
     ) -> None:
-        super().__init__(tape, numerics=numerics, trains_base=isinstance(method, Full), sequence_length=sequence_length)
+        super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
         self.method = method
         self.attention_kernel = attention_kernels.KERNELS[attention]
         self.selection = selection
@@ -52,60 +53,33 @@ class Layers(Rotary):
     # --- linear layers, by fine-tuning method ---
 
     def linear(self, name: str, x: Tensor, out_features: int, *, bias: bool = False, adapts: bool = True) -> Tensor:  # type: ignore[override]  # a layer by its name, not an operation on its weights
-        layer = self._quantized if self.method.method is Finetuning.QLORA else self._base
-        if adapts and isinstance(self.method, Lora) and self.method.adapts(name.rpartition(".")[2]):
-            return self._adapted(layer, name, x, out_features, bias, self.method.rank)
-        return layer(name, x, out_features, bias)
-
-    def _base(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        itemsize, trains = self.numerics.linear, self.trains_base
-        weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
-        bias_vector = self.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if bias else None
-        return super().linear(x, weight, bias_vector, out_features, name)
-
-    def _adapted(self, layer: Layer, name: str, x: Tensor, out_features: int, bias: bool, rank: int) -> Tensor:
-        """`layer(x) + B(A(x)) * scaling` (peft/tuners/lora/layer.py, bnb.py): x is cast to the adapter's dtype first,
-        and, over a quantized layer, the sum is written into a copy of the layer's output."""
-        out, itemsize = layer(name, x, out_features, bias), self.numerics.adapter
-        given = out.itemsize
-        if self.method.method is Finetuning.QLORA:
-            out = self.unary(out, f"{name} clone")
-            if self.autocast is None:
-                x = self.to(x, itemsize, f"{name} lora input")
-        else:
-            x = self.to(x, itemsize, f"{name} lora input")
-        down = self.parameter(f"{name}.lora_A", x.width * rank, itemsize, trains=True)
-        up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
-        low = super().linear(x, down, None, rank, f"{name} lora_A")
-        scaled = self.unary(super().linear(low, up, None, out_features, f"{name} lora_B"), f"{name} lora scaling")
-        out = self.add(out, scaled, f"{name} lora sum")
-        del low, scaled
-        return self.to(out, given, f"{name} lora output")
-
-    def _quantized(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        assert isinstance(self.method, Lora)
-        compute, given = self.numerics.linear, x.itemsize
-        out = matmul_4bit(self, self.to(x, compute, f"{name} input"), out_features, self.method.quantization, name)
-        if bias:
-            out = self.add(out, self.parameter(f"{name}.bias", out_features, compute, trains=False), f"{name} bias")
-        return self.to(out, given, f"{name} output")
+        """The layer, and beside it an adapter where the method has one."""
+        method = self.method
+        quantized = KINDS.get(quantization_of(method))
+        layer = quantized.layer if quantized else plain_layer
+        out, weight, bias_vector = layer(self, name, x, out_features, bias)
+        if not adapts or not isinstance(method, Lora) or not method.adapts(name.rpartition(".")[2]):
+            return out
+        return adapted(self, method, name, x, out, quantized.base if quantized else Base(), weight, bias_vector)
 
     # --- embeddings and head ---
 
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
-        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width)
+        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=self.trained.embedding)
         out = self.times(out) if scaled else out
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0)
+        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0, trains=self.trains_base)
 
-    def _lookup(self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int) -> Tensor:
+    def _lookup(
+        self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool
+    ) -> Tensor:
         """The gradient of an embedding is dense: as large as the table (`embedding_dense_backward`)."""
-        itemsize = self.numerics.other
-        table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=self.trains_base)
+        itemsize = self.numerics.trained if trains else self.numerics.other
+        table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=trains)
         storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
         out = Tensor(storage, fixed, per_sample, width, itemsize, None)
         self.tape.cost.bytes_per_sample += 2 * per_sample * itemsize
@@ -122,12 +96,11 @@ class Layers(Rotary):
     def lm_head(
         self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
     ) -> Tensor:
-        weight = self.parameter(
-            f"{tied_to or name}.weight", x.width * vocab_size, self.numerics.other, trains=self.trains_base
-        )
+        trains = self.trained.head
+        itemsize = self.numerics.trained if trains else self.numerics.other
+        weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)
         if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
             self.held.append(x.storage)
-        itemsize, trains = self.numerics.other, self.trains_base
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits

@@ -5,19 +5,22 @@ from __future__ import annotations
 from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, Ops
 from planner.memory.tape import Storage, Tape, Tensor, Variable
+from planner.memory.trained import Trained
 from planner.models.forward import LayerNormForm, NormOrder
 
 
 class Norms(Ops):
     """Operations, and layers that normalize."""
 
-    def __init__(self, tape: Tape, *, numerics: Numerics, trains_base: bool, sequence_length: int) -> None:
+    def __init__(self, tape: Tape, *, numerics: Numerics, trained: Trained, sequence_length: int) -> None:
         super().__init__(tape, autocast=numerics.autocast, sequence_length=sequence_length)
-        self.numerics, self.trains_base = numerics, trains_base
+        self.numerics, self.trained, self.trains_base = numerics, trained, trained.weights
         self.parameters: dict[str, Variable] = {}
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
         """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
+        if self.trained.biases and name.endswith(".bias"):
+            trains, itemsize = True, self.numerics.trained
         variable = self.parameters.setdefault(name, Variable(parameter=True)) if trains else None
         return Tensor(None, elements, 0, elements, itemsize, variable)
 

@@ -12,8 +12,9 @@ from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.trained import Trained, trained_at_ends
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Full, Loss, Method
+from strategies import Attention, Checkpointing, Lora, Loss, Method
 
 
 class Work(NamedTuple):
@@ -50,6 +51,7 @@ class Part(NamedTuple):
     recomputation: tuple[Snapshot, ...]
     """Its forward up to the last tensor that backward needs, while gradients wait: those that backward makes, from that
     of its output on, until it asks for the first of these tensors. Its input is included."""
+    output_requires_grad: bool = True
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
@@ -122,14 +124,18 @@ class Tracer:
 
     def __init__(self, architecture: Decoder, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
+        tied = architecture.tied_to is not None
+        self.ends = trained_at_ends(setting.method, tied=tied)
+        self.tied_gradient = tied and self.ends.embedding and not isinstance(setting.method, Lora)
         self._rope_itemsize = self._itemsize = 0
 
-    def _layers(self, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, trained: Trained, *, keep_saved: bool = True) -> Layers:
         s = self.setting
         layers = Layers(
             Tape(keep_saved=keep_saved),
-            numerics=s.numerics,
+            numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
+            trained=trained,
             attention=s.attention,
             sequence_length=s.sequence_length,
             selection=s.selection,
@@ -139,9 +145,10 @@ class Tracer:
 
     def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
-        layers = self._layers()
+        trained = self.ends
+        layers = self._layers(trained)
         run = _Run(layers)
-        if self.architecture.tied_to is not None and isinstance(self.setting.method, Full):
+        if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
             # transposed product it is a view, unless autocast's cast stands between.
             waiting = Variable(parameter=True)
@@ -170,8 +177,8 @@ class Tracer:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
-        layers = self._layers()
+    def block(self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool) -> Part:
+        layers = self._layers(trained)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -181,12 +188,14 @@ class Tracer:
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
 
-    def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
+    def checkpointed_block(
+        self, kind: Hashable, trained: Trained, itemsize: int, plain: Part, *, input_requires_grad: bool
+    ) -> Part:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
-        layers = self._layers(keep_saved=False)
+        layers = self._layers(trained, keep_saved=False)
         run = _Run(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         kept = x.storage
         assert kept is not None
         kept.mark_saved()
@@ -196,18 +205,18 @@ class Tracer:
         layers.tape.forget()
         return plain.recomputed(forward, held, kept.per_sample)
 
-    def head(self, itemsize: int) -> tuple[Part, Part]:
+    def head(self, itemsize: int, *, input_requires_grad: bool) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
-        layers = self._layers()
+        layers = self._layers(self.ends)
         run = _Run(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, True, "final hidden states")
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
         input_bytes = x.per_sample * itemsize
         logits = self.architecture.head(layers, x)
         del x
         width, logits_itemsize = logits.width, logits.itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes)
 
-        layers = self._layers()
+        layers = self._layers(Trained())
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)
@@ -257,6 +266,7 @@ class _Run:
             forward_work=forward_work,
             backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
             saved_tensors=names,
+            output_requires_grad=variable is not None,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
         )
 
