@@ -14,7 +14,7 @@ class Finetuning(Choice):
     FULL = "full", "all parameters train"
     LORA = "lora", "low-rank adapters train, the base model is frozen"
     QLORA = "qlora", "low-rank adapters over a quantized base model"
-    FREEZE = "freeze", "the last blocks train, all before them is frozen and keeps nothing for backward"
+    FREEZE = "freeze", "the last blocks train, all before them are frozen"
     BITFIT = "bitfit", "only biases train"
 
 
@@ -116,7 +116,9 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """The last `trained_blocks` blocks train, and the trained modules; the final norm does not."""
+    """The last `trained_blocks` blocks train, and the trained modules; the final norm does not. The blocks before them
+    run without gradients and keep nothing, unless they are checkpointed: then transformers asks for the embedding's
+    gradient, and backward goes through all of them."""
 
     method = Finetuning.FREEZE
     trained_blocks: int = 2

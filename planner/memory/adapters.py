@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from planner.memory.dora import dora
-from planner.memory.low_rank import Adapter, Base, Weight, low_rank
+from planner.memory.low_rank import Adapter, Base, Layer, low_rank
 from planner.memory.norms import Norms
 from planner.memory.tape import Tensor
 from strategies import Lora
 
 
 def adapted(
-    f: Norms,
-    method: Lora,
-    name: str,
-    x: Tensor,
-    out: Tensor,
-    base: Base,
-    weight: Weight,
-    bias: Tensor | None,
+    f: Norms, method: Lora, name: str, x: Tensor, out_features: int, has_bias: bool, layer: Layer, base: Base
 ) -> Tensor:
-    """`out + B(A(x)) * scaling`, where `out` is the layer's output."""
+    """`layer(x) + B(A(x)) * scaling`."""
+    out, weight, bias = layer(f, name, x, out_features, has_bias)
     adapter = Adapter.of(f, method, name, x.width, out.width)
     given = out.itemsize
     if base.copies:

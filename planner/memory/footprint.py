@@ -17,7 +17,7 @@ from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Lora, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import Allocator, Attention, Checkpointing, Loss, Method, Optimizer, Sharding, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -130,9 +130,9 @@ class Traced:
     @memoized
     def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
         """Stem, blocks, head and loss."""
-        # A frozen embedding's output needs no gradient, unless checkpointing asks for one
-        # (PEFT's enable_input_require_grads): then the first block saves less than the others.
-        asks = isinstance(setting.method, Lora) and checkpointing is not Checkpointing.NONE
+        # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
+        # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
+        asks = checkpointing is not Checkpointing.NONE
         stem, itemsize = self._stem(setting, checkpointing, asks)
         requires_grad, blocks = stem.output_requires_grad, []
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))

@@ -56,11 +56,10 @@ class Layers(Rotary):
         """The layer, and beside it an adapter where the method has one."""
         method = self.method
         quantized = KINDS.get(quantization_of(method))
-        layer = quantized.layer if quantized else plain_layer
-        out, weight, bias_vector = layer(self, name, x, out_features, bias)
-        if not adapts or not isinstance(method, Lora) or not method.adapts(name.rpartition(".")[2]):
-            return out
-        return adapted(self, method, name, x, out, quantized.base if quantized else Base(), weight, bias_vector)
+        layer, base = (quantized.layer, quantized.base) if quantized else (plain_layer, Base())
+        if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
+            return adapted(self, method, name, x, out_features, bias, layer, base)
+        return layer(self, name, x, out_features, bias)[0]
 
     # --- embeddings and head ---
 

@@ -114,7 +114,7 @@ class Units(NamedTuple):
         return cls(
             unit(inventory.stem, method, numerics, ends, copied=copied),
             tuple(blocks[key] for key in kinds),
-            unit(head, method, numerics, ends, copied=copied),
+            unit(head, method, numerics, ends, copied=copied and not tied),
         )
 
     @property
