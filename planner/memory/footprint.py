@@ -137,9 +137,8 @@ class Traced:
         requires_grad, blocks = stem.output_requires_grad, []
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
         for kind, trained in zip(self.inventory.layer_kinds, in_blocks, strict=True):
-            block = self._block(setting, kind, trained, itemsize, requires_grad)
-            if checkpointing is not Checkpointing.NONE and block.output_requires_grad:
-                block = self._checkpointed(setting, kind, trained, itemsize, requires_grad)
+            make = self._block if checkpointing is Checkpointing.NONE else self._checkpointed
+            block = make(setting, kind, trained, itemsize, requires_grad)
             requires_grad = block.output_requires_grad
             blocks.append(block)
         return [stem, *blocks, *self._head(setting, itemsize, requires_grad)]
@@ -154,15 +153,22 @@ class Traced:
 
     @memoized
     def _block(
-        self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
+        self,
+        setting: Setting,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        input_requires_grad: bool,
+        again: bool = False,
     ) -> Part:
-        return self._tracer(setting).block(kind, trained, itemsize, input_requires_grad=input_requires_grad)
+        tracer = self._tracer(setting)
+        return tracer.block(kind, trained, itemsize, input_requires_grad=input_requires_grad, again=again)
 
     @memoized
     def _checkpointed(
         self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad)
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
         return self._tracer(setting).checkpointed_block(
             kind, trained, itemsize, plain, input_requires_grad=input_requires_grad
         )

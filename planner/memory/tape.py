@@ -161,9 +161,18 @@ class Tape:
     def keep(self, tensor: Tensor) -> None:
         """Keeps a tensor's bytes alive as long as the graph, as an attribute of an autograd node does: no checkpoint
         drops them, and no backward function frees them."""
-        if tensor.storage is not None:
-            tensor.storage.mark_saved()
-            self.kept.append(tensor.storage)
+        storage = tensor.storage
+        if storage is None or any(storage is other for other in self.kept):
+            return
+        if not storage.saved:
+            storage.mark_saved()
+            self.saved.append((storage.name, storage.fixed, storage.per_sample))
+        self.kept.append(storage)
+
+    def kept_bytes(self, but: Storage | None = None) -> tuple[int, int]:
+        """Fixed and per-sample bytes of what is kept."""
+        kept = [storage for storage in self.kept if storage is not but]
+        return sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
 
     def record(self, variable: Variable, backward: Backward, *saved: Storage | None) -> None:
         """`backward` will be called with the gradient of `variable`; `saved` lives until it has returned."""

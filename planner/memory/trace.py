@@ -42,6 +42,8 @@ class Part(NamedTuple):
     """(fixed, per sample) kept from its forward until the end of the whole forward pass."""
     saved: tuple[int, int]
     """(fixed, per sample) kept from its forward until its backward."""
+    kept: tuple[int, int]
+    """(fixed, per sample) of that what its backward does not free: it stays until the graph of the step is gone."""
     gradients: int
     """Bytes of finished parameter gradients that its backward leaves, in the dtype of the computation."""
     forward_work: Work
@@ -56,16 +58,19 @@ class Part(NamedTuple):
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
 
-    def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
-        """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
-        input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
-        kept = 0 if self.saves_input else input_bytes
-        again = [*self.recomputation, *(_raised(s, 0, kept) for s in self.backward)]
+    def recomputed(
+        self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, kept: tuple[int, int]
+    ) -> Part:
+        """This block under full checkpointing: `forward`, `held` and `kept` are those of a run that saved nothing but
+        the input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
+        beside = 0 if self.saves_input else input_bytes
+        again = [*self.recomputation, *(_raised(s, 0, beside) for s in self.backward)]
         return Part(
             forward=envelope(forward),
-            backward=envelope(again),
+            backward=envelope([_raised(s, *kept) for s in again] if any(kept) else again),
             held=held,
-            saved=(0, input_bytes),
+            saved=(kept[0], input_bytes + kept[1]),
+            kept=kept,
             gradients=self.gradients,
             forward_work=self.forward_work,
             backward_work=self.backward_work.plus(self.forward_work),
@@ -177,7 +182,10 @@ class Tracer:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 
-    def block(self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool) -> Part:
+    def block(
+        self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool, again: bool = False
+    ) -> Part:
+        """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done."""
         layers = self._layers(trained)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
@@ -186,7 +194,7 @@ class Tracer:
         out = self.architecture.block(layers, x, kind)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
-        return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
+        return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
 
     def checkpointed_block(
         self, kind: Hashable, trained: Trained, itemsize: int, plain: Part, *, input_requires_grad: bool
@@ -196,14 +204,14 @@ class Tracer:
         layers = self._layers(trained, keep_saved=False)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
-        kept = x.storage
-        assert kept is not None
-        kept.mark_saved()
+        given = x.storage
+        assert given is not None
+        given.mark_saved()
         out = self.architecture.block(layers, x, kind)
         del x
         forward, held = run.forward(out)
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)
+        return plain.recomputed(forward, held, given.per_sample, layers.tape.kept_bytes(but=given))
 
     def head(self, itemsize: int, *, input_requires_grad: bool) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
@@ -245,7 +253,7 @@ class _Run:
         """The instants of the forward, and what stays until the whole forward pass is over."""
         return self.meter.mark(), self._live_without(out)
 
-    def finish(self, out: Tensor) -> Part:
+    def finish(self, out: Tensor, *, again: bool = False) -> Part:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
@@ -253,6 +261,8 @@ class _Run:
         saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
+        if again:
+            tape.kept.clear()
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
@@ -262,6 +272,7 @@ class _Run:
             backward=envelope(meter.mark()),
             held=held,
             saved=saved,
+            kept=tape.kept_bytes(),
             gradients=meter.gradients,
             forward_work=forward_work,
             backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
