@@ -141,7 +141,8 @@ class Traced:
             block = make(setting, kind, trained, itemsize, requires_grad)
             requires_grad = block.output_requires_grad
             blocks.append(block)
-        return [stem, *blocks, *self._head(setting, itemsize, requires_grad)]
+        embedded_bytes = _hold_embedded(stem, blocks)
+        return [stem, *blocks, *self._head(setting, itemsize, requires_grad, embedded_bytes)]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -174,8 +175,23 @@ class Traced:
         )
 
     @memoized
-    def _head(self, setting: Setting, itemsize: int, input_requires_grad: bool) -> tuple[Part, Part]:
-        return self._tracer(setting).head(itemsize, input_requires_grad=input_requires_grad)
+    def _head(
+        self, setting: Setting, itemsize: int, input_requires_grad: bool, embedded_bytes: int
+    ) -> tuple[Part, Part]:
+        tracer = self._tracer(setting)
+        return tracer.head(itemsize, input_requires_grad=input_requires_grad, embedded_bytes=embedded_bytes)
+
+
+def _hold_embedded(stem: Part, blocks: list[Part]) -> int:
+    """Holds the embedding's output from the first block, whose input it is, or already from the stem to the end of the
+    last. Returns its bytes per sample, 0 where it is saved anyway."""
+    size = stem.embedded_bytes
+    if stem.holds_output and blocks[0].saves_input:
+        return 0
+    for i, change in ((0, size if stem.holds_output else 0), (-1, -size)):
+        fixed, per_sample = blocks[i].held
+        blocks[i] = blocks[i]._replace(held=(fixed, per_sample + change))
+    return size
 
 
 class MemoryModel:

@@ -40,11 +40,11 @@ def gptq_layer(
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`TorchQuantLinear`, which `TritonV2QuantLinear` is while it trains: `dequantize_weight` is compiled to one
     kernel, and autograd keeps its result for the gradient of x. The bias is added in place."""
-    elements = x.width * out_features
+    columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, f.numerics.linear, trains=False) if has_bias else None
 
     def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements), elements, 0, x.width, HALF, None)
+        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
 
     given = x.itemsize
     out = Ops.linear(f, x, f.to(weight(), x.itemsize, f"{name} weight"), None, out_features, name)
@@ -56,7 +56,7 @@ def awq_layer(
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`AwqGEMMTritonLinear`: in fp16, dequantized in forward, for more than 128 rows, and again in backward; nothing of
     x is saved."""
-    given, elements = x.itemsize, x.width * out_features
+    given, columns, elements = x.itemsize, x.width, x.width * out_features
     x = _cast(f, x, f"{name} input")
     size = x.per_sample * HALF
     _dequantize(f, elements)
@@ -80,7 +80,7 @@ def awq_layer(
         out = f.add(out, bias, f"{name} bias")
 
     def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements), elements, 0, x.width, HALF, None)
+        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
 
     return _back(f, out, given, f"{name} output"), weight, bias
 

@@ -22,7 +22,7 @@ def stored_bytes(rows: int, columns: int) -> int:
 def layer(f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool) -> tuple[Tensor, Weight, Tensor | None]:
     """bitsandbytes `Linear8bitLt` with transformers' threshold of 6: the output has x's dtype. Columns with outliers,
     a handful that no shape tells, are left out."""
-    elements = x.width * out_features
+    columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, x.itemsize, trains=False) if has_bias else None
 
     def weight() -> Tensor:
@@ -31,7 +31,7 @@ def layer(f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool) -> 
         whole = f.tape.storage(elements * FP32, 0)
         f.tape.cost.fixed_bytes += elements * (INT8 + 3 * FP32)
         del scaled
-        return Tensor(whole, elements, 0, x.width, FP32, None)
+        return Tensor(whole, elements, 0, columns, FP32, None)
 
     return _matmul(f, x, out_features, name), weight, bias
 

@@ -40,6 +40,8 @@ class Layers(Rotary):
         self.selection = selection
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
+        self.embedded: Storage | None = None
+        """`inputs_embeds` in the forward of transformers' ...Model, which refers to it until that returns."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
@@ -49,6 +51,7 @@ class Layers(Rotary):
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()
         self.held.clear()
+        self.embedded = None
 
     # --- linear layers, by fine-tuning method ---
 
@@ -66,6 +69,7 @@ class Layers(Rotary):
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
         out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=self.trained.embedding)
         out = self.times(out) if scaled else out
+        self.embedded = out.storage
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
         return out
@@ -95,6 +99,7 @@ class Layers(Rotary):
     def lm_head(
         self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
     ) -> Tensor:
+        self.embedded = None
         trains = self.trained.head
         itemsize = self.numerics.trained if trains else self.numerics.other
         weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)

@@ -34,14 +34,15 @@ def layer(
     f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """bitsandbytes `Linear4bit`: computes in its own dtype."""
-    compute, given, elements = f.numerics.linear, x.itemsize, x.width * out_features
+    compute, given = f.numerics.linear, x.itemsize
+    columns, elements = x.width, x.width * out_features
     out = _matmul(f, f.to(x, compute, f"{name} input"), out_features, double, name)
     bias = f.parameter(f"{name}.bias", out_features, compute, trains=False) if has_bias else None
     if bias is not None:
         out = f.add(out, bias, f"{name} bias")
 
     def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements, compute, double), elements, 0, x.width, compute, None)
+        return Tensor(_dequantize(f, elements, compute, double), elements, 0, columns, compute, None)
 
     return f.to(out, given, f"{name} output"), weight, bias
 

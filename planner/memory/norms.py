@@ -36,8 +36,8 @@ class Norms(Ops):
         del squares
         x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
         if order == "cast_then_scale":
-            x = self.to(x, given, f"{name} normalized")
-            return self._whole(self.mul(weight, x, f"{name} output"))
+            half = self.to(x, given, f"{name} normalized")  # `hidden_states` in fp32 outlives the product
+            return self._whole(self.mul(weight, half, f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
             offset = Tensor(self.tape.storage(columns * FP32, 0), columns, 0, columns, FP32, weight.variable)

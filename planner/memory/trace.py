@@ -54,6 +54,10 @@ class Part(NamedTuple):
     """Its forward up to the last tensor that backward needs, while gradients wait: those that backward makes, from that
     of its output on, until it asks for the first of these tensors. Its input is included."""
     output_requires_grad: bool = True
+    embedded_bytes: int = 0
+    """Of a stem, per sample: what a variable of the forward of transformers' ...Model refers to until that returns."""
+    holds_output: bool = False
+    """And that is its output."""
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
@@ -76,7 +80,9 @@ class Part(NamedTuple):
             backward_work=self.backward_work.plus(self.forward_work),
             saved_tensors=(("block input", 0, input_bytes),),
             recomputation=(),
+            output_requires_grad=self.output_requires_grad,
             input_bytes=input_bytes,
+            saves_input=True,
         )
 
 
@@ -166,7 +172,11 @@ class Tracer:
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
         self._itemsize = x.itemsize
-        stem = run.finish(x)
+        embedded = layers.embedded
+        embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
+        holds_output = embedded is x.storage
+        del embedded
+        stem = run.finish(x)._replace(embedded_bytes=embedded_bytes, holds_output=holds_output)
         architecture, s = self.architecture, self.setting
         fixed, per_sample = mask_bytes(
             s.attention,
@@ -213,10 +223,12 @@ class Tracer:
         layers.tape.forget()
         return plain.recomputed(forward, held, given.per_sample, layers.tape.kept_bytes(but=given))
 
-    def head(self, itemsize: int, *, input_requires_grad: bool) -> tuple[Part, Part]:
-        """Final norm with the language-model head, and the loss."""
+    def head(self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int) -> tuple[Part, Part]:
+        """Final norm with the language-model head, and the loss. `embedded_bytes`: per sample, of the embedding's
+        output, where it is held until the norm has returned."""
         layers = self._layers(self.ends)
         run = _Run(layers)
+        layers.embedded = layers.tape.storage(0, embedded_bytes)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
         input_bytes = x.per_sample * itemsize
         logits = self.architecture.head(layers, x)

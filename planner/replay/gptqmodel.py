@@ -78,5 +78,6 @@ class AwqLinear(_Packed):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):  # CUDA's autocast would find fp16 products within a function alone
-            out: torch.Tensor = _Gemm.apply(x.half(), self)
-        return out.to(x.dtype)
+            given, x = x.dtype, x.half()
+            out: torch.Tensor = _Gemm.apply(x, self)
+            return out.to(given)
