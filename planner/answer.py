@@ -14,7 +14,7 @@ from planner.plan import Components, Memory, Plan, StrategyChoice, Time
 from planner.question import Question, budget_bytes
 from planner.result import Shortfall, Way
 from planner.search import Candidate, Solver, search, smallest
-from strategies import Finetuning, Sharding, Space
+from strategies import Sharding, Space
 
 MAX_GPUS_SUGGESTED = 1024
 SHORTEST_SUGGESTED_SEQUENCE = 256
@@ -91,7 +91,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
         return bool(search(searched, Solver(memory, budget, solver.accumulation, solver.allowed)).ranking)
 
     request, cluster, memory = question.request, question.cluster, question.memory
-    for method in Finetuning:
+    for method in Space.default(cluster).finetuning:
         if method not in space.finetuning and fits(
             memory,
             space._replace(finetuning=(method,), quantization=Space.default(cluster).quantization),

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from strategies import (
+    AdapterDtype,
     Allocator,
     Attention,
     Checkpointing,
@@ -14,17 +15,20 @@ from strategies import (
     Framework,
     Kernels,
     LoraTargets,
+    LoraVariant,
     Loss,
     Optimizer,
     Precision,
     Quantization,
     Sharding,
     Strategy,
+    TrainedModules,
 )
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
 Total = Annotated[int, Field(gt=0)]
 """A product of counts."""
+Share = Annotated[float, Field(ge=0, lt=1)]
 Bytes = Annotated[int, Field(ge=0)]
 
 
@@ -42,6 +46,11 @@ class StrategyChoice(Record):
     lora_rank: Count | None = None
     lora_targets: LoraTargets | None = None
     quantization: Quantization = Quantization.NONE
+    lora_variant: LoraVariant | None = None
+    lora_dropout: Share | None = None
+    adapter_dtype: AdapterDtype | None = None
+    trained_modules: TrainedModules | None = None
+    trained_blocks: Count | None = None
     checkpointing: Checkpointing
     sharding: Sharding
     attention: Attention

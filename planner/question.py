@@ -99,7 +99,7 @@ class Question:
             choice = values[axis.name] = self._one(axis.name, default[axis.name])
             values |= {option.name: self._one(option.name, default[option.name]) for option in axis.refining(choice)}
         strategy = Strategy.of(values)
-        if obstacle := strategy.obstacle(self.cluster):
+        if obstacle := strategy.obstacle(self.cluster) or self.memory.obstacle(strategy):
             raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
         return strategy
 

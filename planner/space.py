@@ -13,9 +13,10 @@ from hardware import Cluster, PlannerError
 from hardware.errors import FileError, nearest_names
 from hardware.reading import Document, Location, read_document, shown
 from planner.axes import parse_axes, parse_option
-from planner.plan import Count, Record
+from planner.plan import Count, Record, Share
 from strategies import (
     OPTIONS,
+    AdapterDtype,
     Allocator,
     Attention,
     Checkpointing,
@@ -23,12 +24,14 @@ from strategies import (
     Framework,
     Kernels,
     LoraTargets,
+    LoraVariant,
     Loss,
     Optimizer,
     Precision,
     Quantization,
     Sharding,
     Space,
+    TrainedModules,
 )
 
 VERSION_KEY = "schema_version"
@@ -53,6 +56,11 @@ class SearchSpace(Record):
     lora_rank: tuple[Count, ...] = ()
     lora_targets: tuple[LoraTargets, ...] = ()
     quantization: tuple[Quantization, ...] = ()
+    lora_variant: tuple[LoraVariant, ...] = ()
+    lora_dropout: tuple[Share, ...] = ()
+    adapter_dtype: tuple[AdapterDtype, ...] = ()
+    trained_modules: tuple[TrainedModules, ...] = ()
+    trained_blocks: tuple[Count, ...] = ()
     checkpointing: tuple[Checkpointing, ...] = ()
     sharding: tuple[Sharding, ...] = ()
     attention: tuple[Attention, ...] = ()

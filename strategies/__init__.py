@@ -6,7 +6,21 @@ from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
 from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
+from strategies.finetuning import (
+    ALL_LINEAR,
+    AdapterDtype,
+    BitFit,
+    Finetuning,
+    Freeze,
+    Full,
+    Lora,
+    LoraTargets,
+    LoraVariant,
+    Method,
+    Quantization,
+    TrainedModules,
+    quantization_of,
+)
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
@@ -25,9 +39,11 @@ __all__ = [
     "OPTIONS",
     "PLAIN",
     "Accumulation",
+    "AdapterDtype",
     "Allocator",
     "Attention",
     "Axis",
+    "BitFit",
     "Chain",
     "Checkpointing",
     "Choice",
@@ -36,11 +52,13 @@ __all__ = [
     "Exactly",
     "Finetuning",
     "Framework",
+    "Freeze",
     "Full",
     "InvalidChoiceError",
     "Kernels",
     "Lora",
     "LoraTargets",
+    "LoraVariant",
     "Loss",
     "Method",
     "Names",
@@ -53,7 +71,9 @@ __all__ = [
     "Shares",
     "Space",
     "Strategy",
+    "TrainedModules",
     "UpTo",
     "WholeNumbers",
+    "quantization_of",
     "usual_precisions",
 ]

@@ -27,7 +27,7 @@ class Choice(StrEnum):
     @classmethod
     def axis_name(cls) -> str:
         """The axis as written in options and JSON."""
-        return cls.__name__.lower()
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
 
     @classmethod
     def parse(cls, text: str) -> Self:

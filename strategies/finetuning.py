@@ -2,24 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
-from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Values, WholeNumbers
+from hardware import GPU
+from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
+from strategies.precision import Precision
 
 
 class Finetuning(Choice):
     FULL = "full", "all parameters train"
     LORA = "lora", "low-rank adapters train, the base model is frozen"
-    QLORA = "qlora", "low-rank adapters over a base model quantized to 4 bits"
+    QLORA = "qlora", "low-rank adapters over a quantized base model"
+    FREEZE = "freeze", "the last blocks train, all before them are frozen"
+    BITFIT = "bitfit", "only biases train"
 
 
 class Quantization(Choice):
-    """How QLoRA stores the base model's linear layers."""
+    """How QLoRA stores the base model's linear layers. GPTQ and AWQ: in groups of 128, by GPTQModel's kernels that
+    `backend=auto_trainable` selects (gptqmodel/utils/importer.py): for GPTQ `TritonV2QuantLinear`, which trains by
+    torch's products of a weight dequantized in forward and kept for backward; for AWQ `AwqGEMMTritonLinear`, which
+    multiplies in fp16 and dequantizes again in backward."""
 
     NONE = "none", "not quantized"
     NF4 = "nf4", "NF4, fp32 scale per 64 elements"
     NF4_DOUBLE = "nf4-double", "NF4 with scales quantized to 8 bits"
+    INT8 = "int8", "bitsandbytes LLM.int8(), fp32 scale per row, outliers apart"
+    GPTQ = "gptq-4bit", "GPTQ in 4 bits, groups of 128; GPTQModel keeps each dequantized weight for backward"
+    AWQ = "awq-4bit", "AWQ in 4 bits, groups of 128; GPTQModel's Triton kernel, fp16"
+
+    @property
+    def by_bitsandbytes(self) -> bool:
+        return self in (Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.INT8)
+
+    @property
+    def by_gptqmodel(self) -> bool:
+        return self in (Quantization.GPTQ, Quantization.AWQ)
+
+
+class LoraVariant(Choice):
+    """What PEFT adds to a layer's output."""
+
+    LORA = "lora", "B(A(x)) scaled by alpha / rank"
+    RSLORA = "rslora", "scaled by alpha / sqrt(rank): the same memory"
+    DORA = "dora", "direction and magnitude apart: the norm of W + BA is computed in every forward"
+
+
+class AdapterDtype(Choice):
+    """PEFT's `autocast_adapter_dtype`. (Over a quantized base adapters are in fp32 either way.)"""
+
+    FP32 = "fp32", "adapters in fp32, as PEFT makes them unless told otherwise"
+    WEIGHTS = "weights", "adapters in the dtype of the base model"
+
+
+class TrainedModules(Choice):
+    """Modules that train as a whole beside what the method trains. PEFT (`modules_to_save`) trains copies in the base's
+    dtype and keeps the originals, tied ones each apart; without it the modules themselves train."""
+
+    NONE = "none", "no others"
+    EMBEDDINGS = "embeddings", "the input embedding"
+    HEAD = "head", "the language-model head"
+    EMBEDDINGS_AND_HEAD = "embeddings-and-head", "both"
+
+    @property
+    def embeddings(self) -> bool:
+        return self in (TrainedModules.EMBEDDINGS, TrainedModules.EMBEDDINGS_AND_HEAD)
+
+    @property
+    def head(self) -> bool:
+        return self in (TrainedModules.HEAD, TrainedModules.EMBEDDINGS_AND_HEAD)
 
 
 LoraTargets = Literal["all-linear"] | tuple[str, ...]
@@ -35,12 +86,15 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Adapters A (rank x in) and B (out x rank) beside each targeted linear layer; kept in fp32, as PEFT does
-    (`autocast_adapter_dtype`)."""
+    """Adapters A (rank x in) and B (out x rank) beside each targeted linear layer, by PEFT."""
 
     rank: int = 16
     targets: LoraTargets = ALL_LINEAR
     quantization: Quantization = Quantization.NONE
+    variant: LoraVariant = LoraVariant.LORA
+    dropout: float = 0.0
+    adapter_dtype: AdapterDtype = AdapterDtype.FP32
+    trained_modules: TrainedModules = TrainedModules.NONE
 
     @property
     def method(self) -> Finetuning:
@@ -60,30 +114,103 @@ class Lora:
             )
 
 
-Method = Full | Lora
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """The last `trained_blocks` blocks train, and the trained modules; the final norm does not. The blocks before them
+    run without gradients and keep nothing, unless they are checkpointed: then transformers asks for the embedding's
+    gradient, and backward goes through all of them."""
+
+    method = Finetuning.FREEZE
+    trained_blocks: int = 2
+    trained_modules: TrainedModules = TrainedModules.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class BitFit:
+    """Every parameter that is called bias trains, and no other."""
+
+    method = Finetuning.BITFIT
+
+
+Method = Full | Lora | Freeze | BitFit
+
+
+def quantization_of(method: Method) -> Quantization:
+    return method.quantization if isinstance(method, Lora) else Quantization.NONE
+
+
+def obstacle(method: Method, precision: Precision, shards: bool, gpu: GPU) -> str | None:
+    """Why the method cannot run so, or None."""
+    quantization = quantization_of(method)
+    if quantization is not Quantization.NONE and shards:
+        # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
+        # multiplies what `state.CB` kept, not the parameter; GPTQModel's packed weights are buffers
+        return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
+    if quantization.by_bitsandbytes and not gpu.supports_bitsandbytes:
+        return f"bitsandbytes does not run on {gpu.name}"
+    if quantization.by_gptqmodel and gpu.vendor != "nvidia":
+        return f"GPTQModel's Triton kernels are for CUDA, not for {gpu.name}"  # their SUPPORTS_DEVICES
+    if not isinstance(method, Lora):
+        return None
+    if method.variant is LoraVariant.DORA and quantization.by_gptqmodel:
+        return f"PEFT has no DoRA over {_kind(quantization)}"  # peft/tuners/lora/gptq.py, awq.py
+    if precision is Precision.FP16_MIXED:
+        # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
+        if method.adapter_dtype is AdapterDtype.WEIGHTS:
+            return "gradient scaling refuses adapters in fp16"
+        if method.trained_modules is not TrainedModules.NONE and quantization in _LEFT_AS_LOADED:
+            return "gradient scaling refuses trained modules in fp16, which PEFT leaves them in"
+    return None
+
+
+_LEFT_AS_LOADED = (Quantization.NONE, Quantization.GPTQ)
+"""Bases whose other weights PEFT does not cast to fp32 (peft/utils/other.py, `prepare_model_for_kbit_training`)."""
+
+
+def _kind(quantization: Quantization) -> str:
+    return quantization.partition("-")[0].upper()
+
+
+_LORA_FIELDS = {
+    "lora_rank": "rank",
+    "lora_targets": "targets",
+    "quantization": "quantization",
+    "lora_variant": "variant",
+    "lora_dropout": "dropout",
+    "adapter_dtype": "adapter_dtype",
+    "trained_modules": "trained_modules",
+}
+"""The field of `Lora` that an option says."""
 
 
 def _join(values: Values) -> Method:
-    if values["finetuning"] is Finetuning.FULL:
-        return Full()
-    quantization = values.get("quantization") or Quantization.NONE
-    return Lora(values["lora_rank"], values["lora_targets"], quantization)
+    choice = values["finetuning"]
+    if choice in _ADAPTED:
+        said = {field: values[name] for name, field in _LORA_FIELDS.items() if values.get(name) is not None}
+        return Lora(**said)
+    if choice is Finetuning.FREEZE:
+        said = {field.name: values[field.name] for field in fields(Freeze) if values.get(field.name) is not None}
+        return Freeze(**said)
+    return Full() if choice is Finetuning.FULL else BitFit()
 
 
 def _split(method: Method) -> Values:
-    if isinstance(method, Full):
-        return {"finetuning": method.method}
-    return {
-        "finetuning": method.method,
-        "lora_rank": method.rank,
-        "lora_targets": method.targets,
-        "quantization": method.quantization,
-    }
+    said: dict[str, Any] = {"finetuning": method.method}
+    if isinstance(method, Lora):
+        said |= {name: getattr(method, field) for name, field in _LORA_FIELDS.items()}
+        if method.method is Finetuning.QLORA:
+            del said["adapter_dtype"]
+    elif isinstance(method, Freeze):
+        said |= {field.name: getattr(method, field.name) for field in fields(method)}
+    return said
 
 
 _ADAPTED = (Finetuning.LORA, Finetuning.QLORA)
 MAX_RANK = 2**14
 """A rank beyond the width of most layers is a mistake."""
+
+MAX_BLOCKS = 2**12
+"""A model of more is none that `planner.models` reads."""
 
 AXIS = Axis(
     Option("finetuning", Finetuning),
@@ -106,6 +233,38 @@ AXIS = Axis(
             _ADAPTED,
         ),
         Option("quantization", Quantization, phrase="{}", quiet=Quantization.NONE, belongs_to=(Finetuning.QLORA,)),
+        Option("lora_variant", LoraVariant, phrase="as {}", quiet=LoraVariant.LORA, belongs_to=_ADAPTED),
+        Option(
+            "lora_dropout",
+            Shares(0.0, 1.0, 0.05),
+            "Dropout of the adapters' inputs, none unless given.",
+            "dropout {}",
+            0.0,
+            _ADAPTED,
+        ),
+        Option(
+            "adapter_dtype",
+            AdapterDtype,
+            phrase="adapters as {}",
+            quiet=AdapterDtype.FP32,
+            belongs_to=(Finetuning.LORA,),
+        ),
+        Option(
+            "trained_blocks",
+            WholeNumbers(1, MAX_BLOCKS, 2),
+            "How many of the last blocks train, 2 unless given.",
+            "all but the last {}",
+            None,
+            (Finetuning.FREEZE,),
+            grows=True,
+        ),
+        Option(
+            "trained_modules",
+            TrainedModules,
+            phrase="with {}",
+            quiet=TrainedModules.NONE,
+            belongs_to=(*_ADAPTED, Finetuning.FREEZE),
+        ),
     ),
     _join,
     _split,

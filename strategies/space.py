@@ -12,7 +12,15 @@ from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import ALL_LINEAR, Finetuning, LoraTargets, Quantization
+from strategies.finetuning import (
+    ALL_LINEAR,
+    AdapterDtype,
+    Finetuning,
+    LoraTargets,
+    LoraVariant,
+    Quantization,
+    TrainedModules,
+)
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
@@ -25,13 +33,17 @@ DEFAULT_LORA_RANK = 16
 """The rank of most recipes (PEFT's QLoRA examples, axolotl's, Unsloth's). Memory always prefers the smallest rank and
 the fewest targets, so searching them would only find the weakest adapter: both are given, not searched."""
 
+DEFAULT_TRAINED_BLOCKS = 2
+"""As many as LLaMA-Factory's `freeze_trainable_layers` (hparams/finetuning_args.py)."""
 
 USUAL_OPTIMIZERS = {
     Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
     Finetuning.LORA: (Optimizer.ADAMW,),
     Finetuning.QLORA: (Optimizer.ADAMW,),
+    Finetuning.FREEZE: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
+    Finetuning.BITFIT: (Optimizer.ADAMW,),
 }
-"""Adapters are so small that nobody trades AdamW's states for memory."""
+"""Adapters and biases are so small that nobody trades AdamW's states for memory."""
 
 
 def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
@@ -61,10 +73,17 @@ class Space(NamedTuple):
     """Empty: `usual_precisions` of the GPU for each method."""
     optimizer: tuple[Optimizer, ...] = ()
     """Empty: `USUAL_OPTIMIZERS` of each method."""
-    finetuning: tuple[Finetuning, ...] = tuple(Finetuning)
+    finetuning: tuple[Finetuning, ...] = (Finetuning.FULL, Finetuning.LORA, Finetuning.QLORA)
+    """Not those that train less than a LoRA does at its quality: they are asked for."""
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
     lora_targets: tuple[LoraTargets, ...] = (ALL_LINEAR,)
     quantization: tuple[Quantization, ...] = (Quantization.NF4, Quantization.NF4_DOUBLE)
+    """int8 takes more memory, and GPTQ and AWQ need a checkpoint that somebody has calibrated."""
+    lora_variant: tuple[LoraVariant, ...] = (LoraVariant.LORA,)
+    lora_dropout: tuple[float, ...] = (0.0,)
+    adapter_dtype: tuple[AdapterDtype, ...] = (AdapterDtype.FP32,)
+    trained_modules: tuple[TrainedModules, ...] = (TrainedModules.NONE,)
+    trained_blocks: tuple[int, ...] = (DEFAULT_TRAINED_BLOCKS,)
     checkpointing: tuple[Checkpointing, ...] = tuple(Checkpointing)
     sharding: tuple[Sharding, ...] = tuple(Sharding)
     attention: tuple[Attention, ...] = (Attention.SDPA,)

@@ -22,7 +22,7 @@ from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Option, Values
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import Finetuning, Full, Method
+from strategies.finetuning import Full, Method
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
@@ -85,10 +85,8 @@ class Strategy(NamedTuple):
             return f"{gpu.name} has no {missing}"
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
-        qlora = self.finetuning.method is Finetuning.QLORA
-        if qlora and self.sharding.shards:
-            # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption
-            return "NF4 weights cannot be sharded by FSDP2"
+        if reason := finetuning.obstacle(self.finetuning, self.precision, self.sharding.shards, gpu):
+            return reason
         if self.optimizer is Optimizer.ADAFACTOR and self.sharding.shards:
             # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
             # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
@@ -97,7 +95,7 @@ class Strategy(NamedTuple):
             # bitsandbytes 0.50 hands DTensors to an operator without a sharding strategy (optimizer.py, `update_step`;
             # bitsandbytes issue 1633): "got mixed torch.Tensor and DTensor"
             return "bitsandbytes' AdamW does not run on parameters that FSDP2 has sharded"
-        if (qlora or self.optimizer is Optimizer.ADAMW_8BIT) and not gpu.supports_bitsandbytes:
+        if self.optimizer is Optimizer.ADAMW_8BIT and not gpu.supports_bitsandbytes:
             return f"bitsandbytes does not run on {gpu.name}"
         if not self.allocator.runs_on(gpu):
             return f"{gpu.name} has no expandable segments"

@@ -24,7 +24,7 @@ def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterat
         layout: of a step that begins without gradients.
     """
     shards = layout.sharding.shards
-    for i, part, held, _ in positions(parts, reach=int(shards)):
+    for i, part, held, *_ in positions(parts, reach=int(shards)):
         instants = [(s.fixed, s.per_sample, layout.forward(i)) for s in part.forward]
         if shards:
             instants.append((0, part.input_bytes, layout.gather(i)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -16,8 +17,9 @@ from planner.memory.state import Units, state_bytes, step_counts, step_temporari
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
+from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import Allocator, Attention, Checkpointing, Lora, Loss, Method, Optimizer, Sharding, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -136,16 +138,19 @@ class Traced:
     @memoized
     def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
         """Stem, blocks, head and loss."""
-        # A frozen embedding's output needs no gradient, unless checkpointing asks for one
-        # (PEFT's enable_input_require_grads): then the first block saves less than the others.
-        from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
-        stem, itemsize = self._stem(setting, checkpointing, from_stem)
-        kinds = enumerate(self.inventory.layer_kinds)
-        if checkpointing is Checkpointing.NONE:
-            blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
-        else:
-            blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
-        head, loss = self._head(setting, itemsize)
+        # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
+        # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
+        asks = checkpointing is not Checkpointing.NONE
+        stem, itemsize = self._stem(setting, checkpointing, asks)
+        requires_grad, blocks = stem.output_requires_grad, []
+        in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
+        for kind, trained in zip(self.inventory.layer_kinds, in_blocks, strict=True):
+            make = self._block if checkpointing is Checkpointing.NONE else self._checkpointed
+            block = make(setting, kind, trained, itemsize, requires_grad)
+            requires_grad = block.output_requires_grad
+            blocks.append(block)
+        embedded_bytes = _hold_embedded(stem, blocks)
+        head, loss = self._head(setting, itemsize, requires_grad, embedded_bytes)
         fixed, per_sample = stem.body
         head = head._replace(held=(head.held[0] - fixed, head.held[1] - per_sample))
         return [stem, *blocks, head, loss]
@@ -159,17 +164,45 @@ class Traced:
         return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
-    def _block(self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool) -> Part:
-        return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
+    def _block(
+        self,
+        setting: Setting,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        input_requires_grad: bool,
+        again: bool = False,
+    ) -> Part:
+        tracer = self._tracer(setting)
+        return tracer.block(kind, trained, itemsize, input_requires_grad=input_requires_grad, again=again)
 
     @memoized
-    def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int) -> Part:
-        plain = self._block(setting, kind, itemsize, True)
-        return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
+    def _checkpointed(
+        self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
+    ) -> Part:
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
+        return self._tracer(setting).checkpointed_block(
+            kind, trained, itemsize, plain, input_requires_grad=input_requires_grad
+        )
 
     @memoized
-    def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:
-        return self._tracer(setting).head(itemsize)
+    def _head(
+        self, setting: Setting, itemsize: int, input_requires_grad: bool, embedded_bytes: int
+    ) -> tuple[Part, Part]:
+        tracer = self._tracer(setting)
+        return tracer.head(itemsize, input_requires_grad=input_requires_grad, embedded_bytes=embedded_bytes)
+
+
+def _hold_embedded(stem: Part, blocks: list[Part]) -> int:
+    """Holds the embedding's output from the first block, whose input it is, or already from the stem to the end of the
+    last. Returns its bytes per sample, 0 where it is saved anyway."""
+    size = stem.embedded_bytes
+    if stem.holds_output and blocks[0].saves_input:
+        return 0
+    for i, change in ((0, size if stem.holds_output else 0), (-1, -size)):
+        fixed, per_sample = blocks[i].held
+        blocks[i] = blocks[i]._replace(held=(fixed, per_sample + change))
+    return size
 
 
 class MemoryModel:
@@ -208,7 +241,7 @@ class MemoryModel:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
-        return None
+        return obstacle(self.traced.inventory, strategy)
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
@@ -252,7 +285,8 @@ class MemoryModel:
         found: Lines = {}
         if self.evaluation_batch_size is not None:
             s = setting
-            evaluated = self.traced.setting(s.numerics, s.method, s.attention, s.loss, s.selection, True)
+            method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
+            evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, True)
             parts, size = self.traced.parts(evaluated, Checkpointing.NONE), self.evaluation_batch_size
             lines = evaluation(parts, self._layout(setting, sharding, False), size)
             ids = self._ids_bytes
@@ -276,7 +310,7 @@ class MemoryModel:
 
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
-        tied = self.traced.inventory.architecture.tied_to is not None
+        tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
         units = self.traced.units(setting).all
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 

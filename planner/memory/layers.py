@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from planner.memory import attention as attention_kernels
@@ -10,19 +10,19 @@ from planner.memory import elementwise
 from planner.memory import experts as mixture
 from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
+from planner.memory.adapters import adapted
 from planner.memory.biased_experts import biased_experts
+from planner.memory.low_rank import Base, plain_layer, written_out_layer
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
-from planner.memory.quantized import matmul_4bit
+from planner.memory.quantized import KINDS
 from planner.memory.rotary import Rotary
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
+from planner.memory.trained import Trained
 from planner.models import Linear
 from planner.models.forward import OwnAttention, biased_expert_shapes
-from strategies import Attention, Finetuning, Full, Lora, Method
-
-Layer = Callable[[str, Tensor, int, bool], Tensor]
-"""A linear layer without adapter: from name, input, width of the output and whether it has a bias."""
+from strategies import Attention, Lora, Method, quantization_of
 
 
 class Layers(Rotary):
@@ -34,16 +34,19 @@ class Layers(Rotary):
         *,
         numerics: Numerics,
         method: Method,
+        trained: Trained,
         attention: Attention,
         sequence_length: int,
         selection: Selection,
     ) -> None:
-        super().__init__(tape, numerics=numerics, trains_base=isinstance(method, Full), sequence_length=sequence_length)
+        super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
         self.method = method
         self.runs_sdpa, self.attention_kernel = attention is Attention.SDPA, attention_kernels.KERNELS[attention]
         self.selection = selection
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
+        self.embedded: Storage | None = None
+        """`inputs_embeds` in the forward of transformers' ...Model, which refers to it until that returns."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
@@ -58,6 +61,7 @@ class Layers(Rotary):
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()
         self.held.clear()
+        self.embedded = None
 
     # --- linear layers, by fine-tuning method ---
 
@@ -71,71 +75,34 @@ class Layers(Rotary):
         adapts: bool = True,
         written_out: bool = False,
     ) -> Tensor:
-        layer = self._written_out_layer if written_out else self._base
-        layer = self._quantized if self.method.method is Finetuning.QLORA else layer
-        if adapts and isinstance(self.method, Lora) and self.method.adapts(name.rpartition(".")[2]):
-            return self._adapted(layer, name, x, out_features, bias, self.method.rank)
-        return layer(name, x, out_features, bias)
-
-    def _base(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        itemsize, trains = self.numerics.linear, self.trains_base
-        weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
-        bias_vector = self.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if bias else None
-        return super().linear(x, weight, bias_vector, out_features, name)
-
-    def _written_out_layer(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        """`x @ weight.T + bias`: autocast's copy of the weight is of a view, not cached; the bias widens the sum."""
-        itemsize, trains = self.numerics.linear, self.trains_base
-        weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
-        weight = self.autocast_input(weight, f"{name} weight")
-        out = super().linear(x, weight, None, out_features, name)
-        if bias:
-            out = self.add(out, self.parameter(f"{name}.bias", out_features, itemsize, trains=trains), f"{name} bias")
-        return out
-
-    def _adapted(self, layer: Layer, name: str, x: Tensor, out_features: int, bias: bool, rank: int) -> Tensor:
-        """`layer(x) + B(A(x)) * scaling` (peft/tuners/lora/layer.py, bnb.py): x is cast to the adapter's dtype first,
-        and, over a quantized layer, the sum is written into a copy of the layer's output."""
-        out, itemsize = layer(name, x, out_features, bias), self.numerics.adapter
-        given = out.itemsize
-        if self.method.method is Finetuning.QLORA:
-            out = self.unary(out, f"{name} clone")
-            if self.autocast is None:
-                x = self.to(x, itemsize, f"{name} lora input")
-        else:
-            x = self.to(x, itemsize, f"{name} lora input")
-        down = self.parameter(f"{name}.lora_A", x.width * rank, itemsize, trains=True)
-        up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
-        low = super().linear(x, down, None, rank, f"{name} lora_A")
-        scaled = self.unary(super().linear(low, up, None, out_features, f"{name} lora_B"), f"{name} lora scaling")
-        out = self.add(out, scaled, f"{name} lora sum")
-        del low, scaled
-        return self.to(out, given, f"{name} lora output")
-
-    def _quantized(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        assert isinstance(self.method, Lora)
-        compute, given = self.numerics.linear, x.itemsize
-        out = matmul_4bit(self, self.to(x, compute, f"{name} input"), out_features, self.method.quantization, name)
-        if bias:
-            out = self.add(out, self.parameter(f"{name}.bias", out_features, compute, trains=False), f"{name} bias")
-        return self.to(out, given, f"{name} output")
+        """The layer, and beside it an adapter where the method has one."""
+        method = self.method
+        quantized = KINDS.get(quantization_of(method))
+        unquantized = written_out_layer if written_out else plain_layer
+        layer, base = (quantized.layer, quantized.base) if quantized else (unquantized, Base())
+        if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
+            return adapted(self, method, name, x, out_features, bias, layer, base)
+        return layer(self, name, x, out_features, bias)[0]
 
     # --- embeddings and head ---
 
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
-        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width)
+        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=self.trained.embedding)
         out = self.times(out) if scaled else out
+        self.embedded = out.storage
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0)
+        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0, trains=self.trains_base)
 
-    def _lookup(self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int) -> Tensor:
+    def _lookup(
+        self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool
+    ) -> Tensor:
         """The gradient of an embedding is dense: as large as the table (`embedding_dense_backward`)."""
-        itemsize = self.numerics.other
-        table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=self.trains_base)
+        itemsize = self.numerics.trained if trains else self.numerics.other
+        table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=trains)
         storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
         out = Tensor(storage, fixed, per_sample, width, itemsize, None)
         self.tape.cost.bytes_per_sample += 2 * per_sample * itemsize
@@ -152,12 +119,12 @@ class Layers(Rotary):
     def lm_head(
         self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
     ) -> Tensor:
-        weight = self.parameter(
-            f"{tied_to or name}.weight", x.width * vocab_size, self.numerics.other, trains=self.trains_base
-        )
+        self.embedded = None
+        trains = self.trained.head
+        itemsize = self.numerics.trained if trains else self.numerics.other
+        weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)
         if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
             self.held.append(x.storage)
-        itemsize, trains = self.numerics.other, self.trains_base
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits

@@ -5,19 +5,22 @@ from __future__ import annotations
 from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, Ops
 from planner.memory.tape import Storage, Tape, Tensor, Variable
+from planner.memory.trained import Trained
 from planner.models.forward import LayerNormForm, NormOrder
 
 
 class Norms(Ops):
     """Operations, and layers that normalize."""
 
-    def __init__(self, tape: Tape, *, numerics: Numerics, trains_base: bool, sequence_length: int) -> None:
+    def __init__(self, tape: Tape, *, numerics: Numerics, trained: Trained, sequence_length: int) -> None:
         super().__init__(tape, autocast=numerics.autocast, sequence_length=sequence_length)
-        self.numerics, self.trains_base = numerics, trains_base
+        self.numerics, self.trained, self.trains_base = numerics, trained, trained.weights
         self.parameters: dict[str, Variable] = {}
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
         """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
+        if self.trained.biases and name.endswith(".bias"):
+            trains, itemsize = True, self.numerics.trained
         variable = self.parameters.setdefault(name, Variable(parameter=True)) if trains else None
         return Tensor(None, elements, 0, elements, itemsize, variable)
 
@@ -33,8 +36,8 @@ class Norms(Ops):
         del squares
         x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
         if order == "cast_then_scale":
-            x = self.to(x, given, f"{name} normalized")
-            return self._whole(self.mul(weight, x, f"{name} output"))
+            half = self.to(x, given, f"{name} normalized")  # `hidden_states` in fp32 outlives the product
+            return self._whole(self.mul(weight, half, f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
             offset = Tensor(self.tape.storage(columns * FP32, 0), columns, 0, columns, FP32, weight.variable)

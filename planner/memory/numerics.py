@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import Finetuning, Method, Precision, Quantization, Sharding
+from strategies import AdapterDtype, Full, Lora, Method, Precision, Quantization, Sharding
 
 FP32, HALF = 4, 2
 
@@ -17,48 +17,45 @@ class Numerics(NamedTuple):
     other: int
     """Embeddings, norms and the language-model head."""
     adapter: int
+    trained: int
+    """What trains of the model itself beside frozen parameters."""
     autocast: int | None
+    half_is_fp16: bool
+    """What two bytes are."""
     stored_linear: int
     stored_other: int
     stored_adapter: int
+    stored_trained: int
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: Sharding) -> Numerics:
         """The rules of Trainer, accelerate and PEFT.
 
-        Full: weights in the trained dtype. LoRA: the base in the frozen dtype, adapters in fp32 (PEFT's
-        `autocast_adapter_dtype`). QLoRA: everything that is not quantized in fp32
-        (PEFT's `prepare_model_for_kbit_training`). FSDP2 with mixed precision gathers parameters in the compute dtype
-        and runs without autocast (accelerate's `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
+        Full: weights in the trained dtype. LoRA: the base in the frozen dtype, copies of trained modules as well,
+        adapters in fp32 (PEFT's `autocast_adapter_dtype`) or as the base. QLoRA: everything that is not quantized in
+        fp32 (PEFT's `prepare_model_for_kbit_training`, which leaves a GPTQ model as it is). Freeze and BitFit: what
+        trains in the trained dtype, the rest in the frozen one (LLaMA-Factory's adapter.py,
+        `cast_trainable_params_to_fp32`). FSDP2 with mixed precision gathers parameters in the compute dtype and runs
+        without autocast (accelerate's `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
         """
         facts = precision.facts
-        autocast = facts.autocast_bytes
-        if method.method is Finetuning.FULL:
-            stored = (facts.trained_bytes, facts.trained_bytes, facts.trained_bytes)
-        elif method.method is Finetuning.LORA:
-            stored = (facts.frozen_bytes, facts.frozen_bytes, FP32)
+        autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
+        if isinstance(method, Full):
+            stored = (trained, trained, trained, trained)
+        elif not isinstance(method, Lora):
+            stored = (frozen, frozen, frozen, trained)
+        elif method.quantization is Quantization.NONE:
+            stored = (frozen, frozen, FP32 if method.adapter_dtype is AdapterDtype.FP32 else frozen, frozen)
+        elif method.quantization is Quantization.GPTQ:
+            stored = (frozen, frozen, FP32, frozen)
         else:
-            stored = (autocast or facts.frozen_bytes, FP32, FP32)
+            stored = (autocast or frozen, FP32, FP32, FP32)
+        is_fp16 = facts.matmul_dtype == "fp16"
         if sharding.shards and autocast is not None:
-            return cls(autocast, autocast, autocast, None, *stored)
-        return cls(*stored, autocast, *stored)
+            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored)
+        return cls(*stored, autocast, is_fp16, *stored)
 
-
-NF4_BLOCK = 64
-"""Elements per scale (bitsandbytes `BitsAndBytesConfig`, QLoRA paper section 3)."""
-NF4_SCALE_BLOCK = 256
-"""Scales per second-level scale under double quantization (same)."""
-
-
-NF4_TABLES = {Quantization.NF4: 512, Quantization.NF4_DOUBLE: 512 + 512 + 1024}
-"""Bytes beside each NF4 tensor, in the allocator's blocks: NF4's 16 values in fp32; under double quantization also the
-mean of the scales and the 256 values of a scale (bitsandbytes/functional.py, `get_4bit_type`, `quantize_blockwise`)."""
-
-
-def quantized_bytes(elements: int, quantization: Quantization) -> int:
-    """Bytes of an NF4 tensor with its scales: packed 4-bit values, absmax and, double-quantized, absmax of absmax."""
-    scales = -(-elements // NF4_BLOCK)
-    packed = -(-elements // 2)
-    if quantization is Quantization.NF4:
-        return packed + scales * FP32
-    return packed + scales + -(-scales // NF4_SCALE_BLOCK) * FP32
+    def of_trained(self) -> Numerics:
+        """Where all of a part trains."""
+        computed, stored = self.trained, self.stored_trained
+        return self._replace(linear=computed, other=computed, stored_linear=stored, stored_other=stored)

@@ -1,42 +1,28 @@
-"""The product with an NF4 weight, as bitsandbytes computes it."""
+"""Linear layers with a quantized weight, one entry a kind."""
 
 from __future__ import annotations
 
-from planner.memory.numerics import NF4_BLOCK
-from planner.memory.ops import FP32, Ops
-from planner.memory.tape import Storage, Tensor
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from planner.memory import gptqmodel, int8, nf4
+from planner.memory.low_rank import Base, Layer
 from strategies import Quantization
 
 
-def matmul_4bit(f: Ops, x: Tensor, out_features: int, quantization: Quantization, name: str) -> Tensor:
-    """bitsandbytes `MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
-    compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
-    _dequantize(f, elements, compute, quantization)
-    rows = x.per_sample // x.width
-    out = f.product(rows * out_features, out_features, compute, f"{name} output", x)
-    flops = 2 * x.per_sample * out_features
-    f.multiply(compute, flops)
-    if x.variable is not None and out.variable is not None:
-        variable = x.variable
+class Kind(NamedTuple):
+    """What a quantized layer does, how PEFT treats it, and the bytes of a weight of that many rows and columns."""
 
-        def backward(gradient: Storage) -> None:
-            weight = _dequantize(f, elements, compute, quantization)
-            f.multiply(compute, flops)
-            made = f.tape.storage(0, size)
-            del weight
-            f.tape.accumulate(variable, made)
-
-        f.tape.record(out.variable, backward)
-    return out
+    layer: Layer
+    base: Base
+    stored_bytes: Callable[[int, int], int]
 
 
-def _dequantize(f: Ops, elements: int, itemsize: int, quantization: Quantization) -> Storage:
-    """Double quantization restores the fp32 scales first, once by blocks and once with the offset added
-    (bitsandbytes functional.py, `dequantize_4bit`)."""
-    scales = None
-    if quantization is Quantization.NF4_DOUBLE:
-        scales = [f.tape.storage(-(-elements // NF4_BLOCK) * FP32, 0) for _ in range(2)]
-    f.tape.cost.fixed_bytes += elements * itemsize
-    weight = f.tape.storage(elements * itemsize, 0)
-    del scales
-    return weight
+KINDS: Mapping[Quantization, Kind] = {
+    Quantization.NF4: Kind(partial(nf4.layer, double=False), nf4.BASE, partial(nf4.stored_bytes, double=False)),
+    Quantization.NF4_DOUBLE: Kind(partial(nf4.layer, double=True), nf4.BASE, partial(nf4.stored_bytes, double=True)),
+    Quantization.INT8: Kind(int8.layer, int8.BASE, int8.stored_bytes),
+    Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
+    Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),
+}

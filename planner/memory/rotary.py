@@ -6,14 +6,15 @@ from planner.memory.norms import Norms
 from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32
 from planner.memory.tape import Storage, Tape, Tensor
+from planner.memory.trained import Trained
 from planner.models.forward import RopeCasts
 
 
 class Rotary(Norms):
     """Operations, layers that normalize, and the rotation of queries and keys."""
 
-    def __init__(self, tape: Tape, *, numerics: Numerics, trains_base: bool, sequence_length: int) -> None:
-        super().__init__(tape, numerics=numerics, trains_base=trains_base, sequence_length=sequence_length)
+    def __init__(self, tape: Tape, *, numerics: Numerics, trained: Trained, sequence_length: int) -> None:
+        super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
         self.rope_itemsize = 0
         self._rope: list[Storage] = []
 

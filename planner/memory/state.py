@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import NamedTuple
 
-from planner.memory.numerics import FP32, NF4_TABLES, Numerics, quantized_bytes
+from planner.memory.numerics import FP32, Numerics
+from planner.memory.quantized import KINDS
+from planner.memory.trained import Trained, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
-from strategies import Full, Lora, Method, Optimizer, Quantization
+from strategies import Lora, LoraVariant, Method, Optimizer, quantization_of
 
 ALLOCATION_BYTES = 512
 """CUDA's caching allocator rounds every request up to this (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
@@ -40,35 +43,56 @@ class Unit(NamedTuple):
     """The same in the dtype of the computation, before FSDP2 scatters them."""
 
 
-def unit(parameters: Parameters, method: Method, numerics: Numerics) -> Unit:
-    """The parameters of a part under a fine-tuning method."""
-    stored = gathered = gathered_gradients = 0
-    quantizes = isinstance(method, Lora) and method.quantization is not Quantization.NONE
-    trained: list[TrainedTensor] = []
+def unit(parameters: Parameters, method: Method, numerics: Numerics, trained: Trained, *, copied: bool = False) -> Unit:
+    """The parameters of a part under a fine-tuning method. `copied`: embedding and head train as copies."""
+    account = _Account()
+    kind = KINDS.get(quantization_of(method))
+    own = numerics.of_trained() if trained.weights else numerics
     for t in parameters.tensors:
-        quantized = quantizes and t.layer is not None and len(t.shape) > 1
-        kept = numerics.stored_linear if t.layer is not None and not quantizes else numerics.stored_other
-        computed = numerics.linear if t.layer is not None else numerics.other
-        if isinstance(method, Lora) and quantized:
-            stored += quantized_bytes(t.num_elements, method.quantization) + NF4_TABLES[method.quantization]
+        elements = t.num_elements
+        stored = own.stored_linear if t.layer is not None and kind is None else own.stored_other
+        computed = own.linear if t.layer is not None else own.other
+        module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
+        if kind is not None and t.layer is not None and len(t.shape) > 1:
+            account.keep(kind.stored_bytes(*t.shape), elements * computed)
+        elif module_trains or trained.weights or (trained.biases and t.is_bias):
+            if copied:
+                account.keep(allocated(elements * stored), elements * computed)
+            account.train(t.shape, numerics.stored_trained, numerics.trained, is_embedding=t.is_embedding)
         else:
-            stored += allocated(t.num_elements * kept)
-        gathered += t.num_elements * computed
-        if isinstance(method, Full):
-            trained.append(TrainedTensor(t.shape, t.num_elements, kept, t.is_embedding, computed))
-            gathered_gradients += t.num_elements * computed
+            account.keep(allocated(elements * stored), elements * computed)
     if isinstance(method, Lora):
         for layer in parameters.linears:
             if all(method.adapts(name) for name in layer.target_names):
                 rank = layer.adapter_rank(method.rank)
-                for shape in ((rank, layer.in_features), (layer.out_features, rank)):
-                    elements = shape[0] * shape[1]
-                    trained.append(TrainedTensor(shape, elements, numerics.stored_adapter, False, numerics.adapter))
-                    stored += allocated(elements * numerics.stored_adapter)
-                    gathered += elements * numerics.adapter
-                    gathered_gradients += elements * numerics.adapter
-    gradients = sum(allocated(t.num_elements * t.itemsize) for t in trained)
-    return Unit(stored, tuple(trained), gathered, gradients, gathered_gradients)
+                shapes: list[tuple[int, ...]] = [(rank, layer.in_features), (layer.out_features, rank)]
+                if method.variant is LoraVariant.DORA:
+                    shapes.append((layer.out_features,))
+                for shape in shapes:
+                    account.train(shape, numerics.stored_adapter, numerics.adapter)
+    return account.unit()
+
+
+class _Account:
+    """Adds up a unit."""
+
+    def __init__(self) -> None:
+        self.stored = self.gathered = self.gathered_gradients = 0
+        self.trained: list[TrainedTensor] = []
+
+    def keep(self, stored_bytes: int, gathered_bytes: int) -> None:
+        self.stored += stored_bytes
+        self.gathered += gathered_bytes
+
+    def train(self, shape: tuple[int, ...], stored: int, computed: int, *, is_embedding: bool = False) -> None:
+        elements = prod(shape)
+        self.trained.append(TrainedTensor(shape, elements, stored, is_embedding, computed))
+        self.keep(allocated(elements * stored), elements * computed)
+        self.gathered_gradients += elements * computed
+
+    def unit(self) -> Unit:
+        gradients = sum(allocated(t.num_elements * t.itemsize) for t in self.trained)
+        return Unit(self.stored, tuple(self.trained), self.gathered, gradients, self.gathered_gradients)
 
 
 class Units(NamedTuple):
@@ -78,11 +102,19 @@ class Units(NamedTuple):
 
     @classmethod
     def of(cls, inventory: Inventory, method: Method, numerics: Numerics) -> Units:
-        blocks = {kind: unit(block, method, numerics) for kind, block in inventory.blocks.items()}
+        tied = inventory.architecture.tied_to is not None
+        ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
+        in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
+        kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
+        blocks = {key: unit(inventory.blocks[key[0]], method, numerics, key[1]) for key in dict.fromkeys(kinds)}
+        head = inventory.head
+        if copied and tied and ends.head:  # PEFT's copy; the original is the embedding
+            table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
+            head = head._replace(tensors=(*head.tensors, table))
         return cls(
-            unit(inventory.stem, method, numerics),
-            tuple(blocks[kind] for kind in inventory.layer_kinds),
-            unit(inventory.head, method, numerics),
+            unit(inventory.stem, method, numerics, ends, copied=copied),
+            tuple(blocks[key] for key in kinds),
+            unit(head, method, numerics, ends, copied=copied and not tied),
         )
 
     @property

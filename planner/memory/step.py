@@ -56,23 +56,27 @@ Lines = dict[Moment, tuple[Line, ...]]
 
 
 class Position(NamedTuple):
-    """One part in its place, and the (fixed, per sample) bytes that all parts before it hold in forward and save."""
+    """One part in its place, and the (fixed, per sample) bytes that all parts before it hold in forward and save, and
+    that those behind it keep."""
 
     place: int
     part: Part
     held: tuple[int, int]
     saved: tuple[int, int]
+    kept: tuple[int, int]
 
 
 def positions(parts: Sequence[Part], reach: int) -> list[Position]:
     """Where to look for peaks: the first and last of every run of equal parts, and those within `reach` of them. Beyond
     the neighbours that a part's account reaches to, bytes change evenly along a run, so its ends hold the extremes."""
     held = saved = (0, 0)
+    kept = sum(part.kept[0] for part in parts), sum(part.kept[1] for part in parts)
     found = []
     for i, part in enumerate(parts):
+        kept = kept[0] - part.kept[0], kept[1] - part.kept[1]
         around = parts[max(0, i - reach - 1) : i + reach + 2]
         if len(around) < 2 * reach + 3 or any(other is not part for other in around):
-            found.append(Position(i, part, held, saved))
+            found.append(Position(i, part, held, saved, kept))
         held = held[0] + part.held[0], held[1] + part.held[1]
         saved = saved[0] + part.saved[0], saved[1] + part.saved[1]
     return found
@@ -87,7 +91,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
     last, shards = places[-1].place, layout.sharding.shards
     grows = shards or not layout.gradients_exist
-    for i, part, held, saved in places:
+    for i, part, held, saved, kept in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
         moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
@@ -98,6 +102,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         if i >= last - 1:
             moment = Moment.START_OF_BACKWARD
         extra = layout.backward(i)
+        saved = saved[0] + kept[0], saved[1] + kept[1]
         moments[moment] += [_line(s, saved, saved, extra, grads=grows) for s in part.backward]
         if shards:
             moments[moment].append(_line(around, saved, saved, layout.reduce(i), grads=False))

@@ -134,6 +134,8 @@ class Tape:
         self.cost = Cost()
         self.keep_saved = keep_saved
         self.saved: list[tuple[str, int, int]] = []
+        self.kept: list[Storage] = []
+        """What lives until the whole graph is gone."""
         self.snapshots_at_last_save = 0
         self.before_first_use: tuple[int, int] | None = None
         """Fixed and per-sample bytes of gradients when backward first asks for something saved, which is when a
@@ -155,6 +157,22 @@ class Tape:
             self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
         return storage
+
+    def keep(self, tensor: Tensor) -> None:
+        """Keeps a tensor's bytes alive as long as the graph, as an attribute of an autograd node does: no checkpoint
+        drops them, and no backward function frees them."""
+        storage = tensor.storage
+        if storage is None or any(storage is other for other in self.kept):
+            return
+        if not storage.saved:
+            storage.mark_saved()
+            self.saved.append((storage.name, storage.fixed, storage.per_sample))
+        self.kept.append(storage)
+
+    def kept_bytes(self, but: Storage | None = None) -> tuple[int, int]:
+        """Fixed and per-sample bytes of what is kept."""
+        kept = [storage for storage in self.kept if storage is not but]
+        return sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
 
     def record(self, variable: Variable, backward: Backward, *saved: Storage | None) -> None:
         """`backward` will be called with the gradient of `variable`; `saved` lives until it has returned."""

@@ -12,8 +12,9 @@ from planner.memory.masks import masks_of
 from planner.memory.numerics import Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.trained import Trained, trained_at_ends
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Full, Loss, Method
+from strategies import Attention, Checkpointing, Lora, Loss, Method
 
 
 class Work(NamedTuple):
@@ -41,6 +42,8 @@ class Part(NamedTuple):
     """(fixed, per sample) kept from its forward until the end of the whole forward pass."""
     saved: tuple[int, int]
     """(fixed, per sample) kept from its forward until its backward."""
+    kept: tuple[int, int]
+    """(fixed, per sample) of that what its backward does not free: it stays until the graph of the step is gone."""
     gradients: int
     """Bytes of finished parameter gradients that its backward leaves, in the dtype of the computation."""
     forward_work: Work
@@ -50,28 +53,38 @@ class Part(NamedTuple):
     recomputation: tuple[Snapshot, ...]
     """Its forward up to the last tensor that backward needs, while gradients wait: those that backward makes, from that
     of its output on, until it asks for the first of these tensors. Its input is included."""
+    output_requires_grad: bool = True
+    embedded_bytes: int = 0
+    """Of a stem, per sample: what a variable of the forward of transformers' ...Model refers to until that returns."""
+    holds_output: bool = False
+    """And that is its output."""
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
     body: tuple[int, int] = (0, 0)
     """(fixed, per sample) of what it holds, that variables of the model's body hold: they end before the head."""
 
-    def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
-        """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
-        input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
-        kept = 0 if self.saves_input else input_bytes
-        again = [*self.recomputation, *(_raised(s, 0, kept) for s in self.backward)]
+    def recomputed(
+        self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, kept: tuple[int, int]
+    ) -> Part:
+        """This block under full checkpointing: `forward`, `held` and `kept` are those of a run that saved nothing but
+        the input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
+        beside = 0 if self.saves_input else input_bytes
+        again = [*self.recomputation, *(_raised(s, 0, beside) for s in self.backward)]
         return Part(
             forward=envelope(forward),
-            backward=envelope(again),
+            backward=envelope([_raised(s, *kept) for s in again] if any(kept) else again),
             held=held,
-            saved=(0, input_bytes),
+            saved=(kept[0], input_bytes + kept[1]),
+            kept=kept,
             gradients=self.gradients,
             forward_work=self.forward_work,
             backward_work=self.backward_work.plus(self.forward_work),
             saved_tensors=(("block input", 0, input_bytes),),
             recomputation=(),
+            output_requires_grad=self.output_requires_grad,
             input_bytes=input_bytes,
+            saves_input=True,
         )
 
 
@@ -126,14 +139,18 @@ class Tracer:
 
     def __init__(self, architecture: Decoder, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
+        tied = architecture.tied_to is not None
+        self.ends = trained_at_ends(setting.method, tied=tied)
+        self.tied_gradient = tied and self.ends.embedding and not isinstance(setting.method, Lora)
         self._rope_itemsize = 0
 
-    def _layers(self, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, trained: Trained, *, keep_saved: bool = True) -> Layers:
         s = self.setting
         layers = Layers(
             Tape(keep_saved=keep_saved and not s.evaluates),
-            numerics=s.numerics,
+            numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
+            trained=trained,
             attention=s.attention,
             sequence_length=s.sequence_length,
             selection=s.selection,
@@ -143,9 +160,10 @@ class Tracer:
 
     def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
-        layers = self._layers()
+        trained = self.ends
+        layers = self._layers(trained)
         run = _Run(layers)
-        if self.architecture.tied_to is not None and isinstance(self.setting.method, Full):
+        if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
             # transposed product it is a view, unless autocast's cast stands between.
             waiting = Variable(parameter=True)
@@ -157,9 +175,13 @@ class Tracer:
         self._rope_itemsize = layers.rope_itemsize
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
+        embedded = layers.embedded
+        embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
+        holds_output = embedded is x.storage
+        del embedded
         variables = layers.unsaved_variables()
         itemsize = x.itemsize
-        stem = run.finish(x)
+        stem = run.finish(x)._replace(embedded_bytes=embedded_bytes, holds_output=holds_output)
         s = self.setting
         masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
@@ -171,8 +193,11 @@ class Tracer:
             body = body[0] + masks.fixed, body[1] + masks.per_sample
         return stem._replace(held=held, saved=saved, body=body), itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
-        layers = self._layers()
+    def block(
+        self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool, again: bool = False
+    ) -> Part:
+        """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done."""
+        layers = self._layers(trained)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -180,17 +205,19 @@ class Tracer:
         out = self.architecture.block(layers, x, kind)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
-        return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
+        return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
 
-    def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
+    def checkpointed_block(
+        self, kind: Hashable, trained: Trained, itemsize: int, plain: Part, *, input_requires_grad: bool
+    ) -> Part:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
-        layers = self._layers(keep_saved=False)
+        layers = self._layers(trained, keep_saved=False)
         run = _Run(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
-        kept = x.storage
-        assert kept is not None
-        kept.mark_saved()
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
+        given = x.storage
+        assert given is not None
+        given.mark_saved()
         out = self.architecture.block(layers, x, kind)
         del x
         before = layers.probabilities if self.architecture.returns_probabilities else None
@@ -199,20 +226,22 @@ class Tracer:
         forward, held = run.forward(out)
         forward = [_raised(s, 0, carried) for s in forward]
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)
+        return plain.recomputed(forward, held, given.per_sample, layers.tape.kept_bytes(but=given))
 
-    def head(self, itemsize: int) -> tuple[Part, Part]:
-        """Final norm with the language-model head, and the loss."""
-        layers = self._layers()
+    def head(self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int) -> tuple[Part, Part]:
+        """Final norm with the language-model head, and the loss. `embedded_bytes`: per sample, of the embedding's
+        output, where it is held until the norm has returned."""
+        layers = self._layers(self.ends)
         run = _Run(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, True, "final hidden states")
+        layers.embedded = layers.tape.storage(0, embedded_bytes)
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
         input_bytes = x.per_sample * itemsize
         logits = self.architecture.head(layers, x)
         del x
         width, logits_itemsize = logits.width, logits.itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes)
 
-        layers = self._layers()
+        layers = self._layers(Trained())
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)
@@ -243,7 +272,7 @@ class _Run:
         self.layers.probabilities = None
         return snapshots, self._live_without(out)
 
-    def finish(self, out: Tensor) -> Part:
+    def finish(self, out: Tensor, *, again: bool = False) -> Part:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
@@ -251,6 +280,8 @@ class _Run:
         saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
+        if again:
+            tape.kept.clear()
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
@@ -260,10 +291,12 @@ class _Run:
             backward=envelope(meter.mark()),
             held=held,
             saved=saved,
+            kept=tape.kept_bytes(),
             gradients=meter.gradients,
             forward_work=forward_work,
             backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
             saved_tensors=names,
+            output_requires_grad=variable is not None,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
         )
 

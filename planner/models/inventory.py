@@ -40,10 +40,18 @@ class ParameterTensor(NamedTuple):
     shape: tuple[int, ...]
     layer: Linear | None = None
     is_embedding: bool = False
+    is_table: bool = False
+    """Of the tokens' embedding."""
+    is_head: bool = False
+    """Of the language-model head; not that of an embedding which it is tied to."""
 
     @property
     def num_elements(self) -> int:
         return prod(self.shape)
+
+    @property
+    def is_bias(self) -> bool:
+        return self.name.endswith(".bias")
 
 
 class Parameters(NamedTuple):
@@ -87,10 +95,13 @@ class _Reader:
         return out_features
 
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
+        shape = (num_embeddings, width)
+        self.tensors.append(ParameterTensor(f"{name}.weight", shape, is_embedding=True, is_table=True))
         return width
 
-    positions = embedding
+    def positions(self, name: str, num_embeddings: int, width: int) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
+        return width
 
     def rope_table(self, x: int, head_dim: int, *, fp32: bool = False) -> None:
         pass
@@ -245,9 +256,9 @@ class _Reader:
         self, name: str, x: int, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
     ) -> int:
         if tied_to is None:
-            self.tensors.append(ParameterTensor(f"{name}.weight", (vocab_size, x)))
+            self.tensors.append(ParameterTensor(f"{name}.weight", (vocab_size, x), is_head=True))
         if bias:
-            self.tensors.append(ParameterTensor(f"{name}.bias", (vocab_size,)))
+            self.tensors.append(ParameterTensor(f"{name}.bias", (vocab_size,), is_head=True))
         return vocab_size
 
 
@@ -263,6 +274,10 @@ class Inventory:
         reader = _Reader()
         self.architecture.stem(reader)
         return reader.parameters()
+
+    @property
+    def token_embedding(self) -> ParameterTensor:
+        return next(t for t in self.stem.tensors if t.is_table)
 
     @cached_property
     def blocks(self) -> dict[Hashable, Parameters]:

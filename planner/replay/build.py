@@ -15,7 +15,23 @@ from planner.replay.blocks import stacks
 from planner.replay.optimizers import STAND_INS
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
-from strategies import Attention, Checkpointing, Full, Lora, Optimizer, Precision, Quantization, Sharding, Strategy
+from planner.replay.trained import choose, names_of, trained_modules
+from strategies import (
+    AdapterDtype,
+    Attention,
+    BitFit,
+    Checkpointing,
+    Freeze,
+    Full,
+    Lora,
+    LoraVariant,
+    Optimizer,
+    Precision,
+    Quantization,
+    Sharding,
+    Strategy,
+    quantization_of,
+)
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -37,13 +53,20 @@ def autocast_dtype(strategy: Strategy) -> torch.dtype | None:
 
 
 def is_quantized(strategy: Strategy) -> bool:
-    return isinstance(strategy.finetuning, Lora) and strategy.finetuning.quantization is not Quantization.NONE
+    return quantization_of(strategy.finetuning) is not Quantization.NONE
+
+
+def is_nf4(strategy: Strategy) -> bool:
+    return quantization_of(strategy.finetuning) in (Quantization.NF4, Quantization.NF4_DOUBLE)
 
 
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """The base model on the meta device."""
     dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
-    return subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    model = subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    if isinstance(strategy.finetuning, Freeze | BitFit):
+        choose(model, strategy.finetuning, stored(strategy.precision, trains=True))
+    return model
 
 
 def equip(model: Any, strategy: Strategy) -> Any:
@@ -52,16 +75,27 @@ def equip(model: Any, strategy: Strategy) -> Any:
     if strategy.optimizer is Optimizer.ADAFACTOR:
         import transformers.optimization  # noqa: F401  # importing it makes tensors, which belong to no step
     if isinstance(method, Lora):
-        from peft import LoraConfig, get_peft_model
-
-        model = get_peft_model(model, LoraConfig(r=method.rank, target_modules=_targets(model, method)))
+        model = _adapted(model, method)
         if is_quantized(strategy):
-            double = method.quantization is Quantization.NF4_DOUBLE
-            autocast = autocast_dtype(strategy) is not None
-            quantize(model, head_of(base_of(model)), half(strategy.precision), double, autocast=autocast)
+            quantize(model, head_of(base_of(model)), half(strategy.precision), method.quantization)
     if strategy.checkpointing is Checkpointing.FULL:
         _checkpoint(model, adapted=isinstance(method, Lora))
     return model
+
+
+def _adapted(model: Any, method: Lora) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=method.rank,
+        target_modules=_targets(model, method),
+        lora_dropout=method.dropout,
+        use_rslora=method.variant is LoraVariant.RSLORA,
+        use_dora=method.variant is LoraVariant.DORA,
+        modules_to_save=names_of(model, trained_modules(model, method.trained_modules)) or None,
+    )
+    in_fp32 = method.adapter_dtype is AdapterDtype.FP32
+    return get_peft_model(model, settings, autocast_adapter_dtype=in_fp32)
 
 
 def _targets(model: Any, method: Lora) -> str | list[str]:
@@ -103,10 +137,22 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     """An equipped model on the backend's device, sharded where there is a mesh. Its weights are not initialized."""
     if mesh is not None:
         shard(model, mesh, strategy)
+    ties = _ties(model) if mesh is None else []
     model = model.to_empty(device=backend.device)
-    if mesh is None and hasattr(base_of(model), "tie_weights"):
-        base_of(model).tie_weights()
+    for (owner, name), *others in ties:
+        for module, own_name in others:
+            module._parameters[own_name] = owner._parameters[name]
     return model.train()
+
+
+def _ties(model: Any) -> list[list[tuple[Any, str]]]:
+    """The places of each parameter that has several: `to_empty` makes a new one for each."""
+    places: dict[int, list[tuple[Any, str]]] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                places.setdefault(id(parameter), []).append((module, name))
+    return [found for found in places.values() if len(found) > 1]
 
 
 def optimizer_of(
@@ -177,6 +223,6 @@ def _shard_ends(base: Any, units: dict[str, Any]) -> None:
 def _shared_elsewhere(base: Any, ends: list[Any]) -> bool:
     """Whether a parameter of these modules is one of other modules as well."""
     own = {id(p) for module in ends for p in module.parameters()}
-    inside = {id(module) for module in ends}
+    inside = {id(module) for end in ends for module in end.modules()}
     others = (m for m in base.modules() if id(m) not in inside)
     return any(id(p) in own for m in others for p in m.parameters(recurse=False))

@@ -18,7 +18,7 @@ import torch
 from planner.memory.numerics import FP32
 from planner.replay.blocks import Run
 from planner.replay.live import LiveBytes
-from planner.replay.quantized import Linear4bit
+from planner.replay.nf4 import Linear4bit
 from planner.replay.trace import EMPTY_CACHE, Event, Label, Scope
 
 _WITHIN_PEFT = "base_model.model."

@@ -1,4 +1,4 @@
-"""A stand-in for bitsandbytes' NF4 layer: the same bytes, the same allocations, no kernels."""
+"""Puts a stand-in in the place of every linear layer of a model that is quantized."""
 
 from __future__ import annotations
 
@@ -7,74 +7,51 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from planner.memory.numerics import NF4_BLOCK, NF4_SCALE_BLOCK
+from planner.replay.adapted import as_awq, as_bitsandbytes
+from strategies import Quantization
 
 
-class _Matmul(torch.autograd.Function):
-    """`MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layer: Linear4bit) -> torch.Tensor:
-        ctx.layer = layer
-        return torch.nn.functional.linear(x, layer.dequantized(x.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradient @ ctx.layer.dequantized(gradient.dtype), None
+def shape_of(layer: torch.nn.Linear | Conv1D) -> tuple[int, int]:
+    """Outputs and inputs."""
+    rows, columns = layer.weight.shape
+    return (columns, rows) if isinstance(layer, Conv1D) else (rows, columns)
 
 
-class Linear4bit(torch.nn.Module):
-    """A linear layer in NF4; `double`: with scales in 8 bits; `adapted`: PEFT copies its output before it adds to it
-    (peft/tuners/lora/bnb.py)."""
-
-    absmax: torch.Tensor
-    absmax_of_absmax: torch.Tensor
-
-    def __init__(self, layer: torch.nn.Linear | Conv1D, compute: torch.dtype, double: bool, adapted: bool) -> None:
-        super().__init__()
-        elements = layer.weight.numel()
-        self.scales = elements // NF4_BLOCK
-        self.compute, self.quantized_scales, self.adapted = compute, double, adapted
-        transposed = isinstance(layer, Conv1D)
-        self.shape = tuple(reversed(layer.weight.shape) if transposed else layer.weight.shape)
-        self.out_features, self.in_features = self.shape
-        self.bias = layer.bias
-        packed = torch.empty(elements // 2, 1, dtype=torch.uint8, device="meta")
-        self.weight = torch.nn.Parameter(packed, requires_grad=False)
-        scale_dtype = torch.uint8 if double else torch.float32
-        self.register_buffer("absmax", torch.empty(self.scales, dtype=scale_dtype, device="meta"))
-        if double:
-            size = -(-self.scales // NF4_SCALE_BLOCK)
-            self.register_buffer("absmax_of_absmax", torch.empty(size, dtype=torch.float32, device="meta"))
-
-    def dequantized(self, dtype: torch.dtype) -> torch.Tensor:
-        scales = torch.empty(self.scales, dtype=torch.float32) + 1.0 if self.quantized_scales else None
-        weight = torch.empty(self.shape, dtype=self.compute)
-        del scales
-        return weight.to(dtype)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        given = x.dtype
-        out: torch.Tensor = _Matmul.apply(x.to(self.compute), self)
-        if self.bias is not None:
-            out = out + self.bias
-        out = out.to(given)
-        return out.clone() if self.adapted else out
-
-
-def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, double: bool, *, autocast: bool) -> None:
-    """Every linear layer (GPT-2's Conv1D as well) in NF4 but the head, the adapters and what the model keeps in fp32,
-    the rest in fp32, as transformers' `replace_with_bnb_linear` and PEFT's `prepare_model_for_kbit_training` leave it.
-    `model`: PEFT's."""
+def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, quantization: Quantization) -> None:
+    """Every linear layer (GPT-2's Conv1D as well) but the head, the adapters and what the model keeps in fp32; the rest
+    in fp32 but with GPTQ, as transformers' `replace_with_bnb_linear` and PEFT's `prepare_model_for_kbit_training` leave
+    it. `model`: PEFT's."""
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
+    ends = {id(module) for module in head.modules()} if head is not None else set()
     for path, module in list(model.named_modules()):
         for name, child in list(module.named_children()):
-            excluded = child is head or "lora_" in path or kept.intersection((*path.split("."), name))
+            excluded = id(child) in ends or "lora_" in path or kept.intersection((*path.split("."), name))
             if isinstance(child, torch.nn.Linear | Conv1D) and not excluded:
-                adapted = name == "base_layer"
-                setattr(module, name, Linear4bit(child, compute, double, adapted))
-                if adapted and autocast:  # PEFT casts the adapter's input only without autocast (bnb.py)
-                    module.cast_input_dtype_enabled = False
-    for parameter in model.parameters():
+                setattr(module, name, _stand_in(child, compute, quantization))
+                if name == "base_layer":
+                    _adapt(module, quantization)
+    for parameter in model.parameters() if quantization is not Quantization.GPTQ else ():
         if parameter.is_floating_point():
             parameter.data = parameter.data.float()
+
+
+def _stand_in(layer: torch.nn.Linear | Conv1D, compute: torch.dtype, quantization: Quantization) -> torch.nn.Module:
+    from planner.replay.gptqmodel import AwqLinear, GptqLinear
+    from planner.replay.int8 import Linear8bit
+    from planner.replay.nf4 import Linear4bit
+
+    if quantization is Quantization.INT8:
+        return Linear8bit(layer)
+    if quantization is Quantization.GPTQ:
+        return GptqLinear(layer, compute if compute.itemsize == 2 else torch.float16)
+    if quantization is Quantization.AWQ:
+        return AwqLinear(layer)
+    return Linear4bit(layer, compute, quantization is Quantization.NF4_DOUBLE)
+
+
+def _adapt(adapter: Any, quantization: Quantization) -> None:
+    """The adapter's forward; over GPTQ it is that of a layer that is not quantized (peft/tuners/lora/gptq.py)."""
+    if quantization is Quantization.AWQ:
+        as_awq(adapter)
+    elif quantization.by_bitsandbytes:
+        as_bitsandbytes(adapter, copies=quantization is not Quantization.INT8)

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
+from planner.replay.build import autocast_dtype, build, equip, is_nf4, optimizer_of, place, ranks, stored
 from planner.replay.extend import IrregularError, extend
 from planner.replay.live import LiveBytes
 from planner.replay.loading import Loading, Placed
@@ -134,8 +134,9 @@ def _load(
     parameters: Named,
     buffers: Named,
 ) -> None:
-    """What the loading of a quantized model leaves, which is another order and other blocks."""
-    if is_quantized(strategy) and not strategy.sharding.shards:
+    """What the loading of a model leaves that is quantized weight by weight, which is another order and other blocks.
+    (Of int8, GPTQ and AWQ only what stays is replayed.)"""
+    if is_nf4(strategy):
         placed = [[Placed(*entry) for entry in entries] for entries in (parameters, buffers)]
         loading = Loading(live, model, stored(strategy.precision, trains=False).itemsize, runs)
         loading.rewrite(*placed, empties_cache=workload.empties_cache)

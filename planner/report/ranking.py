@@ -32,7 +32,7 @@ def _axis(name: str) -> Callable[[StrategyChoice], str]:
 
 
 _AXES: dict[str, Callable[[StrategyChoice], str]] = {
-    "method": lambda choice: str(choice.finetuning),
+    "method": lambda choice: str(choice.finetuning) if words.has_adapters(choice) else words.method(choice),
     "precision": _axis("precision"),
     "optimizer": _axis("optimizer"),
     "checkpointing": _axis("checkpointing"),

@@ -15,8 +15,14 @@ def moment(name: str) -> str:
 
 
 def method(choice: StrategyChoice) -> str:
-    """`lora`, `qlora nf4`."""
-    return f"{choice.finetuning} {quantization(choice)}".rstrip()
+    """`lora`, `qlora nf4`, `freeze all but the last 2`; what refines adapters is told by `adapters`."""
+    if has_adapters(choice):
+        return f"{choice.finetuning} {quantization(choice)}".rstrip()
+    return axis(choice, "finetuning")
+
+
+def has_adapters(choice: StrategyChoice) -> bool:
+    return choice.lora_rank is not None
 
 
 def quantization(choice: StrategyChoice) -> str:
@@ -26,7 +32,7 @@ def quantization(choice: StrategyChoice) -> str:
 
 def adapters(choice: StrategyChoice) -> str:
     """`rank 16 on all-linear`, empty without LoRA."""
-    return " ".join(_refinements(choice, "finetuning", but=("quantization",)))
+    return " ".join(_refinements(choice, "finetuning", but=("quantization",))) if has_adapters(choice) else ""
 
 
 def axis(choice: StrategyChoice, name: str) -> str:

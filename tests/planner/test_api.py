@@ -68,7 +68,7 @@ def test_a_wanted_global_batch_is_met_exactly_and_the_fastest_plan_wins() -> Non
 
 def test_the_best_plan_of_each_method_is_given_even_outside_the_top() -> None:
     result = fit("llama-7b", gpu="A100-40GB", top=1)
-    assert {p.strategy.finetuning for p in result.best_by_method} == set(Finetuning)
+    assert {p.strategy.finetuning for p in result.best_by_method} == set(Space().finetuning)
     assert result.plans[0] == result.best_by_method[0]
 
 

@@ -8,6 +8,7 @@ from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, HALF
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Tape
+from planner.memory.trained import Trained
 from planner.models.forward import LayerNormForm
 from strategies import Attention, Full, Precision, Sharding
 
@@ -21,6 +22,7 @@ def layers(precision: Precision = Precision.BF16_TRUE) -> Layers:
         Tape(),
         numerics=numerics,
         method=Full(),
+        trained=Trained(weights=True),
         attention=Attention.SDPA,
         sequence_length=TOKENS,
         selection=Selection(),

@@ -1,0 +1,65 @@
+"""Which parameters of each part of a model train under a fine-tuning method."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from planner.models import Inventory
+from strategies import BitFit, Freeze, Full, Lora, LoraVariant, Method, Strategy, TrainedModules
+
+
+class Trained(NamedTuple):
+    """Which of a part's own parameters train; adapters do wherever they are."""
+
+    weights: bool = False
+    """All."""
+    biases: bool = False
+    embedding: bool = False
+    """The table of input embeddings: itself, or with a LoRA a copy."""
+    head: bool = False
+    """The language-model head, likewise."""
+
+
+def trained_at_ends(method: Method, *, tied: bool) -> Trained:
+    """Of stem and head. What is tied trains as one, but PEFT trains a copy for each."""
+    if isinstance(method, Full):
+        return Trained(weights=True, embedding=True, head=True)
+    modules = getattr(method, "trained_modules", TrainedModules.NONE)
+    embedding, head = modules.embeddings, modules.head
+    if tied and not isinstance(method, Lora):
+        embedding = head = embedding or head
+    return Trained(biases=isinstance(method, BitFit), embedding=embedding, head=head)
+
+
+def trained_in_blocks(method: Method, num_blocks: int) -> tuple[Trained, ...]:
+    """Of each block."""
+    first = num_blocks - method.trained_blocks if isinstance(method, Freeze) else 0
+    own = Trained(weights=isinstance(method, Full | Freeze), biases=isinstance(method, BitFit))
+    return tuple(own if i >= first else Trained() for i in range(num_blocks))
+
+
+def copies_modules(method: Method) -> bool:
+    """Whether PEFT trains copies of embedding or head, which are tied to nothing."""
+    return isinstance(method, Lora) and method.trained_modules is not TrainedModules.NONE
+
+
+def obstacle(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Why the model has nothing to train so, or PEFT refuses it."""
+    method, tied = strategy.finetuning, inventory.architecture.tied_to is not None
+    parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
+    if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
+        return "bitfit trains biases, and the model has none"
+    if isinstance(method, Freeze) and method.trained_blocks > len(inventory.layer_kinds):
+        return f"the model has {len(inventory.layer_kinds)} blocks"
+    if not isinstance(method, Lora):
+        return None
+    if tied and strategy.sharding.shards and copies_modules(method):
+        # the original of one module is the other's weight, and fully_shard takes a parameter once
+        return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
+    if any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears):
+        # peft/tuners/lora/layer.py, ParamWrapper: its adapter is folded into the weight
+        if method.variant is LoraVariant.DORA:
+            return "PEFT has no DoRA for the parameters of experts"
+        if method.dropout:
+            return "PEFT has no LoRA dropout for the parameters of experts"
+    return None

@@ -1,0 +1,52 @@
+"""The forward of PEFT's adapters over quantized layers, whose classes need the packages that quantize."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+
+
+def as_bitsandbytes(adapter: Any, *, copies: bool) -> None:
+    """peft/tuners/lora/bnb.py. `copies`: Linear4bit copies the layer's output before anything is added."""
+
+    def forward(self: Any, x: torch.Tensor) -> Any:
+        result = self.base_layer(x)
+        if copies:
+            result = result.clone()
+        for name in self.active_adapters:
+            converts, expected = not torch.is_autocast_enabled(), result.dtype
+            if converts:
+                x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
+            if name in self.lora_variant:
+                result = self.lora_variant[name].forward(self, active_adapter=name, x=x, result=result)
+                if converts:
+                    result = result.to(expected)
+            else:
+                output = self.lora_B[name](self.lora_A[name](self.lora_dropout[name](x))) * self.scaling[name]
+                if converts:
+                    output = output.to(expected)
+                result = result + output
+        return result
+
+    adapter.forward = MethodType(forward, adapter)
+
+
+def as_awq(adapter: Any) -> None:
+    """peft/tuners/lora/awq.py."""
+
+    def forward(self: Any, x: torch.Tensor) -> Any:
+        result = self.base_layer(x)
+        for name in self.active_adapters:
+            converts, expected = not torch.is_autocast_enabled(), result.dtype
+            if converts:
+                x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
+            output = self.lora_B[name](self.lora_A[name](self.lora_dropout[name](x)))
+            if converts:
+                output = output.to(expected)
+            output = output * self.scaling[name]
+            result = result + output
+        return result
+
+    adapter.forward = MethodType(forward, adapter)
