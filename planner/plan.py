@@ -12,6 +12,7 @@ from strategies import (
     Checkpointing,
     Finetuning,
     Framework,
+    GradientBuckets,
     Kernels,
     LoraTargets,
     Loss,
@@ -43,7 +44,9 @@ class StrategyChoice(Record):
     lora_targets: LoraTargets | None = None
     quantization: Quantization = Quantization.NONE
     checkpointing: Checkpointing
+    checkpoint_every: Count | None = None
     sharding: Sharding
+    gradient_buckets: GradientBuckets | None = None
     attention: Attention
     loss: Loss
     kernels: Kernels

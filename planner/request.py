@@ -14,6 +14,7 @@ from strategies import (
     Checkpointing,
     Finetuning,
     Framework,
+    GradientBuckets,
     Kernels,
     LoraTargets,
     Loss,
@@ -54,7 +55,9 @@ class Request(Record):
     lora_targets: tuple[LoraTargets, ...] = ()
     quantization: tuple[Quantization, ...] = ()
     checkpointing: tuple[Checkpointing, ...] = ()
+    checkpoint_every: tuple[Count, ...] = ()
     sharding: tuple[Sharding, ...] = ()
+    gradient_buckets: tuple[GradientBuckets, ...] = ()
     attention: tuple[Attention, ...] = ()
     loss: tuple[Loss, ...] = ()
     kernels: tuple[Kernels, ...] = ()

@@ -4,14 +4,14 @@ from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exac
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
-from strategies.checkpointing import Checkpointing
+from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints
 from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import Sharding
+from strategies.sharding import DataParallel, GradientBuckets, Replicated, Sharded, Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 
@@ -27,12 +27,16 @@ __all__ = [
     "Attention",
     "Axis",
     "Checkpointing",
+    "CheckpointingFacts",
+    "Checkpoints",
     "Choice",
     "ContradictionError",
+    "DataParallel",
     "Exactly",
     "Finetuning",
     "Framework",
     "Full",
+    "GradientBuckets",
     "InvalidChoiceError",
     "Kernels",
     "Lora",
@@ -44,6 +48,8 @@ __all__ = [
     "Option",
     "Precision",
     "Quantization",
+    "Replicated",
+    "Sharded",
     "Sharding",
     "Shares",
     "Space",

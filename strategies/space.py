@@ -17,7 +17,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import Sharding
+from strategies.sharding import GradientBuckets, Sharding
 from strategies.strategy import AXES, Strategy
 
 DEFAULT_LORA_RANK = 16
@@ -64,8 +64,10 @@ class Space(NamedTuple):
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
     lora_targets: tuple[LoraTargets, ...] = (ALL_LINEAR,)
     quantization: tuple[Quantization, ...] = (Quantization.NF4, Quantization.NF4_DOUBLE)
-    checkpointing: tuple[Checkpointing, ...] = tuple(Checkpointing)
-    sharding: tuple[Sharding, ...] = tuple(Sharding)
+    checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
+    checkpoint_every: tuple[int, ...] = (1,)
+    sharding: tuple[Sharding, ...] = (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD)
+    gradient_buckets: tuple[GradientBuckets, ...] = (GradientBuckets.COPIES,)
     attention: tuple[Attention, ...] = (Attention.SDPA,)
     loss: tuple[Loss, ...] = tuple(Loss)
     kernels: tuple[Kernels, ...] = tuple(Kernels)
@@ -77,7 +79,7 @@ class Space(NamedTuple):
         """What makes sense on the cluster: sharding is for several GPUs, and an allocator that does not fragment is
         better than one that does."""
         return cls(
-            sharding=tuple(Sharding) if cluster.world_size > 1 else (Sharding.NO_SHARD,),
+            sharding=cls().sharding if cluster.world_size > 1 else (Sharding.NO_SHARD,),
             allocator=(next(choice for choice in Allocator if choice.runs_on(cluster.gpu)),),
         )
 

@@ -21,14 +21,14 @@ from strategies import (
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Option, Values
-from strategies.checkpointing import Checkpointing
+from strategies.checkpointing import Checkpoints
 from strategies.finetuning import Finetuning, Full, Method
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import Sharding
+from strategies.sharding import DataParallel, Replicated
 
 AXES: Mapping[str, Axis] = {
     module.AXIS.name: module.AXIS
@@ -57,8 +57,8 @@ class Strategy(NamedTuple):
     precision: Precision
     optimizer: Optimizer
     finetuning: Method
-    checkpointing: Checkpointing
-    sharding: Sharding
+    checkpointing: Checkpoints
+    sharding: DataParallel
     attention: Attention
     loss: Loss
     kernels: Kernels
@@ -104,8 +104,8 @@ PLAIN = Strategy(
     Precision.FP32,
     Optimizer.SGD,
     Full(),
-    Checkpointing.NONE,
-    Sharding.NO_SHARD,
+    Checkpoints(),
+    Replicated(),
     Attention.SDPA,
     Loss.FULL,
     Kernels.EAGER,

@@ -16,7 +16,7 @@ from planner.memory.step import Line, Lines, Moment, Position, compose, position
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import Allocator, Attention, Checkpoints, DataParallel, Full, Loss, Method, Optimizer, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -115,7 +115,7 @@ class Traced:
         return Units.of(self.inventory, setting.method, setting.numerics)
 
     @memoized
-    def work(self, setting: Setting, checkpointing: Checkpointing) -> Work:
+    def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
         """FLOPs and bytes moved by forward and backward of one micro-batch."""
         total = Work()
         for part, count in _counted(self.parts(setting, checkpointing)):
@@ -123,21 +123,22 @@ class Traced:
         return total
 
     @memoized
-    def positions(self, setting: Setting, checkpointing: Checkpointing, shards: bool) -> list[Position]:
+    def positions(self, setting: Setting, checkpointing: Checkpoints, shards: bool) -> list[Position]:
         return positions(self.parts(setting, checkpointing), reach=int(shards))  # FSDP2 holds of a part's neighbours
 
     @memoized
-    def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
+    def parts(self, setting: Setting, checkpointing: Checkpoints) -> list[Part]:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one
         # (PEFT's enable_input_require_grads): then the first block saves less than the others.
-        from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
+        from_stem = isinstance(setting.method, Full) or checkpointing.recomputes
         stem, itemsize = self._stem(setting, checkpointing, from_stem)
-        kinds = enumerate(self.inventory.layer_kinds)
-        if checkpointing is Checkpointing.NONE:
-            blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
-        else:
-            blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
+        blocks = [
+            self._checkpointed(setting, kind, itemsize)
+            if checkpointing.cover(i)
+            else self._block(setting, kind, itemsize, i > 0 or from_stem)
+            for i, kind in enumerate(self.inventory.layer_kinds)
+        ]
         return [stem, *blocks, *self._head(setting, itemsize)]
 
     @memoized
@@ -145,7 +146,7 @@ class Traced:
         return Tracer(self.inventory.architecture, setting)
 
     @memoized
-    def _stem(self, setting: Setting, checkpointing: Checkpointing, output_requires_grad: bool) -> tuple[Part, int]:
+    def _stem(self, setting: Setting, checkpointing: Checkpoints, output_requires_grad: bool) -> tuple[Part, int]:
         return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
@@ -213,12 +214,12 @@ class MemoryModel:
         self,
         setting: Setting,
         optimizer: Optimizer,
-        checkpointing: Checkpointing,
-        sharding: Sharding,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
         allocator: Allocator,
         accumulates: bool,
     ) -> Footprint:
-        gradients = self._layout(setting, sharding, accumulates).all_gradients
+        gradients = self._layout(setting, sharding, accumulates).at_step
         step = gradients + self._step_temporaries(setting, optimizer, sharding)
         lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
@@ -227,7 +228,7 @@ class MemoryModel:
         return Footprint(persistent, lines, self.outside, slack)
 
     @memoized
-    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
+    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Traffic:
         states = self._persistent(setting, optimizer, sharding).optimizer_states
         return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
 
@@ -237,20 +238,20 @@ class MemoryModel:
         return 2 * self.traced.sequence_length * INT64
 
     @memoized
-    def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
+    def _layout(self, setting: Setting, sharding: DataParallel, gradients_exist: bool) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None
         units = self.traced.units(setting).all
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 
     @memoized
-    def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
+    def _lines(self, setting: Setting, checkpointing: Checkpoints, sharding: DataParallel, accumulates: bool) -> Lines:
         places = self.traced.positions(setting, checkpointing, sharding.shards)
         lines = compose(places, self._layout(setting, sharding, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
     @memoized
-    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
+    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Persistent:
         units, ranks = self.traced.units(setting).all, self._ranks(sharding)
         states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
         counts, stored = sum(step_counts(optimizer, u) for u in units), sum(u.stored_bytes for u in units)
@@ -258,13 +259,12 @@ class MemoryModel:
         return Persistent(-(-stored // ranks), -(-states // ranks) + counts, buckets)
 
     @memoized
-    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
+    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
         groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
         return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
 
-    def _ranks(self, sharding: Sharding) -> int:
-        """Over how many ranks the model is divided."""
-        return self.cluster.world_size if sharding.shards else 1
+    def _ranks(self, sharding: DataParallel) -> int:
+        return sharding.ranks(self.cluster.world_size)
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

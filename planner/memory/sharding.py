@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from planner.memory.state import Unit, allocated
-from strategies import Sharding
+from strategies import DataParallel, GradientBuckets, Replicated, Sharded
 
 
 class Extra(NamedTuple):
@@ -30,10 +30,12 @@ class Layout:
     """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: Sharding, world_size: int, tied: bool, gradients_exist: bool
+        self, units: Sequence[Unit], sharding: DataParallel, world_size: int, tied: bool, gradients_exist: bool
     ) -> None:
-        self.units, self.sharding, self.world_size = units, sharding, world_size
+        self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         self.tied, self.gradients_exist = tied, gradients_exist
+        self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
+        """DDP moves each gradient to its bucket when it is finished, in the last micro-batch of a step."""
         self._head = len(units) - 2
         self._gathered = [u.gathered_bytes for u in units]
         self._tied_gradient = 0
@@ -42,12 +44,27 @@ class Layout:
             trained = units[0].trained
             if trained and trained[0].is_embedding:
                 self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        shares = [self._resident(u.gradient_bytes) for u in reversed(units)]
+        shares = [self._share(u.gradient_bytes) for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
 
-    def _resident(self, gradient_bytes: int) -> int:
-        """A gradient's bytes between micro-batches, on one rank."""
-        return -(-gradient_bytes // self.world_size) if self.sharding.shards else gradient_bytes
+    def _share(self, num_bytes: int) -> int:
+        """One rank's, of what is divided."""
+        return -(-num_bytes // self.ranks)
+
+    @property
+    def grows(self) -> bool:
+        """The gradients of a part come on top of those that exist while its backward runs; otherwise each is added in
+        place, or moved, and freed."""
+        return self.sharding.shards or not (self.gradients_exist or self.in_buckets)
+
+    @property
+    def at_step(self) -> int:
+        """Gradients at the optimizer step."""
+        return 0 if self.in_buckets else self.all_gradients
+
+    @property
+    def _reshards(self) -> bool:
+        return isinstance(self.sharding, Sharded) and self.sharding.reshards
 
     @property
     def all_gradients(self) -> int:
@@ -56,7 +73,8 @@ class Layout:
     def _finished(self, i: int) -> int:
         """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
         weight waits for the embedding's, whole and beside an existing one."""
-        existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
+        existing = 0 if self.in_buckets else self._suffix[i + 1]
+        existing = self.all_gradients if self.gradients_exist else existing
         return existing + (self._tied_gradient if i < self._head else 0)
 
     def gather(self, i: int) -> Extra:
@@ -89,7 +107,7 @@ class Layout:
 
     def _kept_from_forward(self, i: int) -> int:
         """Gathered parameters of part i, and with SHARD_GRAD_OP of all before it."""
-        return sum(self._gathered[: i + 1]) if self.sharding is Sharding.SHARD_GRAD_OP else self._gathered[i]
+        return self._gathered[i] if self._reshards else sum(self._gathered[: i + 1])
 
     def backward(self, i: int) -> Extra:
         """The gathered unit, the buffer of the one before it, prefetched when its own backward begins, and the
@@ -104,7 +122,7 @@ class Layout:
         return Extra(gathered, self._prefetched(i) + scattered, finished)
 
     def _prefetched(self, i: int) -> int:
-        return self._gathered[i - 1] if i and self.sharding is Sharding.FULL_SHARD else 0
+        return self._gathered[i - 1] if i and self._reshards else 0
 
     def reduce(self, i: int) -> Extra:
         """After the backward of part i: the input of its reduce-scatter, and its whole gradients, which are freed when
@@ -112,16 +130,20 @@ class Layout:
         differs."""
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
         whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
-        share = -(-whole // self.world_size) + (self._resident(stored) if stored > whole else 0)
-        if self.sharding is Sharding.SHARD_GRAD_OP:
+        share = self._share(whole) + (self._share(stored) if stored > whole else 0)
+        if not self._reshards:
             kept += sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)
         return Extra(kept, self._prefetched(i) + whole, finished + max(whole, share))
 
 
-def replication_buffers(units: Sequence[Unit], sharding: Sharding, world_size: int) -> int:
-    """DDP's gradient buckets, as large as the gradients (`gradient_as_bucket_view=False`, Trainer's default)."""
-    if sharding.shards or world_size == 1:
-        return 0
-    return sum(u.gradient_bytes for u in units)
+def bucketed(sharding: DataParallel, world_size: int) -> GradientBuckets | None:
+    """What DDP's buckets are, where there are any."""
+    return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None
+
+
+def replication_buffers(units: Sequence[Unit], sharding: DataParallel, world_size: int) -> int:
+    """DDP's gradient buckets, as large as the gradients: beside them, or, from the first reduction on, they are
+    (torch/csrc/distributed/c10d/reducer.cpp, `mark_variable_ready_dense`)."""
+    return sum(u.gradient_bytes for u in units) if bucketed(sharding, world_size) else 0

@@ -73,7 +73,6 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in Moment if m not in (Moment.BACKWARD, Moment.OPTIMIZER_STEP)}
     last, shards = places[-1].place, layout.sharding.shards
-    grows = shards or not layout.gradients_exist
     for i, part, held, saved in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
@@ -85,7 +84,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         if i >= last - 1:
             moment = Moment.START_OF_BACKWARD
         extra = layout.backward(i)
-        moments[moment] += [_line(s, saved, saved, extra, grads=grows) for s in part.backward]
+        moments[moment] += [_line(s, saved, saved, extra, grads=layout.grows) for s in part.backward]
         if shards:
             moments[moment].append(_line(around, saved, saved, layout.reduce(i), grads=False))
     return {moment: _largest(lines) for moment, lines in moments.items()}

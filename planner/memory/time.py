@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hardware import Cluster
 from planner.memory.state import Unit
 from planner.memory.trace import Work
-from strategies import Precision, Sharding
+from strategies import DataParallel, Precision, Replicated
 
 
 class Rates(NamedTuple):
@@ -37,17 +37,17 @@ class Traffic(NamedTuple):
     optimizer_bytes: int
 
     @classmethod
-    def of(cls, units: Sequence[Unit], sharding: Sharding, world_size: int, state_bytes: int) -> Traffic:
+    def of(cls, units: Sequence[Unit], sharding: DataParallel, world_size: int, state_bytes: int) -> Traffic:
         """Ring collectives move (N-1)/N of a tensor per rank, an all-reduce twice that. FSDP gathers parameters in
         forward, with FULL_SHARD again in backward, and scatters gradients in every micro-batch; DDP reduces gradients
         once per step. The optimizer reads and writes trained parameters and states and reads gradients."""
         gradients = sum(u.gradient_bytes for u in units)
-        optimizer = 3 * gradients // (world_size if sharding.shards else 1) + 2 * state_bytes
+        optimizer = 3 * gradients // sharding.ranks(world_size) + 2 * state_bytes
         if world_size == 1:
             return cls(0, 0, optimizer)
-        if not sharding.shards:
+        if isinstance(sharding, Replicated):
             return cls(0, 2 * gradients * (world_size - 1) // world_size, optimizer)
-        gathers = 2 if sharding is Sharding.FULL_SHARD else 1
+        gathers = 2 if sharding.reshards else 1
         moved = gathers * sum(u.gathered_bytes for u in units) + sum(u.gathered_gradient_bytes for u in units)
         return cls(moved * (world_size - 1) // world_size, 0, optimizer)
 

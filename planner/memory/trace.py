@@ -13,7 +13,7 @@ from planner.memory.numerics import Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Full, Loss, Method
+from strategies import Attention, Checkpoints, Full, Loss, Method
 
 
 class Work(NamedTuple):
@@ -137,7 +137,7 @@ class Tracer:
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, self._itemsize
         return layers
 
-    def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
+    def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
         layers = self._layers()
         run = _Run(layers)
@@ -166,7 +166,7 @@ class Tracer:
         held = stem.held[0] + fixed, stem.held[1] + per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
         saved = stem.saved
-        if checkpointing is Checkpointing.FULL:
+        if checkpointing.recomputes:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 

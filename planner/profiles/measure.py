@@ -68,7 +68,12 @@ def profile(
 
 
 def _spelled(setting: Strategy) -> str:
-    parts = (setting.finetuning.method, setting.precision, f"checkpointing {setting.checkpointing}", setting.sharding)
+    parts = (
+        setting.finetuning.method,
+        setting.precision,
+        f"checkpointing {setting.checkpointing.choice}",
+        setting.sharding.choice,
+    )
     return ", ".join(map(str, parts))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hardware import Cluster
 from planner.memory.footprint import Footprint, Persistent, memoized
 from planner.memory.process import Outside, Slack
-from planner.memory.sharding import replication_buffers
+from planner.memory.sharding import bucketed, replication_buffers
 from planner.memory.state import Unit, state_bytes, step_temporaries
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
@@ -13,7 +13,7 @@ from planner.memory.trace import Work
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
-from strategies import Optimizer, Sharding, Strategy
+from strategies import DataParallel, GradientBuckets, Optimizer, Strategy
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 
@@ -48,7 +48,8 @@ class ProfiledMemory:
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         found = self._profile(strategy)
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
-        gradients = -(-unit.gradient_bytes // ranks)
+        in_buckets = bucketed(strategy.sharding, self.cluster.world_size) is GradientBuckets.VIEWS
+        gradients = 0 if in_buckets else -(-unit.gradient_bytes // ranks)
         temporaries = -(-step_temporaries(strategy.optimizer, [(unit.trained, 1)]) // ranks)
         lines = dict(self._lines(setting_of(strategy), accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
@@ -104,9 +105,8 @@ class ProfiledMemory:
     def _whole_states(self, setting: Strategy, optimizer: Optimizer) -> int:
         return sum(state_bytes(optimizer, tensor) for tensor in self._unit(setting).trained)
 
-    def _ranks(self, sharding: Sharding) -> int:
-        """Over how many ranks the model is divided."""
-        return self.cluster.world_size if sharding.shards else 1
+    def _ranks(self, sharding: DataParallel) -> int:
+        return sharding.ranks(self.cluster.world_size)
 
 
 def _line(instant: Instant) -> Line:

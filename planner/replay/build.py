@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.utils.checkpoint import checkpoint
 
 from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
+from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
-from strategies import Attention, Checkpointing, Full, Lora, Optimizer, Precision, Quantization, Sharding, Strategy
+from strategies import Attention, Full, Lora, Optimizer, Precision, Quantization, Sharded, Strategy
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -42,7 +41,9 @@ def is_quantized(strategy: Strategy) -> bool:
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """The base model on the meta device."""
     dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
-    return subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    model = subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    choose_blocks(model, strategy.checkpointing)
+    return model
 
 
 def equip(model: Any, strategy: Strategy) -> Any:
@@ -58,8 +59,8 @@ def equip(model: Any, strategy: Strategy) -> Any:
             double = method.quantization is Quantization.NF4_DOUBLE
             autocast = autocast_dtype(strategy) is not None
             quantize(model, head_of(base_of(model)), half(strategy.precision), double, autocast=autocast)
-    if strategy.checkpointing is Checkpointing.FULL:
-        _checkpoint(model, adapted=isinstance(method, Lora))
+    if strategy.checkpointing.recomputes:
+        checkpoint_blocks(model, adapted=isinstance(method, Lora))
     return model
 
 
@@ -84,18 +85,6 @@ def head_of(base: Any) -> Any:
     if head is not None:
         return head
     return next((m for m in reversed(list(base.modules())) if isinstance(m, torch.nn.Linear)), None)
-
-
-def _checkpoint(model: Any, *, adapted: bool) -> None:
-    """As Trainer turns it on; in a module of the user's own, every block of its lists is checkpointed."""
-    if hasattr(model, "gradient_checkpointing_enable"):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if adapted:
-            model.enable_input_require_grads()
-        return
-    for _, blocks in stacks(model):
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
@@ -137,13 +126,15 @@ def ranks(world_size: int) -> Any:
 
 def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
     """FSDP2 units as accelerate makes them (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`)."""
+    sharding = strategy.sharding
+    assert isinstance(sharding, Sharded)
     mixed = strategy.precision.facts.autocast_bytes is not None
     dtype = half(strategy.precision) if mixed else None
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=dtype)
     units: dict[str, Any] = {
         "mesh": mesh,
         "mp_policy": policy,
-        "reshard_after_forward": strategy.sharding is Sharding.FULL_SHARD,
+        "reshard_after_forward": sharding.reshards,
     }
     base = base_of(model)
     for _, blocks in stacks(base):

@@ -19,18 +19,20 @@ from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
+from planner.replay.ddp import Buckets, buckets_of
 from planner.replay.extend import IrregularError, extend
 from planner.replay.live import LiveBytes
 from planner.replay.loading import Loading, Placed
 from planner.replay.subject import Source, inputs_of, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import Strategy
+from strategies import GradientBuckets, Strategy
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
 
 MICRO_BATCHES = 2
-"""Gradients are there from the second micro-batch of a step on; every later one repeats it."""
+"""Gradients are there from the second micro-batch of a step on; every later one repeats it, but for the last where DDP
+moves them to its buckets."""
 
 PREFETCHED = 2
 """More blocks differ from their neighbours where FSDP2 gathers ahead: those with no block left to gather."""
@@ -56,8 +58,6 @@ class Workload(NamedTuple):
     world_size: int = 1
     cublas_workspace_bytes: int = 0
     """One for each of the two threads that multiply matrices: Python's and autograd's."""
-    bucket_bytes: int = 0
-    """Of DDP's gradient buckets."""
     outputs: Outputs = Outputs.LOSS
     sdpa_kernel: SdpaKernel | None = None
     """None: what torch selects at each call."""
@@ -112,7 +112,8 @@ def _replay(
             live.enter(Phase.LOADING, 0)
             model = place(model, strategy, mesh, backend)
             scopes = follow(model, live, runs)
-            micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES)
+            repeated = MICRO_BATCHES + (buckets_of(strategy, workload.world_size) is GradientBuckets.VIEWS)
+            micro_batches = min(workload.gradient_accumulation_steps, repeated)
             load = partial(_load, model, strategy, workload, live, runs)
             steps = Steps(model, source, strategy, workload, backend, live, scopes, micro_batches, load)
             steps.run(progress)  # its own end, and the optimizer's, are no part of a step
@@ -213,8 +214,12 @@ class Steps:
         live.settle()
         load(self.parameters, buffers)
         live.scope = None
-        if workload.bucket_bytes:
-            live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
+        self.buckets = Buckets(buckets_of(strategy, workload.world_size), live)
+        if self.buckets.kind is not None:
+            for name, parameter, scope in self.trained:
+                part = self.buckets.add(parameter, scope)
+                live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
+            live.scope = None
         self.optimizer = optimizer_of(strategy.optimizer, [p for _, p, _ in self.trained])
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
@@ -233,7 +238,8 @@ class Steps:
 
     def _step(self, step: int) -> None:
         live, micro_batches = self.live, self.micro_batches
-        for _ in range(micro_batches):
+        for number in range(1, micro_batches + 1):
+            self.buckets.reduces = number == micro_batches
             live.enter(Phase.FORWARD, step)
             out = self.forward(**self.inputs)
             loss = loss_of(out) / micro_batches
@@ -244,7 +250,8 @@ class Steps:
             live.enter(Phase.BACKWARD, step)
             loss.backward()
             del loss
-            live.label("gradients", [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained])
+            gradients = [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained]
+            live.label("gradients", [g for g in gradients if not self.buckets.hold(g[1])])
         live.enter(Phase.OPTIMIZER, step)
         self.optimizer.step()
         if step == 1:
