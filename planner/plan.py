@@ -16,6 +16,7 @@ from strategies import (
     Kernels,
     LoraTargets,
     Loss,
+    Offload,
     Optimizer,
     Precision,
     Quantization,
@@ -27,6 +28,7 @@ Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
 Total = Annotated[int, Field(gt=0)]
 """A product of counts."""
 Bytes = Annotated[int, Field(ge=0)]
+Ranks = Annotated[int, Field(ge=0, le=2**16, strict=True)]
 
 
 class Record(BaseModel):
@@ -47,6 +49,9 @@ class StrategyChoice(Record):
     checkpoint_every: Count | None = None
     sharding: Sharding
     gradient_buckets: GradientBuckets | None = None
+    reshard_size: Ranks | None = None
+    shard_size: Ranks | None = None
+    offload: Offload | None = None
     attention: Attention
     loss: Loss
     kernels: Kernels

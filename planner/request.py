@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from planner.plan import Count, Record, Total
+from planner.plan import Count, Ranks, Record, Total
 from strategies import (
     DEFAULT_MAX_ACCUMULATION,
     Allocator,
@@ -18,6 +18,7 @@ from strategies import (
     Kernels,
     LoraTargets,
     Loss,
+    Offload,
     Optimizer,
     Precision,
     Quantization,
@@ -58,6 +59,9 @@ class Request(Record):
     checkpoint_every: tuple[Count, ...] = ()
     sharding: tuple[Sharding, ...] = ()
     gradient_buckets: tuple[GradientBuckets, ...] = ()
+    reshard_size: tuple[Ranks, ...] = ()
+    shard_size: tuple[Ranks, ...] = ()
+    offload: tuple[Offload, ...] = ()
     attention: tuple[Attention, ...] = ()
     loss: tuple[Loss, ...] = ()
     kernels: tuple[Kernels, ...] = ()

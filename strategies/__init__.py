@@ -11,7 +11,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import DataParallel, GradientBuckets, Replicated, Sharded, Sharding
+from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 
@@ -44,6 +44,7 @@ __all__ = [
     "Loss",
     "Method",
     "Names",
+    "Offload",
     "Optimizer",
     "Option",
     "Precision",

@@ -28,7 +28,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import DataParallel, Replicated
+from strategies.sharding import DataParallel, Replicated, Sharded
 
 AXES: Mapping[str, Axis] = {
     module.AXIS.name: module.AXIS
@@ -85,6 +85,8 @@ class Strategy(NamedTuple):
             return f"{gpu.name} has no {missing}"
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
+        if isinstance(self.sharding, Sharded) and (impossible := self.sharding.contradiction(cluster.world_size)):
+            return impossible
         qlora = self.finetuning.method is Finetuning.QLORA
         if qlora and self.sharding.shards:
             # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption
@@ -93,6 +95,8 @@ class Strategy(NamedTuple):
             # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
             # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
             return "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
+        if self.optimizer is Optimizer.ADAMW_8BIT and isinstance(self.sharding, Sharded) and self.sharding.on_host:
+            return "bitsandbytes' optimizers run on the GPU, and offload keeps parameters in the host's memory"
         if (qlora or self.optimizer is Optimizer.ADAMW_8BIT) and not gpu.supports_bitsandbytes:
             return f"bitsandbytes does not run on {gpu.name}"
         if not self.allocator.runs_on(gpu):

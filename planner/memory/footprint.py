@@ -10,7 +10,7 @@ from hardware import Cluster
 from planner.memory.numerics import Numerics
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
-from planner.memory.sharding import Layout, replication_buffers
+from planner.memory.sharding import Layout, on_host, replication_buffers
 from planner.memory.state import Units, state_bytes, step_counts, step_temporaries
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
@@ -220,7 +220,7 @@ class MemoryModel:
         accumulates: bool,
     ) -> Footprint:
         gradients = self._layout(setting, sharding, accumulates).at_step
-        step = gradients + self._step_temporaries(setting, optimizer, sharding)
+        step = gradients + (0 if on_host(sharding) else self._step_temporaries(setting, optimizer, sharding))
         lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
         persistent = self._persistent(setting, optimizer, sharding)
@@ -229,8 +229,9 @@ class MemoryModel:
 
     @memoized
     def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Traffic:
-        states = self._persistent(setting, optimizer, sharding).optimizer_states
-        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        return Traffic.of(
+            self.traced.units(setting).all, sharding, self.cluster, self._states(setting, optimizer, sharding)
+        )
 
     @property
     def _ids_bytes(self) -> int:
@@ -252,11 +253,19 @@ class MemoryModel:
 
     @memoized
     def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Persistent:
-        units, ranks = self.traced.units(setting).all, self._ranks(sharding)
-        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
-        counts, stored = sum(step_counts(optimizer, u) for u in units), sum(u.stored_bytes for u in units)
+        if on_host(sharding):
+            return Persistent(0, 0, 0)
+        units = self.traced.units(setting).all
+        stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + counts, buckets)
+        return Persistent(-(-stored // self._ranks(sharding)), self._states(setting, optimizer, sharding), buckets)
+
+    @memoized
+    def _states(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
+        """Bytes of one rank's states, wherever they are."""
+        units = self.traced.units(setting).all
+        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
+        return -(-states // self._ranks(sharding)) + sum(step_counts(optimizer, u) for u in units)
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from planner.memory.state import Unit, allocated
 from strategies import DataParallel, GradientBuckets, Replicated, Sharded
+from strategies.sharding import ALL_RANKS
 
 
 class Extra(NamedTuple):
@@ -33,6 +34,11 @@ class Layout:
         self, units: Sequence[Unit], sharding: DataParallel, world_size: int, tied: bool, gradients_exist: bool
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
+        sharded = sharding if isinstance(sharding, Sharded) else None
+        self._reshards = sharded is not None and sharded.reshards
+        self._post_forward = sharded.reshard_size if sharded is not None else ALL_RANKS
+        self._on_host = sharded is not None and sharded.on_host
+        self._replicates = sharded is not None and sharded.replicas(world_size) > 1
         self.tied, self.gradients_exist = tied, gradients_exist
         self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
         """DDP moves each gradient to its bucket when it is finished, in the last micro-batch of a step."""
@@ -44,12 +50,22 @@ class Layout:
             trained = units[0].trained
             if trained and trained[0].is_embedding:
                 self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        shares = [self._share(u.gradient_bytes) for u in reversed(units)]
+        shares = [0 if self._on_host else self._share(u.gradient_bytes) for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
+        reduced = [self._reduced(u) for u in reversed(units)]
+        self._reduced_suffix = (*accumulate(reduced, initial=0),)[::-1]
+        shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
+        self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
 
     def _share(self, num_bytes: int) -> int:
         """One rank's, of what is divided."""
         return -(-num_bytes // self.ranks)
+
+    def _reduced(self, unit: Unit) -> int:
+        """What a unit keeps of its all-reduce over the replicas until backward ends, `_all_reduce_state`, where that is
+        not the gradient itself, which it is added to or cast for."""
+        apart = self.gradients_exist or self._on_host or unit.gradient_bytes > unit.gathered_gradient_bytes
+        return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
 
     @property
     def grows(self) -> bool:
@@ -61,10 +77,6 @@ class Layout:
     def at_step(self) -> int:
         """Gradients at the optimizer step."""
         return 0 if self.in_buckets else self.all_gradients
-
-    @property
-    def _reshards(self) -> bool:
-        return isinstance(self.sharding, Sharded) and self.sharding.reshards
 
     @property
     def all_gradients(self) -> int:
@@ -106,8 +118,11 @@ class Layout:
         return self._gathered[self._head] if self.tied and i < self._head else 0
 
     def _kept_from_forward(self, i: int) -> int:
-        """Gathered parameters of part i, and with SHARD_GRAD_OP of all before it."""
-        return self._gathered[i] if self._reshards else sum(self._gathered[: i + 1])
+        """Gathered parameters of part i, and of all before it: with SHARD_GRAD_OP whole, else this rank's copy of what
+        is sharded over fewer ranks (`to_sharded_post_forward`)."""
+        if not self._reshards:
+            return sum(self._gathered[: i + 1])
+        return self._gathered[i] + self._post_forward_prefix[i]
 
     def backward(self, i: int) -> Extra:
         """The gathered unit, the buffer of the one before it, prefetched when its own backward begins, and the
@@ -119,7 +134,7 @@ class Layout:
             return Extra(self._kept_from_forward(self._head), 0, finished)
         gathered = self._kept_from_forward(i) + self._tied_unit(i)
         scattered = self.units[i + 1].gathered_gradient_bytes
-        return Extra(gathered, self._prefetched(i) + scattered, finished)
+        return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
 
     def _prefetched(self, i: int) -> int:
         return self._gathered[i - 1] if i and self._reshards else 0
@@ -131,11 +146,15 @@ class Layout:
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
         whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
         share = self._share(whole) + (self._share(stored) if stored > whole else 0)
-        if not self._reshards:
-            kept += sum(self._gathered[:i])
+        kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)
-        return Extra(kept, self._prefetched(i) + whole, finished + max(whole, share))
+        return Extra(kept, self._prefetched(i) + whole + self._reduced_suffix[i + 1], finished + max(whole, share))
+
+
+def on_host(sharding: DataParallel) -> bool:
+    """What stays between steps, and the optimizer, are in the host's memory."""
+    return isinstance(sharding, Sharded) and sharding.on_host
 
 
 def bucketed(sharding: DataParallel, world_size: int) -> GradientBuckets | None:

@@ -23,6 +23,8 @@ class Work(NamedTuple):
     fp32_flops_per_sample: int = 0
     bytes_per_sample: int = 0
     fixed_bytes: int = 0
+    host_bytes_per_sample: int = 0
+    """To the host's memory or from it."""
 
     def plus(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(self, other, strict=True)))

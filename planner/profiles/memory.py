@@ -5,7 +5,7 @@ from __future__ import annotations
 from hardware import Cluster
 from planner.memory.footprint import Footprint, Persistent, memoized
 from planner.memory.process import Outside, Slack
-from planner.memory.sharding import bucketed, replication_buffers
+from planner.memory.sharding import on_host, replication_buffers
 from planner.memory.state import Unit, state_bytes, step_temporaries
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
@@ -13,7 +13,7 @@ from planner.memory.trace import Work
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
-from strategies import DataParallel, GradientBuckets, Optimizer, Strategy
+from strategies import DataParallel, GradientBuckets, Optimizer, Replicated, Strategy
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 
@@ -42,14 +42,17 @@ class ProfiledMemory:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
+        if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
+            return "a profile is of one rank, which has no buckets for its gradients to be views of"
+        if on_host(strategy.sharding):
+            return "a profile is of a step that does nothing on the host"
         found = self._found(setting_of(strategy))
         return found.reason if isinstance(found, Refusal) else None
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         found = self._profile(strategy)
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
-        in_buckets = bucketed(strategy.sharding, self.cluster.world_size) is GradientBuckets.VIEWS
-        gradients = 0 if in_buckets else -(-unit.gradient_bytes // ranks)
+        gradients = -(-unit.gradient_bytes // ranks)
         temporaries = -(-step_temporaries(strategy.optimizer, [(unit.trained, 1)]) // ranks)
         lines = dict(self._lines(setting_of(strategy), accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
@@ -68,7 +71,7 @@ class ProfiledMemory:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         unit = self._unit(setting_of(strategy))
-        return Traffic.of([unit], strategy.sharding, self.cluster.world_size, self._states(strategy))
+        return Traffic.of([unit], strategy.sharding, self.cluster, self._states(strategy))
 
     def _profile(self, strategy: Strategy) -> Profile:
         found = self._found(setting_of(strategy))

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
+from planner.replay.host import on_host, place_on_host
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
-from strategies import Attention, Full, Lora, Optimizer, Precision, Quantization, Sharded, Strategy
+from strategies import Attention, DataParallel, Full, Lora, Optimizer, Precision, Quantization, Sharded, Strategy
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -90,7 +92,10 @@ def head_of(base: Any) -> Any:
 def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     """An equipped model on the backend's device, sharded where there is a mesh. Its weights are not initialized."""
     if mesh is not None:
-        shard(model, mesh, strategy)
+        with _disable_current_modes():  # meshes are tensors with values, which fake ones do not have
+            shard(model, mesh, strategy)
+    if on_host(strategy):
+        return place_on_host(model).train()
     model = model.to_empty(device=backend.device)
     if mesh is None and hasattr(base_of(model), "tie_weights"):
         base_of(model).tie_weights()
@@ -112,16 +117,25 @@ def optimizer_of(optimizer: Optimizer, parameters: list[torch.nn.Parameter]) -> 
     return torch.optim.SGD(parameters, lr=1e-2, momentum=momentum, foreach=True)
 
 
-def ranks(world_size: int) -> Any:
+def mesh_of(sharding: DataParallel, world_size: int) -> Any:
+    """Ranks as FSDP2 divides the model over them: those of a group, or replicas x shards."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shards = sharding.ranks(world_size)
+    if shards == world_size:
+        return init_device_mesh("cpu", (world_size,))
+    return init_device_mesh("cpu", (world_size // shards, shards), mesh_dim_names=("replicate", "shard"))
+
+
+def ranks(sharding: DataParallel, world_size: int) -> Any:
     """A device mesh over a process group that only pretends to communicate."""
     import torch.distributed as dist
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     if dist.is_initialized():
         dist.destroy_process_group()
     dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())
-    return init_device_mesh("cpu", (world_size,))
+    return mesh_of(sharding, world_size)
 
 
 def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
@@ -134,7 +148,8 @@ def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
     units: dict[str, Any] = {
         "mesh": mesh,
         "mp_policy": policy,
-        "reshard_after_forward": sharding.reshards,
+        "reshard_after_forward": sharding.reshard_size or sharding.reshards,
+        "offload_policy": CPUOffloadPolicy(pin_memory=False) if sharding.on_host else OffloadPolicy(),
     }
     base = base_of(model)
     for _, blocks in stacks(base):
@@ -142,7 +157,7 @@ def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
             fully_shard(block, **units)
     if hasattr(base, "get_input_embeddings"):
         _shard_ends(base, units)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+    fully_shard(model, **{**units, "reshard_after_forward": None})
 
 
 def _shard_ends(base: Any, units: dict[str, Any]) -> None:

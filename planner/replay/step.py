@@ -21,6 +21,7 @@ from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
 from planner.replay.ddp import Buckets, buckets_of
 from planner.replay.extend import IrregularError, extend
+from planner.replay.host import offloading, on_host
 from planner.replay.live import LiveBytes
 from planner.replay.loading import Loading, Placed
 from planner.replay.subject import Source, inputs_of, loss_of
@@ -102,11 +103,12 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash)
+    with undisturbed(), unpacked(), offloading(strategy), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)
-        mesh = ranks(workload.world_size) if strategy.sharding.shards else None
+        mesh = ranks(strategy.sharding, workload.world_size) if strategy.sharding.shards else None
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)
@@ -226,6 +228,7 @@ class Steps:
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])
         self.kept: Any = None
+        self.on_host = on_host(strategy)
         self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
 
     def _home(self, name: str) -> Scope | None:
@@ -253,7 +256,8 @@ class Steps:
             gradients = [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained]
             live.label("gradients", [g for g in gradients if not self.buckets.hold(g[1])])
         live.enter(Phase.OPTIMIZER, step)
-        self.optimizer.step()
+        if not self.on_host:
+            self.optimizer.step()
         if step == 1:
             live.label("optimizer_states", self._states())
             live.settle()
