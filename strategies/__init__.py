@@ -4,7 +4,7 @@ from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exac
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
-from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints
+from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
 from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
 from strategies.framework import Framework
 from strategies.kernels import Kernels
@@ -45,6 +45,7 @@ __all__ = [
     "Method",
     "Names",
     "Offload",
+    "Operation",
     "Optimizer",
     "Option",
     "Precision",

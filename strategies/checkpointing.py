@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
 
 
+class Operation(StrEnum):
+    """Kinds of operators that compute much for what their results take, by torch's names."""
+
+    MM = "mm"
+    ADDMM = "addmm"
+    """A product with a bias."""
+    BMM = "bmm"
+    """Eager attention's scores and output."""
+    SDPA = "sdpa"
+    """The fused kernels, flash and memory-efficient: output and log-sum-exp."""
+
+
 class CheckpointingFacts(NamedTuple):
     """What happens to a block in forward. `recomputes`: it is dropped, all but its input, and computed again in
-    backward."""
+    backward. `keeps`: kinds of operators whose results stay, for the recomputation to take instead of computing them;
+    of so many, the first (1: each)."""
 
     recomputes: bool = True
+    keeps: Mapping[Operation, int] = MappingProxyType({})
 
 
 class Checkpointing(Choice):
-    """`full`: non-reentrant; only a block's input is kept (`gradient_checkpointing=True` in Trainer)."""
+    """`full`: non-reentrant; only a block's input is kept (`gradient_checkpointing=True` in Trainer). The
+    selective ones are policies for `create_selective_checkpoint_contexts` of torch.utils.checkpoint."""
 
     facts: CheckpointingFacts
 
     NONE = "none", "every activation is kept", CheckpointingFacts(recomputes=False)
     FULL = "full", "every block is recomputed in backward", CheckpointingFacts()
+    SELECTIVE_MATMULS = (
+        "selective-matmuls",
+        "blocks are recomputed but for matrix products and fused attention, whose results are kept",
+        CheckpointingFacts(keeps={Operation.MM: 1, Operation.ADDMM: 1, Operation.SDPA: 1}),
+    )
+    SELECTIVE_EVERY_SECOND_MATMUL = (
+        "selective-every-second-matmul",
+        "the same with every second product only, those with a bias left out (torchtitan's selective_ac_option op)",
+        CheckpointingFacts(keeps={Operation.MM: 2, Operation.SDPA: 1}),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +87,7 @@ AXIS = Axis(
             "Checkpoints one of so many blocks, every block unless given.",
             "every {} blocks",
             1,
-            (Checkpointing.FULL,),
+            (Checkpointing.FULL, Checkpointing.SELECTIVE_MATMULS, Checkpointing.SELECTIVE_EVERY_SECOND_MATMUL),
         ),
     ),
     _join,

@@ -16,7 +16,18 @@ from planner.memory.step import Line, Lines, Moment, Position, compose, position
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpoints, DataParallel, Full, Loss, Method, Optimizer, Strategy
+from strategies import (
+    Allocator,
+    Attention,
+    Checkpointing,
+    Checkpoints,
+    DataParallel,
+    Full,
+    Loss,
+    Method,
+    Optimizer,
+    Strategy,
+)
 
 INT64 = 8
 P = ParamSpec("P")
@@ -134,7 +145,7 @@ class Traced:
         from_stem = isinstance(setting.method, Full) or checkpointing.recomputes
         stem, itemsize = self._stem(setting, checkpointing, from_stem)
         blocks = [
-            self._checkpointed(setting, kind, itemsize)
+            self._checkpointed(setting, kind, itemsize, checkpointing.choice)
             if checkpointing.cover(i)
             else self._block(setting, kind, itemsize, i > 0 or from_stem)
             for i, kind in enumerate(self.inventory.layer_kinds)
@@ -154,9 +165,9 @@ class Traced:
         return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
 
     @memoized
-    def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int) -> Part:
+    def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int, policy: Checkpointing) -> Part:
         plain = self._block(setting, kind, itemsize, True)
-        return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
+        return self._tracer(setting).checkpointed_block(kind, itemsize, policy.facts, plain)
 
     @memoized
     def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.memory.numerics import NF4_BLOCK
 from planner.memory.ops import FP32, Ops
 from planner.memory.tape import Storage, Tensor
-from strategies import Quantization
+from strategies import Operation, Quantization
 
 
 def matmul_4bit(f: Ops, x: Tensor, out_features: int, quantization: Quantization, name: str) -> Tensor:
@@ -13,9 +13,10 @@ def matmul_4bit(f: Ops, x: Tensor, out_features: int, quantization: Quantization
     compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
     _dequantize(f, elements, compute, quantization)
     rows = x.per_sample // x.width
-    out = f.product(rows * out_features, out_features, compute, f"{name} output", x)
     flops = 2 * x.per_sample * out_features
-    f.multiply(compute, flops)
+    out = f.product(
+        rows * out_features, out_features, compute, f"{name} output", x, flops=flops, operation=Operation.MM
+    )
     if x.variable is not None and out.variable is not None:
         variable = x.variable
 

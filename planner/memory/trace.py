@@ -10,10 +10,11 @@ from planner.memory import loss as losses
 from planner.memory.attention import mask_bytes
 from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
+from planner.memory.recompute import Keeping, Kept, Taking
 from planner.memory.sdpa import Selection
-from planner.memory.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.tape import Snapshot, Storage, Tape, Tensor, Variable
 from planner.models import Decoder
-from strategies import Attention, Checkpoints, Full, Loss, Method
+from strategies import Attention, CheckpointingFacts, Checkpoints, Full, Loss, Method
 
 
 class Work(NamedTuple):
@@ -56,20 +57,24 @@ class Part(NamedTuple):
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
 
-    def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
-        """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
-        input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
+    def recomputed(
+        self, forward: list[RawSnapshot], held: tuple[int, int], saved: Sequence[Storage], work: Work
+    ) -> Part:
+        """This block under checkpointing: `forward`, `held` and `work` are those of a run that saved nothing but the
+        input, the first of `saved`, and what is kept; backward computes the block again first (torch.utils.checkpoint,
+        non-reentrant, `early_stop`)."""
+        input_bytes = saved[0].per_sample
         kept = 0 if self.saves_input else input_bytes
         again = [*self.recomputation, *(_raised(s, 0, kept) for s in self.backward)]
         return Part(
             forward=envelope(forward),
             backward=envelope(again),
             held=held,
-            saved=(0, input_bytes),
+            saved=(sum(s.fixed for s in saved), sum(s.per_sample for s in saved)),
             gradients=self.gradients,
-            forward_work=self.forward_work,
+            forward_work=work,
             backward_work=self.backward_work.plus(self.forward_work),
-            saved_tensors=(("block input", 0, input_bytes),),
+            saved_tensors=tuple((s.name, s.fixed, s.per_sample) for s in saved),
             recomputation=(),
             input_bytes=input_bytes,
         )
@@ -172,8 +177,13 @@ class Tracer:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
+    def block(
+        self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, kept: Sequence[Kept | None] | None = None
+    ) -> Part:
+        """`kept`: what a checkpointed forward has left for this run, which is then the recomputation."""
         layers = self._layers()
+        if kept is not None:
+            layers.made = Taking(layers.tape, kept)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -183,10 +193,11 @@ class Tracer:
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
 
-    def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
-        """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
-        once more (torch.utils.checkpoint, non-reentrant)."""
+    def checkpointed_block(self, kind: Hashable, itemsize: int, facts: CheckpointingFacts, plain: Part) -> Part:
+        """A forward that drops everything but its input and what is kept, and in backward the block once more
+        (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
         layers = self._layers(keep_saved=False)
+        layers.made = keeping = Keeping(layers.tape, facts.keeps)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
         kept = x.storage
@@ -196,7 +207,10 @@ class Tracer:
         del x
         forward, held = run.forward(out)
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)
+        again = plain
+        if facts.keeps:
+            again = self.block(kind, itemsize, input_requires_grad=True, kept=keeping.kept())
+        return again.recomputed(forward, held, [kept, *keeping.storages], run.work())
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
@@ -230,7 +244,7 @@ class _Run:
             return self.meter.fixed, self.meter.per_sample
         return self.meter.fixed - storage.fixed, self.meter.per_sample - storage.per_sample
 
-    def _work(self) -> Work:
+    def work(self) -> Work:
         cost = self.layers.tape.cost
         return Work(cost.flops_per_sample[2], cost.flops_per_sample[4], cost.bytes_per_sample, cost.fixed_bytes)
 
@@ -243,13 +257,13 @@ class _Run:
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
         self.layers.leave_forward()
-        saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
+        saved, forward_work, names = self._live_without(out), self.work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
-        total = self._work()
+        total = self.work()
         return Part(
             forward=envelope(forward),
             backward=envelope(meter.mark()),

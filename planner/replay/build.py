@@ -62,7 +62,7 @@ def equip(model: Any, strategy: Strategy) -> Any:
             autocast = autocast_dtype(strategy) is not None
             quantize(model, head_of(base_of(model)), half(strategy.precision), double, autocast=autocast)
     if strategy.checkpointing.recomputes:
-        checkpoint_blocks(model, adapted=isinstance(method, Lora))
+        checkpoint_blocks(model, strategy.checkpointing, adapted=isinstance(method, Lora))
     return model
 
 
