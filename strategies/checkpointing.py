@@ -26,9 +26,10 @@ class Operation(StrEnum):
 class CheckpointingFacts(NamedTuple):
     """What happens to a block in forward. `recomputes`: it is dropped, all but its input, and computed again in
     backward. `keeps`: kinds of operators whose results stay, for the recomputation to take instead of computing them;
-    of so many, the first (1: each)."""
+    of so many, the first (1: each). `offloads`: the input waits in the host's memory."""
 
     recomputes: bool = True
+    offloads: bool = False
     keeps: Mapping[Operation, int] = MappingProxyType({})
 
 
@@ -49,6 +50,11 @@ class Checkpointing(Choice):
         "selective-every-second-matmul",
         "the same with every second product only, those with a bias left out (torchtitan's selective_ac_option op)",
         CheckpointingFacts(keeps={Operation.MM: 2, Operation.SDPA: 1}),
+    )
+    OFFLOAD = (
+        "offload",
+        "every block is recomputed, its input waits in pinned host memory (transformers' offload)",
+        CheckpointingFacts(offloads=True),
     )
 
 
@@ -87,7 +93,7 @@ AXIS = Axis(
             "Checkpoints one of so many blocks, every block unless given.",
             "every {} blocks",
             1,
-            (Checkpointing.FULL, Checkpointing.SELECTIVE_MATMULS, Checkpointing.SELECTIVE_EVERY_SECOND_MATMUL),
+            tuple(choice for choice in Checkpointing if choice.facts.recomputes),
         ),
     ),
     _join,

@@ -97,6 +97,8 @@ class Layers(Rotary):
         out = self.times(out) if scaled else out
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
+        if out.storage is not None:  # `inputs_embeds` in the forward of transformers' models
+            self.held.append(out.storage)
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:

@@ -56,15 +56,32 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    output_held: bool = False
+    """By a variable of the model's forward, until that returns; otherwise the next part alone decides."""
+    output_saved: bool = False
+    """By autograd, as a leaf, until backward is over."""
+
+    def behind(self, stem: Part) -> Part:
+        """This block as the first, whose input stays where somebody else holds it."""
+        if self.saves_input:
+            return self
+        held, saved = (self.input_bytes * stays for stays in (stem.output_held, stem.output_saved))
+        return self._replace(
+            held=(self.held[0], self.held[1] + max(held, saved)), saved=(self.saved[0], self.saved[1] + saved)
+        )
 
     def recomputed(
-        self, forward: list[RawSnapshot], held: tuple[int, int], saved: Sequence[Storage], work: Work
+        self,
+        forward: list[RawSnapshot],
+        held: tuple[int, int],
+        saved: Sequence[Storage],
+        input_bytes: int,
+        work: Work,
     ) -> Part:
         """This block under checkpointing: `forward`, `held` and `work` are those of a run that saved nothing but the
-        input, the first of `saved`, and what is kept; backward computes the block again first (torch.utils.checkpoint,
-        non-reentrant, `early_stop`)."""
-        input_bytes = saved[0].per_sample
-        kept = 0 if self.saves_input else input_bytes
+        input and what is kept; backward computes the block again first (torch.utils.checkpoint, non-reentrant,
+        `early_stop`). An input from the host is there for the recomputation, and longer if that saves it."""
+        kept = 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
         again = [*self.recomputation, *(_raised(s, 0, kept) for s in self.backward)]
         return Part(
             forward=envelope(forward),
@@ -73,10 +90,13 @@ class Part(NamedTuple):
             saved=(sum(s.fixed for s in saved), sum(s.per_sample for s in saved)),
             gradients=self.gradients,
             forward_work=work,
-            backward_work=self.backward_work.plus(self.forward_work),
+            backward_work=self.backward_work.plus(self.forward_work).plus(
+                Work(host_bytes_per_sample=work.host_bytes_per_sample)
+            ),
             saved_tensors=tuple((s.name, s.fixed, s.per_sample) for s in saved),
             recomputation=(),
             input_bytes=input_bytes,
+            saves_input=not work.host_bytes_per_sample,
         )
 
 
@@ -158,8 +178,10 @@ class Tracer:
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
-        if layers.leaf is not None and layers.leaf.storage is not x.storage:
+        output_saved = layers.leaf is not None and layers.leaf.storage is x.storage
+        if layers.leaf is not None and not output_saved:
             layers.tape.save(layers.leaf)
+        output_held = x.storage in layers.held
         self._itemsize = x.itemsize
         stem = run.finish(x)
         architecture, s = self.architecture, self.setting
@@ -172,10 +194,10 @@ class Tracer:
         )
         held = stem.held[0] + fixed, stem.held[1] + per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
-        saved = stem.saved
+        kept = stem.saved
         if checkpointing.recomputes:
-            saved = saved[0] + fixed, saved[1] + per_sample
-        return stem._replace(held=held, saved=saved), self._itemsize
+            kept = kept[0] + fixed, kept[1] + per_sample
+        return stem._replace(held=held, saved=kept, output_held=output_held, output_saved=output_saved), self._itemsize
 
     def block(
         self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, kept: Sequence[Kept | None] | None = None
@@ -200,9 +222,14 @@ class Tracer:
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
-        kept = x.storage
-        assert kept is not None
-        kept.mark_saved()
+        given = x.storage
+        assert given is not None
+        input_bytes, saved = given.per_sample, [given]
+        if facts.offloads:
+            saved.clear()  # it has been copied to the host before the block begins (`save_on_cpu`)
+        else:
+            given.mark_saved()
+        del given
         out = self.architecture.block(layers, x, kind)
         del x
         forward, held = run.forward(out)
@@ -210,7 +237,8 @@ class Tracer:
         again = plain
         if facts.keeps:
             again = self.block(kind, itemsize, input_requires_grad=True, kept=keeping.kept())
-        return again.recomputed(forward, held, [kept, *keeping.storages], run.work())
+        work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
+        return again.recomputed(forward, held, [*saved, *keeping.storages], input_bytes, work)
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""

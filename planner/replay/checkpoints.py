@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from transformers import modeling_utils
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from planner.replay.blocks import stacks
@@ -34,19 +35,28 @@ def choose_blocks(model: Any, checkpoints: Checkpoints) -> None:
 def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) -> None:
     """The blocks that are marked; in a module of the user's own, those of its lists."""
     options: dict[str, Any] = {"use_reentrant": False}
-    if keeps := checkpoints.choice.facts.keeps:
-        options["context_fn"] = partial(_contexts, keeps)
+    facts = checkpoints.choice.facts
+    if facts.keeps:
+        options["context_fn"] = partial(_contexts, facts.keeps)
     if not hasattr(model, "gradient_checkpointing_enable"):
         for block in _blocks(model):
             if block.is_checkpointed:
-                block.forward = partial(checkpoint, block.forward, **options)
+                function = _offloaded if facts.offloads else checkpoint
+                block.forward = partial(function, block.forward, **options)
         return
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options, offload=facts.offloads)
     for block in _blocks(model):
         if isinstance(block, GradientCheckpointingLayer):
             block.gradient_checkpointing = bool(block.is_checkpointed)
     if adapted:
         model.enable_input_require_grads()
+
+
+def _offloaded(function: Any, *args: Any, **options: Any) -> Any:
+    """As transformers does it (`_activation_checkpointing_enable`)."""
+    owner: Any = modeling_utils  # it is replaced in a replay
+    with owner.save_on_cpu(pin_memory=True):
+        return checkpoint(function, *args, **options)
 
 
 def _contexts(keeps: Mapping[Operation, int]) -> tuple[Any, Any]:

@@ -4,13 +4,24 @@ allocation is recorded."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
+from transformers import modeling_utils
 
 from strategies import Sharded, Strategy
+
+
+class SavedOnHost(saved_tensors_hooks):
+    """`torch.autograd.graph.save_on_cpu`, whose copies are on the host."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        super().__init__(partial(torch.empty_like, device=HOST), partial(torch.empty_like, device=DEVICE))
+
 
 HOST = torch.device("meta")
 DEVICE = torch.device("cpu")
@@ -32,10 +43,26 @@ def place_on_host(model: torch.nn.Module) -> torch.nn.Module:
 
 @contextmanager
 def offloading(strategy: Strategy) -> Iterator[None]:
-    """FSDP2 checks that what it offloads is on the CPU, and moves gradients there (`foreach_reduce`)."""
-    if not on_host(strategy):
+    """What moves to the host and from there while a strategy is replayed."""
+    activations = _activations() if strategy.checkpointing.choice.facts.offloads else nullcontext()
+    with activations, _parameters() if on_host(strategy) else nullcontext():
         yield
-        return
+
+
+@contextmanager
+def _activations() -> Iterator[None]:
+    owner: Any = modeling_utils
+    original = owner.save_on_cpu
+    owner.save_on_cpu = SavedOnHost
+    try:
+        yield
+    finally:
+        owner.save_on_cpu = original
+
+
+@contextmanager
+def _parameters() -> Iterator[None]:
+    """FSDP2 checks that what it offloads is on the CPU, and moves gradients there (`foreach_reduce`)."""
     checks = {
         name: getattr(FSDPParamGroup, name) for name in ("_validate_no_meta_params", "_validate_cpu_offload_params")
     }
