@@ -150,7 +150,8 @@ class Traced:
             else self._block(setting, kind, itemsize, i > 0 or from_stem)
             for i, kind in enumerate(self.inventory.layer_kinds)
         ]
-        return [stem, blocks[0].behind(stem), *blocks[1:], *self._head(setting, itemsize)]
+        stem, first = stem.before(blocks[0])
+        return [stem, first, *blocks[1:], *self._head(setting, itemsize)]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:

@@ -61,14 +61,13 @@ class Part(NamedTuple):
     output_saved: bool = False
     """By autograd, as a leaf, until backward is over."""
 
-    def behind(self, stem: Part) -> Part:
-        """This block as the first, whose input stays where somebody else holds it."""
-        if self.saves_input:
-            return self
-        held, saved = (self.input_bytes * stays for stays in (stem.output_held, stem.output_saved))
-        return self._replace(
-            held=(self.held[0], self.held[1] + max(held, saved)), saved=(self.saved[0], self.saved[1] + saved)
-        )
+    def before(self, first: Part) -> tuple[Part, Part]:
+        """This stem and the first block, whose input stays where somebody else than the block holds it."""
+        size = first.input_bytes
+        if first.saves_input or not (self.output_held or self.output_saved):
+            return self, first
+        saved = self.saved[0], self.saved[1] + size * self.output_saved
+        return self._replace(saved=saved), first._replace(held=(first.held[0], first.held[1] + size))
 
     def recomputed(
         self,
