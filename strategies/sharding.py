@@ -13,6 +13,7 @@ class Sharding(Choice):
     True, `hybrid_shard` is True on a mesh of replicas x shards."""
 
     NO_SHARD = "no_shard", "whole model on each GPU; DDP on several"
+    ZERO1 = "zero1", "DDP, each rank keeps the states of its parameters alone (torch's ZeroRedundancyOptimizer)"
     SHARD_GRAD_OP = "shard_grad_op", "FSDP2, parameters stay gathered from forward to backward (ZeRO-2)"
     FULL_SHARD = "full_shard", "FSDP2, parameters gathered block by block (ZeRO-3)"
     HYBRID_SHARD = "hybrid_shard", "full_shard within each group of ranks, gradients reduced over the groups (HSDP)"
@@ -43,12 +44,16 @@ class Offload(Choice):
 
 @dataclass(frozen=True, slots=True)
 class Replicated:
-    """The whole model on every rank."""
+    """The whole model on every rank; with `zero1` each optimizer state on one of them."""
 
+    choice: Sharding = Sharding.NO_SHARD
     gradient_buckets: GradientBuckets = GradientBuckets.COPIES
 
-    choice = Sharding.NO_SHARD
     shards = False
+
+    @property
+    def divides_states(self) -> bool:
+        return self.choice is Sharding.ZERO1
 
     def ranks(self, world_size: int) -> int:
         """Over how many ranks parameters and gradients are divided."""
@@ -97,10 +102,13 @@ class Sharded:
 DataParallel = Replicated | Sharded
 
 
+_REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
+
+
 def _join(values: Values) -> DataParallel:
     choice = values["sharding"]
-    if choice is Sharding.NO_SHARD:
-        return Replicated(values.get("gradient_buckets") or GradientBuckets.COPIES)
+    if choice in _REPLICATED:
+        return Replicated(choice, values.get("gradient_buckets") or GradientBuckets.COPIES)
     return Sharded(
         choice,
         values.get("reshard_size") or ALL_RANKS,
@@ -128,7 +136,7 @@ AXIS = Axis(
             GradientBuckets,
             phrase="bucket {}",
             quiet=GradientBuckets.COPIES,
-            belongs_to=(Sharding.NO_SHARD,),
+            belongs_to=_REPLICATED,
         ),
         Option(
             "reshard_size",

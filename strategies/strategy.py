@@ -85,6 +85,8 @@ class Strategy(NamedTuple):
             return f"{gpu.name} has no {missing}"
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
+        if isinstance(self.sharding, Replicated) and self.sharding.divides_states and cluster.world_size == 1:
+            return "one GPU has nobody to divide its optimizer's states with"
         if isinstance(self.sharding, Sharded) and (impossible := self.sharding.contradiction(cluster.world_size)):
             return impossible
         qlora = self.finetuning.method is Finetuning.QLORA

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.numerics import Numerics
+from planner.memory.partition import fullest
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, on_host, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries
+from planner.memory.state import Unit, Units, state_bytes, step_counts, step_temporaries
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
@@ -26,6 +27,7 @@ from strategies import (
     Loss,
     Method,
     Optimizer,
+    Replicated,
     Strategy,
 )
 
@@ -276,13 +278,22 @@ class MemoryModel:
     def _states(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
         """Bytes of one rank's states, wherever they are."""
         units = self.traced.units(setting).all
+        if isinstance(sharding, Replicated) and sharding.divides_states:
+            units = (self._partition(setting, optimizer),)
         states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
         return -(-states // self._ranks(sharding)) + sum(step_counts(optimizer, u) for u in units)
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
         groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
+        if isinstance(sharding, Replicated) and sharding.divides_states:
+            groups = [(self._partition(setting, optimizer).trained, 1)]
         return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
+
+    @memoized
+    def _partition(self, setting: Setting, optimizer: Optimizer) -> Unit:
+        tensors = fullest(self.traced.units(setting).all, self.cluster.world_size, optimizer)
+        return Unit(0, tuple(tensors), 0, 0, 0)
 
     def _ranks(self, sharding: DataParallel) -> int:
         return sharding.ranks(self.cluster.world_size)

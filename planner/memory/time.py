@@ -68,7 +68,10 @@ class Traffic(NamedTuple):
         optimizer = 3 * gradients // sharding.ranks(world_size) + 2 * state_bytes
         if isinstance(sharding, Sharded):
             return _sharded(units, sharding, cluster, optimizer)
-        return cls(per_step=2 * _ring(gradients, world_size), optimizer_bytes=optimizer)
+        moved = 2 * _ring(gradients, world_size)
+        if sharding.divides_states:  # each rank sends its parameters to the others
+            moved, optimizer = moved + _ring(gradients, world_size), 3 * gradients // world_size + 2 * state_bytes
+        return cls(per_step=moved, optimizer_bytes=optimizer)
 
 
 def _ring(num_bytes: int, ranks: int) -> int:

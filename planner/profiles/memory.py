@@ -13,7 +13,7 @@ from planner.memory.trace import Work
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
-from strategies import DataParallel, GradientBuckets, Optimizer, Replicated, Strategy
+from strategies import DataParallel, GradientBuckets, Optimizer, Replicated, Sharding, Strategy
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 
@@ -44,6 +44,8 @@ class ProfiledMemory:
         """Why the model cannot be trained so."""
         if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
             return "a profile is of one rank, which has no buckets for its gradients to be views of"
+        if strategy.sharding.choice is Sharding.ZERO1:
+            return "a profile does not tell which rank has which states"
         if on_host(strategy.sharding):
             return "a profile is of a step that does nothing on the host"
         found = self._found(setting_of(strategy))

@@ -129,13 +129,18 @@ def mesh_of(sharding: DataParallel, world_size: int) -> Any:
 
 def ranks(sharding: DataParallel, world_size: int) -> Any:
     """A device mesh over a process group that only pretends to communicate."""
+    pretend(world_size)
+    return mesh_of(sharding, world_size)
+
+
+def pretend(world_size: int) -> None:
+    """A process group that does nothing, of which this is rank 0."""
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     if dist.is_initialized():
         dist.destroy_process_group()
     dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())
-    return mesh_of(sharding, world_size)
 
 
 def shard(model: Any, mesh: Any, strategy: Strategy) -> None:

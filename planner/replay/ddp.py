@@ -6,13 +6,32 @@ Its reducer is C++ and works on the data of real tensors: this is a stand-in tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from planner.replay.trace import Scope
 from strategies import GradientBuckets, Replicated, Strategy
+
+
+def divides_states(strategy: Strategy) -> bool:
+    return isinstance(strategy.sharding, Replicated) and strategy.sharding.divides_states
+
+
+def divided(
+    make: Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer], parameters: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """An optimizer that keeps states of this rank's parameters only."""
+
+    def of_this_rank(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return make([parameter for group in groups for parameter in group["params"]])
+
+    optimizer: Any = ZeroRedundancyOptimizer  # its annotation asks for a class
+    divided: torch.optim.Optimizer = optimizer(parameters, of_this_rank)
+    return divided
 
 
 class Followed(Protocol):

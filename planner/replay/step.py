@@ -18,8 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
-from planner.replay.ddp import Buckets, buckets_of
+from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, pretend, ranks, stored
+from planner.replay.ddp import Buckets, buckets_of, divided, divides_states
 from planner.replay.extend import IrregularError, extend
 from planner.replay.host import offloading, on_host
 from planner.replay.live import LiveBytes
@@ -87,6 +87,8 @@ def replay(
     """
     if kept and strategy.sharding.shards:
         kept += PREFETCHED
+    if divides_states(strategy):
+        kept = 0  # which rank a parameter belongs to depends on all of them
     try:
         return _replay(source, strategy, workload, kept, backend, progress)
     except IrregularError:
@@ -108,7 +110,11 @@ def _replay(
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)
-        mesh = ranks(strategy.sharding, workload.world_size) if strategy.sharding.shards else None
+        mesh = None
+        if strategy.sharding.shards:
+            mesh = ranks(strategy.sharding, workload.world_size)
+        elif divides_states(strategy):
+            pretend(workload.world_size)
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)
@@ -222,7 +228,9 @@ class Steps:
                 part = self.buckets.add(parameter, scope)
                 live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
             live.scope = None
-        self.optimizer = optimizer_of(strategy.optimizer, [p for _, p, _ in self.trained])
+        trained = [p for _, p, _ in self.trained]
+        make = partial(optimizer_of, strategy.optimizer)
+        self.optimizer = divided(make, trained) if divides_states(strategy) else make(trained)
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
@@ -268,7 +276,7 @@ class Steps:
 
     def _states(self) -> Iterable[tuple[str, torch.Tensor | None, Scope | None]]:
         for name, parameter, scope in self.trained:
-            for key, state in self.optimizer.state[parameter].items():
+            for key, state in getattr(self.optimizer, "optim", self.optimizer).state[parameter].items():
                 if isinstance(state, torch.Tensor):
                     yield f"{name}.{key}", state, scope
 
