@@ -18,6 +18,7 @@ from strategies import (
     PLAIN,
     Attention,
     Checkpointing,
+    Checkpoints,
     Lora,
     Optimizer,
     Precision,
@@ -36,7 +37,7 @@ def strategy_of(case: dict[str, Any]) -> Strategy:
         precision=Precision.BF16_TRUE,
         optimizer=Optimizer.ADAMW_FOREACH,
         finetuning=Lora(case["lora_rank"], tuple(case["lora_targets"]), quantization),
-        checkpointing=Checkpointing(case.get("checkpointing", "full")),
+        checkpointing=Checkpoints(Checkpointing(case.get("checkpointing", "full"))),
         attention=Attention(case["attention"]),
     )
 

@@ -21,11 +21,14 @@ from strategies import (
     PLAIN,
     Attention,
     Checkpointing,
+    Checkpoints,
     Full,
     Lora,
     Method,
     Optimizer,
     Precision,
+    Replicated,
+    Sharded,
     Sharding,
     Strategy,
 )
@@ -75,8 +78,8 @@ class Case(NamedTuple):
             precision=Precision(self.precision),
             optimizer=Optimizer(self.optimizer),
             finetuning=self.method,
-            checkpointing=Checkpointing(self.checkpointing),
-            sharding=Sharding(self.sharding),
+            checkpointing=Checkpoints(Checkpointing(self.checkpointing)),
+            sharding=Replicated() if self.sharding == "no_shard" else Sharded(Sharding(self.sharding)),
             attention=Attention(self.attention),
         )
 

@@ -14,7 +14,7 @@ from planner.plan import Components, Memory, Plan, StrategyChoice, Time
 from planner.question import Question, budget_bytes
 from planner.result import Shortfall, Way
 from planner.search import Candidate, Solver, search, smallest
-from strategies import Sharding, Space
+from strategies import Space
 
 MAX_GPUS_SUGGESTED = 1024
 SHORTEST_SUGGESTED_SEQUENCE = 256
@@ -106,7 +106,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
             break
         length //= 2
     for larger in _larger(cluster) if memory.asks_freely else ():
-        wider = space if request.sharding else space._replace(sharding=tuple(Sharding))
+        wider = space if request.sharding else space._replace(sharding=Space.default(larger).sharding)
         if fits(memory.on(larger), wider, cluster.gpu):
             options: dict[str, str | int] = {"gpus": larger.gpus_per_node}
             if larger.nodes > 1:

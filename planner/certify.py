@@ -71,7 +71,6 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
         candidate.gradient_accumulation_steps,
         question.cluster.world_size,
         question.cluster.gpu.cublas_workspace_bytes,
-        candidate.footprint.persistent.communication,
         has_flash=question.cluster.gpu.supports_flash_attention,
         evaluation_batch_size=question.request.evaluation_batch_size,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardware import MIB, PlannerError
 from planner.certificate import Device, Measured, MeasuredPhase
-from strategies import ContradictionError, Finetuning, InvalidChoiceError, Strategy
+from strategies import ContradictionError, Finetuning, InvalidChoiceError, Sharded, Strategy
 
 if TYPE_CHECKING:  # torch is imported when a step is asked for
     from planner.replay import Trace, Workload
@@ -45,6 +45,10 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
             "the layers of bitsandbytes are a stand-in, which proves nothing when it runs for real",
             "--finetuning lora, or --device replay",
         )
+    if strategy.checkpointing.choice.facts.offloads and device is Device.CPU:
+        raise ContradictionError("on the CPU there is no other memory to offload to", "--checkpointing full")
+    if isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host:
+        raise ContradictionError("on the CPU there is no other memory to offload to", "--offload none")
     if world_size > 1 and not (device is Device.CPU and strategy.sharding.shards):
         raise ContradictionError(
             f"{world_size} GPUs cannot run for real with --device {device}",

@@ -13,10 +13,12 @@ from strategies import (
     Checkpointing,
     Finetuning,
     Framework,
+    GradientBuckets,
     Kernels,
     LoraTargets,
     LoraVariant,
     Loss,
+    Offload,
     Optimizer,
     Precision,
     Quantization,
@@ -30,6 +32,7 @@ Total = Annotated[int, Field(gt=0)]
 """A product of counts."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 Bytes = Annotated[int, Field(ge=0)]
+Ranks = Annotated[int, Field(ge=0, le=2**16, strict=True)]
 
 
 class Record(BaseModel):
@@ -52,7 +55,12 @@ class StrategyChoice(Record):
     trained_modules: TrainedModules | None = None
     trained_blocks: Count | None = None
     checkpointing: Checkpointing
+    checkpoint_every: Count | None = None
     sharding: Sharding
+    gradient_buckets: GradientBuckets | None = None
+    reshard_size: Ranks | None = None
+    shard_size: Ranks | None = None
+    offload: Offload | None = None
     attention: Attention
     loss: Loss
     kernels: Kernels

@@ -13,8 +13,9 @@ from hardware import Cluster, PlannerError
 from hardware.errors import FileError, nearest_names
 from hardware.reading import Document, Location, read_document, shown
 from planner.axes import parse_axes, parse_option
-from planner.plan import Count, Record, Share
+from planner.plan import Count, Ranks, Record, Share
 from strategies import (
+    AXES,
     OPTIONS,
     AdapterDtype,
     Allocator,
@@ -22,11 +23,14 @@ from strategies import (
     Checkpointing,
     Finetuning,
     Framework,
+    GradientBuckets,
     Kernels,
     LoraTargets,
     LoraVariant,
     Loss,
+    Offload,
     Optimizer,
+    Option,
     Precision,
     Quantization,
     Sharding,
@@ -62,7 +66,12 @@ class SearchSpace(Record):
     trained_modules: tuple[TrainedModules, ...] = ()
     trained_blocks: tuple[Count, ...] = ()
     checkpointing: tuple[Checkpointing, ...] = ()
+    checkpoint_every: tuple[Count, ...] = ()
     sharding: tuple[Sharding, ...] = ()
+    gradient_buckets: tuple[GradientBuckets, ...] = ()
+    reshard_size: tuple[Ranks, ...] = ()
+    shard_size: tuple[Ranks, ...] = ()
+    offload: tuple[Offload, ...] = ()
     attention: tuple[Attention, ...] = ()
     loss: tuple[Loss, ...] = ()
     kernels: tuple[Kernels, ...] = ()
@@ -164,6 +173,18 @@ class Described(NamedTuple):
     num_strategies: int
     """That can run there."""
     rejected: Counter[str]
+
+    def options(self) -> list[Option]:
+        """Those that mean something here: choices, and what refines those that are searched."""
+        return [
+            option
+            for axis in AXES.values()
+            for option in axis.options
+            if option is axis.choices or any(map(option.refines, self._searched(axis.name)))
+        ]
+
+    def _searched(self, option: str) -> set[Any]:
+        return {value for values in self.values(option).values() for value in values}
 
     def values(self, option: str) -> dict[str, tuple[Any, ...]]:
         """What is searched of an option: see `Space.searched`."""

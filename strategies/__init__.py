@@ -5,7 +5,7 @@ from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
 from strategies.chain import Chain
-from strategies.checkpointing import Checkpointing
+from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
 from strategies.finetuning import (
     ALL_LINEAR,
     AdapterDtype,
@@ -27,7 +27,7 @@ from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.sampler import Engine, Sampler
-from strategies.sharding import Sharding
+from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 
@@ -46,14 +46,18 @@ __all__ = [
     "BitFit",
     "Chain",
     "Checkpointing",
+    "CheckpointingFacts",
+    "Checkpoints",
     "Choice",
     "ContradictionError",
+    "DataParallel",
     "Engine",
     "Exactly",
     "Finetuning",
     "Framework",
     "Freeze",
     "Full",
+    "GradientBuckets",
     "InvalidChoiceError",
     "Kernels",
     "Lora",
@@ -62,11 +66,15 @@ __all__ = [
     "Loss",
     "Method",
     "Names",
+    "Offload",
+    "Operation",
     "Optimizer",
     "Option",
     "Precision",
     "Quantization",
+    "Replicated",
     "Sampler",
+    "Sharded",
     "Sharding",
     "Shares",
     "Space",

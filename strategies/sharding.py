@@ -2,19 +2,166 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice, axis_of
+from dataclasses import dataclass
+from typing import Any
+
+from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
 
 
 class Sharding(Choice):
-    """`no_shard` on several GPUs is DDP; the others are FSDP2's `reshard_after_forward` False and True."""
+    """`no_shard` on several GPUs is DDP; `shard_grad_op` and `full_shard` are FSDP2's `reshard_after_forward` False and
+    True, `hybrid_shard` is True on a mesh of replicas x shards."""
 
     NO_SHARD = "no_shard", "whole model on each GPU; DDP on several"
+    ZERO1 = "zero1", "DDP, each rank keeps the states of its parameters alone (torch's ZeroRedundancyOptimizer)"
     SHARD_GRAD_OP = "shard_grad_op", "FSDP2, parameters stay gathered from forward to backward (ZeRO-2)"
     FULL_SHARD = "full_shard", "FSDP2, parameters gathered block by block (ZeRO-3)"
+    HYBRID_SHARD = "hybrid_shard", "full_shard within each group of ranks, gradients reduced over the groups (HSDP)"
+
+
+ALL_RANKS = 0
+"""As many as there are."""
+MOST_RANKS = 2**16
+
+
+class GradientBuckets(Choice):
+    """What DDP reduces. Trainer has no option for views, accelerate has (`DistributedDataParallelKwargs`)."""
+
+    COPIES = "copies", "buckets beside the gradients, as large as they are (Trainer's default)"
+    VIEWS = "views", "gradients are views of the buckets (DDP's gradient_as_bucket_view=True)"
+
+    @classmethod
+    def axis_name(cls) -> str:
+        return "gradient_buckets"
+
+
+class Offload(Choice):
+    """Where FSDP2 keeps what a rank has of the model between steps."""
+
+    NONE = "none", "on the GPU"
+    CPU = "cpu", "parameters, gradients and states in the host's memory; the optimizer runs there (CPUOffloadPolicy)"
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """The whole model on every rank; with `zero1` each optimizer state on one of them."""
+
+    choice: Sharding = Sharding.NO_SHARD
+    gradient_buckets: GradientBuckets = GradientBuckets.COPIES
+
+    shards = False
 
     @property
-    def shards(self) -> bool:
-        return self is not Sharding.NO_SHARD
+    def divides_states(self) -> bool:
+        return self.choice is Sharding.ZERO1
+
+    def ranks(self, world_size: int) -> int:
+        """Over how many ranks parameters and gradients are divided."""
+        return 1
 
 
-AXIS = axis_of(Sharding)
+@dataclass(frozen=True, slots=True)
+class Sharded:
+    """FSDP2: every rank keeps its share of parameters, gradients and states."""
+
+    choice: Sharding = Sharding.FULL_SHARD
+    reshard_size: int = ALL_RANKS
+    """Over how many ranks parameters are sharded from forward to backward."""
+    shard_size: int = ALL_RANKS
+    """Over how many ranks the model is divided; of such groups there are as many as the ranks make."""
+    offload: Offload = Offload.NONE
+
+    shards = True
+
+    def ranks(self, world_size: int) -> int:
+        """Over how many ranks parameters, gradients and states are divided."""
+        return self.shard_size or world_size
+
+    def replicas(self, world_size: int) -> int:
+        return world_size // self.ranks(world_size)
+
+    @property
+    def reshards(self) -> bool:
+        """Parameters are sharded again after forward, and gathered a second time in backward."""
+        return self.choice is not Sharding.SHARD_GRAD_OP
+
+    @property
+    def on_host(self) -> bool:
+        return self.offload is Offload.CPU
+
+    def contradiction(self, world_size: int) -> str | None:
+        """Why so many ranks cannot be divided so, or None (torch/distributed/fsdp/_fully_shard/_fsdp_init.py,
+        `_get_post_forward_mesh_info`)."""
+        if self.choice is Sharding.HYBRID_SHARD and (world_size % self.shard_size or world_size == self.shard_size):
+            return f"{world_size} GPUs make no replicas of {self.shard_size} shards"
+        if self.reshard_size and (world_size % self.reshard_size or world_size == self.reshard_size):
+            return f"parameters of {world_size} shards cannot be resharded to {self.reshard_size}"
+        return None
+
+
+DataParallel = Replicated | Sharded
+
+
+_REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
+
+
+def _join(values: Values) -> DataParallel:
+    choice = values["sharding"]
+    if choice in _REPLICATED:
+        return Replicated(choice, values.get("gradient_buckets") or GradientBuckets.COPIES)
+    return Sharded(
+        choice,
+        values.get("reshard_size") or ALL_RANKS,
+        values.get("shard_size") or ALL_RANKS,
+        values.get("offload") or Offload.NONE,
+    )
+
+
+def _split(value: DataParallel) -> Values:
+    if isinstance(value, Replicated):
+        return {"sharding": value.choice, "gradient_buckets": value.gradient_buckets}
+    said: dict[str, Any] = {"sharding": value.choice, "offload": value.offload}
+    if value.choice is Sharding.FULL_SHARD:
+        said["reshard_size"] = value.reshard_size
+    if value.choice is Sharding.HYBRID_SHARD:
+        said["shard_size"] = value.shard_size
+    return said
+
+
+AXIS = Axis(
+    Option("sharding", Sharding),
+    (
+        Option(
+            "gradient_buckets",
+            GradientBuckets,
+            phrase="bucket {}",
+            quiet=GradientBuckets.COPIES,
+            belongs_to=_REPLICATED,
+        ),
+        Option(
+            "reshard_size",
+            WholeNumbers(ALL_RANKS, MOST_RANKS, 8),
+            "Ranks that keep a shard of each block from forward to backward; all (0) unless given.",
+            "resharded to {}",
+            ALL_RANKS,
+            (Sharding.FULL_SHARD,),
+        ),
+        Option(
+            "shard_size",
+            WholeNumbers(2, MOST_RANKS, 8),
+            "Ranks over which hybrid_shard divides the model, the GPUs of a node unless given.",
+            "groups of {}",
+            None,
+            (Sharding.HYBRID_SHARD,),
+        ),
+        Option(
+            "offload",
+            Offload,
+            phrase="offload to {}",
+            quiet=Offload.NONE,
+            belongs_to=(Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD),
+        ),
+    ),
+    _join,
+    _split,
+)

@@ -26,7 +26,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import Sharding
+from strategies.sharding import ALL_RANKS, GradientBuckets, Offload, Sharding
 from strategies.strategy import AXES, OPTIONS, Strategy
 
 DEFAULT_LORA_RANK = 16
@@ -61,6 +61,14 @@ def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
     return (mixed, Precision.BF16_TRUE, whole) if gpu.supports_bf16 else (mixed, whole)
 
 
+def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
+    """Replicas are worth their memory where gathering within a node is faster than across nodes."""
+    if cluster.world_size == 1:
+        return (Sharding.NO_SHARD,)
+    hybrid = (Sharding.HYBRID_SHARD,) if cluster.nodes > 1 and cluster.gpus_per_node > 1 else ()
+    return (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, *hybrid)
+
+
 _LED = ("precision", "optimizer", "finetuning")
 """Axes whose usual choices depend on the method of fine-tuning: the first of a strategy."""
 
@@ -84,8 +92,13 @@ class Space(NamedTuple):
     adapter_dtype: tuple[AdapterDtype, ...] = (AdapterDtype.FP32,)
     trained_modules: tuple[TrainedModules, ...] = (TrainedModules.NONE,)
     trained_blocks: tuple[int, ...] = (DEFAULT_TRAINED_BLOCKS,)
-    checkpointing: tuple[Checkpointing, ...] = tuple(Checkpointing)
-    sharding: tuple[Sharding, ...] = tuple(Sharding)
+    checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
+    checkpoint_every: tuple[int, ...] = (1,)
+    sharding: tuple[Sharding, ...] = (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD)
+    gradient_buckets: tuple[GradientBuckets, ...] = (GradientBuckets.COPIES,)
+    reshard_size: tuple[int, ...] = (ALL_RANKS,)
+    shard_size: tuple[int, ...] = (ALL_RANKS,)
+    offload: tuple[Offload, ...] = (Offload.NONE,)
     attention: tuple[Attention, ...] = (Attention.SDPA,)
     loss: tuple[Loss, ...] = tuple(Loss)
     kernels: tuple[Kernels, ...] = tuple(Kernels)
@@ -97,7 +110,8 @@ class Space(NamedTuple):
         """What makes sense on the cluster: sharding is for several GPUs, and an allocator that does not fragment is
         better than one that does."""
         return cls(
-            sharding=tuple(Sharding) if cluster.world_size > 1 else (Sharding.NO_SHARD,),
+            sharding=_usual_sharding(cluster),
+            shard_size=(cluster.gpus_per_node,),
             allocator=(next(choice for choice in Allocator if choice.runs_on(cluster.gpu)),),
         )
 

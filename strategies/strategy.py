@@ -21,14 +21,14 @@ from strategies import (
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Option, Values
-from strategies.checkpointing import Checkpointing
+from strategies.checkpointing import Checkpoints
 from strategies.finetuning import Full, Method
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.sharding import Sharding
+from strategies.sharding import DataParallel, Replicated, Sharded
 
 AXES: Mapping[str, Axis] = {
     module.AXIS.name: module.AXIS
@@ -57,8 +57,8 @@ class Strategy(NamedTuple):
     precision: Precision
     optimizer: Optimizer
     finetuning: Method
-    checkpointing: Checkpointing
-    sharding: Sharding
+    checkpointing: Checkpoints
+    sharding: DataParallel
     attention: Attention
     loss: Loss
     kernels: Kernels
@@ -85,6 +85,10 @@ class Strategy(NamedTuple):
             return f"{gpu.name} has no {missing}"
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
+        if isinstance(self.sharding, Replicated) and self.sharding.divides_states and cluster.world_size == 1:
+            return "one GPU has nobody to divide its optimizer's states with"
+        if isinstance(self.sharding, Sharded) and (impossible := self.sharding.contradiction(cluster.world_size)):
+            return impossible
         if reason := finetuning.obstacle(self.finetuning, self.precision, self.sharding.shards, gpu):
             return reason
         if self.optimizer is Optimizer.ADAFACTOR and self.sharding.shards:
@@ -106,8 +110,8 @@ PLAIN = Strategy(
     Precision.FP32,
     Optimizer.SGD,
     Full(),
-    Checkpointing.NONE,
-    Sharding.NO_SHARD,
+    Checkpoints(),
+    Replicated(),
     Attention.SDPA,
     Loss.FULL,
     Kernels.EAGER,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from planner.memory.ops import BOOL, FP32, Ops
 from planner.memory.sdpa import SdpaKernel, Selection
-from planner.memory.tape import Storage, Tensor
-from strategies import Attention
+from planner.memory.tape import Storage, Tensor, Variable
+from strategies import Attention, Operation
 
 
 class Form(NamedTuple):
@@ -104,28 +104,30 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
     Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
     """
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
-    out = f.product(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
     rows = form.heads * f.sequence_length
-    log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, form.heads, FP32, None)
     flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
-    f.multiply(query.itemsize, flops)
+    sizes = (query.per_sample * query.itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
+    made = f.results(Operation.SDPA, sizes, query.itemsize, flops)
+    log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
+    variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None
+    out = Tensor(made.pop(), 0, query.per_sample, query.width, query.itemsize, variable)
     if out.variable is None:
         return out
     itemsize, elements = query.itemsize, query.per_sample
-    sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    targets = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
     saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
 
     def backward(gradient: Storage) -> None:
         tape = f.tape
         f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
-        gradients = [tape.storage(0, size) for _, size in sizes]
+        gradients = [tape.storage(0, size) for _, size in targets]
         workspace = [tape.storage(0, rows * FP32)]
         if itemsize != FP32:
             workspace.append(tape.storage(0, elements * FP32))
         if form.heads != form.kv_heads:
             workspace += [tape.storage(0, elements * itemsize) for _ in range(2)]
         del workspace
-        for variable, _ in sizes:
+        for variable, _ in targets:
             tape.accumulate(variable, gradients.pop(0))
 
     f.tape.record(out.variable, backward, *saved)
@@ -195,6 +197,7 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         key = f.broadcast(key, elements, "attention k")
     value = f.broadcast(value, elements, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
+    _repeated = (key, value) if form.heads != form.kv_heads else ()  # `key_states` and `value_states` until it returns
     del query, key
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:

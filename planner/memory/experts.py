@@ -90,9 +90,8 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
     """`grouped_mm` of rows sorted by expert: saves x for the weights' gradient and the weights for x's."""
     x = f.to(x, weight.itemsize, f"{name} input")
     rows = x.per_sample // x.width
-    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight)
     flops = 2 * x.per_sample * out_features
-    f.multiply(x.itemsize, flops)
+    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight, flops=flops)
     saved = [f.tape.save(x)] if weight.variable is not None else []
     if x.variable is not None:
         saved.append(f.tape.save(weight))

@@ -10,16 +10,29 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from hardware import Cluster
 from planner.memory.evaluation import evaluation, saving
 from planner.memory.numerics import Numerics
+from planner.memory.partition import fullest
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
-from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries, table_bytes
+from planner.memory.sharding import Layout, on_host, replication_buffers
+from planner.memory.state import Unit, Units, state_bytes, step_counts, step_temporaries, table_bytes
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Lora, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import (
+    Allocator,
+    Attention,
+    Checkpointing,
+    Checkpoints,
+    DataParallel,
+    Lora,
+    Loss,
+    Method,
+    Optimizer,
+    Replicated,
+    Strategy,
+)
 
 INT64 = 8
 P = ParamSpec("P")
@@ -124,7 +137,7 @@ class Traced:
         return Units.of(self.inventory, setting.method, setting.numerics)
 
     @memoized
-    def work(self, setting: Setting, checkpointing: Checkpointing) -> Work:
+    def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
         """FLOPs and bytes moved by forward and backward of one micro-batch."""
         total = Work()
         for part, count in _counted(self.parts(setting, checkpointing)):
@@ -132,24 +145,25 @@ class Traced:
         return total
 
     @memoized
-    def positions(self, setting: Setting, checkpointing: Checkpointing, shards: bool) -> list[Position]:
+    def positions(self, setting: Setting, checkpointing: Checkpoints, shards: bool) -> list[Position]:
         return positions(self.parts(setting, checkpointing), reach=int(shards))  # FSDP2 holds of a part's neighbours
 
     @memoized
-    def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
+    def parts(self, setting: Setting, checkpointing: Checkpoints) -> list[Part]:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
         # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
-        asks = checkpointing is not Checkpointing.NONE
-        stem, itemsize = self._stem(setting, checkpointing, asks)
+        stem, itemsize = self._stem(setting, checkpointing, checkpointing.recomputes)
         requires_grad, blocks = stem.output_requires_grad, []
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
-        for kind, trained in zip(self.inventory.layer_kinds, in_blocks, strict=True):
-            make = self._block if checkpointing is Checkpointing.NONE else self._checkpointed
-            block = make(setting, kind, trained, itemsize, requires_grad)
+        for i, (kind, trained) in enumerate(zip(self.inventory.layer_kinds, in_blocks, strict=True)):
+            if checkpointing.cover(i):
+                block = self._checkpointed(setting, kind, trained, itemsize, requires_grad, checkpointing.choice)
+            else:
+                block = self._block(setting, kind, trained, itemsize, requires_grad)
             requires_grad = block.output_requires_grad
             blocks.append(block)
-        embedded_bytes = _hold_embedded(stem, blocks)
+        stem, embedded_bytes = _hold_embedded(stem, blocks)
         head, loss = self._head(setting, itemsize, requires_grad, embedded_bytes)
         fixed, per_sample = stem.body
         head = head._replace(held=(head.held[0] - fixed, head.held[1] - per_sample))
@@ -160,7 +174,7 @@ class Traced:
         return Tracer(self.inventory.architecture, setting)
 
     @memoized
-    def _stem(self, setting: Setting, checkpointing: Checkpointing, output_requires_grad: bool) -> tuple[Part, int]:
+    def _stem(self, setting: Setting, checkpointing: Checkpoints, output_requires_grad: bool) -> tuple[Part, int]:
         return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
@@ -178,11 +192,17 @@ class Traced:
 
     @memoized
     def _checkpointed(
-        self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
+        self,
+        setting: Setting,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        input_requires_grad: bool,
+        policy: Checkpointing,
     ) -> Part:
         plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
         return self._tracer(setting).checkpointed_block(
-            kind, trained, itemsize, plain, input_requires_grad=input_requires_grad
+            kind, trained, itemsize, policy.facts, plain, input_requires_grad=input_requires_grad
         )
 
     @memoized
@@ -193,16 +213,20 @@ class Traced:
         return tracer.head(itemsize, input_requires_grad=input_requires_grad, embedded_bytes=embedded_bytes)
 
 
-def _hold_embedded(stem: Part, blocks: list[Part]) -> int:
+def _hold_embedded(stem: Part, blocks: list[Part]) -> tuple[Part, int]:
     """Holds the embedding's output from the first block, whose input it is, or already from the stem to the end of the
-    last. Returns its bytes per sample, 0 where it is saved anyway."""
+    last; as a leaf that autograd holds, to the end of backward. Returns its bytes per sample beside the stem, 0 where
+    it is saved anyway."""
     size = stem.embedded_bytes
     if stem.holds_output and blocks[0].saves_input:
-        return 0
-    for i, change in ((0, size if stem.holds_output else 0), (-1, -size)):
+        return stem, 0
+    ends = [] if stem.output_saved else [(-1, -size)]
+    for i, change in ((0, size if stem.holds_output else 0), *ends):
         fixed, per_sample = blocks[i].held
         blocks[i] = blocks[i]._replace(held=(fixed, per_sample + change))
-    return size
+    if stem.output_saved:
+        return stem._replace(saved=(stem.saved[0], stem.saved[1] + size)), 0
+    return stem, size
 
 
 class MemoryModel:
@@ -265,13 +289,13 @@ class MemoryModel:
         self,
         setting: Setting,
         optimizer: Optimizer,
-        checkpointing: Checkpointing,
-        sharding: Sharding,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
         allocator: Allocator,
         accumulates: bool,
     ) -> Footprint:
-        gradients = self._layout(setting, sharding, accumulates).all_gradients
-        step = gradients + self._step_temporaries(setting, optimizer, sharding)
+        gradients = self._layout(setting, sharding, accumulates).at_step
+        step = gradients + (0 if on_host(sharding) else self._step_temporaries(setting, optimizer, sharding))
         lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
         lines |= self._between_steps(setting, sharding)
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
@@ -280,28 +304,29 @@ class MemoryModel:
         return Footprint(persistent, lines, self.outside, slack)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: Sharding) -> Lines:
+    def _between_steps(self, setting: Setting, sharding: DataParallel) -> Lines:
         """The trained batch is still there: its ids belong to the training loop."""
         found: Lines = {}
         if self.evaluation_batch_size is not None:
             s = setting
             method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
             evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, True)
-            parts, size = self.traced.parts(evaluated, Checkpointing.NONE), self.evaluation_batch_size
+            parts, size = self.traced.parts(evaluated, Checkpoints(Checkpointing.NONE)), self.evaluation_batch_size
             lines = evaluation(parts, self._layout(setting, sharding, False), size)
             ids = self._ids_bytes
             found[Moment.EVALUATION] = largest_lines(
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
             )
-        if sharding.shards:
+        if sharding.shards and not on_host(sharding):
             line = saving(self.traced.inventory, setting.numerics)
             found[Moment.SAVING] = (line._replace(per_sample=self._ids_bytes),)
         return found
 
     @memoized
-    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
-        states = self._persistent(setting, optimizer, sharding).optimizer_states
-        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Traffic:
+        return Traffic.of(
+            self.traced.units(setting).all, sharding, self.cluster, self._states(setting, optimizer, sharding)
+        )
 
     @property
     def _ids_bytes(self) -> int:
@@ -309,35 +334,51 @@ class MemoryModel:
         return 2 * self.traced.sequence_length * INT64
 
     @memoized
-    def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
+    def _layout(self, setting: Setting, sharding: DataParallel, gradients_exist: bool) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
         units = self.traced.units(setting).all
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 
     @memoized
-    def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
+    def _lines(self, setting: Setting, checkpointing: Checkpoints, sharding: DataParallel, accumulates: bool) -> Lines:
         places = self.traced.positions(setting, checkpointing, sharding.shards)
         lines = compose(places, self._layout(setting, sharding, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
     @memoized
-    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
-        units, ranks = self.traced.units(setting).all, self._ranks(sharding)
-        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
-        whole = sum(step_counts(optimizer, u) for u in units) + table_bytes(optimizer, units)
+    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Persistent:
+        if on_host(sharding):
+            return Persistent(0, 0, 0)
+        units = self.traced.units(setting).all
         stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + whole, buckets)
+        return Persistent(-(-stored // self._ranks(sharding)), self._states(setting, optimizer, sharding), buckets)
 
     @memoized
-    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
+    def _states(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
+        """Bytes of one rank's states, wherever they are."""
+        units = self.traced.units(setting).all
+        if isinstance(sharding, Replicated) and sharding.divides_states:
+            units = (self._partition(setting, optimizer),)
+        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
+        whole = sum(step_counts(optimizer, u) for u in units) + table_bytes(optimizer, units)
+        return -(-states // self._ranks(sharding)) + whole
+
+    @memoized
+    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
         groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
+        if isinstance(sharding, Replicated) and sharding.divides_states:
+            groups = [(self._partition(setting, optimizer).trained, 1)]
         return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
 
-    def _ranks(self, sharding: Sharding) -> int:
-        """Over how many ranks the model is divided."""
-        return self.cluster.world_size if sharding.shards else 1
+    @memoized
+    def _partition(self, setting: Setting, optimizer: Optimizer) -> Unit:
+        tensors = fullest(self.traced.units(setting).all, self.cluster.world_size, optimizer)
+        return Unit(0, tuple(tensors), 0, 0, 0)
+
+    def _ranks(self, sharding: DataParallel) -> int:
+        return sharding.ranks(self.cluster.world_size)
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

@@ -7,6 +7,7 @@ from planner.memory.norms import Norms
 from planner.memory.numerics import HALF
 from planner.memory.ops import Ops
 from planner.memory.tape import Storage, Tensor
+from strategies import Operation
 
 GPTQ_BASE = Base()
 """peft/tuners/lora/gptq.py."""
@@ -61,9 +62,8 @@ def awq_layer(
     size = x.per_sample * HALF
     _dequantize(f, elements)
     rows = x.per_sample // x.width
-    out = f.product(rows * out_features, out_features, HALF, f"{name} output", x)
-    flops = 2 * x.per_sample * out_features
-    f.multiply(HALF, flops)
+    flops, width = 2 * x.per_sample * out_features, out_features
+    out = f.product(rows * width, width, HALF, f"{name} output", x, flops=flops, operation=Operation.MM)
     if x.variable is not None and out.variable is not None:
         variable = x.variable
 

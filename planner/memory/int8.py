@@ -42,15 +42,14 @@ def _matmul(f: Norms, x: Tensor, out_features: int, name: str) -> Tensor:
     quantized = _quantize(f, x)
     rows = x.per_sample // x.width
     products = f.tape.storage(0, rows * out_features * INT32)
-    out = f.product(rows * out_features, out_features, HALF, f"{name} output", x)
+    flops, size, elements, itemsize = 2 * x.per_sample * out_features, x.per_sample * x.itemsize, x.width, x.itemsize
+    elements *= out_features
+    out = f.product(rows * out_features, out_features, HALF, f"{name} output", x, flops=flops)
     if not _is_fp16(f, x):  # the kernel writes fp16
-        whole = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x)
+        whole = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, flops=0)
         whole.variable, out = out.variable, whole
         del whole
     del products, quantized
-    flops, size, elements, itemsize = 2 * x.per_sample * out_features, x.per_sample * x.itemsize, x.width, x.itemsize
-    elements *= out_features
-    f.multiply(HALF, flops)
     if x.variable is not None and out.variable is not None:
         variable = x.variable
         f.tape.keep(x)

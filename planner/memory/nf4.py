@@ -7,6 +7,7 @@ from planner.memory.norms import Norms
 from planner.memory.numerics import FP32
 from planner.memory.ops import Ops
 from planner.memory.tape import Storage, Tensor
+from strategies import Operation
 
 BASE = Base(copies=True, casts_under_autocast=False)
 """peft/tuners/lora/bnb.py, Linear4bit."""
@@ -52,9 +53,8 @@ def _matmul(f: Ops, x: Tensor, out_features: int, double: bool, name: str) -> Te
     compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
     _dequantize(f, elements, compute, double)
     rows = x.per_sample // x.width
-    out = f.product(rows * out_features, out_features, compute, f"{name} output", x)
-    flops = 2 * x.per_sample * out_features
-    f.multiply(compute, flops)
+    flops, width = 2 * x.per_sample * out_features, out_features
+    out = f.product(rows * width, width, compute, f"{name} output", x, flops=flops, operation=Operation.MM)
     if x.variable is not None and out.variable is not None:
         variable = x.variable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, Full, Lora, Method, Precision, Quantization, Sharding
+from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization
 
 FP32, HALF = 4, 2
 
@@ -28,7 +28,7 @@ class Numerics(NamedTuple):
     stored_trained: int
 
     @classmethod
-    def of(cls, precision: Precision, method: Method, sharding: Sharding) -> Numerics:
+    def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Numerics:
         """The rules of Trainer, accelerate and PEFT.
 
         Full: weights in the trained dtype. LoRA: the base in the frozen dtype, copies of trained modules as well,

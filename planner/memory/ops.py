@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
+from planner.memory.recompute import Results, Sizes
 from planner.memory.tape import MATMUL_FP32, MATMUL_HALF, Storage, Tape, Tensor, Variable
+from strategies import Operation
 
 FP32, HALF, BOOL = 4, 2, 1
 
@@ -36,6 +38,7 @@ class Ops:
         """Of the causal mask: a wider one widens the scores that it is added to."""
         self.probabilities: Storage | None = None
         """What eager attention returns beside its output; a variable of the block keeps it until the block returns."""
+        self.made = Results(tape)
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
@@ -50,11 +53,27 @@ class Ops:
         storage = Storage(self.tape.meter, 0, per_sample * itemsize, name)
         return Tensor(storage, 0, per_sample, width, itemsize, variable)
 
-    def product(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
-        """A fresh result of a matrix multiplication, which is bound by its FLOPs."""
+    def product(
+        self,
+        per_sample: int,
+        width: int,
+        itemsize: int,
+        name: str,
+        *inputs: Tensor,
+        flops: int,
+        operation: Operation | None = None,
+    ) -> Tensor:
+        """The result of a matrix multiplication, which is bound by its FLOPs."""
         needs_gradient = any(x.variable is not None for x in inputs)
-        storage = Storage(self.tape.meter, 0, per_sample * itemsize, name)
+        (storage,) = self.results(operation, ((per_sample * itemsize, name),), itemsize, flops)
         return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
+
+    def results(self, operation: Operation | None, sizes: Sizes, itemsize: int, flops: int) -> list[Storage]:
+        """All results of an operation, which does so many FLOPs unless a recomputation finds them kept."""
+        storages, runs = self.made.of(operation, sizes)
+        if runs:
+            self.multiply(itemsize, flops)
+        return storages
 
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
         """Hidden states from elsewhere: `sequence_length x width` elements per sample."""
@@ -278,9 +297,17 @@ class Ops:
         if x.variable is not None:
             saved.append(self.tape.save(weights[0]))
         rows = x.per_sample // x.width
-        out = self.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, *weights)
-        flops = 2 * x.per_sample * out_features
-        self.multiply(x.itemsize, flops)
+        flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
+        out = self.product(
+            rows * out_features,
+            out_features,
+            x.itemsize,
+            f"{name} output",
+            x,
+            *weights,
+            flops=flops,
+            operation=operation,
+        )
         if out.variable is None:
             return out
         return self.differentiate(out, self.own_targets(*weights[1:], x, weights[0]), saved, flops=flops * len(saved))
@@ -289,8 +316,7 @@ class Ops:
         """Batched product of two activations (`bmm`); each is saved for the other's gradient."""
         a, b = self.autocast_input(a, f"{name} left"), self.autocast_input(b, f"{name} right")
         saved = [self.tape.save(other) for one, other in ((a, b), (b, a)) if one.variable is not None]
-        out = self.product(out_per_sample, out_width, a.itemsize, name, a, b)
-        self.multiply(a.itemsize, flops)
+        out = self.product(out_per_sample, out_width, a.itemsize, name, a, b, flops=flops, operation=Operation.BMM)
         return self.differentiate(out, self.own_targets(a, b), saved, flops=flops * len(saved))
 
     @staticmethod

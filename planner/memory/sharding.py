@@ -12,7 +12,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from planner.memory.state import Unit, allocated
-from strategies import Sharding
+from strategies import DataParallel, GradientBuckets, Replicated, Sharded
+from strategies.sharding import ALL_RANKS
 
 
 class Extra(NamedTuple):
@@ -30,10 +31,17 @@ class Layout:
     """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: Sharding, world_size: int, tied: bool, gradients_exist: bool
+        self, units: Sequence[Unit], sharding: DataParallel, world_size: int, tied: bool, gradients_exist: bool
     ) -> None:
-        self.units, self.sharding, self.world_size = units, sharding, world_size
+        self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
+        sharded = sharding if isinstance(sharding, Sharded) else None
+        self._reshards = sharded is not None and sharded.reshards
+        self._post_forward = sharded.reshard_size if sharded is not None else ALL_RANKS
+        self._on_host = sharded is not None and sharded.on_host
+        self._replicates = sharded is not None and sharded.replicas(world_size) > 1
         self.tied, self.gradients_exist = tied, gradients_exist
+        self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
+        """DDP moves each gradient to its bucket when it is finished, in the last micro-batch of a step."""
         self._head = len(units) - 2
         self._gathered = [u.gathered_bytes for u in units]
         self._tied_gradient = 0
@@ -42,12 +50,33 @@ class Layout:
             trained = units[0].trained
             if trained and trained[0].is_embedding:
                 self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        shares = [self._resident(u.gradient_bytes) for u in reversed(units)]
+        shares = [0 if self._on_host else self._share(u.gradient_bytes) for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
+        reduced = [self._reduced(u) for u in reversed(units)]
+        self._reduced_suffix = (*accumulate(reduced, initial=0),)[::-1]
+        shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
+        self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
 
-    def _resident(self, gradient_bytes: int) -> int:
-        """A gradient's bytes between micro-batches, on one rank."""
-        return -(-gradient_bytes // self.world_size) if self.sharding.shards else gradient_bytes
+    def _share(self, num_bytes: int) -> int:
+        """One rank's, of what is divided."""
+        return -(-num_bytes // self.ranks)
+
+    def _reduced(self, unit: Unit) -> int:
+        """What a unit keeps of its all-reduce over the replicas until backward ends, `_all_reduce_state`, where that is
+        not the gradient itself, which it is added to or cast for."""
+        apart = self.gradients_exist or self._on_host or unit.gradient_bytes > unit.gathered_gradient_bytes
+        return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
+
+    @property
+    def grows(self) -> bool:
+        """The gradients of a part come on top of those that exist while its backward runs; otherwise each is added in
+        place, or moved, and freed."""
+        return self.sharding.shards or not (self.gradients_exist or self.in_buckets)
+
+    @property
+    def at_step(self) -> int:
+        """Gradients at the optimizer step."""
+        return 0 if self.in_buckets else self.all_gradients
 
     @property
     def all_gradients(self) -> int:
@@ -56,7 +85,8 @@ class Layout:
     def _finished(self, i: int) -> int:
         """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
         weight waits for the embedding's, whole and beside an existing one."""
-        existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
+        existing = 0 if self.in_buckets else self._suffix[i + 1]
+        existing = self.all_gradients if self.gradients_exist else existing
         return existing + (self._tied_gradient if i < self._head else 0)
 
     def gather(self, i: int) -> Extra:
@@ -88,8 +118,11 @@ class Layout:
         return self._gathered[self._head] if self.tied and i < self._head else 0
 
     def _kept_from_forward(self, i: int) -> int:
-        """Gathered parameters of part i, and with SHARD_GRAD_OP of all before it."""
-        return sum(self._gathered[: i + 1]) if self.sharding is Sharding.SHARD_GRAD_OP else self._gathered[i]
+        """Gathered parameters of part i, and of all before it: with SHARD_GRAD_OP whole, else this rank's copy of what
+        is sharded over fewer ranks (`to_sharded_post_forward`)."""
+        if not self._reshards:
+            return sum(self._gathered[: i + 1])
+        return self._gathered[i] + self._post_forward_prefix[i]
 
     def backward(self, i: int) -> Extra:
         """The gathered unit, the buffer of the one before it, prefetched when its own backward begins, and the
@@ -101,10 +134,10 @@ class Layout:
             return Extra(self._kept_from_forward(self._head), 0, finished)
         gathered = self._kept_from_forward(i) + self._tied_unit(i)
         scattered = self.units[i + 1].gathered_gradient_bytes
-        return Extra(gathered, self._prefetched(i) + scattered, finished)
+        return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
 
     def _prefetched(self, i: int) -> int:
-        return self._gathered[i - 1] if i and self.sharding is Sharding.FULL_SHARD else 0
+        return self._gathered[i - 1] if i and self._reshards else 0
 
     def reduce(self, i: int) -> Extra:
         """After the backward of part i: the input of its reduce-scatter, and its whole gradients, which are freed when
@@ -112,16 +145,24 @@ class Layout:
         differs."""
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
         whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
-        share = -(-whole // self.world_size) + (self._resident(stored) if stored > whole else 0)
-        if self.sharding is Sharding.SHARD_GRAD_OP:
-            kept += sum(self._gathered[:i])
+        share = self._share(whole) + (self._share(stored) if stored > whole else 0)
+        kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)
-        return Extra(kept, self._prefetched(i) + whole, finished + max(whole, share))
+        return Extra(kept, self._prefetched(i) + whole + self._reduced_suffix[i + 1], finished + max(whole, share))
 
 
-def replication_buffers(units: Sequence[Unit], sharding: Sharding, world_size: int) -> int:
-    """DDP's gradient buckets, as large as the gradients (`gradient_as_bucket_view=False`, Trainer's default)."""
-    if sharding.shards or world_size == 1:
-        return 0
-    return sum(u.gradient_bytes for u in units)
+def on_host(sharding: DataParallel) -> bool:
+    """What stays between steps, and the optimizer, are in the host's memory."""
+    return isinstance(sharding, Sharded) and sharding.on_host
+
+
+def bucketed(sharding: DataParallel, world_size: int) -> GradientBuckets | None:
+    """What DDP's buckets are, where there are any."""
+    return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None
+
+
+def replication_buffers(units: Sequence[Unit], sharding: DataParallel, world_size: int) -> int:
+    """DDP's gradient buckets, as large as the gradients: beside them, or, from the first reduction on, they are
+    (torch/csrc/distributed/c10d/reducer.cpp, `mark_variable_ready_dense`)."""
+    return sum(u.gradient_bytes for u in units) if bucketed(sharding, world_size) else 0

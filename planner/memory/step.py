@@ -90,7 +90,6 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
     last, shards = places[-1].place, layout.sharding.shards
-    grows = shards or not layout.gradients_exist
     for i, part, held, saved, kept in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
@@ -103,7 +102,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
             moment = Moment.START_OF_BACKWARD
         extra = layout.backward(i)
         saved = saved[0] + kept[0], saved[1] + kept[1]
-        moments[moment] += [_line(s, saved, saved, extra, grads=grows) for s in part.backward]
+        moments[moment] += [_line(s, saved, saved, extra, grads=layout.grows) for s in part.backward]
         if shards:
             moments[moment].append(_line(around, saved, saved, layout.reduce(i), grads=False))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}

@@ -136,7 +136,7 @@ class Tape:
         self.saved: list[tuple[str, int, int]] = []
         self.kept: list[Storage] = []
         """What lives until the whole graph is gone."""
-        self.snapshots_at_last_save = 0
+        self.snapshots_at_last_save = self.num_saves = 0
         self.before_first_use: tuple[int, int] | None = None
         """Fixed and per-sample bytes of gradients when backward first asks for something saved, which is when a
         checkpointed block is computed again."""
@@ -148,6 +148,7 @@ class Tape:
     def save(self, tensor: Tensor) -> Storage | None:
         """Keeps a tensor's bytes alive for backward; a checkpointed forward pass drops them and recomputes later."""
         storage = tensor.storage
+        self.num_saves += 1
         if storage is None or not self.keep_saved:
             return None
         if not storage.saved:

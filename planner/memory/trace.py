@@ -10,11 +10,12 @@ from planner.memory import loss as losses
 from planner.memory.layers import Layers
 from planner.memory.masks import masks_of
 from planner.memory.numerics import Numerics
+from planner.memory.recompute import Keeping, Kept, Taking
 from planner.memory.sdpa import Selection
-from planner.memory.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.tape import Snapshot, Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained, trained_at_ends
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Lora, Loss, Method
+from strategies import Attention, CheckpointingFacts, Checkpoints, Lora, Loss, Method
 
 
 class Work(NamedTuple):
@@ -24,6 +25,8 @@ class Work(NamedTuple):
     fp32_flops_per_sample: int = 0
     bytes_per_sample: int = 0
     fixed_bytes: int = 0
+    host_bytes_per_sample: int = 0
+    """To the host's memory or from it."""
 
     def plus(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
@@ -63,28 +66,39 @@ class Part(NamedTuple):
     saves_input: bool = False
     body: tuple[int, int] = (0, 0)
     """(fixed, per sample) of what it holds, that variables of the model's body hold: they end before the head."""
+    output_saved: bool = False
+    """By autograd, as a leaf, until backward is over."""
 
     def recomputed(
-        self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, kept: tuple[int, int]
+        self,
+        forward: list[RawSnapshot],
+        held: tuple[int, int],
+        saved: Sequence[Storage],
+        input_bytes: int,
+        work: Work,
+        kept: tuple[int, int],
     ) -> Part:
-        """This block under full checkpointing: `forward`, `held` and `kept` are those of a run that saved nothing but
-        the input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
-        beside = 0 if self.saves_input else input_bytes
+        """This block under checkpointing: `forward`, `held`, `work`, `kept` are those of a run that saved nothing but
+        the input and what is kept; backward computes the block again first (torch.utils.checkpoint, non-reentrant,
+        `early_stop`). An input from the host is there for the recomputation, and longer if that saves it."""
+        beside = 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
         again = [*self.recomputation, *(_raised(s, 0, beside) for s in self.backward)]
         return Part(
             forward=envelope(forward),
             backward=envelope([_raised(s, *kept) for s in again] if any(kept) else again),
             held=held,
-            saved=(kept[0], input_bytes + kept[1]),
+            saved=(kept[0] + sum(s.fixed for s in saved), kept[1] + sum(s.per_sample for s in saved)),
             kept=kept,
             gradients=self.gradients,
-            forward_work=self.forward_work,
-            backward_work=self.backward_work.plus(self.forward_work),
-            saved_tensors=(("block input", 0, input_bytes),),
+            forward_work=work,
+            backward_work=self.backward_work.plus(self.forward_work).plus(
+                Work(host_bytes_per_sample=work.host_bytes_per_sample)
+            ),
+            saved_tensors=tuple((s.name, s.fixed, s.per_sample) for s in saved),
             recomputation=(),
             output_requires_grad=self.output_requires_grad,
             input_bytes=input_bytes,
-            saves_input=True,
+            saves_input=not work.host_bytes_per_sample,
         )
 
 
@@ -158,7 +172,7 @@ class Tracer:
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
         return layers
 
-    def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
+    def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
         trained = self.ends
         layers = self._layers(trained)
@@ -173,7 +187,8 @@ class Tracer:
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
-        if layers.leaf is not None and layers.leaf.storage is not x.storage:
+        output_saved = layers.leaf is not None and layers.leaf.storage is x.storage
+        if layers.leaf is not None and not output_saved:
             layers.tape.save(layers.leaf)
         embedded = layers.embedded
         embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
@@ -181,23 +196,35 @@ class Tracer:
         del embedded
         variables = layers.unsaved_variables()
         itemsize = x.itemsize
-        stem = run.finish(x)._replace(embedded_bytes=embedded_bytes, holds_output=holds_output)
+        stem = run.finish(x)._replace(
+            embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
+        )
         s = self.setting
         masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
         saved, body = stem.saved, variables
-        if masks.saved or checkpointing is Checkpointing.FULL:
+        if masks.saved or checkpointing.recomputes:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
             body = body[0] + masks.fixed, body[1] + masks.per_sample
         return stem._replace(held=held, saved=saved, body=body), itemsize
 
     def block(
-        self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool, again: bool = False
+        self,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        *,
+        input_requires_grad: bool,
+        again: bool = False,
+        kept: Sequence[Kept | None] | None = None,
     ) -> Part:
-        """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done."""
+        """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done. `kept`:
+        what a checkpointed forward has left for that."""
         layers = self._layers(trained)
+        if kept is not None:
+            layers.made = Taking(layers.tape, kept)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -208,16 +235,29 @@ class Tracer:
         return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
 
     def checkpointed_block(
-        self, kind: Hashable, trained: Trained, itemsize: int, plain: Part, *, input_requires_grad: bool
+        self,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        facts: CheckpointingFacts,
+        plain: Part,
+        *,
+        input_requires_grad: bool,
     ) -> Part:
-        """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
-        once more (torch.utils.checkpoint, non-reentrant)."""
+        """A forward that drops everything but its input and what is kept, and in backward the block once more
+        (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
         layers = self._layers(trained, keep_saved=False)
+        layers.made = keeping = Keeping(layers.tape, facts.keeps)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         given = x.storage
         assert given is not None
-        given.mark_saved()
+        input_bytes, saved = given.per_sample, [given]
+        if facts.offloads:
+            saved.clear()  # it has been copied to the host before the block begins (`save_on_cpu`)
+        else:
+            given.mark_saved()
+        del given
         out = self.architecture.block(layers, x, kind)
         del x
         before = layers.probabilities if self.architecture.returns_probabilities else None
@@ -226,7 +266,14 @@ class Tracer:
         forward, held = run.forward(out)
         forward = [_raised(s, 0, carried) for s in forward]
         layers.tape.forget()
-        return plain.recomputed(forward, held, given.per_sample, layers.tape.kept_bytes(but=given))
+        again = plain
+        if facts.keeps:
+            again = self.block(
+                kind, trained, itemsize, input_requires_grad=input_requires_grad, again=True, kept=keeping.kept()
+            )
+        work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
+        kept = layers.tape.kept_bytes(but=saved[0] if saved else None)
+        return again.recomputed(forward, held, [*saved, *keeping.storages], input_bytes, work, kept)
 
     def head(self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss. `embedded_bytes`: per sample, of the embedding's
@@ -262,7 +309,7 @@ class _Run:
             return self.meter.fixed, self.meter.per_sample
         return self.meter.fixed - storage.fixed, self.meter.per_sample - storage.per_sample
 
-    def _work(self) -> Work:
+    def work(self) -> Work:
         cost = self.layers.tape.cost
         return Work(cost.flops_per_sample[2], cost.flops_per_sample[4], cost.bytes_per_sample, cost.fixed_bytes)
 
@@ -277,7 +324,7 @@ class _Run:
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
         self.layers.leave_forward()
-        saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
+        saved, forward_work, names = self._live_without(out), self.work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
         if again:
@@ -285,7 +332,7 @@ class _Run:
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
-        total = self._work()
+        total = self.work()
         return Part(
             forward=envelope(forward),
             backward=envelope(meter.mark()),

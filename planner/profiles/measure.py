@@ -68,7 +68,8 @@ def profile(
 
 
 def _spelled(setting: Strategy) -> str:
-    parts = (setting.finetuning.method, setting.precision, f"checkpointing {setting.checkpointing}", setting.sharding)
+    said = setting.said()
+    parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
     return ", ".join(map(str, parts))
 
 

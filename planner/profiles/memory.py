@@ -5,7 +5,7 @@ from __future__ import annotations
 from hardware import Cluster
 from planner.memory.footprint import Footprint, Persistent, memoized
 from planner.memory.process import Outside, Slack
-from planner.memory.sharding import replication_buffers
+from planner.memory.sharding import on_host, replication_buffers
 from planner.memory.state import Unit, state_bytes, step_temporaries, table_bytes
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
@@ -13,7 +13,7 @@ from planner.memory.trace import Work
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
-from strategies import Optimizer, Sharding, Strategy
+from strategies import DataParallel, GradientBuckets, Optimizer, Replicated, Sharding, Strategy
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 
@@ -42,6 +42,12 @@ class ProfiledMemory:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
+        if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
+            return "a profile is of one rank, which has no buckets for its gradients to be views of"
+        if strategy.sharding.choice is Sharding.ZERO1:
+            return "a profile does not tell which rank has which states"
+        if on_host(strategy.sharding):
+            return "a profile is of a step that does nothing on the host"
         found = self._found(setting_of(strategy))
         return found.reason if isinstance(found, Refusal) else None
 
@@ -67,7 +73,7 @@ class ProfiledMemory:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         unit = self._unit(setting_of(strategy))
-        return Traffic.of([unit], strategy.sharding, self.cluster.world_size, self._states(strategy))
+        return Traffic.of([unit], strategy.sharding, self.cluster, self._states(strategy))
 
     def _profile(self, strategy: Strategy) -> Profile:
         found = self._found(setting_of(strategy))
@@ -105,9 +111,8 @@ class ProfiledMemory:
         unit = self._unit(setting)
         return sum(state_bytes(optimizer, tensor) for tensor in unit.trained) + table_bytes(optimizer, [unit])
 
-    def _ranks(self, sharding: Sharding) -> int:
-        """Over how many ranks the model is divided."""
-        return self.cluster.world_size if sharding.shards else 1
+    def _ranks(self, sharding: DataParallel) -> int:
+        return sharding.ranks(self.cluster.world_size)
 
 
 def _line(instant: Instant) -> Line:

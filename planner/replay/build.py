@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.utils.checkpoint import checkpoint
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
+from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
+from planner.replay.host import on_host, place_on_host
 from planner.replay.optimizers import STAND_INS
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
@@ -20,7 +21,7 @@ from strategies import (
     AdapterDtype,
     Attention,
     BitFit,
-    Checkpointing,
+    DataParallel,
     Freeze,
     Full,
     Lora,
@@ -28,7 +29,7 @@ from strategies import (
     Optimizer,
     Precision,
     Quantization,
-    Sharding,
+    Sharded,
     Strategy,
     quantization_of,
 )
@@ -64,6 +65,7 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """The base model on the meta device."""
     dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
     model = subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    choose_blocks(model, strategy.checkpointing)
     if isinstance(strategy.finetuning, Freeze | BitFit):
         choose(model, strategy.finetuning, stored(strategy.precision, trains=True))
     return model
@@ -78,8 +80,8 @@ def equip(model: Any, strategy: Strategy) -> Any:
         model = _adapted(model, method)
         if is_quantized(strategy):
             quantize(model, head_of(base_of(model)), half(strategy.precision), method.quantization)
-    if strategy.checkpointing is Checkpointing.FULL:
-        _checkpoint(model, adapted=isinstance(method, Lora))
+    if strategy.checkpointing.recomputes:
+        checkpoint_blocks(model, strategy.checkpointing, adapted=isinstance(method, Lora))
     return model
 
 
@@ -121,22 +123,13 @@ def head_of(base: Any) -> Any:
     return next((m for m in reversed(list(base.modules())) if isinstance(m, torch.nn.Linear)), None)
 
 
-def _checkpoint(model: Any, *, adapted: bool) -> None:
-    """As Trainer turns it on; in a module of the user's own, every block of its lists is checkpointed."""
-    if hasattr(model, "gradient_checkpointing_enable"):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if adapted:
-            model.enable_input_require_grads()
-        return
-    for _, blocks in stacks(model):
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-
-
 def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     """An equipped model on the backend's device, sharded where there is a mesh. Its weights are not initialized."""
     if mesh is not None:
-        shard(model, mesh, strategy)
+        with _disable_current_modes():  # meshes are tensors with values, which fake ones do not have
+            shard(model, mesh, strategy)
+    if on_host(strategy):
+        return place_on_host(model).train()
     ties = _ties(model) if mesh is None else []
     model = model.to_empty(device=backend.device)
     for (owner, name), *others in ties:
@@ -174,27 +167,44 @@ def optimizer_of(
     return torch.optim.SGD(parameters, lr=1e-2, momentum=momentum, foreach=True)
 
 
-def ranks(world_size: int) -> Any:
-    """A device mesh over a process group that only pretends to communicate."""
-    import torch.distributed as dist
+def mesh_of(sharding: DataParallel, world_size: int) -> Any:
+    """Ranks as FSDP2 divides the model over them: those of a group, or replicas x shards."""
     from torch.distributed.device_mesh import init_device_mesh
+
+    shards = sharding.ranks(world_size)
+    if shards == world_size:
+        return init_device_mesh("cpu", (world_size,))
+    return init_device_mesh("cpu", (world_size // shards, shards), mesh_dim_names=("replicate", "shard"))
+
+
+def ranks(sharding: DataParallel, world_size: int) -> Any:
+    """A device mesh over a process group that only pretends to communicate."""
+    pretend(world_size)
+    return mesh_of(sharding, world_size)
+
+
+def pretend(world_size: int) -> None:
+    """A process group that does nothing, of which this is rank 0."""
+    import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     if dist.is_initialized():
         dist.destroy_process_group()
     dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())
-    return init_device_mesh("cpu", (world_size,))
 
 
 def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
     """FSDP2 units as accelerate makes them (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`)."""
+    sharding = strategy.sharding
+    assert isinstance(sharding, Sharded)
     mixed = strategy.precision.facts.autocast_bytes is not None
     dtype = half(strategy.precision) if mixed else None
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=dtype)
     units: dict[str, Any] = {
         "mesh": mesh,
         "mp_policy": policy,
-        "reshard_after_forward": strategy.sharding is Sharding.FULL_SHARD,
+        "reshard_after_forward": sharding.reshard_size or sharding.reshards,
+        "offload_policy": CPUOffloadPolicy(pin_memory=False) if sharding.on_host else OffloadPolicy(),
     }
     base = base_of(model)
     for _, blocks in stacks(base):
@@ -202,7 +212,7 @@ def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
             fully_shard(block, **units)
     if hasattr(base, "get_input_embeddings"):
         _shard_ends(base, units)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+    fully_shard(model, **{**units, "reshard_after_forward": None})
 
 
 def _shard_ends(base: Any, units: dict[str, Any]) -> None:

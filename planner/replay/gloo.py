@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
 from torch.multiprocessing.spawn import spawn
 
+from planner.replay.build import mesh_of
 from planner.replay.profiled import Recorded
 from planner.replay.real import run_on_cpu
 from planner.replay.step import Workload
@@ -40,7 +40,7 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
     ranks = workload.world_size
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     with _released():
-        found = run_on_cpu(source, strategy, workload, mesh=init_device_mesh("cpu", (ranks,)))
+        found = run_on_cpu(source, strategy, workload, mesh=mesh_of(strategy.sharding, ranks))
     if rank == 0:
         torch.save(found, Path(folder) / FILE)
     dist.barrier()

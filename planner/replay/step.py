@@ -18,19 +18,22 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_nf4, optimizer_of, place, ranks, stored
+from planner.replay.build import autocast_dtype, build, equip, is_nf4, optimizer_of, place, pretend, ranks, stored
+from planner.replay.ddp import Buckets, buckets_of, divided, divides_states
 from planner.replay.extend import IrregularError, extend
+from planner.replay.host import offloading, on_host
 from planner.replay.live import LiveBytes
 from planner.replay.loading import Loading, Placed
 from planner.replay.subject import Source, inputs_of, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import Strategy
+from strategies import GradientBuckets, Strategy
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
 
 MICRO_BATCHES = 2
-"""Gradients are there from the second micro-batch of a step on; every later one repeats it."""
+"""Gradients are there from the second micro-batch of a step on; every later one repeats it, but for the last where DDP
+moves them to its buckets."""
 
 PREFETCHED = 2
 """More blocks differ from their neighbours where FSDP2 gathers ahead: those with no block left to gather."""
@@ -56,8 +59,6 @@ class Workload(NamedTuple):
     world_size: int = 1
     cublas_workspace_bytes: int = 0
     """One for each of the two threads that multiply matrices: Python's and autograd's."""
-    bucket_bytes: int = 0
-    """Of DDP's gradient buckets."""
     outputs: Outputs = Outputs.LOSS
     sdpa_kernel: SdpaKernel | None = None
     """None: what torch selects at each call."""
@@ -88,6 +89,8 @@ def replay(
     """
     if kept and strategy.sharding.shards:
         kept += PREFETCHED
+    if divides_states(strategy):
+        kept = 0  # which rank a parameter belongs to depends on all of them
     try:
         return _replay(source, strategy, workload, kept, backend, progress)
     except IrregularError:
@@ -104,17 +107,23 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash)
+    with undisturbed(), unpacked(), offloading(strategy), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)
-        mesh = ranks(workload.world_size) if strategy.sharding.shards else None
+        mesh = None
+        if strategy.sharding.shards:
+            mesh = ranks(strategy.sharding, workload.world_size)
+        elif divides_states(strategy):
+            pretend(workload.world_size)
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)
             model = place(model, strategy, mesh, backend)
             scopes = follow(model, live, runs)
-            micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES)
+            repeated = MICRO_BATCHES + (buckets_of(strategy, workload.world_size) is GradientBuckets.VIEWS)
+            micro_batches = min(workload.gradient_accumulation_steps, repeated)
             load = partial(_load, model, strategy, workload, live, runs)
             steps = Steps(model, source, strategy, workload, backend, live, scopes, micro_batches, load)
             steps.run(progress)  # its own end, and the optimizer's, are no part of a step
@@ -216,14 +225,21 @@ class Steps:
         live.settle()
         load(self.parameters, buffers)
         live.scope = None
-        if workload.bucket_bytes:
-            live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
-        self.optimizer = optimizer_of(strategy.optimizer, model, [p for _, p, _ in self.trained])
+        self.buckets = Buckets(buckets_of(strategy, workload.world_size), live)
+        if self.buckets.kind is not None:
+            for name, parameter, scope in self.trained:
+                part = self.buckets.add(parameter, scope)
+                live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
+            live.scope = None
+        trained = [p for _, p, _ in self.trained]
+        make = partial(optimizer_of, strategy.optimizer, model)
+        self.optimizer = divided(make, trained) if divides_states(strategy) else make(trained)
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])
         self.kept: Any = None
+        self.on_host = on_host(strategy)
         self.model = model
         self.evaluation_inputs = partial(
             inputs_of, model, source, workload.evaluation_batch_size or 0, length, backend.device
@@ -242,7 +258,8 @@ class Steps:
 
     def _step(self, step: int) -> None:
         live, micro_batches = self.live, self.micro_batches
-        for _ in range(micro_batches):
+        for number in range(1, micro_batches + 1):
+            self.buckets.reduces = number == micro_batches
             live.enter(Phase.FORWARD, step)
             out = self.forward(**self.inputs)
             loss = loss_of(out) / micro_batches
@@ -253,9 +270,11 @@ class Steps:
             live.enter(Phase.BACKWARD, step)
             loss.backward()
             del loss
-            live.label("gradients", [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained])
+            gradients = [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained]
+            live.label("gradients", [g for g in gradients if not self.buckets.hold(g[1])])
         live.enter(Phase.OPTIMIZER, step)
-        self.optimizer.step()
+        if not self.on_host:
+            self.optimizer.step()
         if step == 1:
             live.label("optimizer_states", self._states())
             live.settle()
@@ -278,7 +297,7 @@ class Steps:
 
     def _states(self) -> Iterable[tuple[str, torch.Tensor | None, Scope | None]]:
         for name, parameter, scope in self.trained:
-            for key, state in self.optimizer.state[parameter].items():
+            for key, state in getattr(self.optimizer, "optim", self.optimizer).state[parameter].items():
                 if isinstance(state, torch.Tensor):
                     yield f"{name}.{key}", state, scope
         for name, table in getattr(self.optimizer, "tables", {}).items():

@@ -10,7 +10,6 @@ from hardware import GPU
 from planner.certificate import SCHEMA_VERSION
 from planner.models import Model
 from planner.space import Described, SearchSpace
-from strategies import OPTIONS
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:
@@ -31,7 +30,7 @@ def model_document(model: Model) -> str:
 def space_document(described: Described) -> str:
     """A search space: what is printed here can be given back as `--space`. What depends on the fine-tuning method is
     left to do so."""
-    given = {name: values for name in OPTIONS if (values := getattr(described.space, name))}
+    given = {o.name: values for o in described.options() if (values := getattr(described.space, o.name))}
     return _text(json.loads(SearchSpace.model_construct(**given).model_dump_json(exclude_defaults=True)))
 
 

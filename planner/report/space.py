@@ -12,7 +12,7 @@ from rich.text import Text
 from planner.report.blocks import Wrapped, fields
 from planner.report.format import grouped
 from planner.space import Described
-from strategies import OPTIONS, Option
+from strategies import Option
 
 MOST_SHOWN = 8
 """Longer lists of numbers are told by their ends."""
@@ -26,7 +26,7 @@ class SpaceReport:
         cluster = self.described.cluster
         nodes = f"{cluster.nodes} nodes of " if cluster.nodes > 1 else ""
         yield Text(f"searched on {nodes}{cluster.gpus_per_node} x {cluster.gpu.name}", style="bold")
-        yield from fields([(_spelled(option), self._values(option)) for option in OPTIONS.values()])
+        yield from fields([(_spelled(option), self._values(option)) for option in self.described.options()])
         yield ""
         yield from self._counts()
         yield Wrapped(

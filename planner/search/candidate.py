@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, Rates, StepMemory, step_seconds
-from strategies import Accumulation, Checkpointing, Strategy, UpTo
+from strategies import Accumulation, Strategy, UpTo
 
 
 class Candidate(NamedTuple):
@@ -24,7 +24,7 @@ class Candidate(NamedTuple):
     @property
     def rank(self) -> tuple[int, float, int, int]:
         """Sorts best first: largest effective batch, fastest step, least recomputation, most headroom."""
-        recomputes = 0 if self.strategy.checkpointing is Checkpointing.NONE else 1
+        recomputes = int(self.strategy.checkpointing.recomputes)
         return (-self.global_batch_size, self.seconds, recomputes, self.process_bytes)
 
 

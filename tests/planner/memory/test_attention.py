@@ -9,7 +9,7 @@ from planner.memory.ops import FP32, HALF, Ops
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.tape import Tape
 from planner.models import find_model
-from strategies import Attention, Full, Precision, Sharding
+from strategies import Attention, Full, Precision, Replicated
 
 TOKENS, HEADS, WIDTH = 8, 4, 2
 TORCH = Selection()
@@ -100,5 +100,5 @@ def test_models_with_alibi_keep_the_masks_that_backward_needs() -> None:
 def masks(
     model: str, attention: Attention, *, sequence_length: int, precision: Precision = Precision.BF16_TRUE
 ) -> Masks:
-    numerics = Numerics.of(precision, Full(), Sharding.NO_SHARD)
+    numerics = Numerics.of(precision, Full(), Replicated())
     return masks_of(find_model(model).architecture, attention, numerics, sequence_length)

@@ -10,14 +10,14 @@ from planner.memory.sdpa import Selection
 from planner.memory.tape import Tape
 from planner.memory.trained import Trained
 from planner.models.forward import LayerNormForm
-from strategies import Attention, Full, Precision, Sharding
+from strategies import Attention, Full, Precision, Replicated
 
 TOKENS, WIDTH = 4, 8
 SIZE, ROWS = TOKENS * WIDTH, TOKENS
 
 
 def layers(precision: Precision = Precision.BF16_TRUE) -> Layers:
-    numerics = Numerics.of(precision, Full(), Sharding.NO_SHARD)
+    numerics = Numerics.of(precision, Full(), Replicated())
     return Layers(
         Tape(),
         numerics=numerics,

@@ -11,7 +11,7 @@ from planner.memory import MemoryModel, Traced
 from planner.memory.state import step_counts
 from planner.models import find_model
 from planner.search import Solver
-from strategies import Checkpointing, Optimizer, Precision, Sharding, Space, Strategy, UpTo
+from strategies import Checkpointing, Checkpoints, Optimizer, Precision, Sharded, Sharding, Space, Strategy, UpTo
 
 MODELS = ("gpt2", "smollm2-135m", "qwen2.5-0.5b", "pythia-70m", "opt-125m", "gemma-2b", "smollm3-3b")
 GPUS = load_catalog()
@@ -77,7 +77,7 @@ def test_components_add_up_and_none_is_negative(
 @given(models, sequences, st.data())
 @settings(max_examples=60, deadline=None)
 def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st.DataObject) -> None:
-    strategies = [s for s in all_strategies(8) if s.sharding is Sharding.FULL_SHARD]
+    strategies = [s for s in all_strategies(8) if s.sharding == Sharded(Sharding.FULL_SHARD)]
     strategy = data.draw(st.sampled_from(strategies))
     memory = memory_model(model, sequence, 2)
     units = memory.traced.units(memory.setting(strategy)).all
@@ -91,10 +91,10 @@ def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st
 @given(models, sequences, ranks, st.data())
 @settings(max_examples=60, deadline=None)
 def test_checkpointing_keeps_less_for_backward(model: str, sequence: int, ranks: int, data: st.DataObject) -> None:
-    strategies = [s for s in all_strategies(ranks) if s.checkpointing is Checkpointing.NONE]
+    strategies = [s for s in all_strategies(ranks) if not s.checkpointing.recomputes]
     plain = data.draw(st.sampled_from(strategies))
     other = Strategy(
-        plain.precision, plain.optimizer, plain.finetuning, Checkpointing.FULL, plain.sharding,
+        plain.precision, plain.optimizer, plain.finetuning, Checkpoints(Checkpointing.FULL), plain.sharding,
         plain.attention, plain.loss, plain.kernels, plain.framework, plain.allocator,
     )  # fmt: skip
     memory = memory_model(model, sequence, ranks)

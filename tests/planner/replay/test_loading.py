@@ -12,6 +12,7 @@ from planner.replay.trace import EMPTY_CACHE, Event
 from strategies import (
     PLAIN,
     Checkpointing,
+    Checkpoints,
     Lora,
     Precision,
     Quantization,
@@ -23,7 +24,7 @@ def loading(quantization: Quantization, **loop: bool) -> tuple[Trace, list[Event
     strategy = PLAIN._replace(
         precision=Precision.BF16_TRUE,
         finetuning=Lora(8, ("q_proj",), quantization),
-        checkpointing=Checkpointing.FULL,
+        checkpointing=Checkpoints(Checkpointing.FULL),
     )
     trace = replay(fields, strategy, Workload(32, 1, **loop))
     assert trace.sections[0].phase is Phase.LOADING

@@ -10,6 +10,7 @@ from strategies import (
     PLAIN,
     Optimizer,
     Precision,
+    Sharded,
     Sharding,
 )
 
@@ -61,7 +62,7 @@ def test_adafactor_fails_on_sharded_parameters() -> None:
     """Why `Strategy.obstacle` excludes it; when this no longer raises, the obstacle can go."""
     config = find_model("pythia-70m").architecture.config()
     strategy = PLAIN._replace(
-        precision=Precision.BF16_TRUE, optimizer=Optimizer.ADAFACTOR, sharding=Sharding.FULL_SHARD
+        precision=Precision.BF16_TRUE, optimizer=Optimizer.ADAFACTOR, sharding=Sharded(Sharding.FULL_SHARD)
     )
     with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
         replay(config, strategy, Workload(sequence_length=64, micro_batch_size=1, world_size=2))
