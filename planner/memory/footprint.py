@@ -169,7 +169,9 @@ class Traced:
     def _checkpointed(
         self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad)
+        if any(plain.kept):
+            plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
         return self._tracer(setting).checkpointed_block(
             kind, trained, itemsize, plain, input_requires_grad=input_requires_grad
         )
