@@ -200,7 +200,9 @@ class Traced:
         input_requires_grad: bool,
         policy: Checkpointing,
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad)
+        if any(plain.kept):
+            plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
         return self._tracer(setting).checkpointed_block(
             kind, trained, itemsize, policy.facts, plain, input_requires_grad=input_requires_grad
         )
