@@ -186,6 +186,8 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         weights = f.softmax(weights, itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
+    if weights.storage is not None:
+        f.returned.append(weights.storage)
     del weights, value
     return f.unary(out, "attention output")
 

@@ -37,6 +37,8 @@ class Ops:
         self.mask_itemsize = HALF
         """Of the causal mask: a wider one widens the scores that it is added to."""
         self.made = Results(tape)
+        self.returned: list[Storage] = []
+        """Eager attention's probabilities: a variable of the block until that returns (`hidden_states, _ =`)."""
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:

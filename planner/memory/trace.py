@@ -210,6 +210,7 @@ class Tracer:
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
+        layers.returned.clear()
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
@@ -230,6 +231,7 @@ class Tracer:
             given.mark_saved()
         del given
         out = self.architecture.block(layers, x, kind)
+        layers.returned.clear()
         del x
         forward, held = run.forward(out)
         layers.tape.forget()
