@@ -5,12 +5,16 @@ import pytest
 from hardware import Cluster, load_catalog
 from strategies import (
     PLAIN,
+    Checkpointing,
+    Checkpoints,
     DataParallel,
+    Offload,
     Optimizer,
     Precision,
     Replicated,
     Sharded,
     Sharding,
+    Space,
     Strategy,
 )
 
@@ -30,3 +34,41 @@ def test_adafactor_does_not_run_on_sharded_parameters(sharding: Sharding) -> Non
 
 def test_adafactor_runs_where_parameters_are_whole() -> None:
     assert strategy(Optimizer.ADAFACTOR, Replicated()).obstacle(TWO_GPUS) is None
+
+
+@pytest.mark.parametrize(
+    ("sharding", "reason"),
+    [
+        (Sharded(Sharding.HYBRID_SHARD, shard_size=2), "2 GPUs make no replicas of 2 shards"),
+        (Sharded(Sharding.HYBRID_SHARD, shard_size=3), "2 GPUs make no replicas of 3 shards"),
+        (Sharded(Sharding.FULL_SHARD, reshard_size=2), "parameters of 2 shards cannot be resharded to 2"),
+        (Sharded(Sharding.FULL_SHARD), None),
+        (Replicated(Sharding.ZERO1), None),
+    ],
+)
+def test_groups_of_ranks_have_to_divide_them(sharding: DataParallel, reason: str | None) -> None:
+    assert strategy(Optimizer.ADAMW, sharding).obstacle(TWO_GPUS) == reason
+
+
+def test_one_gpu_divides_no_states() -> None:
+    obstacle = strategy(Optimizer.ADAMW, Replicated(Sharding.ZERO1)).obstacle(Cluster(TWO_GPUS.gpu))
+    assert obstacle == "one GPU has nobody to divide its optimizer's states with"
+
+
+def test_eight_bit_states_cannot_wait_on_the_host() -> None:
+    sharding = Sharded(Sharding.FULL_SHARD, offload=Offload.CPU)
+    assert "run on the GPU" in (strategy(Optimizer.ADAMW_8BIT, sharding).obstacle(TWO_GPUS) or "")
+
+
+def test_replicas_are_searched_where_there_are_several_nodes() -> None:
+    gpu = TWO_GPUS.gpu
+    assert Sharding.HYBRID_SHARD not in Space.default(Cluster(gpu, 8)).sharding
+    several = Space.default(Cluster(gpu, 8, 2))
+    assert Sharding.HYBRID_SHARD in several.sharding
+    assert several.shard_size == (8,)
+
+
+def test_a_checkpointed_block_is_the_first_of_so_many() -> None:
+    checkpoints = Checkpoints(Checkpointing.FULL, every=3)
+    assert [checkpoints.cover(block) for block in range(5)] == [True, False, False, True, False]
+    assert not Checkpoints(Checkpointing.NONE).cover(0)

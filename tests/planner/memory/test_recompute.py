@@ -1,0 +1,85 @@
+"""What policies of checkpointing keep, and what that costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import planner
+from planner import EstimateResult
+from strategies import Checkpointing
+
+PLUG_IN = """
+import json, planner
+from strategies import Checkpointing, CheckpointingFacts, Operation
+
+facts = CheckpointingFacts(keeps={Operation.SDPA: 1})
+Checkpointing.add("selective-attention", "only the results of fused attention are kept", facts)
+found = planner.fit(
+    "llama-2-7b", gpu="A100-80GB", finetuning="lora", top=3,
+    checkpointing=["none", "full", "selective-matmuls", "selective-attention"],
+)
+print(json.dumps({p.strategy.checkpointing: p.micro_batch_size for p in found.plans if p.memory.fits}))
+print(json.dumps({
+    name: planner.estimate("llama-2-7b", gpu="A100-80GB", checkpointing=name).memory.moments["end_of_forward"]
+    for name in ("none", "selective-attention", "full")
+}))
+"""
+
+
+def estimated(**choices: object) -> EstimateResult:
+    options = {"gpu": "A100-80GB", "gpus": 1, "nodes": 1, "micro_batch_size": 2, **choices}
+    return planner.estimate("llama-2-7b", **options)  # type: ignore[arg-type]  # all of them are options
+
+
+def kept_bytes(checkpointing: str, **choices: object) -> int:
+    return estimated(checkpointing=checkpointing, **choices).memory.moments["end_of_forward"]
+
+
+def test_the_more_a_policy_keeps_the_more_memory_it_takes() -> None:
+    order = ["offload", "full", "selective-every-second-matmul", "selective-matmuls", "none"]
+    assert sorted(order, key=kept_bytes) == order
+    assert set(order) == {choice.value for choice in Checkpointing}
+
+
+def test_the_more_a_policy_keeps_the_less_is_computed_again() -> None:
+    order = ["none", "selective-matmuls", "selective-every-second-matmul", "full", "offload"]
+    assert sorted(order, key=lambda name: estimated(checkpointing=name).time.step_seconds) == order
+
+
+def test_checkpointing_fewer_blocks_is_faster_and_larger() -> None:
+    every, third = estimated(checkpointing="full"), estimated(checkpointing="full", checkpoint_every=3)
+    assert third.time.step_seconds < every.time.step_seconds
+    assert third.memory.moments["end_of_forward"] > every.memory.moments["end_of_forward"]
+
+
+def test_a_plug_in_adds_a_policy_by_its_facts_alone() -> None:
+    """In a process of its own: a choice that is added stays."""
+    done = subprocess.run([sys.executable, "-c", PLUG_IN], capture_output=True, text=True, check=True)
+    found, kept = map(json.loads, done.stdout.splitlines())
+    assert "selective-attention" in found
+    assert kept["full"] < kept["selective-attention"] < kept["none"]
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ({"offload": "cpu", "sharding": "full_shard"}, {"sharding": "full_shard"}),
+        ({"sharding": "full_shard"}, {"sharding": "full_shard", "reshard_size": 4}),
+        ({"sharding": "full_shard", "reshard_size": 4}, {"sharding": "shard_grad_op"}),
+        ({"sharding": "full_shard"}, {"sharding": "hybrid_shard"}),
+    ],
+)
+def test_what_takes_less_memory_takes_no_less_time(less: dict[str, object], more: dict[str, object]) -> None:
+    small, large = (estimated(gpus=8, nodes=4, precision="bf16-true", **choices) for choices in (less, more))
+    assert small.memory.allocated_bytes < large.memory.allocated_bytes
+    assert small.time.step_seconds >= large.time.step_seconds
+
+
+def test_dividing_states_alone_divides_states_alone() -> None:
+    whole, divided = (
+        estimated(gpus=8, sharding=name, precision="bf16-true").memory.components for name in ("no_shard", "zero1")
+    )
+    assert divided.parameters == whole.parameters
+    assert 1 / 8 <= divided.optimizer_states / whole.optimizer_states < 1 / 7
