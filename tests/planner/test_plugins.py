@@ -58,6 +58,14 @@ add_model(
 )
 """
 
+POLICY = """
+from strategies import Checkpointing, CheckpointingFacts, Operation
+
+Checkpointing.add(
+    "attention-only", "blocks are recomputed but for attention", CheckpointingFacts(keeps={Operation.SDPA: 1})
+)
+"""
+
 
 def planner(plugin: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PLANNER_PLUGINS": str(plugin) if plugin else ""}
@@ -97,6 +105,18 @@ def test_a_family_of_its_own_has_its_own_memory(tmp_path: Path) -> None:
     parameters = [json.loads(done.stdout)["memory"]["components"]["parameters"] for done in (own, llama)]
     assert parameters[0] == parameters[1]
     assert json.loads(own.stdout)["time"]["step_seconds"] > json.loads(llama.stdout)["time"]["step_seconds"]
+
+
+def test_a_checkpointing_policy_keeps_what_it_says(tmp_path: Path) -> None:
+    plugin = written(tmp_path / "policy.py", POLICY)
+    arguments = ("estimate", "tinyllama-1.1b", "--gpu", "A100-40GB", "--micro-batch-size", "4", "--json")
+    peaks = {}
+    for choice in ("full", "attention-only", "selective-matmuls", "none"):
+        done = planner(plugin, *arguments, "--checkpointing", choice)
+        assert (done.returncode, done.stderr) == (0, "")
+        peaks[choice] = json.loads(done.stdout)["memory"]["moments"]["end_of_forward"]
+    assert list(peaks.values()) == sorted(peaks.values())
+    assert len(set(peaks.values())) == len(peaks)
 
 
 def test_a_plug_in_that_fails_says_why(tmp_path: Path) -> None:
