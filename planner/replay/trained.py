@@ -26,8 +26,8 @@ def choose(model: Any, method: Freeze | BitFit, dtype: torch.dtype) -> None:
 
 def trained_modules(model: Any, which: TrainedModules) -> list[Any]:
     """Embedding and head, those that train as a whole."""
-    ends = [(model.get_input_embeddings, which.embeddings), (model.get_output_embeddings, which.head)]
-    return [end() for end, trains in ends if trains] if which is not TrainedModules.NONE else []
+    found = [model.get_input_embeddings()] if which.embeddings else []
+    return [*found, model.get_output_embeddings()] if which.head else found
 
 
 def names_of(model: Any, modules: list[Any]) -> list[str]:
