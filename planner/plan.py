@@ -20,6 +20,7 @@ from strategies import (
     Quantization,
     Sharding,
     Strategy,
+    Update,
 )
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
@@ -38,6 +39,7 @@ class StrategyChoice(Record):
 
     precision: Precision
     optimizer: Optimizer
+    optimizer_rank: Count | None = None
     finetuning: Finetuning
     lora_rank: Count | None = None
     lora_targets: LoraTargets | None = None
@@ -49,6 +51,7 @@ class StrategyChoice(Record):
     kernels: Kernels
     framework: Framework
     allocator: Allocator
+    update: Update = Update.AFTER_BACKWARD
 
     @classmethod
     def of(cls, strategy: Strategy) -> StrategyChoice:

@@ -21,6 +21,7 @@ from strategies import (
     Precision,
     Quantization,
     Sharding,
+    Update,
 )
 
 DEFAULT_SEQUENCE_LENGTH = 2048
@@ -49,6 +50,7 @@ class Request(Record):
     gradient_accumulation_steps: Count | None = None
     precision: tuple[Precision, ...] = ()
     optimizer: tuple[Optimizer, ...] = ()
+    optimizer_rank: tuple[Count, ...] = ()
     finetuning: tuple[Finetuning, ...] = ()
     lora_rank: tuple[Count, ...] = ()
     lora_targets: tuple[LoraTargets, ...] = ()
@@ -60,3 +62,4 @@ class Request(Record):
     kernels: tuple[Kernels, ...] = ()
     framework: tuple[Framework, ...] = ()
     allocator: tuple[Allocator, ...] = ()
+    update: tuple[Update, ...] = ()

@@ -17,6 +17,7 @@ from strategies import (
     optimizer,
     precision,
     sharding,
+    update,
 )
 from strategies.allocator import Allocator
 from strategies.attention import Attention
@@ -26,9 +27,10 @@ from strategies.finetuning import Finetuning, Full, Method
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.optimizer import Optimizer
+from strategies.optimizer import AnyOptimizer, Optimizer
 from strategies.precision import Precision
 from strategies.sharding import Sharding
+from strategies.update import Update
 
 AXES: Mapping[str, Axis] = {
     module.AXIS.name: module.AXIS
@@ -43,6 +45,7 @@ AXES: Mapping[str, Axis] = {
         kernels,
         framework,
         allocator,
+        update,
     )
 }
 """Every axis, in the order of a strategy's fields."""
@@ -55,7 +58,7 @@ class Strategy(NamedTuple):
     """One choice per axis. Micro-batch and accumulation are not among them: the search solves for those."""
 
     precision: Precision
-    optimizer: Optimizer
+    optimizer: AnyOptimizer
     finetuning: Method
     checkpointing: Checkpointing
     sharding: Sharding
@@ -64,6 +67,7 @@ class Strategy(NamedTuple):
     kernels: Kernels
     framework: Framework
     allocator: Allocator
+    update: Update
 
     @classmethod
     def of(cls, values: Values) -> Strategy:
@@ -89,15 +93,11 @@ class Strategy(NamedTuple):
         if qlora and self.sharding.shards:
             # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption
             return "NF4 weights cannot be sharded by FSDP2"
-        if self.optimizer is Optimizer.ADAFACTOR and self.sharding.shards:
-            # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
-            # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
-            return "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
-        if (qlora or self.optimizer is Optimizer.ADAMW_8BIT) and not gpu.supports_bitsandbytes:
+        if qlora and not gpu.supports_bitsandbytes:
             return f"bitsandbytes does not run on {gpu.name}"
         if not self.allocator.runs_on(gpu):
             return f"{gpu.name} has no expandable segments"
-        return None
+        return optimizer.obstacle(self, cluster) or update.obstacle(self, cluster)
 
 
 PLAIN = Strategy(
@@ -111,5 +111,6 @@ PLAIN = Strategy(
     Kernels.EAGER,
     Framework.TRANSFORMERS,
     Allocator.NATIVE,
+    Update.AFTER_BACKWARD,
 )
 """The least of every axis; others are made of it with `_replace`."""

@@ -8,15 +8,27 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.numerics import Numerics
+from planner.memory.optimizers import Groups, rule_of
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries
+from planner.memory.state import Units
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import (
+    Allocator,
+    AnyOptimizer,
+    Attention,
+    Checkpointing,
+    Full,
+    Loss,
+    Method,
+    Sharding,
+    Strategy,
+    Update,
+)
 
 INT64 = 8
 P = ParamSpec("P")
@@ -212,7 +224,7 @@ class MemoryModel:
     def _footprint(
         self,
         setting: Setting,
-        optimizer: Optimizer,
+        optimizer: AnyOptimizer,
         checkpointing: Checkpointing,
         sharding: Sharding,
         allocator: Allocator,
@@ -227,9 +239,11 @@ class MemoryModel:
         return Footprint(persistent, lines, self.outside, slack)
 
     @memoized
-    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
+    def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> Traffic:
         states = self._persistent(setting, optimizer, sharding).optimizer_states
-        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        host, flops = rule_of(optimizer).moved(self._groups(setting), self._ranks(sharding))
+        traffic = Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        return traffic._replace(host_bytes=host, optimizer_flops=flops)
 
     @property
     def _ids_bytes(self) -> int:
@@ -250,17 +264,18 @@ class MemoryModel:
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
     @memoized
-    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
+    def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> Persistent:
         units, ranks = self.traced.units(setting).all, self._ranks(sharding)
-        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
-        counts, stored = sum(step_counts(optimizer, u) for u in units), sum(u.stored_bytes for u in units)
+        states, stored = rule_of(optimizer).resident(self._groups(setting), ranks), sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + counts, buckets)
+        return Persistent(-(-stored // ranks), states, buckets)
+
+    def _groups(self, setting: Setting) -> Groups:
+        return [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
 
     @memoized
-    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
-        groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
-        return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
+    def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> int:
+        return -(-rule_of(optimizer).temporaries(self._groups(setting)) // self._ranks(sharding))
 
     def _ranks(self, sharding: Sharding) -> int:
         """Over how many ranks the model is divided."""
