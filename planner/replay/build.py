@@ -12,9 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
+from planner.replay.optimizers import prepare
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
-from strategies import Attention, Checkpointing, Full, Lora, Optimizer, Precision, Quantization, Sharding, Strategy
+from strategies import Attention, Checkpointing, Full, Lora, Precision, Quantization, Sharding, Strategy
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -48,8 +49,7 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
 def equip(model: Any, strategy: Strategy) -> Any:
     """Adapters, quantization and checkpointing: the model as a training script has it before it is placed."""
     method = strategy.finetuning
-    if strategy.optimizer is Optimizer.ADAFACTOR:
-        import transformers.optimization  # noqa: F401  # importing it makes tensors, which belong to no step
+    prepare(strategy.optimizer)
     if isinstance(method, Lora):
         from peft import LoraConfig, get_peft_model
 
@@ -106,21 +106,6 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     if mesh is None and hasattr(base_of(model), "tie_weights"):
         base_of(model).tie_weights()
     return model.train()
-
-
-def optimizer_of(optimizer: Optimizer, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """As Trainer makes it. (bitsandbytes' 8-bit AdamW makes its states with GPU kernels: it cannot be replayed.)"""
-    if optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH):
-        foreach = optimizer is Optimizer.ADAMW_FOREACH
-        return torch.optim.AdamW(parameters, lr=1e-4, foreach=foreach, fused=not foreach)
-    if optimizer is Optimizer.ADAFACTOR:
-        from transformers import Adafactor
-
-        options = {"lr": 1e-3, "scale_parameter": False, "relative_step": False}
-        adafactor: torch.optim.Optimizer = Adafactor(parameters, **options)
-        return adafactor
-    momentum = 0.9 if optimizer is Optimizer.SGD_MOMENTUM else 0.0
-    return torch.optim.SGD(parameters, lr=1e-2, momentum=momentum, foreach=True)
 
 
 def ranks(world_size: int) -> Any:

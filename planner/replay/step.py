@@ -14,14 +14,17 @@ from typing import Any, NamedTuple, Protocol
 import torch
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
+from planner.replay.build import autocast_dtype, build, equip, is_quantized, place, ranks, stored
 from planner.replay.extend import IrregularError, extend
-from planner.replay.live import LiveBytes
+from planner.replay.live import LiveBytes, local
 from planner.replay.loading import Loading, Placed
+from planner.replay.optimizers import optimizer_of
+from planner.replay.roles import trained
 from planner.replay.subject import Source, inputs_of, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
 from strategies import Strategy
@@ -215,7 +218,7 @@ class Steps:
         live.scope = None
         if workload.bucket_bytes:
             live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
-        self.optimizer = optimizer_of(strategy.optimizer, [p for _, p, _ in self.trained])
+        self.optimizer = optimizer_of(strategy.optimizer, list(trained(model)))
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
@@ -259,7 +262,17 @@ class Steps:
         for name, parameter, scope in self.trained:
             for key, state in self.optimizer.state[parameter].items():
                 if isinstance(state, torch.Tensor):
-                    yield f"{name}.{key}", state, scope
+                    for part in parts_of(state):
+                        yield f"{name}.{key}", part, scope
+
+
+def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Those that a wrapper around several consists of, else itself."""
+    tensor = local(tensor)
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [getattr(tensor, name) for name in names]
 
 
 def _autocast(model: Any, device: str, dtype: torch.dtype | None) -> Any:
