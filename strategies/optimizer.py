@@ -206,4 +206,9 @@ _UNSHARDED: dict[type, str] = {
     # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
     # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
     Factored: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
+    # github.com/bitsandbytes-foundation/bitsandbytes issue 1633: kernels get DTensors as if they were plain tensors
+    Blockwise: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
+    # apollo_torch multiplies by random matrices that are plain tensors: "aten.mm.default got mixed torch.Tensor and
+    # DTensor"; galore_torch's decomposition would be gathered on every rank, of which its documentation says nothing
+    LowRank: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
 }

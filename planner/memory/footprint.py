@@ -275,7 +275,7 @@ class MemoryModel:
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> int:
-        return -(-rule_of(optimizer).temporaries(self._groups(setting)) // self._ranks(sharding))
+        return rule_of(optimizer).temporaries(self._groups(setting), self._ranks(sharding))
 
     def _ranks(self, sharding: Sharding) -> int:
         """Over how many ranks the model is divided."""

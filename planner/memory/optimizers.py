@@ -70,10 +70,10 @@ class Kept(Generic[F]):
         flops = sum(n * sum(map(self.flops, tensors)) for tensors, n in groups)
         return host // ranks, flops // ranks
 
-    def temporaries(self, groups: Groups) -> int:
-        """Bytes at the peak of a whole step. Local variables live on from tensor to tensor: of equal parts two tell
+    def temporaries(self, groups: Groups, ranks: int) -> int:
+        """Bytes at the peak of a whole step, on one of the ranks that share the tensors. Local variables live on from tensor to tensor: of equal parts two tell
         what the others do."""
-        names = Locals()
+        names = Locals(ranks)
         for is_stepped in self.passes:
             for tensors, count in groups:
                 for _ in range(min(count, 2)):
@@ -81,9 +81,9 @@ class Kept(Generic[F]):
                         self.step(tensor, names)
         return names.peak
 
-    def temporaries_of(self, tensor: TrainedTensor) -> int:
+    def temporaries_of(self, tensor: TrainedTensor, ranks: int) -> int:
         """Bytes at the peak of a step of that tensor alone."""
-        names = Locals()
+        names = Locals(ranks)
         self.step(tensor, names)
         return names.peak
 
@@ -96,12 +96,12 @@ class WholeStates(Kept[Whole]):
         """An fp32 scalar."""
         return ALLOCATION_BYTES if self.facts.counts_on_gpu else 0
 
-    def temporaries(self, groups: Groups) -> int:
+    def temporaries(self, groups: Groups, ranks: int) -> int:
         copies = self.facts.foreach_copies
-        return copies and copies * sum(n * sum(self._one(t) for t in tensors) for tensors, n in groups)
+        return copies and -(-copies * sum(n * sum(map(self._one, tensors)) for tensors, n in groups) // ranks)
 
-    def temporaries_of(self, tensor: TrainedTensor) -> int:
-        return self.facts.foreach_copies * self._one(tensor)
+    def temporaries_of(self, tensor: TrainedTensor, ranks: int) -> int:
+        return -(-self.facts.foreach_copies * self._one(tensor) // ranks)
 
     def _one(self, tensor: TrainedTensor) -> int:
         return allocated(tensor.num_elements * (self.facts.itemsize or tensor.itemsize))
@@ -226,7 +226,8 @@ NEWTON_SCHULZ_STEPS = 5
 
 class OrthogonalizedStates(Kept[Orthogonalized]):
     """torch.optim.Muon (torch/optim/_muon.py, `_single_tensor_muon`): a momentum like the gradient. All that is no
-    matrix in a block has a fused AdamW, as torch's documentation of Muon says."""
+    matrix in a block has a fused AdamW, as torch's documentation of Muon says. Of sharded matrices every rank has the
+    whole product with their transpose."""
 
     passes = (lambda t: t.is_hidden,)
 
@@ -249,8 +250,8 @@ class OrthogonalizedStates(Kept[Orthogonalized]):
         names.let("update", tensor.num_elements * tensor.itemsize)
         names.let("ortho_grad", half if tensor.itemsize > HALF else 0)  # `.bfloat16()` of bf16 is the tensor itself
         for _ in range(2):  # from the second on, all are alike
-            names.let("gram_matrix", square)
-            names.let("gram_update", square)
+            names.let("gram_matrix", square, whole=True)
+            names.let("gram_update", square, whole=True)
             names.let("ortho_grad", half)
         names.let("gram_matrix", 0)
         names.let("gram_update", 0)

@@ -52,7 +52,7 @@ class ProfiledMemory:
         found = self._profile(strategy)
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
         gradients = -(-unit.gradient_bytes // ranks)
-        temporaries = -(-rule_of(strategy.optimizer).temporaries([(unit.trained, 1)]) // ranks)
+        temporaries = rule_of(strategy.optimizer).temporaries([(unit.trained, 1)], ranks)
         lines = dict(self._lines(setting_of(strategy), accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
         persistent = Persistent(

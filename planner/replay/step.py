@@ -14,14 +14,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_quantized, place, ranks, stored
 from planner.replay.extend import IrregularError, extend
-from planner.replay.live import LiveBytes, local
+from planner.replay.live import LiveBytes, parts_of
 from planner.replay.loading import Loading, Placed
 from planner.replay.optimizers import optimizer_of
 from planner.replay.roles import trained
@@ -264,15 +263,6 @@ class Steps:
                 if isinstance(state, torch.Tensor):
                     for part in parts_of(state):
                         yield f"{name}.{key}", part, scope
-
-
-def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """Those that a wrapper around several consists of, else itself."""
-    tensor = local(tensor)
-    if not is_traceable_wrapper_subclass(tensor):
-        return [tensor]
-    names, _ = tensor.__tensor_flatten__()
-    return [getattr(tensor, name) for name in names]
 
 
 def _autocast(model: Any, device: str, dtype: torch.dtype | None) -> Any:
