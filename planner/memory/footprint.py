@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from functools import wraps
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
@@ -14,8 +14,9 @@ from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Units
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
+from planner.memory.tape import NO_STEPS
 from planner.memory.time import Traffic
-from planner.memory.trace import Part, Setting, Tracer, Work
+from planner.memory.trace import HEAD, LOSS, STEM, Part, Setting, Tracer, Work
 from planner.models import Inventory
 from strategies import (
     Allocator,
@@ -118,9 +119,15 @@ class Traced:
 
     @memoized
     def setting(
-        self, numerics: Numerics, method: Method, attention: Attention, loss: Loss, selection: Selection
+        self,
+        numerics: Numerics,
+        method: Method,
+        attention: Attention,
+        loss: Loss,
+        selection: Selection,
+        updates: AnyOptimizer | None,
     ) -> Setting:
-        return Setting(numerics, method, attention, loss, self.sequence_length, selection)
+        return Setting(numerics, method, attention, loss, self.sequence_length, selection, updates)
 
     @memoized
     def units(self, setting: Setting) -> Units:
@@ -154,7 +161,17 @@ class Traced:
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
-        return Tracer(self.inventory.architecture, setting)
+        return Tracer(self.inventory.architecture, setting, partial(self._steps, setting))
+
+    @memoized
+    def _steps(self, setting: Setting, part: Hashable) -> Mapping[str, int]:
+        if setting.updates is None or part == LOSS:
+            return NO_STEPS
+        units = self.units(setting)
+        ends = {STEM: units.stem, HEAD: units.head}
+        unit = ends[part] if part in ends else units.blocks[self.inventory.layer_kinds.index(part)]
+        rule = rule_of(setting.updates)
+        return {tensor.name: rule.temporaries_of(tensor) for tensor in unit.trained}
 
     @memoized
     def _stem(self, setting: Setting, checkpointing: Checkpointing, output_requires_grad: bool) -> tuple[Part, int]:
@@ -206,12 +223,17 @@ class MemoryModel:
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
-        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
+        # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
+        updates = None if s.sharding.shards else _updates(s)
+        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection, updates)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
         s = strategy
-        return self._footprint(self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, accumulates)
+        updates = _updates(s)
+        return self._footprint(
+            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, updates, accumulates
+        )
 
     def work(self, strategy: Strategy) -> Work:
         return self.traced.work(self.setting(strategy), strategy.checkpointing)
@@ -228,11 +250,13 @@ class MemoryModel:
         checkpointing: Checkpointing,
         sharding: Sharding,
         allocator: Allocator,
+        updates: AnyOptimizer | None,
         accumulates: bool,
     ) -> Footprint:
-        gradients = self._layout(setting, sharding, accumulates).all_gradients
-        step = gradients + self._step_temporaries(setting, optimizer, sharding)
-        lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
+        gradients = step = self._layout(setting, sharding, updates, accumulates).all_gradients
+        if updates is None:
+            step += self._step_temporaries(setting, optimizer, sharding)
+        lines = dict(self._lines(setting, checkpointing, sharding, updates, accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
         persistent = self._persistent(setting, optimizer, sharding)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
@@ -251,15 +275,24 @@ class MemoryModel:
         return 2 * self.traced.sequence_length * INT64
 
     @memoized
-    def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
+    def _layout(
+        self, setting: Setting, sharding: Sharding, updates: AnyOptimizer | None, gradients_exist: bool
+    ) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None
         units = self.traced.units(setting).all
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
+        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, updates)
 
     @memoized
-    def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
+    def _lines(
+        self,
+        setting: Setting,
+        checkpointing: Checkpointing,
+        sharding: Sharding,
+        updates: AnyOptimizer | None,
+        accumulates: bool,
+    ) -> Lines:
         places = self.traced.positions(setting, checkpointing, sharding.shards)
-        lines = compose(places, self._layout(setting, sharding, accumulates))
+        lines = compose(places, self._layout(setting, sharding, updates, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
@@ -280,6 +313,11 @@ class MemoryModel:
     def _ranks(self, sharding: Sharding) -> int:
         """Over how many ranks the model is divided."""
         return self.cluster.world_size if sharding.shards else 1
+
+
+def _updates(strategy: Strategy) -> AnyOptimizer | None:
+    """The optimizer that steps each parameter in backward, if one does."""
+    return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

@@ -18,7 +18,9 @@ class Norms(Ops):
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
         """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
-        variable = self.parameters.setdefault(name, Variable(parameter=True)) if trains else None
+        variable = None
+        if trains:
+            variable = self.parameters.setdefault(name, Variable(True, self.tape.steps.get(name)))
         return Tensor(None, elements, 0, elements, itemsize, variable)
 
     def rms_norm(

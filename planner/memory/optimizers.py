@@ -81,7 +81,7 @@ class Kept(Generic[F]):
                         self.step(tensor, names)
         return names.peak
 
-    def temporaries_of(self, tensor: TrainedTensor, ranks: int) -> int:
+    def temporaries_of(self, tensor: TrainedTensor, ranks: int = 1) -> int:
         """Bytes at the peak of a step of that tensor alone."""
         names = Locals(ranks)
         self.step(tensor, names)
@@ -100,7 +100,7 @@ class WholeStates(Kept[Whole]):
         copies = self.facts.foreach_copies
         return copies and -(-copies * sum(n * sum(map(self._one, tensors)) for tensors, n in groups) // ranks)
 
-    def temporaries_of(self, tensor: TrainedTensor, ranks: int) -> int:
+    def temporaries_of(self, tensor: TrainedTensor, ranks: int = 1) -> int:
         return -(-self.facts.foreach_copies * self._one(tensor) // ranks)
 
     def _one(self, tensor: TrainedTensor) -> int:

@@ -8,7 +8,7 @@ are kept as `fixed + per_sample x micro_batch_size`, so that one run answers for
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 MATMUL_FP32, MATMUL_HALF = 4, 2
@@ -83,13 +83,17 @@ class Storage:
 
 
 class Variable:
-    """A tensor's place in the autograd graph: where its gradient is gathered. Holds no bytes of the tensor itself."""
+    """A tensor's place in the autograd graph: where its gradient is gathered. Holds no bytes of the tensor itself.
 
-    __slots__ = ("gradient", "parameter")
+    `step_bytes`: of a parameter that is updated as soon as its gradient is there, which is then freed: what its
+    optimizer step allocates.
+    """
 
-    def __init__(self, parameter: bool = False) -> None:
+    __slots__ = ("gradient", "parameter", "step_bytes")
+
+    def __init__(self, parameter: bool = False, step_bytes: int | None = None) -> None:
         self.gradient: Storage | None = None
-        self.parameter = parameter
+        self.parameter, self.step_bytes = parameter, step_bytes
 
 
 class Tensor:
@@ -126,13 +130,17 @@ class Cost:
 Backward = Callable[[Storage], None]
 
 
+NO_STEPS: Mapping[str, int] = {}
+"""`step_bytes` by the name of a parameter, where an update waits for the end of backward."""
+
+
 class Tape:
     """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
 
-    def __init__(self, *, keep_saved: bool = True) -> None:
+    def __init__(self, *, keep_saved: bool = True, steps: Mapping[str, int] = NO_STEPS) -> None:
         self.meter = Meter()
         self.cost = Cost()
-        self.keep_saved = keep_saved
+        self.keep_saved, self.steps = keep_saved, steps
         self.saved: list[tuple[str, int, int]] = []
         self.snapshots_at_last_save = 0
         self.before_first_use: tuple[int, int] | None = None
@@ -188,7 +196,9 @@ class Tape:
         (accumulate_grad.h, "steal the gradient").
         """
         waiting = variable.gradient
-        if waiting is None:
+        if variable.step_bytes is not None:
+            self._update(variable, gradient)
+        elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
                 self.meter.gradients += gradient.fixed
@@ -196,6 +206,14 @@ class Tape:
             total = self.storage(gradient.fixed, gradient.per_sample)
             if not variable.parameter:
                 variable.gradient = total
+
+    def _update(self, variable: Variable, gradient: Storage) -> None:
+        """A parameter's optimizer step, after which its gradient is freed."""
+        waiting, variable.gradient = variable.gradient, None
+        total = self.storage(gradient.fixed, 0) if waiting is not None and waiting.viewed else None
+        del waiting
+        step = self.storage(variable.step_bytes or 0, 0)
+        del step, total
 
 
 def _references_of_sole_owner() -> int:

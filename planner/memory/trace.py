@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from planner.memory.numerics import Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Full, Loss, Method
+from strategies import AnyOptimizer, Attention, Checkpointing, Full, Loss, Method
 
 
 class Work(NamedTuple):
@@ -81,7 +81,7 @@ R = TypeVar("R", bound=tuple[int, ...])
 class Setting:
     """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
 
-    __slots__ = ("attention", "loss", "method", "numerics", "selection", "sequence_length")
+    __slots__ = ("attention", "loss", "method", "numerics", "selection", "sequence_length", "updates")
 
     def __init__(
         self,
@@ -91,9 +91,11 @@ class Setting:
         loss: Loss,
         sequence_length: int,
         selection: Selection,
+        updates: AnyOptimizer | None = None,
     ) -> None:
+        """`updates`: the optimizer that steps each parameter in backward."""
         self.numerics, self.method, self.attention, self.loss = numerics, method, attention, loss
-        self.sequence_length, self.selection = sequence_length, selection
+        self.sequence_length, self.selection, self.updates = sequence_length, selection, updates
 
 
 def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
@@ -117,17 +119,21 @@ def largest(snapshots: Sequence[R]) -> list[R]:
     return best
 
 
+STEM, HEAD, LOSS = "stem", "head", "loss"
+
+
 class Tracer:
     """Traces the parts of one architecture under one setting."""
 
-    def __init__(self, architecture: Decoder, setting: Setting) -> None:
-        self.architecture, self.setting = architecture, setting
+    def __init__(self, architecture: Decoder, setting: Setting, steps: Callable[[Hashable], Mapping[str, int]]) -> None:
+        """`steps`: of a part, STEM, HEAD or a kind of block, what the updates of its parameters in backward allocate."""
+        self.architecture, self.setting, self.steps = architecture, setting, steps
         self._rope_itemsize = self._itemsize = 0
 
-    def _layers(self, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, part: Hashable, *, keep_saved: bool = True) -> Layers:
         s = self.setting
         layers = Layers(
-            Tape(keep_saved=keep_saved),
+            Tape(keep_saved=keep_saved, steps=self.steps(part)),
             numerics=s.numerics,
             method=s.method,
             attention=s.attention,
@@ -139,12 +145,12 @@ class Tracer:
 
     def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
-        layers = self._layers()
+        layers = self._layers(STEM)
         run = _Run(layers)
         if self.architecture.tied_to is not None and isinstance(self.setting.method, Full):
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
             # transposed product it is a view, unless autocast's cast stands between.
-            waiting = Variable(parameter=True)
+            waiting = Variable(True, layers.tape.steps.get(f"{self.architecture.tied_to}.weight"))
             waiting.gradient = layers.tape.storage(0, 0)
             waiting.gradient.viewed = self.setting.numerics.autocast is None
             layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
@@ -171,7 +177,7 @@ class Tracer:
         return stem._replace(held=held, saved=saved), self._itemsize
 
     def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
-        layers = self._layers()
+        layers = self._layers(kind)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -184,7 +190,7 @@ class Tracer:
     def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
-        layers = self._layers(keep_saved=False)
+        layers = self._layers(kind, keep_saved=False)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
         kept = x.storage
@@ -198,7 +204,7 @@ class Tracer:
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
-        layers = self._layers()
+        layers = self._layers(HEAD)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "final hidden states")
         input_bytes = x.per_sample * itemsize
@@ -207,7 +213,7 @@ class Tracer:
         width, logits_itemsize = logits.width, logits.itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes)
 
-        layers = self._layers()
+        layers = self._layers(LOSS)
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)

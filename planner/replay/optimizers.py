@@ -11,14 +11,39 @@ import torch
 
 from planner.extras import needed_for
 from planner.replay.roles import Role, TrainedParameter
-from strategies import AnyOptimizer, Blockwise, LowRank, Optimizer, Packed
+from strategies import AnyOptimizer, Blockwise, LowRank, Optimizer, Packed, Update
 
 Builder = Callable[[list[TrainedParameter], Any], torch.optim.Optimizer]
 """Makes an optimizer of that kind of facts."""
 
 
-def optimizer_of(optimizer: AnyOptimizer, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
-    return BUILDERS[optimizer.choice](trained, optimizer.facts)
+def optimizer_of(
+    optimizer: AnyOptimizer, trained: list[TrainedParameter], update: Update
+) -> torch.optim.Optimizer:
+    build = BUILDERS[optimizer.choice]
+    if update is Update.IN_BACKWARD:
+        return InBackward({t.parameter: build([t], optimizer.facts) for t in trained})
+    return build(trained, optimizer.facts)
+
+
+class InBackward(torch.optim.Optimizer):
+    """An optimizer for each parameter, which steps as soon as its gradient is there."""
+
+    def __init__(self, optimizers: dict[torch.nn.Parameter, torch.optim.Optimizer]) -> None:
+        super().__init__(list(optimizers), {})
+        self.optimizers = optimizers
+        for parameter in optimizers:
+            parameter.register_post_accumulate_grad_hook(self._update)
+
+    def _update(self, parameter: torch.Tensor) -> None:
+        optimizer = self.optimizers[parameter]  # type: ignore[index]  # a hook is given the parameter itself
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def step(self, closure: Any = None) -> None:
+        """Nothing is left to do but to say which states there are."""
+        for optimizer in self.optimizers.values():
+            self.state.update(optimizer.state)
 
 
 def prepare(optimizer: AnyOptimizer) -> None:

@@ -217,7 +217,7 @@ class Steps:
         live.scope = None
         if workload.bucket_bytes:
             live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
-        self.optimizer = optimizer_of(strategy.optimizer, list(trained(model)))
+        self.optimizer = optimizer_of(strategy.optimizer, list(trained(model)), strategy.update)
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
