@@ -97,7 +97,7 @@ class Strategy(NamedTuple):
             return f"bitsandbytes does not run on {gpu.name}"
         if not self.allocator.runs_on(gpu):
             return f"{gpu.name} has no expandable segments"
-        return optimizer.obstacle(self, cluster) or update.obstacle(self, cluster)
+        return precision.obstacle(self) or optimizer.obstacle(self, cluster) or update.obstacle(self, cluster)
 
 
 PLAIN = Strategy(

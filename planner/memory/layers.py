@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from planner.memory import attention as attention_kernels
 from planner.memory import experts as mixture
+from planner.memory import float8
 from planner.memory.activations import COMPOSED
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
@@ -61,6 +62,8 @@ class Layers(Rotary):
         itemsize, trains = self.numerics.linear, self.trains_base
         weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
         bias_vector = self.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if bias else None
+        if self.numerics.fp8 and float8.converts(x.width, out_features):
+            return float8.linear(self, x, weight, bias_vector, out_features, name)
         return super().linear(x, weight, bias_vector, out_features, name)
 
     def _adapted(self, layer: Layer, name: str, x: Tensor, out_features: int, bias: bool, rank: int) -> Tensor:

@@ -21,6 +21,8 @@ class Numerics(NamedTuple):
     stored_linear: int
     stored_other: int
     stored_adapter: int
+    fp8: bool = False
+    """Whether linear layers multiply in fp8."""
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: Sharding) -> Numerics:
@@ -41,7 +43,7 @@ class Numerics(NamedTuple):
             stored = (autocast or facts.frozen_bytes, FP32, FP32)
         if sharding.shards and autocast is not None:
             return cls(autocast, autocast, autocast, None, *stored)
-        return cls(*stored, autocast, *stored)
+        return cls(*stored, autocast, *stored, facts.linear_dtype == "fp8")
 
 
 NF4_BLOCK = 64

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-MATMUL_FP32, MATMUL_HALF = 4, 2
+MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
 """A matmul is counted by the item size of its operands: they decide which peak FLOP/s it can reach."""
 
 
@@ -123,7 +123,7 @@ class Cost:
     __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
 
     def __init__(self) -> None:
-        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0}
+        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0, MATMUL_FP8: 0}
         self.bytes_per_sample = self.fixed_bytes = 0
 
 

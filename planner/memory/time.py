@@ -19,6 +19,7 @@ class Rates(NamedTuple):
     bytes: float
     link_bytes: float
     host_bytes: float
+    fp8_flops: float
 
     @classmethod
     def of(cls, cluster: Cluster, precision: Precision) -> Rates:
@@ -27,8 +28,9 @@ class Rates(NamedTuple):
         dtype = precision.facts.matmul_dtype
         half = gpu.peak_flops.of(dtype) if dtype in ("fp16", "bf16") else None
         fp32 = (gpu.peak_flops.tf32 if dtype == "tf32" else None) or gpu.peak_flops.fp32
+        fp8 = gpu.peak_flops.fp8 or half or fp32
         host = gpu.host_link.bytes_per_second
-        return cls(half or fp32, fp32, gpu.memory_bandwidth_bytes_per_second, cluster.link_bytes_per_second, host)
+        return cls(half or fp32, fp32, gpu.memory_bandwidth_bytes_per_second, cluster.link_bytes_per_second, host, fp8)
 
 
 class Traffic(NamedTuple):
@@ -64,6 +66,7 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
     compute = micro_batch_size * (
         work.half_flops_per_sample / rates.half_flops
         + work.fp32_flops_per_sample / rates.fp32_flops
+        + work.fp8_flops_per_sample / rates.fp8_flops
         + work.bytes_per_sample / rates.bytes
     )
     return max(compute + work.fixed_bytes / rates.bytes, traffic.per_micro_batch / rates.link_bytes)

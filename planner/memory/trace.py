@@ -23,6 +23,7 @@ class Work(NamedTuple):
     fp32_flops_per_sample: int = 0
     bytes_per_sample: int = 0
     fixed_bytes: int = 0
+    fp8_flops_per_sample: int = 0
 
     def plus(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
@@ -236,7 +237,8 @@ class _Run:
 
     def _work(self) -> Work:
         cost = self.layers.tape.cost
-        return Work(cost.flops_per_sample[2], cost.flops_per_sample[4], cost.bytes_per_sample, cost.fixed_bytes)
+        flops = cost.flops_per_sample
+        return Work(flops[2], flops[4], cost.bytes_per_sample, cost.fixed_bytes, flops[1])
 
     def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
         """The instants of the forward, and what stays until the whole forward pass is over."""

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
+from planner.replay.float8 import convert
 from planner.replay.optimizers import prepare
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
@@ -58,6 +59,8 @@ def equip(model: Any, strategy: Strategy) -> Any:
             double = method.quantization is Quantization.NF4_DOUBLE
             autocast = autocast_dtype(strategy) is not None
             quantize(model, head_of(base_of(model)), half(strategy.precision), double, autocast=autocast)
+    if strategy.precision is Precision.FP8_MIXED:
+        convert(model)
     if strategy.checkpointing is Checkpointing.FULL:
         _checkpoint(model, adapted=isinstance(method, Lora))
     return model

@@ -136,6 +136,8 @@ class LiveBytes(TorchDispatchMode):
         return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
+            return NotImplemented  # the wrapper does it with its parts, by operators that come here
         if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
             self._drop(args[0].untyped_storage()._cdata)
         out = func(*args, **(kwargs or {}))
