@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.numerics import Numerics
+from planner.memory.obstacles import obstacle
 from planner.memory.optimizers import Groups, rule_of
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
@@ -218,7 +219,7 @@ class MemoryModel:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
-        return None
+        return obstacle(self.traced.inventory, strategy)
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)

@@ -82,9 +82,7 @@ def unit(parameters: Parameters, method: Method, numerics: Numerics, *, is_block
                     elements = shape[0] * shape[1]
                     name = f"{layer.name}.lora_{name}"
                     trained.append(
-                        TrainedTensor(
-                            shape, elements, numerics.stored_adapter, False, numerics.adapter, name, is_block
-                        )
+                        TrainedTensor(shape, elements, numerics.stored_adapter, False, numerics.adapter, name, is_block)
                     )
                     stored += allocated(elements * numerics.stored_adapter)
                     gathered += elements * numerics.adapter

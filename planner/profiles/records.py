@@ -77,9 +77,7 @@ class Profile(Record):
     def unit(self) -> Unit:
         """All parameters as one unit."""
         tensors = tuple(
-            TrainedTensor(
-                t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize, "", t.is_hidden, t.is_linear
-            )
+            TrainedTensor(t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize, "", t.is_hidden, t.is_linear)
             for t in self.trained
             for _ in range(t.count)
         )

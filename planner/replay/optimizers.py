@@ -11,16 +11,22 @@ import torch
 
 from planner.extras import needed_for
 from planner.replay.roles import Role, TrainedParameter
-from strategies import AnyOptimizer, Blockwise, LowRank, Optimizer, Packed, Update
+from strategies import AnyOptimizer, Blockwise, ContradictionError, LowRank, Optimizer, Packed, Update
 
 Builder = Callable[[list[TrainedParameter], Any], torch.optim.Optimizer]
 """Makes an optimizer of that kind of facts."""
 
 
-def optimizer_of(
-    optimizer: AnyOptimizer, trained: list[TrainedParameter], update: Update
-) -> torch.optim.Optimizer:
-    build = BUILDERS[optimizer.choice]
+def optimizer_of(optimizer: AnyOptimizer, trained: list[TrainedParameter], update: Update) -> torch.optim.Optimizer:
+    """
+    Raises:
+        ContradictionError: an optimizer of a plug-in's that has no builder here.
+    """
+    if (build := BUILDERS.get(optimizer.choice)) is None:
+        raise ContradictionError(
+            f"{optimizer.choice} cannot be replayed: nothing says how to build it",
+            "a plug-in adds a builder to planner.replay.optimizers.BUILDERS",
+        )
     if update is Update.IN_BACKWARD:
         return InBackward({t.parameter: build([t], optimizer.facts) for t in trained})
     return build(trained, optimizer.facts)
@@ -115,7 +121,10 @@ class StandIn(torch.optim.Optimizer):
 
     def __init__(self, trained: list[TrainedParameter], facts: Any) -> None:
         groups = [
-            {"params": [t.parameter], "name": t.name, "role": t.role} for is_in in self.groups for t in trained if is_in(t)
+            {"params": [t.parameter], "name": t.name, "role": t.role}
+            for is_in in self.groups
+            for t in trained
+            if is_in(t)
         ]
         super().__init__(groups, {})
         self.facts = facts
