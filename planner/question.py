@@ -133,7 +133,10 @@ def single(
     }
     question = Question(model, gpu, catalog, axes, {**workload, **sizes}, progress)
     solver = Solver(question.memory, question.budget_bytes, UpTo(gradient_accumulation_steps))
-    return question, solver, solver.candidate(question.strategy(), micro_batch_size, gradient_accumulation_steps)
+    strategy = question.strategy()
+    if obstacle := question.memory.obstacle(strategy):
+        raise ContradictionError(f"{question.model.name} cannot be trained so: {obstacle}", "choose another value")
+    return question, solver, solver.candidate(strategy, micro_batch_size, gradient_accumulation_steps)
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:

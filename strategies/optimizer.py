@@ -184,7 +184,7 @@ def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
     if s.sharding.shards and (reason := _UNSHARDED.get(type(facts))):
         return reason
     if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
-        # multi_tensor_applier hands data pointers to a kernel, and a DTensor has none (apex, csrc/multi_tensor_apply.cuh)
+        # multi_tensor_applier hands data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
         return f"{name} does not take parameters that FSDP2 has sharded: bf16-mixed keeps fp32 weights there"
     if name is Optimizer.ADAMW_FP32_MASTER and not (isinstance(s.finetuning, Full) and _stores_half(s.precision)):
         return "weights that train are fp32 already: adamw-fp32-master keeps copies of weights in half precision"

@@ -33,9 +33,9 @@ def linear(f: Ops, x: Tensor, weight: Tensor, bias: Tensor | None, out_features:
     def backward(gradient: Storage) -> None:
         tape = f.tape
         by_input = _cast(f, 0, result, HALF), _cast(f, elements, 0, stored)
-        padded = tape.storage(0, result * FP8), tape.storage(elements * FP8, 0)
+        padded, of_padded = tape.storage(0, result * FP8), tape.storage(elements * FP8, 0)
         turned = tape.storage(elements * FP8, 0)  # `b_data.t().contiguous().t()`
-        padded = padded[:1]
+        del of_padded
         of_input = tape.storage(0, given * itemsize)
         del padded, turned
         by_weight = _cast(f, 0, result, HALF), _cast(f, 0, given, itemsize)

@@ -146,6 +146,8 @@ class Tape:
         self.before_first_use: tuple[int, int] | None = None
         """Fixed and per-sample bytes of gradients when backward first asks for something saved, which is when a
         checkpointed block is computed again."""
+        self._ready: list[tuple[Variable, Storage]] = []
+        """Parameters with their gradients that are updated when the function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
@@ -187,6 +189,7 @@ class Tape:
                 function(taken)
                 del taken
             del saved
+            self._update_parameters()
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient where it is gathered: in place when this is the buffer's only owner and it is not a view,
@@ -197,7 +200,7 @@ class Tape:
         """
         waiting = variable.gradient
         if variable.step_bytes is not None:
-            self._update(variable, gradient)
+            self._ready.append((variable, gradient))
         elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
@@ -207,13 +210,17 @@ class Tape:
             if not variable.parameter:
                 variable.gradient = total
 
-    def _update(self, variable: Variable, gradient: Storage) -> None:
-        """A parameter's optimizer step, after which its gradient is freed."""
-        waiting, variable.gradient = variable.gradient, None
-        total = self.storage(gradient.fixed, 0) if waiting is not None and waiting.viewed else None
-        del waiting
-        step = self.storage(variable.step_bytes or 0, 0)
-        del step, total
+    def _update_parameters(self) -> None:
+        """The optimizer steps of those whose gradients are there, which are then freed. One that had waited for this
+        gradient (of a tied weight) is on another part's account, and so is their sum."""
+        while self._ready:
+            variable, gradient = self._ready.pop(0)
+            waiting, variable.gradient = variable.gradient, None
+            if waiting is not None:
+                total = self.storage(gradient.fixed if waiting.viewed else 0, 0)
+                del gradient, total
+            step = self.storage(variable.step_bytes or 0, 0)
+            del step
 
 
 def _references_of_sole_owner() -> int:

@@ -127,7 +127,7 @@ class Tracer:
     """Traces the parts of one architecture under one setting."""
 
     def __init__(self, architecture: Decoder, setting: Setting, steps: Callable[[Hashable], Mapping[str, int]]) -> None:
-        """`steps`: of a part, STEM, HEAD or a kind of block, what the updates of its parameters in backward allocate."""
+        """`steps`: of a part (STEM, HEAD or a kind of block), what updates of its parameters in backward allocate."""
         self.architecture, self.setting, self.steps = architecture, setting, steps
         self._rope_itemsize = self._itemsize = 0
 

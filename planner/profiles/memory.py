@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hardware import Cluster
 from planner.memory.footprint import Footprint, Persistent, memoized
+from planner.memory.optimizers import rule_of
 from planner.memory.process import Outside, Slack
 from planner.memory.sharding import replication_buffers
-from planner.memory.optimizers import rule_of
 from planner.memory.state import Unit
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
