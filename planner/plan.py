@@ -23,6 +23,7 @@ from strategies import (
     Sharding,
     Strategy,
     TrainedModules,
+    Update,
 )
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
@@ -42,6 +43,7 @@ class StrategyChoice(Record):
 
     precision: Precision
     optimizer: Optimizer
+    optimizer_rank: Count | None = None
     finetuning: Finetuning
     lora_rank: Count | None = None
     lora_targets: LoraTargets | None = None
@@ -58,6 +60,7 @@ class StrategyChoice(Record):
     kernels: Kernels
     framework: Framework
     allocator: Allocator
+    update: Update = Update.AFTER_BACKWARD
 
     @classmethod
     def of(cls, strategy: Strategy) -> StrategyChoice:

@@ -32,6 +32,7 @@ from strategies import (
     Sharding,
     Space,
     TrainedModules,
+    Update,
 )
 
 VERSION_KEY = "schema_version"
@@ -52,6 +53,7 @@ class SearchSpace(Record):
 
     precision: tuple[Precision, ...] = ()
     optimizer: tuple[Optimizer, ...] = ()
+    optimizer_rank: tuple[Count, ...] = ()
     finetuning: tuple[Finetuning, ...] = ()
     lora_rank: tuple[Count, ...] = ()
     lora_targets: tuple[LoraTargets, ...] = ()
@@ -68,6 +70,7 @@ class SearchSpace(Record):
     kernels: tuple[Kernels, ...] = ()
     framework: tuple[Framework, ...] = ()
     allocator: tuple[Allocator, ...] = ()
+    update: tuple[Update, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

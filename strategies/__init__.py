@@ -24,32 +24,50 @@ from strategies.finetuning import (
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.optimizer import Optimizer
+from strategies.optimizer import (
+    DEFAULT_OPTIMIZER_RANK,
+    AnyOptimizer,
+    Blockwise,
+    Factored,
+    LowRank,
+    Offloaded,
+    Optimizer,
+    Orthogonalized,
+    Packed,
+    Ranked,
+    Rowwise,
+    Whole,
+)
 from strategies.precision import Precision
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
+from strategies.update import Update
 
 __all__ = [
     "ALL_LINEAR",
     "AXES",
     "DEFAULT_LORA_RANK",
     "DEFAULT_MAX_ACCUMULATION",
+    "DEFAULT_OPTIMIZER_RANK",
     "OPTIONS",
     "PLAIN",
     "Accumulation",
     "AdapterDtype",
     "Allocator",
+    "AnyOptimizer",
     "Attention",
     "Axis",
     "BitFit",
+    "Blockwise",
     "Chain",
     "Checkpointing",
     "Choice",
     "ContradictionError",
     "Engine",
     "Exactly",
+    "Factored",
     "Finetuning",
     "Framework",
     "Freeze",
@@ -60,12 +78,18 @@ __all__ = [
     "LoraTargets",
     "LoraVariant",
     "Loss",
+    "LowRank",
     "Method",
     "Names",
+    "Offloaded",
     "Optimizer",
     "Option",
+    "Orthogonalized",
+    "Packed",
     "Precision",
     "Quantization",
+    "Ranked",
+    "Rowwise",
     "Sampler",
     "Sharding",
     "Shares",
@@ -73,6 +97,8 @@ __all__ = [
     "Strategy",
     "TrainedModules",
     "UpTo",
+    "Update",
+    "Whole",
     "WholeNumbers",
     "quantization_of",
     "usual_precisions",

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.evaluation import evaluation, saving
 from planner.memory.numerics import Numerics
+from planner.memory.obstacles import obstacle
+from planner.memory.optimizers import Groups, rule_of
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries, table_bytes
+from planner.memory.state import Unit, Units
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
+from planner.memory.tape import NO_STEPS
 from planner.memory.time import Traffic
-from planner.memory.trace import Part, Setting, Tracer, Work
-from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
+from planner.memory.trace import HEAD, LOSS, STEM, Part, Setting, Tracer, Work
+from planner.memory.trained import Trained, copies_modules, trained_in_blocks
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Lora, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import (
+    Allocator,
+    AnyOptimizer,
+    Attention,
+    Checkpointing,
+    Lora,
+    Loss,
+    Method,
+    Sharding,
+    Strategy,
+    Update,
+)
 
 INT64 = 8
 P = ParamSpec("P")
@@ -115,9 +129,10 @@ class Traced:
         attention: Attention,
         loss: Loss,
         selection: Selection,
+        updates: AnyOptimizer | None = None,
         evaluates: bool = False,
     ) -> Setting:
-        return Setting(numerics, method, attention, loss, self.sequence_length, selection, evaluates)
+        return Setting(numerics, method, attention, loss, self.sequence_length, selection, updates, evaluates)
 
     @memoized
     def units(self, setting: Setting) -> Units:
@@ -157,7 +172,20 @@ class Traced:
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
-        return Tracer(self.inventory.architecture, setting)
+        return Tracer(self.inventory.architecture, setting, partial(self._steps, setting))
+
+    @memoized
+    def _steps(self, setting: Setting, part: Hashable, trained: Trained) -> Mapping[str, int]:
+        if setting.updates is None or part == LOSS:
+            return NO_STEPS
+        units, kinds = self.units(setting), self.inventory.layer_kinds
+        found: dict[Hashable, Unit] = {STEM: units.stem, HEAD: units.head}
+        if part not in found:
+            in_blocks = trained_in_blocks(setting.method, len(kinds))
+            found = dict(zip(zip(kinds, in_blocks, strict=True), units.blocks, strict=True))
+        unit = found.get(part) or found[part, trained]
+        rule = rule_of(setting.updates)
+        return {tensor.name: rule.temporaries_of(tensor) for tensor in unit.trained}
 
     @memoized
     def _stem(self, setting: Setting, checkpointing: Checkpointing, output_requires_grad: bool) -> tuple[Part, int]:
@@ -246,12 +274,17 @@ class MemoryModel:
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
-        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
+        # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
+        updates = None if s.sharding.shards else _updates(s)
+        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection, updates)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
         s = strategy
-        return self._footprint(self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, accumulates)
+        updates = _updates(s)
+        return self._footprint(
+            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, updates, accumulates
+        )
 
     def work(self, strategy: Strategy) -> Work:
         return self.traced.work(self.setting(strategy), strategy.checkpointing)
@@ -264,15 +297,17 @@ class MemoryModel:
     def _footprint(
         self,
         setting: Setting,
-        optimizer: Optimizer,
+        optimizer: AnyOptimizer,
         checkpointing: Checkpointing,
         sharding: Sharding,
         allocator: Allocator,
+        updates: AnyOptimizer | None,
         accumulates: bool,
     ) -> Footprint:
-        gradients = self._layout(setting, sharding, accumulates).all_gradients
-        step = gradients + self._step_temporaries(setting, optimizer, sharding)
-        lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
+        gradients = step = self._layout(setting, sharding, updates, accumulates).all_gradients
+        if updates is None:
+            step += self._step_temporaries(setting, optimizer, sharding)
+        lines = dict(self._lines(setting, checkpointing, sharding, updates, accumulates))
         lines |= self._between_steps(setting, sharding)
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
         persistent = self._persistent(setting, optimizer, sharding)
@@ -286,9 +321,9 @@ class MemoryModel:
         if self.evaluation_batch_size is not None:
             s = setting
             method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
-            evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, True)
+            evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, None, True)
             parts, size = self.traced.parts(evaluated, Checkpointing.NONE), self.evaluation_batch_size
-            lines = evaluation(parts, self._layout(setting, sharding, False), size)
+            lines = evaluation(parts, self._layout(setting, sharding, None, False), size)
             ids = self._ids_bytes
             found[Moment.EVALUATION] = largest_lines(
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
@@ -299,9 +334,11 @@ class MemoryModel:
         return found
 
     @memoized
-    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
+    def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> Traffic:
         states = self._persistent(setting, optimizer, sharding).optimizer_states
-        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        host, flops = rule_of(optimizer).moved(self._groups(setting), self._ranks(sharding))
+        traffic = Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        return traffic._replace(host_bytes=host, optimizer_flops=flops)
 
     @property
     def _ids_bytes(self) -> int:
@@ -309,35 +346,49 @@ class MemoryModel:
         return 2 * self.traced.sequence_length * INT64
 
     @memoized
-    def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
+    def _layout(
+        self, setting: Setting, sharding: Sharding, updates: AnyOptimizer | None, gradients_exist: bool
+    ) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
         units = self.traced.units(setting).all
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
+        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, updates)
 
     @memoized
-    def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
+    def _lines(
+        self,
+        setting: Setting,
+        checkpointing: Checkpointing,
+        sharding: Sharding,
+        updates: AnyOptimizer | None,
+        accumulates: bool,
+    ) -> Lines:
         places = self.traced.positions(setting, checkpointing, sharding.shards)
-        lines = compose(places, self._layout(setting, sharding, accumulates))
+        lines = compose(places, self._layout(setting, sharding, updates, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
     @memoized
-    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
+    def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> Persistent:
         units, ranks = self.traced.units(setting).all, self._ranks(sharding)
-        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
-        whole = sum(step_counts(optimizer, u) for u in units) + table_bytes(optimizer, units)
-        stored = sum(u.stored_bytes for u in units)
+        states, stored = rule_of(optimizer).resident(self._groups(setting), ranks), sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + whole, buckets)
+        return Persistent(-(-stored // ranks), states, buckets)
+
+    def _groups(self, setting: Setting) -> Groups:
+        return [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
 
     @memoized
-    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
-        groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
-        return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
+    def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> int:
+        return rule_of(optimizer).temporaries(self._groups(setting), self._ranks(sharding))
 
     def _ranks(self, sharding: Sharding) -> int:
         """Over how many ranks the model is divided."""
         return self.cluster.world_size if sharding.shards else 1
+
+
+def _updates(strategy: Strategy) -> AnyOptimizer | None:
+    """The optimizer that steps each parameter in backward, if one does."""
+    return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

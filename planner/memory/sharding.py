@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from planner.memory.optimizers import rule_of
 from planner.memory.state import Unit, allocated
-from strategies import Sharding
+from strategies import AnyOptimizer, Sharding
 
 
 class Extra(NamedTuple):
@@ -27,10 +28,17 @@ class Layout:
     """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
+    `updates`: the optimizer that steps parameters in backward, which leaves no gradient behind.
     """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: Sharding, world_size: int, tied: bool, gradients_exist: bool
+        self,
+        units: Sequence[Unit],
+        sharding: Sharding,
+        world_size: int,
+        tied: bool,
+        gradients_exist: bool,
+        updates: AnyOptimizer | None = None,
     ) -> None:
         self.units, self.sharding, self.world_size = units, sharding, world_size
         self.tied, self.gradients_exist = tied, gradients_exist
@@ -42,7 +50,8 @@ class Layout:
             trained = units[0].trained
             if trained and trained[0].is_embedding:
                 self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        shares = [self._resident(u.gradient_bytes) for u in reversed(units)]
+        self.updates = rule_of(updates) if updates is not None else None
+        shares = [self._resident(u.gradient_bytes) if updates is None else 0 for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
 
     def _resident(self, gradient_bytes: int) -> int:
@@ -113,6 +122,8 @@ class Layout:
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
         whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
         share = -(-whole // self.world_size) + (self._resident(stored) if stored > whole else 0)
+        if self.updates is not None:  # FSDP2 calls the hooks when all of a unit's shares are there
+            share += max((self.updates.temporaries_of(t, self.world_size) for t in unit.trained), default=0)
         if self.sharding is Sharding.SHARD_GRAD_OP:
             kept += sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.

@@ -18,6 +18,8 @@ class Rates(NamedTuple):
     fp32_flops: float
     bytes: float
     link_bytes: float
+    host_bytes: float
+    fp8_flops: float
 
     @classmethod
     def of(cls, cluster: Cluster, precision: Precision) -> Rates:
@@ -26,7 +28,9 @@ class Rates(NamedTuple):
         dtype = precision.facts.matmul_dtype
         half = gpu.peak_flops.of(dtype) if dtype in ("fp16", "bf16") else None
         fp32 = (gpu.peak_flops.tf32 if dtype == "tf32" else None) or gpu.peak_flops.fp32
-        return cls(half or fp32, fp32, gpu.memory_bandwidth_bytes_per_second, cluster.link_bytes_per_second)
+        fp8 = gpu.peak_flops.fp8 or half or fp32
+        host = gpu.host_link.bytes_per_second
+        return cls(half or fp32, fp32, gpu.memory_bandwidth_bytes_per_second, cluster.link_bytes_per_second, host, fp8)
 
 
 class Traffic(NamedTuple):
@@ -35,6 +39,10 @@ class Traffic(NamedTuple):
     per_micro_batch: int
     per_step: int
     optimizer_bytes: int
+    host_bytes: int = 0
+    """Those that the step moves between GPU and host."""
+    optimizer_flops: int = 0
+    """Of the step's matrix products, in half precision."""
 
     @classmethod
     def of(cls, units: Sequence[Unit], sharding: Sharding, world_size: int, state_bytes: int) -> Traffic:
@@ -58,6 +66,7 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
     compute = micro_batch_size * (
         work.half_flops_per_sample / rates.half_flops
         + work.fp32_flops_per_sample / rates.fp32_flops
+        + work.fp8_flops_per_sample / rates.fp8_flops
         + work.bytes_per_sample / rates.bytes
     )
     return max(compute + work.fixed_bytes / rates.bytes, traffic.per_micro_batch / rates.link_bytes)
@@ -68,4 +77,5 @@ def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: i
     micro-batch; what is longer than that is waited for."""
     micro = micro_batch_seconds(work, traffic, rates, micro_batch_size)
     waiting = max(0.0, traffic.per_step / rates.link_bytes - micro * 2 / 3)
-    return steps * micro + waiting + traffic.optimizer_bytes / rates.bytes
+    update = traffic.optimizer_bytes / rates.bytes + traffic.optimizer_flops / rates.half_flops
+    return steps * micro + waiting + update + traffic.host_bytes / rates.host_bytes

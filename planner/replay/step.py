@@ -18,10 +18,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_nf4, optimizer_of, place, ranks, stored
+from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, ranks, stored
 from planner.replay.extend import IrregularError, extend
-from planner.replay.live import LiveBytes
+from planner.replay.live import LiveBytes, parts_of
 from planner.replay.loading import Loading, Placed
+from planner.replay.optimizers import optimizer_of
+from planner.replay.roles import trained
 from planner.replay.subject import Source, inputs_of, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
 from strategies import Strategy
@@ -218,7 +220,7 @@ class Steps:
         live.scope = None
         if workload.bucket_bytes:
             live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
-        self.optimizer = optimizer_of(strategy.optimizer, model, [p for _, p, _ in self.trained])
+        self.optimizer = optimizer_of(strategy.optimizer, list(trained(model)), strategy.update)
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
@@ -280,7 +282,8 @@ class Steps:
         for name, parameter, scope in self.trained:
             for key, state in self.optimizer.state[parameter].items():
                 if isinstance(state, torch.Tensor):
-                    yield f"{name}.{key}", state, scope
+                    for part in parts_of(state):
+                        yield f"{name}.{key}", part, scope
         for name, table in getattr(self.optimizer, "tables", {}).items():
             yield f"{name} table of the states", table, None
 
