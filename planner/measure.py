@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardware import MIB, PlannerError
 from planner.certificate import Device, Measured, MeasuredPhase
-from strategies import ContradictionError, Finetuning, InvalidChoiceError, Sharded, Strategy
+from strategies import ContradictionError, Finetuning, InvalidChoiceError, Optimizer, Precision, Sharded, Strategy
 
 if TYPE_CHECKING:  # torch is imported when a step is asked for
     from planner.replay import Trace, Workload
 
 DEVICES = tuple(Device)
+
+REAL_OPTIMIZERS = (
+    Optimizer.ADAMW,
+    Optimizer.ADAMW_FOREACH,
+    Optimizer.ADAFACTOR,
+    Optimizer.MUON,
+    Optimizer.SGD,
+    Optimizer.SGD_MOMENTUM,
+)
+"""Those that `planner.replay.optimizers` builds as they are, on any device."""
 
 
 class Step(NamedTuple):
@@ -49,6 +59,11 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         raise ContradictionError("on the CPU there is no other memory to offload to", "--checkpointing full")
     if isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host:
         raise ContradictionError("on the CPU there is no other memory to offload to", "--offload none")
+    if strategy.optimizer not in REAL_OPTIMIZERS or strategy.precision is Precision.FP8_MIXED:
+        raise ContradictionError(
+            f"{strategy.precision} with {strategy.optimizer.choice} needs kernels in place of which a replay has none",
+            "--optimizer adamw --precision bf16-mixed, or --device replay",
+        )
     if world_size > 1 and not (device is Device.CPU and strategy.sharding.shards):
         raise ContradictionError(
             f"{world_size} GPUs cannot run for real with --device {device}",

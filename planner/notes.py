@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from planner.memory.numerics import FP32, Numerics
 from planner.models import Model
 from planner.question import Question
-from strategies import Allocator, Attention, Finetuning, Precision, Strategy
+from strategies import Allocator, Attention, Finetuning, Optimizer, Precision, Strategy
 
 
 def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
@@ -34,8 +34,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         )
     if not gpu.supports_bitsandbytes:
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
-    full_bf16 = any(s.precision is Precision.BF16_TRUE and s.finetuning.method is Finetuning.FULL for s in strategies)
-    if full_bf16:
+    if any(_rounds_updates(s) for s in strategies):
         notes.append(
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
             "away, which can stall training at low learning rates."
@@ -79,6 +78,11 @@ def _without_flash(groups_heads: bool | None) -> str:
     if groups_heads:
         return "sdpa runs the math kernel, since heads share keys and values: scores are written out"
     return efficient
+
+
+def _rounds_updates(strategy: Strategy) -> bool:
+    full_bf16 = strategy.precision is Precision.BF16_TRUE and strategy.finetuning.method is Finetuning.FULL
+    return full_bf16 and strategy.optimizer is not Optimizer.ADAMW_FP32_MASTER
 
 
 def _attends_in_fp32(strategy: Strategy) -> bool:

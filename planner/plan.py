@@ -25,6 +25,7 @@ from strategies import (
     Sharding,
     Strategy,
     TrainedModules,
+    Update,
 )
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
@@ -45,6 +46,7 @@ class StrategyChoice(Record):
 
     precision: Precision
     optimizer: Optimizer
+    optimizer_rank: Count | None = None
     finetuning: Finetuning
     lora_rank: Count | None = None
     lora_targets: LoraTargets | None = None
@@ -66,6 +68,7 @@ class StrategyChoice(Record):
     kernels: Kernels
     framework: Framework
     allocator: Allocator
+    update: Update = Update.AFTER_BACKWARD
 
     @classmethod
     def of(cls, strategy: Strategy) -> StrategyChoice:

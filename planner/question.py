@@ -99,6 +99,12 @@ class Question:
             choice = values[axis.name] = self._one(axis.name, default[axis.name])
             values |= {option.name: self._one(option.name, default[option.name]) for option in axis.refining(choice)}
         strategy = Strategy.of(values)
+        steps = self.request.gradient_accumulation_steps or 1
+        if steps > 1 and not strategy.update.accumulates:
+            raise ContradictionError(
+                f"update {strategy.update} leaves no gradient to which {steps} micro-batches could add",
+                "--gradient-accumulation-steps 1",
+            )
         if obstacle := strategy.obstacle(self.cluster) or self.memory.obstacle(strategy):
             raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
         return strategy

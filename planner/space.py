@@ -36,6 +36,7 @@ from strategies import (
     Sharding,
     Space,
     TrainedModules,
+    Update,
 )
 
 VERSION_KEY = "schema_version"
@@ -56,6 +57,7 @@ class SearchSpace(Record):
 
     precision: tuple[Precision, ...] = ()
     optimizer: tuple[Optimizer, ...] = ()
+    optimizer_rank: tuple[Count, ...] = ()
     finetuning: tuple[Finetuning, ...] = ()
     lora_rank: tuple[Count, ...] = ()
     lora_targets: tuple[LoraTargets, ...] = ()
@@ -77,6 +79,7 @@ class SearchSpace(Record):
     kernels: tuple[Kernels, ...] = ()
     framework: tuple[Framework, ...] = ()
     allocator: tuple[Allocator, ...] = ()
+    update: tuple[Update, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

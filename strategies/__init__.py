@@ -24,26 +24,43 @@ from strategies.finetuning import (
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.optimizer import Optimizer
+from strategies.optimizer import (
+    DEFAULT_OPTIMIZER_RANK,
+    AnyOptimizer,
+    Blockwise,
+    Factored,
+    LowRank,
+    Offloaded,
+    Optimizer,
+    Orthogonalized,
+    Packed,
+    Ranked,
+    Rowwise,
+    Whole,
+)
 from strategies.precision import Precision
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
+from strategies.update import Update
 
 __all__ = [
     "ALL_LINEAR",
     "AXES",
     "DEFAULT_LORA_RANK",
     "DEFAULT_MAX_ACCUMULATION",
+    "DEFAULT_OPTIMIZER_RANK",
     "OPTIONS",
     "PLAIN",
     "Accumulation",
     "AdapterDtype",
     "Allocator",
+    "AnyOptimizer",
     "Attention",
     "Axis",
     "BitFit",
+    "Blockwise",
     "Chain",
     "Checkpointing",
     "CheckpointingFacts",
@@ -53,6 +70,7 @@ __all__ = [
     "DataParallel",
     "Engine",
     "Exactly",
+    "Factored",
     "Finetuning",
     "Framework",
     "Freeze",
@@ -64,15 +82,21 @@ __all__ = [
     "LoraTargets",
     "LoraVariant",
     "Loss",
+    "LowRank",
     "Method",
     "Names",
     "Offload",
+    "Offloaded",
     "Operation",
     "Optimizer",
     "Option",
+    "Orthogonalized",
+    "Packed",
     "Precision",
     "Quantization",
+    "Ranked",
     "Replicated",
+    "Rowwise",
     "Sampler",
     "Sharded",
     "Sharding",
@@ -81,6 +105,8 @@ __all__ = [
     "Strategy",
     "TrainedModules",
     "UpTo",
+    "Update",
+    "Whole",
     "WholeNumbers",
     "quantization_of",
     "usual_precisions",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hardware import GPU
 from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
-from strategies.precision import Precision
+
+if TYPE_CHECKING:  # a precision may depend on what trains
+    from strategies.precision import Precision
 
 
 class Finetuning(Choice):
@@ -154,7 +156,7 @@ def obstacle(method: Method, precision: Precision, shards: bool, gpu: GPU) -> st
         return None
     if method.variant is LoraVariant.DORA and quantization.by_gptqmodel:
         return f"PEFT has no DoRA over {_kind(quantization)}"  # peft/tuners/lora/gptq.py, awq.py
-    if precision is Precision.FP16_MIXED:
+    if precision.facts.matmul_dtype == "fp16":
         # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
         if method.adapter_dtype is AdapterDtype.WEIGHTS:
             return "gradient scaling refuses adapters in fp16"

@@ -1,51 +1,215 @@
-"""The axis of optimizers: which states each keeps per parameter, and what its step allocates."""
+"""The axis of optimizers: what each keeps per parameter, and of which kind its step is."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from strategies.axis import Choice, axis_of
+from hardware import Cluster
+from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
+from strategies.finetuning import Freeze, Full, Lora
+from strategies.precision import Precision
+
+if TYPE_CHECKING:  # a strategy has an optimizer
+    from strategies.strategy import Strategy
+
+# --- the kinds of facts; `planner.memory.optimizers` has a rule for each ---
 
 
-class OptimizerFacts(NamedTuple):
-    """Per trained tensor. `full_states`: states of the tensor's own shape and dtype. `quantized_states`: states of one
-    byte per element. `factored`: fp32 row and column sums instead of a state. `foreach_copies`: copies of all tensors
-    during the step, in the states' dtype. `counts_on_gpu`: a step counter of each tensor is kept beside its states."""
+class Whole(NamedTuple):
+    """States of each tensor's own shape. `itemsize`: bytes of their elements, None for the tensor's own dtype.
+    `foreach_copies`: copies of all tensors during the step, in the states' dtype. `counts_on_gpu`: a step counter of
+    each tensor is kept beside its states. `takes_shards`: whether the step runs on what FSDP2 has sharded."""
 
-    full_states: int = 0
-    quantized_states: int = 0
-    factored: bool = False
+    states: int = 0
+    itemsize: int | None = None
     foreach_copies: int = 0
     counts_on_gpu: bool = False
+    takes_shards: bool = True
 
 
-# adamw: torch/optim/adam.py keeps exp_avg and exp_avg_sq as zeros_like(param): they follow the weights' dtype; `fused`
-# allocates nothing, and keeps `step` on the parameter's device, where foreach keeps it on the CPU. foreach:
-# `torch._foreach_sqrt(exp_avg_sqs)` is a whole copy. adamw-8bit: bitsandbytes optimizer.py. adafactor:
-# transformers/optimization.py. sgd: torch/optim/sgd.py, foreach with weight decay 0 works in place.
+class Blockwise(NamedTuple):
+    """bitsandbytes: states of one byte per element, or in fp32. `paged`: large ones in managed memory."""
+
+    states: int
+    bits: int = 8
+    paged: bool = False
+
+
+class Packed(NamedTuple):
+    """torchao: states of `bits` per element, dequantized and quantized again in a compiled step."""
+
+    states: int
+    bits: int
+
+
+class Factored(NamedTuple):
+    """fp32 row and column sums instead of a state (Adafactor)."""
+
+
+class Offloaded(NamedTuple):
+    """States on the host; tensors of fewer elements than `smallest` stay with AdamW on the GPU."""
+
+    smallest: int = 4096
+
+
+class Orthogonalized(NamedTuple):
+    """One state of each matrix in the blocks, whose update is orthogonalized (Muon); AdamW for all else."""
+
+
+class LowRank(NamedTuple):
+    """AdamW's states of gradients that are projected to `rank` rows or columns. `scales`: the states only tell how to
+    scale the whole gradient, and the projection is random (APOLLO); else it is by SVD, and projected back (GaLore)."""
+
+    rank: int
+    scales: bool
+
+
+class Rowwise(NamedTuple):
+    """One state of the tensor's shape, and one number a row (Adam-mini)."""
+
+
+Facts = Whole | Blockwise | Packed | Factored | Offloaded | Orthogonalized | LowRank | Rowwise
+
+
 class Optimizer(Choice):
-    """Optimizers as Trainer builds them: weight decay 0, no first moment in Adafactor."""
+    """Optimizers as Trainer builds them, where it knows them: weight decay 0, no first moment in Adafactor. Sources:
+    torch/optim/adam.py (states are `zeros_like(param)`; `fused` keeps `step` on the GPU, foreach on the CPU, which
+    makes a copy by `torch._foreach_sqrt(exp_avg_sqs)`), adamw.py, _muon.py, sgd.py (foreach with weight decay 0 works
+    in place); apex/optimizers/fused_adam.py; bitsandbytes/optim/; torchao/optim/; galore_torch/adamw.py;
+    apollo_torch/apollo.py; adam_mini/adam_mini.py; transformers/optimization.py."""
 
-    facts: OptimizerFacts
+    facts: Facts
 
-    ADAMW = (
-        "adamw",
-        "torch AdamW, fused (Trainer's adamw_torch_fused)",
-        OptimizerFacts(full_states=2, counts_on_gpu=True),
-    )
+    ADAMW = "adamw", "torch AdamW, fused (Trainer's adamw_torch_fused)", Whole(2, counts_on_gpu=True)
     ADAMW_FOREACH = (
         "adamw-foreach",
         "torch AdamW, foreach: a copy of one state during the step",
-        OptimizerFacts(full_states=2, foreach_copies=1),
+        Whole(2, foreach_copies=1),
     )
-    ADAMW_8BIT = (
-        "adamw-8bit",
-        "bitsandbytes AdamW with blockwise 8-bit states",
-        OptimizerFacts(quantized_states=2),
+    ADAMW_FP32_MASTER = (
+        "adamw-fp32-master",
+        "apex FusedAdam(master_weights=True): half-precision weights, states and a copy of them in fp32",
+        Whole(3, itemsize=4, takes_shards=False),
     )
-    ADAFACTOR = "adafactor", "transformers Adafactor: factored second moment", OptimizerFacts(factored=True)
-    SGD = "sgd", "torch SGD without momentum: no states", OptimizerFacts()
-    SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state", OptimizerFacts(full_states=1)
+    ADAMW_8BIT = "adamw-8bit", "bitsandbytes AdamW with blockwise 8-bit states", Blockwise(2)
+    PAGED_ADAMW_8BIT = (
+        "paged-adamw-8bit",
+        "the same, large states in managed memory, which gives way to tensors",
+        Blockwise(2, paged=True),
+    )
+    ADAMW_8BIT_TORCHAO = "adamw-8bit-torchao", "torchao AdamW8bit: compiled step", Packed(2, 8)
+    ADAMW_4BIT = "adamw-4bit", "torchao AdamW4bit: compiled step", Packed(2, 4)
+    ADAMW_OFFLOAD = (
+        "adamw-offload",
+        "torchao CPUOffloadOptimizer with AdamW: states and step on the host",
+        Offloaded(),
+    )
+    ADAFACTOR = "adafactor", "transformers Adafactor: factored second moment", Factored()
+    LION = "lion", "bitsandbytes Lion: one fp32 state", Blockwise(1, 32)
+    LION_8BIT = "lion-8bit", "bitsandbytes Lion: one blockwise 8-bit state", Blockwise(1)
+    MUON = "muon", "torch Muon for the matrices of the blocks, AdamW for all else", Orthogonalized()
+    ADAM_MINI = "adam-mini", "Adam-mini: one second moment per row", Rowwise()
+    GALORE = "galore", "GaLoreAdamW on the linear layers of the blocks, projection by SVD", LowRank(128, False)
+    APOLLO = "apollo", "APOLLOAdamW on the linear layers of the blocks, random projection", LowRank(128, True)
+    APOLLO_MINI = "apollo-mini", "APOLLOAdamW of rank 1", LowRank(1, True)
+    SGD = "sgd", "torch SGD without momentum: no states", Whole()
+    SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state", Whole(1)
+
+    @property
+    def choice(self) -> Optimizer:
+        return self
 
 
-AXIS = axis_of(Optimizer)
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A low-rank optimizer with a rank of its own."""
+
+    choice: Optimizer
+    rank: int
+
+    @property
+    def facts(self) -> Facts:
+        return LowRank(self.rank, self.choice.facts.scales)  # type: ignore[union-attr]  # only such have a rank
+
+    def __str__(self) -> str:
+        return f"{self.choice} rank {self.rank}"
+
+
+AnyOptimizer = Optimizer | Ranked
+"""What a strategy has: a choice, or one that a rank refines. Both have `choice` and `facts`."""
+
+
+def _join(values: Values) -> AnyOptimizer:
+    choice, rank = values["optimizer"], values.get("optimizer_rank")
+    return choice if rank is None or choice not in _RANKED else Ranked(choice, rank)
+
+
+def _split(optimizer: AnyOptimizer) -> Values:
+    if isinstance(optimizer, Ranked):
+        return {"optimizer": optimizer.choice, "optimizer_rank": optimizer.rank}
+    return {"optimizer": optimizer}
+
+
+_RANKED = (Optimizer.GALORE, Optimizer.APOLLO)
+DEFAULT_OPTIMIZER_RANK = 128
+"""Trainer's of both (transformers/trainer_optimizer.py, `_get_galore_optimizer`, `_get_apollo_optimizer`)."""
+
+AXIS = Axis(
+    Option("optimizer", Optimizer),
+    (
+        Option(
+            "optimizer_rank",
+            WholeNumbers(1, 2**14, DEFAULT_OPTIMIZER_RANK),
+            "Rank of the projected gradients, 128 unless given.",
+            "rank {}",
+            None,
+            _RANKED,
+        ),
+    ),
+    _join,
+    _split,
+)
+
+
+# --- what cannot run ---
+
+
+def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
+    """Why a strategy's optimizer cannot run in it, or None."""
+    s, optimizer = strategy, strategy.optimizer
+    facts, name = optimizer.facts, optimizer.choice
+    if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
+        return f"bitsandbytes does not run on {cluster.gpu.name}"
+    if s.sharding.shards and (reason := _UNSHARDED.get(type(facts))):
+        return reason
+    if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
+        # multi_tensor_applier hands data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
+        return f"{name} does not take parameters that FSDP2 has sharded: bf16-mixed keeps fp32 weights there"
+    if name is Optimizer.ADAMW_FP32_MASTER and (isinstance(s.finetuning, Lora) or not _stores_half(s.precision)):
+        return "weights that train are fp32 already: adamw-fp32-master keeps copies of weights in half precision"
+    if isinstance(facts, LowRank | Rowwise) and not isinstance(s.finetuning, Full | Freeze):
+        # GaLore: an adapter has no more rows than the projection. Adam-mini views q_proj's and k_proj's gradients by
+        # heads (`m.view(-1, head_numel)`), and adapters by their names too, which have not as many elements.
+        parts = "adapters" if isinstance(s.finetuning, Lora) else "biases"
+        return f"{name} is made for whole weights, not for {parts}"
+    if isinstance(facts, Offloaded) and cluster.world_size > 1:
+        # "Offload optimizer to CPU for single-GPU training": its hook copies a gradient before DDP has reduced it
+        return "torchao's CPUOffloadOptimizer is for one GPU"
+    return None
+
+
+def _stores_half(precision: Precision) -> bool:
+    return precision.facts.trained_bytes == 2
+
+
+_UNSHARDED: dict[type, str] = {
+    # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
+    # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
+    Factored: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
+    # github.com/bitsandbytes-foundation/bitsandbytes issue 1633: kernels get DTensors as if they were plain tensors
+    Blockwise: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
+    # apollo_torch multiplies by random matrices that are plain tensors: "aten.mm.default got mixed torch.Tensor and
+    # DTensor"; galore_torch's decomposition would be gathered on every rank, of which its documentation says nothing
+    LowRank: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
+}

@@ -24,10 +24,11 @@ from strategies.finetuning import (
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.optimizer import Optimizer
+from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
 from strategies.sharding import ALL_RANKS, GradientBuckets, Offload, Sharding
 from strategies.strategy import AXES, OPTIONS, Strategy
+from strategies.update import Update
 
 DEFAULT_LORA_RANK = 16
 """The rank of most recipes (PEFT's QLoRA examples, axolotl's, Unsloth's). Memory always prefers the smallest rank and
@@ -81,6 +82,7 @@ class Space(NamedTuple):
     """Empty: `usual_precisions` of the GPU for each method."""
     optimizer: tuple[Optimizer, ...] = ()
     """Empty: `USUAL_OPTIMIZERS` of each method."""
+    optimizer_rank: tuple[int, ...] = (DEFAULT_OPTIMIZER_RANK,)
     finetuning: tuple[Finetuning, ...] = (Finetuning.FULL, Finetuning.LORA, Finetuning.QLORA)
     """Not those that train less than a LoRA does at its quality: they are asked for."""
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
@@ -104,6 +106,7 @@ class Space(NamedTuple):
     kernels: tuple[Kernels, ...] = tuple(Kernels)
     framework: tuple[Framework, ...] = (Framework.TRANSFORMERS,)
     allocator: tuple[Allocator, ...] = (Allocator.NATIVE,)
+    update: tuple[Update, ...] = (Update.AFTER_BACKWARD,)
 
     @classmethod
     def default(cls, cluster: Cluster) -> Space:
@@ -123,10 +126,11 @@ class Space(NamedTuple):
 
     def strategies(self, gpu: GPU) -> Iterator[Strategy]:
         """Every combination, on that kind of GPU."""
+        named = tuple(AXES["optimizer"].combinations(self._of))
         others = [tuple(axis.combinations(self._of)) for name, axis in AXES.items() if name not in _LED]
         for method in AXES["finetuning"].combinations(self._of):
             precisions = self.precision or usual_precisions(gpu, method.method)
-            optimizers = self.optimizer or USUAL_OPTIMIZERS[method.method]
+            optimizers = named or USUAL_OPTIMIZERS[method.method]
             for choices in product(precisions, optimizers, (method,), *others):
                 yield Strategy(*choices)
 

@@ -17,6 +17,7 @@ from strategies import (
     optimizer,
     precision,
     sharding,
+    update,
 )
 from strategies.allocator import Allocator
 from strategies.attention import Attention
@@ -26,9 +27,10 @@ from strategies.finetuning import Full, Method
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.optimizer import Optimizer
+from strategies.optimizer import AnyOptimizer, Optimizer
 from strategies.precision import Precision
 from strategies.sharding import DataParallel, Replicated, Sharded
+from strategies.update import Update
 
 AXES: Mapping[str, Axis] = {
     module.AXIS.name: module.AXIS
@@ -43,6 +45,7 @@ AXES: Mapping[str, Axis] = {
         kernels,
         framework,
         allocator,
+        update,
     )
 }
 """Every axis, in the order of a strategy's fields."""
@@ -55,7 +58,7 @@ class Strategy(NamedTuple):
     """One choice per axis. Micro-batch and accumulation are not among them: the search solves for those."""
 
     precision: Precision
-    optimizer: Optimizer
+    optimizer: AnyOptimizer
     finetuning: Method
     checkpointing: Checkpoints
     sharding: DataParallel
@@ -64,6 +67,7 @@ class Strategy(NamedTuple):
     kernels: Kernels
     framework: Framework
     allocator: Allocator
+    update: Update
 
     @classmethod
     def of(cls, values: Values) -> Strategy:
@@ -91,19 +95,9 @@ class Strategy(NamedTuple):
             return impossible
         if reason := finetuning.obstacle(self.finetuning, self.precision, self.sharding.shards, gpu):
             return reason
-        if self.optimizer is Optimizer.ADAFACTOR and self.sharding.shards:
-            # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
-            # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
-            return "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
-        if self.optimizer is Optimizer.ADAMW_8BIT and self.sharding.shards:
-            # bitsandbytes 0.50 hands DTensors to an operator without a sharding strategy (optimizer.py, `update_step`;
-            # bitsandbytes issue 1633): "got mixed torch.Tensor and DTensor"
-            return "bitsandbytes' AdamW does not run on parameters that FSDP2 has sharded"
-        if self.optimizer is Optimizer.ADAMW_8BIT and not gpu.supports_bitsandbytes:
-            return f"bitsandbytes does not run on {gpu.name}"
         if not self.allocator.runs_on(gpu):
             return f"{gpu.name} has no expandable segments"
-        return None
+        return precision.obstacle(self) or optimizer.obstacle(self, cluster) or update.obstacle(self, cluster)
 
 
 PLAIN = Strategy(
@@ -117,5 +111,6 @@ PLAIN = Strategy(
     Kernels.EAGER,
     Framework.TRANSFORMERS,
     Allocator.NATIVE,
+    Update.AFTER_BACKWARD,
 )
 """The least of every axis; others are made of it with `_replace`."""

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.evaluation import evaluation, saving
 from planner.memory.numerics import Numerics
+from planner.memory.obstacles import obstacle
+from planner.memory.optimizers import Groups, rule_of
 from planner.memory.partition import fullest
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, on_host, replication_buffers
-from planner.memory.state import Unit, Units, state_bytes, step_counts, step_temporaries, table_bytes
+from planner.memory.state import Unit, Units
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
+from planner.memory.tape import NO_STEPS
 from planner.memory.time import Traffic
-from planner.memory.trace import Part, Setting, Tracer, Work
-from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
+from planner.memory.trace import HEAD, LOSS, STEM, Part, Setting, Tracer, Work
+from planner.memory.trained import Trained, copies_modules, trained_in_blocks
 from planner.models import Inventory
 from strategies import (
     Allocator,
+    AnyOptimizer,
     Attention,
     Checkpointing,
     Checkpoints,
@@ -29,9 +33,9 @@ from strategies import (
     Lora,
     Loss,
     Method,
-    Optimizer,
     Replicated,
     Strategy,
+    Update,
 )
 
 INT64 = 8
@@ -128,9 +132,10 @@ class Traced:
         attention: Attention,
         loss: Loss,
         selection: Selection,
+        updates: AnyOptimizer | None = None,
         evaluates: bool = False,
     ) -> Setting:
-        return Setting(numerics, method, attention, loss, self.sequence_length, selection, evaluates)
+        return Setting(numerics, method, attention, loss, self.sequence_length, selection, updates, evaluates)
 
     @memoized
     def units(self, setting: Setting) -> Units:
@@ -171,7 +176,20 @@ class Traced:
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
-        return Tracer(self.inventory.architecture, setting)
+        return Tracer(self.inventory.architecture, setting, partial(self._steps, setting))
+
+    @memoized
+    def _steps(self, setting: Setting, part: Hashable, trained: Trained) -> Mapping[str, int]:
+        if setting.updates is None or part == LOSS:
+            return NO_STEPS
+        units, kinds = self.units(setting), self.inventory.layer_kinds
+        found: dict[Hashable, Unit] = {STEM: units.stem, HEAD: units.head}
+        if part not in found:
+            in_blocks = trained_in_blocks(setting.method, len(kinds))
+            found = dict(zip(zip(kinds, in_blocks, strict=True), units.blocks, strict=True))
+        unit = found.get(part) or found[part, trained]
+        rule = rule_of(setting.updates)
+        return {tensor.name: rule.temporaries_of(tensor) for tensor in unit.trained}
 
     @memoized
     def _stem(self, setting: Setting, checkpointing: Checkpoints, output_requires_grad: bool) -> tuple[Part, int]:
@@ -272,12 +290,17 @@ class MemoryModel:
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
-        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
+        # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
+        updates = None if s.sharding.shards else _updates(s)
+        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection, updates)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
         s = strategy
-        return self._footprint(self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, accumulates)
+        updates = _updates(s)
+        return self._footprint(
+            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, updates, accumulates
+        )
 
     def work(self, strategy: Strategy) -> Work:
         return self.traced.work(self.setting(strategy), strategy.checkpointing)
@@ -290,15 +313,17 @@ class MemoryModel:
     def _footprint(
         self,
         setting: Setting,
-        optimizer: Optimizer,
+        optimizer: AnyOptimizer,
         checkpointing: Checkpoints,
         sharding: DataParallel,
         allocator: Allocator,
+        updates: AnyOptimizer | None,
         accumulates: bool,
     ) -> Footprint:
-        gradients = self._layout(setting, sharding, accumulates).at_step
-        step = gradients + (0 if on_host(sharding) else self._step_temporaries(setting, optimizer, sharding))
-        lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
+        gradients = step = self._layout(setting, sharding, updates, accumulates).at_step
+        if updates is None and not on_host(sharding):
+            step += self._step_temporaries(setting, optimizer, sharding)
+        lines = dict(self._lines(setting, checkpointing, sharding, updates, accumulates))
         lines |= self._between_steps(setting, sharding)
         lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
         persistent = self._persistent(setting, optimizer, sharding)
@@ -312,9 +337,9 @@ class MemoryModel:
         if self.evaluation_batch_size is not None:
             s = setting
             method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
-            evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, True)
+            evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, None, True)
             parts, size = self.traced.parts(evaluated, Checkpoints(Checkpointing.NONE)), self.evaluation_batch_size
-            lines = evaluation(parts, self._layout(setting, sharding, False), size)
+            lines = evaluation(parts, self._layout(setting, sharding, None, False), size)
             ids = self._ids_bytes
             found[Moment.EVALUATION] = largest_lines(
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
@@ -325,10 +350,11 @@ class MemoryModel:
         return found
 
     @memoized
-    def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Traffic:
-        return Traffic.of(
-            self.traced.units(setting).all, sharding, self.cluster, self._states(setting, optimizer, sharding)
-        )
+    def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Traffic:
+        states, groups = self._states(setting, optimizer, sharding), self._groups(setting, optimizer, sharding)
+        with_host, flops = rule_of(optimizer).moved(groups, self._ranks(sharding))
+        traffic = Traffic.of(self.traced.units(setting).all, sharding, self.cluster, states)
+        return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
 
     @property
     def _ids_bytes(self) -> int:
@@ -336,20 +362,29 @@ class MemoryModel:
         return 2 * self.traced.sequence_length * INT64
 
     @memoized
-    def _layout(self, setting: Setting, sharding: DataParallel, gradients_exist: bool) -> Layout:
+    def _layout(
+        self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, gradients_exist: bool
+    ) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
         units = self.traced.units(setting).all
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
+        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, updates)
 
     @memoized
-    def _lines(self, setting: Setting, checkpointing: Checkpoints, sharding: DataParallel, accumulates: bool) -> Lines:
+    def _lines(
+        self,
+        setting: Setting,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
+        updates: AnyOptimizer | None,
+        accumulates: bool,
+    ) -> Lines:
         places = self.traced.positions(setting, checkpointing, sharding.shards)
-        lines = compose(places, self._layout(setting, sharding, accumulates))
+        lines = compose(places, self._layout(setting, sharding, updates, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
 
     @memoized
-    def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> Persistent:
+    def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
         if on_host(sharding):
             return Persistent(0, 0, 0)
         units = self.traced.units(setting).all
@@ -358,29 +393,30 @@ class MemoryModel:
         return Persistent(-(-stored // self._ranks(sharding)), self._states(setting, optimizer, sharding), buckets)
 
     @memoized
-    def _states(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
+    def _states(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
         """Bytes of one rank's states, wherever they are."""
+        return rule_of(optimizer).resident(self._groups(setting, optimizer, sharding), self._ranks(sharding))
+
+    @memoized
+    def _groups(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Groups:
+        """The tensors that a rank's optimizer has, or has its shares of."""
         units = self.traced.units(setting).all
         if isinstance(sharding, Replicated) and sharding.divides_states:
-            units = (self._partition(setting, optimizer),)
-        states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
-        whole = sum(step_counts(optimizer, u) for u in units) + table_bytes(optimizer, units)
-        return -(-states // self._ranks(sharding)) + whole
+            return [(fullest(units, self.cluster.world_size, optimizer), 1)]
+        return [(u.trained, n) for u, n in _counted(units)]
 
     @memoized
-    def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: DataParallel) -> int:
-        groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
-        if isinstance(sharding, Replicated) and sharding.divides_states:
-            groups = [(self._partition(setting, optimizer).trained, 1)]
-        return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
-
-    @memoized
-    def _partition(self, setting: Setting, optimizer: Optimizer) -> Unit:
-        tensors = fullest(self.traced.units(setting).all, self.cluster.world_size, optimizer)
-        return Unit(0, tuple(tensors), 0, 0, 0)
+    def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
+        groups = self._groups(setting, optimizer, sharding)
+        return rule_of(optimizer).temporaries(groups, self._ranks(sharding))
 
     def _ranks(self, sharding: DataParallel) -> int:
         return sharding.ranks(self.cluster.world_size)
+
+
+def _updates(strategy: Strategy) -> AnyOptimizer | None:
+    """The optimizer that steps each parameter in backward, if one does."""
+    return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from planner.memory import attention as attention_kernels
-from planner.memory import elementwise
+from planner.memory import elementwise, float8
 from planner.memory import experts as mixture
 from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
@@ -79,6 +79,8 @@ class Layers(Rotary):
         method = self.method
         quantized = KINDS.get(quantization_of(method))
         unquantized = written_out_layer if written_out else plain_layer
+        if self.numerics.fp8 and float8.converts(x.width, out_features):
+            unquantized = float8.layer
         layer, base = (quantized.layer, quantized.base) if quantized else (unquantized, Base())
         if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
             return adapted(self, method, name, x, out_features, bias, layer, base)

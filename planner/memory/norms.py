@@ -21,7 +21,9 @@ class Norms(Ops):
         """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
         if self.trained.biases and name.endswith(".bias"):
             trains, itemsize = True, self.numerics.trained
-        variable = self.parameters.setdefault(name, Variable(parameter=True)) if trains else None
+        variable = None
+        if trains:
+            variable = self.parameters.setdefault(name, Variable(True, self.tape.steps.get(name)))
         return Tensor(None, elements, 0, elements, itemsize, variable)
 
     def rms_norm(

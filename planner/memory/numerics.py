@@ -26,6 +26,8 @@ class Numerics(NamedTuple):
     stored_other: int
     stored_adapter: int
     stored_trained: int
+    fp8: bool = False
+    """Whether linear layers multiply in fp8."""
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Numerics:
@@ -53,7 +55,7 @@ class Numerics(NamedTuple):
         is_fp16 = facts.matmul_dtype == "fp16"
         if sharding.shards and autocast is not None:
             return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored)
-        return cls(*stored, autocast, is_fp16, *stored)
+        return cls(*stored, autocast, is_fp16, *stored, facts.linear_dtype == "fp8")
 
     def of_trained(self) -> Numerics:
         """Where all of a part trains."""

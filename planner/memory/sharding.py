@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from planner.memory.optimizers import rule_of
 from planner.memory.state import Unit, allocated
-from strategies import DataParallel, GradientBuckets, Replicated, Sharded
+from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated, Sharded
 from strategies.sharding import ALL_RANKS
 
 
@@ -28,10 +29,17 @@ class Layout:
     """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
+    `updates`: the optimizer that steps parameters in backward, which leaves no gradient behind.
     """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: DataParallel, world_size: int, tied: bool, gradients_exist: bool
+        self,
+        units: Sequence[Unit],
+        sharding: DataParallel,
+        world_size: int,
+        tied: bool,
+        gradients_exist: bool,
+        updates: AnyOptimizer | None = None,
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         sharded = sharding if isinstance(sharding, Sharded) else None
@@ -50,7 +58,9 @@ class Layout:
             trained = units[0].trained
             if trained and trained[0].is_embedding:
                 self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        shares = [0 if self._on_host else self._share(u.gradient_bytes) for u in reversed(units)]
+        self.updates = rule_of(updates) if updates is not None else None
+        stay = not self._on_host and updates is None
+        shares = [self._share(u.gradient_bytes) if stay else 0 for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
         reduced = [self._reduced(u) for u in reversed(units)]
         self._reduced_suffix = (*accumulate(reduced, initial=0),)[::-1]
@@ -146,6 +156,8 @@ class Layout:
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
         whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
         share = self._share(whole) + (self._share(stored) if stored > whole else 0)
+        if self.updates is not None:  # FSDP2 calls the hooks when all of a unit's shares are there
+            share += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from math import prod
 from typing import NamedTuple
 
-from planner.memory.numerics import FP32, Numerics
+from planner.memory.numerics import Numerics
 from planner.memory.quantized import KINDS
 from planner.memory.trained import Trained, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
-from strategies import Lora, LoraVariant, Method, Optimizer, quantization_of
+from strategies import Lora, LoraVariant, Method, quantization_of
 
 ALLOCATION_BYTES = 512
 """CUDA's caching allocator rounds every request up to this (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
@@ -28,6 +27,12 @@ class TrainedTensor(NamedTuple):
     is_embedding: bool
     computed_itemsize: int
     """Of its gradient while backward runs."""
+    name: str = ""
+    """Within its part; empty where a model is known by its replays."""
+    is_hidden: bool = False
+    """A matrix in a block."""
+    is_linear: bool = False
+    """The weight of a linear layer in a block."""
 
 
 class Unit(NamedTuple):
@@ -43,9 +48,17 @@ class Unit(NamedTuple):
     """The same in the dtype of the computation, before FSDP2 scatters them."""
 
 
-def unit(parameters: Parameters, method: Method, numerics: Numerics, trained: Trained, *, copied: bool = False) -> Unit:
+def unit(
+    parameters: Parameters,
+    method: Method,
+    numerics: Numerics,
+    trained: Trained,
+    *,
+    copied: bool = False,
+    is_block: bool = False,
+) -> Unit:
     """The parameters of a part under a fine-tuning method. `copied`: embedding and head train as copies."""
-    account = _Account()
+    account = _Account(is_block)
     kind = KINDS.get(quantization_of(method))
     own = numerics.of_trained() if trained.weights else numerics
     for t in parameters.tensors:
@@ -58,25 +71,36 @@ def unit(parameters: Parameters, method: Method, numerics: Numerics, trained: Tr
         elif module_trains or trained.weights or (trained.biases and t.is_bias):
             if copied:
                 account.keep(allocated(elements * stored), elements * computed)
-            account.train(t.shape, numerics.stored_trained, numerics.trained, is_embedding=t.is_embedding)
+            account.train(
+                t.name,
+                t.shape,
+                numerics.stored_trained,
+                numerics.trained,
+                is_embedding=t.is_embedding,
+                is_linear=t.layer is not None,
+            )
         else:
             account.keep(allocated(elements * stored), elements * computed)
     if isinstance(method, Lora):
         for layer in parameters.linears:
             if all(method.adapts(name) for name in layer.target_names):
                 rank = layer.adapter_rank(method.rank)
-                shapes: list[tuple[int, ...]] = [(rank, layer.in_features), (layer.out_features, rank)]
+                shapes: dict[str, tuple[int, ...]] = {
+                    "lora_A": (rank, layer.in_features),
+                    "lora_B": (layer.out_features, rank),
+                }
                 if method.variant is LoraVariant.DORA:
-                    shapes.append((layer.out_features,))
-                for shape in shapes:
-                    account.train(shape, numerics.stored_adapter, numerics.adapter)
+                    shapes["lora_magnitude_vector"] = (layer.out_features,)
+                for name, shape in shapes.items():
+                    account.train(f"{layer.name}.{name}", shape, numerics.stored_adapter, numerics.adapter)
     return account.unit()
 
 
 class _Account:
     """Adds up a unit."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_block: bool) -> None:
+        self.is_block = is_block
         self.stored = self.gathered = self.gathered_gradients = 0
         self.trained: list[TrainedTensor] = []
 
@@ -84,9 +108,20 @@ class _Account:
         self.stored += stored_bytes
         self.gathered += gathered_bytes
 
-    def train(self, shape: tuple[int, ...], stored: int, computed: int, *, is_embedding: bool = False) -> None:
-        elements = prod(shape)
-        self.trained.append(TrainedTensor(shape, elements, stored, is_embedding, computed))
+    def train(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        stored: int,
+        computed: int,
+        *,
+        is_embedding: bool = False,
+        is_linear: bool = False,
+    ) -> None:
+        elements, is_hidden = prod(shape), self.is_block and len(shape) == 2
+        self.trained.append(
+            TrainedTensor(shape, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
+        )
         self.keep(allocated(elements * stored), elements * computed)
         self.gathered_gradients += elements * computed
 
@@ -106,7 +141,9 @@ class Units(NamedTuple):
         ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
         in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
         kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
-        blocks = {key: unit(inventory.blocks[key[0]], method, numerics, key[1]) for key in dict.fromkeys(kinds)}
+        blocks = {
+            key: unit(inventory.blocks[key[0]], method, numerics, key[1], is_block=True) for key in dict.fromkeys(kinds)
+        }
         head = inventory.head
         if copied and tied and ends.head:  # PEFT's copy; the original is the embedding
             table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
@@ -121,65 +158,3 @@ class Units(NamedTuple):
     def all(self) -> tuple[Unit, ...]:
         """Stem, blocks, head and loss, as the parts of a step; the loss has no parameters."""
         return (self.stem, *self.blocks, self.head, Unit(0, (), 0, 0, 0))
-
-
-BNB_BLOCK = 256
-"""Elements per scale of bitsandbytes' blockwise 8-bit states (bitsandbytes/optim/optimizer.py, `init_state`)."""
-BNB_SMALLEST = 4096
-"""Tensors with fewer elements keep 32-bit states (`min_8bit_size`)."""
-BNB_TABLE = 256
-"""Elements in fp32 that say what a byte of a state means (bitsandbytes/functional.py, `create_dynamic_map`)."""
-
-
-def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
-    """Bytes of an optimizer's states of one parameter.
-
-    8-bit: a byte per element and an fp32 scale per block of 256; small tensors keep fp32 states, and so do embeddings,
-    for which Trainer registers 32-bit states (trainer.py, `register_module_override`).
-    Adafactor: fp32 means over rows and over columns of a matrix, a whole fp32 state for a vector.
-    """
-    facts, elements = optimizer.facts, tensor.num_elements
-    size = facts.full_states * allocated(elements * tensor.itemsize)
-    if facts.quantized_states:
-        if not _in_8_bits(tensor):
-            size += facts.quantized_states * allocated(elements * FP32)
-        else:
-            scales = allocated(-(-elements // BNB_BLOCK) * FP32)
-            size += facts.quantized_states * (allocated(elements) + scales)
-    if facts.factored:
-        rows = elements if len(tensor.shape) == 1 else tensor.shape[0]
-        columns = tensor.shape[1] if len(tensor.shape) > 1 else 0
-        size += allocated(rows * FP32) + allocated(columns * FP32)
-    return size
-
-
-def _in_8_bits(tensor: TrainedTensor) -> bool:
-    return tensor.num_elements >= BNB_SMALLEST and not tensor.is_embedding
-
-
-def table_bytes(optimizer: Optimizer, parts: Iterable[Unit]) -> int:
-    """Bytes of the tables of 8-bit states, which all tensors share: one for each kind of state, whole on every rank."""
-    quantizes = any(_in_8_bits(t) for part in parts for t in part.trained)
-    return quantizes * optimizer.facts.quantized_states * allocated(BNB_TABLE * FP32)
-
-
-def step_counts(optimizer: Optimizer, part: Unit) -> int:
-    """Bytes of the step counters of a part's tensors, whole on every rank: one fp32 scalar each."""
-    return len(part.trained) * ALLOCATION_BYTES if optimizer.facts.counts_on_gpu else 0
-
-
-def step_temporaries(optimizer: Optimizer, groups: Sequence[tuple[Sequence[TrainedTensor], int]]) -> int:
-    """Bytes that the optimizer step allocates at its peak and frees again. `groups`: tensors and how often they occur.
-
-    foreach: a copy of one state of every tensor at once. Adafactor, tensor by tensor: the squared gradient beside the
-    update, or the update beside its negative, in fp32; below fp32, fp32 copies of gradient and parameter as well
-    (transformers/optimization.py, `Adafactor.step`).
-    """
-    facts, size = optimizer.facts, 0
-    if facts.foreach_copies:
-        copies = (n * sum(allocated(t.num_elements * t.itemsize) for t in tensors) for tensors, n in groups)
-        size += facts.foreach_copies * sum(copies)
-    if facts.factored:
-        single = (t.num_elements * FP32 * (2 if t.itemsize == FP32 else 4) for tensors, _ in groups for t in tensors)
-        size += max(single, default=0)
-    return size

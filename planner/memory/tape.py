@@ -8,10 +8,10 @@ are kept as `fixed + per_sample x micro_batch_size`, so that one run answers for
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-MATMUL_FP32, MATMUL_HALF = 4, 2
+MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
 """A matmul is counted by the item size of its operands: they decide which peak FLOP/s it can reach."""
 
 
@@ -83,13 +83,17 @@ class Storage:
 
 
 class Variable:
-    """A tensor's place in the autograd graph: where its gradient is gathered. Holds no bytes of the tensor itself."""
+    """A tensor's place in the autograd graph: where its gradient is gathered. Holds no bytes of the tensor itself.
 
-    __slots__ = ("gradient", "parameter")
+    `step_bytes`: of a parameter that is updated as soon as its gradient is there, which is then freed: what its
+    optimizer step allocates.
+    """
 
-    def __init__(self, parameter: bool = False) -> None:
+    __slots__ = ("gradient", "parameter", "step_bytes")
+
+    def __init__(self, parameter: bool = False, step_bytes: int | None = None) -> None:
         self.gradient: Storage | None = None
-        self.parameter = parameter
+        self.parameter, self.step_bytes = parameter, step_bytes
 
 
 class Tensor:
@@ -119,20 +123,24 @@ class Cost:
     __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
 
     def __init__(self) -> None:
-        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0}
+        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0, MATMUL_FP8: 0}
         self.bytes_per_sample = self.fixed_bytes = 0
 
 
 Backward = Callable[[Storage], None]
 
 
+NO_STEPS: Mapping[str, int] = {}
+"""`step_bytes` by the name of a parameter, where an update waits for the end of backward."""
+
+
 class Tape:
     """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
 
-    def __init__(self, *, keep_saved: bool = True) -> None:
+    def __init__(self, *, keep_saved: bool = True, steps: Mapping[str, int] = NO_STEPS) -> None:
         self.meter = Meter()
         self.cost = Cost()
-        self.keep_saved = keep_saved
+        self.keep_saved, self.steps = keep_saved, steps
         self.saved: list[tuple[str, int, int]] = []
         self.kept: list[Storage] = []
         """What lives until the whole graph is gone."""
@@ -140,6 +148,8 @@ class Tape:
         self.before_first_use: tuple[int, int] | None = None
         """Fixed and per-sample bytes of gradients when backward first asks for something saved, which is when a
         checkpointed block is computed again."""
+        self._ready: list[tuple[Variable, Storage]] = []
+        """Parameters with their gradients that are updated when the function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
@@ -198,6 +208,7 @@ class Tape:
                 function(taken)
                 del taken
             del saved
+            self._update_parameters()
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient where it is gathered: in place when this is the buffer's only owner and it is not a view,
@@ -207,7 +218,9 @@ class Tape:
         (accumulate_grad.h, "steal the gradient").
         """
         waiting = variable.gradient
-        if waiting is None:
+        if variable.step_bytes is not None:
+            self._ready.append((variable, gradient))
+        elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
                 self.meter.gradients += gradient.fixed
@@ -215,6 +228,18 @@ class Tape:
             total = self.storage(gradient.fixed, gradient.per_sample)
             if not variable.parameter:
                 variable.gradient = total
+
+    def _update_parameters(self) -> None:
+        """The optimizer steps of those whose gradients are there, which are then freed. One that had waited for this
+        gradient (of a tied weight) is on another part's account, and so is their sum."""
+        while self._ready:
+            variable, gradient = self._ready.pop(0)
+            waiting, variable.gradient = variable.gradient, None
+            if waiting is not None:
+                total = self.storage(gradient.fixed if waiting.viewed else 0, 0)
+                del gradient, total
+            step = self.storage(variable.step_bytes or 0, 0)
+            del step
 
 
 def _references_of_sole_owner() -> int:

@@ -28,6 +28,7 @@ class Rates(NamedTuple):
     """To the host and from it, either way."""
     host_bytes: float
     """Of the host's memory, its share."""
+    fp8_flops: float
 
     @classmethod
     def of(cls, cluster: Cluster, precision: Precision) -> Rates:
@@ -44,6 +45,7 @@ class Rates(NamedTuple):
             gpu.gpu_link.bytes_per_second,
             gpu.host_link.bytes_per_second,
             HOST_MEMORY_BYTES_PER_SECOND / cluster.gpus_per_node,
+            gpu.peak_flops.fp8 or half or fp32,
         )
 
 
@@ -59,6 +61,10 @@ class Traffic(NamedTuple):
     with_host: int = 0
     """Per micro-batch, the more of either direction."""
     host_optimizer_bytes: int = 0
+    step_with_host: int = 0
+    """Those that the optimizer step moves between GPU and host."""
+    optimizer_flops: int = 0
+    """Of the step's matrix products, in half precision."""
 
     @classmethod
     def of(cls, units: Sequence[Unit], sharding: DataParallel, cluster: Cluster, state_bytes: int) -> Traffic:
@@ -107,6 +113,7 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
     compute = micro_batch_size * (
         work.half_flops_per_sample / rates.half_flops
         + work.fp32_flops_per_sample / rates.fp32_flops
+        + work.fp8_flops_per_sample / rates.fp8_flops
         + work.bytes_per_sample / rates.bytes
         + work.host_bytes_per_sample / rates.host_link_bytes
     )
@@ -123,5 +130,6 @@ def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: i
     micro-batch; what is longer than that is waited for."""
     micro = micro_batch_seconds(work, traffic, rates, micro_batch_size)
     waiting = max(0.0, traffic.per_step / rates.link_bytes - micro * 2 / 3)
-    optimizer = traffic.optimizer_bytes / rates.bytes + traffic.host_optimizer_bytes / rates.host_bytes
-    return steps * micro + waiting + optimizer
+    gpu = traffic.optimizer_bytes / rates.bytes + traffic.optimizer_flops / rates.half_flops
+    host = traffic.host_optimizer_bytes / rates.host_bytes + traffic.step_with_host / rates.host_link_bytes
+    return steps * micro + waiting + gpu + host

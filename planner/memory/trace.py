@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained, trained_at_ends
 from planner.models import Decoder
-from strategies import Attention, CheckpointingFacts, Checkpoints, Lora, Loss, Method
+from strategies import AnyOptimizer, Attention, CheckpointingFacts, Checkpoints, Lora, Loss, Method
 
 
 class Work(NamedTuple):
@@ -27,6 +27,7 @@ class Work(NamedTuple):
     fixed_bytes: int = 0
     host_bytes_per_sample: int = 0
     """To the host's memory or from it."""
+    fp8_flops_per_sample: int = 0
 
     def plus(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
@@ -110,7 +111,7 @@ R = TypeVar("R", bound=tuple[int, ...])
 class Setting:
     """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
 
-    __slots__ = ("attention", "evaluates", "loss", "method", "numerics", "selection", "sequence_length")
+    __slots__ = ("attention", "evaluates", "loss", "method", "numerics", "selection", "sequence_length", "updates")
 
     def __init__(
         self,
@@ -120,11 +121,14 @@ class Setting:
         loss: Loss,
         sequence_length: int,
         selection: Selection,
+        updates: AnyOptimizer | None = None,
         evaluates: bool = False,
     ) -> None:
-        """`evaluates`: forward passes keep nothing for backward."""
+        """`updates`: the optimizer that steps each parameter in backward. `evaluates`: forward passes keep nothing for
+        backward."""
         self.numerics, self.method, self.attention, self.loss = numerics, method, attention, loss
-        self.sequence_length, self.selection, self.evaluates = sequence_length, selection, evaluates
+        self.sequence_length, self.selection = sequence_length, selection
+        self.updates, self.evaluates = updates, evaluates
 
 
 def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
@@ -148,20 +152,27 @@ def largest(snapshots: Sequence[R]) -> list[R]:
     return best
 
 
+STEM, HEAD, LOSS = "stem", "head", "loss"
+
+
 class Tracer:
     """Traces the parts of one architecture under one setting."""
 
-    def __init__(self, architecture: Decoder, setting: Setting) -> None:
-        self.architecture, self.setting = architecture, setting
+    def __init__(
+        self, architecture: Decoder, setting: Setting, steps: Callable[[Hashable, Trained], Mapping[str, int]]
+    ) -> None:
+        """`steps`: of a part (STEM, HEAD or a kind of block) where so much trains, what updates of its parameters in
+        backward allocate."""
+        self.architecture, self.setting, self.steps = architecture, setting, steps
         tied = architecture.tied_to is not None
         self.ends = trained_at_ends(setting.method, tied=tied)
         self.tied_gradient = tied and self.ends.embedding and not isinstance(setting.method, Lora)
         self._rope_itemsize = 0
 
-    def _layers(self, trained: Trained, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, part: Hashable, trained: Trained, *, keep_saved: bool = True) -> Layers:
         s = self.setting
         layers = Layers(
-            Tape(keep_saved=keep_saved and not s.evaluates),
+            Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained)),
             numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
             trained=trained,
@@ -174,13 +185,12 @@ class Tracer:
 
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
-        trained = self.ends
-        layers = self._layers(trained)
+        layers = self._layers(STEM, self.ends)
         run = _Run(layers)
         if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
             # transposed product it is a view, unless autocast's cast stands between.
-            waiting = Variable(parameter=True)
+            waiting = Variable(True, layers.tape.steps.get(f"{self.architecture.tied_to}.weight"))
             waiting.gradient = layers.tape.storage(0, 0)
             waiting.gradient.viewed = self.setting.numerics.autocast is None
             layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
@@ -222,7 +232,7 @@ class Tracer:
     ) -> Part:
         """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done. `kept`:
         what a checkpointed forward has left for that."""
-        layers = self._layers(trained)
+        layers = self._layers(kind, trained)
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
         run = _Run(layers)
@@ -246,7 +256,7 @@ class Tracer:
     ) -> Part:
         """A forward that drops everything but its input and what is kept, and in backward the block once more
         (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
-        layers = self._layers(trained, keep_saved=False)
+        layers = self._layers(kind, trained, keep_saved=False)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
@@ -278,7 +288,7 @@ class Tracer:
     def head(self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss. `embedded_bytes`: per sample, of the embedding's
         output, where it is held until the norm has returned."""
-        layers = self._layers(self.ends)
+        layers = self._layers(HEAD, self.ends)
         run = _Run(layers)
         layers.embedded = layers.tape.storage(0, embedded_bytes)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
@@ -288,7 +298,7 @@ class Tracer:
         width, logits_itemsize = logits.width, logits.itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes)
 
-        layers = self._layers(Trained())
+        layers = self._layers(LOSS, Trained())
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)
@@ -311,7 +321,8 @@ class _Run:
 
     def work(self) -> Work:
         cost = self.layers.tape.cost
-        return Work(cost.flops_per_sample[2], cost.flops_per_sample[4], cost.bytes_per_sample, cost.fixed_bytes)
+        flops = cost.flops_per_sample
+        return Work(flops[2], flops[4], cost.bytes_per_sample, cost.fixed_bytes, fp8_flops_per_sample=flops[1])
 
     def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
         """The instants of the forward, and what stays until the whole forward pass is over."""

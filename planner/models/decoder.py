@@ -53,6 +53,9 @@ class Decoder(BaseModel):
 
     embedding_name: ClassVar[str] = "embed_tokens"
 
+    linear_class: ClassVar[str] = "Linear"
+    """Of the blocks' linear layers. What looks for torch.nn.Linear does not find GPT-2's Conv1D."""
+
     model_type: str
     hidden_size: Size
     num_hidden_layers: Layers

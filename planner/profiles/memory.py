@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from hardware import Cluster
 from planner.memory.footprint import Footprint, Persistent, memoized
+from planner.memory.optimizers import rule_of
 from planner.memory.process import Outside, Slack
 from planner.memory.sharding import on_host, replication_buffers
-from planner.memory.state import Unit, state_bytes, step_temporaries, table_bytes
+from planner.memory.state import Unit
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
 from planner.memory.trace import Work
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
-from strategies import DataParallel, GradientBuckets, Optimizer, Replicated, Sharding, Strategy
+from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated, Sharding, Strategy, Update
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 
@@ -48,6 +49,8 @@ class ProfiledMemory:
             return "a profile does not tell which rank has which states"
         if on_host(strategy.sharding):
             return "a profile is of a step that does nothing on the host"
+        if strategy.update is Update.IN_BACKWARD:
+            return "profiles of a model's own code are of updates after backward"
         found = self._found(setting_of(strategy))
         return found.reason if isinstance(found, Refusal) else None
 
@@ -55,7 +58,7 @@ class ProfiledMemory:
         found = self._profile(strategy)
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
         gradients = -(-unit.gradient_bytes // ranks)
-        temporaries = -(-step_temporaries(strategy.optimizer, [(unit.trained, 1)]) // ranks)
+        temporaries = rule_of(strategy.optimizer).temporaries([(unit.trained, 1)], ranks)
         lines = dict(self._lines(setting_of(strategy), accumulates))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
         persistent = Persistent(
@@ -73,7 +76,9 @@ class ProfiledMemory:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         unit = self._unit(setting_of(strategy))
-        return Traffic.of([unit], strategy.sharding, self.cluster, self._states(strategy))
+        traffic = Traffic.of([unit], strategy.sharding, self.cluster, self._states(strategy))
+        moved = rule_of(strategy.optimizer).moved([(unit.trained, 1)], self._ranks(strategy.sharding))
+        return traffic._replace(step_with_host=moved[0], optimizer_flops=moved[1])
 
     def _profile(self, strategy: Strategy) -> Profile:
         found = self._found(setting_of(strategy))
@@ -103,13 +108,11 @@ class ProfiledMemory:
         return {MOMENTS[phase]: tuple(map(_line, instants)) for phase, instants in phases.items()}
 
     def _states(self, strategy: Strategy) -> int:
-        states = self._whole_states(setting_of(strategy), strategy.optimizer)
-        return -(-states // self._ranks(strategy.sharding))
+        return self._states_of(setting_of(strategy), strategy.optimizer, self._ranks(strategy.sharding))
 
     @memoized
-    def _whole_states(self, setting: Strategy, optimizer: Optimizer) -> int:
-        unit = self._unit(setting)
-        return sum(state_bytes(optimizer, tensor) for tensor in unit.trained) + table_bytes(optimizer, [unit])
+    def _states_of(self, setting: Strategy, optimizer: AnyOptimizer, ranks: int) -> int:
+        return rule_of(optimizer).resident([(self._unit(setting).trained, 1)], ranks)
 
     def _ranks(self, sharding: DataParallel) -> int:
         return sharding.ranks(self.cluster.world_size)

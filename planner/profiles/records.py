@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from planner.memory.state import TrainedTensor, Unit, allocated
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 
 Affine = tuple[int, int]
 """Fixed bytes, bytes per sample."""
@@ -18,7 +18,7 @@ Affine = tuple[int, int]
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
 
 
 class Introduction(Record):
@@ -48,6 +48,8 @@ class Trained(Record):
     shape: tuple[int, ...]
     itemsize: NonNegativeInt
     is_embedding: bool
+    is_hidden: bool
+    is_linear: bool
     count: NonNegativeInt
 
 
@@ -75,7 +77,7 @@ class Profile(Record):
     def unit(self) -> Unit:
         """All parameters as one unit."""
         tensors = tuple(
-            TrainedTensor(t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize)
+            TrainedTensor(t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize, "", t.is_hidden, t.is_linear)
             for t in self.trained
             for _ in range(t.count)
         )

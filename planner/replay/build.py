@@ -12,8 +12,9 @@ from planner.replay import subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
+from planner.replay.float8 import convert
 from planner.replay.host import on_host, place_on_host
-from planner.replay.optimizers import STAND_INS
+from planner.replay.optimizers import prepare
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
 from planner.replay.trained import choose, names_of, trained_modules
@@ -26,7 +27,6 @@ from strategies import (
     Full,
     Lora,
     LoraVariant,
-    Optimizer,
     Precision,
     Quantization,
     Sharded,
@@ -74,12 +74,13 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
 def equip(model: Any, strategy: Strategy) -> Any:
     """Adapters, quantization and checkpointing: the model as a training script has it before it is placed."""
     method = strategy.finetuning
-    if strategy.optimizer is Optimizer.ADAFACTOR:
-        import transformers.optimization  # noqa: F401  # importing it makes tensors, which belong to no step
+    prepare(strategy.optimizer)
     if isinstance(method, Lora):
         model = _adapted(model, method)
         if is_quantized(strategy):
             quantize(model, head_of(base_of(model)), half(strategy.precision), method.quantization)
+    if strategy.precision is Precision.FP8_MIXED:
+        convert(model)
     if strategy.checkpointing.recomputes:
         checkpoint_blocks(model, strategy.checkpointing, adapted=isinstance(method, Lora))
     return model
@@ -146,25 +147,6 @@ def _ties(model: Any) -> list[list[tuple[Any, str]]]:
             if parameter is not None:
                 places.setdefault(id(parameter), []).append((module, name))
     return [found for found in places.values() if len(found) > 1]
-
-
-def optimizer_of(
-    optimizer: Optimizer, model: torch.nn.Module, parameters: list[torch.nn.Parameter]
-) -> torch.optim.Optimizer:
-    """As Trainer makes it."""
-    if stand_in := STAND_INS.get(optimizer):
-        return stand_in(model, parameters)
-    if optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH):
-        foreach = optimizer is Optimizer.ADAMW_FOREACH
-        return torch.optim.AdamW(parameters, lr=1e-4, foreach=foreach, fused=not foreach)
-    if optimizer is Optimizer.ADAFACTOR:
-        from transformers import Adafactor
-
-        options = {"lr": 1e-3, "scale_parameter": False, "relative_step": False}
-        adafactor: torch.optim.Optimizer = Adafactor(parameters, **options)
-        return adafactor
-    momentum = 0.9 if optimizer is Optimizer.SGD_MOMENTUM else 0.0
-    return torch.optim.SGD(parameters, lr=1e-2, momentum=momentum, foreach=True)
 
 
 def mesh_of(sharding: DataParallel, world_size: int) -> Any:

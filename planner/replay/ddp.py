@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from planner.replay.roles import TrainedParameter
 from planner.replay.trace import Scope
 from strategies import GradientBuckets, Replicated, Strategy
 
@@ -22,15 +23,16 @@ def divides_states(strategy: Strategy) -> bool:
 
 
 def divided(
-    make: Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer], parameters: list[torch.nn.Parameter]
+    make: Callable[[list[TrainedParameter]], torch.optim.Optimizer], trained: list[TrainedParameter]
 ) -> torch.optim.Optimizer:
     """An optimizer that keeps states of this rank's parameters only."""
+    by_parameter = {id(t.parameter): t for t in trained}
 
     def of_this_rank(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return make([parameter for group in groups for parameter in group["params"]])
+        return make([by_parameter[id(parameter)] for group in groups for parameter in group["params"]])
 
     optimizer: Any = ZeroRedundancyOptimizer  # its annotation asks for a class
-    divided: torch.optim.Optimizer = optimizer(parameters, of_this_rank)
+    divided: torch.optim.Optimizer = optimizer([t.parameter for t in trained], of_this_rank)
     return divided
 
 

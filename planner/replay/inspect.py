@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-import torch
-
 from planner.replay.backend import CUDA_PATH
 from planner.replay.build import build, equip, half, linear_layers
+from planner.replay.roles import trained
 from planner.replay.step import undisturbed
 from planner.replay.subject import Source, tokens_per_sample
 from strategies import Strategy
@@ -31,6 +30,8 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]
     itemsize: int
     is_embedding: bool
+    is_hidden: bool
+    is_linear: bool
 
 
 class Weights(NamedTuple):
@@ -58,16 +59,15 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
         model = equip(_tied(build(source, strategy, CUDA_PATH)), strategy)
     mixed = strategy.sharding.shards and strategy.precision.facts.autocast_bytes is not None
     computed = half(strategy.precision).itemsize if mixed else None
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    trained: Counter[Weight] = Counter()
+    weights: Counter[Weight] = Counter()
     gathered = gradients = 0
     for p in model.parameters():
         size = p.numel() * (computed or p.element_size())
         gathered += size
-        if p.requires_grad:
-            trained[Weight(tuple(p.shape), p.element_size(), id(p) in embeddings)] += 1
-            gradients += size
-    return Weights(trained, gathered, gradients)
+        gradients += size * p.requires_grad
+    for _, p, role in trained(model):
+        weights[Weight(tuple(p.shape), p.element_size(), *role)] += 1
+    return Weights(weights, gathered, gradients)
 
 
 def _tied(model: Any) -> Any:

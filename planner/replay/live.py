@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
@@ -27,6 +27,15 @@ _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """What one rank holds of a tensor."""
     return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+
+
+def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """What one rank holds of a tensor: those that a wrapper around several consists of, else one."""
+    tensor = local(tensor)
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in parts_of(getattr(tensor, name))]
 
 
 class _Live(NamedTuple):
@@ -127,6 +136,8 @@ class LiveBytes(TorchDispatchMode):
         return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
+            return NotImplemented  # the wrapper does it with its parts, by operators that come here
         if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
             self._drop(args[0].untyped_storage()._cdata)
         out = func(*args, **(kwargs or {}))
@@ -137,7 +148,8 @@ class LiveBytes(TorchDispatchMode):
             source = self._source(args, i) if updates else 0
             if source in self._homes:
                 self.scope = self._homes[source]
-            self._add(local(leaf), func)
+            for part in parts_of(leaf):
+                self._add(part, func)
             if source in self._homes:
                 self._homes.setdefault(self.number(leaf), self.scope)
                 if listed:

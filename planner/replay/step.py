@@ -18,12 +18,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_nf4, optimizer_of, place, pretend, ranks, stored
+from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
 from planner.replay.ddp import Buckets, buckets_of, divided, divides_states
 from planner.replay.extend import IrregularError, extend
 from planner.replay.host import offloading, on_host
-from planner.replay.live import LiveBytes
+from planner.replay.live import LiveBytes, parts_of
 from planner.replay.loading import Loading, Placed
+from planner.replay.optimizers import optimizer_of
+from planner.replay.roles import trained
 from planner.replay.subject import Source, inputs_of, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
 from strategies import GradientBuckets, Strategy
@@ -231,9 +233,9 @@ class Steps:
                 part = self.buckets.add(parameter, scope)
                 live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
             live.scope = None
-        trained = [p for _, p, _ in self.trained]
-        make = partial(optimizer_of, strategy.optimizer, model)
-        self.optimizer = divided(make, trained) if divides_states(strategy) else make(trained)
+        chosen, update = list(trained(model)), strategy.update
+        make = partial(optimizer_of, strategy.optimizer, update=update)
+        self.optimizer = divided(make, chosen) if divides_states(strategy) else make(chosen)
         size, length = workload.micro_batch_size, workload.sequence_length
         self.inputs = inputs_of(model, source, size, length, backend.device)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
@@ -299,7 +301,8 @@ class Steps:
         for name, parameter, scope in self.trained:
             for key, state in getattr(self.optimizer, "optim", self.optimizer).state[parameter].items():
                 if isinstance(state, torch.Tensor):
-                    yield f"{name}.{key}", state, scope
+                    for part in parts_of(state):
+                        yield f"{name}.{key}", part, scope
         for name, table in getattr(self.optimizer, "tables", {}).items():
             yield f"{name} table of the states", table, None
 

@@ -79,7 +79,7 @@ class Solver:
         either as many steps as allowed, or one with a larger micro-batch."""
         assert isinstance(self.accumulation, UpTo)
         found = []
-        for steps in {1, self.accumulation.max_steps}:
+        for steps in {1, self.accumulation.max_steps if strategy.update.accumulates else 1}:
             limit = self._limit(strategy, steps)
             if self.allowed:
                 limit = next((size for size in self.allowed if size <= limit), 0)
@@ -94,6 +94,7 @@ class Solver:
             self.candidate(strategy, size, steps)
             for size, steps in self.accumulation.factors(self.cluster.world_size)
             if size <= limits[steps == 1] and (not self.allowed or size in self.allowed)
+            if steps == 1 or strategy.update.accumulates
         ]
 
     def _seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 CATALOG = """
@@ -66,6 +68,12 @@ Checkpointing.add(
 )
 """
 
+OPTIMIZER = """
+from strategies import Optimizer, Whole
+
+Optimizer.add("ademamix", "AdEMAMix, two first moments: three fp32 states", Whole(3, itemsize=4))
+"""
+
 
 def planner(plugin: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PLANNER_PLUGINS": str(plugin) if plugin else ""}
@@ -117,6 +125,19 @@ def test_a_checkpointing_policy_keeps_what_it_says(tmp_path: Path) -> None:
         peaks[choice] = json.loads(done.stdout)["memory"]["moments"]["end_of_forward"]
     assert list(peaks.values()) == sorted(peaks.values())
     assert len(set(peaks.values())) == len(peaks)
+
+
+def test_an_optimizer_has_the_memory_of_its_facts(tmp_path: Path) -> None:
+    plugin = written(tmp_path / "optimizer.py", OPTIMIZER)
+    arguments = ("fit", "pythia-160m", "--gpu", "A100-40GB", "--finetuning", "full", "--precision", "fp32", "--json")
+    states = {}
+    for optimizer in ("ademamix", "adamw"):
+        done = planner(plugin, *arguments, "--optimizer", optimizer)
+        assert (done.returncode, done.stderr) == (0, "")
+        best = json.loads(done.stdout)["plans"][0]
+        assert best["strategy"]["optimizer"] == optimizer
+        states[optimizer] = best["memory"]["components"]["optimizer_states"]
+    assert states["ademamix"] / states["adamw"] == pytest.approx(3 / 2, rel=1e-3)
 
 
 def test_a_plug_in_that_fails_says_why(tmp_path: Path) -> None:

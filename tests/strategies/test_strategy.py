@@ -8,7 +8,6 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     DataParallel,
-    Offload,
     Optimizer,
     Precision,
     Replicated,
@@ -53,11 +52,6 @@ def test_groups_of_ranks_have_to_divide_them(sharding: DataParallel, reason: str
 def test_one_gpu_divides_no_states() -> None:
     obstacle = strategy(Optimizer.ADAMW, Replicated(Sharding.ZERO1)).obstacle(Cluster(TWO_GPUS.gpu))
     assert obstacle == "one GPU has nobody to divide its optimizer's states with"
-
-
-def test_eight_bit_states_cannot_wait_on_the_host() -> None:
-    sharding = Sharded(Sharding.FULL_SHARD, offload=Offload.CPU)
-    assert "run on the GPU" in (strategy(Optimizer.ADAMW_8BIT, sharding).obstacle(TWO_GPUS) or "")
 
 
 def test_replicas_are_searched_where_there_are_several_nodes() -> None:

@@ -18,6 +18,7 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
 class GPT2(Decoder):
     embedding_name: ClassVar[str] = "wte"
     positions: ClassVar[Literal["rotary", "learned"]] = "learned"
+    linear_class: ClassVar[str] = "Conv1D"
 
     hidden_size: Size = Field(validation_alias=_named("n_embd", "hidden_size"))
     num_hidden_layers: Layers = Field(validation_alias=_named("n_layer", "num_hidden_layers"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hardware import Cluster, load_catalog
 from planner.answer import memory_of
 from planner.memory import MemoryModel, Traced
-from planner.memory.state import step_counts
+from planner.memory.optimizers import rule_of
 from planner.models import find_model
 from planner.search import Solver
 from strategies import Checkpointing, Checkpoints, Optimizer, Precision, Sharded, Sharding, Space, Strategy, UpTo
@@ -81,7 +81,8 @@ def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st
     strategy = data.draw(st.sampled_from(strategies))
     memory = memory_model(model, sequence, 2)
     units = memory.traced.units(memory.setting(strategy)).all
-    counts = sum(step_counts(strategy.optimizer, u) for u in units)  # every rank counts the steps of its shards
+    rule = rule_of(strategy.optimizer)  # every rank counts the steps of its shards, and has the tables
+    counts = sum(rule.counts(t) for u in units for t in u.trained) + rule.tables(t for u in units for t in u.trained)
     two, eight = (memory_model(model, sequence, n).footprint(strategy, accumulates=False) for n in (2, 8))
     assert abs(two.persistent.parameters - 4 * eight.persistent.parameters) <= 8
     states = [footprint.persistent.optimizer_states - counts for footprint in (two, eight)]
@@ -93,10 +94,7 @@ def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st
 def test_checkpointing_keeps_less_for_backward(model: str, sequence: int, ranks: int, data: st.DataObject) -> None:
     strategies = [s for s in all_strategies(ranks) if not s.checkpointing.recomputes]
     plain = data.draw(st.sampled_from(strategies))
-    other = Strategy(
-        plain.precision, plain.optimizer, plain.finetuning, Checkpoints(Checkpointing.FULL), plain.sharding,
-        plain.attention, plain.loss, plain.kernels, plain.framework, plain.allocator,
-    )  # fmt: skip
+    other = plain._replace(checkpointing=Checkpoints(Checkpointing.FULL))
     memory = memory_model(model, sequence, ranks)
     kept, dropped = (
         max(
