@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardware import MIB, PlannerError
 from planner.certificate import Device, Measured, MeasuredPhase
-from strategies import ContradictionError, Finetuning, InvalidChoiceError, Strategy
+from strategies import Attention, ContradictionError, Finetuning, InvalidChoiceError, Strategy
 
 if TYPE_CHECKING:  # torch is imported when a step is asked for
     from planner.replay import Trace, Workload
@@ -44,6 +44,11 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         raise ContradictionError(
             "the layers of bitsandbytes are a stand-in, which proves nothing when it runs for real",
             "--finetuning lora, or --device replay",
+        )
+    if strategy.attention not in (Attention.EAGER, Attention.SDPA):
+        raise ContradictionError(
+            f"{strategy.attention} is a stand-in, which proves nothing when it runs for real",
+            "--attention sdpa, or --device replay",
         )
     if world_size > 1 and not (device is Device.CPU and strategy.sharding.shards):
         raise ContradictionError(

@@ -67,8 +67,8 @@ class Space(NamedTuple):
     checkpointing: tuple[Checkpointing, ...] = tuple(Checkpointing)
     sharding: tuple[Sharding, ...] = tuple(Sharding)
     attention: tuple[Attention, ...] = (Attention.SDPA,)
-    loss: tuple[Loss, ...] = tuple(Loss)
-    kernels: tuple[Kernels, ...] = tuple(Kernels)
+    loss: tuple[Loss, ...] = (Loss.FULL,)
+    kernels: tuple[Kernels, ...] = (Kernels.EAGER,)
     framework: tuple[Framework, ...] = (Framework.TRANSFORMERS,)
     allocator: tuple[Allocator, ...] = (Allocator.NATIVE,)
 

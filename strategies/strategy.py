@@ -83,6 +83,8 @@ class Strategy(NamedTuple):
         gpu = cluster.gpu
         if missing := self.precision.missing_on(gpu):
             return f"{gpu.name} has no {missing}"
+        if lacking := self.attention.missing_on(gpu, self.precision):
+            return lacking
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
         qlora = self.finetuning.method is Finetuning.QLORA

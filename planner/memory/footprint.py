@@ -193,6 +193,7 @@ class MemoryModel:
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
+        selection = selection.under(s.attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
         return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from planner.memory import attention as attention_kernels
 from planner.memory import experts as mixture
 from planner.memory.activations import COMPOSED
+from planner.memory.fused_attention import Form
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
 from planner.memory.quantized import matmul_4bit
@@ -148,7 +149,7 @@ class Layers(Rotary):
         window: int | None = None,
         fp32: bool = False,
     ) -> Tensor:
-        form = attention_kernels.Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
+        form = Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
         return self.attention_kernel(self, query, key, value, form)
 
     def activation(self, function: str, x: Tensor) -> Tensor:

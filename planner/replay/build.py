@@ -9,7 +9,7 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
-from planner.replay import subject
+from planner.replay import flash, subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.quantized import quantize
@@ -42,7 +42,9 @@ def is_quantized(strategy: Strategy) -> bool:
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """The base model on the meta device."""
     dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
-    return subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    attention = strategy.attention
+    uses_sdpa = attention in (Attention.SDPA, Attention.SDPA_EFFICIENT)
+    return subject.build(source, dtype, backend.sdpa if uses_sdpa else flash.IMPLEMENTATIONS.get(attention, EAGER))
 
 
 def equip(model: Any, strategy: Strategy) -> Any:

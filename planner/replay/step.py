@@ -102,7 +102,8 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash).under(strategy.attention)
+    with undisturbed(), unpacked(), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from planner.memory.attention import Form, mask_bytes, sdpa
+from planner.memory.attention import mask_bytes, sdpa
+from planner.memory.fused_attention import Form
 from planner.memory.ops import FP32, HALF, Ops
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.tape import Tape
