@@ -18,8 +18,8 @@ class AttentionFacts(NamedTuple):
     """First and last CUDA compute capability that its kernels are built for; None: it has some for every GPU."""
 
 
-# flash-attn: csrc/flash_attn/flash_api.cpp, `mha_fwd`, "only supports Ampere GPUs or newer", "only support fp16 and bf16
-# data type"; hopper/setup.py builds FlashAttention 3's for sm90a.
+# flash-attn: csrc/flash_attn/flash_api.cpp, `mha_fwd`, "only supports Ampere GPUs or newer", "only support fp16 and
+# bf16 data type"; hopper/setup.py builds FlashAttention 3's for sm90a.
 class Attention(Choice):
     """`attn_implementation` of transformers. SDPA runs the flash kernel in half precision where the GPU has it, the
     memory-efficient one elsewhere: neither stores the scores. Grouped keys and values, which the latter does not take,
@@ -52,11 +52,11 @@ class Attention(Choice):
 
     def missing_on(self, gpu: GPU, precision: Precision) -> str | None:
         """Why it does not run there, or None."""
-        facts = self.facts
-        if facts.half_only and precision.facts.matmul_dtype not in ("fp16", "bf16"):
+        half_only, capability = self.facts
+        if half_only and precision.facts.matmul_dtype not in ("fp16", "bf16"):
             return f"{self.value} computes in half precision only"
-        if facts.capability is not None:
-            first, last = facts.capability
+        if capability is not None:
+            first, last = capability
             if gpu.vendor != "nvidia" or not first <= float(gpu.compute_capability) <= last:
                 return f"{self.value} has no CUDA kernels for {gpu.name}"
         return None

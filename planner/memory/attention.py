@@ -11,7 +11,6 @@ from planner.memory.sdpa import SdpaKernel
 from planner.memory.tape import Storage, Tensor
 from strategies import Attention
 
-
 Kernel = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]
 
 

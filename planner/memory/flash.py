@@ -61,8 +61,9 @@ def flash_3(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Te
 
 def flex(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """Grouped heads are taken as they are if there is a power of two of them, else repeated
-    (transformers/integrations/flex_attention.py). Backward makes a row sum and, for the log-sum-exp that transformers
-    asks for and drops, a gradient of zeros (torch/_inductor/kernel/flex/flex_attention.py, `flex_attention_backward`)."""
+    (transformers/integrations/flex_attention.py). Backward makes a row sum and a gradient of zeros for the log-sum-exp,
+    which transformers asks for and drops (torch/_inductor/kernel/flex/flex_attention.py, `flex_attention_backward`).
+    """
     heads_first, kv_heads = query.heads_first, form.kv_heads
     if form.heads & (form.heads - 1) and kv_heads != form.heads:
         key, value = (f.broadcast(x, query.per_sample, f"attention {n}") for x, n in ((key, "k"), (value, "v")))

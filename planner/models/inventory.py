@@ -57,13 +57,22 @@ class Parameters(NamedTuple):
         return sum(t.num_elements for t in self.tensors)
 
 
+class Heads(NamedTuple):
+    """Of attention, the most that any block has."""
+
+    grouped: bool = False
+    """Whether several heads of queries share keys and values."""
+    width: int = 0
+    dropout: float = 0.0
+
+
 class _Reader:
     """A forward pass on widths alone: a tensor is its number of columns."""
 
     def __init__(self) -> None:
         self.tensors: list[ParameterTensor] = []
         self.linears: list[Linear] = []
-        self.groups_heads = False
+        self.heads = Heads()
 
     def parameters(self) -> Parameters:
         return Parameters(tuple(self.tensors), tuple(self.linears))
@@ -135,7 +144,10 @@ class _Reader:
         window: int | None = None,
         fp32: bool = False,
     ) -> int:
-        self.groups_heads |= kv_heads < heads
+        before = self.heads
+        self.heads = Heads(
+            before.grouped or kv_heads < heads, max(before.width, query // heads), max(before.dropout, dropout)
+        )
         return query
 
     def activation(self, function: str, x: int) -> int:
@@ -232,12 +244,11 @@ class Inventory:
         return found
 
     @cached_property
-    def groups_heads(self) -> bool:
-        """Whether several heads of queries share keys and values in any block."""
+    def heads(self) -> Heads:
         reader = _Reader()
         for kind in dict.fromkeys(self.layer_kinds):
             self.architecture.block(reader, self.architecture.hidden_size, kind)
-        return reader.groups_heads
+        return reader.heads
 
     @cached_property
     def head(self) -> Parameters:

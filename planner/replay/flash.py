@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from planner.memory.flash import block_mask_bytes, head_dim_2, head_dim_3, rounded, rows_3
 from planner.memory.flash import ROWS_2 as ROWS_OF_FLASH_2
+from planner.memory.flash import block_mask_bytes, head_dim_2, head_dim_3, rounded, rows_3
 from strategies import Attention
 
 IMPLEMENTATIONS = {
@@ -84,7 +84,7 @@ class _Flash3(_Kernel):
 
 class _Flex(_Kernel):
     """What inductor allocates around its kernels (torch/_inductor/kernel/flex/flex_attention.py, `flex_attention` and
-    `flex_attention_backward`). The compiled backward is handed zeros for the log-sum-exp, an output that nobody used."""
+    `flex_attention_backward`). The compiled backward is handed zeros for the log-sum-exp, an output of no use."""
 
     @staticmethod
     def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:

@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from planner.cli import main
-from strategies import Attention
 
 PLAN = ("estimate", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed", "--sequence-length", "128", "--json")
 
