@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
+from planner.memory.fused_loss import chunk_tokens
 from planner.memory.numerics import Numerics
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
@@ -66,14 +67,20 @@ class Footprint(NamedTuple):
     lines: Lines
     outside: Outside
     slack: Slack
+    lines_of: Callable[[int], Lines] | None = None
+    """Where they change with the micro-batch, by steps: `lines` are those of one sample, and never the higher ones."""
+
+    def lines_at(self, micro_batch_size: int) -> Lines:
+        return self.lines if self.lines_of is None else self.lines_of(micro_batch_size)
 
     def moments(self, micro_batch_size: int) -> dict[Moment, int]:
         """Allocated bytes at the peak of each moment, cuBLAS workspaces included."""
-        extra = self.persistent.total + self.outside.workspace_bytes
-        return {m: extra + max(line.at(micro_batch_size) for line in lines) for m, lines in self.lines.items()}
+        extra, found = self.persistent.total + self.outside.workspace_bytes, self.lines_at(micro_batch_size)
+        return {m: extra + max(line.at(micro_batch_size) for line in lines) for m, lines in found.items()}
 
     def peak(self, micro_batch_size: int) -> Peak:
-        candidates = ((line.at(micro_batch_size), m, line) for m, lines in self.lines.items() for line in lines)
+        found = self.lines_at(micro_batch_size)
+        candidates = ((line.at(micro_batch_size), m, line) for m, lines in found.items() for line in lines)
         size, moment, line = max(candidates, key=lambda c: c[0])
         return Peak(moment, line, size + self.persistent.total)
 
@@ -91,11 +98,24 @@ class Footprint(NamedTuple):
 
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """The largest micro-batch whose process fits into the budget; 0 if one sample does not. Every line gives a
-        bound and the smallest bound holds: nothing is scanned."""
+        bound and the smallest bound holds: nothing is scanned. Where lines change by steps, the answer is bisected
+        between bounds by the lines of one sample and by those of the largest candidate."""
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total
-        bounds = [(room - line.fixed) // (line.per_sample or 1) for lines in self.lines.values() for line in lines]
-        return max(0, min(bounds))
+        most = _largest(self.lines, room)
+        if self.lines_of is None or most == 0:
+            return most
+        least = min(most, _largest(self.lines_of(most), room))
+        while least < most:
+            middle = (least + most + 1) // 2
+            fits = _largest(self.lines_of(middle), room) >= middle
+            least, most = (middle, most) if fits else (least, middle - 1)
+        return least
+
+
+def _largest(found: Lines, room: int) -> int:
+    bounds = [(room - line.fixed) // (line.per_sample or 1) for lines in found.values() for line in lines]
+    return max(0, min(bounds))
 
 
 class Traced:
@@ -123,11 +143,20 @@ class Traced:
         return total
 
     @memoized
-    def positions(self, setting: Setting, checkpointing: Checkpointing, shards: bool) -> list[Position]:
-        return positions(self.parts(setting, checkpointing), reach=int(shards))  # FSDP2 holds of a part's neighbours
+    def positions(
+        self, setting: Setting, checkpointing: Checkpointing, shards: bool, chunk_tokens: int | None
+    ) -> list[Position]:
+        parts = self.parts(setting, checkpointing, chunk_tokens)
+        return positions(parts, reach=int(shards))  # FSDP2 holds of a part's neighbours
+
+    def chunk_tokens(self, setting: Setting, micro_batch_size: int) -> int | None:
+        """Of how many tokens there are logits at once; None: of all."""
+        model = self.inventory.architecture
+        tokens = micro_batch_size * self.sequence_length
+        return chunk_tokens(setting.loss, tokens, model.hidden_size, model.vocab_size)
 
     @memoized
-    def parts(self, setting: Setting, checkpointing: Checkpointing) -> list[Part]:
+    def parts(self, setting: Setting, checkpointing: Checkpointing, chunk_tokens: int | None = None) -> list[Part]:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one
         # (PEFT's enable_input_require_grads): then the first block saves less than the others.
@@ -138,7 +167,7 @@ class Traced:
             blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
         else:
             blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
-        return [stem, *blocks, *self._head(setting, itemsize)]
+        return [stem, *blocks, *self._head(setting, itemsize, chunk_tokens)]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -158,8 +187,8 @@ class Traced:
         return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
 
     @memoized
-    def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:
-        return self._tracer(setting).head(itemsize)
+    def _head(self, setting: Setting, itemsize: int, chunk_tokens: int | None) -> tuple[Part, Part]:
+        return self._tracer(setting).head(itemsize, chunk_tokens)
 
 
 class MemoryModel:
@@ -221,11 +250,15 @@ class MemoryModel:
     ) -> Footprint:
         gradients = self._layout(setting, sharding, accumulates).all_gradients
         step = gradients + self._step_temporaries(setting, optimizer, sharding)
-        lines = dict(self._lines(setting, checkpointing, sharding, accumulates))
-        lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
+        optimizer_step = {Moment.OPTIMIZER_STEP: (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)}
+
+        def lines_of(micro_batch_size: int) -> Lines:
+            chunk = self.traced.chunk_tokens(setting, micro_batch_size)
+            return self._lines(setting, checkpointing, sharding, accumulates, chunk) | optimizer_step
+
         persistent = self._persistent(setting, optimizer, sharding)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
-        return Footprint(persistent, lines, self.outside, slack)
+        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
 
     @memoized
     def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
@@ -244,8 +277,15 @@ class MemoryModel:
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 
     @memoized
-    def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:
-        places = self.traced.positions(setting, checkpointing, sharding.shards)
+    def _lines(
+        self,
+        setting: Setting,
+        checkpointing: Checkpointing,
+        sharding: Sharding,
+        accumulates: bool,
+        chunk_tokens: int | None,
+    ) -> Lines:
+        places = self.traced.positions(setting, checkpointing, sharding.shards, chunk_tokens)
         lines = compose(places, self._layout(setting, sharding, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}

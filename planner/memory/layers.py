@@ -33,17 +33,22 @@ class Layers(Rotary):
         attention: Attention,
         sequence_length: int,
         selection: Selection,
+        loss: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
         super().__init__(tape, numerics=numerics, trains_base=isinstance(method, Full), sequence_length=sequence_length)
         self.method = method
         self.attention_kernel = attention_kernels.KERNELS[attention]
         self.selection = selection
+        self.loss = loss
+        """Of hidden states, weight and bias of the head, where it makes no logits; the model's head returns it."""
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
         """That output, which as a leaf of autograd's graph lives as long as the graph."""
+        self.embedded: Storage | None = None
+        """What the backbone calls `inputs_embeds`."""
 
     def leave_forward(self) -> None:
         """The model's forward has returned: its variables and autocast's copies are gone."""
@@ -98,6 +103,7 @@ class Layers(Rotary):
         out = self.times(out) if scaled else out
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
+        self.embedded = out.storage
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
@@ -130,6 +136,8 @@ class Layers(Rotary):
             self.held.append(x.storage)
         itemsize, trains = self.numerics.other, self.trains_base
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
+        if self.loss is not None:
+            return self.loss(x, weight, bias_vector)
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
 
@@ -161,6 +169,10 @@ class Layers(Rotary):
 
     def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
         return super().mul(a, b, name)
+
+    def cap(self, x: Tensor, name: str = "capped") -> Tensor:
+        """A fused loss has capped its logits itself."""
+        return super().cap(x, name) if self.loss is None else x
 
     def times(self, x: Tensor) -> Tensor:
         return self.unary(x, "scaled")

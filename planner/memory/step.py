@@ -55,11 +55,13 @@ def positions(parts: Sequence[Part], reach: int) -> list[Position]:
     """Where to look for peaks: the first and last of every run of equal parts, and those within `reach` of them. Beyond
     the neighbours that a part's account reaches to, bytes change evenly along a run, so its ends hold the extremes."""
     held = saved = (0, 0)
-    found = []
+    found, stem = [], parts[0]
+    lent = 0 if stem.lends_output and parts[1].saves_input else stem.lent
     for i, part in enumerate(parts):
         around = parts[max(0, i - reach - 1) : i + reach + 2]
         if len(around) < 2 * reach + 3 or any(other is not part for other in around):
-            found.append(Position(i, part, held, saved))
+            embedded = lent if 1 < i < len(parts) - 2 else 0
+            found.append(Position(i, part, (held[0], held[1] + embedded), saved))
         held = held[0] + part.held[0], held[1] + part.held[1]
         saved = saved[0] + part.saved[0], saved[1] + part.saved[1]
     return found
@@ -78,6 +80,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
         moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
+        moments[moment] += [_line(s, saved, saved, extra, grads=False) for s in part.returned]
         around = Snapshot(0, part.input_bytes, 0, 0, 0)
         if shards:
             moments[moment].append(_line(around, held, saved, layout.gather(i), grads=False))

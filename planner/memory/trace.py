@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
 from planner.memory.attention import mask_bytes
+from planner.memory.fused_loss import FUSED, Chunk
 from planner.memory.layers import Layers
-from planner.memory.numerics import Numerics
+from planner.memory.numerics import FP32, Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
@@ -53,6 +55,12 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    returned: tuple[Snapshot, ...] = ()
+    """When the whole forward pass has returned, before backward."""
+    lent: int = 0
+    """Per sample, of embeddings that a variable of the backbone keeps alive while the blocks run."""
+    lends_output: bool = False
+    """Whether these are its output, which the first block may save."""
 
     def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
         """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
@@ -70,6 +78,7 @@ class Part(NamedTuple):
             saved_tensors=(("block input", 0, input_bytes),),
             recomputation=(),
             input_bytes=input_bytes,
+            saves_input=True,
         )
 
 
@@ -146,7 +155,7 @@ class Tracer:
             # transposed product it is a view, unless autocast's cast stands between.
             waiting = Variable(parameter=True)
             waiting.gradient = layers.tape.storage(0, 0)
-            waiting.gradient.viewed = self.setting.numerics.autocast is None
+            waiting.gradient.viewed = self.setting.numerics.autocast is None and not self.setting.loss.is_fused
             layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
@@ -154,6 +163,9 @@ class Tracer:
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
         self._itemsize = x.itemsize
+        lent = 0 if layers.embedded is None or layers.embedded.saved else layers.embedded.per_sample
+        is_input = layers.embedded is x.storage
+        layers.embedded = None
         stem = run.finish(x)
         architecture, s = self.architecture, self.setting
         fixed, per_sample = mask_bytes(
@@ -168,7 +180,7 @@ class Tracer:
         saved = stem.saved
         if checkpointing is Checkpointing.FULL:
             saved = saved[0] + fixed, saved[1] + per_sample
-        return stem._replace(held=held, saved=saved), self._itemsize
+        return stem._replace(held=held, saved=saved, lent=lent, lends_output=is_input), self._itemsize
 
     def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
         layers = self._layers()
@@ -196,23 +208,39 @@ class Tracer:
         layers.tape.forget()
         return plain.recomputed(forward, held, kept.per_sample)
 
-    def head(self, itemsize: int) -> tuple[Part, Part]:
-        """Final norm with the language-model head, and the loss."""
+    def head(self, itemsize: int, chunk_tokens: int | None) -> tuple[Part, Part]:
+        """Final norm with the language-model head, and the loss. `chunk_tokens`: see `fused_loss`."""
         layers = self._layers()
+        if self.setting.loss in FUSED:
+            chunk = Chunk(chunk_tokens, self.setting.selection.has_flash)
+            layers.loss = partial(FUSED[self.setting.loss], layers, chunk)
         run = _Run(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, True, "final hidden states")
-        input_bytes = x.per_sample * itemsize
-        logits = self.architecture.head(layers, x)
-        del x
+        hidden = self.architecture.hidden_size
+        # No variable holds the input here: the backbone's own is the norm's output from then on.
+        logits = self.architecture.head(layers, layers.input(hidden, itemsize, True, "final hidden states"))
         width, logits_itemsize = logits.width, logits.itemsize
+        input_bytes = self.setting.sequence_length * hidden * itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes)
+        if self.setting.loss in FUSED:
+            return head, self._nothing_more(logits)
 
         layers = self._layers()
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)
         del logits
-        return head, run.finish(loss)
+        part = run.finish(loss)
+        if self.setting.numerics.autocast is not None:  # accelerate, `convert_outputs_to_fp32`
+            elements = self.setting.sequence_length * width
+            copied = Snapshot(0, elements * (logits_itemsize + FP32), 0, 0, 0)
+            part = part._replace(returned=(copied.above(part.saved),))
+        return head, part
+
+    def _nothing_more(self, loss: Tensor) -> Part:
+        """Behind a head that returned the loss."""
+        layers = self._layers()
+        run = _Run(layers)
+        return run.finish(layers.tensor(loss.per_sample, loss.width, loss.itemsize, "loss"))
 
 
 class _Run:

@@ -9,7 +9,7 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
-from planner.replay import flash, subject
+from planner.replay import flash, fused_loss, subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.quantized import quantize
@@ -47,9 +47,11 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     return subject.build(source, dtype, backend.sdpa if uses_sdpa else flash.IMPLEMENTATIONS.get(attention, EAGER))
 
 
-def equip(model: Any, strategy: Strategy) -> Any:
-    """Adapters, quantization and checkpointing: the model as a training script has it before it is placed."""
+def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
+    """Kernels, adapters, quantization and checkpointing: the model as a training script has it before it is placed.
+    `adds_in_place`: see `fused_loss.fuse`."""
     method = strategy.finetuning
+    fused_loss.fuse(model, strategy.loss, adds_in_place=adds_in_place)
     if strategy.optimizer is Optimizer.ADAFACTOR:
         import transformers.optimization  # noqa: F401  # importing it makes tensors, which belong to no step
     if isinstance(method, Lora):

@@ -106,7 +106,7 @@ def _replay(
     with undisturbed(), unpacked(), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
-        model = equip(model, strategy)
+        model = equip(model, strategy, adds_in_place=workload.has_flash)
         mesh = ranks(workload.world_size) if strategy.sharding.shards else None
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
