@@ -113,8 +113,8 @@ def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) 
 def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """TRL's `ChunkedLogProbFunction` on those hidden states that have a label, all but the last of each sequence."""
     chosen = _with_labels(f, x)
-    tape, tokens, elements, words = f.tape, f.sequence_length - 1, chosen.per_sample, weight.fixed // x.width
-    half, itemsize = f.autocast or x.itemsize, x.itemsize
+    tape, tokens, elements, width = f.tape, f.sequence_length - 1, chosen.per_sample, x.width
+    half, itemsize, words = f.autocast or x.itemsize, x.itemsize, weight.fixed // width
     labels = Tensor(tape.storage(0, tokens * INT64, "labels"), 0, tokens, 1, INT64, None)
     statistics = [tape.storage(0, tokens * FP32) for _ in range(7)]
 
@@ -122,9 +122,9 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
         """A buffer of logits, and casts of its rows and of its words."""
         sizes = [chunk.bytes(tokens, TILE_WORDS * half)]
         if itemsize != half:
-            sizes.append(chunk.bytes(tokens, x.width * half))
+            sizes.append(chunk.bytes(tokens, width * half))
         if weight.itemsize != half:
-            sizes.append((min(TILE_WORDS, words) * x.width * half, 0))
+            sizes.append((min(TILE_WORDS, words) * width * half, 0))
         _made = [tape.storage(*size) for size in sizes]
 
     tile()
