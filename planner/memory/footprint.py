@@ -17,7 +17,7 @@ from planner.memory.step import Line, Lines, Moment, Position, compose, position
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import Allocator, Attention, Checkpointing, Full, Kernels, Loss, Method, Optimizer, Sharding, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -126,9 +126,15 @@ class Traced:
 
     @memoized
     def setting(
-        self, numerics: Numerics, method: Method, attention: Attention, loss: Loss, selection: Selection
+        self,
+        numerics: Numerics,
+        method: Method,
+        attention: Attention,
+        loss: Loss,
+        kernels: Kernels,
+        selection: Selection,
     ) -> Setting:
-        return Setting(numerics, method, attention, loss, self.sequence_length, selection)
+        return Setting(numerics, method, attention, loss, kernels, self.sequence_length, selection)
 
     @memoized
     def units(self, setting: Setting) -> Units:
@@ -224,7 +230,7 @@ class MemoryModel:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
         selection = selection.under(s.attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
-        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
+        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, s.kernels, selection)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""

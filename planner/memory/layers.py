@@ -37,6 +37,7 @@ class Layers(Rotary):
     ) -> None:
         super().__init__(tape, numerics=numerics, trains_base=isinstance(method, Full), sequence_length=sequence_length)
         self.method = method
+        self.attention_choice = attention
         self.attention_kernel = attention_kernels.KERNELS[attention]
         self.selection = selection
         self.loss = loss

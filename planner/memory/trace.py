@@ -11,11 +11,15 @@ from planner.memory import loss as losses
 from planner.memory.attention import mask_bytes
 from planner.memory.fused_loss import FUSED, Chunk
 from planner.memory.layers import Layers
+from planner.memory.liger import LigerLayers
 from planner.memory.numerics import FP32, Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Decoder
-from strategies import Attention, Checkpointing, Full, Loss, Method
+from planner.models.liger import patch_of
+from strategies import Attention, Checkpointing, Full, Kernels, Loss, Method
+
+LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers}
 
 
 class Work(NamedTuple):
@@ -90,7 +94,7 @@ R = TypeVar("R", bound=tuple[int, ...])
 class Setting:
     """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
 
-    __slots__ = ("attention", "loss", "method", "numerics", "selection", "sequence_length")
+    __slots__ = ("attention", "kernels", "loss", "method", "numerics", "selection", "sequence_length")
 
     def __init__(
         self,
@@ -98,10 +102,12 @@ class Setting:
         method: Method,
         attention: Attention,
         loss: Loss,
+        kernels: Kernels,
         sequence_length: int,
         selection: Selection,
     ) -> None:
-        self.numerics, self.method, self.attention, self.loss = numerics, method, attention, loss
+        self.numerics, self.method, self.attention = numerics, method, attention
+        self.loss, self.kernels = loss, kernels
         self.sequence_length, self.selection = sequence_length, selection
 
 
@@ -135,7 +141,7 @@ class Tracer:
 
     def _layers(self, *, keep_saved: bool = True) -> Layers:
         s = self.setting
-        layers = Layers(
+        layers = LAYERS[s.kernels](
             Tape(keep_saved=keep_saved),
             numerics=s.numerics,
             method=s.method,
@@ -143,6 +149,8 @@ class Tracer:
             sequence_length=s.sequence_length,
             selection=s.selection,
         )
+        if isinstance(layers, LigerLayers):
+            layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, self._itemsize
         return layers
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from planner.models.inventory import Inventory
-from strategies import Attention, Choice
+from planner.models.liger import patch_of
+from strategies import Attention, Choice, Kernels, Loss
+
+GATES = ("silu", "swish", "gelu_pytorch_tanh")
+"""Activations of liger-kernel's gated MLPs (liger_kernel/transformers/swiglu.py, geglu.py)."""
 
 LARGEST_HEAD = 256
 """Of flash-attn (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Of more, and only of more, transformers repeats grouped
@@ -14,6 +18,15 @@ def obstacle(name: str, inventory: Inventory, choice: Choice) -> str | None:
     """Why no library has that kernel for the model `name`, or None."""
     if isinstance(choice, Attention):
         return _of_attention(name, inventory, choice)
+    patch = patch_of(inventory.architecture.model_type)
+    if choice is Kernels.LIGER and not patch.kernels:
+        return f"liger-kernel has no kernels for {name}, or none with an account here"
+    if choice is Kernels.LIGER and getattr(inventory.architecture, "hidden_act", "") not in GATES:
+        return f"liger-kernel computes SwiGLU or GeGLU, whatever the activation of {name} is"
+    if choice is Loss.LIGER_FUSED_LINEAR and not patch.fused_loss:
+        return f"liger-kernel has no fused linear cross-entropy for {name}"
+    if choice is Loss.LIGER_CROSS_ENTROPY and not patch.cross_entropy:
+        return f"liger-kernel does not replace the cross-entropy of {name}"
     return None
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
-from planner.replay import flash, fused_loss, subject
+from planner.replay import flash, fused_loss, liger, subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.quantized import quantize
@@ -51,6 +51,7 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
     """Kernels, adapters, quantization and checkpointing: the model as a training script has it before it is placed.
     `adds_in_place`: see `fused_loss.fuse`."""
     method = strategy.finetuning
+    liger.patch(model, strategy.kernels)
     fused_loss.fuse(model, strategy.loss, adds_in_place=adds_in_place)
     if strategy.optimizer is Optimizer.ADAFACTOR:
         import transformers.optimization  # noqa: F401  # importing it makes tensors, which belong to no step

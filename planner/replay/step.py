@@ -16,6 +16,7 @@ import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.memory.sdpa import SdpaKernel, Selection
+from planner.replay import liger
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
@@ -103,7 +104,7 @@ def _replay(
 ) -> Trace:
     progress("building the model")
     selection = Selection(workload.sdpa_kernel, workload.has_flash).under(strategy.attention)
-    with undisturbed(), unpacked(), backend.kernels(selection):
+    with undisturbed(), unpacked(), backend.kernels(selection), liger.restored():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy, adds_in_place=workload.has_flash)
