@@ -56,12 +56,15 @@ def positions(parts: Sequence[Part], reach: int) -> list[Position]:
     the neighbours that a part's account reaches to, bytes change evenly along a run, so its ends hold the extremes."""
     held = saved = (0, 0)
     found, stem = [], parts[0]
-    lent = 0 if stem.lends_output and parts[1].saves_input else stem.lent
+    fixed, lent = stem.lent
+    output_lent = 0 if parts[1].saves_input else stem.output_lent
     for i, part in enumerate(parts):
         around = parts[max(0, i - reach - 1) : i + reach + 2]
         if len(around) < 2 * reach + 3 or any(other is not part for other in around):
-            embedded = lent if 1 < i < len(parts) - 2 else 0
-            found.append(Position(i, part, (held[0], held[1] + embedded), saved))
+            around_it = held
+            if 0 < i < len(parts) - 2:
+                around_it = held[0] + fixed, held[1] + lent + (output_lent if i > 1 else 0)
+            found.append(Position(i, part, around_it, saved))
         held = held[0] + part.held[0], held[1] + part.held[1]
         saved = saved[0] + part.saved[0], saved[1] + part.saved[1]
     return found

@@ -61,10 +61,10 @@ class Part(NamedTuple):
     saves_input: bool = False
     returned: tuple[Snapshot, ...] = ()
     """When the whole forward pass has returned, before backward."""
-    lent: int = 0
-    """Per sample, of embeddings that a variable of the backbone keeps alive while the blocks run."""
-    lends_output: bool = False
-    """Whether these are its output, which the first block may save."""
+    lent: tuple[int, int] = (0, 0)
+    """(fixed, per sample) that variables of the backbone keep alive while the blocks run: masks, embeddings."""
+    output_lent: int = 0
+    """Per sample, the same of the output: behind the first block, unless that saves it."""
 
     def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
         """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
@@ -171,24 +171,25 @@ class Tracer:
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
         self._itemsize = x.itemsize
-        lent = 0 if layers.embedded is None or layers.embedded.saved else layers.embedded.per_sample
-        is_input = layers.embedded is x.storage
-        layers.embedded = None
+        embedded, layers.embedded = layers.embedded, None
+        lent = 0 if embedded is None or embedded.saved else embedded.per_sample
+        is_output = embedded is x.storage
+        del embedded
         stem = run.finish(x)
         architecture, s = self.architecture, self.setting
-        fixed, per_sample = mask_bytes(
+        masks = mask_bytes(
             s.attention,
             s.sequence_length,
             self._itemsize,
             masks=architecture.num_masks,
             window=architecture.window,
         )
-        held = stem.held[0] + fixed, stem.held[1] + per_sample
-        # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
-        saved = stem.saved
         if checkpointing is Checkpointing.FULL:
-            saved = saved[0] + fixed, saved[1] + per_sample
-        return stem._replace(held=held, saved=saved, lent=lent, lends_output=is_input), self._itemsize
+            # A checkpointed block keeps its arguments until it has been computed again, the masks among them.
+            held, saved = (_sum(kept, masks) for kept in (stem.held, stem.saved))
+            stem, masks = stem._replace(held=held, saved=saved), (0, 0)
+        lent, output_lent = (0, lent) if is_output else (lent, 0)
+        return stem._replace(lent=_sum(masks, (0, lent)), output_lent=output_lent), self._itemsize
 
     def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
         layers = self._layers()
@@ -295,6 +296,10 @@ class _Run:
             saved_tensors=names,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
         )
+
+
+def _sum(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def _raised(snapshot: RawSnapshot, fixed: int, per_sample: int) -> RawSnapshot:
