@@ -124,7 +124,7 @@ def _safe_softmax(f: Ops, scores: Tensor) -> Tensor:
 def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`)."""
     sequence, elements = f.sequence_length, query.per_sample
-    itemsize = f.autocast or value.itemsize
+    given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
     if form.fp32:
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
     scores = form.heads * sequence * sequence
@@ -136,17 +136,17 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         key = f.broadcast(key, elements, "attention k")
     value = f.broadcast(value, elements, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
+    _repeated = key if form.heads != form.kv_heads else None  # a variable holds it
     del query, key
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:
         weights = f.cap(weights, "attention capped scores")
     weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
-    if form.upcast or form.fp32 or f.autocast is not None:
-        weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
-    else:
-        weights = f.softmax(weights, itemsize)
+    softmax = FP32 if form.upcast or form.fp32 or f.autocast is not None else given
+    weights = f.to(f.softmax(weights, softmax), given, "attention probabilities")
     weights = f.dropout(weights, form.dropout, "attention dropout")
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
+    f.returned = weights.storage
     del weights, value
     return f.unary(out, "attention output")
 

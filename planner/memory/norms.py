@@ -33,8 +33,7 @@ class Norms(Ops):
         del squares
         x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
         if order == "cast_then_scale":
-            x = self.to(x, given, f"{name} normalized")
-            return self._whole(self.mul(weight, x, f"{name} output"))
+            return self._whole(self.mul(weight, self.to(x, given, f"{name} normalized"), f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
             offset = Tensor(self.tape.storage(columns * FP32, 0), columns, 0, columns, FP32, weight.variable)

@@ -34,6 +34,8 @@ class Ops:
         self.tape, self.autocast, self.sequence_length = tape, autocast, sequence_length
         self.mask_itemsize = HALF
         """Of the causal mask: a wider one widens the scores that it is added to."""
+        self.returned: Storage | None = None
+        """Probabilities that attention returns beside its output, and that a variable of the block holds."""
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:

@@ -271,7 +271,9 @@ class _Run:
 
     def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
         """The instants of the forward, and what stays until the whole forward pass is over."""
-        return self.meter.mark(), self._live_without(out)
+        instants = self.meter.mark()
+        self.layers.returned = None
+        return instants, self._live_without(out)
 
     def finish(self, out: Tensor) -> Part:
         tape, meter = self.layers.tape, self.meter
