@@ -68,7 +68,7 @@ class Footprint(NamedTuple):
     outside: Outside
     slack: Slack
     lines_of: Callable[[int], Lines] | None = None
-    """Where they change with the micro-batch, by steps: `lines` are those of one sample, and never the higher ones."""
+    """Where they change with the micro-batch, by steps; `lines` are then those of one sample."""
 
     def lines_at(self, micro_batch_size: int) -> Lines:
         return self.lines if self.lines_of is None else self.lines_of(micro_batch_size)
@@ -98,18 +98,18 @@ class Footprint(NamedTuple):
 
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """The largest micro-batch whose process fits into the budget; 0 if one sample does not. Every line gives a
-        bound and the smallest bound holds: nothing is scanned. Where lines change by steps, the answer is bisected
-        between bounds by the lines of one sample and by those of the largest candidate."""
+        bound and the smallest bound holds: nothing is scanned. Where lines change by steps, the answer is bisected."""
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total
-        most = _largest(self.lines, room)
-        if self.lines_of is None or most == 0:
-            return most
-        least = min(most, _largest(self.lines_of(most), room))
-        while least < most:
-            middle = (least + most + 1) // 2
+        if self.lines_of is None:
+            return _largest(self.lines, room)
+        least, most = 0, 1
+        while _largest(self.lines_of(most), room) >= most:
+            least, most = most, 2 * most
+        while most - least > 1:
+            middle = (least + most) // 2
             fits = _largest(self.lines_of(middle), room) >= middle
-            least, most = (middle, most) if fits else (least, middle - 1)
+            least, most = (middle, most) if fits else (least, middle)
         return least
 
 
