@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from planner.memory.numerics import FP32, Numerics
 from planner.question import Question
-from strategies import Allocator, Attention, Finetuning, Precision, Strategy
+from strategies import Allocator, Attention, Finetuning, Kernels, Loss, Precision, Strategy
 
 
 def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
@@ -31,6 +31,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         )
     if not gpu.supports_bitsandbytes:
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
+    notes += _on_libraries(strategies)
     full_bf16 = any(s.precision is Precision.BF16_TRUE and s.finetuning.method is Finetuning.FULL for s in strategies)
     if full_bf16:
         notes.append(
@@ -48,6 +49,20 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
     notes.append("tokens/s is an upper bound by a roofline.")
     return tuple(notes)
+
+
+def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
+    """What plans need beside transformers, and how it is turned on."""
+    liger = (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
+    if any(s.kernels is Kernels.LIGER or s.loss in liger for s in strategies):
+        yield (
+            "liger plans need liger-kernel and use_liger_kernel=True, which turns kernels and fused loss on together: "
+            "liger_kernel_config chooses."
+        )
+    if any(s.loss is Loss.CHUNKED for s in strategies):
+        yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
+    if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
+        yield "flash-attention plans need the flash-attn package."
 
 
 def _without_flash(groups_heads: bool | None) -> str:

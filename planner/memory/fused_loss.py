@@ -135,7 +135,8 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
     loss = f.tensor(1, 1, FP32, "loss")
     loss.variable = Variable()
     saved = [tape.save(t) for t in (chosen, labels, log_sum_exp)]
-    to_x, to_weight = chosen.variable, weight.variable
+    to_x, to_weight, to_bias = chosen.variable, weight.variable, bias.variable if bias else None
+    of_bias_size = words * weight.itemsize
     of_weight_sizes = [weight.fixed * FP32, weight.fixed * weight.itemsize]
     del chosen, labels, log_sum_exp
 
@@ -150,6 +151,8 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
             assert of_weight is not None
             wanted = of_weight_sizes[1]
             tape.accumulate(to_weight, of_weight if of_weight.fixed == wanted else tape.storage(wanted, 0))
+        if to_bias:
+            tape.accumulate(to_bias, tape.storage(of_bias_size, 0))
         del of_x, of_weight
         if to_x:
             tape.accumulate(to_x, cast)

@@ -93,14 +93,14 @@ class _ChunkedLogProb(torch.autograd.Function):
     """trl/kernels/chunked_logprob.py, `ChunkedLogProbFunction`, for log-probabilities alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: Any, target: torch.Tensor) -> torch.Tensor:
         half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         tokens = x.shape[0]
         statistics = [torch.empty(tokens, dtype=torch.float32) for _ in range(7)]
         _ChunkedLogProb.tiles(x, weight, half)
         log_sum_exp = statistics[0] + torch.log(statistics[1])
         out = statistics[2] - log_sum_exp
-        ctx.save_for_backward(x, weight, target, log_sum_exp)
+        ctx.save_for_backward(x, weight, bias, target, log_sum_exp)
         ctx.half = half
         return out
 
@@ -118,27 +118,31 @@ class _ChunkedLogProb(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, _, _ = ctx.saved_tensors
+        x, weight, bias, _, _ = ctx.saved_tensors
         of_x = torch.zeros(x.shape, dtype=torch.float32)
-        of_weight = torch.zeros(weight.shape, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        of_head = [
+            torch.zeros(p.shape, dtype=torch.float32) if needed else None
+            for p, needed in zip((weight, bias), ctx.needs_input_grad[1:3], strict=True)
+        ]
         _ChunkedLogProb.tiles(x, weight, ctx.half)
-        return of_x.to(x.dtype), None if of_weight is None else of_weight.to(weight.dtype), None
+        of_weight, of_bias = (None if g is None else g.to(weight.dtype) for g in of_head)
+        return of_x.to(x.dtype), of_weight, of_bias, None
 
 
-def _liger_loss(x: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, adds: bool) -> torch.Tensor:
+def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
     """liger_kernel/transformers/model/loss_utils.py, `LigerForCausalLMLoss`."""
     padded = functional.pad(labels, (0, 1), value=-100)
     shifted = padded[..., 1:].contiguous()
-    out: torch.Tensor = _LigerFusedLinear.apply(x.view(-1, x.shape[-1]), weight, shifted.view(-1), adds)
+    out: torch.Tensor = _LigerFusedLinear.apply(x.view(-1, x.shape[-1]), head.weight, shifted.view(-1), adds)
     return out
 
 
-def _chunked_loss(x: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, adds: bool) -> torch.Tensor:
+def _chunked_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
     """trl/trainer/utils.py, `add_fused_lm_head`."""
     x, labels = x[:, :-1], labels[:, 1:]
     mask = labels != -100
     chosen = torch.empty(labels.numel(), dtype=torch.int64)
-    log_probs = _ChunkedLogProb.apply(_Selected.apply(x, mask), weight, chosen)
+    log_probs = _ChunkedLogProb.apply(_Selected.apply(x, mask), head.weight, head.bias, chosen)
     per_token = log_probs.new_zeros(mask.shape).masked_scatter(mask, log_probs)
     out: torch.Tensor = -per_token.sum() / mask.sum()
     return out
@@ -162,9 +166,8 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
         outputs = self.base_model(**inputs)
-        weight = self.get_output_embeddings().weight
-        loss_of = _LOSSES[loss]
-        return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, weight, labels, adds_in_place))
+        head, loss_of = self.get_output_embeddings(), _LOSSES[loss]
+        return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, head, labels, adds_in_place))
 
     model.forward = MethodType(forward, model)
 
