@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardware import MIB, PlannerError
 from planner.certificate import Device, Measured, MeasuredPhase
-from strategies import Attention, ContradictionError, Finetuning, InvalidChoiceError, Strategy
+from strategies import Attention, ContradictionError, Finetuning, InvalidChoiceError, Kernels, Loss, Strategy
 
 if TYPE_CHECKING:  # torch is imported when a step is asked for
     from planner.replay import Trace, Workload
@@ -45,10 +45,9 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
             "the layers of bitsandbytes are a stand-in, which proves nothing when it runs for real",
             "--finetuning lora, or --device replay",
         )
-    if strategy.attention not in (Attention.EAGER, Attention.SDPA):
+    if stand_in := _stand_in(strategy):
         raise ContradictionError(
-            f"{strategy.attention} is a stand-in, which proves nothing when it runs for real",
-            "--attention sdpa, or --device replay",
+            f"{stand_in} is a stand-in, which proves nothing when it runs for real", "--device replay"
         )
     if world_size > 1 and not (device is Device.CPU and strategy.sharding.shards):
         raise ContradictionError(
@@ -61,6 +60,15 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         check_cuda()
     else:
         _check_memory(needed_bytes * world_size)
+
+
+def _stand_in(strategy: Strategy) -> str | None:
+    """The choice for which a replay has another library's allocations, and no kernels."""
+    if strategy.attention not in (Attention.EAGER, Attention.SDPA):
+        return f"attention {strategy.attention}"
+    if strategy.loss is not Loss.FULL:
+        return f"loss {strategy.loss}"
+    return f"kernels {strategy.kernels}" if strategy.kernels is not Kernels.EAGER else None
 
 
 def measure(device: Device, step: Step, replayed: Trace, progress: Callable[[str], None]) -> Measured | None:

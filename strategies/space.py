@@ -54,7 +54,8 @@ _LED = ("precision", "optimizer", "finetuning")
 
 class Space(NamedTuple):
     """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (it
-    does not train transformers well), eager attention and the foreach step (they only ever cost memory)."""
+    does not train transformers well), eager attention and the foreach step (they only ever cost memory), and kernels of
+    other libraries than transformers."""
 
     precision: tuple[Precision, ...] = ()
     """Empty: `usual_precisions` of the GPU for each method."""

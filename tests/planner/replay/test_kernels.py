@@ -102,6 +102,11 @@ def test_attention(model_type: str, attention: str, choices: dict[str, Any], tmp
     assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
 
 
+def test_a_stand_in_does_not_run_for_real() -> None:
+    with pytest.raises(ContradictionError, match="loss chunked is a stand-in"):
+        verify("smollm2-135m", gpu="A100-80GB-SXM", sequence_length=64, loss="chunked", device="cpu")
+
+
 @pytest.mark.parametrize(
     ("model", "choices", "reason"),
     [
