@@ -16,6 +16,7 @@ import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.memory.sdpa import SdpaKernel, Selection
+from planner.replay import liger
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, ranks, stored
@@ -106,10 +107,11 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash).under(strategy.attention)
+    with undisturbed(), unpacked(), backend.kernels(selection), liger.restored():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
-        model = equip(model, strategy)
+        model = equip(model, strategy, adds_in_place=workload.has_flash)
         mesh = ranks(workload.world_size) if strategy.sharding.shards else None
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:

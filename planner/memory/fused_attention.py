@@ -1,0 +1,54 @@
+"""What fused attention kernels have in common: they save what they multiply, the output and a log-sum-exp per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from planner.memory.ops import FP32, Ops
+from planner.memory.sdpa import Selection
+from planner.memory.tape import Storage, Tensor
+
+
+class Form(NamedTuple):
+    """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
+    cast back, as everywhere but in GPT-2; `capped`, the scores are soft-capped; `fp32`, q and k are cast to it before
+    they are multiplied. SDPA only: `selection` of its kernel."""
+
+    heads: int
+    kv_heads: int
+    dropout: float
+    upcast: bool
+    capped: bool
+    window: int | None
+    fp32: bool
+    selection: Selection = Selection()
+
+
+def fused(
+    f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, workspace: Sequence[int], *extra: Tensor
+) -> Tensor:
+    """Saves q, k, v, output, a log-sum-exp per row and head, and what is `extra`. `workspace`: bytes per sample that
+    backward allocates beside the gradients."""
+    out = f.product(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
+    rows = form.heads * f.sequence_length
+    log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, form.heads, FP32, None)
+    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
+    f.multiply(query.itemsize, flops)
+    if out.variable is None:
+        return out
+    itemsize = query.itemsize
+    sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
+
+    def backward(gradient: Storage) -> None:
+        tape = f.tape
+        f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
+        gradients = [tape.storage(0, size) for _, size in sizes]
+        made = [tape.storage(0, size) for size in workspace]
+        del made
+        for variable, _ in sizes:
+            tape.accumulate(variable, gradients.pop(0))
+
+    f.tape.record(out.variable, backward, *saved)
+    return out
