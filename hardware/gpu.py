@@ -191,6 +191,12 @@ class GPU(_Frozen):
         return self.vendor == "intel" or self._has_sm((6, 0))
 
     @property
+    def supports_triton(self) -> bool:
+        """NVIDIA from sm70, AMD; Gaudi has no backend. Source: torch/_dynamo/device_interface.py,
+        `raise_if_triton_unavailable`."""
+        return self.vendor == "amd" or self._has_sm((7, 0))
+
+    @property
     def cublas_workspace_bytes(self) -> int:
         """What torch allocates for each BLAS handle and stream, unless CUBLAS_WORKSPACE_CONFIG says otherwise.
 

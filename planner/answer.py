@@ -14,7 +14,7 @@ from planner.plan import Components, Memory, Plan, StrategyChoice, Time
 from planner.question import Question, budget_bytes
 from planner.result import Shortfall, Way
 from planner.search import Candidate, Solver, search, smallest
-from strategies import Space
+from strategies import Loss, Space
 
 MAX_GPUS_SUGGESTED = 1024
 SHORTEST_SUGGESTED_SEQUENCE = 256
@@ -83,14 +83,18 @@ def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall 
 
 
 def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
-    """Single changes after which something fits, cheapest first: another method, a shorter sequence, more GPUs of the
-    same kind, a larger GPU."""
+    """Single changes after which something fits, cheapest first: a loss without logits, another method, a shorter
+    sequence, more GPUs of the same kind, a larger GPU."""
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
         budget = budget_bytes(gpu, question.request.headroom)
         return bool(search(searched, Solver(memory, budget, solver.accumulation, solver.allowed)).ranking)
 
     request, cluster, memory = question.request, question.cluster, question.memory
+    fused = Loss.LIGER_FUSED_LINEAR
+    has_fused = not request.loss and question.model.obstacle(fused) is None
+    if has_fused and fits(memory, space._replace(loss=(fused,)), cluster.gpu):
+        yield Way.model_construct(change="liger-kernel's fused loss, without logits", options={"loss": fused.value})
     for method in Space.default(cluster).finetuning:
         if method not in space.finetuning and fits(
             memory,

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardware import MIB, PlannerError
 from planner.certificate import Device, Measured, MeasuredPhase
-from strategies import ContradictionError, Finetuning, InvalidChoiceError, Optimizer, Precision, Sharded, Strategy
+from strategies import (
+    Attention,
+    ContradictionError,
+    Finetuning,
+    InvalidChoiceError,
+    Kernels,
+    Loss,
+    Optimizer,
+    Precision,
+    Sharded,
+    Strategy,
+)
 
 if TYPE_CHECKING:  # torch is imported when a step is asked for
     from planner.replay import Trace, Workload
@@ -64,6 +75,10 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
             f"{strategy.precision} with {strategy.optimizer.choice} needs kernels in place of which a replay has none",
             "--optimizer adamw --precision bf16-mixed, or --device replay",
         )
+    if stand_in := _stand_in(strategy):
+        raise ContradictionError(
+            f"{stand_in} is a stand-in, which proves nothing when it runs for real", "--device replay"
+        )
     if world_size > 1 and not (device is Device.CPU and strategy.sharding.shards):
         raise ContradictionError(
             f"{world_size} GPUs cannot run for real with --device {device}",
@@ -75,6 +90,15 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         check_cuda()
     else:
         _check_memory(needed_bytes * world_size)
+
+
+def _stand_in(strategy: Strategy) -> str | None:
+    """The choice for which a replay has another library's allocations, and no kernels."""
+    if strategy.attention not in (Attention.EAGER, Attention.SDPA):
+        return f"attention {strategy.attention}"
+    if strategy.loss is not Loss.FULL:
+        return f"loss {strategy.loss}"
+    return f"kernels {strategy.kernels}" if strategy.kernels is not Kernels.EAGER else None
 
 
 def measure(device: Device, step: Step, replayed: Trace, progress: Callable[[str], None]) -> Measured | None:

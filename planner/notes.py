@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from planner.memory.numerics import FP32, Numerics
 from planner.models import Model
 from planner.question import Question
-from strategies import Allocator, Attention, Finetuning, Optimizer, Precision, Strategy
+from strategies import Allocator, Attention, Finetuning, Kernels, Loss, Optimizer, Precision, Strategy
 
 
 def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
@@ -34,6 +34,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         )
     if not gpu.supports_bitsandbytes:
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
+    notes += _on_libraries(strategies)
     if any(_rounds_updates(s) for s in strategies):
         notes.append(
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
@@ -54,7 +55,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
 
 def _of_modeling(question: Question, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:
     """What a modeling file does that one would not expect."""
-    masks = model.architecture.masking == "always" and model.inventory.groups_heads
+    masks = model.architecture.masking == "always" and model.inventory.heads.grouped
     if masks and any(s.attention is Attention.SDPA for s in strategies):
         yield (
             f"sdpa runs the math kernel, which writes scores out: {model.name} passes it a mask, and one head of keys "
@@ -69,6 +70,20 @@ def _of_modeling(question: Question, model: Model, strategies: Sequence[Strategy
             f"qlora quantizes linear layers alone: the experts of {model.name}, {experts / model.num_parameters:.0%} "
             f"of its parameters, are none, and become fp32 ({experts * FP32 / 2**30:.1f} GiB)."
         )
+
+
+def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
+    """What plans need beside transformers, and how it is turned on."""
+    liger = (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
+    if any(s.kernels is Kernels.LIGER or s.loss in liger for s in strategies):
+        yield (
+            "liger plans need liger-kernel and use_liger_kernel=True, which turns kernels and fused loss on together: "
+            "liger_kernel_config chooses."
+        )
+    if any(s.loss is Loss.CHUNKED for s in strategies):
+        yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
+    if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
+        yield "flash-attention plans need the flash-attn package."
 
 
 def _without_flash(groups_heads: bool | None) -> str:

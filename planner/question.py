@@ -21,7 +21,9 @@ from strategies import (
     Attention,
     ContradictionError,
     Finetuning,
+    Kernels,
     Lora,
+    Loss,
     Optimizer,
     Quantization,
     Sharding,
@@ -69,7 +71,7 @@ class Question:
         check_sequence(self.model, self.request.sequence_length)
         _check_refinements(self.request)
         _check_lora(self.request, self.model)
-        _check_attention(self.request, self.model)
+        _check_kernels(self.request, self.model)
 
     def _default(self) -> Space:
         """The cluster's, with the attention that transformers gives this model."""
@@ -189,9 +191,12 @@ def check_sequence(model: AnyModel, sequence_length: int) -> None:
         )
 
 
-def _check_attention(request: Request, model: AnyModel) -> None:
-    if Attention.SDPA in request.attention and not model.supports_sdpa:
-        raise ContradictionError(f"transformers runs {model.name} without SDPA", "--attention eager")
+def _check_kernels(request: Request, model: AnyModel) -> None:
+    """Raises ContradictionError for a kernel that is asked for and that no library has for the model."""
+    for axis, plainest in (("attention", Attention.EAGER), ("loss", Loss.FULL), ("kernels", Kernels.EAGER)):
+        for choice in getattr(request, axis):
+            if reason := model.obstacle(choice):
+                raise ContradictionError(reason, f"--{axis} {plainest}")
 
 
 def _check_refinements(request: Request) -> None:

@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from hardware import GPU
 from strategies.axis import Choice, axis_of
+from strategies.precision import Precision
 
 
+class AttentionFacts(NamedTuple):
+    """What a kernel runs on."""
+
+    half_only: bool = False
+    """It takes no fp32."""
+    capability: tuple[float, float] | None = None
+    """First and last CUDA compute capability that its kernels are built for; None: it has some for every GPU."""
+
+
+# flash-attn: csrc/flash_attn/flash_api.cpp, `mha_fwd`, "only supports Ampere GPUs or newer", "only support fp16 and
+# bf16 data type"; hopper/setup.py builds FlashAttention 3's for sm90a.
 class Attention(Choice):
     """`attn_implementation` of transformers. SDPA runs the flash kernel in half precision where the GPU has it, the
     memory-efficient one elsewhere: neither stores the scores. Grouped keys and values, which the latter does not take,
     are left to the math kernel, which does."""
 
-    EAGER = "eager", "matrix products and a softmax: stores heads x sequence^2 scores"
+    facts: AttentionFacts
+
+    EAGER = "eager", "matrix products and a softmax: stores heads x sequence^2 scores", AttentionFacts()
     SDPA = (
         "sdpa",
         "torch scaled_dot_product_attention: scores are stored only where no fused kernel takes grouped heads",
+        AttentionFacts(),
     )
+    SDPA_EFFICIENT = (
+        "sdpa-efficient",
+        "SDPA within torch.nn.attention.sdpa_kernel(EFFICIENT_ATTENTION); takes no grouped heads",
+        AttentionFacts(),
+    )
+    FLASH_2 = (
+        "flash-attention-2",
+        "the flash-attn package: windows and soft-capping without masks or scores",
+        AttentionFacts(half_only=True, capability=(8.0, 12.1)),
+    )
+    FLASH_3 = (
+        "flash-attention-3",
+        "the flash-attn package's kernels for Hopper",
+        AttentionFacts(half_only=True, capability=(9.0, 9.0)),
+    )
+    FLEX = "flex", "torch flex_attention, compiled: windows and soft-capping without masks or scores", AttentionFacts()
+
+    def missing_on(self, gpu: GPU, precision: Precision) -> str | None:
+        """Why it does not run there, or None."""
+        half_only, capability = self.facts
+        if half_only and precision.facts.matmul_dtype not in ("fp16", "bf16"):
+            return f"{self.value} computes in half precision only"
+        if capability is not None:
+            first, last = capability
+            if gpu.vendor != "nvidia" or not first <= float(gpu.compute_capability) <= last:
+                return f"{self.value} has no CUDA kernels for {gpu.name}"
+        return None
 
 
 AXIS = axis_of(Attention, phrase="{} attention")

@@ -6,7 +6,10 @@ from strategies.axis import Choice, axis_of
 
 
 class Kernels(Choice):
+    """`liger` is Trainer's `use_liger_kernel`; its loss is a choice of the axis of losses."""
+
     EAGER = "eager", "transformers' own modules, operation by operation"
+    LIGER = "liger", "liger-kernel's RMSNorm, SwiGLU or GeGLU and RoPE: backward in place"
 
 
 AXIS = axis_of(Kernels, phrase="{} kernels")

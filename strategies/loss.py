@@ -6,7 +6,18 @@ from strategies.axis import Choice, axis_of
 
 
 class Loss(Choice):
+    """From the last hidden states to the loss. The fused ones multiply by the head's weight themselves, a chunk of
+    logits at a time."""
+
     FULL = "full", "logits of all tokens at once, cross-entropy in fp32"
+    LIGER_CROSS_ENTROPY = "liger-cross-entropy", "logits of all tokens, their gradient in place (liger-kernel)"
+    LIGER_FUSED_LINEAR = "liger-fused-linear", "chunks of tokens, all gradients made in forward (liger-kernel)"
+    CHUNKED = "chunked", "tiles of 4096 tokens x 32768 words, computed again in backward (TRL's SFTTrainer)"
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it multiplies by the head's weight itself."""
+        return self in (Loss.LIGER_FUSED_LINEAR, Loss.CHUNKED)
 
 
 AXIS = axis_of(Loss, phrase="{} loss")

@@ -76,7 +76,8 @@ _LED = ("precision", "optimizer", "finetuning")
 
 class Space(NamedTuple):
     """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (it
-    does not train transformers well), eager attention and the foreach step (they only ever cost memory)."""
+    does not train transformers well), eager attention and the foreach step (they only ever cost memory), and kernels of
+    other libraries than transformers."""
 
     precision: tuple[Precision, ...] = ()
     """Empty: `usual_precisions` of the GPU for each method."""
@@ -102,8 +103,8 @@ class Space(NamedTuple):
     shard_size: tuple[int, ...] = (ALL_RANKS,)
     offload: tuple[Offload, ...] = (Offload.NONE,)
     attention: tuple[Attention, ...] = (Attention.SDPA,)
-    loss: tuple[Loss, ...] = tuple(Loss)
-    kernels: tuple[Kernels, ...] = tuple(Kernels)
+    loss: tuple[Loss, ...] = (Loss.FULL,)
+    kernels: tuple[Kernels, ...] = (Kernels.EAGER,)
     framework: tuple[Framework, ...] = (Framework.TRANSFORMERS,)
     allocator: tuple[Allocator, ...] = (Allocator.NATIVE,)
     update: tuple[Update, ...] = (Update.AFTER_BACKWARD,)

@@ -82,11 +82,20 @@ class Strategy(NamedTuple):
             for name, value in axis.said(chosen).items()
         }
 
+    @property
+    def uses_triton(self) -> bool:
+        liger = self.kernels is Kernels.LIGER or self.loss in (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
+        return liger or self.attention is Attention.FLEX
+
     def obstacle(self, cluster: Cluster) -> str | None:
         """Why this combination cannot run on that cluster, or None."""
         gpu = cluster.gpu
         if missing := self.precision.missing_on(gpu):
             return f"{gpu.name} has no {missing}"
+        if lacking := self.attention.missing_on(gpu, self.precision):
+            return lacking
+        if self.uses_triton and not gpu.supports_triton:
+            return f"{gpu.name} has no Triton, which liger-kernel and flex_attention are written in"
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
         if isinstance(self.sharding, Replicated) and self.sharding.divides_states and cluster.world_size == 1:

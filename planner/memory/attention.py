@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from planner.memory.flash import flash_2, flash_3, flex
+from planner.memory.fused_attention import Form, fused
 from planner.memory.ops import BOOL, FP32, Ops
-from planner.memory.sdpa import SdpaKernel, Selection
-from planner.memory.tape import Storage, Tensor, Variable
-from strategies import Attention, Operation
-
-
-class Form(NamedTuple):
-    """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
-    cast back, as everywhere but in GPT-2; `capped`, the scores are soft-capped; `fp32`, q and k are cast to it before
-    they are multiplied. SDPA only: `selection` of its kernel."""
-
-    heads: int
-    kv_heads: int
-    dropout: float
-    upcast: bool
-    capped: bool
-    window: int | None
-    fp32: bool
-    selection: Selection = Selection()
-
+from planner.memory.sdpa import SdpaKernel
+from planner.memory.tape import Storage, Tensor
+from strategies import Attention
 
 Kernel = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]
 
@@ -97,41 +82,18 @@ def _repeated(f: Ops, x: Tensor, query: Tensor, form: Form, name: str) -> Tensor
 
 
 def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra: Tensor) -> Tensor:
-    """Saves q, k, v, output, a log-sum-exp per row and head, and what is `extra`.
-
-    Backward accumulates dq in fp32 beside the half-precision one, keeps a row sum per head, and, with grouped queries,
-    makes dk and dv for every query head before it sums them.
+    """Backward accumulates dq in fp32 beside the half-precision one, keeps a row sum per head, and, with grouped
+    queries, makes dk and dv for every query head before it sums them.
     Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
     """
+    itemsize = f.autocast or query.itemsize
+    workspace = [form.heads * f.sequence_length * FP32]
+    if itemsize != FP32:
+        workspace.append(query.per_sample * FP32)
+    if form.heads != form.kv_heads:
+        workspace += [query.per_sample * itemsize] * 2
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
-    rows = form.heads * f.sequence_length
-    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
-    sizes = (query.per_sample * query.itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
-    made = f.results(Operation.SDPA, sizes, query.itemsize, flops)
-    log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
-    variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None
-    out = Tensor(made.pop(), 0, query.per_sample, query.width, query.itemsize, variable)
-    if out.variable is None:
-        return out
-    itemsize, elements = query.itemsize, query.per_sample
-    targets = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
-    saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
-
-    def backward(gradient: Storage) -> None:
-        tape = f.tape
-        f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
-        gradients = [tape.storage(0, size) for _, size in targets]
-        workspace = [tape.storage(0, rows * FP32)]
-        if itemsize != FP32:
-            workspace.append(tape.storage(0, elements * FP32))
-        if form.heads != form.kv_heads:
-            workspace += [tape.storage(0, elements * itemsize) for _ in range(2)]
-        del workspace
-        for variable, _ in targets:
-            tape.accumulate(variable, gradients.pop(0))
-
-    f.tape.record(out.variable, backward, *saved)
-    return out
+    return fused(f, query, key, value, form, workspace, *extra)
 
 
 def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: Tensor | None = None) -> Tensor:
@@ -185,7 +147,7 @@ def _safe_softmax(f: Ops, scores: Tensor) -> Tensor:
 def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`)."""
     sequence, elements = f.sequence_length, query.per_sample
-    itemsize = f.autocast or value.itemsize
+    given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
     if form.fp32:
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
     scores = form.heads * sequence * sequence
@@ -203,10 +165,8 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     if form.capped:
         weights = f.cap(weights, "attention capped scores")
     weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
-    if form.upcast or form.fp32 or f.autocast is not None:
-        weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
-    else:
-        weights = f.softmax(weights, itemsize)
+    softmax = FP32 if form.upcast or form.fp32 or f.autocast is not None else given
+    weights = f.to(f.softmax(weights, softmax), given, "attention probabilities")
     weights = f.dropout(weights, form.dropout, "attention dropout")
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
     f.probabilities = weights.storage
@@ -214,4 +174,11 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     return f.unary(out, "attention output")
 
 
-KERNELS: dict[Attention, Kernel] = {Attention.SDPA: sdpa, Attention.EAGER: eager}
+KERNELS: dict[Attention, Kernel] = {
+    Attention.EAGER: eager,
+    Attention.SDPA: sdpa,
+    Attention.SDPA_EFFICIENT: sdpa,
+    Attention.FLASH_2: flash_2,
+    Attention.FLASH_3: flash_3,
+    Attention.FLEX: flex,
+}

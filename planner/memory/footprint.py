@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
 from planner.memory.evaluation import evaluation, saving
+from planner.memory.fused_loss import chunk_tokens
 from planner.memory.numerics import Numerics
 from planner.memory.obstacles import obstacle
 from planner.memory.optimizers import Groups, rule_of
@@ -30,6 +31,7 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     DataParallel,
+    Kernels,
     Lora,
     Loss,
     Method,
@@ -86,14 +88,20 @@ class Footprint(NamedTuple):
     lines: Lines
     outside: Outside
     slack: Slack
+    lines_of: Callable[[int], Lines] | None = None
+    """Where they change with the micro-batch, by steps; `lines` are then those of one sample."""
+
+    def lines_at(self, micro_batch_size: int) -> Lines:
+        return self.lines if self.lines_of is None else self.lines_of(micro_batch_size)
 
     def moments(self, micro_batch_size: int) -> dict[Moment, int]:
         """Allocated bytes at the peak of each moment, cuBLAS workspaces included."""
-        extra = self.persistent.total + self.outside.workspace_bytes
-        return {m: extra + max(line.at(micro_batch_size) for line in lines) for m, lines in self.lines.items()}
+        extra, found = self.persistent.total + self.outside.workspace_bytes, self.lines_at(micro_batch_size)
+        return {m: extra + max(line.at(micro_batch_size) for line in lines) for m, lines in found.items()}
 
     def peak(self, micro_batch_size: int) -> Peak:
-        candidates = ((line.at(micro_batch_size), m, line) for m, lines in self.lines.items() for line in lines)
+        found = self.lines_at(micro_batch_size)
+        candidates = ((line.at(micro_batch_size), m, line) for m, lines in found.items() for line in lines)
         size, moment, line = max(candidates, key=lambda c: c[0])
         return Peak(moment, line, size + self.persistent.total)
 
@@ -111,11 +119,24 @@ class Footprint(NamedTuple):
 
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """The largest micro-batch whose process fits into the budget; 0 if one sample does not. Every line gives a
-        bound and the smallest bound holds: nothing is scanned."""
+        bound and the smallest bound holds: nothing is scanned. Where lines change by steps, the answer is bisected."""
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total
-        bounds = [(room - line.fixed) // (line.per_sample or 1) for lines in self.lines.values() for line in lines]
-        return max(0, min(bounds))
+        if self.lines_of is None:
+            return _largest(self.lines, room)
+        least, most = 0, 1
+        while _largest(self.lines_of(most), room) >= most:
+            least, most = most, 2 * most
+        while most - least > 1:
+            middle = (least + most) // 2
+            fits = _largest(self.lines_of(middle), room) >= middle
+            least, most = (middle, most) if fits else (least, middle)
+        return least
+
+
+def _largest(found: Lines, room: int) -> int:
+    bounds = [(room - line.fixed) // (line.per_sample or 1) for lines in found.values() for line in lines]
+    return max(0, min(bounds))
 
 
 class Traced:
@@ -131,11 +152,13 @@ class Traced:
         method: Method,
         attention: Attention,
         loss: Loss,
+        kernels: Kernels,
         selection: Selection,
         updates: AnyOptimizer | None = None,
         evaluates: bool = False,
     ) -> Setting:
-        return Setting(numerics, method, attention, loss, self.sequence_length, selection, updates, evaluates)
+        length = self.sequence_length
+        return Setting(numerics, method, attention, loss, kernels, length, selection, updates, evaluates)
 
     @memoized
     def units(self, setting: Setting) -> Units:
@@ -150,11 +173,20 @@ class Traced:
         return total
 
     @memoized
-    def positions(self, setting: Setting, checkpointing: Checkpoints, shards: bool) -> list[Position]:
-        return positions(self.parts(setting, checkpointing), reach=int(shards))  # FSDP2 holds of a part's neighbours
+    def positions(
+        self, setting: Setting, checkpointing: Checkpoints, shards: bool, chunk_tokens: int | None
+    ) -> list[Position]:
+        parts = self.parts(setting, checkpointing, chunk_tokens)
+        return positions(parts, reach=int(shards))  # FSDP2 holds of a part's neighbours
+
+    def chunk_tokens(self, setting: Setting, micro_batch_size: int) -> int | None:
+        """Of how many tokens there are logits at once; None: of all."""
+        model = self.inventory.architecture
+        tokens = micro_batch_size * self.sequence_length
+        return chunk_tokens(setting.loss, tokens, model.hidden_size, model.vocab_size)
 
     @memoized
-    def parts(self, setting: Setting, checkpointing: Checkpoints) -> list[Part]:
+    def parts(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None = None) -> list[Part]:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
         # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
@@ -168,11 +200,8 @@ class Traced:
                 block = self._block(setting, kind, trained, itemsize, requires_grad)
             requires_grad = block.output_requires_grad
             blocks.append(block)
-        stem, embedded_bytes = _hold_embedded(stem, blocks)
-        head, loss = self._head(setting, itemsize, requires_grad, embedded_bytes)
-        fixed, per_sample = stem.body
-        head = head._replace(held=(head.held[0] - fixed, head.held[1] - per_sample))
-        return [stem, *blocks, head, loss]
+        stem, body = _hold_body(stem, blocks)
+        return [stem, *blocks, *self._head(setting, itemsize, requires_grad, body, chunk_tokens)]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -227,26 +256,29 @@ class Traced:
 
     @memoized
     def _head(
-        self, setting: Setting, itemsize: int, input_requires_grad: bool, embedded_bytes: int
+        self,
+        setting: Setting,
+        itemsize: int,
+        input_requires_grad: bool,
+        body: tuple[int, int],
+        chunk_tokens: int | None,
     ) -> tuple[Part, Part]:
         tracer = self._tracer(setting)
-        return tracer.head(itemsize, input_requires_grad=input_requires_grad, embedded_bytes=embedded_bytes)
+        return tracer.head(itemsize, input_requires_grad=input_requires_grad, body=body, chunk_tokens=chunk_tokens)
 
 
-def _hold_embedded(stem: Part, blocks: list[Part]) -> tuple[Part, int]:
-    """Holds the embedding's output from the first block, whose input it is, or already from the stem to the end of the
-    last; as a leaf that autograd holds, to the end of backward. Returns its bytes per sample beside the stem, 0 where
-    it is saved anyway."""
-    size = stem.embedded_bytes
-    if stem.holds_output and blocks[0].saves_input:
-        return stem, 0
-    ends = [] if stem.output_saved else [(-1, -size)]
-    for i, change in ((0, size if stem.holds_output else 0), *ends):
+def _hold_body(stem: Part, blocks: list[Part]) -> tuple[Part, tuple[int, int]]:
+    """Holds what variables of the model's body refer to until the end of the last block, and returns its bytes (fixed,
+    per sample), which the head begins with. The embedding's output is held from the first block, whose input it is, or
+    already from the stem; where it is saved anyway it is none of that, and as a leaf of autograd's it stays to the end
+    of backward."""
+    size = 0 if stem.holds_output and blocks[0].saves_input else stem.embedded_bytes
+    leaves = 0 if stem.output_saved else size
+    body = stem.body[0], stem.body[1] + leaves
+    for i, change in ((0, (0, size if stem.holds_output else 0)), (-1, (-body[0], -body[1]))):
         fixed, per_sample = blocks[i].held
-        blocks[i] = blocks[i]._replace(held=(fixed, per_sample + change))
-    if stem.output_saved:
-        return stem._replace(saved=(stem.saved[0], stem.saved[1] + size)), 0
-    return stem, size
+        blocks[i] = blocks[i]._replace(held=(fixed + change[0], per_sample + change[1]))
+    return stem._replace(saved=(stem.saved[0], stem.saved[1] + size - leaves)), body
 
 
 class MemoryModel:
@@ -289,10 +321,11 @@ class MemoryModel:
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
+        selection = selection.under(s.attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
         # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
         updates = None if s.sharding.shards else _updates(s)
-        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection, updates)
+        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
@@ -323,12 +356,17 @@ class MemoryModel:
         gradients = step = self._layout(setting, sharding, updates, accumulates).at_step
         if updates is None and not on_host(sharding):
             step += self._step_temporaries(setting, optimizer, sharding)
-        lines = dict(self._lines(setting, checkpointing, sharding, updates, accumulates))
-        lines |= self._between_steps(setting, sharding)
-        lines[Moment.OPTIMIZER_STEP] = (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
+        others = self._between_steps(setting, sharding) | {
+            Moment.OPTIMIZER_STEP: (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
+        }
+
+        def lines_of(micro_batch_size: int) -> Lines:
+            chunk = self.traced.chunk_tokens(setting, micro_batch_size)
+            return self._lines(setting, checkpointing, sharding, updates, accumulates, chunk) | others
+
         persistent = self._persistent(setting, optimizer, sharding)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
-        return Footprint(persistent, lines, self.outside, slack)
+        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
 
     @memoized
     def _between_steps(self, setting: Setting, sharding: DataParallel) -> Lines:
@@ -337,8 +375,10 @@ class MemoryModel:
         if self.evaluation_batch_size is not None:
             s = setting
             method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
-            evaluated = self.traced.setting(s.numerics, method, s.attention, s.loss, s.selection, None, True)
-            parts, size = self.traced.parts(evaluated, Checkpoints(Checkpointing.NONE)), self.evaluation_batch_size
+            loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
+            evaluated = self.traced.setting(s.numerics, method, s.attention, loss, s.kernels, s.selection, None, True)
+            size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
+            parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
             lines = evaluation(parts, self._layout(setting, sharding, None, False), size)
             ids = self._ids_bytes
             found[Moment.EVALUATION] = largest_lines(
@@ -377,8 +417,9 @@ class MemoryModel:
         sharding: DataParallel,
         updates: AnyOptimizer | None,
         accumulates: bool,
+        chunk_tokens: int | None,
     ) -> Lines:
-        places = self.traced.positions(setting, checkpointing, sharding.shards)
+        places = self.traced.positions(setting, checkpointing, sharding.shards, chunk_tokens)
         lines = compose(places, self._layout(setting, sharding, updates, accumulates))
         ids = self._ids_bytes
         return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}

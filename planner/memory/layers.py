@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from planner.memory import attention as attention_kernels
@@ -12,6 +12,7 @@ from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
 from planner.memory.adapters import adapted
 from planner.memory.biased_experts import biased_experts
+from planner.memory.fused_attention import Form
 from planner.memory.low_rank import Base, plain_layer, written_out_layer
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
@@ -38,15 +39,20 @@ class Layers(Rotary):
         attention: Attention,
         sequence_length: int,
         selection: Selection,
+        loss: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
         super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
         self.method = method
-        self.runs_sdpa, self.attention_kernel = attention is Attention.SDPA, attention_kernels.KERNELS[attention]
+        self.runs_sdpa, self.attention_choice = attention is Attention.SDPA, attention
+        self.attention_kernel = attention_kernels.KERNELS[attention]
         self.selection = selection
+        self.loss = loss
+        """Of hidden states, weight and bias of the head, where it makes no logits; the model's head returns it."""
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
-        self.embedded: Storage | None = None
-        """`inputs_embeds` in the forward of transformers' ...Model, which refers to it until that returns."""
+        self.body: Storage | None = None
+        """What variables in the forward of transformers' ...Model refer to until that returns: in the stem only
+        `inputs_embeds`, in the head all."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
@@ -61,7 +67,7 @@ class Layers(Rotary):
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()
         self.held.clear()
-        self.embedded = None
+        self.body = None
 
     # --- linear layers, by fine-tuning method ---
 
@@ -91,7 +97,7 @@ class Layers(Rotary):
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
         out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=self.trained.embedding)
         out = self.times(out) if scaled else out
-        self.embedded = out.storage
+        self.body = out.storage
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
         return out
@@ -121,13 +127,15 @@ class Layers(Rotary):
     def lm_head(
         self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
     ) -> Tensor:
-        self.embedded = None
+        self.body = None
         trains = self.trained.head
         itemsize = self.numerics.trained if trains else self.numerics.other
         weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)
         if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
             self.held.append(x.storage)
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
+        if self.loss is not None:
+            return self.loss(x, weight, bias_vector)
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
 
@@ -147,7 +155,7 @@ class Layers(Rotary):
         window: int | None = None,
         fp32: bool = False,
     ) -> Tensor:
-        form = attention_kernels.Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
+        form = Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
         return self.attention_kernel(self, query, key, value, form)
 
     def own_attention(
@@ -193,6 +201,10 @@ class Layers(Rotary):
 
     def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
         return super().mul(a, b, name)
+
+    def cap(self, x: Tensor, name: str = "capped") -> Tensor:
+        """A fused loss has capped its logits itself."""
+        return super().cap(x, name) if self.loss is None else x
 
     def times(self, x: Tensor) -> Tensor:
         return self.unary(x, "scaled")

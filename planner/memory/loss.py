@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from planner.memory.ops import FP32, Ops
-from planner.memory.tape import Tensor
+from planner.memory.ops import BOOL, FP32, Ops
+from planner.memory.tape import Storage, Tensor
 from strategies import Loss
 
 INT64 = 8
@@ -25,4 +25,28 @@ def full(f: Ops, logits: Tensor) -> Tensor:
     return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(labels)])
 
 
-LOSSES: dict[Loss, Callable[[Ops, Tensor], Tensor]] = {Loss.FULL: full}
+def liger_cross_entropy(f: Ops, logits: Tensor) -> Tensor:
+    """Liger's `LigerCrossEntropyFunction` for `cross_entropy`: the fp32 logits become their own gradient in place."""
+    upcast = f.to(logits, FP32, "logits in fp32")
+    tape, tokens = f.tape, f.sequence_length
+    _labels = tape.storage(0, (tokens + 1) * INT64), tape.storage(0, tokens * INT64, "shifted labels")
+    _losses = tape.storage(0, tokens * FP32), tape.storage(0, tokens * BOOL)
+    loss = f.tensor(1, 1, FP32, "loss", upcast)
+    kept, variable = [upcast.storage], upcast.variable
+
+    def backward(gradient: Storage) -> None:
+        storage = kept.pop()
+        assert storage is not None
+        if variable is not None:
+            tape.accumulate(variable, storage)
+
+    if loss.variable is not None:
+        tape.record(loss.variable, backward, tape.save(upcast))
+    return loss
+
+
+LOSSES: dict[Loss, Callable[[Ops, Tensor], Tensor]] = {
+    Loss.FULL: full,
+    Loss.LIGER_CROSS_ENTROPY: liger_cross_entropy,
+}
+"""From logits; those of `fused_loss.FUSED` make none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from planner.memory.attention import masked
+from planner.memory.flash import block_mask_bytes
 from planner.memory.numerics import Numerics
 from planner.memory.ops import BOOL, FP32
 from planner.models import Decoder
@@ -22,9 +23,14 @@ class Masks(NamedTuple):
 def masks_of(architecture: Decoder, attention: Attention, numerics: Numerics, sequence_length: int) -> Masks:
     """Eager attention adds masks to the scores: `[1, sequence, sequence]` of one sample in the dtype of the embeddings
     (transformers, `create_causal_mask`). SDPA is told that it is causal instead, but for a window that the sequence
-    fills: one of booleans, the same for all samples. The rest is as modeling files have it (`Masking`)."""
+    fills: one of booleans, the same for all samples. flex_attention has masks of blocks for every sample, flash-attn
+    none. The rest is as modeling files have it (`Masking`)."""
     eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, numerics.other
     scores = sequence_length**2
+    if attention is Attention.FLEX:
+        return Masks(0, architecture.num_masks * block_mask_bytes(sequence_length))
+    if attention in (Attention.FLASH_2, Attention.FLASH_3):
+        return Masks()
     match architecture.masking:
         case "alibi":
             # SDPA saves it as it is, if autocast does not cast it in each block.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from planner.memory import attention
+from planner.memory import fused_attention
 from planner.memory.elementwise import scale_
 from planner.memory.experts import INT64
 from planner.memory.ops import FP32, Ops
@@ -22,9 +22,9 @@ class Form(NamedTuple):
     dropout: float
     sinks: Tensor | None
 
-    def usual(self, selection: Selection) -> attention.Form:
+    def usual(self, selection: Selection) -> fused_attention.Form:
         """The same for SDPA."""
-        return attention.Form(self.heads, self.kv_heads, self.dropout, True, False, None, False, selection)
+        return fused_attention.Form(self.heads, self.kv_heads, self.dropout, True, False, None, False, selection)
 
 
 Written = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]

@@ -9,7 +9,7 @@ from strategies import Allocator, Attention
 
 MIB = 2**20
 
-NATIVE_PER_MILLE = {Attention.SDPA: 176, Attention.EAGER: 421}
+NATIVE_PER_MILLE, NATIVE_PER_MILLE_EAGER = 176, 421
 """What the native allocator reserves beyond what is allocated, in thousandths of what comes and goes within a step
 (allocated less what stays): medians of 35 runs with SDPA (0.03 to 0.45) and 23 with eager attention (0.10 to 0.60),
 LoRA and QLoRA of 0.1 to 7 B parameters on a T4 (fitcheck-llm) and an RTX 4080 (can-i-finetune-this). An estimate:
@@ -64,7 +64,8 @@ class Slack(NamedTuple):
     def of(cls, allocator: Allocator, attention: Attention, persistent_bytes: int) -> Slack:
         if allocator is Allocator.EXPANDABLE:
             return cls(EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE, persistent_bytes)
-        return cls(0, NATIVE_PER_MILLE[attention], persistent_bytes)
+        eager = attention is Attention.EAGER
+        return cls(0, NATIVE_PER_MILLE_EAGER if eager else NATIVE_PER_MILLE, persistent_bytes)
 
     def reserved_bytes(self, allocated_bytes: int) -> int:
         varying = allocated_bytes - self.persistent_bytes

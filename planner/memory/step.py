@@ -94,8 +94,9 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
         moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
+        moments[moment] += [_line(s, saved, saved, extra, grads=False) for s in part.returned]
         around = Snapshot(0, part.input_bytes, 0, 0, 0)
-        if shards:
+        if shards and i < last:  # the loss has nothing to gather
             moments[moment].append(_line(around, held, saved, layout.gather(i), grads=False))
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
         if i >= last - 1:

@@ -24,6 +24,15 @@ class Snapshot(NamedTuple):
     saved_per_sample: int
     gradients: int
 
+    def above(self, saved: tuple[int, int]) -> Snapshot:
+        """On top of what is saved."""
+        return self._replace(
+            fixed=self.fixed + saved[0],
+            per_sample=self.per_sample + saved[1],
+            saved_fixed=self.saved_fixed + saved[0],
+            saved_per_sample=self.saved_per_sample + saved[1],
+        )
+
     def at(self, micro_batch_size: int) -> int:
         return self.fixed + self.per_sample * micro_batch_size
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
+from planner.memory.fused_loss import FUSED, Chunk
 from planner.memory.layers import Layers
+from planner.memory.liger import LigerLayers
 from planner.memory.masks import masks_of
-from planner.memory.numerics import Numerics
+from planner.memory.numerics import FP32, Numerics
 from planner.memory.recompute import Keeping, Kept, Taking
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained, trained_at_ends
 from planner.models import Decoder
-from strategies import AnyOptimizer, Attention, CheckpointingFacts, Checkpoints, Lora, Loss, Method
+from planner.models.liger import patch_of
+from strategies import AnyOptimizer, Attention, CheckpointingFacts, Checkpoints, Kernels, Lora, Loss, Method
+
+LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers}
 
 
 class Work(NamedTuple):
@@ -69,6 +75,8 @@ class Part(NamedTuple):
     """(fixed, per sample) of what it holds, that variables of the model's body hold: they end before the head."""
     output_saved: bool = False
     """By autograd, as a leaf, until backward is over."""
+    returned: tuple[Snapshot, ...] = ()
+    """When the whole forward pass has returned, before backward."""
 
     def recomputed(
         self,
@@ -111,7 +119,17 @@ R = TypeVar("R", bound=tuple[int, ...])
 class Setting:
     """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
 
-    __slots__ = ("attention", "evaluates", "loss", "method", "numerics", "selection", "sequence_length", "updates")
+    __slots__ = (
+        "attention",
+        "evaluates",
+        "kernels",
+        "loss",
+        "method",
+        "numerics",
+        "selection",
+        "sequence_length",
+        "updates",
+    )
 
     def __init__(
         self,
@@ -119,6 +137,7 @@ class Setting:
         method: Method,
         attention: Attention,
         loss: Loss,
+        kernels: Kernels,
         sequence_length: int,
         selection: Selection,
         updates: AnyOptimizer | None = None,
@@ -126,7 +145,8 @@ class Setting:
     ) -> None:
         """`updates`: the optimizer that steps each parameter in backward. `evaluates`: forward passes keep nothing for
         backward."""
-        self.numerics, self.method, self.attention, self.loss = numerics, method, attention, loss
+        self.numerics, self.method, self.attention = numerics, method, attention
+        self.loss, self.kernels = loss, kernels
         self.sequence_length, self.selection = sequence_length, selection
         self.updates, self.evaluates = updates, evaluates
 
@@ -171,7 +191,7 @@ class Tracer:
 
     def _layers(self, part: Hashable, trained: Trained, *, keep_saved: bool = True) -> Layers:
         s = self.setting
-        layers = Layers(
+        layers = LAYERS[s.kernels](
             Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained)),
             numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
@@ -180,6 +200,8 @@ class Tracer:
             sequence_length=s.sequence_length,
             selection=s.selection,
         )
+        if isinstance(layers, LigerLayers):
+            layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
         return layers
 
@@ -192,7 +214,7 @@ class Tracer:
             # transposed product it is a view, unless autocast's cast stands between.
             waiting = Variable(True, layers.tape.steps.get(f"{self.architecture.tied_to}.weight"))
             waiting.gradient = layers.tape.storage(0, 0)
-            waiting.gradient.viewed = self.setting.numerics.autocast is None
+            waiting.gradient.viewed = self.setting.numerics.autocast is None and not self.setting.loss.is_fused
             layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
@@ -200,7 +222,7 @@ class Tracer:
         output_saved = layers.leaf is not None and layers.leaf.storage is x.storage
         if layers.leaf is not None and not output_saved:
             layers.tape.save(layers.leaf)
-        embedded = layers.embedded
+        embedded = layers.body
         embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
         holds_output = embedded is x.storage
         del embedded
@@ -285,25 +307,49 @@ class Tracer:
         kept = layers.tape.kept_bytes(but=saved[0] if saved else None)
         return again.recomputed(forward, held, [*saved, *keeping.storages], input_bytes, work, kept)
 
-    def head(self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int) -> tuple[Part, Part]:
-        """Final norm with the language-model head, and the loss. `embedded_bytes`: per sample, of the embedding's
-        output, where it is held until the norm has returned."""
+    def head(
+        self, itemsize: int, *, input_requires_grad: bool, body: tuple[int, int], chunk_tokens: int | None
+    ) -> tuple[Part, Part]:
+        """Final norm with the language-model head, and the loss.
+
+        Args:
+            body: (fixed, per sample) of what variables of the model's body hold until the norm has returned.
+            chunk_tokens: see `fused_loss`.
+        """
         layers = self._layers(HEAD, self.ends)
+        if self.setting.loss in FUSED:
+            chunk = Chunk(chunk_tokens, self.setting.selection.has_flash)
+            layers.loss = partial(FUSED[self.setting.loss], layers, chunk)
         run = _Run(layers)
-        layers.embedded = layers.tape.storage(0, embedded_bytes)
-        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
-        input_bytes = x.per_sample * itemsize
-        logits = self.architecture.head(layers, x)
-        del x
+        layers.body = layers.tape.storage(*body)
+        hidden = self.architecture.hidden_size
+        # No variable holds the input here: the backbone's own is the norm's output from then on.
+        logits = self.architecture.head(
+            layers, layers.input(hidden, itemsize, input_requires_grad, "final hidden states")
+        )
         width, logits_itemsize = logits.width, logits.itemsize
+        input_bytes = self.setting.sequence_length * hidden * itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes)
+        if self.setting.loss in FUSED:
+            return head, self._nothing_more(logits)
 
         layers = self._layers(LOSS, Trained())
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
         loss = losses.LOSSES[self.setting.loss](layers, logits)
         del logits
-        return head, run.finish(loss)
+        part = run.finish(loss)
+        if self.setting.numerics.autocast is not None:  # accelerate, `convert_outputs_to_fp32`
+            elements = self.setting.sequence_length * width
+            copied = Snapshot(0, elements * (logits_itemsize + FP32), 0, 0, 0)
+            part = part._replace(returned=(copied.above(part.saved),))
+        return head, part
+
+    def _nothing_more(self, loss: Tensor) -> Part:
+        """Behind a head that returned the loss."""
+        layers = self._layers(LOSS, Trained())
+        run = _Run(layers)
+        return run.finish(layers.tensor(loss.per_sample, loss.width, loss.itemsize, "loss"))
 
 
 class _Run:
@@ -357,6 +403,10 @@ class _Run:
             output_requires_grad=variable is not None,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
         )
+
+
+def _sum(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def _raised(snapshot: RawSnapshot, fixed: int, per_sample: int) -> RawSnapshot:

@@ -40,6 +40,12 @@ class Decoder(BaseModel):
     supports_sdpa: ClassVar[bool] = True
     """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
 
+    supports_flash: ClassVar[bool] = True
+    """Of `_supports_flash_attn` the same."""
+
+    supports_flex: ClassVar[bool] = True
+    """Of `_supports_flex_attn` the same."""
+
     num_masks: ClassVar[int] = 1
     """Causal masks that eager attention makes: one for each kind of window."""
 

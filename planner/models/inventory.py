@@ -65,13 +65,24 @@ class Parameters(NamedTuple):
         return sum(t.num_elements for t in self.tensors)
 
 
+class Heads(NamedTuple):
+    """Of attention, the most that any block has."""
+
+    grouped: bool = False
+    """Whether several heads of queries share keys and values."""
+    width: int = 0
+    dropout: float = 0.0
+    own: bool = False
+    """Whether it is written in a form of the model's own (`Forward.own_attention`)."""
+
+
 class _Reader:
     """A forward pass on widths alone: a tensor is its number of columns."""
 
     def __init__(self) -> None:
         self.tensors: list[ParameterTensor] = []
         self.linears: list[Linear] = []
-        self.groups_heads = False
+        self.heads = Heads()
 
     def parameters(self) -> Parameters:
         return Parameters(tuple(self.tensors), tuple(self.linears))
@@ -155,8 +166,17 @@ class _Reader:
         window: int | None = None,
         fp32: bool = False,
     ) -> int:
-        self.groups_heads |= kv_heads < heads
+        self._note(query, heads, kv_heads, dropout, own=False)
         return query
+
+    def _note(self, query: int, heads: int, kv_heads: int, dropout: float, *, own: bool) -> None:
+        before = self.heads
+        self.heads = Heads(
+            before.grouped or kv_heads < heads,
+            max(before.width, query // heads),
+            max(before.dropout, dropout),
+            before.own or own,
+        )
 
     def rotate_halves(self, x: int, *, head_dim: int) -> int:
         return x
@@ -175,7 +195,7 @@ class _Reader:
     ) -> int:
         if form == "sinks":
             self.tensors.append(ParameterTensor(name, (heads,)))
-        self.groups_heads |= kv_heads < heads
+        self._note(query, heads, kv_heads, dropout, own=True)
         return query
 
     def activation(self, function: str, x: int) -> int:
@@ -289,12 +309,11 @@ class Inventory:
         return found
 
     @cached_property
-    def groups_heads(self) -> bool:
-        """Whether several heads of queries share keys and values in any block."""
+    def heads(self) -> Heads:
         reader = _Reader()
         for kind in dict.fromkeys(self.layer_kinds):
             self.architecture.block(reader, self.architecture.hidden_size, kind)
-        return reader.groups_heads
+        return reader.heads
 
     @cached_property
     def head(self) -> Parameters:

@@ -21,6 +21,8 @@ from planner.models.families.llama import Llama
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
 from planner.models.sources import Source, download_config, family, read_config, supported_model_types
+from planner.models.support import obstacle
+from strategies import Choice
 
 # PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model. The cut relies
 # on the layout of the files; a test compares it with a full read.
@@ -97,7 +99,11 @@ class Model:
     @property
     def groups_heads(self) -> bool | None:
         """Whether several heads of queries share keys and values; None if that is not known."""
-        return self.inventory.groups_heads
+        return self.inventory.heads.grouped
+
+    def obstacle(self, choice: Choice) -> str | None:
+        """Why no library has that kernel for the model, or None."""
+        return obstacle(self.name, self.inventory, choice)
 
     @property
     def tokens_per_sample(self) -> int | None:

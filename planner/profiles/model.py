@@ -10,6 +10,7 @@ from planner.extras import Progress
 from planner.models.foreign import Foreign
 from planner.profiles.measure import introduce
 from planner.profiles.records import Introduction
+from strategies import Attention, Choice, Kernels, Loss
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class ProfiledModel:
     def supports_sdpa(self) -> bool:
         """Where a model does not, its replays run eager attention."""
         return True
+
+    def obstacle(self, choice: Choice) -> str | None:
+        """Its replays run what every model of transformers can be given."""
+        if choice in (Attention.EAGER, Attention.SDPA, Loss.FULL, Kernels.EAGER):
+            return None
+        return f"{self.name} is planned by replays of its code, and {choice} is known for the registry's families only"
 
     @property
     def groups_heads(self) -> bool | None:

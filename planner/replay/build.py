@@ -8,7 +8,7 @@ import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.utils._python_dispatch import _disable_current_modes
 
-from planner.replay import subject
+from planner.replay import flash, fused_loss, liger, subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
@@ -64,17 +64,23 @@ def is_nf4(strategy: Strategy) -> bool:
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """The base model on the meta device."""
     dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
-    model = subject.build(source, dtype, backend.sdpa if strategy.attention is Attention.SDPA else EAGER)
+    attention = strategy.attention
+    uses_sdpa = attention in (Attention.SDPA, Attention.SDPA_EFFICIENT)
+    implementation = backend.sdpa if uses_sdpa else flash.IMPLEMENTATIONS.get(attention, EAGER)
+    model = subject.build(source, dtype, implementation)
     choose_blocks(model, strategy.checkpointing)
     if isinstance(strategy.finetuning, Freeze | BitFit):
         choose(model, strategy.finetuning, stored(strategy.precision, trains=True))
     return model
 
 
-def equip(model: Any, strategy: Strategy) -> Any:
-    """Adapters, quantization and checkpointing: the model as a training script has it before it is placed."""
+def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
+    """Kernels, adapters, quantization and checkpointing: the model as a training script has it before it is placed.
+    `adds_in_place`: see `fused_loss.fuse`."""
     method = strategy.finetuning
     prepare(strategy.optimizer)
+    liger.patch(model, strategy.kernels)
+    fused_loss.fuse(model, strategy.loss, adds_in_place=adds_in_place)
     if isinstance(method, Lora):
         model = _adapted(model, method)
         if is_quantized(strategy):

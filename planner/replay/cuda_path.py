@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from planner.memory.sdpa import SdpaKernel, Selection
+from planner.replay import flash
 
 ATTENTION = "planner_sdpa"
 
@@ -254,6 +255,7 @@ def taken(selection: Selection) -> Iterator[None]:
 
     AttentionInterface.register(ATTENTION, attention(selection))
     AttentionMaskInterface.register(ATTENTION, window_mask)
+    flash.register()
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "scaled_dot_product_attention", sdpa(selection)),
         (functional, "softmax", softmax),

@@ -16,6 +16,7 @@ import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.memory.sdpa import SdpaKernel, Selection
+from planner.replay import liger
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
@@ -109,11 +110,11 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    selection = Selection(workload.sdpa_kernel, workload.has_flash)
-    with undisturbed(), unpacked(), offloading(strategy), backend.kernels(selection):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash).under(strategy.attention)
+    with undisturbed(), unpacked(), offloading(strategy), backend.kernels(selection), liger.restored():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
-        model = equip(model, strategy)
+        model = equip(model, strategy, adds_in_place=workload.has_flash)
         mesh = None
         if strategy.sharding.shards:
             mesh = ranks(strategy.sharding, workload.world_size)

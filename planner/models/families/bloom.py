@@ -19,6 +19,8 @@ class Bloom(Decoder):
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "beside_alibi"
     returns_probabilities: ClassVar[bool] = True
+    supports_flash: ClassVar[bool] = False
+    supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "word_embeddings"
 
     hidden_size: Size = Field(validation_alias=AliasChoices("hidden_size", "n_embed"))

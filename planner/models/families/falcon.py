@@ -16,6 +16,7 @@ from planner.models.forward import Forward, T
 
 class Falcon(Decoder):
     returns_probabilities: ClassVar[bool] = True
+    supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "word_embeddings"
 
     max_position_embeddings: Size = 2048

@@ -16,6 +16,7 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
 
 
 class GPT2(Decoder):
+    supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "wte"
     positions: ClassVar[Literal["rotary", "learned"]] = "learned"
     linear_class: ClassVar[str] = "Conv1D"

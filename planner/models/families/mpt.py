@@ -20,6 +20,8 @@ class Mpt(Decoder):
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "booleans"
     returns_probabilities: ClassVar[bool] = True
+    supports_flash: ClassVar[bool] = False
+    supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "wte"
 
     hidden_size: Size = Field(validation_alias=AliasChoices("d_model", "hidden_size"))

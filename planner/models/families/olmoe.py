@@ -5,6 +5,8 @@ Source: transformers/models/olmoe/modeling_olmoe.py.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
@@ -14,6 +16,8 @@ from planner.models.forward import Forward, T
 
 
 class Olmoe(Llama):
+    supports_flex: ClassVar[bool] = False
+
     mlp_bias: Ignored = False
     num_experts: Size = Field(64, validation_alias=AliasChoices("num_experts", "num_local_experts"))
     num_experts_per_tok: Size = 8

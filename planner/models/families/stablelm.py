@@ -6,7 +6,7 @@ Source: transformers/models/stablelm/modeling_stablelm.py.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator
 
@@ -16,6 +16,8 @@ from planner.models.forward import Forward, T
 
 
 class StableLm(PartlyRotated):
+    supports_flex: ClassVar[bool] = False
+
     num_key_value_heads: Size | None = 32
     head_dim: Annotated[None, BeforeValidator(lambda _: None)] = None
     """Heads divide the hidden size, whatever it says."""

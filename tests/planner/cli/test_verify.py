@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from planner.cli import main
-from strategies import Attention
 
 PLAN = ("estimate", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed", "--sequence-length", "128", "--json")
 
@@ -80,7 +79,7 @@ def test_fit_certifies_its_first_plan() -> None:
 
 def test_fit_steps_down_where_the_replay_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The native allocator's reserve is a usual amount: promise less of it, and a replay denies the promise."""
-    monkeypatch.setattr("planner.memory.process.NATIVE_PER_MILLE", dict.fromkeys(Attention, 0))
+    monkeypatch.setattr("planner.memory.process.NATIVE_PER_MILLE", 0)
     options = (*SMALL, "--allocator", "native", "--json")
     promised, certified = (json.loads(run("fit", *options, *more).stdout) for more in ((), ("--verify",)))
     denied = certified["rejected"]["the replay does not fit"]

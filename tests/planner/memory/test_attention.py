@@ -2,7 +2,8 @@
 
 import pytest
 
-from planner.memory.attention import Form, sdpa
+from planner.memory.attention import sdpa
+from planner.memory.fused_attention import Form
 from planner.memory.masks import Masks, masks_of
 from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, HALF, Ops

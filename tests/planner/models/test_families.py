@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
 from planner.models import Decoder, Inventory, find_model, registry_models, supported_model_types
@@ -55,6 +55,12 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
 def test_a_registry_model_has_the_parameters_of_the_real_one(name: str) -> None:
     entry = next(entry for entry in registry_models() if entry.name == name)
     assert find_model(name).num_parameters == counted_by_transformers(yaml.safe_load(entry.config_yaml))
+
+
+@pytest.mark.parametrize("model_type", supported_model_types())
+def test_a_family_runs_with_the_fused_attention_that_transformers_gives_it(model_type: str) -> None:
+    real, ours = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[model_type]], family(model_type)
+    assert (ours.supports_flash, ours.supports_flex) == (real._supports_flash_attn, real._supports_flex_attn)
 
 
 @pytest.mark.parametrize(("model_type", "options"), list(variants()))

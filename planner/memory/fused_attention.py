@@ -1,0 +1,56 @@
+"""What fused attention kernels have in common: they save what they multiply, the output and a log-sum-exp per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from planner.memory.ops import FP32, Ops
+from planner.memory.sdpa import Selection
+from planner.memory.tape import Storage, Tensor, Variable
+from strategies import Operation
+
+
+class Form(NamedTuple):
+    """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
+    cast back, as everywhere but in GPT-2; `capped`, the scores are soft-capped; `fp32`, q and k are cast to it before
+    they are multiplied. SDPA only: `selection` of its kernel."""
+
+    heads: int
+    kv_heads: int
+    dropout: float
+    upcast: bool
+    capped: bool
+    window: int | None
+    fp32: bool
+    selection: Selection = Selection()
+
+
+def fused(
+    f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, workspace: Sequence[int], *extra: Tensor
+) -> Tensor:
+    """Saves q, k, v, output, a log-sum-exp per row and head, and what is `extra`. `workspace`: bytes per sample that
+    backward allocates beside the gradients."""
+    itemsize, rows = query.itemsize, form.heads * f.sequence_length
+    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
+    results = (query.per_sample * itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
+    made = f.results(Operation.SDPA, results, itemsize, flops)
+    log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
+    variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None
+    out = Tensor(made.pop(), 0, query.per_sample, query.width, itemsize, variable)
+    if out.variable is None:
+        return out
+    sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
+
+    def backward(gradient: Storage) -> None:
+        tape = f.tape
+        f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
+        gradients = [tape.storage(0, size) for _, size in sizes]
+        made = [tape.storage(0, size) for size in workspace]
+        del made
+        for variable, _ in sizes:
+            tape.accumulate(variable, gradients.pop(0))
+
+    f.tape.record(out.variable, backward, *saved)
+    return out

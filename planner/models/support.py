@@ -1,0 +1,53 @@
+"""Which kernels the libraries have for which models."""
+
+from __future__ import annotations
+
+from planner.models.inventory import Inventory
+from planner.models.liger import patch_of
+from strategies import Attention, Choice, Kernels, Loss
+
+GATES = ("silu", "swish", "gelu_pytorch_tanh")
+"""Activations of liger-kernel's gated MLPs (liger_kernel/transformers/swiglu.py, geglu.py)."""
+
+LARGEST_HEAD = 256
+"""Of flash-attn (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Of more, and only of more, transformers repeats grouped
+heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
+
+
+def obstacle(name: str, inventory: Inventory, choice: Choice) -> str | None:
+    """Why no library has that kernel for the model `name`, or None."""
+    if isinstance(choice, Attention):
+        return _of_attention(name, inventory, choice)
+    patch = patch_of(inventory.architecture.model_type)
+    if choice is Kernels.LIGER and not patch.kernels:
+        return f"liger-kernel has no kernels for {name}, or none with an account here"
+    if choice is Kernels.LIGER and getattr(inventory.architecture, "hidden_act", "") not in GATES:
+        return f"liger-kernel computes SwiGLU or GeGLU, whatever the activation of {name} is"
+    if choice is Loss.LIGER_FUSED_LINEAR and not patch.fused_loss:
+        return f"liger-kernel has no fused linear cross-entropy for {name}"
+    if choice is Loss.LIGER_CROSS_ENTROPY and not patch.cross_entropy:
+        return f"liger-kernel does not replace the cross-entropy of {name}"
+    return None
+
+
+def _of_attention(name: str, inventory: Inventory, attention: Attention) -> str | None:
+    model, heads = inventory.architecture, inventory.heads
+    if heads.own and attention not in (Attention.EAGER, Attention.SDPA):
+        return f"{name} has an attention of its own, for which {attention} has no account here"
+    if attention in (Attention.SDPA, Attention.SDPA_EFFICIENT) and not model.supports_sdpa:
+        return f"transformers runs {name} without SDPA"
+    if attention is Attention.SDPA_EFFICIENT and heads.grouped and heads.width <= LARGEST_HEAD:
+        return f"heads of {name} share keys and values, which SDPA's memory-efficient kernel does not take"
+    if attention in (Attention.FLASH_2, Attention.FLASH_3):
+        if not model.supports_flash:
+            return f"transformers runs {name} without flash-attn"
+        if heads.width > LARGEST_HEAD:
+            return f"flash-attn takes heads of up to {LARGEST_HEAD}, and those of {name} have {heads.width}"
+        if heads.width % 8:  # `FlashAttnFunc` copies q, k and v into padded ones
+            return f"heads of {name} have {heads.width}, which flash-attn would pad"
+    if attention is Attention.FLEX:
+        if not model.supports_flex:
+            return f"transformers runs {name} without flex_attention"
+        if heads.dropout > 0:  # integrations/flex_attention.py, `flex_attention_forward`
+            return f"flex_attention has no dropout, and attention of {name} has {heads.dropout:g}"
+    return None

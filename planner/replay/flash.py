@@ -1,0 +1,142 @@
+"""Stand-ins for attention kernels that only GPUs have: the same bytes, the same allocations, no kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from planner.memory.flash import ROWS_2 as ROWS_OF_FLASH_2
+from planner.memory.flash import block_mask_bytes, head_dim_2, head_dim_3, rounded, rows_3
+from strategies import Attention
+
+IMPLEMENTATIONS = {
+    Attention.FLASH_2: "planner_fa2",
+    Attention.FLASH_3: "planner_fa3",
+    Attention.FLEX: "planner_flex",
+}
+"""Names that transformers does not know: it looks for the packages of those that it does."""
+
+Shapes = Sequence[tuple[tuple[int, ...], torch.dtype]]
+
+
+class _Kernel(torch.autograd.Function):
+    """Saves what its backward reads; of what that allocates beside the gradients a subclass knows the shapes. Tensors
+    are `[batch, heads, tokens, head_dim]`."""
+
+    @staticmethod
+    def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
+        raise NotImplementedError
+
+    @staticmethod
+    def output(query: torch.Tensor) -> torch.Tensor:
+        """With the strides of q (`empty_like`)."""
+        return torch.empty_like(query)
+
+    @classmethod
+    def forward(cls, ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # one that knows its class
+        out = cls.output(query)
+        log_sum_exp = torch.empty(query.shape[:3], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, log_sum_exp)
+        return out
+
+    @classmethod
+    def backward(cls, ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]  # as above
+        query, key, value, _, _ = ctx.saved_tensors
+        gradients = tuple(torch.empty_like(x) for x in (query, key, value))
+        _made = [torch.empty(shape, dtype=dtype) for shape, dtype in cls.workspace(query, key)]
+        return gradients
+
+
+class _Flash2(_Kernel):
+    """flash_attn/flash_attn_interface.py, `FlashAttnFunc`; csrc/flash_attn/flash_api.cpp, `mha_fwd` and `mha_bwd`."""
+
+    @staticmethod
+    def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
+        batch, heads, tokens, head_dim = query.shape
+        rows = rounded(tokens, ROWS_OF_FLASH_2)
+        softmax_d = ((batch, heads, rows), torch.float32)
+        dq_accum = ((batch, rows, heads, head_dim_2(head_dim)), torch.float32)
+        expanded = [] if heads == key.shape[1] else [((batch, tokens, heads, head_dim), query.dtype)] * 2
+        return [softmax_d, dq_accum, *expanded]
+
+
+class _Flash3(_Kernel):
+    """hopper/flash_attn_interface.py, `FlashAttnFunc`; hopper/flash_api.cpp, `mha_fwd` and `mha_bwd`."""
+
+    @staticmethod
+    def output(query: torch.Tensor) -> torch.Tensor:
+        batch, heads, tokens, head_dim = query.shape
+        return query.new_empty(batch, tokens, heads, head_dim).transpose(1, 2)
+
+    @staticmethod
+    def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
+        batch, heads, tokens, head_dim = query.shape
+        of_queries, of_keys = rows_3(head_dim)
+        rows, columns, size = rounded(tokens, of_queries), rounded(tokens, of_keys), head_dim_3(head_dim)
+        statistics = [((batch, heads, rows), torch.float32)] * 2
+        dq_accum = ((batch, heads, rows * size), torch.float32)
+        kv_accum = [] if heads == key.shape[1] else [((batch, key.shape[1], columns * size), torch.float32)] * 2
+        semaphore = ((rows // of_queries, batch, heads), torch.int32)
+        return [*statistics, dq_accum, *kv_accum, semaphore]
+
+
+class _Flex(_Kernel):
+    """What inductor allocates around its kernels (torch/_inductor/kernel/flex/flex_attention.py, `flex_attention` and
+    `flex_attention_backward`). The compiled backward is handed zeros for the log-sum-exp, an output of no use."""
+
+    @staticmethod
+    def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
+        return [(tuple(query.shape[:3]), torch.float32)] * 2
+
+
+def _half(x: torch.Tensor, module: Any) -> torch.dtype:
+    """transformers/integrations/flash_attention.py, `get_target_dtype`."""
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    dtype: torch.dtype = module.config.dtype
+    return dtype
+
+
+def _flash(kernel: type[_Kernel]) -> Callable[..., tuple[torch.Tensor, None]]:
+    """transformers/integrations/flash_attention.py, `flash_attention_forward`: there is no padding, so it is the
+    function for sequences of one length, which knows windows and soft-capping."""
+
+    def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
+        if query.dtype == torch.float32:
+            dtype = _half(query, module)
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        return kernel.apply(query, key, value).transpose(1, 2), None
+
+    return attend
+
+
+def _flex(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
+    """transformers/integrations/flex_attention.py, `flex_attention_forward`."""
+    heads, groups = query.shape[1], query.shape[1] // key.shape[1]
+    if heads & (heads - 1):
+        key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
+    if torch.is_autocast_enabled("cpu"):  # torch/_higher_order_ops/flex_attention.py, `_flex_attention_autocast_impl`
+        query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
+    return _Flex.apply(query, key, value).transpose(1, 2).contiguous(), None
+
+
+def _no_mask(*args: Any, **kwargs: Any) -> None:
+    """transformers/masking_utils.py, `flash_attention_mask`, without padding."""
+
+
+def _block_mask(batch_size: int, q_length: int, kv_length: int, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """The tensors of a `BlockMask` as one."""
+    return torch.empty(batch_size, block_mask_bytes(q_length), dtype=torch.uint8)
+
+
+def register() -> None:
+    """Makes them known to transformers."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    kernels = {Attention.FLASH_2: _flash(_Flash2), Attention.FLASH_3: _flash(_Flash3), Attention.FLEX: _flex}
+    for attention, name in IMPLEMENTATIONS.items():
+        AttentionInterface.register(name, kernels[attention])
+        AttentionMaskInterface.register(name, _block_mask if attention is Attention.FLEX else _no_mask)

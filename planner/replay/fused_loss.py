@@ -1,0 +1,183 @@
+"""Stand-ins for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from planner.memory.fused_loss import TILE_TOKENS, TILE_WORDS, liger_chunk
+from strategies import Loss
+
+
+class _LigerCrossEntropy(torch.autograd.Function):
+    """liger_kernel/ops/cross_entropy.py, `LigerCrossEntropyFunction`: the logits become their gradient in place."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        losses = torch.zeros(logits.shape[0], dtype=logits.dtype)
+        _mask = target != -100
+        ctx.save_for_backward(logits.detach())
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (logits,) = ctx.saved_tensors
+        return logits, None
+
+
+class _LigerFusedLinear(torch.autograd.Function):
+    """liger_kernel/ops/fused_linear_cross_entropy.py, `fused_linear_cross_entropy_forward` on CUDA. What cuBLAS writes
+    or adds to in place is not written here."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, adds: bool) -> torch.Tensor:
+        tokens, words = x.shape[0], weight.shape[0]
+        chunk = liger_chunk(tokens, x.shape[1], words)
+        of_x = torch.zeros_like(x)
+        of_weight = torch.zeros_like(weight) if weight.requires_grad else None
+        losses = torch.zeros(tokens, dtype=torch.float32)
+        _mask = target != -100
+        half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        in_buffer = x.dtype == weight.dtype == half
+        buffer = torch.empty(chunk, words, dtype=x.dtype) if in_buffer else None
+        for start in range(0, tokens, chunk):
+            rows = x[start : start + chunk]
+            if buffer is None:
+                logits = rows @ weight.t()
+                of_x[start : start + chunk] = logits @ weight
+            else:
+                logits = buffer[: rows.shape[0]]
+                torch.mm(rows, weight.t(), out=logits)
+                torch.mm(logits, weight, out=of_x[start : start + chunk])
+            if of_weight is not None:
+                if adds and logits.dtype != torch.float32:
+                    _cast = rows.to(logits.dtype)
+                    del _cast
+                else:
+                    of_weight += torch.mm(logits.t(), rows).float()
+            del logits
+        del buffer
+        ctx.save_for_backward(of_x.detach(), None if of_weight is None else of_weight.detach())
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        of_x, of_weight = ctx.saved_tensors
+        return of_x, of_weight, None, None
+
+
+class _Selected(torch.autograd.Function):
+    """`hidden_states[mask]`, where every label counts: `index` turns the mask into positions, in forward and again in
+    backward, where `index_put_` adds to zeros (derivatives.yaml, `index.Tensor`)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(mask)
+        ctx.shape = x.shape
+        _positions = torch.empty(mask.numel(), mask.dim(), dtype=torch.int64)
+        return x.new_empty(mask.numel(), *x.shape[mask.dim() :])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        out = gradient.new_zeros(ctx.shape)
+        _positions = torch.empty(mask.numel(), mask.dim(), dtype=torch.int64)
+        return out, None
+
+
+class _ChunkedLogProb(torch.autograd.Function):
+    """trl/kernels/chunked_logprob.py, `ChunkedLogProbFunction`, for log-probabilities alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: Any, target: torch.Tensor) -> torch.Tensor:
+        half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        tokens = x.shape[0]
+        statistics = [torch.empty(tokens, dtype=torch.float32) for _ in range(7)]
+        _ChunkedLogProb.tiles(x, weight, half)
+        log_sum_exp = statistics[0] + torch.log(statistics[1])
+        out = statistics[2] - log_sum_exp
+        ctx.save_for_backward(x, weight, bias, target, log_sum_exp)
+        ctx.half = half
+        return out
+
+    @staticmethod
+    def tiles(x: torch.Tensor, weight: torch.Tensor, half: torch.dtype) -> None:
+        """One buffer for every tile of logits, and casts of its rows and of its words."""
+        _buffer = torch.empty(min(x.shape[0], TILE_TOKENS), TILE_WORDS, dtype=half)
+        for start in range(0, x.shape[0], TILE_TOKENS):
+            _rows = x[start : start + TILE_TOKENS].to(half)
+            for word in range(0, weight.shape[0], TILE_WORDS):
+                _words = weight[word : word + TILE_WORDS].to(half)
+                torch.mm(_rows, _words.t(), out=_buffer[: _rows.shape[0], : _words.shape[0]])
+                del _words
+            del _rows
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, bias, _, _ = ctx.saved_tensors
+        of_x = torch.zeros(x.shape, dtype=torch.float32)
+        of_head = [
+            torch.zeros(p.shape, dtype=torch.float32) if needed else None
+            for p, needed in zip((weight, bias), ctx.needs_input_grad[1:3], strict=True)
+        ]
+        _ChunkedLogProb.tiles(x, weight, ctx.half)
+        of_weight, of_bias = (None if g is None else g.to(weight.dtype) for g in of_head)
+        return of_x.to(x.dtype), of_weight, of_bias, None
+
+
+def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
+    """liger_kernel/transformers/model/loss_utils.py, `LigerForCausalLMLoss`."""
+    padded = functional.pad(labels, (0, 1), value=-100)
+    shifted = padded[..., 1:].contiguous()
+    out: torch.Tensor = _LigerFusedLinear.apply(x.view(-1, x.shape[-1]), head.weight, shifted.view(-1), adds)
+    return out
+
+
+def _chunked_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
+    """trl/trainer/utils.py, `add_fused_lm_head`."""
+    x, labels = x[:, :-1], labels[:, 1:]
+    mask = labels != -100
+    chosen = torch.empty(labels.numel(), dtype=torch.int64)
+    log_probs = _ChunkedLogProb.apply(_Selected.apply(x, mask), head.weight, head.bias, chosen)
+    per_token = log_probs.new_zeros(mask.shape).masked_scatter(mask, log_probs)
+    out: torch.Tensor = -per_token.sum() / mask.sum()
+    return out
+
+
+_LOSSES: dict[Loss, Callable[..., torch.Tensor]] = {
+    Loss.LIGER_FUSED_LINEAR: _liger_loss,
+    Loss.CHUNKED: _chunked_loss,
+}
+
+
+def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
+    """Gives a causal language model a forward that never makes its logits, as both libraries do before adapters are
+    added. `adds_in_place`: whether the GPU has compute capability 8.0, which liger-kernel asks for."""
+    if loss is Loss.LIGER_CROSS_ENTROPY:
+        model.loss_function = _cross_entropy
+    if loss not in _LOSSES:
+        return
+
+    def forward(self: Any, labels: torch.Tensor, **inputs: Any) -> Any:
+        from transformers.modeling_outputs import CausalLMOutputWithPast
+
+        if loss is Loss.LIGER_FUSED_LINEAR and not self.training:  # it makes logits (liger_kernel/transformers/model/)
+            return type(self).forward(self, labels=labels, **inputs)
+        outputs = self.base_model(**inputs)
+        head, loss_of = self.get_output_embeddings(), _LOSSES[loss]
+        return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, head, labels, adds_in_place))
+
+    model.forward = MethodType(forward, model)
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
+    """transformers/loss/loss_utils.py, `ForCausalLMLoss`, of which liger-kernel replaces the cross-entropy."""
+    logits = logits.float()
+    labels = functional.pad(labels, (0, 1), value=-100)
+    shifted = labels[..., 1:].contiguous()
+    out: torch.Tensor = _LigerCrossEntropy.apply(logits.view(-1, vocab_size), shifted.view(-1))
+    return out

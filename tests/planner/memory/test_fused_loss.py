@@ -1,0 +1,51 @@
+"""Losses without logits: how many there are at once, and the micro-batch that this leaves room for."""
+
+import pytest
+
+from hardware import Cluster, load_catalog
+from planner.memory import MemoryModel, Traced
+from planner.memory.fused_loss import chunk_tokens, liger_chunk
+from planner.models import find_model
+from strategies import PLAIN, Loss, Precision
+
+SEQUENCE = 512
+CLUSTER = Cluster(load_catalog().get("A100-80GB-SXM"))
+MODEL = MemoryModel(Traced(find_model("smollm2-135m").inventory, SEQUENCE), CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "hidden_size", "vocab_size", "chunk"),
+    [(16_384, 4096, 32_000, 2048), (8192, 576, 49_152, 128), (8257, 576, 49_152, 128), (100, 4096, 4096, 100)],
+)
+def test_liger_makes_as_many_logits_as_there_are_hidden_states(
+    tokens: int, hidden_size: int, vocab_size: int, chunk: int
+) -> None:
+    assert liger_chunk(tokens, hidden_size, vocab_size) == chunk
+
+
+def test_a_chunk_of_all_tokens_is_no_chunk() -> None:
+    assert chunk_tokens(Loss.LIGER_FUSED_LINEAR, 100, 4096, 4096) is None
+    assert chunk_tokens(Loss.CHUNKED, 4096, 4096, 32_000) is None
+    assert chunk_tokens(Loss.CHUNKED, 4097, 4096, 32_000) == 4096
+    assert chunk_tokens(Loss.FULL, 10**6, 4096, 32_000) is None
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize("budget_mib", [1000, 1900, 7300, 7333, 20_000, 76_000])
+def test_the_solved_micro_batch_is_the_last_that_fits_although_chunks_grow_by_steps(
+    loss: Loss, budget_mib: int
+) -> None:
+    footprint = MODEL.footprint(PLAIN._replace(precision=Precision.BF16_TRUE, loss=loss), accumulates=False)
+    budget = budget_mib * 2**20
+    size = footprint.largest_micro_batch(budget)
+    assert size == 0 or footprint.process_bytes(size) <= budget
+    assert footprint.process_bytes(size + 1) > budget
+
+
+@pytest.mark.parametrize("loss", [Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY, Loss.CHUNKED])
+def test_a_loss_without_all_logits_takes_less(loss: Loss) -> None:
+    full, other = (
+        MODEL.footprint(PLAIN._replace(precision=Precision.BF16_MIXED, loss=choice), accumulates=False)
+        for choice in (Loss.FULL, loss)
+    )
+    assert other.allocated_bytes(16) < full.allocated_bytes(16)
