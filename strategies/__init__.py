@@ -4,6 +4,7 @@ from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exac
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
+from strategies.batching import Batching
 from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
 from strategies.finetuning import ALL_LINEAR, Finetuning, Full, Lora, LoraTargets, Method, Quantization
@@ -28,6 +29,7 @@ __all__ = [
     "Allocator",
     "Attention",
     "Axis",
+    "Batching",
     "Chain",
     "Checkpointing",
     "Choice",

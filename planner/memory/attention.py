@@ -37,7 +37,7 @@ def masked(window: int | None, sequence_length: int) -> bool:
 
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The kernel that torch selects; only the memory-efficient one takes a mask."""
-    if masked(form.window, f.sequence_length):
+    if form.selection.batching.facts.masks_samples or masked(form.window, f.sequence_length):
         return _within_window(f, query, key, value, form)
     grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
     itemsize = f.autocast or query.itemsize

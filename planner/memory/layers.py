@@ -41,7 +41,7 @@ class Layers(Rotary):
         super().__init__(tape, numerics=numerics, trains_base=isinstance(method, Full), sequence_length=sequence_length)
         self.method = method
         self.runs_sdpa, self.attention_kernel = attention is Attention.SDPA, attention_kernels.KERNELS[attention]
-        self.selection = selection
+        self.selection, self.numbers_samples = selection, selection.batching.facts.numbers_samples
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
         self.input_requires_grad = False
@@ -51,7 +51,7 @@ class Layers(Rotary):
 
     def unsaved_variables(self) -> tuple[int, int]:
         """(fixed, per sample) of what variables alone keep alive."""
-        kept = [storage for storage in self.held if not storage.saved]
+        kept = [storage for storage in (*self.held, *self._rope) if not storage.saved]
         return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
 
     def leave_forward(self) -> None:
@@ -130,7 +130,7 @@ class Layers(Rotary):
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0)
+        return self._lookup(name, num_embeddings, width, *self.of_positions(self.sequence_length * width))
 
     def _lookup(self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int) -> Tensor:
         """The gradient of an embedding is dense: as large as the table (`embedding_dense_backward`)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from strategies import Batching
+
 HALF = 2
 GROUPED_HEAD_DIM = 256
 """Of more, flash takes no heads (cuda/sdp_utils.cpp, `check_head_dim_size_flash`), and transformers repeats grouped
@@ -29,6 +31,8 @@ class Selection(NamedTuple):
     """None: torch selects one at each call."""
     has_flash: bool = True
     """Whether the GPU has the flash kernel."""
+    batching: Batching = Batching.FULL
+    """Padded and packed samples come with masks, which flash does not take."""
 
     def kernel(self, itemsize: int, head_dim: int, *, grouped: bool) -> SdpaKernel:
         """What runs without a mask.

@@ -145,6 +145,13 @@ def window_mask(
     return torch.empty((1, 1, q_length, kv_length), dtype=torch.bool).expand(batch_size, -1, -1, -1)
 
 
+def mask_of_samples(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+    """transformers' own for SDPA, which does not look whether a sequence is without padding after all."""
+    from transformers.masking_utils import sdpa_mask
+
+    return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
+
+
 class Softmax(torch.autograd.Function):
     """From half to fp32 in one kernel, its gradient back in half after a product of gradient and output
     (aten/src/ATen/native/cuda/SoftMax.cu); the CPU casts first and multiplies within the kernel."""
@@ -253,7 +260,8 @@ def taken(selection: Selection) -> Iterator[None]:
     from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(ATTENTION, attention(selection))
-    AttentionMaskInterface.register(ATTENTION, window_mask)
+    masks_samples = selection.batching.facts.masks_samples
+    AttentionMaskInterface.register(ATTENTION, mask_of_samples if masks_samples else window_mask)
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "scaled_dot_product_attention", sdpa(selection)),
         (functional, "softmax", softmax),

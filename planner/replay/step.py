@@ -17,14 +17,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.batches import batch_of, positions_seen
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_quantized, optimizer_of, place, ranks, stored
 from planner.replay.extend import IrregularError, extend
 from planner.replay.live import LiveBytes
 from planner.replay.loading import Loading, Placed
-from planner.replay.subject import Source, inputs_of, loss_of
+from planner.replay.subject import Source, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import Strategy
+from strategies import Batching, Strategy
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
@@ -65,6 +66,8 @@ class Workload(NamedTuple):
     """Whether the GPU has SDPA's flash kernel."""
     evaluation_batch_size: int | None = None
     """Samples that are evaluated at once after each step."""
+    batching: Batching = Batching.FULL
+    """What comes with ids and labels."""
     empties_cache: bool = True
     """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
 
@@ -104,7 +107,8 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching)
+    with undisturbed(), positions_seen(workload.batching), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)
@@ -160,24 +164,6 @@ def undisturbed() -> Iterator[None]:
             log.setLevel(level)
 
 
-@contextmanager
-def unpacked() -> Iterator[None]:
-    """transformers looks into the positions for several sequences in a row; it cannot look into fake ones, and makes a
-    mask for the case. Here there is one sequence in a row."""
-    from transformers import masking_utils
-
-    original = masking_utils.find_packed_sequence_indices
-
-    def looked(positions: torch.Tensor) -> None:
-        original(positions)
-
-    masking_utils.find_packed_sequence_indices = looked  # type: ignore[assignment]  # it says Tensor | None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = original
-
-
 class Recorder(Protocol):
     """What follows a step: on fake tensors `LiveBytes`, on real ones the device's own counters."""
 
@@ -218,15 +204,13 @@ class Steps:
         if workload.bucket_bytes:
             live.allocate(workload.bucket_bytes, Label("communication", "DDP's gradient buckets"))
         self.optimizer = optimizer_of(strategy.optimizer, model, [p for _, p, _ in self.trained])
-        size, length = workload.micro_batch_size, workload.sequence_length
-        self.inputs = inputs_of(model, source, size, length, backend.device)
+        batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)
+        self.inputs = batch(workload.micro_batch_size)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])
         self.kept: Any = None
         self.model = model
-        self.evaluation_inputs = partial(
-            inputs_of, model, source, workload.evaluation_batch_size or 0, length, backend.device
-        )
+        self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
         self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
 
     def _home(self, name: str) -> Scope | None:
