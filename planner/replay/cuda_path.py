@@ -70,11 +70,8 @@ def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """With a mask (a sliding window) it is the memory-efficient kernel, for which transformers repeats k and v, and
-    torch makes the mask a bias."""
-    from transformers.integrations.sdpa_attention import repeat_kv
-
-    key, value = (repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value))
+    """With a mask (a sliding window, samples that are padded or packed) it is the memory-efficient kernel, and torch
+    makes the mask a bias."""
     bias = _added(mask, query.dtype)
     bias = bias.expand(*query.shape[:3], query.shape[2])
     out: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True)[0]
@@ -84,10 +81,15 @@ def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ma
 def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     """transformers' SDPA with that selection of kernels.
 
-    Autocast casts the inputs of SDPA, and is off within (ATen/autocast_mode.h, `WrapFunction_`).
+    Autocast casts the inputs of SDPA, and is off within (ATen/autocast_mode.h, `WrapFunction_`). For a kernel with a
+    mask, transformers repeats k and v before, and holds both: the cast copies a single head that was repeated as a
+    view.
     """
+    from transformers.integrations.sdpa_attention import repeat_kv
 
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
+        if mask is not None:
+            key, value = _held = [repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value)]
         if torch.is_autocast_enabled("cpu"):
             query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
         with torch.autocast("cpu", enabled=False):
