@@ -20,7 +20,11 @@ class Masks(NamedTuple):
 
 
 def masks_of(
-    architecture: Decoder, attention: Attention, numerics: Numerics, sequence_length: int, batching: Batching
+    architecture: Decoder,
+    attention: Attention,
+    numerics: Numerics,
+    sequence_length: int,
+    batching: Batching = Batching.FULL,
 ) -> Masks:
     """Eager attention adds masks to the scores: `[1, sequence, sequence]` of one sample in the dtype of the embeddings
     (transformers, `create_causal_mask`). SDPA is told that it is causal instead, but for a window that the sequence
