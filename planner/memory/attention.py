@@ -78,12 +78,12 @@ def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
     """The memory-efficient kernel with a mask, which every layer saves as a bias in the dtype of q
     (aten/native/transformers/attention.cpp, `convert_boolean_attn_mask`), after autocast's casts."""
     key, value = _of_all_heads(f, query, key, value, form)
-    cast = [f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v"))]
+    q, k, v = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     elements, itemsize = f.sequence_length**2, f.autocast or query.itemsize
     inverted = f.tape.storage(0, elements * BOOL)
     bias = Tensor(f.tape.storage(0, elements * itemsize, "attention bias"), 0, elements, elements, itemsize, None)
     del inverted
-    return _fused(f, *cast, form._replace(kv_heads=form.heads), bias)
+    return _fused(f, q, k, v, form._replace(kv_heads=form.heads), bias)
 
 
 def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:
