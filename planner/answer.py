@@ -23,7 +23,7 @@ SHORTEST_SUGGESTED_SEQUENCE = 256
 def plan_of(candidate: Candidate, solver: Solver) -> Plan:
     """A candidate as users see it."""
     ranks = solver.cluster.world_size
-    tokens = candidate.global_batch_size * solver.model.sequence_length
+    tokens = candidate.global_batch_size * solver.model.real_tokens
     return Plan.model_construct(
         strategy=StrategyChoice.of(candidate.strategy),
         micro_batch_size=candidate.micro_batch_size,
@@ -104,7 +104,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
             yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break
     length = request.sequence_length // 2
-    while memory.asks_freely and length >= SHORTEST_SUGGESTED_SEQUENCE:
+    while memory.asks_freely and length >= max(SHORTEST_SUGGESTED_SEQUENCE, request.mean_length or 0):
         if fits(memory.at(length), space, cluster.gpu):
             yield Way.model_construct(change=f"sequences of {length} tokens", options={"sequence-length": length})
             break

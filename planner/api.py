@@ -29,6 +29,8 @@ def fit(
     sequence_length: int | None = None,
     micro_batch_size: int | Sequence[int] = (),
     evaluation_batch_size: int | None = None,
+    batching: str = "full",
+    mean_length: int | None = None,
     max_accumulation: int | None = None,
     global_batch_size: int | None = None,
     headroom: float = 0.05,
@@ -56,6 +58,9 @@ def fit(
         sequence_length: tokens per sequence; by default 2048, or the model's positions where those end earlier.
         micro_batch_size: sequences per GPU and forward pass to choose from; by default the largest that fits.
         evaluation_batch_size: samples that are evaluated at once between steps; by default nothing is evaluated.
+        batching: `full`; `padded`, samples of different lengths padded to `sequence_length`; or `packed`, several of
+            them in a sequence, with positions that begin anew.
+        mean_length: tokens of a sample on average, where samples are padded or packed.
         max_accumulation: most gradient accumulation steps (default 16). Excludes `global_batch_size`.
         global_batch_size: micro-batch x accumulation x ranks must equal this; the fastest wins.
         headroom: share of the GPU's usable bytes to leave free.
@@ -101,6 +106,8 @@ def fit(
             "headroom": headroom,
             "micro_batch_size": (micro_batch_size,) if isinstance(micro_batch_size, int) else tuple(micro_batch_size),
             "evaluation_batch_size": evaluation_batch_size,
+            "batching": batching,
+            "mean_length": mean_length,
             "max_accumulation": steps,
             "global_batch_size": global_batch_size,
         },
@@ -147,6 +154,8 @@ def estimate(
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
     evaluation_batch_size: int | None = None,
+    batching: str = "full",
+    mean_length: int | None = None,
     headroom: float = 0.05,
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
@@ -165,6 +174,8 @@ def estimate(
         "nodes": nodes,
         "sequence_length": sequence_length,
         "evaluation_batch_size": evaluation_batch_size,
+        "batching": batching,
+        "mean_length": mean_length,
         "headroom": headroom,
     }
     question, solver, candidate = single(

@@ -73,6 +73,7 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
         question.cluster.gpu.cublas_workspace_bytes,
         has_flash=question.cluster.gpu.supports_flash_attention,
         evaluation_batch_size=question.request.evaluation_batch_size,
+        batching=question.request.batching,
     )
     return Step(question.model.source, candidate.strategy, workload)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from planner.batches import notes_on_batching
 from planner.memory.numerics import FP32, Numerics
 from planner.models import Model
 from planner.question import Question
@@ -25,6 +26,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
     if isinstance(model, Model):
         notes += _of_modeling(question, model, strategies)
+        notes += notes_on_batching(request, strategies)
     if not gpu.supports_flash_attention:
         notes.append(f"{gpu.name} has no flash attention: {_without_flash(model.groups_heads)}.")
     elif model.groups_heads and any(_attends_in_fp32(s) for s in strategies):

@@ -121,7 +121,7 @@ class Time(Record):
 
     step_seconds: float
     tokens_per_second: float
-    """Over all ranks."""
+    """Over all ranks, without padding where the mean length of samples is known."""
 
 
 class Plan(Record):

@@ -48,6 +48,8 @@ def arguments_of(file: str, index: int = 1) -> dict[str, Any]:
         "sequence_length": request.sequence_length,
         "headroom": request.headroom,
         "evaluation_batch_size": request.evaluation_batch_size,
+        "batching": request.batching,
+        "mean_length": request.mean_length,
         "micro_batch_size": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         **chosen,

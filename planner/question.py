@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from hardware import GPU, Catalog, Cluster, load_catalog
 from planner.axes import RequestError, parse_axes
+from planner.batches import check_batching
 from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, Traced
 from planner.models import Model, recognize
@@ -19,6 +20,7 @@ from planner.space import SpaceSource, space_of
 from strategies import (
     AXES,
     Attention,
+    Batching,
     ContradictionError,
     Finetuning,
     Kernels,
@@ -63,8 +65,13 @@ class Question:
             self.model,
             found,
             axes,
-            {**values, "sequence_length": default_length(self.model) if length is None else length},
+            {
+                **values,
+                "sequence_length": default_length(self.model) if length is None else length,
+                "batching": Batching.parse(values.get("batching", Batching.FULL)),
+            },
         )
+        check_batching(self.request, self.model)
         self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
         self.memory = _memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
@@ -156,7 +163,13 @@ def _found(text: str, progress: Progress) -> AnyModel:
 def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
     if isinstance(model, Model):
         traced = Traced(model.inventory, request.sequence_length)
-        return MemoryModel(traced, cluster, evaluation_batch_size=request.evaluation_batch_size)
+        return MemoryModel(
+            traced,
+            cluster,
+            evaluation_batch_size=request.evaluation_batch_size,
+            batching=request.batching,
+            mean_length=request.mean_length,
+        )
     if request.evaluation_batch_size is not None:
         raise ContradictionError(
             f"evaluation_batch_size={request.evaluation_batch_size}, but of {model.name} only training steps are known",

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from planner.plan import Count, Record, Total
 from planner.space import SearchSpace
-from strategies import DEFAULT_MAX_ACCUMULATION
+from strategies import DEFAULT_MAX_ACCUMULATION, Batching
 
 DEFAULT_SEQUENCE_LENGTH = 2048
 
@@ -36,6 +36,9 @@ class Workload(Record):
     gradient_accumulation_steps: Count | None = None
     evaluation_batch_size: Count | None = None
     """Samples that are evaluated at once between steps; None: nothing is."""
+    batching: Batching = Batching.FULL
+    mean_length: Count | None = None
+    """Tokens of a sample on average, where samples are padded or packed; None: nobody said."""
 
 
 class Request(SearchSpace, Workload):

@@ -30,6 +30,8 @@ def verify(
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
     evaluation_batch_size: int | None = None,
+    batching: str = "full",
+    mean_length: int | None = None,
     headroom: float = 0.05,
     device: str = "replay",
     catalog: CatalogSource = None,
@@ -58,6 +60,8 @@ def verify(
         "nodes": nodes,
         "sequence_length": sequence_length,
         "evaluation_batch_size": evaluation_batch_size,
+        "batching": batching,
+        "mean_length": mean_length,
         "headroom": headroom,
     }
     question, solver, candidate = single(

@@ -4,6 +4,7 @@ from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exac
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
+from strategies.batching import Batching
 from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
 from strategies.finetuning import (
@@ -59,6 +60,7 @@ __all__ = [
     "AnyOptimizer",
     "Attention",
     "Axis",
+    "Batching",
     "BitFit",
     "Blockwise",
     "Chain",

@@ -9,6 +9,7 @@ import click
 from planner.cli.commands import Command
 from planner.cli.options import (
     axis_options,
+    batching_options,
     catalog_option,
     evaluation_option,
     json_option,
@@ -32,6 +33,7 @@ _WORKLOAD = "Workload"
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
 @evaluation_option
+@batching_options
 @axis_options
 @catalog_option
 @json_option

@@ -11,6 +11,7 @@ from planner.cli.commands import Command
 from planner.cli.options import (
     AxisOption,
     axis_options,
+    batching_options,
     catalog_option,
     evaluation_option,
     json_option,
@@ -41,6 +42,7 @@ _SEARCH = "Search"
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
 @evaluation_option
+@batching_options
 @axis_options
 @space_option
 @catalog_option

@@ -11,7 +11,7 @@ import click
 import strategies
 from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
 from planner.cli.commands import Option
-from strategies import OPTIONS, Names
+from strategies import OPTIONS, Batching, Names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +60,17 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
 evaluation_option = number_option(
     "--evaluation-batch-size", "Workload", "Samples that are evaluated at once between steps; none unless given."
 )
+
+
+def batching_options(function: F) -> F:
+    """What samples of different lengths become."""
+    section = "Workload"
+    return decorated(
+        option(
+            "--batching", cls=AxisOption, type=AxisChoice(Batching), metavar="NAME", section=section, default="full"
+        ),
+        number_option("--mean-length", section, "Tokens of a sample on average, where they are padded or packed."),
+    )(function)
 
 
 def machine_options(function: F) -> F:

@@ -11,6 +11,7 @@ from planner.cli.arguments import DEVICE, FILE
 from planner.cli.commands import Command
 from planner.cli.options import (
     axis_options,
+    batching_options,
     catalog_option,
     evaluation_option,
     json_option,
@@ -50,6 +51,7 @@ _WORKLOAD = "Workload"
     help="cuda and cpu also run the step for real and compare: cuda on a GPU here, cpu for small models.",
 )
 @evaluation_option
+@batching_options
 @axis_options
 @catalog_option
 @json_option

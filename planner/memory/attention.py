@@ -22,7 +22,7 @@ def masked(window: int | None, sequence_length: int) -> bool:
 
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The kernel that torch selects; only the memory-efficient one takes a mask."""
-    if masked(form.window, f.sequence_length):
+    if form.selection.batching.facts.masks_samples or masked(form.window, f.sequence_length):
         return _within_window(f, query, key, value, form)
     grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
     itemsize = f.autocast or query.itemsize
@@ -61,13 +61,14 @@ def _efficient(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) ->
 
 def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The memory-efficient kernel with a mask, which every layer saves as a bias in the dtype of q
-    (aten/native/transformers/attention.cpp, `convert_boolean_attn_mask`)."""
+    (aten/native/transformers/attention.cpp, `convert_boolean_attn_mask`), after autocast's casts."""
     key, value = _of_all_heads(f, query, key, value, form)
+    q, k, v = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     elements, itemsize = f.sequence_length**2, f.autocast or query.itemsize
     inverted = f.tape.storage(0, elements * BOOL)
     bias = Tensor(f.tape.storage(0, elements * itemsize, "attention bias"), 0, elements, elements, itemsize, None)
     del inverted
-    return _fused(f, query, key, value, form, bias)
+    return _fused(f, q, k, v, form._replace(kv_heads=form.heads), bias)
 
 
 def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:

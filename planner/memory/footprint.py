@@ -28,6 +28,7 @@ from strategies import (
     Allocator,
     AnyOptimizer,
     Attention,
+    Batching,
     Checkpointing,
     Checkpoints,
     DataParallel,
@@ -41,6 +42,9 @@ from strategies import (
 )
 
 INT64 = 8
+MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
+"""Attention that takes masks of samples; the others are told where samples begin."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -287,6 +291,8 @@ class MemoryModel:
     Args:
         sdpa_kernel: which one a training script pins; None where torch selects.
         evaluation_batch_size: samples that are evaluated at once between steps; None where nothing is.
+        batching: what comes with ids and labels.
+        mean_length: tokens of a sample on average; None where samples are full, or nobody said.
     """
 
     def __init__(
@@ -295,9 +301,11 @@ class MemoryModel:
         cluster: Cluster,
         sdpa_kernel: SdpaKernel | None = None,
         evaluation_batch_size: int | None = None,
+        batching: Batching = Batching.FULL,
+        mean_length: int | None = None,
     ) -> None:
         self.traced, self.cluster, self.sdpa_kernel = traced, cluster, sdpa_kernel
-        self.evaluation_batch_size = evaluation_batch_size
+        self.evaluation_batch_size, self.batching, self.mean_length = evaluation_batch_size, batching, mean_length
         self.outside = Outside.of(cluster)
 
     @property
@@ -308,24 +316,38 @@ class MemoryModel:
     def sequence_length(self) -> int:
         return self.traced.sequence_length
 
+    @property
+    def real_tokens(self) -> int:
+        if self.batching is Batching.PADDED and self.mean_length is not None:
+            return min(self.mean_length, self.sequence_length)
+        return self.sequence_length
+
     def on(self, cluster: Cluster) -> MemoryModel:
-        return MemoryModel(self.traced, cluster, self.sdpa_kernel, self.evaluation_batch_size)
+        return self._with(self.traced, cluster)
 
     def at(self, sequence_length: int) -> MemoryModel:
-        traced = Traced(self.traced.inventory, sequence_length)
-        return MemoryModel(traced, self.cluster, self.sdpa_kernel, self.evaluation_batch_size)
+        return self._with(Traced(self.traced.inventory, sequence_length), self.cluster)
+
+    def _with(self, traced: Traced, cluster: Cluster) -> MemoryModel:
+        given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length
+        return MemoryModel(traced, cluster, *given)
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
+        if self.batching is not Batching.FULL and strategy.attention not in MASKED:
+            return f"{strategy.attention} is known for full sequences alone, not for {self.batching} ones"
         return obstacle(self.traced.inventory, strategy)
 
     def setting(self, strategy: Strategy) -> Setting:
-        s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
-        selection = selection.under(s.attention)
+        s, selection = strategy, self._selection.under(strategy.attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
         # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
         updates = None if s.sharding.shards else _updates(s)
         return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
+
+    @property
+    def _selection(self) -> Selection:
+        return Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention, self.batching)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
@@ -398,8 +420,8 @@ class MemoryModel:
 
     @property
     def _ids_bytes(self) -> int:
-        """Input ids and labels of one sample, held by the caller throughout."""
-        return 2 * self.traced.sequence_length * INT64
+        """Input ids and labels of one sample, and its mask or positions, held by the caller throughout."""
+        return (2 + self.batching.facts.masks_samples) * self.traced.sequence_length * INT64
 
     @memoized
     def _layout(

@@ -20,6 +20,11 @@ class StepMemory(Protocol):
     def sequence_length(self) -> int: ...
 
     @property
+    def real_tokens(self) -> int:
+        """Of a sequence, those that are no padding, on average."""
+        ...
+
+    @property
     def asks_freely(self) -> bool:
         """Whether another length or number of ranks costs nothing to ask about."""
         ...

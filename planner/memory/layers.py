@@ -45,7 +45,7 @@ class Layers(Rotary):
         self.method = method
         self.runs_sdpa, self.attention_choice = attention is Attention.SDPA, attention
         self.attention_kernel = attention_kernels.KERNELS[attention]
-        self.selection = selection
+        self.selection, self.numbers_samples = selection, selection.batching.facts.numbers_samples
         self.loss = loss
         """Of hidden states, weight and bias of the head, where it makes no logits; the model's head returns it."""
         self.held: list[Storage] = []
@@ -60,7 +60,7 @@ class Layers(Rotary):
 
     def unsaved_variables(self) -> tuple[int, int]:
         """(fixed, per sample) of what variables alone keep alive."""
-        kept = [storage for storage in self.held if not storage.saved]
+        kept = [storage for storage in (*self.held, *self._rope) if not storage.saved]
         return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
 
     def leave_forward(self) -> None:
@@ -103,7 +103,8 @@ class Layers(Rotary):
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0, trains=self.trains_base)
+        fixed, per_sample = self.of_positions(self.sequence_length * width)
+        return self._lookup(name, num_embeddings, width, fixed, per_sample, trains=self.trains_base)
 
     def _lookup(
         self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool

@@ -9,7 +9,7 @@ from planner.memory.flash import block_mask_bytes
 from planner.memory.numerics import Numerics
 from planner.memory.ops import BOOL, FP32
 from planner.models import Decoder
-from strategies import Attention
+from strategies import Attention, Batching
 
 
 class Masks(NamedTuple):
@@ -20,11 +20,18 @@ class Masks(NamedTuple):
     saved: bool = False
 
 
-def masks_of(architecture: Decoder, attention: Attention, numerics: Numerics, sequence_length: int) -> Masks:
+def masks_of(
+    architecture: Decoder,
+    attention: Attention,
+    numerics: Numerics,
+    sequence_length: int,
+    batching: Batching = Batching.FULL,
+) -> Masks:
     """Eager attention adds masks to the scores: `[1, sequence, sequence]` of one sample in the dtype of the embeddings
     (transformers, `create_causal_mask`). SDPA is told that it is causal instead, but for a window that the sequence
-    fills: one of booleans, the same for all samples. flex_attention has masks of blocks for every sample, flash-attn
-    none. The rest is as modeling files have it (`Masking`)."""
+    fills: one of booleans, the same for all samples. Padded and packed samples have one each, for every kind of layer.
+    flex_attention has masks of blocks for every sample, flash-attn none. The rest is as modeling files have it
+    (`Masking`)."""
     eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, numerics.other
     scores = sequence_length**2
     if attention is Attention.FLEX:
@@ -46,4 +53,6 @@ def masks_of(architecture: Decoder, attention: Attention, numerics: Numerics, se
             return Masks(scores * BOOL)
     if eager:
         return Masks(0, architecture.num_masks * scores * itemsize)
+    if batching.facts.masks_samples:
+        return Masks(0, architecture.num_masks * scores * BOOL)
     return Masks(scores * BOOL if masked(architecture.window, sequence_length) else 0)

@@ -17,13 +17,20 @@ class Rotary(Norms):
         super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
         self.rope_itemsize = 0
         self._rope: list[Storage] = []
+        self.numbers_samples = False
+        """Whether every sample has positions of its own."""
+
+    def of_positions(self, elements: int) -> tuple[int, int]:
+        """Fixed and per-sample elements of what is made for every position."""
+        return (0, elements) if self.numbers_samples else (elements, 0)
 
     def rope_table(self, x: Tensor, head_dim: int, *, fp32: bool = False) -> None:
-        """cos and sin of every position, shared by all blocks and samples, saved by each product with q and k."""
+        """cos and sin of every position, shared by all blocks, and by all samples that are numbered alike, saved by
+        each product with q and k."""
         self.rope_itemsize = itemsize = FP32 if fp32 else x.itemsize
-        size = 2 * self.sequence_length * head_dim
-        storage = self.tape.storage(size * itemsize, 0, "rotary cos and sin")
-        self.tape.save(Tensor(storage, size, 0, head_dim, itemsize, None))
+        fixed, per_sample = self.of_positions(2 * self.sequence_length * head_dim)
+        storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, "rotary cos and sin")
+        self.tape.save(Tensor(storage, fixed, per_sample, head_dim, itemsize, None))
         self._rope.append(storage)
 
     def rotate(

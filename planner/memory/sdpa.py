@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from strategies import Attention
+from strategies import Attention, Batching
 
 HALF = 2
 GROUPED_HEAD_DIM = 256
@@ -31,6 +31,8 @@ class Selection(NamedTuple):
     """None: torch selects one at each call."""
     has_flash: bool = True
     """Whether the GPU has the flash kernel."""
+    batching: Batching = Batching.FULL
+    """Padded and packed samples come with masks, which flash does not take."""
 
     def under(self, attention: Attention) -> Selection:
         """The same where a strategy pins the kernel."""

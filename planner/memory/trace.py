@@ -232,7 +232,7 @@ class Tracer:
             embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
         )
         s = self.setting
-        masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length)
+        masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length, s.selection.batching)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
         saved, body = stem.saved, variables

@@ -51,6 +51,9 @@ class Decoder(BaseModel):
 
     masking: ClassVar[Masking] = "causal"
 
+    packs: ClassVar[bool] = True
+    """Whether its mask keeps samples apart whose positions begin anew in a sequence."""
+
     returns_probabilities: ClassVar[bool] = False
     """Whether its blocks return those of eager attention, which the model's body keeps until the next has returned."""
 

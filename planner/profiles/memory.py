@@ -35,6 +35,10 @@ class ProfiledMemory:
     def sequence_length(self) -> int:
         return self._sequence_length
 
+    @property
+    def real_tokens(self) -> int:
+        return self._sequence_length
+
     def on(self, cluster: Cluster) -> ProfiledMemory:
         return ProfiledMemory(self.model, self.sequence_length, cluster)
 

@@ -71,11 +71,8 @@ def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """With a mask (a sliding window) it is the memory-efficient kernel, for which transformers repeats k and v, and
-    torch makes the mask a bias."""
-    from transformers.integrations.sdpa_attention import repeat_kv
-
-    key, value = (repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value))
+    """With a mask (a sliding window, samples that are padded or packed) it is the memory-efficient kernel, and torch
+    makes the mask a bias."""
     bias = _added(mask, query.dtype)
     bias = bias.expand(*query.shape[:3], query.shape[2])
     out: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True)[0]
@@ -85,10 +82,15 @@ def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ma
 def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     """transformers' SDPA with that selection of kernels.
 
-    Autocast casts the inputs of SDPA, and is off within (ATen/autocast_mode.h, `WrapFunction_`).
+    Autocast casts the inputs of SDPA, and is off within (ATen/autocast_mode.h, `WrapFunction_`). For a kernel with a
+    mask, transformers repeats k and v before, and holds both: the cast copies a single head that was repeated as a
+    view.
     """
+    from transformers.integrations.sdpa_attention import repeat_kv
 
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
+        if mask is not None:
+            key, value = _held = [repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value)]
         if torch.is_autocast_enabled("cpu"):
             query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
         with torch.autocast("cpu", enabled=False):
@@ -144,6 +146,13 @@ def window_mask(
     if local_size is None or kv_length < local_size:
         return None
     return torch.empty((1, 1, q_length, kv_length), dtype=torch.bool).expand(batch_size, -1, -1, -1)
+
+
+def mask_of_samples(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+    """transformers' own for SDPA, which does not look whether a sequence is without padding after all."""
+    from transformers.masking_utils import sdpa_mask
+
+    return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
 
 
 class Softmax(torch.autograd.Function):
@@ -254,7 +263,8 @@ def taken(selection: Selection) -> Iterator[None]:
     from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(ATTENTION, attention(selection))
-    AttentionMaskInterface.register(ATTENTION, window_mask)
+    masks_samples = selection.batching.facts.masks_samples
+    AttentionMaskInterface.register(ATTENTION, mask_of_samples if masks_samples else window_mask)
     flash.register()
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "scaled_dot_product_attention", sdpa(selection)),

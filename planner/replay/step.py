@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.replay import liger
 from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.batches import batch_of, positions_seen
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
 from planner.replay.ddp import Buckets, buckets_of, divided, divides_states
@@ -27,9 +28,9 @@ from planner.replay.live import LiveBytes, parts_of
 from planner.replay.loading import Loading, Placed
 from planner.replay.optimizers import optimizer_of
 from planner.replay.roles import trained
-from planner.replay.subject import Source, inputs_of, loss_of
+from planner.replay.subject import Source, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import GradientBuckets, Strategy
+from strategies import Batching, GradientBuckets, Strategy
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
@@ -69,6 +70,8 @@ class Workload(NamedTuple):
     """Whether the GPU has SDPA's flash kernel."""
     evaluation_batch_size: int | None = None
     """Samples that are evaluated at once after each step."""
+    batching: Batching = Batching.FULL
+    """What comes with ids and labels."""
     empties_cache: bool = True
     """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
 
@@ -110,8 +113,9 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    selection = Selection(workload.sdpa_kernel, workload.has_flash).under(strategy.attention)
-    with undisturbed(), unpacked(), offloading(strategy), backend.kernels(selection), liger.restored():
+    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching).under(strategy.attention)
+    seen, offloaded = positions_seen(workload.batching), offloading(strategy)
+    with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy, adds_in_place=workload.has_flash)
@@ -173,24 +177,6 @@ def undisturbed() -> Iterator[None]:
             log.setLevel(level)
 
 
-@contextmanager
-def unpacked() -> Iterator[None]:
-    """transformers looks into the positions for several sequences in a row; it cannot look into fake ones, and makes a
-    mask for the case. Here there is one sequence in a row."""
-    from transformers import masking_utils
-
-    original = masking_utils.find_packed_sequence_indices
-
-    def looked(positions: torch.Tensor) -> None:
-        original(positions)
-
-    masking_utils.find_packed_sequence_indices = looked  # type: ignore[assignment]  # it says Tensor | None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = original
-
-
 class Recorder(Protocol):
     """What follows a step: on fake tensors `LiveBytes`, on real ones the device's own counters."""
 
@@ -237,16 +223,14 @@ class Steps:
         chosen, update = list(trained(model)), strategy.update
         make = partial(optimizer_of, strategy.optimizer, update=update)
         self.optimizer = divided(make, chosen) if divides_states(strategy) else make(chosen)
-        size, length = workload.micro_batch_size, workload.sequence_length
-        self.inputs = inputs_of(model, source, size, length, backend.device)
+        batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)
+        self.inputs = batch(workload.micro_batch_size)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])
         self.kept: Any = None
         self.on_host = on_host(strategy)
         self.model = model
-        self.evaluation_inputs = partial(
-            inputs_of, model, source, workload.evaluation_batch_size or 0, length, backend.device
-        )
+        self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
         self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
 
     def _home(self, name: str) -> Scope | None:

@@ -105,7 +105,7 @@ def missing_gib(candidate: Candidate, solver: Solver) -> float:
 
 
 def objectives(candidate: Candidate, solver: Solver) -> tuple[float, float, float]:
-    tokens = candidate.global_batch_size * solver.model.sequence_length
+    tokens = candidate.global_batch_size * solver.model.real_tokens
     return candidate.global_batch_size, tokens / candidate.seconds, -missing_gib(candidate, solver)
 
 

@@ -10,6 +10,7 @@ from planner.models.forward import Forward, T
 
 
 class OPT(Decoder):
+    packs: ClassVar[bool] = False  # its mask is made without positions
     positions: ClassVar[Literal["rotary", "learned"]] = "learned"
 
     ffn_dim: Size
