@@ -25,20 +25,25 @@ class Weights(NamedTuple):
 
 
 def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) -> Tensor:
-    """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum, in
-    place, which keeps a copy of what they were; `casts`: back to the dtype of the logits."""
+    """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum;
+    `casts`: back to the dtype of the logits."""
     given, tokens = logits.itemsize, logits.per_sample // logits.width
-    scores = _top(f, f.softmax(logits, FP32), tokens * top_k)
-    if normalizes:
-        before = f.tensor(scores.per_sample, top_k, FP32, "router scores before division", scores)
-        total = f.tensor(tokens, 1, FP32, "sum of router scores", scores)
-        divided = Tensor(scores.storage, 0, scores.per_sample, top_k, FP32, before.variable)
-        saved = [f.tape.save(before), f.tape.save(total)] if scores.variable is not None else []
-        scores = f.differentiate(divided, f.own_targets(scores), saved, temporaries=1)
+    scores = top(f, f.softmax(logits, FP32), tokens * top_k)
+    scores = normalized(f, scores) if normalizes else scores
     return f.to(scores, given, "router scores") if casts else scores
 
 
-def _top(f: Ops, x: Tensor, elements: int) -> Tensor:
+def normalized(f: Ops, scores: Tensor) -> Tensor:
+    """Divided by their sum, in place, which keeps a copy of what they were."""
+    tokens = scores.per_sample // scores.width
+    before = f.tensor(scores.per_sample, scores.width, scores.itemsize, "router scores before division", scores)
+    total = f.tensor(tokens, 1, scores.itemsize, "sum of router scores", scores)
+    divided = Tensor(scores.storage, 0, scores.per_sample, scores.width, scores.itemsize, before.variable)
+    saved = [f.tape.save(before), f.tape.save(total)] if scores.variable is not None else []
+    return f.differentiate(divided, f.own_targets(scores), saved, temporaries=1)
+
+
+def top(f: Ops, x: Tensor, elements: int) -> Tensor:
     """`topk`: values, and the indices that its backward scatters to."""
     out = f.tensor(elements, elements * x.width // x.per_sample, x.itemsize, "router scores", x)
     indices = _indices(f, elements, "chosen experts")

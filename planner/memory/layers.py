@@ -11,9 +11,11 @@ from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
 from planner.memory.quantized import matmul_4bit
 from planner.memory.rotary import Rotary
+from planner.memory.routers import ROUTERS, Routing
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.models import Linear
+from planner.models.forward import ROUTED_IN_FP32, RouterForm
 from strategies import Attention, Finetuning, Full, Lora, Method
 
 Layer = Callable[[str, Tensor, int, bool], Tensor]
@@ -179,10 +181,13 @@ class Layers(Rotary):
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> Tensor:
-        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else ())
-        logits = Ops.linear(self, x, weight, None, num_experts, name)
-        return mixture.route(self, logits, top_k, normalizes=normalizes, casts=casts)
+        itemsize = self.numerics.kept_in_fp32 if form in ROUTED_IN_FP32 else None
+        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)
+        routing = Routing(num_experts, top_k, normalizes, casts, limited)
+        return ROUTERS[form](self, x, weight, name, routing)
 
     def experts(
         self,
@@ -205,11 +210,17 @@ class Layers(Rotary):
         return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
 
     def _stack(
-        self, name: str, num_experts: int, in_features: int, out_features: int, fused: tuple[str, ...]
+        self,
+        name: str,
+        num_experts: int,
+        in_features: int,
+        out_features: int,
+        fused: tuple[str, ...],
+        kept: int | None = None,
     ) -> Tensor:
         """A parameter of all experts, with its adapter folded in where it has one."""
         elements = num_experts * in_features * out_features
-        weight = self.parameter(name, elements, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(name, elements, kept or self.numerics.other, trains=self.trains_base)
         if not isinstance(self.method, Lora) or not fused or not all(self.method.adapts(target) for target in fused):
             return weight
         layer = Linear(name, in_features, out_features, False, num_experts, fused)

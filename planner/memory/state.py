@@ -49,6 +49,8 @@ def unit(parameters: Parameters, method: Method, numerics: Numerics) -> Unit:
         quantized = quantizes and t.layer is not None and len(t.shape) > 1
         kept = numerics.stored_linear if t.layer is not None and not quantizes else numerics.stored_other
         computed = numerics.linear if t.layer is not None else numerics.other
+        if t.in_fp32:
+            kept, computed = FP32, numerics.kept_in_fp32
         if isinstance(method, Lora) and quantized:
             stored += quantized_bytes(t.num_elements, method.quantization) + NF4_TABLES[method.quantization]
         else:

@@ -8,7 +8,7 @@ printed accounts read as users know them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -24,6 +24,13 @@ a bias (Cohere)."""
 
 RopeCasts = Literal["none", "result", "both"]
 """Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
+
+RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32"]
+"""How a router scores: softmax over all experts (Mixtral); over the chosen ones (Granite); over all, from fp32 logits
+and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3)."""
+
+ROUTED_IN_FP32: Final[tuple[RouterForm, ...]] = ("softmax_in_fp32", "sigmoid_in_fp32")
+"""Of these the router's weight stays in fp32."""
 
 
 class Forward(Protocol[T]):
@@ -122,10 +129,12 @@ class Forward(Protocol[T]):
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> T:
         """Each token's weights of its `top_k` experts. `normalizes`: they add up to 1; `casts`: from fp32 back to the
-        dtype of the router's logits. The weight is a parameter and no linear layer; LoRA adapts it if PEFT knows it as
-        the layer `target`."""
+        dtype of the router's logits; `limited`: to the experts of a few groups. The weight is a parameter and no linear
+        layer, which stays in fp32 where the logits are; LoRA adapts it if PEFT knows it as the layer `target`."""
         ...
 
     def experts(

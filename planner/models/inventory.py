@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.decoder import Decoder
-from planner.models.forward import LayerNormForm, NormOrder, RopeCasts
+from planner.models.forward import ROUTED_IN_FP32, LayerNormForm, NormOrder, RopeCasts, RouterForm
 
 
 class Linear(NamedTuple):
@@ -40,6 +40,8 @@ class ParameterTensor(NamedTuple):
     shape: tuple[int, ...]
     layer: Linear | None = None
     is_embedding: bool = False
+    in_fp32: bool = False
+    """Stored so whatever the precision (transformers, `_keep_in_fp32_modules_strict`)."""
 
     @property
     def num_elements(self) -> int:
@@ -170,8 +172,11 @@ class _Reader:
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x)))
+        in_fp32 = form in ROUTED_IN_FP32
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x), in_fp32=in_fp32))
         if target:
             self.linears.append(Linear(name, x, num_experts, False, fused=(target,)))
         return top_k
