@@ -76,6 +76,7 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
         question.cluster.gpu.cublas_workspace_bytes,
         candidate.footprint.persistent.communication,
         has_flash=question.cluster.gpu.supports_flash_attention,
+        prefers_cudnn=question.cluster.gpu.prefers_cudnn_attention,
     )
     return Step(question.model.source, candidate.strategy, workload)
 

@@ -192,7 +192,8 @@ class MemoryModel:
         return None
 
     def setting(self, strategy: Strategy) -> Setting:
-        s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
+        s, gpu = strategy, self.cluster.gpu
+        selection = Selection(self.sdpa_kernel, gpu.supports_flash_attention, gpu.prefers_cudnn_attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
         return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
 

@@ -232,8 +232,15 @@ class Layers(Rotary):
     def sigmoid(self, x: Tensor) -> Tensor:
         return self.unary(x, "sigmoid", saves="output")
 
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        return self.cat(parts, "joined columns")
+    def join(self, parts: Sequence[Tensor], *, heads_first: bool = False) -> Tensor:
+        joined = self.cat(parts, "joined columns")
+        joined.heads_first = heads_first
+        return joined
+
+    def fill(self, first: Tensor, shared: Tensor, *, heads: int) -> Tensor:
+        filled = self.fill_slices(first, shared, heads, "filled columns")
+        filled.heads_first = True
+        return filled
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         return super().slices(x, widths, split=split)

@@ -237,6 +237,40 @@ class Ops:
             self.tape.record(out.variable, backward)
         return out
 
+    def fill_slices(self, first: Tensor, shared: Tensor, heads: int, name: str) -> Tensor:
+        """An empty tensor with two `copy_` into slices of it, `shared` expanded over the heads. In backward each hands
+        on a copy of the whole gradient and a clone of its slice (torch/csrc/autograd/functions/tensor.cpp,
+        `CopySlices`); the second makes zeros for what it overwrote, the first finds nothing that needs a gradient."""
+        columns = shared.per_sample * heads
+        out = self.tensor(first.per_sample + columns, first.width + shared.width * heads, first.itemsize, name, first, shared)
+        if out.variable is None:
+            return out
+        tape, base, size, itemsize = self.tape, Variable(), out.per_sample * out.itemsize, first.itemsize
+        parts = [
+            (x.variable, elements * itemsize, elements * x.itemsize, x.per_sample * x.itemsize)
+            for x, elements in ((first, first.per_sample), (shared, columns))
+        ]
+
+        def copied(variable: Variable | None, clone: int, cast: int, summed: int, *, overwrites: bool) -> Storage:
+            whole, made = tape.storage(0, size), tape.storage(0, clone)
+            tape.cost.bytes_per_sample += 2 * size + 2 * clone
+            _zeros = tape.storage(0, clone) if overwrites else None
+            for wanted in (cast, summed):
+                made = made if wanted == made.per_sample else tape.storage(0, wanted)
+            if variable is not None:
+                tape.accumulate(variable, made)
+            return whole
+
+        def of_first(gradient: Storage) -> None:
+            copied(*parts[0], overwrites=False)
+
+        def of_shared(gradient: Storage) -> None:
+            tape.accumulate(base, copied(*parts[1], overwrites=True))
+
+        tape.record(base, of_first)
+        tape.record(out.variable, of_shared)
+        return out
+
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         """Views of consecutive columns. The gradient of each is a zero-filled tensor as large as x (`slice_backward`);
         that of `split` and `chunk` is one concatenation of all parts' gradients."""

@@ -60,8 +60,10 @@ class Decoder(BaseModel):
 
     def config(self) -> dict[str, Any]:
         """The fields as a config.json spells them: what transformers' configuration class takes."""
-        fields = self.model_dump(exclude_none=True, mode="json")
-        for name, field in type(self).model_fields.items():
+        described = type(self).model_fields
+        given = self.model_dump(mode="json").items()
+        fields = {name: value for name, value in given if value is not None or described[name].default is not None}
+        for name, field in described.items():
             if isinstance(field.validation_alias, AliasChoices) and name in fields:
                 fields[str(field.validation_alias.choices[0])] = fields.pop(name)
         return fields

@@ -25,6 +25,10 @@ a bias (Cohere)."""
 RopeCasts = Literal["none", "result", "both"]
 """Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
 
+RopeForm = Literal["halves", "interleaved", "complex"]
+"""How a rotation is written: with the second half of a head negated and swapped (Llama), on even and odd columns
+(DeepSeek-V3), as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama 4)."""
+
 RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32"]
 """How a router scores: softmax over all experts (Mixtral); over the chosen ones (Granite); over all, from fp32 logits
 and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3)."""
@@ -79,6 +83,7 @@ class Forward(Protocol[T]):
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> T:
         """Rotary embedding. `rotary_dim` < head_dim rotates part of each head and joins the rest; `joins`: the
         implementation joins even when nothing is left over; `tokens_first`: before it transposes heads and tokens."""
@@ -98,7 +103,7 @@ class Forward(Protocol[T]):
         window: int | None = None,
         fp32: bool = False,
     ) -> T:
-        """Causal self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`:
+        """Causal self-attention, within `window` tokens, as wide as all heads' values. `upcast`: an eager softmax is asked for in fp32. `capped`:
         eager scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied."""
         ...
 
@@ -115,8 +120,12 @@ class Forward(Protocol[T]):
 
     def dropout(self, x: T, probability: float) -> T: ...
     def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]: ...
-    def join(self, parts: Sequence[T]) -> T:
-        """Concatenation of columns."""
+    def join(self, parts: Sequence[T], *, heads_first: bool = False) -> T:
+        """Concatenation of columns, of each head by itself if `heads_first`."""
+        ...
+
+    def fill(self, first: T, shared: T, *, heads: int) -> T:
+        """A new tensor, into which each head's `first` columns are written and then those that all heads share."""
         ...
 
     def route(

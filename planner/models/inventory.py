@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.decoder import Decoder
-from planner.models.forward import ROUTED_IN_FP32, LayerNormForm, NormOrder, RopeCasts, RouterForm
+from planner.models.forward import ROUTED_IN_FP32, LayerNormForm, NormOrder, RopeCasts, RopeForm, RouterForm
 
 
 class Linear(NamedTuple):
@@ -120,6 +120,7 @@ class _Reader:
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> int:
         return x
 
@@ -138,7 +139,7 @@ class _Reader:
         fp32: bool = False,
     ) -> int:
         self.groups_heads |= kv_heads < heads
-        return query
+        return value // kv_heads * heads
 
     def activation(self, function: str, x: int) -> int:
         return x
@@ -159,8 +160,11 @@ class _Reader:
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
         return list(widths)
 
-    def join(self, parts: Sequence[int]) -> int:
+    def join(self, parts: Sequence[int], *, heads_first: bool = False) -> int:
         return sum(parts)
+
+    def fill(self, first: int, shared: int, *, heads: int) -> int:
+        return first + heads * shared
 
     def route(
         self,

@@ -50,7 +50,14 @@ def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: 
     return torch.matmul(weights, values).to(query.dtype)
 
 
-_KERNELS = {SdpaKernel.FLASH: _flash, SdpaKernel.EFFICIENT: _efficient, SdpaKernel.MATH: _math}
+def _cudnn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
+    """As flash. (What workspace its backward takes, cuDNN does not say.)"""
+    kernel = torch.ops.aten._scaled_dot_product_cudnn_attention
+    out: torch.Tensor = kernel(query, key, value, None, True, dropout, True, scale=scale)[0]
+    return out
+
+
+_KERNELS = {SdpaKernel.CUDNN: _cudnn, SdpaKernel.FLASH: _flash, SdpaKernel.EFFICIENT: _efficient, SdpaKernel.MATH: _math}
 
 
 def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -79,7 +86,8 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
                 out = _within_mask(query, key, value, mask)
             else:
                 grouped = query.shape[1] != key.shape[1]
-                kernel = selection.kernel(query.itemsize, query.shape[-1], grouped=grouped)
+                widths = query.shape[-1], value.shape[-1]
+                kernel = selection.kernel(query.itemsize, widths[0], grouped=grouped, value_dim=widths[1])
                 out = _KERNELS[kernel](query, key, value, options.get("dropout", 0.0), options.get("scaling"))
         return out.transpose(1, 2).contiguous(), None
 
@@ -207,6 +215,7 @@ def taken(selection: Selection) -> Iterator[None]:
     AttentionMaskInterface.register(ATTENTION, window_mask)
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "softmax", softmax),
+        (torch.Tensor, "softmax", softmax),
         (functional, "dropout", dropout),
         (functional, "layer_norm", _in_fp32(functional.layer_norm)),
         (functional, "grouped_mm", grouped_mm),

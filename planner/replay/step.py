@@ -63,6 +63,8 @@ class Workload(NamedTuple):
     """None: what torch selects at each call."""
     has_flash: bool = True
     """Whether the GPU has SDPA's flash kernel."""
+    prefers_cudnn: bool = False
+    """Whether SDPA tries cuDNN's kernel first."""
     empties_cache: bool = True
     """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
 
@@ -102,7 +104,8 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.prefers_cudnn)
+    with undisturbed(), unpacked(), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)
