@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from planner.memory import attention as attention_kernels
+from planner.memory import every_expert
 from planner.memory import experts as mixture
 from planner.memory.activations import COMPOSED
 from planner.memory.numerics import Numerics
-from planner.memory.ops import Ops
+from planner.memory.ops import FP32, Ops
 from planner.memory.quantized import matmul_4bit
 from planner.memory.rotary import Rotary
 from planner.memory.routers import ROUTERS, Routing
@@ -166,6 +167,9 @@ class Layers(Rotary):
     def times(self, x: Tensor) -> Tensor:
         return self.unary(x, "scaled")
 
+    def times_positions(self, x: Tensor) -> Tensor:
+        return self.to(self.unary(x, "times positions", itemsize=FP32), x.itemsize, "scaled by position")
+
     def dropout(self, x: Tensor, probability: float, name: str = "dropout") -> Tensor:
         return super().dropout(x, probability, name)
 
@@ -208,6 +212,20 @@ class Layers(Rotary):
             width,
         )
         return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
+
+    def spread(self, x: Tensor, scores: Tensor) -> Tensor:
+        return every_expert.spread(self, x, scores)
+
+    def every_expert(
+        self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str
+    ) -> Tensor:
+        hidden, width = x.width, intermediate_size
+        gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())
+        down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())
+        return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
+
+    def add_experts(self, x: Tensor, out: Tensor, num_experts: int) -> Tensor:
+        return every_expert.add_up(self, x, out, num_experts)
 
     def _stack(
         self,

@@ -85,6 +85,16 @@ def _choice(f: Ops, scores: Tensor) -> list[Storage]:
     return [as_numbers, mask, masked]
 
 
+def _sigmoid_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
+    """`sigmoid(full(-inf).scatter_(topk(logits)))` in fp32 and cast back: a score for every expert."""
+    logits = Ops.linear(f, x, weight, None, routing.num_experts, name)
+    chosen = experts.top(f, logits, _chosen(logits, routing))
+    scattered = f.tensor(logits.per_sample, logits.width, logits.itemsize, "router scores of all experts", chosen)
+    scattered = f.differentiate(scattered, f.own_targets(chosen))
+    in_fp32 = f.to(scattered, FP32, "router scores in fp32")
+    return f.to(f.unary(in_fp32, "router sigmoid", saves="output"), logits.itemsize, "router scores")
+
+
 def _chosen(logits: Tensor, routing: Routing) -> int:
     return logits.per_sample // routing.num_experts * routing.top_k
 
@@ -94,4 +104,5 @@ ROUTERS: dict[RouterForm, Router] = {
     "softmax_of_chosen": _softmax_of_chosen,
     "softmax_in_fp32": _softmax_in_fp32,
     "sigmoid_in_fp32": _sigmoid_in_fp32,
+    "sigmoid_of_chosen": _sigmoid_of_chosen,
 }

@@ -39,6 +39,9 @@ class Decoder(BaseModel):
     num_masks: ClassVar[int] = 1
     """Causal masks that eager attention makes: one for each kind of window."""
 
+    remarks: ClassVar[tuple[str, ...]] = ()
+    """What a user should know about training any model of the family."""
+
     embedding_name: ClassVar[str] = "embed_tokens"
 
     model_type: str

@@ -12,9 +12,9 @@ from typing import Final, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
-NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32"]
+NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32", "unscaled"]
 """Where an RMSNorm returns to the input's dtype: before its weight is applied (Llama), after (OLMo 2), or after with
-the weight itself cast to fp32 (Gemma)."""
+the weight itself cast to fp32 (Gemma); or it has no weight (Llama 4's of queries and keys)."""
 
 
 LayerNormForm = Literal["fused", "fused_in_fp32", "one_plus_weight", "written_out"]
@@ -29,9 +29,9 @@ RopeForm = Literal["halves", "interleaved", "complex"]
 """How a rotation is written: with the second half of a head negated and swapped (Llama), on even and odd columns
 (DeepSeek-V3), as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama 4)."""
 
-RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32"]
+RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32", "sigmoid_of_chosen"]
 """How a router scores: softmax over all experts (Mixtral); over the chosen ones (Granite); over all, from fp32 logits
-and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3)."""
+and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3); sigmoids, and 0 for all that are not chosen (Llama 4)."""
 
 ROUTED_IN_FP32: Final[tuple[RouterForm, ...]] = ("softmax_in_fp32", "sigmoid_in_fp32")
 """Of these the router's weight stays in fp32."""
@@ -114,6 +114,10 @@ class Forward(Protocol[T]):
         """Product with a number."""
         ...
 
+    def times_positions(self, x: T) -> T:
+        """Product with a number for each position, in fp32 and cast back."""
+        ...
+
     def cap(self, x: T) -> T:
         """Soft-capping: `tanh(x / cap) * cap`."""
         ...
@@ -159,6 +163,18 @@ class Forward(Protocol[T]):
     ) -> T:
         """Gated experts, whose weights are two parameters of three dimensions. LoRA adapts them if PEFT knows them as
         the layers `targets`: gate, up and down."""
+        ...
+
+    def spread(self, x: T, scores: T) -> T:
+        """All tokens once for each expert, times the scores that every expert has for them."""
+        ...
+
+    def every_expert(self, name: str, x: T, num_experts: int, intermediate_size: int, activation: str) -> T:
+        """Gated experts, each of which computes all tokens: two parameters of three dimensions, in before out."""
+        ...
+
+    def add_experts(self, x: T, out: T, num_experts: int) -> T:
+        """Adds the sum of all experts' outputs to x, in place."""
         ...
 
     def sigmoid(self, x: T) -> T: ...

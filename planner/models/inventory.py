@@ -89,7 +89,8 @@ class _Reader:
         pass
 
     def rms_norm(self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
+        if order != "unscaled":
+            self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
         return x
 
     def layer_norm(
@@ -152,7 +153,7 @@ class _Reader:
     def times(self, x: int) -> int:
         return x
 
-    cap = times
+    cap = times_positions = times
 
     def dropout(self, x: int, probability: float) -> int:
         return x
@@ -204,6 +205,17 @@ class _Reader:
                 Linear(f"{name}.gate_up_proj", x, 2 * intermediate_size, False, num_experts, tuple(gate_up)),
                 Linear(f"{name}.down_proj", intermediate_size, x, False, num_experts, (down,)),
             ]
+        return x
+
+    def spread(self, x: int, scores: int) -> int:
+        return x
+
+    def every_expert(self, name: str, x: int, num_experts: int, intermediate_size: int, activation: str) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, x, 2 * intermediate_size)))
+        self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, intermediate_size, x)))
+        return x
+
+    def add_experts(self, x: int, out: int, num_experts: int) -> int:
         return x
 
     sigmoid = times

@@ -172,7 +172,7 @@ def _index() -> dict[str, RegistryModel]:
 def _from_registry(entry: RegistryModel) -> Model:
     fields: dict[str, Any] = yaml.load(entry.config_yaml, Loader=SafeLoader)
     architecture = family(entry.model_type).model_validate(fields)
-    return Model(entry.name, architecture, entry.hf, entry.aliases)
+    return Model(entry.name, architecture, entry.hf, entry.aliases, notes=architecture.remarks)
 
 
 def _spelled_as_path(text: str) -> bool:
@@ -191,7 +191,7 @@ def _from_hub(repository: str) -> Model | Foreign:
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
     if isinstance(source.architecture, Decoder):
-        return Model(name, source.architecture, hf, notes=source.notes)
+        return Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.remarks))
     return Foreign(name, source.architecture, source.notes)
 
 
