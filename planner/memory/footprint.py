@@ -7,11 +7,11 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from hardware import Cluster
-from planner.memory.numerics import Numerics
+from planner.memory.numerics import FP32, Numerics
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries
+from planner.memory.state import Unit, Units, state_bytes, step_counts, step_temporaries
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
@@ -111,8 +111,9 @@ class Traced:
         return Setting(numerics, method, attention, loss, self.sequence_length, selection)
 
     @memoized
-    def units(self, setting: Setting) -> Units:
-        return Units.of(self.inventory, setting.method, setting.numerics)
+    def units(self, setting: Setting, ranks: int) -> Units:
+        """`ranks`: among which they are divided."""
+        return Units.of(self.inventory, setting.method, setting.numerics, ranks)
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpointing) -> Work:
@@ -189,6 +190,10 @@ class MemoryModel:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
+        full, facts = isinstance(strategy.finetuning, Full), strategy.precision.facts
+        if full and strategy.sharding.shards and facts.trained_bytes < FP32 and self.traced.inventory.keeps_fp32:
+            # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises.
+            return "FSDP2 takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
         return None
 
     def setting(self, strategy: Strategy) -> Setting:
@@ -230,7 +235,7 @@ class MemoryModel:
     @memoized
     def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
         states = self._persistent(setting, optimizer, sharding).optimizer_states
-        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        return Traffic.of(self._units(setting, sharding), sharding, self.cluster.world_size, states)
 
     @property
     def _ids_bytes(self) -> int:
@@ -240,7 +245,7 @@ class MemoryModel:
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None
-        units = self.traced.units(setting).all
+        units = self._units(setting, sharding)
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 
     @memoized
@@ -252,20 +257,18 @@ class MemoryModel:
 
     @memoized
     def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
-        units, ranks = self.traced.units(setting).all, self._ranks(sharding)
+        units = self._units(setting, sharding)
         states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
         counts, stored = sum(step_counts(optimizer, u) for u in units), sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + counts, buckets)
+        return Persistent(stored, states + counts, buckets)
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
-        groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
-        return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
+        return step_temporaries(optimizer, [(u.trained, n) for u, n in _counted(self._units(setting, sharding))])
 
-    def _ranks(self, sharding: Sharding) -> int:
-        """Over how many ranks the model is divided."""
-        return self.cluster.world_size if sharding.shards else 1
+    def _units(self, setting: Setting, sharding: Sharding) -> tuple[Unit, ...]:
+        return self.traced.units(setting, self.cluster.world_size if sharding.shards else 1).all
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

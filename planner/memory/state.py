@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 from planner.memory.numerics import FP32, NF4_TABLES, Numerics, quantized_bytes
@@ -18,6 +19,8 @@ def allocated(num_bytes: int) -> int:
 
 
 class TrainedTensor(NamedTuple):
+    """A parameter that trains, or one rank's rows of it."""
+
     shape: tuple[int, ...]
     num_elements: int
     itemsize: int
@@ -25,6 +28,8 @@ class TrainedTensor(NamedTuple):
     is_embedding: bool
     computed_itemsize: int
     """Of its gradient while backward runs."""
+    whole_elements: int
+    """On all ranks."""
 
 
 class Unit(NamedTuple):
@@ -37,11 +42,18 @@ class Unit(NamedTuple):
     gradient_bytes: int
     """Of the trained ones, as stored between steps."""
     gathered_gradient_bytes: int
-    """The same in the dtype of the computation, before FSDP2 scatters them."""
+    """The same in the dtype of the computation, whole, before FSDP2 scatters them."""
 
 
-def unit(parameters: Parameters, method: Method, numerics: Numerics) -> Unit:
-    """The parameters of a part under a fine-tuning method."""
+def rows_of_rank(shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
+    """FSDP2 divides the first dimension, of experts their number, and pads it to a multiple of the ranks: of 16 experts
+    on 32 ranks each rank stores one (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
+    """
+    return (-(-shape[0] // ranks), *shape[1:])
+
+
+def unit(parameters: Parameters, method: Method, numerics: Numerics, ranks: int = 1) -> Unit:
+    """The parameters of a part under a fine-tuning method, divided among `ranks`."""
     stored = gathered = gathered_gradients = 0
     quantizes = isinstance(method, Lora) and method.quantization is not Quantization.NONE
     trained: list[TrainedTensor] = []
@@ -51,24 +63,28 @@ def unit(parameters: Parameters, method: Method, numerics: Numerics) -> Unit:
         computed = numerics.linear if t.layer is not None else numerics.other
         if t.in_fp32:
             kept, computed = FP32, numerics.kept_in_fp32
+        shape = rows_of_rank(t.shape, ranks)
+        elements = prod(shape)
         if isinstance(method, Lora) and quantized:
-            stored += quantized_bytes(t.num_elements, method.quantization) + NF4_TABLES[method.quantization]
+            stored += quantized_bytes(elements, method.quantization) + NF4_TABLES[method.quantization]
         else:
-            stored += allocated(t.num_elements * kept)
-        gathered += t.num_elements * computed
+            stored += allocated(elements * kept)
+        gathered += ranks * elements * computed
         if isinstance(method, Full):
-            trained.append(TrainedTensor(t.shape, t.num_elements, kept, t.is_embedding, computed))
-            gathered_gradients += t.num_elements * computed
+            trained.append(TrainedTensor(shape, elements, kept, t.is_embedding, computed, t.num_elements))
+            gathered_gradients += ranks * elements * computed
     if isinstance(method, Lora):
         for layer in parameters.linears:
             if all(method.adapts(name) for name in layer.target_names):
                 rank = layer.adapter_rank(method.rank)
-                for shape in ((rank, layer.in_features), (layer.out_features, rank)):
-                    elements = shape[0] * shape[1]
-                    trained.append(TrainedTensor(shape, elements, numerics.stored_adapter, False, numerics.adapter))
+                for whole in ((rank, layer.in_features), (layer.out_features, rank)):
+                    shape = rows_of_rank(whole, ranks)
+                    elements = prod(shape)
+                    kinds = numerics.stored_adapter, False, numerics.adapter
+                    trained.append(TrainedTensor(shape, elements, *kinds, prod(whole)))
                     stored += allocated(elements * numerics.stored_adapter)
-                    gathered += elements * numerics.adapter
-                    gathered_gradients += elements * numerics.adapter
+                    gathered += ranks * elements * numerics.adapter
+                    gathered_gradients += ranks * elements * numerics.adapter
     gradients = sum(allocated(t.num_elements * t.itemsize) for t in trained)
     return Unit(stored, tuple(trained), gathered, gradients, gathered_gradients)
 
@@ -79,12 +95,12 @@ class Units(NamedTuple):
     head: Unit
 
     @classmethod
-    def of(cls, inventory: Inventory, method: Method, numerics: Numerics) -> Units:
-        blocks = {kind: unit(block, method, numerics) for kind, block in inventory.blocks.items()}
+    def of(cls, inventory: Inventory, method: Method, numerics: Numerics, ranks: int) -> Units:
+        blocks = {kind: unit(block, method, numerics, ranks) for kind, block in inventory.blocks.items()}
         return cls(
-            unit(inventory.stem, method, numerics),
+            unit(inventory.stem, method, numerics, ranks),
             tuple(blocks[kind] for kind in inventory.layer_kinds),
-            unit(inventory.head, method, numerics),
+            unit(inventory.head, method, numerics, ranks),
         )
 
     @property
@@ -104,19 +120,19 @@ def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
 
     8-bit: a byte per element and an fp32 scale per block of 256; small tensors keep fp32 states, and so do embeddings,
     for which Trainer registers 32-bit states (trainer.py, `register_module_override`).
-    Adafactor: fp32 means over rows and over columns of a matrix, a whole fp32 state for a vector.
+    Adafactor: fp32 means over rows and over columns of each matrix, a whole fp32 state for a vector.
     """
     facts, elements = optimizer.facts, tensor.num_elements
     size = facts.full_states * allocated(elements * tensor.itemsize)
     if facts.quantized_states:
-        if elements < BNB_SMALLEST or tensor.is_embedding:
+        if tensor.whole_elements < BNB_SMALLEST or tensor.is_embedding:
             size += facts.quantized_states * allocated(elements * FP32)
         else:
             scales = allocated(-(-elements // BNB_BLOCK) * FP32)
             size += facts.quantized_states * (allocated(elements) + scales)
     if facts.factored:
-        rows = elements if len(tensor.shape) == 1 else tensor.shape[0]
-        columns = tensor.shape[1] if len(tensor.shape) > 1 else 0
+        *matrices, rows, columns = (1, *tensor.shape, 0) if len(tensor.shape) == 1 else (1, *tensor.shape)
+        rows, columns = prod(matrices) * rows, prod(matrices) * columns
         size += allocated(rows * FP32) + allocated(columns * FP32)
     return size
 

@@ -260,6 +260,11 @@ class Inventory:
             self.architecture.block(reader, self.architecture.hidden_size, kind)
         return reader.groups_heads
 
+    @property
+    def keeps_fp32(self) -> bool:
+        """Whether any parameter stays in fp32 whatever the precision."""
+        return any(t.in_fp32 for block in self.blocks.values() for t in block.tensors)
+
     @cached_property
     def head(self) -> Parameters:
         reader = _Reader()

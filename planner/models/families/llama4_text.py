@@ -87,8 +87,8 @@ class Llama4Text(Llama):
         assert isinstance(kind, Kind)
         residual = x
         x = f.rms_norm("input_layernorm", x)
-        x = self.attention_of(f, x, kind)
-        x = f.add(residual, x)
+        attended = self.attention_of(f, x, kind)  # `attention_states` lives until the layer returns
+        x = f.add(residual, attended)
         residual = x
         x = f.rms_norm("post_attention_layernorm", x)
         if kind.has_experts:
