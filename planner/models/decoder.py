@@ -42,6 +42,9 @@ class Decoder(BaseModel):
     remarks: ClassVar[tuple[str, ...]] = ()
     """What a user should know about training any model of the family."""
 
+    adapter_remarks: ClassVar[tuple[str, ...]] = ()
+    """The same about LoRA."""
+
     embedding_name: ClassVar[str] = "embed_tokens"
 
     model_type: str

@@ -100,6 +100,15 @@ class Model:
         return self.inventory.groups_heads
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know about training it, and about adapting it."""
+        return self.architecture.remarks
+
+    @property
+    def adapter_remarks(self) -> tuple[str, ...]:
+        return self.architecture.adapter_remarks
+
+    @property
     def tokens_per_sample(self) -> int | None:
         """Of a model whose samples all have one length."""
         return None
@@ -172,7 +181,7 @@ def _index() -> dict[str, RegistryModel]:
 def _from_registry(entry: RegistryModel) -> Model:
     fields: dict[str, Any] = yaml.load(entry.config_yaml, Loader=SafeLoader)
     architecture = family(entry.model_type).model_validate(fields)
-    return Model(entry.name, architecture, entry.hf, entry.aliases, notes=architecture.remarks)
+    return Model(entry.name, architecture, entry.hf, entry.aliases)
 
 
 def _spelled_as_path(text: str) -> bool:
@@ -191,7 +200,7 @@ def _from_hub(repository: str) -> Model | Foreign:
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
     if isinstance(source.architecture, Decoder):
-        return Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.remarks))
+        return Model(name, source.architecture, hf, notes=source.notes)
     return Foreign(name, source.architecture, source.notes)
 
 

@@ -50,6 +50,14 @@ class ProfiledModel:
         return True
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def adapter_remarks(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def groups_heads(self) -> bool | None:
         return None
 

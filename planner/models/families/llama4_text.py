@@ -30,6 +30,8 @@ class Llama4Text(Llama):
     remarks: ClassVar[tuple[str, ...]] = (
         "transformers has every expert of Llama 4 compute every token, chosen or not: activations and time grow with "
         "the number of experts.",
+    )
+    adapter_remarks: ClassVar[tuple[str, ...]] = (
         "PEFT's all-linear fails at Llama 4's router, a linear layer that returns a pair: name the layers instead, "
         "as these plans do.",
     )
