@@ -106,7 +106,7 @@ class Question:
             self._one("framework", default.framework),
             self._one("allocator", default.allocator),
         )
-        if obstacle := strategy.obstacle(self.cluster):
+        if obstacle := strategy.obstacle(self.cluster) or self.memory.obstacle(strategy):
             raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
         return strategy
 

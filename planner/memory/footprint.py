@@ -16,7 +16,7 @@ from planner.memory.step import Line, Lines, Moment, Position, compose, position
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import Allocator, Attention, Checkpointing, Finetuning, Full, Loss, Method, Optimizer, Sharding, Strategy
 
 INT64 = 8
 P = ParamSpec("P")
@@ -190,6 +190,8 @@ class MemoryModel:
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
+        if strategy.finetuning.method is Finetuning.QLORA and self.traced.inventory.architecture.quantizes_experts:
+            return "a 4-bit base has this model's experts one after the other: that forward is not modelled"
         full, facts = isinstance(strategy.finetuning, Full), strategy.precision.facts
         if full and strategy.sharding.shards and facts.trained_bytes < FP32 and self.traced.inventory.keeps_fp32:
             # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises.

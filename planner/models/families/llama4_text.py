@@ -27,6 +27,7 @@ class Kind(NamedTuple):
 
 class Llama4Text(Llama):
     num_masks: ClassVar[int] = 2
+    quantizes_experts: ClassVar[bool] = True
     remarks: ClassVar[tuple[str, ...]] = (
         "transformers has every expert of Llama 4 compute every token, chosen or not: activations and time grow with "
         "the number of experts.",
