@@ -66,12 +66,12 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
     out = f.mul(activation(gate), up, "expert product")
     del gate, up
     down = weights.down()
-    out = grouped(f, out, down, hidden, "experts.down_proj")
-    out = f.mul(out, share, "weighted expert output")
+    projected = grouped(f, out, down, hidden, "experts.down_proj")
+    out = f.mul(projected, share, "weighted expert output")
     back = _indices(f, pairs, "order by token")
     out = gather(f, out, pairs * hidden, back, "weighted expert output by token")
     total = _sum(f, out, x.per_sample)
-    del ids, gate_up, down
+    del ids, gate_up, down, projected
     return f.to(total, given, "expert output")
 
 
@@ -106,13 +106,13 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
 
 
 def _sum(f: Ops, x: Tensor, elements: int) -> Tensor:
-    """Over a token's experts: its gradient is handed on expanded, without a copy."""
+    """Over a token's experts: its gradient is expanded, and copied for the view that was summed."""
     out = f.tensor(elements, x.width, x.itemsize, "summed expert output", x)
     if out.variable is not None and x.variable is not None:
-        variable = x.variable
+        variable, size = x.variable, x.per_sample * x.itemsize
 
         def backward(gradient: Storage) -> None:
-            f.tape.accumulate(variable, gradient)
+            f.tape.accumulate(variable, f.tape.storage(0, size))
 
         f.tape.record(out.variable, backward)
     return out
