@@ -155,8 +155,7 @@ class Traced:
 
     @memoized
     def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int) -> Part:
-        plain = self._block(setting, kind, itemsize, True)
-        return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
+        return self._tracer(setting).checkpointed_block(kind, itemsize)
 
     @memoized
     def _head(self, setting: Setting, itemsize: int) -> tuple[Part, Part]:

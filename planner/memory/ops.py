@@ -7,8 +7,9 @@ nothing. Backward functions hold sizes, never tensors, so that bytes die when to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, NamedTuple
 
 from planner.memory.tape import MATMUL_FP32, MATMUL_HALF, Storage, Tape, Tensor, Variable
@@ -85,28 +86,33 @@ class Ops:
         if out.variable is not None:
             extra_size, itemsize = out.per_sample * out.itemsize * temporaries, out.itemsize
 
-            def backward(gradient: Storage) -> None:
-                tape, cost = self.tape, self.tape.cost
-                meter = tape.meter
-                extra = Storage(meter, 0, extra_size, "") if extra_size else None
+            def backward(gradient: Storage) -> Callable[[], None]:
+                cost = self.tape.cost
+                meter = self.tape.meter
+                _extra = Storage(meter, 0, extra_size, "") if extra_size else None
                 gradients = [Storage(meter, t.made_fixed, t.made_per_sample, "") for t in targets]
                 if flops:
                     self.multiply(itemsize, flops)
                     for made in gradients:
                         made.viewed = True
-                for target in targets:
-                    made = gradients.pop(0)
-                    if not flops:
+                else:
+                    for target in targets:
                         cost.bytes_per_sample += 3 * target.made_per_sample
                         cost.fixed_bytes += 3 * target.made_fixed
-                    if (target.made_fixed, target.made_per_sample) != (target.fixed, target.per_sample):
-                        made = tape.storage(target.fixed, target.per_sample)
-                    tape.accumulate(target.variable, made)
-                    del made
-                del extra
+                return partial(self._hand_on, targets, gradients)
 
             self.tape.record(out.variable, backward, *saved)
         return out
+
+    def _hand_on(self, targets: Sequence[Target], gradients: list[Storage]) -> None:
+        """Gradients in the shapes and dtypes of their tensors."""
+        tape = self.tape
+        for target in targets:
+            made = gradients.pop(0)
+            if (target.made_fixed, target.made_per_sample) != (target.fixed, target.per_sample):
+                made = tape.storage(target.fixed, target.per_sample)
+            tape.accumulate(target.variable, made)
+            del made
 
     # --- dtypes ---
 

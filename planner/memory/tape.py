@@ -123,16 +123,17 @@ class Cost:
         self.bytes_per_sample = self.fixed_bytes = 0
 
 
-Backward = Callable[[Storage], None]
+Backward = Callable[[Storage], Callable[[], None] | None]
+"""From the gradient of a function's result; what it returns hands the gradients that it made on."""
 
 
 class Tape:
     """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
 
-    def __init__(self, *, keep_saved: bool = True) -> None:
+    def __init__(self, *, keep_saved: bool = True, recomputed: bool = False) -> None:
         self.meter = Meter()
         self.cost = Cost()
-        self.keep_saved = keep_saved
+        self.keep_saved, self.recomputed = keep_saved, recomputed
         self.saved: list[tuple[str, int, int]] = []
         self.snapshots_at_last_save = 0
         self.before_first_use: tuple[int, int] | None = None
@@ -165,7 +166,9 @@ class Tape:
         self._nodes.clear()
 
     def backward(self, output: Variable, gradient: Storage) -> None:
-        """Runs the recorded functions in reverse. A function's saved tensors and its gradient die when it returns."""
+        """Runs the recorded functions in reverse. A function's saved tensors die when it has handed its gradients on;
+        those of a checkpointed block before, since nothing else refers to them (torch/utils/checkpoint.py,
+        `unpack_hook` pops them)."""
         output.gradient = gradient
         del gradient
         nodes = self._nodes
@@ -176,8 +179,13 @@ class Tape:
                     meter = self.meter
                     self.before_first_use = meter.fixed - meter.saved_fixed, meter.per_sample - meter.saved_per_sample
                 taken, variable.gradient = variable.gradient, None
-                function(taken)
-                del taken
+                hand_on = function(taken)
+                if hand_on is not None:
+                    if self.recomputed:
+                        del saved
+                        saved = ()
+                    hand_on()
+                del taken, hand_on
             del saved
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:

@@ -124,10 +124,10 @@ class Tracer:
         self.architecture, self.setting = architecture, setting
         self._rope_itemsize = self._itemsize = 0
 
-    def _layers(self, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, *, keep_saved: bool = True, recomputed: bool = False) -> Layers:
         s = self.setting
         layers = Layers(
-            Tape(keep_saved=keep_saved),
+            Tape(keep_saved=keep_saved, recomputed=recomputed),
             numerics=s.numerics,
             method=s.method,
             attention=s.attention,
@@ -170,8 +170,9 @@ class Tracer:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
-        layers = self._layers()
+    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, recomputed: bool = False) -> Part:
+        """`recomputed`: in its backward, since it is checkpointed."""
+        layers = self._layers(recomputed=recomputed)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -181,9 +182,10 @@ class Tracer:
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
 
-    def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
-        """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
+    def checkpointed_block(self, kind: Hashable, itemsize: int) -> Part:
+        """A block under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
+        again = self.block(kind, itemsize, input_requires_grad=True, recomputed=True)
         layers = self._layers(keep_saved=False)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
@@ -194,7 +196,7 @@ class Tracer:
         del x
         forward, held = run.forward(out)
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)
+        return again.recomputed(forward, held, kept.per_sample)
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
