@@ -28,9 +28,16 @@ def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) 
     """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum;
     `casts`: back to the dtype of the logits."""
     given, tokens = logits.itemsize, logits.per_sample // logits.width
-    scores = top(f, f.softmax(logits, FP32), tokens * top_k)
-    scores = normalized(f, scores) if normalizes else scores
-    return f.to(scores, given, "router scores") if casts else scores
+    chosen = top(f, f.softmax(logits, FP32), tokens * top_k)
+    scores = normalized(f, chosen) if normalizes else chosen
+    scores = f.to(scores, given, "router scores") if casts else scores
+    return returned(scores, logits, chosen)
+
+
+def returned(scores: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
+    """Routers return their logits and the chosen experts, too."""
+    scores.beside = (logits.storage, *chosen.beside)
+    return scores
 
 
 def normalized(f: Ops, scores: Tensor) -> Tensor:
@@ -48,6 +55,7 @@ def top(f: Ops, x: Tensor, elements: int) -> Tensor:
     out = f.tensor(elements, elements * x.width // x.per_sample, x.itemsize, "router scores", x)
     indices = _indices(f, elements, "chosen experts")
     saved = [f.tape.save(indices)] if x.variable is not None else []
+    out.beside = (indices.storage,)
     return f.differentiate(out, f.own_targets(x), saved)
 
 
@@ -86,8 +94,8 @@ def fold(f: Ops, weight: Tensor, up: Tensor, down: Tensor, name: str) -> Tensor:
 
 def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tensor:
     """`x[indices]`: saves the indices; the gradient is added into zeros of x's shape."""
-    out = f.tensor(elements, x.width, x.itemsize, name, x)
     saved = [f.tape.save(indices)] if x.variable is not None else []
+    out = f.tensor(elements, x.width, x.itemsize, name, x)
     return f.differentiate(out, f.own_targets(x), saved)
 
 
@@ -95,12 +103,12 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
     """`grouped_mm` of rows sorted by expert: saves x for the weights' gradient and the weights for x's."""
     x = f.to(x, weight.itemsize, f"{name} input")
     rows = x.per_sample // x.width
-    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight)
-    flops = 2 * x.per_sample * out_features
-    f.multiply(x.itemsize, flops)
     saved = [f.tape.save(x)] if weight.variable is not None else []
     if x.variable is not None:
         saved.append(f.tape.save(weight))
+    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight)
+    flops = 2 * x.per_sample * out_features
+    f.multiply(x.itemsize, flops)
     needed = (x.variable is not None) + (weight.variable is not None)
     return f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
 

@@ -31,8 +31,9 @@ def _softmax(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> 
 
 def _softmax_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
     logits = Ops.linear(f, x, weight, None, routing.num_experts, name)
-    chosen = experts.top(f, f.to(logits, FP32, "router logits in fp32"), _chosen(logits, routing))
-    return f.to(f.softmax(chosen, FP32), x.itemsize, "router scores")
+    logits = f.to(logits, FP32, "router logits in fp32")
+    chosen = experts.top(f, logits, _chosen(logits, routing))
+    return experts.returned(f.to(f.softmax(chosen, FP32), x.itemsize, "router scores"), logits, chosen)
 
 
 def _logits_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
@@ -46,7 +47,8 @@ def _softmax_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Rout
     scores = f.softmax(logits, FP32)
     if routing.limited:
         scores = _masked(f, scores)
-    return f.unary(experts.top(f, scores, _chosen(logits, routing)), "scaled router scores")
+    chosen = experts.top(f, scores, _chosen(logits, routing))
+    return experts.returned(f.unary(chosen, "scaled router scores"), logits, chosen)
 
 
 def _masked(f: Ops, scores: Tensor) -> Tensor:
@@ -65,10 +67,9 @@ def _sigmoid_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Rout
     logits = _logits_in_fp32(f, x, weight, name, routing)
     scores = f.unary(logits, "router sigmoid", saves="output")
     _masked_choice = _choice(f, scores)
-    weights = experts.top(f, scores, _chosen(logits, routing))
-    if routing.normalizes:
-        weights = experts.normalized(f, weights)
-    return f.unary(weights, "scaled router scores")
+    chosen = experts.top(f, scores, _chosen(logits, routing))
+    weights = experts.normalized(f, chosen) if routing.normalizes else chosen
+    return experts.returned(f.unary(weights, "scaled router scores"), logits, chosen)
 
 
 def _choice(f: Ops, scores: Tensor) -> list[Storage]:
@@ -92,7 +93,9 @@ def _sigmoid_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Ro
     scattered = f.tensor(logits.per_sample, logits.width, logits.itemsize, "router scores of all experts", chosen)
     scattered = f.differentiate(scattered, f.own_targets(chosen))
     in_fp32 = f.to(scattered, FP32, "router scores in fp32")
-    return f.to(f.unary(in_fp32, "router sigmoid", saves="output"), logits.itemsize, "router scores")
+    scores = f.to(f.unary(in_fp32, "router sigmoid", saves="output"), logits.itemsize, "router scores")
+    scores.beside = (logits.storage,)
+    return scores
 
 
 def _chosen(logits: Tensor, routing: Routing) -> int:

@@ -95,7 +95,7 @@ class Variable:
 class Tensor:
     """`fixed + per_sample x micro_batch_size` elements of `itemsize` bytes, `width` of them in the last dimension."""
 
-    __slots__ = ("fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
+    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
 
     def __init__(
         self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
@@ -104,6 +104,8 @@ class Tensor:
         self.width, self.itemsize, self.variable = width, itemsize, variable
         self.heads_first = False
         """Laid out head by head, as a concatenation of heads is, instead of token by token."""
+        self.beside: tuple[Storage | None, ...] = ()
+        """What the function that made it returned beside it: alive as long as the caller's variables."""
 
     def constant(self, itemsize: int) -> Tensor:
         """A tensor of this shape that takes part in an operation and needs no gradient."""
