@@ -75,6 +75,7 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
     del gate, up
     down = weights.down()
     projected = grouped(f, out, down, hidden, "experts.down_proj")
+    del out
     out = f.mul(projected, share, "weighted expert output")
     back = _indices(f, pairs, "order by token")
     out = gather(f, out, pairs * hidden, back, "weighted expert output by token")
