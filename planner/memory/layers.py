@@ -189,7 +189,7 @@ class Layers(Rotary):
         limited: bool = False,
     ) -> Tensor:
         itemsize = self.numerics.kept_in_fp32 if form in ROUTED_IN_FP32 else None
-        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)
+        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)()
         routing = Routing(num_experts, top_k, normalizes, casts, limited)
         return ROUTERS[form](self, x, weight, name, routing)
 
@@ -206,11 +206,9 @@ class Layers(Rotary):
     ) -> Tensor:
         fused, down = (targets[:2], targets[2:]) if targets else ((), ())
         width, hidden = intermediate_size, x.width
-        weights = mixture.Weights(
-            lambda: self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused),
-            lambda: self._stack(f"{name}.down_proj", num_experts, width, hidden, down),
-            width,
-        )
+        of_down = self._stack(f"{name}.down_proj", num_experts, width, hidden, down)  # the outer one of PEFT's wrappers
+        of_gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused)
+        weights = mixture.Weights(of_gate_up, of_down, width)
         return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
 
     def spread(self, x: Tensor, scores: Tensor) -> Tensor:
@@ -220,8 +218,8 @@ class Layers(Rotary):
         self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str
     ) -> Tensor:
         hidden, width = x.width, intermediate_size
-        gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())
-        down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())
+        gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())()
+        down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())()
         return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
 
     def add_experts(self, x: Tensor, out: Tensor, num_experts: int) -> Tensor:
@@ -235,17 +233,19 @@ class Layers(Rotary):
         out_features: int,
         fused: tuple[str, ...],
         kept: int | None = None,
-    ) -> Tensor:
-        """A parameter of all experts, with its adapter folded in where it has one."""
+    ) -> Callable[[], Tensor]:
+        """A parameter of all experts, for when it is asked for, with its adapter folded in where it has one. The
+        adapter's factors are there from now on, as long as what is returned."""
         elements = num_experts * in_features * out_features
         weight = self.parameter(name, elements, kept or self.numerics.other, trains=self.trains_base)
         if not isinstance(self.method, Lora) or not fused or not all(self.method.adapts(target) for target in fused):
-            return weight
+            return lambda: weight
         layer = Linear(name, in_features, out_features, False, num_experts, fused)
         rank, itemsize = layer.adapter_rank(self.method.rank), self.numerics.adapter
         down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
-        return mixture.fold(self, weight, up, down, name)
+        factors = self.to(up, weight.itemsize, f"{name} lora_B"), self.to(down, weight.itemsize, f"{name} lora_A")
+        return lambda: mixture.fold(self, weight, factors, name)
 
     def sigmoid(self, x: Tensor) -> Tensor:
         return self.unary(x, "sigmoid", saves="output")
