@@ -19,7 +19,9 @@ def spread(f: Ops, x: Tensor, scores: Tensor) -> Tensor:
     return f.mul(repeated, by_expert, "expert input")
 
 
-def experts(f: Ops, x: Tensor, gate_up: Tensor, down: Tensor, width: int, activation: Callable[[Tensor], Tensor]) -> Tensor:
+def experts(
+    f: Ops, x: Tensor, gate_up: Tensor, down: Tensor, width: int, activation: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Batched products, one for each expert, of as many tokens; a batched product saves and casts what a linear layer
     does."""
     hidden = x.width

@@ -16,7 +16,18 @@ from planner.memory.step import Line, Lines, Moment, Position, compose, position
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
-from strategies import Allocator, Attention, Checkpointing, Finetuning, Full, Loss, Method, Optimizer, Sharding, Strategy
+from strategies import (
+    Allocator,
+    Attention,
+    Checkpointing,
+    Finetuning,
+    Full,
+    Loss,
+    Method,
+    Optimizer,
+    Sharding,
+    Strategy,
+)
 
 INT64 = 8
 P = ParamSpec("P")

@@ -9,7 +9,7 @@ from planner.memory import every_expert
 from planner.memory import experts as mixture
 from planner.memory.activations import COMPOSED
 from planner.memory.numerics import Numerics
-from planner.memory.ops import FP32, Ops
+from planner.memory.ops import FP32
 from planner.memory.quantized import matmul_4bit
 from planner.memory.rotary import Rotary
 from planner.memory.routers import ROUTERS, Routing
@@ -214,9 +214,7 @@ class Layers(Rotary):
     def spread(self, x: Tensor, scores: Tensor) -> Tensor:
         return every_expert.spread(self, x, scores)
 
-    def every_expert(
-        self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str
-    ) -> Tensor:
+    def every_expert(self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str) -> Tensor:
         hidden, width = x.width, intermediate_size
         gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())()
         down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())()

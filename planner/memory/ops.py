@@ -248,7 +248,9 @@ class Ops:
         on a copy of the whole gradient and a clone of its slice (torch/csrc/autograd/functions/tensor.cpp,
         `CopySlices`); the second makes zeros for what it overwrote, the first finds nothing that needs a gradient."""
         columns = shared.per_sample * heads
-        out = self.tensor(first.per_sample + columns, first.width + shared.width * heads, first.itemsize, name, first, shared)
+        out = self.tensor(
+            first.per_sample + columns, first.width + shared.width * heads, first.itemsize, name, first, shared
+        )
         if out.variable is None:
             return out
         tape, base, size, itemsize = self.tape, Variable(), out.per_sample * out.itemsize, first.itemsize

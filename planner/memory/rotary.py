@@ -64,12 +64,16 @@ class Rotary(Norms):
         return self.add(with_cos, with_sin, "rotary output")
 
     def _interleaved(self, x: Tensor) -> Tensor:
-        """`cat(even * cos - odd * sin, odd * cos + even * sin)` (transformers/models/deepseek_v3/modeling_deepseek_v3.py,
+        """`cat(even * cos - odd * sin, odd * cos + even * sin)` (transformers, modeling_deepseek_v3.py,
         `apply_rotary_pos_emb_interleave`)."""
         table = max(x.itemsize, self.rope_itemsize)
         even, odd = self.slices(x, [x.width // 2] * 2)
-        left = self._difference(*(self.unary(part, "rotary product", itemsize=table) for part in (even, odd)))
-        right = self.add(*(self.unary(part, "rotary product", itemsize=table) for part in (odd, even)), "rotary sum")
+        with_cos = self.unary(even, "rotary product", itemsize=table)
+        left = self._difference(with_cos, self.unary(odd, "rotary product", itemsize=table))
+        del with_cos
+        with_cos = self.unary(odd, "rotary product", itemsize=table)
+        right = self.add(with_cos, self.unary(even, "rotary product", itemsize=table), "rotary sum")
+        del with_cos
         return self.cat([left, right], "rotary output")
 
     def _difference(self, a: Tensor, b: Tensor) -> Tensor:

@@ -55,6 +55,6 @@ class Selection(NamedTuple):
 
 
 def _cudnn_takes(head_dim: int, value_dim: int) -> bool:
-    """Heads of unequal widths, forward and backward (`check_cudnn_tensor_shapes`, `check_cudnn_d256_bprop_head_dim`)."""
+    """Heads of unequal widths (`check_cudnn_tensor_shapes`, `check_cudnn_d256_bprop_head_dim`)."""
     fits = max(head_dim, value_dim) <= 128 or (head_dim, value_dim) == (192, 128)
     return fits and head_dim % 8 == value_dim % 8 == 0

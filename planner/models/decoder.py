@@ -37,8 +37,8 @@ class Decoder(BaseModel):
     """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
 
     quantizes_experts: ClassVar[bool] = False
-    """Whether a 4-bit base has other modules: transformers takes the experts apart into linear layers (quantizers/base.py,
-    `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here, so that there is no QLoRA then."""
+    """Whether a 4-bit base has other modules: transformers takes the experts apart into linear layers
+    (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here: no QLoRA then."""
 
     num_masks: ClassVar[int] = 1
     """Causal masks that eager attention makes: one for each kind of window."""

@@ -31,7 +31,8 @@ RopeForm = Literal["halves", "interleaved", "complex"]
 
 RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32", "sigmoid_of_chosen"]
 """How a router scores: softmax over all experts (Mixtral); over the chosen ones (Granite); over all, from fp32 logits
-and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3); sigmoids, and 0 for all that are not chosen (Llama 4)."""
+and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3);
+sigmoids, and 0 for all that are not chosen (Llama 4)."""
 
 ROUTED_IN_FP32: Final[tuple[RouterForm, ...]] = ("softmax_in_fp32", "sigmoid_in_fp32")
 """Of these the router's weight stays in fp32."""
@@ -103,8 +104,9 @@ class Forward(Protocol[T]):
         window: int | None = None,
         fp32: bool = False,
     ) -> T:
-        """Causal self-attention, within `window` tokens, as wide as all heads' values. `upcast`: an eager softmax is asked for in fp32. `capped`:
-        eager scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied."""
+        """Causal self-attention, within `window` tokens; as wide as all heads' values. `upcast`: an eager softmax is
+        asked for in fp32. `capped`: eager scores are soft-capped. `fp32`: q and k are cast to it before they are
+        multiplied."""
         ...
 
     def activation(self, function: str, x: T) -> T: ...

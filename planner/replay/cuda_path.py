@@ -57,7 +57,12 @@ def _cudnn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout:
     return out
 
 
-_KERNELS = {SdpaKernel.CUDNN: _cudnn, SdpaKernel.FLASH: _flash, SdpaKernel.EFFICIENT: _efficient, SdpaKernel.MATH: _math}
+_KERNELS = {
+    SdpaKernel.CUDNN: _cudnn,
+    SdpaKernel.FLASH: _flash,
+    SdpaKernel.EFFICIENT: _efficient,
+    SdpaKernel.MATH: _math,
+}
 
 
 def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -77,9 +77,7 @@ class Llama4Text(Llama):
     def layer_kinds(self) -> tuple[Hashable, ...]:
         """The kind of every layer."""
         experts, rotations, types = self.moe_layers or (), self.no_rope_layers or (), self.layer_types or ()
-        return tuple(
-            Kind(i in experts, bool(rotations[i]), types[i] == CHUNKED) for i in range(self.num_hidden_layers)
-        )
+        return tuple(Kind(i in experts, bool(rotations[i]), types[i] == CHUNKED) for i in range(self.num_hidden_layers))
 
     def stem(self, f: Forward[T]) -> T:
         x = f.embedding("embed_tokens", self.vocab_size, self.hidden_size)
@@ -94,10 +92,7 @@ class Llama4Text(Llama):
         x = f.add(residual, attended)
         residual = x
         x = f.rms_norm("post_attention_layernorm", x)
-        if kind.has_experts:
-            x = self.mixture(f, x)
-        else:
-            x = self.gated(f, "feed_forward", x, self.intermediate_size_mlp)
+        x = self.mixture(f, x) if kind.has_experts else self.gated(f, "feed_forward", x, self.intermediate_size_mlp)
         return f.add(residual, x)
 
     def attention_of(self, f: Forward[T], x: T, kind: Kind) -> T:
@@ -111,9 +106,7 @@ class Llama4Text(Llama):
             query = f.times_positions(query)
         window = self.attention_chunk_size if kind.chunked else None
         heads, kv_heads, dropout = self.num_attention_heads, self.kv_heads, self.attention_dropout
-        x = f.attention(
-            query, key, value, heads=heads, kv_heads=kv_heads, dropout=dropout, upcast=False, window=window
-        )
+        x = f.attention(query, key, value, heads=heads, kv_heads=kv_heads, dropout=dropout, upcast=False, window=window)
         return f.linear("self_attn.o_proj", x, self.hidden_size, bias=self.attention_bias)
 
     def mixture(self, f: Forward[T], x: T) -> T:

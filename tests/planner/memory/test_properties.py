@@ -2,9 +2,9 @@
 
 from functools import cache
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytest import approx
 
 from hardware import Cluster, load_catalog
 from planner.answer import memory_of
@@ -86,10 +86,10 @@ def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st
     units = memory.traced.units(memory.setting(strategy), 1).all
     counts = sum(step_counts(strategy.optimizer, u) for u in units)  # every rank counts the steps of its shards
     two, eight = (memory_model(model, sequence, n).footprint(strategy, accumulates=False) for n in (2, 8))
-    assert 4 * eight.persistent.parameters == approx(two.persistent.parameters, rel=PADDING)
+    assert 4 * eight.persistent.parameters == pytest.approx(two.persistent.parameters, rel=PADDING)
     states = [footprint.persistent.optimizer_states - counts for footprint in (two, eight)]
     blocks = 4 * 4 * ALLOCATION_BYTES * sum(len(u.trained) for u in units)  # at most four for the states of a shard
-    assert 4 * states[1] == approx(states[0], rel=PADDING, abs=blocks)
+    assert 4 * states[1] == pytest.approx(states[0], rel=PADDING, abs=blocks)
 
 
 @given(models, sequences, ranks, st.data())
