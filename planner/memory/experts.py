@@ -84,9 +84,14 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
     return f.to(total, given, "expert output")
 
 
+def factors(f: Ops, up: Tensor, down: Tensor, itemsize: int, name: str) -> tuple[Tensor, Tensor]:
+    """Of an adapter, in the weight's dtype: there from when PEFT's wrapper is entered until it is left."""
+    return f.to(up, itemsize, f"{name} lora_B"), f.to(down, itemsize, f"{name} lora_A")
+
+
 def fold(f: Ops, weight: Tensor, factors: tuple[Tensor, Tensor], name: str) -> Tensor:
-    """`weight + B @ A * scaling`, made anew in the weight's dtype in every forward (PEFT's ParamWrapper: `baddbmm` of
-    the factors cast to that dtype, outside autocast). Each factor is saved for the other's gradient."""
+    """`weight + B @ A * scaling`, made anew in the weight's dtype in every forward (PEFT's ParamWrapper: `baddbmm`,
+    outside autocast). Each factor is saved for the other's gradient."""
     storage = f.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} with adapter")
     out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, Variable())
     return f.differentiate(out, f.own_targets(*factors), [f.tape.save(factor) for factor in factors])

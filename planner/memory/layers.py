@@ -242,7 +242,7 @@ class Layers(Rotary):
         rank, itemsize = layer.adapter_rank(self.method.rank), self.numerics.adapter
         down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
-        factors = self.to(up, weight.itemsize, f"{name} lora_B"), self.to(down, weight.itemsize, f"{name} lora_A")
+        factors = mixture.factors(self, up, down, weight.itemsize, name)
         return lambda: mixture.fold(self, weight, factors, name)
 
     def sigmoid(self, x: Tensor) -> Tensor:
