@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from planner.memory.numerics import FP32, Numerics
 from planner.models import Model
 from planner.question import Question
-from strategies import Allocator, Attention, Finetuning, Precision, Strategy
+from strategies import Allocator, Attention, Finetuning, Lora, Precision, Strategy
 
 
 def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
     """Notes on a request and the strategies that answer it."""
     model, request, gpu = question.model, question.request, question.cluster.gpu
-    notes = list(model.notes)
+    notes = [*model.notes]
+    if any(isinstance(s.finetuning, Lora) for s in strategies):
+        notes += model.adapter_notes
     context = model.max_positions
     if context is not None and request.sequence_length > context:
         has_alibi = isinstance(model, Model) and model.architecture.positions == "alibi"

@@ -24,6 +24,11 @@ class Form(NamedTuple):
     window: int | None
     fp32: bool
     selection: Selection = Selection()
+    value_elements: int = 0
+    """Per sample, of the values of all heads, which are those of the output."""
+
+    def of_values(self, value: Tensor) -> Form:
+        return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
 
 
 Kernel = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]
@@ -37,11 +42,12 @@ def masked(window: int | None, sequence_length: int) -> bool:
 
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The kernel that torch selects; only the memory-efficient one takes a mask."""
+    form = form.of_values(value)
     if masked(form.window, f.sequence_length):
         return _within_window(f, query, key, value, form)
     grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
-    itemsize = f.autocast or query.itemsize
-    kernel = form.selection.kernel(itemsize, head_dim, grouped=grouped)
+    itemsize, value_dim = f.autocast or query.itemsize, value.per_sample // (form.kv_heads * f.sequence_length)
+    kernel = form.selection.kernel(itemsize, head_dim, grouped=grouped, value_dim=value_dim)
     if kernel is SdpaKernel.MATH:
         return f.unary(_math(f, query, key, value, form), "attention output in token order")
     if kernel is SdpaKernel.EFFICIENT:
@@ -54,6 +60,7 @@ def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tenso
 def with_mask(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *, per_head: bool) -> Tensor:
     """SDPA with a mask that the model made, of booleans or, `per_head`, of what is added to the scores; it is added in
     the dtype of q. Nobody repeats the heads of k and v (aten/native/transformers/attention.cpp)."""
+    form = form.of_values(value)
     itemsize = f.autocast or query.itemsize
     fixed, per_sample = (0, form.heads * f.sequence_length**2) if per_head else (0, f.sequence_length**2)
     bias = Tensor(None, fixed, per_sample, f.sequence_length, f.mask_itemsize, None)
@@ -104,10 +111,11 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
     Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
     """
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
-    out = f.product(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
+    elements = form.value_elements
+    out = f.product(elements, elements // f.sequence_length, query.itemsize, "attention output", query, key, value)
     rows = form.heads * f.sequence_length
     log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, form.heads, FP32, None)
-    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
+    flops = (query.per_sample + out.per_sample) * f.sequence_length  # two products of 2 n S, half of the scores masked
     f.multiply(query.itemsize, flops)
     if out.variable is None:
         return out
@@ -140,13 +148,13 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
     """
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     given, elements, sequence = query.itemsize, query.per_sample, f.sequence_length
-    scores, flops = form.heads * sequence * sequence, 2 * elements * sequence
+    scores, flops, of_values = form.heads * sequence * sequence, 2 * elements * sequence, form.value_elements
     with f.without_autocast():
         q, k, v = (f.to(x, FP32, f"attention {n} in fp32") for x, n in ((query, "q"), (key, "k"), (value, "v")))
         scaled = f.unary(q, "attention scaled q")
         _mask = mask or _causal_mask(f)
         if mask is None:
-            keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, elements, "attention v")
+            keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, of_values, "attention v")
             right = f.unary(keys, "attention scaled k")
         else:  # the products broadcast a single head
             keys = f.unary(k, "attention scaled k")
@@ -158,8 +166,8 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
         weights = f.dropout(weights, form.dropout, "attention dropout")
         _returned = f.to(weights.constant(FP32), given, "attention probabilities")  # the second result
         if mask is not None:
-            values = f.broadcast(v, elements, "attention v")
-        out = f.matmul(weights, values, elements, elements // sequence, flops, "attention output")
+            values = f.broadcast(v, of_values, "attention v")
+        out = f.matmul(weights, values, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
         return f.to(out, given, "attention output")
 
 
@@ -183,6 +191,7 @@ def _safe_softmax(f: Ops, scores: Tensor) -> Tensor:
 def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`)."""
     sequence, elements = f.sequence_length, query.per_sample
+    of_values = value.per_sample // form.kv_heads * form.heads
     itemsize = f.autocast or value.itemsize
     if form.fp32:
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
@@ -193,7 +202,7 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         query = f.unary(query, "attention q")
     if not key.heads_first or form.heads != form.kv_heads:
         key = f.broadcast(key, elements, "attention k")
-    value = f.broadcast(value, elements, "attention v")
+    value = f.broadcast(value, of_values, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
     del query, key
     weights = f.unary(weights, "attention scaled scores")
@@ -205,7 +214,7 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     else:
         weights = f.softmax(weights, itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")
-    out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
+    out = f.matmul(weights, value, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
     f.probabilities = weights.storage
     del weights, value
     return f.unary(out, "attention output")

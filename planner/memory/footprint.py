@@ -13,7 +13,7 @@ from planner.memory.numerics import Numerics
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Units, state_bytes, step_counts, step_temporaries, table_bytes
+from planner.memory.state import Unit, Units, state_bytes, step_counts, step_temporaries, table_bytes
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
 from planner.memory.time import Traffic
 from planner.memory.trace import Part, Setting, Tracer, Work
@@ -120,8 +120,9 @@ class Traced:
         return Setting(numerics, method, attention, loss, self.sequence_length, selection, evaluates)
 
     @memoized
-    def units(self, setting: Setting) -> Units:
-        return Units.of(self.inventory, setting.method, setting.numerics)
+    def units(self, setting: Setting, ranks: int) -> Units:
+        """`ranks`: among which they are divided."""
+        return Units.of(self.inventory, setting.method, setting.numerics, ranks)
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpointing) -> Work:
@@ -244,7 +245,8 @@ class MemoryModel:
         return obstacle(self.traced.inventory, strategy)
 
     def setting(self, strategy: Strategy) -> Setting:
-        s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
+        s, gpu = strategy, self.cluster.gpu
+        selection = Selection(self.sdpa_kernel, gpu.supports_flash_attention, gpu.prefers_cudnn_attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
         return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
 
@@ -301,7 +303,7 @@ class MemoryModel:
     @memoized
     def _traffic(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Traffic:
         states = self._persistent(setting, optimizer, sharding).optimizer_states
-        return Traffic.of(self.traced.units(setting).all, sharding, self.cluster.world_size, states)
+        return Traffic.of(self._units(setting, sharding), sharding, self.cluster.world_size, states)
 
     @property
     def _ids_bytes(self) -> int:
@@ -311,7 +313,7 @@ class MemoryModel:
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
         tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
-        units = self.traced.units(setting).all
+        units = self._units(setting, sharding)
         return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
 
     @memoized
@@ -323,21 +325,19 @@ class MemoryModel:
 
     @memoized
     def _persistent(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> Persistent:
-        units, ranks = self.traced.units(setting).all, self._ranks(sharding)
+        units = self._units(setting, sharding)
         states = sum(n * sum(state_bytes(optimizer, t) for t in u.trained) for u, n in _counted(units))
         whole = sum(step_counts(optimizer, u) for u in units) + table_bytes(optimizer, units)
         stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // ranks), -(-states // ranks) + whole, buckets)
+        return Persistent(stored, states + whole, buckets)
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: Optimizer, sharding: Sharding) -> int:
-        groups = [(u.trained, n) for u, n in _counted(self.traced.units(setting).all)]
-        return -(-step_temporaries(optimizer, groups) // self._ranks(sharding))
+        return step_temporaries(optimizer, [(u.trained, n) for u, n in _counted(self._units(setting, sharding))])
 
-    def _ranks(self, sharding: Sharding) -> int:
-        """Over how many ranks the model is divided."""
-        return self.cluster.world_size if sharding.shards else 1
+    def _units(self, setting: Setting, sharding: Sharding) -> tuple[Unit, ...]:
+        return self.traced.units(setting, self.cluster.world_size if sharding.shards else 1).all
 
 
 def _counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from planner.memory import attention as attention_kernels
-from planner.memory import elementwise
+from planner.memory import elementwise, every_expert
 from planner.memory import experts as mixture
 from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
@@ -14,14 +14,15 @@ from planner.memory.adapters import adapted
 from planner.memory.biased_experts import biased_experts
 from planner.memory.low_rank import Base, plain_layer, written_out_layer
 from planner.memory.numerics import Numerics
-from planner.memory.ops import Ops
+from planner.memory.ops import FP32
 from planner.memory.quantized import KINDS
 from planner.memory.rotary import Rotary
+from planner.memory.routers import ROUTERS, Routing
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained
 from planner.models import Linear
-from planner.models.forward import OwnAttention, biased_expert_shapes
+from planner.models.forward import ROUTED_IN_FP32, OwnAttention, RouterForm, biased_expert_shapes
 from strategies import Attention, Lora, Method, quantization_of
 
 
@@ -92,6 +93,11 @@ class Layers(Rotary):
         self.embedded = out.storage
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
+        return out
+
+    def times_embeddings(self, x: Tensor) -> Tensor:
+        out = self.times(x)
+        self.embedded = out.storage
         return out
 
     def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
@@ -195,6 +201,9 @@ class Layers(Rotary):
     def times(self, x: Tensor) -> Tensor:
         return self.unary(x, "scaled")
 
+    def times_positions(self, x: Tensor) -> Tensor:
+        return self.to(self.unary(x, "times positions", itemsize=FP32), x.itemsize, "scaled by position")
+
     def dropout(self, x: Tensor, probability: float, name: str = "dropout") -> Tensor:
         return super().dropout(x, probability, name)
 
@@ -210,10 +219,13 @@ class Layers(Rotary):
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> Tensor:
-        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else ())
-        logits = Ops.linear(self, x, weight, None, num_experts, name)
-        return mixture.route(self, logits, top_k, normalizes=normalizes, casts=casts)
+        itemsize = self.numerics.kept_in_fp32 if form in ROUTED_IN_FP32 else None
+        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)()
+        routing = Routing(num_experts, top_k, normalizes, casts, limited)
+        return ROUTERS[form](self, x, weight, name, routing)
 
     def experts(
         self,
@@ -228,26 +240,44 @@ class Layers(Rotary):
     ) -> Tensor:
         fused, down = (targets[:2], targets[2:]) if targets else ((), ())
         width, hidden = intermediate_size, x.width
-        weights = mixture.Weights(
-            lambda: self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused),
-            lambda: self._stack(f"{name}.down_proj", num_experts, width, hidden, down),
-            width,
-        )
+        of_down = self._stack(f"{name}.down_proj", num_experts, width, hidden, down)  # the outer one of PEFT's wrappers
+        of_gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused)
+        weights = mixture.Weights(of_gate_up, of_down, width)
         return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
 
+    def spread(self, x: Tensor, scores: Tensor) -> Tensor:
+        return every_expert.spread(self, x, scores)
+
+    def every_expert(self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str) -> Tensor:
+        hidden, width = x.width, intermediate_size
+        gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())()
+        down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())()
+        return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
+
+    def add_experts(self, x: Tensor, out: Tensor, num_experts: int) -> Tensor:
+        return every_expert.add_up(self, x, out, num_experts)
+
     def _stack(
-        self, name: str, num_experts: int, in_features: int, out_features: int, fused: tuple[str, ...]
-    ) -> Tensor:
-        """A parameter of all experts, with its adapter folded in where it has one."""
+        self,
+        name: str,
+        num_experts: int,
+        in_features: int,
+        out_features: int,
+        fused: tuple[str, ...],
+        kept: int | None = None,
+    ) -> Callable[[], Tensor]:
+        """A parameter of all experts, for when it is asked for, with its adapter folded in where it has one. The
+        adapter's factors are there from now on, as long as what is returned."""
         elements = num_experts * in_features * out_features
-        weight = self.parameter(name, elements, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(name, elements, kept or self.numerics.other, trains=self.trains_base)
         if not isinstance(self.method, Lora) or not fused or not all(self.method.adapts(target) for target in fused):
-            return weight
+            return lambda: weight
         layer = Linear(name, in_features, out_features, False, num_experts, fused)
         rank, itemsize = layer.adapter_rank(self.method.rank), self.numerics.adapter
         down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
-        return mixture.fold(self, weight, up, down, name)
+        factors = mixture.factors(self, up, down, weight.itemsize, name)
+        return lambda: mixture.fold(self, weight, factors, name)
 
     def biased_experts(
         self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int
@@ -260,8 +290,15 @@ class Layers(Rotary):
     def sigmoid(self, x: Tensor) -> Tensor:
         return self.unary(x, "sigmoid", saves="output")
 
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        return self.cat(parts, "joined columns")
+    def join(self, parts: Sequence[Tensor], *, heads_first: bool = False) -> Tensor:
+        joined = self.cat(parts, "joined columns")
+        joined.heads_first = heads_first
+        return joined
+
+    def fill(self, first: Tensor, shared: Tensor, *, heads: int) -> Tensor:
+        filled = self.fill_slices(first, shared, heads, "filled columns")
+        filled.heads_first = True
+        return filled
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         return super().slices(x, widths, split=split)

@@ -27,6 +27,11 @@ class Numerics(NamedTuple):
     stored_adapter: int
     stored_trained: int
 
+    @property
+    def kept_in_fp32(self) -> int:
+        """Of weights that transformers keeps in fp32 whatever the precision, during forward and backward."""
+        return self.other if self.other < self.stored_other else FP32
+
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: Sharding) -> Numerics:
         """The rules of Trainer, accelerate and PEFT.

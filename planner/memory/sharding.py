@@ -41,13 +41,9 @@ class Layout:
             self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
             trained = units[0].trained
             if trained and trained[0].is_embedding:
-                self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        shares = [self._resident(u.gradient_bytes) for u in reversed(units)]
+                self._tied_gradient = allocated(trained[0].whole_elements * trained[0].computed_itemsize)
+        shares = [u.gradient_bytes for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
-
-    def _resident(self, gradient_bytes: int) -> int:
-        """A gradient's bytes between micro-batches, on one rank."""
-        return -(-gradient_bytes // self.world_size) if self.sharding.shards else gradient_bytes
 
     @property
     def all_gradients(self) -> int:
@@ -111,8 +107,8 @@ class Layout:
         they have been copied there, or this rank's share, also in the dtype of the stored parameters where that
         differs."""
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
-        whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
-        share = -(-whole // self.world_size) + (self._resident(stored) if stored > whole else 0)
+        whole, is_cast = unit.gathered_gradient_bytes, any(t.itemsize > t.computed_itemsize for t in unit.trained)
+        share = -(-whole // self.world_size) + (unit.gradient_bytes if is_cast else 0)
         if self.sharding is Sharding.SHARD_GRAD_OP:
             kept += sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from planner.memory.numerics import FP32, Numerics
 from planner.memory.quantized import KINDS
 from planner.memory.trained import Trained, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
+from planner.models.inventory import ParameterTensor
 from strategies import Lora, LoraVariant, Method, Optimizer, quantization_of
 
 ALLOCATION_BYTES = 512
@@ -21,6 +22,8 @@ def allocated(num_bytes: int) -> int:
 
 
 class TrainedTensor(NamedTuple):
+    """A parameter that trains, or one rank's rows of it."""
+
     shape: tuple[int, ...]
     num_elements: int
     itemsize: int
@@ -28,6 +31,8 @@ class TrainedTensor(NamedTuple):
     is_embedding: bool
     computed_itemsize: int
     """Of its gradient while backward runs."""
+    whole_elements: int
+    """On all ranks."""
 
 
 class Unit(NamedTuple):
@@ -40,27 +45,44 @@ class Unit(NamedTuple):
     gradient_bytes: int
     """Of the trained ones, as stored between steps."""
     gathered_gradient_bytes: int
-    """The same in the dtype of the computation, before FSDP2 scatters them."""
+    """The same in the dtype of the computation, whole, before FSDP2 scatters them."""
 
 
-def unit(parameters: Parameters, method: Method, numerics: Numerics, trained: Trained, *, copied: bool = False) -> Unit:
-    """The parameters of a part under a fine-tuning method. `copied`: embedding and head train as copies."""
-    account = _Account()
+def rows_of_rank(shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
+    """FSDP2 divides the first dimension, of experts their number, and pads it to a multiple of the ranks: of 16 experts
+    on 32 ranks each rank stores one (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
+    """
+    return (-(-shape[0] // ranks), *shape[1:])
+
+
+def unit(
+    parameters: Parameters,
+    method: Method,
+    numerics: Numerics,
+    trained: Trained,
+    ranks: int = 1,
+    *,
+    copied: bool = False,
+) -> Unit:
+    """The parameters of a part under a fine-tuning method, divided among `ranks`. `copied`: embedding and head train as
+    copies."""
+    account = _Account(ranks)
     kind = KINDS.get(quantization_of(method))
     own = numerics.of_trained() if trained.weights else numerics
     for t in parameters.tensors:
-        elements = t.num_elements
-        stored = own.stored_linear if t.layer is not None and kind is None else own.stored_other
-        computed = own.linear if t.layer is not None else own.other
+        stored = stored_itemsize(t, own, quantizes=kind is not None)
+        computed = own.linear if t.layer is not None else own.kept_in_fp32 if t.in_fp32 else own.other
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
         if kind is not None and t.layer is not None and len(t.shape) > 1:
-            account.keep(kind.stored_bytes(*t.shape), elements * computed)
-        elif module_trains or trained.weights or (trained.biases and t.is_bias):
+            account.keep(t.shape, kind.stored_bytes, computed)
+        elif trained.weights:
+            account.train(t.shape, stored, computed, is_embedding=t.is_embedding)
+        elif module_trains or (trained.biases and t.is_bias):
             if copied:
-                account.keep(allocated(elements * stored), elements * computed)
+                account.keep(t.shape, stored, computed)
             account.train(t.shape, numerics.stored_trained, numerics.trained, is_embedding=t.is_embedding)
         else:
-            account.keep(allocated(elements * stored), elements * computed)
+            account.keep(t.shape, stored, computed)
     if isinstance(method, Lora):
         for layer in parameters.linears:
             if all(method.adapts(name) for name in layer.target_names):
@@ -73,22 +95,33 @@ def unit(parameters: Parameters, method: Method, numerics: Numerics, trained: Tr
     return account.unit()
 
 
-class _Account:
-    """Adds up a unit."""
+def stored_itemsize(tensor: ParameterTensor, numerics: Numerics, *, quantizes: bool) -> int:
+    """Between steps, of what is not quantized. `quantizes`: linear layers are, and their biases then as the rest."""
+    if tensor.in_fp32:
+        return FP32
+    return numerics.stored_linear if tensor.layer is not None and not quantizes else numerics.stored_other
 
-    def __init__(self) -> None:
+
+class _Account:
+    """Adds up a unit, of which each of `ranks` stores its rows."""
+
+    def __init__(self, ranks: int) -> None:
+        self.ranks = ranks
         self.stored = self.gathered = self.gathered_gradients = 0
         self.trained: list[TrainedTensor] = []
 
-    def keep(self, stored_bytes: int, gathered_bytes: int) -> None:
-        self.stored += stored_bytes
-        self.gathered += gathered_bytes
+    def keep(self, shape: tuple[int, ...], stored: int | Callable[[int, int], int], computed: int) -> None:
+        """`stored`: bytes of an element, or of a matrix by its rows and columns."""
+        rows = rows_of_rank(shape, self.ranks)
+        self.stored += allocated(prod(rows) * stored) if isinstance(stored, int) else stored(*rows)
+        self.gathered += self.ranks * prod(rows) * computed
 
     def train(self, shape: tuple[int, ...], stored: int, computed: int, *, is_embedding: bool = False) -> None:
-        elements = prod(shape)
-        self.trained.append(TrainedTensor(shape, elements, stored, is_embedding, computed))
-        self.keep(allocated(elements * stored), elements * computed)
-        self.gathered_gradients += elements * computed
+        rows = rows_of_rank(shape, self.ranks)
+        elements = prod(rows)
+        self.trained.append(TrainedTensor(rows, elements, stored, is_embedding, computed, prod(shape)))
+        self.keep(shape, stored, computed)
+        self.gathered_gradients += self.ranks * elements * computed
 
     def unit(self) -> Unit:
         gradients = sum(allocated(t.num_elements * t.itemsize) for t in self.trained)
@@ -101,20 +134,20 @@ class Units(NamedTuple):
     head: Unit
 
     @classmethod
-    def of(cls, inventory: Inventory, method: Method, numerics: Numerics) -> Units:
+    def of(cls, inventory: Inventory, method: Method, numerics: Numerics, ranks: int) -> Units:
         tied = inventory.architecture.tied_to is not None
         ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
         in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
         kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
-        blocks = {key: unit(inventory.blocks[key[0]], method, numerics, key[1]) for key in dict.fromkeys(kinds)}
+        blocks = {key: unit(inventory.blocks[key[0]], method, numerics, key[1], ranks) for key in dict.fromkeys(kinds)}
         head = inventory.head
         if copied and tied and ends.head:  # PEFT's copy; the original is the embedding
             table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
             head = head._replace(tensors=(*head.tensors, table))
         return cls(
-            unit(inventory.stem, method, numerics, ends, copied=copied),
+            unit(inventory.stem, method, numerics, ends, ranks, copied=copied),
             tuple(blocks[key] for key in kinds),
-            unit(head, method, numerics, ends, copied=copied and not tied),
+            unit(head, method, numerics, ends, ranks, copied=copied and not tied),
         )
 
     @property
@@ -136,7 +169,7 @@ def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
 
     8-bit: a byte per element and an fp32 scale per block of 256; small tensors keep fp32 states, and so do embeddings,
     for which Trainer registers 32-bit states (trainer.py, `register_module_override`).
-    Adafactor: fp32 means over rows and over columns of a matrix, a whole fp32 state for a vector.
+    Adafactor: fp32 means over rows and over columns of each matrix, a whole fp32 state for a vector.
     """
     facts, elements = optimizer.facts, tensor.num_elements
     size = facts.full_states * allocated(elements * tensor.itemsize)
@@ -147,14 +180,14 @@ def state_bytes(optimizer: Optimizer, tensor: TrainedTensor) -> int:
             scales = allocated(-(-elements // BNB_BLOCK) * FP32)
             size += facts.quantized_states * (allocated(elements) + scales)
     if facts.factored:
-        rows = elements if len(tensor.shape) == 1 else tensor.shape[0]
-        columns = tensor.shape[1] if len(tensor.shape) > 1 else 0
+        *matrices, rows, columns = (1, *tensor.shape, 0) if len(tensor.shape) == 1 else (1, *tensor.shape)
+        rows, columns = prod(matrices) * rows, prod(matrices) * columns
         size += allocated(rows * FP32) + allocated(columns * FP32)
     return size
 
 
 def _in_8_bits(tensor: TrainedTensor) -> bool:
-    return tensor.num_elements >= BNB_SMALLEST and not tensor.is_embedding
+    return tensor.whole_elements >= BNB_SMALLEST and not tensor.is_embedding
 
 
 def table_bytes(optimizer: Optimizer, parts: Iterable[Unit]) -> int:

@@ -42,7 +42,7 @@ class Traffic(NamedTuple):
         forward, with FULL_SHARD again in backward, and scatters gradients in every micro-batch; DDP reduces gradients
         once per step. The optimizer reads and writes trained parameters and states and reads gradients."""
         gradients = sum(u.gradient_bytes for u in units)
-        optimizer = 3 * gradients // (world_size if sharding.shards else 1) + 2 * state_bytes
+        optimizer = 3 * gradients + 2 * state_bytes
         if world_size == 1:
             return cls(0, 0, optimizer)
         if not sharding.shards:

@@ -144,10 +144,10 @@ class Tracer:
         self.tied_gradient = tied and self.ends.embedding and not isinstance(setting.method, Lora)
         self._rope_itemsize = 0
 
-    def _layers(self, trained: Trained, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, trained: Trained, *, keep_saved: bool = True, recomputed: bool = False) -> Layers:
         s = self.setting
         layers = Layers(
-            Tape(keep_saved=keep_saved and not s.evaluates),
+            Tape(keep_saved=keep_saved and not s.evaluates, recomputed=recomputed),
             numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
             trained=trained,
@@ -197,7 +197,7 @@ class Tracer:
         self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool, again: bool = False
     ) -> Part:
         """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done."""
-        layers = self._layers(trained)
+        layers = self._layers(trained, recomputed=again)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage

@@ -40,6 +40,10 @@ class Decoder(BaseModel):
     supports_sdpa: ClassVar[bool] = True
     """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
 
+    quantizes_experts: ClassVar[bool] = False
+    """Whether a base of bitsandbytes' has other modules: transformers takes the experts apart into linear layers
+    (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here: no QLoRA then."""
+
     num_masks: ClassVar[int] = 1
     """Causal masks that eager attention makes: one for each kind of window."""
 
@@ -49,7 +53,10 @@ class Decoder(BaseModel):
     """Whether its blocks return those of eager attention, which the model's body keeps until the next has returned."""
 
     notes: ClassVar[tuple[str, ...]] = ()
-    """What a user should know about loading it."""
+    """What a user should know about loading or training any model of the family."""
+
+    adapter_notes: ClassVar[tuple[str, ...]] = ()
+    """The same about LoRA."""
 
     embedding_name: ClassVar[str] = "embed_tokens"
 
@@ -72,8 +79,10 @@ class Decoder(BaseModel):
 
     def config(self) -> dict[str, Any]:
         """The fields as a config.json spells them: what transformers' configuration class takes."""
-        fields = self.model_dump(exclude_none=True, mode="json")
-        for name, field in type(self).model_fields.items():
+        described = type(self).model_fields
+        given = self.model_dump(mode="json").items()
+        fields = {name: value for name, value in given if value is not None or described[name].default is not None}
+        for name, field in described.items():
             if isinstance(field.validation_alias, AliasChoices) and name in fields:
                 fields[str(field.validation_alias.choices[0])] = fields.pop(name)
         return fields

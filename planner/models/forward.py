@@ -8,13 +8,13 @@ printed accounts read as users know them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
-NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32"]
+NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32", "unscaled"]
 """Where an RMSNorm returns to the input's dtype: before its weight is applied (Llama), after (OLMo 2), or after with
-the weight itself cast to fp32 (Gemma)."""
+the weight itself cast to fp32 (Gemma); or it has no weight (Llama 4's of queries and keys)."""
 
 
 LayerNormForm = Literal["fused", "fused_in_fp32", "one_plus_weight", "written_out"]
@@ -29,6 +29,18 @@ sink beside the scores of each head (gpt-oss)."""
 
 RopeCasts = Literal["none", "result", "both"]
 """Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
+
+RopeForm = Literal["halves", "interleaved", "complex"]
+"""How a rotation is written: with the second half of a head negated and swapped (Llama), on even and odd columns
+(DeepSeek-V3), as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama 4)."""
+
+RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32", "sigmoid_of_chosen"]
+"""How a router scores: softmax over all experts (Mixtral); over the chosen ones (Granite); over all, from fp32 logits
+and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3);
+sigmoids, and 0 for all that are not chosen (Llama 4)."""
+
+ROUTED_IN_FP32: Final[tuple[RouterForm, ...]] = ("softmax_in_fp32", "sigmoid_in_fp32")
+"""Of these the router's weight stays in fp32."""
 
 
 def biased_expert_shapes(
@@ -57,6 +69,10 @@ class Forward(Protocol[T]):
 
     def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> T:
         """Token embedding of the batch's input ids. `scaled`: the module itself multiplies its rows by a number."""
+        ...
+
+    def times_embeddings(self, x: T) -> T:
+        """`inputs_embeds = inputs_embeds * number`: the variable holds the product from then on."""
         ...
 
     def positions(self, name: str, num_embeddings: int, width: int) -> T:
@@ -94,6 +110,7 @@ class Forward(Protocol[T]):
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> T:
         """Rotary embedding. `rotary_dim` < head_dim rotates part of each head and joins the rest; `joins`: the
         implementation joins even when nothing is left over; `tokens_first`: before it transposes heads and tokens."""
@@ -113,8 +130,9 @@ class Forward(Protocol[T]):
         window: int | None = None,
         fp32: bool = False,
     ) -> T:
-        """Causal self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`:
-        eager scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied."""
+        """Causal self-attention, within `window` tokens; as wide as all heads' values. `upcast`: an eager softmax is
+        asked for in fp32. `capped`: eager scores are soft-capped. `fp32`: q and k are cast to it before they are
+        multiplied."""
         ...
 
     def rotate_halves(self, x: T, *, head_dim: int) -> T:
@@ -160,14 +178,22 @@ class Forward(Protocol[T]):
         """Product with a number."""
         ...
 
+    def times_positions(self, x: T) -> T:
+        """Product with a number for each position, in fp32 and cast back."""
+        ...
+
     def cap(self, x: T) -> T:
         """Soft-capping: `tanh(x / cap) * cap`."""
         ...
 
     def dropout(self, x: T, probability: float) -> T: ...
     def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]: ...
-    def join(self, parts: Sequence[T]) -> T:
-        """Concatenation of columns."""
+    def join(self, parts: Sequence[T], *, heads_first: bool = False) -> T:
+        """Concatenation of columns, of each head by itself if `heads_first`."""
+        ...
+
+    def fill(self, first: T, shared: T, *, heads: int) -> T:
+        """A new tensor, into which each head's `first` columns are written and then those that all heads share."""
         ...
 
     def route(
@@ -180,10 +206,12 @@ class Forward(Protocol[T]):
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> T:
         """Each token's weights of its `top_k` experts. `normalizes`: they add up to 1; `casts`: from fp32 back to the
-        dtype of the router's logits. The weight is a parameter and no linear layer; LoRA adapts it if PEFT knows it as
-        the layer `target`."""
+        dtype of the router's logits; `limited`: to the experts of a few groups. The weight is a parameter and no linear
+        layer, which stays in fp32 where the logits are; LoRA adapts it if PEFT knows it as the layer `target`."""
         ...
 
     def experts(
@@ -204,6 +232,18 @@ class Forward(Protocol[T]):
     def biased_experts(self, router: str, name: str, x: T, num_experts: int, top_k: int, intermediate_size: int) -> T:
         """A router with a bias, which scores the chosen experts alone, and clamped SwiGLU experts with biases, whose
         gates and ups alternate (gpt-oss). Neither is of linear layers: LoRA and quantization leave them."""
+        ...
+
+    def spread(self, x: T, scores: T) -> T:
+        """All tokens once for each expert, times the scores that every expert has for them."""
+        ...
+
+    def every_expert(self, name: str, x: T, num_experts: int, intermediate_size: int, activation: str) -> T:
+        """Gated experts, each of which computes all tokens: two parameters of three dimensions, in before out."""
+        ...
+
+    def add_experts(self, x: T, out: T, num_experts: int) -> T:
+        """Adds the sum of all experts' outputs to x, in place."""
         ...
 
     def sigmoid(self, x: T) -> T: ...

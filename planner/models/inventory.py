@@ -8,7 +8,16 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.decoder import Decoder
-from planner.models.forward import LayerNormForm, NormOrder, OwnAttention, RopeCasts, biased_expert_shapes
+from planner.models.forward import (
+    ROUTED_IN_FP32,
+    LayerNormForm,
+    NormOrder,
+    OwnAttention,
+    RopeCasts,
+    RopeForm,
+    RouterForm,
+    biased_expert_shapes,
+)
 
 
 class Linear(NamedTuple):
@@ -44,6 +53,8 @@ class ParameterTensor(NamedTuple):
     """Of the tokens' embedding."""
     is_head: bool = False
     """Of the language-model head; not that of an embedding which it is tied to."""
+    in_fp32: bool = False
+    """Stored so whatever the precision (transformers, `_keep_in_fp32_modules_strict`)."""
 
     @property
     def num_elements(self) -> int:
@@ -107,7 +118,8 @@ class _Reader:
         pass
 
     def rms_norm(self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
+        if order != "unscaled":
+            self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
         return x
 
     def layer_norm(
@@ -138,6 +150,7 @@ class _Reader:
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> int:
         return x
 
@@ -156,7 +169,7 @@ class _Reader:
         fp32: bool = False,
     ) -> int:
         self.groups_heads |= kv_heads < heads
-        return query
+        return value // kv_heads * heads
 
     def rotate_halves(self, x: int, *, head_dim: int) -> int:
         return x
@@ -195,7 +208,7 @@ class _Reader:
     def times(self, x: int) -> int:
         return x
 
-    cap = clamp = times
+    cap = clamp = times_positions = times_embeddings = times
 
     def dropout(self, x: int, probability: float) -> int:
         return x
@@ -203,8 +216,11 @@ class _Reader:
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
         return list(widths)
 
-    def join(self, parts: Sequence[int]) -> int:
+    def join(self, parts: Sequence[int], *, heads_first: bool = False) -> int:
         return sum(parts)
+
+    def fill(self, first: int, shared: int, *, heads: int) -> int:
+        return first + heads * shared
 
     def route(
         self,
@@ -216,8 +232,11 @@ class _Reader:
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x)))
+        in_fp32 = form in ROUTED_IN_FP32
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x), in_fp32=in_fp32))
         if target:
             self.linears.append(Linear(name, x, num_experts, False, fused=(target,)))
         return top_k
@@ -248,6 +267,17 @@ class _Reader:
     ) -> int:
         shapes = biased_expert_shapes(router, name, x, num_experts, intermediate_size)
         self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
+        return x
+
+    def spread(self, x: int, scores: int) -> int:
+        return x
+
+    def every_expert(self, name: str, x: int, num_experts: int, intermediate_size: int, activation: str) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, x, 2 * intermediate_size)))
+        self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, intermediate_size, x)))
+        return x
+
+    def add_experts(self, x: int, out: int, num_experts: int) -> int:
         return x
 
     sigmoid = times
@@ -295,6 +325,11 @@ class Inventory:
         for kind in dict.fromkeys(self.layer_kinds):
             self.architecture.block(reader, self.architecture.hidden_size, kind)
         return reader.groups_heads
+
+    @property
+    def keeps_fp32(self) -> bool:
+        """Whether any parameter stays in fp32 whatever the precision."""
+        return any(t.in_fp32 for block in self.blocks.values() for t in block.tensors)
 
     @cached_property
     def head(self) -> Parameters:

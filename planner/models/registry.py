@@ -100,6 +100,11 @@ class Model:
         return self.inventory.groups_heads
 
     @property
+    def adapter_notes(self) -> tuple[str, ...]:
+        """What a user should know about adapting it."""
+        return self.architecture.adapter_notes
+
+    @property
     def tokens_per_sample(self) -> int | None:
         """Of a model whose samples all have one length."""
         return None
@@ -210,7 +215,7 @@ def _from_hub(repository: str) -> Model | Foreign:
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
     if isinstance(source.architecture, Decoder):
-        return Model(name, source.architecture, hf, notes=source.notes)
+        return Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.notes))
     return Foreign(name, source.architecture, source.notes)
 
 

@@ -67,6 +67,7 @@ class ProfiledMemory:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         unit = self._unit(setting_of(strategy))
+        unit = unit._replace(gradient_bytes=-(-unit.gradient_bytes // self._ranks(strategy.sharding)))
         return Traffic.of([unit], strategy.sharding, self.cluster.world_size, self._states(strategy))
 
     def _profile(self, strategy: Strategy) -> Profile:

@@ -50,6 +50,10 @@ class ProfiledModel:
         return True
 
     @property
+    def adapter_notes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def groups_heads(self) -> bool | None:
         return None
 

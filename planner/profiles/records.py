@@ -75,7 +75,7 @@ class Profile(Record):
     def unit(self) -> Unit:
         """All parameters as one unit."""
         tensors = tuple(
-            TrainedTensor(t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize)
+            TrainedTensor(t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize, prod(t.shape))
             for t in self.trained
             for _ in range(t.count)
         )

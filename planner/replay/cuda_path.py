@@ -59,7 +59,19 @@ def _math(
     return torch.matmul(weights, values).to(query.dtype)
 
 
-_KERNELS = {SdpaKernel.FLASH: _flash, SdpaKernel.EFFICIENT: _efficient, SdpaKernel.MATH: _math}
+def _cudnn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
+    """As flash. (What workspace its backward takes, cuDNN does not say.)"""
+    kernel = torch.ops.aten._scaled_dot_product_cudnn_attention
+    out: torch.Tensor = kernel(query, key, value, None, True, dropout, True, scale=scale)[0]
+    return out
+
+
+_KERNELS = {
+    SdpaKernel.CUDNN: _cudnn,
+    SdpaKernel.FLASH: _flash,
+    SdpaKernel.EFFICIENT: _efficient,
+    SdpaKernel.MATH: _math,
+}
 
 
 def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -95,7 +107,8 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
                 out = _within_mask(query, key, value, mask)
             else:
                 grouped = query.shape[1] != key.shape[1]
-                kernel = selection.kernel(query.itemsize, query.shape[-1], grouped=grouped)
+                widths = query.shape[-1], value.shape[-1]
+                kernel = selection.kernel(query.itemsize, widths[0], grouped=grouped, value_dim=widths[1])
                 out = _KERNELS[kernel](query, key, value, options.get("dropout", 0.0), options.get("scaling"))
         return out.transpose(1, 2).contiguous(), None
 
@@ -257,6 +270,7 @@ def taken(selection: Selection) -> Iterator[None]:
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "scaled_dot_product_attention", sdpa(selection)),
         (functional, "softmax", softmax),
+        (torch.Tensor, "softmax", softmax),
         (functional, "dropout", dropout),
         (functional, "layer_norm", _in_fp32(functional.layer_norm)),
         (functional, "grouped_mm", grouped_mm),

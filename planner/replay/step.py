@@ -65,6 +65,8 @@ class Workload(NamedTuple):
     """Whether the GPU has SDPA's flash kernel."""
     evaluation_batch_size: int | None = None
     """Samples that are evaluated at once after each step."""
+    prefers_cudnn: bool = False
+    """Whether SDPA tries cuDNN's kernel first."""
     empties_cache: bool = True
     """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
 
@@ -104,7 +106,8 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    with undisturbed(), unpacked(), backend.kernels(Selection(workload.sdpa_kernel, workload.has_flash)):
+    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.prefers_cudnn)
+    with undisturbed(), unpacked(), backend.kernels(selection):
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy)
