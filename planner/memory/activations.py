@@ -45,7 +45,12 @@ def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
     return f.mul(half, outer, "gelu output")
 
 
+def _tanh(f: Ops, x: Tensor) -> Tensor:
+    return f.unary(x, "tanh", saves="output")
+
+
 COMPOSED: dict[str, Callable[[Ops, Tensor], Tensor]] = {
+    "tanh": _tanh,
     "relu": _relu,
     "relu2": _relu2,
     "gelu_new": _gelu_new,

@@ -13,8 +13,9 @@ from strategies import Attention
 
 class Form(NamedTuple):
     """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
-    cast back, as everywhere but in GPT-2; `capped`, the scores are soft-capped; `fp32`, q and k are cast to it before
-    they are multiplied. SDPA only: `selection` of its kernel."""
+    cast back, as everywhere but in GPT-2; not `downcast`, what autocast made fp32 stays so until the product; `capped`,
+    the scores are soft-capped; `fp32`, q and k are cast to it before they are multiplied. SDPA only: `selection` of its
+    kernel."""
 
     heads: int
     kv_heads: int
@@ -23,6 +24,8 @@ class Form(NamedTuple):
     capped: bool
     window: int | None
     fp32: bool
+    causal: bool = True
+    downcast: bool = True
     selection: Selection = Selection()
 
 
@@ -90,7 +93,8 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
     out = f.product(query.per_sample, query.width, query.itemsize, "attention output", query, key, value)
     rows = form.heads * f.sequence_length
     log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, form.heads, FP32, None)
-    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
+    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of causal scores masked
+    flops *= 1 if form.causal else 2
     f.multiply(query.itemsize, flops)
     if out.variable is None:
         return out
@@ -176,12 +180,16 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:
         weights = f.cap(weights, "attention capped scores")
-    weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
+    if form.causal:
+        weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
     if form.upcast or form.fp32 or f.autocast is not None:
-        weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
+        weights = f.softmax(weights, FP32)
+        weights = f.to(weights, itemsize, "attention probabilities") if form.downcast else weights
     else:
         weights = f.softmax(weights, itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")
+    if weights.storage is not None:  # returned beside the output, to a variable of the block
+        f.kept_by_block.append(weights.storage)
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
     del weights, value
     return f.unary(out, "attention output")

@@ -18,7 +18,6 @@ from planner.memory.trace import Part, Setting, Tracer, Work
 from planner.models import Inventory
 from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
 
-INT64 = 8
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -138,7 +137,13 @@ class Traced:
             blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
         else:
             blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
-        return [stem, *blocks, *self._head(setting, itemsize)]
+        head, loss = self._head(setting, itemsize)
+        if not blocks[0].saves_input and checkpointing is Checkpointing.NONE:
+            # A variable of the model's body keeps the embedded input until the head runs.
+            fixed, per_sample = stem.held
+            stem = stem._replace(held=(fixed, per_sample + blocks[0].input_bytes))
+            head = head._replace(drops=(head.drops[0], head.drops[1] + blocks[0].input_bytes))
+        return [stem, *blocks, head, loss]
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -233,14 +238,14 @@ class MemoryModel:
 
     @property
     def _ids_bytes(self) -> int:
-        """Input ids and labels of one sample, held by the caller throughout."""
-        return 2 * self.traced.sequence_length * INT64
+        """Of what is fed for one sample, held by the caller throughout."""
+        return self.traced.inventory.architecture.batch_bytes(self.traced.sequence_length)
 
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
-        tied = self.traced.inventory.architecture.tied_to is not None
-        units = self.traced.units(setting).all
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
+        architecture, units = self.traced.inventory.architecture, self.traced.units(setting).all
+        tied, rooted = architecture.tied_to is not None, not architecture.head_is_unit
+        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, rooted)
 
     @memoized
     def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from planner.memory import attention as attention_kernels
 from planner.memory import experts as mixture
+from planner.memory import images
 from planner.memory.activations import COMPOSED
 from planner.memory.numerics import Numerics
 from planner.memory.ops import Ops
@@ -39,6 +41,8 @@ class Layers(Rotary):
         self.selection = selection
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
+        self.body: list[Storage] = []
+        """The same of the model's body, which the head runs after."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
@@ -48,6 +52,11 @@ class Layers(Rotary):
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()
         self.held.clear()
+        self.body.clear()
+
+    def leave_block(self) -> None:
+        """The block's forward has returned: what its variables kept is gone."""
+        self.kept_by_block.clear()
 
     # --- linear layers, by fine-tuning method ---
 
@@ -99,8 +108,26 @@ class Layers(Rotary):
             out.variable, self.leaf = Variable(), out
         return out
 
-    def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0)
+    def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> Tensor:
+        elements = self.sequence_length * width
+        return self._lookup(name, num_embeddings, width, *((0, elements) if per_sample else (elements, 0)))
+
+    def image(
+        self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
+    ) -> Tensor:
+        itemsize, trains = self.numerics.other, self.trains_base
+        sizes = width * channels * prod(patch_size), width, width, self.sequence_length * width
+        names = f"{name}.weight", f"{name}.bias", "cls_token", "position_embeddings"
+        weight, bias, token, positions = (
+            self.parameter(n, size, itemsize, trains=trains) for n, size in zip(names, sizes, strict=True)
+        )
+        pixels = images.pixels(self, channels * prod(image_size), itemsize)
+        if pixels.storage is not None:
+            self.body.append(pixels.storage)
+        x = images.patches(self, pixels, weight, bias, width)
+        if self.input_requires_grad and x.variable is None:
+            x.variable, self.leaf = Variable(), x
+        return images.with_class_token(self, x, token, positions)
 
     def _lookup(self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int) -> Tensor:
         """The gradient of an embedding is dense: as large as the table (`embedding_dense_backward`)."""
@@ -120,17 +147,29 @@ class Layers(Rotary):
         return out
 
     def lm_head(
-        self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
+        self,
+        name: str,
+        x: Tensor,
+        vocab_size: int,
+        *,
+        tied_to: str | None,
+        scaled: bool = False,
+        bias: bool = False,
+        keeps: bool = True,
     ) -> Tensor:
         weight = self.parameter(
             f"{tied_to or name}.weight", x.width * vocab_size, self.numerics.other, trains=self.trains_base
         )
-        if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
-            self.held.append(x.storage)
+        if keeps:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
+            self.keep(x)
         itemsize, trains = self.numerics.other, self.trains_base
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
+
+    def keep(self, x: Tensor) -> None:
+        if x.storage is not None:
+            self.held.append(x.storage)
 
     # --- attention and elementwise ---
 
@@ -147,8 +186,12 @@ class Layers(Rotary):
         capped: bool = False,
         window: int | None = None,
         fp32: bool = False,
+        causal: bool = True,
+        downcast: bool = True,
     ) -> Tensor:
-        form = attention_kernels.Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
+        form = attention_kernels.Form(
+            heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, self.selection
+        )
         return self.attention_kernel(self, query, key, value, form)
 
     def activation(self, function: str, x: Tensor) -> Tensor:

@@ -6,17 +6,23 @@ from collections.abc import Callable
 
 from planner.memory.ops import FP32, Ops
 from planner.memory.tape import Tensor
+from planner.models.architecture import Objective
 from strategies import Loss
 
 INT64 = 8
 
 
-def full(f: Ops, logits: Tensor) -> Tensor:
+def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     """transformers' `ForCausalLMLoss`: logits in fp32, log-softmax, negative log-likelihood of the labels.
 
     Backward makes the gradient of the log-softmax, then that of the logits, both as large as the logits in fp32.
-    The labels, shifted, are int64; the caller's own logits live until the loss has been computed.
+    The labels, shifted, are int64; the caller's own logits live until the loss has been computed. Other losses take
+    labels as they are and logits in their own dtype, which autocast makes fp32.
     """
+    if objective != "next_token":
+        upcast = f.to(logits, FP32, "logits in fp32") if f.autocast is not None else logits
+        log_softmax = f.unary(upcast, "log-softmax", saves="output")
+        return f.differentiate(f.tensor(1, 1, FP32, "loss", log_softmax), f.own_targets(log_softmax))
     upcast = f.to(logits, FP32, "logits in fp32")
     tokens = f.sequence_length
     labels = Tensor(f.tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
@@ -25,4 +31,4 @@ def full(f: Ops, logits: Tensor) -> Tensor:
     return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(labels)])
 
 
-LOSSES: dict[Loss, Callable[[Ops, Tensor], Tensor]] = {Loss.FULL: full}
+LOSSES: dict[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = {Loss.FULL: full}

@@ -34,6 +34,8 @@ class Ops:
         self.tape, self.autocast, self.sequence_length = tape, autocast, sequence_length
         self.mask_itemsize = HALF
         """Of the causal mask: a wider one widens the scores that it is added to."""
+        self.kept_by_block: list[Storage] = []
+        """What variables of the block's own forward keep alive until it returns."""
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
@@ -213,15 +215,15 @@ class Ops:
         """Saves nothing; hands its gradient itself on to both terms, cast or summed where a term's dtype or shape
         differs."""
         out = self.tensor(max(a.per_sample, b.per_sample), a.width, max(a.itemsize, b.itemsize), name, a, b)
-        return self._pass_on(out, (a, b))
+        return self.pass_on(out, (a, b))
 
     def cat(self, parts: Sequence[Tensor], name: str) -> Tensor:
         """Joins columns; hands views of its gradient on."""
         width, itemsize = sum(p.width for p in parts), max(p.itemsize for p in parts)
         out = self.tensor(sum(p.per_sample for p in parts), width, itemsize, name, *parts)
-        return self._pass_on(out, parts)
+        return self.pass_on(out, parts)
 
-    def _pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    def pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         if out.variable is not None:
             made = out.itemsize
             targets = [
@@ -261,6 +263,11 @@ class Ops:
         for v in variables[:1] if split else variables:
             self.tape.record(v, backward)
         return parts
+
+    def first_token(self, x: Tensor) -> Tensor:
+        """A view of each sample's first row; the gradient is a zero-filled tensor as large as x (`select_backward`)."""
+        out = Tensor(x.storage, 0, x.width, x.width, x.itemsize, Variable() if x.variable is not None else None)
+        return self.differentiate(out, self.own_targets(x))
 
     # --- matrix multiplication ---
 

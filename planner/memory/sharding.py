@@ -27,13 +27,20 @@ class Layout:
     """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
+    `rooted`: the head is in the root's unit, which gathers the last block ahead as soon as the loss's backward begins.
     """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: Sharding, world_size: int, tied: bool, gradients_exist: bool
+        self,
+        units: Sequence[Unit],
+        sharding: Sharding,
+        world_size: int,
+        tied: bool,
+        gradients_exist: bool,
+        rooted: bool = False,
     ) -> None:
         self.units, self.sharding, self.world_size = units, sharding, world_size
-        self.tied, self.gradients_exist = tied, gradients_exist
+        self.tied, self.gradients_exist, self.rooted = tied, gradients_exist, rooted
         self._head = len(units) - 2
         self._gathered = [u.gathered_bytes for u in units]
         self._tied_gradient = 0
@@ -98,7 +105,8 @@ class Layout:
         if not self.sharding.shards:
             return Extra(gradients=finished)
         if i > self._head:
-            return Extra(self._kept_from_forward(self._head), 0, finished)
+            ahead = self._prefetched(self._head) if self.rooted else 0
+            return Extra(self._kept_from_forward(self._head), ahead, finished)
         gathered = self._kept_from_forward(i) + self._tied_unit(i)
         scattered = self.units[i + 1].gathered_gradient_bytes
         return Extra(gathered, self._prefetched(i) + scattered, finished)

@@ -57,6 +57,7 @@ def positions(parts: Sequence[Part], reach: int) -> list[Position]:
     held = saved = (0, 0)
     found = []
     for i, part in enumerate(parts):
+        held = held[0] - part.drops[0], held[1] - part.drops[1]
         around = parts[max(0, i - reach - 1) : i + reach + 2]
         if len(around) < 2 * reach + 3 or any(other is not part for other in around):
             found.append(Position(i, part, held, saved))

@@ -12,7 +12,7 @@ from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
-from planner.models import Decoder
+from planner.models import Architecture
 from strategies import Attention, Checkpointing, Full, Loss, Method
 
 
@@ -53,6 +53,8 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    drops: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
 
     def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
         """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
@@ -120,9 +122,11 @@ def largest(snapshots: Sequence[R]) -> list[R]:
 class Tracer:
     """Traces the parts of one architecture under one setting."""
 
-    def __init__(self, architecture: Decoder, setting: Setting) -> None:
+    def __init__(self, architecture: Architecture, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
         self._rope_itemsize = self._itemsize = 0
+        self._body = (0, 0)
+        """Bytes that variables of the model's body keep, beside what backward needs, until the head runs."""
 
     def _layers(self, *, keep_saved: bool = True) -> Layers:
         s = self.setting
@@ -154,6 +158,9 @@ class Tracer:
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
         self._itemsize = x.itemsize
+        kept = [storage for storage in layers.body if not storage.saved]
+        self._body = sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
+        del kept
         stem = run.finish(x)
         architecture, s = self.architecture, self.setting
         fixed, per_sample = mask_bytes(
@@ -177,6 +184,7 @@ class Tracer:
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
+        layers.leave_block()
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
@@ -191,6 +199,7 @@ class Tracer:
         assert kept is not None
         kept.mark_saved()
         out = self.architecture.block(layers, x, kind)
+        layers.leave_block()
         del x
         forward, held = run.forward(out)
         layers.tape.forget()
@@ -205,12 +214,12 @@ class Tracer:
         logits = self.architecture.head(layers, x)
         del x
         width, logits_itemsize = logits.width, logits.itemsize
-        head = run.finish(logits)._replace(input_bytes=input_bytes)
+        head = run.finish(logits)._replace(input_bytes=input_bytes, drops=self._body)
 
         layers = self._layers()
         run = _Run(layers)
         logits = layers.input(width, logits_itemsize, True, "logits")
-        loss = losses.LOSSES[self.setting.loss](layers, logits)
+        loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
         del logits
         return head, run.finish(loss)
 

@@ -37,8 +37,14 @@ class Forward(Protocol[T]):
         """Token embedding of the batch's input ids. `scaled`: the module itself multiplies its rows by a number."""
         ...
 
-    def positions(self, name: str, num_embeddings: int, width: int) -> T:
-        """Learned position embedding, one row per position, shared by all samples."""
+    def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> T:
+        """Learned position embedding, one row per position, shared by all samples. `per_sample`: looked up for each, as
+        those of token types and of positions that skip padding are."""
+        ...
+
+    def image(self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int) -> T:
+        """A row for each patch of the batch's images by a convolution without overlap, behind one for a class token;
+        learned positions are added."""
         ...
 
     def rope_table(self, x: T, head_dim: int, *, fp32: bool = False) -> None:
@@ -90,9 +96,12 @@ class Forward(Protocol[T]):
         capped: bool = False,
         window: int | None = None,
         fp32: bool = False,
+        causal: bool = True,
+        downcast: bool = True,
     ) -> T:
-        """Causal self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`:
-        eager scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied."""
+        """Self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`: eager scores
+        are soft-capped. `fp32`: q and k are cast to it before they are multiplied. Not `causal`: there is no mask. Not
+        `downcast`: what autocast made of an eager softmax is not cast back before dropout."""
         ...
 
     def activation(self, function: str, x: T) -> T: ...
@@ -107,6 +116,14 @@ class Forward(Protocol[T]):
         ...
 
     def dropout(self, x: T, probability: float) -> T: ...
+    def first_token(self, x: T) -> T:
+        """Each sample's first row."""
+        ...
+
+    def keep(self, x: T) -> None:
+        """A variable of the model's own forward keeps x until that returns, as `outputs` does."""
+        ...
+
     def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]: ...
     def join(self, parts: Sequence[T]) -> T:
         """Concatenation of columns."""
@@ -145,7 +162,15 @@ class Forward(Protocol[T]):
 
     def sigmoid(self, x: T) -> T: ...
     def lm_head(
-        self, name: str, x: T, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
+        self,
+        name: str,
+        x: T,
+        vocab_size: int,
+        *,
+        tied_to: str | None,
+        scaled: bool = False,
+        bias: bool = False,
+        keeps: bool = True,
     ) -> T:
-        """Logits. `scaled`: they are multiplied by a number afterwards."""
+        """Logits. `scaled`: they are multiplied by a number afterwards. `keeps` x, the output of the model's body."""
         ...

@@ -7,7 +7,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
-from planner.models.decoder import Decoder
+from planner.models.architecture import Architecture
 from planner.models.forward import LayerNormForm, NormOrder, RopeCasts
 
 
@@ -81,7 +81,18 @@ class _Reader:
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
         return width
 
-    positions = embedding
+    def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> int:
+        return self.embedding(name, num_embeddings, width)
+
+    def image(
+        self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
+    ) -> int:
+        rows = 1 + prod(size // patch for size, patch in zip(image_size, patch_size, strict=True))
+        shapes = {"cls_token": (1, 1, width), "position_embeddings": (1, rows, width)}
+        self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
+        self.tensors.append(ParameterTensor(f"{name}.weight", (width, channels, *patch_size)))
+        self.tensors.append(ParameterTensor(f"{name}.bias", (width,)))
+        return width
 
     def rope_table(self, x: int, head_dim: int, *, fp32: bool = False) -> None:
         pass
@@ -134,6 +145,8 @@ class _Reader:
         capped: bool = False,
         window: int | None = None,
         fp32: bool = False,
+        causal: bool = True,
+        downcast: bool = True,
     ) -> int:
         self.groups_heads |= kv_heads < heads
         return query
@@ -153,6 +166,12 @@ class _Reader:
 
     def dropout(self, x: int, probability: float) -> int:
         return x
+
+    def first_token(self, x: int) -> int:
+        return x
+
+    def keep(self, x: int) -> None:
+        pass
 
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
         return list(widths)
@@ -200,7 +219,15 @@ class _Reader:
     sigmoid = times
 
     def lm_head(
-        self, name: str, x: int, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
+        self,
+        name: str,
+        x: int,
+        vocab_size: int,
+        *,
+        tied_to: str | None,
+        scaled: bool = False,
+        bias: bool = False,
+        keeps: bool = True,
     ) -> int:
         if tied_to is None:
             self.tensors.append(ParameterTensor(f"{name}.weight", (vocab_size, x)))
@@ -212,7 +239,7 @@ class _Reader:
 class Inventory:
     """All parameters of an architecture, part by part."""
 
-    def __init__(self, architecture: Decoder) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
         self.layer_kinds = architecture.layer_kinds()
 

@@ -1,0 +1,105 @@
+"""What all architectures share: the fields of config.json that every one has, and the parts that a model is run in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from planner.models.forward import Forward, T
+
+Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
+Layers = Annotated[int, Field(gt=0, le=2**12, strict=True)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+Objective = Literal["next_token", "each_token", "each_sample"]
+"""What the loss compares logits with: labels shifted by one (causal language models), labels as they are (masked and
+sequence-to-sequence ones), or one label for each sample (classification)."""
+
+INT64 = 8
+
+
+class Architecture(BaseModel):
+    """A config.json: the fields that decide sizes, named as there. Unknown keys are ignored, as transformers does.
+
+    A family writes `stem`, `block` and `head` as transformers' modeling file does, line by line: local variables decide
+    which tensors stay alive.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    classes: ClassVar[tuple[str, ...]]
+    """How the names of the training classes end that a family describes, of which a file's `architectures` names one."""
+
+    positions: ClassVar[Literal["rotary", "learned", "relative"]] = "rotary"
+    """Learned positions end at `max_position_embeddings`; others can be extrapolated."""
+
+    supports_sdpa: ClassVar[bool] = True
+    """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
+
+    num_masks: ClassVar[int] = 1
+    """Causal masks that eager attention makes: one for each kind of window."""
+
+    embedding_name: ClassVar[str] = "embed_tokens"
+
+    head_is_unit: ClassVar[bool] = True
+    """Whether accelerate makes its final norm and head an FSDP2 unit (`fsdp2_prepare_model`); the root's otherwise."""
+
+    model_type: str
+    hidden_size: Size
+    num_hidden_layers: Layers
+    num_attention_heads: Size
+    tie_word_embeddings: bool = False
+
+    def config(self) -> dict[str, Any]:
+        """The fields as a config.json spells them: what transformers' configuration class takes."""
+        fields = self.model_dump(exclude_none=True, mode="json")
+        for name, field in type(self).model_fields.items():
+            if isinstance(field.validation_alias, AliasChoices) and name in fields:
+                fields[str(field.validation_alias.choices[0])] = fields.pop(name)
+        return fields
+
+    @property
+    def objective(self) -> Objective:
+        return "next_token"
+
+    @property
+    def window(self) -> int | None:
+        """The sliding window of its layers, or of those that have one."""
+        return getattr(self, "sliding_window", None)
+
+    @property
+    def tied_to(self) -> str | None:
+        """The embedding whose weight the language-model head shares."""
+        return self.embedding_name if self.tie_word_embeddings else None
+
+    @property
+    def num_positions(self) -> int | None:
+        """Tokens that it was trained with, where there is a limit."""
+        return getattr(self, "max_position_embeddings", None)
+
+    @property
+    def tokens_per_sample(self) -> int | None:
+        """Of a model whose samples all have one length, as images have."""
+        return None
+
+    def batch_bytes(self, sequence_length: int) -> int:
+        """Of what a training loop feeds for one sample: ids and labels of its tokens."""
+        return 2 * sequence_length * INT64
+
+    def layer_kinds(self) -> tuple[Hashable, ...]:
+        """One entry per layer; layers with equal entries are alike in every byte."""
+        return ("block",) * self.num_hidden_layers
+
+    def stem(self, f: Forward[T]) -> T:
+        """Input ids to the first block's input."""
+        raise NotImplementedError
+
+    def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
+        raise NotImplementedError
+
+    def head(self, f: Forward[T], x: T) -> T:
+        """The last block's output to logits."""
+        raise NotImplementedError
