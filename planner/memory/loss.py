@@ -17,12 +17,15 @@ def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
 
     Backward makes the gradient of the log-softmax, then that of the logits, both as large as the logits in fp32.
     The labels, shifted, are int64; the caller's own logits live until the loss has been computed. Other losses take
-    labels as they are and logits in their own dtype, which autocast makes fp32.
+    labels as they are, and make the log-softmax in the logits' dtype, of which autocast makes an fp32 copy for the
+    likelihood (ATen/autocast_mode.h, `fp32_set_opt_dtype`).
     """
     if objective != "next_token":
-        upcast = f.to(logits, FP32, "logits in fp32") if f.autocast is not None else logits
-        log_softmax = f.unary(upcast, "log-softmax", saves="output")
-        return f.differentiate(f.tensor(1, 1, FP32, "loss", log_softmax), f.own_targets(log_softmax))
+        log_softmax = f.unary(logits, "log-softmax", saves="output")
+        if f.autocast is not None:
+            log_softmax = f.to(log_softmax, FP32, "log-softmax in fp32")
+        loss = f.tensor(1, 1, log_softmax.itemsize, "loss", log_softmax)
+        return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(log_softmax)])
     upcast = f.to(logits, FP32, "logits in fp32")
     tokens = f.sequence_length
     labels = Tensor(f.tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)

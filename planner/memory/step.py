@@ -80,6 +80,8 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         extra = layout.forward(i)
         moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
         around = Snapshot(0, part.input_bytes, 0, 0, 0)
+        if part.returned is not None:
+            moments[moment].append(_line(part.returned, saved, saved, extra, grads=False))
         if shards:
             moments[moment].append(_line(around, held, saved, layout.gather(i), grads=False))
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD

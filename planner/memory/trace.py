@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from planner.memory import loss as losses
 from planner.memory.attention import mask_bytes
 from planner.memory.layers import Layers
-from planner.memory.numerics import Numerics
+from planner.memory.numerics import FP32, Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.models import Architecture
@@ -53,6 +53,9 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    returned: Snapshot | None = None
+    """Of a loss: the model's forward is over, and its logits are copied in fp32 (accelerate, `convert_outputs_to_fp32`)
+    with what backward needs."""
     drops: tuple[int, int] = (0, 0)
     """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
 
@@ -213,15 +216,21 @@ class Tracer:
         input_bytes = x.per_sample * itemsize
         logits = self.architecture.head(layers, x)
         del x
-        width, logits_itemsize = logits.width, logits.itemsize
+        elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes, drops=self._body)
 
         layers = self._layers()
         run = _Run(layers)
-        logits = layers.input(width, logits_itemsize, True, "logits")
+        logits = layers.tensor(elements, width, logits_itemsize, "logits")
+        logits.variable = Variable()
         loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
         del logits
-        return head, run.finish(loss)
+        part = run.finish(loss)
+        if layers.autocast is not None and logits_itemsize < FP32:
+            fixed, per_sample = part.saved
+            at = Snapshot(fixed, per_sample + elements * (logits_itemsize + FP32), fixed, per_sample, 0)
+            part = part._replace(returned=at)
+        return head, part
 
 
 class _Run:

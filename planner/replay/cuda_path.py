@@ -135,9 +135,34 @@ class SafeSoftmax(Softmax):
 
 def softmax(x: torch.Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu") and dtype is None:
-        x = x.float()  # in autocast's fp32 list
+        dtype = torch.float32  # ATen/autocast_mode.h, `fp32_set_opt_dtype`: the kernel casts
     out: torch.Tensor = Softmax.apply(x, dtype or x.dtype)
     return out
+
+
+_cross_entropy = functional.cross_entropy
+
+
+def cross_entropy(
+    x: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """CUDA's autocast knows its parts alone: `cross_entropy_loss` asks for a log-softmax in the dtype of its input, which
+    is respected, and `nll_loss` is in the fp32 list (aten/src/ATen/native/LossNLL.cpp, ATen/autocast_mode.h). The CPU's
+    list has the whole, which casts its input first."""
+    if not torch.is_autocast_enabled("cpu") or x.dtype is torch.float32 or label_smoothing:
+        return _cross_entropy(
+            x, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing=label_smoothing
+        )
+    with torch.autocast("cpu", enabled=False):
+        logarithms = functional.log_softmax(x, 1).float()
+        return functional.nll_loss(logarithms, target, weight, size_average, ignore_index, reduce, reduction)
 
 
 def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
@@ -208,6 +233,7 @@ def taken(selection: Selection) -> Iterator[None]:
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "softmax", softmax),
         (functional, "dropout", dropout),
+        (functional, "cross_entropy", cross_entropy),
         (functional, "layer_norm", _in_fp32(functional.layer_norm)),
         (functional, "grouped_mm", grouped_mm),
         (torch, "is_autocast_enabled", _is_autocast_enabled),
