@@ -26,6 +26,7 @@ class Form(NamedTuple):
     fp32: bool
     causal: bool = True
     downcast: bool = True
+    bias: Tensor | None = None
     selection: Selection = Selection()
 
 
@@ -40,6 +41,8 @@ def masked(window: int | None, sequence_length: int) -> bool:
 
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The kernel that torch selects; only the memory-efficient one takes a mask."""
+    if form.bias is not None:
+        return _with_bias(f, query, key, value, form, form.bias)
     if masked(form.window, f.sequence_length):
         return _within_window(f, query, key, value, form)
     grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
@@ -71,6 +74,18 @@ def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
     return _fused(f, query, key, value, form, bias)
 
 
+def _with_bias(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, bias: Tensor) -> Tensor:
+    """The memory-efficient kernel with a bias that is the same for all samples: contiguous, and causal within itself
+    (transformers/integrations/sdpa_attention.py, `create_position_bias_mask`)."""
+    if form.causal:
+        allowed = f.fixed(f.sequence_length**2, BOOL, "causal mask")
+        bias = f.fixed(bias.fixed, bias.itemsize, "causal attention bias", bias, saved=[allowed])
+    if not bias.heads_first:
+        bias = f.fixed(bias.fixed, bias.itemsize, "attention bias", bias)
+    cast = f.autocast_input(bias, "attention bias in half precision")
+    return _fused(f, query, key, value, form._replace(bias=None), cast)
+
+
 def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     """k and v as transformers repeats them for the memory-efficient kernel."""
     return _repeated(f, key, query, form, "k"), _repeated(f, value, query, form, "v")
@@ -100,18 +115,25 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
         return out
     itemsize, elements = query.itemsize, query.per_sample
     sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    biases = [(x.variable, x.fixed * itemsize) for x in extra if x.variable is not None]
     saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
 
     def backward(gradient: Storage) -> None:
         tape = f.tape
         f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
         gradients = [tape.storage(0, size) for _, size in sizes]
+        made = [tape.storage(0, size) for _, size in biases]  # of every sample, then summed
         workspace = [tape.storage(0, rows * FP32)]
         if itemsize != FP32:
             workspace.append(tape.storage(0, elements * FP32))
         if form.heads != form.kv_heads:
             workspace += [tape.storage(0, elements * itemsize) for _ in range(2)]
         del workspace
+        for variable, size in biases:
+            total = tape.storage(size, 0)
+            made.clear()
+            tape.accumulate(variable, total)
+            del total
         for variable, _ in sizes:
             tape.accumulate(variable, gradients.pop(0))
 
@@ -180,6 +202,8 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:
         weights = f.cap(weights, "attention capped scores")
+    if form.bias is not None:
+        weights = f.add(weights, form.bias, "attention biased scores")
     if form.causal:
         weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
     if form.upcast or form.fp32 or f.autocast is not None:
@@ -189,7 +213,7 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         weights = f.softmax(weights, itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")
     if weights.storage is not None:  # returned beside the output, to a variable of the block
-        f.kept_by_block.append(weights.storage)
+        f.kept_by_block = [weights.storage]
     out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
     del weights, value
     return f.unary(out, "attention output")

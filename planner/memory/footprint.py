@@ -14,7 +14,7 @@ from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Units, state_bytes, step_counts, step_temporaries
 from planner.memory.step import Line, Lines, Moment, Position, compose, positions
 from planner.memory.time import Traffic
-from planner.memory.trace import Part, Setting, Tracer, Work
+from planner.memory.trace import Part, Setting, Tracer, Work, joined
 from planner.models import Inventory
 from strategies import Allocator, Attention, Checkpointing, Full, Loss, Method, Optimizer, Sharding, Strategy
 
@@ -132,18 +132,16 @@ class Traced:
         # (PEFT's enable_input_require_grads): then the first block saves less than the others.
         from_stem = isinstance(setting.method, Full) or checkpointing is not Checkpointing.NONE
         stem, itemsize = self._stem(setting, checkpointing, from_stem)
-        kinds = enumerate(self.inventory.layer_kinds)
-        if checkpointing is Checkpointing.NONE:
-            blocks = [self._block(setting, kind, itemsize, i > 0 or from_stem) for i, kind in kinds]
-        else:
-            blocks = [self._checkpointed(setting, kind, itemsize) for _, kind in kinds]
-        head, loss = self._head(setting, itemsize)
+        blocks: list[Part] = []
+        for kind in self.inventory.layer_kinds:
+            requires_grad = blocks[-1].output_requires_grad if blocks else from_stem
+            if checkpointing is Checkpointing.NONE or not self.inventory.architecture.is_block(kind):
+                blocks.append(self._block(setting, kind, itemsize, requires_grad, False))
+            else:
+                blocks.append(self._checkpointed(setting, kind, itemsize))
         if not blocks[0].saves_input and checkpointing is Checkpointing.NONE:
-            # A variable of the model's body keeps the embedded input until the head runs.
-            fixed, per_sample = stem.held
-            stem = stem._replace(held=(fixed, per_sample + blocks[0].input_bytes))
-            head = head._replace(drops=(head.drops[0], head.drops[1] + blocks[0].input_bytes))
-        return [stem, *blocks, head, loss]
+            stem = stem.kept_by_body(blocks[0].input_bytes)
+        return joined([stem, *blocks, *self._head(setting, itemsize)])
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -154,12 +152,16 @@ class Traced:
         return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
-    def _block(self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool) -> Part:
-        return self._tracer(setting).block(kind, itemsize, input_requires_grad=input_requires_grad)
+    def _block(
+        self, setting: Setting, kind: Hashable, itemsize: int, input_requires_grad: bool, checkpointed: bool
+    ) -> Part:
+        tracer = self._tracer(setting)
+        return tracer.block(kind, itemsize, input_requires_grad=input_requires_grad, checkpointed=checkpointed)
 
     @memoized
     def _checkpointed(self, setting: Setting, kind: Hashable, itemsize: int) -> Part:
-        plain = self._block(setting, kind, itemsize, True)
+        minds = self.inventory.architecture.minds_checkpointing
+        plain = self._block(setting, kind, itemsize, True, minds)
         return self._tracer(setting).checkpointed_block(kind, itemsize, plain)
 
     @memoized
@@ -199,6 +201,7 @@ class MemoryModel:
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention)
         numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
+        numerics = numerics if self.traced.inventory.architecture.minds_fp16 else numerics.alike()
         return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, selection)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
@@ -244,8 +247,12 @@ class MemoryModel:
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
         architecture, units = self.traced.inventory.architecture, self.traced.units(setting).all
-        tied, rooted = architecture.tied_to is not None, not architecture.head_is_unit
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, rooted)
+        again, rooted = architecture.embeds_again, not architecture.head_is_unit
+        if again is None:
+            tied = architecture.tied_to is not None
+            return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, rooted)
+        waits_from = None if architecture.tied_to is not None else again + 1
+        return Layout(units, sharding, self.cluster.world_size, True, gradients_exist, rooted, waits_from)
 
     @memoized
     def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:

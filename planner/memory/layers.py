@@ -9,13 +9,15 @@ from planner.memory import attention as attention_kernels
 from planner.memory import experts as mixture
 from planner.memory import images
 from planner.memory.activations import COMPOSED
-from planner.memory.numerics import Numerics
+from planner.memory.exchange import Exchange
+from planner.memory.numerics import HALF, Numerics
 from planner.memory.ops import Ops
 from planner.memory.quantized import matmul_4bit
 from planner.memory.rotary import Rotary
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.models import Linear
+from planner.models.architecture import INT64
 from strategies import Attention, Finetuning, Full, Lora, Method
 
 Layer = Callable[[str, Tensor, int, bool], Tensor]
@@ -43,6 +45,10 @@ class Layers(Rotary):
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
         self.body: list[Storage] = []
         """The same of the model's body, which the head runs after."""
+        self.leaves_body = False
+        """Whether a body returns while this part runs, and another one begins."""
+        self.exchange = Exchange()
+        self.checkpointed = False
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
@@ -53,6 +59,7 @@ class Layers(Rotary):
         self.leave_autocast()
         self.held.clear()
         self.body.clear()
+        self.exchange.forget_storages()
 
     def leave_block(self) -> None:
         """The block's forward has returned: what its variables kept is gone."""
@@ -60,14 +67,28 @@ class Layers(Rotary):
 
     # --- linear layers, by fine-tuning method ---
 
-    def linear(self, name: str, x: Tensor, out_features: int, *, bias: bool = False, adapts: bool = True) -> Tensor:  # type: ignore[override]  # a layer by its name, not an operation on its weights
+    def linear(  # type: ignore[override]  # a layer by its name, not an operation on its weights
+        self,
+        name: str,
+        x: Tensor,
+        out_features: int,
+        *,
+        bias: bool = False,
+        adapts: bool = True,
+        kept: bool = False,
+    ) -> Tensor:
         layer = self._quantized if self.method.method is Finetuning.QLORA else self._base
+        if kept:
+            x, layer = self.to(x, self.numerics.kept, f"{name} input in the weight's dtype"), self._kept
         if adapts and isinstance(self.method, Lora) and self.method.adapts(name.rpartition(".")[2]):
             return self._adapted(layer, name, x, out_features, bias, self.method.rank)
         return layer(name, x, out_features, bias)
 
-    def _base(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
-        itemsize, trains = self.numerics.linear, self.trains_base
+    def _kept(self, name: str, x: Tensor, out_features: int, bias: bool) -> Tensor:
+        return self._base(name, x, out_features, bias, self.numerics.kept)
+
+    def _base(self, name: str, x: Tensor, out_features: int, bias: bool, itemsize: int | None = None) -> Tensor:
+        itemsize, trains = itemsize or self.numerics.linear, self.trains_base
         weight = self.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
         bias_vector = self.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if bias else None
         return super().linear(x, weight, bias_vector, out_features, name)
@@ -77,7 +98,7 @@ class Layers(Rotary):
         and, over a quantized layer, the sum is written into a copy of the layer's output."""
         out, itemsize = layer(name, x, out_features, bias), self.numerics.adapter
         given = out.itemsize
-        if self.method.method is Finetuning.QLORA:
+        if layer == self._quantized:
             out = self.unary(out, f"{name} clone")
             if self.autocast is None:
                 x = self.to(x, itemsize, f"{name} lora input")
@@ -101,7 +122,18 @@ class Layers(Rotary):
 
     # --- embeddings and head ---
 
-    def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
+    def embedding(
+        self,
+        name: str,
+        num_embeddings: int,
+        width: int,
+        *,
+        scaled: bool = False,
+        again: bool = False,
+        tied: bool = False,
+    ) -> Tensor:
+        if again and tied and self.trains_base:
+            self.await_gradient(f"{name}.weight", viewed=self.autocast is None)
         out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width)
         out = self.times(out) if scaled else out
         if self.input_requires_grad and out.variable is None:
@@ -167,9 +199,49 @@ class Layers(Rotary):
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
 
+    def await_gradient(self, name: str, *, viewed: bool) -> None:
+        """A parameter's gradient by another part is there, on that one's account."""
+        waiting = Variable(parameter=True)
+        waiting.gradient = self.tape.storage(0, 0)
+        waiting.gradient.viewed = viewed
+        self.parameters[name] = waiting
+
     def keep(self, x: Tensor) -> None:
         if x.storage is not None:
             self.held.append(x.storage)
+
+    def keep_in_body(self, x: Tensor) -> None:
+        if x.storage is not None:
+            self.body.append(x.storage)
+
+    def leave_body(self) -> None:
+        self.leaves_body = True
+
+    # --- tensors of several parts ---
+
+    def share(self, name: str, x: Tensor, *, gathers: bool = True) -> None:
+        self.exchange.share(name, x, gathers=gathers)
+
+    def shared(self, name: str, width: int, *, last: bool) -> Tensor:
+        return self.exchange.read(self.tape, name, last=last)
+
+    def relative_bias(self, name: str, num_buckets: int, heads: int) -> Tensor:
+        """`embedding(buckets)`, where the buckets of all pairs of positions are int64."""
+        itemsize, pairs = self.numerics.other, self.sequence_length**2
+        table = self.parameter(f"{name}.weight", num_buckets * heads, itemsize, trains=self.trains_base)
+        buckets = self.fixed(pairs, INT64, "relative position buckets")
+        bias = self.fixed(pairs * heads, itemsize, "position bias", table, saved=[buckets])
+        self.keep_in_body(bias)
+        return bias
+
+    def zero_bias(self, x: Tensor, heads: int) -> Tensor:
+        bias = self.fixed(self.sequence_length**2 * heads, x.itemsize, "position bias of zeros")
+        bias.heads_first, bias.variable = True, Variable() if self.checkpointed else None
+        self.keep_in_body(bias)
+        return bias
+
+    def clamp_fp16(self, x: Tensor) -> Tensor:
+        return self.clamp(x, "clamped") if self.numerics.fp16 and x.itemsize == HALF else x
 
     # --- attention and elementwise ---
 
@@ -188,9 +260,10 @@ class Layers(Rotary):
         fp32: bool = False,
         causal: bool = True,
         downcast: bool = True,
+        bias: Tensor | None = None,
     ) -> Tensor:
         form = attention_kernels.Form(
-            heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, self.selection
+            heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, bias, self.selection
         )
         return self.attention_kernel(self, query, key, value, form)
 

@@ -21,6 +21,15 @@ class Numerics(NamedTuple):
     stored_linear: int
     stored_other: int
     stored_adapter: int
+    kept: int = FP32
+    """Of linear layers that are kept in fp32 beside fp16 weights, and not quantized (`_keep_in_fp32_modules`)."""
+    stored_kept: int = FP32
+    fp16: bool = False
+    """Half precision is fp16, which some models treat in another way."""
+
+    def alike(self) -> Numerics:
+        """The same for a model to which fp16 and bf16 are one."""
+        return self._replace(kept=self.linear, stored_kept=self.stored_linear, fp16=False)
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: Sharding) -> Numerics:
@@ -39,9 +48,11 @@ class Numerics(NamedTuple):
             stored = (facts.frozen_bytes, facts.frozen_bytes, FP32)
         else:
             stored = (autocast or facts.frozen_bytes, FP32, FP32)
+        fp16 = facts.matmul_dtype == "fp16"
+        kept = FP32 if fp16 or method.method is Finetuning.QLORA else stored[0]
         if sharding.shards and autocast is not None:
-            return cls(autocast, autocast, autocast, None, *stored)
-        return cls(*stored, autocast, *stored)
+            return cls(autocast, autocast, autocast, None, *stored, autocast, kept, fp16)
+        return cls(*stored, autocast, *stored, kept, kept, fp16)
 
 
 NF4_BLOCK = 64

@@ -28,6 +28,7 @@ class Layout:
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
     `rooted`: the head is in the root's unit, which gathers the last block ahead as soon as the loss's backward begins.
+    `waits_from`: the part after whose backward a gradient of the embedding waits, where that is not the head.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Layout:
         tied: bool,
         gradients_exist: bool,
         rooted: bool = False,
+        waits_from: int | None = None,
     ) -> None:
         self.units, self.sharding, self.world_size = units, sharding, world_size
         self.tied, self.gradients_exist, self.rooted = tied, gradients_exist, rooted
         self._head = len(units) - 2
+        self._waits_from = self._head if waits_from is None else waits_from
         self._gathered = [u.gathered_bytes for u in units]
         self._tied_gradient = 0
         if tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
@@ -64,7 +67,7 @@ class Layout:
         """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
         weight waits for the embedding's, whole and beside an existing one."""
         existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
-        return existing + (self._tied_gradient if i < self._head else 0)
+        return existing + (self._tied_gradient if i < self._waits_from else 0)
 
     def gather(self, i: int) -> Extra:
         """The moment at which part i has been gathered in forward: `wait_for_unshard` still refers to the buffer of the

@@ -46,9 +46,11 @@ def unit(parameters: Parameters, method: Method, numerics: Numerics) -> Unit:
     quantizes = isinstance(method, Lora) and method.quantization is not Quantization.NONE
     trained: list[TrainedTensor] = []
     for t in parameters.tensors:
-        quantized = quantizes and t.layer is not None and len(t.shape) > 1
+        quantized = quantizes and t.layer is not None and t.layer.quantizes and len(t.shape) > 1
         kept = numerics.stored_linear if t.layer is not None and not quantizes else numerics.stored_other
         computed = numerics.linear if t.layer is not None else numerics.other
+        if t.layer is not None and not t.layer.quantizes:
+            kept, computed = numerics.stored_kept, numerics.kept
         if isinstance(method, Lora) and quantized:
             stored += quantized_bytes(t.num_elements, method.quantization) + NF4_TABLES[method.quantization]
         else:

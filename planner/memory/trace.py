@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
 from planner.memory.attention import mask_bytes
+from planner.memory.exchange import Exchange, Shared
 from planner.memory.layers import Layers
 from planner.memory.numerics import FP32, Numerics
 from planner.memory.sdpa import Selection
@@ -56,6 +58,19 @@ class Part(NamedTuple):
     returned: Snapshot | None = None
     """Of a loss: the model's forward is over, and its logits are copied in fp32 (accelerate, `convert_outputs_to_fp32`)
     with what backward needs."""
+    body: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of `held` that a body of the model (a stack of blocks) keeps until it returns."""
+    leaves_body: bool = False
+    """A body has returned when this part's forward begins, or soon after."""
+    shares: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    """Bytes of what it makes for later parts and does not save itself."""
+    reads: frozenset[str] = frozenset()
+    """What others share and its backward needs."""
+    leaves: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of gradients that its backward leaves for parts before it."""
+    takes: tuple[int, int] = (0, 0)
+    """The same of those that parts behind it left, which are on its own account."""
+    output_requires_grad: bool = True
     drops: tuple[int, int] = (0, 0)
     """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
 
@@ -75,7 +90,34 @@ class Part(NamedTuple):
             saved_tensors=(("block input", 0, input_bytes),),
             recomputation=(),
             input_bytes=input_bytes,
+            body=self.body,
+            shares=self.shares,
+            reads=self.reads,
+            leaves=self.leaves,
+            takes=self.takes,
         )
+
+
+    def kept_by_body(self, per_sample: int) -> Part:
+        """This stem where a variable of the model's body keeps its output, of which backward needs nothing."""
+        held, body = self.held, self.body
+        return self._replace(held=(held[0], held[1] + per_sample), body=(body[0], body[1] + per_sample))
+
+
+def joined(parts: Sequence[Part]) -> list[Part]:
+    """The parts of a model in order, with what they hold and save of each other."""
+    read, found = frozenset().union(*(part.reads for part in parts)), []
+    body = (0, 0)
+    for part in parts:
+        if part.leaves_body:
+            part = part._replace(drops=body)
+            body = (0, 0)
+        body = body[0] + part.body[0], body[1] + part.body[1]
+        for name, (fixed, per_sample) in part.shares.items():
+            if name in read:
+                part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+        found.append(part)
+    return found
 
 
 RawSnapshot = tuple[int, int, int, int, int]
@@ -128,8 +170,7 @@ class Tracer:
     def __init__(self, architecture: Architecture, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
         self._rope_itemsize = self._itemsize = 0
-        self._body = (0, 0)
-        """Bytes that variables of the model's body keep, beside what backward needs, until the head runs."""
+        self._known: dict[str, Shared] = {}
 
     def _layers(self, *, keep_saved: bool = True) -> Layers:
         s = self.setting
@@ -142,28 +183,25 @@ class Tracer:
             selection=s.selection,
         )
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, self._itemsize
+        layers.exchange = Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
         layers = self._layers()
         run = _Run(layers)
-        if self.architecture.tied_to is not None and isinstance(self.setting.method, Full):
+        again = self.architecture.embeds_again is not None
+        if (self.architecture.tied_to is not None or again) and isinstance(self.setting.method, Full):
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
-            # transposed product it is a view, unless autocast's cast stands between.
-            waiting = Variable(parameter=True)
-            waiting.gradient = layers.tape.storage(0, 0)
-            waiting.gradient.viewed = self.setting.numerics.autocast is None
-            layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
+            # transposed product it is a view, unless autocast's cast stands between, or another one has been added.
+            viewed = self.setting.numerics.autocast is None and not again
+            layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
         if layers.leaf is not None and layers.leaf.storage is not x.storage:
             layers.tape.save(layers.leaf)
         self._itemsize = x.itemsize
-        kept = [storage for storage in layers.body if not storage.saved]
-        self._body = sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
-        del kept
         stem = run.finish(x)
         architecture, s = self.architecture, self.setting
         fixed, per_sample = mask_bytes(
@@ -180,8 +218,11 @@ class Tracer:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
+    def block(
+        self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, checkpointed: bool = False
+    ) -> Part:
         layers = self._layers()
+        layers.checkpointed = checkpointed
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -196,6 +237,7 @@ class Tracer:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
         layers = self._layers(keep_saved=False)
+        layers.checkpointed = True
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
         kept = x.storage
@@ -217,7 +259,7 @@ class Tracer:
         logits = self.architecture.head(layers, x)
         del x
         elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
-        head = run.finish(logits)._replace(input_bytes=input_bytes, drops=self._body)
+        head = run.finish(logits)._replace(input_bytes=input_bytes, leaves_body=True)
 
         layers = self._layers()
         run = _Run(layers)
@@ -258,10 +300,15 @@ class _Run:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
+        exchange, kept = self.layers.exchange, [s for s in self.layers.body if not s.saved and s is not out.storage]
+        body = sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
+        del kept
+        shares, reads = exchange.not_saved(), exchange.saved_of_others()
         self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
+        exchange.receive(tape)
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
@@ -276,6 +323,13 @@ class _Run:
             backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
             saved_tensors=names,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
+            body=body,
+            leaves_body=self.layers.leaves_body,
+            shares=shares,
+            reads=reads,
+            leaves=exchange.leaves,
+            takes=exchange.takes,
+            output_requires_grad=variable is not None,
         )
 
 

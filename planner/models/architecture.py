@@ -47,6 +47,12 @@ class Architecture(BaseModel):
     head_is_unit: ClassVar[bool] = True
     """Whether accelerate makes its final norm and head an FSDP2 unit (`fsdp2_prepare_model`); the root's otherwise."""
 
+    minds_checkpointing: ClassVar[bool] = False
+    """Whether a block's forward differs where it is checkpointed."""
+
+    minds_fp16: ClassVar[bool] = False
+    """Whether its forward treats fp16 in another way than bf16."""
+
     model_type: str
     hidden_size: Size
     num_hidden_layers: Layers
@@ -76,6 +82,11 @@ class Architecture(BaseModel):
         return self.embedding_name if self.tie_word_embeddings else None
 
     @property
+    def embeds_again(self) -> int | None:
+        """The layer that looks up the token embedding of the stem a second time, which a decoder's tokens do."""
+        return None
+
+    @property
     def num_positions(self) -> int | None:
         """Tokens that it was trained with, where there is a limit."""
         return getattr(self, "max_position_embeddings", None)
@@ -92,6 +103,10 @@ class Architecture(BaseModel):
     def layer_kinds(self) -> tuple[Hashable, ...]:
         """One entry per layer; layers with equal entries are alike in every byte."""
         return ("block",) * self.num_hidden_layers
+
+    def is_block(self, kind: Hashable) -> bool:
+        """Whether a layer is one of transformers' blocks, which can be checkpointed."""
+        return True
 
     def stem(self, f: Forward[T]) -> T:
         """Input ids to the first block's input."""

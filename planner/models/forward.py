@@ -12,9 +12,10 @@ from typing import Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
-NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32"]
+NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32", "t5"]
 """Where an RMSNorm returns to the input's dtype: before its weight is applied (Llama), after (OLMo 2), or after with
-the weight itself cast to fp32 (Gemma)."""
+the weight itself cast to fp32 (Gemma). T5 normalizes the input itself, and returns to its weight's dtype before that is
+applied."""
 
 
 LayerNormForm = Literal["fused", "fused_in_fp32", "one_plus_weight", "written_out"]
@@ -29,12 +30,25 @@ RopeCasts = Literal["none", "result", "both"]
 class Forward(Protocol[T]):
     """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
 
-    def linear(self, name: str, x: T, out_features: int, *, bias: bool = False, adapts: bool = True) -> T:
-        """`adapts`: LoRA can reach it. (Where experts have the names of layers, PEFT takes these names for theirs.)"""
+    def linear(
+        self, name: str, x: T, out_features: int, *, bias: bool = False, adapts: bool = True, kept: bool = False
+    ) -> T:
+        """`adapts`: LoRA can reach it. (Where experts have the names of layers, PEFT takes these names for theirs.)
+        `kept`: one of `_keep_in_fp32_modules`, in fp32 where others are in fp16 and not quantized; x is cast to it."""
         ...
 
-    def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> T:
-        """Token embedding of the batch's input ids. `scaled`: the module itself multiplies its rows by a number."""
+    def embedding(
+        self,
+        name: str,
+        num_embeddings: int,
+        width: int,
+        *,
+        scaled: bool = False,
+        again: bool = False,
+        tied: bool = False,
+    ) -> T:
+        """Token embedding of the batch's input ids. `scaled`: the module itself multiplies its rows by a number.
+        `again`: with the table of an earlier part, which may also be `tied` to the head."""
         ...
 
     def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> T:
@@ -98,10 +112,11 @@ class Forward(Protocol[T]):
         fp32: bool = False,
         causal: bool = True,
         downcast: bool = True,
+        bias: T | None = None,
     ) -> T:
         """Self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`: eager scores
         are soft-capped. `fp32`: q and k are cast to it before they are multiplied. Not `causal`: there is no mask. Not
-        `downcast`: what autocast made of an eager softmax is not cast back before dropout."""
+        `downcast`: what autocast made of an eager softmax is not cast back before dropout. `bias`: added to the scores of all samples."""
         ...
 
     def activation(self, function: str, x: T) -> T: ...
@@ -118,6 +133,35 @@ class Forward(Protocol[T]):
     def dropout(self, x: T, probability: float) -> T: ...
     def first_token(self, x: T) -> T:
         """Each sample's first row."""
+        ...
+
+    def clamp_fp16(self, x: T) -> T:
+        """Limits x, where it is in fp16, to what that can represent."""
+        ...
+
+    def relative_bias(self, name: str, num_buckets: int, heads: int) -> T:
+        """A bias for each pair of positions and each head, from a table by their distance."""
+        ...
+
+    def zero_bias(self, x: T, heads: int) -> T:
+        """Such a bias of zeros in the dtype of x; where blocks are checkpointed it asks for a gradient."""
+        ...
+
+    def share(self, name: str, x: T, *, gathers: bool = True) -> None:
+        """Later parts read x. `gathers`: there are such parts, which give their gradients of it to this one."""
+        ...
+
+    def shared(self, name: str, width: int, *, last: bool) -> T:
+        """What an earlier part shares. `last`: no later part reads it, so that backward begins here to gather its
+        gradient."""
+        ...
+
+    def keep_in_body(self, x: T) -> None:
+        """A variable of the body of the model (of a stack of blocks) keeps x until that returns."""
+        ...
+
+    def leave_body(self) -> None:
+        """A stack of blocks has returned and another one follows."""
         ...
 
     def keep(self, x: T) -> None:

@@ -22,6 +22,8 @@ class Linear(NamedTuple):
     experts: int = 1
     fused: tuple[str, ...] = ()
     """Of a parameter: the layers that it was before they were fused, which is what PEFT's `target_modules` takes."""
+    quantizes: bool = True
+    """Not if transformers keeps it in fp32 beside fp16 weights (`_keep_in_fp32_modules`)."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -68,8 +70,10 @@ class _Reader:
     def parameters(self) -> Parameters:
         return Parameters(tuple(self.tensors), tuple(self.linears))
 
-    def linear(self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True) -> int:
-        layer = Linear(name, x, out_features, bias)
+    def linear(
+        self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True, kept: bool = False
+    ) -> int:
+        layer = Linear(name, x, out_features, bias, quantizes=not kept)
         if adapts:
             self.linears.append(layer)
         self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
@@ -77,7 +81,18 @@ class _Reader:
             self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
         return out_features
 
-    def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> int:
+    def embedding(
+        self,
+        name: str,
+        num_embeddings: int,
+        width: int,
+        *,
+        scaled: bool = False,
+        again: bool = False,
+        tied: bool = False,
+    ) -> int:
+        if again:
+            return width
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
         return width
 
@@ -147,6 +162,7 @@ class _Reader:
         fp32: bool = False,
         causal: bool = True,
         downcast: bool = True,
+        bias: int | None = None,
     ) -> int:
         self.groups_heads |= kv_heads < heads
         return query
@@ -170,7 +186,27 @@ class _Reader:
     def first_token(self, x: int) -> int:
         return x
 
+    clamp_fp16 = times
+
+    def relative_bias(self, name: str, num_buckets: int, heads: int) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_buckets, heads), is_embedding=True))
+        return heads
+
+    def zero_bias(self, x: int, heads: int) -> int:
+        return heads
+
+    def share(self, name: str, x: int, *, gathers: bool = True) -> None:
+        pass
+
+    def shared(self, name: str, width: int, *, last: bool) -> int:
+        return width
+
     def keep(self, x: int) -> None:
+        pass
+
+    keep_in_body = keep
+
+    def leave_body(self) -> None:
         pass
 
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:

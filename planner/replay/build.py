@@ -103,8 +103,8 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     if mesh is not None:
         shard(model, mesh, strategy)
     model = model.to_empty(device=backend.device)
-    if mesh is None and hasattr(base_of(model), "tie_weights"):
-        base_of(model).tie_weights()
+    if mesh is None and hasattr(base_of(model), "all_tied_weights_keys"):
+        base_of(model).tie_weights(recompute_mapping=False)
     return model.train()
 
 

@@ -65,17 +65,37 @@ def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ma
     return out
 
 
+def _biased(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, dropout: float, scale: Any
+) -> torch.Tensor:
+    """With a bias of floats, the same for all samples, it is the memory-efficient kernel, too, which makes the bias's
+    gradient for each (cuda/attention_backward.cu, `_efficient_attention_backward`)."""
+    bias = bias.expand(*query.shape[:3], key.shape[2])
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    out: torch.Tensor = kernel(query, key, value, bias, True, dropout, scale=scale)[0]
+    return out
+
+
 def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     """transformers' SDPA with that selection of kernels.
 
     Autocast casts the inputs of SDPA, and is off within (ATen/autocast_mode.h, `WrapFunction_`).
     """
 
+    from transformers.integrations.sdpa_attention import create_position_bias_mask
+
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
+        bias = options.get("position_bias")
+        if bias is not None:
+            mask = bias = create_position_bias_mask(bias, mask, mask is None and module.is_causal, query, key)
         if torch.is_autocast_enabled("cpu"):
-            query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
+            dtype = torch.get_autocast_dtype("cpu")
+            query, key, value = (x.to(dtype) for x in (query, key, value))
+            bias = None if bias is None else bias.to(dtype)
         with torch.autocast("cpu", enabled=False):
-            if mask is not None:
+            if bias is not None:
+                out = _biased(query, key, value, bias, options.get("dropout", 0.0), options.get("scaling"))
+            elif mask is not None:
                 out = _within_mask(query, key, value, mask)
             else:
                 grouped = query.shape[1] != key.shape[1]

@@ -94,4 +94,4 @@ class ViT(Architecture):
         return f.linear("classifier", f.first_token(x), self.num_labels, bias=True)
 
 
-Architecture = ViT  # type: ignore[misc]
+Architecture = ViT
