@@ -20,6 +20,8 @@ class Shared(NamedTuple):
     itemsize: int
     heads_first: bool
     needs_gradient: bool
+    returned: bool
+    """By the model's forward, beside its logits."""
 
     @property
     def num_bytes(self) -> tuple[int, int]:
@@ -40,8 +42,9 @@ class Exchange:
         self._tensors: dict[str, Tensor] = {}
         self._read: dict[str, Storage] = {}
 
-    def share(self, name: str, x: Tensor, *, gathers: bool) -> None:
-        shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, x.variable is not None)
+    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
+        needs_gradient = x.variable is not None
+        shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned)
         self.known[name] = self.made[name] = shared
         self._tensors[name] = x
         if x.variable is not None and gathers:
@@ -64,10 +67,10 @@ class Exchange:
         """Names of what it reads and needs in backward."""
         return frozenset(name for name, storage in self._read.items() if storage.saved)
 
-    def not_saved(self) -> dict[str, tuple[int, int]]:
-        """Bytes of what it shares and does not need in its own backward."""
+    def not_saved(self) -> dict[str, Shared]:
+        """What it shares and does not need in its own backward."""
         unsaved = (name for name, x in self._tensors.items() if x.storage is not None and not x.storage.saved)
-        return {name: self.made[name].num_bytes for name in unsaved}
+        return {name: self.made[name] for name in unsaved}
 
     def forget_storages(self) -> None:
         """The model's forward has returned."""

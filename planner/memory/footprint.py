@@ -141,7 +141,8 @@ class Traced:
                 blocks.append(self._checkpointed(setting, kind, itemsize))
         if not blocks[0].saves_input and checkpointing is Checkpointing.NONE:
             stem = stem.kept_by_body(blocks[0].input_bytes)
-        return joined([stem, *blocks, *self._head(setting, itemsize)])
+        parts = [stem, *blocks, *self._head(setting, itemsize)]
+        return joined(parts, checkpointed=checkpointing is not Checkpointing.NONE)
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:

@@ -219,8 +219,15 @@ class Layers(Rotary):
 
     # --- tensors of several parts ---
 
-    def share(self, name: str, x: Tensor, *, gathers: bool = True) -> None:
-        self.exchange.share(name, x, gathers=gathers)
+    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
+        self.exchange.share(name, x, gathers=gathers, returned=returned)
+
+    def make_mask(self, x: Tensor) -> None:
+        if self.attention_kernel is attention_kernels.eager:
+            size = self.sequence_length**2
+            mask = Tensor(self.tape.storage(0, size * x.itemsize, "mask"), 0, size, size, x.itemsize, None)
+            self.keep_in_body(mask)
+            self.share("mask", mask)
 
     def shared(self, name: str, width: int, *, last: bool) -> Tensor:
         return self.exchange.read(self.tape, name, last=last)

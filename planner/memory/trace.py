@@ -62,8 +62,8 @@ class Part(NamedTuple):
     """(fixed, per sample) of `held` that a body of the model (a stack of blocks) keeps until it returns."""
     leaves_body: bool = False
     """A body has returned when this part's forward begins, or soon after."""
-    shares: Mapping[str, tuple[int, int]] = MappingProxyType({})
-    """Bytes of what it makes for later parts and does not save itself."""
+    shares: Mapping[str, Shared] = MappingProxyType({})
+    """What it makes for later parts and does not save itself."""
     reads: frozenset[str] = frozenset()
     """What others share and its backward needs."""
     leaves: tuple[int, int] = (0, 0)
@@ -104,19 +104,27 @@ class Part(NamedTuple):
         return self._replace(held=(held[0], held[1] + per_sample), body=(body[0], body[1] + per_sample))
 
 
-def joined(parts: Sequence[Part]) -> list[Part]:
-    """The parts of a model in order, with what they hold and save of each other."""
-    read, found = frozenset().union(*(part.reads for part in parts)), []
-    body = (0, 0)
+def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
+    """The parts of a model in order, with what they hold and save of each other. `checkpointed`: blocks save their
+    arguments, all that is shared among them."""
+    read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
+    found, body, returned = [], (0, 0), 0
     for part in parts:
         if part.leaves_body:
             part = part._replace(drops=body)
             body = (0, 0)
         body = body[0] + part.body[0], body[1] + part.body[1]
-        for name, (fixed, per_sample) in part.shares.items():
-            if name in read:
+        for name, shared in part.shares.items():
+            fixed, per_sample = shared.num_bytes
+            if checkpointed or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+                per_sample = 0
+            if shared.returned and parts[-1].returned is not None:
+                per_sample += shared.per_sample * FP32 if shared.itemsize < FP32 else 0
+                returned += per_sample
         found.append(part)
+    if (at := parts[-1].returned) is not None:
+        found[-1] = found[-1]._replace(returned=at._replace(per_sample=at.per_sample + returned))
     return found
 
 

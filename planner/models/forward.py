@@ -147,8 +147,13 @@ class Forward(Protocol[T]):
         """Such a bias of zeros in the dtype of x; where blocks are checkpointed it asks for a gradient."""
         ...
 
-    def share(self, name: str, x: T, *, gathers: bool = True) -> None:
-        """Later parts read x. `gathers`: there are such parts, which give their gradients of it to this one."""
+    def make_mask(self, x: T) -> None:
+        """The causal mask of a second stack of blocks, where eager attention adds one, in the dtype of x."""
+        ...
+
+    def share(self, name: str, x: T, *, gathers: bool = True, returned: bool = False) -> None:
+        """Later parts read x. `gathers`: there are such parts, which give their gradients of it to this one.
+        `returned`: the model returns it beside its logits."""
         ...
 
     def shared(self, name: str, width: int, *, last: bool) -> T:

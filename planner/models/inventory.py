@@ -195,7 +195,7 @@ class _Reader:
     def zero_bias(self, x: int, heads: int) -> int:
         return heads
 
-    def share(self, name: str, x: int, *, gathers: bool = True) -> None:
+    def share(self, name: str, x: int, *, gathers: bool = True, returned: bool = False) -> None:
         pass
 
     def shared(self, name: str, width: int, *, last: bool) -> int:
@@ -204,7 +204,7 @@ class _Reader:
     def keep(self, x: int) -> None:
         pass
 
-    keep_in_body = keep
+    make_mask = keep_in_body = keep
 
     def leave_body(self) -> None:
         pass

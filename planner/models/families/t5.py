@@ -24,6 +24,7 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
 class T5(Architecture):
     classes: ClassVar[tuple[str, ...]] = ("T5ForConditionalGeneration",)
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "relative"
+    num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "shared"
     minds_checkpointing: ClassVar[bool] = True
@@ -71,23 +72,21 @@ class T5(Architecture):
             return self.bridge(f, x)
         assert isinstance(kind, tuple)
         stack, first, last = kind
-        x = self.clamp(f, self.self_attention(f, x, stack, first, last))
+        x = f.clamp_fp16(self.self_attention(f, x, stack, first, last))
         if stack == "decoder":
-            x = self.clamp(f, self.cross_attention(f, x, first, last))
-        return self.clamp(f, self.feed_forward(f, x, "2" if stack == "decoder" else "1"))
+            x = f.clamp_fp16(self.cross_attention(f, x, first, last))
+        return f.clamp_fp16(self.feed_forward(f, x, "2" if stack == "decoder" else "1"))
 
     def bridge(self, f: Forward[T], x: T) -> T:
         x = f.rms_norm("encoder.final_layer_norm", x, order="t5")
         x = f.dropout(x, self.dropout_rate)
         f.leave_body()
         f.keep(x)
-        f.share("encoder output", x)
+        f.share("encoder output", x, returned=True)
         x = f.embedding("shared", self.vocab_size, self.hidden_size, again=True, tied=self.tie_word_embeddings)
         f.keep_in_body(x)
+        f.make_mask(x)
         return f.dropout(x, self.dropout_rate)
-
-    def clamp(self, f: Forward[T], x: T) -> T:
-        return f.clamp_fp16(x)
 
     def self_attention(self, f: Forward[T], x: T, stack: str, first: bool, last: bool) -> T:
         normed = f.rms_norm("layer.0.layer_norm", x, order="t5")
