@@ -136,7 +136,8 @@ class Traced:
         for kind in self.inventory.layer_kinds:
             requires_grad = blocks[-1].output_requires_grad if blocks else from_stem
             if checkpointing is Checkpointing.NONE or not self.inventory.architecture.is_block(kind):
-                blocks.append(self._block(setting, kind, itemsize, requires_grad, False))
+                checkpointed = checkpointing is not Checkpointing.NONE
+                blocks.append(self._block(setting, kind, itemsize, requires_grad, checkpointed))
             else:
                 blocks.append(self._checkpointed(setting, kind, itemsize))
         if not blocks[0].saves_input and checkpointing is Checkpointing.NONE:

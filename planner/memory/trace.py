@@ -91,7 +91,6 @@ class Part(NamedTuple):
             recomputation=(),
             input_bytes=input_bytes,
             body=self.body,
-            shares=self.shares,
             reads=self.reads,
             leaves=self.leaves,
             takes=self.takes,
@@ -230,13 +229,15 @@ class Tracer:
         self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, checkpointed: bool = False
     ) -> Part:
         layers = self._layers()
-        layers.checkpointed = checkpointed
+        layers.checkpointed = layers.input_requires_grad = checkpointed
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
         layers.leave_block()
+        if layers.leaf is not None:
+            layers.tape.save(layers.leaf)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
@@ -255,8 +256,9 @@ class Tracer:
         layers.leave_block()
         del x
         forward, held = run.forward(out)
+        shares = layers.exchange.not_saved()
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)
+        return plain.recomputed(forward, held, kept.per_sample)._replace(shares=shares)
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
