@@ -15,9 +15,10 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
     notes = list(model.notes)
     context = model.max_positions
     if context is not None and request.sequence_length > context:
+        relative = model.usual_length is not None
         notes.append(
             f"{request.sequence_length} tokens are more than the {context} that {model.name} was trained with: "
-            "rotary positions go on, quality needs RoPE scaling."
+            + ("relative positions go on." if relative else "rotary positions go on, quality needs RoPE scaling.")
         )
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
     if lacking:

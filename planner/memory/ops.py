@@ -56,9 +56,7 @@ class Ops:
         storage = Storage(self.tape.meter, 0, per_sample * itemsize, name)
         return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
 
-    def fixed(
-        self, elements: int, itemsize: int, name: str, *inputs: Tensor, saved: Sequence[Tensor] = ()
-    ) -> Tensor:
+    def fixed(self, elements: int, itemsize: int, name: str, *inputs: Tensor, saved: Sequence[Tensor] = ()) -> Tensor:
         """A fresh result of which there is one for all samples."""
         storage = self.tape.storage(elements * itemsize, 0, name)
         self.tape.cost.fixed_bytes += elements * itemsize * (1 + len(inputs))

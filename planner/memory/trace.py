@@ -96,7 +96,6 @@ class Part(NamedTuple):
             takes=self.takes,
         )
 
-
     def kept_by_body(self, per_sample: int) -> Part:
         """This stem where a variable of the model's body keeps its output, of which backward needs nothing."""
         held, body = self.held, self.body
@@ -225,9 +224,7 @@ class Tracer:
             saved = saved[0] + fixed, saved[1] + per_sample
         return stem._replace(held=held, saved=saved), self._itemsize
 
-    def block(
-        self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, checkpointed: bool = False
-    ) -> Part:
+    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, checkpointed: bool = False) -> Part:
         layers = self._layers()
         layers.checkpointed = layers.input_requires_grad = checkpointed
         run = _Run(layers)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from planner.models.forward import Forward, T
 
@@ -31,7 +31,7 @@ class Architecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     classes: ClassVar[tuple[str, ...]]
-    """How the names of the training classes end that a family describes, of which a file's `architectures` names one."""
+    """How the names of the training classes end that a family describes; a file's `architectures` names one."""
 
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "rotary"
     """Learned positions end at `max_position_embeddings`; others can be extrapolated."""
@@ -118,3 +118,29 @@ class Architecture(BaseModel):
     def head(self, f: Forward[T], x: T) -> T:
         """The last block's output to logits."""
         raise NotImplementedError
+
+
+class Headed(Architecture):
+    """An architecture whose training class a file has to name: the model type alone does not tell the head."""
+
+    architectures: tuple[str, ...]
+    """Its training class is the first."""
+    num_labels: Size = 2
+    """Of a classifier."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_saved(cls, fields: Any) -> Any:
+        """transformers saves `null` where no class is known, and names of labels instead of their number."""
+        if not isinstance(fields, Mapping):
+            return fields
+        names = fields.get("id2label")
+        counted = {"num_labels": len(names)} if isinstance(names, Mapping) and names else {}
+        return counted | {k: v for k, v in fields.items() if k != "architectures" or v}
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Headed:
+        if getattr(self, "d_kv", None) is None and self.hidden_size % self.num_attention_heads:
+            heads = self.num_attention_heads
+            raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({heads})")
+        return self

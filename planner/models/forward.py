@@ -56,7 +56,9 @@ class Forward(Protocol[T]):
         those of token types and of positions that skip padding are."""
         ...
 
-    def image(self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int) -> T:
+    def image(
+        self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
+    ) -> T:
         """A row for each patch of the batch's images by a convolution without overlap, behind one for a class token;
         learned positions are added."""
         ...
@@ -114,9 +116,10 @@ class Forward(Protocol[T]):
         downcast: bool = True,
         bias: T | None = None,
     ) -> T:
-        """Self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`: eager scores
-        are soft-capped. `fp32`: q and k are cast to it before they are multiplied. Not `causal`: there is no mask. Not
-        `downcast`: what autocast made of an eager softmax is not cast back before dropout. `bias`: added to the scores of all samples."""
+        """Self-attention, within `window` tokens. `upcast`: an eager softmax is asked for in fp32. `capped`: eager
+        scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied. Not `causal`: there is no
+        mask. Not `downcast`: what autocast made of an eager softmax is not cast back before dropout. `bias`: added to
+        the scores of all samples."""
         ...
 
     def activation(self, function: str, x: T) -> T: ...
@@ -167,6 +170,10 @@ class Forward(Protocol[T]):
 
     def leave_body(self) -> None:
         """A stack of blocks has returned and another one follows."""
+        ...
+
+    def unused(self, name: str, size: int) -> None:
+        """A vector among the parameters that no operation reads."""
         ...
 
     def keep(self, x: T) -> None:

@@ -201,6 +201,9 @@ class _Reader:
     def shared(self, name: str, width: int, *, last: bool) -> int:
         return width
 
+    def unused(self, name: str, size: int) -> None:
+        self.tensors.append(ParameterTensor(name, (size,)))
+
     def keep(self, x: int) -> None:
         pass
 

@@ -105,6 +105,11 @@ class Model:
         return self.architecture.tokens_per_sample
 
     @property
+    def usual_length(self) -> int | None:
+        """Of its sequences, where positions beyond are missing or unusual."""
+        return None if self.architecture.positions == "rotary" else self.max_positions
+
+    @property
     def has_learned_positions(self) -> bool:
         """Whether there is no position beyond the last."""
         return self.architecture.positions == "learned"

@@ -173,9 +173,9 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """CUDA's autocast knows its parts alone: `cross_entropy_loss` asks for a log-softmax in the dtype of its input, which
-    is respected, and `nll_loss` is in the fp32 list (aten/src/ATen/native/LossNLL.cpp, ATen/autocast_mode.h). The CPU's
-    list has the whole, which casts its input first."""
+    """CUDA's autocast knows its parts alone: `cross_entropy_loss` asks for a log-softmax in the dtype of its input,
+    which is respected, and `nll_loss` is in the fp32 list (aten/src/ATen/native/LossNLL.cpp, ATen/autocast_mode.h). The
+    CPU's list has the whole, which casts its input first."""
     if not torch.is_autocast_enabled("cpu") or x.dtype is torch.float32 or label_smoothing:
         return _cross_entropy(
             x, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing=label_smoothing

@@ -5,22 +5,14 @@ Source: transformers/models/bert/modeling_bert.py.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Hashable
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
-from planner.models.architecture import INT64, Architecture, Objective, Probability, Size
+from planner.models.architecture import INT64, Headed, Objective, Probability, Size
 from planner.models.forward import Forward, T
 
 
-def labels_counted(fields: Any) -> Any:
-    """`num_labels` of a configuration that names its labels instead (PreTrainedConfig.num_labels)."""
-    names = fields.get("id2label") if isinstance(fields, Mapping) else None
-    return {"num_labels": len(names), **fields} if isinstance(names, Mapping) and names else fields
-
-
-class Bert(Architecture):
+class Bert(Headed):
     classes: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForSequenceClassification")
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "learned"
     num_masks: ClassVar[int] = 0
@@ -36,10 +28,7 @@ class Bert(Architecture):
     hidden_dropout_prob: Probability = 0.1
     attention_probs_dropout_prob: Probability = 0.1
     classifier_dropout: Probability | None = None
-    num_labels: Size = 2
     tie_word_embeddings: bool = True
-
-    _labels = model_validator(mode="before")(labels_counted)
 
     @property
     def classifies(self) -> bool:
@@ -101,10 +90,16 @@ class Bert(Architecture):
         return self.classifier(f, x) if self.classifies else self.predictions(f, x)
 
     def predictions(self, f: Forward[T], x: T) -> T:
+        self.own_bias(f)
         x = f.linear("predictions.transform.dense", x, self.hidden_size, bias=True)
         x = f.activation(self.hidden_act, x)
         x = f.layer_norm("predictions.transform.LayerNorm", x)
         return f.lm_head("predictions.decoder", x, self.vocab_size, tied_to=self.tied_to, bias=True, keeps=False)
+
+    def own_bias(self, f: Forward[T]) -> None:
+        """The head's, to which that of its linear layer is tied together with the weight."""
+        if not self.tie_word_embeddings:
+            f.unused("predictions.bias", self.vocab_size)
 
     def classifier(self, f: Forward[T], x: T) -> T:
         x = f.linear("pooler.dense", f.first_token(x), self.hidden_size, bias=True)

@@ -27,6 +27,7 @@ class Roberta(Bert):
         return f.positions(name, self.max_position_embeddings, self.hidden_size, per_sample=True)
 
     def predictions(self, f: Forward[T], x: T) -> T:
+        self.own_bias(f)
         x = f.linear("lm_head.dense", x, self.hidden_size, bias=True)
         x = f.activation("gelu", x)
         x = f.layer_norm("lm_head.layer_norm", x)

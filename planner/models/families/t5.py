@@ -5,12 +5,12 @@ Source: transformers/models/t5/modeling_t5.py.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Hashable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
-from planner.models.architecture import INT64, Architecture, Layers, Objective, Probability, Size
+from planner.models.architecture import INT64, Headed, Layers, Objective, Probability, Size
 from planner.models.forward import Forward, T
 
 BRIDGE = "bridge"
@@ -21,7 +21,7 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
     return AliasChoices(hugging_face, own)
 
 
-class T5(Architecture):
+class T5(Headed):
     classes: ClassVar[tuple[str, ...]] = ("T5ForConditionalGeneration",)
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "relative"
     num_masks: ClassVar[int] = 0
@@ -41,11 +41,24 @@ class T5(Architecture):
     relative_attention_num_buckets: Size = 32
     dropout_rate: Probability = 0.1
     feed_forward_proj: Annotated[str, Field(pattern=r"^(gated-)?\w+$")] = "relu"
+    n_positions: Size = 512
     tie_word_embeddings: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tied(cls, fields: Any) -> Any:
+        """T5Config writes that every head is tied, and remembers what it was told in another field."""
+        if isinstance(fields, Mapping) and isinstance(fields.get("scale_decoder_outputs"), bool):
+            return {**fields, "tie_word_embeddings": fields["scale_decoder_outputs"]}
+        return fields
 
     @property
     def objective(self) -> Objective:
         return "each_token"
+
+    @property
+    def num_positions(self) -> int:
+        return self.n_positions
 
     @property
     def embeds_again(self) -> int:

@@ -9,10 +9,7 @@ from collections.abc import Hashable
 from math import prod
 from typing import ClassVar
 
-from pydantic import model_validator
-
-from planner.models.architecture import INT64, Architecture, Objective, Probability, Size
-from planner.models.families.bert import labels_counted
+from planner.models.architecture import INT64, Headed, Objective, Probability, Size
 from planner.models.forward import Forward, T
 
 FP32 = 4
@@ -24,7 +21,7 @@ def _sides(size: Sides) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
 
 
-class ViT(Architecture):
+class ViT(Headed):
     classes: ClassVar[tuple[str, ...]] = ("ViTForImageClassification",)
     num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
@@ -38,9 +35,6 @@ class ViT(Architecture):
     patch_size: Sides = 16
     num_channels: Size = 3
     qkv_bias: bool = True
-    num_labels: Size = 2
-
-    _labels = model_validator(mode="before")(labels_counted)
 
     @property
     def objective(self) -> Objective:

@@ -23,6 +23,8 @@ SMALL = {
     "tie_word_embeddings": False,
 }
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
+TIED = {"tie_word_embeddings": True}
+T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
 MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuning": "lora"}
 
 
@@ -41,6 +43,12 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("qwen3_moe", {**EXPERTS, "head_dim": 64, "norm_topk_prob": True, "mlp_only_layers": [0]}, LORA),
         ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 256}, LORA),
         ("olmoe", {**EXPERTS}, MIXED),
+        ("bert", TIED, MIXED),
+        ("bert", {"architectures": ["BertForSequenceClassification"]}, {**MIXED, "attention": "eager"}),
+        ("roberta", TIED, {**LORA, "checkpointing": "full"}),
+        ("vit", {"image_size": 240, "num_labels": 1000}, MIXED),
+        ("t5", {**T5, "feed_forward_proj": "gated-gelu"}, {**LORA, "precision": "fp16-mixed", "checkpointing": "full"}),
+        ("t5", {**T5, **TIED}, {"precision": "fp32", "gpus": 2, "sharding": "full_shard"}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -48,7 +56,8 @@ def test_every_phase_of_a_family_equals_the_replay(
     model_type: str, fields: dict[str, Any], choices: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**SMALL, **fields, "model_type": model_type}))
-    result = verify(str(tmp_path), gpu="A100-80GB", sequence_length=256, micro_batch_size=4, **choices)
+    length = None if "image_size" in fields else 256
+    result = verify(str(tmp_path), gpu="A100-80GB", sequence_length=length, micro_batch_size=4, **choices)
     differences = {name: phase.difference for name, phase in result.phases.items()}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
