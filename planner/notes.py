@@ -9,6 +9,8 @@ from planner.models import Model
 from planner.question import Question
 from strategies import Allocator, Attention, Finetuning, Lora, Precision, Strategy
 
+_BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
+
 
 def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
     """Notes on a request and the strategies that answer it."""
@@ -18,8 +20,8 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
         notes += model.adapter_notes
     context = model.max_positions
     if context is not None and request.sequence_length > context:
-        has_alibi = isinstance(model, Model) and model.architecture.positions == "alibi"
-        goes_on = "ALiBi goes on" if has_alibi else "rotary positions go on, quality needs RoPE scaling"
+        positions = model.architecture.positions if isinstance(model, Model) else "rotary"
+        goes_on = _BEYOND.get(positions, "rotary positions go on, quality needs RoPE scaling")
         known = f"the {context} that {model.name} was trained with"
         notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]

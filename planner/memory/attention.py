@@ -13,8 +13,9 @@ from strategies import Attention
 
 class Form(NamedTuple):
     """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
-    cast back, as everywhere but in GPT-2; `capped`, the scores are soft-capped; `fp32`, q and k are cast to it before
-    they are multiplied. SDPA only: `selection` of its kernel."""
+    cast back, as everywhere but in GPT-2; not `downcast`, what autocast made fp32 stays so until the product; `capped`,
+    the scores are soft-capped; `fp32`, q and k are cast to it before they are multiplied. SDPA only: `selection` of its
+    kernel."""
 
     heads: int
     kv_heads: int
@@ -23,6 +24,9 @@ class Form(NamedTuple):
     capped: bool
     window: int | None
     fp32: bool
+    causal: bool = True
+    downcast: bool = True
+    bias: Tensor | None = None
     selection: Selection = Selection()
     value_elements: int = 0
     """Per sample, of the values of all heads, which are those of the output."""
@@ -43,6 +47,8 @@ def masked(window: int | None, sequence_length: int) -> bool:
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The kernel that torch selects; only the memory-efficient one takes a mask."""
     form = form.of_values(value)
+    if form.bias is not None:
+        return _with_bias(f, query, key, value, form, form.bias)
     if masked(form.window, f.sequence_length):
         return _within_window(f, query, key, value, form)
     grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
@@ -92,6 +98,18 @@ def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
     return _fused(f, query, key, value, form, bias)
 
 
+def _with_bias(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, bias: Tensor) -> Tensor:
+    """The memory-efficient kernel with a bias that is the same for all samples: contiguous, and causal within itself
+    (transformers/integrations/sdpa_attention.py, `create_position_bias_mask`)."""
+    if form.causal:
+        allowed = f.fixed(f.sequence_length**2, BOOL, "causal mask")
+        bias = f.fixed(bias.fixed, bias.itemsize, "causal attention bias", bias, saved=[allowed])
+    if not bias.heads_first:
+        bias = f.fixed(bias.fixed, bias.itemsize, "attention bias", bias)
+    cast = f.autocast_input(bias, "attention bias in half precision")
+    return _fused(f, query, key, value, form._replace(bias=None), cast)
+
+
 def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     """k and v as transformers repeats them for the memory-efficient kernel."""
     return _repeated(f, key, query, form, "k"), _repeated(f, value, query, form, "v")
@@ -115,24 +133,32 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
     out = f.product(elements, elements // f.sequence_length, query.itemsize, "attention output", query, key, value)
     rows = form.heads * f.sequence_length
     log_sum_exp = Tensor(f.tape.storage(0, rows * FP32, "attention log-sum-exp"), 0, rows, form.heads, FP32, None)
-    flops = (query.per_sample + out.per_sample) * f.sequence_length  # two products of 2 n S, half of the scores masked
+    flops = (query.per_sample + out.per_sample) * f.sequence_length  # two products of 2 n S, half of causal ones masked
+    flops *= 1 if form.causal else 2
     f.multiply(query.itemsize, flops)
     if out.variable is None:
         return out
     itemsize, elements = query.itemsize, query.per_sample
     sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    biases = [(x.variable, x.fixed * itemsize) for x in extra if x.variable is not None]
     saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
 
     def backward(gradient: Storage) -> None:
         tape = f.tape
         f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
         gradients = [tape.storage(0, size) for _, size in sizes]
+        made = [tape.storage(0, size) for _, size in biases]  # of every sample, then summed
         workspace = [tape.storage(0, rows * FP32)]
         if itemsize != FP32:
             workspace.append(tape.storage(0, elements * FP32))
         if form.heads != form.kv_heads:
             workspace += [tape.storage(0, elements * itemsize) for _ in range(2)]
         del workspace
+        for variable, size in biases:
+            total = tape.storage(size, 0)
+            made.clear()
+            tape.accumulate(variable, total)
+            del total
         for variable, _ in sizes:
             tape.accumulate(variable, gradients.pop(0))
 
@@ -208,9 +234,14 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:
         weights = f.cap(weights, "attention capped scores")
-    weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
+    if form.bias is not None:
+        weights = f.add(weights, form.bias, "attention biased scores")
+    if form.causal:
+        weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
     if form.upcast or form.fp32 or f.autocast is not None:
-        weights = f.to(f.softmax(weights, FP32), itemsize, "attention probabilities")
+        probabilities = f.softmax(weights, FP32)  # the scores live until these are cast
+        weights = f.to(probabilities, itemsize, "attention probabilities") if form.downcast else probabilities
+        del probabilities
     else:
         weights = f.softmax(weights, itemsize)
     weights = f.dropout(weights, form.dropout, "attention dropout")

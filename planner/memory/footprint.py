@@ -16,12 +16,11 @@ from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Unit, Units, state_bytes, step_counts, step_temporaries, table_bytes
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
 from planner.memory.time import Traffic
-from planner.memory.trace import Part, Setting, Tracer, Work
+from planner.memory.trace import Part, Setting, Tracer, Work, joined
 from planner.memory.trained import Trained, copies_modules, obstacle, trained_in_blocks
 from planner.models import Inventory
 from strategies import Allocator, Attention, Checkpointing, Lora, Loss, Method, Optimizer, Sharding, Strategy
 
-INT64 = 8
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -141,20 +140,20 @@ class Traced:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
         # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
-        asks = checkpointing is not Checkpointing.NONE
-        stem, itemsize = self._stem(setting, checkpointing, asks)
+        checkpoints = checkpointing is not Checkpointing.NONE
+        stem, itemsize = self._stem(setting, checkpointing, checkpoints)
         requires_grad, blocks = stem.output_requires_grad, []
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
         for kind, trained in zip(self.inventory.layer_kinds, in_blocks, strict=True):
-            make = self._block if checkpointing is Checkpointing.NONE else self._checkpointed
-            block = make(setting, kind, trained, itemsize, requires_grad)
+            if checkpoints and self.inventory.architecture.is_block(kind):
+                block = self._checkpointed(setting, kind, trained, itemsize, requires_grad)
+            else:
+                block = self._block(setting, kind, trained, itemsize, requires_grad, checkpoints)
             requires_grad = block.output_requires_grad
             blocks.append(block)
         embedded_bytes = _hold_embedded(stem, blocks)
         head, loss = self._head(setting, itemsize, requires_grad, embedded_bytes)
-        fixed, per_sample = stem.body
-        head = head._replace(held=(head.held[0] - fixed, head.held[1] - per_sample))
-        return [stem, *blocks, head, loss]
+        return joined([stem, *blocks, head, loss], checkpointed=checkpoints)
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -172,16 +171,18 @@ class Traced:
         trained: Trained,
         itemsize: int,
         input_requires_grad: bool,
+        checkpoints: bool,
         again: bool = False,
     ) -> Part:
-        tracer = self._tracer(setting)
-        return tracer.block(kind, trained, itemsize, input_requires_grad=input_requires_grad, again=again)
+        return self._tracer(setting).block(
+            kind, trained, itemsize, input_requires_grad=input_requires_grad, checkpoints=checkpoints, again=again
+        )
 
     @memoized
     def _checkpointed(
         self, setting: Setting, kind: Hashable, trained: Trained, itemsize: int, input_requires_grad: bool
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True, True)
         return self._tracer(setting).checkpointed_block(
             kind, trained, itemsize, plain, input_requires_grad=input_requires_grad
         )
@@ -307,14 +308,18 @@ class MemoryModel:
 
     @property
     def _ids_bytes(self) -> int:
-        """Input ids and labels of one sample, held by the caller throughout."""
-        return 2 * self.traced.sequence_length * INT64
+        """Of what is fed for one sample, held by the caller throughout."""
+        return self.traced.inventory.architecture.batch_bytes(self.traced.sequence_length)
 
     @memoized
     def _layout(self, setting: Setting, sharding: Sharding, gradients_exist: bool) -> Layout:
-        tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
+        architecture, ranks = self.traced.inventory.architecture, self.cluster.world_size
         units = self._units(setting, sharding)
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist)
+        again, rooted = architecture.embeds_again, not architecture.head_is_unit
+        tied = architecture.tied_to is not None and not copies_modules(setting.method)
+        if again is None:
+            return Layout(units, sharding, ranks, tied, gradients_exist, rooted)
+        return Layout(units, sharding, ranks, True, gradients_exist, rooted, None if tied else again + 1)
 
     @memoized
     def _lines(self, setting: Setting, checkpointing: Checkpointing, sharding: Sharding, accumulates: bool) -> Lines:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from planner.memory import attention as attention_kernels
-from planner.memory import elementwise, every_expert
+from planner.memory import elementwise, every_expert, images
 from planner.memory import experts as mixture
 from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
 from planner.memory.adapters import adapted
 from planner.memory.biased_experts import biased_experts
-from planner.memory.low_rank import Base, plain_layer, written_out_layer
-from planner.memory.numerics import Numerics
+from planner.memory.exchange import Exchange
+from planner.memory.low_rank import Base, kept_layer, plain_layer, written_out_layer
+from planner.memory.numerics import HALF, Numerics
 from planner.memory.ops import FP32
 from planner.memory.quantized import KINDS
 from planner.memory.rotary import Rotary
@@ -22,6 +23,7 @@ from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained
 from planner.models import Linear
+from planner.models.architecture import INT64
 from planner.models.forward import ROUTED_IN_FP32, OwnAttention, RouterForm, biased_expert_shapes
 from strategies import Attention, Lora, Method, quantization_of
 
@@ -48,14 +50,21 @@ class Layers(Rotary):
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
         self.embedded: Storage | None = None
         """`inputs_embeds` in the forward of transformers' ...Model, which refers to it until that returns."""
+        self.body: list[Storage] = []
+        """What other variables of such a body of the model keep alive until it returns."""
+        self.leaves_body = False
+        """Whether a body returns while this part runs, and another one begins."""
+        self.exchange = Exchange()
+        self.checkpoints = False
+        """Whether blocks are checkpointed."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
         """That output, which as a leaf of autograd's graph lives as long as the graph."""
 
-    def unsaved_variables(self) -> tuple[int, int]:
-        """(fixed, per sample) of what variables alone keep alive."""
-        kept = [storage for storage in self.held if not storage.saved]
+    def unsaved_in_body(self, out: Tensor) -> tuple[int, int]:
+        """(fixed, per sample) of what variables of the body alone keep alive."""
+        kept = [storage for storage in self.body if not storage.saved and storage is not out.storage]
         return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
 
     def leave_forward(self) -> None:
@@ -63,6 +72,8 @@ class Layers(Rotary):
         self.leave_autocast()
         self.held.clear()
         self.embedded = None
+        self.body.clear()
+        self.exchange.forget_storages()
 
     # --- linear layers, by fine-tuning method ---
 
@@ -75,33 +86,64 @@ class Layers(Rotary):
         bias: bool = False,
         adapts: bool = True,
         written_out: bool = False,
+        kept: bool = False,
     ) -> Tensor:
         """The layer, and beside it an adapter where the method has one."""
         method = self.method
         quantized = KINDS.get(quantization_of(method))
-        unquantized = written_out_layer if written_out else plain_layer
-        layer, base = (quantized.layer, quantized.base) if quantized else (unquantized, Base())
+        unquantized = kept_layer if kept else written_out_layer if written_out else plain_layer
+        layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
+        if kept:
+            x = self.to(x, self.numerics.kept, f"{name} input in the weight's dtype")
         if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
             return adapted(self, method, name, x, out_features, bias, layer, base)
         return layer(self, name, x, out_features, bias)[0]
 
     # --- embeddings and head ---
 
-    def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
-        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=self.trained.embedding)
+    def embedding(
+        self,
+        name: str,
+        num_embeddings: int,
+        width: int,
+        *,
+        scaled: bool = False,
+        again: bool = False,
+        tied: bool = False,
+    ) -> Tensor:
+        trains = self.trains_base if again else self.trained.embedding
+        if again and tied and trains:
+            self.await_gradient(f"{name}.weight", viewed=self.autocast is None)
+        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=trains)
         out = self.times(out) if scaled else out
         self.embedded = out.storage
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
         return out
 
-    def times_embeddings(self, x: Tensor) -> Tensor:
-        out = self.times(x)
-        self.embedded = out.storage
-        return out
+    def embeds(self, x: Tensor) -> None:
+        self.embedded = x.storage
 
-    def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        return self._lookup(name, num_embeddings, width, self.sequence_length * width, 0, trains=self.trains_base)
+    def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> Tensor:
+        elements = self.sequence_length * width
+        sizes = (0, elements) if per_sample else (elements, 0)
+        return self._lookup(name, num_embeddings, width, *sizes, trains=self.trains_base)
+
+    def image(
+        self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
+    ) -> Tensor:
+        itemsize, trains = self.numerics.other, self.trains_base
+        sizes = width * channels * prod(patch_size), width, width, self.sequence_length * width
+        names = f"{name}.weight", f"{name}.bias", "cls_token", "position_embeddings"
+        weight, bias, token, positions = (
+            self.parameter(n, size, itemsize, trains=trains) for n, size in zip(names, sizes, strict=True)
+        )
+        pixels = images.pixels(self, channels * prod(image_size), itemsize)
+        self.keep_in_body(pixels)
+        x = images.patches(self, pixels, weight, bias, width)
+        if self.input_requires_grad and x.variable is None:
+            x.variable, self.leaf = Variable(), x
+        return images.with_class_token(self, x, token, positions)
 
     def _lookup(
         self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool
@@ -123,17 +165,82 @@ class Layers(Rotary):
         return out
 
     def lm_head(
-        self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
+        self,
+        name: str,
+        x: Tensor,
+        vocab_size: int,
+        *,
+        tied_to: str | None,
+        scaled: bool = False,
+        bias: bool = False,
+        keeps: bool = True,
     ) -> Tensor:
         self.embedded = None
         trains = self.trained.head
         itemsize = self.numerics.trained if trains else self.numerics.other
         weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)
-        if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
-            self.held.append(x.storage)
+        if keeps:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
+            self.keep(x)
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
+
+    def await_gradient(self, name: str, *, viewed: bool) -> None:
+        """A parameter's gradient by another part is there, on that one's account."""
+        waiting = Variable(parameter=True)
+        waiting.gradient = self.tape.storage(0, 0)
+        waiting.gradient.viewed = viewed
+        self.parameters[name] = waiting
+
+    def keep(self, x: Tensor) -> None:
+        self.embedded = None
+        if x.storage is not None:
+            self.held.append(x.storage)
+
+    def unused(self, name: str, size: int) -> None:
+        pass
+
+    def keep_in_body(self, x: Tensor) -> None:
+        if x.storage is self.embedded:
+            self.embedded = None
+        if x.storage is not None:
+            self.body.append(x.storage)
+
+    def leave_body(self) -> None:
+        self.leaves_body = True
+
+    # --- tensors of several parts ---
+
+    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
+        self.exchange.share(name, x, gathers=gathers, returned=returned)
+
+    def make_mask(self, x: Tensor) -> None:
+        if self.attention_kernel is attention_kernels.eager:
+            size = self.sequence_length**2
+            mask = Tensor(self.tape.storage(0, size * x.itemsize, "mask"), 0, size, size, x.itemsize, None)
+            self.keep_in_body(mask)
+            self.share("mask", mask)
+
+    def shared(self, name: str, width: int, *, last: bool) -> Tensor:
+        return self.exchange.read(self.tape, name, last=last)
+
+    def relative_bias(self, name: str, num_buckets: int, heads: int) -> Tensor:
+        """`embedding(buckets)`, where the buckets of all pairs of positions are int64."""
+        itemsize, pairs = self.numerics.other, self.sequence_length**2
+        table = self.parameter(f"{name}.weight", num_buckets * heads, itemsize, trains=self.trains_base)
+        buckets = self.fixed(pairs, INT64, "relative position buckets")
+        bias = self.fixed(pairs * heads, itemsize, "position bias", table, saved=[buckets])
+        self.keep_in_body(bias)
+        return bias
+
+    def zero_bias(self, x: Tensor, heads: int) -> Tensor:
+        bias = self.fixed(self.sequence_length**2 * heads, x.itemsize, "position bias of zeros")
+        bias.heads_first, bias.variable = True, Variable() if self.checkpoints else None
+        self.keep_in_body(bias)
+        return bias
+
+    def clamp_fp16(self, x: Tensor) -> Tensor:
+        return self.clamp(x) if self.numerics.half_is_fp16 and x.itemsize == HALF else x
 
     # --- attention and elementwise ---
 
@@ -150,8 +257,13 @@ class Layers(Rotary):
         capped: bool = False,
         window: int | None = None,
         fp32: bool = False,
+        causal: bool = True,
+        downcast: bool = True,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        form = attention_kernels.Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
+        form = attention_kernels.Form(
+            heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, bias, self.selection
+        )
         return self.attention_kernel(self, query, key, value, form)
 
     def own_attention(
@@ -172,10 +284,6 @@ class Layers(Rotary):
             per_head = form == "alibi_in_fp32"
             return attention_kernels.with_mask(self, query, key, value, asked.usual(self.selection), per_head=per_head)
         return own.FORMS[form](self, query, key, value, asked)
-
-    def keep(self, x: Tensor) -> None:
-        if x.storage is not None:
-            self.held.append(x.storage)
 
     def activation(self, function: str, x: Tensor) -> Tensor:
         composed = COMPOSED.get(function)

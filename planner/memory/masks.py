@@ -7,7 +7,7 @@ from typing import NamedTuple
 from planner.memory.attention import masked
 from planner.memory.numerics import Numerics
 from planner.memory.ops import BOOL, FP32
-from planner.models import Decoder
+from planner.models import Architecture
 from strategies import Attention
 
 
@@ -19,7 +19,7 @@ class Masks(NamedTuple):
     saved: bool = False
 
 
-def masks_of(architecture: Decoder, attention: Attention, numerics: Numerics, sequence_length: int) -> Masks:
+def masks_of(architecture: Architecture, attention: Attention, numerics: Numerics, sequence_length: int) -> Masks:
     """Eager attention adds masks to the scores: `[1, sequence, sequence]` of one sample in the dtype of the embeddings
     (transformers, `create_causal_mask`). SDPA is told that it is causal instead, but for a window that the sequence
     fills: one of booleans, the same for all samples. The rest is as modeling files have it (`Masking`)."""
@@ -35,7 +35,8 @@ def masks_of(architecture: Decoder, attention: Attention, numerics: Numerics, se
             alibi = FP32 if numerics.autocast else itemsize  # that of the LayerNorm behind the embeddings
             return Masks(0, scores * itemsize + heads * sequence_length * alibi)
         case "booleans":
-            return Masks(heads * architecture.max_position_embeddings * FP32, scores * BOOL, saved=True)
+            length = architecture.num_positions or sequence_length
+            return Masks(heads * length * FP32, scores * BOOL, saved=True)
         case "always" if not eager:
             return Masks(scores * BOOL)
     if eager:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, Full, Lora, Method, Precision, Quantization, Sharding
+from strategies import AdapterDtype, Finetuning, Full, Lora, Method, Precision, Quantization, Sharding
 
 FP32, HALF = 4, 2
 
@@ -26,6 +26,9 @@ class Numerics(NamedTuple):
     stored_other: int
     stored_adapter: int
     stored_trained: int
+    kept: int = FP32
+    """Of linear layers that are kept in fp32 beside fp16 weights, and not quantized (`_keep_in_fp32_modules`)."""
+    stored_kept: int = FP32
 
     @property
     def kept_in_fp32(self) -> int:
@@ -56,9 +59,10 @@ class Numerics(NamedTuple):
         else:
             stored = (autocast or frozen, FP32, FP32, FP32)
         is_fp16 = facts.matmul_dtype == "fp16"
+        kept = FP32 if is_fp16 or method.method is Finetuning.QLORA else stored[0]
         if sharding.shards and autocast is not None:
-            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored)
-        return cls(*stored, autocast, is_fp16, *stored)
+            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept)
+        return cls(*stored, autocast, is_fp16, *stored, kept, kept)
 
     def of_trained(self) -> Numerics:
         """Where all of a part trains."""

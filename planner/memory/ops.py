@@ -57,6 +57,15 @@ class Ops:
         storage = Storage(self.tape.meter, 0, per_sample * itemsize, name)
         return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
 
+    def fixed(self, elements: int, itemsize: int, name: str, *inputs: Tensor, saved: Sequence[Tensor] = ()) -> Tensor:
+        """A fresh result of which there is one for all samples."""
+        storage = self.tape.storage(elements * itemsize, 0, name)
+        self.tape.cost.fixed_bytes += elements * itemsize * (1 + len(inputs))
+        variable = Variable() if any(x.variable is not None for x in inputs) else None
+        out = Tensor(storage, elements, 0, elements, itemsize, variable)
+        kept = [self.tape.save(x) for x in saved] if variable is not None else []
+        return self.differentiate(out, self.own_targets(*inputs), kept)
+
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
         """Hidden states from elsewhere: `sequence_length x width` elements per sample."""
         x = self.tensor(self.sequence_length * width, width, itemsize, name)
@@ -305,6 +314,11 @@ class Ops:
         for v in variables[:1] if split else variables:
             self.tape.record(v, backward)
         return parts
+
+    def first_token(self, x: Tensor) -> Tensor:
+        """A view of each sample's first row; the gradient is a zero-filled tensor as large as x (`select_backward`)."""
+        out = Tensor(x.storage, 0, x.width, x.width, x.itemsize, Variable() if x.variable is not None else None)
+        return self.differentiate(out, self.own_targets(x))
 
     # --- matrix multiplication ---
 

@@ -24,7 +24,7 @@ class Form(NamedTuple):
 
     def usual(self, selection: Selection) -> attention.Form:
         """The same for SDPA."""
-        return attention.Form(self.heads, self.kv_heads, self.dropout, True, False, None, False, selection)
+        return attention.Form(self.heads, self.kv_heads, self.dropout, True, False, None, False, selection=selection)
 
 
 Written = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]

@@ -27,14 +27,24 @@ class Layout:
     """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
+    `rooted`: the head is in the root's unit, which gathers the last block ahead as soon as the loss's backward begins.
+    `waits_from`: the part after whose backward a gradient of the embedding waits, where that is not the head.
     """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: Sharding, world_size: int, tied: bool, gradients_exist: bool
+        self,
+        units: Sequence[Unit],
+        sharding: Sharding,
+        world_size: int,
+        tied: bool,
+        gradients_exist: bool,
+        rooted: bool = False,
+        waits_from: int | None = None,
     ) -> None:
         self.units, self.sharding, self.world_size = units, sharding, world_size
-        self.tied, self.gradients_exist = tied, gradients_exist
+        self.tied, self.gradients_exist, self.rooted = tied, gradients_exist, rooted
         self._head = len(units) - 2
+        self._waits_from = self._head if waits_from is None else waits_from
         self._gathered = [u.gathered_bytes for u in units]
         self._tied_gradient = 0
         if tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
@@ -53,7 +63,7 @@ class Layout:
         """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
         weight waits for the embedding's, whole and beside an existing one."""
         existing = self.all_gradients if self.gradients_exist else self._suffix[i + 1]
-        return existing + (self._tied_gradient if i < self._head else 0)
+        return existing + (self._tied_gradient if i < self._waits_from else 0)
 
     def gather(self, i: int) -> Extra:
         """The moment at which part i has been gathered in forward: `wait_for_unshard` still refers to the buffer of the
@@ -94,7 +104,8 @@ class Layout:
         if not self.sharding.shards:
             return Extra(gradients=finished)
         if i > self._head:
-            return Extra(self._kept_from_forward(self._head), 0, finished)
+            ahead = self._prefetched(self._head) if self.rooted else 0
+            return Extra(self._kept_from_forward(self._head), ahead, finished)
         gathered = self._kept_from_forward(i) + self._tied_unit(i)
         scattered = self.units[i + 1].gathered_gradient_bytes
         return Extra(gathered, self._prefetched(i) + scattered, finished)

@@ -70,10 +70,9 @@ def unit(
     kind = KINDS.get(quantization_of(method))
     own = numerics.of_trained() if trained.weights else numerics
     for t in parameters.tensors:
-        stored = stored_itemsize(t, own, quantizes=kind is not None)
-        computed = own.linear if t.layer is not None else own.kept_in_fp32 if t.in_fp32 else own.other
+        stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
-        if kind is not None and t.layer is not None and len(t.shape) > 1:
+        if kind is not None and t.layer is not None and t.layer.quantizes and len(t.shape) > 1:
             account.keep(t.shape, kind.stored_bytes, computed)
         elif trained.weights:
             account.train(t.shape, stored, computed, is_embedding=t.is_embedding)
@@ -99,7 +98,16 @@ def stored_itemsize(tensor: ParameterTensor, numerics: Numerics, *, quantizes: b
     """Between steps, of what is not quantized. `quantizes`: linear layers are, and their biases then as the rest."""
     if tensor.in_fp32:
         return FP32
+    if tensor.layer is not None and not tensor.layer.quantizes:
+        return numerics.stored_kept
     return numerics.stored_linear if tensor.layer is not None and not quantizes else numerics.stored_other
+
+
+def _computed_itemsize(tensor: ParameterTensor, numerics: Numerics) -> int:
+    """During forward and backward."""
+    if tensor.layer is not None:
+        return numerics.linear if tensor.layer.quantizes else numerics.kept
+    return numerics.kept_in_fp32 if tensor.in_fp32 else numerics.other
 
 
 class _Account:

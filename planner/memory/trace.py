@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
+from planner.memory.exchange import Exchange, Shared
 from planner.memory.layers import Layers
 from planner.memory.masks import masks_of
-from planner.memory.numerics import Numerics
+from planner.memory.numerics import FP32, Numerics
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.memory.trained import Trained, trained_at_ends
-from planner.models import Decoder
+from planner.models import Architecture
 from strategies import Attention, Checkpointing, Lora, Loss, Method
 
 
@@ -61,8 +63,23 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    returned: Snapshot | None = None
+    """Of a loss: the model's forward is over, and its logits are copied in fp32 (accelerate, `convert_outputs_to_fp32`)
+    with what backward needs."""
     body: tuple[int, int] = (0, 0)
-    """(fixed, per sample) of what it holds, that variables of the model's body hold: they end before the head."""
+    """(fixed, per sample) of `held` that a body of the model (a stack of blocks) keeps until it returns."""
+    leaves_body: bool = False
+    """A body has returned when this part's forward begins, or soon after."""
+    shares: Mapping[str, Shared] = MappingProxyType({})
+    """What it makes for later parts and does not save itself."""
+    reads: frozenset[str] = frozenset()
+    """What others share and its backward needs."""
+    leaves: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of gradients that its backward leaves for parts before it."""
+    takes: tuple[int, int] = (0, 0)
+    """The same of those that parts behind it left, which are on its own account."""
+    drops: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
 
     def recomputed(
         self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, kept: tuple[int, int]
@@ -85,7 +102,35 @@ class Part(NamedTuple):
             output_requires_grad=self.output_requires_grad,
             input_bytes=input_bytes,
             saves_input=True,
+            body=self.body,
+            reads=self.reads,
+            leaves=self.leaves,
+            takes=self.takes,
         )
+
+
+def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
+    """The parts of a model in order, with what they hold and save of each other. `checkpointed`: blocks save their
+    arguments, all that is shared among them."""
+    read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
+    found, body, returned = [], (0, 0), 0
+    for part in parts:
+        if part.leaves_body:
+            part = part._replace(drops=body)
+            body = (0, 0)
+        body = body[0] + part.body[0], body[1] + part.body[1]
+        for name, shared in part.shares.items():
+            fixed, per_sample = shared.num_bytes
+            if checkpointed or name in read:
+                part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+                per_sample = 0
+            if shared.returned and parts[-1].returned is not None:
+                per_sample += shared.per_sample * FP32 if shared.itemsize < FP32 else 0
+                returned += per_sample
+        found.append(part)
+    if (at := parts[-1].returned) is not None:
+        found[-1] = found[-1]._replace(returned=at._replace(per_sample=at.per_sample + returned))
+    return found
 
 
 RawSnapshot = tuple[int, int, int, int, int]
@@ -137,12 +182,13 @@ def largest(snapshots: Sequence[R]) -> list[R]:
 class Tracer:
     """Traces the parts of one architecture under one setting."""
 
-    def __init__(self, architecture: Decoder, setting: Setting) -> None:
+    def __init__(self, architecture: Architecture, setting: Setting) -> None:
         self.architecture, self.setting = architecture, setting
-        tied = architecture.tied_to is not None
+        tied, again = architecture.tied_to is not None, architecture.embeds_again is not None
         self.ends = trained_at_ends(setting.method, tied=tied)
-        self.tied_gradient = tied and self.ends.embedding and not isinstance(setting.method, Lora)
+        self.tied_gradient = (tied or again) and self.ends.embedding and not isinstance(setting.method, Lora)
         self._rope_itemsize = 0
+        self._known: dict[str, Shared] = {}
 
     def _layers(self, trained: Trained, *, keep_saved: bool = True, recomputed: bool = False) -> Layers:
         s = self.setting
@@ -156,6 +202,7 @@ class Tracer:
             selection=s.selection,
         )
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
+        layers.exchange = Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpointing, *, output_requires_grad: bool) -> tuple[Part, int]:
@@ -163,13 +210,12 @@ class Tracer:
         trained = self.ends
         layers = self._layers(trained)
         run = _Run(layers)
+        again = self.architecture.embeds_again is not None
         if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
-            # transposed product it is a view, unless autocast's cast stands between.
-            waiting = Variable(parameter=True)
-            waiting.gradient = layers.tape.storage(0, 0)
-            waiting.gradient.viewed = self.setting.numerics.autocast is None
-            layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
+            # transposed product it is a view, unless autocast's cast stands between, or another one has been added.
+            viewed = self.setting.numerics.autocast is None and not again
+            layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
@@ -179,14 +225,13 @@ class Tracer:
         embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
         holds_output = embedded is x.storage
         del embedded
-        variables = layers.unsaved_variables()
         itemsize = x.itemsize
         stem = run.finish(x)._replace(embedded_bytes=embedded_bytes, holds_output=holds_output)
         s = self.setting
         masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
-        saved, body = stem.saved, variables
+        saved, body = stem.saved, stem.body
         if masks.saved or checkpointing is Checkpointing.FULL:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
@@ -194,15 +239,26 @@ class Tracer:
         return stem._replace(held=held, saved=saved, body=body), itemsize
 
     def block(
-        self, kind: Hashable, trained: Trained, itemsize: int, *, input_requires_grad: bool, again: bool = False
+        self,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        *,
+        input_requires_grad: bool,
+        checkpoints: bool,
+        again: bool = False,
     ) -> Part:
-        """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done."""
+        """`checkpoints`: blocks are. `again`: as it is computed again in backward, by a graph of its own that is gone
+        when that is done."""
         layers = self._layers(trained, recomputed=again)
+        layers.checkpoints = layers.input_requires_grad = checkpoints
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
+        if layers.leaf is not None:
+            layers.tape.save(layers.leaf)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
@@ -213,6 +269,7 @@ class Tracer:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
         layers = self._layers(trained, keep_saved=False)
+        layers.checkpoints = True
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         given = x.storage
@@ -225,8 +282,10 @@ class Tracer:
         del before
         forward, held = run.forward(out)
         forward = [_raised(s, 0, carried) for s in forward]
+        shares = layers.exchange.not_saved()
         layers.tape.forget()
-        return plain.recomputed(forward, held, given.per_sample, layers.tape.kept_bytes(but=given))
+        kept = layers.tape.kept_bytes(but=given)
+        return plain.recomputed(forward, held, given.per_sample, kept)._replace(shares=shares)
 
     def head(self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss. `embedded_bytes`: per sample, of the embedding's
@@ -238,15 +297,21 @@ class Tracer:
         input_bytes = x.per_sample * itemsize
         logits = self.architecture.head(layers, x)
         del x
-        width, logits_itemsize = logits.width, logits.itemsize
-        head = run.finish(logits)._replace(input_bytes=input_bytes)
+        elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
+        head = run.finish(logits)._replace(input_bytes=input_bytes, leaves_body=True)
 
         layers = self._layers(Trained())
         run = _Run(layers)
-        logits = layers.input(width, logits_itemsize, True, "logits")
-        loss = losses.LOSSES[self.setting.loss](layers, logits)
+        logits = layers.tensor(elements, width, logits_itemsize, "logits")
+        logits.variable = Variable()
+        loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
         del logits
-        return head, run.finish(loss)
+        part = run.finish(loss)
+        if layers.autocast is not None and logits_itemsize < FP32:
+            fixed, per_sample = part.saved
+            at = Snapshot(fixed, per_sample + elements * (logits_itemsize + FP32), fixed, per_sample, 0)
+            part = part._replace(returned=at)
+        return head, part
 
 
 class _Run:
@@ -276,12 +341,15 @@ class _Run:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
+        exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
+        shares, reads = exchange.not_saved(), exchange.saved_of_others()
         self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
         if again:
             tape.kept.clear()
+        exchange.receive(tape)
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
@@ -298,6 +366,12 @@ class _Run:
             saved_tensors=names,
             output_requires_grad=variable is not None,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
+            body=body,
+            leaves_body=self.layers.leaves_body,
+            shares=shares,
+            reads=reads,
+            leaves=exchange.leaves,
+            takes=exchange.takes,
         )
 
 

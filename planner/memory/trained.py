@@ -44,6 +44,18 @@ def copies_modules(method: Method) -> bool:
     return isinstance(method, Lora) and method.trained_modules is not TrainedModules.NONE
 
 
+def _lacks(inventory: Inventory, method: Method) -> str | None:
+    """What a method asks for that other models than causal ones may not have."""
+    architecture, modules = inventory.architecture, getattr(method, "trained_modules", TrainedModules.NONE)
+    if modules.embeddings and not any(t.is_table for t in inventory.stem.tensors):
+        return "the model has no token embeddings"
+    if modules.head and architecture.objective == "each_sample":
+        return "the model's head is a classifier, not the output embeddings that are trained as a module"
+    if architecture.embeds_again is not None and (isinstance(method, Freeze) or modules is not TrainedModules.NONE):
+        return "an encoder and a decoder share the embeddings: only all of them or none is modelled"
+    return None
+
+
 def obstacle(inventory: Inventory, strategy: Strategy) -> str | None:
     """Why the model has nothing to train so, or PEFT or FSDP2 refuses it."""
     method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, strategy.sharding.shards
@@ -52,6 +64,8 @@ def obstacle(inventory: Inventory, strategy: Strategy) -> str | None:
         return "bitfit trains biases, and the model has none"
     if isinstance(method, Freeze) and method.trained_blocks > len(inventory.layer_kinds):
         return f"the model has {len(inventory.layer_kinds)} blocks"
+    if lacking := _lacks(inventory, method):
+        return lacking
     trains_in_half = strategy.precision.facts.trained_bytes < FP32
     if isinstance(method, Full | Freeze) and shards and trains_in_half and inventory.keeps_fp32:
         # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises.

@@ -16,7 +16,7 @@ import yaml
 
 from hardware.errors import PlannerError, UnknownNameError, normalized
 from hardware.reading import SafeLoader, shown
-from planner.models.decoder import Decoder
+from planner.models.architecture import Architecture
 from planner.models.families.llama import Llama
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
@@ -28,7 +28,7 @@ _ENTRY: Final = re.compile(
     r"^(?P<name>[^\s#:]+):\n"
     r"  hf: (?P<hf>\S+)\n"
     r"(?:  aliases: \[(?P<aliases>[^\]]*)\]\n)?"
-    r"  config: (?P<config>\{model_type: (?P<model_type>\w+),[^}]*\})$",
+    r"  config: (?P<config>\{model_type: (?P<model_type>[\w-]+),[^}]*\})$",
     re.MULTILINE,
 )
 _SIZE: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBT])", re.IGNORECASE | re.ASCII)
@@ -63,7 +63,7 @@ class Model:
 
     name: str
     """What finds it again."""
-    architecture: Decoder
+    architecture: Architecture
     hf: str | None = None
     """Its id on the Hugging Face Hub."""
     aliases: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Model:
 
     @property
     def max_positions(self) -> int | None:
-        return self.architecture.max_position_embeddings
+        return self.architecture.num_positions
 
     @property
     def supports_sdpa(self) -> bool:
@@ -107,7 +107,12 @@ class Model:
     @property
     def tokens_per_sample(self) -> int | None:
         """Of a model whose samples all have one length."""
-        return None
+        return self.architecture.tokens_per_sample
+
+    @property
+    def usual_length(self) -> int | None:
+        """Of its sequences, where positions beyond are missing or unusual."""
+        return None if self.architecture.positions in ("rotary", "alibi") else self.max_positions
 
     @property
     def has_learned_positions(self) -> bool:
@@ -214,7 +219,7 @@ def _from_hub(repository: str) -> Model | Foreign:
 
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
-    if isinstance(source.architecture, Decoder):
+    if isinstance(source.architecture, Architecture):
         return Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.notes))
     return Foreign(name, source.architecture, source.notes)
 

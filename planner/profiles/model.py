@@ -62,6 +62,10 @@ class ProfiledModel:
         return self.introduction.tokens_per_sample
 
     @property
+    def usual_length(self) -> int | None:
+        return self.introduction.max_positions
+
+    @property
     def has_learned_positions(self) -> bool:
         """Taken so: of a position beyond the last nothing is known."""
         return self.introduction.max_positions is not None

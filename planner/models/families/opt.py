@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from planner.models.architecture import Positions
 from planner.models.decoder import Decoder, Probability, Size
 from planner.models.forward import Forward, T
 
 
 class OPT(Decoder):
-    positions: ClassVar[Literal["rotary", "learned"]] = "learned"
+    positions: ClassVar[Positions] = "learned"
 
     ffn_dim: Size
     word_embed_proj_dim: Size | None = None

@@ -42,6 +42,8 @@ LATENT = {
 }
 """Few words, so that a mixture of experts is the peak."""
 EVERY_EXPERT = {"num_local_experts": 4, "intermediate_size_mlp": 1024, "head_dim": 64, "attention_chunk_size": 128}
+TIED = {"tie_word_embeddings": True}
+T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
 MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuning": "lora"}
 
 
@@ -80,6 +82,12 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("deepseek_v2", {**LATENT, "q_lora_rank": None}, {"precision": "bf16-mixed", "finetuning": "qlora"}),
         ("llama4_text", {**EVERY_EXPERT, "num_hidden_layers": 4}, {**MIXED, "checkpointing": "full"}),
         ("llama4_text", EVERY_EXPERT, {"precision": "bf16-true", "sharding": "full_shard", "gpus": 8}),
+        ("bert", TIED, MIXED),
+        ("bert", {"architectures": ["BertForSequenceClassification"]}, {**MIXED, "attention": "eager"}),
+        ("roberta", TIED, {**LORA, "checkpointing": "full"}),
+        ("vit", {"image_size": 240, "num_labels": 1000}, MIXED),
+        ("t5", {**T5, "feed_forward_proj": "gated-gelu"}, {**LORA, "precision": "fp16-mixed", "checkpointing": "full"}),
+        ("t5", {**T5, **TIED}, {"precision": "fp32", "gpus": 2, "sharding": "full_shard"}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -87,7 +95,8 @@ def test_every_phase_of_a_family_equals_the_replay(
     model_type: str, fields: dict[str, Any], choices: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**SMALL, **fields, "model_type": model_type}))
-    result = verify(str(tmp_path), gpu="A100-80GB", sequence_length=256, micro_batch_size=4, **choices)
+    length = None if "image_size" in fields else 256
+    result = verify(str(tmp_path), gpu="A100-80GB", sequence_length=length, micro_batch_size=4, **choices)
     differences = {name: phase.difference for name, phase in result.phases.items()}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
