@@ -127,8 +127,8 @@ class Comparison(NamedTuple):
 
     @property
     def differences(self) -> dict[Phase, float]:
-        """(replay - real) / real."""
-        phases = [phase for phase in Phase if phase is not Phase.LOADING]
+        """(replay - real) / real, of the phases that were run."""
+        phases = [phase for phase in Phase if phase is not Phase.LOADING and self.real[phase]]
         return {phase: self.replayed[phase] / self.real[phase] - 1 for phase in phases}
 
 

@@ -184,6 +184,14 @@ class GPU(_Frozen):
         return self.vendor == "intel" or (8, 0) <= self._sm <= (12, 1)
 
     @property
+    def prefers_cudnn_attention(self) -> bool:
+        """Whether SDPA tries cuDNN's kernel before flash: Hopper and Blackwell for data centers.
+
+        Source: torch aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention.
+        """
+        return self.vendor == "nvidia" and self._sm in ((9, 0), (10, 0), (10, 3))
+
+    @property
     def supports_bitsandbytes(self) -> bool:
         """NF4 layers: NVIDIA from sm60, AMD CDNA from gfx90a, Gaudi. Source: bitsandbytes 0.50 installation guide."""
         if self.vendor == "amd":

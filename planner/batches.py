@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.models import Model
+from planner.models.decoder import Decoder
 from planner.request import Workload
 from strategies import Attention, Batching, ContradictionError, Strategy
 
@@ -30,7 +31,7 @@ def check_batching(request: Workload, model: object) -> None:
             f"batching={batching}, but of {request.model} only steps with full sequences are known", USUAL
         )
     architecture = model.architecture
-    if architecture.masking != "causal":
+    if not isinstance(architecture, Decoder) or architecture.masking != "causal":
         raise ContradictionError(
             f"batching={batching}, but the masks of {model.name} are its own, and known for full sequences alone", USUAL
         )

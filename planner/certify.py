@@ -74,6 +74,7 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
         has_flash=question.cluster.gpu.supports_flash_attention,
         evaluation_batch_size=question.request.evaluation_batch_size,
         batching=question.request.batching,
+        prefers_cudnn=question.cluster.gpu.prefers_cudnn_attention,
     )
     return Step(question.model.source, candidate.strategy, workload)
 

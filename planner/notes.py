@@ -8,17 +8,21 @@ from planner.batches import notes_on_batching
 from planner.memory.numerics import FP32, Numerics
 from planner.models import Model
 from planner.question import Question
-from strategies import Allocator, Attention, Finetuning, Kernels, Loss, Optimizer, Precision, Strategy
+from strategies import Allocator, Attention, Finetuning, Kernels, Lora, Loss, Optimizer, Precision, Strategy
+
+_BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
 
 
 def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
     """Notes on a request and the strategies that answer it."""
     model, request, gpu = question.model, question.request, question.cluster.gpu
-    notes = list(model.notes)
+    notes = [*model.notes]
+    if any(isinstance(s.finetuning, Lora) for s in strategies):
+        notes += model.adapter_notes
     context = model.max_positions
     if context is not None and request.sequence_length > context:
-        has_alibi = isinstance(model, Model) and model.architecture.positions == "alibi"
-        goes_on = "ALiBi goes on" if has_alibi else "rotary positions go on, quality needs RoPE scaling"
+        positions = model.architecture.positions if isinstance(model, Model) else "rotary"
+        goes_on = _BEYOND.get(positions, "rotary positions go on, quality needs RoPE scaling")
         known = f"the {context} that {model.name} was trained with"
         notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]

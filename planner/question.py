@@ -181,12 +181,10 @@ def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemor
 
 
 def default_length(model: AnyModel) -> int:
-    """`DEFAULT_SEQUENCE_LENGTH`, or all positions of a model that learned fewer, or the only length that it has."""
+    """`DEFAULT_SEQUENCE_LENGTH`, or all positions of a model that has fewer, or the only length that it has."""
     if model.tokens_per_sample is not None:
         return model.tokens_per_sample
-    if model.has_learned_positions and model.max_positions is not None:
-        return min(DEFAULT_SEQUENCE_LENGTH, model.max_positions)
-    return DEFAULT_SEQUENCE_LENGTH
+    return min(DEFAULT_SEQUENCE_LENGTH, model.usual_length or DEFAULT_SEQUENCE_LENGTH)
 
 
 def check_sequence(model: AnyModel, sequence_length: int) -> None:

@@ -54,7 +54,12 @@ def _bloom_gelu(f: Ops, x: Tensor) -> Tensor:
     return f.unary(x, "gelu", saves="input", temporaries=4)
 
 
+def _tanh(f: Ops, x: Tensor) -> Tensor:
+    return f.unary(x, "tanh", saves="output")
+
+
 COMPOSED: dict[str, Callable[[Ops, Tensor], Tensor]] = {
+    "tanh": _tanh,
     "relu": _relu,
     "relu2": _relu2,
     "gelu_new": _gelu_new,

@@ -22,11 +22,14 @@ def masked(window: int | None, sequence_length: int) -> bool:
 
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """The kernel that torch selects; only the memory-efficient one takes a mask."""
+    form = form.of_values(value)
+    if form.bias is not None:
+        return _with_bias(f, query, key, value, form, form.bias)
     if form.selection.batching.facts.masks_samples or masked(form.window, f.sequence_length):
         return _within_window(f, query, key, value, form)
     grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
-    itemsize = f.autocast or query.itemsize
-    kernel = form.selection.kernel(itemsize, head_dim, grouped=grouped)
+    itemsize, value_dim = f.autocast or query.itemsize, value.per_sample // (form.kv_heads * f.sequence_length)
+    kernel = form.selection.kernel(itemsize, head_dim, grouped=grouped, value_dim=value_dim)
     if kernel is SdpaKernel.MATH:
         return f.unary(_math(f, query, key, value, form), "attention output in token order")
     if kernel is SdpaKernel.EFFICIENT:
@@ -39,6 +42,7 @@ def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tenso
 def with_mask(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *, per_head: bool) -> Tensor:
     """SDPA with a mask that the model made, of booleans or, `per_head`, of what is added to the scores; it is added in
     the dtype of q. Nobody repeats the heads of k and v (aten/native/transformers/attention.cpp)."""
+    form = form.of_values(value)
     itemsize = f.autocast or query.itemsize
     fixed, per_sample = (0, form.heads * f.sequence_length**2) if per_head else (0, f.sequence_length**2)
     bias = Tensor(None, fixed, per_sample, f.sequence_length, f.mask_itemsize, None)
@@ -69,6 +73,18 @@ def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
     bias = Tensor(f.tape.storage(0, elements * itemsize, "attention bias"), 0, elements, elements, itemsize, None)
     del inverted
     return _fused(f, q, k, v, form._replace(kv_heads=form.heads), bias)
+
+
+def _with_bias(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, bias: Tensor) -> Tensor:
+    """The memory-efficient kernel with a bias that is the same for all samples: contiguous, and causal within itself
+    (transformers/integrations/sdpa_attention.py, `create_position_bias_mask`)."""
+    if form.causal:
+        allowed = f.fixed(f.sequence_length**2, BOOL, "causal mask")
+        bias = f.fixed(bias.fixed, bias.itemsize, "causal attention bias", bias, saved=[allowed])
+    if not bias.heads_first:
+        bias = f.fixed(bias.fixed, bias.itemsize, "attention bias", bias)
+    cast = f.autocast_input(bias, "attention bias in half precision")
+    return _fused(f, query, key, value, form._replace(bias=None), cast)
 
 
 def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:
@@ -105,13 +121,13 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
     """
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     given, elements, sequence = query.itemsize, query.per_sample, f.sequence_length
-    scores, flops = form.heads * sequence * sequence, 2 * elements * sequence
+    scores, flops, of_values = form.heads * sequence * sequence, 2 * elements * sequence, form.value_elements
     with f.without_autocast():
         q, k, v = (f.to(x, FP32, f"attention {n} in fp32") for x, n in ((query, "q"), (key, "k"), (value, "v")))
         scaled = f.unary(q, "attention scaled q")
         _mask = mask or _causal_mask(f)
         if mask is None:
-            keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, elements, "attention v")
+            keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, of_values, "attention v")
             right = f.unary(keys, "attention scaled k")
         else:  # the products broadcast a single head
             keys = f.unary(k, "attention scaled k")
@@ -123,8 +139,8 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
         weights = f.dropout(weights, form.dropout, "attention dropout")
         _returned = f.to(weights.constant(FP32), given, "attention probabilities")  # the second result
         if mask is not None:
-            values = f.broadcast(v, elements, "attention v")
-        out = f.matmul(weights, values, elements, elements // sequence, flops, "attention output")
+            values = f.broadcast(v, of_values, "attention v")
+        out = f.matmul(weights, values, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
         return f.to(out, given, "attention output")
 
 
@@ -148,6 +164,7 @@ def _safe_softmax(f: Ops, scores: Tensor) -> Tensor:
 def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
     """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`)."""
     sequence, elements = f.sequence_length, query.per_sample
+    of_values = value.per_sample // form.kv_heads * form.heads
     given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
     if form.fp32:
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
@@ -158,18 +175,23 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         query = f.unary(query, "attention q")
     if not key.heads_first or form.heads != form.kv_heads:
         key = f.broadcast(key, elements, "attention k")
-    value = f.broadcast(value, elements, "attention v")
+    value = f.broadcast(value, of_values, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
     _repeated = (key, value) if form.heads != form.kv_heads else ()  # `key_states` and `value_states` until it returns
     del query, key
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:
         weights = f.cap(weights, "attention capped scores")
-    weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
+    if form.bias is not None:
+        weights = f.add(weights, form.bias, "attention biased scores")
+    if form.causal:
+        weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
     softmax = FP32 if form.upcast or form.fp32 or f.autocast is not None else given
-    weights = f.to(f.softmax(weights, softmax), given, "attention probabilities")
+    probabilities = f.softmax(weights, softmax)  # the scores live until these are cast
+    weights = f.to(probabilities, given, "attention probabilities") if form.downcast else probabilities
+    del probabilities
     weights = f.dropout(weights, form.dropout, "attention dropout")
-    out = f.matmul(weights, value, elements, elements // sequence, flops, "attention output")
+    out = f.matmul(weights, value, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
     f.probabilities = weights.storage
     del weights, value
     return f.unary(out, "attention output")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from planner.memory.numerics import Numerics
 from planner.memory.sharding import Layout
+from planner.memory.state import stored_itemsize
 from planner.memory.step import Line, positions
 from planner.memory.trace import Part
 from planner.models import Inventory
@@ -37,7 +38,5 @@ def saving(inventory: Inventory, numerics: Numerics) -> Line:
     """The state dict of a sharded model, of which one parameter after the other is gathered and copied to the host. (It
     is not replayed: on the CPU device a copy to the host is none.)"""
     tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
-    largest = max(
-        t.num_elements * (numerics.stored_linear if t.layer is not None else numerics.stored_other) for t in tensors
-    )
+    largest = max(t.num_elements * stored_itemsize(t, numerics, quantizes=False) for t in tensors)
     return Line(largest, 0, 0, 0, 0, largest, 0)

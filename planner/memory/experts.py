@@ -25,17 +25,29 @@ class Weights(NamedTuple):
 
 
 def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) -> Tensor:
-    """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum, in
-    place, which keeps a copy of what they were; `casts`: back to the dtype of the logits."""
+    """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum;
+    `casts`: back to the dtype of the logits."""
     given, tokens = logits.itemsize, logits.per_sample // logits.width
-    scores = top(f, f.softmax(logits, FP32), tokens * top_k)
-    if normalizes:
-        before = f.tensor(scores.per_sample, top_k, FP32, "router scores before division", scores)
-        total = f.tensor(tokens, 1, FP32, "sum of router scores", scores)
-        divided = Tensor(scores.storage, 0, scores.per_sample, top_k, FP32, before.variable)
-        saved = [f.tape.save(before), f.tape.save(total)] if scores.variable is not None else []
-        scores = f.differentiate(divided, f.own_targets(scores), saved, temporaries=1)
-    return f.to(scores, given, "router scores") if casts else scores
+    chosen = top(f, f.softmax(logits, FP32), tokens * top_k)
+    scores = normalized(f, chosen) if normalizes else chosen
+    scores = f.to(scores, given, "router scores") if casts else scores
+    return returned(scores, logits, chosen)
+
+
+def returned(scores: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
+    """Routers return their logits and the chosen experts, too."""
+    scores.beside = (logits.storage, *chosen.beside)
+    return scores
+
+
+def normalized(f: Ops, scores: Tensor) -> Tensor:
+    """Divided by their sum, in place, which keeps a copy of what they were."""
+    tokens = scores.per_sample // scores.width
+    before = f.tensor(scores.per_sample, scores.width, scores.itemsize, "router scores before division", scores)
+    total = f.tensor(tokens, 1, scores.itemsize, "sum of router scores", scores)
+    divided = Tensor(scores.storage, 0, scores.per_sample, scores.width, scores.itemsize, before.variable)
+    saved = [f.tape.save(before), f.tape.save(total)] if scores.variable is not None else []
+    return f.differentiate(divided, f.own_targets(scores), saved, temporaries=1)
 
 
 def top(f: Ops, x: Tensor, elements: int) -> Tensor:
@@ -43,6 +55,7 @@ def top(f: Ops, x: Tensor, elements: int) -> Tensor:
     out = f.tensor(elements, elements * x.width // x.per_sample, x.itemsize, "router scores", x)
     indices = indices_of(f, elements, "chosen experts")
     saved = [f.tape.save(indices)] if x.variable is not None else []
+    out.beside = (indices.storage,)
     return f.differentiate(out, f.own_targets(x), saved)
 
 
@@ -61,19 +74,24 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
     out = f.mul(activation(gate), up, "expert product")
     del gate, up
     down = weights.down()
-    out = grouped(f, out, down, hidden, "experts.down_proj")
-    out = f.mul(out, share, "weighted expert output")
+    projected = grouped(f, out, down, hidden, "experts.down_proj")
+    del out
+    out = f.mul(projected, share, "weighted expert output")
     back = indices_of(f, pairs, "order by token")
     out = gather(f, out, pairs * hidden, back, "weighted expert output by token")
     total = summed(f, out, x.per_sample)
-    del ids, gate_up, down
+    del ids, gate_up, down, projected
     return f.to(total, given, "expert output")
 
 
-def fold(f: Ops, weight: Tensor, up: Tensor, down: Tensor, name: str) -> Tensor:
-    """`weight + B @ A * scaling`, made anew in the weight's dtype in every forward (PEFT's ParamWrapper: `baddbmm` of
-    the factors cast to that dtype, outside autocast). Each factor is saved for the other's gradient."""
-    factors = f.to(up, weight.itemsize, f"{name} lora_B"), f.to(down, weight.itemsize, f"{name} lora_A")
+def factors(f: Ops, up: Tensor, down: Tensor, itemsize: int, name: str) -> tuple[Tensor, Tensor]:
+    """Of an adapter, in the weight's dtype: there from when PEFT's wrapper is entered until it is left."""
+    return f.to(up, itemsize, f"{name} lora_B"), f.to(down, itemsize, f"{name} lora_A")
+
+
+def fold(f: Ops, weight: Tensor, factors: tuple[Tensor, Tensor], name: str) -> Tensor:
+    """`weight + B @ A * scaling`, made anew in the weight's dtype in every forward (PEFT's ParamWrapper: `baddbmm`,
+    outside autocast). Each factor is saved for the other's gradient."""
     storage = f.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} with adapter")
     out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, Variable())
     return f.differentiate(out, f.own_targets(*factors), [f.tape.save(factor) for factor in factors])
@@ -90,11 +108,11 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
     """`grouped_mm` of rows sorted by expert: saves x for the weights' gradient and the weights for x's."""
     x = f.to(x, weight.itemsize, f"{name} input")
     rows = x.per_sample // x.width
-    flops = 2 * x.per_sample * out_features
-    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight, flops=flops)
     saved = [f.tape.save(x)] if weight.variable is not None else []
     if x.variable is not None:
         saved.append(f.tape.save(weight))
+    flops = 2 * x.per_sample * out_features
+    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight, flops=flops)
     needed = (x.variable is not None) + (weight.variable is not None)
     return f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
 

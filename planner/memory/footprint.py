@@ -21,9 +21,11 @@ from planner.memory.state import Unit, Units
 from planner.memory.step import Line, Lines, Moment, Position, compose, largest_lines, positions
 from planner.memory.tape import NO_STEPS
 from planner.memory.time import Traffic
-from planner.memory.trace import HEAD, LOSS, STEM, Part, Setting, Tracer, Work
+from planner.memory.trace import HEAD, LOSS, STEM, Part, Setting, Tracer, Work, joined
 from planner.memory.trained import Trained, copies_modules, trained_in_blocks
 from planner.models import Inventory
+from planner.models.architecture import INT64
+from planner.models.decoder import Decoder
 from strategies import (
     Allocator,
     AnyOptimizer,
@@ -41,7 +43,6 @@ from strategies import (
     Update,
 )
 
-INT64 = 8
 MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
 """Attention that takes masks of samples; the others are told where samples begin."""
 
@@ -165,8 +166,9 @@ class Traced:
         return Setting(numerics, method, attention, loss, kernels, length, selection, updates, evaluates)
 
     @memoized
-    def units(self, setting: Setting) -> Units:
-        return Units.of(self.inventory, setting.method, setting.numerics)
+    def units(self, setting: Setting, ranks: int) -> Units:
+        """`ranks`: among which they are divided."""
+        return Units.of(self.inventory, setting.method, setting.numerics, ranks)
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
@@ -187,25 +189,29 @@ class Traced:
         """Of how many tokens there are logits at once; None: of all."""
         model = self.inventory.architecture
         tokens = micro_batch_size * self.sequence_length
-        return chunk_tokens(setting.loss, tokens, model.hidden_size, model.vocab_size)
+        vocab_size = model.vocab_size if isinstance(model, Decoder) else 0  # others have no fused loss
+        return chunk_tokens(setting.loss, tokens, model.hidden_size, vocab_size)
 
     @memoized
     def parts(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None = None) -> list[Part]:
         """Stem, blocks, head and loss."""
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
         # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
-        stem, itemsize = self._stem(setting, checkpointing, checkpointing.recomputes)
+        checkpoints = checkpointing.recomputes
+        stem, itemsize = self._stem(setting, checkpointing, checkpoints)
         requires_grad, blocks = stem.output_requires_grad, []
-        in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
-        for i, (kind, trained) in enumerate(zip(self.inventory.layer_kinds, in_blocks, strict=True)):
-            if checkpointing.cover(i):
+        architecture, kinds = self.inventory.architecture, self.inventory.layer_kinds
+        in_blocks = trained_in_blocks(setting.method, len(kinds))
+        for i, (kind, trained) in enumerate(zip(kinds, in_blocks, strict=True)):
+            if checkpointing.cover(i) and architecture.is_block(kind):
                 block = self._checkpointed(setting, kind, trained, itemsize, requires_grad, checkpointing.choice)
             else:
-                block = self._block(setting, kind, trained, itemsize, requires_grad)
+                block = self._block(setting, kind, trained, itemsize, requires_grad, checkpoints)
             requires_grad = block.output_requires_grad
             blocks.append(block)
-        stem, body = _hold_body(stem, blocks)
-        return [stem, *blocks, *self._head(setting, itemsize, requires_grad, body, chunk_tokens)]
+        stem, embedded_bytes = _hold_embedded(stem, blocks)
+        head, loss = self._head(setting, itemsize, requires_grad, embedded_bytes, chunk_tokens)
+        return joined([stem, *blocks, head, loss], checkpointed=checkpoints)
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -215,7 +221,7 @@ class Traced:
     def _steps(self, setting: Setting, part: Hashable, trained: Trained) -> Mapping[str, int]:
         if setting.updates is None or part == LOSS:
             return NO_STEPS
-        units, kinds = self.units(setting), self.inventory.layer_kinds
+        units, kinds = self.units(setting, 1), self.inventory.layer_kinds
         found: dict[Hashable, Unit] = {STEM: units.stem, HEAD: units.head}
         if part not in found:
             in_blocks = trained_in_blocks(setting.method, len(kinds))
@@ -236,10 +242,12 @@ class Traced:
         trained: Trained,
         itemsize: int,
         input_requires_grad: bool,
+        checkpoints: bool,
         again: bool = False,
     ) -> Part:
-        tracer = self._tracer(setting)
-        return tracer.block(kind, trained, itemsize, input_requires_grad=input_requires_grad, again=again)
+        return self._tracer(setting).block(
+            kind, trained, itemsize, input_requires_grad=input_requires_grad, checkpoints=checkpoints, again=again
+        )
 
     @memoized
     def _checkpointed(
@@ -251,9 +259,7 @@ class Traced:
         input_requires_grad: bool,
         policy: Checkpointing,
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad)
-        if any(plain.kept):
-            plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True)
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True, True)
         return self._tracer(setting).checkpointed_block(
             kind, trained, itemsize, policy.facts, plain, input_requires_grad=input_requires_grad
         )
@@ -264,25 +270,28 @@ class Traced:
         setting: Setting,
         itemsize: int,
         input_requires_grad: bool,
-        body: tuple[int, int],
+        embedded_bytes: int,
         chunk_tokens: int | None,
     ) -> tuple[Part, Part]:
-        tracer = self._tracer(setting)
-        return tracer.head(itemsize, input_requires_grad=input_requires_grad, body=body, chunk_tokens=chunk_tokens)
+        return self._tracer(setting).head(
+            itemsize, input_requires_grad=input_requires_grad, embedded_bytes=embedded_bytes, chunk_tokens=chunk_tokens
+        )
 
 
-def _hold_body(stem: Part, blocks: list[Part]) -> tuple[Part, tuple[int, int]]:
-    """Holds what variables of the model's body refer to until the end of the last block, and returns its bytes (fixed,
-    per sample), which the head begins with. The embedding's output is held from the first block, whose input it is, or
-    already from the stem; where it is saved anyway it is none of that, and as a leaf of autograd's it stays to the end
-    of backward."""
-    size = 0 if stem.holds_output and blocks[0].saves_input else stem.embedded_bytes
-    leaves = 0 if stem.output_saved else size
-    body = stem.body[0], stem.body[1] + leaves
-    for i, change in ((0, (0, size if stem.holds_output else 0)), (-1, (-body[0], -body[1]))):
+def _hold_embedded(stem: Part, blocks: list[Part]) -> tuple[Part, int]:
+    """Holds the embedding's output from the first block, whose input it is, or already from the stem, to the end of the
+    last. The stem, and the bytes per sample that the head begins with: none where it is saved anyway, which as a leaf
+    of autograd's it is to the end of backward."""
+    size = stem.embedded_bytes
+    if stem.holds_output and blocks[0].saves_input:
+        return stem, 0
+    leaf = stem.output_saved
+    for i, change in ((0, size if stem.holds_output else 0), (-1, 0 if leaf else -size)):
         fixed, per_sample = blocks[i].held
-        blocks[i] = blocks[i]._replace(held=(fixed + change[0], per_sample + change[1]))
-    return stem._replace(saved=(stem.saved[0], stem.saved[1] + size - leaves)), body
+        blocks[i] = blocks[i]._replace(held=(fixed, per_sample + change))
+    if leaf:
+        return stem._replace(saved=(stem.saved[0], stem.saved[1] + size)), 0
+    return stem, size
 
 
 class MemoryModel:
@@ -347,7 +356,8 @@ class MemoryModel:
 
     @property
     def _selection(self) -> Selection:
-        return Selection(self.sdpa_kernel, self.cluster.gpu.supports_flash_attention, self.batching)
+        gpu = self.cluster.gpu
+        return Selection(self.sdpa_kernel, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
         """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
@@ -415,21 +425,34 @@ class MemoryModel:
     def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Traffic:
         states, groups = self._states(setting, optimizer, sharding), self._groups(setting, optimizer, sharding)
         with_host, flops = rule_of(optimizer).moved(groups, self._ranks(sharding))
-        traffic = Traffic.of(self.traced.units(setting).all, sharding, self.cluster, states)
+        traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, states)
         return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
 
     @property
     def _ids_bytes(self) -> int:
-        """Input ids and labels of one sample, and its mask or positions, held by the caller throughout."""
-        return (2 + self.batching.facts.masks_samples) * self.traced.sequence_length * INT64
+        """Of what is fed for one sample, and its mask or positions, held by the caller throughout."""
+        length = self.traced.sequence_length
+        beside = self.batching.facts.masks_samples * length * INT64
+        return self.traced.inventory.architecture.batch_bytes(length) + beside
 
     @memoized
     def _layout(
         self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, gradients_exist: bool
     ) -> Layout:
-        tied = self.traced.inventory.architecture.tied_to is not None and not copies_modules(setting.method)
-        units = self.traced.units(setting).all
-        return Layout(units, sharding, self.cluster.world_size, tied, gradients_exist, updates)
+        architecture, units = self.traced.inventory.architecture, self._units(setting, sharding)
+        again, rooted = architecture.embeds_again, not architecture.head_is_unit
+        tied = architecture.tied_to is not None and not copies_modules(setting.method)
+        waits_from = None if tied or again is None else again + 1
+        return Layout(
+            units,
+            sharding,
+            self.cluster.world_size,
+            tied or again is not None,
+            gradients_exist,
+            updates,
+            rooted=rooted,
+            waits_from=waits_from,
+        )
 
     @memoized
     def _lines(
@@ -450,10 +473,10 @@ class MemoryModel:
     def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
         if on_host(sharding):
             return Persistent(0, 0, 0)
-        units = self.traced.units(setting).all
+        units = self._units(setting, sharding)
         stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(-(-stored // self._ranks(sharding)), self._states(setting, optimizer, sharding), buckets)
+        return Persistent(stored, self._states(setting, optimizer, sharding), buckets)
 
     @memoized
     def _states(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
@@ -463,7 +486,7 @@ class MemoryModel:
     @memoized
     def _groups(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Groups:
         """The tensors that a rank's optimizer has, or has its shares of."""
-        units = self.traced.units(setting).all
+        units = self._units(setting, sharding)
         if isinstance(sharding, Replicated) and sharding.divides_states:
             return [(fullest(units, self.cluster.world_size, optimizer), 1)]
         return [(u.trained, n) for u, n in _counted(units)]
@@ -472,6 +495,9 @@ class MemoryModel:
     def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
         groups = self._groups(setting, optimizer, sharding)
         return rule_of(optimizer).temporaries(groups, self._ranks(sharding))
+
+    def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
+        return self.traced.units(setting, self._ranks(sharding)).all
 
     def _ranks(self, sharding: DataParallel) -> int:
         return sharding.ranks(self.cluster.world_size)

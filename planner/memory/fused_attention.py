@@ -13,8 +13,9 @@ from strategies import Operation
 
 class Form(NamedTuple):
     """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
-    cast back, as everywhere but in GPT-2; `capped`, the scores are soft-capped; `fp32`, q and k are cast to it before
-    they are multiplied. SDPA only: `selection` of its kernel."""
+    cast back, as everywhere but in GPT-2; not `downcast`, what autocast made fp32 stays so until the product; `capped`,
+    the scores are soft-capped; `fp32`, q and k are cast to it before they are multiplied. SDPA only: `selection` of its
+    kernel."""
 
     heads: int
     kv_heads: int
@@ -23,7 +24,15 @@ class Form(NamedTuple):
     capped: bool
     window: int | None
     fp32: bool
+    causal: bool = True
+    downcast: bool = True
+    bias: Tensor | None = None
     selection: Selection = Selection()
+    value_elements: int = 0
+    """Per sample, of the values of all heads, which are those of the output."""
+
+    def of_values(self, value: Tensor) -> Form:
+        return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
 
 
 def fused(
@@ -32,23 +41,32 @@ def fused(
     """Saves q, k, v, output, a log-sum-exp per row and head, and what is `extra`. `workspace`: bytes per sample that
     backward allocates beside the gradients."""
     itemsize, rows = query.itemsize, form.heads * f.sequence_length
-    flops = 2 * query.per_sample * f.sequence_length  # two products of 2 n S, half of the scores masked
-    results = (query.per_sample * itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
+    elements = form.value_elements or query.per_sample
+    flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S, half of causal ones masked
+    flops *= 1 if form.causal else 2
+    results = (elements * itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
     made = f.results(Operation.SDPA, results, itemsize, flops)
     log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
     variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None
-    out = Tensor(made.pop(), 0, query.per_sample, query.width, itemsize, variable)
+    out = Tensor(made.pop(), 0, elements, elements // f.sequence_length, itemsize, variable)
     if out.variable is None:
         return out
     sizes = [(x.variable, x.per_sample * itemsize) for x in (query, key, value) if x.variable is not None]
+    biases = [(x.variable, x.fixed * itemsize) for x in extra if x.variable is not None]
     saved = [f.tape.save(x) for x in (query, key, value, out, log_sum_exp, *extra)]
 
     def backward(gradient: Storage) -> None:
         tape = f.tape
         f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
         gradients = [tape.storage(0, size) for _, size in sizes]
+        of_biases = [tape.storage(0, size) for _, size in biases]  # of every sample, then summed
         made = [tape.storage(0, size) for size in workspace]
         del made
+        for variable, size in biases:
+            total = tape.storage(size, 0)
+            of_biases.clear()
+            tape.accumulate(variable, total)
+            del total
         for variable, _ in sizes:
             tape.accumulate(variable, gradients.pop(0))
 

@@ -6,23 +6,26 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from planner.memory import attention as attention_kernels
-from planner.memory import elementwise, float8
+from planner.memory import elementwise, every_expert, float8, images
 from planner.memory import experts as mixture
 from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
 from planner.memory.adapters import adapted
 from planner.memory.biased_experts import biased_experts
+from planner.memory.exchange import Exchange
 from planner.memory.fused_attention import Form
-from planner.memory.low_rank import Base, plain_layer, written_out_layer
-from planner.memory.numerics import Numerics
-from planner.memory.ops import Ops
+from planner.memory.low_rank import Base, kept_layer, plain_layer, written_out_layer
+from planner.memory.numerics import HALF, Numerics
+from planner.memory.ops import FP32
 from planner.memory.quantized import KINDS
 from planner.memory.rotary import Rotary
+from planner.memory.routers import ROUTERS, Routing
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained
 from planner.models import Linear
-from planner.models.forward import OwnAttention, biased_expert_shapes
+from planner.models.architecture import INT64
+from planner.models.forward import ROUTED_IN_FP32, OwnAttention, RouterForm, biased_expert_shapes
 from strategies import Attention, Lora, Method, quantization_of
 
 
@@ -50,24 +53,33 @@ class Layers(Rotary):
         """Of hidden states, weight and bias of the head, where it makes no logits; the model's head returns it."""
         self.held: list[Storage] = []
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
-        self.body: Storage | None = None
-        """What variables in the forward of transformers' ...Model refer to until that returns: in the stem only
-        `inputs_embeds`, in the head all."""
+        self.embedded: Storage | None = None
+        """`inputs_embeds` in the forward of transformers' ...Model, which refers to it until that returns."""
+        self.body: list[Storage] = []
+        """What other variables of such a body of the model keep alive until it returns."""
+        self.leaves_body = False
+        """Whether a body returns while this part runs, and another one begins."""
+        self.exchange = Exchange()
+        self.checkpoints = False
+        """Whether blocks are checkpointed."""
         self.input_requires_grad = False
         """PEFT's `enable_input_require_grads`: the output of frozen input embeddings gets a gradient nevertheless."""
         self.leaf: Tensor | None = None
         """That output, which as a leaf of autograd's graph lives as long as the graph."""
 
-    def unsaved_variables(self) -> tuple[int, int]:
-        """(fixed, per sample) of what variables alone keep alive."""
-        kept = [storage for storage in (*self.held, *self._rope) if not storage.saved]
+    def unsaved_in_body(self, out: Tensor) -> tuple[int, int]:
+        """(fixed, per sample) of what variables of the body alone keep alive."""
+        variables = (*self.body, *self._rope)
+        kept = [storage for storage in variables if not storage.saved and storage is not out.storage]
         return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
 
     def leave_forward(self) -> None:
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()
         self.held.clear()
-        self.body = None
+        self.embedded = None
+        self.body.clear()
+        self.exchange.forget_storages()
 
     # --- linear layers, by fine-tuning method ---
 
@@ -80,31 +92,66 @@ class Layers(Rotary):
         bias: bool = False,
         adapts: bool = True,
         written_out: bool = False,
+        kept: bool = False,
     ) -> Tensor:
         """The layer, and beside it an adapter where the method has one."""
         method = self.method
         quantized = KINDS.get(quantization_of(method))
-        unquantized = written_out_layer if written_out else plain_layer
-        if self.numerics.fp8 and float8.converts(x.width, out_features):
+        unquantized = kept_layer if kept else written_out_layer if written_out else plain_layer
+        if self.numerics.fp8 and not kept and float8.converts(x.width, out_features):
             unquantized = float8.layer
-        layer, base = (quantized.layer, quantized.base) if quantized else (unquantized, Base())
+        layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
+        if kept:
+            x = self.to(x, self.numerics.kept, f"{name} input in the weight's dtype")
         if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
             return adapted(self, method, name, x, out_features, bias, layer, base)
         return layer(self, name, x, out_features, bias)[0]
 
     # --- embeddings and head ---
 
-    def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> Tensor:
-        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=self.trained.embedding)
+    def embedding(
+        self,
+        name: str,
+        num_embeddings: int,
+        width: int,
+        *,
+        scaled: bool = False,
+        again: bool = False,
+        tied: bool = False,
+    ) -> Tensor:
+        trains = self.trains_base if again else self.trained.embedding
+        if again and tied and trains:
+            self.await_gradient(f"{name}.weight", viewed=self.autocast is None)
+        out = self._lookup(name, num_embeddings, width, 0, self.sequence_length * width, trains=trains)
         out = self.times(out) if scaled else out
-        self.body = out.storage
+        self.embedded = out.storage
         if self.input_requires_grad and out.variable is None:
             out.variable, self.leaf = Variable(), out
         return out
 
-    def positions(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        fixed, per_sample = self.of_positions(self.sequence_length * width)
-        return self._lookup(name, num_embeddings, width, fixed, per_sample, trains=self.trains_base)
+    def embeds(self, x: Tensor) -> None:
+        self.embedded = x.storage
+
+    def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> Tensor:
+        elements = self.sequence_length * width
+        fixed, varying = (0, elements) if per_sample else self.of_positions(elements)
+        return self._lookup(name, num_embeddings, width, fixed, varying, trains=self.trains_base)
+
+    def image(
+        self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
+    ) -> Tensor:
+        itemsize, trains = self.numerics.other, self.trains_base
+        sizes = width * channels * prod(patch_size), width, width, self.sequence_length * width
+        names = f"{name}.weight", f"{name}.bias", "cls_token", "position_embeddings"
+        weight, bias, token, positions = (
+            self.parameter(n, size, itemsize, trains=trains) for n, size in zip(names, sizes, strict=True)
+        )
+        pixels = images.pixels(self, channels * prod(image_size), itemsize)
+        self.keep_in_body(pixels)
+        x = images.patches(self, pixels, weight, bias, width)
+        if self.input_requires_grad and x.variable is None:
+            x.variable, self.leaf = Variable(), x
+        return images.with_class_token(self, x, token, positions)
 
     def _lookup(
         self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool
@@ -126,19 +173,84 @@ class Layers(Rotary):
         return out
 
     def lm_head(
-        self, name: str, x: Tensor, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
+        self,
+        name: str,
+        x: Tensor,
+        vocab_size: int,
+        *,
+        tied_to: str | None,
+        scaled: bool = False,
+        bias: bool = False,
+        keeps: bool = True,
     ) -> Tensor:
-        self.body = None
+        self.embedded = None
         trains = self.trained.head
         itemsize = self.numerics.trained if trains else self.numerics.other
         weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)
-        if x.storage is not None:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
-            self.held.append(x.storage)
+        if keeps:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
+            self.keep(x)
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
         if self.loss is not None:
             return self.loss(x, weight, bias_vector)
         logits = super().linear(x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
+
+    def await_gradient(self, name: str, *, viewed: bool) -> None:
+        """A parameter's gradient by another part is there, on that one's account."""
+        waiting = Variable(parameter=True)
+        waiting.gradient = self.tape.storage(0, 0)
+        waiting.gradient.viewed = viewed
+        self.parameters[name] = waiting
+
+    def keep(self, x: Tensor) -> None:
+        self.embedded = None
+        if x.storage is not None:
+            self.held.append(x.storage)
+
+    def unused(self, name: str, size: int) -> None:
+        pass
+
+    def keep_in_body(self, x: Tensor) -> None:
+        if x.storage is self.embedded:
+            self.embedded = None
+        if x.storage is not None:
+            self.body.append(x.storage)
+
+    def leave_body(self) -> None:
+        self.leaves_body = True
+
+    # --- tensors of several parts ---
+
+    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
+        self.exchange.share(name, x, gathers=gathers, returned=returned)
+
+    def make_mask(self, x: Tensor) -> None:
+        if self.attention_kernel is attention_kernels.eager:
+            size = self.sequence_length**2
+            mask = Tensor(self.tape.storage(0, size * x.itemsize, "mask"), 0, size, size, x.itemsize, None)
+            self.keep_in_body(mask)
+            self.share("mask", mask)
+
+    def shared(self, name: str, width: int, *, last: bool) -> Tensor:
+        return self.exchange.read(self.tape, name, last=last)
+
+    def relative_bias(self, name: str, num_buckets: int, heads: int) -> Tensor:
+        """`embedding(buckets)`, where the buckets of all pairs of positions are int64."""
+        itemsize, pairs = self.numerics.other, self.sequence_length**2
+        table = self.parameter(f"{name}.weight", num_buckets * heads, itemsize, trains=self.trains_base)
+        buckets = self.fixed(pairs, INT64, "relative position buckets")
+        bias = self.fixed(pairs * heads, itemsize, "position bias", table, saved=[buckets])
+        self.keep_in_body(bias)
+        return bias
+
+    def zero_bias(self, x: Tensor, heads: int) -> Tensor:
+        bias = self.fixed(self.sequence_length**2 * heads, x.itemsize, "position bias of zeros")
+        bias.heads_first, bias.variable = True, Variable() if self.checkpoints else None
+        self.keep_in_body(bias)
+        return bias
+
+    def clamp_fp16(self, x: Tensor) -> Tensor:
+        return self.clamp(x) if self.numerics.half_is_fp16 and x.itemsize == HALF else x
 
     # --- attention and elementwise ---
 
@@ -155,8 +267,11 @@ class Layers(Rotary):
         capped: bool = False,
         window: int | None = None,
         fp32: bool = False,
+        causal: bool = True,
+        downcast: bool = True,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        form = Form(heads, kv_heads, dropout, upcast, capped, window, fp32, self.selection)
+        form = Form(heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, bias, self.selection)
         return self.attention_kernel(self, query, key, value, form)
 
     def own_attention(
@@ -177,10 +292,6 @@ class Layers(Rotary):
             per_head = form == "alibi_in_fp32"
             return attention_kernels.with_mask(self, query, key, value, asked.usual(self.selection), per_head=per_head)
         return own.FORMS[form](self, query, key, value, asked)
-
-    def keep(self, x: Tensor) -> None:
-        if x.storage is not None:
-            self.held.append(x.storage)
 
     def activation(self, function: str, x: Tensor) -> Tensor:
         composed = COMPOSED.get(function)
@@ -210,6 +321,9 @@ class Layers(Rotary):
     def times(self, x: Tensor) -> Tensor:
         return self.unary(x, "scaled")
 
+    def times_positions(self, x: Tensor) -> Tensor:
+        return self.to(self.unary(x, "times positions", itemsize=FP32), x.itemsize, "scaled by position")
+
     def dropout(self, x: Tensor, probability: float, name: str = "dropout") -> Tensor:
         return super().dropout(x, probability, name)
 
@@ -225,10 +339,13 @@ class Layers(Rotary):
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> Tensor:
-        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else ())
-        logits = Ops.linear(self, x, weight, None, num_experts, name)
-        return mixture.route(self, logits, top_k, normalizes=normalizes, casts=casts)
+        itemsize = self.numerics.kept_in_fp32 if form in ROUTED_IN_FP32 else None
+        weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)()
+        routing = Routing(num_experts, top_k, normalizes, casts, limited)
+        return ROUTERS[form](self, x, weight, name, routing)
 
     def experts(
         self,
@@ -243,26 +360,44 @@ class Layers(Rotary):
     ) -> Tensor:
         fused, down = (targets[:2], targets[2:]) if targets else ((), ())
         width, hidden = intermediate_size, x.width
-        weights = mixture.Weights(
-            lambda: self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused),
-            lambda: self._stack(f"{name}.down_proj", num_experts, width, hidden, down),
-            width,
-        )
+        of_down = self._stack(f"{name}.down_proj", num_experts, width, hidden, down)  # the outer one of PEFT's wrappers
+        of_gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused)
+        weights = mixture.Weights(of_gate_up, of_down, width)
         return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
 
+    def spread(self, x: Tensor, scores: Tensor) -> Tensor:
+        return every_expert.spread(self, x, scores)
+
+    def every_expert(self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str) -> Tensor:
+        hidden, width = x.width, intermediate_size
+        gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())()
+        down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())()
+        return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
+
+    def add_experts(self, x: Tensor, out: Tensor, num_experts: int) -> Tensor:
+        return every_expert.add_up(self, x, out, num_experts)
+
     def _stack(
-        self, name: str, num_experts: int, in_features: int, out_features: int, fused: tuple[str, ...]
-    ) -> Tensor:
-        """A parameter of all experts, with its adapter folded in where it has one."""
+        self,
+        name: str,
+        num_experts: int,
+        in_features: int,
+        out_features: int,
+        fused: tuple[str, ...],
+        kept: int | None = None,
+    ) -> Callable[[], Tensor]:
+        """A parameter of all experts, for when it is asked for, with its adapter folded in where it has one. The
+        adapter's factors are there from now on, as long as what is returned."""
         elements = num_experts * in_features * out_features
-        weight = self.parameter(name, elements, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(name, elements, kept or self.numerics.other, trains=self.trains_base)
         if not isinstance(self.method, Lora) or not fused or not all(self.method.adapts(target) for target in fused):
-            return weight
+            return lambda: weight
         layer = Linear(name, in_features, out_features, False, num_experts, fused)
         rank, itemsize = layer.adapter_rank(self.method.rank), self.numerics.adapter
         down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
-        return mixture.fold(self, weight, up, down, name)
+        factors = mixture.factors(self, up, down, weight.itemsize, name)
+        return lambda: mixture.fold(self, weight, factors, name)
 
     def biased_experts(
         self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int
@@ -275,8 +410,15 @@ class Layers(Rotary):
     def sigmoid(self, x: Tensor) -> Tensor:
         return self.unary(x, "sigmoid", saves="output")
 
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        return self.cat(parts, "joined columns")
+    def join(self, parts: Sequence[Tensor], *, heads_first: bool = False) -> Tensor:
+        joined = self.cat(parts, "joined columns")
+        joined.heads_first = heads_first
+        return joined
+
+    def fill(self, first: Tensor, shared: Tensor, *, heads: int) -> Tensor:
+        filled = self.fill_slices(first, shared, heads, "filled columns")
+        filled.heads_first = True
+        return filled
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         return super().slices(x, widths, split=split)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from planner.memory.layers import Layers
 from planner.memory.ops import FP32
 from planner.memory.tape import Storage, Tensor, Variable
-from planner.models.forward import NormOrder, RopeCasts
+from planner.models.forward import NormOrder, RopeCasts, RopeForm
 from strategies import Attention
 
 MULTIPROCESSORS = 132
@@ -105,6 +105,7 @@ class LigerLayers(Layers):
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> Tensor:
         """`LigerRopeFunction`: in place, in forward and in backward, and in the dtype of x. What the kernels of
         attention leave as a gradient head by head is copied first."""

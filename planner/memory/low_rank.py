@@ -35,7 +35,20 @@ def plain_layer(
     f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`torch.nn.Linear`."""
-    itemsize, trains = f.numerics.linear, f.trains_base
+    return _linear(f, name, x, out_features, has_bias, f.numerics.linear)
+
+
+def kept_layer(
+    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+) -> tuple[Tensor, Weight, Tensor | None]:
+    """The same, one of `_keep_in_fp32_modules`."""
+    return _linear(f, name, x, out_features, has_bias, f.numerics.kept)
+
+
+def _linear(
+    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool, itemsize: int
+) -> tuple[Tensor, Weight, Tensor | None]:
+    trains = f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
     return Ops.linear(f, x, weight, bias, out_features, name), lambda: weight, bias

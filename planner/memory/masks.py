@@ -8,7 +8,7 @@ from planner.memory.attention import masked
 from planner.memory.flash import block_mask_bytes
 from planner.memory.numerics import Numerics
 from planner.memory.ops import BOOL, FP32
-from planner.models import Decoder
+from planner.models import Architecture
 from strategies import Attention, Batching
 
 
@@ -21,7 +21,7 @@ class Masks(NamedTuple):
 
 
 def masks_of(
-    architecture: Decoder,
+    architecture: Architecture,
     attention: Attention,
     numerics: Numerics,
     sequence_length: int,
@@ -48,7 +48,8 @@ def masks_of(
             alibi = FP32 if numerics.autocast else itemsize  # that of the LayerNorm behind the embeddings
             return Masks(0, scores * itemsize + heads * sequence_length * alibi)
         case "booleans":
-            return Masks(heads * architecture.max_position_embeddings * FP32, scores * BOOL, saved=True)
+            length = architecture.num_positions or sequence_length
+            return Masks(heads * length * FP32, scores * BOOL, saved=True)
         case "always" if not eager:
             return Masks(scores * BOOL)
     if eager:

@@ -30,13 +30,22 @@ class Norms(Ops):
         self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
     ) -> Tensor:
         given, columns = x.itemsize, width or x.width
-        weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
         x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
-        x = self.to(x, FP32, f"{name} input in fp32")
+        narrow, x = x, self.to(x, FP32, f"{name} input in fp32")
         squares = self.unary(x, f"{name} input", saves="input", temporaries=2)
         variance = self.mean(squares, f"{name} variance")
         del squares
+        if order == "t5":
+            del x
+            weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+            x = self.mul(narrow, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
+            x = self.to(x, weight.itemsize, f"{name} normalized")
+            return self._whole(self.mul(weight, x, f"{name} output"))
+        del narrow
         x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
+        if order == "unscaled":
+            return self._whole(self.to(x, given, f"{name} output"))
+        weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
         if order == "cast_then_scale":
             half = self.to(x, given, f"{name} normalized")  # `hidden_states` in fp32 outlives the product
             return self._whole(self.mul(weight, half, f"{name} output"))

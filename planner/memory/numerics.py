@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization
+from strategies import AdapterDtype, DataParallel, Finetuning, Full, Lora, Method, Precision, Quantization
 
 FP32, HALF = 4, 2
 
@@ -26,8 +26,16 @@ class Numerics(NamedTuple):
     stored_other: int
     stored_adapter: int
     stored_trained: int
+    kept: int = FP32
+    """Of linear layers that are kept in fp32 beside fp16 weights, and not quantized (`_keep_in_fp32_modules`)."""
+    stored_kept: int = FP32
     fp8: bool = False
     """Whether linear layers multiply in fp8."""
+
+    @property
+    def kept_in_fp32(self) -> int:
+        """Of weights that transformers keeps in fp32 whatever the precision, during forward and backward."""
+        return self.other if self.other < self.stored_other else FP32
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Numerics:
@@ -53,9 +61,10 @@ class Numerics(NamedTuple):
         else:
             stored = (autocast or frozen, FP32, FP32, FP32)
         is_fp16 = facts.matmul_dtype == "fp16"
+        kept = FP32 if is_fp16 or method.method is Finetuning.QLORA else stored[0]
         if sharding.shards and autocast is not None:
-            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored)
-        return cls(*stored, autocast, is_fp16, *stored, facts.linear_dtype == "fp8")
+            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept)
+        return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
 
     def of_trained(self) -> Numerics:
         """Where all of a part trains."""

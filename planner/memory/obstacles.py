@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from planner.memory import trained
 from planner.models import Inventory
-from strategies import LowRank, Precision, Rowwise, Strategy
+from planner.models.decoder import Decoder
+from strategies import Attention, Kernels, Loss, LowRank, Precision, Rowwise, Strategy
 
 
 def obstacle(inventory: Inventory, strategy: Strategy) -> str | None:
     """Why a model cannot be trained so, or None."""
-    return trained.obstacle(inventory, strategy) or _of_layers(inventory, strategy)
+    return trained.obstacle(inventory, strategy) or _of_layers(inventory, strategy) or _of_model(inventory, strategy)
 
 
 def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
@@ -25,4 +26,17 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
     if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
         # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)` of what has as many numbers as experts x columns
         return "adam-mini does not take stacks of experts"
+    return None
+
+
+def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
+    """What losses and kernels need of the whole model."""
+    if isinstance(inventory.architecture, Decoder):
+        return None
+    if strategy.loss is not Loss.FULL:
+        return f"{strategy.loss} compares each token with the next one, and this model is no causal language model"
+    if strategy.attention not in (Attention.EAGER, Attention.SDPA, Attention.SDPA_EFFICIENT):
+        return f"{strategy.attention} is known for causal language models alone"
+    if strategy.kernels is Kernels.LIGER:
+        return "of liger's kernels only those of causal language models are known"
     return None

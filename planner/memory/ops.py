@@ -7,8 +7,9 @@ nothing. Backward functions hold sizes, never tensors, so that bytes die when to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, NamedTuple
 
 from planner.memory.recompute import Results, Sizes
@@ -75,6 +76,15 @@ class Ops:
             self.multiply(itemsize, flops)
         return storages
 
+    def fixed(self, elements: int, itemsize: int, name: str, *inputs: Tensor, saved: Sequence[Tensor] = ()) -> Tensor:
+        """A fresh result of which there is one for all samples."""
+        storage = self.tape.storage(elements * itemsize, 0, name)
+        self.tape.cost.fixed_bytes += elements * itemsize * (1 + len(inputs))
+        variable = Variable() if any(x.variable is not None for x in inputs) else None
+        out = Tensor(storage, elements, 0, elements, itemsize, variable)
+        kept = [self.tape.save(x) for x in saved] if variable is not None else []
+        return self.differentiate(out, self.own_targets(*inputs), kept)
+
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
         """Hidden states from elsewhere: `sequence_length x width` elements per sample."""
         x = self.tensor(self.sequence_length * width, width, itemsize, name)
@@ -106,28 +116,33 @@ class Ops:
         if out.variable is not None:
             extra_size, itemsize = out.per_sample * out.itemsize * temporaries, out.itemsize
 
-            def backward(gradient: Storage) -> None:
-                tape, cost = self.tape, self.tape.cost
-                meter = tape.meter
-                extra = Storage(meter, 0, extra_size, "") if extra_size else None
+            def backward(gradient: Storage) -> Callable[[], None]:
+                cost = self.tape.cost
+                meter = self.tape.meter
+                _extra = Storage(meter, 0, extra_size, "") if extra_size else None
                 gradients = [Storage(meter, t.made_fixed, t.made_per_sample, "") for t in targets]
                 if flops:
                     self.multiply(itemsize, flops)
                     for made in gradients:
                         made.viewed = True
-                for target in targets:
-                    made = gradients.pop(0)
-                    if not flops:
+                else:
+                    for target in targets:
                         cost.bytes_per_sample += 3 * target.made_per_sample
                         cost.fixed_bytes += 3 * target.made_fixed
-                    if (target.made_fixed, target.made_per_sample) != (target.fixed, target.per_sample):
-                        made = tape.storage(target.fixed, target.per_sample)
-                    tape.accumulate(target.variable, made)
-                    del made
-                del extra
+                return partial(self._hand_on, targets, gradients)
 
             self.tape.record(out.variable, backward, *saved)
         return out
+
+    def _hand_on(self, targets: Sequence[Target], gradients: list[Storage]) -> None:
+        """Gradients in the shapes and dtypes of their tensors."""
+        tape = self.tape
+        for target in targets:
+            made = gradients.pop(0)
+            if (target.made_fixed, target.made_per_sample) != (target.fixed, target.per_sample):
+                made = tape.storage(target.fixed, target.per_sample)
+            tape.accumulate(target.variable, made)
+            del made
 
     # --- dtypes ---
 
@@ -258,6 +273,42 @@ class Ops:
             self.tape.record(out.variable, backward)
         return out
 
+    def fill_slices(self, first: Tensor, shared: Tensor, heads: int, name: str) -> Tensor:
+        """An empty tensor with two `copy_` into slices of it, `shared` expanded over the heads. In backward each hands
+        on a copy of the whole gradient and a clone of its slice (torch/csrc/autograd/functions/tensor.cpp,
+        `CopySlices`); the second makes zeros for what it overwrote, the first finds nothing that needs a gradient."""
+        columns = shared.per_sample * heads
+        out = self.tensor(
+            first.per_sample + columns, first.width + shared.width * heads, first.itemsize, name, first, shared
+        )
+        if out.variable is None:
+            return out
+        tape, base, size, itemsize = self.tape, Variable(), out.per_sample * out.itemsize, first.itemsize
+        parts = [
+            (x.variable, elements * itemsize, elements * x.itemsize, x.per_sample * x.itemsize)
+            for x, elements in ((first, first.per_sample), (shared, columns))
+        ]
+
+        def copied(variable: Variable | None, clone: int, cast: int, summed: int, *, overwrites: bool) -> Storage:
+            whole, made = tape.storage(0, size), tape.storage(0, clone)
+            tape.cost.bytes_per_sample += 2 * size + 2 * clone
+            _zeros = tape.storage(0, clone) if overwrites else None
+            for wanted in (cast, summed):
+                made = made if wanted == made.per_sample else tape.storage(0, wanted)
+            if variable is not None:
+                tape.accumulate(variable, made)
+            return whole
+
+        def of_first(gradient: Storage) -> None:
+            copied(*parts[0], overwrites=False)
+
+        def of_shared(gradient: Storage) -> None:
+            tape.accumulate(base, copied(*parts[1], overwrites=True))
+
+        tape.record(base, of_first)
+        tape.record(out.variable, of_shared)
+        return out
+
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         """Views of consecutive columns. The gradient of each is a zero-filled tensor as large as x (`slice_backward`);
         that of `split` and `chunk` is one concatenation of all parts' gradients."""
@@ -282,6 +333,11 @@ class Ops:
         for v in variables[:1] if split else variables:
             self.tape.record(v, backward)
         return parts
+
+    def first_token(self, x: Tensor) -> Tensor:
+        """A view of each sample's first row; the gradient is a zero-filled tensor as large as x (`select_backward`)."""
+        out = Tensor(x.storage, 0, x.width, x.width, x.itemsize, Variable() if x.variable is not None else None)
+        return self.differentiate(out, self.own_targets(x))
 
     # --- matrix multiplication ---
 

@@ -24,7 +24,8 @@ class Form(NamedTuple):
 
     def usual(self, selection: Selection) -> fused_attention.Form:
         """The same for SDPA."""
-        return fused_attention.Form(self.heads, self.kv_heads, self.dropout, True, False, None, False, selection)
+        heads, kv_heads = self.heads, self.kv_heads
+        return fused_attention.Form(heads, kv_heads, self.dropout, True, False, None, False, selection=selection)
 
 
 Written = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]

@@ -7,7 +7,7 @@ from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32
 from planner.memory.tape import Storage, Tape, Tensor
 from planner.memory.trained import Trained
-from planner.models.forward import RopeCasts
+from planner.models.forward import RopeCasts, RopeForm
 
 
 class Rotary(Norms):
@@ -42,8 +42,11 @@ class Rotary(Norms):
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> Tensor:
         """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""
+        if form != "halves":
+            return self._interleaved(x) if form == "interleaved" else self._complex(x)
         if casts != "none":
             given = x.itemsize
             x = self.to(x, FP32, "rotary input in fp32") if casts == "both" else x
@@ -70,20 +73,6 @@ class Rotary(Norms):
     def _turned(self, x: Tensor) -> Tensor:
         return self.unary(x, "rotary product", itemsize=max(x.itemsize, self.rope_itemsize))
 
-    def _difference(self, a: Tensor, b: Tensor) -> Tensor:
-        """The gradient of what is subtracted is a tensor of its own."""
-        out = self.tensor(a.per_sample, a.width, a.itemsize, "rotary output", a, b)
-        if out.variable is not None and a.variable is not None and b.variable is not None:
-            to_a, to_b, size = a.variable, b.variable, out.per_sample * out.itemsize
-
-            def backward(gradient: Storage) -> None:
-                negative = self.tape.storage(0, size)
-                self.tape.accumulate(to_a, gradient)
-                self.tape.accumulate(to_b, negative)
-
-            self.tape.record(out.variable, backward)
-        return out
-
     def _rotate_half(self, x: Tensor) -> Tensor:
         table = max(x.itemsize, self.rope_itemsize)
         with_cos = self.unary(x, "rotary product", itemsize=table)
@@ -94,3 +83,38 @@ class Rotary(Norms):
         with_sin = self.unary(turned, "rotary product", itemsize=table)
         del turned
         return self.add(with_cos, with_sin, "rotary output")
+
+    def _interleaved(self, x: Tensor) -> Tensor:
+        """`cat(even * cos - odd * sin, odd * cos + even * sin)` (transformers, modeling_deepseek_v3.py,
+        `apply_rotary_pos_emb_interleave`)."""
+        table = max(x.itemsize, self.rope_itemsize)
+        even, odd = self.slices(x, [x.width // 2] * 2)
+        with_cos = self.unary(even, "rotary product", itemsize=table)
+        left = self._difference(with_cos, self.unary(odd, "rotary product", itemsize=table))
+        del with_cos
+        with_cos = self.unary(odd, "rotary product", itemsize=table)
+        right = self.add(with_cos, self.unary(even, "rotary product", itemsize=table), "rotary sum")
+        del with_cos
+        return self.cat([left, right], "rotary output")
+
+    def _difference(self, a: Tensor, b: Tensor) -> Tensor:
+        """Hands its gradient on to a, and its negative to b."""
+        out = self.tensor(a.per_sample, a.width, a.itemsize, "rotary difference", a, b)
+        if out.variable is None or a.variable is None or b.variable is None:
+            return out
+        to_a, to_b, size = a.variable, b.variable, out.per_sample * out.itemsize
+
+        def backward(gradient: Storage) -> None:
+            negative = self.tape.storage(0, size)
+            self.tape.cost.bytes_per_sample += 2 * size
+            self.tape.accumulate(to_a, gradient)
+            self.tape.accumulate(to_b, negative)
+
+        self.tape.record(out.variable, backward)
+        return out
+
+    def _complex(self, x: Tensor) -> Tensor:
+        """`view_as_real(view_as_complex(x.float()) * table).type_as(x)`."""
+        given = x.itemsize
+        turned = self.unary(self.to(x, FP32, "rotary input in fp32"), "rotary product")
+        return self.to(turned, given, "rotary output")

@@ -30,6 +30,8 @@ class Layout:
 
     `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
     `updates`: the optimizer that steps parameters in backward, which leaves no gradient behind.
+    `rooted`: the head is in the root's unit, which gathers the last block ahead as soon as the loss's backward begins.
+    `waits_from`: the part after whose backward a gradient of the embedding waits, where that is not the head.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Layout:
         tied: bool,
         gradients_exist: bool,
         updates: AnyOptimizer | None = None,
+        rooted: bool = False,
+        waits_from: int | None = None,
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         sharded = sharding if isinstance(sharding, Sharded) else None
@@ -47,10 +51,11 @@ class Layout:
         self._post_forward = sharded.reshard_size if sharded is not None else ALL_RANKS
         self._on_host = sharded is not None and sharded.on_host
         self._replicates = sharded is not None and sharded.replicas(world_size) > 1
-        self.tied, self.gradients_exist = tied, gradients_exist
+        self.tied, self.gradients_exist, self.rooted = tied, gradients_exist, rooted
         self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
         """DDP moves each gradient to its bucket when it is finished, in the last micro-batch of a step."""
         self._head = len(units) - 2
+        self._waits_from = self._head if waits_from is None else waits_from
         self._gathered = [u.gathered_bytes for u in units]
         self._tied_gradient = 0
         if tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
@@ -60,7 +65,7 @@ class Layout:
                 self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
         self.updates = rule_of(updates) if updates is not None else None
         stay = not self._on_host and updates is None
-        shares = [self._share(u.gradient_bytes) if stay else 0 for u in reversed(units)]
+        shares = [u.gradient_bytes if stay else 0 for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
         reduced = [self._reduced(u) for u in reversed(units)]
         self._reduced_suffix = (*accumulate(reduced, initial=0),)[::-1]
@@ -74,7 +79,7 @@ class Layout:
     def _reduced(self, unit: Unit) -> int:
         """What a unit keeps of its all-reduce over the replicas until backward ends, `_all_reduce_state`, where that is
         not the gradient itself, which it is added to or cast for."""
-        apart = self.gradients_exist or self._on_host or unit.gradient_bytes > unit.gathered_gradient_bytes
+        apart = self.gradients_exist or self._on_host or _is_cast(unit)
         return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
 
     @property
@@ -97,7 +102,7 @@ class Layout:
         weight waits for the embedding's, whole and beside an existing one."""
         existing = 0 if self.in_buckets else self._suffix[i + 1]
         existing = self.all_gradients if self.gradients_exist else existing
-        return existing + (self._tied_gradient if i < self._head else 0)
+        return existing + (self._tied_gradient if i < self._waits_from else 0)
 
     def gather(self, i: int) -> Extra:
         """The moment at which part i has been gathered in forward: `wait_for_unshard` still refers to the buffer of the
@@ -141,7 +146,8 @@ class Layout:
         if not self.sharding.shards:
             return Extra(gradients=finished)
         if i > self._head:
-            return Extra(self._kept_from_forward(self._head), 0, finished)
+            ahead = self._prefetched(self._head) if self.rooted else 0
+            return Extra(self._kept_from_forward(self._head), ahead, finished)
         gathered = self._kept_from_forward(i) + self._tied_unit(i)
         scattered = self.units[i + 1].gathered_gradient_bytes
         return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
@@ -154,14 +160,19 @@ class Layout:
         they have been copied there, or this rank's share, also in the dtype of the stored parameters where that
         differs."""
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
-        whole, stored = unit.gathered_gradient_bytes, unit.gradient_bytes
-        share = self._share(whole) + (self._share(stored) if stored > whole else 0)
+        whole = unit.gathered_gradient_bytes
+        share = self._share(whole) + (unit.gradient_bytes if _is_cast(unit) else 0)
         if self.updates is not None:  # FSDP2 calls the hooks when all of a unit's shares are there
             share += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         # The tied gradient has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)
         return Extra(kept, self._prefetched(i) + whole + self._reduced_suffix[i + 1], finished + max(whole, share))
+
+
+def _is_cast(unit: Unit) -> bool:
+    """Whether gradients are kept in another dtype than backward makes them in."""
+    return any(t.itemsize > t.computed_itemsize for t in unit.trained)
 
 
 def on_host(sharding: DataParallel) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
-from planner.memory.numerics import Numerics
+from planner.memory.numerics import FP32, Numerics
 from planner.memory.quantized import KINDS
 from planner.memory.trained import Trained, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
+from planner.models.inventory import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
 
 ALLOCATION_BYTES = 512
@@ -48,39 +50,42 @@ class Unit(NamedTuple):
     """The same in the dtype of the computation, before FSDP2 scatters them."""
 
 
+def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """FSDP2 divides the first dimension, of experts their number, and pads it to a multiple of the ranks: of 16 experts
+    on 32 ranks each rank stores one (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
+    """
+    return (-(-shape[0] // ranks) * ranks, *shape[1:])
+
+
 def unit(
     parameters: Parameters,
     method: Method,
     numerics: Numerics,
     trained: Trained,
+    ranks: int = 1,
     *,
     copied: bool = False,
     is_block: bool = False,
 ) -> Unit:
-    """The parameters of a part under a fine-tuning method. `copied`: embedding and head train as copies."""
-    account = _Account(is_block)
+    """The parameters of a part under a fine-tuning method, divided among `ranks`. `copied`: embedding and head train as
+    copies."""
+    account = _Account(ranks, is_block)
     kind = KINDS.get(quantization_of(method))
     own = numerics.of_trained() if trained.weights else numerics
     for t in parameters.tensors:
-        elements = t.num_elements
-        stored = own.stored_linear if t.layer is not None and kind is None else own.stored_other
-        computed = own.linear if t.layer is not None else own.other
+        stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
-        if kind is not None and t.layer is not None and len(t.shape) > 1:
-            account.keep(kind.stored_bytes(*t.shape), elements * computed)
-        elif module_trains or trained.weights or (trained.biases and t.is_bias):
+        role = {"is_embedding": t.is_embedding, "is_linear": t.layer is not None}
+        if kind is not None and t.layer is not None and t.layer.quantizes and len(t.shape) > 1:
+            account.keep(t.shape, kind.stored_bytes, computed)
+        elif trained.weights:
+            account.train(t.name, t.shape, stored, computed, **role)
+        elif module_trains or (trained.biases and t.is_bias):
             if copied:
-                account.keep(allocated(elements * stored), elements * computed)
-            account.train(
-                t.name,
-                t.shape,
-                numerics.stored_trained,
-                numerics.trained,
-                is_embedding=t.is_embedding,
-                is_linear=t.layer is not None,
-            )
+                account.keep(t.shape, stored, computed)
+            account.train(t.name, t.shape, numerics.stored_trained, numerics.trained, **role)
         else:
-            account.keep(allocated(elements * stored), elements * computed)
+            account.keep(t.shape, stored, computed)
     if isinstance(method, Lora):
         for layer in parameters.linears:
             if all(method.adapts(name) for name in layer.target_names):
@@ -96,17 +101,37 @@ def unit(
     return account.unit()
 
 
-class _Account:
-    """Adds up a unit."""
+def stored_itemsize(tensor: ParameterTensor, numerics: Numerics, *, quantizes: bool) -> int:
+    """Between steps, of what is not quantized. `quantizes`: linear layers are, and their biases then as the rest."""
+    if tensor.in_fp32:
+        return FP32
+    if tensor.layer is not None and not tensor.layer.quantizes:
+        return numerics.stored_kept
+    return numerics.stored_linear if tensor.layer is not None and not quantizes else numerics.stored_other
 
-    def __init__(self, is_block: bool) -> None:
-        self.is_block = is_block
-        self.stored = self.gathered = self.gathered_gradients = 0
+
+def _computed_itemsize(tensor: ParameterTensor, numerics: Numerics) -> int:
+    """During forward and backward."""
+    if tensor.layer is not None:
+        return numerics.linear if tensor.layer.quantizes else numerics.kept
+    return numerics.kept_in_fp32 if tensor.in_fp32 else numerics.other
+
+
+class _Account:
+    """Adds up a unit, of which each of `ranks` stores its rows."""
+
+    def __init__(self, ranks: int, is_block: bool) -> None:
+        self.ranks, self.is_block = ranks, is_block
+        self.stored = self.gathered = self.gathered_gradients = self.gradients = 0
         self.trained: list[TrainedTensor] = []
 
-    def keep(self, stored_bytes: int, gathered_bytes: int) -> None:
-        self.stored += stored_bytes
-        self.gathered += gathered_bytes
+    def keep(self, shape: tuple[int, ...], stored: int | Callable[[int, int], int], computed: int) -> None:
+        """`stored`: bytes of an element, or of a matrix by its rows and columns."""
+        rows, *columns = padded_to(self.ranks, shape)
+        share = rows // self.ranks
+        elements = share * prod(columns)
+        self.stored += allocated(elements * stored) if isinstance(stored, int) else stored(share, *columns)
+        self.gathered += self.ranks * elements * computed
 
     def train(
         self,
@@ -118,16 +143,17 @@ class _Account:
         is_embedding: bool = False,
         is_linear: bool = False,
     ) -> None:
-        elements, is_hidden = prod(shape), self.is_block and len(shape) == 2
+        whole = padded_to(self.ranks, shape)
+        elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
         self.trained.append(
-            TrainedTensor(shape, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
+            TrainedTensor(whole, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
         )
-        self.keep(allocated(elements * stored), elements * computed)
+        self.keep(shape, stored, computed)
+        self.gradients += allocated(elements // self.ranks * stored)
         self.gathered_gradients += elements * computed
 
     def unit(self) -> Unit:
-        gradients = sum(allocated(t.num_elements * t.itemsize) for t in self.trained)
-        return Unit(self.stored, tuple(self.trained), self.gathered, gradients, self.gathered_gradients)
+        return Unit(self.stored, tuple(self.trained), self.gathered, self.gradients, self.gathered_gradients)
 
 
 class Units(NamedTuple):
@@ -136,22 +162,23 @@ class Units(NamedTuple):
     head: Unit
 
     @classmethod
-    def of(cls, inventory: Inventory, method: Method, numerics: Numerics) -> Units:
+    def of(cls, inventory: Inventory, method: Method, numerics: Numerics, ranks: int = 1) -> Units:
         tied = inventory.architecture.tied_to is not None
         ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
         in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
         kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
         blocks = {
-            key: unit(inventory.blocks[key[0]], method, numerics, key[1], is_block=True) for key in dict.fromkeys(kinds)
+            key: unit(inventory.blocks[key[0]], method, numerics, key[1], ranks, is_block=True)
+            for key in dict.fromkeys(kinds)
         }
         head = inventory.head
         if copied and tied and ends.head:  # PEFT's copy; the original is the embedding
             table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
             head = head._replace(tensors=(*head.tensors, table))
         return cls(
-            unit(inventory.stem, method, numerics, ends, copied=copied),
+            unit(inventory.stem, method, numerics, ends, ranks, copied=copied),
             tuple(blocks[key] for key in kinds),
-            unit(head, method, numerics, ends, copied=copied and not tied),
+            unit(head, method, numerics, ends, ranks, copied=copied and not tied),
         )
 
     @property

@@ -64,21 +64,26 @@ class Position(NamedTuple):
     held: tuple[int, int]
     saved: tuple[int, int]
     kept: tuple[int, int]
+    waiting: tuple[int, int]
+    """(fixed, per sample) bytes of gradients that wait in its backward for parts before it."""
 
 
 def positions(parts: Sequence[Part], reach: int) -> list[Position]:
     """Where to look for peaks: the first and last of every run of equal parts, and those within `reach` of them. Beyond
     the neighbours that a part's account reaches to, bytes change evenly along a run, so its ends hold the extremes."""
-    held = saved = (0, 0)
+    held = saved = waiting = (0, 0)
     kept = sum(part.kept[0] for part in parts), sum(part.kept[1] for part in parts)
     found = []
     for i, part in enumerate(parts):
         kept = kept[0] - part.kept[0], kept[1] - part.kept[1]
+        held = held[0] - part.drops[0], held[1] - part.drops[1]
+        waiting = waiting[0] - part.leaves[0], waiting[1] - part.leaves[1]
         around = parts[max(0, i - reach - 1) : i + reach + 2]
         if len(around) < 2 * reach + 3 or any(other is not part for other in around):
-            found.append(Position(i, part, held, saved, kept))
+            found.append(Position(i, part, held, saved, kept, waiting))
         held = held[0] + part.held[0], held[1] + part.held[1]
         saved = saved[0] + part.saved[0], saved[1] + part.saved[1]
+        waiting = waiting[0] + part.takes[0], waiting[1] + part.takes[1]
     return found
 
 
@@ -90,12 +95,13 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
     last, shards = places[-1].place, layout.sharding.shards
-    for i, part, held, saved, kept in places:
+    for i, part, held, saved, kept, waiting in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
         moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
-        moments[moment] += [_line(s, saved, saved, extra, grads=False) for s in part.returned]
         around = Snapshot(0, part.input_bytes, 0, 0, 0)
+        if part.returned is not None:
+            moments[moment].append(_line(part.returned, saved, saved, extra, grads=False))
         if shards and i < last:  # the loss has nothing to gather
             moments[moment].append(_line(around, held, saved, layout.gather(i), grads=False))
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
@@ -103,9 +109,10 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
             moment = Moment.START_OF_BACKWARD
         extra = layout.backward(i)
         saved = saved[0] + kept[0], saved[1] + kept[1]
-        moments[moment] += [_line(s, saved, saved, extra, grads=layout.grows) for s in part.backward]
+        before = saved[0] + waiting[0], saved[1] + waiting[1]
+        moments[moment] += [_line(s, before, saved, extra, grads=layout.grows) for s in part.backward]
         if shards:
-            moments[moment].append(_line(around, saved, saved, layout.reduce(i), grads=False))
+            moments[moment].append(_line(around, before, saved, layout.reduce(i), grads=False))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
 
 

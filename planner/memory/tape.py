@@ -108,7 +108,7 @@ class Variable:
 class Tensor:
     """`fixed + per_sample x micro_batch_size` elements of `itemsize` bytes, `width` of them in the last dimension."""
 
-    __slots__ = ("fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
+    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
 
     def __init__(
         self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
@@ -117,6 +117,8 @@ class Tensor:
         self.width, self.itemsize, self.variable = width, itemsize, variable
         self.heads_first = False
         """Laid out head by head, as a concatenation of heads is, instead of token by token."""
+        self.beside: tuple[Storage | None, ...] = ()
+        """What the function that made it returned beside it: alive as long as the caller's variables."""
 
     def constant(self, itemsize: int) -> Tensor:
         """A tensor of this shape that takes part in an operation and needs no gradient."""
@@ -136,7 +138,8 @@ class Cost:
         self.bytes_per_sample = self.fixed_bytes = 0
 
 
-Backward = Callable[[Storage], None]
+Backward = Callable[[Storage], Callable[[], None] | None]
+"""From the gradient of a function's result; what it returns hands the gradients that it made on."""
 
 
 NO_STEPS: Mapping[str, int] = {}
@@ -146,10 +149,12 @@ NO_STEPS: Mapping[str, int] = {}
 class Tape:
     """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
 
-    def __init__(self, *, keep_saved: bool = True, steps: Mapping[str, int] = NO_STEPS) -> None:
+    def __init__(
+        self, *, keep_saved: bool = True, steps: Mapping[str, int] = NO_STEPS, recomputed: bool = False
+    ) -> None:
         self.meter = Meter()
         self.cost = Cost()
-        self.keep_saved, self.steps = keep_saved, steps
+        self.keep_saved, self.steps, self.recomputed = keep_saved, steps, recomputed
         self.saved: list[tuple[str, int, int]] = []
         self.kept: list[Storage] = []
         """What lives until the whole graph is gone."""
@@ -203,7 +208,9 @@ class Tape:
         self._nodes.clear()
 
     def backward(self, output: Variable, gradient: Storage) -> None:
-        """Runs the recorded functions in reverse. A function's saved tensors and its gradient die when it returns."""
+        """Runs the recorded functions in reverse. A function's saved tensors die when it has handed its gradients on;
+        those of a checkpointed block before, since nothing else refers to them (torch/utils/checkpoint.py,
+        `unpack_hook` pops them)."""
         output.gradient = gradient
         del gradient
         nodes = self._nodes
@@ -214,8 +221,13 @@ class Tape:
                     meter = self.meter
                     self.before_first_use = meter.fixed - meter.saved_fixed, meter.per_sample - meter.saved_per_sample
                 taken, variable.gradient = variable.gradient, None
-                function(taken)
-                del taken
+                hand_on = function(taken)
+                if hand_on is not None:
+                    if self.recomputed:
+                        del saved
+                        saved = ()
+                    hand_on()
+                del taken, hand_on
             del saved
             self._update_parameters()
 

@@ -69,9 +69,9 @@ class Traffic(NamedTuple):
     @classmethod
     def of(cls, units: Sequence[Unit], sharding: DataParallel, cluster: Cluster, state_bytes: int) -> Traffic:
         """DDP reduces gradients once per step, which moves each twice. The optimizer reads and writes trained
-        parameters and states and reads gradients. `state_bytes`: one rank's."""
+        parameters and states and reads gradients. `units`, `state_bytes`: one rank's."""
         gradients, world_size = sum(u.gradient_bytes for u in units), cluster.world_size
-        optimizer = 3 * gradients // sharding.ranks(world_size) + 2 * state_bytes
+        optimizer = 3 * gradients + 2 * state_bytes
         if isinstance(sharding, Sharded):
             return _sharded(units, sharding, cluster, optimizer)
         moved = 2 * _ring(gradients, world_size)
@@ -102,8 +102,8 @@ def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimiz
     if not sharding.on_host:
         return traffic._replace(optimizer_bytes=optimizer_bytes)
     gathers = 2 if sharding.reshards and not sharding.reshard_size else 1
-    sent = gathers * sum(u.stored_bytes for u in units) // ranks
-    taken = sum(u.gradient_bytes for u in units) // ranks
+    sent = gathers * sum(u.stored_bytes for u in units)
+    taken = sum(u.gradient_bytes for u in units)
     return traffic._replace(with_host=max(sent, taken), host_optimizer_bytes=optimizer_bytes)
 
 

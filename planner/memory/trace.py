@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
+from planner.memory.exchange import Exchange, Shared
 from planner.memory.fused_loss import FUSED, Chunk
 from planner.memory.layers import Layers
 from planner.memory.liger import LigerLayers
@@ -17,7 +19,7 @@ from planner.memory.recompute import Keeping, Kept, Taking
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Snapshot, Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained, trained_at_ends
-from planner.models import Decoder
+from planner.models import Architecture
 from planner.models.liger import patch_of
 from strategies import AnyOptimizer, Attention, CheckpointingFacts, Checkpoints, Kernels, Lora, Loss, Method
 
@@ -71,12 +73,25 @@ class Part(NamedTuple):
     input_bytes: int = 0
     """Per sample, of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    returned: Snapshot | None = None
+    """Of a loss: the model's forward is over, and its logits are copied in fp32 (accelerate, `convert_outputs_to_fp32`)
+    with what backward needs."""
     body: tuple[int, int] = (0, 0)
-    """(fixed, per sample) of what it holds, that variables of the model's body hold: they end before the head."""
+    """(fixed, per sample) of `held` that a body of the model (a stack of blocks) keeps until it returns."""
     output_saved: bool = False
     """By autograd, as a leaf, until backward is over."""
-    returned: tuple[Snapshot, ...] = ()
-    """When the whole forward pass has returned, before backward."""
+    leaves_body: bool = False
+    """A body has returned when this part's forward begins, or soon after."""
+    shares: Mapping[str, Shared] = MappingProxyType({})
+    """What it makes for later parts and does not save itself."""
+    reads: frozenset[str] = frozenset()
+    """What others share and its backward needs."""
+    leaves: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of gradients that its backward leaves for parts before it."""
+    takes: tuple[int, int] = (0, 0)
+    """The same of those that parts behind it left, which are on its own account."""
+    drops: tuple[int, int] = (0, 0)
+    """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
 
     def recomputed(
         self,
@@ -108,7 +123,35 @@ class Part(NamedTuple):
             output_requires_grad=self.output_requires_grad,
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
+            body=self.body,
+            reads=self.reads,
+            leaves=self.leaves,
+            takes=self.takes,
         )
+
+
+def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
+    """The parts of a model in order, with what they hold and save of each other. `checkpointed`: blocks save their
+    arguments, all that is shared among them."""
+    read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
+    found, body, returned = [], (0, 0), 0
+    for part in parts:
+        if part.leaves_body:
+            part = part._replace(drops=body)
+            body = (0, 0)
+        body = body[0] + part.body[0], body[1] + part.body[1]
+        for name, shared in part.shares.items():
+            fixed, per_sample = shared.num_bytes
+            if checkpointed or name in read:
+                part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+                per_sample = 0
+            if shared.returned and parts[-1].returned is not None:
+                per_sample += shared.per_sample * FP32 if shared.itemsize < FP32 else 0
+                returned += per_sample
+        found.append(part)
+    if (at := parts[-1].returned) is not None:
+        found[-1] = found[-1]._replace(returned=at._replace(per_sample=at.per_sample + returned))
+    return found
 
 
 RawSnapshot = tuple[int, int, int, int, int]
@@ -179,20 +222,21 @@ class Tracer:
     """Traces the parts of one architecture under one setting."""
 
     def __init__(
-        self, architecture: Decoder, setting: Setting, steps: Callable[[Hashable, Trained], Mapping[str, int]]
+        self, architecture: Architecture, setting: Setting, steps: Callable[[Hashable, Trained], Mapping[str, int]]
     ) -> None:
         """`steps`: of a part (STEM, HEAD or a kind of block) where so much trains, what updates of its parameters in
         backward allocate."""
         self.architecture, self.setting, self.steps = architecture, setting, steps
-        tied = architecture.tied_to is not None
+        tied, again = architecture.tied_to is not None, architecture.embeds_again is not None
         self.ends = trained_at_ends(setting.method, tied=tied)
-        self.tied_gradient = tied and self.ends.embedding and not isinstance(setting.method, Lora)
+        self.tied_gradient = (tied or again) and self.ends.embedding and not isinstance(setting.method, Lora)
         self._rope_itemsize = 0
+        self._known: dict[str, Shared] = {}
 
-    def _layers(self, part: Hashable, trained: Trained, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, part: Hashable, trained: Trained, *, keep_saved: bool = True, recomputed: bool = False) -> Layers:
         s = self.setting
         layers = LAYERS[s.kernels](
-            Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained)),
+            Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained), recomputed=recomputed),
             numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
             trained=trained,
@@ -203,30 +247,29 @@ class Tracer:
         if isinstance(layers, LigerLayers):
             layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
+        layers.exchange = Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> tuple[Part, int]:
         """The embeddings, and the item size of the hidden states that they start."""
         layers = self._layers(STEM, self.ends)
         run = _Run(layers)
+        again = self.architecture.embeds_again is not None
         if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
-            # transposed product it is a view, unless autocast's cast stands between.
-            waiting = Variable(True, layers.tape.steps.get(f"{self.architecture.tied_to}.weight"))
-            waiting.gradient = layers.tape.storage(0, 0)
-            waiting.gradient.viewed = self.setting.numerics.autocast is None and not self.setting.loss.is_fused
-            layers.parameters[f"{self.architecture.tied_to}.weight"] = waiting
+            # transposed product it is a view, unless autocast's cast stands between, or another one has been added.
+            viewed = self.setting.numerics.autocast is None and not again and not self.setting.loss.is_fused
+            layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
         output_saved = layers.leaf is not None and layers.leaf.storage is x.storage
         if layers.leaf is not None and not output_saved:
             layers.tape.save(layers.leaf)
-        embedded = layers.body
+        embedded = layers.embedded
         embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
         holds_output = embedded is x.storage
         del embedded
-        variables = layers.unsaved_variables()
         itemsize = x.itemsize
         stem = run.finish(x)._replace(
             embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
@@ -235,7 +278,7 @@ class Tracer:
         masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length, s.selection.batching)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
-        saved, body = stem.saved, variables
+        saved, body = stem.saved, stem.body
         if masks.saved or checkpointing.recomputes:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
@@ -249,12 +292,14 @@ class Tracer:
         itemsize: int,
         *,
         input_requires_grad: bool,
+        checkpoints: bool,
         again: bool = False,
         kept: Sequence[Kept | None] | None = None,
     ) -> Part:
-        """`again`: as it is computed again in backward, by a graph of its own that is gone when that is done. `kept`:
-        what a checkpointed forward has left for that."""
-        layers = self._layers(kind, trained)
+        """`checkpoints`: blocks are. `again`: as it is computed again in backward, by a graph of its own that is gone
+        when that is done. `kept`: what a checkpointed forward has left for that."""
+        layers = self._layers(kind, trained, recomputed=again)
+        layers.checkpoints = layers.input_requires_grad = checkpoints
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
         run = _Run(layers)
@@ -262,6 +307,8 @@ class Tracer:
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = self.architecture.block(layers, x, kind)
+        if layers.leaf is not None:
+            layers.tape.save(layers.leaf)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
@@ -280,6 +327,7 @@ class Tracer:
         (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
         layers = self._layers(kind, trained, keep_saved=False)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
+        layers.checkpoints = True
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         given = x.storage
@@ -297,23 +345,31 @@ class Tracer:
         del before
         forward, held = run.forward(out)
         forward = [_raised(s, 0, carried) for s in forward]
+        shares = layers.exchange.not_saved()
         layers.tape.forget()
         again = plain
         if facts.keeps:
             again = self.block(
-                kind, trained, itemsize, input_requires_grad=input_requires_grad, again=True, kept=keeping.kept()
+                kind,
+                trained,
+                itemsize,
+                input_requires_grad=input_requires_grad,
+                checkpoints=True,
+                again=True,
+                kept=keeping.kept(),
             )
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
         kept = layers.tape.kept_bytes(but=saved[0] if saved else None)
-        return again.recomputed(forward, held, [*saved, *keeping.storages], input_bytes, work, kept)
+        part = again.recomputed(forward, held, [*saved, *keeping.storages], input_bytes, work, kept)
+        return part._replace(shares=shares)
 
     def head(
-        self, itemsize: int, *, input_requires_grad: bool, body: tuple[int, int], chunk_tokens: int | None
+        self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int, chunk_tokens: int | None
     ) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss.
 
         Args:
-            body: (fixed, per sample) of what variables of the model's body hold until the norm has returned.
+            embedded_bytes: per sample, of what the model's body holds of the embedding until the norm has returned.
             chunk_tokens: see `fused_loss`.
         """
         layers = self._layers(HEAD, self.ends)
@@ -321,28 +377,27 @@ class Tracer:
             chunk = Chunk(chunk_tokens, self.setting.selection.has_flash)
             layers.loss = partial(FUSED[self.setting.loss], layers, chunk)
         run = _Run(layers)
-        layers.body = layers.tape.storage(*body)
-        hidden = self.architecture.hidden_size
-        # No variable holds the input here: the backbone's own is the norm's output from then on.
-        logits = self.architecture.head(
-            layers, layers.input(hidden, itemsize, input_requires_grad, "final hidden states")
-        )
-        width, logits_itemsize = logits.width, logits.itemsize
-        input_bytes = self.setting.sequence_length * hidden * itemsize
-        head = run.finish(logits)._replace(input_bytes=input_bytes)
+        layers.embedded = layers.tape.storage(0, embedded_bytes)
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
+        input_bytes = x.per_sample * itemsize
+        logits = self.architecture.head(layers, x)
+        del x
+        elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
+        head = run.finish(logits)._replace(input_bytes=input_bytes, leaves_body=True)
         if self.setting.loss in FUSED:
             return head, self._nothing_more(logits)
 
         layers = self._layers(LOSS, Trained())
         run = _Run(layers)
-        logits = layers.input(width, logits_itemsize, True, "logits")
-        loss = losses.LOSSES[self.setting.loss](layers, logits)
+        logits = layers.tensor(elements, width, logits_itemsize, "logits")
+        logits.variable = Variable()
+        loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
         del logits
         part = run.finish(loss)
-        if self.setting.numerics.autocast is not None:  # accelerate, `convert_outputs_to_fp32`
-            elements = self.setting.sequence_length * width
-            copied = Snapshot(0, elements * (logits_itemsize + FP32), 0, 0, 0)
-            part = part._replace(returned=(copied.above(part.saved),))
+        if layers.autocast is not None and logits_itemsize < FP32:
+            fixed, per_sample = part.saved
+            at = Snapshot(fixed, per_sample + elements * (logits_itemsize + FP32), fixed, per_sample, 0)
+            part = part._replace(returned=at)
         return head, part
 
     def _nothing_more(self, loss: Tensor) -> Part:
@@ -380,12 +435,15 @@ class _Run:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
+        exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
+        shares, reads = exchange.not_saved(), exchange.saved_of_others()
         self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self.work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
         out.storage = None
         if again:
             tape.kept.clear()
+        exchange.receive(tape)
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
@@ -402,6 +460,12 @@ class _Run:
             saved_tensors=names,
             output_requires_grad=variable is not None,
             recomputation=envelope([_raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
+            body=body,
+            leaves_body=self.layers.leaves_body,
+            shares=shares,
+            reads=reads,
+            leaves=exchange.leaves,
+            takes=exchange.takes,
         )
 
 

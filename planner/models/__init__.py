@@ -1,5 +1,6 @@
 """Architectures: the forward passes of model families, the registry, and what can be read off them."""
 
+from planner.models.architecture import Architecture
 from planner.models.decoder import Decoder
 from planner.models.foreign import Foreign
 from planner.models.inventory import Inventory, Linear, Parameters, ParameterTensor
@@ -7,6 +8,7 @@ from planner.models.registry import Model, RegistryModel, add_model, find_model,
 from planner.models.sources import ModelConfigError, add_family, supported_model_types
 
 __all__ = [
+    "Architecture",
     "Decoder",
     "Foreign",
     "Inventory",

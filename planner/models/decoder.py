@@ -1,22 +1,14 @@
-"""What all decoder-only language models share: the fields of config.json and the shape of a model."""
+"""What all decoder-only language models share."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, AliasPath, Field, model_validator
 
-from planner.models.forward import Forward, T
+from planner.models.architecture import Architecture, Layers, Probability, Share, Size
 
-Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
-Layers = Annotated[int, Field(gt=0, le=2**12, strict=True)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
-
-Masking = Literal["causal", "always", "alibi", "beside_alibi", "booleans"]
-"""What a model makes before its blocks: a mask where one is needed; one for SDPA as well (Falcon); one with ALiBi in
-it, for each head (Falcon); ALiBi beside a mask (BLOOM); a mask of booleans (MPT)."""
+__all__ = ["Decoder", "Layers", "Probability", "Share", "Size", "partial_rotary_factor"]
 
 
 def partial_rotary_factor(default: float) -> Any:
@@ -25,53 +17,13 @@ def partial_rotary_factor(default: float) -> Any:
     return Field(default, validation_alias=AliasChoices("partial_rotary_factor", path))
 
 
-class Decoder(BaseModel):
-    """A config.json: the fields that decide sizes, named as there. Unknown keys are ignored, as transformers does.
+class Decoder(Architecture):
+    """A causal language model: the next token is predicted from those before it."""
 
-    A family writes `stem`, `block` and `head` as transformers' modeling file does, line by line: local variables decide
-    which tensors stay alive.
-    """
+    classes: ClassVar[tuple[str, ...]] = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    positions: ClassVar[Literal["rotary", "learned", "alibi"]] = "rotary"
-    """Learned positions end at `max_position_embeddings`; rotary ones and ALiBi can be extrapolated."""
-
-    supports_sdpa: ClassVar[bool] = True
-    """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
-
-    supports_flash: ClassVar[bool] = True
-    """Of `_supports_flash_attn` the same."""
-
-    supports_flex: ClassVar[bool] = True
-    """Of `_supports_flex_attn` the same."""
-
-    num_masks: ClassVar[int] = 1
-    """Causal masks that eager attention makes: one for each kind of window."""
-
-    masking: ClassVar[Masking] = "causal"
-
-    packs: ClassVar[bool] = True
-    """Whether its mask keeps samples apart whose positions begin anew in a sequence."""
-
-    returns_probabilities: ClassVar[bool] = False
-    """Whether its blocks return those of eager attention, which the model's body keeps until the next has returned."""
-
-    notes: ClassVar[tuple[str, ...]] = ()
-    """What a user should know about loading it."""
-
-    embedding_name: ClassVar[str] = "embed_tokens"
-
-    linear_class: ClassVar[str] = "Linear"
-    """Of the blocks' linear layers. What looks for torch.nn.Linear does not find GPT-2's Conv1D."""
-
-    model_type: str
-    hidden_size: Size
-    num_hidden_layers: Layers
-    num_attention_heads: Size
     vocab_size: Size
     max_position_embeddings: Size
-    tie_word_embeddings: bool = False
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Decoder:
@@ -81,36 +33,3 @@ class Decoder(BaseModel):
         if not getattr(self, "head_dim", None) and self.hidden_size % heads:
             raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({heads})")
         return self
-
-    def config(self) -> dict[str, Any]:
-        """The fields as a config.json spells them: what transformers' configuration class takes."""
-        fields = self.model_dump(exclude_none=True, mode="json")
-        for name, field in type(self).model_fields.items():
-            if isinstance(field.validation_alias, AliasChoices) and name in fields:
-                fields[str(field.validation_alias.choices[0])] = fields.pop(name)
-        return fields
-
-    @property
-    def window(self) -> int | None:
-        """The sliding window of its layers, or of those that have one."""
-        return getattr(self, "sliding_window", None)
-
-    @property
-    def tied_to(self) -> str | None:
-        """The embedding whose weight the language-model head shares."""
-        return self.embedding_name if self.tie_word_embeddings else None
-
-    def layer_kinds(self) -> tuple[Hashable, ...]:
-        """One entry per layer; layers with equal entries are alike in every byte."""
-        return ("block",) * self.num_hidden_layers
-
-    def stem(self, f: Forward[T]) -> T:
-        """Input ids to the first block's input."""
-        raise NotImplementedError
-
-    def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
-        raise NotImplementedError
-
-    def head(self, f: Forward[T], x: T) -> T:
-        """The last block's output to logits."""
-        raise NotImplementedError

@@ -7,8 +7,17 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
-from planner.models.decoder import Decoder
-from planner.models.forward import LayerNormForm, NormOrder, OwnAttention, RopeCasts, biased_expert_shapes
+from planner.models.architecture import Architecture
+from planner.models.forward import (
+    ROUTED_IN_FP32,
+    LayerNormForm,
+    NormOrder,
+    OwnAttention,
+    RopeCasts,
+    RopeForm,
+    RouterForm,
+    biased_expert_shapes,
+)
 
 
 class Linear(NamedTuple):
@@ -22,6 +31,8 @@ class Linear(NamedTuple):
     experts: int = 1
     fused: tuple[str, ...] = ()
     """Of a parameter: the layers that it was before they were fused, which is what PEFT's `target_modules` takes."""
+    quantizes: bool = True
+    """Not if transformers keeps it in fp32 beside fp16 weights (`_keep_in_fp32_modules`)."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -44,6 +55,8 @@ class ParameterTensor(NamedTuple):
     """Of the tokens' embedding."""
     is_head: bool = False
     """Of the language-model head; not that of an embedding which it is tied to."""
+    in_fp32: bool = False
+    """Stored so whatever the precision (transformers, `_keep_in_fp32_modules_strict`)."""
 
     @property
     def num_elements(self) -> int:
@@ -96,8 +109,9 @@ class _Reader:
         bias: bool = False,
         adapts: bool = True,
         written_out: bool = False,
+        kept: bool = False,
     ) -> int:
-        layer = Linear(name, x, out_features, bias)
+        layer = Linear(name, x, out_features, bias, quantizes=not kept)
         if adapts:
             self.linears.append(layer)
         self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
@@ -105,20 +119,41 @@ class _Reader:
             self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
         return out_features
 
-    def embedding(self, name: str, num_embeddings: int, width: int, *, scaled: bool = False) -> int:
-        shape = (num_embeddings, width)
-        self.tensors.append(ParameterTensor(f"{name}.weight", shape, is_embedding=True, is_table=True))
+    def embedding(
+        self,
+        name: str,
+        num_embeddings: int,
+        width: int,
+        *,
+        scaled: bool = False,
+        again: bool = False,
+        tied: bool = False,
+    ) -> int:
+        if not again:
+            shape = (num_embeddings, width)
+            self.tensors.append(ParameterTensor(f"{name}.weight", shape, is_embedding=True, is_table=True))
         return width
 
-    def positions(self, name: str, num_embeddings: int, width: int) -> int:
+    def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> int:
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
+        return width
+
+    def image(
+        self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
+    ) -> int:
+        rows = 1 + prod(size // patch for size, patch in zip(image_size, patch_size, strict=True))
+        shapes = {"cls_token": (1, 1, width), "position_embeddings": (1, rows, width)}
+        self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
+        self.tensors.append(ParameterTensor(f"{name}.weight", (width, channels, *patch_size)))
+        self.tensors.append(ParameterTensor(f"{name}.bias", (width,)))
         return width
 
     def rope_table(self, x: int, head_dim: int, *, fp32: bool = False) -> None:
         pass
 
     def rms_norm(self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
+        if order != "unscaled":
+            self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
         return x
 
     def layer_norm(
@@ -149,6 +184,7 @@ class _Reader:
         joins: bool = False,
         casts: RopeCasts = "none",
         tokens_first: bool = False,
+        form: RopeForm = "halves",
     ) -> int:
         return x
 
@@ -165,9 +201,12 @@ class _Reader:
         capped: bool = False,
         window: int | None = None,
         fp32: bool = False,
+        causal: bool = True,
+        downcast: bool = True,
+        bias: int | None = None,
     ) -> int:
         self._note(query, heads, kv_heads, dropout, own=False)
-        return query
+        return value // kv_heads * heads
 
     def _note(self, query: int, heads: int, kv_heads: int, dropout: float, *, own: bool) -> None:
         before = self.heads
@@ -209,22 +248,51 @@ class _Reader:
     def repeat(self, x: int, columns: int) -> int:
         return columns
 
-    def keep(self, x: int) -> None:
-        pass
-
     def times(self, x: int) -> int:
         return x
 
-    cap = clamp = times
+    cap = clamp = times_positions = times
 
     def dropout(self, x: int, probability: float) -> int:
         return x
 
+    def first_token(self, x: int) -> int:
+        return x
+
+    clamp_fp16 = times
+
+    def relative_bias(self, name: str, num_buckets: int, heads: int) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_buckets, heads), is_embedding=True))
+        return heads
+
+    def zero_bias(self, x: int, heads: int) -> int:
+        return heads
+
+    def share(self, name: str, x: int, *, gathers: bool = True, returned: bool = False) -> None:
+        pass
+
+    def shared(self, name: str, width: int, *, last: bool) -> int:
+        return width
+
+    def unused(self, name: str, size: int) -> None:
+        self.tensors.append(ParameterTensor(name, (size,)))
+
+    def keep(self, x: int) -> None:
+        pass
+
+    make_mask = keep_in_body = embeds = keep
+
+    def leave_body(self) -> None:
+        pass
+
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
         return list(widths)
 
-    def join(self, parts: Sequence[int]) -> int:
+    def join(self, parts: Sequence[int], *, heads_first: bool = False) -> int:
         return sum(parts)
+
+    def fill(self, first: int, shared: int, *, heads: int) -> int:
+        return first + heads * shared
 
     def route(
         self,
@@ -236,8 +304,11 @@ class _Reader:
         normalizes: bool,
         casts: bool = True,
         target: str | None = None,
+        form: RouterForm = "softmax",
+        limited: bool = False,
     ) -> int:
-        self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x)))
+        in_fp32 = form in ROUTED_IN_FP32
+        self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x), in_fp32=in_fp32))
         if target:
             self.linears.append(Linear(name, x, num_experts, False, fused=(target,)))
         return top_k
@@ -270,10 +341,29 @@ class _Reader:
         self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
         return x
 
+    def spread(self, x: int, scores: int) -> int:
+        return x
+
+    def every_expert(self, name: str, x: int, num_experts: int, intermediate_size: int, activation: str) -> int:
+        self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, x, 2 * intermediate_size)))
+        self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, intermediate_size, x)))
+        return x
+
+    def add_experts(self, x: int, out: int, num_experts: int) -> int:
+        return x
+
     sigmoid = times
 
     def lm_head(
-        self, name: str, x: int, vocab_size: int, *, tied_to: str | None, scaled: bool = False, bias: bool = False
+        self,
+        name: str,
+        x: int,
+        vocab_size: int,
+        *,
+        tied_to: str | None,
+        scaled: bool = False,
+        bias: bool = False,
+        keeps: bool = True,
     ) -> int:
         if tied_to is None:
             self.tensors.append(ParameterTensor(f"{name}.weight", (vocab_size, x), is_head=True))
@@ -285,7 +375,7 @@ class _Reader:
 class Inventory:
     """All parameters of an architecture, part by part."""
 
-    def __init__(self, architecture: Decoder) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
         self.layer_kinds = architecture.layer_kinds()
 
@@ -314,6 +404,11 @@ class Inventory:
         for kind in dict.fromkeys(self.layer_kinds):
             self.architecture.block(reader, self.architecture.hidden_size, kind)
         return reader.heads
+
+    @property
+    def keeps_fp32(self) -> bool:
+        """Whether any parameter stays in fp32 whatever the precision."""
+        return any(t.in_fp32 for block in self.blocks.values() for t in block.tensors)
 
     @cached_property
     def head(self) -> Parameters:

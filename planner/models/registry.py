@@ -16,7 +16,7 @@ import yaml
 
 from hardware.errors import PlannerError, UnknownNameError, normalized
 from hardware.reading import SafeLoader, shown
-from planner.models.decoder import Decoder
+from planner.models.architecture import Architecture
 from planner.models.families.llama import Llama
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
@@ -30,7 +30,7 @@ _ENTRY: Final = re.compile(
     r"^(?P<name>[^\s#:]+):\n"
     r"  hf: (?P<hf>\S+)\n"
     r"(?:  aliases: \[(?P<aliases>[^\]]*)\]\n)?"
-    r"  config: (?P<config>\{model_type: (?P<model_type>\w+),[^}]*\})$",
+    r"  config: (?P<config>\{model_type: (?P<model_type>[\w-]+),[^}]*\})$",
     re.MULTILINE,
 )
 _SIZE: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBT])", re.IGNORECASE | re.ASCII)
@@ -65,7 +65,7 @@ class Model:
 
     name: str
     """What finds it again."""
-    architecture: Decoder
+    architecture: Architecture
     hf: str | None = None
     """Its id on the Hugging Face Hub."""
     aliases: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class Model:
 
     @property
     def max_positions(self) -> int | None:
-        return self.architecture.max_position_embeddings
+        return self.architecture.num_positions
 
     @property
     def supports_sdpa(self) -> bool:
@@ -106,9 +106,19 @@ class Model:
         return obstacle(self.name, self.inventory, choice)
 
     @property
+    def adapter_notes(self) -> tuple[str, ...]:
+        """What a user should know about adapting it."""
+        return self.architecture.adapter_notes
+
+    @property
     def tokens_per_sample(self) -> int | None:
         """Of a model whose samples all have one length."""
-        return None
+        return self.architecture.tokens_per_sample
+
+    @property
+    def usual_length(self) -> int | None:
+        """Of its sequences, where positions beyond are missing or unusual."""
+        return None if self.architecture.positions in ("rotary", "alibi") else self.max_positions
 
     @property
     def has_learned_positions(self) -> bool:
@@ -215,8 +225,8 @@ def _from_hub(repository: str) -> Model | Foreign:
 
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
-    if isinstance(source.architecture, Decoder):
-        return Model(name, source.architecture, hf, notes=source.notes)
+    if isinstance(source.architecture, Architecture):
+        return Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.notes))
     return Foreign(name, source.architecture, source.notes)
 
 

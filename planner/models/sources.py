@@ -16,9 +16,8 @@ from pydantic import ValidationError
 from hardware.errors import FileError, PlannerError
 from hardware.reading import Location, shown
 from planner.models import families
-from planner.models.decoder import Decoder
+from planner.models.architecture import Architecture
 
-LANGUAGE_MODELS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 MAX_FILE_BYTES: Final = 1 << 20
 
 _HUB_PACKAGE_HINT: Final = "pip install 'training-planner[hub]'"
@@ -32,19 +31,20 @@ class ModelConfigError(FileError):
 
 
 class Source(NamedTuple):
-    architecture: Decoder | dict[str, Any]
+    architecture: Architecture | dict[str, Any]
     """Of a family of the registry; else the fields of the file, which only transformers understands."""
     notes: tuple[str, ...] = ()
 
 
-_added: Final[dict[str, type[Decoder]]] = {}
+_added: Final[dict[str, type[Architecture]]] = {}
 
 
 @cache
 def _built_in_model_types() -> tuple[str, ...]:
     import pkgutil  # only errors and lists need it
 
-    return tuple(module.name for module in pkgutil.iter_modules(families.__path__))
+    modules = {module.name: module.name for module in pkgutil.iter_modules(families.__path__)}
+    return tuple((modules | families.SPELLED_WITH_DASHES).values())
 
 
 def supported_model_types() -> tuple[str, ...]:
@@ -52,16 +52,16 @@ def supported_model_types() -> tuple[str, ...]:
     return tuple(sorted({*_built_in_model_types(), *_added}))
 
 
-def family(model_type: str) -> type[Decoder]:
+def family(model_type: str) -> type[Architecture]:
     """The class of a supported `model_type`."""
     if model_type in _added:
         return _added[model_type]
-    module = import_module(f"{families.__name__}.{model_type}")
-    architecture: type[Decoder] = module.Architecture
+    module = import_module(f"{families.__name__}.{model_type.replace('-', '_')}")
+    architecture: type[Architecture] = module.Architecture
     return architecture
 
 
-def add_family(model_type: str, architecture: type[Decoder]) -> None:
+def add_family(model_type: str, architecture: type[Architecture]) -> None:
     """A family of a plug-in's, as long as the process lives.
 
     Raises PlannerError if the registry has it already.
@@ -135,7 +135,7 @@ def parse_config(file: str, content: bytes) -> Source:
         notes.append(f"only the text part of this {data.get('model_type')} model counts ({model_type})")
     if data.get("quantization_config") is not None or part.get("quantization_config") is not None:
         notes.append("quantization_config is ignored: the weights are taken as not quantized")
-    if model_type not in supported_model_types() or _is_not_a_language_model(part):
+    if model_type not in supported_model_types() or _is_of_another_class(part, family(model_type)):
         return Source({k: v for k, v in part.items() if k != "quantization_config"}, tuple(notes))
     try:
         # Strict: no true for 1, no "32" for 32. A strict tuple does not take a list, which is how JSON spells it.
@@ -164,10 +164,10 @@ def _decoded(file: str, content: bytes) -> str:
     return text
 
 
-def _is_not_a_language_model(part: dict[str, Any]) -> bool:
-    """The families of the registry end in a language-model head; a file can name another class."""
+def _is_of_another_class(part: dict[str, Any], described: type[Architecture]) -> bool:
+    """Whether a file names a training class that its family does not describe, one with another head."""
     classes = part.get("architectures")
-    return isinstance(classes, list) and bool(classes) and not str(classes[0]).endswith(LANGUAGE_MODELS)
+    return isinstance(classes, list) and bool(classes) and not str(classes[0]).endswith(described.classes)
 
 
 def _text_part(data: dict[str, Any]) -> tuple[Location, dict[str, Any]]:

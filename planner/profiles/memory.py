@@ -80,6 +80,7 @@ class ProfiledMemory:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         unit = self._unit(setting_of(strategy))
+        unit = unit._replace(gradient_bytes=-(-unit.gradient_bytes // self._ranks(strategy.sharding)))
         traffic = Traffic.of([unit], strategy.sharding, self.cluster, self._states(strategy))
         moved = rule_of(strategy.optimizer).moved([(unit.trained, 1)], self._ranks(strategy.sharding))
         return traffic._replace(step_with_host=moved[0], optimizer_flops=moved[1])

@@ -57,12 +57,20 @@ class ProfiledModel:
         return f"{self.name} is planned by replays of its code, and {choice} is known for the registry's families only"
 
     @property
+    def adapter_notes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def groups_heads(self) -> bool | None:
         return None
 
     @property
     def tokens_per_sample(self) -> int | None:
         return self.introduction.tokens_per_sample
+
+    @property
+    def usual_length(self) -> int | None:
+        return self.introduction.max_positions
 
     @property
     def has_learned_positions(self) -> bool:

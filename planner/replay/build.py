@@ -108,16 +108,23 @@ def _adapted(model: Any, method: Lora) -> Any:
 
 
 def _targets(model: Any, method: Lora) -> str | list[str]:
-    """PEFT knows what "all-linear" means for models of transformers: every linear layer but the head."""
+    """PEFT knows what "all-linear" means for models of transformers: every linear layer but the head. It cannot adapt
+    layers that return more than a tensor (Llama 4's router): the others are named then."""
     if not isinstance(method.targets, str):
         return list(method.targets)
-    return method.targets if hasattr(model, "main_input_name") else linear_layers(model)
+    plain = hasattr(model, "main_input_name") and not any(_returns_more(m) for m in model.modules())
+    return method.targets if plain else linear_layers(model)
+
+
+def _returns_more(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear) and type(module).forward is not torch.nn.Linear.forward
 
 
 def linear_layers(model: Any) -> list[str]:
     """Paths of all linear layers but the head."""
     head = head_of(model)
-    return [path for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    found = [(path, m) for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    return [path for path, m in found if not _returns_more(m)]
 
 
 def head_of(base: Any) -> Any:

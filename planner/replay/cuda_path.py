@@ -60,7 +60,19 @@ def _math(
     return torch.matmul(weights, values).to(query.dtype)
 
 
-_KERNELS = {SdpaKernel.FLASH: _flash, SdpaKernel.EFFICIENT: _efficient, SdpaKernel.MATH: _math}
+def _cudnn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
+    """As flash. (What workspace its backward takes, cuDNN does not say.)"""
+    kernel = torch.ops.aten._scaled_dot_product_cudnn_attention
+    out: torch.Tensor = kernel(query, key, value, None, True, dropout, True, scale=scale)[0]
+    return out
+
+
+_KERNELS = {
+    SdpaKernel.CUDNN: _cudnn,
+    SdpaKernel.FLASH: _flash,
+    SdpaKernel.EFFICIENT: _efficient,
+    SdpaKernel.MATH: _math,
+}
 
 
 def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -79,6 +91,17 @@ def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ma
     return out
 
 
+def _biased(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, dropout: float, scale: Any
+) -> torch.Tensor:
+    """With a bias of floats, the same for all samples, it is the memory-efficient kernel, too, which makes the bias's
+    gradient for each (cuda/attention_backward.cu, `_efficient_attention_backward`)."""
+    bias = bias.expand(*query.shape[:3], key.shape[2])
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    out: torch.Tensor = kernel(query, key, value, bias, True, dropout, scale=scale)[0]
+    return out
+
+
 def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     """transformers' SDPA with that selection of kernels.
 
@@ -86,19 +109,27 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     mask, transformers repeats k and v before, and holds both: the cast copies a single head that was repeated as a
     view.
     """
-    from transformers.integrations.sdpa_attention import repeat_kv
+    from transformers.integrations.sdpa_attention import create_position_bias_mask, repeat_kv
 
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
-        if mask is not None:
+        bias = options.get("position_bias")
+        if bias is not None:
+            mask = bias = create_position_bias_mask(bias, mask, mask is None and module.is_causal, query, key)
+        elif mask is not None:
             key, value = _held = [repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value)]
         if torch.is_autocast_enabled("cpu"):
-            query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
+            dtype = torch.get_autocast_dtype("cpu")
+            query, key, value = (x.to(dtype) for x in (query, key, value))
+            bias = None if bias is None else bias.to(dtype)
         with torch.autocast("cpu", enabled=False):
-            if mask is not None:
+            if bias is not None:
+                out = _biased(query, key, value, bias, options.get("dropout", 0.0), options.get("scaling"))
+            elif mask is not None:
                 out = _within_mask(query, key, value, mask)
             else:
                 grouped = query.shape[1] != key.shape[1]
-                kernel = selection.kernel(query.itemsize, query.shape[-1], grouped=grouped)
+                widths = query.shape[-1], value.shape[-1]
+                kernel = selection.kernel(query.itemsize, widths[0], grouped=grouped, value_dim=widths[1])
                 out = _KERNELS[kernel](query, key, value, options.get("dropout", 0.0), options.get("scaling"))
         return out.transpose(1, 2).contiguous(), None
 
@@ -194,9 +225,34 @@ class SafeSoftmax(Softmax):
 
 def softmax(x: torch.Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu") and dtype is None:
-        x = x.float()  # in autocast's fp32 list
+        dtype = torch.float32  # ATen/autocast_mode.h, `fp32_set_opt_dtype`: the kernel casts
     out: torch.Tensor = Softmax.apply(x, dtype or x.dtype)
     return out
+
+
+_cross_entropy = functional.cross_entropy
+
+
+def cross_entropy(
+    x: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """CUDA's autocast knows its parts alone: `cross_entropy_loss` asks for a log-softmax in the dtype of its input,
+    which is respected, and `nll_loss` is in the fp32 list (aten/src/ATen/native/LossNLL.cpp, ATen/autocast_mode.h). The
+    CPU's list has the whole, which casts its input first."""
+    if not torch.is_autocast_enabled("cpu") or x.dtype is torch.float32 or label_smoothing:
+        return _cross_entropy(
+            x, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing=label_smoothing
+        )
+    with torch.autocast("cpu", enabled=False):
+        logarithms = functional.log_softmax(x, 1).float()
+        return functional.nll_loss(logarithms, target, weight, size_average, ignore_index, reduce, reduction)
 
 
 def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
@@ -269,7 +325,9 @@ def taken(selection: Selection) -> Iterator[None]:
     replacements: list[tuple[Any, str, Any]] = [
         (functional, "scaled_dot_product_attention", sdpa(selection)),
         (functional, "softmax", softmax),
+        (torch.Tensor, "softmax", softmax),
         (functional, "dropout", dropout),
+        (functional, "cross_entropy", cross_entropy),
         (functional, "layer_norm", _in_fp32(functional.layer_norm)),
         (functional, "grouped_mm", grouped_mm),
         (torch, "is_autocast_enabled", _is_autocast_enabled),

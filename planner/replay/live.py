@@ -138,6 +138,10 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
             return NotImplemented  # the wrapper does it with its parts, by operators that come here
+        if func is torch.ops.aten.index_put.default and torch._C._current_graph_task_id() != -1:
+            # Only of tensor subclasses does the gradient of indexing put values out of place (FunctionsManual.cpp,
+            # `index_backward`).
+            self._drop(args[0].untyped_storage()._cdata)
         if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
             self._drop(args[0].untyped_storage()._cdata)
         out = func(*args, **(kwargs or {}))

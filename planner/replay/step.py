@@ -72,6 +72,8 @@ class Workload(NamedTuple):
     """Samples that are evaluated at once after each step."""
     batching: Batching = Batching.FULL
     """What comes with ids and labels."""
+    prefers_cudnn: bool = False
+    """Whether SDPA tries cuDNN's kernel first."""
     empties_cache: bool = True
     """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
 
@@ -113,7 +115,8 @@ def _replay(
     progress: Callable[[str], None],
 ) -> Trace:
     progress("building the model")
-    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching).under(strategy.attention)
+    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
+    selection = selection.under(strategy.attention)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
     with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored():
         model = build(source, strategy, backend)

@@ -40,13 +40,33 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
     if attention.endswith(SDPA) and not getattr(build_class, "_supports_sdpa", True):
         attention = EAGER
     with torch.device("meta"), _blamed(f"transformers' {build_class.__name__}"):
-        for name in (attention, SDPA) if attention != EAGER else ():
-            try:
-                return build_class._from_config(config, dtype=dtype, attn_implementation=name)
-            except (KeyError, ValueError) as error:  # classes that look the name up, or check it, themselves
-                if name not in str(error):
-                    raise
-        return build_class._from_config(config, dtype=dtype, attn_implementation=EAGER)
+        return _as_loaded(_from_config(build_class, config, dtype, attention), source, dtype)
+
+
+def _from_config(build_class: Any, config: Any, dtype: torch.dtype, attention: str) -> Any:
+    for name in (attention, SDPA) if attention != EAGER else ():
+        try:
+            return build_class._from_config(config, dtype=dtype, attn_implementation=name)
+        except (KeyError, ValueError) as error:  # classes that look the name up, or check it, themselves
+            if name not in str(error):
+                raise
+    return build_class._from_config(config, dtype=dtype, attn_implementation=EAGER)
+
+
+def _as_loaded(model: Any, fields: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """What `from_pretrained` does beyond `_from_config`: modules that are kept in fp32 (`_get_dtype_plan`), and a head
+    with weights of its own where T5's configuration says that it is tied whatever the file says (`tie_weights`)."""
+    kept = {*(model._keep_in_fp32_modules_strict or ())}
+    kept |= {*(model._keep_in_fp32_modules or ())} if dtype is torch.float16 else set()
+    for name, parameter in model.named_parameters():
+        if kept.intersection(name.split(".")):
+            parameter.data = parameter.data.float()
+    head = model.get_output_embeddings()
+    if fields.get("tie_word_embeddings") is False and head is not None:
+        for name in [name for name, module in model.named_modules() if module is head]:
+            if model.all_tied_weights_keys.pop(f"{name}.weight", None):
+                head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
+    return model
 
 
 def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:

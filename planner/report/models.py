@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from planner.models import Model
+from planner.models import Architecture, Model
+from planner.models.architecture import Headed
 from planner.report.blocks import fields, notes
 from planner.report.format import count, grouped, percent, plural
 from planner.report.table import Column, shrunk, table_lines
@@ -26,10 +27,10 @@ class ModelList:
             Column("model", [model.name for model in self.models], style="bold"),
             Column("parameters", [count(model.num_parameters) for model in self.models], right=True),
             Column("family", [shape.model_type for shape in shapes]),
-            Column("layers", [str(shape.num_hidden_layers) for shape in shapes], right=True),
+            Column("layers", [_layers(shape) for shape in shapes], right=True),
             Column("hidden", [grouped(shape.hidden_size) for shape in shapes], right=True),
-            Column("vocabulary", [grouped(shape.vocab_size) for shape in shapes], right=True),
-            Column("context", [grouped(shape.max_position_embeddings) for shape in shapes], right=True),
+            Column("vocabulary", [_number(shape, "vocab_size") for shape in shapes], right=True),
+            Column("context", [_number(shape, "num_positions") for shape in shapes], right=True),
             Column("Hugging Face id", [model.hf or "-" for model in self.models]),
         ]
         heading, rows = table_lines(shrunk(columns, _EXPENDABLE, options.max_width))
@@ -38,6 +39,18 @@ class ModelList:
         yield Text(
             f"  {plural(len(self.models), 'model')}; a config.json or a size such as 7B will do, too", style="dim"
         )
+
+
+def _number(shape: Architecture, name: str) -> str:
+    """A field that not every architecture has."""
+    value: int | None = getattr(shape, name, None)
+    return "-" if value is None else grouped(value)
+
+
+def _layers(shape: Architecture) -> str:
+    """An encoder's and a decoder's stand apart."""
+    decoder: int | None = getattr(shape, "num_decoder_layers", None)
+    return str(shape.num_hidden_layers) if decoder is None else f"{shape.num_hidden_layers} + {decoder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +73,21 @@ class ModelCard:
         if model.aliases:
             yield "also called", ", ".join(model.aliases)
         yield "family", shape.model_type
-        yield "layers", str(shape.num_hidden_layers)
+        if isinstance(shape, Headed):
+            yield "training class", shape.architectures[0]
+        yield "layers", _layers(shape)
         yield "hidden size", grouped(shape.hidden_size)
         yield "heads", self._heads()
-        yield "vocabulary", f"{grouped(shape.vocab_size)}, {'tied' if shape.tie_word_embeddings else 'separate'} head"
-        yield "context", f"{grouped(shape.max_position_embeddings)} tokens, {shape.positions} positions"
+        if shape.tokens_per_sample is not None:
+            yield "a sample", f"an image, {shape.tokens_per_sample} tokens"
+        else:
+            head = (
+                "a classifier"
+                if shape.objective == "each_sample"
+                else f"{'tied' if shape.tied_to else 'separate'} head"
+            )
+            yield "vocabulary", f"{_number(shape, 'vocab_size')}, {head}"
+            yield "context", f"{_number(shape, 'num_positions')} tokens, {shape.positions} positions"
         yield "LoRA targets", ", ".join(model.inventory.target_names)
 
     def _heads(self) -> str:
@@ -76,7 +99,7 @@ class ModelCard:
     def _account(self) -> Iterator[Text]:
         inventory = self.model.inventory
         blocks = sum(inventory.blocks[kind].num_parameters for kind in inventory.layer_kinds)
-        head = "final norm" if self.model.architecture.tie_word_embeddings else "final norm and head"
+        head = "final norm" if self.model.architecture.tied_to else "final norm and head"
         parts = [
             ("embeddings", inventory.stem.num_parameters),
             (plural(len(inventory.layer_kinds), "block"), blocks),

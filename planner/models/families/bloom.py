@@ -6,16 +6,17 @@ transformers has eager attention alone for it. Source: transformers/models/bloom
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import AliasChoices, Field
 
-from planner.models.decoder import Decoder, Layers, Masking, Probability, Size
+from planner.models.architecture import Masking, Positions
+from planner.models.decoder import Decoder, Layers, Probability, Size
 from planner.models.forward import Forward, T
 
 
 class Bloom(Decoder):
-    positions: ClassVar[Literal["rotary", "learned", "alibi"]] = "alibi"
+    positions: ClassVar[Positions] = "alibi"
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "beside_alibi"
     returns_probabilities: ClassVar[bool] = True
@@ -35,7 +36,6 @@ class Bloom(Decoder):
 
     def stem(self, f: Forward[T]) -> T:
         embedded = f.embedding("word_embeddings", self.vocab_size, self.hidden_size)
-        f.keep(embedded)
         return f.layer_norm("word_embeddings_layernorm", embedded)
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from planner.models.decoder import Decoder, Masking, Probability, Size
+from planner.models.architecture import Masking, Positions
+from planner.models.decoder import Decoder, Probability, Size
 from planner.models.forward import Forward, T
 
 
@@ -41,7 +42,7 @@ class Falcon(Decoder):
         return self
 
     @property
-    def positions(self) -> Literal["rotary", "learned", "alibi"]:  # type: ignore[override]  # of a model
+    def positions(self) -> Positions:  # type: ignore[override]  # of a model
         return "alibi" if self.alibi else "rotary"
 
     @property

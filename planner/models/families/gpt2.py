@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import AliasChoices, Field
 
+from planner.models.architecture import Positions
 from planner.models.decoder import Decoder, Layers, Probability, Size
 from planner.models.forward import Forward, T
 
@@ -18,7 +19,7 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
 class GPT2(Decoder):
     supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "wte"
-    positions: ClassVar[Literal["rotary", "learned"]] = "learned"
+    positions: ClassVar[Positions] = "learned"
     linear_class: ClassVar[str] = "Conv1D"
 
     hidden_size: Size = Field(validation_alias=_named("n_embd", "hidden_size"))

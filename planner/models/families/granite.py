@@ -12,6 +12,7 @@ from planner.models.forward import Forward, T
 class Granite(Llama):
     def stem(self, f: Forward[T]) -> T:
         x = f.times(f.embedding("embed_tokens", self.vocab_size, self.hidden_size))
+        f.embeds(x)
         f.rope_table(x, self.head_width)
         return x
 

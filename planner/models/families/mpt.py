@@ -7,16 +7,17 @@ Source: transformers/models/mpt/modeling_mpt.py, which ignores most fields of Mp
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import AliasChoices, AliasPath, Field
 
-from planner.models.decoder import Decoder, Layers, Masking, Probability, Size
+from planner.models.architecture import Masking, Positions
+from planner.models.decoder import Decoder, Layers, Probability, Size
 from planner.models.forward import Forward, T
 
 
 class Mpt(Decoder):
-    positions: ClassVar[Literal["rotary", "learned", "alibi"]] = "alibi"
+    positions: ClassVar[Positions] = "alibi"
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "booleans"
     returns_probabilities: ClassVar[bool] = True

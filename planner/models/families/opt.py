@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from planner.models.architecture import Positions
 from planner.models.decoder import Decoder, Probability, Size
 from planner.models.forward import Forward, T
 
 
 class OPT(Decoder):
     packs: ClassVar[bool] = False  # its mask is made without positions
-    positions: ClassVar[Literal["rotary", "learned"]] = "learned"
+    positions: ClassVar[Positions] = "learned"
 
     ffn_dim: Size
     word_embed_proj_dim: Size | None = None

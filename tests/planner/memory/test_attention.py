@@ -46,6 +46,23 @@ def test_torch_selects_by_dtype_head_dim_grouping_and_gpu(
     assert Selection(SdpaKernel.MATH, has_flash).kernel(itemsize, head_dim, grouped=grouped) is SdpaKernel.MATH
 
 
+@pytest.mark.parametrize(
+    ("itemsize", "dims", "prefers_cudnn", "kernel"),
+    [
+        (HALF, (192, 128), False, SdpaKernel.EFFICIENT),
+        (HALF, (192, 128), True, SdpaKernel.CUDNN),
+        (FP32, (192, 128), True, SdpaKernel.EFFICIENT),
+        (HALF, (256, 128), True, SdpaKernel.EFFICIENT),
+        (HALF, (128, 128), True, SdpaKernel.FLASH),
+    ],
+)
+def test_heads_of_unequal_widths_are_not_for_flash(
+    itemsize: int, dims: tuple[int, int], prefers_cudnn: bool, kernel: SdpaKernel
+) -> None:
+    selection = Selection(prefers_cudnn=prefers_cudnn)
+    assert selection.kernel(itemsize, dims[0], grouped=False, value_dim=dims[1]) is kernel
+
+
 def test_the_math_kernel_keeps_probabilities_and_all_heads_in_fp32() -> None:
     heads = TOKENS * HEADS * WIDTH * FP32
     assert saved(kv_heads=2, window=None, selection=Selection(has_flash=False)) == {

@@ -1,5 +1,7 @@
 """Evaluation and saving, which happen between steps."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,15 @@ def test_an_evaluation_takes_what_its_replay_takes(choices: dict[str, Any]) -> N
     result = verify(**SMALL, evaluation_batch_size=16, **choices)
     assert result.phases["evaluation"].difference == pytest.approx(0.0, abs=TOLERANCE)
     assert result.plan.memory.moment == "evaluation"
+
+
+def test_an_evaluation_of_an_encoder_and_a_decoder_takes_what_its_replay_takes(tmp_path: Path) -> None:
+    sizes = {"d_model": 256, "d_ff": 512, "num_layers": 2, "num_heads": 4, "vocab_size": 2000}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", **sizes}))
+    result = verify(
+        str(tmp_path), gpu="A100-80GB", sequence_length=256, precision="bf16-mixed", evaluation_batch_size=16
+    )
+    assert result.phases["evaluation"].difference == pytest.approx(0.0, abs=TOLERANCE)
 
 
 def test_an_evaluation_of_many_samples_is_the_peak_whatever_the_micro_batch() -> None:

@@ -64,7 +64,8 @@ def test_an_adapter_is_folded_into_a_whole_stack_in_the_dtype_of_the_weight() ->
     f = ops()
     elements, rank = EXPERTS * WIDTH * HIDDEN, 2 * EXPERTS
     up, down = (Tensor(None, n, 0, n, FP32, Variable(parameter=True)) for n in (WIDTH * rank, rank * HIDDEN))
-    folded = experts.fold(f, parameter(elements, trains=False), up, down, "experts")
+    factors = experts.factors(f, up, down, HALF, "experts")
+    folded = experts.fold(f, parameter(elements, trains=False), factors, "experts")
     assert folded.storage is not None
     assert folded.storage.fixed == elements * HALF
     assert folded.variable is not None

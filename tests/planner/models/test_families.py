@@ -7,33 +7,33 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig
 from transformers.utils import logging
 
-from planner.models import Decoder, Inventory, find_model, registry_models, supported_model_types
+from planner.models import Architecture, Inventory, find_model, registry_models, supported_model_types
 from planner.models.sources import family
+from planner.replay.subject import build
 
 logging.set_verbosity_error()
 
 SMALL: dict[str, int] = {
     **dict.fromkeys(["hidden_size", "n_embd", "d_model"], 4096),
-    **dict.fromkeys(["num_attention_heads", "n_head", "n_heads"], 64),
-    **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers"], 2),
+    **dict.fromkeys(["num_attention_heads", "n_head", "n_heads", "num_heads"], 64),
+    **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers", "num_layers"], 2),
     **dict.fromkeys(["max_position_embeddings", "n_positions"], 128),
-    **dict.fromkeys(["intermediate_size", "ffn_dim"], 512),
+    **dict.fromkeys(["intermediate_size", "ffn_dim", "d_ff"], 512),
     "num_key_value_heads": 8,
     "vocab_size": 160_000,  # above the padding token of every family
 }
 
 
 def counted_by_transformers(fields: dict[str, Any]) -> int:
-    """Parameters of the real model, tied ones once."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))
+    """Parameters of the real model of the training class, tied ones once."""
+    model = build(fields, torch.float32, "eager")
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def required_fields(architecture: type[Decoder]) -> dict[str, Any]:
+def required_fields(architecture: type[Architecture]) -> dict[str, Any]:
     fields = architecture.model_fields.items()
     needed = [(name, f) for name, f in fields if f.is_required() or name == "num_attention_heads"]
     names = [getattr(f.validation_alias, "choices", [name])[0] for name, f in needed]
@@ -59,7 +59,7 @@ def test_a_registry_model_has_the_parameters_of_the_real_one(name: str) -> None:
 
 @pytest.mark.parametrize("model_type", supported_model_types())
 def test_a_family_runs_with_the_fused_attention_that_transformers_gives_it(model_type: str) -> None:
-    real, ours = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[model_type]], family(model_type)
+    real, ours = MODEL_MAPPING[CONFIG_MAPPING[model_type]], family(model_type)
     assert (ours.supports_flash, ours.supports_flex) == (real._supports_flash_attn, real._supports_flex_attn)
 
 
@@ -88,5 +88,5 @@ def test_partial_rotary_is_found_where_transformers_saves_it(model_type: str, fi
 
 @pytest.mark.parametrize("model_type", supported_model_types())
 def test_every_family_has_a_model_in_the_registry_and_an_architecture(model_type: str) -> None:
-    assert issubclass(family(model_type), Decoder)
+    assert issubclass(family(model_type), Architecture)
     assert any(entry.model_type == model_type for entry in registry_models())

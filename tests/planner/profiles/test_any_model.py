@@ -17,10 +17,10 @@ TOLERANCE = 0.001
 
 SMALL = {"num_hidden_layers": 6, "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4}
 CONFIGS: dict[str, tuple[Any, str]] = {
-    "bert": (transformers.BertConfig(**SMALL, vocab_size=2000), "BertForMaskedLM"),
-    "classifier": (transformers.BertConfig(**SMALL, vocab_size=2000), "BertForSequenceClassification"),
-    "t5": (transformers.T5Config(d_model=64, d_ff=128, num_layers=5, num_heads=4), "T5ForConditionalGeneration"),
-    "vit": (transformers.ViTConfig(**SMALL, image_size=128, num_labels=10), "ViTForImageClassification"),
+    "electra": (transformers.ElectraConfig(**SMALL, vocab_size=2000), "ElectraForMaskedLM"),
+    "classifier": (transformers.ElectraConfig(**SMALL, vocab_size=2000), "ElectraForSequenceClassification"),
+    "mt5": (transformers.MT5Config(d_model=64, d_ff=128, num_layers=5, num_heads=4), "MT5ForConditionalGeneration"),
+    "vit-msn": (transformers.ViTMSNConfig(**SMALL, image_size=128, num_labels=10), "ViTMSNForImageClassification"),
     "mamba": (transformers.MambaConfig(num_hidden_layers=5, hidden_size=64, vocab_size=2000), "MambaForCausalLM"),
 }  # fmt: skip
 
@@ -41,11 +41,11 @@ def config_file(name: str, folder: Path) -> str:
 @pytest.mark.parametrize(
     ("model", "choices"),
     [
-        ("bert", {"precision": "bf16-mixed", "gradient_accumulation_steps": 4}),
+        ("electra", {"precision": "bf16-mixed", "gradient_accumulation_steps": 4}),
         ("classifier", {"precision": "bf16-true", "finetuning": "lora", "checkpointing": "full"}),
-        ("t5", {"precision": "bf16-mixed", "finetuning": "lora"}),
-        ("t5", {"precision": "fp32", "checkpointing": "full", "gpus": 2, "sharding": "full_shard"}),
-        ("vit", {"precision": "bf16-mixed", "optimizer": "adamw-foreach"}),
+        ("mt5", {"precision": "bf16-mixed", "finetuning": "lora"}),
+        ("mt5", {"precision": "fp32", "checkpointing": "full", "gpus": 2, "sharding": "full_shard"}),
+        ("vit-msn", {"precision": "bf16-mixed", "optimizer": "adamw-foreach"}),
         ("mamba", {"precision": "bf16-true"}),
         ("own_models:two_kinds", {"precision": "bf16-mixed", "checkpointing": "full"}),
         ("own_models:two_kinds", {"precision": "bf16-mixed", "finetuning": "qlora"}),
@@ -56,7 +56,7 @@ def test_the_profile_equals_a_replay_at_another_micro_batch(
     model: str, choices: dict[str, Any], tmp_path: Path
 ) -> None:
     name = config_file(model, tmp_path) if model in CONFIGS else model
-    length = None if model == "vit" else 16 if model == "mamba" else 64
+    length = None if model == "vit-msn" else 16 if model == "mamba" else 64
     result = planner.verify(name, gpu="A100-40GB", sequence_length=length, micro_batch_size=40, **choices)
     differences = {phase: result.phases[phase].difference for phase in ("forward", "backward")}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
@@ -102,4 +102,6 @@ def test_a_model_that_cannot_be_replayed_says_why(model: str, message: str, hint
 
 def test_images_have_one_length(tmp_path: Path) -> None:
     with pytest.raises(planner.ContradictionError, match=r"a sample of .* has 65 tokens"):
-        planner.fit(config_file("vit", tmp_path), gpu="T4", sequence_length=64)
+        planner.fit(config_file("vit-msn", tmp_path), gpu="T4", sequence_length=64)
+    with pytest.raises(planner.ContradictionError, match=r"a sample of vit-base-patch16-224 has 197 tokens"):
+        planner.fit("vit-base-patch16-224", gpu="T4", sequence_length=64)

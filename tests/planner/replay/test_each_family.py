@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner import ContradictionError, verify
+from planner import ContradictionError, estimate, verify
 
 TOLERANCE = 0.005
 """Largest relative difference between model and replay, phase by phase."""
@@ -25,6 +25,25 @@ SMALL = {
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
 FEW_WORDS = {"vocab_size": 512}
 """The peak is in the blocks then, not in the loss."""
+LATENT = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 96,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 64,
+    "n_routed_experts": 16,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 128,
+    "first_k_dense_replace": 1,
+    "vocab_size": 512,
+}
+"""Few words, so that a mixture of experts is the peak."""
+EVERY_EXPERT = {"num_local_experts": 4, "intermediate_size_mlp": 1024, "head_dim": 64, "attention_chunk_size": 128}
+TIED = {"tie_word_embeddings": True}
+T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
 MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuning": "lora"}
 
 
@@ -51,6 +70,24 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("mpt", {"d_model": 256, "n_layers": 3, "n_heads": 4, "max_seq_len": 512, **FEW_WORDS}, MIXED),
         ("gpt_oss", {"head_dim": 64, "num_local_experts": 8, "num_experts_per_tok": 2, **FEW_WORDS}, MIXED),
         ("gpt_oss", {"head_dim": 64, "num_local_experts": 8}, {**LORA, "checkpointing": "full"}),
+        ("olmoe", {**EXPERTS, "vocab_size": 512}, {**LORA, "checkpointing": "full"}),
+        (
+            "granitemoe",
+            {"num_local_experts": 8, "vocab_size": 512},
+            {"precision": "bf16-true", "checkpointing": "full"},
+        ),
+        ("deepseek_v3", LATENT, {"precision": "bf16-true", "checkpointing": "full"}),
+        ("deepseek_v3", LATENT, {**LORA, "checkpointing": "full", "sharding": "full_shard", "gpus": 8}),
+        ("deepseek_v2", {**LATENT, "topk_method": "group_limited_greedy"}, MIXED),
+        ("deepseek_v2", {**LATENT, "q_lora_rank": None}, {"precision": "bf16-mixed", "finetuning": "qlora"}),
+        ("llama4_text", {**EVERY_EXPERT, "num_hidden_layers": 4}, {**MIXED, "checkpointing": "full"}),
+        ("llama4_text", EVERY_EXPERT, {"precision": "bf16-true", "sharding": "full_shard", "gpus": 8}),
+        ("bert", TIED, MIXED),
+        ("bert", {"architectures": ["BertForSequenceClassification"]}, {**MIXED, "attention": "eager"}),
+        ("roberta", TIED, {**LORA, "checkpointing": "full"}),
+        ("vit", {"image_size": 240, "num_labels": 1000}, MIXED),
+        ("t5", {**T5, "feed_forward_proj": "gated-gelu"}, {**LORA, "precision": "fp16-mixed", "checkpointing": "full"}),
+        ("t5", {**T5, **TIED}, {"precision": "fp32", "gpus": 2, "sharding": "full_shard"}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -58,7 +95,8 @@ def test_every_phase_of_a_family_equals_the_replay(
     model_type: str, fields: dict[str, Any], choices: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**SMALL, **fields, "model_type": model_type}))
-    result = verify(str(tmp_path), gpu="A100-80GB", sequence_length=256, micro_batch_size=4, **choices)
+    length = None if "image_size" in fields else 256
+    result = verify(str(tmp_path), gpu="A100-80GB", sequence_length=length, micro_batch_size=4, **choices)
     differences = {name: phase.difference for name, phase in result.phases.items()}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
@@ -66,3 +104,13 @@ def test_every_phase_of_a_family_equals_the_replay(
 def test_sdpa_is_refused_where_transformers_has_none() -> None:
     with pytest.raises(ContradictionError, match="runs gemma-2-2b without SDPA"):
         verify("gemma-2-2b", gpu="A100-80GB", attention="sdpa")
+
+
+def test_fsdp_is_refused_where_trained_parameters_have_two_dtypes() -> None:
+    with pytest.raises(ContradictionError, match="keeps this model's routers in fp32"):
+        estimate("deepseek-v2-lite", gpu="A100-80GB", gpus=8, sharding="full_shard", precision="bf16-true")
+
+
+def test_qlora_is_refused_where_a_quantized_base_has_another_forward() -> None:
+    with pytest.raises(ContradictionError, match="has this model's experts one after the other"):
+        estimate("llama-4-scout", gpu="H200", finetuning="qlora")

@@ -80,7 +80,7 @@ def test_foreach_takes_a_copy_of_all_and_fused_none() -> None:
 
 
 def test_embeddings_keep_states_in_32_bits_under_bitsandbytes() -> None:
-    units = model().traced.units(model().setting(HALF)).all
+    units = model().traced.units(model().setting(HALF), 1).all
     embedding = next(t for unit in units for t in unit.trained if t.is_embedding)
     elements, rule = embedding.num_elements, rule_of(Optimizer.LION_8BIT)
     assert rule.states(embedding) == 4 * elements

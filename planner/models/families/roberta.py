@@ -1,0 +1,43 @@
+"""RoBERTa: BERT with positions that skip padding, and another head for classification.
+
+Source: transformers/models/roberta/modeling_roberta.py.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from planner.models.families.bert import Bert
+from planner.models.forward import Forward, T
+
+
+class Roberta(Bert):
+    classes: ClassVar[tuple[str, ...]] = ("RobertaForMaskedLM", "RobertaForSequenceClassification")
+
+    architectures: tuple[str, ...] = ("RobertaForMaskedLM",)
+    pad_token_id: int = 1
+
+    @property
+    def num_positions(self) -> int:
+        """Positions begin behind the padding token's (`create_position_ids_from_input_ids`)."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+    def position_embeddings(self, f: Forward[T]) -> T:
+        name = "embeddings.position_embeddings"
+        return f.positions(name, self.max_position_embeddings, self.hidden_size, per_sample=True)
+
+    def predictions(self, f: Forward[T], x: T) -> T:
+        self.own_bias(f)
+        x = f.linear("lm_head.dense", x, self.hidden_size, bias=True)
+        x = f.activation("gelu", x)
+        x = f.layer_norm("lm_head.layer_norm", x)
+        return f.lm_head("lm_head.decoder", x, self.vocab_size, tied_to=self.tied_to, bias=True, keeps=False)
+
+    def classifier(self, f: Forward[T], x: T) -> T:
+        x = self.drop_before_classifier(f, f.first_token(x))
+        x = f.activation("tanh", f.linear("classifier.dense", x, self.hidden_size, bias=True))
+        x = self.drop_before_classifier(f, x)
+        return f.linear("classifier.out_proj", x, self.num_labels, bias=True)
+
+
+Architecture = Roberta

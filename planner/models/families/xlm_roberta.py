@@ -1,0 +1,16 @@
+"""XLM-RoBERTa: RoBERTa with a larger vocabulary. Source: transformers/models/xlm_roberta/modeling_xlm_roberta.py."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from planner.models.families.roberta import Roberta
+
+
+class XLMRoberta(Roberta):
+    classes: ClassVar[tuple[str, ...]] = ("XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification")
+
+    architectures: tuple[str, ...] = ("XLMRobertaForMaskedLM",)
+
+
+Architecture = XLMRoberta

@@ -1,0 +1,30 @@
+"""Tensors that several parts of a model read, and the gradients of them that wait."""
+
+from planner.memory.exchange import Exchange
+from planner.memory.tape import Tape, Tensor, Variable
+
+ELEMENTS, FP32 = 100, 4
+
+
+def shared_by_a_first_part() -> Exchange:
+    tape, exchange = Tape(), Exchange()
+    x = Tensor(tape.storage(0, ELEMENTS * FP32), 0, ELEMENTS, ELEMENTS, FP32, Variable())
+    exchange.share("encoder output", x)
+    return exchange
+
+
+def test_only_the_last_reader_leaves_a_gradient_and_the_maker_takes_it() -> None:
+    maker = shared_by_a_first_part()
+    early, last = Exchange(maker.known), Exchange(maker.known)
+    early.read(Tape(), "encoder output", last=False)
+    last.read(Tape(), "encoder output", last=True)
+    assert (early.leaves, last.leaves, maker.takes) == ((0, 0), (0, ELEMENTS * FP32), (0, ELEMENTS * FP32))
+
+
+def test_a_reader_has_no_bytes_of_what_it_reads_and_says_that_backward_needs_it() -> None:
+    maker, tape = shared_by_a_first_part(), Tape()
+    reader = Exchange(maker.known)
+    x = reader.read(tape, "encoder output", last=True)
+    assert (tape.meter.per_sample, reader.saved_of_others()) == (0, frozenset())
+    tape.save(x)
+    assert (tape.meter.per_sample, reader.saved_of_others()) == (0, {"encoder output"})
