@@ -413,7 +413,8 @@ class MemoryModel:
     @memoized
     def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: Sharding) -> Persistent:
         units, ranks = self.traced.units(setting).all, self._ranks(sharding)
-        states, stored = rule_of(optimizer).resident(self._groups(setting), ranks), sum(u.stored_bytes for u in units)
+        stored = sum(u.stored_bytes for u in units)
+        states = rule_of(optimizer).resident(self._groups(setting), ranks, apart=setting.updates is not None)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
         return Persistent(-(-stored // ranks), states, buckets)
 
