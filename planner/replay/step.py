@@ -27,7 +27,7 @@ from planner.replay.optimizers import optimizer_of
 from planner.replay.roles import trained
 from planner.replay.subject import Source, inputs_of, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import Strategy
+from strategies import Precision, Strategy
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
@@ -35,8 +35,9 @@ STEPS = 2
 MICRO_BATCHES = 2
 """Gradients are there from the second micro-batch of a step on; every later one repeats it."""
 
-PREFETCHED = 2
-"""More blocks differ from their neighbours where FSDP2 gathers ahead: those with no block left to gather."""
+UNLIKE = 2
+"""More blocks differ from their neighbours where FSDP2 gathers ahead (those with no block left to gather), and where
+all linear layers but a model's first are in fp8."""
 
 
 class Outputs(StrEnum):
@@ -89,8 +90,8 @@ def replay(
         source: the fields of the model's config.json, `model_type` included; or `package.module:function`.
         backend: whose kernels the step takes.
     """
-    if kept and strategy.sharding.shards:
-        kept += PREFETCHED
+    if kept and (strategy.sharding.shards or strategy.precision is Precision.FP8_MIXED):
+        kept += UNLIKE
     try:
         return _replay(source, strategy, workload, kept, backend, progress)
     except IrregularError:
