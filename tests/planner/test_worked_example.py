@@ -3,8 +3,8 @@
 import pytest
 
 from planner import estimate
-from planner.memory.numerics import quantized_bytes
-from strategies import Precision, Quantization
+from planner.memory import nf4
+from strategies import Precision
 
 GB = 10**9
 
@@ -13,7 +13,7 @@ def test_bytes_per_parameter_are_four_in_fp32_two_in_half_precision_and_half_a_b
     assert Precision.FP32.facts.trained_bytes == 4
     assert Precision.BF16_TRUE.facts.trained_bytes == 2
     assert Precision.FP16_MIXED.facts.frozen_bytes == 2
-    assert quantized_bytes(64, Quantization.NF4) == 32 + 4
+    assert nf4.stored_bytes(1, 64, double=False) - nf4.TABLE_BYTES == 32 + 4
 
 
 def test_a_model_of_a_billion_parameters_loads_in_4_gb_and_trains_in_17() -> None:

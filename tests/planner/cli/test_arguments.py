@@ -106,7 +106,7 @@ def test_a_shell_completes_names_of_gpus_and_models() -> None:
 
 @pytest.mark.parametrize("axis", CHOICES)
 def test_a_shell_completes_the_choices_of_every_axis(axis: str) -> None:
-    assert completions("fit", "7B", f"--{axis}", "") == [choice.value for choice in CHOICES[axis]]
+    assert completions("fit", "7B", f"--{axis.replace('_', '-')}", "") == [choice.value for choice in CHOICES[axis]]
 
 
 def test_a_broken_catalog_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
