@@ -481,7 +481,8 @@ class MemoryModel:
     @memoized
     def _states(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
         """Bytes of one rank's states, wherever they are."""
-        return rule_of(optimizer).resident(self._groups(setting, optimizer, sharding), self._ranks(sharding))
+        groups, apart = self._groups(setting, optimizer, sharding), setting.updates is not None
+        return rule_of(optimizer).resident(groups, self._ranks(sharding), apart=apart)
 
     @memoized
     def _groups(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Groups:

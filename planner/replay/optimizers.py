@@ -41,6 +41,12 @@ class InBackward(torch.optim.Optimizer):
         for parameter in optimizers:
             parameter.register_post_accumulate_grad_hook(self._update)
 
+    @property
+    def tables(self) -> dict[str, torch.Tensor]:
+        """Of all of them."""
+        found = [getattr(optimizer, "tables", {}) for optimizer in self.optimizers.values()]
+        return {f"{i}.{name}": table for i, tables in enumerate(found) for name, table in tables.items()}
+
     def _update(self, parameter: torch.Tensor) -> None:
         optimizer = self.optimizers[parameter]  # type: ignore[index]  # a hook is given the parameter itself
         optimizer.step()

@@ -30,7 +30,7 @@ from planner.replay.optimizers import optimizer_of
 from planner.replay.roles import trained
 from planner.replay.subject import Source, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import Batching, GradientBuckets, Strategy
+from strategies import Batching, GradientBuckets, Precision, Strategy
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
@@ -39,8 +39,9 @@ MICRO_BATCHES = 2
 """Gradients are there from the second micro-batch of a step on; every later one repeats it, but for the last where DDP
 moves them to its buckets."""
 
-PREFETCHED = 2
-"""More blocks differ from their neighbours where FSDP2 gathers ahead: those with no block left to gather."""
+UNLIKE = 2
+"""More blocks differ from their neighbours where FSDP2 gathers ahead (those with no block left to gather), and where
+all linear layers but a model's first are in fp8."""
 
 
 class Outputs(StrEnum):
@@ -95,8 +96,8 @@ def replay(
         source: the fields of the model's config.json, `model_type` included; or `package.module:function`.
         backend: whose kernels the step takes.
     """
-    if kept and strategy.sharding.shards:
-        kept += PREFETCHED
+    if kept and (strategy.sharding.shards or strategy.precision is Precision.FP8_MIXED):
+        kept += UNLIKE
     if divides_states(strategy):
         kept = 0  # which rank a parameter belongs to depends on all of them
     try:

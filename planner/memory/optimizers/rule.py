@@ -45,11 +45,15 @@ class Kept(Generic[F]):
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
         """What the step of one tensor assigns to its local variables."""
 
-    def resident(self, groups: Groups, ranks: int) -> int:
-        """Bytes of all states on one of the ranks that share them."""
+    def resident(self, groups: Groups, ranks: int, *, apart: bool = False) -> int:
+        """Bytes of all states on one of the ranks that share them. `apart`: each tensor has an optimizer of its own."""
         states = sum(n * sum(map(self.states, tensors)) for tensors, n in groups)
         counts = sum(n * sum(map(self.counts, tensors)) for tensors, n in groups)
-        return -(-states // ranks) + counts + self.tables(t for tensors, _ in groups for t in tensors)
+        if apart:
+            tables = sum(n * self.tables([t]) for tensors, n in groups for t in tensors)
+        else:
+            tables = self.tables(t for tensors, _ in groups for t in tensors)
+        return -(-states // ranks) + counts + tables
 
     def moved(self, groups: Groups, ranks: int) -> tuple[int, int]:
         """Bytes between one of the ranks and its host in a step, and its FLOPs."""

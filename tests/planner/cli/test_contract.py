@@ -62,9 +62,9 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         ((*FITS, "--top", "1.5"), "--top is '1.5', not a whole number", "--top 4"),
         ((*FITS, "--headroom", "some"), "--headroom is 'some', not a share", "--headroom 5%"),
         (
-            (*FITS, "--precision", "fp8-mixed"),
-            "unknown precision 'fp8-mixed'",
-            "did you mean fp16-mixed?  (one of fp32, tf32, fp16-mixed, bf16-mixed, bf16-true)",
+            (*FITS, "--precision", "bf32-mixed"),
+            "unknown precision 'bf32-mixed'",
+            "did you mean bf16-mixed?  (one of fp32, tf32, fp16-mixed, bf16-mixed, bf16-true, fp16-true, fp8-mixed)",
         ),
         (("fit", "7B", "--gpu", "A100-40"), "unknown GPU 'A100-40'", "did you mean A100-40GB-SXM, A100-40GB-PCIe?"),
         (("gpus", "show", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),

@@ -113,6 +113,7 @@ def test_a_stand_in_does_not_run_for_real() -> None:
         ("gemma-2-2b", {"attention": "sdpa-efficient"}, "runs gemma-2-2b without SDPA"),
         ("smollm2-135m", {"attention": "sdpa-efficient"}, "share keys and values"),
         ("gpt2", {"attention": "flex"}, "without flex_attention"),
+        ("falcon-7b", {"attention": "flash-attention-2"}, "has an attention of its own"),
         ("smollm2-135m", {"attention": "flash-attention-2", "precision": "fp32"}, "half precision only"),
         ("smollm2-135m", {"attention": "flash-attention-3"}, "no CUDA kernels for A100"),
         ("gpt2", LIGER, "no kernels for gpt2"),
