@@ -9,6 +9,7 @@ from planner.memory import attention as attention_kernels
 from planner.memory import experts as mixture
 from planner.memory import images
 from planner.memory.activations import COMPOSED
+from planner.memory.disentangled import Disentangled
 from planner.memory.exchange import Exchange
 from planner.memory.numerics import HALF, Numerics
 from planner.memory.ops import Ops
@@ -24,7 +25,7 @@ Layer = Callable[[str, Tensor, int, bool], Tensor]
 """A linear layer without adapter: from name, input, width of the output and whether it has a bias."""
 
 
-class Layers(Rotary):
+class Layers(Rotary, Disentangled):
     """Interprets a family's forward pass: implements `planner.models.forward.Forward[Tensor]`."""
 
     def __init__(

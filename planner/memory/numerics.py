@@ -27,6 +27,12 @@ class Numerics(NamedTuple):
     fp16: bool = False
     """Half precision is fp16, which some models treat in another way."""
 
+    @property
+    def casts_inputs(self) -> bool:
+        """FSDP2 with mixed precision casts what its units are called with; it alone computes adapters in another dtype
+        than it stores them in."""
+        return self.adapter != self.stored_adapter
+
     def alike(self) -> Numerics:
         """The same for a model to which fp16 and bf16 are one."""
         return self._replace(kept=self.linear, stored_kept=self.stored_linear, fp16=False)

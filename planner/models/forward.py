@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeVar
 
+from planner.models.disentangled import Disentangled
+
 T = TypeVar("T")
 
 NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32", "t5"]
@@ -27,7 +29,7 @@ RopeCasts = Literal["none", "result", "both"]
 """Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
 
 
-class Forward(Protocol[T]):
+class Forward(Disentangled[T], Protocol[T]):
     """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
 
     def linear(

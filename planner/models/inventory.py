@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
@@ -74,6 +74,8 @@ class _Reader:
         self, name: str, x: int, out_features: int, *, bias: bool = False, adapts: bool = True, kept: bool = False
     ) -> int:
         layer = Linear(name, x, out_features, bias, quantizes=not kept)
+        if any(tensor.layer == layer for tensor in self.tensors):  # called before
+            return out_features
         if adapts:
             self.linears.append(layer)
         self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
@@ -211,6 +213,35 @@ class _Reader:
 
     def leave_body(self) -> None:
         pass
+
+    def once(self, compute: Callable[[int], int], x: int) -> int:
+        return compute(x)
+
+    def table(self, name: str, num_embeddings: int, width: int) -> int:
+        return self.embedding(name, num_embeddings, width)
+
+    def padding_mask(self) -> int:
+        return 1
+
+    distances = padding_mask
+    pair_mask = unit_input = as_bool = repeat = probabilities = times
+
+    def hide_padding(self, x: int, mask: int) -> int:
+        return x
+
+    fill_masked = hide_padding
+
+    def by_heads(self, x: int, heads: int) -> int:
+        return x
+
+    def content_scores(self, query: int, key: int, heads: int) -> int:
+        return query
+
+    def position_scores(self, query: int, key: int, position_query: int, position_key: int, heads: int) -> int:
+        return query
+
+    def weighted(self, probabilities: int, value: int, heads: int) -> int:
+        return value
 
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
         return list(widths)

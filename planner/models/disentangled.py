@@ -1,0 +1,63 @@
+"""The part of the vocabulary that DeBERTa adds: attention whose scores know contents and distances apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Disentangled(Protocol[T]):
+    """Operations on a batch that comes without a mask, on a table of distances, and on scores of all pairs."""
+
+    def once(self, compute: Callable[[T], T], x: T) -> T:
+        """`compute(x)` of a tensor without samples, which is computed once whatever the micro-batch."""
+        ...
+
+    def table(self, name: str, num_embeddings: int, width: int) -> T:
+        """The whole weight of an embedding, which nothing looks up."""
+        ...
+
+    def padding_mask(self) -> T:
+        """Ones in fp32 for all tokens, and zeros of int64 for their types, which the model's body makes and keeps."""
+        ...
+
+    def hide_padding(self, x: T, mask: T) -> T:
+        """Rows times the mask in their own dtype."""
+        ...
+
+    def pair_mask(self, mask: T) -> T:
+        """For each pair of a sample's tokens whether both are there, kept by the body."""
+        ...
+
+    def distances(self) -> T:
+        """The bucket of the distance of each pair of positions, kept by the body."""
+        ...
+
+    def unit_input(self, x: T) -> T:
+        """What a block is called with, which FSDP2 may cast."""
+        ...
+
+    def as_bool(self, mask: T) -> T: ...
+    def by_heads(self, x: T, heads: int) -> T:
+        """A copy that is laid out head by head."""
+        ...
+
+    def repeat(self, x: T) -> T:
+        """Rows that have been computed once, copied for each sample."""
+        ...
+
+    def content_scores(self, query: T, key: T, heads: int) -> T:
+        """`query @ (key / scale).T`"""
+        ...
+
+    def position_scores(self, query: T, key: T, position_query: T, position_key: T, heads: int) -> T:
+        """Contents times positions and positions times contents, each gathered by distance, divided and summed."""
+        ...
+
+    def fill_masked(self, scores: T, mask: T) -> T: ...
+    def probabilities(self, scores: T) -> T: ...
+    def weighted(self, probabilities: T, value: T, heads: int) -> T:
+        """`probabilities @ value`, token by token again."""
+        ...
