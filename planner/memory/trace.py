@@ -90,7 +90,6 @@ class Part(NamedTuple):
             saved_tensors=(("block input", 0, input_bytes),),
             recomputation=(),
             input_bytes=input_bytes,
-            body=self.body,
             reads=self.reads,
             leaves=self.leaves,
             takes=self.takes,
@@ -116,6 +115,8 @@ def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
             fixed, per_sample = shared.num_bytes
             if checkpointed or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+                if shared.in_body:
+                    body = body[0] - fixed, body[1] - per_sample
                 per_sample = 0
             if shared.returned and parts[-1].returned is not None:
                 per_sample += shared.per_sample * FP32 if shared.itemsize < FP32 else 0
@@ -253,9 +254,9 @@ class Tracer:
         layers.leave_block()
         del x
         forward, held = run.forward(out)
-        shares = layers.exchange.not_saved()
+        body, shares = run.body(out), layers.exchange.not_saved(layers.body)
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)._replace(shares=shares)
+        return plain.recomputed(forward, held, kept.per_sample)._replace(body=body, shares=shares)
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""
@@ -303,14 +304,17 @@ class _Run:
         """The instants of the forward, and what stays until the whole forward pass is over."""
         return self.meter.mark(), self._live_without(out)
 
+    def body(self, out: Tensor) -> tuple[int, int]:
+        """(fixed, per sample) of what only variables of the model's body keep."""
+        kept = [s for s in self.layers.body if not s.saved and s is not out.storage]
+        return sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
+
     def finish(self, out: Tensor) -> Part:
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
-        exchange, kept = self.layers.exchange, [s for s in self.layers.body if not s.saved and s is not out.storage]
-        body = sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
-        del kept
-        shares, reads = exchange.not_saved(), exchange.saved_of_others()
+        exchange, body = self.layers.exchange, self.body(out)
+        shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
         self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self._work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable

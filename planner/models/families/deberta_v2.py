@@ -108,16 +108,19 @@ class DebertaV2(Bert):
         scores = f.content_scores(query, key, heads)
         table = f.shared("distance embeddings", width, last=kind.last)
         table = f.once(lambda rows: f.dropout(rows, self.hidden_dropout_prob), table)
-        position_query, position_key = (
-            f.repeat(f.once(lambda rows, part=part: self.projected(f, part, rows), table)) for part in ("query", "key")
-        )
-        bias = f.position_scores(query, key, position_query, position_key, heads)
+        bias = self.bias(f, query, key, table)
         scores = f.add(scores, bias)
         mask = f.as_bool(mask)
         scores = f.fill_masked(scores, mask)
         probabilities = f.probabilities(scores)
         probabilities = f.dropout(probabilities, self.attention_probs_dropout_prob)
         return f.weighted(probabilities, value, heads)
+
+    def bias(self, f: Forward[T], query: T, key: T, table: T) -> T:
+        position_query, position_key = (
+            f.repeat(f.once(lambda rows, part=part: self.projected(f, part, rows), table)) for part in ("query", "key")
+        )
+        return f.position_scores(query, key, position_query, position_key, self.num_attention_heads)
 
     def projected(self, f: Forward[T], part: str, table: T) -> T:
         rows = f.linear(f"attention.self.{part}_proj", table, self.hidden_size, bias=True)
