@@ -62,10 +62,6 @@ class Disentangled(Norms):
         self.keep_in_body(out)
         return out
 
-    def unit_input(self, x: Tensor) -> Tensor:
-        """`MixedPrecisionPolicy.cast_forward_inputs` casts what is a floating point number."""
-        return self.to(x, self.numerics.other, "mask cast by FSDP2") if self.numerics.casts_inputs else x
-
     def as_bool(self, mask: Tensor) -> Tensor:
         return self.to(mask, BOOL, "mask of booleans")
 

@@ -25,6 +25,8 @@ class Shared(NamedTuple):
     """By the model's forward, beside its logits."""
     in_body: bool = False
     """A variable of the model's body keeps it."""
+    cast: bool = False
+    """For each block that is called with it, by FSDP2 outside of what is checkpointed."""
 
     @property
     def num_bytes(self) -> tuple[int, int]:
@@ -45,9 +47,11 @@ class Exchange:
         self._tensors: dict[str, Tensor] = {}
         self._read: dict[str, Storage] = {}
 
-    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
+    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False, cast: bool = False) -> None:
         needs_gradient = x.variable is not None
-        shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned)
+        shared = Shared(
+            x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned, cast=cast
+        )
         self.known[name] = self.made[name] = shared
         self._tensors[name] = x
         if x.variable is not None and gathers:

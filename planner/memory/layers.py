@@ -11,7 +11,7 @@ from planner.memory import images
 from planner.memory.activations import COMPOSED
 from planner.memory.disentangled import Disentangled
 from planner.memory.exchange import Exchange
-from planner.memory.numerics import HALF, Numerics
+from planner.memory.numerics import FP32, HALF, Numerics
 from planner.memory.ops import Ops
 from planner.memory.quantized import matmul_4bit
 from planner.memory.rotary import Rotary
@@ -48,6 +48,8 @@ class Layers(Rotary, Disentangled):
         """The same of the model's body, which the head runs after."""
         self.leaves_body = False
         """Whether a body returns while this part runs, and another one begins."""
+        self.arguments: list[Storage] = []
+        """What the block is called with and is its own, beside hidden states."""
         self.exchange = Exchange()
         self.checkpointed = False
         self.input_requires_grad = False
@@ -65,6 +67,7 @@ class Layers(Rotary, Disentangled):
     def leave_block(self) -> None:
         """The block's forward has returned: what its variables kept is gone."""
         self.kept_by_block.clear()
+        self.arguments.clear()
 
     # --- linear layers, by fine-tuning method ---
 
@@ -224,7 +227,8 @@ class Layers(Rotary, Disentangled):
     # --- tensors of several parts ---
 
     def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
-        self.exchange.share(name, x, gathers=gathers, returned=returned)
+        cast = self.numerics.casts_inputs and x.itemsize == FP32
+        self.exchange.share(name, x, gathers=gathers, returned=returned, cast=cast)
 
     def make_mask(self, x: Tensor) -> None:
         if self.attention_kernel is attention_kernels.eager:
@@ -234,7 +238,13 @@ class Layers(Rotary, Disentangled):
             self.share("mask", mask)
 
     def shared(self, name: str, width: int, *, last: bool) -> Tensor:
-        return self.exchange.read(self.tape, name, last=last)
+        x = self.exchange.read(self.tape, name, last=last)
+        if not self.exchange.known[name].cast:
+            return x
+        cast = self.to(x, self.numerics.other, f"{name} cast by FSDP2")
+        if cast.storage is not None:
+            self.arguments.append(cast.storage)
+        return cast
 
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> Tensor:
         """`embedding(buckets)`, where the buckets of all pairs of positions are int64."""

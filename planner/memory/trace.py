@@ -74,20 +74,23 @@ class Part(NamedTuple):
     drops: tuple[int, int] = (0, 0)
     """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
 
-    def recomputed(self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int) -> Part:
+    def recomputed(
+        self, forward: list[RawSnapshot], held: tuple[int, int], input_bytes: int, argument_bytes: int
+    ) -> Part:
         """This block under full checkpointing: `forward` and `held` are those of a run that saved nothing but the
-        input; backward computes the block again first (torch.utils.checkpoint, non-reentrant, `early_stop`)."""
-        kept = 0 if self.saves_input else input_bytes
+        input and arguments of its own; backward computes the block again first (torch.utils.checkpoint, non-reentrant,
+        `early_stop`)."""
+        kept = argument_bytes + (0 if self.saves_input else input_bytes)
         again = [*self.recomputation, *(_raised(s, 0, kept) for s in self.backward)]
         return Part(
             forward=envelope(forward),
             backward=envelope(again),
             held=held,
-            saved=(0, input_bytes),
+            saved=(0, input_bytes + argument_bytes),
             gradients=self.gradients,
             forward_work=self.forward_work,
             backward_work=self.backward_work.plus(self.forward_work),
-            saved_tensors=(("block input", 0, input_bytes),),
+            saved_tensors=(("block input", 0, input_bytes + argument_bytes),),
             recomputation=(),
             input_bytes=input_bytes,
             reads=self.reads,
@@ -113,7 +116,7 @@ def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
         body = body[0] + part.body[0], body[1] + part.body[1]
         for name, shared in part.shares.items():
             fixed, per_sample = shared.num_bytes
-            if checkpointed or name in read:
+            if (checkpointed and not shared.cast) or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
                 if shared.in_body:
                     body = body[0] - fixed, body[1] - per_sample
@@ -251,12 +254,16 @@ class Tracer:
         assert kept is not None
         kept.mark_saved()
         out = self.architecture.block(layers, x, kind)
+        arguments = list(layers.arguments)
+        for argument in arguments:
+            argument.mark_saved()
         layers.leave_block()
         del x
         forward, held = run.forward(out)
         body, shares = run.body(out), layers.exchange.not_saved(layers.body)
         layers.tape.forget()
-        return plain.recomputed(forward, held, kept.per_sample)._replace(body=body, shares=shares)
+        argument_bytes = sum(argument.per_sample for argument in arguments)
+        return plain.recomputed(forward, held, kept.per_sample, argument_bytes)._replace(body=body, shares=shares)
 
     def head(self, itemsize: int) -> tuple[Part, Part]:
         """Final norm with the language-model head, and the loss."""

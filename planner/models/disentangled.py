@@ -35,10 +35,6 @@ class Disentangled(Protocol[T]):
         """The bucket of the distance of each pair of positions, kept by the body."""
         ...
 
-    def unit_input(self, x: T) -> T:
-        """What a block is called with, which FSDP2 may cast."""
-        ...
-
     def as_bool(self, mask: T) -> T: ...
     def by_heads(self, x: T, heads: int) -> T:
         """A copy that is laid out head by head."""

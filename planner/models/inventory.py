@@ -224,7 +224,7 @@ class _Reader:
         return 1
 
     distances = padding_mask
-    pair_mask = unit_input = as_bool = repeat = probabilities = times
+    pair_mask = as_bool = repeat = probabilities = times
 
     def hide_padding(self, x: int, mask: int) -> int:
         return x

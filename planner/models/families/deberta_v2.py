@@ -92,7 +92,7 @@ class DebertaV2(Bert):
         assert isinstance(kind, Place)
         if not kind.first:
             f.keep_in_body(x)
-        mask = f.unit_input(f.shared("pair mask", 1, last=kind.last))
+        mask = f.shared("pair mask", 1, last=kind.last)
         context = self.disentangled(f, x, mask, kind)
         attention = self.output(f, "attention.output", context, x)
         del context
