@@ -80,23 +80,33 @@ class Disentangled(Norms):
     def position_scores(
         self, query: Tensor, key: Tensor, position_query: Tensor, position_key: Tensor, heads: int
     ) -> Tensor:
-        """The variable of the first gathered product lives until the function returns."""
-        c2p = self._by_distance(query, position_key, heads, "content to position")
+        """Variables of the function keep both indices and the first gathered product until it returns."""
+        product = self._products(query, position_key, heads, "content to position")
+        c2p_index = self._index("content to position")
+        c2p = product = self._gathered(product, c2p_index, heads, "content to position")
         scores = self.unary(self.unary(c2p, "content to position, scaled"), "position scores")  # 0 + x
-        p2c = self._by_distance(key, position_query, heads, "position to content")
-        return self._added_in_place(scores, self.unary(p2c, "position to content, scaled"))
+        p2c_index = self._index("position to content")
+        product = self._products(key, position_query, heads, "position to content")
+        product = self._gathered(product, p2c_index, heads, "position to content")
+        return self._added_in_place(scores, self.unary(product, "position to content, scaled"))
 
-    def _by_distance(self, content: Tensor, positions: Tensor, heads: int, name: str) -> Tensor:
-        """A product with the rows of all distances, and of that for each pair its distance's: `gather` saves the index
-        and, for nothing but its shape, what it gathers from (derivatives.yaml, `gather_backward`)."""
-        sequence, rows = self.sequence_length, positions.per_sample // positions.width
-        flops = 2 * content.per_sample * rows
-        product = self.matmul(content, positions, heads * sequence * rows, rows, flops, name)
-        shifted = self.fixed(sequence**2, INT64, "")
-        index = self.fixed(sequence**2, INT64, f"{name}, index")
-        del shifted
+    def _products(self, content: Tensor, positions: Tensor, heads: int, name: str) -> Tensor:
+        """With the rows of all distances."""
+        rows = positions.per_sample // positions.width
+        elements, flops = heads * self.sequence_length * rows, 2 * content.per_sample * rows
+        return self.matmul(content, positions, elements, rows, flops, name)
+
+    def _index(self, name: str) -> Tensor:
+        """Distances moved to begin at 0, then clamped."""
+        _moved = self.tape.storage(self.sequence_length**2 * INT64, 0)
+        return self.fixed(self.sequence_length**2, INT64, f"{name}, index")
+
+    def _gathered(self, product: Tensor, index: Tensor, heads: int, name: str) -> Tensor:
+        """Each pair's distance: `gather` saves the index and, for nothing but its shape, what it gathers from
+        (derivatives.yaml, `gather_backward`)."""
         saved = [self.tape.save(x) for x in (product, index)] if product.variable is not None else []
-        out = self.tensor(heads * sequence**2, sequence, product.itemsize, f"{name}, gathered", product)
+        pairs = self.sequence_length**2
+        out = self.tensor(heads * pairs, self.sequence_length, product.itemsize, f"{name}, gathered", product)
         return self.differentiate(out, self.own_targets(product), saved)
 
     def _added_in_place(self, x: Tensor, y: Tensor) -> Tensor:
