@@ -10,8 +10,7 @@ from collections.abc import Callable
 from planner.memory.norms import Norms
 from planner.memory.ops import BOOL, FP32
 from planner.memory.tape import Tensor, Variable
-
-INT64 = 8
+from planner.models.architecture import INT64
 
 
 class Disentangled(Norms):
@@ -29,9 +28,7 @@ class Disentangled(Norms):
         return Tensor(out.storage, out.per_sample, 0, out.width, out.itemsize, out.variable)
 
     def table(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        weight = self.parameter(
-            f"{name}.weight", num_embeddings * width, self.numerics.other, trains=self.trains_base
-        )
+        weight = self.parameter(f"{name}.weight", num_embeddings * width, self.numerics.other, trains=self.trains_base)
         weight.width = width
         return weight
 

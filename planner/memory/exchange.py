@@ -49,9 +49,7 @@ class Exchange:
 
     def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False, cast: bool = False) -> None:
         needs_gradient = x.variable is not None
-        shared = Shared(
-            x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned, cast=cast
-        )
+        shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned, cast=cast)
         self.known[name] = self.made[name] = shared
         self._tensors[name] = x
         if x.variable is not None and gathers:

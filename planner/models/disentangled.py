@@ -57,3 +57,40 @@ class Disentangled(Protocol[T]):
     def weighted(self, probabilities: T, value: T, heads: int) -> T:
         """`probabilities @ value`, token by token again."""
         ...
+
+
+class DisentangledWidths:
+    """The same on widths alone, for who reads parameters."""
+
+    def embedding(self, name: str, num_embeddings: int, width: int) -> int:
+        raise NotImplementedError
+
+    def once(self, compute: Callable[[int], int], x: int) -> int:
+        return compute(x)
+
+    def table(self, name: str, num_embeddings: int, width: int) -> int:
+        return self.embedding(name, num_embeddings, width)
+
+    def padding_mask(self) -> int:
+        return 1
+
+    distances = padding_mask
+
+    def pair_mask(self, mask: int) -> int:
+        return mask
+
+    as_bool = repeat = probabilities = pair_mask
+
+    def hide_padding(self, x: int, mask: int) -> int:
+        return x
+
+    fill_masked = by_heads = hide_padding
+
+    def content_scores(self, query: int, key: int, heads: int) -> int:
+        return query
+
+    def position_scores(self, query: int, key: int, position_query: int, position_key: int, heads: int) -> int:
+        return query
+
+    def weighted(self, probabilities: int, value: int, heads: int) -> int:
+        return value

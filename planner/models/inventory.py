@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
 from planner.models.architecture import Architecture
+from planner.models.disentangled import DisentangledWidths
 from planner.models.forward import LayerNormForm, NormOrder, RopeCasts
 
 
@@ -59,7 +60,7 @@ class Parameters(NamedTuple):
         return sum(t.num_elements for t in self.tensors)
 
 
-class _Reader:
+class _Reader(DisentangledWidths):
     """A forward pass on widths alone: a tensor is its number of columns."""
 
     def __init__(self) -> None:
@@ -213,35 +214,6 @@ class _Reader:
 
     def leave_body(self) -> None:
         pass
-
-    def once(self, compute: Callable[[int], int], x: int) -> int:
-        return compute(x)
-
-    def table(self, name: str, num_embeddings: int, width: int) -> int:
-        return self.embedding(name, num_embeddings, width)
-
-    def padding_mask(self) -> int:
-        return 1
-
-    distances = padding_mask
-    pair_mask = as_bool = repeat = probabilities = times
-
-    def hide_padding(self, x: int, mask: int) -> int:
-        return x
-
-    fill_masked = hide_padding
-
-    def by_heads(self, x: int, heads: int) -> int:
-        return x
-
-    def content_scores(self, query: int, key: int, heads: int) -> int:
-        return query
-
-    def position_scores(self, query: int, key: int, position_query: int, position_key: int, heads: int) -> int:
-        return query
-
-    def weighted(self, probabilities: int, value: int, heads: int) -> int:
-        return value
 
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
         return list(widths)

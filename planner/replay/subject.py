@@ -38,6 +38,7 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
         config.decoder_start_token_id = config.pad_token_id or 0  # generation's, yet labels are shifted behind it
     build_class = _class_of(config)
     if build_class.__name__.endswith("ForSequenceClassification") and config.num_labels > 1:
+        # What classes find out from integer labels; DeBERTa's looks at their values instead, which are not there.
         config.problem_type = config.problem_type or "single_label_classification"
     if not getattr(build_class, "_supports_sdpa", True):
         attention = EAGER

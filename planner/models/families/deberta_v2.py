@@ -7,6 +7,7 @@ kept until the encoder returns. Source: transformers/models/deberta_v2/modeling_
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
@@ -93,22 +94,22 @@ class DebertaV2(Bert):
         if not kind.first:
             f.keep_in_body(x)
         mask = f.shared("pair mask", 1, last=kind.last)
-        context = self.disentangled(f, x, mask, kind)
-        attention = self.output(f, "attention.output", context, x)
-        del context
+        attention = self.attention_output(f, x, mask, kind)
         intermediate = f.linear("intermediate.dense", attention, self.intermediate_size, bias=True)
         intermediate = f.activation(self.hidden_act, intermediate)
         return self.output(f, "output", intermediate, attention)
 
+    def attention_output(self, f: Forward[T], x: T, mask: T, kind: Place) -> T:
+        context = self.disentangled(f, x, mask, kind)
+        return self.output(f, "attention.output", context, x)
+
     def disentangled(self, f: Forward[T], x: T, mask: T, kind: Place) -> T:
-        heads, width, name = self.num_attention_heads, self.hidden_size, "attention.self"
-        query, key, value = (
-            f.by_heads(f.linear(f"{name}.{part}_proj", x, width, bias=True), heads) for part in ("query", "key", "value")
-        )
+        heads = self.num_attention_heads
+        query, key, value = (self.projected(f, part, x) for part in ("query", "key", "value"))
         scores = f.content_scores(query, key, heads)
-        table = f.shared("distance embeddings", width, last=kind.last)
+        table = f.shared("distance embeddings", self.hidden_size, last=kind.last)
         table = f.once(lambda rows: f.dropout(rows, self.hidden_dropout_prob), table)
-        bias = self.bias(f, query, key, table)
+        bias = self.position_bias(f, query, key, table)
         scores = f.add(scores, bias)
         mask = f.as_bool(mask)
         scores = f.fill_masked(scores, mask)
@@ -116,15 +117,14 @@ class DebertaV2(Bert):
         probabilities = f.dropout(probabilities, self.attention_probs_dropout_prob)
         return f.weighted(probabilities, value, heads)
 
-    def bias(self, f: Forward[T], query: T, key: T, table: T) -> T:
-        position_query, position_key = (
-            f.repeat(f.once(lambda rows, part=part: self.projected(f, part, rows), table)) for part in ("query", "key")
-        )
+    def position_bias(self, f: Forward[T], query: T, key: T, table: T) -> T:
+        position_query = f.repeat(f.once(partial(self.projected, f, "query"), table))
+        position_key = f.repeat(f.once(partial(self.projected, f, "key"), table))
         return f.position_scores(query, key, position_query, position_key, self.num_attention_heads)
 
-    def projected(self, f: Forward[T], part: str, table: T) -> T:
-        rows = f.linear(f"attention.self.{part}_proj", table, self.hidden_size, bias=True)
-        return f.by_heads(rows, self.num_attention_heads)
+    def projected(self, f: Forward[T], part: str, x: T) -> T:
+        x = f.linear(f"attention.self.{part}_proj", x, self.hidden_size, bias=True)
+        return f.by_heads(x, self.num_attention_heads)
 
     def classifier(self, f: Forward[T], x: T) -> T:
         x = f.dropout(f.first_token(x), self.pooler_dropout)

@@ -16,7 +16,7 @@ from planner.replay.subject import build
 
 logging.set_verbosity_error()
 
-SMALL: dict[str, int] = {
+SMALL: dict[str, Any] = {
     **dict.fromkeys(["hidden_size", "n_embd", "d_model"], 4096),
     **dict.fromkeys(["num_attention_heads", "n_head", "num_heads"], 64),
     **dict.fromkeys(["num_hidden_layers", "n_layer", "num_layers"], 2),
@@ -24,6 +24,12 @@ SMALL: dict[str, int] = {
     **dict.fromkeys(["intermediate_size", "ffn_dim", "d_ff"], 512),
     "num_key_value_heads": 8,
     "vocab_size": 160_000,  # above the padding token of every family
+    "position_buckets": 32,
+    "relative_attention": True,
+    "position_biased_input": False,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "pos_att_type": ["p2c", "c2p"],
 }
 
 
