@@ -6,6 +6,7 @@ have gathered when its own backward begins; those that read it have what they ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from planner.memory.tape import Storage, Tape, Tensor, Variable
@@ -22,6 +23,10 @@ class Shared(NamedTuple):
     needs_gradient: bool
     returned: bool
     """By the model's forward, beside its logits."""
+    in_body: bool = False
+    """A variable of the model's body keeps it."""
+    cast: bool = False
+    """For each block that is called with it, by FSDP2 outside of what is checkpointed."""
 
     @property
     def num_bytes(self) -> tuple[int, int]:
@@ -42,9 +47,9 @@ class Exchange:
         self._tensors: dict[str, Tensor] = {}
         self._read: dict[str, Storage] = {}
 
-    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
+    def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False, cast: bool = False) -> None:
         needs_gradient = x.variable is not None
-        shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned)
+        shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned, cast=cast)
         self.known[name] = self.made[name] = shared
         self._tensors[name] = x
         if x.variable is not None and gathers:
@@ -67,10 +72,10 @@ class Exchange:
         """Names of what it reads and needs in backward."""
         return frozenset(name for name, storage in self._read.items() if storage.saved)
 
-    def not_saved(self) -> dict[str, Shared]:
-        """What it shares and does not need in its own backward."""
-        unsaved = (name for name, x in self._tensors.items() if x.storage is not None and not x.storage.saved)
-        return {name: self.made[name] for name in unsaved}
+    def not_saved(self, body: Sequence[Storage] = ()) -> dict[str, Shared]:
+        """What it shares and does not need in its own backward. `body`: what variables of the model's body keep."""
+        storages = ((name, x.storage) for name, x in self._tensors.items() if x.storage is not None)
+        return {name: self.made[name]._replace(in_body=s in body) for name, s in storages if not s.saved}
 
     def forget_storages(self) -> None:
         """The model's forward has returned."""

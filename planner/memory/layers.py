@@ -12,6 +12,7 @@ from planner.memory import own_attention as own
 from planner.memory.activations import COMPOSED
 from planner.memory.adapters import adapted
 from planner.memory.biased_experts import biased_experts
+from planner.memory.disentangled import Disentangled
 from planner.memory.exchange import Exchange
 from planner.memory.fused_attention import Form
 from planner.memory.low_rank import Base, kept_layer, plain_layer, written_out_layer
@@ -29,7 +30,7 @@ from planner.models.forward import ROUTED_IN_FP32, OwnAttention, RouterForm, bia
 from strategies import Attention, Lora, Method, quantization_of
 
 
-class Layers(Rotary):
+class Layers(Rotary, Disentangled):
     """Interprets a family's forward pass: implements `planner.models.forward.Forward[Tensor]`."""
 
     def __init__(
@@ -59,6 +60,8 @@ class Layers(Rotary):
         """What other variables of such a body of the model keep alive until it returns."""
         self.leaves_body = False
         """Whether a body returns while this part runs, and another one begins."""
+        self.arguments: list[Storage] = []
+        """What the block is called with and is its own, beside hidden states."""
         self.exchange = Exchange()
         self.checkpoints = False
         """Whether blocks are checkpointed."""
@@ -222,7 +225,8 @@ class Layers(Rotary):
     # --- tensors of several parts ---
 
     def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
-        self.exchange.share(name, x, gathers=gathers, returned=returned)
+        cast = self.numerics.casts_inputs and x.itemsize == FP32
+        self.exchange.share(name, x, gathers=gathers, returned=returned, cast=cast)
 
     def make_mask(self, x: Tensor) -> None:
         if self.attention_kernel is attention_kernels.eager:
@@ -232,7 +236,13 @@ class Layers(Rotary):
             self.share("mask", mask)
 
     def shared(self, name: str, width: int, *, last: bool) -> Tensor:
-        return self.exchange.read(self.tape, name, last=last)
+        x = self.exchange.read(self.tape, name, last=last)
+        if not self.exchange.known[name].cast:
+            return x
+        cast = self.to(x, self.numerics.other, f"{name} cast by FSDP2")
+        if cast.storage is not None:
+            self.arguments.append(cast.storage)
+        return cast
 
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> Tensor:
         """`embedding(buckets)`, where the buckets of all pairs of positions are int64."""

@@ -88,7 +88,8 @@ class Norms(Ops):
         elif form == "fused_in_fp32" or self.autocast is not None:
             x = self.to(x, FP32, f"{name} input")
         out = self._native(name, x, weights)
-        return self._whole(self.to(out, given, f"{name} output") if form == "fused_in_fp32" else out)
+        out = self.to(out, given, f"{name} output") if form == "fused_in_fp32" else out
+        return self._whole(out) if width else out
 
     def _native(self, name: str, x: Tensor, weights: list[Tensor]) -> Tensor:
         out = self.tensor(x.per_sample, x.width, x.itemsize, f"{name} output", x, *weights)

@@ -37,6 +37,12 @@ class Numerics(NamedTuple):
         """Of weights that transformers keeps in fp32 whatever the precision, during forward and backward."""
         return self.other if self.other < self.stored_other else FP32
 
+    @property
+    def casts_inputs(self) -> bool:
+        """FSDP2 with mixed precision casts what its units are called with; it alone computes adapters in another dtype
+        than it stores them in."""
+        return self.adapter != self.stored_adapter
+
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Numerics:
         """The rules of Trainer, accelerate and PEFT.

@@ -8,7 +8,8 @@ are kept as `fixed + per_sample x micro_batch_size`, so that one run answers for
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
@@ -41,11 +42,11 @@ class Meter:
     """Counts live bytes and remembers the instants since the last `mark` at which they were the most: before a release
     that follows an allocation."""
 
-    __slots__ = ("fixed", "gradients", "grown", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
+    __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
 
     def __init__(self) -> None:
         self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
-        self.grown = False
+        self.grown = self.once = False
         self.snapshots: list[tuple[int, int, int, int, int]] = []
 
     def take(self) -> None:
@@ -66,6 +67,8 @@ class Storage:
     __slots__ = ("fixed", "meter", "name", "per_sample", "saved", "viewed")
 
     def __init__(self, meter: Meter, fixed: int, per_sample: int, name: str) -> None:
+        if meter.once:
+            fixed, per_sample = fixed + per_sample, 0
         self.meter, self.fixed, self.per_sample, self.name, self.saved = meter, fixed, per_sample, name, False
         self.viewed = False
         """As a gradient: handed on as a view of itself, as a reshaped or transposed product is."""
@@ -169,6 +172,17 @@ class Tape:
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
         return Storage(self.meter, fixed, per_sample, name)
 
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """What is made within, and in backward for it, is there once and not for each sample. Its FLOPs are not
+        counted: those of a batch are many times as many."""
+        cost, self.cost, self.meter.once = self.cost, Cost(), True
+        try:
+            yield
+        finally:
+            cost.fixed_bytes += self.cost.fixed_bytes + self.cost.bytes_per_sample
+            self.cost, self.meter.once = cost, False
+
     def save(self, tensor: Tensor) -> Storage | None:
         """Keeps a tensor's bytes alive for backward; a checkpointed forward pass drops them and recomputes later."""
         storage = tensor.storage
@@ -201,7 +215,16 @@ class Tape:
 
     def record(self, variable: Variable, backward: Backward, *saved: Storage | None) -> None:
         """`backward` will be called with the gradient of `variable`; `saved` lives until it has returned."""
+        if self.meter.once:
+            backward = self._once(backward)
         self._nodes.append((variable, backward, saved))
+
+    def _once(self, backward: Backward) -> Backward:
+        def run(gradient: Storage) -> None:
+            with self.once():
+                backward(gradient)
+
+        return run
 
     def forget(self) -> None:
         """Drops the recorded functions: no backward will run."""

@@ -99,13 +99,15 @@ class Part(NamedTuple):
         held: tuple[int, int],
         saved: Sequence[Storage],
         input_bytes: int,
+        argument_bytes: int,
         work: Work,
         kept: tuple[int, int],
     ) -> Part:
         """This block under checkpointing: `forward`, `held`, `work`, `kept` are those of a run that saved nothing but
-        the input and what is kept; backward computes the block again first (torch.utils.checkpoint, non-reentrant,
-        `early_stop`). An input from the host is there for the recomputation, and longer if that saves it."""
-        beside = 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
+        the input, arguments of its own and what is kept; backward computes the block again first
+        (torch.utils.checkpoint, non-reentrant, `early_stop`). An input from the host is there for the recomputation,
+        and longer if that saves it."""
+        beside = argument_bytes + (0 if self.saves_input or work.host_bytes_per_sample else input_bytes)
         again = [*self.recomputation, *(_raised(s, 0, beside) for s in self.backward)]
         return Part(
             forward=envelope(forward),
@@ -142,8 +144,10 @@ def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
         body = body[0] + part.body[0], body[1] + part.body[1]
         for name, shared in part.shares.items():
             fixed, per_sample = shared.num_bytes
-            if checkpointed or name in read:
+            if (checkpointed and not shared.cast) or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+                if shared.in_body:
+                    body = body[0] - fixed, body[1] - per_sample
                 per_sample = 0
             if shared.returned and parts[-1].returned is not None:
                 per_sample += shared.per_sample * FP32 if shared.itemsize < FP32 else 0
@@ -339,13 +343,17 @@ class Tracer:
             given.mark_saved()
         del given
         out = self.architecture.block(layers, x, kind)
+        arguments = list(layers.arguments)
+        for argument in arguments:
+            argument.mark_saved()
+        layers.arguments.clear()
         del x
         before = layers.probabilities if self.architecture.returns_probabilities else None
         carried = before.per_sample if before is not None else 0
         del before
         forward, held = run.forward(out)
         forward = [_raised(s, 0, carried) for s in forward]
-        shares = layers.exchange.not_saved()
+        body, shares = layers.unsaved_in_body(out), layers.exchange.not_saved(layers.body)
         layers.tape.forget()
         again = plain
         if facts.keeps:
@@ -360,8 +368,10 @@ class Tracer:
             )
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
         kept = layers.tape.kept_bytes(but=saved[0] if saved else None)
-        part = again.recomputed(forward, held, [*saved, *keeping.storages], input_bytes, work, kept)
-        return part._replace(shares=shares)
+        of_arguments = sum(argument.per_sample for argument in arguments)
+        saved += [*arguments, *keeping.storages]
+        part = again.recomputed(forward, held, saved, input_bytes, of_arguments, work, kept)
+        return part._replace(body=body, shares=shares)
 
     def head(
         self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int, chunk_tokens: int | None
@@ -436,7 +446,7 @@ class _Run:
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]
         exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
-        shares, reads = exchange.not_saved(), exchange.saved_of_others()
+        shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
         self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self.work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable

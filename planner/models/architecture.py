@@ -86,6 +86,11 @@ class Architecture(BaseModel):
     num_attention_heads: Size
     tie_word_embeddings: bool = False
 
+    @classmethod
+    def describes(cls, fields: Mapping[str, Any]) -> bool:
+        """Whether a file of this model type is of a model that the family writes out; others are known by replays."""
+        return True
+
     def config(self) -> dict[str, Any]:
         """The fields as a config.json spells them: what transformers' configuration class takes."""
         described = type(self).model_fields

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeVar
 
+from planner.models.disentangled import Disentangled
+
 T = TypeVar("T")
 
 NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32", "unscaled", "t5"]
@@ -58,7 +60,7 @@ def biased_expert_shapes(
     }
 
 
-class Forward(Protocol[T]):
+class Forward(Disentangled[T], Protocol[T]):
     """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
 
     def linear(

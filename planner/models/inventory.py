@@ -8,6 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from planner.models.architecture import Architecture
+from planner.models.disentangled import DisentangledWidths
 from planner.models.forward import (
     ROUTED_IN_FP32,
     LayerNormForm,
@@ -89,7 +90,7 @@ class Heads(NamedTuple):
     """Whether it is written in a form of the model's own (`Forward.own_attention`)."""
 
 
-class _Reader:
+class _Reader(DisentangledWidths):
     """A forward pass on widths alone: a tensor is its number of columns."""
 
     def __init__(self) -> None:
@@ -112,6 +113,8 @@ class _Reader:
         kept: bool = False,
     ) -> int:
         layer = Linear(name, x, out_features, bias, quantizes=not kept)
+        if any(tensor.layer == layer for tensor in self.tensors):  # called before
+            return out_features
         if adapts:
             self.linears.append(layer)
         self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))

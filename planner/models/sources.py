@@ -165,9 +165,11 @@ def _decoded(file: str, content: bytes) -> str:
 
 
 def _is_of_another_class(part: dict[str, Any], described: type[Architecture]) -> bool:
-    """Whether a file names a training class that its family does not describe, one with another head."""
+    """Whether a file names a training class that its family does not describe, one with another head, or says in other
+    fields what it does not."""
     classes = part.get("architectures")
-    return isinstance(classes, list) and bool(classes) and not str(classes[0]).endswith(described.classes)
+    other = isinstance(classes, list) and bool(classes) and not str(classes[0]).endswith(described.classes)
+    return other or not described.describes(part)
 
 
 def _text_part(data: dict[str, Any]) -> tuple[Location, dict[str, Any]]:

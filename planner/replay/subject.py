@@ -37,6 +37,9 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
     if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = config.pad_token_id or 0  # generation's, yet labels are shifted behind it
     build_class = _class_of(config)
+    if build_class.__name__.endswith("ForSequenceClassification") and config.num_labels > 1:
+        # What classes find out from integer labels; DeBERTa's looks at their values instead, which are not there.
+        config.problem_type = config.problem_type or "single_label_classification"
     if attention.endswith(SDPA) and not getattr(build_class, "_supports_sdpa", True):
         attention = EAGER
     with torch.device("meta"), _blamed(f"transformers' {build_class.__name__}"):

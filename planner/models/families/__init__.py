@@ -2,5 +2,5 @@
 
 from typing import Final
 
-SPELLED_WITH_DASHES: Final = {"xlm_roberta": "xlm-roberta"}
+SPELLED_WITH_DASHES: Final = {"deberta_v2": "deberta-v2", "xlm_roberta": "xlm-roberta"}
 """Model types that are no names of Python modules."""

@@ -2,6 +2,7 @@
 
 from planner.memory.exchange import Exchange
 from planner.memory.tape import Tape, Tensor, Variable
+from planner.memory.trace import Part, Work, joined
 
 ELEMENTS, FP32 = 100, 4
 
@@ -28,3 +29,14 @@ def test_a_reader_has_no_bytes_of_what_it_reads_and_says_that_backward_needs_it(
     assert (tape.meter.per_sample, reader.saved_of_others()) == (0, frozenset())
     tape.save(x)
     assert (tape.meter.per_sample, reader.saved_of_others()) == (0, {"encoder output"})
+
+
+def test_what_fsdp_casts_for_each_block_is_saved_by_the_block_and_not_by_its_maker() -> None:
+    tape, exchange = Tape(), Exchange()
+    mask = Tensor(tape.storage(0, ELEMENTS * FP32), 0, ELEMENTS, ELEMENTS, FP32, None)
+    saved = []
+    for cast in (False, True):
+        exchange.share("mask", mask, cast=cast)
+        part = Part((), (), (0, 0), (0, 0), (0, 0), 0, Work(), Work(), (), (), shares=exchange.not_saved())
+        saved.append(joined([part], checkpointed=True)[0].saved)
+    assert saved == [(0, ELEMENTS * FP32), (0, 0)]

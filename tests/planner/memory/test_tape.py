@@ -32,6 +32,20 @@ def test_a_product_keeps_both_factors_for_backward_and_frees_them_after_it() -> 
     assert f.tape.meter.saved_per_sample == 0
 
 
+def test_what_is_computed_once_is_there_once_in_forward_and_in_backward() -> None:
+    f, elements = ops(), 4 * 8
+    with f.tape.once():
+        x = f.input(8, FP32, True, "x")
+        out = f.unary(x, "function", saves="input")
+    variable, meter = out.variable, f.tape.meter
+    assert (meter.fixed, meter.per_sample) == (2 * elements * FP32, 0)
+    del x, out
+    meter.mark()
+    f.tape.backward(variable, f.tape.storage(elements * FP32, 0))
+    assert max(snapshot[0] for snapshot in meter.mark()) == 3 * elements * FP32  # x and two gradients
+    assert all(snapshot[1] == 0 for snapshot in meter.snapshots)
+
+
 def test_a_frozen_weight_saves_no_input() -> None:
     f = ops()
     x = f.input(8, FP32, True, "x")

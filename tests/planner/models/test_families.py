@@ -1,5 +1,6 @@
 """Every architecture against the class of transformers that it describes."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,21 @@ import yaml
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig
 from transformers.utils import logging
 
-from planner.models import Architecture, Inventory, find_model, registry_models, supported_model_types
+from planner.models import (
+    Architecture,
+    Foreign,
+    Inventory,
+    find_model,
+    recognize,
+    registry_models,
+    supported_model_types,
+)
 from planner.models.sources import family
 from planner.replay.subject import build
 
 logging.set_verbosity_error()
 
-SMALL: dict[str, int] = {
+SMALL: dict[str, Any] = {
     **dict.fromkeys(["hidden_size", "n_embd", "d_model"], 4096),
     **dict.fromkeys(["num_attention_heads", "n_head", "n_heads", "num_heads"], 64),
     **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers", "num_layers"], 2),
@@ -24,6 +33,12 @@ SMALL: dict[str, int] = {
     **dict.fromkeys(["intermediate_size", "ffn_dim", "d_ff"], 512),
     "num_key_value_heads": 8,
     "vocab_size": 160_000,  # above the padding token of every family
+    "position_buckets": 32,
+    "relative_attention": True,
+    "position_biased_input": False,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "pos_att_type": ["p2c", "c2p"],
 }
 
 
@@ -84,6 +99,24 @@ def test_a_configuration_that_transformers_saves_reads_as_the_registry_entry(nam
 def test_partial_rotary_is_found_where_transformers_saves_it(model_type: str, field: str, tmp_path: Path) -> None:
     AutoConfig.for_model(model_type, **{field: 0.5}).save_pretrained(tmp_path)
     assert getattr(find_model(str(tmp_path)).architecture, field) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("fields", "described"),
+    [
+        ({"pos_att_type": "p2c|c2p"}, True),
+        ({"conv_kernel_size": 3}, False),
+        ({"legacy": False}, False),
+        ({"embedding_size": 64}, False),
+        ({"share_att_key": False}, False),
+    ],
+)
+def test_a_deberta_that_its_family_does_not_write_out_is_left_to_replays(
+    fields: dict[str, Any], described: bool, tmp_path: Path
+) -> None:
+    source = {**SMALL, **yaml.safe_load(next(e.config_yaml for e in registry_models() if e.model_type == "deberta-v2"))}
+    (tmp_path / "config.json").write_text(json.dumps({**source, **fields}))
+    assert isinstance(recognize(str(tmp_path)), Foreign) is not described
 
 
 @pytest.mark.parametrize("model_type", supported_model_types())

@@ -44,6 +44,15 @@ LATENT = {
 EVERY_EXPERT = {"num_local_experts": 4, "intermediate_size_mlp": 1024, "head_dim": 64, "attention_chunk_size": 128}
 TIED = {"tie_word_embeddings": True}
 T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
+DEBERTA = {
+    "position_buckets": 64,
+    "relative_attention": True,
+    "position_biased_input": False,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "pos_att_type": "p2c|c2p",
+}
+CLASSIFIER = {"architectures": ["DebertaV2ForSequenceClassification"]}
 MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuning": "lora"}
 
 
@@ -88,6 +97,8 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("vit", {"image_size": 240, "num_labels": 1000}, MIXED),
         ("t5", {**T5, "feed_forward_proj": "gated-gelu"}, {**LORA, "precision": "fp16-mixed", "checkpointing": "full"}),
         ("t5", {**T5, **TIED}, {"precision": "fp32", "gpus": 2, "sharding": "full_shard"}),
+        ("deberta-v2", {**DEBERTA, **TIED}, {**MIXED, "gpus": 2, "sharding": "full_shard", "checkpointing": "full"}),
+        ("deberta-v2", {**DEBERTA, **CLASSIFIER}, {"precision": "fp16-mixed", "finetuning": "qlora"}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
