@@ -41,7 +41,13 @@ MODELS = {
 LARGEST = 10 * 10**9
 """Parameters of a model that is replayed here: larger ones of a family only repeat its blocks."""
 
-NUMBERS: dict[str, tuple[Any, ...]] = {"lora_rank": (8, 64)}
+NUMBERS: dict[str, tuple[Any, ...]] = {
+    "lora_rank": (8, 64),
+    "lora_dropout": (0.0, 0.1),
+    "trained_blocks": (2, 4),
+    "checkpoint_every": (1, 2),
+    "optimizer_rank": (16, 128),
+}
 """Values of options that are numbers or names; those of others are their choices."""
 
 USUAL: dict[str, Any] = {
