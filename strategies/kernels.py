@@ -10,6 +10,7 @@ class Kernels(Choice):
 
     EAGER = "eager", "transformers' own modules, operation by operation"
     LIGER = "liger", "liger-kernel's RMSNorm, SwiGLU or GeGLU and RoPE: backward in place"
+    COMPILE = "compile", "torch.compile of each block: chains fused, pointwise results computed again in backward"
 
 
 AXIS = axis_of(Kernels, phrase="{} kernels")

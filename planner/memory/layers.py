@@ -51,6 +51,10 @@ class Layers(Rotary):
         self.embedded: Storage | None = None
         """What the backbone calls `inputs_embeds`."""
 
+    def leave_block(self, out: Tensor) -> Tensor:
+        """What a block returns."""
+        return out
+
     def leave_forward(self) -> None:
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()

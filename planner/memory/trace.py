@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
 from planner.memory.attention import mask_bytes
+from planner.memory.compiled import CompiledLayers
 from planner.memory.fused_loss import FUSED, Chunk
 from planner.memory.layers import Layers
 from planner.memory.liger import LigerLayers
@@ -19,7 +20,8 @@ from planner.models import Decoder
 from planner.models.liger import patch_of
 from strategies import Attention, Checkpointing, Full, Kernels, Loss, Method
 
-LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers}
+LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
+WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
 
 
 class Work(NamedTuple):
@@ -139,9 +141,9 @@ class Tracer:
         self.architecture, self.setting = architecture, setting
         self._rope_itemsize = self._itemsize = 0
 
-    def _layers(self, *, keep_saved: bool = True) -> Layers:
+    def _layers(self, *, keep_saved: bool = True, kinds: Mapping[Kernels, type[Layers]] = LAYERS) -> Layers:
         s = self.setting
-        layers = LAYERS[s.kernels](
+        layers = kinds[s.kernels](
             Tape(keep_saved=keep_saved),
             numerics=s.numerics,
             method=s.method,
@@ -192,12 +194,12 @@ class Tracer:
         return stem._replace(lent=_sum(masks, (0, lent)), output_lent=output_lent), self._itemsize
 
     def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
-        layers = self._layers()
+        layers = self._layers(kinds=WITHIN_BLOCKS)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
         assert held_by_caller is not None
-        out = self.architecture.block(layers, x, kind)
+        out = layers.leave_block(self.architecture.block(layers, x, kind))
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out)._replace(saves_input=input_saved, input_bytes=input_bytes)
@@ -205,13 +207,13 @@ class Tracer:
     def checkpointed_block(self, kind: Hashable, itemsize: int, plain: Part) -> Part:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
-        layers = self._layers(keep_saved=False)
+        layers = self._layers(keep_saved=False, kinds=WITHIN_BLOCKS)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
         kept = x.storage
         assert kept is not None
         kept.mark_saved()
-        out = self.architecture.block(layers, x, kind)
+        out = layers.leave_block(self.architecture.block(layers, x, kind))
         del x
         forward, held = run.forward(out)
         layers.tape.forget()

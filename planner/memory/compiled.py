@@ -1,0 +1,272 @@
+"""A block under torch.compile on symbolic tensors: which values have buffers, and which of them backward keeps.
+
+A buffer exists for the result of a matrix product, of attention and of a reduction, and for what they read; every other
+value is fused into its readers, and computed again from buffers wherever it is needed. What is saved follows torch's
+min-cut (torch/_functorch/partitioners.py, `min_cut_rematerialization_partition`): where backward needs a fused value, the
+cheaper of the value itself and those of its buffers that are not saved already. Parameters cost nothing to save, so that
+autocast's copies of them are made again. The whole block is one node of autograd's graph: its gradients are handed on
+together, when its backward ends.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from planner.memory.layers import Layers
+from planner.memory.ops import Target
+from planner.memory.tape import Meter, Storage, Tape, Tensor, Variable
+
+
+class Fused(Storage):
+    """A value without a buffer, as long as `buffer` is None: what it is computed from stays alive with it."""
+
+    __slots__ = ("__weakref__", "buffer", "casts", "origin", "parents", "size")
+
+    def __init__(self, meter: Meter, size: tuple[int, int], name: str, parents: Iterable[Storage]) -> None:
+        super().__init__(meter, 0, 0, name)
+        self.size, self.parents = size, tuple(parents)
+        self.buffer: Storage | None = None
+        self.origin: Fused | None = None
+        """The value that this one is a cast of."""
+        self.casts: dict[int, weakref.ref[Fused]] = {}
+
+    def sources(self) -> list[Storage]:
+        """The buffers that it is read from."""
+        if self.buffer is not None:
+            return [self.buffer]
+        found = [s for p in self.parents for s in (p.sources() if isinstance(p, Fused) else (p,))]
+        return list(dict.fromkeys(found))
+
+    def with_origins(self) -> Iterator[Fused]:
+        """Itself, and what it is a cast of."""
+        value: Fused | None = self
+        while value is not None:
+            yield value
+            value = value.origin
+
+
+class CompiledTape(Tape):
+    """Saves by the rule of the cut, and gathers gradients without adding them up: their sum is a fused value."""
+
+    def __init__(self, *, keep_saved: bool) -> None:
+        super().__init__(keep_saved=keep_saved)
+        self.outputs: list[Storage] = []
+        """What the forward graph returns to be saved: alive until it has returned, whether or not it is kept then."""
+        self.finished: list[tuple[Variable, Storage]] = []
+
+    def buffer(self, value: Storage) -> Storage:
+        """Of a value that is read or returned by a kernel."""
+        if not isinstance(value, Fused):
+            return value
+        if value.buffer is None:
+            self.cost.bytes_per_sample += sum(s.per_sample for s in value.sources()) + value.size[1]
+            self.cost.fixed_bytes += sum(s.fixed for s in value.sources()) + value.size[0]
+            value.buffer = self.storage(*value.size, value.name)
+            value.parents, value.origin = (), None
+        return value.buffer
+
+    def save(self, tensor: Tensor) -> Storage | None:
+        value = tensor.storage
+        if value is None:
+            return None
+        sources = value.sources() if isinstance(value, Fused) else [value]
+        missing = [s for s in sources if not s.saved]
+        if isinstance(value, Fused) and value.buffer is None:
+            narrowest = min(value.with_origins(), key=lambda x: sum(x.size))
+            if sum(narrowest.size) < sum(s.fixed + s.per_sample for s in missing):
+                missing = [self.buffer(narrowest)]
+        for source in missing:
+            source.mark_saved()
+            if self.keep_saved:
+                self.outputs.append(source)
+            self.saved.append((source.name, source.fixed, source.per_sample))
+        self.meter.take()
+        self.snapshots_at_last_save = len(self.meter.snapshots)
+        return value if self.keep_saved else None
+
+    def accumulate(self, variable: Variable, gradient: Storage) -> None:
+        if variable.parameter:
+            self.finished.append((variable, self.buffer(gradient)))
+        elif variable.gradient is None:
+            variable.gradient = gradient
+        else:
+            variable.gradient = self.fused(gradient.size if isinstance(gradient, Fused) else _size(gradient), "", (
+                variable.gradient, gradient
+            ))
+
+    def fused(self, size: tuple[int, int], name: str, parents: Iterable[Storage | None]) -> Fused:
+        return Fused(self.meter, size, name, (p for p in parents if p is not None))
+
+    def hand_on(self) -> None:
+        """The gradients of parameters, to autograd."""
+        while self.finished:
+            variable, gradient = self.finished.pop(0)
+            super().accumulate(variable, gradient)
+
+
+def _size(storage: Storage) -> tuple[int, int]:
+    return storage.fixed, storage.per_sample
+
+
+class CompiledLayers(Layers):
+    """Layers of which each operation is fused or a kernel of its own."""
+
+    tape: CompiledTape
+
+    def __init__(self, tape: Tape, **options: Any) -> None:
+        super().__init__(CompiledTape(keep_saved=tape.keep_saved), **options)
+        self._source: Variable | None = None
+        self._cast_elements = 0
+        end = Variable()
+        end.gradient = self.tape.storage(0, 0)
+        self.tape.record(end, self._end_backward)
+
+    def _end_backward(self, _: Storage) -> None:
+        tape, source = self.tape, self._source
+        if source is not None and source.gradient is not None:
+            source.gradient = tape.buffer(source.gradient)
+        tape.hand_on()
+
+    def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
+        x = self.tensor(self.sequence_length * width, width, itemsize, name)
+        x.storage = self.tape.storage(0, x.per_sample * itemsize, name)
+        x.variable = self._source = Variable() if requires_grad else None
+        return x
+
+    def leave_block(self, out: Tensor) -> Tensor:
+        """The block's graph has run: it returns its output and all that is saved, whoever keeps it."""
+        tape = self.tape
+        assert out.storage is not None
+        out.storage = tape.buffer(out.storage)
+        tape.outputs.clear()
+        return out
+
+    # --- fused ---
+
+    def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
+        variable = Variable() if any(x.variable is not None for x in inputs) else None
+        value = self.tape.fused((0, per_sample * itemsize), name, (x.storage for x in inputs))
+        return Tensor(value, 0, per_sample, width, itemsize, variable)
+
+    def to(self, x: Tensor, itemsize: int, name: str) -> Tensor:
+        if x.itemsize == itemsize:
+            return x
+        size, given = (x.fixed * itemsize, x.per_sample * itemsize), x.storage
+        known = given.casts.get(itemsize) if isinstance(given, Fused) else None
+        value = known() if known is not None else None
+        if value is None:
+            value = self.tape.fused(size, name, (given,))
+            if isinstance(given, Fused):
+                value.origin = given if given.buffer is None else None
+                given.casts[itemsize] = weakref.ref(value)
+        out = Tensor(value, x.fixed, x.per_sample, x.width, itemsize, Variable() if x.variable is not None else None)
+        return self.differentiate(out, self.own_targets(x))
+
+    def differentiate(
+        self,
+        out: Tensor,
+        targets: Sequence[Target],
+        saved: Sequence[Storage | None] = (),
+        *,
+        temporaries: int = 0,
+        flops: int = 0,
+    ) -> Tensor:
+        """Gradients are fused with what follows, but for those that are summed to a smaller shape."""
+        if out.variable is None:
+            return out
+        if flops:
+            return self._differentiate_product(out, targets, saved, flops)
+        tape, kept = self.tape, list(saved)
+        per_sample = out.per_sample
+
+        def backward(gradient: Storage) -> None:
+            read = (gradient, *kept)
+            kept.clear()
+            for t in targets:
+                size = t.fixed, t.per_sample
+                # Of another dtype it can have half the bytes, not fewer.
+                is_sum = (t.fixed and per_sample) or 2 * sum(size) < t.made_fixed + t.made_per_sample
+                tape.accumulate(t.variable, tape.storage(*size) if is_sum else tape.fused(size, "", read))
+
+        tape.record(out.variable, backward)
+        return out
+
+    def _differentiate_product(
+        self, out: Tensor, targets: Sequence[Target], saved: Sequence[Storage | None], flops: int
+    ) -> Tensor:
+        """Of a weight before that of the input; what is not in the product's dtype is cast in buffers of its own."""
+        tape, itemsize, cast = self.tape, out.itemsize, self._cast_elements * out.itemsize
+        assert out.variable is not None
+
+        def backward(gradient: Storage) -> None:
+            gradient = tape.buffer(gradient)
+            self.multiply(itemsize, flops)
+            for t in reversed(targets):
+                if not t.variable.parameter:
+                    _weight = tape.storage(cast, 0)
+                    made = tape.storage(t.fixed, t.per_sample)
+                    del _weight
+                elif cast:
+                    half = tape.storage(cast, 0)
+                    made = tape.storage(t.fixed, 0)
+                    del half
+                else:
+                    made = tape.storage(t.fixed, 0)
+                tape.accumulate(t.variable, made)
+                del made
+
+        tape.record(out.variable, backward, *saved)
+        return out
+
+    def _pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+        return self.differentiate(out, self.own_targets(*inputs))
+
+    def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
+        rows = x.per_sample // x.width
+        parts = []
+        for width in widths:
+            part = Tensor(x.storage, 0, rows * width, width, x.itemsize, Variable() if x.variable is not None else None)
+            parts.append(part)
+            if part.variable is not None:
+                tape, variable, size = self.tape, x.variable, (0, x.per_sample * x.itemsize)
+                assert variable is not None
+                tape.record(part.variable, lambda g, to=variable: tape.accumulate(to, tape.fused(size, "", (g,))))
+        return parts
+
+    # --- kernels of their own ---
+
+    def _read(self, x: Tensor) -> Tensor:
+        """`x` in a buffer."""
+        if x.storage is None:
+            return x
+        return Tensor(self.tape.buffer(x.storage), x.fixed, x.per_sample, x.width, x.itemsize, x.variable)
+
+    def mean(self, x: Tensor, name: str) -> Tensor:
+        out = self.tensor(x.per_sample // x.width, 1, x.itemsize, name, x)
+        assert out.storage is not None
+        out.storage = self.tape.buffer(out.storage)
+        return self.differentiate(out, self._targets(x, x))
+
+    def autocast_input(self, x: Tensor, name: str) -> Tensor:
+        return self._read(super().autocast_input(x, name))
+
+    def autocast_weight(self, weight: Tensor, name: str) -> Tensor:
+        return weight
+
+    def product(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
+        """A weight in another dtype is cast into a buffer first."""
+        self._cast_elements = sum(x.fixed for x in inputs if x.storage is None and x.itemsize != itemsize)
+        _weight = self.tape.storage(self._cast_elements * itemsize, 0)
+        return super().product(per_sample, width, itemsize, name, *inputs)
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, **form: Any) -> Tensor:
+        out = super().attention(query, key, value, **form)
+        if out.variable is None:
+            return out
+        tape, variable = self.tape, out.variable
+        tape_end = Tensor(out.storage, out.fixed, out.per_sample, out.width, out.itemsize, Variable())
+        assert tape_end.variable is not None
+        tape.record(tape_end.variable, lambda gradient: tape.accumulate(variable, tape.buffer(gradient)))
+        return tape_end
