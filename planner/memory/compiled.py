@@ -3,8 +3,8 @@
 A buffer exists for the result of a matrix product, of attention and of a reduction, and for what they read; every other
 value is fused into its readers, and computed again from buffers wherever it is needed. What is saved follows torch's
 min-cut (torch/_functorch/partitioners.py, `min_cut_rematerialization_partition`): where backward needs a fused value, the
-cheaper of the value itself and those of its buffers that are not saved already. Parameters cost nothing to save, so that
-autocast's copies of them are made again. The whole block is one node of autograd's graph: its gradients are handed on
+cheaper of the value itself and those of its buffers that are not saved already; what a kernel reads in backward is never
+computed again (`ban_recompute_materialized_backward`), autocast's copies of weights among it. The whole block is one node of autograd's graph: its gradients are handed on
 together, when its backward ends.
 """
 
@@ -28,8 +28,8 @@ class Fused(Storage):
         super().__init__(meter, 0, 0, name)
         self.size, self.parents = size, tuple(parents)
         self.buffer: Storage | None = None
-        self.origin: Fused | None = None
-        """The value that this one is a cast of."""
+        self.origin: tuple[Storage, int] | None = None
+        """The value that this one is a cast of, and its item size."""
         self.casts: dict[int, weakref.ref[Fused]] = {}
 
     def sources(self) -> list[Storage]:
@@ -41,10 +41,9 @@ class Fused(Storage):
 
     def with_origins(self) -> Iterator[Fused]:
         """Itself, and what it is a cast of."""
-        value: Fused | None = self
-        while value is not None:
-            yield value
-            value = value.origin
+        yield self
+        if self.origin is not None and isinstance(self.origin[0], Fused):
+            yield from self.origin[0].with_origins()
 
 
 class CompiledTape(Tape):
@@ -55,6 +54,9 @@ class CompiledTape(Tape):
         self.outputs: list[Storage] = []
         """What the forward graph returns to be saved: alive until it has returned, whether or not it is kept then."""
         self.finished: list[tuple[Variable, Storage]] = []
+        self.cuts = keep_saved
+        """Whether backward is a graph of its own, with a cut to save along. That of a checkpointed block computes
+        forward again within itself."""
 
     def buffer(self, value: Storage) -> Storage:
         """Of a value that is read or returned by a kernel."""
@@ -73,7 +75,7 @@ class CompiledTape(Tape):
             return None
         sources = value.sources() if isinstance(value, Fused) else [value]
         missing = [s for s in sources if not s.saved]
-        if isinstance(value, Fused) and value.buffer is None:
+        if isinstance(value, Fused) and value.buffer is None and self.cuts:
             narrowest = min(value.with_origins(), key=lambda x: sum(x.size))
             if sum(narrowest.size) < sum(s.fixed + s.per_sample for s in missing):
                 missing = [self.buffer(narrowest)]
@@ -118,7 +120,6 @@ class CompiledLayers(Layers):
     def __init__(self, tape: Tape, **options: Any) -> None:
         super().__init__(CompiledTape(keep_saved=tape.keep_saved), **options)
         self._source: Variable | None = None
-        self._cast_elements = 0
         end = Variable()
         end.gradient = self.tape.storage(0, 0)
         self.tape.record(end, self._end_backward)
@@ -153,16 +154,28 @@ class CompiledLayers(Layers):
     def to(self, x: Tensor, itemsize: int, name: str) -> Tensor:
         if x.itemsize == itemsize:
             return x
-        size, given = (x.fixed * itemsize, x.per_sample * itemsize), x.storage
+        storage = x.storage if x.storage is None else self._cast(x, x.storage, itemsize, name)
+        storage = storage or self.tape.fused((x.fixed * itemsize, x.per_sample * itemsize), name, ())
+        out = Tensor(storage, x.fixed, x.per_sample, x.width, itemsize, Variable() if x.variable is not None else None)
+        return self.differentiate(out, self.own_targets(x))
+
+    def _cast(self, x: Tensor, given: Storage, itemsize: int, name: str) -> Storage:
+        """A value is cast to a dtype once. A narrower cast of a cast is one of the first (torch/_inductor/fx_passes,
+        `pointless_convert`): nothing for a fused value, and a copy of a buffer, lest two that are saved be the same one
+        (`remove_noop_ops`)."""
+        if isinstance(given, Fused) and given.origin is not None and itemsize < x.itemsize:
+            origin, of_origin = given.origin
+            if of_origin == itemsize and isinstance(origin, Fused):
+                return origin
+            x, given = x.constant(of_origin), origin
         known = given.casts.get(itemsize) if isinstance(given, Fused) else None
         value = known() if known is not None else None
         if value is None:
-            value = self.tape.fused(size, name, (given,))
+            value = self.tape.fused((x.fixed * itemsize, x.per_sample * itemsize), name, (given,))
+            value.origin = given, x.itemsize
             if isinstance(given, Fused):
-                value.origin = given if given.buffer is None else None
                 given.casts[itemsize] = weakref.ref(value)
-        out = Tensor(value, x.fixed, x.per_sample, x.width, itemsize, Variable() if x.variable is not None else None)
-        return self.differentiate(out, self.own_targets(x))
+        return value
 
     def differentiate(
         self,
@@ -196,26 +209,15 @@ class CompiledLayers(Layers):
     def _differentiate_product(
         self, out: Tensor, targets: Sequence[Target], saved: Sequence[Storage | None], flops: int
     ) -> Tensor:
-        """Of a weight before that of the input; what is not in the product's dtype is cast in buffers of its own."""
-        tape, itemsize, cast = self.tape, out.itemsize, self._cast_elements * out.itemsize
+        """The gradient of the weight is made before that of the input."""
+        tape, itemsize = self.tape, out.itemsize
         assert out.variable is not None
 
         def backward(gradient: Storage) -> None:
-            gradient = tape.buffer(gradient)
+            tape.buffer(gradient)
             self.multiply(itemsize, flops)
             for t in reversed(targets):
-                if not t.variable.parameter:
-                    _weight = tape.storage(cast, 0)
-                    made = tape.storage(t.fixed, t.per_sample)
-                    del _weight
-                elif cast:
-                    half = tape.storage(cast, 0)
-                    made = tape.storage(t.fixed, 0)
-                    del half
-                else:
-                    made = tape.storage(t.fixed, 0)
-                tape.accumulate(t.variable, made)
-                del made
+                tape.accumulate(t.variable, tape.storage(t.fixed, t.per_sample))
 
         tape.record(out.variable, backward, *saved)
         return out
@@ -239,27 +241,20 @@ class CompiledLayers(Layers):
 
     def _read(self, x: Tensor) -> Tensor:
         """`x` in a buffer."""
-        if x.storage is None:
-            return x
-        return Tensor(self.tape.buffer(x.storage), x.fixed, x.per_sample, x.width, x.itemsize, x.variable)
+        if x.storage is not None:
+            self.tape.buffer(x.storage)
+        return x
 
     def mean(self, x: Tensor, name: str) -> Tensor:
         out = self.tensor(x.per_sample // x.width, 1, x.itemsize, name, x)
-        assert out.storage is not None
-        out.storage = self.tape.buffer(out.storage)
-        return self.differentiate(out, self._targets(x, x))
+        return self.differentiate(self._read(out), self._targets(x, x))
 
     def autocast_input(self, x: Tensor, name: str) -> Tensor:
         return self._read(super().autocast_input(x, name))
 
     def autocast_weight(self, weight: Tensor, name: str) -> Tensor:
-        return weight
-
-    def product(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
-        """A weight in another dtype is cast into a buffer first."""
-        self._cast_elements = sum(x.fixed for x in inputs if x.storage is None and x.itemsize != itemsize)
-        _weight = self.tape.storage(self._cast_elements * itemsize, 0)
-        return super().product(per_sample, width, itemsize, name, *inputs)
+        """Cast for every product; nothing is cached outside of the graph."""
+        return weight if self.autocast is None else self._read(self.to(weight, self.autocast, name))
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, **form: Any) -> Tensor:
         out = super().attention(query, key, value, **form)

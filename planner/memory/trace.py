@@ -193,8 +193,10 @@ class Tracer:
         lent, output_lent = (0, lent) if is_output else (lent, 0)
         return stem._replace(lent=_sum(masks, (0, lent)), output_lent=output_lent), self._itemsize
 
-    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool) -> Part:
+    def block(self, kind: Hashable, itemsize: int, *, input_requires_grad: bool, cuts: bool = True) -> Part:
         layers = self._layers(kinds=WITHIN_BLOCKS)
+        if isinstance(layers, CompiledLayers):
+            layers.tape.cuts = cuts
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
@@ -208,6 +210,8 @@ class Tracer:
         """`plain` under full checkpointing: a forward that drops everything but its input, and in backward the block
         once more (torch.utils.checkpoint, non-reentrant)."""
         layers = self._layers(keep_saved=False, kinds=WITHIN_BLOCKS)
+        if isinstance(layers, CompiledLayers):
+            plain = self.block(kind, itemsize, input_requires_grad=True, cuts=False)
         run = _Run(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
         kept = x.storage

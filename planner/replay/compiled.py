@@ -90,6 +90,10 @@ def _plan(graph: torch.fx.Graph) -> _Plan:
 
 def _runs(module: torch.fx.GraphModule, examples: Any) -> Callable[[list[Any]], list[Any]]:
     """Runs a graph on its buffers, and drops its arguments as inductor's code does."""
+    from torch._inductor.fx_passes.post_grad import remove_noop_ops
+
+    remove_noop_ops(module.graph)
+    module.graph.eliminate_dead_code()
     graph, plan = module.graph, _plan(module.graph)
     viewers: dict[torch.fx.Node, list[torch.fx.Node]] = {}
     for node in graph.nodes:
