@@ -54,6 +54,9 @@ class CompiledTape(Tape):
         self.outputs: list[Storage] = []
         """What the forward graph returns to be saved: alive until it has returned, whether or not it is kept then."""
         self.finished: list[tuple[Variable, Storage]] = []
+        self.awaited: dict[Variable, int] = {}
+        self.of_kernels: set[Variable] = set()
+        """Of results whose gradient a kernel reads: it is written as soon as it is whole."""
         self.cuts = keep_saved
         """Whether backward is a graph of its own, with a cut to save along. That of a checkpointed block computes
         forward again within itself."""
@@ -94,22 +97,26 @@ class CompiledTape(Tape):
         elif variable.gradient is None:
             variable.gradient = gradient
         else:
-            variable.gradient = self.fused(gradient.size if isinstance(gradient, Fused) else _size(gradient), "", (
-                variable.gradient, gradient
-            ))
+            size = gradient.size if isinstance(gradient, Fused) else (gradient.fixed, gradient.per_sample)
+            variable.gradient = self.fused(size, "", (variable.gradient, gradient))
+        del gradient
+        if variable in self.awaited:
+            self.awaited[variable] -= 1
+            if variable in self.of_kernels and not self.awaited[variable] and variable.gradient is not None:
+                self.buffer(variable.gradient)
 
     def fused(self, size: tuple[int, int], name: str, parents: Iterable[Storage | None]) -> Fused:
         return Fused(self.meter, size, name, (p for p in parents if p is not None))
+
+    def expects(self, variable: Variable) -> None:
+        """One more gradient will come for it."""
+        self.awaited[variable] = self.awaited.get(variable, 0) + 1
 
     def hand_on(self) -> None:
         """The gradients of parameters, to autograd."""
         while self.finished:
             variable, gradient = self.finished.pop(0)
             super().accumulate(variable, gradient)
-
-
-def _size(storage: Storage) -> tuple[int, int]:
-    return storage.fixed, storage.per_sample
 
 
 class CompiledLayers(Layers):
@@ -189,6 +196,8 @@ class CompiledLayers(Layers):
         """Gradients are fused with what follows, but for those that are summed to a smaller shape."""
         if out.variable is None:
             return out
+        for t in targets:
+            self.tape.expects(t.variable)
         if flops:
             return self._differentiate_product(out, targets, saved, flops)
         tape, kept = self.tape, list(saved)
@@ -212,6 +221,7 @@ class CompiledLayers(Layers):
         """The gradient of the weight is made before that of the input."""
         tape, itemsize = self.tape, out.itemsize
         assert out.variable is not None
+        tape.of_kernels.add(out.variable)
 
         def backward(gradient: Storage) -> None:
             tape.buffer(gradient)
@@ -223,7 +233,29 @@ class CompiledLayers(Layers):
         return out
 
     def _pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-        return self.differentiate(out, self.own_targets(*inputs))
+        """A term of the same shape and dtype gets the gradient itself."""
+        if out.variable is None:
+            return out
+        tape = self.tape
+        terms = [x for x in inputs if x.variable is not None]
+        alike = [x.per_sample == out.per_sample and x.itemsize == out.itemsize for x in terms]
+        if any(same and x.variable in tape.of_kernels for x, same in zip(terms, alike, strict=True)):
+            tape.of_kernels.add(out.variable)
+        targets = self.own_targets(*terms)
+        for t in targets:
+            tape.expects(t.variable)
+
+        def backward(gradient: Storage) -> None:
+            for t, same in zip(targets, alike, strict=True):
+                made = gradient
+                if t.fixed:
+                    made = tape.storage(t.fixed, 0)
+                elif not same:
+                    made = tape.fused((0, t.per_sample), "", (gradient,))
+                tape.accumulate(t.variable, made)
+
+        tape.record(out.variable, backward)
+        return out
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
         rows = x.per_sample // x.width
@@ -234,6 +266,7 @@ class CompiledLayers(Layers):
             if part.variable is not None:
                 tape, variable, size = self.tape, x.variable, (0, x.per_sample * x.itemsize)
                 assert variable is not None
+                tape.expects(variable)
                 tape.record(part.variable, lambda g, to=variable: tape.accumulate(to, tape.fused(size, "", (g,))))
         return parts
 

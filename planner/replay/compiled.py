@@ -95,25 +95,23 @@ def _runs(module: torch.fx.GraphModule, examples: Any) -> Callable[[list[Any]], 
     remove_noop_ops(module.graph)
     module.graph.eliminate_dead_code()
     graph, plan = module.graph, _plan(module.graph)
+    placeholders = graph.find_nodes(op="placeholder")
     viewers: dict[torch.fx.Node, list[torch.fx.Node]] = {}
     for node in graph.nodes:
         if _views(node):
             viewers.setdefault(_root(node), []).append(node)
 
     def run(arguments: list[Any]) -> list[Any]:
-        values: dict[torch.fx.Node, Any] = {}
-        given = iter(list(arguments))
+        values: dict[torch.fx.Node, Any] = dict(zip(placeholders, arguments, strict=True))
         arguments.clear()
         for node in graph.nodes:
-            if node.op == "placeholder":
-                values[node] = next(given)
-            elif node.op == "output":
+            if node.op == "output":
                 return [values[x] if isinstance(x, torch.fx.Node) else x for x in node.args[0]]  # type: ignore[union-attr]
             elif node.target is getitem or _named(node, _EXTERN) or (_views(node) and _root(node) in plan.buffers):
                 args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
                 values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
                 del args, kwargs
-            elif node in plan.buffers and not _views(node):
+            elif node in plan.buffers and node.op == "call_function" and not _views(node):
                 like = node.meta["val"]
                 values[node] = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
             for buffer in plan.freed.get(node, ()):
