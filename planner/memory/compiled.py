@@ -2,10 +2,10 @@
 
 A buffer exists for the result of a matrix product, of attention and of a reduction, and for what they read; every other
 value is fused into its readers, and computed again from buffers wherever it is needed. What is saved follows torch's
-min-cut (torch/_functorch/partitioners.py, `min_cut_rematerialization_partition`): where backward needs a fused value, the
-cheaper of the value itself and those of its buffers that are not saved already; what a kernel reads in backward is never
-computed again (`ban_recompute_materialized_backward`), autocast's copies of weights among it. The whole block is one node of autograd's graph: its gradients are handed on
-together, when its backward ends.
+min-cut (torch/_functorch/partitioners.py, `min_cut_rematerialization_partition`): where backward needs a fused value,
+the cheaper of the value itself and those of its buffers that are not saved already; what a kernel reads in backward is
+never computed again (`ban_recompute_materialized_backward`), autocast's copies of weights among it. The whole block is
+one node of autograd's graph: its gradients are handed on together, when its backward ends.
 """
 
 from __future__ import annotations
@@ -258,16 +258,21 @@ class CompiledLayers(Layers):
         return out
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
-        rows = x.per_sample // x.width
+        """The gradients of all parts are one fused value."""
+        rows, tape, to_x = x.per_sample // x.width, self.tape, x.variable
+        size = 0, x.per_sample * x.itemsize
         parts = []
+
+        def backward(gradient: Storage) -> None:
+            assert to_x is not None
+            tape.accumulate(to_x, tape.fused(size, "", (gradient,)))
+
         for width in widths:
-            part = Tensor(x.storage, 0, rows * width, width, x.itemsize, Variable() if x.variable is not None else None)
-            parts.append(part)
-            if part.variable is not None:
-                tape, variable, size = self.tape, x.variable, (0, x.per_sample * x.itemsize)
-                assert variable is not None
-                tape.expects(variable)
-                tape.record(part.variable, lambda g, to=variable: tape.accumulate(to, tape.fused(size, "", (g,))))
+            variable = None if to_x is None else Variable()
+            parts.append(Tensor(x.storage, 0, rows * width, width, x.itemsize, variable))
+            if to_x is not None and variable is not None:
+                tape.expects(to_x)
+                tape.record(variable, backward)
         return parts
 
     # --- kernels of their own ---
@@ -294,7 +299,6 @@ class CompiledLayers(Layers):
         if out.variable is None:
             return out
         tape, variable = self.tape, out.variable
-        tape_end = Tensor(out.storage, out.fixed, out.per_sample, out.width, out.itemsize, Variable())
-        assert tape_end.variable is not None
-        tape.record(tape_end.variable, lambda gradient: tape.accumulate(variable, tape.buffer(gradient)))
-        return tape_end
+        returned = Variable()
+        tape.record(returned, lambda gradient: tape.accumulate(variable, tape.buffer(gradient)))
+        return Tensor(out.storage, out.fixed, out.per_sample, out.width, out.itemsize, returned)

@@ -14,7 +14,7 @@ from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
-from strategies import Attention, Checkpointing, Full, Kernels, Lora, Optimizer, Precision, Quantization, Sharding, Strategy
+from strategies import Attention, Checkpointing, Full, Lora, Optimizer, Precision, Quantization, Sharding, Strategy
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -63,8 +63,7 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
             double = method.quantization is Quantization.NF4_DOUBLE
             autocast = autocast_dtype(strategy) is not None
             quantize(model, head_of(base_of(model)), half(strategy.precision), double, autocast=autocast)
-    if strategy.kernels is Kernels.COMPILE:
-        compiled.compile_blocks(model)
+    compiled.compile_blocks(model, strategy.kernels)
     if strategy.checkpointing is Checkpointing.FULL:
         _checkpoint(model, adapted=isinstance(method, Lora))
     return model

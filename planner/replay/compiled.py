@@ -1,12 +1,12 @@
 """Blocks as torch.compile runs them: the graphs of torch's own partitioner, on the buffers that its kernels leave.
 
-Each block is compiled by itself, as torchtitan's `apply_compile` and accelerate's `use_regional_compilation` do:
-`block.compile()`. transformers checkpoints within the block's forward (modeling_layers.py,
-`GradientCheckpointingLayer`), so that the graph knows of it; FSDP2's hooks stay outside. Trainer's `torch_compile=True` compiles the
-whole model, which saves the same tensors within the blocks.
+Each block is compiled by itself, `block.compile()`, as torchtitan's `apply_compile` and accelerate's
+`use_regional_compilation` do; Trainer's `torch_compile=True` compiles the whole model, which saves the same tensors
+within the blocks. transformers checkpoints within a block's forward (modeling_layers.py, `GradientCheckpointingLayer`),
+so that its graph knows of it; FSDP2's hooks stay outside.
 
 The joint graph of forward and backward is traced once for every kind of block, decomposed as for inductor and divided
-by `min_cut_rematerialization_partition` (torch/_functorch/partitioners.py). What forward saves is exactly that. Within a
+by `min_cut_rematerialization_partition` (torch/_functorch/partitioners.py): what forward saves is exactly that. Within a
 graph a buffer exists for each result of a matrix product, of attention and of a reduction, and for what they or the
 graph's outputs read; everything else is fused into its readers. Nodes run in the graph's order, and a buffer is freed
 behind its last reader. Inductor does more (`reorder_for_peak_memory`, buffers that are reused in place) and less
@@ -28,8 +28,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import CheckpointPolicy
 
 from planner.replay.blocks import signature, stacks
+from strategies import Kernels
 
-aten = torch.ops.aten
 _EXTERN = (
     "mm",
     "addmm",
@@ -42,7 +42,10 @@ _EXTERN = (
 )
 """Kernels that inductor calls: they read and write buffers."""
 _REDUCTIONS = ("sum", "mean", "amax", "amin", "var_mean", "prod")
-_VIEWS = ("view", "permute", "alias", "unsqueeze", "squeeze", "expand", "slice", "select", "t", "transpose", "as_strided")
+_VIEWS = (
+    *("view", "permute", "alias", "unsqueeze", "squeeze", "expand", "slice", "select", "t", "transpose", "as_strided"),
+    *("split", "split_with_sizes"),
+)
 
 
 def _named(node: torch.fx.Node, names: tuple[str, ...]) -> bool:
@@ -51,7 +54,7 @@ def _named(node: torch.fx.Node, names: tuple[str, ...]) -> bool:
 
 def _views(node: torch.fx.Node) -> bool:
     """Whether it is its first argument, seen otherwise."""
-    return _named(node, _VIEWS)
+    return _named(node, _VIEWS) or (node.target is getitem and _named(node.all_input_nodes[0], _VIEWS))
 
 
 def _root(node: torch.fx.Node) -> torch.fx.Node:
@@ -70,7 +73,7 @@ class _Plan(NamedTuple):
 def _plan(graph: torch.fx.Graph) -> _Plan:
     extern = [n for n in graph.nodes if _named(n, _EXTERN)]
     read = {_root(x) for n in (*extern, graph.output_node()) for x in n.all_input_nodes}
-    made = {n for n in graph.nodes if n.op == "placeholder" or n.target is getitem}
+    made = {n for n in graph.nodes if n.op == "placeholder" or (n.target is getitem and not _views(n))}
     made |= {n for n in graph.nodes if _named(n, (*_EXTERN, *_REDUCTIONS))}
     buffers = frozenset(read | made)
     reads: dict[torch.fx.Node, set[torch.fx.Node]] = {}
@@ -88,13 +91,14 @@ def _plan(graph: torch.fx.Graph) -> _Plan:
     return _Plan(buffers, freed)
 
 
-def _runs(module: torch.fx.GraphModule, examples: Any) -> Callable[[list[Any]], list[Any]]:
+def _runs(gm: torch.fx.GraphModule, example_inputs: Any) -> Callable[[list[Any]], list[Any]]:
     """Runs a graph on its buffers, and drops its arguments as inductor's code does."""
     from torch._inductor.fx_passes.post_grad import remove_noop_ops
 
-    remove_noop_ops(module.graph)
-    module.graph.eliminate_dead_code()
-    graph, plan = module.graph, _plan(module.graph)
+    graph = gm.graph
+    remove_noop_ops(graph)
+    graph.eliminate_dead_code()
+    plan = _plan(graph)
     placeholders = graph.find_nodes(op="placeholder")
     viewers: dict[torch.fx.Node, list[torch.fx.Node]] = {}
     for node in graph.nodes:
@@ -106,8 +110,8 @@ def _runs(module: torch.fx.GraphModule, examples: Any) -> Callable[[list[Any]], 
         arguments.clear()
         for node in graph.nodes:
             if node.op == "output":
-                return [values[x] if isinstance(x, torch.fx.Node) else x for x in node.args[0]]  # type: ignore[union-attr]
-            elif node.target is getitem or _named(node, _EXTERN) or (_views(node) and _root(node) in plan.buffers):
+                return [values[x] if isinstance(x, torch.fx.Node) else x for x in node.args[0]]
+            if node.target is getitem or _named(node, _EXTERN) or (_views(node) and _root(node) in plan.buffers):
                 args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
                 values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
                 del args, kwargs
@@ -134,7 +138,7 @@ def _divide(parameters: int, checkpointed: bool, module: Any, inputs: Any, **opt
         _tag(module.graph)
     options["static_lifetime_input_indices"] = list(range(parameters))
     # Attention without dropout draws no random numbers, of which there would be a state to save.
-    with mock.patch.object(partitioners, "has_recomputable_rng_ops", lambda _: False):
+    with mock.patch.object(partitioners, "has_recomputable_rng_ops", return_value=False):
         return partitioners.min_cut_rematerialization_partition(module, inputs, compiler="inductor", **options)
 
 
@@ -151,9 +155,7 @@ def _tag(graph: torch.fx.Graph) -> None:
             node.meta["recompute"] = CheckpointPolicy.MUST_RECOMPUTE
 
 
-def _compile(
-    block: Any, run: Any, names: list[str], spec: Any, constants: list[Any], examples: list[Any]
-) -> Any:
+def _compile(block: Any, run: Any, names: list[str], spec: Any, constants: list[Any], examples: list[Any]) -> Any:
     """The block as a function of its parameters and of the tensors among its arguments."""
     from torch._functorch.aot_autograd import aot_function
     from torch._inductor.decomposition import select_decomp_table
@@ -219,8 +221,10 @@ class _Compiler:
                 return _compile(block, plain, names, spec, constants, examples)
 
 
-def compile_blocks(model: Any) -> None:
+def compile_blocks(model: Any, kernels: Kernels) -> None:
     """Of every list of blocks."""
+    if kernels is not Kernels.COMPILE:
+        return
     compiler = _Compiler()
     for _, blocks in stacks(model):
         for block in blocks:
