@@ -6,8 +6,8 @@ within the blocks. transformers checkpoints within a block's forward (modeling_l
 so that its graph knows of it; FSDP2's hooks stay outside.
 
 The joint graph of forward and backward is traced once for every kind of block, decomposed as for inductor and divided
-by `min_cut_rematerialization_partition` (torch/_functorch/partitioners.py): what forward saves is exactly that. Within a
-graph a buffer exists for each result of a matrix product, of attention and of a reduction, and for what they or the
+by `min_cut_rematerialization_partition` (torch/_functorch/partitioners.py): what forward saves is exactly that. Within
+a graph a buffer exists for each result of a matrix product, of attention and of a reduction, and for what they or the
 graph's outputs read; everything else is fused into its readers. Nodes run in the graph's order, and a buffer is freed
 behind its last reader. Inductor does more (`reorder_for_peak_memory`, buffers that are reused in place) and less
 (`realize_reads_threshold` and `realize_opcount_threshold` write long chains out).
