@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import random
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,13 @@ MODELS = {
 LARGEST = 10 * 10**9
 """Parameters of a model that is replayed here: larger ones of a family only repeat its blocks."""
 
-NUMBERS: dict[str, tuple[Any, ...]] = {"lora_rank": (8, 64)}
+NUMBERS: dict[str, tuple[Any, ...]] = {
+    "lora_rank": (8, 64),
+    "lora_dropout": (0.0, 0.1),
+    "trained_blocks": (2, 4),
+    "checkpoint_every": (1, 2),
+    "optimizer_rank": (16, 128),
+}
 """Values of options that are numbers or names; those of others are their choices."""
 
 USUAL: dict[str, Any] = {
@@ -150,11 +157,14 @@ def replayed(cell: Cell) -> dict[str, Any]:
 
 
 def replay(cells: Iterable[Cell]) -> None:
-    """One forked process a cell: FSDP's process group and the patches of torch end with it."""
+    """One forked process a cell: FSDP's process group and the patches of torch end with it. In any order, so that a run
+    that is cut short has taken a sample."""
     import planner.replay  # noqa: F401  # imported once, for all processes
 
+    shuffled = list(cells)
+    random.Random(0).shuffle(shuffled)
     with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool, RECORD.open("a") as file:
-        for entry in pool.imap_unordered(replayed, cells):
+        for entry in pool.imap_unordered(replayed, shuffled):
             print(json.dumps(entry), file=file, flush=True)
 
 

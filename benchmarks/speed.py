@@ -15,13 +15,18 @@ from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, Traced
 from planner.models import find_model
 from planner.search import Solver, search
-from strategies import Space, UpTo
+from strategies import ALL_LINEAR, Allocator, Attention, Finetuning, Optimizer, Space, UpTo
 
 RUNS = 9
 FIT = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "A100-40GB", "--json"]
 HELP = [sys.executable, "-m", "planner", "--help"]
 LIBRARIES = [sys.executable, "-c", "import click, yaml, pydantic\nclass First(pydantic.BaseModel): x: int"]
 """pydantic imports most of itself when the first model is made."""
+LARGE_OPTIMIZERS = (
+    *(Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT),
+    *(Optimizer.ADAFACTOR, Optimizer.LION, Optimizer.SGD, Optimizer.SGD_MOMENTUM),
+    *(Optimizer.LION_8BIT, Optimizer.ADAMW_8BIT_TORCHAO, Optimizer.ADAMW_4BIT),
+)
 CLICK = [sys.executable, "-c", "import click"]
 
 
@@ -53,10 +58,30 @@ def search_speed(gpus: int) -> None:
     print(f"search on {gpus} GPU(s)        {1000 * median:6.1f} ms for {strategies} strategies, {rate:,.0f} per second")
 
 
+def large_space() -> None:
+    """More than a million strategies, most of which differ in numbers alone that more memory is needed for."""
+    gpu = load_catalog().get("A100-40GB")
+    cluster = Cluster(gpu)
+    space = Space.default(cluster)._replace(
+        finetuning=(Finetuning.FREEZE, Finetuning.LORA, Finetuning.QLORA),
+        lora_rank=tuple(range(1, 2049)),
+        trained_blocks=tuple(range(1, 33)),
+        lora_targets=(("q_proj", "v_proj"), ALL_LINEAR),
+        attention=(Attention.SDPA, Attention.EAGER),
+        allocator=(Allocator.NATIVE, Allocator.EXPANDABLE),
+        optimizer=LARGE_OPTIMIZERS,
+    )
+    memory = MemoryModel(Traced(find_model("llama-7b").inventory, 2048), cluster)
+    found = search(space, Solver(memory, int(0.95 * gpu.memory_bytes), UpTo(16)))
+    rate = found.num_strategies / found.seconds
+    print(f"a large space {found.seconds:17.2f} s for {found.num_strategies:,} strategies, {rate:,.0f} per second")
+
+
 if __name__ == "__main__":
     compare("planner fit --json", FIT, LIBRARIES, 0.40)
     compare("planner --help", HELP, CLICK, 0.12)
     for gpus in (1, 8):
         search_speed(gpus)
+    large_space()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(f"largest process          {peak / 1024:6.0f} MB, at most 120 wanted")

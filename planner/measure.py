@@ -140,7 +140,7 @@ def _on_cpu(step: Step, progress: Callable[[str], None]) -> tuple[dict[str, Meas
     _check_memory(max(replayed.values()) * ranks)
     recorded = run_on_ranks(*step) if ranks > 1 else run_on_cpu(*step, progress=_for_real(progress))
     measured = recorded.trace.peaks()
-    phases = {p.value: _phase(measured[p], replayed[p]) for p in Phase if p is not Phase.LOADING}
+    phases = {p.value: _phase(measured[p], replayed[p]) for p in Phase if p is not Phase.LOADING and replayed[p]}
     return phases, recorded.workspaces
 
 

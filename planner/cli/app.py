@@ -84,7 +84,7 @@ main = Planner(
         "catalog": "Check a GPU catalog of your own.",
         "schema": "Print the JSON Schema of an answer.",
     },
-    help="Plan the training of a language model: what fits on a GPU, and what fills it.",
+    help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(
         "planner fit llama-2-7b --gpu A100-40GB",
         "planner estimate llama-2-7b --gpu A100-40GB --finetuning lora",

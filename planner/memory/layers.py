@@ -204,7 +204,7 @@ class Layers(Rotary, Disentangled):
 
     def await_gradient(self, name: str, *, viewed: bool) -> None:
         """A parameter's gradient by another part is there, on that one's account."""
-        waiting = Variable(parameter=True)
+        waiting = Variable(True, self.tape.steps.get(name))
         waiting.gradient = self.tape.storage(0, 0)
         waiting.gradient.viewed = viewed
         self.parameters[name] = waiting

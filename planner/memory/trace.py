@@ -398,10 +398,12 @@ class Tracer:
             layers.loss = partial(FUSED[self.setting.loss], layers, chunk)
         run = _Run(layers)
         layers.embedded = layers.tape.storage(0, embedded_bytes)
-        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "final hidden states")
-        input_bytes = x.per_sample * itemsize
-        logits = self.architecture.head(layers, x)
-        del x
+        hidden_size = self.architecture.hidden_size
+        # No variable holds the input here: the backbone's own is the norm's output from then on.
+        logits = self.architecture.head(
+            layers, layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states")
+        )
+        input_bytes = layers.sequence_length * hidden_size * itemsize
         elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
         head = run.finish(logits)._replace(input_bytes=input_bytes, leaves_body=True)
         if self.setting.loss in FUSED:

@@ -8,7 +8,7 @@ from planner.replay.build import ranks
 from planner.replay.optimizers import BUILDERS, optimizer_of
 from planner.replay.roles import trained
 from planner.replay.stand_ins import BitsAndBytes
-from strategies import Optimizer, Update
+from strategies import Optimizer, Sharded, Sharding, Update
 
 BLOCKWISE = [optimizer for optimizer, build in BUILDERS.items() if build is BitsAndBytes]
 
@@ -64,7 +64,7 @@ def test_operators_like_bitsandbytes_refuse_sharded_parameters() -> None:
     with torch.library._scoped_library("planner_test", "FRAGMENT") as library:
         library.define("update(Tensor(a!) p, Tensor(b!) state1, Tensor(c!) absmax1) -> ()")
         library.impl("update", lambda p, state1, absmax1: None, "CPU")
-        mesh = ranks(2)
+        mesh = ranks(Sharded(Sharding.FULL_SHARD), 2)
         weight = distribute_tensor(torch.zeros(128, 64), mesh)
         with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
             torch.ops.planner_test.update(weight, torch.zeros_like(weight), torch.zeros(32))
