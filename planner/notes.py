@@ -86,6 +86,11 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
             "liger plans need liger-kernel and use_liger_kernel=True, which turns kernels and fused loss on together: "
             "liger_kernel_config chooses."
         )
+    if any(s.kernels is Kernels.COMPILE for s in strategies):
+        yield (
+            "compile: block.compile() for every block, with saved tensors as torch's partitioner chooses; within 2% of "
+            "its graphs, not of a GPU run: inductor may reuse buffers, reorder kernels and write long chains out."
+        )
     if any(s.loss is Loss.CHUNKED for s in strategies):
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
     if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):

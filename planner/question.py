@@ -208,6 +208,18 @@ def _check_kernels(request: Request, model: AnyModel) -> None:
         for choice in getattr(request, axis):
             if reason := model.obstacle(choice):
                 raise ContradictionError(reason, f"--{axis} {plainest}")
+    if Kernels.COMPILE not in request.kernels:
+        return
+    if request.batching is not Batching.FULL:
+        raise ContradictionError(
+            f"batching={request.batching}, but compiled blocks have an account for full sequences alone",
+            "--batching full",
+        )
+    if request.evaluation_batch_size is not None:
+        raise ContradictionError(
+            f"evaluation_batch_size={request.evaluation_batch_size}, but compiled blocks have no account of evaluation",
+            "leave it out",
+        )
 
 
 def _check_refinements(request: Request) -> None:

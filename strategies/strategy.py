@@ -84,7 +84,7 @@ class Strategy(NamedTuple):
 
     @property
     def uses_triton(self) -> bool:
-        liger = self.kernels is Kernels.LIGER or self.loss in (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
+        liger = self.kernels is not Kernels.EAGER or self.loss in (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
         return liger or self.attention is Attention.FLEX
 
     def obstacle(self, cluster: Cluster) -> str | None:
@@ -95,7 +95,9 @@ class Strategy(NamedTuple):
         if lacking := self.attention.missing_on(gpu, self.precision):
             return lacking
         if self.uses_triton and not gpu.supports_triton:
-            return f"{gpu.name} has no Triton, which liger-kernel and flex_attention are written in"
+            return f"{gpu.name} has no Triton, which liger-kernel, flex_attention and torch.compile need"
+        if lacking := kernels.obstacle(self, cluster):
+            return lacking
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
         if isinstance(self.sharding, Replicated) and self.sharding.divides_states and cluster.world_size == 1:

@@ -76,6 +76,10 @@ class Layers(Rotary, Disentangled):
         kept = [storage for storage in variables if not storage.saved and storage is not out.storage]
         return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
 
+    def leave_block(self, out: Tensor) -> Tensor:
+        """What a block returns."""
+        return out
+
     def leave_forward(self) -> None:
         """The model's forward has returned: its variables and autocast's copies are gone."""
         self.leave_autocast()

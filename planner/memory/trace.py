@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from planner.memory import loss as losses
+from planner.memory.compiled import CompiledLayers
 from planner.memory.exchange import Exchange, Shared
 from planner.memory.fused_loss import FUSED, Chunk
 from planner.memory.layers import Layers
@@ -23,7 +24,8 @@ from planner.models import Architecture
 from planner.models.liger import patch_of
 from strategies import AnyOptimizer, Attention, CheckpointingFacts, Checkpoints, Kernels, Lora, Loss, Method
 
-LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers}
+LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
+WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
 
 
 class Work(NamedTuple):
@@ -237,9 +239,17 @@ class Tracer:
         self._rope_itemsize = 0
         self._known: dict[str, Shared] = {}
 
-    def _layers(self, part: Hashable, trained: Trained, *, keep_saved: bool = True, recomputed: bool = False) -> Layers:
+    def _layers(
+        self,
+        part: Hashable,
+        trained: Trained,
+        *,
+        keep_saved: bool = True,
+        recomputed: bool = False,
+        kinds: Mapping[Kernels, type[Layers]] = LAYERS,
+    ) -> Layers:
         s = self.setting
-        layers = LAYERS[s.kernels](
+        layers = kinds[s.kernels](
             Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained), recomputed=recomputed),
             numerics=s.numerics.of_trained() if trained.weights else s.numerics,
             method=s.method,
@@ -302,7 +312,7 @@ class Tracer:
     ) -> Part:
         """`checkpoints`: blocks are. `again`: as it is computed again in backward, by a graph of its own that is gone
         when that is done. `kept`: what a checkpointed forward has left for that."""
-        layers = self._layers(kind, trained, recomputed=again)
+        layers = self._layers(kind, trained, recomputed=again, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = checkpoints
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
@@ -310,7 +320,7 @@ class Tracer:
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
         assert held_by_caller is not None
-        out = self.architecture.block(layers, x, kind)
+        out = layers.leave_block(self.architecture.block(layers, x, kind))
         if layers.leaf is not None:
             layers.tape.save(layers.leaf)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
@@ -329,7 +339,7 @@ class Tracer:
     ) -> Part:
         """A forward that drops everything but its input and what is kept, and in backward the block once more
         (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
-        layers = self._layers(kind, trained, keep_saved=False)
+        layers = self._layers(kind, trained, keep_saved=False, kinds=WITHIN_BLOCKS)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         layers.checkpoints = True
         run = _Run(layers)
@@ -342,7 +352,7 @@ class Tracer:
         else:
             given.mark_saved()
         del given
-        out = self.architecture.block(layers, x, kind)
+        out = layers.leave_block(self.architecture.block(layers, x, kind))
         arguments = list(layers.arguments)
         for argument in arguments:
             argument.mark_saved()

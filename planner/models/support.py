@@ -9,6 +9,9 @@ from strategies import Attention, Choice, Kernels, Loss
 GATES = ("silu", "swish", "gelu_pytorch_tanh")
 """Activations of liger-kernel's gated MLPs (liger_kernel/transformers/swiglu.py, geglu.py)."""
 
+COMPILED = ("gemma", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
+"""Families whose block has been compared with what torch's partitioner saves of it."""
+
 LARGEST_HEAD = 256
 """Of flash-attn (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Of more, and only of more, transformers repeats grouped
 heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
@@ -18,6 +21,8 @@ def obstacle(name: str, inventory: Inventory, choice: Choice) -> str | None:
     """Why no library has that kernel for the model `name`, or None."""
     if isinstance(choice, Attention):
         return _of_attention(name, inventory, choice)
+    if choice is Kernels.COMPILE:
+        return _of_compilation(name, inventory)
     patch = patch_of(inventory.architecture.model_type)
     if choice is Kernels.LIGER and not patch.kernels:
         return f"liger-kernel has no kernels for {name}, or none with an account here"
@@ -27,6 +32,14 @@ def obstacle(name: str, inventory: Inventory, choice: Choice) -> str | None:
         return f"liger-kernel has no fused linear cross-entropy for {name}"
     if choice is Loss.LIGER_CROSS_ENTROPY and not patch.cross_entropy:
         return f"liger-kernel does not replace the cross-entropy of {name}"
+    return None
+
+
+def _of_compilation(name: str, inventory: Inventory) -> str | None:
+    if inventory.architecture.model_type not in COMPILED:
+        return f"compiled blocks have an account for {', '.join(COMPILED)}, and none for that of {name}"
+    if inventory.heads.dropout > 0:
+        return f"compiled blocks have no account of dropout, and attention of {name} has {inventory.heads.dropout:g}"
     return None
 
 

@@ -43,7 +43,7 @@ def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[Run]:
     runs: list[Run] = []
     for path, blocks in stacks(model):
         remaining: list[torch.nn.Module] = []
-        for start, period, count in _repetitions([_signature(block) for block in blocks]):
+        for start, period, count in _repetitions([signature(block) for block in blocks]):
             run = Run(path, start, len(remaining), period, count, min(kept or count, count))
             first, last = (run.kept + 1) // 2 * period, run.kept // 2 * period
             end = start + count * period
@@ -68,7 +68,7 @@ def _keep(model: torch.nn.Module, path: str, blocks: list[torch.nn.Module]) -> N
     setattr(model.get_submodule(parent), name, torch.nn.ModuleList(blocks))
 
 
-def _signature(block: torch.nn.Module) -> tuple[Any, ...]:
+def signature(block: torch.nn.Module) -> tuple[Any, ...]:
     """Everything about a block that a step can depend on, but its own number."""
     tensors = [
         (name, tuple(t.shape), t.dtype, t.requires_grad)

@@ -8,7 +8,7 @@ import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.utils._python_dispatch import _disable_current_modes
 
-from planner.replay import flash, fused_loss, liger, subject
+from planner.replay import compiled, flash, fused_loss, liger, subject
 from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
@@ -87,6 +87,7 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
             quantize(model, head_of(base_of(model)), half(strategy.precision), method.quantization)
     if strategy.precision is Precision.FP8_MIXED:
         convert(model)
+    compiled.compile_blocks(model, strategy.kernels)
     if strategy.checkpointing.recomputes:
         checkpoint_blocks(model, strategy.checkpointing, adapted=isinstance(method, Lora))
     return model
