@@ -227,7 +227,7 @@ def tables(errors: list[Errors]) -> Iterator[str]:
 
 
 def print_tables(record: list[Recorded]) -> None:
-    for line in tables([errors_of(r) for r in record if r.bytes]):
+    for line in tables([errors_of(r) for r in record if r.bytes and refusal(r.cell) is None]):
         print(line)
     for reason, number in Counter(r.refused for r in record if r.refused).most_common():
         print(f"not replayed ({number}): {reason}")
