@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from planner.memory.ops import FP32, Ops
 from planner.memory.tape import Storage, Tensor, Variable
-
-INT64 = 8
+from planner.models.architecture import INT64
 
 
 class Weights(NamedTuple):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from planner.memory.ops import BOOL, FP32, Ops
 from planner.memory.tape import Storage, Tensor, Variable
+from planner.models.architecture import INT64
 from strategies import Loss
 
-INT64 = 8
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 """trl/kernels/chunked_logprob.py, `TOKEN_CHUNK_SIZE`; trl/trainer/utils.py, `_CHUNKED_LOGPROB_CHUNK_SIZE`."""
 

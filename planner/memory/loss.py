@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 from planner.memory.ops import BOOL, FP32, Ops
 from planner.memory.tape import Storage, Tensor
-from planner.models.architecture import Objective
+from planner.models.architecture import INT64, Objective
 from strategies import Loss
-
-INT64 = 8
 
 
 def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:

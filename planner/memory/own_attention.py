@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from planner.memory import fused_attention
 from planner.memory.elementwise import scale_
-from planner.memory.experts import INT64
 from planner.memory.ops import FP32, Ops
 from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tensor, Variable
+from planner.models.architecture import INT64
 from planner.models.forward import OwnAttention
 
 

@@ -491,9 +491,5 @@ class _Run:
         )
 
 
-def _sum(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
-    return a[0] + b[0], a[1] + b[1]
-
-
 def _raised(snapshot: RawSnapshot, fixed: int, per_sample: int) -> RawSnapshot:
     return (snapshot[0] + fixed, snapshot[1] + per_sample, *snapshot[2:])

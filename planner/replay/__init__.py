@@ -1,8 +1,10 @@
 """A replay of the real training step without a GPU: the real model, adapters and optimizer on fake tensors."""
 
 from planner.memory.sdpa import SdpaKernel
-from planner.replay import quiet  # noqa: F401  # first, before libraries are imported
-from planner.replay.step import Outputs, Workload, replay
+from planner.replay.quiet import quiet
+
+with quiet():  # it imports the libraries
+    from planner.replay.step import Outputs, Workload, replay
 from planner.replay.trace import Phase, Trace
 
 __all__ = ["Outputs", "Phase", "SdpaKernel", "Trace", "Workload", "replay"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from planner.replay.host import offloading, on_host
 from planner.replay.live import LiveBytes, parts_of
 from planner.replay.loading import Loading, Placed
 from planner.replay.optimizers import optimizer_of
+from planner.replay.quiet import quiet
 from planner.replay.roles import trained
 from planner.replay.subject import Source, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
@@ -164,21 +164,17 @@ def _load(
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Without warnings, without fake tensors' own log of what then becomes an error, and without the collector, which
-    would free cycles at any time: a step frees what loses its last owner, always at the same moment."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    level = log.level
-    with warnings.catch_warnings():
+    """Without warnings and logs, and without the collector, which would free cycles at any time: a step frees what
+    loses its last owner, always at the same moment."""
+    with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
         transformers.logging.set_verbosity_error()
-        log.setLevel(logging.CRITICAL)
         gc.collect()
         gc.disable()
         try:
             yield
         finally:
             gc.enable()
-            log.setLevel(level)
 
 
 class Recorder(Protocol):
