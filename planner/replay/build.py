@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -118,7 +119,11 @@ def _targets(model: Any, method: Lora) -> str | list[str]:
 
 
 def _returns_more(module: torch.nn.Module) -> bool:
-    return isinstance(module, torch.nn.Linear) and type(module).forward is not torch.nn.Linear.forward
+    """A linear layer with a forward of its own, which does not say that it returns a tensor, as Falcon's does."""
+    forward = type(module).forward
+    if not isinstance(module, torch.nn.Linear) or forward is torch.nn.Linear.forward:
+        return False
+    return signature(forward, eval_str=True).return_annotation is not torch.Tensor
 
 
 def linear_layers(model: Any) -> list[str]:

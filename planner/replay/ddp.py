@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from planner.replay.optimizers import Several
 from planner.replay.roles import TrainedParameter
 from planner.replay.trace import Scope
 from strategies import GradientBuckets, Replicated, Strategy
@@ -25,11 +26,13 @@ def divides_states(strategy: Strategy) -> bool:
 def divided(
     make: Callable[[list[TrainedParameter]], torch.optim.Optimizer], trained: list[TrainedParameter]
 ) -> torch.optim.Optimizer:
-    """An optimizer that keeps states of this rank's parameters only."""
+    """An optimizer that keeps states of this rank's parameters only. ZeroRedundancyOptimizer wants as many groups of
+    parameters as it gave."""
     by_parameter = {id(t.parameter): t for t in trained}
 
     def of_this_rank(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return make([by_parameter[id(parameter)] for group in groups for parameter in group["params"]])
+        made = make([by_parameter[id(parameter)] for group in groups for parameter in group["params"]])
+        return made if len(made.param_groups) == len(groups) else Several([made])
 
     optimizer: Any = ZeroRedundancyOptimizer  # its annotation asks for a class
     divided: torch.optim.Optimizer = optimizer([t.parameter for t in trained], of_this_rank)

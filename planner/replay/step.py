@@ -30,7 +30,7 @@ from planner.replay.quiet import quiet
 from planner.replay.roles import trained
 from planner.replay.subject import Source, loss_of
 from planner.replay.trace import Label, Phase, Scope, Trace
-from strategies import Batching, GradientBuckets, Precision, Strategy
+from strategies import Batching, GradientBuckets, Precision, Strategy, Update
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
@@ -220,7 +220,9 @@ class Steps:
                 part = self.buckets.add(parameter, scope)
                 live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
             live.scope = None
-        chosen, update = list(trained(model)), strategy.update
+        self.on_host = on_host(strategy)
+        # On the host parameters are updated there, whenever it is.
+        chosen, update = list(trained(model)), Update.AFTER_BACKWARD if self.on_host else strategy.update
         make = partial(optimizer_of, strategy.optimizer, update=update)
         self.optimizer = divided(make, chosen) if divides_states(strategy) else make(chosen)
         batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)
@@ -228,7 +230,6 @@ class Steps:
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])
         self.kept: Any = None
-        self.on_host = on_host(strategy)
         self.model = model
         self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
         self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
