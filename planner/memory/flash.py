@@ -1,4 +1,5 @@
-"""Attention of the flash-attn package and of torch's flex_attention: neither writes scores, masks or windows out."""
+"""Attention of the flash-attn package and of torch's flex_attention: neither writes scores, masks or windows out, and
+selective checkpointing knows neither as scaled_dot_product_attention."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def flash_2(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Te
     workspace = [rows * FP32, rows * head_dim_2(head_dim) * FP32]
     if form.heads != form.kv_heads:
         workspace += [elements * HALF] * 2
-    out = fused(f, *_in_half(f, query, key, value), form, workspace)
+    out = fused(f, *_in_half(f, query, key, value), form._replace(operation=None), workspace)
     return f.unary(out, "attention output in token order") if heads_first else out
 
 
@@ -56,7 +57,7 @@ def flash_3(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Te
     workspace = [rows * FP32, rows * FP32, rows * size * FP32]
     if form.heads != form.kv_heads:
         workspace += [form.kv_heads * rounded(f.sequence_length, of_keys) * size * FP32] * 2
-    return fused(f, *_in_half(f, query, key, value), form, workspace)
+    return fused(f, *_in_half(f, query, key, value), form._replace(operation=None), workspace)
 
 
 def flex(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
@@ -70,7 +71,7 @@ def flex(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tenso
         kv_heads = form.heads
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     rows = form.heads * f.sequence_length
-    out = fused(f, query, key, value, form._replace(kv_heads=kv_heads), [rows * FP32, rows * FP32])
+    out = fused(f, query, key, value, form._replace(kv_heads=kv_heads, operation=None), [rows * FP32, rows * FP32])
     return f.unary(out, "attention output in token order") if heads_first else out
 
 

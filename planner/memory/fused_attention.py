@@ -30,6 +30,8 @@ class Form(NamedTuple):
     selection: Selection = Selection()
     value_elements: int = 0
     """Per sample, of the values of all heads, which are those of the output."""
+    operation: Operation | None = Operation.SDPA
+    """What its kernel is to selective checkpointing."""
 
     def of_values(self, value: Tensor) -> Form:
         return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
@@ -45,7 +47,7 @@ def fused(
     flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S, half of causal ones masked
     flops *= 1 if form.causal else 2
     results = (elements * itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
-    made = f.results(Operation.SDPA, results, itemsize, flops)
+    made = f.results(form.operation, results, itemsize, flops)
     log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
     variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None
     out = Tensor(made.pop(), 0, elements, elements // f.sequence_length, itemsize, variable)

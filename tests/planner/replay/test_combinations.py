@@ -16,8 +16,14 @@ TWO_GPUS = {"gpus": 2, "finetuning": "full"}
         ("smollm2-135m", {**TWO_GPUS, "sharding": "zero1", "optimizer": "apollo"}),
         ("smollm2-135m", {**TWO_GPUS, "sharding": "full_shard", "offload": "cpu", "update": "in-backward"}),
         ("falcon-rw-1b", {"finetuning": "qlora"}),
+        ("smollm2-135m", {"checkpointing": "selective-matmuls", "attention": "flash-attention-2"}),
     ],
-    ids=["groups of parameters beside ZeRO-1", "updates on the host", "linear layers with a forward of their own"],
+    ids=[
+        "groups of parameters beside ZeRO-1",
+        "updates on the host",
+        "linear layers with a forward of their own",
+        "operators that a policy does not know",
+    ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
     workload = {"gpu": "A100-80GB-SXM", "sequence_length": 256, "micro_batch_size": 2}
