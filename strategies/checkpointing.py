@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
-from strategies.finetuning import Lora, LoraVariant
-
-if TYPE_CHECKING:  # a strategy has checkpoints
-    from strategies.strategy import Strategy
 
 
 class Operation(StrEnum):
@@ -77,15 +73,6 @@ class Checkpoints:
     def cover(self, block: int) -> bool:
         """Whether the block of that number is checkpointed."""
         return self.recomputes and block % self.every == 0
-
-
-def obstacle(strategy: Strategy) -> str | None:
-    """Why a strategy cannot checkpoint so, or None."""
-    method, choice = strategy.finetuning, strategy.checkpointing.choice
-    if choice.facts.keeps and isinstance(method, Lora) and method.variant is LoraVariant.DORA:
-        # torch/utils/checkpoint.py, `_CachingTorchDispatchMode`: a policy sees every operator, under no_grad as well
-        return f"{choice} would keep the products of DoRA's norms, as large as the weights, which are not described"
-    return None
 
 
 def _join(values: Values) -> Checkpoints:

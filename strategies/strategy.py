@@ -108,8 +108,6 @@ class Strategy(NamedTuple):
             return reason
         if not self.allocator.runs_on(gpu):
             return f"{gpu.name} has no expandable segments"
-        if reason := checkpointing.obstacle(self):
-            return reason
         return precision.obstacle(self) or optimizer.obstacle(self, cluster) or update.obstacle(self, cluster)
 
 

@@ -6,6 +6,7 @@ from planner.memory.low_rank import Adapter, Weight, low_rank
 from planner.memory.norms import Norms
 from planner.memory.ops import Ops
 from planner.memory.tape import Storage, Tensor, Variable
+from strategies import Operation
 
 
 def dora(
@@ -41,8 +42,10 @@ def _change_of_weight(f: Norms, adapter: Adapter, in_features: int, itemsize: in
     tape = f.tape
     identity = tape.storage(in_features**2 * own, 0)
     multiplied = identity if own == computed else tape.storage(in_features**2 * computed, 0)
-    low = tape.storage(in_features * rank * computed, 0)
-    change = tape.storage(in_features * out_features * computed, 0)
+    sizes = (in_features * rank * computed, "A of the identity"), (in_features * out_features * computed, "change")
+    # A checkpointing policy sees every operator, those that no backward enters as well (torch/utils/checkpoint.py,
+    # `_CachingTorchDispatchMode`).
+    low, change = (f.results(Operation.MM, ((size, 0, name),), computed, 0)[0] for size, name in sizes)
     graph = [multiplied, low] if tape.keep_saved else []
     tape.cost.fixed_bytes += 2 * (in_features**2 * (own + computed) + in_features * out_features * computed)
     del identity, multiplied, low

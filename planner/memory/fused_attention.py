@@ -46,7 +46,7 @@ def fused(
     elements = form.value_elements or query.per_sample
     flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S, half of causal ones masked
     flops *= 1 if form.causal else 2
-    results = (elements * itemsize, "attention output"), (rows * FP32, "attention log-sum-exp")
+    results = (0, elements * itemsize, "attention output"), (0, rows * FP32, "attention log-sum-exp")
     made = f.results(form.operation, results, itemsize, flops)
     log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
     variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None

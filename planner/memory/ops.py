@@ -66,7 +66,7 @@ class Ops:
     ) -> Tensor:
         """The result of a matrix multiplication, which is bound by its FLOPs."""
         needs_gradient = any(x.variable is not None for x in inputs)
-        (storage,) = self.results(operation, ((per_sample * itemsize, name),), itemsize, flops)
+        (storage,) = self.results(operation, ((0, per_sample * itemsize, name),), itemsize, flops)
         return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
 
     def results(self, operation: Operation | None, sizes: Sizes, itemsize: int, flops: int) -> list[Storage]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from planner.memory.tape import Storage, Tape
 from strategies import Operation
 
-Sizes = tuple[tuple[int, str], ...]
-"""Bytes per sample and name of each result of an operation."""
+Sizes = tuple[tuple[int, int, str], ...]
+"""Fixed and per-sample bytes and name of each result of an operation."""
 
 
 class Kept(NamedTuple):
@@ -32,7 +32,7 @@ class Results:
 
     def of(self, operation: Operation | None, sizes: Sizes) -> tuple[list[Storage], bool]:
         """Storages of the results, and whether the operation has to run for them."""
-        return [Storage(self.tape.meter, 0, size, name) for size, name in sizes], True
+        return [Storage(self.tape.meter, *size) for size in sizes], True
 
 
 class Keeping(Results):
@@ -73,7 +73,7 @@ class Taking(Results):
 
     def __init__(self, tape: Tape, kept: Sequence[Kept | None]) -> None:
         super().__init__(tape)
-        self._cache = [[Storage(tape.meter, 0, *size) for size in entry.sizes] if entry else None for entry in kept]
+        self._cache = [[Storage(tape.meter, *size) for size in entry.sizes] if entry else None for entry in kept]
         self._cache.reverse()
         for storages in self._cache:
             for storage in storages or ():

@@ -8,8 +8,6 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     DataParallel,
-    Lora,
-    LoraVariant,
     Optimizer,
     Precision,
     Replicated,
@@ -68,11 +66,3 @@ def test_a_checkpointed_block_is_the_first_of_so_many() -> None:
     checkpoints = Checkpoints(Checkpointing.FULL, every=3)
     assert [checkpoints.cover(block) for block in range(5)] == [True, False, False, True, False]
     assert not Checkpoints(Checkpointing.NONE).cover(0)
-
-
-def test_dora_does_not_meet_checkpoints_that_keep_products() -> None:
-    policy = Checkpoints(Checkpointing.SELECTIVE_MATMULS)
-    plain = PLAIN._replace(finetuning=Lora(8), checkpointing=policy)
-    dora = plain._replace(finetuning=Lora(8, variant=LoraVariant.DORA))
-    assert plain.obstacle(TWO_GPUS) is None
-    assert "products of DoRA's norms" in (dora.obstacle(TWO_GPUS) or "")

@@ -8,6 +8,7 @@ from planner import verify
 
 TOLERANCE = 0.001
 TWO_GPUS = {"gpus": 2, "finetuning": "full"}
+DORA = {"finetuning": "lora", "lora_variant": "dora"}
 
 
 @pytest.mark.parametrize(
@@ -17,12 +18,16 @@ TWO_GPUS = {"gpus": 2, "finetuning": "full"}
         ("smollm2-135m", {**TWO_GPUS, "sharding": "full_shard", "offload": "cpu", "update": "in-backward"}),
         ("falcon-rw-1b", {"finetuning": "qlora"}),
         ("smollm2-135m", {"checkpointing": "selective-matmuls", "attention": "flash-attention-2"}),
+        ("smollm2-135m", {**DORA, "checkpointing": "selective-matmuls"}),
+        ("smollm2-135m", {**DORA, "checkpointing": "selective-every-second-matmul", "lora_dropout": 0.1}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
         "updates on the host",
         "linear layers with a forward of their own",
         "operators that a policy does not know",
+        "products of norms",
+        "every second of them",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
