@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import shlex
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from replays import Errors, errors_of, record
+
 import planner
 from planner.certify import phases_of
 
 RECORD = Path(__file__).with_name("accuracy.jsonl")
 PHASES = ("forward", "backward", "optimizer")
-WORKERS = 2
 COMMON = "--gpu A100-80GB-SXM --sequence-length 1024 --micro-batch-size 2"
 
 MODELS = {
@@ -111,36 +111,16 @@ def replayed(cell: Cell) -> dict[str, Any]:
 
 
 def replay_missing() -> None:
-    """One forked process a cell: FSDP's process group and the patches of torch end with it."""
-    import planner.replay  # noqa: F401  # imported once, for all processes
-
     recorded = read_record()
-    missing = [cell for cell in cells() if cell.command not in recorded]
-    with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool, RECORD.open("a") as file:
-        for entry in pool.imap_unordered(replayed, missing):
-            print(json.dumps(entry), file=file, flush=True)
+    record(replayed, [cell for cell in cells() if cell.command not in recorded], RECORD)
 
 
 # --- the table ---
 
 
-class Errors(NamedTuple):
-    """(model - replay) / replay of one cell, and how many bytes less than the replay the model says at the peak."""
-
-    cell: Cell
-    peak: float
-    phases: dict[str, float]
-    missing_bytes: int
-
-    @property
-    def largest(self) -> float:
-        return max(self.phases.values(), key=abs)
-
-
-def errors_of(cell: Cell, replay: dict[str, int]) -> Errors:
-    model = phases_of(planner.estimate(cell.model, **cell.arguments).memory.moments)  # type: ignore[arg-type]  # parsed from text
-    peak, modelled = max(replay[phase] for phase in PHASES), max(model.values())
-    return Errors(cell, modelled / peak - 1, {p: model[p] / replay[p] - 1 for p in PHASES}, peak - modelled)
+def held_against(cell: Cell, replay: dict[str, int]) -> Errors:
+    memory = planner.estimate(cell.model, **cell.arguments).memory  # type: ignore[arg-type]  # parsed from text
+    return errors_of(cell, {phase: replay[phase] for phase in PHASES}, phases_of(memory.moments))
 
 
 def row(name: str, errors: Iterable[Errors], where: Callable[[Errors], str]) -> str:
@@ -172,7 +152,7 @@ def below(errors: list[Errors]) -> str:
 
 def print_table(record: Record) -> None:
     all_cells = cells()
-    errors = [errors_of(cell, record[cell.command]) for cell in all_cells if cell.command in record]
+    errors = [held_against(cell, record[cell.command]) for cell in all_cells if cell.command in record]
     for line in grouped(errors, "strategy", lambda c: c.strategy, lambda c: c.model):
         print(line)
     for line in grouped(errors, "architecture", lambda c: c.model, lambda c: c.strategy):

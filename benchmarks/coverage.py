@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import random
 import statistics
 from collections import Counter
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairs import Cell, Cover, cover
+from replays import Errors, errors_of, record
 
 import planner
 from planner import PlannerError
@@ -30,7 +30,6 @@ from planner.models import registry_models
 from strategies import AXES, OPTIONS
 
 RECORD = Path(__file__).with_suffix(".jsonl")
-WORKERS = 2
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
 
 MODELS = {
@@ -157,38 +156,18 @@ def replayed(cell: Cell) -> dict[str, Any]:
 
 
 def replay(cells: Iterable[Cell]) -> None:
-    """One forked process a cell: FSDP's process group and the patches of torch end with it. In any order, so that a run
-    that is cut short has taken a sample."""
-    import planner.replay  # noqa: F401  # imported once, for all processes
-
+    """In any order, so that a run that is cut short has taken a sample."""
     shuffled = list(cells)
     random.Random(0).shuffle(shuffled)
-    with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool, RECORD.open("a") as file:
-        for entry in pool.imap_unordered(replayed, shuffled):
-            print(json.dumps(entry), file=file, flush=True)
+    record(replayed, shuffled, RECORD)
 
 
 # --- the tables ---
 
 
-class Errors(NamedTuple):
-    """(model - replay) / replay of one cell."""
-
-    cell: Cell
-    peak: float
-    phases: dict[str, float]
-    missing_bytes: int
-
-    @property
-    def largest(self) -> float:
-        return max(self.phases.values(), key=abs)
-
-
-def errors_of(recorded: Recorded) -> Errors:
-    replay = recorded.bytes
-    model = phases_of(planner.estimate(**arguments(recorded.cell)).memory.moments)
-    peak, modelled = max(replay.values()), max(model.values())
-    return Errors(recorded.cell, modelled / peak - 1, {p: model[p] / replay[p] - 1 for p in replay}, peak - modelled)
+def held_against(recorded: Recorded) -> Errors:
+    memory = planner.estimate(**arguments(recorded.cell)).memory
+    return errors_of(recorded.cell, recorded.bytes, phases_of(memory.moments))
 
 
 def row(name: str, found: list[Errors]) -> str:
@@ -227,7 +206,7 @@ def tables(errors: list[Errors]) -> Iterator[str]:
 
 
 def print_tables(record: list[Recorded]) -> None:
-    for line in tables([errors_of(r) for r in record if r.bytes and refusal(r.cell) is None]):
+    for line in tables([held_against(r) for r in record if r.bytes and refusal(r.cell) is None]):
         print(line)
     for reason, number in Counter(r.refused for r in record if r.refused).most_common():
         print(f"not replayed ({number}): {reason}")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.memory.numerics import Numerics
+from planner.memory.parts import Part
 from planner.memory.sharding import Layout
 from planner.memory.state import stored_itemsize
 from planner.memory.step import Line, positions
-from planner.memory.trace import Part
 from planner.models import Inventory
 
 

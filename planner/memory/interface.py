@@ -6,8 +6,8 @@ from typing import Protocol
 
 from hardware import Cluster
 from planner.memory.footprint import Footprint
+from planner.memory.parts import Work
 from planner.memory.time import Traffic
-from planner.memory.trace import Work
 from strategies import Strategy
 
 

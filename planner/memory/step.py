@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from planner.memory.parts import Part
 from planner.memory.sharding import Extra, Layout
 from planner.memory.tape import Snapshot
-from planner.memory.trace import Part
 
 
 class Moment(StrEnum):

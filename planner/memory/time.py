@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hardware import Cluster
+from planner.memory.parts import Work
 from planner.memory.state import Unit
-from planner.memory.trace import Work
 from strategies import DataParallel, Precision, Sharded
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from planner.memory.footprint import Footprint, Persistent, memoized
+from planner.memory.footprint import Footprint, Persistent
+from planner.memory.memoized import memoized
 from planner.memory.optimizers import rule_of
+from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
 from planner.memory.sharding import on_host, replication_buffers
 from planner.memory.state import Unit
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
-from planner.memory.trace import Work
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal

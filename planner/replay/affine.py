@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hardware import PlannerError
-from planner.memory.trace import largest
+from planner.memory.parts import largest
 from planner.replay.account import categories_of
 from planner.replay.trace import Phase, Section, Trace, Work
 

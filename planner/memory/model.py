@@ -1,0 +1,257 @@
+"""The memory and work of strategies on one cluster: traced parts, composed and solved, each piece computed once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hardware import Cluster
+from planner.memory.evaluation import evaluation, saving
+from planner.memory.footprint import Footprint, Persistent
+from planner.memory.memoized import counted, memoized
+from planner.memory.numerics import Numerics
+from planner.memory.obstacles import obstacle
+from planner.memory.optimizers import Groups, rule_of
+from planner.memory.partition import fullest
+from planner.memory.parts import Work
+from planner.memory.process import Outside, Slack
+from planner.memory.sdpa import SdpaKernel, Selection
+from planner.memory.setting import Setting
+from planner.memory.sharding import Layout, on_host, replication_buffers
+from planner.memory.state import Unit
+from planner.memory.step import Line, Lines, Moment, compose, largest_lines
+from planner.memory.time import Traffic
+from planner.memory.traced import Traced
+from planner.memory.trained import copies_modules
+from planner.models.architecture import INT64
+from strategies import (
+    Allocator,
+    AnyOptimizer,
+    Attention,
+    Batching,
+    Checkpointing,
+    Checkpoints,
+    DataParallel,
+    Lora,
+    Loss,
+    Replicated,
+    Strategy,
+    Update,
+)
+
+MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
+"""Attention that takes masks of samples; the others are told where samples begin."""
+
+
+class MemoryModel:
+    """Footprints, work and traffic of strategies for one traced model on one cluster.
+
+    Args:
+        sdpa_kernel: which one a training script pins; None where torch selects.
+        evaluation_batch_size: samples that are evaluated at once between steps; None where nothing is.
+        batching: what comes with ids and labels.
+        mean_length: tokens of a sample on average; None where samples are full, or nobody said.
+    """
+
+    def __init__(
+        self,
+        traced: Traced,
+        cluster: Cluster,
+        sdpa_kernel: SdpaKernel | None = None,
+        evaluation_batch_size: int | None = None,
+        batching: Batching = Batching.FULL,
+        mean_length: int | None = None,
+    ) -> None:
+        self.traced, self.cluster, self.sdpa_kernel = traced, cluster, sdpa_kernel
+        self.evaluation_batch_size, self.batching, self.mean_length = evaluation_batch_size, batching, mean_length
+        self.outside = Outside.of(cluster)
+
+    @property
+    def asks_freely(self) -> bool:
+        return True
+
+    @property
+    def sequence_length(self) -> int:
+        return self.traced.sequence_length
+
+    @property
+    def real_tokens(self) -> int:
+        if self.batching is Batching.PADDED and self.mean_length is not None:
+            return min(self.mean_length, self.sequence_length)
+        return self.sequence_length
+
+    def on(self, cluster: Cluster) -> MemoryModel:
+        return self._with(self.traced, cluster)
+
+    def at(self, sequence_length: int) -> MemoryModel:
+        return self._with(Traced(self.traced.inventory, sequence_length), self.cluster)
+
+    def _with(self, traced: Traced, cluster: Cluster) -> MemoryModel:
+        given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length
+        return MemoryModel(traced, cluster, *given)
+
+    def obstacle(self, strategy: Strategy) -> str | None:
+        """Why the model cannot be trained so."""
+        if self.batching is not Batching.FULL and strategy.attention not in MASKED:
+            return f"{strategy.attention} is known for full sequences alone, not for {self.batching} ones"
+        return obstacle(self.traced.inventory, strategy)
+
+    def setting(self, strategy: Strategy) -> Setting:
+        s, selection = strategy, self._selection.under(strategy.attention)
+        numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
+        # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
+        updates = None if s.sharding.shards else _updates(s)
+        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
+
+    @property
+    def _selection(self) -> Selection:
+        gpu = self.cluster.gpu
+        return Selection(self.sdpa_kernel, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
+
+    def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
+        """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
+        s = strategy
+        updates = _updates(s)
+        return self._footprint(
+            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, updates, accumulates
+        )
+
+    def work(self, strategy: Strategy) -> Work:
+        return self.traced.work(self.setting(strategy), strategy.checkpointing)
+
+    def traffic(self, strategy: Strategy) -> Traffic:
+        """Bytes that one rank exchanges with others and moves in the optimizer step."""
+        return self._traffic(self.setting(strategy), strategy.optimizer, strategy.sharding)
+
+    @memoized
+    def _footprint(
+        self,
+        setting: Setting,
+        optimizer: AnyOptimizer,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
+        allocator: Allocator,
+        updates: AnyOptimizer | None,
+        accumulates: bool,
+    ) -> Footprint:
+        gradients = step = self._layout(setting, sharding, updates, accumulates).at_step
+        if updates is None and not on_host(sharding):
+            step += self._step_temporaries(setting, optimizer, sharding)
+        others = self._between_steps(setting, sharding) | {
+            Moment.OPTIMIZER_STEP: (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
+        }
+
+        def lines_of(micro_batch_size: int) -> Lines:
+            chunk = self.traced.chunk_tokens(setting, micro_batch_size)
+            return self._lines(setting, checkpointing, sharding, updates, accumulates, chunk) | others
+
+        persistent = self._persistent(setting, optimizer, sharding)
+        slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
+        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
+
+    @memoized
+    def _between_steps(self, setting: Setting, sharding: DataParallel) -> Lines:
+        """The trained batch is still there: its ids belong to the training loop."""
+        found: Lines = {}
+        if self.evaluation_batch_size is not None:
+            s = setting
+            method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
+            loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
+            evaluated = self.traced.setting(s.numerics, method, s.attention, loss, s.kernels, s.selection, None, True)
+            size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
+            parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
+            lines = evaluation(parts, self._layout(setting, sharding, None, False), size)
+            ids = self._ids_bytes
+            found[Moment.EVALUATION] = largest_lines(
+                x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
+            )
+        if sharding.shards and not on_host(sharding):
+            line = saving(self.traced.inventory, setting.numerics)
+            found[Moment.SAVING] = (line._replace(per_sample=self._ids_bytes),)
+        return found
+
+    @memoized
+    def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Traffic:
+        states, groups = self._states(setting, optimizer, sharding), self._groups(setting, optimizer, sharding)
+        with_host, flops = rule_of(optimizer).moved(groups, self._ranks(sharding))
+        traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, states)
+        return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
+
+    @property
+    def _ids_bytes(self) -> int:
+        """Of what is fed for one sample, and its mask or positions, held by the caller throughout."""
+        length = self.traced.sequence_length
+        beside = self.batching.facts.masks_samples * length * INT64
+        return self.traced.inventory.architecture.batch_bytes(length) + beside
+
+    @memoized
+    def _layout(
+        self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, gradients_exist: bool
+    ) -> Layout:
+        architecture, units = self.traced.inventory.architecture, self._units(setting, sharding)
+        again, rooted = architecture.embeds_again, not architecture.head_is_unit
+        tied = architecture.tied_to is not None and not copies_modules(setting.method)
+        waits_from = None if tied or again is None else again + 1
+        return Layout(
+            units,
+            sharding,
+            self.cluster.world_size,
+            tied or again is not None,
+            gradients_exist,
+            updates,
+            rooted=rooted,
+            waits_from=waits_from,
+        )
+
+    @memoized
+    def _lines(
+        self,
+        setting: Setting,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
+        updates: AnyOptimizer | None,
+        accumulates: bool,
+        chunk_tokens: int | None,
+    ) -> Lines:
+        places = self.traced.positions(setting, checkpointing, sharding.shards, chunk_tokens)
+        lines = compose(places, self._layout(setting, sharding, updates, accumulates))
+        ids = self._ids_bytes
+        return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
+
+    @memoized
+    def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
+        if on_host(sharding):
+            return Persistent(0, 0, 0)
+        units = self._units(setting, sharding)
+        stored = sum(u.stored_bytes for u in units)
+        buckets = replication_buffers(units, sharding, self.cluster.world_size)
+        return Persistent(stored, self._states(setting, optimizer, sharding), buckets)
+
+    @memoized
+    def _states(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
+        """Bytes of one rank's states, wherever they are."""
+        groups, apart = self._groups(setting, optimizer, sharding), setting.updates is not None
+        return rule_of(optimizer).resident(groups, self._ranks(sharding), apart=apart)
+
+    @memoized
+    def _groups(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Groups:
+        """The tensors that a rank's optimizer has, or has its shares of."""
+        units = self._units(setting, sharding)
+        if isinstance(sharding, Replicated) and sharding.divides_states:
+            return [(fullest(units, self.cluster.world_size, optimizer), 1)]
+        return [(u.trained, n) for u, n in counted(units)]
+
+    @memoized
+    def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
+        groups = self._groups(setting, optimizer, sharding)
+        return rule_of(optimizer).temporaries(groups, self._ranks(sharding))
+
+    def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
+        return self.traced.units(setting, self._ranks(sharding)).all
+
+    def _ranks(self, sharding: DataParallel) -> int:
+        return sharding.ranks(self.cluster.world_size)
+
+
+def _updates(strategy: Strategy) -> AnyOptimizer | None:
+    """The optimizer that steps each parameter in backward, if one does."""
+    return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None
