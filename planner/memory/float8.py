@@ -8,6 +8,7 @@ from collections.abc import Callable
 from planner.memory.norms import Norms
 from planner.memory.ops import FP32, HALF, Ops
 from planner.memory.tape import MATMUL_FP8, Storage, Tensor
+from strategies import Operation
 
 FP8 = 1
 MULTIPLE = 16
@@ -37,7 +38,8 @@ def linear(f: Ops, x: Tensor, weight: Tensor, bias: Tensor | None, out_features:
     flops = 2 * given * out_features
     x8, weight8 = _cast(f, 0, given, x.itemsize), _cast(f, elements, 0, weight.itemsize)
     padded = f.tape.storage(elements * FP8, given * FP8)  # copies, of nothing more (`pad_tensor_for_matmul`)
-    out = f.product(result, out_features, HALF, f"{name} output", x, weight, flops=0)  # those in fp8 are counted below
+    # FLOPs in fp8 are counted below. A checkpointing policy sees `mm`, of tensors that are fp8 within.
+    out = f.product(result, out_features, HALF, f"{name} output", x, weight, flops=0, operation=Operation.MM)
     del x8, weight8, padded
     f.tape.cost.flops_per_sample[MATMUL_FP8] += flops
     into, of_weight = x.variable, weight.variable

@@ -8,6 +8,7 @@ from planner import verify
 
 TOLERANCE = 0.001
 TWO_GPUS = {"gpus": 2, "finetuning": "full"}
+FP8 = {"finetuning": "full", "precision": "fp8-mixed", "gpu": "H100-80GB-SXM"}
 DORA = {"finetuning": "lora", "lora_variant": "dora"}
 
 
@@ -19,6 +20,7 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("falcon-rw-1b", {"finetuning": "qlora"}),
         ("smollm2-135m", {"checkpointing": "selective-matmuls", "attention": "flash-attention-2"}),
         ("smollm2-135m", {**DORA, "checkpointing": "selective-matmuls"}),
+        ("smollm2-135m", {**FP8, "checkpointing": "selective-matmuls"}),
         ("smollm2-135m", {**DORA, "checkpointing": "selective-every-second-matmul", "lora_dropout": 0.1}),
     ],
     ids=[
@@ -27,11 +29,12 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         "linear layers with a forward of their own",
         "operators that a policy does not know",
         "products of norms",
+        "products in fp8",
         "every second of them",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
-    workload = {"gpu": "A100-80GB-SXM", "sequence_length": 256, "micro_batch_size": 2}
-    phases = verify(model, **workload, **choices).phases
+    workload = {"gpu": "A100-80GB-SXM", "sequence_length": 256, "micro_batch_size": 2, **choices}
+    phases = verify(model, **workload).phases
     differences = {name: phase.difference for name, phase in phases.items()}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
