@@ -50,6 +50,7 @@ class Replicated:
     gradient_buckets: GradientBuckets = GradientBuckets.COPIES
 
     shards = False
+    on_host = False
 
     @property
     def divides_states(self) -> bool:
@@ -72,6 +73,8 @@ class Sharded:
     offload: Offload = Offload.NONE
 
     shards = True
+    divides_states = False
+    """Beside whole parameters."""
 
     def ranks(self, world_size: int) -> int:
         """Over how many ranks parameters, gradients and states are divided."""
@@ -87,6 +90,7 @@ class Sharded:
 
     @property
     def on_host(self) -> bool:
+        """What stays between steps, and the optimizer, are in the host's memory."""
         return self.offload is Offload.CPU
 
     def contradiction(self, world_size: int) -> str | None:

@@ -100,7 +100,7 @@ class Strategy(NamedTuple):
             return lacking
         if self.sharding.shards and cluster.world_size == 1:
             return "one GPU has nothing to shard over"
-        if isinstance(self.sharding, Replicated) and self.sharding.divides_states and cluster.world_size == 1:
+        if self.sharding.divides_states and cluster.world_size == 1:
             return "one GPU has nobody to divide its optimizer's states with"
         if isinstance(self.sharding, Sharded) and (impossible := self.sharding.contradiction(cluster.world_size)):
             return impossible

@@ -16,7 +16,7 @@ from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.setting import Setting
-from planner.memory.sharding import Layout, on_host, replication_buffers
+from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Unit
 from planner.memory.step import Line, Lines, Moment, compose, largest_lines
 from planner.memory.time import Traffic
@@ -33,7 +33,6 @@ from strategies import (
     DataParallel,
     Lora,
     Loss,
-    Replicated,
     Strategy,
     Update,
 )
@@ -134,7 +133,7 @@ class MemoryModel:
         accumulates: bool,
     ) -> Footprint:
         gradients = step = self._layout(setting, sharding, updates, accumulates).at_step
-        if updates is None and not on_host(sharding):
+        if updates is None and not sharding.on_host:
             step += self._step_temporaries(setting, optimizer, sharding)
         others = self._between_steps(setting, sharding) | {
             Moment.OPTIMIZER_STEP: (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
@@ -164,7 +163,7 @@ class MemoryModel:
             found[Moment.EVALUATION] = largest_lines(
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
             )
-        if sharding.shards and not on_host(sharding):
+        if sharding.shards and not sharding.on_host:
             line = saving(self.traced.inventory, setting.numerics)
             found[Moment.SAVING] = (line._replace(per_sample=self._ids_bytes),)
         return found
@@ -219,7 +218,7 @@ class MemoryModel:
 
     @memoized
     def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
-        if on_host(sharding):
+        if sharding.on_host:
             return Persistent(0, 0, 0)
         units = self._units(setting, sharding)
         stored = sum(u.stored_bytes for u in units)
@@ -236,7 +235,7 @@ class MemoryModel:
     def _groups(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Groups:
         """The tensors that a rank's optimizer has, or has its shares of."""
         units = self._units(setting, sharding)
-        if isinstance(sharding, Replicated) and sharding.divides_states:
+        if sharding.divides_states:
             return [(fullest(units, self.cluster.world_size, optimizer), 1)]
         return [(u.trained, n) for u, n in counted(units)]
 

@@ -175,11 +175,6 @@ def _is_cast(unit: Unit) -> bool:
     return any(t.itemsize > t.computed_itemsize for t in unit.trained)
 
 
-def on_host(sharding: DataParallel) -> bool:
-    """What stays between steps, and the optimizer, are in the host's memory."""
-    return isinstance(sharding, Sharded) and sharding.on_host
-
-
 def bucketed(sharding: DataParallel, world_size: int) -> GradientBuckets | None:
     """What DDP's buckets are, where there are any."""
     return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None

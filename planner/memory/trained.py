@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from planner.memory.numerics import FP32
+from planner.memory.numerics import FP32, Numerics
 from planner.models import Inventory
 from strategies import BitFit, Freeze, Full, Lora, LoraVariant, Method, Strategy, TrainedModules
 
@@ -67,11 +67,16 @@ def obstacle(inventory: Inventory, strategy: Strategy) -> str | None:
     if lacking := _lacks(inventory, method):
         return lacking
     trains_in_half = strategy.precision.facts.trained_bytes < FP32
-    if isinstance(method, Full | Freeze) and shards and trains_in_half and inventory.keeps_fp32:
-        # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises.
-        return "FSDP2 takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
+    one_dtype = "FSDP2" if shards else "ZeroRedundancyOptimizer" if strategy.sharding.divides_states else None
+    if isinstance(method, Full | Freeze) and one_dtype and trains_in_half and inventory.keeps_fp32:
+        # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, and
+        # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
+        return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
     if not isinstance(method, Lora):
         return None
+    stored = Numerics.of(strategy.precision, method, strategy.sharding)
+    if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
+        return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
         return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
     if tied and shards and copies_modules(method):

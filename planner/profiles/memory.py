@@ -8,7 +8,7 @@ from planner.memory.memoized import memoized
 from planner.memory.optimizers import rule_of
 from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
-from planner.memory.sharding import on_host, replication_buffers
+from planner.memory.sharding import replication_buffers
 from planner.memory.state import Unit
 from planner.memory.step import Line, Lines, Moment
 from planner.memory.time import Traffic
@@ -52,7 +52,7 @@ class ProfiledMemory:
             return "a profile is of one rank, which has no buckets for its gradients to be views of"
         if strategy.sharding.choice is Sharding.ZERO1:
             return "a profile does not tell which rank has which states"
-        if on_host(strategy.sharding):
+        if strategy.sharding.on_host:
             return "a profile is of a step that does nothing on the host"
         if strategy.update is Update.IN_BACKWARD:
             return "profiles of a model's own code are of updates after backward"

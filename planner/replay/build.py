@@ -14,7 +14,7 @@ from planner.replay.backend import Backend
 from planner.replay.blocks import stacks
 from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.float8 import convert
-from planner.replay.host import on_host, place_on_host
+from planner.replay.host import place_on_host
 from planner.replay.optimizers import prepare
 from planner.replay.quantized import quantize
 from planner.replay.subject import EAGER, Source, base_of
@@ -148,7 +148,7 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     if mesh is not None:
         with _disable_current_modes():  # meshes are tensors with values, which fake ones do not have
             shard(model, mesh, strategy)
-    if on_host(strategy):
+    if strategy.sharding.on_host:
         return place_on_host(model).train()
     ties = _ties(model) if mesh is None else []
     model = model.to_empty(device=backend.device)

@@ -19,10 +19,6 @@ from planner.replay.trace import Scope
 from strategies import GradientBuckets, Replicated, Strategy
 
 
-def divides_states(strategy: Strategy) -> bool:
-    return isinstance(strategy.sharding, Replicated) and strategy.sharding.divides_states
-
-
 def divided(
     make: Callable[[list[TrainedParameter]], torch.optim.Optimizer], trained: list[TrainedParameter]
 ) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 from transformers import modeling_utils
 
-from strategies import Sharded, Strategy
+from strategies import Strategy
 
 
 class SavedOnHost(saved_tensors_hooks):
@@ -25,11 +25,6 @@ class SavedOnHost(saved_tensors_hooks):
 
 HOST = torch.device("meta")
 DEVICE = torch.device("cpu")
-
-
-def on_host(strategy: Strategy) -> bool:
-    """Parameters, gradients and states are kept there, and the optimizer runs there."""
-    return isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host
 
 
 def place_on_host(model: torch.nn.Module) -> torch.nn.Module:
@@ -45,7 +40,7 @@ def place_on_host(model: torch.nn.Module) -> torch.nn.Module:
 def offloading(strategy: Strategy) -> Iterator[None]:
     """What moves to the host and from there while a strategy is replayed."""
     activations = _activations() if strategy.checkpointing.choice.facts.offloads else nullcontext()
-    with activations, _parameters() if on_host(strategy) else nullcontext():
+    with activations, _parameters() if strategy.sharding.on_host else nullcontext():
         yield
 
 

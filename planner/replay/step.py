@@ -20,9 +20,9 @@ from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.batches import batch_of, positions_seen
 from planner.replay.blocks import KEPT, Run, follow, shorten
 from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
-from planner.replay.ddp import Buckets, buckets_of, divided, divides_states
+from planner.replay.ddp import Buckets, buckets_of, divided
 from planner.replay.extend import IrregularError, extend
-from planner.replay.host import offloading, on_host
+from planner.replay.host import offloading
 from planner.replay.live import LiveBytes, parts_of
 from planner.replay.loading import Loading, Placed
 from planner.replay.optimizers import optimizer_of
@@ -98,7 +98,7 @@ def replay(
     """
     if kept and (strategy.sharding.shards or strategy.precision is Precision.FP8_MIXED):
         kept += UNLIKE
-    if divides_states(strategy):
+    if strategy.sharding.divides_states:
         kept = 0  # which rank a parameter belongs to depends on all of them
     try:
         return _replay(source, strategy, workload, kept, backend, progress)
@@ -126,7 +126,7 @@ def _replay(
         mesh = None
         if strategy.sharding.shards:
             mesh = ranks(strategy.sharding, workload.world_size)
-        elif divides_states(strategy):
+        elif strategy.sharding.divides_states:
             pretend(workload.world_size)
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
@@ -220,11 +220,11 @@ class Steps:
                 part = self.buckets.add(parameter, scope)
                 live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
             live.scope = None
-        self.on_host = on_host(strategy)
+        self.on_host = strategy.sharding.on_host
         # On the host parameters are updated there, whenever it is.
         chosen, update = list(trained(model)), Update.AFTER_BACKWARD if self.on_host else strategy.update
         make = partial(optimizer_of, strategy.optimizer, update=update)
-        self.optimizer = divided(make, chosen) if divides_states(strategy) else make(chosen)
+        self.optimizer = divided(make, chosen) if strategy.sharding.divides_states else make(chosen)
         batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)
         self.inputs = batch(workload.micro_batch_size)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))

@@ -102,3 +102,10 @@ def test_what_cannot_be_trained_is_refused_with_the_reason(name: str, options: d
 
 def test_trained_modules_say_which_ends_they_are() -> None:
     assert {(m.embeddings, m.head) for m in TrainedModules} == {(a, b) for a in (False, True) for b in (False, True)}
+
+
+def test_zero_1_takes_parameters_of_one_dtype() -> None:
+    choices = {"gpu": "A100-80GB-SXM", "gpus": 2, "finetuning": "lora", "trained_modules": "head", "sharding": "zero1"}
+    with pytest.raises(ContradictionError, match="one dtype: adapters are fp32"):
+        estimate("olmo-2-1b", **choices)
+    assert estimate("olmo-2-1b", **choices, adapter_dtype="weights").memory.allocated_bytes
