@@ -137,25 +137,22 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
     saved = [tape.save(t) for t in (chosen, labels, log_sum_exp)]
     to_x, to_weight, to_bias = chosen.variable, weight.variable, bias.variable if bias else None
     of_bias_size = words * weight.itemsize
-    of_weight_sizes = [weight.fixed * FP32, weight.fixed * weight.itemsize]
+    of_weight_size, weight_itemsize = (weight.fixed * FP32, weight.fixed * weight.itemsize), weight.itemsize
     del chosen, labels, log_sum_exp
 
     def backward(gradient: Storage) -> None:
         """Sums both gradients in fp32."""
         f.multiply(half, flops * (2 + (to_weight is not None)))
         of_x = tape.storage(0, elements * FP32)
-        of_weight = tape.storage(of_weight_sizes[0], 0) if to_weight else None
+        sums = tape.storage(of_weight_size[0], 0) if to_weight else None
         tile()
         cast = of_x if itemsize == FP32 else tape.storage(0, elements * itemsize)
-        if to_weight:
-            assert of_weight is not None
-            wanted = of_weight_sizes[1]
-            tape.accumulate(to_weight, of_weight if of_weight.fixed == wanted else tape.storage(wanted, 0))
-        if to_bias:
-            tape.accumulate(to_bias, tape.storage(of_bias_size, 0))
-        del of_x, of_weight
-        if to_x:
-            tape.accumulate(to_x, cast)
+        of_weight = sums if weight_itemsize == FP32 or sums is None else tape.storage(of_weight_size[1], 0)
+        of_bias = tape.storage(of_bias_size, 0) if to_bias else None
+        del of_x, sums
+        for variable, made in ((to_weight, of_weight), (to_bias, of_bias), (to_x, cast)):
+            if variable is not None and made is not None:
+                tape.accumulate(variable, made)
 
     tape.record(loss.variable, backward, *saved)
     return loss

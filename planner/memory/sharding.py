@@ -156,18 +156,26 @@ class Layout:
         return self._gathered[i - 1] if i and self._reshards else 0
 
     def reduce(self, i: int) -> Extra:
-        """After the backward of part i: the input of its reduce-scatter, and its whole gradients, which are freed when
-        they have been copied there, or this rank's share, also in the dtype of the stored parameters where that
-        differs."""
+        """After the backward of part i: the input of its reduce-scatter beside what `_reducing` needs."""
         unit, kept = self.units[i], self._tied_unit(i) if i else 0
-        whole = unit.gathered_gradient_bytes
-        share = self._share(whole) + (unit.gradient_bytes if _is_cast(unit) else 0)
-        if self.updates is not None:  # FSDP2 calls the hooks when all of a unit's shares are there
-            share += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
+        communication = self._prefetched(i) + unit.gathered_gradient_bytes + self._reduced_suffix[i + 1]
         # The tied gradient has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)
-        return Extra(kept, self._prefetched(i) + whole + self._reduced_suffix[i + 1], finished + max(whole, share))
+        return Extra(kept, communication, finished + self._reducing(i))
+
+    def _reducing(self, i: int) -> int:
+        """The whole gradients, which are freed when they have been copied; then but the last of them, which a variable
+        of the loop over them still refers to, beside this rank's share, which is cast where it is stored in another
+        dtype, and then updated in backward (`foreach_reduce`, which calls the hooks when all shares are there)."""
+        unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
+        last = (self.units[self._head].trained if self.tied and not i else ()) or unit.trained
+        left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
+        reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
+        updated = (share or reduced) + (reduced if share and self._replicates else 0)
+        if self.updates is not None and not self._on_host:
+            updated += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
+        return max(whole, left + reduced + share, left + updated)
 
 
 def _is_cast(unit: Unit) -> bool:
