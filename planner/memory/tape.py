@@ -267,6 +267,8 @@ class Tape:
         elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
+                if self.meter.grown:  # until here it is one more tensor, also where it is then added to an existing one
+                    self.meter.take()
                 self.meter.gradients += gradient.fixed
         elif waiting.viewed or sys.getrefcount(waiting) > _SOLE_OWNER:
             total = self.storage(gradient.fixed, gradient.per_sample)
