@@ -31,17 +31,13 @@ class Numerics(NamedTuple):
     stored_kept: int = FP32
     fp8: bool = False
     """Whether linear layers multiply in fp8."""
+    casts_inputs: bool = False
+    """FSDP2 with mixed precision casts what its units are called with."""
 
     @property
     def kept_in_fp32(self) -> int:
         """Of weights that transformers keeps in fp32 whatever the precision, during forward and backward."""
         return self.other if self.other < self.stored_other else FP32
-
-    @property
-    def casts_inputs(self) -> bool:
-        """FSDP2 with mixed precision casts what its units are called with; it alone computes adapters in another dtype
-        than it stores them in."""
-        return self.adapter != self.stored_adapter
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Numerics:
@@ -69,7 +65,7 @@ class Numerics(NamedTuple):
         is_fp16 = facts.matmul_dtype == "fp16"
         kept = FP32 if is_fp16 or method.method is Finetuning.QLORA else stored[0]
         if sharding.shards and autocast is not None:
-            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept)
+            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept, casts_inputs=True)
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
 
     def of_trained(self) -> Numerics:

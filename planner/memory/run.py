@@ -29,6 +29,7 @@ class Run:
         """The instants of the forward, and what stays until the whole forward pass is over."""
         snapshots = self.meter.mark()
         self.layers.probabilities = None
+        self.layers.arguments.clear()
         return snapshots, self._live_without(out)
 
     def finish(self, out: Tensor, *, again: bool = False) -> Part:
