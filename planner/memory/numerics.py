@@ -65,7 +65,9 @@ class Numerics(NamedTuple):
         is_fp16 = facts.matmul_dtype == "fp16"
         kept = FP32 if is_fp16 or method.method is Finetuning.QLORA else stored[0]
         if sharding.shards and autocast is not None:
-            return cls(autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept, casts_inputs=True)
+            return cls(
+                autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept, casts_inputs=True
+            )
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
 
     def of_trained(self) -> Numerics:

@@ -52,6 +52,8 @@ class Part(NamedTuple):
     """Its forward up to the last tensor that backward needs, while gradients wait: those that backward makes, from that
     of its output on, until it asks for the first of these tensors. Its input is included."""
     output_requires_grad: bool = True
+    output_itemsize: int = FP32
+    """Of the hidden states that it returns."""
     embedded_bytes: int = 0
     """Of a stem, per sample: what a variable of the forward of transformers' ...Model refers to until that returns."""
     holds_output: bool = False
@@ -109,6 +111,7 @@ class Part(NamedTuple):
             saved_tensors=tuple((s.name, s.fixed, s.per_sample) for s in saved),
             recomputation=(),
             output_requires_grad=self.output_requires_grad,
+            output_itemsize=self.output_itemsize,
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
             body=self.body,

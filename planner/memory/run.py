@@ -60,6 +60,7 @@ class Run:
             backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
             saved_tensors=names,
             output_requires_grad=variable is not None,
+            output_itemsize=out.itemsize,
             recomputation=envelope([raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
             body=body,
             leaves_body=self.layers.leaves_body,

@@ -8,7 +8,7 @@ are kept as `fixed + per_sample x micro_batch_size`, so that one run answers for
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -208,9 +208,9 @@ class Tape:
             self.saved.append((storage.name, storage.fixed, storage.per_sample))
         self.kept.append(storage)
 
-    def kept_bytes(self, but: Storage | None = None) -> tuple[int, int]:
+    def kept_bytes(self, but: Sequence[Storage] = ()) -> tuple[int, int]:
         """Fixed and per-sample bytes of what is kept."""
-        kept = [storage for storage in self.kept if storage is not but]
+        kept = [storage for storage in self.kept if storage not in but]
         return sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
 
     def record(self, variable: Variable, backward: Backward, *saved: Storage | None) -> None:

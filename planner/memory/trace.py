@@ -70,8 +70,8 @@ class Tracer:
         layers.exchange = Exchange(self._known)
         return layers
 
-    def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> tuple[Part, int]:
-        """The embeddings, and the item size of the hidden states that they start."""
+    def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:
+        """The embeddings."""
         layers = self._layers(STEM, self.ends)
         run = Run(layers)
         again = self.architecture.embeds_again is not None
@@ -90,7 +90,6 @@ class Tracer:
         embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
         holds_output = embedded is x.storage
         del embedded
-        itemsize = x.itemsize
         stem = run.finish(x)._replace(
             embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
         )
@@ -103,7 +102,7 @@ class Tracer:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
             body = body[0] + masks.fixed, body[1] + masks.per_sample
-        return stem._replace(held=held, saved=saved, body=body), itemsize
+        return stem._replace(held=held, saved=saved, body=body)
 
     def block(
         self,
@@ -183,9 +182,9 @@ class Tracer:
                 kept=keeping.kept(),
             )
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
-        kept = layers.tape.kept_bytes(but=saved[0] if saved else None)
         of_arguments = sum(argument.per_sample for argument in arguments)
         saved += [*arguments, *keeping.storages]
+        kept = layers.tape.kept_bytes(but=saved)
         part = again.recomputed(forward, held, saved, input_bytes, of_arguments, work, kept)
         return part._replace(body=body, shares=shares)
 

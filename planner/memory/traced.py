@@ -84,19 +84,20 @@ class Traced:
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
         # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
         checkpoints = checkpointing.recomputes
-        stem, itemsize = self._stem(setting, checkpointing, checkpoints)
-        requires_grad, blocks = stem.output_requires_grad, []
+        last = stem = self._stem(setting, checkpointing, checkpoints)
+        blocks: list[Part] = []
         architecture, kinds = self.inventory.architecture, self.inventory.layer_kinds
         in_blocks = trained_in_blocks(setting.method, len(kinds))
         for i, (kind, trained) in enumerate(zip(kinds, in_blocks, strict=True)):
+            given = last.output_itemsize, last.output_requires_grad
             if checkpointing.cover(i) and architecture.is_block(kind):
-                block = self._checkpointed(setting, kind, trained, itemsize, requires_grad, checkpointing.choice)
+                last = self._checkpointed(setting, kind, trained, *given, checkpointing.choice)
             else:
-                block = self._block(setting, kind, trained, itemsize, requires_grad, checkpoints)
-            requires_grad = block.output_requires_grad
-            blocks.append(block)
+                last = self._block(setting, kind, trained, *given, checkpoints)
+            blocks.append(last)
         stem, embedded_bytes = _hold_embedded(stem, blocks)
-        head, loss = self._head(setting, itemsize, requires_grad, embedded_bytes, chunk_tokens)
+        given = last.output_itemsize, last.output_requires_grad
+        head, loss = self._head(setting, *given, embedded_bytes, chunk_tokens)
         return joined([stem, *blocks, head, loss], checkpointed=checkpoints)
 
     @memoized
@@ -117,7 +118,7 @@ class Traced:
         return {tensor.name: rule.temporaries_of(tensor) for tensor in unit.trained}
 
     @memoized
-    def _stem(self, setting: Setting, checkpointing: Checkpoints, output_requires_grad: bool) -> tuple[Part, int]:
+    def _stem(self, setting: Setting, checkpointing: Checkpoints, output_requires_grad: bool) -> Part:
         return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
 
     @memoized
