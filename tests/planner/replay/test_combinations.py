@@ -9,6 +9,10 @@ from planner import verify
 TOLERANCE = 0.001
 TWO_GPUS = {"gpus": 2, "finetuning": "full"}
 FP8 = {"finetuning": "full", "precision": "fp8-mixed", "gpu": "H100-80GB-SXM"}
+SHORT = {"sequence_length": 64, "micro_batch_size": 1}
+HEAD = {"finetuning": "freeze", "trained_blocks": 2, "trained_modules": "head"}
+HALF_HEAD = {"finetuning": "lora", "adapter_dtype": "weights", "trained_modules": "head", "sharding": "no_shard"}
+INT8 = {"finetuning": "qlora", "quantization": "int8"}
 DORA = {"finetuning": "lora", "lora_variant": "dora"}
 
 
@@ -22,6 +26,16 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("smollm2-135m", {**DORA, "checkpointing": "selective-matmuls"}),
         ("smollm2-135m", {**FP8, "checkpointing": "selective-matmuls"}),
         ("smollm2-135m", {**DORA, "checkpointing": "selective-every-second-matmul", "lora_dropout": 0.1}),
+        (
+            "pythia-70m",
+            {**TWO_GPUS, "sharding": "shard_grad_op", "optimizer": "adam-mini", "update": "in-backward", **SHORT},
+        ),
+        ("pythia-70m", {**HALF_HEAD, **SHORT, "gpus": 2, "gradient_buckets": "views", "loss": "chunked"}),
+        ("pythia-70m", {**HEAD, **SHORT, "gradient_accumulation_steps": 2}),
+        ("deberta-v3-xsmall", {"gpus": 2, "finetuning": "bitfit", "sharding": "full_shard", "checkpointing": "full"}),
+        ("deberta-v3-xsmall", {**TWO_GPUS, "sharding": "full_shard"}),
+        ("pythia-70m", {"finetuning": "qlora", "quantization": "gptq-4bit"}),
+        ("bert-base", {**INT8, "checkpointing": "selective-matmuls"}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
@@ -31,6 +45,13 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         "products of norms",
         "products in fp8",
         "every second of them",
+        "a gradient that outlives its reduction",
+        "sums in fp32 that are cast before a bucket takes them",
+        "a gradient that is added to another",
+        "arguments of blocks that FSDP2 casts",
+        "arguments that no checkpoint keeps",
+        "hidden states of another dtype than the embedding's",
+        "inputs that are kept twice over",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
