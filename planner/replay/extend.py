@@ -80,6 +80,7 @@ class _Extension:
                     events += clone
             events += self._moved(piece)
             previous = piece
+        self._check_made()
         self._check_frees(sections)
         return Trace(sections, self.labels, dict(self._work()))
 
@@ -88,6 +89,13 @@ class _Extension:
         for (section, scope), work in self.trace.work.items():
             missing = self.run.missing if scope == Scope(self.number, self.first_inner) else 0
             yield (section, scope), work.plus(work, times=missing)
+
+    def _check_made(self) -> None:
+        """Whatever the neighbour of the missing blocks makes, they have made."""
+        made = {place for place, index in self.storages if index == self.first_inner}
+        if lost := made - {place for place, _ in self.clones}:
+            name = self.trace.labels[self.storages[min(lost), self.first_inner]].name
+            raise self._irregular(f"between {name} and the block that follows, the trace is elsewhere")
 
     def _check_frees(self, sections: list[Section]) -> None:
         """Nothing is freed twice, and a storage of a missing block is freed if its neighbour's is."""

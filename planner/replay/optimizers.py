@@ -143,14 +143,15 @@ def _torchao(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimiz
 def _compiled(p: torch.Tensor, facts: Any) -> None:
     from planner.replay.live import local
 
+    new_empty = local(p).new_empty
     elements = local(p).numel()
     if elements < 4096 or elements % 256:
         return
     buffers = []
     for _ in range(facts.states):
-        buffers += [torch.empty(elements), torch.empty(elements // 256)]
+        buffers += [new_empty(elements, dtype=torch.float32), new_empty(elements // 256, dtype=torch.float32)]
         if facts.bits == 4:
-            buffers += [torch.empty(elements, dtype=torch.uint8), torch.empty(elements, dtype=torch.int64)]
+            buffers += [new_empty(elements, dtype=torch.uint8), new_empty(elements, dtype=torch.int64)]
 
 
 BUILDERS: dict[Optimizer, Builder] = {
