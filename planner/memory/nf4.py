@@ -37,10 +37,10 @@ def layer(
     """bitsandbytes `Linear4bit`: computes in its own dtype."""
     compute, given = f.numerics.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
-    out = _matmul(f, f.to(x, compute, f"{name} input"), out_features, double, name)
-    bias = f.parameter(f"{name}.bias", out_features, compute, trains=False) if has_bias else None
-    if bias is not None:
-        out = f.add(out, bias, f"{name} bias")
+    bias = f.parameter(f"{name}.bias", out_features, given, trains=False) if has_bias else None
+    cast = bias and f.to(bias, compute, f"{name} bias")
+    out = _matmul(f, f.to(x, compute, f"{name} input"), cast, out_features, double, name)
+    del cast
 
     def weight() -> Tensor:
         return Tensor(_dequantize(f, elements, compute, double), elements, 0, columns, compute, None)
@@ -48,13 +48,14 @@ def layer(
     return f.to(out, given, f"{name} output"), weight, bias
 
 
-def _matmul(f: Ops, x: Tensor, out_features: int, double: bool, name: str) -> Tensor:
+def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: bool, name: str) -> Tensor:
     """bitsandbytes `MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
     compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
     _dequantize(f, elements, compute, double)
     rows = x.per_sample // x.width
     flops, width = 2 * x.per_sample * out_features, out_features
-    out = f.product(rows * width, width, compute, f"{name} output", x, flops=flops, operation=Operation.MM)
+    operation = Operation.MM if bias is None else Operation.ADDMM
+    out = f.product(rows * width, width, compute, f"{name} output", x, flops=flops, operation=operation)
     if x.variable is not None and out.variable is not None:
         variable = x.variable
 

@@ -15,13 +15,13 @@ class _Matmul(torch.autograd.Function):
     """`MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layer: Linear4bit) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor | None, layer: Linear4bit) -> torch.Tensor:
         ctx.layer = layer
-        return torch.nn.functional.linear(x, layer.dequantized(x.dtype))
+        return torch.nn.functional.linear(x, layer.dequantized(x.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradient @ ctx.layer.dequantized(gradient.dtype), None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradient @ ctx.layer.dequantized(gradient.dtype), None, None
 
 
 class Linear4bit(torch.nn.Module):
@@ -57,8 +57,10 @@ class Linear4bit(torch.nn.Module):
         return self.dequantized(self.compute)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        given = x.dtype
-        out: torch.Tensor = _Matmul.apply(x.to(self.compute), self)
-        if self.bias is not None:
-            out = out + self.bias
+        """bitsandbytes/nn/modules.py, `Linear4bit.forward`: the bias stays in the dtype of x."""
+        given, bias = x.dtype, self.bias
+        if bias is not None:
+            bias.data = bias.data.to(given)
+            bias = bias.to(self.compute)
+        out: torch.Tensor = _Matmul.apply(x.to(self.compute), bias, self)
         return out.to(given)
