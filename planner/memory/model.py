@@ -11,7 +11,7 @@ from planner.memory.memoized import counted, memoized
 from planner.memory.numerics import Numerics
 from planner.memory.obstacles import obstacle
 from planner.memory.optimizers import Groups, rule_of
-from planner.memory.partition import fullest
+from planner.memory.partition import shares_of
 from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
@@ -170,8 +170,8 @@ class MemoryModel:
 
     @memoized
     def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Traffic:
-        states, groups = self._states(setting, optimizer, sharding), self._groups(setting, optimizer, sharding)
-        with_host, flops = rule_of(optimizer).moved(groups, self._ranks(sharding))
+        rule, states = rule_of(optimizer), self._states(setting, optimizer, sharding)
+        with_host, flops = max(rule.moved(g, self._ranks(sharding)) for g in self._groups(setting, sharding))
         traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, states)
         return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
 
@@ -227,22 +227,32 @@ class MemoryModel:
 
     @memoized
     def _states(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
-        """Bytes of one rank's states, wherever they are."""
-        groups, apart = self._groups(setting, optimizer, sharding), setting.updates is not None
-        return rule_of(optimizer).resident(groups, self._ranks(sharding), apart=apart)
+        """Bytes of states on the rank that has the most, wherever they are."""
+        return max(self._states_by_rank(setting, optimizer, sharding))
+
+    def _states_by_rank(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> list[int]:
+        """Of the ranks of `_groups`."""
+        rule, ranks, apart = rule_of(optimizer), self._ranks(sharding), setting.updates is not None
+        return [rule.resident(groups, ranks, apart=apart) for groups in self._groups(setting, sharding)]
 
     @memoized
-    def _groups(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Groups:
-        """The tensors that a rank's optimizer has, or has its shares of."""
+    def _groups(self, setting: Setting, sharding: DataParallel) -> list[Groups]:
+        """The tensors that the optimizer of each rank has, where these differ, or those that each has its shares of."""
         units = self._units(setting, sharding)
         if sharding.divides_states:
-            return [(fullest(units, self.cluster.world_size, optimizer), 1)]
-        return [(u.trained, n) for u, n in counted(units)]
+            return [[(share, 1)] for share in shares_of(units, self.cluster.world_size)]
+        return [[(u.trained, n) for u, n in counted(units)]]
 
     @memoized
     def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
-        groups = self._groups(setting, optimizer, sharding)
-        return rule_of(optimizer).temporaries(groups, self._ranks(sharding))
+        """On top of the most states, at the peak of the step of any rank."""
+        rule, ranks, states = (
+            rule_of(optimizer),
+            self._ranks(sharding),
+            self._states_by_rank(setting, optimizer, sharding),
+        )
+        by_rank = zip(states, self._groups(setting, sharding), strict=True)
+        return max(own + rule.temporaries(groups, ranks) for own, groups in by_rank) - max(states)
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         return self.traced.units(setting, self._ranks(sharding)).all

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
 
-from planner.memory.optimizers import rule_of
 from planner.memory.state import TrainedTensor, Unit
-from strategies import AnyOptimizer
 
 
-def fullest(units: Sequence[Unit], ranks: int, optimizer: AnyOptimizer) -> list[TrainedTensor]:
-    """The tensors of the rank with most states: the largest tensors first, each to the rank with the fewest elements so
-    far. Tensors are not divided."""
-    states = rule_of(optimizer).states
+def shares_of(units: Sequence[Unit], ranks: int) -> list[list[TrainedTensor]]:
+    """The tensors of each rank: the largest first, each to the rank with the fewest elements so far. Tensors are not
+    divided."""
     tensors = sorted((t for unit in units for t in unit.trained), key=lambda t: t.num_elements, reverse=True)
     shares: list[list[TrainedTensor]] = [[] for _ in range(ranks)]
     loads = [(0, rank) for rank in range(ranks)]
@@ -25,4 +22,4 @@ def fullest(units: Sequence[Unit], ranks: int, optimizer: AnyOptimizer) -> list[
         load, rank = loads[0]
         shares[rank].append(tensor)
         heapreplace(loads, (load + tensor.num_elements, rank))
-    return max(shares, key=lambda share: sum(map(states, share)))
+    return shares
