@@ -5,7 +5,18 @@ from __future__ import annotations
 from planner.memory import trained
 from planner.models import Inventory
 from planner.models.decoder import Decoder
-from strategies import Attention, Kernels, Loss, LowRank, Precision, Rowwise, Strategy
+from strategies import (
+    Attention,
+    Kernels,
+    Loss,
+    LowRank,
+    Operation,
+    Precision,
+    Quantization,
+    Rowwise,
+    Strategy,
+    quantization_of,
+)
 
 
 def obstacle(inventory: Inventory, strategy: Strategy) -> str | None:
@@ -23,10 +34,23 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
         if strategy.precision is Precision.FP8_MIXED:
             # torchao/float8/float8_linear_utils.py, `swap_linear_layers`
             return f"fp8-mixed converts torch.nn.Linear, and this model has {linear_class}"
+    if _adds_to_kept_products(strategy) and any(
+        t.is_bias and t.layer is not None and t.layer.quantizes for b in inventory.blocks.values() for t in b.tensors
+    ):
+        # gptqmodel/nn_modules/qlinear/torch.py; torch/utils/checkpoint.py, `_VersionWrapper.get_val`
+        return (
+            f"{strategy.checkpointing.choice} keeps products that GPTQModel's layers then add their bias to, and torch "
+            "does not take a kept tensor that has changed"
+        )
     if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
         # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)` of what has as many numbers as experts x columns
         return "adam-mini does not take stacks of experts"
     return None
+
+
+def _adds_to_kept_products(strategy: Strategy) -> bool:
+    is_gptq = quantization_of(strategy.finetuning) is Quantization.GPTQ
+    return is_gptq and Operation.MM in strategy.checkpointing.choice.facts.keeps
 
 
 def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:

@@ -58,7 +58,8 @@ class Linear4bit(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """bitsandbytes/nn/modules.py, `Linear4bit.forward`: the bias stays in the dtype of x."""
-        given, bias = x.dtype, self.bias
+        given = x.dtype
+        bias: torch.Tensor | None = self.bias
         if bias is not None:
             bias.data = bias.data.to(given)
             bias = bias.to(self.compute)
