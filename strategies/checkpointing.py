@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -58,8 +57,7 @@ class Checkpointing(Choice):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoints:
+class Checkpoints(NamedTuple):
     """What becomes of each block. `every`: of so many blocks the first is checkpointed (transformers'
     `every_n_layers`)."""
 

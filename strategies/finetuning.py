@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hardware import GPU
 from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
@@ -79,15 +78,13 @@ LoraTargets = Literal["all-linear"] | tuple[str, ...]
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
+class Full(NamedTuple):
     """Every parameter trains."""
 
-    method = Finetuning.FULL
+    method: Finetuning = Finetuning.FULL
 
 
-@dataclass(frozen=True, slots=True)
-class Lora:
+class Lora(NamedTuple):
     """Adapters A (rank x in) and B (out x rank) beside each targeted linear layer, by PEFT."""
 
     rank: int = 16
@@ -116,22 +113,20 @@ class Lora:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Freeze:
+class Freeze(NamedTuple):
     """The last `trained_blocks` blocks train, and the trained modules; the final norm does not. The blocks before them
     run without gradients and keep nothing, unless they are checkpointed: then transformers asks for the embedding's
     gradient, and backward goes through all of them."""
 
-    method = Finetuning.FREEZE
     trained_blocks: int = 2
     trained_modules: TrainedModules = TrainedModules.NONE
+    method: Finetuning = Finetuning.FREEZE
 
 
-@dataclass(frozen=True, slots=True)
-class BitFit:
+class BitFit(NamedTuple):
     """Every parameter that is called bias trains, and no other."""
 
-    method = Finetuning.BITFIT
+    method: Finetuning = Finetuning.BITFIT
 
 
 Method = Full | Lora | Freeze | BitFit
@@ -183,6 +178,8 @@ _LORA_FIELDS = {
     "trained_modules": "trained_modules",
 }
 """The field of `Lora` that an option says."""
+_FREEZE_FIELDS = ("trained_blocks", "trained_modules")
+"""Those of `Freeze`, called as the options are."""
 
 
 def _join(values: Values) -> Method:
@@ -191,8 +188,7 @@ def _join(values: Values) -> Method:
         said = {field: values[name] for name, field in _LORA_FIELDS.items() if values.get(name) is not None}
         return Lora(**said)
     if choice is Finetuning.FREEZE:
-        said = {field.name: values[field.name] for field in fields(Freeze) if values.get(field.name) is not None}
-        return Freeze(**said)
+        return Freeze(**{name: values[name] for name in _FREEZE_FIELDS if values.get(name) is not None})
     return Full() if choice is Finetuning.FULL else BitFit()
 
 
@@ -203,7 +199,7 @@ def _split(method: Method) -> Values:
         if method.method is Finetuning.QLORA:
             del said["adapter_dtype"]
     elif isinstance(method, Freeze):
-        said |= {field.name: getattr(method, field.name) for field in fields(method)}
+        said |= {name: getattr(method, name) for name in _FREEZE_FIELDS}
     return said
 
 

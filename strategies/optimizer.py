@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import Cluster
@@ -121,8 +120,7 @@ class Optimizer(Choice):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A low-rank optimizer with a rank of its own."""
 
     choice: Optimizer

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
 
@@ -42,15 +41,19 @@ class Offload(Choice):
     CPU = "cpu", "parameters, gradients and states in the host's memory; the optimizer runs there (CPUOffloadPolicy)"
 
 
-@dataclass(frozen=True, slots=True)
-class Replicated:
+class Replicated(NamedTuple):
     """The whole model on every rank; with `zero1` each optimizer state on one of them."""
 
     choice: Sharding = Sharding.NO_SHARD
     gradient_buckets: GradientBuckets = GradientBuckets.COPIES
 
-    shards = False
-    on_host = False
+    @property
+    def shards(self) -> bool:
+        return False
+
+    @property
+    def on_host(self) -> bool:
+        return False
 
     @property
     def divides_states(self) -> bool:
@@ -61,8 +64,7 @@ class Replicated:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class Sharded:
+class Sharded(NamedTuple):
     """FSDP2: every rank keeps its share of parameters, gradients and states."""
 
     choice: Sharding = Sharding.FULL_SHARD
@@ -72,9 +74,14 @@ class Sharded:
     """Over how many ranks the model is divided; of such groups there are as many as the ranks make."""
     offload: Offload = Offload.NONE
 
-    shards = True
-    divides_states = False
-    """Beside whole parameters."""
+    @property
+    def shards(self) -> bool:
+        return True
+
+    @property
+    def divides_states(self) -> bool:
+        """Beside whole parameters."""
+        return False
 
     def ranks(self, world_size: int) -> int:
         """Over how many ranks parameters, gradients and states are divided."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hardware import Cluster
 from planner.memory.evaluation import evaluation, saving
 from planner.memory.footprint import Footprint, Persistent
@@ -153,7 +151,7 @@ class MemoryModel:
         found: Lines = {}
         if self.evaluation_batch_size is not None:
             s = setting
-            method = replace(s.method, dropout=0.0) if isinstance(s.method, Lora) else s.method
+            method = s.method._replace(dropout=0.0) if isinstance(s.method, Lora) else s.method
             loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
             evaluated = self.traced.setting(s.numerics, method, s.attention, loss, s.kernels, s.selection, None, True)
             size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
