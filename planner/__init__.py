@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from planner.certificate import Verification
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
-    from planner.models import Model, ModelConfigError, find_model
+    from planner.models import Model, find_model
+    from planner.models.sources import ModelConfigError
     from planner.plan import Memory, Plan
     from planner.plan_file import PlanFileError
     from planner.request import Request
@@ -64,6 +65,7 @@ _HOMES = (
     "planner.certificate",
     "planner.result",
     "planner.models",
+    "planner.models.sources",
     "planner.question",
     "planner.api",
     "planner.plan_file",

@@ -9,7 +9,6 @@ from hardware import GPU
 from planner.answer import plan_of, shortfall_of
 from planner.axes import RequestError
 from planner.certificate import Verification
-from planner.certify import certify
 from planner.extras import Progress
 from planner.models import Model
 from planner.notes import notes_for
@@ -212,6 +211,8 @@ def _study_name(question: Question, settings: EngineSettings) -> str:
 
 def _certified(question: Question, solver: Solver, found: Found, progress: Progress) -> Verification | None:
     """The certificate of the first candidate whose replay fits; those before it are taken away and counted."""
+    from planner.certify import certify
+
     while found.ranking:
         (candidate,) = found.ranking.first(1)
         verification = certify(question, solver, candidate, progress).verification

@@ -16,7 +16,7 @@ from planner.memory import MemoryModel, StepMemory, Traced
 from planner.models import Model, recognize
 from planner.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.search import Candidate, Solver
-from planner.space import SpaceSource, space_of
+from planner.space import SpaceSource, given_by
 from strategies import (
     AXES,
     Attention,
@@ -56,7 +56,7 @@ class Question:
         progress: Progress = lambda _: None,
         space: SpaceSource = None,
     ) -> None:
-        axes = {**space_of(space).given(), **parse_axes(axes)}
+        axes = {**given_by(space), **parse_axes(axes)}
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self.model = model if isinstance(model, Model) else _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)

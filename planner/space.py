@@ -112,11 +112,11 @@ class SearchSpace(Record):
 SpaceSource = SearchSpace | str | Path | None
 
 
-def space_of(source: SpaceSource) -> SearchSpace:
-    """A space or the file that holds one."""
+def given_by(source: SpaceSource) -> dict[str, tuple[Any, ...]]:
+    """What a space, or the file that holds one, says about options."""
     if source is None:
-        return SearchSpace()
-    return source if isinstance(source, SearchSpace) else SearchSpace.read(source)
+        return {}
+    return (source if isinstance(source, SearchSpace) else SearchSpace.read(source)).given()
 
 
 def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
@@ -199,7 +199,7 @@ def described(source: SpaceSource, cluster: Cluster, axes: Mapping[str, Any]) ->
 
     Raises PlannerError: a file that is no space, an unknown option or value.
     """
-    given = SearchSpace(**{**space_of(source).given(), **parse_axes(axes)})
+    given = SearchSpace(**{**given_by(source), **parse_axes(axes)})
     space = given.within(Space.default(cluster))
     chains, rejected = space.valid(cluster)
     return Described(cluster, given, space, sum(chain.length for chain in chains), rejected)

@@ -2,10 +2,10 @@
 
 from planner.models.architecture import Architecture
 from planner.models.decoder import Decoder
+from planner.models.families import add_family, supported_model_types
 from planner.models.foreign import Foreign
 from planner.models.inventory import Inventory, Linear, Parameters, ParameterTensor
 from planner.models.registry import Model, RegistryModel, add_model, find_model, recognize, registry_models
-from planner.models.sources import ModelConfigError, add_family, supported_model_types
 
 __all__ = [
     "Architecture",
@@ -14,7 +14,6 @@ __all__ = [
     "Inventory",
     "Linear",
     "Model",
-    "ModelConfigError",
     "ParameterTensor",
     "Parameters",
     "RegistryModel",

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
 from hardware.errors import PlannerError, UnknownNameError, normalized
-from hardware.reading import SafeLoader, shown
+from hardware.reading import SafeLoader
 from planner.models.architecture import Architecture
-from planner.models.families.llama import Llama
+from planner.models.families import family, supported_model_types
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
-from planner.models.sources import Source, download_config, family, read_config, supported_model_types
 from planner.models.support import obstacle
 from strategies import Choice
+
+if TYPE_CHECKING:  # read when a model is not of the registry
+    from planner.models.sources import Source
 
 # PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model. The cut relies
 # on the layout of the files; a test compares it with a full read.
@@ -36,11 +36,6 @@ _ENTRY: Final = re.compile(
 _SIZE: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBT])", re.IGNORECASE | re.ASCII)
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
 _LONGEST_NAME: Final = 200  # nearest names of anything longer are not worth their time
-
-_VOCABULARY: Final = 32_000
-
-SMALLEST_SIZE: Final = 10**7
-LARGEST_SIZE: Final = 2 * 10**12
 
 
 class RegistryModel(NamedTuple):
@@ -160,7 +155,7 @@ def recognize(text: str) -> Model | Foreign:
             model = replace(model, notes=(*model.notes, note))
         return model
     if size := _SIZE.fullmatch(text):
-        return stand_in(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
+        return _of_size(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
     raise _unknown(text)
@@ -215,13 +210,24 @@ def _spelled_as_path(text: str) -> bool:
 
 
 def _from_file(text: str) -> Model | Foreign:
+    from planner.models.sources import read_config
+
     return _described(text, read_config(text), None)
 
 
 def _from_hub(repository: str) -> Model | Foreign:
+    from planner.models.sources import download_config
+
     registered = _index().get(normalized(repository))
     source = download_config(repository, instead=registered.name if registered else None)
     return _described(f"hf:{repository}", source, repository)
+
+
+def _of_size(name: str, num_parameters: float) -> Model:
+    from planner.models.stand_in import stand_in
+
+    architecture, note = stand_in(name, num_parameters)
+    return Model(name, architecture, approximate=True, notes=(note,))
 
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
@@ -239,71 +245,3 @@ def _unknown(text: str) -> UnknownNameError:
         others.append("a path to a config.json" + ("" if others else ", hf:org/name") + " or a size such as 7B will do")
     error.hint = "; ".join([str(error.hint), *others])
     return error
-
-
-def stand_in(name: str, num_parameters: float) -> Model:
-    """A model of about this size in the shape of Llama 1 (arXiv 2302.13971), for when nothing but the size is known.
-
-    That is: a vocabulary of 32000, a separate head, no grouped queries, and a feed-forward of 8/3 of the hidden size,
-    rounded up to a multiple of 256. Of the shapes within 3% of the size it is the one that departs least from both the
-    size and the width per layer of known models, where 1% of size weighs as much as 20% of width per layer.
-    """
-    if not SMALLEST_SIZE <= num_parameters <= LARGEST_SIZE:
-        raise PlannerError(f"no model of {shown(name)} parameters", "sizes from 10M to 2T are known")
-    head_dim = (
-        64 if num_parameters < 2 * 10**9 else 128
-    )  # TinyLlama 1.1B, Llama 3.2 1B: 64; Llama 3.2 3B and larger: 128
-
-    def departure(shape: tuple[int, int]) -> float:
-        layers, hidden = shape
-        size, aspect = _llama_parameters(layers, hidden) / num_parameters, hidden / layers
-        return abs(math.log(aspect / _width_per_layer(num_parameters))) + 20 * abs(math.log(size))
-
-    layers, hidden = min(_shapes_near(num_parameters, head_dim), key=departure)
-    heads, feed_forward = hidden // head_dim, _feed_forward(hidden)
-    architecture = Llama(
-        model_type="llama",
-        hidden_size=hidden,
-        intermediate_size=feed_forward,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        vocab_size=_VOCABULARY,
-        max_position_embeddings=131_072,
-    )
-    note = (
-        f"a Llama-shaped stand-in of {_llama_parameters(layers, hidden):,} parameters: {layers} layers, hidden size "
-        f"{hidden}, {heads} heads of {head_dim}, feed-forward {feed_forward}, vocabulary {_VOCABULARY}"
-    )
-    return Model(name, architecture, approximate=True, notes=(note,))
-
-
-def _width_per_layer(num_parameters: float) -> float:
-    """hidden_size / num_hidden_layers: 64 up to 0.76 B parameters and 128 from 6.7 B on, a power law between them.
-
-    GPT-3 (arXiv 2005.14165, table 2.1) has 64 at 125M and 760M, 85 at 1.3B, 80 at 2.7B, 128 at 6.7B, 13B and 175B;
-    Llama has 128 at 7B and 13B, 102 at 65B, 130 at 405B.
-    """
-    share = math.log(num_parameters / 0.76e9) / math.log(6.7e9 / 0.76e9)
-    return float(64 * 2 ** min(max(share, 0), 1))
-
-
-def _feed_forward(hidden: int) -> int:
-    return -(-8 * hidden // (3 * 256)) * 256
-
-
-def _llama_parameters(layers: int, hidden: int) -> int:
-    attention, mlp, norms = 4 * hidden**2, 3 * hidden * _feed_forward(hidden), 2 * hidden
-    return 2 * _VOCABULARY * hidden + layers * (attention + mlp + norms) + hidden
-
-
-def _shapes_near(num_parameters: float, head_dim: int) -> Iterator[tuple[int, int]]:
-    """(layers, hidden size) of all models whose number of parameters is within 3%."""
-    for hidden in count(head_dim, head_dim):
-        fixed = _llama_parameters(0, hidden)
-        block = _llama_parameters(1, hidden) - fixed
-        if fixed + block > 1.03 * num_parameters:
-            return
-        fewer = int((num_parameters - fixed) // block)
-        for layers in (fewer, fewer + 1):
-            if layers > 0 and abs(fixed + layers * block - num_parameters) <= 0.03 * num_parameters:
-                yield layers, hidden

@@ -6,8 +6,6 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,8 +13,8 @@ from pydantic import ValidationError
 
 from hardware.errors import FileError, PlannerError
 from hardware.reading import Location, shown
-from planner.models import families
 from planner.models.architecture import Architecture
+from planner.models.families import family, supported_model_types
 
 MAX_FILE_BYTES: Final = 1 << 20
 
@@ -34,41 +32,6 @@ class Source(NamedTuple):
     architecture: Architecture | dict[str, Any]
     """Of a family of the registry; else the fields of the file, which only transformers understands."""
     notes: tuple[str, ...] = ()
-
-
-_added: Final[dict[str, type[Architecture]]] = {}
-
-
-@cache
-def _built_in_model_types() -> tuple[str, ...]:
-    import pkgutil  # only errors and lists need it
-
-    modules = {module.name: module.name for module in pkgutil.iter_modules(families.__path__)}
-    return tuple((modules | families.SPELLED_WITH_DASHES).values())
-
-
-def supported_model_types() -> tuple[str, ...]:
-    """Values of `model_type` that can be planned for: the modules of `families`, and what plug-ins have added."""
-    return tuple(sorted({*_built_in_model_types(), *_added}))
-
-
-def family(model_type: str) -> type[Architecture]:
-    """The class of a supported `model_type`."""
-    if model_type in _added:
-        return _added[model_type]
-    module = import_module(f"{families.__name__}.{model_type.replace('-', '_')}")
-    architecture: type[Architecture] = module.Architecture
-    return architecture
-
-
-def add_family(model_type: str, architecture: type[Architecture]) -> None:
-    """A family of a plug-in's, as long as the process lives.
-
-    Raises PlannerError if the registry has it already.
-    """
-    if model_type in supported_model_types():
-        raise PlannerError(f"the registry has the family {model_type!r} already", "give it another model_type")
-    _added[model_type] = architecture
 
 
 def read_config(path: str) -> Source:

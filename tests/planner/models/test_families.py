@@ -20,7 +20,7 @@ from planner.models import (
     registry_models,
     supported_model_types,
 )
-from planner.models.sources import family
+from planner.models.families import family
 from planner.replay.subject import build
 
 logging.set_verbosity_error()

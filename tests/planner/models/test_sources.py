@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from planner.models import ModelConfigError, find_model, supported_model_types
-from planner.models.sources import MAX_FILE_BYTES, parse_config
+from planner.models import find_model, supported_model_types
+from planner.models.sources import MAX_FILE_BYTES, ModelConfigError, parse_config
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
