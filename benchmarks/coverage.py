@@ -47,6 +47,8 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "trained_blocks": (2, 4),
     "checkpoint_every": (1, 2),
     "optimizer_rank": (16, 128),
+    "reshard_size": (0, 4),
+    "shard_size": (4, 2),
 }
 """Values of options that are numbers or names; those of others are their choices."""
 
@@ -104,8 +106,8 @@ def relevant(cell: Cell) -> Cell:
 
 def arguments(cell: Cell) -> dict[str, Any]:
     """Those of `planner.verify` and `planner.estimate`."""
-    common = {"gpu": GPU, "sequence_length": SEQUENCE_LENGTH, "micro_batch_size": MICRO_BATCH_SIZE}
-    return {**common, **cell}
+    length = planner.find_model(cell["model"]).tokens_per_sample or SEQUENCE_LENGTH
+    return {"gpu": GPU, "sequence_length": length, "micro_batch_size": MICRO_BATCH_SIZE, **cell}
 
 
 def command(cell: Cell) -> str:
