@@ -71,8 +71,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
-            choices = [choice for choice in option.kind if choice != option.quiet or not option.belongs_to]
-            found[name] = tuple(choice.value for choice in choices)
+            found[name] = tuple(choice.value for choice in option.kind)
         elif name in NUMBERS:
             found[name] = NUMBERS[name]
     return found

@@ -19,8 +19,14 @@ Pair = frozenset[tuple[str, Any]]
 TRIES = 12
 """Fillings of a pair that are compared; the one that covers most new pairs is taken."""
 
-MOST_REFUSED = 60
-"""Fillings that are refused before a pair counts as impossible."""
+FILLINGS = 20
+"""That are looked at, those among them under which the pair means nothing."""
+
+MOST_REFUSED = 3
+"""Fillings that are refused, however they are changed, before a pair counts as impossible."""
+
+REPAIRS = 60
+"""Changes of a filling that are tried before it counts as refused."""
 
 
 class Cover(NamedTuple):
@@ -74,8 +80,8 @@ def _best(
     chance: random.Random,
 ) -> tuple[Cell | None, str]:
     found: list[Cell] = []
-    reason = "no strategy has both"
-    for attempt in range(MOST_REFUSED):
+    reason, refused = "no strategy has both", 0
+    for attempt in range(FILLINGS):
         cell = dict(pair)
         boldness = chance.choice((0.0, 0.2, 0.5)) if attempt else 0.0
         for name in chance.sample(list(factors), len(factors)):
@@ -89,14 +95,45 @@ def _best(
             if not pair <= set(meant.items()):
                 continue
         if why := refusal(meant):
-            reason = why
-            continue
+            repaired, reason = _repaired(cell, why, pair, factors, refusal, relevant, chance)
+            if repaired is None:
+                refused += 1
+                if refused == MOST_REFUSED and not found:
+                    break
+                continue
+            meant = repaired
         found.append(meant)
         if len(found) == TRIES:
             break
     if not found:
         return None, reason
     return max(found, key=lambda cell: sum(p in missing for p in _pairs_of(cell))), reason
+
+
+def _repaired(
+    cell: Cell,
+    why: str,
+    pair: Pair,
+    factors: Mapping[str, Sequence[Any]],
+    refusal: Callable[[Cell], str | None],
+    relevant: Callable[[Cell], Cell],
+    chance: random.Random,
+) -> tuple[Cell | None, str]:
+    """The cell with other values where they are free, one changed after the other: what is refused for another reason
+    is a step ahead. Else None and the last reason."""
+    free = sorted(factors.keys() - {name for name, _ in pair})
+    for _ in range(REPAIRS):
+        name = chance.choice(free)
+        changed = {**cell, name: chance.choice(factors[name])}
+        meant = relevant(changed)
+        if not pair <= set(meant.items()):
+            continue
+        reason = refusal(meant)
+        if reason is None:
+            return meant, why
+        if reason != why:
+            cell, why = changed, reason
+    return None, why
 
 
 def _with_owners(

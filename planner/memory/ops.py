@@ -231,9 +231,11 @@ class Ops:
         return self.differentiate(out, self.own_targets(x))
 
     def cap(self, x: Tensor, name: str = "capped") -> Tensor:
-        """`tanh(x / cap) * cap`: tanh saves its output."""
-        x = self.unary(x, f"{name} quotient")
-        x = self.unary(x, f"{name} tanh", saves="output")
+        """`tanh(x / cap) * cap`, where each result takes the variable of the one before: tanh saves its output."""
+        quotient = self.unary(x, f"{name} quotient")
+        x.storage = None
+        x = self.unary(quotient, f"{name} tanh", saves="output")
+        del quotient
         return self.unary(x, name)
 
     def dropout(self, x: Tensor, probability: float, name: str) -> Tensor:
