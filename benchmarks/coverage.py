@@ -142,7 +142,7 @@ def read_record() -> list[Recorded]:
 
 def chosen(known: list[Recorded]) -> Cover:
     still = [r.cell for r in known if set(r.cell.items()) <= {(n, v) for n, vs in factors().items() for v in vs}]
-    return cover(factors(), usual(), refusal, still, relevant)
+    return cover(factors(), (usual(), {**usual(), "gpus": 8}), refusal, still, relevant)
 
 
 def replayed(cell: Cell) -> dict[str, Any]:

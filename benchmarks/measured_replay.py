@@ -2,19 +2,21 @@
 
 python benchmarks/measured_replay.py [part of a case's id]
 
-The last column is for models that are quantized while four threads load them (`loading_orders.py`): how far the
-measured reserved bytes are outside the range of 20 orders. The order is chance, and moves reserved bytes: of
-SmolLM2-1.7B, eager, 1 x 2048, from 4784 to 5688 MiB (4820 measured; 5556 with one weight after another), of TinyLlama,
-sdpa, 1 x 1024, from 1960 to 2134 (2034; 2148). Such wide ranges are a weak test.
+The last columns are for models that are quantized while four threads load them (`loading_orders.py`), in an order that
+is chance and moves reserved bytes: the mean over such orders, how far the measured bytes are outside their range, and
+how often two orders of the same case are within 5% of each other, which is how well one run tells another's. Of
+SmolLM2-1.7B, eager, 1 x 2048, orders reserve 4784 to 5688 MiB (4820 measured; 5556 with one weight after another).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +35,12 @@ RECORD = Path(__file__).with_suffix(".jsonl")
 """What was replayed before; without the file all is replayed again, which takes some minutes."""
 
 COLUMNS = ("allocated", "reserved", "loaded", "forward", "backward", "optimizer")
+MEAN_ORDER = "reserved, mean of orders"
 OVER_ORDERS = "reserved, outside all orders"
 
-ORDERS = 20
+ORDERS = 40
 """How many orders of loading are served."""
+NEAR = 0.05
 
 
 class Rig(NamedTuple):
@@ -114,10 +118,15 @@ def columns(trace: Trace) -> dict[str, float]:
 
 
 def over_orders(trace: Trace) -> dict[str, float]:
-    """The range of MiB reserved over orders of loading."""
+    """MiB reserved over orders of loading, and the share of pairs of orders that are near each other."""
     orders = (loading_orders.in_threads(trace, seed) for seed in range(ORDERS))
     reserved = [serve(order, CachingAllocator()).reserved_bytes / MIB for order in orders]
-    return {"least_reserved": min(reserved), "most_reserved": max(reserved)}
+    return {
+        "least_reserved": min(reserved),
+        "mean_reserved": statistics.mean(reserved),
+        "most_reserved": max(reserved),
+        "near": statistics.mean(abs(a / b - 1) <= NEAR for a, b in permutations(reserved, 2)),
+    }
 
 
 def loaded(trace: Trace) -> int:
@@ -136,11 +145,19 @@ def main(part: str = "") -> None:
         for column, error in errors(case, replayed(rig, case)):
             group = groups.setdefault(f"{rig.gpu}, {case['method']}, {case['attention']}", {})
             group.setdefault(column, []).append(error)
-    shown = (*COLUMNS, OVER_ORDERS)
+    shown = (*COLUMNS, MEAN_ORDER, OVER_ORDERS)
     print(f"\n| median, worst | {' | '.join(shown)} |\n|---|{'---|' * len(shown)}")
     for name, group in sorted(groups.items()):
         cells = (summary(group.get(column, [])) for column in shown)
         print(f"| {name} ({len(group['allocated'])}) | {' | '.join(cells)} |")
+    near = [
+        replayed(rig, case)["near"] for rig, case in cases() if part in case["id"] and "near" in replayed(rig, case)
+    ]
+    if near:
+        print(
+            f"\nTwo orders of loading are within {NEAR:.0%} of each other in {statistics.mean(near):.0%} of pairs, "
+            f"those of all {len(near)} cases with a chance of {math.prod(near):.2%}"
+        )
 
 
 def errors(case: dict[str, Any], found: dict[str, float]) -> Iterator[tuple[str, float]]:
@@ -152,6 +169,7 @@ def errors(case: dict[str, Any], found: dict[str, float]) -> Iterator[tuple[str,
             yield column, error
     if "least_reserved" in found:
         least, most, value = found["least_reserved"], found["most_reserved"], case["reserved_mib"]
+        yield MEAN_ORDER, found["mean_reserved"] / value - 1
         error = (min(max(value, least), most) - value) / value
         print(f"  {'':10} {value:10.1f} {least:.0f} to {most:.0f} reserved {error:+8.2%}")
         yield OVER_ORDERS, error

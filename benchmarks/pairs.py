@@ -37,7 +37,7 @@ class Cover(NamedTuple):
 
 def cover(
     factors: Mapping[str, Sequence[Any]],
-    usual: Mapping[str, Any],
+    usual: Sequence[Mapping[str, Any]],
     refusal: Callable[[Cell], str | None],
     known: Sequence[Cell],
     relevant: Callable[[Cell], Cell],
@@ -47,7 +47,7 @@ def cover(
 
     Args:
         factors: the values of each.
-        usual: the value of a factor that nothing speaks against.
+        usual: cells that fillings depart from; the last has the fewest reasons to be refused.
         refusal: why a cell cannot be, or None.
         known: cells that are there already.
         relevant: the factors of a cell that mean something in it.
@@ -73,7 +73,7 @@ def cover(
 def _best(
     pair: Pair,
     factors: Mapping[str, Sequence[Any]],
-    usual: Mapping[str, Any],
+    usual: Sequence[Mapping[str, Any]],
     refusal: Callable[[Cell], str | None],
     relevant: Callable[[Cell], Cell],
     missing: set[Pair],
@@ -82,11 +82,12 @@ def _best(
     found: list[Cell] = []
     reason, refused = "no strategy has both", 0
     for attempt in range(FILLINGS):
+        base = usual[attempt % len(usual)]
         cell = dict(pair)
-        boldness = chance.choice((0.0, 0.2, 0.5)) if attempt else 0.0
+        boldness = chance.choice((0.0, 0.2, 0.5)) if attempt >= len(usual) else 0.0
         for name in chance.sample(list(factors), len(factors)):
             if name not in cell:
-                cell[name] = chance.choice(factors[name]) if chance.random() < boldness else usual[name]
+                cell[name] = chance.choice(factors[name]) if chance.random() < boldness else base[name]
         meant = relevant(cell)
         if not pair <= set(meant.items()):
             # The pair needs a choice that one of its options refines.
@@ -95,7 +96,8 @@ def _best(
             if not pair <= set(meant.items()):
                 continue
         if why := refusal(meant):
-            repaired, reason = _repaired(cell, why, pair, factors, refusal, relevant, chance)
+            reason = why if attempt < len(usual) else reason
+            repaired = _repaired(cell, why, pair, factors, refusal, relevant, chance)
             if repaired is None:
                 refused += 1
                 if refused == MOST_REFUSED and not found:
@@ -118,9 +120,9 @@ def _repaired(
     refusal: Callable[[Cell], str | None],
     relevant: Callable[[Cell], Cell],
     chance: random.Random,
-) -> tuple[Cell | None, str]:
+) -> Cell | None:
     """The cell with other values where they are free, one changed after the other: what is refused for another reason
-    is a step ahead. Else None and the last reason."""
+    is a step ahead."""
     free = sorted(factors.keys() - {name for name, _ in pair})
     for _ in range(REPAIRS):
         name = chance.choice(free)
@@ -130,10 +132,10 @@ def _repaired(
             continue
         reason = refusal(meant)
         if reason is None:
-            return meant, why
+            return meant
         if reason != why:
             cell, why = changed, reason
-    return None, why
+    return None
 
 
 def _with_owners(

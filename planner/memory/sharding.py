@@ -152,6 +152,13 @@ class Layout:
         scattered = self.units[i + 1].gathered_gradient_bytes
         return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
 
+    def prefetch(self, i: int) -> Extra:
+        """When the backward of part i begins and the part before it is gathered: from the host, its shards come first
+        (`all_gather_inputs`)."""
+        extra = self.backward(i)
+        shards = self._share(self._prefetched(i)) if self._on_host and i <= self._head else 0
+        return extra._replace(communication=extra.communication + shards)
+
     def _prefetched(self, i: int) -> int:
         return self._gathered[i - 1] if i and self._reshards else 0
 
