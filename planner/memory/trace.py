@@ -220,7 +220,7 @@ class Tracer:
         logits.variable = Variable()
         loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
         del logits
-        part = run.finish(loss)
+        part = run.finish(loss)._replace(input_bytes=elements * logits_itemsize)
         if layers.autocast is not None and logits_itemsize < FP32:
             fixed, per_sample = part.saved
             at = Snapshot(fixed, per_sample + elements * (logits_itemsize + FP32), fixed, per_sample, 0)

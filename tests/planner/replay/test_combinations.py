@@ -36,6 +36,8 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("deberta-v3-xsmall", {**TWO_GPUS, "sharding": "full_shard"}),
         ("pythia-70m", {"finetuning": "qlora", "quantization": "gptq-4bit"}),
         ("bert-base", {**INT8, "checkpointing": "selective-matmuls"}),
+        ("smollm2-360m", {"gpus": 2, "finetuning": "lora", "sharding": "full_shard", "offload": "cpu", **SHORT}),
+        ("pythia-70m", {"finetuning": "qlora", "lora_variant": "dora"}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
@@ -52,6 +54,8 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         "arguments that no checkpoint keeps",
         "hidden states of another dtype than the embedding's",
         "inputs that are kept twice over",
+        "shards from the host",
+        "biases in the dtype of their layer's input",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
