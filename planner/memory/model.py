@@ -5,11 +5,10 @@ from __future__ import annotations
 from hardware import Cluster
 from planner.memory.evaluation import evaluation, saving
 from planner.memory.footprint import Footprint, Persistent
-from planner.memory.memoized import counted, memoized
+from planner.memory.memoized import memoized
 from planner.memory.numerics import Numerics
 from planner.memory.obstacles import obstacle
-from planner.memory.optimizers import Groups, rule_of
-from planner.memory.partition import shares_of
+from planner.memory.partition import Partition
 from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
 from planner.memory.sdpa import SdpaKernel, Selection
@@ -132,7 +131,7 @@ class MemoryModel:
     ) -> Footprint:
         gradients = step = self._layout(setting, sharding, updates, accumulates).at_step
         if updates is None and not sharding.on_host:
-            step += self._step_temporaries(setting, optimizer, sharding)
+            step += self._partition(setting, optimizer, sharding).temporaries
         others = self._between_steps(setting, sharding) | {
             Moment.OPTIMIZER_STEP: (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
         }
@@ -168,9 +167,9 @@ class MemoryModel:
 
     @memoized
     def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Traffic:
-        rule, states = rule_of(optimizer), self._states(setting, optimizer, sharding)
-        with_host, flops = max(rule.moved(g, self._ranks(sharding)) for g in self._groups(setting, sharding))
-        traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, states)
+        partition = self._partition(setting, optimizer, sharding)
+        with_host, flops = partition.moved
+        traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, partition.states)
         return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
 
     @property
@@ -221,36 +220,12 @@ class MemoryModel:
         units = self._units(setting, sharding)
         stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(stored, self._states(setting, optimizer, sharding), buckets)
+        return Persistent(stored, self._partition(setting, optimizer, sharding).states, buckets)
 
     @memoized
-    def _states(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
-        """Bytes of states on the rank that has the most, wherever they are."""
-        return max(self._states_by_rank(setting, optimizer, sharding))
-
-    def _states_by_rank(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> list[int]:
-        """Of the ranks of `_groups`."""
-        rule, ranks, apart = rule_of(optimizer), self._ranks(sharding), setting.updates is not None
-        return [rule.resident(groups, ranks, apart=apart) for groups in self._groups(setting, sharding)]
-
-    @memoized
-    def _groups(self, setting: Setting, sharding: DataParallel) -> list[Groups]:
-        """The tensors that the optimizer of each rank has, where these differ, or those that each has its shares of."""
-        units = self._units(setting, sharding)
-        if sharding.divides_states:
-            return [[(share, 1)] for share in shares_of(units, self.cluster.world_size)]
-        return [[(u.trained, n) for u, n in counted(units)]]
-
-    @memoized
-    def _step_temporaries(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> int:
-        """On top of the most states, at the peak of the step of any rank."""
-        rule, ranks, states = (
-            rule_of(optimizer),
-            self._ranks(sharding),
-            self._states_by_rank(setting, optimizer, sharding),
-        )
-        by_rank = zip(states, self._groups(setting, sharding), strict=True)
-        return max(own + rule.temporaries(groups, ranks) for own, groups in by_rank) - max(states)
+    def _partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Partition:
+        units, apart = self._units(setting, sharding), setting.updates is not None
+        return Partition(units, optimizer, sharding, self.cluster.world_size, apart=apart)
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         return self.traced.units(setting, self._ranks(sharding)).all
