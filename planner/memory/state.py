@@ -10,7 +10,7 @@ from planner.memory.numerics import FP32, Numerics
 from planner.memory.quantized import KINDS
 from planner.memory.trained import Trained, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
-from planner.models.inventory import ParameterTensor
+from planner.models.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
 
 ALLOCATION_BYTES = 512

@@ -4,7 +4,8 @@ from planner.models.architecture import Architecture
 from planner.models.decoder import Decoder
 from planner.models.families import add_family, supported_model_types
 from planner.models.foreign import Foreign
-from planner.models.inventory import Inventory, Linear, Parameters, ParameterTensor
+from planner.models.inventory import Inventory
+from planner.models.parameters import Linear, Parameters, ParameterTensor
 from planner.models.registry import Model, RegistryModel, add_model, find_model, recognize, registry_models
 
 __all__ = [
