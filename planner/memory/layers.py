@@ -56,12 +56,8 @@ class Layers(Rotary, Disentangled):
         """What Python variables of the model's own forward keep alive until the whole forward pass returns."""
         self.embedded: Storage | None = None
         """`inputs_embeds` in the forward of transformers' ...Model, which refers to it until that returns."""
-        self.body: list[Storage] = []
-        """What other variables of such a body of the model keep alive until it returns."""
         self.leaves_body = False
         """Whether a body returns while this part runs, and another one begins."""
-        self.arguments: list[Storage] = []
-        """What the block is called with and is its own, beside hidden states."""
         self.exchange = Exchange()
         self.checkpoints = False
         """Whether blocks are checkpointed."""

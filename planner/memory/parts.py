@@ -87,7 +87,7 @@ class Part(NamedTuple):
         held: tuple[int, int],
         saved: Sequence[Storage],
         input_bytes: int,
-        argument_bytes: int,
+        arguments: tuple[int, int],
         work: Work,
         kept: tuple[int, int],
     ) -> Part:
@@ -95,8 +95,9 @@ class Part(NamedTuple):
         the input, arguments of its own and what is kept; backward computes the block again first
         (torch.utils.checkpoint, non-reentrant, `early_stop`). An input from the host is there for the recomputation,
         and longer if that saves it."""
-        beside = argument_bytes + (0 if self.saves_input or work.host_bytes_per_sample else input_bytes)
-        again = [*self.recomputation, *(raised(s, 0, beside) for s in self.backward)]
+        fixed, beside = arguments
+        beside += 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
+        again = [*self.recomputation, *(raised(s, fixed, beside) for s in self.backward)]
         return Part(
             forward=envelope(forward),
             backward=envelope([raised(s, *kept) for s in again] if any(kept) else again),

@@ -17,6 +17,10 @@ class Rotary(Norms):
         super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
         self.rope_itemsize = 0
         self._rope: list[Storage] = []
+        self.body: list[Storage] = []
+        """What variables of a body of the model (`...Model.forward`) keep alive until it returns."""
+        self.arguments: list[Storage] = []
+        """What the block is called with and is its own, beside hidden states."""
         self.numbers_samples = False
         """Whether every sample has positions of its own."""
 
@@ -26,12 +30,31 @@ class Rotary(Norms):
 
     def rope_table(self, x: Tensor, head_dim: int, *, fp32: bool = False) -> None:
         """cos and sin of every position, shared by all blocks, and by all samples that are numbered alike, saved by
-        each product with q and k."""
-        self.rope_itemsize = itemsize = FP32 if fp32 else x.itemsize
+        each product with q and k, unless these have tables of their own."""
+        self.rope_itemsize = FP32 if fp32 else x.itemsize
+        if self._casts_table:
+            storage = self._table(head_dim, "rotary cos and sin").storage
+            assert storage is not None
+            self.body.append(storage)
+        else:
+            self._save_table(head_dim, "rotary cos and sin")
+
+    @property
+    def _casts_table(self) -> bool:
+        """FSDP2 calls each block with a table of its own, cast from that of all."""
+        return self.numerics.casts_inputs and self.rope_itemsize > self.numerics.other
+
+    def _table(self, head_dim: int, name: str) -> Tensor:
         fixed, per_sample = self.of_positions(2 * self.sequence_length * head_dim)
-        storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, "rotary cos and sin")
-        self.tape.save(Tensor(storage, fixed, per_sample, head_dim, itemsize, None))
-        self._rope.append(storage)
+        storage = self.tape.storage(fixed * self.rope_itemsize, per_sample * self.rope_itemsize, name)
+        return Tensor(storage, fixed, per_sample, head_dim, self.rope_itemsize, None)
+
+    def _save_table(self, head_dim: int, name: str) -> Storage:
+        table = self._table(head_dim, name)
+        self.tape.save(table)
+        assert table.storage is not None
+        self._rope.append(table.storage)
+        return table.storage
 
     def rotate(
         self,
@@ -47,6 +70,7 @@ class Rotary(Norms):
         """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""
         if form != "halves":
             return self._interleaved(x) if form == "interleaved" else self._complex(x)
+        self._take_table(head_dim)
         if casts != "none":
             given = x.itemsize
             x = self.to(x, FP32, "rotary input in fp32") if casts == "both" else x
@@ -59,6 +83,13 @@ class Rotary(Norms):
         joined = self.cat([self._rotate_half(turned), *rest], "rotary join")
         joined.heads_first = not tokens_first
         return joined
+
+    def _take_table(self, head_dim: int) -> None:
+        """A block's own one is an argument; computed again, it is called with the same."""
+        if self._casts_table:
+            self.rope_itemsize = self.numerics.other
+            if not self.tape.recomputed:
+                self.arguments.append(self._save_table(head_dim, "rotary cos and sin cast by FSDP2"))
 
     def rotate_halves(self, x: Tensor, *, head_dim: int) -> Tensor:
         """`cat(first * cos - second * sin, second * cos + first * sin)`."""
