@@ -222,8 +222,8 @@ def _shard_ends(base: Any, units: dict[str, Any]) -> None:
     ends = [module for module in (embedding, head) if module is not None]
     if _shared_elsewhere(base, ends):
         return  # all that share a weight belong to one unit: here that of the whole model
-    outside = [(n, m) for n, m in base.named_modules() if not any(part.isdigit() for part in n.split("."))]
-    norms = [m for n, m in outside if n.split(".")[-1] in ("norm", "ln_f", "final_layer_norm")]
+    body = getattr(base, base.base_model_prefix, None)
+    norms = [module for module in body.children() if "Norm" in type(module).__name__][-1:] if body is not None else []
     tied = head is not None and embedding.weight is head.weight
     if not tied:
         fully_shard(embedding, **units)
