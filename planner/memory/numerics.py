@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, DataParallel, Finetuning, Full, Lora, Method, Precision, Quantization
+from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization, quantization_of
 
 FP32, HALF = 4, 2
 
@@ -63,7 +63,8 @@ class Numerics(NamedTuple):
         else:
             stored = (autocast or frozen, FP32, FP32, FP32)
         is_fp16 = facts.matmul_dtype == "fp16"
-        kept = FP32 if is_fp16 or method.method is Finetuning.QLORA else stored[0]
+        prepared = quantization_of(method) not in (Quantization.NONE, Quantization.GPTQ)
+        kept = FP32 if is_fp16 or prepared else stored[0]
         if sharding.shards and autocast is not None:
             return cls(
                 autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept, casts_inputs=True
