@@ -129,12 +129,16 @@ class MemoryModel:
         updates: AnyOptimizer | None,
         accumulates: bool,
     ) -> Footprint:
-        gradients = step = self._layout(setting, sharding, updates, accumulates).at_step
+        layout = self._layout(setting, sharding, updates, accumulates)
+        gradients = step = layout.at_step
         if updates is None and not sharding.on_host:
             step += self._partition(setting, optimizer, sharding).temporaries
+        left = layout.left(self.traced.without_backward(setting, checkpointing)) if sharding.shards else 0
         others = self._between_steps(setting, sharding) | {
-            Moment.OPTIMIZER_STEP: (Line(step, self._ids_bytes, 0, 0, gradients, 0, 0),)
+            Moment.OPTIMIZER_STEP: (Line(step + left, self._ids_bytes, 0, 0, gradients, left, 0),)
         }
+        if Moment.SAVING in others:
+            others[Moment.SAVING] = tuple(x._replace(fixed=x.fixed + left) for x in others[Moment.SAVING])
 
         def lines_of(micro_batch_size: int) -> Lines:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)

@@ -93,6 +93,10 @@ class Layout:
         """Gradients at the optimizer step."""
         return 0 if self.in_buckets else self.all_gradients
 
+    def left(self, without_backward: int) -> int:
+        """What so many first parts, whose backward never runs, still have of forward when the optimizer steps."""
+        return self._post_forward_prefix[without_backward] if self._reshards else 0
+
     @property
     def all_gradients(self) -> int:
         return self._suffix[0]

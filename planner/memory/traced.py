@@ -65,6 +65,12 @@ class Traced:
         return total
 
     @memoized
+    def without_backward(self, setting: Setting, checkpointing: Checkpoints) -> int:
+        """How many parts are in front of all that trains."""
+        parts = self.parts(setting, checkpointing)
+        return next((i for i, part in enumerate(parts) if part.output_requires_grad), 0)
+
+    @memoized
     def positions(
         self, setting: Setting, checkpointing: Checkpoints, shards: bool, chunk_tokens: int | None
     ) -> list[Position]:

@@ -38,6 +38,9 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("bert-base", {**INT8, "checkpointing": "selective-matmuls"}),
         ("smollm2-360m", {"gpus": 2, "finetuning": "lora", "sharding": "full_shard", "offload": "cpu", **SHORT}),
         ("pythia-70m", {"finetuning": "qlora", "lora_variant": "dora"}),
+        ("smollm2-135m", {"gpus": 8, "finetuning": "freeze", "sharding": "full_shard", "reshard_size": 2}),
+        ("t5-small", {"finetuning": "qlora", "quantization": "gptq-4bit"}),
+        ("phi-1", {**TWO_GPUS, "sharding": "full_shard", "loss": "chunked"}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
@@ -56,6 +59,9 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         "inputs that are kept twice over",
         "shards from the host",
         "biases in the dtype of their layer's input",
+        "shards of blocks that no backward reaches",
+        "weights that stay as they were loaded",
+        "a final norm by another name",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
