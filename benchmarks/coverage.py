@@ -27,7 +27,7 @@ import planner
 from planner import PlannerError
 from planner.certify import phases_of
 from planner.models import registry_models
-from strategies import AXES, OPTIONS
+from strategies import AXES, OPTIONS, Quantization
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
@@ -71,7 +71,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
-            found[name] = tuple(choice.value for choice in option.kind)
+            found[name] = tuple(choice.value for choice in option.kind if choice is not Quantization.NONE)
         elif name in NUMBERS:
             found[name] = NUMBERS[name]
     return found
