@@ -26,6 +26,7 @@ class Planner(LazyGroup):
     ) -> NoReturn:
         if "_PLANNER_COMPLETE" in os.environ:  # shell completion, which click does before it reads the arguments
             super().main(args, "planner", *rest, **extra)
+        start_lightly()
         code = self._run(list(sys.argv[1:] if args is None else args))
         gc.freeze()  # an end of the process that looks for cycles in all that it made takes a sixth of its time
         sys.exit(code)
@@ -56,8 +57,8 @@ class Planner(LazyGroup):
 
 
 def start_lightly() -> None:
-    """A command lives for less than a second: it can do without pydantic's plugins, whose search reads the metadata of
-    every installed package, and almost without looking for reference cycles, of which it makes few."""
+    """Most commands live for less than a second: they do without pydantic's plugins, whose search reads the metadata of
+    every installed package, and almost without looking for reference cycles, of which they make few."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(100_000)
 

@@ -6,7 +6,7 @@ have gathered when its own backward begins; those that read it have what they ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from planner.memory.tape import Storage, Tape, Tensor, Variable
@@ -71,6 +71,10 @@ class Exchange:
     def saved_of_others(self) -> frozenset[str]:
         """Names of what it reads and needs in backward."""
         return frozenset(name for name, storage in self._read.items() if storage.saved)
+
+    def sizes_read(self, names: Collection[str]) -> list[tuple[int, int]]:
+        """(fixed, per sample) bytes of those of these that it reads."""
+        return [self.known[name].num_bytes for name in self._read if name in names]
 
     def not_saved(self, body: Sequence[Storage] = ()) -> dict[str, Shared]:
         """What it shares and does not need in its own backward. `body`: what variables of the model's body keep."""

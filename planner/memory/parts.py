@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -122,9 +122,9 @@ class Part(NamedTuple):
         )
 
 
-def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
+def joined(parts: Sequence[Part], *, checkpointed: bool, offloaded: Collection[str] = ()) -> list[Part]:
     """The parts of a model in order, with what they hold and save of each other. `checkpointed`: blocks save their
-    arguments, all that is shared among them."""
+    arguments, all that is shared among them but what is `offloaded`."""
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
     found, body, returned = [], (0, 0), 0
     for part in parts:
@@ -134,7 +134,7 @@ def joined(parts: Sequence[Part], *, checkpointed: bool) -> list[Part]:
         body = body[0] + part.body[0], body[1] + part.body[1]
         for name, shared in part.shares.items():
             fixed, per_sample = shared.num_bytes
-            if (checkpointed and not shared.cast) or name in read:
+            if (checkpointed and not shared.cast and name not in offloaded) or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
                 if shared.in_body:
                     body = body[0] - fixed, body[1] - per_sample

@@ -182,7 +182,10 @@ class Tracer:
                 kept=keeping.kept(),
             )
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
-        of_arguments = sum(a.fixed for a in arguments), sum(a.per_sample for a in arguments)
+        sizes = [(argument.fixed, argument.per_sample) for argument in arguments]
+        if facts.offloads:
+            sizes += layers.exchange.sizes_read(self.architecture.positional)
+        of_arguments = sum(fixed for fixed, _ in sizes), sum(per_sample for _, per_sample in sizes)
         saved += [*arguments, *keeping.storages]
         kept = layers.tape.kept_bytes(but=saved)
         part = again.recomputed(forward, held, saved, input_bytes, of_arguments, work, kept)

@@ -104,7 +104,8 @@ class Traced:
         stem, embedded_bytes = _hold_embedded(stem, blocks)
         given = last.output_itemsize, last.output_requires_grad
         head, loss = self._head(setting, *given, embedded_bytes, chunk_tokens)
-        return joined([stem, *blocks, head, loss], checkpointed=checkpoints)
+        offloaded = architecture.positional if checkpointing.choice.facts.offloads else frozenset()
+        return joined([stem, *blocks, head, loss], checkpointed=checkpoints, offloaded=offloaded)
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:

@@ -69,6 +69,10 @@ class Architecture(BaseModel):
     returns_probabilities: ClassVar[bool] = False
     """Whether its blocks return those of eager attention, which the model's body keeps until the next has returned."""
 
+    positional: ClassVar[frozenset[str]] = frozenset()
+    """What blocks share and are called with by position, no leaf of autograd's: `torch.utils.checkpoint` saves it for
+    each of them, and so `save_on_cpu` takes it to the host."""
+
     notes: ClassVar[tuple[str, ...]] = ()
     """What a user should know about loading or training any model of the family."""
 

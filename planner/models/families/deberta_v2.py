@@ -39,6 +39,7 @@ class DebertaV2(Bert):
     supports_sdpa: ClassVar[bool] = False
     supports_flash: ClassVar[bool] = False
     supports_flex: ClassVar[bool] = False
+    positional: ClassVar[frozenset[str]] = frozenset({"pair mask"})
 
     architectures: tuple[str, ...] = ("DebertaV2ForMaskedLM",)
     type_vocab_size: Literal[0] = 0

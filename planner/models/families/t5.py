@@ -27,6 +27,9 @@ class T5(Headed):
     supports_flash: ClassVar[bool] = False
     num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
+    positional: ClassVar[frozenset[str]] = frozenset(
+        {"encoder output", "encoder position bias", "decoder position bias", "mask"}
+    )
     embedding_name: ClassVar[str] = "shared"
 
     architectures: tuple[str, ...] = ("T5ForConditionalGeneration",)

@@ -41,6 +41,8 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("smollm2-135m", {"gpus": 8, "finetuning": "freeze", "sharding": "full_shard", "reshard_size": 2}),
         ("t5-small", {"finetuning": "qlora", "quantization": "gptq-4bit"}),
         ("phi-1", {**TWO_GPUS, "sharding": "full_shard", "loss": "chunked"}),
+        ("t5-small", {"finetuning": "full", "checkpointing": "offload"}),
+        ("deberta-v3-xsmall", {"finetuning": "full", "checkpointing": "offload"}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
@@ -62,6 +64,8 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         "shards of blocks that no backward reaches",
         "weights that stay as they were loaded",
         "a final norm by another name",
+        "position biases that wait on the host",
+        "masks that wait on the host",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
