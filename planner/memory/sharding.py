@@ -132,9 +132,9 @@ class Layout:
         return self._gathered[i] or self._gathered[self._head]
 
     def _tied_unit(self, i: int) -> int:
-        """The head's unit, where tied embeddings keep it gathered around another part: from the embedding's forward to
-        the end of backward, since its inputs, the ids, have no gradient that would announce its end."""
-        return self._gathered[self._head] if self.tied and i < self._head else 0
+        """The head's unit, where tied embeddings or the root keep it gathered around another part: from the embedding's
+        forward to the end of backward, since its inputs, the ids, have no gradient that would announce its end."""
+        return self._gathered[self._head] if (self.tied or self.rooted) and i < self._head else 0
 
     def _kept_from_forward(self, i: int) -> int:
         """Gathered parameters of part i, and of all before it: with SHARD_GRAD_OP whole, else this rank's copy of what

@@ -41,7 +41,7 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("smollm2-135m", {"gpus": 8, "finetuning": "freeze", "sharding": "full_shard", "reshard_size": 2}),
         ("t5-small", {"finetuning": "qlora", "quantization": "gptq-4bit"}),
         ("phi-1", {**TWO_GPUS, "sharding": "full_shard", "loss": "chunked"}),
-        ("t5-small", {"finetuning": "full", "checkpointing": "offload"}),
+        ("t5-small", {"finetuning": "full", "checkpointing": "offload", "sequence_length": 512}),
         ("deberta-v3-xsmall", {"finetuning": "full", "checkpointing": "offload"}),
     ],
     ids=[
