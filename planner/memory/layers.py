@@ -101,7 +101,7 @@ class Layers(Rotary, Disentangled):
         method = self.method
         quantized = KINDS.get(quantization_of(method))
         unquantized = kept_layer if kept else written_out_layer if written_out else plain_layer
-        if self.numerics.fp8 and not kept and float8.converts(x.width, out_features):
+        if self.numerics.fp8 and float8.converts(x.width, out_features):
             unquantized = float8.layer
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
         if kept:
