@@ -71,6 +71,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
+            # qlora without quantization is lora
             found[name] = tuple(choice.value for choice in option.kind if choice is not Quantization.NONE)
         elif name in NUMBERS:
             found[name] = NUMBERS[name]

@@ -41,6 +41,7 @@ OVER_ORDERS = "reserved, outside all orders"
 ORDERS = 40
 """How many orders of loading are served."""
 NEAR = 0.05
+"""How near a replay should be to what was measured."""
 
 
 class Rig(NamedTuple):
@@ -150,10 +151,8 @@ def main(part: str = "") -> None:
     for name, group in sorted(groups.items()):
         cells = (summary(group.get(column, [])) for column in shown)
         print(f"| {name} ({len(group['allocated'])}) | {' | '.join(cells)} |")
-    near = [
-        replayed(rig, case)["near"] for rig, case in cases() if part in case["id"] and "near" in replayed(rig, case)
-    ]
-    if near:
+    chosen = [replayed(rig, case) for rig, case in cases() if part in case["id"]]
+    if near := [found["near"] for found in chosen if "near" in found]:
         print(
             f"\nTwo orders of loading are within {NEAR:.0%} of each other in {statistics.mean(near):.0%} of pairs, "
             f"those of all {len(near)} cases with a chance of {math.prod(near):.2%}"

@@ -78,6 +78,9 @@ LoraTargets = Literal["all-linear"] | tuple[str, ...]
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
 
 
+# Each method is a field of its tuple: without it, two methods of no other fields would be equal.
+
+
 class Full(NamedTuple):
     """Every parameter trains."""
 

@@ -137,17 +137,17 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
     saved = [tape.save(t) for t in (chosen, labels, log_sum_exp)]
     to_x, to_weight, to_bias = chosen.variable, weight.variable, bias.variable if bias else None
     of_bias_size = words * weight.itemsize
-    of_weight_size, weight_itemsize = (weight.fixed * FP32, weight.fixed * weight.itemsize), weight.itemsize
+    weights, weight_itemsize = weight.fixed, weight.itemsize
     del chosen, labels, log_sum_exp
 
     def backward(gradient: Storage) -> None:
         """Sums both gradients in fp32."""
         f.multiply(half, flops * (2 + (to_weight is not None)))
         of_x = tape.storage(0, elements * FP32)
-        sums = tape.storage(of_weight_size[0], 0) if to_weight else None
+        sums = tape.storage(weights * FP32, 0) if to_weight else None
         tile()
         cast = of_x if itemsize == FP32 else tape.storage(0, elements * itemsize)
-        of_weight = sums if weight_itemsize == FP32 or sums is None else tape.storage(of_weight_size[1], 0)
+        of_weight = sums if sums is None or weight_itemsize == FP32 else tape.storage(weights * weight_itemsize, 0)
         of_bias = tape.storage(of_bias_size, 0) if to_bias else None
         del of_x, sums
         for variable, made in ((to_weight, of_weight), (to_bias, of_bias), (to_x, cast)):

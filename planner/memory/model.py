@@ -134,11 +134,9 @@ class MemoryModel:
         if updates is None and not sharding.on_host:
             step += self._partition(setting, optimizer, sharding).temporaries
         left = layout.left(self.traced.without_backward(setting, checkpointing)) if sharding.shards else 0
-        others = self._between_steps(setting, sharding) | {
+        others = self._between_steps(setting, sharding, left) | {
             Moment.OPTIMIZER_STEP: (Line(step + left, self._ids_bytes, 0, 0, gradients, left, 0),)
         }
-        if Moment.SAVING in others:
-            others[Moment.SAVING] = tuple(x._replace(fixed=x.fixed + left) for x in others[Moment.SAVING])
 
         def lines_of(micro_batch_size: int) -> Lines:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)
@@ -149,8 +147,9 @@ class MemoryModel:
         return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: DataParallel) -> Lines:
-        """The trained batch is still there: its ids belong to the training loop."""
+    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int) -> Lines:
+        """The trained batch is still there: its ids belong to the training loop. `left`: bytes of `Layout.left`, which
+        an evaluation gathers first."""
         found: Lines = {}
         if self.evaluation_batch_size is not None:
             s = setting
@@ -166,7 +165,7 @@ class MemoryModel:
             )
         if sharding.shards and not sharding.on_host:
             line = saving(self.traced.inventory, setting.numerics)
-            found[Moment.SAVING] = (line._replace(per_sample=self._ids_bytes),)
+            found[Moment.SAVING] = (line._replace(fixed=line.fixed + left, per_sample=self._ids_bytes),)
         return found
 
     @memoized

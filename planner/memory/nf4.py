@@ -38,7 +38,7 @@ def layer(
     compute, given = f.numerics.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, given, trains=False) if has_bias else None
-    cast = bias and f.to(bias, compute, f"{name} bias")
+    cast = None if bias is None else f.to(bias, compute, f"{name} bias")
     out = _matmul(f, f.to(x, compute, f"{name} input"), cast, out_features, double, name)
     del cast
 

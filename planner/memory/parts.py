@@ -54,6 +54,8 @@ class Part(NamedTuple):
     output_requires_grad: bool = True
     output_itemsize: int = FP32
     """Of the hidden states that it returns."""
+    output_bytes: int = 0
+    """Per sample, of these, and of their gradient."""
     embedded_bytes: int = 0
     """Of a stem, per sample: what a variable of the forward of transformers' ...Model refers to until that returns."""
     holds_output: bool = False
@@ -113,6 +115,7 @@ class Part(NamedTuple):
             recomputation=(),
             output_requires_grad=self.output_requires_grad,
             output_itemsize=self.output_itemsize,
+            output_bytes=self.output_bytes,
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
             body=self.body,

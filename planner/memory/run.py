@@ -61,6 +61,7 @@ class Run:
             saved_tensors=names,
             output_requires_grad=variable is not None,
             output_itemsize=out.itemsize,
+            output_bytes=size,
             recomputation=envelope([raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
             body=body,
             leaves_body=self.layers.leaves_body,

@@ -125,13 +125,13 @@ class Layout:
         if i >= self._head:
             # Tied, the head's unit was gathered for the embedding: the last buffer is that of the last block.
             return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self.tied), gradients)
-        return Extra(self._kept_from_forward(i) + self._tied_unit(i), self._buffer(i), gradients)
+        return Extra(self._kept_from_forward(i) + self._around(i), self._buffer(i), gradients)
 
     def _buffer(self, i: int) -> int:
         """The all-gather of part i; that of a tied embedding is the head's unit's."""
         return self._gathered[i] or self._gathered[self._head]
 
-    def _tied_unit(self, i: int) -> int:
+    def _around(self, i: int) -> int:
         """The head's unit, where tied embeddings or the root keep it gathered around another part: from the embedding's
         forward to the end of backward, since its inputs, the ids, have no gradient that would announce its end."""
         return self._gathered[self._head] if (self.tied or self.rooted) and i < self._head else 0
@@ -152,7 +152,7 @@ class Layout:
         if i > self._head:
             ahead = self._prefetched(self._head) if self.rooted else 0
             return Extra(self._kept_from_forward(self._head), ahead, finished)
-        gathered = self._kept_from_forward(i) + self._tied_unit(i)
+        gathered = self._kept_from_forward(i) + self._around(i)
         scattered = self.units[i + 1].gathered_gradient_bytes
         return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
 
@@ -168,7 +168,7 @@ class Layout:
 
     def reduce(self, i: int) -> Extra:
         """After the backward of part i: the input of its reduce-scatter beside what `_reducing` needs."""
-        unit, kept = self.units[i], self._tied_unit(i) if i else 0
+        unit, kept = self.units[i], self._around(i) if i else 0
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         communication = self._prefetched(i) + unit.gathered_gradient_bytes + self._reduced_suffix[i + 1]
         # The tied gradient has been added to the embedding's.

@@ -112,8 +112,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         before = saved[0] + waiting[0], saved[1] + waiting[1]
         moments[moment] += [_line(s, before, saved, extra, grads=layout.grows) for s in part.backward]
         if shards:
-            returned = places[-1].part.input_bytes if i == last - 1 else part.input_bytes  # the gradient has its size
-            ahead = Snapshot(0, returned, 0, 0, 0).above(part.saved)
+            ahead = Snapshot(0, part.output_bytes, 0, 0, 0).above(part.saved)
             moments[moment].append(_line(ahead, before, saved, layout.prefetch(i), grads=False))
             moments[moment].append(_line(around, before, saved, layout.reduce(i), grads=False))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}

@@ -26,9 +26,8 @@ def stand_in(name: str, num_parameters: float) -> tuple[Llama, str]:
     """
     if not SMALLEST_SIZE <= num_parameters <= LARGEST_SIZE:
         raise PlannerError(f"no model of {shown(name)} parameters", "sizes from 10M to 2T are known")
-    head_dim = (
-        64 if num_parameters < 2 * 10**9 else 128
-    )  # TinyLlama 1.1B, Llama 3.2 1B: 64; Llama 3.2 3B and larger: 128
+    # TinyLlama 1.1B, Llama 3.2 1B: 64; Llama 3.2 3B and larger: 128
+    head_dim = 64 if num_parameters < 2 * 10**9 else 128
 
     def departure(shape: tuple[int, int]) -> float:
         layers, hidden = shape

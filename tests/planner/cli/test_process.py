@@ -34,6 +34,19 @@ def packages(modules: set[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
+def test_a_plan_is_made_without_looking_for_reference_cycles() -> None:
+    code = (
+        "import atexit, gc, sys\n"
+        "searches = []\n"
+        "gc.callbacks.append(lambda phase, info: searches.append(info['generation']) if phase == 'start' else None)\n"
+        "atexit.register(lambda: print(len(searches), gc.get_freeze_count(), file=sys.stderr))\n"
+        f"from planner.cli import main; searches.clear(); main({[*FIT, '--json']!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    searches, frozen = map(int, done.stderr.split())
+    assert searches < 10 < frozen
+
+
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
 def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) -> None:
     modules = imported(*arguments)

@@ -28,6 +28,7 @@ MODELS = {
 }
 CHECKPOINTED = {"checkpointing": "full"}
 SHARDED = {"gpus": 2, "sharding": "full_shard"}
+GPTQ = {"finetuning": "qlora", "quantization": "gptq-4bit"}
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"finetuning": "lora", "lora_dropout": 0.1, **CHECKPOINTED}),
@@ -92,6 +93,7 @@ def test_each_further_trained_block_takes_more_until_it_is_all() -> None:
         ("gpt2", {"finetuning": "lora", "adapter_dtype": "weights", "precision": "fp16-mixed"}, "adapters in fp16"),
         ("gpt2", {"finetuning": "lora", "trained_modules": "head", "precision": "fp16-mixed"}, "modules in fp16"),
         ("gpt2", {"finetuning": "full", "lora_variant": "dora"}, "only lora and qlora have it"),
+        ("qwen2.5-0.5b", {**GPTQ, "checkpointing": "selective-matmuls"}, "add their bias to"),
     ],
     ids=str,
 )

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from planner.question import single
-from planner.replay import Trace, Workload, replay
-from planner.replay.trace import Event
+from planner.replay import Phase, Trace, Workload, replay
+from planner.replay.blocks import Run
+from planner.replay.extend import IrregularError, extend
+from planner.replay.trace import Event, Label, Scope, Section
 
 WHOLE = 0
 LAYERS = 9
@@ -22,6 +24,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("opt-125m", {"precision": "bf16-true", "optimizer": "adafactor"}),
     ("smollm2-135m", {"precision": "bf16-true", "optimizer": "adamw-8bit"}),
     ("qwen3-0.6b", {"precision": "bf16-mixed", "finetuning": "lora", "steps": 3}),
+    ("olmo-1b", {"precision": "bf16-mixed", "optimizer": "adamw-8bit-torchao"}),
 ]
 
 
@@ -54,6 +57,15 @@ def in_order(trace: Trace) -> Iterator[tuple[Any, ...]]:
 def test_the_extended_trace_is_that_of_the_whole_model(model: str, choices: dict[str, Any]) -> None:
     extended, whole = replayed(model, choices), replayed(model, choices, kept=WHOLE)
     assert list(in_order(extended)) == list(in_order(whole))
+
+
+def test_blocks_that_would_be_left_out_are_an_error() -> None:
+    """Nothing passes from the second block to the third: whatever the missing ones make would be lost."""
+    events = [Event(10 * n + i, 512, (Scope(0, n), None)[i]) for n in range(4) for i in range(2)]
+    trace = Trace([Section(Phase.OPTIMIZER, 1, events)], {e.storage: Label(None, "state") for e in events})
+    run = Run("layers", start=0, replayed_from=0, period=1, periods=6, kept=4)
+    with pytest.raises(IrregularError, match="the trace is elsewhere"):
+        extend(trace, [run])
 
 
 def test_what_is_freed_was_allocated_once_and_with_that_size() -> None:
