@@ -15,6 +15,8 @@ from planner.request import Request
 from planner.result import EstimateResult, FitResult
 from strategies import Quantization
 
+_WAY_OUT = "planner fit ... --json > plan.json"
+
 
 class PlanFileError(PlannerError):
     """A file that does not hold a plan."""
@@ -29,6 +31,12 @@ def is_plan(text: str) -> bool:
         return path.suffix == ".json" and b'"schema_version"' in path.read_bytes()
     except OSError:
         return False
+
+
+def check_exists(text: str) -> None:
+    """Raises PlanFileError for the name of a file that is not there."""
+    if text.endswith(".json") and not Path(text).exists():
+        raise PlanFileError(f"{text}: no such file", _WAY_OUT)
 
 
 def arguments_of(file: str, index: int = 1) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def _read(file: str, index: int) -> tuple[Request, Plan]:
             return estimated.request, estimated
         found = FitResult.model_validate(document, strict=False)
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanFileError(f"{name} cannot be read: {error}", "planner fit ... --json > plan.json") from None
+        raise PlanFileError(f"{name} cannot be read: {error}", _WAY_OUT) from None
     except (ValueError, TypeError, ValidationError) as error:
         first = (
             str(error)

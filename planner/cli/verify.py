@@ -72,7 +72,7 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, **argume
 
     Exits with 1 when the replay does not fit.
     """
-    from planner.plan_file import arguments_of, is_plan
+    from planner.plan_file import arguments_of, check_exists, is_plan
     from planner.verification import verify as certify
 
     if is_plan(model):
@@ -80,6 +80,7 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, **argume
         arguments = {**arguments_of(model, plan), **{name: arguments[name] for name in BESIDE_A_PLAN}}
     else:
         if arguments["gpu"] is None:
+            check_exists(model)
             raise click.UsageError("Missing option '--gpu'.", ctx)
         arguments["model"] = model
     result = certify(**arguments, progress=show_progress)

@@ -36,6 +36,13 @@ def test_a_plan_of_a_fit_is_chosen_by_its_rank(tmp_path: Path) -> None:
     assert "not a plan 99" in refused.stderr
 
 
+def test_a_plan_file_that_is_not_there_is_no_missing_option(tmp_path: Path) -> None:
+    result = run("verify", str(tmp_path / "plan.json"))
+    assert result.exit_code == 2
+    assert "plan.json: no such file" in result.stderr
+    assert "missing option '--gpu'" in run("verify", "pythia-70m").stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
