@@ -187,10 +187,10 @@ def estimate(
 def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:
     if settings.engine is Engine.EXHAUSTIVE:
         found = search(space, solver)
-        if settings.storage:
+        if settings.storage is not None:
             from planner.search import study
 
-            study.write(space, solver, found, settings)
+            study.write(space, solver, found, settings, progress)
         return found
     from planner.search import study
 
@@ -199,7 +199,7 @@ def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Pr
 
 def _study_name(question: Question, settings: EngineSettings) -> str:
     """The same for the same question to the same engine."""
-    if not settings.storage:
+    if settings.storage is None:
         return ""
     from hashlib import sha256
 
