@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from hardware.builtin import builtin_catalog_path, cut_entries, entry_aliases, parse_entry
 from hardware.entries import claim_names, name_key, validated_gpus
-from hardware.errors import CatalogError, UnknownNameError
+from hardware.errors import CatalogError, PlannerError, UnknownNameError, shown
 from hardware.gpu import GPU
 from hardware.reading import read_document
 
@@ -59,6 +59,8 @@ class Catalog:
 
     def find(self, name: str) -> GPU | None:
         """The GPU of that name or alias, None if there is none."""
+        if not isinstance(name, str):
+            raise PlannerError(f"the GPU is {shown(name)}, not a name", "gpu='A100-40GB', or a GPU of a catalog")
         canonical = self._owners.get(name_key(name))
         return None if canonical is None else self._gpus[canonical] or self._validate(canonical)
 
@@ -131,6 +133,8 @@ def read_catalog(path: str | Path, base: Catalog | None = None) -> Catalog:
 
 def load_catalog(path: str | Path | None = None) -> Catalog:
     """The built-in catalog with a user's file on top: `path`, or what the variable PLANNER_CATALOG names."""
+    if not isinstance(path, str | Path | None):  # an int would be a file descriptor
+        raise PlannerError(f"the catalog is {shown(path)}, not the path of a file", "catalog='my.yaml', or a Catalog")
     file = builtin_catalog_path()
     try:
         builtin = Catalog._builtin(file)

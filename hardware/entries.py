@@ -5,9 +5,9 @@ from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from hardware.errors import nearest_names, normalized
+from hardware.errors import nearest_names, normalized, shown
 from hardware.gpu import GPU, Link, PeakFlops
-from hardware.reading import Document, Location, shown
+from hardware.reading import Document, Location
 
 SCHEMA_VERSION: Final = 1
 

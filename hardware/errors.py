@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 _MAX_SUGGESTIONS = 4
+_LONGEST_NAME = 200  # nearest names of anything longer are not worth their time
+_LONGEST_SHOWN = 60
 _MIN_SIMILARITY = 0.6  # difflib's own cutoff for "close" matches
 _SHORTEST_PART = 2  # one letter is a part of half of the catalog
 _CONTAINS = 1.0  # above every ratio
@@ -21,6 +23,18 @@ class PlannerError(Exception):
         return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
 
 
+def shown(value: object) -> str:
+    """A value for a message: its repr in one line, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int beyond sys.set_int_max_str_digits
+        return "a huge number"
+    except Exception:  # whatever the repr of an object of the user's raises
+        return f"a {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
 class UnknownNameError(PlannerError):
     """A name that a catalog or registry does not have; the hint holds the nearest names that it has."""
 
@@ -30,25 +44,28 @@ class UnknownNameError(PlannerError):
         self.suggestions = nearest_names(name, known)
         listing = f"planner {kind.lower()}s lists all"
         hint = f"did you mean {', '.join(self.suggestions)}?  ({listing})" if self.suggestions else listing
-        super().__init__(f"unknown {kind} {name!r}", hint)
+        super().__init__(f"unknown {kind} {shown(name)}", hint)
 
 
 class FileError(PlannerError):
     """A file that cannot be used: all its problems at once, each `file:line:column: path: message`."""
 
     subject = "the file"
+    way_out: str | None = None
+    """The hint where the problems have no other."""
 
     def __init__(self, problems: Sequence[str], hint: str | None = None) -> None:
         self.problems = list(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         lines = [f"{count} in {self.subject}", *(f"  {problem}" for problem in self.problems)]
-        super().__init__("\n".join(lines), hint)
+        super().__init__("\n".join(lines), hint or self.way_out)
 
 
 class CatalogError(FileError):
     """A catalog file that cannot be used."""
 
     subject = "the GPU catalog"
+    way_out = "planner gpus show T4 --json prints an entry to start from"
 
 
 def normalized(name: str) -> str:
@@ -58,6 +75,8 @@ def normalized(name: str) -> str:
 
 def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Up to four known names: those that start with or contain the name; where there are none, the similar ones."""
+    if len(name) > _LONGEST_NAME:
+        return ()
     wanted = normalized(name)
     scored = [(_closeness(wanted, normalized(candidate)), candidate) for candidate in known]
     best = max((score for score, _ in scored), default=0.0)

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 MIB = 2**20
@@ -34,12 +34,19 @@ def _rate(value: object) -> object:
     return value if isinstance(value, int) else round(number)
 
 
+def _printable(text: str) -> str:
+    """Control characters would reach the terminal that shows the entry."""
+    if not text.isprintable():
+        raise PydanticCustomError("printable", "must be one line without control characters")
+    return text
+
+
 # The bounds catch a wrong unit: up to ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
 MemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=4096 * GIB)]
 BytesPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**14)]
 FlopsPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**18)]
 Count = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, le=1024)]
-Text = Annotated[str, Field(strict=True, min_length=1, max_length=1000, pattern=r"\S")]
+Text = Annotated[str, Field(strict=True, min_length=1, max_length=1000, pattern=r"\S"), AfterValidator(_printable)]
 Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
 
 

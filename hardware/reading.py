@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import yaml
 
-from hardware.errors import CatalogError, FileError
+from hardware.errors import CatalogError, FileError, shown
+from hardware.files import UnreadableError, read_file
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -17,6 +18,8 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_NODES: Final = 50_000  # after the expansion of aliases; the built-in catalog has about 4 000
 MAX_SCALAR_CHARACTERS: Final = 10_000  # PyYAML reads 1:1:1:... as a sexagesimal integer, in quadratic time
 MAX_DEPTH: Final = 20
+MAX_PROBLEMS: Final = 50  # nobody reads more, and each costs a search for near names
+MAX_BITS: Final = 128  # of a whole number: no size has as many, and larger ones overflow as floats
 
 Location = tuple[str | int, ...]
 
@@ -28,6 +31,8 @@ class Document:
     file: str
     data: Any = None
     error: type[FileError] = CatalogError
+    hint: str | None = None
+    """The way out where the file itself is the problem."""
     _problems: dict[tuple[Location, str], tuple[int, int]] = field(default_factory=dict)
     _positions: dict[Location, tuple[int, int]] = field(default_factory=dict)
     _refused: set[Location] = field(default_factory=set)
@@ -43,6 +48,8 @@ class Document:
 
     def add_problem_at(self, position: tuple[int, int], location: Location, message: str) -> None:
         self._problems.setdefault((location, message), position)
+        if len(self._problems) == MAX_PROBLEMS:
+            self.raise_problems()
 
     def refuse(self, node: yaml.Node, location: Location, message: str) -> None:
         """A value that has no meaning: a problem, and no other one at this location."""
@@ -56,7 +63,8 @@ class Document:
         """Raises `error` with all problems so far, in the order of the file."""
         problems = sorted(self._problems.items(), key=lambda item: item[1])
         if problems:
-            raise self.error([f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems])
+            lines = [f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems]
+            raise self.error(lines, self.hint if len(lines) < MAX_PROBLEMS else "the rest of the file was not read")
 
 
 def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Document:
@@ -77,33 +85,17 @@ def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Do
     return document
 
 
-def shown(value: object) -> str:
-    """A value for a message: its repr, shortened."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int beyond sys.set_int_max_str_digits
-        return "a huge number"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _read_bytes(document: Document, path: str | Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = read_file(path, MAX_FILE_BYTES)
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         before = content[: error.start]
         position = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         document.add_problem_at(position, (), f"not UTF-8 text (byte {content[error.start]:#04x})")
-    except FileNotFoundError:
-        document.add_problem((), "no such file")
-    except IsADirectoryError:
-        document.add_problem((), "is a directory, not a file")
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        document.add_problem((), f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    else:
-        if len(content) > MAX_FILE_BYTES:
-            document.add_problem((), f"larger than {MAX_FILE_BYTES} bytes")
+    except UnreadableError as error:
+        document.hint = "check the path, which counts from the working directory"
+        document.add_problem((), str(error))
     document.raise_problems()
     return content
 
@@ -155,7 +147,10 @@ class _Converter:
         if isinstance(node, yaml.SequenceNode):
             return [self.convert(item, (*location, index)) for index, item in enumerate(node.value)]
         try:
-            return self._loader.construct_object(node)
+            value = self._loader.construct_object(node)
+            if isinstance(value, int) and value.bit_length() > MAX_BITS:
+                return self._document.refuse(node, location, f"{shown(node.value)} has too many digits")
+            return value
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
             kind = node.tag.removeprefix("tag:yaml.org,2002:")
             return self._document.refuse(node, location, f"{shown(node.value)} is not a valid {kind}")

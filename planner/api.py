@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardware import GPU
+from hardware.errors import shown
 from planner.answer import plan_of, shortfall_of
-from planner.axes import RequestError
+from planner.axes import RequestError, several, whole
 from planner.certificate import Verification
 from planner.extras import Progress
 from planner.models import Model
@@ -89,8 +90,9 @@ def fit(
             f"max_accumulation={max_accumulation} and global_batch_size={global_batch_size} exclude each other",
             "a wanted global batch decides the accumulation steps: give one of the two",
         )
+    top = whole(top)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise RequestError(f"top is {top!r}, which is not a positive whole number", "10 is the default")
+        raise RequestError(f"top is {shown(top)}, which is not a positive whole number", "10 is the default")
     settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
     steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
     question = Question(
@@ -103,7 +105,7 @@ def fit(
             "nodes": nodes,
             "sequence_length": sequence_length,
             "headroom": headroom,
-            "micro_batch_size": (micro_batch_size,) if isinstance(micro_batch_size, int) else tuple(micro_batch_size),
+            "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
             "evaluation_batch_size": evaluation_batch_size,
             "batching": batching,
             "mean_length": mean_length,
@@ -123,10 +125,10 @@ def fit(
     if not found.ranking and isinstance(accumulation, Exactly):
         _check_divisible(accumulation, solver)
     verification = _certified(question, solver, found, progress) if verify else None
-    shown, best = found.ranking.first(top), found.ranking.best_by_method()
+    first, best = found.ranking.first(top), found.ranking.best_by_method()
     return FitResult.model_construct(
         request=question.request,
-        plans=tuple(plan_of(c, solver) for c in shown),
+        plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
@@ -137,7 +139,7 @@ def fit(
             trials=found.num_trials,
         ),
         rejected=dict(found.rejected),
-        notes=notes_for(question, [c.strategy for c in (*shown, *best)]),
+        notes=notes_for(question, [c.strategy for c in (*first, *best)]),
         shortfall=None if found.ranking else shortfall_of(question, searched, solver),
         verification=verification,
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hardware import PlannerError
+from hardware.errors import shown
 from strategies import ALL_LINEAR, OPTIONS, InvalidChoiceError, LoraTargets, Names, Option, Shares, WholeNumbers
 
-_RANGE = re.compile(r"(?P<first>[0-9]+)\.\.(?P<last>[0-9]+)(?: (?P<how>step|times) (?P<by>[0-9]+))?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_RANGE = re.compile(
+    rf"(?P<first>{_NUMBER.pattern})\.\.(?P<last>{_NUMBER.pattern})(?: (?P<how>step|times) (?P<by>{_NUMBER.pattern}))?",
+    re.ASCII,
+)
 RANGES = "4..64 for each number, 4..64 step 4, 4..64 times 2"
 
 
@@ -31,15 +37,41 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         raise InvalidChoiceError("axis", unknown[0], OPTIONS)
-    return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if said not in (None, ())}
+    return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if not _is_open(said)}
+
+
+def _is_open(said: Any) -> bool:
+    """Whether a caller leaves an option open."""
+    return said is None or (isinstance(said, tuple) and not said)
+
+
+def whole(value: Any) -> Any:
+    """A whole number of any type, numpy's among them, as an int; anything else as it is."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return value
+    try:
+        return operator.index(value)
+    except Exception:  # an array of several, or a type of the caller's
+        return value
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """What a caller gives as one value or as a collection of values."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        return (given,)
+    return tuple(given)
 
 
 def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
-    """One value or several of an option, each once."""
+    """One value or several of an option, each once.
+
+    Raises:
+        InvalidChoiceError: no such choice.
+        RequestError: no such number or names.
+    """
     if isinstance(option.kind, Names):
         return tuple(dict.fromkeys(_parse_names(option.name, option.kind, value) for value in _listed_names(given)))
-    several = (given,) if isinstance(given, str | int | float) or not isinstance(given, Iterable) else tuple(given)
-    return tuple(dict.fromkeys(value for said in several for value in _values(option, said)))
+    return tuple(dict.fromkeys(value for said in several(given) for value in _values(option, said)))
 
 
 def _values(option: Option, given: Any) -> Iterator[Any]:
@@ -50,7 +82,7 @@ def _values(option: Option, given: Any) -> Iterator[Any]:
         yield _share(option.name, kind, given)
     else:
         assert isinstance(kind, type)
-        yield from kind if given == ALL else (kind.parse(str(given)),)
+        yield from kind if isinstance(given, str) and given == ALL else (kind.parse(given),)
 
 
 def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
@@ -58,11 +90,12 @@ def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
     if isinstance(given, str) and ".." in given:
         numbers: Iterable[Any] = _range(name, kind, given)
     else:
-        numbers = (int(given) if isinstance(given, str) and given.isdecimal() else given,)
+        numbers = (int(given) if isinstance(given, str) and _NUMBER.fullmatch(given) else whole(given),)
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or not kind.low <= number <= kind.high:
             raise RequestError(
-                f"{name} is {number!r}, not a whole number from {kind.low} to {kind.high}", f"{kind.usual} is usual"
+                f"{name} is {shown(number)}, not a whole number from {kind.low} to {kind.high}",
+                f"{kind.usual} is usual",
             )
         yield number
 
@@ -70,10 +103,10 @@ def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
 def _range(name: str, kind: WholeNumbers, text: str) -> Iterator[int]:
     found = _RANGE.fullmatch(text.strip())
     if found is None:
-        raise RequestError(f"{name} is {text!r}, which is no range", RANGES)
+        raise RequestError(f"{name} is {shown(text)}, which is no range", RANGES)
     first, last, by = int(found["first"]), int(found["last"]), int(found["by"] or 1)
     if not kind.low <= first <= last <= kind.high:
-        raise RequestError(f"{name} is {text!r}, not from {kind.low} to {kind.high} upwards", RANGES)
+        raise RequestError(f"{name} is {shown(text)}, not from {kind.low} to {kind.high} upwards", RANGES)
     if by < 1 + (found["how"] == "times"):
         raise RequestError(f"{name} is {text!r}, which never ends", RANGES)
     while first <= last:
@@ -84,29 +117,30 @@ def _range(name: str, kind: WholeNumbers, text: str) -> Iterator[int]:
 def _share(name: str, kind: Shares, given: Any) -> float:
     try:
         number = float(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if isinstance(given, bool) or not kind.low <= number < kind.high:
         raise RequestError(
-            f"{name} is {given!r}, not a number from {kind.low:g} to below {kind.high:g}", f"{kind.usual:g} is usual"
+            f"{name} is {shown(given)}, not a number from {kind.low:g} to below {kind.high:g}",
+            f"{kind.usual:g} is usual",
         )
     return number
 
 
 def _listed_names(given: Any) -> tuple[Any, ...]:
     """`"q_proj,v_proj"` and `["q_proj", "v_proj"]` are one set of names, `[["q_proj"], "all-linear"]` two."""
+    values = several(given)
     if isinstance(given, str):
-        return (given,)
-    values = tuple(given)
+        return values
     plain = values and all(isinstance(v, str) and "," not in v and v != ALL_LINEAR for v in values)
     return (values,) if plain else values
 
 
 def _parse_names(name: str, kind: Names, value: Any) -> LoraTargets:
-    names = value.split(",") if isinstance(value, str) else list(value)
-    names = [str(name).strip() for name in names if str(name).strip()]
+    given = value.split(",") if isinstance(value, str) else several(value)
+    names = [text.strip() for text in given if isinstance(text, str) and text.strip()]
     if names == [kind.keyword]:
         return ALL_LINEAR
-    if not names or kind.keyword in names:
-        raise RequestError(f"{name} is {value!r}", f"{kind.example} or {kind.keyword}")
+    if not names or kind.keyword in names or not all(isinstance(text, str) for text in given):
+        raise RequestError(f"{name} is {shown(value)}, not names of modules", f"{kind.example} or {kind.keyword}")
     return tuple(dict.fromkeys(names))

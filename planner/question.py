@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from hardware import GPU, Catalog, Cluster, load_catalog
-from planner.axes import RequestError, parse_axes
+from hardware.errors import shown
+from planner.axes import RequestError, parse_axes, whole
 from planner.batches import check_batching
 from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, Traced
-from planner.models import Model, recognize
+from planner.models import Foreign, Model, recognize
 from planner.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.search import Candidate, Solver
 from planner.space import SpaceSource, given_by
@@ -48,7 +49,7 @@ class Question:
 
     def __init__(
         self,
-        model: str | Model,
+        model: str | Model | Foreign,
         gpu: str | GPU,
         catalog: CatalogSource,
         axes: Mapping[str, Any],
@@ -58,7 +59,7 @@ class Question:
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
-        self.model = model if isinstance(model, Model) else _found(model, progress)
+        self.model = _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
         length = values.get("sequence_length")
         self.request = _request(
@@ -126,7 +127,7 @@ class Question:
 
 
 def single(
-    model: str | Model,
+    model: str | Model | Foreign,
     gpu: str | GPU,
     catalog: CatalogSource,
     axes: Mapping[str, Any],
@@ -136,6 +137,9 @@ def single(
     progress: Progress = lambda _: None,
 ) -> tuple[Question, Solver, Candidate]:
     """One configuration with its memory and time, whether it fits or not."""
+    micro_batch_size, gradient_accumulation_steps = whole(micro_batch_size), whole(gradient_accumulation_steps)
+    if gradient_accumulation_steps is None:
+        raise RequestError("gradient_accumulation_steps is None, not a whole number", "1 accumulates nothing")
     sizes = {
         "micro_batch_size": (micro_batch_size,),
         "gradient_accumulation_steps": gradient_accumulation_steps,
@@ -151,8 +155,9 @@ def budget_bytes(gpu: GPU, headroom: float) -> int:
     return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
 
 
-def _found(text: str, progress: Progress) -> AnyModel:
-    model = recognize(text)
+def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
+    if not isinstance(model, Model | Foreign):
+        model = recognize(model)
     if isinstance(model, Model):
         return model
     from planner.profiles import ProfiledModel
@@ -251,8 +256,8 @@ def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping
     try:
         named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
         named["gpu_memory_bytes"] = gpu.memory_bytes
-        return Request.model_validate({**named, **axes, **values})
+        return Request.model_validate({**named, **axes, **{name: whole(value) for name, value in values.items()}})
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        lines = [f"{'.'.join(str(p) for p in e['loc'])} is {e['input']!r}: {e['msg'].lower()}" for e in problems]
+        lines = [f"{'.'.join(str(p) for p in e['loc'])} is {shown(e['input'])}: {e['msg'].lower()}" for e in problems]
         raise RequestError("; ".join(lines), "sizes are positive whole numbers, headroom is 0.05 for 5%") from None

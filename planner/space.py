@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Self
 from pydantic import model_validator
 
 from hardware import Cluster, PlannerError
-from hardware.errors import FileError, nearest_names
-from hardware.reading import Document, Location, read_document, shown
-from planner.axes import parse_axes, parse_option
+from hardware.errors import FileError, nearest_names, shown
+from hardware.reading import Document, Location, read_document
+from planner.axes import RequestError, parse_axes, parse_option
 from planner.plan import Count, Ranks, Record, Share
 from strategies import (
     AXES,
@@ -46,6 +46,7 @@ class SpaceFileError(FileError):
     """A file of a search space that cannot be used."""
 
     subject = "the search space"
+    way_out = "planner space show --gpu T4 lists the options and their values"
 
 
 class SearchSpace(Record):
@@ -116,6 +117,8 @@ def given_by(source: SpaceSource) -> dict[str, tuple[Any, ...]]:
     """What a space, or the file that holds one, says about options."""
     if source is None:
         return {}
+    if not isinstance(source, SearchSpace | str | Path):
+        raise RequestError(f"space is {shown(source)}, not a SearchSpace or the path of a file", "space='space.yaml'")
     return (source if isinstance(source, SearchSpace) else SearchSpace.read(source)).given()
 
 
@@ -201,5 +204,5 @@ def described(source: SpaceSource, cluster: Cluster, axes: Mapping[str, Any]) ->
     """
     given = SearchSpace(**{**given_by(source), **parse_axes(axes)})
     space = given.within(Space.default(cluster))
-    chains, rejected = space.valid(cluster)
-    return Described(cluster, given, space, sum(chain.length for chain in chains), rejected)
+    num_strategies, rejected = space.counted(cluster)
+    return Described(cluster, given, space, num_strategies, rejected)

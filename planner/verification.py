@@ -12,7 +12,7 @@ from planner.certify import Certified, certify
 from planner.extras import Progress
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.measure import device_of
-from planner.models import Model
+from planner.models import Foreign, Model
 from planner.question import CatalogSource, single
 from planner.report.categories import STACKED
 from planner.report.timeline import renderer_of
@@ -21,7 +21,7 @@ SNAPSHOTS = (".pickle", ".pkl")
 
 
 def verify(
-    model: str | Model,
+    model: str | Model | Foreign,
     *,
     gpu: str | GPU,
     gpus: int = 1,

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from hardware import PlannerError, nearest_names
+from hardware.errors import shown
 
 
 class Choice(StrEnum):
@@ -34,7 +35,7 @@ class Choice(StrEnum):
         """The choice of that name. Raises InvalidChoiceError with the nearest names."""
         try:
             return cls._value2member_map_[text]  # type: ignore[return-value]  # typed as plain Enum members
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: what cannot be a key is no name
             raise InvalidChoiceError(cls.axis_name(), text, [c.value for c in cls]) from None
 
     @classmethod
@@ -60,9 +61,9 @@ class InvalidChoiceError(PlannerError):
 
     def __init__(self, axis: str, given: object, valid: Iterable[str]) -> None:
         names = list(valid)
-        near = nearest_names(str(given), names)
+        near = nearest_names(given, names) if isinstance(given, str) else ()
         hint = f"did you mean {near[0]}?  (one of {', '.join(names)})" if near else f"one of {', '.join(names)}"
-        super().__init__(f"unknown {axis} {str(given)!r}", hint)
+        super().__init__(f"unknown {axis} {shown(str(given) if isinstance(given, str) else given)}", hint)
 
 
 class ContradictionError(PlannerError):
@@ -120,6 +121,13 @@ class Option(NamedTuple):
 
 Values = Mapping[str, Any]
 """One value by the name of its option."""
+
+
+def given(values: Values, option: str, default: Any) -> Any:
+    """The value of an option, or the default where nothing is said of it. The value itself is not read: it may be
+    undecided."""
+    value = values.get(option)
+    return default if value is None else value
 
 
 class Axis(NamedTuple):

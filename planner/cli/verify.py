@@ -32,12 +32,19 @@ _WORKLOAD = "Workload"
     examples=(
         "planner verify llama-2-7b --gpu A100-40GB --finetuning lora",
         "planner verify llama-2-7b --gpu A100-40GB --timeline step.html",
-        "planner verify -",
+        "planner verify plan.json",
         "planner verify pythia-70m --gpu T4 --sequence-length 256 --device cpu",
     ),
 )
 @machine_or_plan_options
 @number_option("--plan", _WORKLOAD, "Which plan of a file, by its rank.", default=1)
+@option(
+    "--model",
+    "named",
+    metavar="NAME",
+    section=_WORKLOAD,
+    help="The model of a plan file once more: lets its code run, or its config be downloaded.",
+)
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
@@ -60,12 +67,15 @@ _WORKLOAD = "Workload"
 )
 @option("--snapshot", type=FILE, metavar="FILE", help="Write a .pickle for pytorch.org/memory_viz.")
 @click.pass_context
-def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, **arguments: Any) -> None:
+def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: str | None, **arguments: Any) -> None:
     """Replay the real training step of a plan without a GPU, and compare it with the memory model.
 
     MODEL is as for `estimate`, or a plan: a file that `planner fit --json` or `planner estimate --json` wrote, or - for
     standard input. The real transformers model, PEFT adapters, FSDP2 and optimizer run on fake tensors, which takes
     seconds and no memory; it needs `pip install 'training-planner[verify]'`.
+
+    A file runs no code: a plan of module:function is replayed only with `--model module:function` beside it, and for a
+    plan of hf:org/name nothing is downloaded without `--model hf:org/name`.
 
     `--device cuda` runs the step on this machine's GPU as well, `--device cpu` on its CPU, which takes the model's real
     memory and time, and shows how far the replay is from it.
@@ -77,8 +87,9 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, **argume
 
     if is_plan(model):
         _refuse_options_beside_a_plan(ctx)
-        arguments = {**arguments_of(model, plan), **{name: arguments[name] for name in BESIDE_A_PLAN}}
+        arguments = {**arguments_of(model, plan, model=named), **{name: arguments[name] for name in BESIDE_A_PLAN}}
     else:
+        _refuse_model_beside_a_model(named)
         if arguments["gpu"] is None:
             check_exists(model)
             raise click.UsageError("Missing option '--gpu'.", ctx)
@@ -98,8 +109,16 @@ def _refuse_options_beside_a_plan(ctx: click.Context) -> None:
     """A plan says it all: an option beside it would be ignored."""
     from strategies import ContradictionError
 
-    allowed = {"model", "plan", "as_json", *BESIDE_A_PLAN}
+    allowed = {"model", "plan", "named", "as_json", *BESIDE_A_PLAN}
     for name in ctx.params:
         if name not in allowed and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = f"--{name.replace('_', '-')}"
             raise ContradictionError(f"{option} is given beside a plan, which decides it", f"drop {option}")
+
+
+def _refuse_model_beside_a_model(named: str | None) -> None:
+    """`--model` is for files."""
+    from strategies import ContradictionError
+
+    if named is not None:
+        raise ContradictionError("--model is given, but no plan file whose model it could repeat", "drop --model")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from hardware.errors import PlannerError
+from hardware.files import UnreadableError, read_file
+
 SPELLED_AS_CODE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """`package.module:function`"""
+
+MAX_CODE_BYTES: Final = 16 << 20
+"""Of one file; larger ones are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +35,43 @@ class Foreign:
     def digest(self) -> str:
         """Changes when the model may have changed: with the file, or with any file of the function's package."""
         if isinstance(self.source, str):
-            parts = [self.source.encode(), *(path.read_bytes() for path in _files(self.source.partition(":")[0]))]
+            parts = [self.source.encode(), *map(_content, _files(self.source.partition(":")[0]))]
         else:
             parts = [json.dumps(dict(self.source), sort_keys=True, default=str).encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
+def import_from_here() -> None:
+    """Has modules found in the working directory, as `python -m` does. Only for a name that the user gave."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def _files(module: str) -> Iterator[Path]:
     """The module's file, and all Python files of the package that it is in."""
+    import_from_here()
     package = module.partition(".")[0]
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # ValueError: a module without a specification, such as __main__
+        return
     if spec is None:
         return
+    if not spec.has_location and not spec.submodule_search_locations:
+        raise PlannerError(
+            f"{package} is built into Python: it has no function that returns a model",
+            "package.module:function names one in a file of yours",
+        )
     if spec.submodule_search_locations:
         for folder in spec.submodule_search_locations:
             yield from sorted(Path(folder).rglob("*.py"))
     elif spec.origin is not None:
         yield Path(spec.origin)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path, MAX_CODE_BYTES, pipes=False)
+    except UnreadableError as error:  # importing it will say more
+        return str(error).encode()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
-from hardware.errors import PlannerError, UnknownNameError, normalized
+from hardware.errors import PlannerError, UnknownNameError, normalized, shown
 from hardware.reading import SafeLoader
 from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
@@ -35,7 +35,6 @@ _ENTRY: Final = re.compile(
 )
 _SIZE: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBT])", re.IGNORECASE | re.ASCII)
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
-_LONGEST_NAME: Final = 200  # nearest names of anything longer are not worth their time
 
 
 class RegistryModel(NamedTuple):
@@ -134,18 +133,22 @@ def find_model(text: str) -> Model:
     return model
 
 
-def recognize(text: str) -> Model | Foreign:
+def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     """The model that a user means.
 
     In this order: `package.module:function`; `hf:org/name`, read from the Hugging Face Hub; what is spelled
     as a path, from a config.json; then the names of the registry, a size such as 7B, and files and directories without
-    `./` in front.
+    `./` in front. `from_cache`: nothing is downloaded from the Hub.
+
+    Raises PlannerError: there is no such model, or it cannot be read.
     """
+    if not isinstance(text, str):
+        raise PlannerError(f"the model is {shown(text)}, not a name", "model='llama-2-7b', or a Model")
     text = text.strip()
-    if SPELLED_AS_CODE.fullmatch(text) and text[:3].lower() != "hf:":
+    if is_hub_id(text):
+        return _from_hub(text[3:].strip(), from_cache=from_cache)
+    if SPELLED_AS_CODE.fullmatch(text):
         return Foreign(text, text)
-    if text[:3].lower() == "hf:":
-        return _from_hub(text[3:].strip())
     if _spelled_as_path(text):
         return _from_file(text)
     if entry := _index().get(normalized(text)):
@@ -159,6 +162,11 @@ def recognize(text: str) -> Model | Foreign:
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
     raise _unknown(text)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a name is that of a model on the Hugging Face Hub: `hf:org/name`."""
+    return text.strip()[:3].lower() == "hf:"
 
 
 _added: Final[list[RegistryModel]] = []
@@ -215,11 +223,11 @@ def _from_file(text: str) -> Model | Foreign:
     return _described(text, read_config(text), None)
 
 
-def _from_hub(repository: str) -> Model | Foreign:
+def _from_hub(repository: str, *, from_cache: bool) -> Model | Foreign:
     from planner.models.sources import download_config
 
     registered = _index().get(normalized(repository))
-    source = download_config(repository, instead=registered.name if registered else None)
+    source = download_config(repository, instead=registered.name if registered else None, from_cache=from_cache)
     return _described(f"hf:{repository}", source, repository)
 
 
@@ -239,7 +247,7 @@ def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
 def _unknown(text: str) -> UnknownNameError:
     is_id = "/" in text
     known = [name for entry in registry_models() for name in entry.names if ("/" in name) == is_id]
-    error = UnknownNameError("model", text, known if len(text) <= _LONGEST_NAME else ())
+    error = UnknownNameError("model", text, known)
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:
         others.append("a path to a config.json" + ("" if others else ", hf:org/name") + " or a size such as 7B will do")

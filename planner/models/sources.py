@@ -6,19 +6,22 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from hardware.errors import FileError, PlannerError
-from hardware.reading import Location, shown
+from hardware.errors import FileError, PlannerError, shown
+from hardware.files import UnreadableError, read_file
+from hardware.json_text import JsonError, decoded, parse_json
+from hardware.reading import MAX_PROBLEMS, Location
 from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
 
 MAX_FILE_BYTES: Final = 1 << 20
 
 _HUB_PACKAGE_HINT: Final = "pip install 'training-planner[hub]'"
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+_CLASS: Final = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII)
 _TOKEN: Final = re.compile(r'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|[][{}]')
 
 
@@ -26,6 +29,7 @@ class ModelConfigError(FileError):
     """A config.json that cannot be used."""
 
     subject = "the model configuration"
+    way_out = "give a config.json as transformers' save_pretrained writes it"
 
 
 class Source(NamedTuple):
@@ -41,18 +45,19 @@ def read_config(path: str) -> Source:
         if not os.path.exists(os.path.join(file, "config.json")):
             raise ModelConfigError([f"{path}: a directory without config.json"])
         file, path = os.path.join(file, "config.json"), os.path.join(path, "config.json")
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise ModelConfigError([f"{path}: no such file"]) from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        raise ModelConfigError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
-    return parse_config(path, content)
+    return parse_config(path, _read(file, path))
 
 
-def download_config(repository: str, *, instead: str | None = None) -> Source:
-    """The architecture of a model on the Hugging Face Hub; `instead` is a registry name that needs no download."""
+def download_config(repository: str, *, instead: str | None = None, from_cache: bool = False) -> Source:
+    """The architecture of a model on the Hugging Face Hub.
+
+    Args:
+        repository: `org/name`.
+        instead: a name of the registry that needs no download.
+        from_cache: reads the local cache alone, and reaches for no network.
+
+    Raises PlannerError.
+    """
     hint = f"{instead} of the built-in registry has the same architecture" if instead else None
     try:
         from huggingface_hub import errors, hf_hub_download
@@ -64,15 +69,11 @@ def download_config(repository: str, *, instead: str | None = None) -> Source:
         (errors.HFValidationError, "is not the name of a model on the Hub", "write it as in hf:org/name"),
         (errors.GatedRepoError, "is gated", f"accept its terms on {page}, then log in with: hf auth login"),
         (errors.RepositoryNotFoundError, "does not exist, or is private", "if it is private: hf auth login"),
-        (
-            errors.LocalEntryNotFoundError,
-            "is not in the local cache, and the Hub is out of reach",
-            "check the connection and HF_HUB_OFFLINE, or give the path of a config.json",
-        ),
+        (errors.LocalEntryNotFoundError, *_absent(repository, from_cache)),
         (errors.EntryNotFoundError, "has no config.json", f"see the files on {page}"),
     )
     try:
-        path = hf_hub_download(repository, "config.json")
+        path = hf_hub_download(repository, "config.json", local_files_only=from_cache)
     except Exception as error:  # whatever the client and the HTTP library below it raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         what, way_out = next(
@@ -80,19 +81,41 @@ def download_config(repository: str, *, instead: str | None = None) -> Source:
             (f"cannot be downloaded: {reason}", "give the path of a config.json instead"),
         )
         raise PlannerError(f"hf:{repository} {what}", f"{way_out}; {hint}" if hint else way_out) from error
-    return parse_config(f"hf:{repository}/config.json", Path(path).read_bytes())
+    name = f"hf:{repository}/config.json"
+    return parse_config(name, _read(path, name))
+
+
+def _absent(repository: str, from_cache: bool) -> tuple[str, str]:
+    """What is said of a model that is not in the local cache, and the way out."""
+    if from_cache:
+        return "is named by a file and not in the local cache", f"--model hf:{repository} downloads it"
+    return (
+        "is not in the local cache, and the Hub is out of reach",
+        "check the connection and HF_HUB_OFFLINE, or give the path of a config.json",
+    )
+
+
+def _read(file: str, name: str) -> bytes:
+    try:
+        return read_file(file, MAX_FILE_BYTES)
+    except UnreadableError as error:
+        raise ModelConfigError([f"{name}: {error}"]) from None
 
 
 def parse_config(file: str, content: bytes) -> Source:
     """The architecture in the bytes of a config.json; `file` is its name in messages. Raises ModelConfigError."""
-    document = _Document(file, _decoded(file, content))
+    document = _Document(file, content)
     data = document.parse()
     location, part = _text_part(data)
     model_type = part.get("model_type")
-    if not isinstance(model_type, str):
+    if not isinstance(model_type, str) or not _NAME.fullmatch(model_type):
         message = "this field is required" if "model_type" not in part else f"must be a name, not {shown(model_type)}"
         document.add_problem((*location, "model_type"), message)
         raise document.error(hint=f"such as {', '.join(supported_model_types()[:3])}")
+    for place, name in enumerate(_listed(part.get("architectures"))):
+        if not isinstance(name, str) or not _CLASS.fullmatch(name):
+            document.add_problem((*location, "architectures", place), f"must be the name of a class, not {shown(name)}")
+            raise document.error(hint='such as "architectures": ["LlamaForCausalLM"]')
     notes = []
     if location:
         notes.append(f"only the text part of this {data.get('model_type')} model counts ({model_type})")
@@ -113,18 +136,8 @@ def parse_config(file: str, content: bytes) -> Source:
     return Source(architecture, tuple(notes))
 
 
-def _decoded(file: str, content: bytes) -> str:
-    if len(content) > MAX_FILE_BYTES:
-        raise ModelConfigError([f"{file}: larger than {MAX_FILE_BYTES} bytes"])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before, byte = content[: error.start], content[error.start]
-        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-        raise ModelConfigError([f"{file}:{line}:{column}: not UTF-8 text (byte {byte:#04x})"]) from None
-    if not text.strip():
-        raise ModelConfigError([f"{file}: is empty"])
-    return text
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _is_of_another_class(part: dict[str, Any], described: type[Architecture]) -> bool:
@@ -151,7 +164,8 @@ class _Document:
     """The text of a file, where its keys stand, and what is wrong with them so far."""
 
     file: str
-    text: str
+    content: bytes
+    text: str = ""
     _problems: list[tuple[int, str]] = field(default_factory=list)
     _offsets: dict[Location, int] = field(default_factory=dict)
 
@@ -161,14 +175,13 @@ class _Document:
 
     def parse(self) -> dict[str, Any]:
         try:
-            data = json.loads(self.text)
-        except json.JSONDecodeError as error:
-            problem = f"{self.file}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}"
-            raise ModelConfigError([problem]) from None
-        except RecursionError:
-            raise ModelConfigError([f"{self.file}: nested too deeply"]) from None
-        except ValueError:  # beyond sys.set_int_max_str_digits
-            raise ModelConfigError([f"{self.file}: a number with too many digits"]) from None
+            self.text = decoded(self.content)
+            if not self.text.strip():
+                raise ModelConfigError([f"{self.file}: is empty"])
+            data = parse_json(self.text)
+        except JsonError as error:
+            place = f":{error.line}:{error.column}" if error.line else ""
+            raise ModelConfigError([f"{self.file}{place}: {error.message}"]) from None
         if not isinstance(data, dict):
             raise ModelConfigError([f"{self.file}: must be an object in braces, not {shown(data)}"])
         self._locate_keys()
@@ -203,6 +216,8 @@ class _Document:
         line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         place = f"{self.file}:{line}:{column}" if known else self.file
         self._problems.append((offset, f"{place}: {_spelled(location)}: {message}"))
+        if len(self._problems) == MAX_PROBLEMS:
+            raise self.error()
 
     def error(self, hint: str | None = None) -> ModelConfigError:
         return ModelConfigError([problem for _, problem in sorted(self._problems)], hint)

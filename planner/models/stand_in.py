@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Final
 
-from hardware.errors import PlannerError
-from hardware.reading import shown
+from hardware.errors import PlannerError, shown
 from planner.models.families.llama import Llama
 
 _VOCABULARY: Final = 32_000

@@ -9,6 +9,7 @@ from planner.extras import Progress, needed_for
 from planner.models.foreign import Foreign
 from planner.profiles import store
 from planner.profiles.records import Instant, Introduction, Profile, Refusal, Trained
+from planner.profiles.store import Damaged
 from strategies import PLAIN, Strategy
 
 if TYPE_CHECKING:  # torch is imported when there is something to replay
@@ -23,10 +24,18 @@ def setting_of(strategy: Strategy) -> Strategy:
     return strategy._replace(optimizer=PLAIN.optimizer, allocator=PLAIN.allocator)
 
 
-def introduce(foreign: Foreign, progress: Progress) -> Introduction:
-    """Raises PlannerError if the model cannot be built."""
+def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introduction:
+    """Finds out what a model is, or reads what was found out before.
+
+    Args:
+        foreign: the model.
+        progress: is told what takes long.
+        damaged: is told of a kept record that is not as it was written, and is made again.
+
+    Raises PlannerError if the model cannot be built.
+    """
     key = ("introduction", foreign.digest())
-    if (known := store.read(Introduction, *key)) is not None:
+    if (known := store.read(Introduction, *key, damaged=damaged)) is not None:
         return known
     progress(f"building {foreign.name}")
     with needed_for(FEATURE, "verify"):
@@ -42,14 +51,15 @@ def profile(
     sequence_length: int,
     world_size: int,
     progress: Progress,
+    damaged: Damaged,
     *,
     has_flash: bool = True,
 ) -> Profile | Refusal:
     """The profile of a setting, kept or replayed now; or why the model cannot be trained so. `has_flash`: whether the
-    GPU has SDPA's flash kernel."""
+    GPU has SDPA's flash kernel. `damaged`: as for `introduce`."""
     setting, ranks = setting_of(strategy), world_size if strategy.sharding.shards else 1
     key = ("profile", foreign.digest(), setting, sequence_length, ranks, has_flash)
-    if known := store.read(Profile, *key) or store.read(Refusal, *key):
+    if known := store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged):
         return known
     with needed_for(FEATURE, "verify"):
         from planner.replay.subject import ModelCodeError

@@ -100,6 +100,7 @@ class ProfiledMemory:
             self.sequence_length,
             self.cluster.world_size,
             self.model.progress,
+            self.model.damaged.add,
             has_flash=self.cluster.gpu.supports_flash_attention,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from planner.extras import Progress
@@ -20,10 +21,13 @@ class ProfiledModel:
     foreign: Foreign
     introduction: Introduction
     progress: Progress
+    damaged: set[Path]
+    """Files of the cache that were not as they had been written."""
 
     @classmethod
     def of(cls, foreign: Foreign, progress: Progress) -> ProfiledModel:
-        return cls(foreign, introduce(foreign, progress), progress)
+        damaged: set[Path] = set()
+        return cls(foreign, introduce(foreign, progress, damaged.add), progress, damaged)
 
     @property
     def name(self) -> str:
@@ -80,4 +84,8 @@ class ProfiledModel:
     @property
     def notes(self) -> tuple[str, ...]:
         kind = "its own code" if isinstance(self.source, str) else "transformers' code"
-        return (*self.foreign.notes, f"{self.name} is planned by replays of {kind}: the first answer takes minutes.")
+        notes = [*self.foreign.notes, f"{self.name} is planned by replays of {kind}: the first answer takes minutes."]
+        if self.damaged:
+            folder = next(iter(self.damaged)).parent
+            notes.append(f"{len(self.damaged)} kept profiles in {folder} were damaged, and were measured again.")
+        return tuple(notes)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from hardware.files import UnreadableError, read_file
 from planner.profiles.records import Record
 
 R = TypeVar("R", bound=Record)
+
+Damaged = Callable[[Path], None]
+
+MAX_FILE_BYTES = 16 << 20
+"""A profile has some 10 kB."""
+
+FORMAT = "2"
+"""A line with the digest of the rest, then the record as JSON."""
 
 LIBRARIES = ("training-planner", "torch", "transformers", "peft", "accelerate")
 """A profile holds for the versions that it was made with."""
@@ -27,23 +37,39 @@ def directory() -> Path:
     return Path(base) / "training-planner"
 
 
-def read(kind: type[R], *key: object) -> R | None:
-    """What was kept under a key; None if nothing was, or nothing of that kind."""
+def read(kind: type[R], *key: object, damaged: Damaged) -> R | None:
+    """What was kept under a key; None if nothing was, or nothing of that kind.
+
+    Args:
+        kind: the record that is expected.
+        key: everything that it depends on.
+        damaged: is told the file that holds something else than what `keep` wrote: cut off, edited, or no file at all.
+    """
+    file = _file(key)
     try:
-        return kind.model_validate_json(_file(key).read_bytes())
-    except (OSError, ValidationError):
+        digest, _, content = read_file(file, MAX_FILE_BYTES, pipes=False).partition(b"\n")
+    except UnreadableError:
+        if os.path.lexists(file):
+            damaged(file)
+        return None
+    if digest != _digest(content):
+        damaged(file)
+        return None
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError:  # a record of another kind
         return None
 
 
 def keep(record: Record, *key: object) -> None:
     """Writes a whole file or none. A cache that cannot be written is no error: the next run replays again."""
-    file = _file(key)
+    file, content = _file(key), record.model_dump_json().encode()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
         try:
-            with os.fdopen(handle, "w") as stream:
-                stream.write(record.model_dump_json())
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_digest(content) + b"\n" + content)
             os.replace(temporary, file)
         except BaseException:
             os.unlink(temporary)
@@ -52,8 +78,12 @@ def keep(record: Record, *key: object) -> None:
         return
 
 
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
 def _file(key: tuple[object, ...]) -> Path:
-    parts = [*map(str, key), *(f"{name} {_version(name)}" for name in LIBRARIES)]
+    parts = [FORMAT, *map(str, key), *(f"{name} {_version(name)}" for name in LIBRARIES)]
     return directory() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json"
 
 

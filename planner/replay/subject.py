@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,9 @@ from typing import Any
 import torch
 
 from hardware import PlannerError, nearest_names
+from hardware.errors import shown
+from planner.models.foreign import import_from_here
+from planner.replay.config_data import checked, few_modules, offline
 
 Source = Mapping[str, Any] | str
 """The fields of a config.json, or `package.module:function`, where the function returns a module."""
@@ -32,7 +34,7 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
     if isinstance(source, str):
         module = _from_code(source)
         return module.to(dtype)
-    config = _config_of(source)
+    config = _config_of(checked(source))
     config.use_cache = False
     if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = config.pad_token_id or 0  # generation's, yet labels are shifted behind it
@@ -42,7 +44,7 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
         config.problem_type = config.problem_type or "single_label_classification"
     if attention.endswith(SDPA) and not getattr(build_class, "_supports_sdpa", True):
         attention = EAGER
-    with torch.device("meta"), _blamed(f"transformers' {build_class.__name__}"):
+    with torch.device("meta"), offline(), few_modules(), _blamed(f"transformers' {build_class.__name__}"):
         return _as_loaded(_from_config(build_class, config, dtype, attention), source, dtype)
 
 
@@ -123,11 +125,9 @@ def _config_of(fields: Mapping[str, Any]) -> Any:
     if (kind := fields["model_type"]) not in CONFIG_MAPPING:
         near = nearest_names(str(kind), list(CONFIG_MAPPING))
         hint = f"did you mean {', '.join(near)}?" if near else "package.module:function plans a module of your own"
-        raise ModelCodeError(f"transformers has no model_type {kind!r}", hint)
-    try:
+        raise ModelCodeError(f"transformers has no model_type {shown(kind)}", hint)
+    with offline(), _blamed(f"transformers' configuration of {kind}"):
         return AutoConfig.for_model(**fields)
-    except Exception as error:
-        raise failure(f"transformers' configuration of {kind}", error) from error
 
 
 def _class_of(config: Any) -> Any:
@@ -136,7 +136,8 @@ def _class_of(config: Any) -> Any:
     from transformers.models.auto import modeling_auto as auto
 
     for name in getattr(config, "architectures", None) or ():
-        if (found := getattr(transformers, name, None)) is not None:
+        found = getattr(transformers, str(name), None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
     for mapping in (
         auto.MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -205,9 +206,7 @@ def _module_name(source: str) -> str:
 
 def _module_of(source: str) -> ModuleType:
     name = _module_name(source)
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    import_from_here()
     with _blamed(name):
         return importlib.import_module(name)
 
@@ -217,13 +216,13 @@ def _blamed(what: str) -> Iterator[None]:
     """A failure of the user's code becomes an error that says where."""
     try:
         yield
-    except PlannerError:
+    except (PlannerError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit, too: the code is not the planner's
         raise failure(what, error) from error
 
 
-def failure(what: str, error: Exception) -> ModelCodeError:
+def failure(what: str, error: BaseException) -> ModelCodeError:
     """The last line of the user's code that an error went through."""
     frames = traceback.extract_tb(error.__traceback__)
     library = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)), "<frozen")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hardware import PlannerError
+from hardware.errors import shown
 from planner.search.ranking import Ranking
 from strategies import ContradictionError, Engine, Sampler
 
@@ -14,6 +15,11 @@ DEFAULT_TRIALS = 200
 """For what the benchmark finds, see `benchmarks/engines.py`."""
 
 DOES_NOT_FIT = "does not fit into memory"
+
+MOST_TRIALS = 10**7
+SECONDS_OF_A_YEAR = 365 * 24 * 3600
+MOST_SEED = 2**32 - 1
+"""Of numpy's generators, which the samplers draw from."""
 
 Progress = Callable[[str], None]
 
@@ -31,6 +37,17 @@ class Found(NamedTuple):
 
 class EngineError(PlannerError):
     """An engine that cannot be run as it is asked for."""
+
+
+class TooManyStrategiesError(EngineError):
+    """A space that would take the exhaustive engine too long."""
+
+    def __init__(self, strategies: int, number: int, most: int) -> None:
+        super().__init__(
+            f"{strategies:,} strategies of this space can run here, and {number:,} would be decided one by one: the "
+            f"exhaustive engine does so with {most:,} at most",
+            "--engine optuna samples such a space; or narrow a range",
+        )
 
 
 class EngineSettings(NamedTuple):
@@ -76,12 +93,21 @@ class EngineSettings(NamedTuple):
         given = [name for name, value in sampling.items() if value is not None]
         if given and chosen is not Engine.OPTUNA:
             raise ContradictionError(f"{given[0]} is given, but {chosen} samples nothing", "add --engine optuna")
-        if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+        if trials is not None and not _is_whole(trials, 1, MOST_TRIALS):
             raise EngineError(
-                f"trials is {trials!r}, which is not a positive whole number", f"{DEFAULT_TRIALS} is usual"
+                f"trials is {shown(trials)}, which is not a whole number from 1 to {MOST_TRIALS}",
+                f"{DEFAULT_TRIALS} is usual",
             )
-        if timeout is not None and not timeout > 0:
-            raise EngineError(f"timeout is {timeout!r}, which is no number of seconds above 0", "--timeout 60")
+        if seed is not None and not _is_whole(seed, 0, MOST_SEED):
+            raise EngineError(
+                f"seed is {shown(seed)}, which is not a whole number from 0 to {MOST_SEED}", "0 is the default"
+            )
+        if timeout is not None and not _is_time(timeout):
+            raise EngineError(
+                f"timeout is {shown(timeout)}, which is no number of seconds above 0 and below a year", "--timeout 60"
+            )
+        if storage is not None and not isinstance(storage, str):
+            raise EngineError(f"storage is {shown(storage)}, which is no URL", "storage='sqlite:///study.db'")
         return cls(
             chosen,
             Sampler.parse(sampler) if sampler is not None else Sampler.TPE,
@@ -90,3 +116,11 @@ class EngineSettings(NamedTuple):
             seed if seed is not None else 0,
             storage,
         )
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < SECONDS_OF_A_YEAR

@@ -44,4 +44,5 @@ def test_case_dashes_underscores_and_spaces_do_not_count_in_names() -> None:
 def test_a_catalog_error_lists_every_problem() -> None:
     error = CatalogError(["a.yaml:1:2: gpus: wrong", "a.yaml:3:4: gpus.T4: worse"])
     assert error.problems == ["a.yaml:1:2: gpus: wrong", "a.yaml:3:4: gpus.T4: worse"]
-    assert str(error) == "2 problems in the GPU catalog\n  a.yaml:1:2: gpus: wrong\n  a.yaml:3:4: gpus.T4: worse"
+    assert error.message == "2 problems in the GPU catalog\n  a.yaml:1:2: gpus: wrong\n  a.yaml:3:4: gpus.T4: worse"
+    assert error.hint == "planner gpus show T4 --json prints an entry to start from"

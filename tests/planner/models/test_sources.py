@@ -67,9 +67,16 @@ def test_a_path_that_leads_nowhere_is_reported(tmp_path: Path, monkeypatch: pyte
     assert message("missing.json") == "missing.json: no such file"
     assert message("./missing") == "./missing: no such file"
     assert message("./empty") == "./empty: a directory without config.json"
-    assert message("./odd") == "./odd/config.json: cannot be read: Is a directory"
+    assert message("./odd") == "./odd/config.json: is a directory, not a file"
     assert message("./a\0b") == "./a\0b: cannot be read: embedded null byte"
     assert message("./" + "a" * 5000).endswith("cannot be read: File name too long")
+    assert message("/dev/zero.json/../zero") == "/dev/zero.json/../zero: no such file"
+    Path("device.json").symlink_to("/dev/zero")
+    assert message("device.json") == "device.json: is a device, not a file"
+    Path("large.json").write_bytes(b" " * (MAX_FILE_BYTES + 1))
+    assert message("large.json") == "large.json: larger than 1048576 bytes"
+    os.mkfifo("pipe.json")
+    assert message("pipe.json") == "pipe.json: is empty"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -110,7 +117,8 @@ def test_all_problems_come_at_once_with_line_column_and_path() -> None:
         "  c.json:8:3: attention_dropout: must be less than 1, not inf\n"
         "  c.json:9:3: tie_word_embeddings: must be a valid boolean, not 'no'\n"
         "  c.json:11:3: head_dim: duplicate key\n"
-        "  c.json:11:3: head_dim: must be a valid integer, not (8,)"
+        "  c.json:11:3: head_dim: must be a valid integer, not (8,)\n"
+        "hint: give a config.json as transformers' save_pretrained writes it"
     )
 
 
@@ -123,10 +131,17 @@ def test_all_problems_come_at_once_with_line_column_and_path() -> None:
         (b'{\n  "a": 1,\n}', "c.json:3:1: not valid JSON: Expecting property name enclosed in double quotes"),
         (b"[1]", "c.json: must be an object in braces, not [1]"),
         (b"null", "c.json: must be an object in braces, not None"),
-        (b"[" * 100_000, "c.json: nested too deeply"),
-        (b'{"a":' * 100_000, "c.json: nested too deeply"),
-        (b"1" * 5000, "c.json: a number with too many digits"),
-        (b" " * (MAX_FILE_BYTES + 1), "c.json: larger than 1048576 bytes"),
+        (b"[" * 100_000, "c.json: nested deeper than 50 levels"),
+        (b'{"a":' * 100_000, "c.json: nested deeper than 50 levels"),
+        (b"[" * 51 + b"]" * 51, "c.json: nested deeper than 50 levels"),
+        (b"[" * 50 + b"]" * 50, "c.json: must be an object in braces, not [[[["),
+        (b"[" + b"{}," * 100_000 + b"{}]", "c.json: more than 100000 objects and lists"),
+        (b"1" * 5000, "c.json: a number with more than 40 digits"),
+        (b'{"model_type": "' + b"a" * 100_000 + b'"}', "c.json:1:2: model_type: must be a name, not 'aaaa"),
+        (rb'{"model_type": "a\u001b[31m"}', "c.json:1:2: model_type: must be a name, not 'a\\x1b[31m'"),
+        (config(architectures=[123]), "architectures.0: must be the name of a class, not 123"),
+        (config(architectures=["__name__"]), "architectures.0: must be the name of a class, not '__name__'"),
+        (config(architectures={"a": 1}), "architectures.0: must be the name of a class, not {'a': 1}"),
         (b"{}", "c.json: model_type: this field is required"),
         (b'{"model_type": 7}', "c.json:1:2: model_type: must be a name, not 7"),
         (config(attention_dropout=float("nan")), "c.json:9:3: attention_dropout: must be less than 1, not nan"),

@@ -1,6 +1,7 @@
 """Models that the registry does not know: planned by replays at two micro-batches, and right at any other."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,30 @@ def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: py
 
 def test_a_profile_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
     first = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
+    kept = sorted((tmp_path / "cache").iterdir())
+    content = [file.read_bytes() for file in kept]
+    kept[0].write_bytes(content[0][:-20])
+    kept[1].write_bytes(content[1].replace(b'"version":2', b'"version": 2'))
+    again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
+    note = f"2 kept profiles in {tmp_path / 'cache'} were damaged, and were measured again."
+    assert again == first.model_copy(update={"notes": (*first.notes[:1], note, *first.notes[1:])})
+    assert [file.read_bytes() for file in kept] == content
+
+
+@pytest.mark.parametrize("place", ["pipe", "directory", "link to a device"])
+def test_what_stands_in_the_place_of_a_profile_does_not_block(place: str, tmp_path: Path) -> None:
+    first = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
     for file in (tmp_path / "cache").iterdir():
-        file.write_text("{")
-    assert planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64) == first
+        file.unlink()
+        if place == "pipe":
+            os.mkfifo(file)
+        elif place == "directory":
+            file.mkdir()
+        else:
+            file.symlink_to("/dev/zero")
+    again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
+    assert again.memory == first.memory
+    assert "were damaged, and were measured again" in again.notes[1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""Models that a file names: code runs, and the network is reached, only where the user says the same name.
+
+Whatever reads a model's name from a file passes it through here; SECURITY.md says what is trusted.
+"""
+
+from __future__ import annotations
+
+from hardware.errors import PlannerError, shown
+from planner.models.foreign import SPELLED_AS_CODE, Foreign
+from planner.models.registry import Model, is_hub_id, recognize
+
+
+class UntrustedError(PlannerError):
+    """A file that asks for more than reading data."""
+
+
+def named_in(file: str, name: str, repeated: str | None) -> Model | Foreign:
+    """The model that a file names.
+
+    Args:
+        file: what the file is called in messages.
+        name: the model's name in the file.
+        repeated: the name that the user gives beside the file, None if there is none.
+
+    Raises:
+        UntrustedError: the name is of code, and the user does not repeat it.
+        PlannerError: the user names another model; there is no such model, or it is not in the local cache.
+    """
+    if repeated is not None and repeated.strip() != name.strip():
+        raise PlannerError(f"--model is {shown(repeated)}, but {file} is of {shown(name)}", f"--model {name}")
+    if repeated is None and SPELLED_AS_CODE.fullmatch(name.strip()) and not is_hub_id(name):
+        raise UntrustedError(
+            f"{file} names the code {shown(name)}, which would be imported and run",
+            f"if you trust it, say so: --model {name}",
+        )
+    return recognize(name, from_cache=repeated is None)
