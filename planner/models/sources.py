@@ -60,7 +60,7 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
     """
     hint = f"{instead} of the built-in registry has the same architecture" if instead else None
     try:
-        from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     except ImportError:
         hint = f"{_HUB_PACKAGE_HINT}; {hint}" if hint else _HUB_PACKAGE_HINT
         raise PlannerError(f"hf:{repository} needs the package huggingface_hub", hint) from None
@@ -73,7 +73,10 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
         (errors.EntryNotFoundError, "has no config.json", f"see the files on {page}"),
     )
     try:
-        path = hf_hub_download(repository, "config.json", local_files_only=from_cache)
+        # hf_hub_download(local_files_only=True) asks the Hub as well for what is not there (huggingface_hub 2.4).
+        path = (try_to_load_from_cache if from_cache else hf_hub_download)(repository, "config.json")
+        if not isinstance(path, str):
+            raise errors.LocalEntryNotFoundError(repository)
     except Exception as error:  # whatever the client and the HTTP library below it raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         what, way_out = next(

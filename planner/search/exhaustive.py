@@ -11,15 +11,28 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
+from hardware import Cluster
 from planner.search.candidate import Candidate, Solver
-from planner.search.engine import DOES_NOT_FIT, Found
+from planner.search.engine import DOES_NOT_FIT, Found, TooManyStrategiesError
 from planner.search.ranking import Entry, Ranking
 from strategies import Chain, Space
 
+MOST_SOLVED = 25_000
+"""Chains. Of gpt2 on H100s, with 2 cores that others used as well, one took 0.4 to 1.5 ms and 22 KB where numbers of
+`checkpoint_every` told them apart, and 2.2 ms and 37 KB where those of `lora_dropout` did, for each of which layers are
+traced anew: 25,000 take 55 s and 0.95 GB at most."""
+
+MOST_ASKED = 5_000_000
+"""Combinations that are asked whether they can run: 4.2 us each there, 21 s for all."""
+
 
 def search(space: Space, solver: Solver) -> Found:
-    """Decides every strategy of the space that can run on the cluster."""
+    """Decides every strategy of the space that can run on the cluster.
+
+    Raises TooManyStrategiesError where that would take too long.
+    """
     start = time.perf_counter()
+    _check_number(space, solver.cluster)
     chains, rejected = possible(space, solver)
     num_strategies = sum(chain.length for chain in chains)
     ranking = Ranking(_entries(chains, solver), solver.solve)
@@ -40,6 +53,16 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
     return found, rejected
 
 
+def _check_number(space: Space, cluster: Cluster) -> None:
+    asked = space.least.num_divisible(cluster)
+    if asked <= MOST_SOLVED:
+        return
+    solved, _ = space.least.counted(cluster)
+    number, most = (solved, MOST_SOLVED) if solved > MOST_SOLVED else (asked, MOST_ASKED)
+    if number > most:
+        raise TooManyStrategiesError(space.counted(cluster)[0], number, most)
+
+
 def _entries(chains: list[Chain], solver: Solver) -> Iterator[Entry]:
     for order, chain in enumerate(chains):
         candidate = solver.solve(chain.least)
@@ -56,7 +79,11 @@ def _last_that_fits(chain: Chain, solver: Solver) -> int:
 
 
 def smallest(space: Space, solver: Solver) -> Candidate | None:
-    """The candidate with the smallest peak at the smallest allowed micro-batch and one step, fitting or not."""
+    """The candidate with the smallest peak at the smallest allowed micro-batch and one step, fitting or not.
+
+    Raises TooManyStrategiesError where finding it would take too long.
+    """
+    _check_number(space, solver.cluster)
     chains, _ = possible(space, solver)
     candidates = (solver.candidate(chain.least, solver.smallest_micro_batch, 1) for chain in chains)
     return min(candidates, key=lambda c: (c.process_bytes, c.rank), default=None)

@@ -55,14 +55,14 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
         shared = SharedStudy(study, storage, _wanted(study, settings), deadline, progress)
         shared.run(_Objective(tries, settings, progress))
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    for trial in completed:
-        tries.of(Suggestion(trial.params))
-    candidates = tries.candidates
+    found = Tries(space, solver, fills=tries.fills, known=tries)
+    for trial in completed:  # in the order of their numbers, so that every process gives the same answer
+        found.of(Suggestion(trial.params))
+    candidates = found.candidates
     if settings.sampler.facts.is_multi_objective:
         candidates = list(front(candidates, solver))
-    return Found(
-        Ranking.of(candidates), tries.num_strategies, tries.rejected, time.perf_counter() - start, len(completed)
-    )
+    seconds = time.perf_counter() - start
+    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed))
 
 
 def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted: float) -> int | None:

@@ -35,11 +35,13 @@ class Tries:
 
     Args:
         fills: whether a trial chooses how much of a strategy's largest micro-batch to take.
+        known: tries of the same space, whose solutions serve again.
     """
 
-    def __init__(self, space: Space, solver: Solver, *, fills: bool) -> None:
+    def __init__(self, space: Space, solver: Solver, *, fills: bool, known: Tries | None = None) -> None:
         self.space, self.solver = space, solver
         self.fills = fills and isinstance(solver.accumulation, UpTo)
+        self._known: dict[Strategy, Trial] = known._known if known is not None else {}
         self._solved: dict[Strategy, Trial] = {}
         self._filled: dict[tuple[Strategy, int], Trial] = {}
 
@@ -58,9 +60,9 @@ class Tries:
 
     def of(self, suggestion: Suggestion) -> Trial:
         strategy = suggestion.strategy(self.space, self.solver.cluster.gpu)
-        if strategy not in self._solved:
-            self._solved[strategy] = _tried(strategy, self.solver)
-        trial = self._solved[strategy]
+        if strategy not in self._known:
+            self._known[strategy] = _tried(strategy, self.solver)
+        trial = self._solved[strategy] = self._known[strategy]
         if not self.fills or trial.candidate is None:
             return trial
         return self._filled_by(trial.candidate, suggestion.filling())

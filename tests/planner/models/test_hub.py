@@ -20,8 +20,8 @@ GPT2 = json.dumps(
 
 
 def hub_gives(monkeypatch: pytest.MonkeyPatch, outcome: Path | Exception) -> None:
-    def download(repository: str, file: str, *, local_files_only: bool) -> str:
-        assert (file, local_files_only) == ("config.json", False)
+    def download(repository: str, file: str) -> str:
+        assert file == "config.json"
         if isinstance(outcome, Exception):
             raise outcome
         return str(outcome)
