@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 
 def device_of(name: str) -> Device:
-    if name not in DEVICES:
+    if not isinstance(name, str) or name not in DEVICES:
         raise InvalidChoiceError("device", name, DEVICES)
     return Device(name)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardware import GPU
+from hardware.errors import shown
 from planner.certificate import Verification
 from planner.certify import Certified, certify
 from planner.extras import Progress
@@ -82,9 +83,15 @@ class _File(NamedTuple):
 def _files(timeline: str | Path | None, snapshot: str | Path | None) -> Iterator[_File]:
     """The files that are asked for, all of which can be made and written."""
     if timeline is not None:
-        yield _timeline(Path(timeline))
+        yield _timeline(_path("timeline", timeline))
     if snapshot is not None:
-        yield _snapshot(Path(snapshot))
+        yield _snapshot(_path("snapshot", snapshot))
+
+
+def _path(name: str, given: str | Path) -> Path:
+    if not isinstance(given, str | Path):
+        raise OutputFileError(f"{name} is {shown(given)}, not the path of a file", "such as step.html and memory.pickle")
+    return Path(given)
 
 
 def _timeline(path: Path) -> _File:
