@@ -16,6 +16,9 @@ from hardware import PlannerError
 
 VARIABLE = "PLANNER_PLUGINS"
 
+_WAY_OUT = f"{VARIABLE} names files and modules"
+_LONGEST_REASON = 200
+
 _loaded: set[str] = set()
 
 
@@ -28,35 +31,64 @@ def load_plugins() -> None:
 
     Raises PluginError for a module that fails.
     """
-    for name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
+    text = os.environ.get(VARIABLE, "").strip()
+    for name in (part.strip() for part in text.split(",")) if text else ():
         if name not in _loaded:
             _load(name)
             _loaded.add(name)
 
 
+def said(error: BaseException) -> str:
+    """What an exception says. One that fails to say it says nothing."""
+    try:
+        return str(error)
+    except BaseException:
+        return ""
+
+
 def _load(name: str) -> None:
     try:
         if name.endswith(".py"):
-            _load_file(Path(name).expanduser())
+            _load_file(name)
         else:
-            importlib.import_module(name)
-    except PluginError:
+            _load_module(name)
+    except (KeyboardInterrupt, PluginError):
         raise
-    except PlannerError as error:
-        raise PluginError(f"plug-in {name}: {error.message}", error.hint) from None
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PluginError(
-            f"plug-in {name} failed with {type(error).__name__}: {reason}", f"{VARIABLE} names files and modules"
-        ) from error
+    except BaseException as error:  # sys.exit, too: a plug-in does not end the process
+        if isinstance(error, PlannerError) and hasattr(error, "hint"):
+            raise PluginError(f"plug-in {name}: {error.message}", error.hint) from None
+        reason = " ".join(said(error).split())[:_LONGEST_REASON]
+        failure = f"{type(error).__name__}{': ' if reason else ''}{reason}"
+        raise PluginError(f"plug-in {name} failed with {failure}", _WAY_OUT) from error
 
 
-def _load_file(path: Path) -> None:
-    if not path.is_file():
-        raise PluginError(f"plug-in {path}: no such file", f"{VARIABLE} names files and modules")
-    spec = importlib.util.spec_from_file_location(f"planner_plugin_{path.stem}", path)
+def _load_module(name: str) -> None:
+    if not name:
+        raise PluginError(f"{VARIABLE} has an empty name beside a comma", _WAY_OUT)
+    if not all(name.split(".")) or os.sep in name:
+        raise PluginError(f"plug-in {name}: neither a .py file nor the name of a module", _WAY_OUT)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):  # itself, not what it imports
+            raise PluginError(f"plug-in {name}: no such module", _WAY_OUT) from None
+        raise
+
+
+def _load_file(name: str) -> None:
+    path = Path(name).expanduser()
+    if not path.is_file():  # nor is a FIFO, which would be waited for
+        raise PluginError(f"plug-in {path}: {'not a file' if path.exists() else 'no such file'}", _WAY_OUT)
+    module_name = f"planner_plugin_{path.stem}"
+    while module_name in sys.modules:  # of a file of the same name elsewhere
+        module_name += "_"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None  # the name ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(module_name, None)
+        raise

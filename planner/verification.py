@@ -90,7 +90,7 @@ def _files(timeline: str | Path | None, snapshot: str | Path | None) -> Iterator
 
 def _path(name: str, given: str | Path) -> Path:
     if not isinstance(given, str | Path):
-        raise OutputFileError(f"{name} is {shown(given)}, not the path of a file", "such as step.html and memory.pickle")
+        raise OutputFileError(f"{name} is {shown(given)}, not the path of a file", "such as step.html")
     return Path(given)
 
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from planner.cli.commands import LazyGroup, Option
+from planner.cli.output import drop_output, guard_streams, print_text
+from planner.entry import INTERRUPTED, was_interrupted
 
-INTERRUPTED = 128 + 2
-"""As shells report a process that SIGINT ended."""
 BROKEN_PIPE = 128 + 13
 """As shells report a process that SIGPIPE ended; 1 already says that nothing fits."""
 
@@ -24,6 +24,7 @@ class Planner(LazyGroup):
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any
     ) -> NoReturn:
+        guard_streams()
         if "_PLANNER_COMPLETE" in os.environ:  # shell completion, which click does before it reads the arguments
             super().main(args, "planner", *rest, **extra)
         start_lightly()
@@ -32,8 +33,15 @@ class Planner(LazyGroup):
         sys.exit(code)
 
     def _run(self, args: list[str]) -> int:
-        if sys.stdout is None:  # started with stdout closed
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the end
+        try:
+            code = self._answer(args)
+            sys.stdout.flush()
+            return code
+        except BaseException as error:
+            drop_output()
+            return self._failed(error)
+
+    def _answer(self, args: list[str]) -> int:
         try:
             if os.environ.get("PLANNER_PLUGINS"):  # before options are read, to which plug-ins add
                 from planner.plugins import load_plugins
@@ -41,19 +49,18 @@ class Planner(LazyGroup):
                 load_plugins()
             with self.make_context("planner", args) as ctx:
                 self.invoke(ctx)
-            sys.stdout.flush()
         except click.exceptions.Exit as end:
             return end.exit_code
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return BROKEN_PIPE
-        except KeyboardInterrupt:
-            return INTERRUPTED
-        except Exception as error:
-            from planner.cli.errors import report
-
-            return report(error)
         return 0
+
+    def _failed(self, error: BaseException) -> int:
+        if isinstance(error, BrokenPipeError):
+            return BROKEN_PIPE
+        if isinstance(error, KeyboardInterrupt) or was_interrupted():
+            return INTERRUPTED
+        from planner.cli.errors import report
+
+        return report(error)
 
 
 def start_lightly() -> None:
@@ -68,9 +75,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            click.echo(f"planner {version('training-planner')}")
+            print_text(f"planner {version('training-planner')}")
         except PackageNotFoundError:
-            click.echo("planner, not installed")
+            print_text("planner, not installed")
         ctx.exit()
 
 

@@ -8,6 +8,7 @@ import click
 
 from planner.cli.arguments import FILE
 from planner.cli.commands import Group
+from planner.cli.output import print_text
 
 
 @click.group(cls=Group, examples=("planner catalog check my.yaml",))
@@ -24,6 +25,6 @@ def check(file: Path) -> None:
     builtin = read_catalog(builtin_catalog_path())
     found = read_catalog(file, base=builtin)
     builtin.merge(found)
-    click.echo(f"{file}: no problems, {len(found)} {'GPU' if len(found) == 1 else 'GPUs'}")
+    print_text(f"{file}: no problems, {len(found)} {'GPU' if len(found) == 1 else 'GPUs'}")
     for gpu in found:
-        click.echo(f"  {'changes' if builtin.find(gpu.name) else 'adds'}  {gpu.name}")
+        print_text(f"  {'changes' if builtin.find(gpu.name) else 'adds'}  {gpu.name}")

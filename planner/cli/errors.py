@@ -9,14 +9,19 @@ import click
 
 from hardware.errors import PlannerError, nearest_names
 from planner.cli.commands import Command
+from planner.cli.output import printable
+from planner.plugins import said
 
 USAGE = 2
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h."""
 DEBUG_VARIABLE = "PLANNER_DEBUG"
+_TO_DO = f"{DEBUG_VARIABLE}=1 shows where, please report it"
+_MEANINGS: dict[type[BaseException], str] = {MemoryError: "out of memory"}
+"""Of errors that say nothing themselves."""
 
 
-def report(error: Exception) -> int:
+def report(error: BaseException) -> int:
     """Print an error to stderr; returns the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
@@ -27,28 +32,32 @@ def report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         _print(*_explained(error))
         return USAGE
-    if isinstance(error, OSError):
-        _print(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", None)
-        return INTERNAL
     if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exception(error)
-    first_line = str(error).partition("\n")[0]
-    _print(
-        f"internal error: {type(error).__name__}{': ' if first_line else ''}{first_line}",
-        f"this is a bug; {DEBUG_VARIABLE}=1 shows where, please report it",
-    )
+        _echo("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, OSError):
+        what = error.strerror or said(error) or type(error).__name__
+        _print(
+            f"{what}{f': {error.filename}' if error.filename else ''}",
+            f"where this machine is not to blame, this is a bug; {_TO_DO}",
+        )
+    else:
+        _print(f"internal error: {_named(error)}", f"this is a bug; {_TO_DO}")
     return INTERNAL
 
 
+def _named(error: BaseException) -> str:
+    first_line = _MEANINGS.get(type(error)) or said(error).partition("\n")[0]
+    return f"{type(error).__name__}{': ' if first_line else ''}{first_line}"
+
+
 def _print(message: str, hint: str | None) -> None:
-    click.echo(f"error: {_printable(message)}", err=True)
+    _echo(f"error: {message}")
     if hint is not None:
-        click.echo(f"hint: {_printable(hint)}", err=True)
+        _echo(f"hint: {hint}")
 
 
-def _printable(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def _echo(text: str) -> None:
+    click.echo(printable(text), err=True)
 
 
 def _explained(error: click.ClickException) -> tuple[str, str | None]:

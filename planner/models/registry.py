@@ -145,6 +145,10 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     if not isinstance(text, str):
         raise PlannerError(f"the model is {shown(text)}, not a name", "model='llama-2-7b', or a Model")
     text = text.strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # of a file whose name has other bytes, which no JSON could name
+        raise PlannerError(f"the model's name {shown(text)} is not UTF-8 text", "rename the file") from None
     if is_hub_id(text):
         return _from_hub(text[3:].strip(), from_cache=from_cache)
     if SPELLED_AS_CODE.fullmatch(text):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.plugins import PluginError, load_plugins
+
 ROOT = Path(__file__).parents[2]
 
 CATALOG = """
@@ -75,7 +77,7 @@ Optimizer.add("ademamix", "AdEMAMix, two first moments: three fp32 states", Whol
 """
 
 
-def planner(plugin: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+def planner(plugin: Path | str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PLANNER_PLUGINS": str(plugin) if plugin else ""}
     return subprocess.run(
         [sys.executable, "-m", "planner", *arguments],
@@ -151,3 +153,99 @@ def test_a_plug_in_that_fails_says_why(tmp_path: Path) -> None:
         assert message in done.stderr
     missing = planner(tmp_path / "missing.py", "models")
     assert "missing.py: no such file" in missing.stderr
+
+
+HINT = "PLANNER_PLUGINS names files and modules"
+
+
+@pytest.mark.parametrize(
+    ("text", "failure"),
+    [
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("class Odd(BaseException): pass\nraise Odd('of\\nits own')", "Odd: of its own"),
+        ("raise BaseExceptionGroup('several', [SystemExit(1)])", "BaseExceptionGroup: several (1 sub-exception)"),
+        ("class Mute(Exception):\n    def __str__(self): raise SystemExit\nraise Mute", "Mute"),
+        ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+        (
+            "import hardware\nclass Own(hardware.PlannerError):\n    def __init__(self): pass\nraise Own",
+            "Own",
+        ),
+        ("raise ValueError('\\x1b[31m')", "ValueError: \\x1b[31m"),
+    ],
+)
+def test_a_plug_in_does_not_end_the_command_in_a_way_of_its_own(tmp_path: Path, text: str, failure: str) -> None:
+    plugin = written(tmp_path / "broken.py", text)
+    done = planner(plugin, "--version")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: plug-in {plugin} failed with {failure}\nhint: {HINT}\n"
+
+
+@pytest.mark.parametrize("text", ["a = 1\0", "(" * 5_000_000, "1+" * 2_500_000 + "1"], ids=["null", "open", "sum"])
+def test_what_python_cannot_compile_is_one_error_and_the_way_out(tmp_path: Path, text: str) -> None:
+    plugin = written(tmp_path / "broken.py", text)
+    done = planner(plugin, "--version")
+    assert (done.returncode, done.stdout) == (2, "")
+    error, hint = done.stderr.splitlines()
+    assert error.startswith(f"error: plug-in {plugin} failed with ")
+    assert hint == f"hint: {HINT}"
+
+
+def test_an_interrupt_in_a_plug_in_is_an_interrupt(tmp_path: Path) -> None:
+    done = planner(written(tmp_path / "slow.py", "raise KeyboardInterrupt"), "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ("fifo.py", "plug-in fifo.py: not a file"),
+        ("folder.py", "plug-in folder.py: not a file"),
+        ("device.py", "plug-in device.py: not a file"),
+        ("sys.py", "plug-in sys.py: no such file"),
+        ("nothing", "plug-in nothing: no such module"),
+        ("os.nothing", "plug-in os.nothing: no such module"),
+        ("..", "plug-in ..: neither a .py file nor the name of a module"),
+        ("a..b", "plug-in a..b: neither a .py file nor the name of a module"),
+        ("folder/plugin", "plug-in folder/plugin: neither a .py file nor the name of a module"),
+        (",", "PLANNER_PLUGINS has an empty name beside a comma"),
+        ("os,,sys", "PLANNER_PLUGINS has an empty name beside a comma"),
+    ],
+)
+def test_a_name_that_is_no_plug_in_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str, error: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo.py")
+    Path("folder.py").mkdir()
+    Path("device.py").symlink_to("/dev/zero")
+    monkeypatch.setenv("PLANNER_PLUGINS", names)
+    with pytest.raises(PluginError) as failed:
+        load_plugins()
+    assert (failed.value.message, failed.value.hint) == (error, HINT)
+
+
+def test_a_module_that_a_plug_in_misses_is_not_taken_for_the_plug_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "needy.py", "import nothing_like_that")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PLANNER_PLUGINS", "needy")
+    failure = "plug-in needy failed with ModuleNotFoundError: No module named 'nothing_like_that'"
+    with pytest.raises(PluginError, match=failure):
+        load_plugins()
+
+
+def test_a_plug_in_that_failed_is_gone_and_one_of_the_same_name_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / folder / "twin.py" for folder in ("first", "second", "third")]
+    for file, text in zip(files, ("number = 1", "number = 2", "number = 3; import sys; sys.exit()"), strict=True):
+        file.parent.mkdir()
+        written(file, text)
+    before = set(sys.modules)
+    monkeypatch.setenv("PLANNER_PLUGINS", ",".join(map(str, files)))
+    with pytest.raises(PluginError, match="SystemExit"):
+        load_plugins()
+    added = {name for name in set(sys.modules) - before if name.startswith("planner_plugin_")}
+    assert sorted(sys.modules.pop(name).number for name in added) == [1, 2]

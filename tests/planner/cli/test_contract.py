@@ -186,5 +186,44 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
 
 
-def test_control_characters_do_not_reach_the_terminal() -> None:
-    assert "\x1b" not in run("fit", "7B", "--\x1b[31m").stderr
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class Odd(BaseException):
+    """No Exception."""
+
+
+BUG = "this is a bug; PLANNER_DEBUG=1 shows where, please report it"
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "hint"),
+    [
+        (MemoryError(), "internal error: MemoryError: out of memory", BUG),
+        (RecursionError("too deep"), "internal error: RecursionError: too deep", BUG),
+        (MuteError(), "internal error: MuteError", BUG),
+        (Odd("odd"), "internal error: Odd: odd", BUG),
+        (SystemExit(0), "internal error: SystemExit: 0", BUG),
+        (BaseExceptionGroup("many", [Odd()]), "internal error: BaseExceptionGroup: many (1 sub-exception)", BUG),
+        (
+            OSError(24, "Too many open files", "x"),
+            "Too many open files: x",
+            f"where this machine is not to blame, {BUG}",
+        ),
+        (OSError("odd"), "odd", f"where this machine is not to blame, {BUG}"),
+        (OSError(), "OSError", f"where this machine is not to blame, {BUG}"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, BaseException) else "",
+)
+def test_whatever_is_raised_is_one_error_and_its_hint(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException, error: str, hint: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("planner.api.fit", broken)
+    result = run(*FITS)
+    assert (result.exit_code, result.stdout) == (70, "")
+    assert result.stderr == f"error: {error}\nhint: {hint}\n"

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +23,23 @@ ROOT = Path(__file__).parents[3]
 FIT = ("fit", "tinyllama-1.1b", "--gpu", "A100-40GB")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str,
+    stdout: Any = subprocess.PIPE,
+    stderr: Any = subprocess.PIPE,
+    encoding: str = "utf-8",
+    preexec_fn: Callable[[], object] | None = None,
+    **variables: str,
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "planner", *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-m", "planner", *arguments],
+        stdout=stdout,
+        stderr=stderr,
+        encoding=encoding,
+        preexec_fn=preexec_fn,
+        env={**os.environ, **variables},
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -52,7 +77,14 @@ def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) ->
     modules = imported(*arguments)
     assert not packages(modules) & {"pydantic", "yaml", "rich", "hardware", "strategies", "torch", "optuna", "numpy"}
     ours = {module for module in modules if module.startswith("planner")}
-    assert ours == {"planner", "planner.cli", "planner.cli.app", "planner.cli.commands"}
+    assert ours == {
+        "planner",
+        "planner.entry",
+        "planner.cli",
+        "planner.cli.app",
+        "planner.cli.commands",
+        "planner.cli.output",
+    }
 
 
 @pytest.mark.parametrize("arguments", [(*FIT, "--json"), ("gpus", "--json"), ("models", "--json")])
@@ -97,17 +129,102 @@ def test_a_reader_that_stops_early_is_no_error(arguments: tuple[str, ...]) -> No
     assert process.wait() == 141
 
 
-def test_output_that_cannot_be_written_is_said() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        FIT,
+        (*FIT, "--json"),
+        ("gpus", "--json"),
+        ("gpus",),
+        ("schema", "fit"),
+        ("--version",),
+        ("--help",),
+        ("fit", "-h"),
+    ],
+)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_cannot_be_written_is_said(arguments: tuple[str, ...], buffered: str) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "planner", "gpus", "--json"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (70, "error: No space left on device\n")
+        done = run(*arguments, stdout=full, PYTHONUNBUFFERED=buffered)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: standard output cannot be written: No space left on device\n"
+        "hint: free some space, or write to another disk\n"
+    )
+
+
+def test_output_that_is_no_place_to_write_to_is_said() -> None:
+    with open("/dev/null") as readable:
+        done = run("gpus", stdout=readable)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: standard output cannot be written: Bad file descriptor\n"
+        "hint: send it to a file of yours, or to a pipe\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("xyz",), ()])
+def test_errors_that_cannot_be_written_leave_the_exit_code(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        assert run(*arguments, stderr=full).returncode == 2
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
+def test_standard_streams_may_be_closed(closed: tuple[int, ...]) -> None:
+    for arguments, exit_code in ((("gpus",), 0), ((*FIT, "--json"), 0), (("verify", "-"), 2), (("xyz",), 2)):
+        done = run(*arguments, preexec_fn=lambda: [os.close(number) for number in closed])
+        assert done.returncode == exit_code
+        assert bool(done.stdout) == (exit_code == 0 and 1 not in closed)
+        assert done.stderr.startswith("error: " if exit_code and 2 not in closed else "")
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+
+
+def test_a_pipe_that_does_not_block_is_waited_for() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    full = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            full += os.write(writer, bytes(4096))
+    process = subprocess.Popen([sys.executable, "-m", "planner", "gpus", "--json"], stdout=writer, cwd=ROOT)
+    os.close(writer)
+    time.sleep(1.5)  # until it has something to write
+    with open(reader, "rb") as pipe:
+        assert pipe.read(full) == bytes(full)
+        assert json.load(pipe)["gpus"]
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize("arguments", [("gpus", "show", "T4"), ("fit", "--help")])
+def test_a_terminal_that_does_not_know_its_width_gets_a_report_of_80_columns(arguments: tuple[str, ...]) -> None:
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    process = subprocess.Popen([sys.executable, "-m", "planner", *arguments], cwd=ROOT, **streams)
+    os.close(terminal)
+    shown = b""
+    try:
+        while some := os.read(main, 65536):
+            shown += some
+    except OSError:  # how Linux says that nobody is at the other end any more
+        pass
+    os.close(main)
+    assert process.wait() == 0
+    lines = re.sub(rb"\x1b\[[0-9;]*m", b"", shown).decode().splitlines()
+    assert 70 < max(map(len, lines)) <= 80
+
+
+def test_what_an_encoding_does_not_have_is_spelled_out(tmp_path: Path) -> None:
+    file = tmp_path / "€é.json"
+    file.write_text(json.dumps(json.loads(run("models", "show", "gpt2", "--json").stdout)["config"]))
+    for encoding in ("latin-1", "cp437", "ascii", "utf-8"):
+        done = run("models", "show", str(file), "--json", PYTHONIOENCODING=encoding, encoding=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["name"].endswith("€é.json")
+        done = run("models", "show", str(file), PYTHONIOENCODING=encoding, encoding=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\\u20ac" in done.stdout or encoding == "utf-8"
 
 
 def test_a_terminal_without_unicode_is_served() -> None:
