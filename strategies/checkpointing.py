@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
+from strategies.axis import Axis, Choice, Option, Values, WholeNumbers, given
 
 
 class Operation(StrEnum):
@@ -74,7 +74,7 @@ class Checkpoints(NamedTuple):
 
 
 def _join(values: Values) -> Checkpoints:
-    return Checkpoints(values["checkpointing"], values.get("checkpoint_every") or 1)
+    return Checkpoints(values["checkpointing"], given(values, "checkpoint_every", 1))
 
 
 def _split(checkpoints: Checkpoints) -> Values:

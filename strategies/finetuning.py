@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hardware import GPU
+from hardware import Cluster
 from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
 
-if TYPE_CHECKING:  # a precision may depend on what trains
-    from strategies.precision import Precision
+if TYPE_CHECKING:  # a strategy has a method
+    from strategies.strategy import Strategy
 
 
 class Finetuning(Choice):
@@ -139,10 +139,11 @@ def quantization_of(method: Method) -> Quantization:
     return method.quantization if isinstance(method, Lora) else Quantization.NONE
 
 
-def obstacle(method: Method, precision: Precision, shards: bool, gpu: GPU) -> str | None:
-    """Why the method cannot run so, or None."""
+def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
+    """Why a strategy's method cannot run so, or None."""
+    method, gpu = strategy.finetuning, cluster.gpu
     quantization = quantization_of(method)
-    if quantization is not Quantization.NONE and shards:
+    if quantization is not Quantization.NONE and strategy.sharding.shards:
         # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
         # multiplies what `state.CB` kept, not the parameter; GPTQModel's packed weights are buffers
         return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
@@ -154,7 +155,7 @@ def obstacle(method: Method, precision: Precision, shards: bool, gpu: GPU) -> st
         return None
     if method.variant is LoraVariant.DORA and quantization.by_gptqmodel:
         return f"PEFT has no DoRA over {_kind(quantization)}"  # peft/tuners/lora/gptq.py, awq.py
-    if precision.facts.matmul_dtype == "fp16":
+    if strategy.precision.facts.matmul_dtype == "fp16":
         # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
         if method.adapter_dtype is AdapterDtype.WEIGHTS:
             return "gradient scaling refuses adapters in fp16"

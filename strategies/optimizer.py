@@ -175,8 +175,8 @@ AXIS = Axis(
 
 def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
     """Why a strategy's optimizer cannot run in it, or None."""
-    s, optimizer = strategy, strategy.optimizer
-    facts, name = optimizer.facts, optimizer.choice
+    s, name = strategy, strategy.optimizer.choice
+    facts = name.facts  # of a rank of its own only the number is another
     if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
         return f"bitsandbytes does not run on {cluster.gpu.name}"
     if s.sharding.shards and (reason := _UNSHARDED.get(type(facts))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hardware import GPU, Dtype
+from hardware import GPU, Cluster, Dtype
 from strategies.axis import Choice, axis_of
 from strategies.finetuning import Full, Lora
 
@@ -57,7 +57,7 @@ class Precision(Choice):
 AXIS = axis_of(Precision)
 
 
-def obstacle(strategy: Strategy) -> str | None:
+def obstacle(strategy: Strategy, _: Cluster) -> str | None:
     """Why a strategy's precision cannot be that of its other choices, or None."""
     precision, method = strategy.precision, strategy.finetuning
     if precision is Precision.FP16_TRUE and not isinstance(method, Lora):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
+from strategies.axis import Axis, Choice, Option, Values, WholeNumbers, given
 
 
 class Sharding(Choice):
@@ -63,6 +63,12 @@ class Replicated(NamedTuple):
         """Over how many ranks parameters and gradients are divided."""
         return 1
 
+    def obstacle(self, world_size: int) -> str | None:
+        """Why so many ranks cannot divide the model so, or None."""
+        if self.divides_states and world_size == 1:
+            return "one GPU has nobody to divide its optimizer's states with"
+        return None
+
 
 class Sharded(NamedTuple):
     """FSDP2: every rank keeps its share of parameters, gradients and states."""
@@ -100,14 +106,21 @@ class Sharded(NamedTuple):
         """What stays between steps, and the optimizer, are in the host's memory."""
         return self.offload is Offload.CPU
 
-    def contradiction(self, world_size: int) -> str | None:
-        """Why so many ranks cannot be divided so, or None (torch/distributed/fsdp/_fully_shard/_fsdp_init.py,
-        `_get_post_forward_mesh_info`)."""
-        if self.choice is Sharding.HYBRID_SHARD and (world_size % self.shard_size or world_size == self.shard_size):
-            return f"{world_size} GPUs make no replicas of {self.shard_size} shards"
-        if self.reshard_size and (world_size % self.reshard_size or world_size == self.reshard_size):
-            return f"parameters of {world_size} shards cannot be resharded to {self.reshard_size}"
+    def obstacle(self, world_size: int) -> str | None:
+        """Why so many ranks cannot divide the model so, or None (torch/distributed/fsdp/_fully_shard/_fsdp_init.py,
+        `_get_post_forward_mesh_info`). It does not say the number that was asked for: of a range, all that cannot be
+        have one reason."""
+        if world_size == 1:
+            return "one GPU has nothing to shard over"
+        if self.choice is Sharding.HYBRID_SHARD and not _divides(self.shard_size, world_size):
+            return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
+        if self.reshard_size and not _divides(self.reshard_size, world_size):
+            return f"parameters of {world_size} shards are resharded to a smaller number that divides {world_size}"
         return None
+
+
+def _divides(part: int, world_size: int) -> bool:
+    return 0 < part < world_size and world_size % part == 0
 
 
 DataParallel = Replicated | Sharded
@@ -119,12 +132,12 @@ _REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
 def _join(values: Values) -> DataParallel:
     choice = values["sharding"]
     if choice in _REPLICATED:
-        return Replicated(choice, values.get("gradient_buckets") or GradientBuckets.COPIES)
+        return Replicated(choice, given(values, "gradient_buckets", GradientBuckets.COPIES))
     return Sharded(
         choice,
-        values.get("reshard_size") or ALL_RANKS,
-        values.get("shard_size") or ALL_RANKS,
-        values.get("offload") or Offload.NONE,
+        given(values, "reshard_size", ALL_RANKS),
+        given(values, "shard_size", ALL_RANKS),
+        given(values, "offload", Offload.NONE),
     )
 
 

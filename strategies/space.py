@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 from hardware import GPU, Cluster
@@ -12,6 +13,7 @@ from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
+from strategies.counting import outcomes
 from strategies.finetuning import (
     ALL_LINEAR,
     AdapterDtype,
@@ -26,7 +28,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.sharding import ALL_RANKS, GradientBuckets, Offload, Sharding
+from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharding
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
 
@@ -72,6 +74,9 @@ def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
 
 _LED = ("precision", "optimizer", "finetuning")
 """Axes whose usual choices depend on the method of fine-tuning: the first of a strategy."""
+
+_DIVIDED = "sharding"
+"""The axis whose values a cluster can exclude whatever else is chosen."""
 
 
 class Space(NamedTuple):
@@ -120,25 +125,40 @@ class Space(NamedTuple):
         )
 
     @property
-    def _least(self) -> Space:
-        """The same with the smallest value of every option that grows."""
+    def least(self) -> Space:
+        """The same with the smallest value of every option that grows: one strategy of each chain."""
         growing = [option.name for option in OPTIONS.values() if option.grows]
         return self._replace(**{name: (min(self._of(name)),) for name in growing})
 
     def strategies(self, gpu: GPU) -> Iterator[Strategy]:
         """Every combination, on that kind of GPU."""
-        named = tuple(AXES["optimizer"].combinations(self._of))
-        others = [tuple(axis.combinations(self._of)) for name, axis in AXES.items() if name not in _LED]
-        for method in AXES["finetuning"].combinations(self._of):
-            precisions = self.precision or usual_precisions(gpu, method.method)
-            optimizers = named or USUAL_OPTIMIZERS[method.method]
-            for choices in product(precisions, optimizers, (method,), *others):
-                yield Strategy(*choices)
+        return self._combined(gpu, tuple(AXES[_DIVIDED].combinations(self._of)))
 
-    def chains(self, gpu: GPU) -> Iterator[Chain]:
-        """The same, those together that differ in a growing number alone."""
+    def _combined(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Strategy]:
+        others = [
+            shardings if name == _DIVIDED else tuple(axis.combinations(self._of))
+            for name, axis in AXES.items()
+            if name not in _LED
+        ]
+        for space in self._by_method(gpu):
+            precisions, optimizers, methods = (tuple(AXES[name].combinations(space._of)) for name in _LED)
+            for method in methods:
+                for choices in product(precisions, optimizers, (method,), *others):
+                    yield Strategy(*choices)
+
+    def _by_method(self, gpu: GPU) -> Iterator[Space]:
+        """The same for each method of fine-tuning, with the usual choices where none are given."""
+        for method in self.finetuning:
+            yield self._replace(
+                finetuning=(method,),
+                precision=self.precision or usual_precisions(gpu, method),
+                optimizer=self.optimizer or USUAL_OPTIMIZERS[method],
+            )
+
+    def _chains(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Chain]:
+        """The strategies, those together that differ in a growing number alone."""
         alike: dict[Any, tuple[Any, ...]] = {}
-        for strategy in self._least.strategies(gpu):
+        for strategy in self.least._combined(gpu, shardings):
             method = strategy.finetuning
             if method not in alike:
                 alike[method] = self._grown("finetuning", method)
@@ -170,11 +190,49 @@ class Space(NamedTuple):
     def valid(self, cluster: Cluster) -> tuple[list[Chain], Counter[str]]:
         """The strategies that can run on the cluster, in chains, and how many cannot, by reason."""
         found: list[Chain] = []
-        rejected: Counter[str] = Counter()
-        for chain in self.chains(cluster.gpu):
-            obstacle = chain.least.obstacle(cluster)
+        shardings, rejected = self._divided(cluster)
+        for chain in self._chains(cluster.gpu, shardings):
+            obstacle = chain.least.exclusion(cluster)
             if obstacle is None:
                 found.append(chain)
             else:
                 rejected[obstacle] += chain.length
         return found, rejected
+
+    def counted(self, cluster: Cluster) -> tuple[int, Counter[str]]:
+        """How many strategies can run on the cluster, and how many cannot, by reason, without making each of them."""
+        running = 0
+        shardings, rejected = self._divided(cluster)
+        for space in self._by_method(cluster.gpu):
+            for reason, number in outcomes(space._of, {_DIVIDED: shardings}, cluster).items():
+                if reason is None:
+                    running += number
+                else:
+                    rejected[reason] += number
+        return running, rejected
+
+    def num_divisible(self, cluster: Cluster) -> int:
+        """How many strategies have a sharding that can divide the cluster."""
+        return len(self._divided(cluster)[0]) * self._num_others(cluster.gpu)
+
+    def _divided(self, cluster: Cluster) -> tuple[list[DataParallel], Counter[str]]:
+        """Shardings that can divide the cluster, and how many strategies have others, by reason. Most numbers of a long
+        range cannot, whatever else is chosen: they are dropped before anything is combined."""
+        possible: list[DataParallel] = []
+        dropped: Counter[str] = Counter()
+        for sharding in AXES[_DIVIDED].combinations(self._of):
+            if reason := sharding.obstacle(cluster.world_size):
+                dropped[reason] += 1
+            else:
+                possible.append(sharding)
+        others = self._num_others(cluster.gpu)
+        return possible, Counter({reason: number * others for reason, number in dropped.items()})
+
+    def _num_others(self, gpu: GPU) -> int:
+        """How many strategies there are of each sharding."""
+        names = [name for name in AXES if name != _DIVIDED]
+        return sum(prod(map(space._num_values, names)) for space in self._by_method(gpu))
+
+    def _num_values(self, axis: str) -> int:
+        refined = (AXES[axis].refining(choice) for choice in self._of(axis))
+        return sum(prod(len(self._of(option.name)) for option in options) for options in refined)

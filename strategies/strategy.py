@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from hardware import Cluster
@@ -29,7 +29,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import AnyOptimizer, Optimizer
 from strategies.precision import Precision
-from strategies.sharding import DataParallel, Replicated, Sharded
+from strategies.sharding import DataParallel, Replicated
 from strategies.update import Update
 
 AXES: Mapping[str, Axis] = {
@@ -89,27 +89,54 @@ class Strategy(NamedTuple):
 
     def obstacle(self, cluster: Cluster) -> str | None:
         """Why this combination cannot run on that cluster, or None."""
-        gpu = cluster.gpu
-        if missing := self.precision.missing_on(gpu):
-            return f"{gpu.name} has no {missing}"
-        if lacking := self.attention.missing_on(gpu, self.precision):
-            return lacking
-        if self.uses_triton and not gpu.supports_triton:
-            return f"{gpu.name} has no Triton, which liger-kernel, flex_attention and torch.compile need"
-        if lacking := kernels.obstacle(self, cluster):
-            return lacking
-        if self.sharding.shards and cluster.world_size == 1:
-            return "one GPU has nothing to shard over"
-        if self.sharding.divides_states and cluster.world_size == 1:
-            return "one GPU has nobody to divide its optimizer's states with"
-        if isinstance(self.sharding, Sharded) and (impossible := self.sharding.contradiction(cluster.world_size)):
-            return impossible
-        if reason := finetuning.obstacle(self.finetuning, self.precision, self.sharding.shards, gpu):
-            return reason
-        if not self.allocator.runs_on(gpu):
-            return f"{gpu.name} has no expandable segments"
-        return precision.obstacle(self) or optimizer.obstacle(self, cluster) or update.obstacle(self, cluster)
+        return self.sharding.obstacle(cluster.world_size) or self.exclusion(cluster)
 
+    def exclusion(self, cluster: Cluster) -> str | None:
+        """Why its choices exclude each other on a cluster that its sharding can divide, or None: the first of RULES."""
+        for rule in RULES:
+            if reason := rule(self, cluster):
+                return reason
+        return None
+
+
+# --- what cannot run, with what no file of an axis can say ---
+
+
+def _precision(s: Strategy, cluster: Cluster) -> str | None:
+    missing = s.precision.missing_on(cluster.gpu)
+    return f"{cluster.gpu.name} has no {missing}" if missing else None
+
+
+def _attention(s: Strategy, cluster: Cluster) -> str | None:
+    return s.attention.missing_on(cluster.gpu, s.precision)
+
+
+def _triton(s: Strategy, cluster: Cluster) -> str | None:
+    if cluster.gpu.supports_triton or not s.uses_triton:
+        return None
+    return f"{cluster.gpu.name} has no Triton, which liger-kernel, flex_attention and torch.compile need"
+
+
+def _allocator(s: Strategy, cluster: Cluster) -> str | None:
+    return None if s.allocator.runs_on(cluster.gpu) else f"{cluster.gpu.name} has no expandable segments"
+
+
+Rule = Callable[[Strategy, Cluster], str | None]
+
+RULES: tuple[Rule, ...] = (
+    _precision,
+    _attention,
+    _triton,
+    kernels.obstacle,
+    finetuning.obstacle,
+    _allocator,
+    precision.obstacle,
+    optimizer.obstacle,
+    update.obstacle,
+)
+"""Why a strategy cannot run, in the order in which it is told. `strategies.counting` asks each rule alone too, of
+strategies of which not all is decided, and sees which options it reads: a rule relies on none before it, and takes what
+it needs of a strategy by the names of fields."""
 
 PLAIN = Strategy(
     Precision.FP32,

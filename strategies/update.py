@@ -41,6 +41,6 @@ def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
     if s.precision.facts.matmul_dtype == "fp16" and s.precision.facts.autocast_bytes is not None:
         # torch/amp/grad_scaler.py, `step`: it skips the step where any gradient has overflowed
         return "GradScaler decides on all gradients at once, which an update in backward frees one by one"
-    if isinstance(s.optimizer.facts, Offloaded):
+    if isinstance(s.optimizer.choice.facts, Offloaded):
         return "CPUOffloadOptimizer has hooks of its own, and steps after backward"
     return None

@@ -25,13 +25,14 @@ GPUS = ["T4", "A100-40GB", "H100", "mi300x", "gaudi2", "v100", "RTX-4090", "B200
 MODELS = ["gpt2", "llama-7b", "1B", "0.01B", "2T", "1e3B", "t5-base", "bert-base-uncased", "vit-base-patch16-224"]
 MODELS += [entry.name for entry in registry_models()]
 INTEGERS = [-(2**63), -1, 0, 1, 2, 3, 7, 8, 16, 64, 100, 512, 1024, 1025, 4096, 2**16, 2**16 + 1, 2**24, 10**9, 2**64]
-STRANGE = ["", " ", "\t", "\0", "a\0b", "é", "\u202e", "\x1b[31m", "😀", "\udcff", "-", "--", "=", "all", "none",
-           "null", "true", "nan", "inf", "-inf", "1e400", "-0", "0x10", "1_000", "٣", "²", "½", "5%", "100%", "nan%",
-           "1e-9%", "9" * 5000, "a" * 300, "4..64", "64..4", "1..1000000000", "4..64 step 0", "1..16384", "1..9 times 1", "4..",
-           "..", ".", "/", "~", "~nobody/x.json", "/dev/null", "/etc/passwd", "/nowhere/x.yaml", "hf:", "hf:../../x",
-           "hf:a/b/c", "hf:\0/x", "%s%n", "{}", "[]", "q_proj,v_proj", "all-linear", ",", "q_proj,,", "$(id)",
-           "sqlite://", "sqlite:////nowhere/x.db", "sqlite:///", "x://y", "redis://", "'; DROP TABLE trials;--",
-           "sys:exit", "evil:build", "__main__:x", "/dev/zero", "/dev/stdin", "file.json:x"]  # fmt: skip
+STRANGE = ["", " ", "\t", "\0", "a\0b", "é", "\u202e", "\x1b[31m", "😀", "\udcff", "-", "--", "=", "all",
+           "none", "null", "true", "nan", "inf", "-inf", "1e400", "-0", "0x10", "1_000", "٣", "²", "½", "5%",
+           "100%", "nan%", "1e-9%", "9" * 5000, "a" * 300, "4..64", "64..4", "1..1000000000", "4..64 step 0",
+           "1..16384", "1..9 times 1", "4..", "..", ".", "/", "~", "~nobody/x.json", "/dev/null",
+           "/etc/passwd", "/nowhere/x.yaml", "hf:", "hf:../../x", "hf:a/b/c", "hf:\0/x", "%s%n", "{}", "[]",
+           "q_proj,v_proj", "all-linear", ",", "q_proj,,", "$(id)", "sqlite://", "sqlite:////nowhere/x.db",
+           "sqlite:///", "x://y", "redis://", "'; DROP TABLE trials;--", "sys:exit", "evil:build",
+           "__main__:x", "/dev/zero", "/dev/stdin", "file.json:x"]  # fmt: skip
 VALUES: list[Any] = [*INTEGERS, *STRANGE, None, True, False, 0.5, 1e308, -1e-308, math.nan, math.inf, 10**400,
                      [], {}, [[]], {"a": 1}, ["x"] * 3, {"": None}]  # fmt: skip
 NOT_WORDS = ("fit", "check", "verify")

@@ -1,6 +1,7 @@
 """Search spaces as data, in Python and in files."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hardware import Cluster, load_catalog
 from planner import PlannerError, SearchSpace, SpaceFileError, fit
 from planner.report.documents import space_document
+from planner.search.engine import TooManyStrategiesError
 from planner.space import described
 from strategies import ALL_LINEAR, Attention, Finetuning, Optimizer, Precision
 
@@ -93,3 +95,49 @@ def test_a_shown_space_given_back_is_the_same_space(tmp_path: Path) -> None:
 def test_the_default_space_is_what_fit_searches() -> None:
     assert described(None, ONE_GPU, {}).num_strategies == fit("gpt2", gpu="A100-40GB").searched.strategies
     assert "precision" not in json.loads(space_document(described(None, ONE_GPU, {})))
+
+
+EIGHT_GPUS = Cluster(load_catalog().get("H100"), 8)
+RANGES: dict[str, Any] = {
+    "checkpointing": "full",
+    "checkpoint_every": "1..1024",
+    "sharding": "full_shard",
+    "reshard_size": "0..65536",
+}
+
+
+def test_a_space_of_long_ranges_is_counted() -> None:
+    shown = described(None, EIGHT_GPUS, RANGES)
+    # Full fine-tuning has 3 precisions x 3 optimizers, LoRA one of each, QLoRA one of each with 2 quantizations: 12.
+    # Of 65,537 numbers of ranks, 0, 1, 2 and 4 can be, each with 1,024 numbers of blocks. Of the 12, sharded parameters
+    # exclude 3 with Adafactor, 3 with 8-bit AdamW, and QLoRA's 2: 4 are left.
+    assert shown.num_strategies == 4 * 4 * 1_024
+    assert shown.rejected == Counter(
+        {
+            "parameters of 8 shards are resharded to a smaller number that divides 8": 12 * 65_533 * 1_024,
+            "transformers' Adafactor does not run on parameters that FSDP2 has sharded": 3 * 4 * 1_024,
+            "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded": 3 * 4 * 1_024,
+            "NF4 weights cannot be sharded by FSDP2": 2 * 4 * 1_024,
+        }
+    )
+
+
+def test_numbers_that_cannot_be_are_not_searched() -> None:
+    asked = {**RANGES, "checkpoint_every": 2}
+    found, shown = fit("gpt2", gpu="H100", gpus=8, **asked), described(None, EIGHT_GPUS, asked)
+    assert found.searched.strategies == shown.num_strategies == 4 * 4
+    assert found.rejected == shown.rejected
+
+
+def test_a_space_that_is_too_large_to_decide_is_refused() -> None:
+    with pytest.raises(TooManyStrategiesError) as refused:
+        fit("gpt2", gpu="H100", gpus=8, **RANGES, optimizer=["adamw", "sgd"])
+    assert str(refused.value) == (
+        "32,768 strategies of this space can run here, and 32,768 would be decided one by one: the exhaustive engine "
+        "does so with 25,000 at most\nhint: --engine optuna samples such a space; or narrow a range"
+    )
+
+
+def test_strategies_that_differ_in_a_growing_number_are_decided_together() -> None:
+    found = fit("gpt2", gpu="T4", finetuning="lora", lora_rank="1..16384")
+    assert found.searched.strategies == 2 * 16_384  # with checkpointing and without

@@ -18,6 +18,8 @@ from strategies import (
 )
 
 TWO_GPUS = Cluster(load_catalog().get("A100-80GB-SXM"), 2)
+REPLICAS = "2 GPUs make replicas of a smaller number of shards that divides 2"
+RESHARDED = "parameters of 2 shards are resharded to a smaller number that divides 2"
 
 
 def strategy(optimizer: Optimizer, sharding: DataParallel) -> Strategy:
@@ -38,9 +40,9 @@ def test_adafactor_runs_where_parameters_are_whole() -> None:
 @pytest.mark.parametrize(
     ("sharding", "reason"),
     [
-        (Sharded(Sharding.HYBRID_SHARD, shard_size=2), "2 GPUs make no replicas of 2 shards"),
-        (Sharded(Sharding.HYBRID_SHARD, shard_size=3), "2 GPUs make no replicas of 3 shards"),
-        (Sharded(Sharding.FULL_SHARD, reshard_size=2), "parameters of 2 shards cannot be resharded to 2"),
+        (Sharded(Sharding.HYBRID_SHARD, shard_size=2), REPLICAS),
+        (Sharded(Sharding.HYBRID_SHARD, shard_size=3), REPLICAS),
+        (Sharded(Sharding.FULL_SHARD, reshard_size=2), RESHARDED),
         (Sharded(Sharding.FULL_SHARD), None),
         (Replicated(Sharding.ZERO1), None),
     ],
