@@ -2,9 +2,9 @@
 
 python benchmarks/kills.py [studies] [kills of each]
 
-Two processes, sometimes three, work on each study; one is killed at random moments and another one started, until all are
-left to end. A finished trial must never be lost or change, the study must have exactly as many completed trials as were
-wanted, and no process may end because of another. Exits with 1 if anything is wrong.
+Two processes, sometimes three, work on each study; one is killed at random moments and another one started, until all
+are left to end. A finished trial must never be lost or change, the study must have exactly as many completed trials as
+were wanted, and no process may end because of another. Exits with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ ENGINES = (("tpe", 150), ("random", 200), ("nsga2", 150), ("brute-force", 200), 
 def main(studies: int, kills: int) -> int:
     """Returns how many things were wrong."""
     wrong = total = 0
-    print(
-        "| study | database | sampler | processes | kills | completed | seconds | wrong |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| study | database | sampler | processes | kills | completed | seconds | wrong |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, server() as postgres:
         for i in range(studies):
             sampler, trials = ENGINES[i // 2 % len(ENGINES)]
