@@ -13,11 +13,14 @@ from planner.memory import StepMemory
 from planner.plan import Components, Memory, Plan, StrategyChoice, Time
 from planner.question import Question, budget_bytes
 from planner.result import Shortfall, Way
-from planner.search import Candidate, Solver, search, smallest
+from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
 from strategies import Loss, Space
 
 MAX_GPUS_SUGGESTED = 1024
 SHORTEST_SUGGESTED_SEQUENCE = 256
+MOST_LOOKED_THROUGH = 1_000
+"""Strategies of a space in which each change is looked for, up to twenty times at about a millisecond each. Of a larger
+space, changes of the smallest plan alone are."""
 
 
 def plan_of(candidate: Candidate, solver: Solver) -> Plan:
@@ -67,10 +70,16 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
 
 
 def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall | None:
-    """Why nothing fits: the smallest plan, its largest term, and the changes that would fit."""
-    least = smallest(space, solver)
+    """Why nothing fits: the smallest plan, its largest term, and the changes that would fit; None if nothing can run, or
+    if there is too much to look through, as a sampler may be given."""
+    try:
+        least = smallest(space, solver)
+    except TooManyStrategiesError:
+        return None
     if least is None:
         return None
+    if space.least.num_divisible(solver.cluster) > MOST_LOOKED_THROUGH:
+        space = space._replace(**{option: (value,) for option, value in least.strategy.said().items()})
     plan = plan_of(least, solver)
     components = plan.memory.components.model_dump()
     return Shortfall.model_construct(

@@ -28,7 +28,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharding
+from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharded, Sharding
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
 
@@ -210,6 +210,14 @@ class Space(NamedTuple):
                 else:
                     rejected[reason] += number
         return running, rejected
+
+    def divisible(self, cluster: Cluster) -> Space:
+        """The same without sizes that cannot divide the cluster, unless there are no others: most of a long range."""
+        ranks = cluster.world_size
+        resharded = tuple(n for n in self.reshard_size if Sharded(reshard_size=n).obstacle(ranks) is None)
+        hybrid = Sharded(Sharding.HYBRID_SHARD)
+        sharded = tuple(n for n in self.shard_size if hybrid._replace(shard_size=n).obstacle(ranks) is None)
+        return self._replace(reshard_size=resharded or self.reshard_size, shard_size=sharded or self.shard_size)
 
     def num_divisible(self, cluster: Cluster) -> int:
         """How many strategies have a sharding that can divide the cluster."""

@@ -18,7 +18,9 @@ from planner.result import FitResult, Shortfall
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
     shortfall = result.shortfall
     if shortfall is None:
-        yield Text("Nothing can run: every strategy was rejected.", style="bold red")
+        tried = result.searched.trials is not None
+        what = "No strategy that was tried fits." if tried else "Nothing can run: every strategy was rejected."
+        yield Text(what, style="bold red")
         return
     yield _verdict(shortfall.smallest.memory)
     yield ""

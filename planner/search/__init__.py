@@ -1,8 +1,18 @@
 """The search: solves strategies of a space for their largest micro-batch and ranks what fits."""
 
 from planner.search.candidate import Candidate, Solver
-from planner.search.engine import EngineError, EngineSettings, Found
+from planner.search.engine import EngineError, EngineSettings, Found, TooManyStrategiesError
 from planner.search.exhaustive import search, smallest
 from planner.search.ranking import Ranking
 
-__all__ = ["Candidate", "EngineError", "EngineSettings", "Found", "Ranking", "Solver", "search", "smallest"]
+__all__ = [
+    "Candidate",
+    "EngineError",
+    "EngineSettings",
+    "Found",
+    "Ranking",
+    "Solver",
+    "TooManyStrategiesError",
+    "search",
+    "smallest",
+]

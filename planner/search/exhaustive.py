@@ -46,11 +46,25 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
     found: list[Chain] = []
     chains, rejected = space.valid(solver.cluster)
     for chain in chains:
-        if obstacle := solver.model.obstacle(chain.least):
-            rejected[obstacle] += chain.length
-        else:
-            found.append(chain)
+        trained, obstacle = _trainable(chain, solver)
+        if obstacle is not None:
+            rejected[obstacle] += chain.length - trained
+        if trained:
+            found.append(chain if trained == chain.length else chain._replace(values=chain.values[:trained]))
     return found, rejected
+
+
+def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
+    """How many strategies of a chain the model can be trained in, the first ones, and why not in the others: it may have
+    fewer blocks than the number that grows."""
+
+    def obstacle(place: int) -> str | None:
+        return solver.model.obstacle(chain.at(place))
+
+    if (last := obstacle(chain.length - 1)) is None:
+        return chain.length, None
+    trained = bisect_left(range(chain.length - 1), True, key=lambda place: obstacle(place) is not None)
+    return trained, last
 
 
 def _check_number(space: Space, cluster: Cluster) -> None:

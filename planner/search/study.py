@@ -48,6 +48,7 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
         EngineError: a storage that cannot be used, a sampler that needs what is not installed.
     """
     start = time.perf_counter()
+    space = space.divisible(solver.cluster)
     deadline = time.monotonic() + settings.timeout_seconds if settings.timeout_seconds is not None else None
     tries = Tries(space, solver, fills=settings.sampler.facts.is_multi_objective)
     with told_of(settings.storage), _quiet():
