@@ -70,8 +70,9 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
 
 
 def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall | None:
-    """Why nothing fits: the smallest plan, its largest term, and the changes that would fit; None if nothing can run, or
-    if there is too much to look through, as a sampler may be given."""
+    """Why nothing fits: the smallest plan, its largest term, and the changes that would fit.
+
+    None if nothing can run, or if the space is too large to look through, as a sampler may be given one."""
     try:
         least = smallest(space, solver)
     except TooManyStrategiesError:

@@ -55,8 +55,9 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
 
 
 def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
-    """How many strategies of a chain the model can be trained in, the first ones, and why not in the others: it may have
-    fewer blocks than the number that grows."""
+    """How many strategies of a chain the model can be trained in, the first ones, and why not in the others.
+
+    The number that grows may be of blocks, of which the model has only so many."""
 
     def obstacle(place: int) -> str | None:
         return solver.model.obstacle(chain.at(place))
