@@ -100,6 +100,4 @@ def _checked(
         wrong.append(f"{len(last)} completed trials, not {trials}")
     numbers = Counter(trial.number for trial in trials_of(url))
     wrong += [f"{n} trials have the number {number}" for number, n in numbers.items() if n > 1]
-    states = Counter(trial.state.name for trial in trials_of(url))
-    wrong += [f"{states[state]} trials are left {state}" for state in ("RUNNING", "WAITING") if states[state]]
     return len(last), codes, wrong
