@@ -261,12 +261,13 @@ def test_a_database_that_must_not_be_written_says_so(tmp_path: Path, what: str, 
     assert done.stderr.startswith(f"error: storage '{url}' cannot be used: ")
 
 
-def test_waiting_for_others_ends_with_the_time(url: str) -> None:
+def test_waiting_for_others_ends_with_the_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(**QUESTION, trials=2, storage=url)
     (name,) = optuna.get_all_study_names(url)
     alive = optuna.load_study(study_name=name, storage=url)
     alive.ask()
     told: list[str] = []
-    result = fit(**QUESTION, trials=3, timeout=2 * shared.POLL_SECONDS, storage=url, progress=told.append)
+    monkeypatch.setattr(storage, "GRACE_SECONDS", SECONDS)
+    result = fit(**QUESTION, trials=3, timeout=3, storage=url, progress=told.append)
     assert result.searched.trials == 2
     assert told == ["waiting for 1 trials that other processes have begun"]

@@ -154,13 +154,17 @@ def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, monkeypatch: pytes
     Path("directory.csv").mkdir()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("socket.csv")
-    before = {path.name: path.lstat() for path in tmp_path.iterdir()}
+
+    def found() -> dict[str, tuple[int, int]]:
+        return {path.name: (path.lstat().st_ino, path.lstat().st_mode) for path in tmp_path.iterdir()}
+
+    before = found()
     assert refusal(Path("fifo.csv")) == "fifo.csv is a FIFO"
     assert refusal(Path("device.csv")) == "device.csv is a device"
     assert refusal(Path("directory.csv")) == "directory.csv is a directory"
     assert refusal(Path("socket.csv")) == "socket.csv is a socket"
     assert refusal(Path("/dev/full")) == "/dev/full is a device"
-    assert {path.name: path.lstat() for path in tmp_path.iterdir()} == before
+    assert found() == before
     listener.close()
 
 
