@@ -66,7 +66,7 @@ def run(
     model = equip(build(source, strategy, backend), strategy)
     counters.enter(Phase.LOADING, 0)
     model = place(model, strategy, mesh, backend)
-    _initialize(model)
+    initialize(model)
     micro_batches = workload.gradient_accumulation_steps
     Steps(model, source, strategy, workload, backend, Unlabelled(counters), {}, micro_batches).run(progress)
 
@@ -92,7 +92,7 @@ def run_on_cpu(
 
 
 @torch.no_grad()
-def _initialize(model: Any) -> None:
+def initialize(model: Any) -> None:
     """Small random weights, the same ones each time."""
     torch.manual_seed(0)
     for parameter in model.parameters():

@@ -240,11 +240,12 @@ class Steps:
     def run(self, progress: Callable[[str], None]) -> None:
         for step in range(1, STEPS + 1):
             progress(f"step {step} of {STEPS}")
-            self._step(step)
+            self.step(step)
             if self.workload.evaluation_batch_size is not None:
                 self._evaluate(step)
 
-    def _step(self, step: int) -> None:
+    def step(self, step: int) -> None:
+        """Runs one optimizer step, whose number decides what recorders do."""
         live, micro_batches = self.live, self.micro_batches
         for number in range(1, micro_batches + 1):
             self.buckets.reduces = number == micro_batches

@@ -1,0 +1,189 @@
+"""Training steps for real: the peaks of their memory, and their time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from gpu.case import Case
+from gpu.forked import NotHereError
+
+from planner.replay import Workload
+from planner.replay.backend import CPU, CUDA, Backend
+from planner.replay.build import build, equip, place
+from planner.replay.counters import CudaCounters
+from planner.replay.real import Unlabelled, initialize, run, run_on_cpu
+from planner.replay.step import STEPS, Steps, undisturbed
+from planner.replay.trace import Phase
+from strategies import PLAIN, Allocator, Strategy
+
+WARM_STEPS, TIMED_STEPS = 2, 7
+LONG_SECONDS = 4.0
+"""A case whose steps take longer is timed over fewer, three at least."""
+
+KERNELS_SHOWN = 20
+
+
+def strategy_of(request: Mapping[str, Any]) -> Strategy:
+    """The options of a request over the plainest ones."""
+    return Strategy.of({**PLAIN.said(), **_parsed(request["options"])})
+
+
+def _parsed(options: Mapping[str, Any]) -> dict[str, Any]:
+    from planner.axes import parse_axes
+
+    return {name: values[0] for name, values in parse_axes(options).items()}
+
+
+def workload_of(request: Mapping[str, Any], cublas_workspace_bytes: int = 0) -> Workload:
+    return Workload(
+        request["sequence_length"],
+        request["micro_batch_size"],
+        request.get("gradient_accumulation_steps", 1),
+        cublas_workspace_bytes=cublas_workspace_bytes,
+        evaluation_batch_size=request.get("evaluation_batch_size"),
+    )
+
+
+class ProcessCounters(CudaCounters):
+    """Notes also what the process takes of the GPU at the end of each phase, its context included."""
+
+    def __init__(self, taken_before: int) -> None:
+        super().__init__()
+        self.taken_before, self.process_bytes = taken_before, 0
+
+    def close(self) -> None:
+        super().close()
+        self.process_bytes = max(self.process_bytes, taken_bytes() - self.taken_before)
+
+
+def taken_bytes() -> int:
+    """Of the GPU, by whatever runs on it (cudaMemGetInfo)."""
+    free, total = torch.cuda.mem_get_info()
+    return int(total - free)
+
+
+def memory_on(device: str) -> Callable[[Case], dict[str, Any]]:
+    return _memory_on_gpu if device == "cuda" else _memory_on_cpu
+
+
+def _memory_on_cpu(case: Case) -> dict[str, Any]:
+    """The peaks of the CPU's allocator, by torch's profiler."""
+    check_needs(case.request)
+    strategy, workload = strategy_of(case.request), workload_of(case.request)
+    peaks = run_on_cpu(case.request["model"], strategy, workload).trace.peaks()
+    return {"phases": {phase.value: {"allocated_bytes": peak} for phase, peak in peaks.items() if peak}}
+
+
+def _memory_on_gpu(case: Case) -> dict[str, Any]:
+    check_needs(case.request)
+    strategy, workload = strategy_of(case.request), workload_of(case.request)
+    prepare_gpu(strategy)
+    before = case.request.get("taken_before_bytes", 0)
+    counters = ProcessCounters(before)
+    context = taken_bytes()
+    with undisturbed():
+        run(case.request["model"], strategy, workload, CUDA, counters)
+        counters.close()
+    phases = {
+        phase.value: {"allocated_bytes": peak.allocated_bytes, "reserved_bytes": peak.reserved_bytes}
+        for phase, peak in counters.peaks.items()
+    }
+    return {"phases": phases, "process_bytes": counters.process_bytes, "context_bytes": context}
+
+
+def prepare_gpu(strategy: Strategy) -> None:
+    """The allocator of the strategy, and matrix products as it wants them, in a process that has a context."""
+    expandable = strategy.allocator is Allocator.EXPANDABLE
+    torch.cuda.memory._set_allocator_settings(f"expandable_segments:{expandable}")
+    torch.backends.cuda.matmul.allow_tf32 = strategy.precision.facts.matmul_dtype == "tf32"
+    torch.zeros(1, device="cuda")
+    torch.cuda.synchronize()
+
+
+def check_needs(request: Mapping[str, Any]) -> None:
+    """Raises NotHereError for a package that is not installed, or whose layers the planner only has a stand-in for."""
+    from importlib.util import find_spec
+
+    for package in request.get("needs", ()):
+        if find_spec(package.replace("-", "_")) is None:
+            raise NotHereError(f"{package} is not installed")
+        raise NotHereError(f"the planner runs a stand-in of {package}, which proves nothing when it runs for real")
+
+
+# --- time ---
+
+
+def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
+    """The time of a step, warm: the median of several, and of a few cases the time of each kernel."""
+
+    def timed(case: Case) -> dict[str, Any]:
+        check_needs(case.request)
+        backend = CUDA if device == "cuda" else CPU
+        strategy = strategy_of(case.request)
+        if device == "cuda":
+            prepare_gpu(strategy)
+        with undisturbed():
+            steps = steps_of(case.request, backend)
+            seconds = _seconds(steps, device)
+            found = {"step_seconds": statistics.median(seconds), "all_seconds": seconds}
+            if case.request.get("kernels"):
+                found["kernels"] = _kernels(steps, device)
+        return found
+
+    return timed
+
+
+def steps_of(request: Mapping[str, Any], backend: Backend) -> Steps:
+    """A training loop with small random weights on the device."""
+    source, strategy, workload = request["model"], strategy_of(request), workload_of(request)
+    model = place(equip(build(source, strategy, backend), strategy), strategy, None, backend)
+    initialize(model)
+    recorder = Unlabelled(_Nothing())
+    return Steps(model, source, strategy, workload, backend, recorder, {}, workload.gradient_accumulation_steps)
+
+
+class _Nothing:
+    """Counts nothing."""
+
+    def enter(self, phase: Phase, step: int) -> None:
+        pass
+
+
+def _seconds(steps: Steps, device: str) -> list[float]:
+    found: list[float] = []
+    for number in range(WARM_STEPS + TIMED_STEPS):
+        synchronize(device)
+        start = time.perf_counter()
+        steps.step(STEPS if number else 1)
+        synchronize(device)
+        if number >= WARM_STEPS:
+            found.append(time.perf_counter() - start)
+        if len(found) >= 3 and sum(found) > LONG_SECONDS:
+            break
+    return found
+
+
+def _kernels(steps: Steps, device: str) -> dict[str, float]:
+    """Seconds of each kernel in one step, the longest ones."""
+    from torch.profiler import ProfilerActivity, profile
+
+    activity = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[activity]) as profiler:
+        steps.step(STEPS)
+        synchronize(device)
+    name = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
+    times = sorted(((event.key[:120], getattr(event, name) / 1e6) for event in profiler.key_averages()), key=_second)
+    return dict(times[::-1][:KERNELS_SHOWN])
+
+
+def _second(pair: tuple[str, float]) -> float:
+    return pair[1]
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
