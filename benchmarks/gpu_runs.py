@@ -3,11 +3,12 @@
     python benchmarks/gpu_runs.py --minutes 8 --out FILE.jsonl [--device cuda|cpu] [--only memory|rates|steps|edges]
     python benchmarks/gpu_runs.py --report FILE.jsonl...
 
-The first form measures what tells most for its time, writes a line of JSON after each case, and goes on where the file
-ends. The second compares with the replay and the memory model, on any machine. It needs torch, transformers, accelerate,
-peft, click, pydantic, PyYAML and rich; what else a case needs and the machine does not have is skipped and said. A
-machine without a network that lacks some of the small ones is served with their wheels: click, PyYAML, rich (with
-markdown-it-py, mdurl, pygments), pydantic (with pydantic-core, annotated-types, typing-inspection).
+The first form measures what tells most for its time, writes a line of JSON after each case, and goes on where the
+file ends. The second compares with the replay and the memory model, on any machine.
+
+It needs torch, transformers, accelerate, peft, pydantic, PyYAML and click. What else a case needs and the machine does
+not have is skipped and said. A machine without a network is served with the wheels of the small ones that it lacks:
+click, PyYAML, pydantic (with pydantic-core, annotated-types, typing-inspection).
 """
 
 from __future__ import annotations

@@ -81,20 +81,17 @@ EXPANDABLE = {"allocator": "expandable"}
 
 def cases(device: str, kinds: frozenset[Kind]) -> list[Case]:
     """All cases of the kinds, those that tell most for their time first, and the kinds in turn."""
-    make = (
-        (_rates, _memory, _edges, _steps) if device == "cuda" else (_tiny_rates, _tiny_memory, _tiny_edges, _tiny_steps)
-    )
-    found = [[case for case in of() if case.kind in kinds] for of in make]
+    of_gpu, of_cpu = (_rates, _memory, _edges, _steps), (_tiny_rates, _tiny_memory, _tiny_edges, _tiny_steps)
+    makers = of_gpu if device == "cuda" else of_cpu
+    found = [[case for case in make() if case.kind in kinds] for make in makers]
     return [case for row in zip_longest(*found) for case in row if case is not None]
 
 
 def _case(kind: Kind, model: str, options: Mapping[str, Any], size: int, length: int, **more: Any) -> Case:
     """A case of a training step."""
-    shape = f"{size} x {length}" + (
-        f" x {more['gradient_accumulation_steps']}" if "gradient_accumulation_steps" in more else ""
-    )
-    extra = [str(more[name]) for name in ("gib", "side") if name in more]
-    name = " ".join([model, *map(str, options.values()), shape, *extra])
+    told = ("gradient_accumulation_steps", "evaluation_batch_size", "gib", "side")
+    extra = [str(more[name]) for name in told if name in more]
+    name = " ".join([model, *map(str, options.values()), f"{size} x {length}", *extra])
     seconds = more.pop("seconds", 8)
     request = {"model": {**MODELS, **TINY}[model], "options": dict(options), **more}
     return Case(kind, name, {**request, "micro_batch_size": size, "sequence_length": length}, seconds)
@@ -214,8 +211,8 @@ def _steps() -> Iterator[Case]:
 
 
 def _rates() -> Iterator[Case]:
-    def rate(what: str, name: str, seconds: float, **more: Any) -> Case:
-        return Case(Kind.RATES, f"{what} {name}".strip(), {"what": what, **more}, seconds)
+    def rate(what: str, name: str, takes: float, **more: Any) -> Case:
+        return Case(Kind.RATES, f"{what} {name}".strip(), {"what": what, **more}, takes)
 
     def products(dtype: str, name: str, shapes: list[list[int]], stretch: float) -> Case:
         more = {"dtype": dtype, "shapes": shapes, "seconds": stretch}

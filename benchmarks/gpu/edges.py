@@ -1,4 +1,4 @@
-"""The edge of a GPU: the largest micro-batch that the planner calls possible has to run, one that is impossible must not.
+"""The edge of a GPU: the largest micro-batch that the planner calls possible has to run, an impossible one must not.
 
 `torch.cuda.set_per_process_memory_fraction` has the GPU play a smaller one.
 """
@@ -64,8 +64,9 @@ def edge_of(request: Mapping[str, Any]) -> Edge:
 
 
 def edges_on(device: str) -> Callable[[Case], dict[str, Any]]:
-    """Whether the possible micro-batch runs, and how the impossible one ends. On the CPU, where no limit can be set, the
-    peak is held against it."""
+    """Whether the possible micro-batch runs, and how the impossible one ends.
+
+    On the CPU, where no limit can be set, the peak is held against it."""
 
     def measured(case: Case) -> dict[str, Any]:
         check_needs(case.request)

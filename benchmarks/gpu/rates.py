@@ -1,8 +1,7 @@
-"""What a GPU does per second: products by shape, attention by kernel, memory-bound operations, launches, copies; and the
-bytes that a process takes before it has tensors.
+"""What a GPU does per second: products by shape, attention by kernel, memory-bound operations, launches, copies.
 
-Data is random, since products of zeros draw less power and run faster; each operation is sustained, and the median of
-several stretches is given, not the best.
+And the bytes that a process takes before it has tensors. Data is random, since products of zeros draw less power and
+run faster; each operation is sustained, and the median of several stretches is given, not the best.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from gpu.case import Case
 from gpu.forked import NotHereError
 from gpu.training import synchronize, taken_bytes
@@ -59,22 +57,25 @@ def _sustained(operation: Callable[[], Any], device: str, seconds: float) -> flo
 
 def _products(request: dict[str, Any], device: str) -> dict[str, Any]:
     """FLOP/s of x @ w for each shape (rows, in, out), and of the two products of its backward."""
-    dtype = request["dtype"]
     if device == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = request["dtype"] == "tf32"
     found = []
     for rows, width, out in request["shapes"]:
-        x = torch.randn(rows, width, device=device).to(DTYPES.get(dtype, torch.bfloat16))
-        w = torch.randn(out, width, device=device).to(x.dtype)
-        g = torch.randn(rows, out, device=device).to(x.dtype)
-        if dtype == "fp8":
-            operations = _fp8_product(x, w)
-        else:
-            operations = {"forward": lambda: x @ w.T, "input": lambda: g @ w, "weight": lambda: g.T @ x}
         flops = 2 * rows * width * out
+        operations = _products_of(request["dtype"], rows, width, out, device)
         speeds = {name: flops / _sustained(run, device, request["seconds"]) for name, run in operations.items()}
         found.append({"shape": [rows, width, out], **speeds})
     return {"flops_per_second": found}
+
+
+def _products_of(dtype: str, rows: int, width: int, out: int, device: str) -> dict[str, Callable[[], Any]]:
+    x, w, g = (
+        torch.randn(shape, device=device).to(DTYPES.get(dtype, torch.bfloat16))
+        for shape in ((rows, width), (out, width), (rows, out))
+    )
+    if dtype == "fp8":
+        return _fp8_product(x, w)
+    return {"forward": lambda: x @ w.T, "input": lambda: g @ w, "weight": lambda: g.T @ x}
 
 
 def _fp8_product(x: torch.Tensor, w: torch.Tensor) -> dict[str, Callable[[], Any]]:
@@ -98,7 +99,7 @@ def _attention(request: dict[str, Any], device: str) -> dict[str, Any]:
     flops = 4 * batch * heads * length * length * width / 2
 
     def attend() -> torch.Tensor:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=kv_heads != heads)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=kv_heads != heads)
 
     with sdpa_kernel(BACKENDS[request["kernel"]]) if device == "cuda" else sdpa_kernel(list(BACKENDS.values())):
         out = attend()
@@ -112,21 +113,26 @@ def _memory_bound(request: dict[str, Any], device: str) -> dict[str, Any]:
     """Bytes per second of operations that only read and write, by the bytes of a tensor."""
     found = []
     for size in request["sizes"]:
-        x = torch.randn(size // 2, device=device, dtype=torch.bfloat16)
-        rows = x.view(-1, min(4096, x.numel()))
-        operations: dict[str, tuple[Callable[[], Any], int]] = {
-            "copy": (lambda: x.clone(), 2),
-            "add": (lambda: x + x, 2),
-            "silu": (lambda: F.silu(x), 2),
-            "softmax": (lambda: F.softmax(rows, -1, dtype=torch.float32), 3),
-            "to fp32": (lambda: x.float(), 3),
-        }
+        operations = _passes_of(size, device)
         speeds = {
             name: passes * size / _sustained(run, device, request["seconds"])
             for name, (run, passes) in operations.items()
         }
         found.append({"bytes": size, **speeds})
     return {"bytes_per_second": found}
+
+
+def _passes_of(size: int, device: str) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Operations on a bf16 tensor of so many bytes, and how many times these are read and written."""
+    x = torch.randn(size // 2, device=device).to(torch.bfloat16)
+    rows, functional = x.view(-1, min(4096, x.numel())), torch.nn.functional
+    return {
+        "copy": (x.clone, 2),
+        "add": (lambda: x + x, 2),
+        "silu": (lambda: functional.silu(x), 2),
+        "softmax": (lambda: functional.softmax(rows, -1, dtype=torch.float32), 3),
+        "to fp32": (x.float, 3),
+    }
 
 
 def _launches(request: dict[str, Any], device: str) -> dict[str, Any]:
@@ -186,7 +192,7 @@ def _process(_: dict[str, Any], device: str) -> dict[str, Any]:
     torch.cuda.synchronize()
     steps["first backward"] = taken_bytes()
     q = torch.randn(1, 8, 256, 64, device="cuda", dtype=torch.bfloat16)
-    F.scaled_dot_product_attention(q, q, q, is_causal=True)
+    torch.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)
     torch.linalg.qr(torch.randn(64, 64, device="cuda"))
     torch.cuda.synchronize()
     steps["attention and a solver"] = taken_bytes()

@@ -36,8 +36,7 @@ def report(lines: list[Line]) -> Iterator[str]:
         Kind.EDGES: _edges,
         Kind.STEPS: _steps,
     }
-    for machine in _machines(lines):
-        yield machine
+    yield from _machines(lines)
     for kind, tell in by_kind.items():
         of_kind = [line for line in lines if line.case.kind is kind]
         if of_kind:
@@ -89,7 +88,9 @@ def _memory(lines: list[Line]) -> Iterator[str]:
 
 
 def memory_rows(line: Line, gpu: GPU | None) -> Iterator[tuple[list[str], dict[str, float]]]:
-    """A row for each phase of a case, and its errors by column. On a CPU the replay alone is compared, with its kernels."""
+    """A row for each phase of a case, and its errors by column.
+
+    On a CPU the replay alone is compared, with the CPU's kernels."""
     trace = trace_of(line.case, gpu)
     strategy = strategy_of(line.case.request)
     if gpu is None:
