@@ -77,13 +77,13 @@ def _known(session: Session, study_id: int) -> set[Key]:
     """The parameters of every completed trial of a study."""
     param, trial = models.TrialParamModel, models.TrialModel
     query = (
-        select(param.trial_id, param.param_name, param.param_value)
-        .join(trial, trial.trial_id == param.trial_id)
+        select(trial.trial_id, param.param_name, param.param_value)
+        .outerjoin(param, trial.trial_id == param.trial_id)  # the only strategy of a space has no parameters
         .where(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
     )
     found: dict[int, set[tuple[str, float]]] = defaultdict(set)
     for trial_id, name, value in session.execute(query):
-        found[trial_id].add((name, value))
+        found[trial_id] |= {(name, value)} if name is not None else set()
     return {frozenset(params) for params in found.values()}
 
 

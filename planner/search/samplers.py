@@ -25,6 +25,10 @@ MOST_COMBINATIONS: Final = 100_000
 
 Distributions = dict[str, BaseDistribution]
 
+_KNOWN: Final = ("_search_space", "_search_space_group", "_intersection_search_space", "_group_decomposed_search_space")
+"""What samplers have found out about the parameters of a study so far, whatever their seed: a new one would look
+through all trials again (optuna 5.0, samplers/_ga, _tpe, _gp)."""
+
 
 class SeededByTrial(samplers.BaseSampler):
     """A sampler made anew for each trial. `make`: the sampler of a seed; what it must know of earlier trials, it reads
@@ -35,7 +39,10 @@ class SeededByTrial(samplers.BaseSampler):
         self._of_trial = make(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._of_trial = self._make(_seed_of(self._seed, trial.number))
+        before, self._of_trial = self._of_trial, self._make(_seed_of(self._seed, trial.number))
+        for name in _KNOWN:
+            if hasattr(before, name):
+                setattr(self._of_trial, name, getattr(before, name))
         self._of_trial.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import text
 
 from planner.search.engine import Progress
 from planner.search.storage import HEARTBEAT_SECONDS
@@ -67,12 +68,14 @@ class SharedStudy:
         except UpdateFinishedTrialError:  # another process has it: this one was taken for dead
             return
         except BaseException:  # an interrupt, too: nobody has to wait until this process counts as dead
-            self._finish(trial, state=TrialState.FAIL)
+            with suppress(Exception):  # the first error is the one to tell
+                self._finish(trial, state=TrialState.FAIL)
             raise
 
     def _finish(self, trial: optuna.Trial, *, values: Values | None = None, state: TrialState | None = None) -> None:
         self._heartbeat.number = None
-        self.study.tell(trial, values, state, skip_if_finished=True)
+        with suppress(UpdateFinishedTrialError):  # at this very moment
+            self.study.tell(trial, values, state, skip_if_finished=True)
 
     def _next(self) -> optuna.Trial | None:
         """A trial to run, as soon as there is one; None if all is done."""
@@ -114,7 +117,7 @@ class SharedStudy:
         trial without any heartbeat, which gets one here, for all to see it stop."""
         numbers = {trial.number for trial in running}
         for number in numbers - self._seen:
-            self._heartbeat.beat(number)
+            self._heartbeat.begin(number)
         self._seen |= numbers
         optuna.storages.fail_stale_trials(self.study)
 
@@ -145,11 +148,24 @@ class _Heartbeat:
         if self._storage is not None:
             self._thread.join()
 
+    def begin(self, number: int) -> None:
+        """Records a trial's first heartbeat if it has none; one that was recorded stays as it is."""
+        if self._storage is None:
+            return
+        query = text("SELECT 1 FROM trial_heartbeats WHERE trial_id = :id")
+        with self._storage.engine.connect() as connection:
+            is_known = connection.execute(query, {"id": self._id_of(number)}).first() is not None
+        if not is_known:
+            self.beat(number)
+
     def beat(self, number: int) -> None:
         """Records that a trial was alive just now."""
         if self._storage is not None:
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-            self._storage.record_heartbeat(trial_id)
+            self._storage.record_heartbeat(self._id_of(number))
+
+    def _id_of(self, number: int) -> int:
+        assert self._storage is not None
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _tell(self) -> None:
         assert self._storage is not None
@@ -158,6 +174,6 @@ class _Heartbeat:
             try:
                 if number is not None:
                     self.beat(number)
-            except (SQLAlchemyError, StorageInternalError):
+            except Exception:
                 continue  # the trial itself will meet what is wrong with the database, and says it
         self._storage.remove_session()

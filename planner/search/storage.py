@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from planner.search.engine import EngineError
@@ -24,41 +26,63 @@ GRACE_SECONDS: Final = 5
 RETRIES: Final = 3
 """How often a trial whose process died is run again: one that kills every process must not kill all of them."""
 
-LOCK_SECONDS: Final = 30
-"""How long a process waits for its turn to write. A trial writes for about a millisecond, all candidates of the
-exhaustive engine for a second or two."""
+LOCK_SECONDS: Final = 60
+"""How long a process waits for its turn in SQLite. A trial writes for about a millisecond, all candidates of the
+exhaustive engine for a second or two; reading 12,000 trials, which delays who writes, takes 5 s."""
+
+SILENT_SECONDS: Final = 10
+"""How long PostgreSQL is waited for: for a lock, of which optuna tries some five times, and for a server."""
 
 CREATIONS: Final = 10
 """Attempts to create tables that another process creates at the same moment."""
 
-_PASSWORD: Final = re.compile(r"(?<=:)[^:@/]+(?=@)")
+_PASSWORD: Final = re.compile(r"(?P<before>://[^:@/\s]*:(?=\S*@)|password=)(?:\S*(?=@)|[^&\s]*)")
 _SAMPLE: Final = "sqlite:///study.db"
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Opens the database and creates optuna's tables where there are none.
+@contextmanager
+def open_storage(url: str | None) -> Iterator[RDBStorage | None]:
+    """The database of a URL, with optuna's tables created where there are none; None where nothing is kept.
 
-    Raises EngineError if it cannot be used.
+    Raises EngineError if it cannot be used, then or while it is open.
     """
-    with told_of(url):
-        return _created(url)
+    if url is None:
+        yield None
+        return
+    try:
+        storage = _created(url)
+    except (EngineError, KeyboardInterrupt):
+        raise
+    except ImportError as error:
+        raise _missing_driver(url, error) from None
+    except Exception as error:  # whatever the driver objects to, and a schema that is not optuna's
+        raise _refused(url, error) from error
+    try:
+        yield storage
+    except Exception as error:
+        if not _is_of_the_database(error):
+            raise
+        raise _refused(url, error) from error
+    finally:
+        with suppress(Exception):  # of a database that is gone
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def _created(url: str) -> RDBStorage:
-    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
     parsed = make_url(url)
-    is_sqlite = parsed.get_backend_name() == "sqlite"
-    if is_sqlite and parsed.database in (None, "", ":memory:"):
-        raise EngineError(f"storage {url!r} is in memory, where nothing is kept", _SAMPLE)
-    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_SECONDS}} if is_sqlite else {}
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise EngineError(f"storage {_shown(url)} is in memory, where nothing is kept", _SAMPLE)
     for attempt in range(CREATIONS):
         try:
-            storage = RDBStorage(
-                url,
-                engine_kwargs=options,
+            storage = _storage_type()(
+                url.replace("{", "{{").replace("}", "}}"),  # optuna formats it
+                engine_kwargs=_engine_options(backend, parsed.get_driver_name()),
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=GRACE_SECONDS,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
@@ -69,18 +93,55 @@ def _created(url: str) -> RDBStorage:
             if not is_race or attempt == CREATIONS - 1:
                 raise
             time.sleep(random.uniform(0.02, 0.2))
-    if is_sqlite:
+    if backend == "sqlite":
         _take_turns(storage)
+    elif backend == "postgresql":
+        _wait_for_locks(storage)
     return storage
 
 
+def _engine_options(backend: str, driver: str) -> dict[str, Any]:
+    """What SQLAlchemy is told of a database."""
+    if backend == "sqlite":
+        return {"connect_args": {"timeout": LOCK_SECONDS}}
+    if backend != "postgresql":
+        return {}
+    # A stricter isolation than PostgreSQL's usual one would count the trials as they were before the lock was granted.
+    options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
+    if driver.startswith("psycopg"):  # of libpq: a server that has gone silent
+        seconds = SILENT_SECONDS
+        options["connect_args"] = {"connect_timeout": seconds, "keepalives_idle": seconds, "keepalives_count": 2}
+        options["connect_args"] |= {"keepalives_interval": seconds // 2, "tcp_user_timeout": 1000 * 2 * seconds}
+    return options
+
+
+@cache
+def _storage_type() -> type[RDBStorage]:
+    """optuna's storage, of which it is known in each thread whether it reads all trials just now."""
+    from optuna.storages import RDBStorage
+
+    class Storage(RDBStorage):
+        def _get_trials(self, *arguments: Any, **options: Any) -> Any:
+            _thread.reads = True
+            try:
+                return super()._get_trials(*arguments, **options)
+            finally:
+                _thread.reads = False
+
+    return Storage
+
+
+_thread = threading.local()
+
+
 def _take_turns(storage: RDBStorage) -> None:
-    """Makes each transaction of SQLite take the lock when it begins.
+    """Makes each transaction of SQLite that may write take the lock when it begins.
 
     Python's driver begins a transaction at the first write, so that two processes may both read that a trial waits, and
     both start it. What optuna locks by SELECT ... FOR UPDATE elsewhere, SQLite locks by BEGIN IMMEDIATE; the events are
     those of SQLAlchemy's documentation (dialects/sqlite, "Serializable isolation / Savepoints / Transactional DDL").
-    Writing is left to the system: what is lost then is lost with the machine, not with a killed process.
+    Reading all trials only reads, and takes seconds in a large study: it leaves the lock to others. Writing is left to
+    the system: what is lost then is lost with the machine, not with a killed process.
     """
     from sqlalchemy import event
 
@@ -91,34 +152,51 @@ def _take_turns(storage: RDBStorage) -> None:
 
     @event.listens_for(storage.engine, "begin")
     def begun(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if getattr(_thread, "reads", False) else "BEGIN IMMEDIATE")
 
     storage.engine.dispose()  # connections that were made before
 
 
-@contextmanager
-def told_of(url: str | None) -> Iterator[None]:
-    """Turns what a database objects to into an EngineError with its reason and the way out."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except ImportError as error:
-        hint = "pip install 'training-planner[postgresql]'" if "psycopg" in str(error) else f"install it, or {_SAMPLE}"
-        raise EngineError(f"storage {_shown(url)} needs the package {error.name}", hint) from None
-    except Exception as error:
-        if url is None or not _is_of_the_database(error):
-            raise
-        reason = " ".join(str(_root(error)).split())[:200]
-        raise EngineError(f"storage {_shown(url)} cannot be used: {reason}", _way_out(reason)) from error
+def _wait_for_locks(storage: RDBStorage) -> None:
+    """Ends PostgreSQL's waiting for a lock that nobody gives back, and has all processes tell heartbeats in one time
+    zone, whatever that of their sessions is: optuna compares them without."""
+    from sqlalchemy import event
+
+    @event.listens_for(storage.engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(f"SET lock_timeout = '{SILENT_SECONDS}s'")
+        connection.commit()
+
+    storage.engine.dispose()
+
+
+def _missing_driver(url: str, error: ImportError) -> EngineError:
+    """Of an error that optuna makes of the one that names the package."""
+    name = error.name or getattr(error.__cause__, "name", None) or "the database's driver"
+    hint = "pip install 'training-planner[postgresql]'" if name.startswith("psycopg") else f"pip install {name}"
+    return EngineError(f"storage {_shown(url)} needs the package {name}", hint)
+
+
+def _refused(url: str, error: BaseException) -> EngineError:
+    reason = _without_passwords(" ".join(str(_root(error)).split()))[:200]
+    return EngineError(f"storage {_shown(url)} cannot be used: {reason}", _way_out(reason))
+
+
+_READERS: Final = {"_get_trials", "get_trial", "_build_frozen_trial_from_trial_model", "json_to_distribution"}
+"""Functions of optuna that read rows: what fails there, of whatever type, was not written by optuna."""
 
 
 def _is_of_the_database(error: BaseException) -> bool:
-    """Whether an error came out of optuna's storage or the packages below it, whatever its type: a row that was edited
-    by hand fails as a KeyError there."""
-    packages = ("/optuna/storages/", "/optuna/distributions", "/sqlalchemy/", "/alembic/", "/psycopg")
+    """Whether an error is the database's, and not a mistake in what it was asked."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if isinstance(error, SQLAlchemyError | StorageInternalError):
+        return True
     frames = traceback.extract_tb(error.__traceback__)
-    return any(part in frame.filename.replace("\\", "/") for frame in frames for part in packages)
+    return any(frame.name in _READERS or frame.name.startswith("find_or_raise") for frame in frames)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -131,16 +209,22 @@ def _root(error: BaseException) -> BaseException:
 def _way_out(reason: str) -> str:
     if any(words in reason for words in ("full", "No space", "disk I/O error", "quota")):
         return "what was finished is kept: make room and run it again"
-    if "locked" in reason:
-        return f"another process has kept the database locked for {LOCK_SECONDS} s; stop it, or give another --storage"
+    if "locked" in reason or "lock timeout" in reason:
+        return "another process keeps the database locked: let it go on or stop it, or give another --storage"
     if any(words in reason for words in ("malformed", "not a database", "corrupt")):
         return "the file is damaged: move it away, or give another --storage"
     if "readonly" in reason:
         return "give a --storage that can be written"
+    if "connection" in reason or "server" in reason:
+        return "what was finished is kept: see to the server, and run it again"
     return f"for example {_SAMPLE}"
 
 
-def _shown(url: str | None) -> str:
+def _shown(url: str) -> str:
     """A URL without its password, shortened."""
-    text = repr(_PASSWORD.sub("***", url or ""))
+    text = repr(_without_passwords(url))
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _without_passwords(text: str) -> str:
+    return _PASSWORD.sub(r"\g<before>***", text)

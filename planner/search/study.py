@@ -7,6 +7,7 @@ what it chose. What cannot run or does not fit breaks a constraint by as many Gi
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from planner.search.engine import EngineError, EngineSettings, Found, Progress
 from planner.search.ranking import Ranking
 from planner.search.samplers import EveryStrategy, sampler_of
 from planner.search.shared import SharedStudy
-from planner.search.storage import open_storage, told_of
+from planner.search.storage import open_storage
 from planner.search.suggest import Suggestion, suggested
 from planner.search.tries import Trial, Tries, attributes, front, missing_gib, objectives, score
 from strategies import Space
@@ -51,8 +52,8 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
     space = space.divisible(solver.cluster)
     deadline = time.monotonic() + settings.timeout_seconds if settings.timeout_seconds is not None else None
     tries = Tries(space, solver, fills=settings.sampler.facts.is_multi_objective)
-    with told_of(settings.storage), _quiet():
-        study, storage = _study(space, solver, settings)
+    with _quiet(), open_storage(settings.storage) as storage:
+        study = _study(space, solver, settings, storage)
         shared = SharedStudy(study, storage, _wanted(study, settings), deadline, progress)
         shared.run(_Objective(tries, settings, progress))
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -74,10 +75,10 @@ def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted:
         return len(completed) if reached else most(completed)
 
     with _quiet():
-        study, storage = _study(space, solver, settings)
+        study = _study(space, solver, settings, None)
         most = _wanted(study, settings)
         objective = _Objective(Tries(space, solver, fills=False), settings, lambda _: None)
-        SharedStudy(study, storage, missing, None, lambda _: None).run(objective)
+        SharedStudy(study, None, missing, None, lambda _: None).run(objective)
     return len(study.trials) if study.best_value >= wanted else None
 
 
@@ -89,8 +90,8 @@ def write(space: Space, solver: Solver, found: Found, settings: EngineSettings, 
     Raises EngineError if the storage cannot be used.
     """
     candidates = found.ranking.first(MOST_WRITTEN)
-    with told_of(settings.storage), _quiet():
-        study, storage = _study(space, solver, settings)
+    with _quiet(), open_storage(settings.storage) as storage:
+        study = _study(space, solver, settings, storage)
         assert storage is not None  # a study in memory would be gone
         trials = (_finished(space, solver, candidate) for candidate in candidates)
         progress(f"writing {len(candidates):,} candidates to the study")
@@ -146,12 +147,11 @@ def _values(found: Trial, solver: Solver, settings: EngineSettings) -> Any:
     return objectives(found.candidate, solver) if found.candidate is not None else (0.0, 0.0, -found.missing_gib)
 
 
-def _study(space: Space, solver: Solver, settings: EngineSettings) -> tuple[optuna.Study, RDBStorage | None]:
-    """A new study, or the one of that name in the storage, and its database."""
+def _study(space: Space, solver: Solver, settings: EngineSettings, storage: RDBStorage | None) -> optuna.Study:
+    """A new study, or the one of that name in the storage."""
     is_front = settings.sampler.facts.is_multi_objective
     directions = list(OBJECTIVES.values()) if is_front else ["maximize"]
     sampler = sampler_of(settings.sampler, settings.seed, space, solver.cluster.gpu)
-    storage = open_storage(settings.storage) if settings.storage is not None else None
     study = optuna.create_study(
         storage=storage,
         sampler=sampler,
@@ -162,17 +162,31 @@ def _study(space: Space, solver: Solver, settings: EngineSettings) -> tuple[optu
     if [direction.name.lower() for direction in study.directions] != directions:
         raise EngineError(f"study {settings.study!r} was made for other objectives", "give another --storage")
     study.set_metric_names(list(OBJECTIVES) if is_front else ["effective batch"])
-    return study, storage
+    return study
+
+
+_quiet_users = 0
+_quiet_lock = threading.Lock()
+_quiet_before: tuple[int, list[Any]] = 0, []
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without optuna's log of every trial and its warnings of what is experimental."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(logging.ERROR)
+    """Without optuna's log of every trial and its warnings of what is experimental, as long as a thread is in here."""
+    global _quiet_users, _quiet_before
+    with _quiet_lock:
+        if _quiet_users == 0:
+            _quiet_before = optuna.logging.get_verbosity(), list(warnings.filters)
+            optuna.logging.set_verbosity(logging.ERROR)
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
+        _quiet_users += 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        optuna.logging.set_verbosity(level)
+        with _quiet_lock:
+            _quiet_users -= 1
+            if _quiet_users == 0:
+                verbosity, filters = _quiet_before
+                optuna.logging.set_verbosity(verbosity)
+                warnings.filters[:] = filters  # type: ignore[index]  # a list, typed as a sequence

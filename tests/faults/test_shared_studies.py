@@ -225,13 +225,6 @@ def test_a_place_where_no_database_can_be_says_so(tmp_path: Path, name: str, mon
     assert refused.value.hint
 
 
-def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PlannerError) as refused:
-        fit(**QUESTION, trials=2, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x")
-    assert "postgresql+psycopg://me:***@127.0.0.1:1/x" in refused.value.message
-    assert "secret" not in str(refused.value)
-
-
 def test_a_database_that_another_process_keeps_locked_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "LOCK_SECONDS", 1)
     url = f"sqlite:///{tmp_path / 'study.db'}"
@@ -241,7 +234,7 @@ def test_a_database_that_another_process_keeps_locked_says_so(tmp_path: Path, mo
     with pytest.raises(PlannerError, match="cannot be used: database is locked") as refused:
         fit(**QUESTION, trials=4, storage=url)
     assert refused.value.hint is not None
-    assert refused.value.hint.startswith("another process has kept the database locked for 1 s")
+    assert refused.value.hint.startswith("another process keeps the database locked")
     holder.close()
 
 
