@@ -132,7 +132,7 @@ def test_the_usual_isolation_of_a_database_does_not_matter(postgres: Server, iso
 def test_processes_in_different_time_zones_agree_on_who_is_alive(postgres: Server) -> None:
     url = postgres.new_database()
     asked = ["--engine", "optuna", "--sampler", "random", "--trials"]
-    assert start(url, *asked, "1").wait(SECONDS) == 0
+    assert start(url, *asked, "5").wait(SECONDS) == 0
     (name,) = optuna.get_all_study_names(url)
     optuna.load_study(study_name=name, storage=url).ask()  # whose process is gone
     running = [
