@@ -118,7 +118,7 @@ def _memory() -> Iterator[Case]:
     yield memory("llama-1b", {**FULL, "precision": "fp32"}, 2)
     yield memory("llama-1b", {**FULL, "precision": "tf32"}, 2)
     yield memory("llama-1b", {**FULL, "precision": "fp16-mixed"})
-    yield memory("llama-1b", {**FULL, **MIXED, "loss": "chunked"})
+    yield memory("llama-1b", {**FULL, **MIXED, "loss": "chunked"}, needs=["trl"])
     yield memory("llama-1b", {**FULL, **TRUE, "kernels": "compile"}, seconds=40)
     yield memory("llama-8b", {**FULL, **TRUE, **CHECKPOINTED, "optimizer": "sgd"}, 2, 2048, seconds=15)
     yield memory("qwen3-1.7b", {**FULL, **TRUE, **CHECKPOINTED})
@@ -252,20 +252,20 @@ def _rates() -> Iterator[Case]:
 
 def _tiny_memory() -> Iterator[Case]:
     for model, options in (("tiny-llama", {**FULL, "precision": "fp32"}), ("tiny-gpt2", {**FULL, **TRUE})):
-        yield _case(Kind.MEMORY, model, options, 2, 32, seconds=5)
-    yield _case(Kind.MEMORY, "tiny-llama", {**LORA, **TRUE, **CHECKPOINTED}, 2, 32, seconds=5)
-    yield _case(Kind.MEMORY, "tiny-llama", {**FULL, **TRUE}, 2, 32, needs=["no_such_package"], seconds=5)
+        yield _case(Kind.MEMORY, model, options, 2, 32, seconds=30)
+    yield _case(Kind.MEMORY, "tiny-llama", {**LORA, **TRUE, **CHECKPOINTED}, 2, 32, seconds=30)
+    yield _case(Kind.MEMORY, "tiny-llama", {**FULL, **TRUE}, 2, 32, needs=["no_such_package"], seconds=30)
 
 
 def _tiny_edges() -> Iterator[Case]:
     for side in ("possible", "impossible"):
-        more = {"gib": 1, "side": side, "gpu": "H100-80GB-SXM", "seconds": 20}
+        more = {"gib": 1, "side": side, "gpu": "H100-80GB-SXM", "seconds": 30}
         yield _case(Kind.EDGES, "tiny-llama", {**FULL, "precision": "fp32"}, 0, 128, **more)
 
 
 def _tiny_steps() -> Iterator[Case]:
-    yield _case(Kind.STEPS, "tiny-llama", {**FULL, "precision": "fp32"}, 2, 32, kernels=True, seconds=5)
-    yield _case(Kind.STEPS, "tiny-gpt2", {**FULL, "precision": "fp32"}, 1, 32, seconds=5)
+    yield _case(Kind.STEPS, "tiny-llama", {**FULL, "precision": "fp32"}, 2, 32, kernels=True, seconds=30)
+    yield _case(Kind.STEPS, "tiny-gpt2", {**FULL, "precision": "fp32"}, 1, 32, seconds=30)
 
 
 def _tiny_rates() -> Iterator[Case]:
@@ -278,4 +278,4 @@ def _tiny_rates() -> Iterator[Case]:
         {"what": "process"},
     )
     for request in requests:
-        yield Case(Kind.RATES, request["what"], request, 2)
+        yield Case(Kind.RATES, request["what"], request, 20)

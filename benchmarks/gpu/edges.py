@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from gpu.case import Case
-from gpu.training import check_needs, prepare_gpu, steps_of, strategy_of, synchronize
+from gpu.training import check_needs, kernels_of, prepare_gpu, steps_of, strategy_of, synchronize
 
 from hardware import GIB, GPU, Cluster, load_catalog
 from planner.memory import Footprint, MemoryModel, Traced
@@ -88,7 +88,7 @@ def _run_on_gpu(request: Mapping[str, Any], limit_bytes: int) -> dict[str, Any]:
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total))
     done = 0
     try:
-        with undisturbed():
+        with undisturbed(), kernels_of(strategy_of(request)):
             steps = steps_of(request, CUDA)
             for number in range(RUNS):
                 steps.step(STEPS if number else 1)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from gpu.case import Case
 from gpu.forked import NotHereError
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.replay import Workload
 from planner.replay.backend import CPU, CUDA, Backend
+from planner.replay.blocks import stacks
 from planner.replay.build import build, equip, place
 from planner.replay.counters import CudaCounters
-from planner.replay.real import Unlabelled, initialize, run, run_on_cpu
+from planner.replay.real import Counters, Unlabelled, initialize, run_on_cpu
 from planner.replay.step import STEPS, Steps, undisturbed
+from planner.replay.subject import base_of
 from planner.replay.trace import Phase
-from strategies import PLAIN, Allocator, Strategy
+from strategies import PLAIN, Allocator, Attention, Kernels, Strategy
 
 WARM_STEPS, TIMED_STEPS = 2, 7
 LONG_SECONDS = 4.0
@@ -49,15 +53,15 @@ def workload_of(request: Mapping[str, Any], cublas_workspace_bytes: int = 0) -> 
 
 
 class ProcessCounters(CudaCounters):
-    """Notes also what the process takes of the GPU at the end of each phase, its context included."""
+    """Notes also what is taken of the GPU at the end of each phase, the context included: the GPU is this process's."""
 
-    def __init__(self, taken_before: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.taken_before, self.process_bytes = taken_before, 0
+        self.process_bytes = 0
 
     def close(self) -> None:
         super().close()
-        self.process_bytes = max(self.process_bytes, taken_bytes() - self.taken_before)
+        self.process_bytes = max(self.process_bytes, taken_bytes())
 
 
 def taken_bytes() -> int:
@@ -80,13 +84,12 @@ def _memory_on_cpu(case: Case) -> dict[str, Any]:
 
 def _memory_on_gpu(case: Case) -> dict[str, Any]:
     check_needs(case.request)
-    strategy, workload = strategy_of(case.request), workload_of(case.request)
+    strategy = strategy_of(case.request)
+    counters = ProcessCounters()
     prepare_gpu(strategy)
-    before = case.request.get("taken_before_bytes", 0)
-    counters = ProcessCounters(before)
     context = taken_bytes()
-    with undisturbed():
-        run(case.request["model"], strategy, workload, CUDA, counters)
+    with undisturbed(), kernels_of(strategy):
+        steps_of(case.request, CUDA, counters).run(lambda _: None)
         counters.close()
     phases = {
         phase.value: {"allocated_bytes": peak.allocated_bytes, "reserved_bytes": peak.reserved_bytes}
@@ -126,7 +129,7 @@ def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
         strategy = strategy_of(case.request)
         if device == "cuda":
             prepare_gpu(strategy)
-        with undisturbed():
+        with undisturbed(), kernels_of(strategy):
             steps = steps_of(case.request, backend)
             seconds = _seconds(steps, device)
             found = {"step_seconds": statistics.median(seconds), "all_seconds": seconds}
@@ -137,13 +140,31 @@ def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
     return timed
 
 
-def steps_of(request: Mapping[str, Any], backend: Backend) -> Steps:
+def steps_of(request: Mapping[str, Any], backend: Backend, counters: Counters | None = None) -> Steps:
     """A training loop with small random weights on the device."""
     source, strategy, workload = request["model"], strategy_of(request), workload_of(request)
-    model = place(equip(build(source, strategy, backend), strategy), strategy, None, backend)
+    model = place(_equipped(source, strategy, backend), strategy, None, backend)
     initialize(model)
-    recorder = Unlabelled(_Nothing())
+    recorder = Unlabelled(counters or _Nothing())
     return Steps(model, source, strategy, workload, backend, recorder, {}, workload.gradient_accumulation_steps)
+
+
+def _equipped(source: Any, strategy: Strategy, backend: Backend) -> Any:
+    """The model as a training script has it, its blocks compiled by torch.compile itself where they are."""
+    compiles = strategy.kernels is Kernels.COMPILE
+    plain = strategy._replace(kernels=Kernels.EAGER) if compiles else strategy
+    model = equip(build(source, plain, backend), plain)
+    for _, blocks in stacks(base_of(model)) if compiles else ():
+        for block in blocks:
+            block.compile()
+    return model
+
+
+def kernels_of(strategy: Strategy) -> AbstractContextManager[Any]:
+    """SDPA's kernel, where the strategy names one."""
+    if strategy.attention is Attention.SDPA_EFFICIENT:
+        return sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION)
+    return nullcontext()
 
 
 class _Nothing:
