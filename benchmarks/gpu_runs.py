@@ -74,6 +74,8 @@ def facts_of(device: str) -> Mapping[str, Any]:
 
     case = Case(Kind.RATES, "machine", {"device": device})
     result = run_forked(case, machine, 60)
+    if result.outcome is not Outcome.MEASURED:
+        raise SystemExit(f"no {device} can be used here: {result.found['reason']}")
     return {"device": device, "seed": SEED, "machine": dict(result.found)}
 
 

@@ -25,7 +25,9 @@ IMPORTED = (
 
 
 def import_libraries() -> None:
-    """Once, before any case: children inherit it. None of it touches the GPU."""
+    """Once, before any case: children inherit it. None of it touches the GPU, which could not be used after a fork then:
+    libraries that ask whether there is one are answered by NVML (torch/cuda/__init__.py, `is_available`)."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in IMPORTED:
         import_module(name)

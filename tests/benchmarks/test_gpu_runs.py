@@ -85,6 +85,15 @@ def test_the_kinds_asked_for_are_measured_alone(tmp_path: Path) -> None:
     assert {line.case.kind for line in read_lines(out.read_text())} == {Kind.RATES}
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
+    asked = [sys.executable, str(BENCHMARKS / "gpu_runs.py"), "--out", str(tmp_path / "none.jsonl")]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no cuda can be used here: " in done.stderr
+    assert not (tmp_path / "none.jsonl").exists()
+
+
 def out_of_memory(_: Case) -> dict[str, Any]:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
