@@ -25,8 +25,10 @@ IMPORTED = (
 
 
 def import_libraries() -> None:
-    """Once, before any case: children inherit it. None of it touches the GPU, which could not be used after a fork then:
-    libraries that ask whether there is one are answered by NVML (torch/cuda/__init__.py, `is_available`)."""
+    """Imports once what every case needs: children inherit it.
+
+    None of it may touch the GPU, which no child could use then: libraries that ask whether there is one are answered by
+    NVML (torch/cuda/__init__.py, `is_available`)."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in IMPORTED:
