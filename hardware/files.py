@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,7 +27,7 @@ def read_file(path: str | Path, max_bytes: int, *, pipes: bool = True) -> bytes:
             mode = os.fstat(handle).st_mode
             if stat.S_ISDIR(mode):
                 raise UnreadableError("is a directory, not a file")
-            if stat.S_ISFIFO(mode) and pipes:
+            if stat.S_ISFIFO(mode) and pipes and not _is_written_here(handle):
                 os.set_blocking(handle, True)  # for who writes; without anybody, reading ends at once
             elif not stat.S_ISREG(mode):
                 raise UnreadableError(f"is a {_kind(mode)}, not a file")
@@ -47,12 +48,25 @@ def read_standard_input(max_bytes: int) -> bytes:
     if sys.stdin is None:
         raise UnreadableError("is closed")
     try:
+        with suppress(OSError, ValueError):  # what is no descriptor does not block
+            os.set_blocking(sys.stdin.fileno(), True)
         return _limited(sys.stdin.buffer.read(max_bytes + 1), max_bytes)
     except (OSError, ValueError) as error:  # ValueError: closed since
         raise UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _limited(content: bytes, max_bytes: int) -> bytes:
+def _is_written_here(handle: int) -> bool:
+    """Whether a pipe is the process's own output, whose end would be waited for without end."""
+    for stream in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(stream), os.fstat(handle)):
+                return True
+    return False
+
+
+def _limited(content: bytes | None, max_bytes: int) -> bytes:
+    if content is None:  # of what is not ready and does not wait
+        raise UnreadableError("has nothing to read")
     if len(content) > max_bytes:
         raise UnreadableError(f"larger than {max_bytes} bytes")
     return content

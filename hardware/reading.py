@@ -153,7 +153,7 @@ class _Converter:
             return value
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
             kind = node.tag.removeprefix("tag:yaml.org,2002:")
-            return self._document.refuse(node, location, f"{shown(node.value)} is not a valid {kind}")
+            return self._document.refuse(node, location, f"{shown(node.value)} is not a valid {kind[:40]}")
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
         if id(node) not in self._flattened:  # an aliased node comes several times

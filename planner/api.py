@@ -15,7 +15,7 @@ from planner.models import Model
 from planner.notes import notes_for
 from planner.question import CatalogSource, Question, single
 from planner.result import EstimateResult, FitResult, Searched
-from planner.search import EngineSettings, Found, Solver, search
+from planner.search import EngineError, EngineSettings, Found, Solver, search
 from planner.space import SpaceSource
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
 
@@ -120,6 +120,8 @@ def fit(
     settings = settings._replace(study=_study_name(question, settings))
     solver = Solver(question.memory, question.budget_bytes, accumulation, question.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
+    if found.num_trials == 0:
+        raise EngineError(f"timeout is {settings.timeout_seconds}: no trial was completed in time", "--timeout 60")
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from hardware import PlannerError
@@ -18,6 +19,9 @@ _RANGE = re.compile(
 )
 RANGES = "4..64 for each number, 4..64 step 4, 4..64 times 2"
 
+
+MOST_SAID, MOST_VALUES = 2**17, 2**20
+"""What a caller gives for an option, and what ranges make of it: the longest has 65,537 numbers."""
 
 ALL = "all"
 """Every choice of an axis."""
@@ -59,7 +63,13 @@ def several(given: Any) -> tuple[Any, ...]:
     """What a caller gives as one value or as a collection of values."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         return (given,)
-    return tuple(given)
+    try:
+        found = tuple(islice(given, MOST_SAID + 1))
+    except Exception:  # an array of no dimension, or a type of the caller's
+        return (whole(given),)
+    if len(found) > MOST_SAID:
+        raise RequestError(f"more than {MOST_SAID:,} values are given", "a range says many at once: 4..64")
+    return found
 
 
 def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
@@ -71,7 +81,13 @@ def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
     """
     if isinstance(option.kind, Names):
         return tuple(dict.fromkeys(_parse_names(option.name, option.kind, value) for value in _listed_names(given)))
-    return tuple(dict.fromkeys(value for said in several(given) for value in _values(option, said)))
+    said = several(given)
+    if all(isinstance(value, str | int) for value in said):
+        said = tuple(dict.fromkeys(said))  # a range that is said again is not counted again
+    values = tuple(islice((value for one in said for value in _values(option, one)), MOST_VALUES + 1))
+    if len(values) > MOST_VALUES:
+        raise RequestError(f"{option.name} has more than {MOST_VALUES:,} values", "narrow its ranges")
+    return tuple(dict.fromkeys(values))
 
 
 def _values(option: Option, given: Any) -> Iterator[Any]:
@@ -117,7 +133,7 @@ def _range(name: str, kind: WholeNumbers, text: str) -> Iterator[int]:
 def _share(name: str, kind: Shares, given: Any) -> float:
     try:
         number = float(given)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # whatever a type of the caller's raises
         number = -1.0
     if isinstance(given, bool) or not kind.low <= number < kind.high:
         raise RequestError(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from hardware import PlannerError
 from planner.answer import plan_of
 from planner.certificate import Device, Measured, PeakTensors, PhaseBytes, Reservation, Verification
 from planner.extras import Progress, needed_for
@@ -82,7 +83,12 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
 def replayed(step: Step, progress: Progress) -> Trace:
     from planner.replay import replay
 
-    return replay(*step, progress=progress)
+    try:
+        return replay(*step, progress=progress)
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise PlannerError(f"the step has tensors that no machine could count: {error}", "take smaller sizes") from None
 
 
 def _certificate(

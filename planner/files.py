@@ -69,6 +69,11 @@ def _target(path: Path) -> Path:
     """
     try:
         target = Path(os.path.realpath(path))
+    except OSError as error:  # the working directory is gone
+        raise _refused(path, error) from None
+    except ValueError as error:
+        raise OutputFileError(f"{str(path)!r} cannot be written: {error}", "name another file") from None
+    try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return target

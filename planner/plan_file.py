@@ -16,8 +16,8 @@ from planner.request import Request
 from planner.result import EstimateResult, FitResult
 from strategies import Quantization
 
-MAX_FILE_BYTES: Final = 8 << 20
-"""An answer with ten plans has 26 kB; of what is much larger nobody reads a plan."""
+MAX_FILE_BYTES: Final = 1 << 20
+"""An answer with ten plans has 26 kB, one with 500 this much."""
 
 STANDARD_INPUT: Final = "-"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,7 +12,7 @@ from pydantic import model_validator
 
 from hardware import Cluster, PlannerError
 from hardware.errors import FileError, nearest_names, shown
-from hardware.reading import Document, Location, read_document
+from hardware.reading import MAX_PROBLEMS, Document, Location, read_document
 from planner.axes import RequestError, parse_axes, parse_option
 from planner.plan import Count, Ranks, Record, Share
 from strategies import (
@@ -40,6 +41,8 @@ from strategies import (
 )
 
 VERSION_KEY = "schema_version"
+MOST_TOLD = 200
+"""Of a longer list it is not said which of its values are wrong."""
 
 
 class SpaceFileError(FileError):
@@ -150,8 +153,10 @@ def _values(document: Document, key: str, name: str, value: Any) -> tuple[Any, .
     try:
         return parse_option(OPTIONS[name], value)
     except PlannerError:
-        items: dict[Location, Any] = {(key, i): item for i, item in enumerate(value)} if isinstance(value, list) else {}
-        wrong = {place: message for place, item in items.items() if (message := _problem(name, item))}
+        listed = value if isinstance(value, list) and len(value) <= MOST_TOLD else []
+        items: dict[Location, Any] = {(key, i): item for i, item in enumerate(listed)}
+        found = ((place, message) for place, item in items.items() if (message := _problem(name, item)))
+        wrong = dict(islice(found, MAX_PROBLEMS))
         for place, message in (wrong or {(key,): str(_problem(name, value))}).items():
             document.add_problem(place, message)
         return ()

@@ -14,6 +14,7 @@ from planner.cli.commands import LazyGroup, Option
 from planner.cli.output import drop_output, guard_streams, print_text
 from planner.entry import INTERRUPTED, was_interrupted
 
+USAGE = 2
 BROKEN_PIPE = 128 + 13
 """As shells report a process that SIGPIPE ended; 1 already says that nothing fits."""
 
@@ -26,7 +27,10 @@ class Planner(LazyGroup):
     ) -> NoReturn:
         guard_streams()
         if "_PLANNER_COMPLETE" in os.environ:  # shell completion, which click does before it reads the arguments
-            super().main(args, "planner", *rest, **extra)
+            try:
+                super().main(args, "planner", *rest, **extra)
+            except (KeyError, ValueError, OSError):  # the variables that a shell sets are not there
+                sys.exit(USAGE)
         start_lightly()
         code = self._run(list(sys.argv[1:] if args is None else args))
         gc.freeze()  # an end of the process that looks for cycles in all that it made takes a sixth of its time

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,9 +44,9 @@ class Foreign:
 
 def import_from_here() -> None:
     """Has modules found in the working directory, as `python -m` does. Only for a name that the user gave."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    with suppress(OSError):  # a working directory that is gone
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.insert(0, here)
 
 
 def _files(module: str) -> Iterator[Path]:

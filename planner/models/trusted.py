@@ -5,6 +5,8 @@ Whatever reads a model's name from a file passes it through here; SECURITY.md sa
 
 from __future__ import annotations
 
+import shlex
+
 from hardware.errors import PlannerError, shown
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.registry import Model, is_hub_id, recognize
@@ -27,10 +29,15 @@ def named_in(file: str, name: str, repeated: str | None) -> Model | Foreign:
         PlannerError: the user names another model; there is no such model, or it is not in the local cache.
     """
     if repeated is not None and repeated.strip() != name.strip():
-        raise PlannerError(f"--model is {shown(repeated)}, but {file} is of {shown(name)}", f"--model {name}")
+        raise PlannerError(f"--model is {shown(repeated)}, but {file} is of {shown(name)}", f"--model {_quoted(name)}")
     if repeated is None and SPELLED_AS_CODE.fullmatch(name.strip()) and not is_hub_id(name):
         raise UntrustedError(
             f"{file} names the code {shown(name)}, which would be imported and run",
-            f"if you trust it, say so: --model {name}",
+            f"if you trust it, say so: --model {_quoted(name)}",
         )
     return recognize(name, from_cache=repeated is None)
+
+
+def _quoted(name: str) -> str:
+    """As a shell takes it, shortened."""
+    return shlex.quote(name.strip()[:200])

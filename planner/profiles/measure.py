@@ -40,7 +40,13 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     progress(f"building {foreign.name}")
     with needed_for(FEATURE, "verify"):
         from planner.replay.inspect import facts_of
-    introduction = Introduction(**facts_of(foreign.source, PLAIN)._asdict())
+        from planner.replay.subject import failure
+    try:
+        introduction = Introduction(**facts_of(foreign.source, PLAIN)._asdict())
+    except PlannerError:
+        raise
+    except Exception as error:  # whatever transformers objects to in a configuration
+        raise failure(foreign.name, error) from error
     store.keep(introduction, *key)
     return introduction
 

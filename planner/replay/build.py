@@ -23,6 +23,7 @@ from strategies import (
     AdapterDtype,
     Attention,
     BitFit,
+    ContradictionError,
     DataParallel,
     Freeze,
     Full,
@@ -36,6 +37,10 @@ from strategies import (
 )
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+MAX_RANKS = 2**12
+"""torch lists all ranks of a mesh several times over: 8,192 take 13 s, 67 million more memory than there is."""
 
 
 def half(precision: Precision) -> torch.dtype:
@@ -189,6 +194,10 @@ def pretend(world_size: int) -> None:
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
+    if world_size > MAX_RANKS:
+        raise ContradictionError(
+            f"{world_size} ranks are more than a replay pretends", f"estimate takes any number, verify {MAX_RANKS}"
+        )
     if dist.is_initialized():
         dist.destroy_process_group()
     dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,11 +23,18 @@ MAX_LABELS: Final = 10**6
 MAX_MODULES: Final = 100_000
 """DeepSeek-V3 with a module for each expert would have about 60,000."""
 
-_LAYERS: Final = {"layer", "layers", "nlayers", "blocks", "depth", "depths", "stages"}
+MAX_NUMBER: Final = 10**7
+"""Of what is no vocabulary, length, position or base of rotary embeddings: wider than any layer."""
+
+_LAYERS: Final = {"layer", "layers", "nlayers", "blocks", "depth", "depths", "stages"} | {
+    *("frames", "types", "replace", "repeat", "repeats", "groups")
+}
 _NO_COUNT: Final = {"size", "dim", "dims", "norm", "eps", "scale", "offset", "index", "interval", "id", "ids"}
 """Parts of the names of fields: `num_hidden_layers` counts layers, `layer_norm_eps` does not."""
 
-_OF_LOADING: Final = ("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines")
+_LARGE: Final = {"theta", "base", "token", "id", "ids", "length", "position", "positions", "vocab", "size", "max"}
+
+_OF_LOADING: Final = ("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "model_args")
 """Fields that name code or kernels to load, from the Hub as well (transformers, configuration_utils.py and
 integrations/hub_kernels.py). A replay chooses its kernels itself."""
 
@@ -36,6 +44,9 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises PlannerError for more layers than any model has, which would take hours to build.
     """
+    if str(fields.get("model_type", "")).startswith("timm") or fields.get("use_timm_backbone") is True:
+        # It hands fields on to timm's own functions, which load files.
+        raise PlannerError("the configuration is of a model that timm builds", "package.module:function plans a module")
     return {name: _checked(name, value) for name, value in fields.items() if not _loads(name)}
 
 
@@ -43,14 +54,22 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return checked(value)
     if isinstance(value, list):
-        if len(value) > MAX_LAYERS and _counts_layers(name):
-            raise PlannerError(f"{name} has {len(value)} entries", f"a model has at most {MAX_LAYERS} layers")
+        numbers = [item for item in value if isinstance(item, int)]
+        if len(value) > MAX_LAYERS or (_counts_layers(name) and sum(numbers) > MAX_LAYERS):
+            raise PlannerError(f"{name} is {shown(value)}", f"at most {MAX_LAYERS} entries, or layers, are built")
         return [_checked(name, item) for item in value]
-    if isinstance(value, int):
-        most = MAX_LABELS if name == "num_labels" else MAX_LAYERS if _counts_layers(name) else None
-        if most is not None and value > most:
-            raise PlannerError(f"{name} is {shown(value)}", f"at most {most} are built")
+    if isinstance(value, int) and value > (most := _most(name)):
+        raise PlannerError(f"{name} is {shown(value)}", f"at most {most} are built")
     return value
+
+
+def _most(name: str) -> float:
+    """How large the whole number of a field may be."""
+    if name == "num_labels":
+        return MAX_LABELS
+    if _counts_layers(name):
+        return MAX_LAYERS
+    return math.inf if set(name.split("_")) & _LARGE else MAX_NUMBER
 
 
 def _loads(name: str) -> bool:

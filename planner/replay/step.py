@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ def undisturbed() -> Iterator[None]:
     loses its last owner, always at the same moment."""
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
-        transformers.logging.set_verbosity_error()
+        transformers.logging.set_verbosity(logging.CRITICAL)  # errors quote a configuration's values
         gc.collect()
         gc.disable()
         try:

@@ -37,7 +37,8 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
     config = _config_of(checked(source))
     config.use_cache = False
     if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = config.pad_token_id or 0  # generation's, yet labels are shifted behind it
+        # Generation's, yet labels are shifted behind it.
+        config.decoder_start_token_id = getattr(config, "pad_token_id", None) or 0
     build_class = _class_of(config)
     if build_class.__name__.endswith("ForSequenceClassification") and config.num_labels > 1:
         # What classes find out from integer labels; DeBERTa's looks at their values instead, which are not there.
@@ -98,6 +99,8 @@ def tokens_per_sample(model: Any) -> int | None:
     config: Any = getattr(model, "config", None)
     if getattr(model, "main_input_name", None) != "pixel_values" or not hasattr(config, "patch_size"):
         return None
+    if not hasattr(config, "image_size"):
+        return None
     size, patch = (x if isinstance(x, tuple | list) else (x, x) for x in (config.image_size, config.patch_size))
     return int(size[0] // patch[0]) * int(size[1] // patch[1]) + 1
 
@@ -146,7 +149,8 @@ def _class_of(config: Any) -> Any:
         auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     ):
         if type(config) in mapping:
-            return mapping[type(config)]
+            found = mapping[type(config)]
+            return found[0] if isinstance(found, tuple) else found
     raise ModelCodeError(
         f"no training class is known for {config.model_type}", 'name it in the file: "architectures": ["..."]'
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.transforms import blended_transform_factory
+from planner.report.timeline.plain import plain_matplotlib
+
+with plain_matplotlib():  # before any of it is imported
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.transforms import blended_transform_factory
 
 from planner.certificate import Verification
 from planner.report.format import gib
@@ -33,7 +38,13 @@ _STYLES = {"peak": ("black", ":"), "reserved": ("dimgray", "--"), "budget": ("#C
 
 
 def render(timeline: Timeline, verification: Verification) -> bytes:
-    picture = picture_of(timeline, verification)
+    """The picture, drawn with matplotlib's own settings, and names as they are: `$` begins no formula."""
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glyphs that the font does not have
+        return _drawn(picture_of(timeline, verification))
+
+
+def _drawn(picture: Picture) -> bytes:
     figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.055, 0.185, 0.795, 0.615))
