@@ -1,26 +1,29 @@
-"""matplotlib as it comes: a `matplotlibrc` of the working directory may name programs to start."""
+"""matplotlib as it comes, whatever the working directory and the environment say."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
+
+BACKEND = "MPLBACKEND"
 
 
 @contextmanager
 def plain_matplotlib() -> Iterator[None]:
-    """Has an import of matplotlib read the settings that it ships (matplotlib/__init__.py, `matplotlib_fname`)."""
-    spec = find_spec("matplotlib")
-    folder = Path(spec.origin).parent if spec is not None and spec.origin is not None else Path()
-    chosen = {"MATPLOTLIBRC": str(folder / "mpl-data" / "matplotlibrc"), "MPLBACKEND": "agg"}
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
+    """Around its first import, which reads a `matplotlibrc` of the working directory and complains about what it says.
+
+    What it says is not used: who draws takes `rcParamsDefault`. Of the backend nothing is loaded, but its name checked.
+    """
+    logger, before = logging.getLogger("matplotlib"), os.environ.get(BACKEND)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    os.environ[BACKEND] = "agg"
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        logger.setLevel(level)
+        del os.environ[BACKEND]
+        if before is not None:
+            os.environ[BACKEND] = before
