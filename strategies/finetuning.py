@@ -211,7 +211,7 @@ _ADAPTED = (Finetuning.LORA, Finetuning.QLORA)
 MAX_RANK = 2**14
 """A rank beyond the width of most layers is a mistake."""
 
-MAX_BLOCKS = 2**12
+MAX_BLOCKS = 2**10
 """A model of more is none that `planner.models` reads."""
 
 AXIS = Axis(

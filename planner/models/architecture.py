@@ -10,7 +10,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from planner.models.forward import Forward, T
 
 Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
-Layers = Annotated[int, Field(gt=0, le=2**12, strict=True)]
+Layers = Annotated[int, Field(gt=0, le=2**10, strict=True)]
+"""The largest models have 126. A plan takes time with each: with so many it is seconds, in the worst family half a
+minute."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 

@@ -14,7 +14,7 @@ import torch
 from hardware import PlannerError
 from hardware.errors import shown
 
-MAX_LAYERS: Final = 2**12
+MAX_LAYERS: Final = 2**10
 """Of which `planner.models` reads no more either; the largest models have 126."""
 
 MAX_LABELS: Final = 10**6

@@ -54,7 +54,7 @@ def estimated(folder: Path, config: dict[str, Any]) -> str:
             {"model_type": "gpt_neo", "attention_types": [[["global"], 10**9]]},
             "attention_types is [['global'], 1000000000]",
         ),
-        ({"model_type": "swin", "depths": [4096] * 4000}, "depths is [4096, 4096"),
+        ({"model_type": "swin", "depths": [400] * 900}, "depths is [400, 400"),
         ({"model_type": "electra", "num_hidden_layers": 10**6}, "num_hidden_layers is 1000000"),
         ({"model_type": "electra", "num_labels": 10**9}, "num_labels is 1000000000"),
         ({"model_type": "electra", "sub_configs": "\x1b]0;title\x07"}, "configuration of electra failed"),

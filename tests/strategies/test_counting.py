@@ -116,11 +116,11 @@ def test_ranges_that_refine_one_choice_are_multiplied() -> None:
         kernels=(Kernels.EAGER, Kernels.COMPILE),
         **ranges("lora_rank", "trained_blocks", "checkpoint_every", "optimizer_rank"),
     )
-    # LoRA has 16,384 ranks x 1,000 dropouts, freezing 4,096 numbers of blocks, both 1,024 numbers of checkpointed ones.
+    # LoRA has 16,384 ranks x 1,000 dropouts, freezing 1,024 numbers of blocks, both 1,024 numbers of checkpointed ones.
     # GaLore and APOLLO have 16,384 ranks each, which freezing takes and LoRA does not. Compiled blocks are checkpointed
     # each, and train whole or by LoRA without dropout: eager 16,384,000 x 1,024 with AdamW, compiled 16,384 with it;
-    # frozen 4,096 x 1,024 x (1 + 2 x 16,384), eager alone.
-    lora, frozen = 16_384_000, 4_096
+    # frozen 1,024 x 1,024 x (1 + 2 x 16,384), eager alone.
+    lora, frozen = 16_384_000, 1_024
     optimizers = 1 + 2 * 16_384
     assert space.counted(H100S) == (
         lora * 1_024 + 16_384 + frozen * 1_024 * optimizers,
