@@ -123,9 +123,9 @@ def dumped(rng: random.Random, data: object, as_yaml: bool) -> bytes:
         with suppress(UnicodeEncodeError):  # a lone surrogate
             text = yaml.dump(data, Dumper=yaml.CSafeDumper, allow_unicode=True)
     content = bytearray(text.encode())
-    if rng.random() < 0.15 and content:
+    if rng.random() < 0.15:
         for _ in range(rng.randint(1, 4)):
-            at = rng.randrange(len(content))
+            at = rng.randint(0, len(content))
             content[at : at + rng.randint(0, 3)] = rng.choice(DAMAGE)
     return bytes(content)
 
