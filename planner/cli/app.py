@@ -14,7 +14,6 @@ from planner.cli.commands import LazyGroup, Option
 from planner.cli.output import drop_output, guard_streams, print_text
 from planner.entry import INTERRUPTED, was_interrupted
 
-USAGE = 2
 BROKEN_PIPE = 128 + 13
 """As shells report a process that SIGPIPE ended; 1 already says that nothing fits."""
 
@@ -30,6 +29,8 @@ class Planner(LazyGroup):
             try:
                 super().main(args, "planner", *rest, **extra)
             except (KeyError, ValueError, OSError):  # the variables that a shell sets are not there
+                from planner.cli.errors import USAGE
+
                 sys.exit(USAGE)
         start_lightly()
         code = self._run(list(sys.argv[1:] if args is None else args))
