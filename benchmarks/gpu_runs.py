@@ -6,8 +6,9 @@
 The first form measures what tells most for its time, writes a line of JSON after each case, and goes on where the
 file ends. The second compares with the replay and the memory model, on any machine.
 
-It needs torch, transformers, accelerate, peft, pydantic, PyYAML and click. What else a case needs and the machine does
-not have is skipped and said. A machine without a network is served with the wheels of the small ones that it lacks:
+It needs torch, transformers, accelerate, peft, pydantic, PyYAML and click. bitsandbytes, torchao, flash-attn,
+liger-kernel and TRL are used where they are installed; what a case needs and the machine does not have is skipped and
+said. A machine without a network is served with the wheels of the small ones that it lacks:
 click, PyYAML, pydantic (with pydantic-core, annotated-types, typing-inspection).
 """
 

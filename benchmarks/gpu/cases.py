@@ -74,6 +74,7 @@ TINY: Final[Mapping[str, Fields]] = {
 FULL = {"finetuning": "full"}
 LORA = {"finetuning": "lora", "lora_rank": 16, "lora_targets": "all-linear"}
 QV = {"finetuning": "lora", "lora_rank": 8, "lora_targets": "q_proj,v_proj"}
+QLORA = {**LORA, "finetuning": "qlora", "quantization": "nf4", "precision": "bf16-mixed"}
 MIXED, TRUE = {"precision": "bf16-mixed"}, {"precision": "bf16-true"}
 CHECKPOINTED = {"checkpointing": "full"}
 EXPANDABLE = {"allocator": "expandable"}
@@ -118,7 +119,7 @@ def _memory() -> Iterator[Case]:
     yield memory("llama-1b", {**FULL, "precision": "fp32"}, 2)
     yield memory("llama-1b", {**FULL, "precision": "tf32"}, 2)
     yield memory("llama-1b", {**FULL, "precision": "fp16-mixed"})
-    yield memory("llama-1b", {**FULL, **MIXED, "loss": "chunked"}, needs=["trl"])
+    yield memory("llama-1b", {**FULL, **MIXED, "loss": "chunked"})
     yield memory("llama-1b", {**FULL, **TRUE, "kernels": "compile"}, seconds=40)
     yield memory("llama-8b", {**FULL, **TRUE, **CHECKPOINTED, "optimizer": "sgd"}, 2, 2048, seconds=15)
     yield memory("qwen3-1.7b", {**FULL, **TRUE, **CHECKPOINTED})
@@ -147,11 +148,14 @@ def _memory() -> Iterator[Case]:
     yield memory("gpt2-0.8b", {**FULL, **MIXED, **CHECKPOINTED})
     yield memory("gpt2-0.8b", {**LORA, **MIXED})
     yield memory("qwen3-1.7b", {**LORA, **MIXED, **EXPANDABLE})
-    yield memory("llama-1b", {**FULL, **TRUE, "precision": "fp8-mixed"}, needs=["torchao"])
-    yield memory("llama-8b", {"finetuning": "qlora", "quantization": "nf4", **MIXED}, 1, 2048, needs=["bitsandbytes"])
-    yield memory("llama-1b", {**FULL, **TRUE, "optimizer": "adamw-8bit"}, needs=["bitsandbytes"])
-    yield memory("llama-1b", {**FULL, **TRUE, "attention": "flash-attention-2"}, needs=["flash_attn"])
-    yield memory("llama-1b", {**FULL, **TRUE, "loss": "liger-fused-linear"}, needs=["liger_kernel"])
+    yield memory("llama-1b", {**FULL, **TRUE, "precision": "fp8-mixed"})
+    yield memory("llama-8b", QLORA, 1, 2048, seconds=30)
+    yield memory("llama-1b", {**FULL, **TRUE, "optimizer": "adamw-8bit"})
+    yield memory("llama-1b", {**FULL, **TRUE, "attention": "flash-attention-2"})
+    yield memory("llama-1b", {**FULL, **TRUE, "loss": "liger-fused-linear"})
+    yield memory("llama-1b", {**FULL, **TRUE, "loss": "liger-fused-linear", "kernels": "liger"})
+    yield memory("llama-1b", {**QLORA, "quantization": "nf4-double", **CHECKPOINTED}, seconds=15)
+    yield memory("llama-1b", {**QLORA, "quantization": "int8"}, seconds=15)
 
 
 EDGES = (
@@ -254,7 +258,7 @@ def _tiny_memory() -> Iterator[Case]:
     for model, options in (("tiny-llama", {**FULL, "precision": "fp32"}), ("tiny-gpt2", {**FULL, **TRUE})):
         yield _case(Kind.MEMORY, model, options, 2, 32, seconds=30)
     yield _case(Kind.MEMORY, "tiny-llama", {**LORA, **TRUE, **CHECKPOINTED}, 2, 32, seconds=30)
-    yield _case(Kind.MEMORY, "tiny-llama", {**FULL, **TRUE}, 2, 32, needs=["no_such_package"], seconds=30)
+    yield _case(Kind.MEMORY, "tiny-llama", {**FULL, **TRUE, "attention": "flash-attention-2"}, 2, 32, seconds=30)
 
 
 def _tiny_edges() -> Iterator[Case]:

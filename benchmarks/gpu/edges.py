@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from gpu.case import Case
-from gpu.training import check_needs, kernels_of, prepare_gpu, steps_of, strategy_of, synchronize
+from gpu.training import kernels_of, prepare_gpu, steps_of, strategy_of, synchronize
 
 from hardware import GIB, GPU, Cluster, load_catalog
 from planner.memory import Footprint, MemoryModel, Traced
@@ -69,7 +69,6 @@ def edges_on(device: str) -> Callable[[Case], dict[str, Any]]:
     On the CPU, where no limit can be set, the peak is held against it."""
 
     def measured(case: Case) -> dict[str, Any]:
-        check_needs(case.request)
         edge = edge_of(case.request)
         size = edge.largest if case.request["side"] == "possible" else edge.impossible
         found: dict[str, Any] = {**edge._asdict(), "micro_batch_size": size}

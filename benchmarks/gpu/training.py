@@ -11,18 +11,16 @@ from typing import Any
 import torch
 from gpu.case import Case
 from gpu.forked import NotHereError
+from gpu.libraries import assembled, check_libraries, uses_libraries
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.replay import Workload
 from planner.replay.backend import CPU, CUDA, Backend
-from planner.replay.blocks import stacks
-from planner.replay.build import build, equip, place
 from planner.replay.counters import CudaCounters
-from planner.replay.real import Counters, Unlabelled, initialize, run_on_cpu
+from planner.replay.real import Counters, Unlabelled, run_on_cpu
 from planner.replay.step import STEPS, Steps, undisturbed
-from planner.replay.subject import base_of
 from planner.replay.trace import Phase
-from strategies import PLAIN, Allocator, Attention, Kernels, Strategy
+from strategies import PLAIN, Allocator, Attention, Strategy
 
 WARM_STEPS, TIMED_STEPS = 2, 7
 LONG_SECONDS = 4.0
@@ -75,15 +73,16 @@ def memory_on(device: str) -> Callable[[Case], dict[str, Any]]:
 
 
 def _memory_on_cpu(case: Case) -> dict[str, Any]:
-    """The peaks of the CPU's allocator, by torch's profiler."""
-    check_needs(case.request)
+    """The peaks of the CPU's allocator, by torch's profiler, of what the planner has no stand-ins for."""
     strategy, workload = strategy_of(case.request), workload_of(case.request)
+    check_libraries(strategy)
+    if uses_libraries(strategy):
+        raise NotHereError("the planner has no account of how this library allocates on a CPU")
     peaks = run_on_cpu(case.request["model"], strategy, workload).trace.peaks()
     return {"phases": {phase.value: {"allocated_bytes": peak} for phase, peak in peaks.items() if peak}}
 
 
 def _memory_on_gpu(case: Case) -> dict[str, Any]:
-    check_needs(case.request)
     strategy = strategy_of(case.request)
     counters = ProcessCounters()
     prepare_gpu(strategy)
@@ -107,16 +106,6 @@ def prepare_gpu(strategy: Strategy) -> None:
     torch.cuda.synchronize()
 
 
-def check_needs(request: Mapping[str, Any]) -> None:
-    """Raises NotHereError for a package that is not installed, or whose layers the planner only has a stand-in for."""
-    from importlib.util import find_spec
-
-    for package in request.get("needs", ()):
-        if find_spec(package.replace("-", "_")) is None:
-            raise NotHereError(f"{package} is not installed")
-        raise NotHereError(f"the planner runs a stand-in of {package}, which proves nothing when it runs for real")
-
-
 # --- time ---
 
 
@@ -124,7 +113,6 @@ def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
     """The time of a step, warm: the median of several, and of a few cases the time of each kernel."""
 
     def timed(case: Case) -> dict[str, Any]:
-        check_needs(case.request)
         backend = CUDA if device == "cuda" else CPU
         strategy = strategy_of(case.request)
         if device == "cuda":
@@ -143,21 +131,9 @@ def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
 def steps_of(request: Mapping[str, Any], backend: Backend, counters: Counters | None = None) -> Steps:
     """A training loop with small random weights on the device."""
     source, strategy, workload = request["model"], strategy_of(request), workload_of(request)
-    model = place(_equipped(source, strategy, backend), strategy, None, backend)
-    initialize(model)
+    model = assembled(source, strategy, backend)
     recorder = Unlabelled(counters or _Nothing())
     return Steps(model, source, strategy, workload, backend, recorder, {}, workload.gradient_accumulation_steps)
-
-
-def _equipped(source: Any, strategy: Strategy, backend: Backend) -> Any:
-    """The model as a training script has it, its blocks compiled by torch.compile itself where they are."""
-    compiles = strategy.kernels is Kernels.COMPILE
-    plain = strategy._replace(kernels=Kernels.EAGER) if compiles else strategy
-    model = equip(build(source, plain, backend), plain)
-    for _, blocks in stacks(base_of(model)) if compiles else ():
-        for block in blocks:
-            block.compile()
-    return model
 
 
 def kernels_of(strategy: Strategy) -> AbstractContextManager[Any]:

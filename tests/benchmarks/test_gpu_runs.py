@@ -48,7 +48,7 @@ def test_every_case_has_a_line_with_its_request_and_where_it_was_measured(result
         assert line.facts["seed"] == 0
         assert line.facts["machine"]["versions"]["torch"] == torch.__version__
     skipped = [line.result.found["reason"] for line in lines if line.result.outcome is Outcome.SKIPPED]
-    assert skipped == ["no_such_package is not installed", "the bytes of a context are of a GPU"]
+    assert skipped == ["flash_attn is not installed", "the bytes of a context are of a GPU"]
 
 
 def test_a_file_goes_on_where_it_ends(results: Path, tmp_path: Path) -> None:
