@@ -102,7 +102,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
 
     request, cluster, memory = question.request, question.cluster, question.memory
     fused = Loss.LIGER_FUSED_LINEAR
-    has_fused = not request.loss and question.model.obstacle(fused) is None
+    has_fused = not request.loss and question.model.unsupported(fused) is None
     if has_fused and fits(memory, space._replace(loss=(fused,)), cluster.gpu):
         yield Way.model_construct(change="liger-kernel's fused loss, without logits", options={"loss": fused.value})
     for method in Space.default(cluster).finetuning:

@@ -34,6 +34,7 @@ from strategies import (
     Strategy,
     UpTo,
     usual_precisions,
+    violation,
 )
 
 if TYPE_CHECKING:  # torch is imported for models that only replays know
@@ -115,8 +116,8 @@ class Question:
                 f"update {strategy.update} leaves no gradient to which {steps} micro-batches could add",
                 "--gradient-accumulation-steps 1",
             )
-        if obstacle := strategy.obstacle(self.cluster) or self.memory.obstacle(strategy):
-            raise ContradictionError(f"this configuration cannot run: {obstacle}", "choose another value for that axis")
+        if reason := violation(strategy, self.cluster) or self.memory.violation(strategy):
+            raise ContradictionError(f"this configuration cannot run: {reason}", "choose another value for that axis")
         return strategy
 
     def _one(self, axis: str, default: tuple[C, ...]) -> C:
@@ -211,7 +212,7 @@ def _check_kernels(request: Request, model: AnyModel) -> None:
     """Raises ContradictionError for a kernel that is asked for and that no library has for the model."""
     for axis, plainest in (("attention", Attention.EAGER), ("loss", Loss.FULL), ("kernels", Kernels.EAGER)):
         for choice in getattr(request, axis):
-            if reason := model.obstacle(choice):
+            if reason := model.unsupported(choice):
                 raise ContradictionError(reason, f"--{axis} {plainest}")
     if Kernels.COMPILE not in request.kernels:
         return

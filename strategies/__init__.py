@@ -40,6 +40,7 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
+from strategies.rules import indivisible, violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
 from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
@@ -110,6 +111,8 @@ __all__ = [
     "Update",
     "Whole",
     "WholeNumbers",
+    "indivisible",
     "quantization_of",
     "usual_precisions",
+    "violation",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hardware import GPU
 from strategies.axis import Choice, axis_of
 
 
@@ -12,10 +11,6 @@ class Allocator(Choice):
 
     EXPANDABLE = "expandable", "expandable_segments:True"
     NATIVE = "native", "torch's default: segments of fixed size, which fragment"
-
-    def runs_on(self, gpu: GPU) -> bool:
-        """Expandable segments need CUDA's virtual memory management (c10/cuda/CUDACachingAllocator.cpp)."""
-        return self is Allocator.NATIVE or gpu.vendor == "nvidia"
 
 
 AXIS = axis_of(Allocator, phrase="{} allocator")

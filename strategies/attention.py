@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hardware import GPU
 from strategies.axis import Choice, axis_of
-from strategies.precision import Precision
 
 
 class AttentionFacts(NamedTuple):
@@ -49,17 +47,6 @@ class Attention(Choice):
         AttentionFacts(half_only=True, capability=(9.0, 9.0)),
     )
     FLEX = "flex", "torch flex_attention, compiled: windows and soft-capping without masks or scores", AttentionFacts()
-
-    def missing_on(self, gpu: GPU, precision: Precision) -> str | None:
-        """Why it does not run there, or None."""
-        half_only, capability = self.facts
-        if half_only and precision.facts.matmul_dtype not in ("fp16", "bf16"):
-            return f"{self.value} computes in half precision only"
-        if capability is not None:
-            first, last = capability
-            if gpu.vendor != "nvidia" or not first <= float(gpu.compute_capability) <= last:
-                return f"{self.value} has no CUDA kernels for {gpu.name}"
-        return None
 
 
 AXIS = axis_of(Attention, phrase="{} attention")

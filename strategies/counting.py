@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from hardware import Cluster
 from strategies.axis import Axis
-from strategies.strategy import AXES, RULES, Rule, Strategy
+from strategies.rules import RULES, Rule, exclusion
+from strategies.strategy import AXES, Strategy
 from strategies.undecided import Undecided, UndecidedError, watched
 
 _AXES = tuple(AXES.values())
@@ -50,7 +51,7 @@ def outcomes(
     }
     product = _Product({option: [(value,) for value in of] for option, of in values.items()}, frozenset(listed))
     found: Counter[str | None] = Counter()
-    for outcome in product.classified(cluster).outcomes(Strategy.exclusion, cluster):
+    for outcome in product.classified(cluster).outcomes(exclusion, cluster):
         found[outcome.reason] += outcome.num_strategies
     return found
 

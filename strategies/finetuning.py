@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from hardware import Cluster
 from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
-
-if TYPE_CHECKING:  # a strategy has a method
-    from strategies.strategy import Strategy
 
 
 class Finetuning(Choice):
@@ -137,39 +133,6 @@ Method = Full | Lora | Freeze | BitFit
 
 def quantization_of(method: Method) -> Quantization:
     return method.quantization if isinstance(method, Lora) else Quantization.NONE
-
-
-def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
-    """Why a strategy's method cannot run so, or None."""
-    method, gpu = strategy.finetuning, cluster.gpu
-    quantization = quantization_of(method)
-    if quantization is not Quantization.NONE and strategy.sharding.shards:
-        # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
-        # multiplies what `state.CB` kept, not the parameter; GPTQModel's packed weights are buffers
-        return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
-    if quantization.by_bitsandbytes and not gpu.supports_bitsandbytes:
-        return f"bitsandbytes does not run on {gpu.name}"
-    if quantization.by_gptqmodel and gpu.vendor != "nvidia":
-        return f"GPTQModel's Triton kernels are for CUDA, not for {gpu.name}"  # their SUPPORTS_DEVICES
-    if not isinstance(method, Lora):
-        return None
-    if method.variant is LoraVariant.DORA and quantization.by_gptqmodel:
-        return f"PEFT has no DoRA over {_kind(quantization)}"  # peft/tuners/lora/gptq.py, awq.py
-    if strategy.precision.facts.matmul_dtype == "fp16":
-        # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
-        if method.adapter_dtype is AdapterDtype.WEIGHTS:
-            return "gradient scaling refuses adapters in fp16"
-        if method.trained_modules is not TrainedModules.NONE and quantization in _LEFT_AS_LOADED:
-            return "gradient scaling refuses trained modules in fp16, which PEFT leaves them in"
-    return None
-
-
-_LEFT_AS_LOADED = (Quantization.NONE, Quantization.GPTQ)
-"""Bases whose other weights PEFT does not cast to fp32 (peft/utils/other.py, `prepare_model_for_kbit_training`)."""
-
-
-def _kind(quantization: Quantization) -> str:
-    return quantization.partition("-")[0].upper()
 
 
 _LORA_FIELDS = {

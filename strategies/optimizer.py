@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from hardware import Cluster
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
-from strategies.finetuning import Freeze, Full, Lora
-from strategies.precision import Precision
-
-if TYPE_CHECKING:  # a strategy has an optimizer
-    from strategies.strategy import Strategy
 
 # --- the kinds of facts; `planner.memory.optimizers` has a rule for each ---
 
@@ -168,46 +162,3 @@ AXIS = Axis(
     _join,
     _split,
 )
-
-
-# --- what cannot run ---
-
-
-def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
-    """Why a strategy's optimizer cannot run in it, or None."""
-    s, name = strategy, strategy.optimizer.choice
-    facts = name.facts  # of a rank of its own only the number is another
-    if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
-        return f"bitsandbytes does not run on {cluster.gpu.name}"
-    if s.sharding.shards and (reason := _UNSHARDED.get(type(facts))):
-        return reason
-    if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
-        # multi_tensor_applier hands data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
-        return f"{name} does not take parameters that FSDP2 has sharded: bf16-mixed keeps fp32 weights there"
-    if name is Optimizer.ADAMW_FP32_MASTER and (isinstance(s.finetuning, Lora) or not _stores_half(s.precision)):
-        return "weights that train are fp32 already: adamw-fp32-master keeps copies of weights in half precision"
-    if isinstance(facts, LowRank | Rowwise) and not isinstance(s.finetuning, Full | Freeze):
-        # GaLore: an adapter has no more rows than the projection. Adam-mini views q_proj's and k_proj's gradients by
-        # heads (`m.view(-1, head_numel)`), and adapters by their names too, which have not as many elements.
-        parts = "adapters" if isinstance(s.finetuning, Lora) else "biases"
-        return f"{name} is made for whole weights, not for {parts}"
-    if isinstance(facts, Offloaded) and cluster.world_size > 1:
-        # "Offload optimizer to CPU for single-GPU training": its hook copies a gradient before DDP has reduced it
-        return "torchao's CPUOffloadOptimizer is for one GPU"
-    return None
-
-
-def _stores_half(precision: Precision) -> bool:
-    return precision.facts.trained_bytes == 2
-
-
-_UNSHARDED: dict[type, str] = {
-    # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
-    # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
-    Factored: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
-    # github.com/bitsandbytes-foundation/bitsandbytes issue 1633: kernels get DTensors as if they were plain tensors
-    Blockwise: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
-    # apollo_torch multiplies by random matrices that are plain tensors: "aten.mm.default got mixed torch.Tensor and
-    # DTensor"; galore_torch's decomposition would be gathered on every rank, of which its documentation says nothing
-    LowRank: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
-}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from hardware import GPU, Cluster, Dtype
+from hardware import Dtype
 from strategies.axis import Choice, axis_of
-from strategies.finetuning import Full, Lora
-
-if TYPE_CHECKING:  # a strategy has a precision
-    from strategies.strategy import Strategy
 
 
 class PrecisionFacts(NamedTuple):
@@ -41,34 +37,5 @@ class Precision(Choice):
         PrecisionFacts(4, 2, 2, "bf16", "fp8"),
     )
 
-    def missing_on(self, gpu: GPU) -> str | None:
-        """What the GPU lacks for this choice, or None."""
-        supported = {
-            "bf16": gpu.supports_bf16,
-            "fp16": gpu.supports_fp16,
-            "fp8": gpu.supports_fp8,
-            "tf32": gpu.supports_tf32,
-            "fp32": True,
-        }
-        needed = (self.facts.matmul_dtype, self.facts.linear_dtype or "fp32")
-        return next((dtype for dtype in needed if not supported[dtype]), None)
-
 
 AXIS = axis_of(Precision)
-
-
-def obstacle(strategy: Strategy, _: Cluster) -> str | None:
-    """Why a strategy's precision cannot be that of its other choices, or None."""
-    precision, method = strategy.precision, strategy.finetuning
-    if precision is Precision.FP16_TRUE and not isinstance(method, Lora):
-        # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
-        return "fp16 weights cannot train: GradScaler does not unscale fp16 gradients"
-    if precision is Precision.FP8_MIXED and isinstance(method, Lora):
-        # accelerate/utils/ao.py converts every torch.nn.Linear, those of adapters among them
-        return "fp8-mixed is for whole weights: accelerate would convert the adapters' layers as well"
-    if precision is Precision.FP8_MIXED and not isinstance(method, Full):
-        return "fp8-mixed is not derived for layers whose weights are frozen"
-    if precision is Precision.FP8_MIXED and strategy.sharding.shards:
-        # AORecipeKwargs: enable_fsdp_float8_all_gather=True, WeightWithDynamicFloat8CastTensor
-        return "fp8-mixed is not derived for FSDP2, which gathers weights in fp8 then"
-    return None

@@ -63,12 +63,6 @@ class Replicated(NamedTuple):
         """Over how many ranks parameters and gradients are divided."""
         return 1
 
-    def obstacle(self, world_size: int) -> str | None:
-        """Why so many ranks cannot divide the model so, or None."""
-        if self.divides_states and world_size == 1:
-            return "one GPU has nobody to divide its optimizer's states with"
-        return None
-
 
 class Sharded(NamedTuple):
     """FSDP2: every rank keeps its share of parameters, gradients and states."""
@@ -105,22 +99,6 @@ class Sharded(NamedTuple):
     def on_host(self) -> bool:
         """What stays between steps, and the optimizer, are in the host's memory."""
         return self.offload is Offload.CPU
-
-    def obstacle(self, world_size: int) -> str | None:
-        """Why so many ranks cannot divide the model so, or None (torch/distributed/fsdp/_fully_shard/_fsdp_init.py,
-        `_get_post_forward_mesh_info`). It does not say the number that was asked for: of a range, all that cannot be
-        have one reason."""
-        if world_size == 1:
-            return "one GPU has nothing to shard over"
-        if self.choice is Sharding.HYBRID_SHARD and not _divides(self.shard_size, world_size):
-            return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
-        if self.reshard_size and not _divides(self.reshard_size, world_size):
-            return f"parameters of {world_size} shards are resharded to a smaller number that divides {world_size}"
-        return None
-
-
-def _divides(part: int, world_size: int) -> bool:
-    return 0 < part < world_size and world_size % part == 0
 
 
 DataParallel = Replicated | Sharded

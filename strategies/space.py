@@ -28,6 +28,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
+from strategies.rules import allocator_runs_on, exclusion, indivisible
 from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharded, Sharding
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
@@ -121,7 +122,7 @@ class Space(NamedTuple):
         return cls(
             sharding=_usual_sharding(cluster),
             shard_size=(cluster.gpus_per_node,),
-            allocator=(next(choice for choice in Allocator if choice.runs_on(cluster.gpu)),),
+            allocator=(next(choice for choice in Allocator if allocator_runs_on(choice, cluster.gpu)),),
         )
 
     @property
@@ -192,11 +193,11 @@ class Space(NamedTuple):
         found: list[Chain] = []
         shardings, rejected = self._divided(cluster)
         for chain in self._chains(cluster.gpu, shardings):
-            obstacle = chain.least.exclusion(cluster)
-            if obstacle is None:
+            reason = exclusion(chain.least, cluster)
+            if reason is None:
                 found.append(chain)
             else:
-                rejected[obstacle] += chain.length
+                rejected[reason] += chain.length
         return found, rejected
 
     def counted(self, cluster: Cluster) -> tuple[int, Counter[str]]:
@@ -214,9 +215,9 @@ class Space(NamedTuple):
     def divisible(self, cluster: Cluster) -> Space:
         """The same without sizes that cannot divide the cluster, unless there are no others: most of a long range."""
         ranks = cluster.world_size
-        resharded = tuple(n for n in self.reshard_size if Sharded(reshard_size=n).obstacle(ranks) is None)
+        resharded = tuple(n for n in self.reshard_size if indivisible(Sharded(reshard_size=n), ranks) is None)
         hybrid = Sharded(Sharding.HYBRID_SHARD)
-        sharded = tuple(n for n in self.shard_size if hybrid._replace(shard_size=n).obstacle(ranks) is None)
+        sharded = tuple(n for n in self.shard_size if indivisible(hybrid._replace(shard_size=n), ranks) is None)
         return self._replace(reshard_size=resharded or self.reshard_size, shard_size=sharded or self.shard_size)
 
     def num_divisible(self, cluster: Cluster) -> int:
@@ -229,7 +230,7 @@ class Space(NamedTuple):
         possible: list[DataParallel] = []
         dropped: Counter[str] = Counter()
         for sharding in AXES[_DIVIDED].combinations(self._of):
-            if reason := sharding.obstacle(cluster.world_size):
+            if reason := indivisible(sharding, cluster.world_size):
                 dropped[reason] += 1
             else:
                 possible.append(sharding)

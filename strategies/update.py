@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from hardware import Cluster
 from strategies.axis import Choice, axis_of
-from strategies.optimizer import Offloaded
-
-if TYPE_CHECKING:  # a strategy has an update
-    from strategies.strategy import Strategy
 
 
 class Update(Choice):
@@ -27,20 +20,3 @@ class Update(Choice):
 
 
 AXIS = axis_of(Update, phrase="update {}", quiet=Update.AFTER_BACKWARD)
-
-
-def obstacle(strategy: Strategy, cluster: Cluster) -> str | None:
-    """Why a strategy cannot update so, or None."""
-    s = strategy
-    if s.update is Update.AFTER_BACKWARD:
-        return None
-    if cluster.world_size > 1 and not s.sharding.shards:
-        # the hook runs when the gradient is accumulated, DDP's reduction afterwards (torch/csrc/autograd/
-        # accumulate_grad.h: post-accumulate hooks are the tensor's, DDP's are the node's)
-        return "an update in backward would not wait for DDP to reduce the gradient"
-    if s.precision.facts.matmul_dtype == "fp16" and s.precision.facts.autocast_bytes is not None:
-        # torch/amp/grad_scaler.py, `step`: it skips the step where any gradient has overflowed
-        return "GradScaler decides on all gradients at once, which an update in backward frees one by one"
-    if isinstance(s.optimizer.choice.facts, Offloaded):
-        return "CPUOffloadOptimizer has hooks of its own, and steps after backward"
-    return None

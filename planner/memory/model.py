@@ -7,10 +7,10 @@ from planner.memory.evaluation import evaluation, saving
 from planner.memory.footprint import Footprint, Persistent
 from planner.memory.memoized import memoized
 from planner.memory.numerics import Numerics
-from planner.memory.obstacles import obstacle
 from planner.memory.partition import Partition
 from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
+from planner.memory.rules import violation
 from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.setting import Setting
 from planner.memory.sharding import Layout, replication_buffers
@@ -23,7 +23,6 @@ from planner.models.architecture import INT64
 from strategies import (
     Allocator,
     AnyOptimizer,
-    Attention,
     Batching,
     Checkpointing,
     Checkpoints,
@@ -33,9 +32,6 @@ from strategies import (
     Strategy,
     Update,
 )
-
-MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
-"""Attention that takes masks of samples; the others are told where samples begin."""
 
 
 class MemoryModel:
@@ -85,11 +81,9 @@ class MemoryModel:
         given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length
         return MemoryModel(traced, cluster, *given)
 
-    def obstacle(self, strategy: Strategy) -> str | None:
-        """Why the model cannot be trained so."""
-        if self.batching is not Batching.FULL and strategy.attention not in MASKED:
-            return f"{strategy.attention} is known for full sequences alone, not for {self.batching} ones"
-        return obstacle(self.traced.inventory, strategy)
+    def violation(self, strategy: Strategy) -> str | None:
+        """Says why the model cannot be trained so, or None."""
+        return violation(self.traced.inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, self._selection.under(strategy.attention)

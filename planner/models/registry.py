@@ -18,7 +18,7 @@ from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
-from planner.models.support import obstacle
+from planner.models.support import unsupported
 from strategies import Choice
 
 if TYPE_CHECKING:  # read when a model is not of the registry
@@ -95,9 +95,9 @@ class Model:
         """Whether several heads of queries share keys and values; None if that is not known."""
         return self.inventory.heads.grouped
 
-    def obstacle(self, choice: Choice) -> str | None:
+    def unsupported(self, choice: Choice) -> str | None:
         """Why no library has that kernel for the model, or None."""
-        return obstacle(self.name, self.inventory, choice)
+        return unsupported(self.name, self.inventory, choice)
 
     @property
     def adapter_notes(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ LARGEST_HEAD = 256
 heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
 
 
-def obstacle(name: str, inventory: Inventory, choice: Choice) -> str | None:
+def unsupported(name: str, inventory: Inventory, choice: Choice) -> str | None:
     """Why no library has that kernel for the model `name`, or None."""
     if isinstance(choice, Attention):
         return _of_attention(name, inventory, choice)

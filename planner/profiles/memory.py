@@ -46,7 +46,7 @@ class ProfiledMemory:
     def at(self, sequence_length: int) -> ProfiledMemory:
         return ProfiledMemory(self.model, sequence_length, self.cluster)
 
-    def obstacle(self, strategy: Strategy) -> str | None:
+    def violation(self, strategy: Strategy) -> str | None:
         """Why the model cannot be trained so."""
         if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
             return "a profile is of one rank, which has no buckets for its gradients to be views of"
@@ -89,7 +89,7 @@ class ProfiledMemory:
     def _profile(self, strategy: Strategy) -> Profile:
         found = self._found(setting_of(strategy))
         if isinstance(found, Refusal):
-            raise ValueError(f"a strategy with an obstacle: {found.reason}")
+            raise ValueError(f"a strategy that cannot run: {found.reason}")
         return found
 
     @memoized

@@ -54,7 +54,7 @@ class ProfiledModel:
         """Where a model does not, its replays run eager attention."""
         return True
 
-    def obstacle(self, choice: Choice) -> str | None:
+    def unsupported(self, choice: Choice) -> str | None:
         """Its replays run what every model of transformers can be given."""
         if choice in (Attention.EAGER, Attention.SDPA, Loss.FULL, Kernels.EAGER):
             return None

@@ -46,9 +46,9 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
     found: list[Chain] = []
     chains, rejected = space.valid(solver.cluster)
     for chain in chains:
-        trained, obstacle = _trainable(chain, solver)
-        if obstacle is not None:
-            rejected[obstacle] += chain.length - trained
+        trained, reason = _trainable(chain, solver)
+        if reason is not None:
+            rejected[reason] += chain.length - trained
         if trained:
             found.append(chain if trained == chain.length else chain._replace(values=chain.values[:trained]))
     return found, rejected
@@ -59,12 +59,12 @@ def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
 
     The number that grows may be of blocks, of which the model has only so many."""
 
-    def obstacle(place: int) -> str | None:
-        return solver.model.obstacle(chain.at(place))
+    def violation(place: int) -> str | None:
+        return solver.model.violation(chain.at(place))
 
-    if (last := obstacle(chain.length - 1)) is None:
+    if (last := violation(chain.length - 1)) is None:
         return chain.length, None
-    trained = bisect_left(range(chain.length - 1), True, key=lambda place: obstacle(place) is not None)
+    trained = bisect_left(range(chain.length - 1), True, key=lambda place: violation(place) is not None)
     return trained, last
 
 

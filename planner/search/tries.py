@@ -10,7 +10,7 @@ from hardware import GIB
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import DOES_NOT_FIT
 from planner.search.suggest import Suggestion
-from strategies import Space, Strategy, UpTo
+from strategies import Space, Strategy, UpTo, violation
 
 CANNOT_RUN = 2.0**20
 """What breaks the constraint of a strategy that cannot run: more GiB than any GPU lacks."""
@@ -21,7 +21,8 @@ class Trial(NamedTuple):
 
     strategy: Strategy
     candidate: Candidate | None
-    obstacle: str | None
+    reason: str | None
+    """Why it cannot run; None where it can, whether it fits or not."""
     missing_gib: float
 
 
@@ -56,7 +57,7 @@ class Tries:
 
     @property
     def rejected(self) -> Counter[str]:
-        return Counter(t.obstacle or DOES_NOT_FIT for t in self._solved.values() if t.candidate is None)
+        return Counter(t.reason or DOES_NOT_FIT for t in self._solved.values() if t.candidate is None)
 
     def of(self, suggestion: Suggestion) -> Trial:
         strategy = suggestion.strategy(self.space, self.solver.cluster.gpu)
@@ -93,8 +94,8 @@ def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def _tried(strategy: Strategy, solver: Solver) -> Trial:
-    if obstacle := strategy.obstacle(solver.cluster) or solver.model.obstacle(strategy):
-        return Trial(strategy, None, obstacle, CANNOT_RUN)
+    if reason := violation(strategy, solver.cluster) or solver.model.violation(strategy):
+        return Trial(strategy, None, reason, CANNOT_RUN)
     if (candidate := solver.solve(strategy)) is not None:
         return Trial(strategy, candidate, None, missing_gib(candidate, solver))
     least = solver.candidate(strategy, solver.smallest_micro_batch, 1)
@@ -115,7 +116,7 @@ def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
     """What a dashboard shows beside the parameters."""
     candidate = found.candidate
     if candidate is None:
-        return {"fits": False, "reason": found.obstacle or DOES_NOT_FIT}
+        return {"fits": False, "reason": found.reason or DOES_NOT_FIT}
     return {
         "fits": True,
         "effective batch": candidate.global_batch_size,

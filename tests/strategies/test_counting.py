@@ -26,7 +26,7 @@ from strategies import (
     Strategy,
     WholeNumbers,
 )
-from strategies.strategy import RULES, Rule
+from strategies.rules import RULES, Rule, violation
 from strategies.undecided import Undecided, UndecidedError, watched
 
 CATALOG = load_catalog()
@@ -49,7 +49,7 @@ MOST_MADE = 2_000
 
 def made(space: Space, cluster: Cluster) -> tuple[int, Counter[str]]:
     """The same by asking each strategy."""
-    reasons = Counter(strategy.obstacle(cluster) for strategy in space.strategies(cluster.gpu))
+    reasons = Counter(violation(strategy, cluster) for strategy in space.strategies(cluster.gpu))
     return reasons.pop(None, 0), Counter({str(reason): number for reason, number in reasons.items()})
 
 
@@ -149,7 +149,7 @@ def test_a_rule_that_reads_a_number_is_counted_without_being_declared(monkeypatc
         return "no targets" if isinstance(s.finetuning, Lora) and "q_proj" not in s.finetuning.targets else None
 
     rules: tuple[Rule, ...] = (of_targets, *RULES, large)
-    monkeypatch.setattr("strategies.strategy.RULES", rules)
+    monkeypatch.setattr("strategies.rules.RULES", rules)
     monkeypatch.setattr("strategies.counting.RULES", rules)
     space = Space.default(H100S)._replace(
         finetuning=(Finetuning.LORA, Finetuning.FREEZE, Finetuning.QLORA),

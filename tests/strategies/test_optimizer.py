@@ -15,6 +15,7 @@ from strategies import (
     Sharded,
     Strategy,
     Update,
+    violation,
 )
 
 GPUS = load_catalog()
@@ -45,7 +46,7 @@ SHARDED = BF16._replace(sharding=Sharded())
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_what_cannot_run_says_why(strategy: Strategy, cluster: Cluster, reason: str) -> None:
-    assert reason in (strategy.obstacle(cluster) or "")
+    assert reason in (violation(strategy, cluster) or "")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,8 @@ def test_what_cannot_run_says_why(strategy: Strategy, cluster: Cluster, reason: 
     ],
     ids=lambda x: "",
 )
-def test_what_runs_has_no_obstacle(strategy: Strategy, cluster: Cluster) -> None:
-    assert strategy.obstacle(cluster) is None
+def test_what_runs_violates_no_rule(strategy: Strategy, cluster: Cluster) -> None:
+    assert violation(strategy, cluster) is None
 
 
 def test_a_rank_refines_low_rank_optimizers_alone() -> None:
@@ -74,6 +75,6 @@ def test_a_rank_refines_low_rank_optimizers_alone() -> None:
 
 def test_full_fine_tuning_in_fp8_needs_hardware_for_it() -> None:
     strategy = PLAIN._replace(precision=Precision.FP8_MIXED, finetuning=Full())
-    supporting = [gpu.name for gpu in GPUS if strategy.obstacle(Cluster(gpu, 1)) is None]
+    supporting = [gpu.name for gpu in GPUS if violation(strategy, Cluster(gpu, 1)) is None]
     assert "H100-80GB-SXM" in supporting
     assert "A100-80GB-SXM" not in supporting

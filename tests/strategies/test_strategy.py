@@ -15,6 +15,7 @@ from strategies import (
     Sharding,
     Space,
     Strategy,
+    violation,
 )
 
 TWO_GPUS = Cluster(load_catalog().get("A100-80GB-SXM"), 2)
@@ -28,13 +29,13 @@ def strategy(optimizer: Optimizer, sharding: DataParallel) -> Strategy:
 
 @pytest.mark.parametrize("sharding", [Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD])
 def test_adafactor_does_not_run_on_sharded_parameters(sharding: Sharding) -> None:
-    obstacle = "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
-    assert strategy(Optimizer.ADAFACTOR, Sharded(sharding)).obstacle(TWO_GPUS) == obstacle
-    assert strategy(Optimizer.ADAMW, Sharded(sharding)).obstacle(TWO_GPUS) is None
+    reason = "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
+    assert violation(strategy(Optimizer.ADAFACTOR, Sharded(sharding)), TWO_GPUS) == reason
+    assert violation(strategy(Optimizer.ADAMW, Sharded(sharding)), TWO_GPUS) is None
 
 
 def test_adafactor_runs_where_parameters_are_whole() -> None:
-    assert strategy(Optimizer.ADAFACTOR, Replicated()).obstacle(TWO_GPUS) is None
+    assert violation(strategy(Optimizer.ADAFACTOR, Replicated()), TWO_GPUS) is None
 
 
 @pytest.mark.parametrize(
@@ -48,12 +49,12 @@ def test_adafactor_runs_where_parameters_are_whole() -> None:
     ],
 )
 def test_groups_of_ranks_have_to_divide_them(sharding: DataParallel, reason: str | None) -> None:
-    assert strategy(Optimizer.ADAMW, sharding).obstacle(TWO_GPUS) == reason
+    assert violation(strategy(Optimizer.ADAMW, sharding), TWO_GPUS) == reason
 
 
 def test_one_gpu_divides_no_states() -> None:
-    obstacle = strategy(Optimizer.ADAMW, Replicated(Sharding.ZERO1)).obstacle(Cluster(TWO_GPUS.gpu))
-    assert obstacle == "one GPU has nobody to divide its optimizer's states with"
+    reason = violation(strategy(Optimizer.ADAMW, Replicated(Sharding.ZERO1)), Cluster(TWO_GPUS.gpu))
+    assert reason == "one GPU has nobody to divide its optimizer's states with"
 
 
 def test_replicas_are_searched_where_there_are_several_nodes() -> None:

@@ -60,7 +60,7 @@ def test_bitsandbytes_keeps_embeddings_and_small_tensors_in_32_bits() -> None:
 
 
 def test_operators_like_bitsandbytes_refuse_sharded_parameters() -> None:
-    """Why they are excluded with sharding; when this no longer raises, the obstacle can go."""
+    """Why they are excluded with sharding; when this no longer raises, the rule can go."""
     with torch.library._scoped_library("planner_test", "FRAGMENT") as library:
         library.define("update(Tensor(a!) p, Tensor(b!) state1, Tensor(c!) absmax1) -> ()")
         library.impl("update", lambda p, state1, absmax1: None, "CPU")

@@ -59,7 +59,7 @@ def test_a_verification_survives_json() -> None:
 
 
 def test_adafactor_fails_on_sharded_parameters() -> None:
-    """Why `Strategy.obstacle` excludes it; when this no longer raises, the obstacle can go."""
+    """Why `strategies.rules` excludes it; when this no longer raises, the rule can go."""
     config = find_model("pythia-70m").architecture.config()
     strategy = PLAIN._replace(
         precision=Precision.BF16_TRUE, optimizer=Optimizer.ADAFACTOR, sharding=Sharded(Sharding.FULL_SHARD)

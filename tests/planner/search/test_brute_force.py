@@ -6,7 +6,7 @@ from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, Traced
 from planner.models import find_model
 from planner.search import Candidate, Solver, search
-from strategies import Attention, Exactly, Finetuning, Precision, Space, Strategy, UpTo
+from strategies import Attention, Exactly, Finetuning, Precision, Space, Strategy, UpTo, violation
 
 CASES = [
     # The budget binds for most strategies:
@@ -43,7 +43,7 @@ def ranked(space: Space, solver: Solver) -> list[Candidate]:
 
 
 def strategies_of(space: Space, cluster: Cluster) -> list[Strategy]:
-    return [s for s in space.strategies(cluster.gpu) if s.obstacle(cluster) is None]
+    return [s for s in space.strategies(cluster.gpu) if violation(s, cluster) is None]
 
 
 @pytest.mark.parametrize(("model", "gpu", "gpus", "sequence"), CASES)

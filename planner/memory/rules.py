@@ -1,0 +1,148 @@
+"""What cannot be done with a model because of what it is made of, and why.
+
+What needs no model to be refused stands in `strategies/rules.py`; which kernels libraries have for a model, in
+`planner/models/support.py`.
+"""
+
+from __future__ import annotations
+
+from planner.memory.numerics import FP32, Numerics
+from planner.memory.trained import copies_modules
+from planner.models import Inventory
+from planner.models.decoder import Decoder
+from strategies import (
+    Attention,
+    Batching,
+    BitFit,
+    Freeze,
+    Full,
+    Kernels,
+    Lora,
+    LoraVariant,
+    Loss,
+    LowRank,
+    Method,
+    Operation,
+    Precision,
+    Quantization,
+    Rowwise,
+    Strategy,
+    TrainedModules,
+    quantization_of,
+)
+
+MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
+"""Attention that takes masks of samples; the others are told where samples begin."""
+
+
+def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> str | None:
+    """Says why a model cannot be trained so, or None.
+
+    Args:
+        batching: how samples of different lengths become sequences.
+    """
+    if batching is not Batching.FULL and strategy.attention not in MASKED:
+        return f"{strategy.attention} is known for full sequences alone, not for {batching} ones"
+    return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
+
+
+# --- what trains ---
+
+
+def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Why the model has nothing to train so, or PEFT or FSDP2 refuses it."""
+    method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, strategy.sharding.shards
+    parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
+    if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
+        return "bitfit trains biases, and the model has none"
+    if isinstance(method, Freeze) and method.trained_blocks > len(inventory.layer_kinds):
+        return f"the model has {len(inventory.layer_kinds)} blocks"
+    if lacking := _lacks(inventory, method):
+        return lacking
+    trains_in_half = strategy.precision.facts.trained_bytes < FP32
+    one_dtype = "FSDP2" if shards else "ZeroRedundancyOptimizer" if strategy.sharding.divides_states else None
+    if isinstance(method, Full | Freeze) and one_dtype and trains_in_half and inventory.keeps_fp32:
+        # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, and
+        # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
+        return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
+    if not isinstance(method, Lora):
+        return None
+    stored = Numerics.of(strategy.precision, method, strategy.sharding)
+    if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
+        return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
+    if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
+        return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
+    if tied and shards and copies_modules(method):
+        # the original of one module is the other's weight, and fully_shard takes a parameter once
+        return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
+    if any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears):
+        # peft/tuners/lora/layer.py, ParamWrapper: its adapter is folded into the weight
+        if method.variant is LoraVariant.DORA:
+            return "PEFT has no DoRA for the parameters of experts"
+        if method.dropout:
+            return "PEFT has no LoRA dropout for the parameters of experts"
+    return None
+
+
+def _lacks(inventory: Inventory, method: Method) -> str | None:
+    """What a method asks for that other models than causal ones may not have."""
+    architecture, modules = inventory.architecture, getattr(method, "trained_modules", TrainedModules.NONE)
+    if modules.embeddings and not any(t.is_table for t in inventory.stem.tensors):
+        return "the model has no token embeddings"
+    if modules.head and architecture.objective == "each_sample":
+        return "the model's head is a classifier, not the output embeddings that are trained as a module"
+    if architecture.embeds_again is not None and (isinstance(method, Freeze) or modules is not TrainedModules.NONE):
+        return "an encoder and a decoder share the embeddings: only all of them or none is modelled"
+    return None
+
+
+# --- what optimizers and precisions need of layers ---
+
+
+def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
+    """What optimizer and precision need of its layers."""
+    facts, linear_class = strategy.optimizer.facts, inventory.architecture.linear_class
+    if linear_class != "Linear":
+        if isinstance(facts, LowRank):
+            # transformers/trainer_optimizer.py, `_setup_low_rank_optimizer`
+            return f"{strategy.optimizer.choice} takes weights of torch.nn.Linear, and this model has {linear_class}"
+        if strategy.precision is Precision.FP8_MIXED:
+            # torchao/float8/float8_linear_utils.py, `swap_linear_layers`
+            return f"fp8-mixed converts torch.nn.Linear, and this model has {linear_class}"
+    if _adds_to_kept_products(strategy) and any(
+        t.is_bias and t.layer is not None and t.layer.quantizes for b in inventory.blocks.values() for t in b.tensors
+    ):
+        # gptqmodel/nn_modules/qlinear/torch.py; torch/utils/checkpoint.py, `_VersionWrapper.get_val`
+        return (
+            f"{strategy.checkpointing.choice} keeps products that GPTQModel's layers then add their bias to, and torch "
+            "does not take a kept tensor that has changed"
+        )
+    if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
+        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)` of what has as many numbers as experts x columns
+        return "adam-mini does not take stacks of experts"
+    return None
+
+
+def _adds_to_kept_products(strategy: Strategy) -> bool:
+    is_gptq = quantization_of(strategy.finetuning) is Quantization.GPTQ
+    return is_gptq and Operation.MM in strategy.checkpointing.choice.facts.keeps
+
+
+# --- what losses and kernels need of the whole model ---
+
+
+def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
+    """What losses and kernels need of the whole model."""
+    if isinstance(inventory.architecture, Decoder):
+        return None
+    if strategy.loss is not Loss.FULL:
+        return f"{strategy.loss} compares each token with the next one, and this model is no causal language model"
+    if strategy.attention not in (Attention.EAGER, Attention.SDPA, Attention.SDPA_EFFICIENT):
+        return f"{strategy.attention} is known for causal language models alone"
+    if strategy.kernels is Kernels.LIGER:
+        return "of liger's kernels only those of causal language models are known"
+    return None
+
+
+RULES = (_of_trainable, _of_layers, _of_model)
+"""In the order in which users are told."""

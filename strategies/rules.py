@@ -1,0 +1,282 @@
+"""Which choices cannot run together, or not on a cluster, and why: every rule that needs no model.
+
+What a model cannot do because of what it is made of stands in `planner/memory/rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hardware import GPU, Cluster
+from strategies.allocator import Allocator
+from strategies.attention import Attention
+from strategies.checkpointing import Checkpointing
+from strategies.finetuning import (
+    AdapterDtype,
+    Freeze,
+    Full,
+    Lora,
+    LoraVariant,
+    Method,
+    Quantization,
+    TrainedModules,
+    quantization_of,
+)
+from strategies.kernels import Kernels
+from strategies.loss import Loss
+from strategies.optimizer import Blockwise, Factored, LowRank, Offloaded, Optimizer, Rowwise, Whole
+from strategies.precision import Precision
+from strategies.sharding import DataParallel, Replicated, Sharding
+from strategies.strategy import Strategy
+from strategies.update import Update
+
+Rule = Callable[[Strategy, Cluster], str | None]
+"""Says why a strategy cannot run on a cluster, or None."""
+
+
+def violation(strategy: Strategy, cluster: Cluster) -> str | None:
+    """Says why a strategy cannot run on a cluster, or None."""
+    return indivisible(strategy.sharding, cluster.world_size) or exclusion(strategy, cluster)
+
+
+def exclusion(strategy: Strategy, cluster: Cluster) -> str | None:
+    """Says why choices exclude each other on a cluster that the sharding can divide, or None: the first of RULES."""
+    return next((reason for rule in RULES if (reason := rule(strategy, cluster))), None)
+
+
+# --- what a number of ranks cannot divide ---
+
+
+def indivisible(sharding: DataParallel, world_size: int) -> str | None:
+    """Says why that many ranks cannot divide a model so, or None.
+
+    The text does not say the size that was asked for: all impossible sizes of a range have one reason.
+    """
+    if isinstance(sharding, Replicated):
+        if sharding.divides_states and world_size == 1:
+            return "one GPU has nobody to divide its optimizer's states with"
+        return None
+    if world_size == 1:
+        return "one GPU has nothing to shard over"
+    # torch/distributed/fsdp/_fully_shard/_fsdp_init.py, `_get_post_forward_mesh_info`
+    if sharding.choice is Sharding.HYBRID_SHARD and not _divides(sharding.shard_size, world_size):
+        return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
+    if sharding.reshard_size and not _divides(sharding.reshard_size, world_size):
+        return f"parameters of {world_size} shards are resharded to a smaller number that divides {world_size}"
+    return None
+
+
+def _divides(part: int, world_size: int) -> bool:
+    return 0 < part < world_size and world_size % part == 0
+
+
+# --- what a GPU lacks ---
+
+
+def _dtype_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
+    gpu, facts = cluster.gpu, s.precision.facts
+    supported = {
+        "bf16": gpu.supports_bf16,
+        "fp16": gpu.supports_fp16,
+        "fp8": gpu.supports_fp8,
+        "tf32": gpu.supports_tf32,
+        "fp32": True,
+    }
+    needed = (facts.matmul_dtype, facts.linear_dtype or "fp32")
+    missing = next((dtype for dtype in needed if not supported[dtype]), None)
+    return f"{gpu.name} has no {missing}" if missing else None
+
+
+def _attention_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
+    gpu, (half_only, capability) = cluster.gpu, s.attention.facts
+    if half_only and s.precision.facts.matmul_dtype not in ("fp16", "bf16"):
+        return f"{s.attention} computes in half precision only"
+    if capability is not None:
+        first, last = capability
+        if gpu.vendor != "nvidia" or not first <= float(gpu.compute_capability) <= last:
+            return f"{s.attention} has no CUDA kernels for {gpu.name}"
+    return None
+
+
+def _triton_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
+    if cluster.gpu.supports_triton or not _uses_triton(s):
+        return None
+    return f"{cluster.gpu.name} has no Triton, which liger-kernel, flex_attention and torch.compile need"
+
+
+def _uses_triton(s: Strategy) -> bool:
+    liger = s.kernels is not Kernels.EAGER or s.loss in (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
+    return liger or s.attention is Attention.FLEX
+
+
+def allocator_runs_on(allocator: Allocator, gpu: GPU) -> bool:
+    """Whether a GPU has the allocator: expandable segments need CUDA's virtual memory management
+    (c10/cuda/CUDACachingAllocator.cpp)."""
+    return allocator is Allocator.NATIVE or gpu.vendor == "nvidia"
+
+
+def _allocator_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
+    return None if allocator_runs_on(s.allocator, cluster.gpu) else f"{cluster.gpu.name} has no expandable segments"
+
+
+# --- compiled blocks ---
+
+
+def _compilation(s: Strategy, cluster: Cluster) -> str | None:
+    """What compiled blocks have no account for."""
+    if s.kernels is not Kernels.COMPILE:
+        return None
+    flash = cluster.gpu.supports_flash_attention and s.precision.facts.matmul_dtype in ("fp16", "bf16")
+    if s.attention is not Attention.SDPA or not flash:
+        return "compiled blocks have an account for SDPA's flash kernel alone: half precision, newer GPUs"
+    if s.precision is Precision.FP8_MIXED:
+        return "compiled blocks have no account of products in fp8"
+    if s.checkpointing.choice not in (Checkpointing.NONE, Checkpointing.FULL) or s.checkpointing.every > 1:
+        return "compiled blocks have an account for checkpointing of all blocks as a whole, or of none"
+    if s.update is Update.IN_BACKWARD:
+        return "compiled blocks have no account of updates in backward: a block's gradients are there together"
+    return _compiled_method(s.finetuning)
+
+
+def _compiled_method(method: Method) -> str | None:
+    if not isinstance(method, Full | Lora):
+        return f"compiled blocks have no account of {method.method}, where parts of a block train"
+    if isinstance(method, Full):
+        return None
+    if method.quantization is not Quantization.NONE:
+        by = "bitsandbytes' layers" if method.quantization.by_bitsandbytes else "GPTQModel's layers"
+        return f"compiled blocks have no account of {by}"
+    if method.variant is not LoraVariant.LORA or method.dropout > 0:
+        return "compiled blocks have an account for plain LoRA without dropout"
+    return None
+
+
+# --- fine-tuning ---
+
+
+def _quantized_base(s: Strategy, cluster: Cluster) -> str | None:
+    quantization, gpu = quantization_of(s.finetuning), cluster.gpu
+    if quantization is not Quantization.NONE and s.sharding.shards:
+        # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
+        # multiplies what `state.CB` kept, not the parameter; GPTQModel's packed weights are buffers
+        return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
+    if quantization.by_bitsandbytes and not gpu.supports_bitsandbytes:
+        return f"bitsandbytes does not run on {gpu.name}"
+    if quantization.by_gptqmodel and gpu.vendor != "nvidia":
+        return f"GPTQModel's Triton kernels are for CUDA, not for {gpu.name}"  # their SUPPORTS_DEVICES
+    return None
+
+
+def _adapters(s: Strategy, _: Cluster) -> str | None:
+    method = s.finetuning
+    if not isinstance(method, Lora):
+        return None
+    if method.variant is LoraVariant.DORA and method.quantization.by_gptqmodel:
+        return f"PEFT has no DoRA over {_kind(method.quantization)}"  # peft/tuners/lora/gptq.py, awq.py
+    if s.precision.facts.matmul_dtype != "fp16":
+        return None
+    # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
+    if method.adapter_dtype is AdapterDtype.WEIGHTS:
+        return "gradient scaling refuses adapters in fp16"
+    if method.trained_modules is not TrainedModules.NONE and method.quantization in _LEFT_AS_LOADED:
+        return "gradient scaling refuses trained modules in fp16, which PEFT leaves them in"
+    return None
+
+
+_LEFT_AS_LOADED = (Quantization.NONE, Quantization.GPTQ)
+"""Bases whose other weights PEFT does not cast to fp32 (peft/utils/other.py, `prepare_model_for_kbit_training`)."""
+
+
+def _kind(quantization: Quantization) -> str:
+    return quantization.partition("-")[0].upper()
+
+
+# --- precision ---
+
+
+def _precision(s: Strategy, _: Cluster) -> str | None:
+    if s.precision is Precision.FP16_TRUE and not isinstance(s.finetuning, Lora):
+        # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
+        return "fp16 weights cannot train: GradScaler does not unscale fp16 gradients"
+    if s.precision is not Precision.FP8_MIXED:
+        return None
+    if isinstance(s.finetuning, Lora):
+        # accelerate/utils/ao.py converts every torch.nn.Linear, those of adapters among them
+        return "fp8-mixed is for whole weights: accelerate would convert the adapters' layers as well"
+    if not isinstance(s.finetuning, Full):
+        return "fp8-mixed is not derived for layers whose weights are frozen"
+    if s.sharding.shards:
+        # AORecipeKwargs: enable_fsdp_float8_all_gather=True, WeightWithDynamicFloat8CastTensor
+        return "fp8-mixed is not derived for FSDP2, which gathers weights in fp8 then"
+    return None
+
+
+# --- optimizers ---
+
+
+def _optimizer(s: Strategy, cluster: Cluster) -> str | None:
+    name = s.optimizer.choice
+    facts = name.facts  # of a rank of its own only the number is another
+    if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
+        return f"bitsandbytes does not run on {cluster.gpu.name}"
+    if s.sharding.shards and (reason := _UNSHARDED.get(type(facts))):
+        return reason
+    if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
+        # multi_tensor_applier hands data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
+        return f"{name} does not take parameters that FSDP2 has sharded: bf16-mixed keeps fp32 weights there"
+    if name is Optimizer.ADAMW_FP32_MASTER and (isinstance(s.finetuning, Lora) or s.precision.facts.trained_bytes != 2):
+        return "weights that train are fp32 already: adamw-fp32-master keeps copies of weights in half precision"
+    if isinstance(facts, LowRank | Rowwise) and not isinstance(s.finetuning, Full | Freeze):
+        # GaLore: an adapter has no more rows than the projection. Adam-mini views q_proj's and k_proj's gradients by
+        # heads (`m.view(-1, head_numel)`), and adapters by their names too, which have not as many elements.
+        parts = "adapters" if isinstance(s.finetuning, Lora) else "biases"
+        return f"{name} is made for whole weights, not for {parts}"
+    if isinstance(facts, Offloaded) and cluster.world_size > 1:
+        # "Offload optimizer to CPU for single-GPU training": its hook copies a gradient before DDP has reduced it
+        return "torchao's CPUOffloadOptimizer is for one GPU"
+    return None
+
+
+_UNSHARDED: dict[type, str] = {
+    # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
+    # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
+    Factored: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
+    # github.com/bitsandbytes-foundation/bitsandbytes issue 1633: kernels get DTensors as if they were plain tensors
+    Blockwise: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
+    # apollo_torch multiplies by random matrices that are plain tensors: "aten.mm.default got mixed torch.Tensor and
+    # DTensor"; galore_torch's decomposition would be gathered on every rank, which its documentation does not mention
+    LowRank: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
+}
+"""Kinds of optimizers that take no shards; all others do, but for those whose facts say otherwise."""
+
+
+def _update(s: Strategy, cluster: Cluster) -> str | None:
+    if s.update is Update.AFTER_BACKWARD:
+        return None
+    if cluster.world_size > 1 and not s.sharding.shards:
+        # the hook runs when the gradient is accumulated, DDP's reduction afterwards (torch/csrc/autograd/
+        # accumulate_grad.h: post-accumulate hooks are the tensor's, DDP's are the node's)
+        return "an update in backward would not wait for DDP to reduce the gradient"
+    if s.precision.facts.matmul_dtype == "fp16" and s.precision.facts.autocast_bytes is not None:
+        # torch/amp/grad_scaler.py, `step`: it skips the step where any gradient has overflowed
+        return "GradScaler decides on all gradients at once, which an update in backward frees one by one"
+    if isinstance(s.optimizer.choice.facts, Offloaded):
+        return "CPUOffloadOptimizer has hooks of its own, and steps after backward"
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    _dtype_on_gpu,
+    _attention_on_gpu,
+    _triton_on_gpu,
+    _compilation,
+    _quantized_base,
+    _adapters,
+    _allocator_on_gpu,
+    _precision,
+    _optimizer,
+    _update,
+)
+"""Every rule but that of `indivisible`, in the order in which users are told. `strategies.counting` asks each rule
+alone too, of strategies that are not decided in all options, and sees which options it reads: a rule relies on none
+before it, and takes what it needs of a strategy by the names of fields."""
