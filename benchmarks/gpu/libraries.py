@@ -13,11 +13,11 @@ from gpu.forked import NotHereError
 
 from planner.replay import flash
 from planner.replay.backend import Backend
-from planner.replay.blocks import stacks
 from planner.replay.build import build, equip, half, head_of, is_quantized, linear_layers, place
 from planner.replay.optimizers import BUILDERS
 from planner.replay.real import SCALE, initialize
 from planner.replay.roles import TrainedParameter
+from planner.replay.stacks import stacks
 from planner.replay.subject import base_of
 from strategies import Attention, Kernels, Lora, Loss, Optimizer, Precision, Quantization, Strategy, quantization_of
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from planner.memory.dora import dora
 from planner.memory.low_rank import Adapter, Base, Layer, low_rank
-from planner.memory.norms import Norms
+from planner.memory.parameters import Parameters
 from planner.memory.tape import Tensor
 from strategies import Lora
 
 
 def adapted(
-    f: Norms, method: Lora, name: str, x: Tensor, out_features: int, has_bias: bool, layer: Layer, base: Base
+    f: Parameters, method: Lora, name: str, x: Tensor, out_features: int, has_bias: bool, layer: Layer, base: Base
 ) -> Tensor:
     """`layer(x) + B(A(x)) * scaling`."""
     out, weight, bias = layer(f, name, x, out_features, has_bias)

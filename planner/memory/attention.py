@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from planner.libraries.sdpa import SdpaKernel
 from planner.memory.flash import flash_2, flash_3, flex
 from planner.memory.fused_attention import Form, fused
 from planner.memory.ops import BOOL, FP32, Ops
-from planner.memory.sdpa import SdpaKernel
 from planner.memory.tape import Storage, Tensor
 from strategies import Attention
 

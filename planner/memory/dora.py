@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from planner.memory.low_rank import Adapter, Weight, low_rank
-from planner.memory.norms import Norms
 from planner.memory.ops import Ops
+from planner.memory.parameters import Parameters
 from planner.memory.tape import Storage, Tensor, Variable
 from strategies import Operation
 
 
 def dora(
-    f: Norms, name: str, x: Tensor, out: Tensor, adapter: Adapter, weight: Weight, bias: Tensor | None, *, drops: bool
+    f: Parameters,
+    name: str,
+    x: Tensor,
+    out: Tensor,
+    adapter: Adapter,
+    weight: Weight,
+    bias: Tensor | None,
+    *,
+    drops: bool,
 ) -> Tensor:
     """`(m / |W + BA| - 1) * base + m / |W + BA| * B(A(x)) * scaling` (peft/tuners/lora/dora.py, DoraLinearLayer). The
     base is the layer's output less its bias or, behind a dropout, a second product with the whole weight in x's dtype.
@@ -33,7 +41,7 @@ def dora(
     return result
 
 
-def _change_of_weight(f: Norms, adapter: Adapter, in_features: int, itemsize: int) -> list[Storage]:
+def _change_of_weight(f: Parameters, adapter: Adapter, in_features: int, itemsize: int) -> list[Storage]:
     """`B(A(identity)).T` in x's dtype, and until DoRA's forward returns the graph that made it, which no backward
     enters: the identity that A has multiplied and what B has."""
     rank = adapter.down.fixed // in_features
@@ -54,7 +62,7 @@ def _change_of_weight(f: Norms, adapter: Adapter, in_features: int, itemsize: in
     return [*graph, change]
 
 
-def _norm(f: Norms, elements: int, itemsize: int) -> None:
+def _norm(f: Parameters, elements: int, itemsize: int) -> None:
     """The norms of W + BA by row: first BA times the scaling, then the sum."""
     scaled = f.tape.storage(elements * itemsize, 0)
     summed = f.tape.storage(elements * itemsize, 0)
@@ -62,17 +70,17 @@ def _norm(f: Norms, elements: int, itemsize: int) -> None:
     del scaled, summed
 
 
-def _scale(f: Norms, name: str, magnitude: Tensor, itemsize: int) -> Tensor:
+def _scale(f: Parameters, name: str, magnitude: Tensor, itemsize: int) -> Tensor:
     """`m / |W + BA|`: saves the norm."""
     columns = magnitude.fixed
     norm = Tensor(f.tape.storage(columns * itemsize, 0, f"{name} norms of rows"), columns, 0, columns, itemsize, None)
     return f.differentiate(_vector(f, magnitude, f"{name} dora scale"), f.own_targets(magnitude), [f.tape.save(norm)])
 
 
-def _less_one(f: Norms, scale: Tensor, name: str) -> Tensor:
+def _less_one(f: Parameters, scale: Tensor, name: str) -> Tensor:
     return f.differentiate(_vector(f, scale, f"{name} dora scale less one"), f.own_targets(scale))
 
 
-def _vector(f: Norms, like: Tensor, name: str) -> Tensor:
+def _vector(f: Parameters, like: Tensor, name: str) -> Tensor:
     storage = f.tape.storage(like.fixed * like.itemsize, 0, name)
     return Tensor(storage, like.fixed, 0, like.width, like.itemsize, Variable())

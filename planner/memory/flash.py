@@ -3,37 +3,10 @@ selective checkpointing knows neither as scaled_dot_product_attention."""
 
 from __future__ import annotations
 
+from planner.libraries.flash_attn import ROWS_2, head_dim_2, head_dim_3, rounded, rows_3
 from planner.memory.fused_attention import Form, fused
 from planner.memory.ops import FP32, HALF, Ops
 from planner.memory.tape import Tensor
-
-ROWS_2 = 128
-"""FlashAttention 2 rounds rows up to so many (csrc/flash_attn/flash_api.cpp, `seqlen_q_rounded`)."""
-HEAD_DIMS_3 = (64, 96, 128, 192, 256)
-"""FlashAttention 3 rounds a head up to one of these (hopper/flash_api.cpp, `round_up_headdim`)."""
-INT32 = 4
-BLOCK = 128
-"""Rows and columns of a block of flex_attention's mask (torch/nn/attention/flex_attention.py)."""
-
-
-def rounded(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
-def head_dim_2(head_dim: int) -> int:
-    """As FlashAttention 2 rounds it (flash_api.cpp, `head_size_rounded`)."""
-    return rounded(head_dim, 32 if head_dim <= 128 else 64)
-
-
-def head_dim_3(head_dim: int) -> int:
-    return next(size for size in HEAD_DIMS_3 if size >= head_dim)
-
-
-def rows_3(head_dim: int) -> tuple[int, int]:
-    """Rows of queries and of keys in a tile of FlashAttention 3's backward (`kBlockM_sm90`, `kBlockN_sm90`)."""
-    size = head_dim_3(head_dim)
-    of_queries = 128 if size <= 64 else 64
-    return of_queries, 128 if size <= 128 else 96 if size <= 192 else 80
 
 
 def flash_2(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
@@ -73,13 +46,6 @@ def flex(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tenso
     rows = form.heads * f.sequence_length
     out = fused(f, query, key, value, form._replace(kv_heads=kv_heads, operation=None), [rows * FP32, rows * FP32])
     return f.unary(out, "attention output in token order") if heads_first else out
-
-
-def block_mask_bytes(sequence_length: int) -> int:
-    """Of one sample: numbers and indices of partial and of full blocks, by rows and by columns, in int32
-    (torch/nn/attention/flex_attention.py, `BlockMask`)."""
-    blocks = -(-sequence_length // BLOCK)
-    return 4 * (blocks + blocks**2) * INT32
 
 
 def _head_dim(f: Ops, query: Tensor, form: Form) -> int:

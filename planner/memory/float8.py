@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from planner.memory.norms import Norms
 from planner.memory.ops import FP32, HALF, Ops
+from planner.memory.parameters import Parameters
 from planner.memory.tape import MATMUL_FP8, Storage, Tensor
 from strategies import Operation
 
@@ -20,7 +20,7 @@ def converts(in_features: int, out_features: int) -> bool:
 
 
 def layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
     """A layer whose widths it converts, in place of `low_rank.plain_layer`."""
     itemsize, trains = f.numerics.linear, f.trains_base

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from planner.libraries.sdpa import Selection
 from planner.memory.ops import FP32, Ops
-from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tensor, Variable
 from strategies import Operation
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
+from planner.libraries.trl import TILE_TOKENS, TILE_WORDS
 from planner.memory.ops import BOOL, FP32, Ops
 from planner.memory.tape import Storage, Tensor, Variable
 from planner.models.architecture import INT64
 from strategies import Loss
-
-TILE_TOKENS, TILE_WORDS = 4096, 32768
-"""trl/kernels/chunked_logprob.py, `TOKEN_CHUNK_SIZE`; trl/trainer/utils.py, `_CHUNKED_LOGPROB_CHUNK_SIZE`."""
 
 
 class Chunk(NamedTuple):
@@ -39,13 +38,6 @@ def chunk_tokens(loss: Loss, tokens: int, hidden_size: int, vocab_size: int) -> 
     elif loss is Loss.CHUNKED:
         chunk = TILE_TOKENS
     return chunk if chunk < tokens else None
-
-
-def liger_chunk(tokens: int, hidden_size: int, vocab_size: int) -> int:
-    """As many logits as there are hidden states, rounded up to a power of two
-    (liger_kernel/ops/fused_linear_cross_entropy.py, `fused_linear_cross_entropy_forward`)."""
-    wanted = -(-tokens // -(-vocab_size // hidden_size))
-    return min(1 << (wanted - 1).bit_length(), tokens)
 
 
 def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

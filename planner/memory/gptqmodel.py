@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from planner.libraries.gptqmodel import GROUP
 from planner.memory.low_rank import Base, Weight
-from planner.memory.norms import Norms
 from planner.memory.numerics import HALF
 from planner.memory.ops import Ops
+from planner.memory.parameters import Parameters
 from planner.memory.tape import Storage, Tensor
 from strategies import Operation
 
@@ -14,8 +15,6 @@ GPTQ_BASE = Base()
 AWQ_BASE = Base(casts_under_autocast=False)
 """peft/tuners/lora/awq.py."""
 
-GROUP = 128
-"""Inputs that share a scale and a zero point: what nearly all published checkpoints have."""
 INT32 = 4
 BLOCK_BYTES = 512
 """The caching allocator's."""
@@ -37,7 +36,7 @@ def gptq_bytes(rows: int, columns: int) -> int:
 
 
 def gptq_layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`TorchQuantLinear`, which `TritonV2QuantLinear` is while it trains: `dequantize_weight` is compiled to one
     kernel, and autograd keeps its result for the gradient of x. The bias is added in place."""
@@ -53,7 +52,7 @@ def gptq_layer(
 
 
 def awq_layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`AwqGEMMTritonLinear`: in fp16, dequantized in forward, for more than 128 rows, and again in backward; nothing of
     x is saved."""
@@ -85,19 +84,19 @@ def awq_layer(
     return _back(f, out, given, f"{name} output"), weight, bias
 
 
-def _cast(f: Norms, x: Tensor, name: str) -> Tensor:
+def _cast(f: Parameters, x: Tensor, name: str) -> Tensor:
     """To fp16: a copy of bf16 as well."""
     if x.itemsize == HALF and not f.numerics.half_is_fp16:
         return f.unary(x, name)
     return f.to(x, HALF, name)
 
 
-def _back(f: Norms, out: Tensor, itemsize: int, name: str) -> Tensor:
+def _back(f: Parameters, out: Tensor, itemsize: int, name: str) -> Tensor:
     if itemsize == HALF and not f.numerics.half_is_fp16:
         return f.unary(out, name)
     return f.to(out, itemsize, name)
 
 
-def _dequantize(f: Norms, elements: int) -> Storage:
+def _dequantize(f: Parameters, elements: int) -> Storage:
     f.tape.cost.fixed_bytes += elements * HALF
     return f.tape.storage(elements * HALF, 0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from planner.memory.low_rank import Base, Weight
-from planner.memory.norms import Norms
 from planner.memory.numerics import FP32, HALF
+from planner.memory.parameters import Parameters
 from planner.memory.tape import Storage, Tensor
 
 BASE = Base(casts_under_autocast=False)
@@ -19,7 +19,9 @@ def stored_bytes(rows: int, columns: int) -> int:
     return rows * columns * INT8 + -(-rows * FP32 // BLOCK_BYTES) * BLOCK_BYTES
 
 
-def layer(f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool) -> tuple[Tensor, Weight, Tensor | None]:
+def layer(
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
+) -> tuple[Tensor, Weight, Tensor | None]:
     """bitsandbytes `Linear8bitLt` with transformers' threshold of 6: the output has x's dtype. Columns with outliers,
     a handful that no shape tells, are left out."""
     columns, elements = x.width, x.width * out_features
@@ -36,7 +38,7 @@ def layer(f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool) -> 
     return _matmul(f, x, out_features, name), weight, bias
 
 
-def _matmul(f: Norms, x: Tensor, out_features: int, name: str) -> Tensor:
+def _matmul(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
     """`MatMul8bitLt`. Its input is an attribute of the autograd node: no checkpoint drops it, and it lives as long as
     the graph."""
     quantized = _quantize(f, x)
@@ -66,7 +68,7 @@ def _matmul(f: Norms, x: Tensor, out_features: int, name: str) -> Tensor:
     return out
 
 
-def _quantize(f: Norms, x: Tensor) -> list[Storage]:
+def _quantize(f: Parameters, x: Tensor) -> list[Storage]:
     """`int8_vectorwise_quant` of x in fp16: absolute values are compared with the threshold."""
     tape, rows = f.tape, x.per_sample // x.width
     half = None if _is_fp16(f, x) else tape.storage(0, x.per_sample * HALF)
@@ -78,5 +80,5 @@ def _quantize(f: Norms, x: Tensor) -> list[Storage]:
     return quantized
 
 
-def _is_fp16(f: Norms, x: Tensor) -> bool:
+def _is_fp16(f: Parameters, x: Tensor) -> bool:
     return x.itemsize == HALF and f.numerics.half_is_fp16

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
+from planner.libraries.sdpa import Selection
 from planner.memory import attention as attention_kernels
 from planner.memory import elementwise, every_expert, float8, images
 from planner.memory import experts as mixture
@@ -21,7 +22,6 @@ from planner.memory.ops import FP32
 from planner.memory.quantized import KINDS
 from planner.memory.rotary import Rotary
 from planner.memory.routers import ROUTERS, Routing
-from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tape, Tensor, Variable
 from planner.memory.trained import Trained
 from planner.models import Linear

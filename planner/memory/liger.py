@@ -5,15 +5,12 @@ Source: liger_kernel/ops/rms_norm.py, swiglu.py, geglu.py, rope.py.
 
 from __future__ import annotations
 
+from planner.libraries.liger_kernel import MULTIPROCESSORS
 from planner.memory.layers import Layers
 from planner.memory.ops import FP32
 from planner.memory.tape import Storage, Tensor, Variable
 from planner.models.forward import NormOrder, RopeCasts, RopeForm
 from strategies import Attention
-
-MULTIPROCESSORS = 132
-"""Of a GPU, for each of which an RMSNorm's backward sums a row of the weight's gradient. Those of an H100; the catalog
-does not say, and a row is small."""
 
 
 class _Activated(Tensor):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from planner.memory.norms import Norms
 from planner.memory.ops import Ops
+from planner.memory.parameters import Parameters
 from planner.memory.tape import Tensor
 from strategies import Lora, LoraVariant
 
@@ -26,27 +26,27 @@ Weight = Callable[[], Tensor]
 """The weight under an adapter, whole: a parameter, or made of a quantized one."""
 
 
-Layer = Callable[[Norms, str, Tensor, int, bool], tuple[Tensor, Weight, Tensor | None]]
+Layer = Callable[[Parameters, str, Tensor, int, bool], tuple[Tensor, Weight, Tensor | None]]
 """A linear layer without adapter: from name, input, width of the output and whether it has a bias, its output, and what
 an adapter may need of it: the whole weight and the bias."""
 
 
 def plain_layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`torch.nn.Linear`."""
     return _linear(f, name, x, out_features, has_bias, f.numerics.linear)
 
 
 def kept_layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """The same, one of `_keep_in_fp32_modules`."""
     return _linear(f, name, x, out_features, has_bias, f.numerics.kept)
 
 
 def _linear(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool, itemsize: int
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, itemsize: int
 ) -> tuple[Tensor, Weight, Tensor | None]:
     trains = f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
@@ -55,7 +55,7 @@ def _linear(
 
 
 def written_out_layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`x @ weight.T + bias`: autocast's copy of the weight is of a view, not cached; the bias widens the sum."""
     itemsize, trains = f.numerics.linear, f.trains_base
@@ -75,7 +75,7 @@ class Adapter(NamedTuple):
     magnitude: Tensor | None
 
     @classmethod
-    def of(cls, f: Norms, method: Lora, name: str, in_features: int, out_features: int) -> Adapter:
+    def of(cls, f: Parameters, method: Lora, name: str, in_features: int, out_features: int) -> Adapter:
         def parameter(part: str, elements: int) -> Tensor:
             return f.parameter(f"{name}.{part}", elements, f.numerics.adapter, trains=True)
 
@@ -87,7 +87,7 @@ class Adapter(NamedTuple):
         )
 
 
-def low_rank(f: Norms, name: str, x: Tensor, adapter: Adapter) -> Tensor:
+def low_rank(f: Parameters, name: str, x: Tensor, adapter: Adapter) -> Tensor:
     """`B(A(x))`."""
     rank = adapter.down.fixed // x.width
     out_features = adapter.up.fixed // rank

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from planner.libraries.flex_attention import block_mask_bytes
 from planner.memory.attention import masked
-from planner.memory.flash import block_mask_bytes
 from planner.memory.numerics import Numerics
 from planner.memory.ops import BOOL, FP32
 from planner.models import Architecture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardware import Cluster
+from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.memory.evaluation import evaluation, saving
 from planner.memory.footprint import Footprint, Persistent
 from planner.memory.memoized import memoized
@@ -11,7 +12,6 @@ from planner.memory.partition import Partition
 from planner.memory.parts import Work
 from planner.memory.process import Outside, Slack
 from planner.memory.rules import violation
-from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.setting import Setting
 from planner.memory.sharding import Layout, replication_buffers
 from planner.memory.state import Unit

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from planner.libraries.bitsandbytes import BLOCK, SCALE_BLOCK
 from planner.memory.low_rank import Base, Weight
-from planner.memory.norms import Norms
 from planner.memory.numerics import FP32
 from planner.memory.ops import Ops
+from planner.memory.parameters import Parameters
 from planner.memory.tape import Storage, Tensor
 from strategies import Operation
 
 BASE = Base(copies=True, casts_under_autocast=False)
 """peft/tuners/lora/bnb.py, Linear4bit."""
-
-BLOCK = 64
-"""Elements per scale (bitsandbytes `BitsAndBytesConfig`, QLoRA paper section 3)."""
-SCALE_BLOCK = 256
-"""Scales per second-level scale under double quantization (same)."""
 
 TABLE_BYTES, DOUBLE_TABLE_BYTES = 512, 512 + 512 + 1024
 """Bytes beside each NF4 tensor, in the allocator's blocks: NF4's 16 values in fp32; under double quantization also the
@@ -32,7 +28,7 @@ def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
 
 
 def layer(
-    f: Norms, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """bitsandbytes `Linear4bit`: computes in its own dtype."""
     compute, given = f.numerics.linear, x.itemsize

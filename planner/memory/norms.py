@@ -1,30 +1,15 @@
-"""Norms on symbolic tensors, each as transformers writes it, and the parameters that they and other layers have."""
+"""Norms on symbolic tensors, each as transformers writes it."""
 
 from __future__ import annotations
 
-from planner.memory.numerics import Numerics
-from planner.memory.ops import FP32, Ops
-from planner.memory.tape import Storage, Tape, Tensor, Variable
-from planner.memory.trained import Trained
+from planner.memory.ops import FP32
+from planner.memory.parameters import Parameters
+from planner.memory.tape import Storage, Tensor, Variable
 from planner.models.forward import LayerNormForm, NormOrder
 
 
-class Norms(Ops):
-    """Operations, and layers that normalize."""
-
-    def __init__(self, tape: Tape, *, numerics: Numerics, trained: Trained, sequence_length: int) -> None:
-        super().__init__(tape, autocast=numerics.autocast, sequence_length=sequence_length)
-        self.numerics, self.trained, self.trains_base = numerics, trained, trained.weights
-        self.parameters: dict[str, Variable] = {}
-
-    def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
-        """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
-        if self.trained.biases and name.endswith(".bias"):
-            trains, itemsize = True, self.numerics.trained
-        variable = None
-        if trains:
-            variable = self.parameters.setdefault(name, Variable(True, self.tape.steps.get(name)))
-        return Tensor(None, elements, 0, elements, itemsize, variable)
+class Norms(Parameters):
+    """Layers that normalize."""
 
     def rms_norm(
         self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from planner.libraries.sdpa import Selection
 from planner.memory import fused_attention
 from planner.memory.elementwise import scale_
 from planner.memory.ops import FP32, Ops
-from planner.memory.sdpa import Selection
 from planner.memory.tape import Storage, Tensor, Variable
 from planner.models.architecture import INT64
 from planner.models.forward import OwnAttention

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from planner.libraries.sdpa import Selection
 from planner.memory.numerics import Numerics
-from planner.memory.sdpa import Selection
 from strategies import AnyOptimizer, Attention, Kernels, Loss, Method
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
+from planner.libraries.liger_kernel import patch_of
 from planner.memory import loss as losses
 from planner.memory.compiled import CompiledLayers
 from planner.memory.exchange import Exchange, Shared
@@ -20,7 +21,6 @@ from planner.memory.setting import Setting
 from planner.memory.tape import Snapshot, Tape, Tensor, Variable
 from planner.memory.trained import Trained, trained_at_ends
 from planner.models import Architecture
-from planner.models.liger import patch_of
 from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
 
 LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}

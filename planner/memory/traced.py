@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from functools import partial
 
+from planner.libraries.sdpa import Selection
 from planner.memory.fused_loss import chunk_tokens
 from planner.memory.memoized import counted, memoized
 from planner.memory.numerics import Numerics
 from planner.memory.optimizers import rule_of
 from planner.memory.parts import Part, Work, joined
-from planner.memory.sdpa import Selection
 from planner.memory.setting import Setting
 from planner.memory.state import Unit, Units
 from planner.memory.step import Position, positions

@@ -1,6 +1,6 @@
 """A replay of the real training step without a GPU: the real model, adapters and optimizer on fake tensors."""
 
-from planner.memory.sdpa import SdpaKernel
+from planner.libraries.sdpa import SdpaKernel
 from planner.replay.quiet import quiet
 
 with quiet():  # it imports the libraries

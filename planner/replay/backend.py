@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from planner.memory.sdpa import Selection
+from planner.libraries.sdpa import Selection
 from planner.replay import cuda_path
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from planner.replay.live import LiveBytes
+from planner.replay.stacks import stacks
 from planner.replay.trace import Scope
 
 KEPT = 4
@@ -51,16 +52,6 @@ def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[Run]:
             runs.append(run)
         _keep(model, path, remaining)
     return runs
-
-
-def stacks(model: torch.nn.Module) -> list[tuple[str, torch.nn.ModuleList]]:
-    """The lists of blocks that are not within a block of another list, by their paths."""
-    found: list[tuple[str, torch.nn.ModuleList]] = []
-    for path, module in model.named_modules():
-        within = any(path.startswith(f"{outer}.") for outer, _ in found)
-        if isinstance(module, torch.nn.ModuleList) and len(module) > 1 and not within:
-            found.append((path, module))
-    return found
 
 
 def _keep(model: torch.nn.Module, path: str, blocks: list[torch.nn.Module]) -> None:

@@ -11,12 +11,12 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay import compiled, flash, fused_loss, liger, subject
 from planner.replay.backend import Backend
-from planner.replay.blocks import stacks
 from planner.replay.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.float8 import convert
 from planner.replay.host import place_on_host
 from planner.replay.optimizers import prepare
 from planner.replay.quantized import quantize
+from planner.replay.stacks import stacks
 from planner.replay.subject import EAGER, Source, base_of
 from planner.replay.trained import choose, names_of, trained_modules
 from strategies import (

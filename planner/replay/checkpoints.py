@@ -12,7 +12,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from transformers import modeling_utils
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from planner.replay.blocks import stacks
+from planner.replay.stacks import stacks
 from strategies import Checkpoints, Operation
 
 _ATEN = torch.ops.aten

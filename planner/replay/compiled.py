@@ -27,7 +27,8 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import CheckpointPolicy
 
-from planner.replay.blocks import signature, stacks
+from planner.replay.blocks import signature
+from planner.replay.stacks import stacks
 from strategies import Kernels
 
 _EXTERN = (

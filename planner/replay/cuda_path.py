@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from planner.memory.sdpa import SdpaKernel, Selection
+from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.replay import flash
 
 ATTENTION = "planner_sdpa"

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from planner.memory.flash import ROWS_2 as ROWS_OF_FLASH_2
-from planner.memory.flash import block_mask_bytes, head_dim_2, head_dim_3, rounded, rows_3
+from planner.libraries.flash_attn import ROWS_2 as ROWS_OF_FLASH_2
+from planner.libraries.flash_attn import head_dim_2, head_dim_3, rounded, rows_3
+from planner.libraries.flex_attention import block_mask_bytes
 from strategies import Attention
 
 IMPLEMENTATIONS = {

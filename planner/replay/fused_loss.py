@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from planner.memory.fused_loss import TILE_TOKENS, TILE_WORDS, liger_chunk
+from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
+from planner.libraries.trl import TILE_TOKENS, TILE_WORDS
 from strategies import Loss
 
 

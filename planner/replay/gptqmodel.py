@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from planner.memory.gptqmodel import GROUP
-from planner.replay.quantized import shape_of
+from planner.libraries.gptqmodel import GROUP
+from planner.replay.shapes import shape_of
 
 
 class _Packed(torch.nn.Module):

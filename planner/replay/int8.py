@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from planner.replay.quantized import shape_of
+from planner.replay.shapes import shape_of
 
 THRESHOLD = 6.0
 """transformers' `llm_int8_threshold`."""

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from planner.memory.liger import MULTIPROCESSORS
-from planner.models.liger import patch_of
+from planner.libraries.liger_kernel import MULTIPROCESSORS, patch_of
 from strategies import Kernels
 
 ROTATION = "apply_rotary_pos_emb"

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from planner.memory.nf4 import BLOCK, SCALE_BLOCK
-from planner.replay.quantized import shape_of
+from planner.libraries.bitsandbytes import BLOCK, SCALE_BLOCK
+from planner.replay.shapes import shape_of
 
 
 class _Matmul(torch.autograd.Function):

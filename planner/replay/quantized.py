@@ -8,13 +8,10 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from planner.replay.adapted import as_awq, as_bitsandbytes
+from planner.replay.gptqmodel import AwqLinear, GptqLinear
+from planner.replay.int8 import Linear8bit
+from planner.replay.nf4 import Linear4bit
 from strategies import Quantization
-
-
-def shape_of(layer: torch.nn.Linear | Conv1D) -> tuple[int, int]:
-    """Outputs and inputs."""
-    rows, columns = layer.weight.shape
-    return (columns, rows) if isinstance(layer, Conv1D) else (rows, columns)
 
 
 def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, quantization: Quantization) -> None:
@@ -36,10 +33,6 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, qua
 
 
 def _stand_in(layer: torch.nn.Linear | Conv1D, compute: torch.dtype, quantization: Quantization) -> torch.nn.Module:
-    from planner.replay.gptqmodel import AwqLinear, GptqLinear
-    from planner.replay.int8 import Linear8bit
-    from planner.replay.nf4 import Linear4bit
-
     if quantization is Quantization.INT8:
         return Linear8bit(layer)
     if quantization is Quantization.GPTQ:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from planner.replay.blocks import stacks
+from planner.replay.stacks import stacks
 
 
 class Role(NamedTuple):

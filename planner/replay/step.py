@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from planner.memory.sdpa import SdpaKernel, Selection
+from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.replay import liger
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.batches import batch_of, positions_seen

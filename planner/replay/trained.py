@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from planner.replay.blocks import stacks
+from planner.replay.stacks import stacks
 from strategies import BitFit, Freeze, TrainedModules
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.memory.attention import sdpa
 from planner.memory.fused_attention import Form
 from planner.memory.masks import Masks, masks_of
 from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, HALF, Ops
-from planner.memory.sdpa import SdpaKernel, Selection
 from planner.memory.tape import Tape
 from planner.models import find_model
 from strategies import Attention, Full, Precision, Replicated

@@ -2,11 +2,11 @@
 
 import pytest
 
+from planner.libraries.sdpa import Selection
 from planner.memory.activations import COMPOSED
 from planner.memory.layers import Layers
 from planner.memory.numerics import Numerics
 from planner.memory.ops import FP32, HALF
-from planner.memory.sdpa import Selection
 from planner.memory.tape import Tape
 from planner.memory.trained import Trained
 from planner.models.forward import LayerNormForm
