@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from planner.certify import replayed, step_of
-from planner.memory.process import EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE
-from planner.question import single
-from planner.replay.account import serve
-from planner.replay.allocator import MIB, CachingAllocator
-from planner.replay.expandable import ExpandableAllocator
+from planner.memory.step.process import EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE
+from planner.problem.problem import single
+from planner.replay.allocator.expandable import ExpandableAllocator
+from planner.replay.allocator.native import MIB, CachingAllocator
+from planner.replay.recording.serve import serve
+from planner.verification.certify import replayed, step_of
 
 MODELS = (
     *("llama-2-7b", "smollm2-1.7b", "pythia-70m", "gpt2-medium", "qwen2.5-1.5b"),

@@ -14,8 +14,8 @@ from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from planner.replay import Trace
-from planner.replay.loading import LOADED
-from planner.replay.trace import Event
+from planner.replay.recording.trace import Event
+from planner.replay.setup.loading import LOADED
 
 THREADS = 4
 

@@ -27,8 +27,8 @@ import yaml
 from hardware import MIB, load_catalog
 from planner.models import find_model
 from planner.replay import Outputs, SdpaKernel, Trace, Workload, replay
-from planner.replay.account import serve
-from planner.replay.allocator import CachingAllocator
+from planner.replay.allocator.native import CachingAllocator
+from planner.replay.recording.serve import serve
 from strategies import Optimizer, Quantization
 
 RECORD = Path(__file__).with_suffix(".jsonl")

@@ -4,7 +4,7 @@
     python benchmarks/real_runs.py llama qwen3   # of some models
 
 Real runs are seen by torch's profiler, replays take the CPU's kernels. What CPU kernels allocate for themselves is left
-out (planner/replay/profiled.py, `WORKSPACES`). The last cases run two processes with FSDP2 over gloo.
+out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes with FSDP2 over gloo.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
-from planner.replay.gloo import run_on_ranks
-from planner.replay.real import run_on_cpu
+from planner.replay.real.gloo import run_on_ranks
+from planner.replay.real.run import run_on_cpu
 from strategies import (
     PLAIN,
     Attention,

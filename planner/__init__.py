@@ -11,18 +11,18 @@ TYPE_CHECKING = False  # typing's own would take milliseconds, in which an inter
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
     from planner.api import estimate, fit
-    from planner.axes import RequestError
-    from planner.certificate import Verification
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
-    from planner.plan import Memory, Plan
-    from planner.plan_file import PlanFileError
-    from planner.request import Request
-    from planner.result import EstimateResult, FitResult
-    from planner.space import SearchSpace, SpaceFileError
-    from planner.verification import verify
+    from planner.records.axes import RequestError
+    from planner.records.certificate import Verification
+    from planner.records.plan import Memory, Plan
+    from planner.records.plan_file import PlanFileError
+    from planner.records.request import Request
+    from planner.records.result import EstimateResult, FitResult
+    from planner.records.space import SearchSpace, SpaceFileError
+    from planner.verification.verify import verify
     from strategies import ContradictionError, InvalidChoiceError
 
 __all__ = [
@@ -58,21 +58,21 @@ __all__ = [
 _HOMES = (
     "hardware",
     "strategies",
-    "planner.plan",
-    "planner.axes",
-    "planner.space",
-    "planner.request",
-    "planner.certificate",
-    "planner.result",
+    "planner.records.plan",
+    "planner.records.axes",
+    "planner.records.space",
+    "planner.records.request",
+    "planner.records.certificate",
+    "planner.records.result",
     "planner.models",
     "planner.models.sources",
-    "planner.question",
+    "planner.problem.problem",
     "planner.api",
-    "planner.plan_file",
+    "planner.records.plan_file",
     "planner.files",
-    "planner.certify",
+    "planner.verification.certify",
     "planner.extras",
-    "planner.verification",
+    "planner.verification.verify",
 )
 
 

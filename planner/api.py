@@ -7,16 +7,16 @@ from typing import Any
 
 from hardware import GPU
 from hardware.errors import shown
-from planner.answer import plan_of, shortfall_of
-from planner.axes import RequestError, several, whole
-from planner.certificate import Verification
+from planner.answers.notes import notes_for
+from planner.answers.plans import plan_of, shortfall_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.notes import notes_for
-from planner.question import CatalogSource, Question, single
-from planner.result import EstimateResult, FitResult, Searched
+from planner.problem.problem import CatalogSource, Question, single
+from planner.records.axes import RequestError, several, whole
+from planner.records.certificate import Verification
+from planner.records.result import EstimateResult, FitResult, Searched
+from planner.records.space import SpaceSource
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from planner.space import SpaceSource
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
 
 
@@ -215,7 +215,7 @@ def _study_name(question: Question, settings: EngineSettings) -> str:
 
 def _certified(question: Question, solver: Solver, found: Found, progress: Progress) -> Verification | None:
     """The certificate of the first candidate whose replay fits; those before it are taken away and counted."""
-    from planner.certify import certify
+    from planner.verification.certify import certify
 
     while found.ranking:
         (candidate,) = found.ranking.first(1)

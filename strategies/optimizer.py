@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
 
-# --- the kinds of facts; `planner.memory.optimizers` has a rule for each ---
+# --- the kinds of facts; `planner.memory.sharding.optimizers` has a rule for each ---
 
 
 class Whole(NamedTuple):

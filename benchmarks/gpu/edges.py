@@ -109,7 +109,7 @@ def _run_on_gpu(request: Mapping[str, Any], limit_bytes: int) -> dict[str, Any]:
 def _run_on_cpu(request: Mapping[str, Any], limit_bytes: int) -> dict[str, Any]:
     from gpu.training import workload_of
 
-    from planner.replay.real import run_on_cpu
+    from planner.replay.real.run import run_on_cpu
 
     peak = max(run_on_cpu(request["model"], strategy_of(request), workload_of(request)).trace.peaks().values())
     fits = peak <= limit_bytes

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from gpu.forked import NotHereError
 
-from planner.replay import flash
 from planner.replay.backend import Backend
-from planner.replay.build import build, equip, half, head_of, is_quantized, linear_layers, place
-from planner.replay.optimizers import BUILDERS
-from planner.replay.real import SCALE, initialize
-from planner.replay.roles import TrainedParameter
-from planner.replay.stacks import stacks
-from planner.replay.subject import base_of
+from planner.replay.real.run import SCALE, initialize
+from planner.replay.setup.build import build, equip, half, head_of, is_quantized, linear_layers, place
+from planner.replay.setup.optimizers import BUILDERS
+from planner.replay.stand_ins import flash
+from planner.replay.structure.parameter_roles import TrainedParameter
+from planner.replay.structure.source import base_of
+from planner.replay.structure.stacks import stacks
 from strategies import Attention, Kernels, Lora, Loss, Optimizer, Precision, Quantization, Strategy, quantization_of
 
 

@@ -11,11 +11,11 @@ from gpu.edges import footprint_of
 from gpu.training import strategy_of, workload_of
 
 from hardware import GIB, GPU, MIB, Catalog, load_catalog
-from planner.certify import phases_of
 from planner.memory import Rates, step_seconds
 from planner.replay import Trace, replay
-from planner.replay.account import KINDS, serve
 from planner.replay.backend import CPU
+from planner.replay.recording.serve import KINDS, serve
+from planner.verification.certify import phases_of
 
 ALLOCATED, RESERVED = 0.005, 0.02
 """Deviations above these are marked: each has to be explained."""

@@ -16,10 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.replay import Workload
 from planner.replay.backend import CPU, CUDA, Backend
-from planner.replay.counters import CudaCounters
-from planner.replay.real import Counters, Unlabelled, run_on_cpu
+from planner.replay.real.cuda_memory import CudaCounters
+from planner.replay.real.run import Counters, Unlabelled, run_on_cpu
+from planner.replay.recording.trace import Phase
 from planner.replay.step import STEPS, Steps, undisturbed
-from planner.replay.trace import Phase
 from strategies import PLAIN, Allocator, Attention, Strategy
 
 WARM_STEPS, TIMED_STEPS = 2, 7
@@ -35,7 +35,7 @@ def strategy_of(request: Mapping[str, Any]) -> Strategy:
 
 
 def _parsed(options: Mapping[str, Any]) -> dict[str, Any]:
-    from planner.axes import parse_axes
+    from planner.records.axes import parse_axes
 
     return {name: values[0] for name, values in parse_axes(options).items()}
 

@@ -99,7 +99,7 @@ class AxisChoice(Completed):
         return [(choice.value, choice.summary) for choice in self.choices]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from planner.axes import ALL
+        from planner.records.axes import ALL
 
         return ALL if value == ALL else self.choices.parse(str(value))
 

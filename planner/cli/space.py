@@ -38,7 +38,7 @@ def show(file: Path | None, gpu: str, gpus: int, nodes: int, catalog: Path | Non
     The JSON holds every option with its values: it can be edited and given back to `planner fit --space`.
     """
     from hardware import Cluster, load_catalog
-    from planner.space import described
+    from planner.records.space import described
 
     description = described(file, Cluster(load_catalog(catalog).get(gpu), gpus, nodes), axes)
     if as_json:

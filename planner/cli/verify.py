@@ -82,8 +82,8 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: s
 
     Exits with 1 when the replay does not fit.
     """
-    from planner.plan_file import arguments_of, check_exists, is_plan
-    from planner.verification import verify as certify
+    from planner.records.plan_file import arguments_of, check_exists, is_plan
+    from planner.verification.verify import verify as certify
 
     if is_plan(model):
         _refuse_options_beside_a_plan(ctx)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from hardware import Cluster
-from planner.memory.footprint import Footprint
-from planner.memory.parts import Work
-from planner.memory.time import Traffic
+from planner.memory.settings.parts import Work
+from planner.memory.step.footprint import Footprint
+from planner.memory.step.time import Traffic
 from strategies import Strategy
 
 

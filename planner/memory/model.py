@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from hardware import Cluster
 from planner.libraries.sdpa import SdpaKernel, Selection
-from planner.memory.evaluation import evaluation, saving
-from planner.memory.footprint import Footprint, Persistent
 from planner.memory.memoized import memoized
-from planner.memory.numerics import Numerics
-from planner.memory.partition import Partition
-from planner.memory.parts import Work
-from planner.memory.process import Outside, Slack
 from planner.memory.rules import violation
-from planner.memory.setting import Setting
-from planner.memory.sharding import Layout, replication_buffers
-from planner.memory.state import Unit
-from planner.memory.step import Line, Lines, Moment, compose, largest_lines
-from planner.memory.time import Traffic
-from planner.memory.traced import Traced
-from planner.memory.trained import copies_modules
+from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.parts import Work
+from planner.memory.settings.setting import Setting
+from planner.memory.settings.trainable import copies_modules
+from planner.memory.sharding.layout import Layout, replication_buffers
+from planner.memory.sharding.partition import Partition
+from planner.memory.sharding.state import Unit
+from planner.memory.step.evaluation import evaluation, saving
+from planner.memory.step.footprint import Footprint, Persistent
+from planner.memory.step.process import Outside, Slack
+from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
+from planner.memory.step.time import Traffic
+from planner.memory.step.traced_model import Traced
 from planner.models.architecture import INT64
 from strategies import (
     Allocator,

@@ -6,8 +6,8 @@ What needs no model to be refused stands in `strategies/rules.py`; which kernels
 
 from __future__ import annotations
 
-from planner.memory.numerics import FP32, Numerics
-from planner.memory.trained import copies_modules
+from planner.memory.settings.dtypes import FP32, Numerics
+from planner.memory.settings.trainable import copies_modules
 from planner.models import Inventory
 from planner.models.decoder import Decoder
 from strategies import (

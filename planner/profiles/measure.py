@@ -13,7 +13,7 @@ from planner.profiles.store import Damaged
 from strategies import PLAIN, Strategy
 
 if TYPE_CHECKING:  # torch is imported when there is something to replay
-    from planner.replay import affine
+    from planner.replay.extension import affine
 
 
 FEATURE = "a model that the registry does not know"
@@ -40,7 +40,7 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     progress(f"building {foreign.name}")
     with needed_for(FEATURE, "verify"):
         from planner.replay.inspect import facts_of
-        from planner.replay.subject import failure
+        from planner.replay.structure.source import failure
     try:
         introduction = Introduction(**facts_of(foreign.source, PLAIN)._asdict())
     except PlannerError:
@@ -68,7 +68,7 @@ def profile(
     if known := store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged):
         return known
     with needed_for(FEATURE, "verify"):
-        from planner.replay.subject import ModelCodeError
+        from planner.replay.structure.source import ModelCodeError
     progress(f"{foreign.name}, {_spelled(setting)}")
     found: Profile | Refusal
     try:
@@ -90,7 +90,8 @@ def _spelled(setting: Strategy) -> str:
 
 
 def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: int, has_flash: bool) -> Profile:
-    from planner.replay import Workload, affine, replay
+    from planner.replay import Workload, replay
+    from planner.replay.extension import affine
     from planner.replay.inspect import weights_of
     from planner.replay.step import MICRO_BATCHES
 
@@ -117,6 +118,6 @@ def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: 
 
 
 def _instant(instant: affine.Instant) -> Instant:
-    from planner.replay.affine import CATEGORIES
+    from planner.replay.extension.affine import CATEGORIES
 
     return Instant.model_validate(dict(zip(CATEGORIES, instant.bytes_by_category, strict=True)))

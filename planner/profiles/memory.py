@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from planner.memory.footprint import Footprint, Persistent
 from planner.memory.memoized import memoized
-from planner.memory.optimizers import rule_of
-from planner.memory.parts import Work
-from planner.memory.process import Outside, Slack
-from planner.memory.sharding import replication_buffers
-from planner.memory.state import Unit
-from planner.memory.step import Line, Lines, Moment
-from planner.memory.time import Traffic
+from planner.memory.settings.parts import Work
+from planner.memory.sharding.layout import replication_buffers
+from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.state import Unit
+from planner.memory.step.footprint import Footprint, Persistent
+from planner.memory.step.process import Outside, Slack
+from planner.memory.step.step import Line, Lines, Moment
+from planner.memory.step.time import Traffic
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from planner.memory.state import TrainedTensor, Unit, allocated
+from planner.memory.sharding.state import TrainedTensor, Unit, allocated
 
 VERSION: Literal[2] = 2
 

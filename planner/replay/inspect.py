@@ -6,10 +6,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from planner.replay.backend import CUDA_PATH
-from planner.replay.build import build, equip, half, linear_layers
-from planner.replay.roles import trained
+from planner.replay.setup.build import build, equip, half, linear_layers
 from planner.replay.step import undisturbed
-from planner.replay.subject import Source, tokens_per_sample
+from planner.replay.structure.parameter_roles import trained
+from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import Strategy
 
 POSITIONS = ("max_position_embeddings", "n_positions")

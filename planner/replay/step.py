@@ -16,21 +16,21 @@ import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.libraries.sdpa import SdpaKernel, Selection
-from planner.replay import liger
 from planner.replay.backend import CUDA_PATH, Backend
-from planner.replay.batches import batch_of, positions_seen
-from planner.replay.blocks import KEPT, Run, follow, shorten
-from planner.replay.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
-from planner.replay.ddp import Buckets, buckets_of, divided
-from planner.replay.extend import IrregularError, extend
-from planner.replay.host import offloading
-from planner.replay.live import LiveBytes, parts_of
-from planner.replay.loading import Loading, Placed
-from planner.replay.optimizers import optimizer_of
-from planner.replay.quiet import quiet
-from planner.replay.roles import trained
-from planner.replay.subject import Source, loss_of
-from planner.replay.trace import Label, Phase, Scope, Trace
+from planner.replay.extension.blocks import KEPT, Run, follow, shorten
+from planner.replay.extension.extend import IrregularError, extend
+from planner.replay.recording.recorder import LiveBytes, parts_of
+from planner.replay.recording.trace import Label, Phase, Scope, Trace
+from planner.replay.setup.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
+from planner.replay.setup.cpu_offload import offloading
+from planner.replay.setup.ddp import Buckets, buckets_of, divided
+from planner.replay.setup.loading import Loading, Placed
+from planner.replay.setup.optimizers import optimizer_of
+from planner.replay.silence import quiet
+from planner.replay.stand_ins import liger
+from planner.replay.structure.batches import batch_of, positions_seen
+from planner.replay.structure.parameter_roles import trained
+from planner.replay.structure.source import Source, loss_of
 from strategies import Batching, GradientBuckets, Precision, Strategy, Update
 
 STEPS = 2

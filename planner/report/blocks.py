@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from planner.plan import Memory
+from planner.records.plan import Memory
 from planner.report.bars import legend, stacked
 from planner.report.categories import FREE, category_bytes
 from planner.report.format import gib, percent

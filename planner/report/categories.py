@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from planner.plan import Components
+from planner.records.plan import Components
 
 
 class Category(NamedTuple):

@@ -1,4 +1,4 @@
-"""The JSON documents of GPUs and models. Results of the planner are documents already: see `planner.plan`."""
+"""The JSON documents of GPUs and models. Results of the planner are documents already: see `planner.records.plan`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from hardware import GPU
-from planner.certificate import SCHEMA_VERSION
 from planner.models import Model
-from planner.space import Described, SearchSpace
+from planner.records.certificate import SCHEMA_VERSION
+from planner.records.space import Described, SearchSpace
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from planner.plan import Plan
+from planner.records.plan import Plan
+from planner.records.result import FitResult
 from planner.report import words
 from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget
 from planner.report.format import grouped, plural, seconds
@@ -16,7 +17,6 @@ from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
 from planner.report.table import INDENT, table_lines
 from planner.report.verify import verdict
-from planner.result import FitResult
 
 
 @dataclass(frozen=True, slots=True)

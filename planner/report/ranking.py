@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
-from planner.plan import Plan, StrategyChoice
+from planner.records.plan import Plan, StrategyChoice
 from planner.report import words
 from planner.report.blocks import free_share
 from planner.report.format import gib, grouped, thousands

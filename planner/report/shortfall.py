@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from planner.plan import Memory
+from planner.records.plan import Memory
+from planner.records.result import FitResult, Shortfall
 from planner.report import words
 from planner.report.blocks import Filling, Wrapped
 from planner.report.format import gib, gib_difference
 from planner.report.table import INDENT, Column, table_lines
-from planner.result import FitResult, Shortfall
 
 
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:

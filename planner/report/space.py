@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from planner.records.space import Described
 from planner.report.blocks import Wrapped, fields
 from planner.report.format import grouped
-from planner.space import Described
 from strategies import Option
 
 MOST_SHOWN = 8

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.plan import Plan, StrategyChoice
+from planner.records.plan import Plan, StrategyChoice
+from planner.records.request import Request
 from planner.report.format import count, gib, grouped, plural, short_percent
-from planner.request import Request
 from strategies import AXES, Quantization
 
 

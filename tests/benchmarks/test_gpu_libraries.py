@@ -13,10 +13,10 @@ from gpu.forked import NotHereError, run_forked
 from gpu.libraries import PACKAGES, assembled, check_libraries
 from gpu.training import steps_of, strategy_of, time_on
 
-from planner.memory.nf4 import stored_bytes
+from planner.memory.linear.nf4 import stored_bytes
 from planner.replay.backend import CPU
-from planner.replay.optimizers import BUILDERS
-from planner.replay.stand_ins import StandIn
+from planner.replay.setup.optimizers import BUILDERS
+from planner.replay.stand_ins.optimizers import StandIn
 from planner.replay.step import undisturbed
 from strategies import Optimizer
 

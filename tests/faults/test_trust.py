@@ -196,7 +196,7 @@ RUNS = {
     "planner/cli/commands.py": "its own commands",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",
-    "planner/replay/subject.py": "module:function, which the user names",
+    "planner/replay/structure/source.py": "module:function, which the user names",
     "planner/report/timeline/formats.py": "its own formats",
 }
 

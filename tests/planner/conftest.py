@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from planner.certify import Certified, certify
-from planner.question import single
+from planner.problem.problem import single
+from planner.verification.certify import Certified, certify
 
 PYTHIA: dict[str, Any] = {"precision": "fp16-mixed"}
 

@@ -9,9 +9,9 @@ import pytest
 
 from hardware import Cluster, load_catalog
 from planner import PlannerError, SearchSpace, SpaceFileError, fit
+from planner.records.space import described
 from planner.report.documents import space_document
 from planner.search.engine import TooManyStrategiesError
-from planner.space import described
 from strategies import ALL_LINEAR, Attention, Finetuning, Optimizer, Precision
 
 ONE_GPU = Cluster(load_catalog().get("A100-40GB"))

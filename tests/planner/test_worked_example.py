@@ -3,7 +3,7 @@
 import pytest
 
 from planner import estimate
-from planner.memory import nf4
+from planner.memory.linear import nf4
 from strategies import Precision
 
 GB = 10**9

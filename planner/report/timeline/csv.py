@@ -6,10 +6,10 @@ import csv
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from planner.certificate import Verification
+from planner.records.certificate import Verification
 
 if TYPE_CHECKING:
-    from planner.replay.timeline import Timeline
+    from planner.replay.recording.timeline import Timeline
 
 HEADING = ("event", "phase", "tensor", "block", "category", "change_bytes")
 

@@ -7,12 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.certificate import Verification
 from planner.extras import MissingExtraError
 from planner.files import OutputFileError
+from planner.records.certificate import Verification
 
 if TYPE_CHECKING:  # a timeline comes from a replay, which imports torch
-    from planner.replay.timeline import Timeline
+    from planner.replay.recording.timeline import Timeline
 
     Renderer = Callable[[Timeline, Verification], bytes]
 

@@ -9,14 +9,14 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from planner.certificate import Verification
+from planner.records.certificate import Verification
 from planner.report.format import gib, grouped
 from planner.report.timeline.picture import DECIMALS, Picture, picture_of
 from planner.report.timeline.svg import svg
 from planner.report.verify import PEFT
 
 if TYPE_CHECKING:
-    from planner.replay.timeline import Timeline
+    from planner.replay.recording.timeline import Timeline
 
 TENSOR_DECIMALS = 3
 

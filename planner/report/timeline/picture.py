@@ -7,13 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import GIB
-from planner.certificate import Verification
+from planner.records.certificate import Verification
 from planner.report import words
 from planner.report.categories import CATEGORIES, Category
 from planner.report.format import gib, grouped
 
 if TYPE_CHECKING:
-    from planner.replay.timeline import Timeline
+    from planner.replay.recording.timeline import Timeline
 
 DECIMALS = 2
 MOST_POINTS = 2000

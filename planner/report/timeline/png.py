@@ -17,12 +17,12 @@ with plain_matplotlib():  # before any of it is imported
     from matplotlib.patches import Patch
     from matplotlib.transforms import blended_transform_factory
 
-from planner.certificate import Verification
+from planner.records.certificate import Verification
 from planner.report.format import gib
 from planner.report.timeline.picture import DECIMALS, Picture, picture_of, spread
 
 if TYPE_CHECKING:
-    from planner.replay.timeline import Timeline
+    from planner.replay.recording.timeline import Timeline
 
 INCHES = (13.0, 6.2)
 DOTS_PER_INCH = 150

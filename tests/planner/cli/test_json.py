@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from planner.certificate import Verification
 from planner.cli import main
-from planner.result import EstimateResult, FitResult
+from planner.records.certificate import Verification
+from planner.records.result import EstimateResult, FitResult
 
 RESULTS = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
 ANSWERS = (

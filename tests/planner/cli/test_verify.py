@@ -86,7 +86,7 @@ def test_fit_certifies_its_first_plan() -> None:
 
 def test_fit_steps_down_where_the_replay_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The native allocator's reserve is a usual amount: promise less of it, and a replay denies the promise."""
-    monkeypatch.setattr("planner.memory.process.NATIVE_PER_MILLE", 0)
+    monkeypatch.setattr("planner.memory.step.process.NATIVE_PER_MILLE", 0)
     options = (*SMALL, "--allocator", "native", "--json")
     promised, certified = (json.loads(run("fit", *options, *more).stdout) for more in ((), ("--verify",)))
     denied = certified["rejected"]["the replay does not fit"]
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_replay(
     def replay(*_: object) -> None:
         raise AssertionError("replayed")
 
-    monkeypatch.setattr("planner.verification.certify", replay)
+    monkeypatch.setattr("planner.verification.verify.certify", replay)
     result = run("verify", "pythia-70m", "--gpu", "T4", option, str(tmp_path / name))
     assert result.exit_code == 2
     assert message in result.stderr

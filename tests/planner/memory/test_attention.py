@@ -3,12 +3,12 @@
 import pytest
 
 from planner.libraries.sdpa import SdpaKernel, Selection
-from planner.memory.attention import sdpa
-from planner.memory.fused_attention import Form
-from planner.memory.masks import Masks, masks_of
-from planner.memory.numerics import Numerics
-from planner.memory.ops import FP32, HALF, Ops
-from planner.memory.tape import Tape
+from planner.memory.attention.attention import sdpa
+from planner.memory.attention.fused import Form
+from planner.memory.attention.masks import Masks, masks_of
+from planner.memory.autograd.ops import FP32, HALF, Ops
+from planner.memory.autograd.tape import Tape
+from planner.memory.settings.dtypes import Numerics
 from planner.models import find_model
 from strategies import Attention, Full, Precision, Replicated
 

@@ -136,7 +136,7 @@ def test_a_plan_remembers_its_batching(tmp_path: Path) -> None:
     printed = CliRunner().invoke(main, asked).stdout
     plan = tmp_path / "plan.json"
     plan.write_text(printed)
-    from planner.plan_file import arguments_of
+    from planner.records.plan_file import arguments_of
 
     arguments = arguments_of(str(plan))
     again = estimate(**arguments)

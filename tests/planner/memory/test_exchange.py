@@ -1,8 +1,8 @@
 """Tensors that several parts of a model read, and the gradients of them that wait."""
 
-from planner.memory.exchange import Exchange
-from planner.memory.parts import Part, Work, joined
-from planner.memory.tape import Tape, Tensor, Variable
+from planner.memory.autograd.tape import Tape, Tensor, Variable
+from planner.memory.settings.exchange import Exchange
+from planner.memory.settings.parts import Part, Work, joined
 
 ELEMENTS, FP32 = 100, 4
 

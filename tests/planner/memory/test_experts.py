@@ -1,8 +1,8 @@
 """The grouped product over experts, and adapters folded into it: what is kept, what is made."""
 
-from planner.memory import experts
-from planner.memory.ops import FP32, HALF, Ops
-from planner.memory.tape import Tape, Tensor, Variable
+from planner.memory.autograd.ops import FP32, HALF, Ops
+from planner.memory.autograd.tape import Tape, Tensor, Variable
+from planner.memory.layers import experts
 
 TOKENS, HIDDEN, WIDTH, EXPERTS, TOP_K = 4, 8, 16, 3, 2
 PAIRS = TOKENS * TOP_K

@@ -4,7 +4,7 @@ import pytest
 
 from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, Traced
-from planner.memory.fused_loss import chunk_tokens, liger_chunk
+from planner.memory.losses.fused import chunk_tokens, liger_chunk
 from planner.models import find_model
 from strategies import PLAIN, Loss, Precision
 

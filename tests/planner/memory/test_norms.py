@@ -3,12 +3,12 @@
 import pytest
 
 from planner.libraries.sdpa import Selection
-from planner.memory.activations import COMPOSED
-from planner.memory.layers import Layers
-from planner.memory.numerics import Numerics
-from planner.memory.ops import FP32, HALF
-from planner.memory.tape import Tape
-from planner.memory.trained import Trained
+from planner.memory.autograd.ops import FP32, HALF
+from planner.memory.autograd.tape import Tape
+from planner.memory.layers.activations import COMPOSED
+from planner.memory.layers.layers import Layers
+from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.trainable import Trained
 from planner.models.forward import LayerNormForm
 from strategies import Attention, Full, Precision, Replicated
 

@@ -8,8 +8,8 @@ import pytest
 from hardware import Cluster, load_catalog
 from planner import estimate, fit
 from planner.memory import MemoryModel, Moment, Traced
-from planner.memory.optimizers import RULES, rule_of
-from planner.memory.optimizers.locals import Locals
+from planner.memory.sharding.optimizers import RULES, rule_of
+from planner.memory.sharding.optimizers.locals import Locals
 from planner.models import find_model
 from strategies import (
     PLAIN,

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware import Cluster, load_catalog
-from planner.answer import memory_of
+from planner.answers.plans import memory_of
 from planner.memory import MemoryModel, Traced
-from planner.memory.optimizers import rule_of
-from planner.memory.state import ALLOCATION_BYTES
+from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.state import ALLOCATION_BYTES
 from planner.models import find_model
 from planner.search import Solver
 from strategies import Checkpointing, Checkpoints, Optimizer, Precision, Sharded, Sharding, Space, Strategy, UpTo

@@ -3,8 +3,8 @@
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from planner.memory.ops import FP32, Ops
-from planner.memory.tape import Tape, Tensor, Variable
+from planner.memory.autograd.ops import FP32, Ops
+from planner.memory.autograd.tape import Tape, Tensor, Variable
 
 
 def ops(*, autocast: int | None = None) -> Ops:

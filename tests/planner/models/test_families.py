@@ -21,7 +21,7 @@ from planner.models import (
     supported_model_types,
 )
 from planner.models.families import family
-from planner.replay.subject import build
+from planner.replay.structure.source import build
 
 logging.set_verbosity_error()
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from planner.question import single
+from planner.problem.problem import single
 from planner.replay import Phase, Trace, Workload, replay
-from planner.replay.blocks import Run
-from planner.replay.extend import IrregularError, extend
-from planner.replay.trace import Event, Label, Scope, Section
+from planner.replay.extension.blocks import Run
+from planner.replay.extension.extend import IrregularError, extend
+from planner.replay.recording.trace import Event, Label, Scope, Section
 
 WHOLE = 0
 LAYERS = 9

@@ -6,9 +6,9 @@ import pytest
 
 from planner.models import find_model
 from planner.replay import Phase, Trace, Workload, replay
-from planner.replay.account import serve
-from planner.replay.allocator import MIB, CachingAllocator
-from planner.replay.trace import EMPTY_CACHE, Event
+from planner.replay.allocator.native import MIB, CachingAllocator
+from planner.replay.recording.serve import serve
+from planner.replay.recording.trace import EMPTY_CACHE, Event
 from strategies import (
     PLAIN,
     Checkpointing,

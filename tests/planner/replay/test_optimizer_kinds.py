@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from planner import ContradictionError, verify
-from planner.replay.optimizers import BUILDERS
+from planner.replay.setup.optimizers import BUILDERS
 from strategies import Optimizer
 
 TOLERANCE = 0.0025

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.distributed.tensor import distribute_tensor
 
-from planner.replay.build import ranks
-from planner.replay.optimizers import BUILDERS, optimizer_of
-from planner.replay.roles import trained
-from planner.replay.stand_ins import BitsAndBytes
+from planner.replay.setup.build import ranks
+from planner.replay.setup.optimizers import BUILDERS, optimizer_of
+from planner.replay.stand_ins.optimizers import BitsAndBytes
+from planner.replay.structure.parameter_roles import trained
 from strategies import Optimizer, Sharded, Sharding, Update
 
 BLOCKWISE = [optimizer for optimizer, build in BUILDERS.items() if build is BitsAndBytes]

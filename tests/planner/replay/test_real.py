@@ -12,12 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from planner import ContradictionError, InvalidChoiceError, PlannerError, Verification, measure, verify
-from planner.replay.account import serve
-from planner.replay.allocator import CachingAllocator
-from planner.replay.counters import CudaCounters, Peak
-from planner.replay.trace import Event, Phase, Section, Trace
+from planner import ContradictionError, InvalidChoiceError, PlannerError, Verification, verify
+from planner.replay.allocator.native import CachingAllocator
+from planner.replay.real.cuda_memory import CudaCounters, Peak
+from planner.replay.recording.serve import serve
+from planner.replay.recording.trace import Event, Phase, Section, Trace
 from planner.report.verify import VerifyReport
+from planner.verification import measure
 
 TOLERANCE = 0.001
 """Largest relative difference between replay and real run, in every phase."""

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from torch.cuda import _memory_viz
 
-from planner.certify import Certified
-from planner.replay.account import serve
-from planner.replay.allocator import LARGE_SEGMENT, CachingAllocator, OutOfMemoryError
-from planner.replay.expandable import ExpandableAllocator
-from planner.replay.snapshot import pickled_snapshot, snapshot_of
+from planner.replay.allocator.expandable import ExpandableAllocator
+from planner.replay.allocator.native import LARGE_SEGMENT, CachingAllocator, OutOfMemoryError
+from planner.replay.recording.serve import serve
+from planner.replay.recording.snapshot import pickled_snapshot, snapshot_of
+from planner.verification.certify import Certified
 
 LARGEST_ADDRESS = 2**47
 VIEWER_READS = {

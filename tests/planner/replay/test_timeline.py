@@ -1,9 +1,9 @@
 """The steady step's live bytes by category."""
 
-from planner.certify import Certified
-from planner.replay.timeline import block_of, timeline_of
-from planner.replay.trace import Event, Label, Phase, Section, Trace
+from planner.replay.recording.timeline import block_of, timeline_of
+from planner.replay.recording.trace import Event, Label, Phase, Section, Trace
 from planner.report.categories import STACKED
+from planner.verification.certify import Certified
 
 LABELS = {
     1: Label("parameters", "model.layers.0.weight"),

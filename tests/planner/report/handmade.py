@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from hardware import GIB
-from planner.plan import Components, Memory, Plan, StrategyChoice, Time
-from planner.request import Request
-from planner.result import EstimateResult, FitResult, Searched, Shortfall, Way
+from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
+from planner.records.request import Request
+from planner.records.result import EstimateResult, FitResult, Searched, Shortfall, Way
 
 BUDGET_BYTES = round(37.4 * GIB)
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from planner import MissingExtraError, OutputFileError
-from planner.certify import Certified
-from planner.replay.timeline import Change, Span, Timeline, timeline_of
+from planner.replay.recording.timeline import Change, Span, Timeline, timeline_of
 from planner.report.categories import CATEGORIES, STACKED
 from planner.report.timeline import renderer_of
 from planner.report.timeline.formats import FORMATS
 from planner.report.timeline.picture import MOST_POINTS, picture_of, spread, thinned
+from planner.verification.certify import Certified
 
 LARGEST_FILE = 2**20
 VOID = {"meta"}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hardware import Cluster, load_catalog
-from planner import EstimateResult, PlannerError, answer, estimate, fit
+from planner import EstimateResult, PlannerError, estimate, fit
+from planner.answers import plans as answer
 from planner.search import TooManyStrategiesError, exhaustive
 from strategies import Space
 

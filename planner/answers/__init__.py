@@ -1,0 +1,1 @@
+"""From solved candidates to plans, notes and suggestions."""

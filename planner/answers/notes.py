@@ -1,0 +1,116 @@
+"""What a user should know about an answer: techniques left out, risks, approximations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.memory.settings.dtypes import FP32, Numerics
+from planner.models import Model
+from planner.problem.batches import notes_on_batching
+from planner.problem.problem import Question
+from strategies import Allocator, Attention, Finetuning, Kernels, Lora, Loss, Optimizer, Precision, Strategy
+
+_BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
+
+
+def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
+    """Notes on a request and the strategies that answer it."""
+    model, request, gpu = question.model, question.request, question.cluster.gpu
+    notes = [*model.notes]
+    if any(isinstance(s.finetuning, Lora) for s in strategies):
+        notes += model.adapter_notes
+    context = model.max_positions
+    if context is not None and request.sequence_length > context:
+        positions = model.architecture.positions if isinstance(model, Model) else "rotary"
+        goes_on = _BEYOND.get(positions, "rotary positions go on, quality needs RoPE scaling")
+        known = f"the {context} that {model.name} was trained with"
+        notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
+    lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
+    if lacking:
+        notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
+    if isinstance(model, Model):
+        notes += _of_modeling(question, model, strategies)
+        notes += notes_on_batching(request, strategies)
+    if not gpu.supports_flash_attention:
+        notes.append(f"{gpu.name} has no flash attention: {_without_flash(model.groups_heads)}.")
+    elif model.groups_heads and any(_attends_in_fp32(s) for s in strategies):
+        notes.append(
+            "sdpa in fp32 and tf32 (also qlora without autocast) runs the math kernel, since heads share keys and "
+            "values: scores are written out, as with eager attention."
+        )
+    if not gpu.supports_bitsandbytes:
+        notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
+    notes += _on_libraries(strategies)
+    if any(_rounds_updates(s) for s in strategies):
+        notes.append(
+            "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
+            "away, which can stall training at low learning rates."
+        )
+    if any(s.sharding.shards for s in strategies):
+        notes.append(
+            "FSDP plans reduce gradients after every micro-batch (accelerate's sync_each_batch); without it, whole "
+            "gradients stay on every GPU while accumulating."
+        )
+    if any(s.allocator is Allocator.EXPANDABLE for s in strategies):
+        notes.append("plans run with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; without it, memory fragments.")
+    if any(s.allocator is Allocator.NATIVE for s in strategies):
+        notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
+    notes.append("tokens/s is an upper bound by a roofline.")
+    return tuple(notes)
+
+
+def _of_modeling(question: Question, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """What a modeling file does that one would not expect."""
+    masks = model.architecture.masking == "always" and model.inventory.heads.grouped
+    if masks and any(s.attention is Attention.SDPA for s in strategies):
+        yield (
+            f"sdpa runs the math kernel, which writes scores out: {model.name} passes it a mask, and one head of keys "
+            "and values for all queries."
+        )
+    experts, asked = model.inventory.num_expert_parameters, question.request
+    methods = {s.finetuning.method for s in strategies}
+    if asked.gradient_accumulation_steps is None:  # a search
+        methods |= set(asked.finetuning or Finetuning)
+    if experts and Finetuning.QLORA in methods:
+        yield (
+            f"qlora quantizes linear layers alone: the experts of {model.name}, {experts / model.num_parameters:.0%} "
+            f"of its parameters, are none, and become fp32 ({experts * FP32 / 2**30:.1f} GiB)."
+        )
+
+
+def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
+    """What plans need beside transformers, and how it is turned on."""
+    liger = (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
+    if any(s.kernels is Kernels.LIGER or s.loss in liger for s in strategies):
+        yield (
+            "liger plans need liger-kernel and use_liger_kernel=True, which turns kernels and fused loss on together: "
+            "liger_kernel_config chooses."
+        )
+    if any(s.kernels is Kernels.COMPILE for s in strategies):
+        yield (
+            "compile: block.compile() for every block, with saved tensors as torch's partitioner chooses; within 2% of "
+            "its graphs, not of a GPU run: inductor may reuse buffers, reorder kernels and write long chains out."
+        )
+    if any(s.loss is Loss.CHUNKED for s in strategies):
+        yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
+    if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
+        yield "flash-attention plans need the flash-attn package."
+
+
+def _without_flash(groups_heads: bool | None) -> str:
+    efficient = "sdpa runs the memory-efficient kernel"
+    if groups_heads is None:
+        return f"{efficient}, or the math kernel, which writes scores out, where heads share keys and values"
+    if groups_heads:
+        return "sdpa runs the math kernel, since heads share keys and values: scores are written out"
+    return efficient
+
+
+def _rounds_updates(strategy: Strategy) -> bool:
+    full_bf16 = strategy.precision is Precision.BF16_TRUE and strategy.finetuning.method is Finetuning.FULL
+    return full_bf16 and strategy.optimizer is not Optimizer.ADAMW_FP32_MASTER
+
+
+def _attends_in_fp32(strategy: Strategy) -> bool:
+    numerics = Numerics.of(strategy.precision, strategy.finetuning, strategy.sharding)
+    return strategy.attention is Attention.SDPA and (numerics.autocast or numerics.other) == FP32

@@ -1,0 +1,207 @@
+"""One function per attention kernel: what it allocates, saves and computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.libraries.sdpa import SdpaKernel
+from planner.memory.attention.flash import flash_2, flash_3, flex
+from planner.memory.attention.fused import Form, fused
+from planner.memory.autograd.ops import BOOL, FP32, Ops
+from planner.memory.autograd.tape import Storage, Tensor
+from strategies import Attention
+
+Kernel = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]
+
+
+def masked(window: int | None, sequence_length: int) -> bool:
+    """Whether a layer needs a mask of its own: a window that the sequence fills is nothing that SDPA's `is_causal`
+    could say (transformers/masking_utils.py, `_ignore_causal_mask_sdpa`)."""
+    return window is not None and sequence_length >= window
+
+
+def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
+    """The kernel that torch selects; only the memory-efficient one takes a mask."""
+    form = form.of_values(value)
+    if form.bias is not None:
+        return _with_bias(f, query, key, value, form, form.bias)
+    if form.selection.batching.facts.masks_samples or masked(form.window, f.sequence_length):
+        return _within_window(f, query, key, value, form)
+    grouped, head_dim = form.heads != form.kv_heads, query.per_sample // (form.heads * f.sequence_length)
+    itemsize, value_dim = f.autocast or query.itemsize, value.per_sample // (form.kv_heads * f.sequence_length)
+    kernel = form.selection.kernel(itemsize, head_dim, grouped=grouped, value_dim=value_dim)
+    if kernel is SdpaKernel.MATH:
+        return f.unary(_math(f, query, key, value, form), "attention output in token order")
+    if kernel is SdpaKernel.EFFICIENT:
+        return _efficient(f, query, key, value, form)
+    heads_first = query.heads_first  # the output takes q's layout (`empty_like`), o_proj wants tokens first
+    out = _fused(f, query, key, value, form)
+    return f.unary(out, "attention output in token order") if heads_first else out
+
+
+def with_mask(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *, per_head: bool) -> Tensor:
+    """SDPA with a mask that the model made, of booleans or, `per_head`, of what is added to the scores; it is added in
+    the dtype of q. Nobody repeats the heads of k and v (aten/native/transformers/attention.cpp)."""
+    form = form.of_values(value)
+    itemsize = f.autocast or query.itemsize
+    fixed, per_sample = (0, form.heads * f.sequence_length**2) if per_head else (0, f.sequence_length**2)
+    bias = Tensor(None, fixed, per_sample, f.sequence_length, f.mask_itemsize, None)
+    if per_head:
+        bias = f.to(bias, itemsize, "attention bias")
+    else:
+        inverted = f.tape.storage(fixed * BOOL, per_sample * BOOL)
+        bias = Tensor(f.tape.storage(0, per_sample * itemsize, "attention bias"), 0, per_sample, 1, itemsize, None)
+        del inverted
+    if form.selection.masked_kernel(grouped=form.heads != form.kv_heads) is SdpaKernel.MATH:
+        return f.unary(_math(f, query, key, value, form, bias), "attention output in token order")
+    return _fused(f, query, key, value, form, bias)
+
+
+def _efficient(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
+    """The output is in token order whatever the layout of q (cuda/attention.cu, `_efficient_attention_forward`)."""
+    key, value = _of_all_heads(f, query, key, value, form)
+    return _fused(f, query, key, value, form._replace(kv_heads=form.heads))
+
+
+def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
+    """The memory-efficient kernel with a mask, which every layer saves as a bias in the dtype of q
+    (aten/native/transformers/attention.cpp, `convert_boolean_attn_mask`), after autocast's casts."""
+    key, value = _of_all_heads(f, query, key, value, form)
+    q, k, v = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
+    elements, itemsize = f.sequence_length**2, f.autocast or query.itemsize
+    inverted = f.tape.storage(0, elements * BOOL)
+    bias = Tensor(f.tape.storage(0, elements * itemsize, "attention bias"), 0, elements, elements, itemsize, None)
+    del inverted
+    return _fused(f, q, k, v, form._replace(kv_heads=form.heads), bias)
+
+
+def _with_bias(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, bias: Tensor) -> Tensor:
+    """The memory-efficient kernel with a bias that is the same for all samples: contiguous, and causal within itself
+    (transformers/integrations/sdpa_attention.py, `create_position_bias_mask`)."""
+    if form.causal:
+        allowed = f.fixed(f.sequence_length**2, BOOL, "causal mask")
+        bias = f.fixed(bias.fixed, bias.itemsize, "causal attention bias", bias, saved=[allowed])
+    if not bias.heads_first:
+        bias = f.fixed(bias.fixed, bias.itemsize, "attention bias", bias)
+    cast = f.autocast_input(bias, "attention bias in half precision")
+    return _fused(f, query, key, value, form._replace(bias=None), cast)
+
+
+def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:
+    """k and v as transformers repeats them for the memory-efficient kernel."""
+    return _repeated(f, key, query, form, "k"), _repeated(f, value, query, form, "v")
+
+
+def _repeated(f: Ops, x: Tensor, query: Tensor, form: Form, name: str) -> Tensor:
+    """A single head is repeated as a view, which autocast's cast then copies."""
+    is_view = form.kv_heads == 1 and f.autocast in (None, x.itemsize)
+    return x if form.heads == form.kv_heads or is_view else f.broadcast(x, query.per_sample, f"attention {name}")
+
+
+def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra: Tensor) -> Tensor:
+    """Backward accumulates dq in fp32 beside the half-precision one, keeps a row sum per head, and, with grouped
+    queries, makes dk and dv for every query head before it sums them.
+    Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
+    """
+    itemsize = f.autocast or query.itemsize
+    workspace = [form.heads * f.sequence_length * FP32]
+    if itemsize != FP32:
+        workspace.append(query.per_sample * FP32)
+    if form.heads != form.kv_heads:
+        workspace += [query.per_sample * itemsize] * 2
+    query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
+    return fused(f, query, key, value, form, workspace, *extra)
+
+
+def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: Tensor | None = None) -> Tensor:
+    """Every intermediate of q, k and v of all heads in fp32, whose variables live until it returns.
+
+    Source: aten/src/ATen/native/transformers/attention.cpp, `_scaled_dot_product_attention_math`; SDPA is without
+    autocast within (ATen/autocast_mode.h).
+    """
+    query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
+    given, elements, sequence = query.itemsize, query.per_sample, f.sequence_length
+    scores, flops, of_values = form.heads * sequence * sequence, 2 * elements * sequence, form.value_elements
+    with f.without_autocast():
+        q, k, v = (f.to(x, FP32, f"attention {n} in fp32") for x, n in ((query, "q"), (key, "k"), (value, "v")))
+        scaled = f.unary(q, "attention scaled q")
+        _mask = mask or _causal_mask(f)
+        if mask is None:
+            keys, values = f.broadcast(k, elements, "attention k"), f.broadcast(v, of_values, "attention v")
+            right = f.unary(keys, "attention scaled k")
+        else:  # the products broadcast a single head
+            keys = f.unary(k, "attention scaled k")
+            right = f.broadcast(keys, elements, "attention k")
+        left = scaled if scaled.heads_first else f.unary(scaled, "attention q")  # contiguous for the batched product
+        weights = f.matmul(left, right, scores, sequence, flops, "attention scores")
+        del left, right
+        weights = _safe_softmax(f, weights)
+        weights = f.dropout(weights, form.dropout, "attention dropout")
+        _returned = f.to(weights.constant(FP32), given, "attention probabilities")  # the second result
+        if mask is not None:
+            values = f.broadcast(v, of_values, "attention v")
+        out = f.matmul(weights, values, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
+        return f.to(out, given, "attention output")
+
+
+def _causal_mask(f: Ops) -> Storage:
+    """Ones, their lower triangle, and what is added to the scores, in place."""
+    elements = f.sequence_length**2
+    ones = f.tape.storage(elements * BOOL, 0)
+    lower = f.tape.storage(elements * BOOL, 0)
+    del ones
+    mask = f.tape.storage(elements * FP32, 0, "attention mask")
+    del lower
+    return mask
+
+
+def _safe_softmax(f: Ops, scores: Tensor) -> Tensor:
+    """Softmax, and a copy with zeros in rows that are masked as a whole (attention.cpp, `_safe_softmax`)."""
+    _temporaries = [f.tape.storage(0, scores.per_sample * size) for size in (FP32, BOOL)]
+    return f.softmax(scores, FP32)
+
+
+def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
+    """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`)."""
+    sequence, elements = f.sequence_length, query.per_sample
+    of_values = value.per_sample // form.kv_heads * form.heads
+    given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
+    if form.fp32:
+        query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
+    scores = form.heads * sequence * sequence
+    flops = 2 * elements * sequence
+    # q, k and v are transposed views: each is made contiguous for the batched product, k and v by repeating heads.
+    if not query.heads_first:
+        query = f.unary(query, "attention q")
+    if not key.heads_first or form.heads != form.kv_heads:
+        key = f.broadcast(key, elements, "attention k")
+    value = f.broadcast(value, of_values, "attention v")
+    weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
+    _repeated = (key, value) if form.heads != form.kv_heads else ()  # `key_states` and `value_states` until it returns
+    del query, key
+    weights = f.unary(weights, "attention scaled scores")
+    if form.capped:
+        weights = f.cap(weights, "attention capped scores")
+    if form.bias is not None:
+        weights = f.add(weights, form.bias, "attention biased scores")
+    if form.causal:
+        weights = f.add(weights, weights.constant(f.mask_itemsize), "attention masked scores")
+    softmax = FP32 if form.upcast or form.fp32 or f.autocast is not None else given
+    probabilities = f.softmax(weights, softmax)  # the scores live until these are cast
+    weights = f.to(probabilities, given, "attention probabilities") if form.downcast else probabilities
+    del probabilities
+    weights = f.dropout(weights, form.dropout, "attention dropout")
+    out = f.matmul(weights, value, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
+    f.probabilities = weights.storage
+    del weights, value
+    return f.unary(out, "attention output")
+
+
+KERNELS: dict[Attention, Kernel] = {
+    Attention.EAGER: eager,
+    Attention.SDPA: sdpa,
+    Attention.SDPA_EFFICIENT: sdpa,
+    Attention.FLASH_2: flash_2,
+    Attention.FLASH_3: flash_3,
+    Attention.FLEX: flex,
+}

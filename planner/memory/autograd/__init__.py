@@ -1,0 +1,1 @@
+"""A tape of symbolic tensors: bytes, autograd's graph, and a rule for each operation."""

@@ -1,0 +1,1 @@
+"""The vocabulary of forward passes, interpreted on symbolic tensors."""

@@ -1,0 +1,68 @@
+"""Activation functions that do not simply save their input, as SiLU and the fused GELUs do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from planner.memory.autograd.ops import FP32, Ops
+from planner.memory.autograd.tape import Tensor
+
+
+def _relu(f: Ops, x: Tensor) -> Tensor:
+    return f.unary(x, "relu", saves="output")
+
+
+def _relu2(f: Ops, x: Tensor) -> Tensor:
+    """`torch.square(relu(x))` (transformers/activations.py, ReLUSquaredActivation). Autocast squares in fp32."""
+    x = _relu(f, x)
+    x = x if f.autocast is None else f.to(x, FP32, "relu in fp32")
+    return f.unary(x, "square", saves="input", temporaries=2)
+
+
+def _gelu_new(f: Ops, x: Tensor) -> Tensor:
+    """`0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))` operation by operation (transformers/activations.py).
+    Autocast computes the power in fp32."""
+    half = f.unary(x, "gelu half")
+    base = x if f.autocast is None else f.to(x, FP32, "gelu input in fp32")
+    cube = f.unary(f.unary(base, "gelu cube", saves="input", temporaries=2), "gelu scaled cube")
+    del base
+    inner = f.unary(f.add(x, cube, "gelu sum"), "gelu inner")
+    del cube
+    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    del inner
+    return f.mul(half, outer, "gelu output")
+
+
+def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
+    """`0.5 * x * (1 + tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))` (transformers/activations.py, FastGELU)."""
+    half = f.unary(x, "gelu half")
+    scaled = f.unary(x, "gelu scaled")
+    square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
+    inner = f.mul(scaled, square, "gelu inner")
+    del scaled, square
+    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    del inner
+    return f.mul(half, outer, "gelu output")
+
+
+def _bloom_gelu(f: Ops, x: Tensor) -> Tensor:
+    """A function of its own, which saves its input: `x * 0.5 * (1 + tanh(0.79788456 * x * (1 + 0.044715 * x * x)))`,
+    of which four intermediates exist at once, and five in its gradient, written out as well (modeling_bloom.py)."""
+    size = x.per_sample * x.itemsize
+    _intermediates = [f.tape.storage(0, size) for _ in range(4)]
+    del _intermediates
+    return f.unary(x, "gelu", saves="input", temporaries=4)
+
+
+def _tanh(f: Ops, x: Tensor) -> Tensor:
+    return f.unary(x, "tanh", saves="output")
+
+
+COMPOSED: dict[str, Callable[[Ops, Tensor], Tensor]] = {
+    "tanh": _tanh,
+    "relu": _relu,
+    "relu2": _relu2,
+    "gelu_new": _gelu_new,
+    "gelu_fast": _gelu_fast,
+    "bloom_gelu": _bloom_gelu,
+}

@@ -1,0 +1,133 @@
+"""Mixtures of experts as transformers' default runs them: one grouped matrix product for all experts.
+
+Pairs of a token and one of its experts are sorted by expert, multiplied, weighted, put back and summed
+(transformers/integrations/moe.py, `grouped_mm_experts_forward`). No shape depends on the routing: it need not be even.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from planner.memory.autograd.ops import FP32, Ops
+from planner.memory.autograd.tape import Storage, Tensor, Variable
+from planner.models.architecture import INT64
+
+
+class Weights(NamedTuple):
+    """Of all experts: `[experts, 2 x intermediate, hidden]` and `[experts, hidden, intermediate]`, each made when it is
+    asked for, as a weight with an adapter is."""
+
+    gate_up: Callable[[], Tensor]
+    down: Callable[[], Tensor]
+    intermediate: int
+
+
+def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) -> Tensor:
+    """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum;
+    `casts`: back to the dtype of the logits."""
+    given, tokens = logits.itemsize, logits.per_sample // logits.width
+    chosen = top(f, f.softmax(logits, FP32), tokens * top_k)
+    scores = normalized(f, chosen) if normalizes else chosen
+    scores = f.to(scores, given, "router scores") if casts else scores
+    return returned(scores, logits, chosen)
+
+
+def returned(scores: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
+    """Routers return their logits and the chosen experts, too."""
+    scores.beside = (logits.storage, *chosen.beside)
+    return scores
+
+
+def normalized(f: Ops, scores: Tensor) -> Tensor:
+    """Divided by their sum, in place, which keeps a copy of what they were."""
+    tokens = scores.per_sample // scores.width
+    before = f.tensor(scores.per_sample, scores.width, scores.itemsize, "router scores before division", scores)
+    total = f.tensor(tokens, 1, scores.itemsize, "sum of router scores", scores)
+    divided = Tensor(scores.storage, 0, scores.per_sample, scores.width, scores.itemsize, before.variable)
+    saved = [f.tape.save(before), f.tape.save(total)] if scores.variable is not None else []
+    return f.differentiate(divided, f.own_targets(scores), saved, temporaries=1)
+
+
+def top(f: Ops, x: Tensor, elements: int) -> Tensor:
+    """`topk`: values, and the indices that its backward scatters to."""
+    out = f.tensor(elements, elements * x.width // x.per_sample, x.itemsize, "router scores", x)
+    indices = indices_of(f, elements, "chosen experts")
+    saved = [f.tape.save(indices)] if x.variable is not None else []
+    out.beside = (indices.storage,)
+    return f.differentiate(out, f.own_targets(x), saved)
+
+
+def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """The weighted sum of the chosen experts' outputs. Autocast does not know the grouped product: it runs in the
+    weights' dtype."""
+    given, pairs, hidden = x.itemsize, scores.per_sample, x.width
+    ids, order = indices_of(f, pairs, "sorted experts"), indices_of(f, pairs, "order by expert")
+    chosen = gather(f, x, pairs * hidden, indices_of(f, pairs, "tokens by expert"), "expert input")
+    share = gather(f, scores, pairs, order, "router scores by expert")
+    # Weights with an adapter folded in stay until the experts are done (torch.nn.utils.parametrize.cached).
+    gate_up = weights.gate_up()
+    out = grouped(f, chosen, gate_up, 2 * weights.intermediate, "experts.gate_up_proj")
+    gate, up = f.slices(out, [weights.intermediate] * 2, split=True)
+    del out
+    out = f.mul(activation(gate), up, "expert product")
+    del gate, up
+    down = weights.down()
+    projected = grouped(f, out, down, hidden, "experts.down_proj")
+    del out
+    out = f.mul(projected, share, "weighted expert output")
+    back = indices_of(f, pairs, "order by token")
+    out = gather(f, out, pairs * hidden, back, "weighted expert output by token")
+    total = summed(f, out, x.per_sample)
+    del ids, gate_up, down, projected
+    return f.to(total, given, "expert output")
+
+
+def factors(f: Ops, up: Tensor, down: Tensor, itemsize: int, name: str) -> tuple[Tensor, Tensor]:
+    """Of an adapter, in the weight's dtype: there from when PEFT's wrapper is entered until it is left."""
+    return f.to(up, itemsize, f"{name} lora_B"), f.to(down, itemsize, f"{name} lora_A")
+
+
+def fold(f: Ops, weight: Tensor, factors: tuple[Tensor, Tensor], name: str) -> Tensor:
+    """`weight + B @ A * scaling`, made anew in the weight's dtype in every forward (PEFT's ParamWrapper: `baddbmm`,
+    outside autocast). Each factor is saved for the other's gradient."""
+    storage = f.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} with adapter")
+    out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, Variable())
+    return f.differentiate(out, f.own_targets(*factors), [f.tape.save(factor) for factor in factors])
+
+
+def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tensor:
+    """`x[indices]`: saves the indices; the gradient is added into zeros of x's shape."""
+    saved = [f.tape.save(indices)] if x.variable is not None else []
+    out = f.tensor(elements, x.width, x.itemsize, name, x)
+    return f.differentiate(out, f.own_targets(x), saved)
+
+
+def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> Tensor:
+    """`grouped_mm` of rows sorted by expert: saves x for the weights' gradient and the weights for x's."""
+    x = f.to(x, weight.itemsize, f"{name} input")
+    rows = x.per_sample // x.width
+    saved = [f.tape.save(x)] if weight.variable is not None else []
+    if x.variable is not None:
+        saved.append(f.tape.save(weight))
+    flops = 2 * x.per_sample * out_features
+    out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight, flops=flops)
+    needed = (x.variable is not None) + (weight.variable is not None)
+    return f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
+
+
+def summed(f: Ops, x: Tensor, elements: int) -> Tensor:
+    """Over a token's experts: its gradient is expanded, and copied where the shape of pairs is restored."""
+    out = f.tensor(elements, x.width, x.itemsize, "summed expert output", x)
+    if out.variable is not None and x.variable is not None:
+        variable, size = x.variable, x.per_sample * x.itemsize
+
+        def backward(gradient: Storage) -> None:
+            f.tape.accumulate(variable, f.tape.storage(0, size))
+
+        f.tape.record(out.variable, backward)
+    return out
+
+
+def indices_of(f: Ops, elements: int, name: str) -> Tensor:
+    return Tensor(f.tape.storage(0, elements * INT64, name), 0, elements, 1, INT64, None)

@@ -1,0 +1,126 @@
+"""Norms on symbolic tensors, each as transformers writes it."""
+
+from __future__ import annotations
+
+from planner.memory.autograd.ops import FP32
+from planner.memory.autograd.tape import Storage, Tensor, Variable
+from planner.memory.settings.parameters import Parameters
+from planner.models.forward import LayerNormForm, NormOrder
+
+
+class Norms(Parameters):
+    """Layers that normalize."""
+
+    def rms_norm(
+        self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
+    ) -> Tensor:
+        given, columns = x.itemsize, width or x.width
+        x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
+        narrow, x = x, self.to(x, FP32, f"{name} input in fp32")
+        squares = self.unary(x, f"{name} input", saves="input", temporaries=2)
+        variance = self.mean(squares, f"{name} variance")
+        del squares
+        if order == "t5":
+            del x
+            weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+            x = self.mul(narrow, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
+            x = self.to(x, weight.itemsize, f"{name} normalized")
+            return self._whole(self.mul(weight, x, f"{name} output"))
+        del narrow
+        x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
+        if order == "unscaled":
+            return self._whole(self.to(x, given, f"{name} output"))
+        weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+        if order == "cast_then_scale":
+            half = self.to(x, given, f"{name} normalized")  # `hidden_states` in fp32 outlives the product
+            return self._whole(self.mul(weight, half, f"{name} output"))
+        if order == "scale_in_fp32":
+            weight = self.to(weight, FP32, f"{name} weight")
+            offset = Tensor(self.tape.storage(columns * FP32, 0), columns, 0, columns, FP32, weight.variable)
+            x = self.mul(x, offset, f"{name} scaled")
+        else:
+            x = self.mul(weight, x, f"{name} scaled")
+        return self._whole(self.to(x, given, f"{name} output"))
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """All columns again, after a norm over each head."""
+        return Tensor(x.storage, 0, x.per_sample, x.per_sample // self.sequence_length, x.itemsize, x.variable)
+
+    def layer_norm(
+        self,
+        name: str,
+        x: Tensor,
+        *,
+        width: int | None = None,
+        bias: bool = True,
+        affine: bool = True,
+        form: LayerNormForm = "fused",
+    ) -> Tensor:
+        """`native_layer_norm` unless written out: saves its input, mean and rstd; autocast runs it in fp32."""
+        if form == "written_out":
+            return self._written_out(name, x, width or x.width)
+        given = x.itemsize
+        x = Tensor(x.storage, x.fixed, x.per_sample, width or x.width, x.itemsize, x.variable)
+        names = [f"{name}.weight", f"{name}.bias"][: affine + (affine and bias)]
+        weights = [self.parameter(n, x.width, self.numerics.other, trains=self.trains_base) for n in names]
+        if form == "one_plus_weight":
+            weights[0] = self._one_plus(weights[0], name)
+            itemsize = self.autocast or x.itemsize
+            x, weights = (
+                self.to(x, itemsize, f"{name} input"),
+                [self.to(w, itemsize, f"{name} weight") for w in weights],
+            )
+        elif form == "fused_in_fp32" or self.autocast is not None:
+            x = self.to(x, FP32, f"{name} input")
+        out = self._native(name, x, weights)
+        out = self.to(out, given, f"{name} output") if form == "fused_in_fp32" else out
+        return self._whole(out) if width else out
+
+    def _native(self, name: str, x: Tensor, weights: list[Tensor]) -> Tensor:
+        out = self.tensor(x.per_sample, x.width, x.itemsize, f"{name} output", x, *weights)
+        rows = x.per_sample // x.width
+        statistics = Tensor(self.tape.storage(0, 2 * rows * FP32, f"{name} mean and rstd"), 0, 2 * rows, 2, FP32, None)
+        saved = [self.tape.save(x), self.tape.save(statistics)] if out.variable is not None else []
+        return self.differentiate(out, self.own_targets(x, *weights), saved)
+
+    def _one_plus(self, weight: Tensor, name: str) -> Tensor:
+        """`weight + 1`: hands its gradient on."""
+        storage = self.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} one plus weight")
+        variable = Variable() if weight.variable is not None else None
+        out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, variable)
+        return self.differentiate(out, self.own_targets(weight))
+
+    def _written_out(self, name: str, x: Tensor, columns: int) -> Tensor:
+        """`weight * (x - mean) * rsqrt(mean((x - mean) ** 2))` in fp32; x - mean is computed twice and saved twice."""
+        given, elements = x.itemsize, x.width
+        weight = self.parameter(f"{name}.weight", elements, self.numerics.other, trains=self.trains_base)
+        x = self.to(x, FP32, f"{name} input in fp32")
+        x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
+        mean = self.mean(x, f"{name} mean")
+        squares = self.unary(self._sub(x, mean, f"{name} centered"), f"{name} squares", saves="input", temporaries=2)
+        variance = self.mean(squares, f"{name} variance")
+        del squares
+        centered, scale = self._sub(x, mean, f"{name} centered"), self.unary(variance, f"{name} rsqrt", saves="output")
+        x = self.mul(centered, scale, f"{name} normalized")
+        del centered, scale
+        x = self.mul(self.to(weight, FP32, f"{name} weight"), x, f"{name} scaled")
+        return self._whole(self.to(x, given, f"{name} output"))
+
+    def _sub(self, x: Tensor, mean: Tensor, name: str) -> Tensor:
+        """`x - mean` of each row: hands its gradient on to x; that of the mean is its negative, summed."""
+        out = self.tensor(x.per_sample, x.width, x.itemsize, name, x, mean)
+        if out.variable is None or x.variable is None or mean.variable is None:
+            return out
+        to_x, to_mean = x.variable, mean.variable
+        size, mean_size = out.per_sample * out.itemsize, mean.per_sample * mean.itemsize
+
+        def backward(gradient: Storage) -> None:
+            negative = self.tape.storage(0, size)
+            self.tape.cost.bytes_per_sample += 3 * size
+            self.tape.accumulate(to_x, gradient)
+            summed = self.tape.storage(0, mean_size)
+            del negative
+            self.tape.accumulate(to_mean, summed)
+
+        self.tape.record(out.variable, backward)
+        return out

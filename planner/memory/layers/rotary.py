@@ -1,0 +1,151 @@
+"""Rotary position embedding on symbolic tensors, as transformers writes it."""
+
+from __future__ import annotations
+
+from planner.memory.autograd.ops import FP32
+from planner.memory.autograd.tape import Storage, Tape, Tensor
+from planner.memory.layers.norms import Norms
+from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.trainable import Trained
+from planner.models.forward import RopeCasts, RopeForm
+
+
+class Rotary(Norms):
+    """Operations, layers that normalize, and the rotation of queries and keys."""
+
+    def __init__(self, tape: Tape, *, numerics: Numerics, trained: Trained, sequence_length: int) -> None:
+        super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
+        self.rope_itemsize = 0
+        self._rope: list[Storage] = []
+        self.body: list[Storage] = []
+        """What variables of a body of the model (`...Model.forward`) keep alive until it returns."""
+        self.arguments: list[Storage] = []
+        """What the block is called with and is its own, beside hidden states."""
+        self.numbers_samples = False
+        """Whether every sample has positions of its own."""
+
+    def of_positions(self, elements: int) -> tuple[int, int]:
+        """Fixed and per-sample elements of what is made for every position."""
+        return (0, elements) if self.numbers_samples else (elements, 0)
+
+    def rope_table(self, x: Tensor, head_dim: int, *, fp32: bool = False) -> None:
+        """cos and sin of every position, shared by all blocks, and by all samples that are numbered alike, saved by
+        each product with q and k, unless these have tables of their own."""
+        self.rope_itemsize = FP32 if fp32 else x.itemsize
+        if self._casts_table:
+            storage = self._table(head_dim, "rotary cos and sin").storage
+            assert storage is not None
+            self.body.append(storage)
+        else:
+            self._save_table(head_dim, "rotary cos and sin")
+
+    @property
+    def _casts_table(self) -> bool:
+        """FSDP2 calls each block with a table of its own, cast from that of all."""
+        return self.numerics.casts_inputs and self.rope_itemsize > self.numerics.other
+
+    def _table(self, head_dim: int, name: str) -> Tensor:
+        fixed, per_sample = self.of_positions(2 * self.sequence_length * head_dim)
+        storage = self.tape.storage(fixed * self.rope_itemsize, per_sample * self.rope_itemsize, name)
+        return Tensor(storage, fixed, per_sample, head_dim, self.rope_itemsize, None)
+
+    def _save_table(self, head_dim: int, name: str) -> Storage:
+        table = self._table(head_dim, name)
+        self.tape.save(table)
+        assert table.storage is not None
+        self._rope.append(table.storage)
+        return table.storage
+
+    def rotate(
+        self,
+        x: Tensor,
+        *,
+        head_dim: int,
+        rotary_dim: int | None = None,
+        joins: bool = False,
+        casts: RopeCasts = "none",
+        tokens_first: bool = False,
+        form: RopeForm = "halves",
+    ) -> Tensor:
+        """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""
+        if form != "halves":
+            return self._interleaved(x) if form == "interleaved" else self._complex(x)
+        self._take_table(head_dim)
+        if casts != "none":
+            given = x.itemsize
+            x = self.to(x, FP32, "rotary input in fp32") if casts == "both" else x
+            return self.to(self.rotate(x, head_dim=head_dim, rotary_dim=rotary_dim), given, "rotary output")
+        if rotary_dim in (None, head_dim) and not joins:
+            return self._rotate_half(x)
+        width = x.width // head_dim * (rotary_dim or head_dim)
+        # A slice of everything is the tensor itself; an empty rest is a slice all the same.
+        turned, *rest = self.slices(x, [width, x.width - width]) if width < x.width else (x, *self.slices(x, [0]))
+        joined = self.cat([self._rotate_half(turned), *rest], "rotary join")
+        joined.heads_first = not tokens_first
+        return joined
+
+    def _take_table(self, head_dim: int) -> None:
+        """A block's own one is an argument; computed again, it is called with the same."""
+        if self._casts_table:
+            self.rope_itemsize = self.numerics.other
+            if not self.tape.recomputed:
+                self.arguments.append(self._save_table(head_dim, "rotary cos and sin cast by FSDP2"))
+
+    def rotate_halves(self, x: Tensor, *, head_dim: int) -> Tensor:
+        """`cat(first * cos - second * sin, second * cos + first * sin)`."""
+        first, second = self.slices(x, [x.width // 2, x.width - x.width // 2], split=True)
+        left = self._difference(self._turned(first), self._turned(second))
+        right = self.add(self._turned(second), self._turned(first), "rotary output")
+        del first, second
+        out = self.cat([left, right], "rotary output")
+        out.heads_first = True
+        return out
+
+    def _turned(self, x: Tensor) -> Tensor:
+        return self.unary(x, "rotary product", itemsize=max(x.itemsize, self.rope_itemsize))
+
+    def _rotate_half(self, x: Tensor) -> Tensor:
+        table = max(x.itemsize, self.rope_itemsize)
+        with_cos = self.unary(x, "rotary product", itemsize=table)
+        first, second = self.slices(x, [x.width // 2, x.width - x.width // 2])
+        second = self.unary(second, "rotary half")
+        turned = self.cat([second, first], "rotary halves")
+        del first, second
+        with_sin = self.unary(turned, "rotary product", itemsize=table)
+        del turned
+        return self.add(with_cos, with_sin, "rotary output")
+
+    def _interleaved(self, x: Tensor) -> Tensor:
+        """`cat(even * cos - odd * sin, odd * cos + even * sin)` (transformers, modeling_deepseek_v3.py,
+        `apply_rotary_pos_emb_interleave`)."""
+        table = max(x.itemsize, self.rope_itemsize)
+        even, odd = self.slices(x, [x.width // 2] * 2)
+        with_cos = self.unary(even, "rotary product", itemsize=table)
+        left = self._difference(with_cos, self.unary(odd, "rotary product", itemsize=table))
+        del with_cos
+        with_cos = self.unary(odd, "rotary product", itemsize=table)
+        right = self.add(with_cos, self.unary(even, "rotary product", itemsize=table), "rotary sum")
+        del with_cos
+        return self.cat([left, right], "rotary output")
+
+    def _difference(self, a: Tensor, b: Tensor) -> Tensor:
+        """Hands its gradient on to a, and its negative to b."""
+        out = self.tensor(a.per_sample, a.width, a.itemsize, "rotary difference", a, b)
+        if out.variable is None or a.variable is None or b.variable is None:
+            return out
+        to_a, to_b, size = a.variable, b.variable, out.per_sample * out.itemsize
+
+        def backward(gradient: Storage) -> None:
+            negative = self.tape.storage(0, size)
+            self.tape.cost.bytes_per_sample += 2 * size
+            self.tape.accumulate(to_a, gradient)
+            self.tape.accumulate(to_b, negative)
+
+        self.tape.record(out.variable, backward)
+        return out
+
+    def _complex(self, x: Tensor) -> Tensor:
+        """`view_as_real(view_as_complex(x.float()) * table).type_as(x)`."""
+        given = x.itemsize
+        turned = self.unary(self.to(x, FP32, "rotary input in fp32"), "rotary product")
+        return self.to(turned, given, "rotary output")

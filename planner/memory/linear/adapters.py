@@ -1,0 +1,37 @@
+"""What PEFT adds to the output of a linear layer: low-rank adapters and their variants."""
+
+from __future__ import annotations
+
+from planner.memory.autograd.tape import Tensor
+from planner.memory.linear.dora import dora
+from planner.memory.linear.lora import Adapter, Base, Layer, low_rank
+from planner.memory.settings.parameters import Parameters
+from strategies import Lora
+
+
+def adapted(
+    f: Parameters, method: Lora, name: str, x: Tensor, out_features: int, has_bias: bool, layer: Layer, base: Base
+) -> Tensor:
+    """`layer(x) + B(A(x)) * scaling`."""
+    out, weight, bias = layer(f, name, x, out_features, has_bias)
+    adapter = Adapter.of(f, method, name, x.width, out.width)
+    given = out.itemsize
+    if base.copies:
+        out = f.unary(out, f"{name} clone")
+    casts = base.casts_under_autocast or f.autocast is None
+    if casts:
+        x = f.to(x, f.numerics.adapter, f"{name} lora input")
+    if adapter.magnitude is not None:
+        dropped, drops = f.dropout(x, method.dropout, f"{name} lora dropout"), method.dropout > 0
+        change = dora(f, name, dropped, out, adapter, weight, bias, drops=drops)
+        del dropped
+        out = f.add(out, change, f"{name} lora sum")
+        del change
+        return f.to(out, given, f"{name} lora output") if casts else out
+    change = low_rank(f, name, f.dropout(x, method.dropout, f"{name} lora dropout"), adapter)
+    change = f.unary(change, f"{name} lora scaling")
+    if casts and not base.casts_under_autocast:
+        change = f.to(change, given, f"{name} lora output")
+    out = f.add(out, change, f"{name} lora sum")
+    del change
+    return f.to(out, given, f"{name} lora output") if base.casts_under_autocast else out

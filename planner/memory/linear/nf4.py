@@ -1,0 +1,76 @@
+"""The product with an NF4 weight, as bitsandbytes computes it, and the weight's bytes."""
+
+from __future__ import annotations
+
+from planner.libraries.bitsandbytes import BLOCK, SCALE_BLOCK
+from planner.memory.autograd.ops import Ops
+from planner.memory.autograd.tape import Storage, Tensor
+from planner.memory.linear.lora import Base, Weight
+from planner.memory.settings.dtypes import FP32
+from planner.memory.settings.parameters import Parameters
+from strategies import Operation
+
+BASE = Base(copies=True, casts_under_autocast=False)
+"""peft/tuners/lora/bnb.py, Linear4bit."""
+
+TABLE_BYTES, DOUBLE_TABLE_BYTES = 512, 512 + 512 + 1024
+"""Bytes beside each NF4 tensor, in the allocator's blocks: NF4's 16 values in fp32; under double quantization also the
+mean of the scales and the 256 values of a scale (bitsandbytes/functional.py, `get_4bit_type`, `quantize_blockwise`)."""
+
+
+def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
+    """Packed 4-bit values, absmax and, double-quantized, absmax of absmax, with their tables."""
+    elements = rows * columns
+    scales, packed = -(-elements // BLOCK), -(-elements // 2)
+    if double:
+        return packed + scales + -(-scales // SCALE_BLOCK) * FP32 + DOUBLE_TABLE_BYTES
+    return packed + scales * FP32 + TABLE_BYTES
+
+
+def layer(
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
+) -> tuple[Tensor, Weight, Tensor | None]:
+    """bitsandbytes `Linear4bit`: computes in its own dtype."""
+    compute, given = f.numerics.linear, x.itemsize
+    columns, elements = x.width, x.width * out_features
+    bias = f.parameter(f"{name}.bias", out_features, given, trains=False) if has_bias else None
+    cast = None if bias is None else f.to(bias, compute, f"{name} bias")
+    out = _matmul(f, f.to(x, compute, f"{name} input"), cast, out_features, double, name)
+    del cast
+
+    def weight() -> Tensor:
+        return Tensor(_dequantize(f, elements, compute, double), elements, 0, columns, compute, None)
+
+    return f.to(out, given, f"{name} output"), weight, bias
+
+
+def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: bool, name: str) -> Tensor:
+    """bitsandbytes `MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
+    compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
+    _dequantize(f, elements, compute, double)
+    rows = x.per_sample // x.width
+    flops, width = 2 * x.per_sample * out_features, out_features
+    operation = Operation.MM if bias is None else Operation.ADDMM
+    out = f.product(rows * width, width, compute, f"{name} output", x, flops=flops, operation=operation)
+    if x.variable is not None and out.variable is not None:
+        variable = x.variable
+
+        def backward(gradient: Storage) -> None:
+            weight = _dequantize(f, elements, compute, double)
+            f.multiply(compute, flops)
+            made = f.tape.storage(0, size)
+            del weight
+            f.tape.accumulate(variable, made)
+
+        f.tape.record(out.variable, backward)
+    return out
+
+
+def _dequantize(f: Ops, elements: int, itemsize: int, double: bool) -> Storage:
+    """Double quantization restores the fp32 scales first, once by blocks and once with the offset added
+    (bitsandbytes functional.py, `dequantize_4bit`)."""
+    scales = [f.tape.storage(-(-elements // BLOCK) * FP32, 0) for _ in range(2)] if double else None
+    f.tape.cost.fixed_bytes += elements * itemsize
+    weight = f.tape.storage(elements * itemsize, 0)
+    del scales
+    return weight

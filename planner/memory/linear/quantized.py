@@ -1,0 +1,28 @@
+"""Linear layers with a quantized weight, one entry a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from planner.memory.linear import gptqmodel, int8, nf4
+from planner.memory.linear.lora import Base, Layer
+from strategies import Quantization
+
+
+class Kind(NamedTuple):
+    """What a quantized layer does, how PEFT treats it, and the bytes of a weight of that many rows and columns."""
+
+    layer: Layer
+    base: Base
+    stored_bytes: Callable[[int, int], int]
+
+
+KINDS: Mapping[Quantization, Kind] = {
+    Quantization.NF4: Kind(partial(nf4.layer, double=False), nf4.BASE, partial(nf4.stored_bytes, double=False)),
+    Quantization.NF4_DOUBLE: Kind(partial(nf4.layer, double=True), nf4.BASE, partial(nf4.stored_bytes, double=True)),
+    Quantization.INT8: Kind(int8.layer, int8.BASE, int8.stored_bytes),
+    Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
+    Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),
+}

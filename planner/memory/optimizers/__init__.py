@@ -1,6 +1,0 @@
-"""What optimizers keep of each trained tensor, and what their step allocates at its peak."""
-
-from planner.memory.optimizers.registry import RULES, rule_of
-from planner.memory.optimizers.rule import Groups, Kept
-
-__all__ = ["RULES", "Groups", "Kept", "rule_of"]

@@ -1,0 +1,42 @@
+"""What the bytes of a part depend on, besides the model."""
+
+from __future__ import annotations
+
+from planner.libraries.sdpa import Selection
+from planner.memory.settings.dtypes import Numerics
+from strategies import AnyOptimizer, Attention, Kernels, Loss, Method
+
+
+class Setting:
+    """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
+
+    __slots__ = (
+        "attention",
+        "evaluates",
+        "kernels",
+        "loss",
+        "method",
+        "numerics",
+        "selection",
+        "sequence_length",
+        "updates",
+    )
+
+    def __init__(
+        self,
+        numerics: Numerics,
+        method: Method,
+        attention: Attention,
+        loss: Loss,
+        kernels: Kernels,
+        sequence_length: int,
+        selection: Selection,
+        updates: AnyOptimizer | None = None,
+        evaluates: bool = False,
+    ) -> None:
+        """`updates`: the optimizer that steps each parameter in backward. `evaluates`: forward passes keep nothing for
+        backward."""
+        self.numerics, self.method, self.attention = numerics, method, attention
+        self.loss, self.kernels = loss, kernels
+        self.sequence_length, self.selection = sequence_length, selection
+        self.updates, self.evaluates = updates, evaluates

@@ -1,0 +1,6 @@
+"""What optimizers keep of each trained tensor, and what their step allocates at its peak."""
+
+from planner.memory.sharding.optimizers.registry import RULES, rule_of
+from planner.memory.sharding.optimizers.rule import Groups, Kept
+
+__all__ = ["RULES", "Groups", "Kept", "rule_of"]

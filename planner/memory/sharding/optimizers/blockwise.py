@@ -1,0 +1,48 @@
+"""bitsandbytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from planner.memory.settings.dtypes import FP32
+from planner.memory.sharding.optimizers.rule import Kept
+from planner.memory.sharding.state import TrainedTensor, allocated
+from strategies import Blockwise
+
+BNB_BLOCK = 256
+"""Elements per scale of bitsandbytes' blockwise 8-bit states (bitsandbytes/optim/optimizer.py, `init_state`)."""
+BNB_SMALLEST = 4096
+"""Tensors with fewer elements keep 32-bit states (`min_8bit_size`)."""
+BNB_PAGED = 100_000
+"""States of as many elements are paged (`get_state_buffer`)."""
+BNB_TABLE = 256 * FP32
+"""The values of 8 bits, signed for the first and unsigned for the second state (`fill_qmap`)."""
+
+
+class BlockwiseStates(Kept[Blockwise]):
+    """8-bit: a byte per element and an fp32 scale per block of 256; small tensors keep fp32 states, and so do
+    embeddings, for which Trainer registers 32-bit states (trainer.py, `register_module_override`). Managed memory
+    (cudaMallocManaged) does not come from torch's allocator: the driver moves its pages to the host where the GPU is
+    full. Kernels work in place (bitsandbytes/backends/cuda/ops.py, `_optimizer_update_8bit_blockwise_impl`)."""
+
+    def states(self, tensor: TrainedTensor) -> int:
+        elements, size = tensor.num_elements, 0
+        if not self._is_paged(tensor):
+            size += allocated(elements if self._is_8bit(tensor) else elements * FP32)
+        if self._is_8bit(tensor):
+            size += allocated(-(-elements // BNB_BLOCK) * FP32)
+        return self.facts.states * size
+
+    def tables(self, tensors: Iterable[TrainedTensor]) -> int:
+        return self.facts.states * BNB_TABLE if any(map(self._is_8bit, tensors)) else 0
+
+    def host(self, tensor: TrainedTensor) -> int:
+        """On a full GPU all pages come, and all leave."""
+        size = tensor.num_elements * (1 if self._is_8bit(tensor) else FP32)
+        return 2 * self.facts.states * size if self._is_paged(tensor) else 0
+
+    def _is_8bit(self, tensor: TrainedTensor) -> bool:
+        return self.facts.bits == 8 and tensor.num_elements >= BNB_SMALLEST and not tensor.is_embedding
+
+    def _is_paged(self, tensor: TrainedTensor) -> bool:
+        return self.facts.paged and tensor.num_elements >= BNB_PAGED

@@ -1,0 +1,187 @@
+"""What stays on a rank between steps: parameters, gradients and optimizer states, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import NamedTuple
+
+from planner.memory.linear.quantized import KINDS
+from planner.memory.settings.dtypes import FP32, Numerics
+from planner.memory.settings.trainable import Trained, trained_at_ends, trained_in_blocks
+from planner.models import Inventory, Parameters
+from planner.models.parameters import ParameterTensor
+from strategies import Lora, LoraVariant, Method, quantization_of
+
+ALLOCATION_BYTES = 512
+"""CUDA's caching allocator rounds every request up to this (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
+
+
+def allocated(num_bytes: int) -> int:
+    return -(-num_bytes // ALLOCATION_BYTES) * ALLOCATION_BYTES
+
+
+class TrainedTensor(NamedTuple):
+    shape: tuple[int, ...]
+    num_elements: int
+    itemsize: int
+    """Of the stored parameter, its gradient and its full-size states."""
+    is_embedding: bool
+    computed_itemsize: int
+    """Of its gradient while backward runs."""
+    name: str = ""
+    """Within its part; empty where a model is known by its replays."""
+    is_hidden: bool = False
+    """A matrix in a block."""
+    is_linear: bool = False
+    """The weight of a linear layer in a block."""
+
+
+class Unit(NamedTuple):
+    """The parameters of one part, as a rank stores them and as it computes with them."""
+
+    stored_bytes: int
+    trained: tuple[TrainedTensor, ...]
+    gathered_bytes: int
+    """In the dtype of the computation, whole: what FSDP2 gathers."""
+    gradient_bytes: int
+    """Of the trained ones, as stored between steps."""
+    gathered_gradient_bytes: int
+    """The same in the dtype of the computation, before FSDP2 scatters them."""
+
+
+def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """FSDP2 divides the first dimension, of experts their number, and pads it to a multiple of the ranks: of 16 experts
+    on 32 ranks each rank stores one (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
+    """
+    return (-(-shape[0] // ranks) * ranks, *shape[1:])
+
+
+def unit(
+    parameters: Parameters,
+    method: Method,
+    numerics: Numerics,
+    trained: Trained,
+    ranks: int = 1,
+    *,
+    copied: bool = False,
+    is_block: bool = False,
+) -> Unit:
+    """The parameters of a part under a fine-tuning method, divided among `ranks`. `copied`: embedding and head train as
+    copies."""
+    account = _Account(ranks, is_block)
+    kind = KINDS.get(quantization_of(method))
+    own = numerics.of_trained() if trained.weights else numerics
+    for t in parameters.tensors:
+        stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
+        module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
+        role = {"is_embedding": t.is_embedding, "is_linear": t.layer is not None}
+        if kind is not None and t.layer is not None and t.layer.quantizes and len(t.shape) > 1:
+            account.keep(t.shape, kind.stored_bytes, computed)
+        elif trained.weights:
+            account.train(t.name, t.shape, stored, computed, **role)
+        elif module_trains or (trained.biases and t.is_bias):
+            if copied:
+                account.keep(t.shape, stored, computed)
+            account.train(t.name, t.shape, numerics.stored_trained, numerics.trained, **role)
+        else:
+            account.keep(t.shape, stored, computed)
+    if isinstance(method, Lora):
+        for layer in parameters.linears:
+            if all(method.adapts(name) for name in layer.target_names):
+                rank = layer.adapter_rank(method.rank)
+                shapes: dict[str, tuple[int, ...]] = {
+                    "lora_A": (rank, layer.in_features),
+                    "lora_B": (layer.out_features, rank),
+                }
+                if method.variant is LoraVariant.DORA:
+                    shapes["lora_magnitude_vector"] = (layer.out_features,)
+                for name, shape in shapes.items():
+                    account.train(f"{layer.name}.{name}", shape, numerics.stored_adapter, numerics.adapter)
+    return account.unit()
+
+
+def stored_itemsize(tensor: ParameterTensor, numerics: Numerics, *, quantizes: bool) -> int:
+    """Between steps, of what is not quantized. `quantizes`: linear layers are, and their biases then as the rest."""
+    if tensor.in_fp32:
+        return FP32
+    if tensor.layer is not None and not tensor.layer.quantizes:
+        return numerics.stored_kept
+    return numerics.stored_linear if tensor.layer is not None and not quantizes else numerics.stored_other
+
+
+def _computed_itemsize(tensor: ParameterTensor, numerics: Numerics) -> int:
+    """During forward and backward."""
+    if tensor.layer is not None:
+        return numerics.linear if tensor.layer.quantizes else numerics.kept
+    return numerics.kept_in_fp32 if tensor.in_fp32 else numerics.other
+
+
+class _Account:
+    """Adds up a unit, of which each of `ranks` stores its rows."""
+
+    def __init__(self, ranks: int, is_block: bool) -> None:
+        self.ranks, self.is_block = ranks, is_block
+        self.stored = self.gathered = self.gathered_gradients = self.gradients = 0
+        self.trained: list[TrainedTensor] = []
+
+    def keep(self, shape: tuple[int, ...], stored: int | Callable[[int, int], int], computed: int) -> None:
+        """`stored`: bytes of an element, or of a matrix by its rows and columns."""
+        rows, *columns = padded_to(self.ranks, shape)
+        share = rows // self.ranks
+        elements = share * prod(columns)
+        self.stored += allocated(elements * stored) if isinstance(stored, int) else stored(share, *columns)
+        self.gathered += self.ranks * elements * computed
+
+    def train(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        stored: int,
+        computed: int,
+        *,
+        is_embedding: bool = False,
+        is_linear: bool = False,
+    ) -> None:
+        whole = padded_to(self.ranks, shape)
+        elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
+        self.trained.append(
+            TrainedTensor(whole, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
+        )
+        self.keep(shape, stored, computed)
+        self.gradients += allocated(elements // self.ranks * stored)
+        self.gathered_gradients += elements * computed
+
+    def unit(self) -> Unit:
+        return Unit(self.stored, tuple(self.trained), self.gathered, self.gradients, self.gathered_gradients)
+
+
+class Units(NamedTuple):
+    stem: Unit
+    blocks: tuple[Unit, ...]
+    head: Unit
+
+    @classmethod
+    def of(cls, inventory: Inventory, method: Method, numerics: Numerics, ranks: int = 1) -> Units:
+        tied = inventory.architecture.tied_to is not None
+        ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
+        in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
+        kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
+        blocks = {
+            key: unit(inventory.blocks[key[0]], method, numerics, key[1], ranks, is_block=True)
+            for key in dict.fromkeys(kinds)
+        }
+        head = inventory.head
+        if copied and tied and ends.head:  # PEFT's copy; the original is the embedding
+            table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
+            head = head._replace(tensors=(*head.tensors, table))
+        return cls(
+            unit(inventory.stem, method, numerics, ends, ranks, copied=copied),
+            tuple(blocks[key] for key in kinds),
+            unit(head, method, numerics, ends, ranks, copied=copied and not tied),
+        )
+
+    @property
+    def all(self) -> tuple[Unit, ...]:
+        """Stem, blocks, head and loss, as the parts of a step; the loss has no parameters."""
+        return (self.stem, *self.blocks, self.head, Unit(0, (), 0, 0, 0))

@@ -1,0 +1,1 @@
+"""From measured parts to the peaks of a step, the bytes of the process, and the time."""

@@ -1,0 +1,142 @@
+"""Composes a training step from its traced parts: the largest instants of each moment, as lines in micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from planner.memory.autograd.tape import Snapshot
+from planner.memory.settings.parts import Part
+from planner.memory.sharding.layout import Extra, Layout
+
+
+class Moment(StrEnum):
+    """The moments of a step that can be its peak."""
+
+    FORWARD = "forward"
+    END_OF_FORWARD = "end_of_forward"
+    START_OF_BACKWARD = "start_of_backward"
+    BLOCK_BACKWARD = "block_backward"
+    EMBEDDING_BACKWARD = "embedding_backward"
+    BACKWARD = "backward"
+    """All of it, where a model is known by its replays."""
+    OPTIMIZER_STEP = "optimizer_step"
+    EVALUATION = "evaluation"
+    """Between steps, where one is asked for."""
+    SAVING = "saving"
+    """Of a sharded model, between steps."""
+
+
+_COMPOSED = (
+    Moment.FORWARD,
+    Moment.END_OF_FORWARD,
+    Moment.START_OF_BACKWARD,
+    Moment.BLOCK_BACKWARD,
+    Moment.EMBEDDING_BACKWARD,
+)
+
+
+class Line(NamedTuple):
+    """Bytes at one instant: `fixed + per_sample x micro_batch_size`, and which of them are what."""
+
+    fixed: int
+    per_sample: int
+    activations_fixed: int
+    activations_per_sample: int
+    gradients: int
+    unsharded: int
+    communication: int
+
+    def at(self, micro_batch_size: int) -> int:
+        return self.fixed + self.per_sample * micro_batch_size
+
+
+Lines = dict[Moment, tuple[Line, ...]]
+
+
+class Position(NamedTuple):
+    """One part in its place, and the (fixed, per sample) bytes that all parts before it hold in forward and save, and
+    that those behind it keep."""
+
+    place: int
+    part: Part
+    held: tuple[int, int]
+    saved: tuple[int, int]
+    kept: tuple[int, int]
+    waiting: tuple[int, int]
+    """(fixed, per sample) bytes of gradients that wait in its backward for parts before it."""
+
+
+def positions(parts: Sequence[Part], reach: int) -> list[Position]:
+    """Where to look for peaks: the first and last of every run of equal parts, and those within `reach` of them. Beyond
+    the neighbours that a part's account reaches to, bytes change evenly along a run, so its ends hold the extremes."""
+    held = saved = waiting = (0, 0)
+    kept = sum(part.kept[0] for part in parts), sum(part.kept[1] for part in parts)
+    found = []
+    for i, part in enumerate(parts):
+        kept = kept[0] - part.kept[0], kept[1] - part.kept[1]
+        held = held[0] - part.drops[0], held[1] - part.drops[1]
+        waiting = waiting[0] - part.leaves[0], waiting[1] - part.leaves[1]
+        around = parts[max(0, i - reach - 1) : i + reach + 2]
+        if len(around) < 2 * reach + 3 or any(other is not part for other in around):
+            found.append(Position(i, part, held, saved, kept, waiting))
+        held = held[0] + part.held[0], held[1] + part.held[1]
+        saved = saved[0] + part.saved[0], saved[1] + part.saved[1]
+        waiting = waiting[0] + part.takes[0], waiting[1] + part.takes[1]
+    return found
+
+
+def compose(places: Sequence[Position], layout: Layout) -> Lines:
+    """Lines of forward and backward, without what persists (parameters, states, DDP's buckets).
+
+    `places`: of stem, blocks, head and loss. Gradients that a part finishes are its own in the trace; here they come
+    from `layout`. During forward nothing that is held has been freed; of it, what is saved counts as activations.
+    """
+    moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
+    last, shards = places[-1].place, layout.sharding.shards
+    for i, part, held, saved, kept, waiting in places:
+        moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
+        extra = layout.forward(i)
+        moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
+        around = Snapshot(0, part.input_bytes, 0, 0, 0)
+        if part.returned is not None:
+            moments[moment].append(_line(part.returned, saved, saved, extra, grads=False))
+        if shards and i < last:  # the loss has nothing to gather
+            moments[moment].append(_line(around, held, saved, layout.gather(i), grads=False))
+        moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
+        if i >= last - 1:
+            moment = Moment.START_OF_BACKWARD
+        extra = layout.backward(i)
+        saved = saved[0] + kept[0], saved[1] + kept[1]
+        before = saved[0] + waiting[0], saved[1] + waiting[1]
+        moments[moment] += [_line(s, before, saved, extra, grads=layout.grows) for s in part.backward]
+        if shards:
+            ahead = Snapshot(0, part.output_bytes, 0, 0, 0).above(part.saved)
+            moments[moment].append(_line(ahead, before, saved, layout.prefetch(i), grads=False))
+            moments[moment].append(_line(around, before, saved, layout.reduce(i), grads=False))
+    return {moment: largest_lines(lines) for moment, lines in moments.items()}
+
+
+def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, grads: bool) -> Line:
+    """`grads`: the part's own finished gradients come on top of those that exist; otherwise they are among them, since
+    each new gradient is added in place and freed."""
+    own = s.gradients if grads else 0
+    return Line(
+        fixed=before[0] + s.fixed - s.gradients + own + sum(extra),
+        per_sample=before[1] + s.per_sample,
+        activations_fixed=saved[0] + s.saved_fixed,
+        activations_per_sample=saved[1] + s.saved_per_sample,
+        gradients=extra.gradients + own,
+        unsharded=extra.unsharded,
+        communication=extra.communication,
+    )
+
+
+def largest_lines(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """Those lines that are the largest for some micro-batch of one sample or more."""
+    best: list[Line] = []
+    for line in sorted(lines, key=lambda x: (x.per_sample, x.fixed), reverse=True):
+        if not best or line.fixed + line.per_sample > best[-1].fixed + best[-1].per_sample:
+            best.append(line)
+    return tuple(best)

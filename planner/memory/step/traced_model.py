@@ -1,0 +1,188 @@
+"""A model at one sequence length, each of its parts traced once for each setting."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import partial
+
+from planner.libraries.sdpa import Selection
+from planner.memory.autograd.tape import NO_STEPS
+from planner.memory.losses.fused import chunk_tokens
+from planner.memory.memoized import counted, memoized
+from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.parts import Part, Work, joined
+from planner.memory.settings.setting import Setting
+from planner.memory.settings.trainable import Trained, trained_in_blocks
+from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.state import Unit, Units
+from planner.memory.step.step import Position, positions
+from planner.memory.step.tracer import HEAD, LOSS, STEM, Tracer
+from planner.models import Inventory
+from planner.models.decoder import Decoder
+from strategies import (
+    AnyOptimizer,
+    Attention,
+    Checkpointing,
+    Checkpoints,
+    Kernels,
+    Loss,
+    Method,
+)
+
+
+class Traced:
+    """A model at one sequence length: its parameters and traced parts under each setting, whatever the cluster."""
+
+    def __init__(self, inventory: Inventory, sequence_length: int) -> None:
+        self.inventory, self.sequence_length = inventory, sequence_length
+
+    @memoized
+    def setting(
+        self,
+        numerics: Numerics,
+        method: Method,
+        attention: Attention,
+        loss: Loss,
+        kernels: Kernels,
+        selection: Selection,
+        updates: AnyOptimizer | None = None,
+        evaluates: bool = False,
+    ) -> Setting:
+        length = self.sequence_length
+        return Setting(numerics, method, attention, loss, kernels, length, selection, updates, evaluates)
+
+    @memoized
+    def units(self, setting: Setting, ranks: int) -> Units:
+        """`ranks`: among which they are divided."""
+        return Units.of(self.inventory, setting.method, setting.numerics, ranks)
+
+    @memoized
+    def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
+        """FLOPs and bytes moved by forward and backward of one micro-batch."""
+        total = Work()
+        for part, count in counted(self.parts(setting, checkpointing)):
+            total = total.plus(part.forward_work.plus(part.backward_work).times(count))
+        return total
+
+    @memoized
+    def without_backward(self, setting: Setting, checkpointing: Checkpoints) -> int:
+        """How many parts are in front of all that trains."""
+        parts = self.parts(setting, checkpointing)
+        return next((i for i, part in enumerate(parts) if part.output_requires_grad), 0)
+
+    @memoized
+    def positions(
+        self, setting: Setting, checkpointing: Checkpoints, shards: bool, chunk_tokens: int | None
+    ) -> list[Position]:
+        parts = self.parts(setting, checkpointing, chunk_tokens)
+        return positions(parts, reach=int(shards))  # FSDP2 holds of a part's neighbours
+
+    def chunk_tokens(self, setting: Setting, micro_batch_size: int) -> int | None:
+        """Of how many tokens there are logits at once; None: of all."""
+        model = self.inventory.architecture
+        tokens = micro_batch_size * self.sequence_length
+        vocab_size = model.vocab_size if isinstance(model, Decoder) else 0  # others have no fused loss
+        return chunk_tokens(setting.loss, tokens, model.hidden_size, vocab_size)
+
+    @memoized
+    def parts(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None = None) -> list[Part]:
+        """Stem, blocks, head and loss."""
+        # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
+        # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
+        checkpoints = checkpointing.recomputes
+        last = stem = self._stem(setting, checkpointing, checkpoints)
+        blocks: list[Part] = []
+        architecture, kinds = self.inventory.architecture, self.inventory.layer_kinds
+        in_blocks = trained_in_blocks(setting.method, len(kinds))
+        for i, (kind, trained) in enumerate(zip(kinds, in_blocks, strict=True)):
+            given = last.output_itemsize, last.output_requires_grad
+            if checkpointing.cover(i) and architecture.is_block(kind):
+                last = self._checkpointed(setting, kind, trained, *given, checkpointing.choice)
+            else:
+                last = self._block(setting, kind, trained, *given, checkpoints)
+            blocks.append(last)
+        stem, embedded_bytes = _hold_embedded(stem, blocks)
+        given = last.output_itemsize, last.output_requires_grad
+        head, loss = self._head(setting, *given, embedded_bytes, chunk_tokens)
+        offloaded = architecture.positional if checkpointing.choice.facts.offloads else frozenset()
+        return joined([stem, *blocks, head, loss], checkpointed=checkpoints, offloaded=offloaded)
+
+    @memoized
+    def _tracer(self, setting: Setting) -> Tracer:
+        return Tracer(self.inventory.architecture, setting, partial(self._steps, setting))
+
+    @memoized
+    def _steps(self, setting: Setting, part: Hashable, trained: Trained) -> Mapping[str, int]:
+        if setting.updates is None or part == LOSS:
+            return NO_STEPS
+        units, kinds = self.units(setting, 1), self.inventory.layer_kinds
+        found: dict[Hashable, Unit] = {STEM: units.stem, HEAD: units.head}
+        if part not in found:
+            in_blocks = trained_in_blocks(setting.method, len(kinds))
+            found = dict(zip(zip(kinds, in_blocks, strict=True), units.blocks, strict=True))
+        unit = found.get(part) or found[part, trained]
+        rule = rule_of(setting.updates)
+        return {tensor.name: rule.temporaries_of(tensor) for tensor in unit.trained}
+
+    @memoized
+    def _stem(self, setting: Setting, checkpointing: Checkpoints, output_requires_grad: bool) -> Part:
+        return self._tracer(setting).stem(checkpointing, output_requires_grad=output_requires_grad)
+
+    @memoized
+    def _block(
+        self,
+        setting: Setting,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        input_requires_grad: bool,
+        checkpoints: bool,
+        again: bool = False,
+    ) -> Part:
+        return self._tracer(setting).block(
+            kind, trained, itemsize, input_requires_grad=input_requires_grad, checkpoints=checkpoints, again=again
+        )
+
+    @memoized
+    def _checkpointed(
+        self,
+        setting: Setting,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        input_requires_grad: bool,
+        policy: Checkpointing,
+    ) -> Part:
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True, True)
+        return self._tracer(setting).checkpointed_block(
+            kind, trained, itemsize, policy.facts, plain, input_requires_grad=input_requires_grad
+        )
+
+    @memoized
+    def _head(
+        self,
+        setting: Setting,
+        itemsize: int,
+        input_requires_grad: bool,
+        embedded_bytes: int,
+        chunk_tokens: int | None,
+    ) -> tuple[Part, Part]:
+        return self._tracer(setting).head(
+            itemsize, input_requires_grad=input_requires_grad, embedded_bytes=embedded_bytes, chunk_tokens=chunk_tokens
+        )
+
+
+def _hold_embedded(stem: Part, blocks: list[Part]) -> tuple[Part, int]:
+    """Holds the embedding's output from the first block, whose input it is, or already from the stem, to the end of the
+    last. The stem, and the bytes per sample that the head begins with: none where it is saved anyway, which as a leaf
+    of autograd's it is to the end of backward."""
+    size = stem.embedded_bytes
+    if stem.holds_output and blocks[0].saves_input:
+        return stem, 0
+    leaf = stem.output_saved
+    for i, change in ((0, size if stem.holds_output else 0), (-1, 0 if leaf else -size)):
+        fixed, per_sample = blocks[i].held
+        blocks[i] = blocks[i]._replace(held=(fixed, per_sample + change))
+    if leaf:
+        return stem._replace(saved=(stem.saved[0], stem.saved[1] + size)), 0
+    return stem, size

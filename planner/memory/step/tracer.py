@@ -1,0 +1,237 @@
+"""Runs the parts of a model once on symbolic tensors: what each keeps, its peaks in forward and backward, its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+
+from planner.libraries.liger_kernel import patch_of
+from planner.memory.attention.masks import masks_of
+from planner.memory.autograd.recompute import Keeping, Kept, Taking
+from planner.memory.autograd.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.layers.compiled import CompiledLayers
+from planner.memory.layers.layers import Layers
+from planner.memory.layers.liger import LigerLayers
+from planner.memory.losses import loss as losses
+from planner.memory.losses.fused import FUSED, Chunk
+from planner.memory.settings.dtypes import FP32
+from planner.memory.settings.exchange import Exchange, Shared
+from planner.memory.settings.parts import Part, raised
+from planner.memory.settings.setting import Setting
+from planner.memory.settings.trainable import Trained, trained_at_ends
+from planner.memory.step.part_run import Run
+from planner.models import Architecture
+from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
+
+LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
+WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
+"""Blocks alone are compiled."""
+
+STEM, HEAD, LOSS = "stem", "head", "loss"
+
+
+class Tracer:
+    """Traces the parts of one architecture under one setting."""
+
+    def __init__(
+        self, architecture: Architecture, setting: Setting, steps: Callable[[Hashable, Trained], Mapping[str, int]]
+    ) -> None:
+        """`steps`: of a part (STEM, HEAD or a kind of block) where so much trains, what updates of its parameters in
+        backward allocate."""
+        self.architecture, self.setting, self.steps = architecture, setting, steps
+        tied, again = architecture.tied_to is not None, architecture.embeds_again is not None
+        self.ends = trained_at_ends(setting.method, tied=tied)
+        self.tied_gradient = (tied or again) and self.ends.embedding and not isinstance(setting.method, Lora)
+        self._rope_itemsize = 0
+        self._known: dict[str, Shared] = {}
+
+    def _layers(
+        self,
+        part: Hashable,
+        trained: Trained,
+        *,
+        keep_saved: bool = True,
+        recomputed: bool = False,
+        kinds: Mapping[Kernels, type[Layers]] = LAYERS,
+    ) -> Layers:
+        s = self.setting
+        layers = kinds[s.kernels](
+            Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained), recomputed=recomputed),
+            numerics=s.numerics.of_trained() if trained.weights else s.numerics,
+            method=s.method,
+            trained=trained,
+            attention=s.attention,
+            sequence_length=s.sequence_length,
+            selection=s.selection,
+        )
+        if isinstance(layers, LigerLayers):
+            layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
+        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
+        layers.exchange = Exchange(self._known)
+        return layers
+
+    def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:
+        """The embeddings."""
+        layers = self._layers(STEM, self.ends)
+        run = Run(layers)
+        again = self.architecture.embeds_again is not None
+        if self.tied_gradient:
+            # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
+            # transposed product it is a view, unless autocast's cast stands between, or another one has been added.
+            viewed = self.setting.numerics.autocast is None and not again and not self.setting.loss.is_fused
+            layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
+        layers.input_requires_grad = output_requires_grad
+        x = self.architecture.stem(layers)
+        self._rope_itemsize = layers.rope_itemsize
+        output_saved = layers.leaf is not None and layers.leaf.storage is x.storage
+        if layers.leaf is not None and not output_saved:
+            layers.tape.save(layers.leaf)
+        embedded = layers.embedded
+        embedded_bytes = embedded.per_sample if embedded is not None and not embedded.saved else 0
+        holds_output = embedded is x.storage
+        del embedded
+        stem = run.finish(x)._replace(
+            embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
+        )
+        s = self.setting
+        masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length, s.selection.batching)
+        held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
+        # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
+        saved, body = stem.saved, stem.body
+        if masks.saved or checkpointing.recomputes:
+            saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
+        else:
+            body = body[0] + masks.fixed, body[1] + masks.per_sample
+        return stem._replace(held=held, saved=saved, body=body)
+
+    def block(
+        self,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        *,
+        input_requires_grad: bool,
+        checkpoints: bool,
+        again: bool = False,
+        kept: Sequence[Kept | None] | None = None,
+    ) -> Part:
+        """`checkpoints`: blocks are. `again`: as it is computed again in backward, by a graph of its own that is gone
+        when that is done. `kept`: what a checkpointed forward has left for that."""
+        layers = self._layers(kind, trained, recomputed=again, kinds=WITHIN_BLOCKS)
+        layers.checkpoints = layers.input_requires_grad = checkpoints
+        if kept is not None:
+            layers.made = Taking(layers.tape, kept)
+        run = Run(layers)
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
+        held_by_caller = x.storage
+        assert held_by_caller is not None
+        out = layers.leave_block(self.architecture.block(layers, x, kind))
+        if layers.leaf is not None:
+            layers.tape.save(layers.leaf)
+        input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
+        del x, held_by_caller
+        return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
+
+    def checkpointed_block(
+        self,
+        kind: Hashable,
+        trained: Trained,
+        itemsize: int,
+        facts: CheckpointingFacts,
+        plain: Part,
+        *,
+        input_requires_grad: bool,
+    ) -> Part:
+        """A forward that drops everything but its input and what is kept, and in backward the block once more
+        (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
+        layers = self._layers(kind, trained, keep_saved=False, kinds=WITHIN_BLOCKS)
+        layers.made = keeping = Keeping(layers.tape, facts.keeps)
+        layers.checkpoints = True
+        run = Run(layers)
+        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
+        given = x.storage
+        assert given is not None
+        input_bytes, saved = given.per_sample, [given]
+        if facts.offloads:
+            saved.clear()  # it has been copied to the host before the block begins (`save_on_cpu`)
+        else:
+            given.mark_saved()
+        del given
+        out = layers.leave_block(self.architecture.block(layers, x, kind))
+        arguments = list(layers.arguments)
+        for argument in arguments:
+            argument.mark_saved()
+        layers.arguments.clear()
+        del x
+        before = layers.probabilities if self.architecture.returns_probabilities else None
+        carried = before.per_sample if before is not None else 0
+        del before
+        forward, held = run.forward(out)
+        forward = [raised(s, 0, carried) for s in forward]
+        body, shares = layers.unsaved_in_body(out), layers.exchange.not_saved(layers.body)
+        layers.tape.forget()
+        again = plain
+        if facts.keeps:
+            again = self.block(
+                kind,
+                trained,
+                itemsize,
+                input_requires_grad=input_requires_grad,
+                checkpoints=True,
+                again=True,
+                kept=keeping.kept(),
+            )
+        work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
+        sizes = [(argument.fixed, argument.per_sample) for argument in arguments]
+        if facts.offloads:
+            sizes += layers.exchange.sizes_read(self.architecture.positional)
+        of_arguments = sum(fixed for fixed, _ in sizes), sum(per_sample for _, per_sample in sizes)
+        saved += [*arguments, *keeping.storages]
+        kept = layers.tape.kept_bytes(but=saved)
+        part = again.recomputed(forward, held, saved, input_bytes, of_arguments, work, kept)
+        return part._replace(body=body, shares=shares)
+
+    def head(
+        self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int, chunk_tokens: int | None
+    ) -> tuple[Part, Part]:
+        """Final norm with the language-model head, and the loss.
+
+        Args:
+            embedded_bytes: per sample, of what the model's body holds of the embedding until the norm has returned.
+            chunk_tokens: see `fused_loss`.
+        """
+        layers = self._layers(HEAD, self.ends)
+        if self.setting.loss in FUSED:
+            chunk = Chunk(chunk_tokens, self.setting.selection.has_flash)
+            layers.loss = partial(FUSED[self.setting.loss], layers, chunk)
+        run = Run(layers)
+        layers.embedded = layers.tape.storage(0, embedded_bytes)
+        hidden_size = self.architecture.hidden_size
+        # No variable holds the input here: the backbone's own is the norm's output from then on.
+        logits = self.architecture.head(
+            layers, layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states")
+        )
+        input_bytes = layers.sequence_length * hidden_size * itemsize
+        elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
+        head = run.finish(logits)._replace(input_bytes=input_bytes, leaves_body=True)
+        if self.setting.loss in FUSED:
+            return head, self._nothing_more(logits)
+
+        layers = self._layers(LOSS, Trained())
+        run = Run(layers)
+        logits = layers.tensor(elements, width, logits_itemsize, "logits")
+        logits.variable = Variable()
+        loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
+        del logits
+        part = run.finish(loss)._replace(input_bytes=elements * logits_itemsize)
+        if layers.autocast is not None and logits_itemsize < FP32:
+            fixed, per_sample = part.saved
+            at = Snapshot(fixed, per_sample + elements * (logits_itemsize + FP32), fixed, per_sample, 0)
+            part = part._replace(returned=at)
+        return head, part
+
+    def _nothing_more(self, loss: Tensor) -> Part:
+        """Behind a head that returned the loss."""
+        layers = self._layers(LOSS, Trained())
+        run = Run(layers)
+        return run.finish(layers.tensor(loss.per_sample, loss.width, loss.itemsize, "loss"))

@@ -1,0 +1,60 @@
+"""Samples of different lengths: which models take them padded or packed, and what a user should know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.models import Model
+from planner.models.decoder import Decoder
+from planner.records.request import Workload
+from strategies import Attention, Batching, ContradictionError, Strategy
+
+USUAL = "--batching full"
+
+
+def check_batching(request: Workload, model: object) -> None:
+    """Raises ContradictionError if the model, or another value, does not go with the batching."""
+    batching, mean = request.batching, request.mean_length
+    if batching is Batching.FULL:
+        if mean is not None:
+            raise ContradictionError(
+                f"mean_length={mean} is given, but every sequence is full", "add --batching padded, or packed"
+            )
+        return
+    if mean is not None and mean > request.sequence_length:
+        raise ContradictionError(
+            f"mean_length={mean} is longer than sequences of {request.sequence_length} tokens",
+            f"--sequence-length {mean} or more: no sample is longer than that",
+        )
+    if not isinstance(model, Model):
+        raise ContradictionError(
+            f"batching={batching}, but of {request.model} only steps with full sequences are known", USUAL
+        )
+    architecture = model.architecture
+    if not isinstance(architecture, Decoder) or architecture.masking != "causal":
+        raise ContradictionError(
+            f"batching={batching}, but the masks of {model.name} are its own, and known for full sequences alone", USUAL
+        )
+    if batching is Batching.PACKED and not architecture.packs:
+        raise ContradictionError(
+            f"{model.name} does not keep packed samples apart: transformers makes its mask without their positions",
+            f"--batching padded, or {USUAL}",
+        )
+
+
+def notes_on_batching(request: Workload, strategies: Sequence[Strategy]) -> Iterator[str]:
+    batching, length, mean = request.batching, request.sequence_length, request.mean_length
+    if batching is Batching.FULL:
+        return
+    if any(s.attention is Attention.SDPA for s in strategies):
+        yield (
+            f"{batching} samples bring a mask, which flash attention does not take: sdpa runs the memory-efficient "
+            f"kernel, and every layer makes {length} x {length} biases for each sequence."
+        )
+    if batching is Batching.PADDED and mean is None:
+        yield "tokens/s counts padding too: --mean-length N says how many tokens of a sample are real."
+    if batching is Batching.PADDED and mean is not None:
+        yield f"{mean / length:.0%} of the tokens are real, {mean} of {length}; tokens/s counts no others."
+    if batching is Batching.PACKED and mean is not None:
+        samples = 100 * length // mean
+        yield f"samples have {mean} tokens on average: an effective batch of 100 sequences holds {samples} of them."

@@ -1,0 +1,120 @@
+"""Plans read back from the JSON that `fit` and `estimate` print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from hardware import PlannerError
+from hardware.files import UnreadableError, read_file, read_standard_input
+from hardware.json_text import JsonError, decoded, parse_json
+from planner.models.trusted import named_in
+from planner.records.plan import Plan
+from planner.records.request import Request
+from planner.records.result import EstimateResult, FitResult
+from strategies import Quantization
+
+MAX_FILE_BYTES: Final = 1 << 20
+"""An answer with ten plans has 26 kB, one with 500 this much."""
+
+STANDARD_INPUT: Final = "-"
+
+_WAY_OUT: Final = "planner fit ... --json > plan.json"
+
+
+class PlanFileError(PlannerError):
+    """A file that does not hold a plan."""
+
+
+def is_plan(text: str) -> bool:
+    """Whether a command's argument names a plan: `-`, or a file that is an answer of `fit` or `estimate`."""
+    if text == STANDARD_INPUT:
+        return True
+    try:
+        return text.endswith(".json") and b'"schema_version"' in read_file(text, MAX_FILE_BYTES, pipes=False)
+    except UnreadableError:
+        return False
+
+
+def check_exists(text: str) -> None:
+    """Raises PlanFileError for the name of a file that is not there."""
+    if text.endswith(".json") and not Path(text).exists():
+        raise PlanFileError(f"{text}: no such file", _WAY_OUT)
+
+
+def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict[str, Any]:
+    """The arguments of `estimate` that give the plan of a file again.
+
+    Args:
+        file: its path, or `-` for standard input.
+        index: of the plans that a `fit` found, the rank of the one that is meant.
+        model: the plan's model as the user repeats it: without that, a plan whose model is code is refused, and
+            nothing is downloaded for one on the Hub.
+
+    Raises:
+        PlanFileError: the file does not hold such a plan.
+        PlannerError: its model is not to be had, or not trusted.
+    """
+    request, plan = _read(file, index)
+    chosen = {axis: choice for axis, choice in plan.strategy.model_dump().items() if choice is not None}
+    if plan.strategy.quantization is Quantization.NONE:
+        del chosen["quantization"]
+    return {
+        "model": named_in(_name(file), request.model, model),
+        "gpu": request.gpu,
+        "gpus": request.gpus,
+        "nodes": request.nodes,
+        "sequence_length": request.sequence_length,
+        "headroom": request.headroom,
+        "evaluation_batch_size": request.evaluation_batch_size,
+        "batching": request.batching,
+        "mean_length": request.mean_length,
+        "micro_batch_size": plan.micro_batch_size,
+        "gradient_accumulation_steps": plan.gradient_accumulation_steps,
+        **chosen,
+    }
+
+
+def _read(file: str, index: int) -> tuple[Request, Plan]:
+    name = _name(file)
+    found = _validated(name, _document(file))
+    if isinstance(found, EstimateResult):
+        return found.request, found
+    if not 0 < index <= len(found.plans):
+        raise PlanFileError(f"{name} has {len(found.plans)} plans, not a plan {index}", "--plan 1 is the best")
+    return found.request, found.plans[index - 1]
+
+
+def _document(file: str) -> Any:
+    """The JSON in a file or on standard input."""
+    try:
+        is_standard_input = file == STANDARD_INPUT
+        content = read_standard_input(MAX_FILE_BYTES) if is_standard_input else read_file(file, MAX_FILE_BYTES)
+        if not content.strip():
+            raise PlanFileError(f"{_name(file)} is empty", _WAY_OUT)
+        return parse_json(decoded(content))
+    except UnreadableError as error:
+        raise PlanFileError(f"{_name(file)}: {error}", _WAY_OUT) from None
+    except JsonError as error:
+        place = f":{error.line}:{error.column}" if error.line else ""
+        raise PlanFileError(f"{_name(file)}{place} is not a plan: {error.message}", _WAY_OUT) from None
+
+
+def _validated(name: str, document: Any) -> FitResult | EstimateResult:
+    """The answer that a document is, with the first thing that is wrong with it if it is none."""
+    kind: type[FitResult | EstimateResult] = EstimateResult
+    if isinstance(document, dict) and "plans" in document:
+        kind = FitResult
+    try:
+        return kind.model_validate(document, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "(file)"
+        hint = "planner fit ... --json and planner estimate ... --json print plans"
+        raise PlanFileError(f"{name} is not a plan: {place}: {first['msg']}"[:300], hint) from None
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == STANDARD_INPUT else file

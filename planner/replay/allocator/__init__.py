@@ -1,0 +1,1 @@
+"""torch's caching allocator, simulated: segments of fixed size, and expandable ones."""

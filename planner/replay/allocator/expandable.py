@@ -1,0 +1,116 @@
+"""The caching allocator with `expandable_segments:True`: one range of addresses per pool, mapped page by page.
+
+Source: c10/cuda/CUDACachingAllocator.cpp: `ExpandableSegment`, `get_free_block`, `try_allocate_expandable_block`,
+`map_block`, `unmap_block`, `should_split`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from planner.replay.allocator.native import (
+    LARGE_SEGMENT,
+    SMALL_SEGMENT,
+    SMALLEST_REMAINDER,
+    Block,
+    CachingAllocator,
+    Observer,
+    ignored,
+)
+
+RANGE_BYTES = 1 << 40
+"""Of the addresses of a pool, more than any device has memory: it never ends."""
+
+
+class ExpandableAllocator(CachingAllocator):
+    """A segment grows where it ends, so that a free block at its end serves a request larger than itself."""
+
+    def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
+        super().__init__(limit_bytes, observer)
+        self._ranges = {
+            small: Block(RANGE_BYTES, RANGE_BYTES * (1 + small), small, mapped=False) for small in (True, False)
+        }
+
+    def segments(self) -> Iterator[Block]:
+        """The first block of every stretch of mapped addresses, as torch reports them."""
+        for first in self._ranges.values():
+            block: Block | None = first
+            while block is not None:
+                if block.mapped and (block.previous is None or not block.previous.mapped):
+                    yield block
+                block = block.next
+
+    def _cached(self, size: int, small: bool) -> Block | None:
+        """Best fit, where a block that can grow counts with what it can grow to."""
+        pool = self._pools[small]
+        place = bisect_left(pool, (size, -1), key=lambda b: b.key)
+        if place == len(pool):
+            return None
+        while place + 1 < len(pool) and _could_be(pool[place + 1]) < _could_be(pool[place]):
+            place += 1
+        return pool.pop(place)
+
+    def _new(self, size: int, small: bool) -> Block | None:
+        """The first unmapped addresses with room, and the free block before them."""
+        hole: Block | None = self._ranges[small]
+        while hole is not None:
+            before = hole.previous if not hole.mapped and hole.previous is not None and hole.previous.usable else None
+            found = before.size if before is not None else 0
+            if not hole.mapped and found + hole.size >= size:
+                return self._grow(before, hole, size - found)
+            hole = hole.next
+        return None
+
+    def _grow(self, before: Block | None, hole: Block, missing: int) -> Block | None:
+        """Maps the pages at the start of a hole, and joins them with the free blocks on both sides."""
+        page = SMALL_SEGMENT if hole.small else LARGE_SEGMENT
+        num_bytes = min(-(-missing // page) * page, hole.size)
+        if not self._reserve(num_bytes):
+            return None
+        if num_bytes < hole.size:
+            hole.split(num_bytes)
+        hole.mapped = True
+        self.observe("segment_map", hole, hole.size)
+        if hole.next is not None and hole.next.usable:
+            self._forget(hole.next)
+            hole.absorb_next()
+        if before is None:
+            return hole
+        self._forget(before)
+        before.absorb_next()
+        return before
+
+    def _give_back(self) -> None:
+        """Unmaps every page that is wholly free."""
+        for small, pool in self._pools.items():
+            page, start = (SMALL_SEGMENT if small else LARGE_SEGMENT), self._ranges[small].address
+            self._pools[small] = []
+            for block in pool:
+                first = start + -(-(block.address - start) // page) * page
+                end = start + (block.address + block.size - start) // page * page
+                self._unmap(block, first, end)
+
+    def _unmap(self, block: Block, first: int, end: int) -> None:
+        if first >= end:
+            self._cache(block)
+            return
+        if first > block.address:
+            free, block = block, block.split(first - block.address)
+            self._cache(free)
+        if end < block.address + block.size:
+            self._cache(block.split(end - block.address))
+        self.reserved -= block.size
+        self.observe("segment_unmap", block, block.size)
+        block.mapped = False
+        if block.next is not None and not block.next.mapped:
+            block.absorb_next()
+        if block.previous is not None and not block.previous.mapped:
+            block.previous.absorb_next()
+
+    def _splits(self, rest: int, small: bool) -> bool:
+        return rest >= SMALLEST_REMAINDER
+
+
+def _could_be(block: Block) -> int:
+    return block.size + (block.next.size if block.next is not None and not block.next.mapped else 0)

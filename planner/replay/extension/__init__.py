@@ -1,0 +1,1 @@
+"""Few blocks of a run are replayed, and the others follow from them."""

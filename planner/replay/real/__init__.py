@@ -1,0 +1,1 @@
+"""The step run for real, by the code that the replay runs."""

@@ -1,0 +1,81 @@
+"""Runs the step for real on a GPU and reads the peaks that torch counts there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from hardware import PlannerError
+from planner.replay.backend import CUDA
+from planner.replay.real.run import run
+from planner.replay.recording.trace import Phase
+from planner.replay.step import STEPS, Workload, undisturbed
+from planner.replay.structure.source import Source
+from strategies import Strategy
+
+
+class DeviceError(PlannerError):
+    """A device on which the step cannot run for real."""
+
+
+class Peak(NamedTuple):
+    """The largest bytes of one phase of the last step, as `torch.cuda` counts them."""
+
+    allocated_bytes: int
+    reserved_bytes: int
+
+
+class CudaCounters:
+    """The peaks of each phase. `cuda`: the module that counts, `torch.cuda` or one like it."""
+
+    def __init__(self, cuda: Any = torch.cuda) -> None:
+        self.cuda = cuda
+        self.peaks: dict[Phase, Peak] = {}
+        self._open: Phase | None = None
+
+    def enter(self, phase: Phase, step: int) -> None:
+        self.close()
+        if step == STEPS:
+            self.cuda.reset_peak_memory_stats()
+            self._open = phase
+
+    def close(self) -> None:
+        """Reads the phase that ends. A phase of several micro-batches keeps the largest of its peaks."""
+        if self._open is None:
+            return
+        self.cuda.synchronize()
+        now = Peak(self.cuda.max_memory_allocated(), self.cuda.max_memory_reserved())
+        before = self.peaks.get(self._open, Peak(0, 0))
+        self.peaks[self._open] = Peak(*map(max, now, before))
+        self._open = None
+
+
+def check_cuda() -> None:
+    """Raises DeviceError without a GPU that torch can use."""
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            f"torch {torch.__version__} finds no CUDA device here",
+            "run on the GPU, or --device cpu, which runs small models for real without one",
+        )
+
+
+def run_on_cuda(
+    source: Source,
+    strategy: Strategy,
+    workload: Workload,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[Phase, Peak]:
+    """Raises DeviceError without CUDA, or when the GPU's memory does not suffice."""
+    check_cuda()
+    counters = CudaCounters()
+    try:
+        with undisturbed():
+            run(source, strategy, workload, CUDA, counters, progress=progress)
+            counters.close()
+    except torch.cuda.OutOfMemoryError as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceError(f"the real step does not fit: {reason}", "planner fit finds what does") from None
+    return counters.peaks

@@ -1,0 +1,1 @@
+"""What a replay records, and what can be made of it: peaks, timelines, snapshots."""

@@ -1,0 +1,232 @@
+"""Follows every live storage of a step on fake tensors and writes the trace of allocations and frees."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
+
+_TENSOR_AND_PYTHON = 2
+"""Owners of a storage that only one tensor has, while Python looks at it."""
+
+FP32_BYTES = 4
+_MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
+
+_COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
+"""Namespaces of the operators that exchange data between ranks."""
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What one rank holds of a tensor."""
+    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+
+
+def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """What one rank holds of a tensor: those that a wrapper around several consists of, else one."""
+    tensor = local(tensor)
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in parts_of(getattr(tensor, name))]
+
+
+class _Live(NamedTuple):
+    storage: int
+    size: int
+    scope: Scope | None
+
+
+_NOTHING = _Live(0, 0, None)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Writes a `Trace` of all storages that live on the step's device while it is entered, in blocks of `block_bytes`.
+
+    `scope` and `path` say where in the model the step is; who runs the step keeps them up to date.
+
+    Args:
+        workspace_bytes: of cuBLAS. Every thread allocates one at its first product of matrices, for good
+            (aten/src/ATen/cuda/CublasHandlePool.cpp): Python's, and the one in which autograd runs backward.
+    """
+
+    def __init__(self, block_bytes: int, workspace_bytes: int = 0) -> None:
+        super().__init__()
+        self.block_bytes, self.workspace_bytes = block_bytes, workspace_bytes
+        self._threads: set[str] = set()
+        self.work: dict[Place, Work] = {}
+        self.trace = Trace([], {}, self.work)
+        self.scope: Scope | None = None
+        self.path = ""
+        self._homes: dict[int, Scope | None] = {}
+        self._live: dict[int, _Live] = {}
+        self._cleared: list[_Live] | None = None
+        self._listed: set[int] = set()
+        """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
+        self._storages = 0
+
+    def __enter__(self) -> LiveBytes:
+        self._resize = torch.UntypedStorage.resize_
+
+        def resize_(storage: Any, size: int) -> Any:  # FSDP2 frees and refills gathered parameters by resizing
+            result = self._resize(storage, size)
+            if storage._cdata in self._live:
+                self._drop(storage._cdata)
+                self._hold(storage._cdata, size, Label("unsharded_parameters", f"{self.path} gathered".strip()))
+            return result
+
+        torch.UntypedStorage.resize_ = resize_  # type: ignore[method-assign,assignment]  # restored in __exit__
+        self._clear_cache, torch.clear_autocast_cache = torch.clear_autocast_cache, self._clear_autocast_cache
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]  # the original
+        torch.clear_autocast_cache = self._clear_cache
+        super().__exit__(*exc)
+        self._live.clear()
+
+    def _clear_autocast_cache(self) -> None:
+        """Autocast frees its copies of weights in the order of a hash table, all at once: here it is that of blocks."""
+        self._cleared = []
+        self._clear_cache()
+        cleared, self._cleared, scope = sorted(self._cleared, key=lambda live: live.storage), None, self.scope
+        for number, size, self.scope in cleared:
+            self._write(number, -size)
+        self.scope = scope
+
+    def enter(self, phase: Phase, step: int) -> None:
+        """What follows belongs to that phase."""
+        self.trace.sections.append(Section(phase, step, []))
+        self.scope, self.path = None, ""
+
+    def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None:
+        """Says what storages are, and at which block they are at home."""
+        for name, tensor, scope in tensors:
+            if tensor is not None and (number := self.number(tensor)):
+                self.trace.labels[number] = Label(category, name)
+                self._homes[number] = scope
+
+    def settle(self) -> None:
+        """Moves the last section's events to the blocks at which their storages are at home."""
+        section = self.trace.sections[-1]
+        for i, event in enumerate(section.events):
+            if self.trace.labels[event.storage].category is not None:
+                section.events[i] = event._replace(scope=self._homes.get(event.storage, event.scope))
+
+    def allocate(self, size: int, label: Label) -> None:
+        """An allocation for good that no tensor shows."""
+        self._write(self.invent(label), self.rounded(size))
+
+    def invent(self, label: Label) -> int:
+        """The number of a storage that no tensor shows."""
+        self._storages += 1
+        self.trace.labels[self._storages] = label
+        return self._storages
+
+    def number(self, tensor: torch.Tensor) -> int:
+        """The number of a tensor's storage, 0 if it is not alive or has no bytes."""
+        return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
+            return NotImplemented  # the wrapper does it with its parts, by operators that come here
+        if func is torch.ops.aten.index_put.default and torch._C._current_graph_task_id() != -1:
+            # Only of tensor subclasses does the gradient of indexing put values out of place (FunctionsManual.cpp,
+            # `index_backward`).
+            self._drop(args[0].untyped_storage()._cdata)
+        if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
+            self._drop(args[0].untyped_storage()._cdata)
+        out = func(*args, **(kwargs or {}))
+        leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        updates, listed = self.trace.sections[-1].phase is Phase.OPTIMIZER, len(leaves) > 1
+        self._count(func, args, kwargs or {}, out, leaves)
+        for i, leaf in enumerate(leaves):
+            source = self._source(args, i) if updates else 0
+            if source in self._homes:
+                self.scope = self._homes[source]
+            for part in parts_of(leaf):
+                self._add(part, func)
+            if source in self._homes:
+                self._homes.setdefault(self.number(leaf), self.scope)
+                if listed:
+                    self._listed.add(self.number(leaf))
+        if func in _MATMULS and self.workspace_bytes:
+            self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
+        return out
+
+    def _count(self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor]) -> None:
+        """Adds an operator's work to that of the block. What only views or changes its inputs moves nothing new."""
+        made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
+        if not made:
+            return
+        given = (x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
+        moved = sum(local(x).nbytes for x in (*given, *made))
+        formula = flop_registry.get(func._overloadpacket)
+        flops = 0 if formula is None else formula(*args, **kwargs, out_val=out)
+        half = made[0].element_size() < FP32_BYTES
+        place = len(self.trace.sections) - 1, self.scope
+        work = Work(flops if half else 0, 0 if half else flops, moved)
+        self.work[place] = self.work.get(place, Work()).plus(work)
+
+    def _add_workspace(self, thread: str) -> None:
+        if thread not in self._threads:
+            self._threads.add(thread)
+            self.allocate(self.workspace_bytes, Label("overhead", f"cuBLAS, {thread} thread"))
+
+    @staticmethod
+    def _would_be_in_place(gathered: torch.Tensor) -> bool:
+        """Under fake tensors autograd never adds gradients in place; a real step does when the buffer is no view and
+        has no other owner (torch/csrc/autograd/input_buffer.cpp). Backward's own additions are all of that kind."""
+        if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
+            return False
+        return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
+
+    def _source(self, args: Any, i: int) -> int:
+        """The storage that an optimizer's operator works on for its i-th result."""
+        first = args[0] if args else None
+        source = first[i] if isinstance(first, list | tuple) and i < len(first) else first
+        return self.number(source) if isinstance(source, torch.Tensor) else 0
+
+    def _add(self, tensor: torch.Tensor, func: Any) -> None:
+        if tensor.device.type != "cpu":
+            return
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._live:
+            category = "communication" if func.namespace in _COLLECTIVES else None
+            node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
+            name = func._opname if node is None else node.name()
+            self._hold(storage._cdata, storage.nbytes(), Label(category, f"{self.path} {name}".strip()))
+            weakref.finalize(storage, self._drop, storage._cdata)
+
+    def _hold(self, key: int, num_bytes: int, label: Label) -> None:
+        size = self.rounded(num_bytes)
+        self._storages += 1
+        self._live[key] = _Live(self._storages, size, self.scope)
+        if size:
+            self.trace.labels[self._storages] = label
+            self._write(self._storages, size)
+
+    def rounded(self, num_bytes: int) -> int:
+        return -(-num_bytes // self.block_bytes) * self.block_bytes
+
+    def _drop(self, key: int) -> None:
+        dropped = self._live.pop(key, _NOTHING)
+        number, size, _ = dropped
+        if self._cleared is not None:
+            self._cleared.append(dropped)
+        elif size:
+            listed = number in self._listed or self.trace.labels[number].category is not None
+            if listed and self.trace.sections[-1].phase is Phase.OPTIMIZER:
+                self.scope = self._homes.get(number, self.scope)
+            self._write(number, -size)
+
+    def _write(self, number: int, size: int) -> None:
+        self.trace.sections[-1].events.append(Event(number, size, self.scope))

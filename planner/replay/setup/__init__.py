@@ -1,0 +1,1 @@
+"""The model, its optimizer and its ranks as a training script sets them up."""

@@ -1,0 +1,249 @@
+"""Builds what a strategy says with the real libraries: model, adapters, checkpointing, FSDP2, optimizer."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.utils._python_dispatch import _disable_current_modes
+
+from planner.replay.backend import Backend
+from planner.replay.setup.checkpoints import checkpoint_blocks, choose_blocks
+from planner.replay.setup.cpu_offload import place_on_host
+from planner.replay.setup.optimizers import prepare
+from planner.replay.stand_ins import compiled, flash, fused_loss, liger
+from planner.replay.stand_ins.float8 import convert
+from planner.replay.stand_ins.quantized import quantize
+from planner.replay.structure import source as subject
+from planner.replay.structure.source import EAGER, Source, base_of
+from planner.replay.structure.stacks import stacks
+from planner.replay.structure.trainable import choose, names_of, trained_modules
+from strategies import (
+    AdapterDtype,
+    Attention,
+    BitFit,
+    ContradictionError,
+    DataParallel,
+    Freeze,
+    Full,
+    Lora,
+    LoraVariant,
+    Precision,
+    Quantization,
+    Sharded,
+    Strategy,
+    quantization_of,
+)
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+MAX_RANKS = 2**12
+"""torch lists all ranks of a mesh several times over: 8,192 take 13 s, 67 million more memory than there is."""
+
+
+def half(precision: Precision) -> torch.dtype:
+    return DTYPES[precision.facts.matmul_dtype]
+
+
+def stored(precision: Precision, *, trains: bool) -> torch.dtype:
+    """Of the base model's weights."""
+    facts = precision.facts
+    return torch.float32 if (facts.trained_bytes if trains else facts.frozen_bytes) == 4 else half(precision)
+
+
+def autocast_dtype(strategy: Strategy) -> torch.dtype | None:
+    """FSDP2 computes in the gathered parameters' dtype instead (accelerate, `_prepare_fsdp2`)."""
+    mixed = strategy.precision.facts.autocast_bytes is not None and not strategy.sharding.shards
+    return half(strategy.precision) if mixed else None
+
+
+def is_quantized(strategy: Strategy) -> bool:
+    return quantization_of(strategy.finetuning) is not Quantization.NONE
+
+
+def is_nf4(strategy: Strategy) -> bool:
+    return quantization_of(strategy.finetuning) in (Quantization.NF4, Quantization.NF4_DOUBLE)
+
+
+def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
+    """The base model on the meta device."""
+    dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
+    attention = strategy.attention
+    uses_sdpa = attention in (Attention.SDPA, Attention.SDPA_EFFICIENT)
+    implementation = backend.sdpa if uses_sdpa else flash.IMPLEMENTATIONS.get(attention, EAGER)
+    model = subject.build(source, dtype, implementation)
+    choose_blocks(model, strategy.checkpointing)
+    if isinstance(strategy.finetuning, Freeze | BitFit):
+        choose(model, strategy.finetuning, stored(strategy.precision, trains=True))
+    return model
+
+
+def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
+    """Kernels, adapters, quantization and checkpointing: the model as a training script has it before it is placed.
+    `adds_in_place`: see `fused_loss.fuse`."""
+    method = strategy.finetuning
+    prepare(strategy.optimizer)
+    liger.patch(model, strategy.kernels)
+    fused_loss.fuse(model, strategy.loss, adds_in_place=adds_in_place)
+    if isinstance(method, Lora):
+        model = _adapted(model, method)
+        if is_quantized(strategy):
+            quantize(model, head_of(base_of(model)), half(strategy.precision), method.quantization)
+    if strategy.precision is Precision.FP8_MIXED:
+        convert(model)
+    compiled.compile_blocks(model, strategy.kernels)
+    if strategy.checkpointing.recomputes:
+        checkpoint_blocks(model, strategy.checkpointing, adapted=isinstance(method, Lora))
+    return model
+
+
+def _adapted(model: Any, method: Lora) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=method.rank,
+        target_modules=_targets(model, method),
+        lora_dropout=method.dropout,
+        use_rslora=method.variant is LoraVariant.RSLORA,
+        use_dora=method.variant is LoraVariant.DORA,
+        modules_to_save=names_of(model, trained_modules(model, method.trained_modules)) or None,
+    )
+    in_fp32 = method.adapter_dtype is AdapterDtype.FP32
+    return get_peft_model(model, settings, autocast_adapter_dtype=in_fp32)
+
+
+def _targets(model: Any, method: Lora) -> str | list[str]:
+    """PEFT knows what "all-linear" means for models of transformers: every linear layer but the head. It cannot adapt
+    layers that return more than a tensor (Llama 4's router): the others are named then."""
+    if not isinstance(method.targets, str):
+        return list(method.targets)
+    plain = hasattr(model, "main_input_name") and not any(_returns_more(m) for m in model.modules())
+    return method.targets if plain else linear_layers(model)
+
+
+def _returns_more(module: torch.nn.Module) -> bool:
+    """A linear layer with a forward of its own, which does not say that it returns a tensor, as Falcon's does."""
+    forward = type(module).forward
+    if not isinstance(module, torch.nn.Linear) or forward is torch.nn.Linear.forward:
+        return False
+    return signature(forward, eval_str=True).return_annotation is not torch.Tensor
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Paths of all linear layers but the head."""
+    head = head_of(model)
+    found = [(path, m) for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    return [path for path, m in found if not _returns_more(m)]
+
+
+def head_of(base: Any) -> Any:
+    """The layer of the outputs, which is never quantized or adapted: of a model without output embeddings the last
+    linear one (transformers/quantizers/base.py, `get_keys_to_not_convert`; peft/tuners/tuners_utils.py,
+    `_maybe_include_all_linear_layers`)."""
+    head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    if head is not None:
+        return head
+    return next((m for m in reversed(list(base.modules())) if isinstance(m, torch.nn.Linear)), None)
+
+
+def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
+    """An equipped model on the backend's device, sharded where there is a mesh. Its weights are not initialized."""
+    if mesh is not None:
+        with _disable_current_modes():  # meshes are tensors with values, which fake ones do not have
+            shard(model, mesh, strategy)
+    if strategy.sharding.on_host:
+        return place_on_host(model).train()
+    ties = _ties(model) if mesh is None else []
+    model = model.to_empty(device=backend.device)
+    for (owner, name), *others in ties:
+        for module, own_name in others:
+            module._parameters[own_name] = owner._parameters[name]
+    return model.train()
+
+
+def _ties(model: Any) -> list[list[tuple[Any, str]]]:
+    """The places of each parameter that has several: `to_empty` makes a new one for each."""
+    places: dict[int, list[tuple[Any, str]]] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                places.setdefault(id(parameter), []).append((module, name))
+    return [found for found in places.values() if len(found) > 1]
+
+
+def mesh_of(sharding: DataParallel, world_size: int) -> Any:
+    """Ranks as FSDP2 divides the model over them: those of a group, or replicas x shards."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shards = sharding.ranks(world_size)
+    if shards == world_size:
+        return init_device_mesh("cpu", (world_size,))
+    return init_device_mesh("cpu", (world_size // shards, shards), mesh_dim_names=("replicate", "shard"))
+
+
+def ranks(sharding: DataParallel, world_size: int) -> Any:
+    """A device mesh over a process group that only pretends to communicate."""
+    pretend(world_size)
+    return mesh_of(sharding, world_size)
+
+
+def pretend(world_size: int) -> None:
+    """A process group that does nothing, of which this is rank 0."""
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    if world_size > MAX_RANKS:
+        raise ContradictionError(
+            f"{world_size} ranks are more than a replay pretends", f"estimate takes any number, verify {MAX_RANKS}"
+        )
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())
+
+
+def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
+    """FSDP2 units as accelerate makes them (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`)."""
+    sharding = strategy.sharding
+    assert isinstance(sharding, Sharded)
+    mixed = strategy.precision.facts.autocast_bytes is not None
+    dtype = half(strategy.precision) if mixed else None
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=dtype)
+    units: dict[str, Any] = {
+        "mesh": mesh,
+        "mp_policy": policy,
+        "reshard_after_forward": sharding.reshard_size or sharding.reshards,
+        "offload_policy": CPUOffloadPolicy(pin_memory=False) if sharding.on_host else OffloadPolicy(),
+    }
+    base = base_of(model)
+    for _, blocks in stacks(base):
+        for block in blocks:
+            fully_shard(block, **units)
+    if hasattr(base, "get_input_embeddings"):
+        _shard_ends(base, units)
+    fully_shard(model, **{**units, "reshard_after_forward": None})
+
+
+def _shard_ends(base: Any, units: dict[str, Any]) -> None:
+    """What stands before and behind the blocks of a language model."""
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    ends = [module for module in (embedding, head) if module is not None]
+    if _shared_elsewhere(base, ends):
+        return  # all that share a weight belong to one unit: here that of the whole model
+    body = getattr(base, base.base_model_prefix, None)
+    norms = [module for module in body.children() if "Norm" in type(module).__name__][-1:] if body is not None else []
+    tied = head is not None and embedding.weight is head.weight
+    if not tied:
+        fully_shard(embedding, **units)
+    if last := [*norms, *([embedding] if tied else []), *([head] if head is not None else [])]:
+        fully_shard(last, **{**units, "reshard_after_forward": False})
+
+
+def _shared_elsewhere(base: Any, ends: list[Any]) -> bool:
+    """Whether a parameter of these modules is one of other modules as well."""
+    own = {id(p) for module in ends for p in module.parameters()}
+    inside = {id(module) for end in ends for module in end.modules()}
+    others = (m for m in base.modules() if id(m) not in inside)
+    return any(id(p) in own for m in others for p in m.parameters(recurse=False))

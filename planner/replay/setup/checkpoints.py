@@ -1,0 +1,86 @@
+"""Activation checkpointing as Trainer turns it on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from transformers import modeling_utils
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from planner.replay.structure.stacks import stacks
+from strategies import Checkpoints, Operation
+
+_ATEN = torch.ops.aten
+OPERATIONS: Mapping[Any, Operation] = {
+    _ATEN.mm.default: Operation.MM,
+    _ATEN.addmm.default: Operation.ADDMM,
+    _ATEN.bmm.default: Operation.BMM,
+    _ATEN._scaled_dot_product_flash_attention.default: Operation.SDPA,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu.default: Operation.SDPA,
+    _ATEN._scaled_dot_product_efficient_attention.default: Operation.SDPA,
+}
+
+
+def choose_blocks(model: Any, checkpoints: Checkpoints) -> None:
+    """Marks each block of the whole model: a shortened one has others of its numbers."""
+    for number, block in enumerate(_blocks(model)):
+        block.is_checkpointed = checkpoints.cover(number)
+
+
+def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) -> None:
+    """The blocks that are marked; in a module of the user's own, those of its lists."""
+    options: dict[str, Any] = {"use_reentrant": False}
+    facts = checkpoints.choice.facts
+    if facts.keeps:
+        options["context_fn"] = partial(_contexts, facts.keeps)
+    if not hasattr(model, "gradient_checkpointing_enable"):
+        for block in _blocks(model):
+            if block.is_checkpointed:
+                function = _offloaded if facts.offloads else checkpoint
+                block.forward = partial(function, block.forward, **options)
+        return
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options, offload=facts.offloads)
+    for block in _blocks(model):
+        if isinstance(block, GradientCheckpointingLayer):
+            block.gradient_checkpointing = bool(block.is_checkpointed)
+    if adapted:
+        model.enable_input_require_grads()
+
+
+def _offloaded(function: Any, *args: Any, **options: Any) -> Any:
+    """As transformers does it (`_activation_checkpointing_enable`)."""
+    owner: Any = modeling_utils  # it is replaced in a replay
+    with owner.save_on_cpu(pin_memory=True):
+        return checkpoint(function, *args, **options)
+
+
+def _contexts(keeps: Mapping[Operation, int]) -> tuple[Any, Any]:
+    """Of one block's forward and recomputation."""
+    return create_selective_checkpoint_contexts(_Policy(keeps))  # type: ignore[no-any-return]  # it is untyped
+
+
+class _Policy:
+    """Counts the operators of a forward, and keeps the first of so many of each kind."""
+
+    def __init__(self, keeps: Mapping[Operation, int]) -> None:
+        self.keeps = keeps
+        self._numbers: Counter[Operation] = Counter()
+
+    def __call__(self, context: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+        operation = OPERATIONS.get(operator)
+        if operation is None or operation not in self.keeps:
+            return CheckpointPolicy.PREFER_RECOMPUTE
+        number = self._numbers[operation]
+        self._numbers[operation] += 1
+        return CheckpointPolicy.PREFER_RECOMPUTE if number % self.keeps[operation] else CheckpointPolicy.MUST_SAVE
+
+
+def _blocks(model: torch.nn.Module) -> list[Any]:
+    """Those that transformers counts (`_set_gradient_checkpointing`), else those of the model's lists."""
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    return layers or [block for _, blocks in stacks(model) for block in blocks]

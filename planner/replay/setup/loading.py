@@ -1,0 +1,148 @@
+"""How a quantized model comes to the GPU: the loading phase as transformers, bitsandbytes and PEFT leave it.
+
+Weights are quantized one by one while they are loaded (in transformers 5.0 to 5.2 in an order that was chance, see
+benchmarks/loading_orders.py), so that a packed weight often gets a block that is cut from a larger free one, and keeps
+the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to fp32, and the adapters are
+added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and core_model_loading.py
+`convert_and_load_state_dict_in_model`; bitsandbytes, functional.py `quantize_4bit` and `quantize_blockwise`; PEFT,
+utils/other.py `prepare_model_for_kbit_training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from planner.memory.settings.dtypes import FP32
+from planner.replay.extension.blocks import Run
+from planner.replay.recording.recorder import LiveBytes
+from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
+from planner.replay.stand_ins.nf4 import Linear4bit
+
+_WITHIN_PEFT = "base_model.model."
+LOADED = ", loaded"
+"""Ends the name of a weight as it comes from the checkpoint, before it is quantized or cast."""
+
+_TABLE = 16 * FP32
+"""NF4's values (`get_4bit_type`)."""
+
+_SCALE_TABLE = 256 * FP32
+"""The values of scales in 8 bits (`create_dynamic_map`)."""
+
+
+class Placed(NamedTuple):
+    """A parameter or buffer of the model with its adapters, and the block at which it is at home."""
+
+    name: str
+    tensor: torch.Tensor
+    scope: Scope | None
+
+    @property
+    def is_adapter(self) -> bool:
+        return "lora_" in self.name
+
+    @property
+    def checkpoint_name(self) -> str:
+        return self.name.removeprefix(_WITHIN_PEFT).replace(".base_layer.", ".")
+
+
+class Loading:
+    """Rewrites the events of a loading phase, in which all that a model keeps has just appeared.
+
+    Args:
+        itemsize: bytes of an element of the weights as they are loaded.
+        runs: of the replayed blocks; they tell how many more the model has.
+    """
+
+    def __init__(self, live: LiveBytes, model: torch.nn.Module, itemsize: int, runs: list[Run]) -> None:
+        self.live, self.itemsize, self.runs = live, itemsize, runs
+        self.quantized = {id(m.weight): m for m in model.modules() if isinstance(m, Linear4bit)}
+        self.events = live.trace.sections[-1].events
+        self.kept = {event.storage: event.size for event in self.events}
+
+    def rewrite(self, parameters: list[Placed], buffers: list[Placed], *, empties_cache: bool) -> None:
+        """`empties_cache`: PEFT does after its casts, from version 0.20 on (huggingface/peft pull request 3293)."""
+        self.events.clear()
+        base = [p for p in parameters if not p.is_adapter]
+        self._warm_up(base)
+        loaded = self._load(base)
+        scales = {id(buffer) for m in self.quantized.values() for buffer in m.buffers(recurse=False)}
+        self._place(b for b in buffers if id(b.tensor) not in scales)
+        for weight in base:
+            if id(weight.tensor) in loaded:
+                self._place([weight])
+                self._free(loaded[id(weight.tensor)], self._half(weight), weight.scope)
+        if empties_cache:
+            self.live.trace.labels[EMPTY_CACHE.storage] = Label("overhead", "the cache is emptied")
+            self.events.append(EMPTY_CACHE)
+        self._place(p for p in parameters if p.is_adapter)
+
+    def _warm_up(self, base: list[Placed]) -> None:
+        """transformers reserves what all weights will need, in one piece, and gives it back to the cache."""
+        size = 0
+        for weight in base:
+            packed = id(weight.tensor) in self.quantized
+            size += self._repeats(weight.scope) * (weight.tensor.numel() if packed else self._half(weight))
+        self._free(self._hold(size, "reserved for loading", None), size, None)
+
+    def _repeats(self, scope: Scope | None) -> int:
+        """How many blocks of the model a replayed one stands for: the first inner one for all that are missing."""
+        if scope is None:
+            return 1
+        run = self.runs[scope.run]
+        return 1 + run.missing * (scope.block == run.kept // 2 - 1)
+
+    def _load(self, base: list[Placed]) -> dict[int, int]:
+        """In the order of the checkpoint's names. Returns the storages of the weights that are not quantized."""
+        from transformers.core_model_loading import dot_natural_key
+
+        loaded, tables = {}, False
+        for weight in sorted(base, key=lambda p: dot_natural_key(p.checkpoint_name)):
+            layer = self.quantized.get(id(weight.tensor))
+            storage = self._hold(self._half(weight), f"{weight.name}{LOADED}", weight.scope)
+            if layer is None:
+                loaded[id(weight.tensor)] = storage
+                continue
+            self._quantize(weight, layer, shared_table=tables or not layer.quantized_scales)
+            self._free(storage, self._half(weight), weight.scope)
+            tables = True
+        return loaded
+
+    def _quantize(self, weight: Placed, layer: Linear4bit, *, shared_table: bool) -> None:
+        scope, scales_bytes = weight.scope, layer.scales * FP32
+        if not layer.quantized_scales:
+            self._place([weight._replace(tensor=layer.absmax), weight])
+            self._hold(_TABLE, "NF4's values", scope, "parameters")
+            return
+        scales = self._hold(scales_bytes, "scales", scope)
+        self._place([weight])
+        self._hold(_TABLE, "NF4's values", scope, "parameters")
+        self._hold(FP32, "mean of the scales", scope, "parameters")
+        centred = self._hold(scales_bytes, "scales less their mean", scope)
+        if not shared_table:
+            self._hold(_SCALE_TABLE, "values of scales", None, "parameters")
+        self._place(weight._replace(tensor=tensor) for tensor in (layer.absmax_of_absmax, layer.absmax))
+        self._hold(_SCALE_TABLE, "values of scales", scope, "parameters")
+        self._free(centred, scales_bytes, scope)
+        self._free(scales, scales_bytes, scope)
+
+    def _half(self, weight: Placed) -> int:
+        """Bytes of a weight as it is loaded."""
+        layer = self.quantized.get(id(weight.tensor))
+        elements = layer.in_features * layer.out_features if layer is not None else weight.tensor.numel()
+        return elements * self.itemsize
+
+    def _place(self, tensors: Iterable[Placed]) -> None:
+        for _, tensor, scope in tensors:
+            if storage := self.live.number(tensor):
+                self.events.append(Event(storage, self.kept[storage], scope))
+
+    def _hold(self, size: int, name: str, scope: Scope | None, category: str | None = None) -> int:
+        storage = self.live.invent(Label(category, name))
+        self.events.append(Event(storage, self.live.rounded(size), scope))
+        return storage
+
+    def _free(self, storage: int, size: int, scope: Scope | None) -> None:
+        self.events.append(Event(storage, -self.live.rounded(size), scope))

@@ -1,0 +1,83 @@
+"""Stand-ins for those layers of GPTQModel that train: the same bytes, the same allocations, no kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from planner.libraries.gptqmodel import GROUP
+from planner.replay.stand_ins.shapes import shape_of
+
+
+class _Packed(torch.nn.Module):
+    """Buffers of a layer in 4 bits; `half`: the dtype of its scales."""
+
+    qweight: torch.Tensor
+    qzeros: torch.Tensor
+    scales: torch.Tensor
+
+    def __init__(self, layer: torch.nn.Linear | Conv1D, half: torch.dtype) -> None:
+        super().__init__()
+        self.out_features, self.in_features = shape_of(layer)
+        self.bias, self.scale_dtype = layer.bias, half
+        groups, eighth = -(-self.in_features // GROUP), self.out_features // 8
+        self.register_buffer("qweight", torch.empty(self.in_features, eighth, dtype=torch.int32, device="meta"))
+        self.register_buffer("qzeros", torch.empty(groups, eighth, dtype=torch.int32, device="meta"))
+        self.register_buffer("scales", torch.empty(groups, self.out_features, dtype=half, device="meta"))
+
+    def dequantized(self) -> torch.Tensor:
+        """By one kernel."""
+        return torch.empty(self.in_features, self.out_features, dtype=self.scale_dtype)
+
+
+class GptqLinear(_Packed):
+    """`TorchQuantLinear` (gptqmodel/nn_modules/qlinear/torch.py), as which `TritonV2QuantLinear` trains: autograd keeps
+    the dequantized weight. (Its packed weight is `[in / 8, out]`, AWQ's `[in, out / 8]`.)"""
+
+    g_idx: torch.Tensor
+
+    def __init__(self, layer: torch.nn.Linear | Conv1D, half: torch.dtype) -> None:
+        super().__init__(layer, half)
+        self.register_buffer("g_idx", torch.empty(self.in_features, dtype=torch.int32, device="meta"))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, given = x.reshape(-1, x.shape[-1]), x.dtype
+        weight = self.dequantized().to(x.dtype)
+        out = torch.matmul(rows, weight).reshape(*x.shape[:-1], self.out_features)
+        if self.bias is not None:
+            out.add_(self.bias)
+        return out.to(given)
+
+
+class _Gemm(torch.autograd.Function):
+    """`AwqGemmTritonFn` (gptqmodel/nn_modules/qlinear/gemm_awq_triton.py): dequantized in forward, for more than 128
+    rows, and again in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: AwqLinear) -> torch.Tensor:
+        ctx.save_for_backward(layer.qweight, layer.qzeros, layer.scales)
+        ctx.layer, ctx.shape = layer, x.shape
+        whole = layer.dequantized()
+        out = torch.matmul(x.reshape(-1, x.shape[-1]), whole)
+        out = out + layer.bias.half() if layer.bias is not None else out
+        return out.reshape(*x.shape[:-1], layer.out_features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        whole = ctx.layer.dequantized().to(gradient.dtype)
+        return torch.matmul(gradient.reshape(-1, gradient.shape[-1]), whole.T).reshape(ctx.shape), None
+
+
+class AwqLinear(_Packed):
+    """`AwqGEMMTritonLinear`: multiplies in fp16 whatever it is given."""
+
+    def __init__(self, layer: torch.nn.Linear | Conv1D) -> None:
+        super().__init__(layer, torch.float16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):  # CUDA's autocast would find fp16 products within a function alone
+            given, x = x.dtype, x.half()
+            out: torch.Tensor = _Gemm.apply(x, self)
+            return out.to(given)

@@ -1,0 +1,67 @@
+"""A stand-in for bitsandbytes' NF4 layer: the same bytes, the same allocations, no kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from planner.libraries.bitsandbytes import BLOCK, SCALE_BLOCK
+from planner.replay.stand_ins.shapes import shape_of
+
+
+class _Matmul(torch.autograd.Function):
+    """`MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor | None, layer: Linear4bit) -> torch.Tensor:
+        ctx.layer = layer
+        return torch.nn.functional.linear(x, layer.dequantized(x.dtype), bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradient @ ctx.layer.dequantized(gradient.dtype), None, None
+
+
+class Linear4bit(torch.nn.Module):
+    """A linear layer in NF4; `double`: with scales in 8 bits."""
+
+    W_q = True
+    """By this PEFT knows a layer that dequantizes itself (peft/utils/integrations.py, `dequantize_module_weight`)."""
+    absmax: torch.Tensor
+    absmax_of_absmax: torch.Tensor
+
+    def __init__(self, layer: torch.nn.Linear | Conv1D, compute: torch.dtype, double: bool) -> None:
+        super().__init__()
+        elements = layer.weight.numel()
+        self.scales = elements // BLOCK
+        self.compute, self.quantized_scales = compute, double
+        self.shape = self.out_features, self.in_features = shape_of(layer)
+        self.bias = layer.bias
+        packed = torch.empty(elements // 2, 1, dtype=torch.uint8, device="meta")
+        self.weight = torch.nn.Parameter(packed, requires_grad=False)
+        scale_dtype = torch.uint8 if double else torch.float32
+        self.register_buffer("absmax", torch.empty(self.scales, dtype=scale_dtype, device="meta"))
+        if double:
+            size = -(-self.scales // SCALE_BLOCK)
+            self.register_buffer("absmax_of_absmax", torch.empty(size, dtype=torch.float32, device="meta"))
+
+    def dequantized(self, dtype: torch.dtype) -> torch.Tensor:
+        scales = torch.empty(self.scales, dtype=torch.float32) + 1.0 if self.quantized_scales else None
+        weight = torch.empty(self.shape, dtype=self.compute)
+        del scales
+        return weight.to(dtype)
+
+    def dequantize(self) -> torch.Tensor:
+        return self.dequantized(self.compute)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """bitsandbytes/nn/modules.py, `Linear4bit.forward`: the bias stays in the dtype of x."""
+        given = x.dtype
+        bias: torch.Tensor | None = self.bias
+        if bias is not None:
+            bias.data = bias.data.to(given)
+            bias = bias.to(self.compute)
+        out: torch.Tensor = _Matmul.apply(x.to(self.compute), bias, self)
+        return out.to(given)

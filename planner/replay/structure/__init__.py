@@ -1,0 +1,1 @@
+"""What a model of transformers is made of, before anything is done to it."""

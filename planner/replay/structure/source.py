@@ -1,0 +1,236 @@
+"""What is trained: a model of transformers by its config.json, or a user's own module; its inputs, its loss."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from hardware import PlannerError, nearest_names
+from hardware.errors import shown
+from planner.models.foreign import import_from_here
+from planner.replay.structure.config_data import checked, few_modules, offline
+
+Source = Mapping[str, Any] | str
+"""The fields of a config.json, or `package.module:function`, where the function returns a module."""
+
+EAGER, SDPA = "eager", "sdpa"
+EXAMPLE_INPUTS = "example_inputs"
+
+
+class ModelCodeError(PlannerError):
+    """A model whose code cannot be run, or of which nobody can tell what to feed it."""
+
+
+def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
+    """The model on the meta device. `attention`: `attn_implementation` of transformers; eager where it has no other."""
+    if isinstance(source, str):
+        module = _from_code(source)
+        return module.to(dtype)
+    config = _config_of(checked(source))
+    config.use_cache = False
+    if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
+        # Generation's, yet labels are shifted behind it.
+        config.decoder_start_token_id = getattr(config, "pad_token_id", None) or 0
+    build_class = _class_of(config)
+    if build_class.__name__.endswith("ForSequenceClassification") and config.num_labels > 1:
+        # What classes find out from integer labels; DeBERTa's looks at their values instead, which are not there.
+        config.problem_type = config.problem_type or "single_label_classification"
+    if attention.endswith(SDPA) and not getattr(build_class, "_supports_sdpa", True):
+        attention = EAGER
+    with torch.device("meta"), offline(), few_modules(), _blamed(f"transformers' {build_class.__name__}"):
+        return _as_loaded(_from_config(build_class, config, dtype, attention), source, dtype)
+
+
+def _from_config(build_class: Any, config: Any, dtype: torch.dtype, attention: str) -> Any:
+    for name in (attention, SDPA) if attention != EAGER else ():
+        try:
+            return build_class._from_config(config, dtype=dtype, attn_implementation=name)
+        except (KeyError, ValueError) as error:  # classes that look the name up, or check it, themselves
+            if name not in str(error):
+                raise
+    return build_class._from_config(config, dtype=dtype, attn_implementation=EAGER)
+
+
+def _as_loaded(model: Any, fields: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """What `from_pretrained` does beyond `_from_config`: modules that are kept in fp32 (`_get_dtype_plan`), and a head
+    with weights of its own where T5's configuration says that it is tied whatever the file says (`tie_weights`)."""
+    kept = {*(model._keep_in_fp32_modules_strict or ())}
+    kept |= {*(model._keep_in_fp32_modules or ())} if dtype is torch.float16 else set()
+    for name, parameter in model.named_parameters():
+        if kept.intersection(name.split(".")):
+            parameter.data = parameter.data.float()
+    head = model.get_output_embeddings()
+    if fields.get("tie_word_embeddings") is False and head is not None:
+        for name in [name for name, module in model.named_modules() if module is head]:
+            if model.all_tied_weights_keys.pop(f"{name}.weight", None):
+                head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
+    return model
+
+
+def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
+    """Keyword arguments of a training forward pass.
+
+    Raises ModelCodeError if they cannot be told.
+    """
+    if isinstance(source, str):
+        module = _module_of(source)
+        if (example := getattr(module, EXAMPLE_INPUTS, None)) is not None:
+            with _blamed(f"{module.__name__}.{EXAMPLE_INPUTS}"), torch.device(device):
+                return _named(example(micro_batch_size, sequence_length), model)
+    if not hasattr(model, "main_input_name"):
+        where = f"{_module_name(str(source))} needs a function"
+        raise ModelCodeError(
+            f"the inputs of {type(model).__name__} cannot be told",
+            f"{where} {EXAMPLE_INPUTS}(micro_batch_size, sequence_length) that returns the arguments of forward",
+        )
+    return _of_transformers(model, micro_batch_size, sequence_length, device)
+
+
+def tokens_per_sample(model: Any) -> int | None:
+    """The length of the sequence that an image becomes; None where the user chooses it."""
+    config: Any = getattr(model, "config", None)
+    if getattr(model, "main_input_name", None) != "pixel_values" or not hasattr(config, "patch_size"):
+        return None
+    if not hasattr(config, "image_size"):
+        return None
+    size, patch = (x if isinstance(x, tuple | list) else (x, x) for x in (config.image_size, config.patch_size))
+    return int(size[0] // patch[0]) * int(size[1] // patch[1]) + 1
+
+
+def loss_of(output: Any) -> torch.Tensor:
+    """The scalar in what a forward pass returned."""
+    found = output
+    if isinstance(output, Mapping):
+        found = output.get("loss")
+    elif not isinstance(output, torch.Tensor):
+        found = getattr(output, "loss", None)
+        if found is None and isinstance(output, tuple | list) and output:
+            found = output[0]
+    if not isinstance(found, torch.Tensor) or found.dim() > 0:
+        raise ModelCodeError(
+            f"forward returned {type(output).__name__}, in which there is no loss",
+            "a training forward pass returns a scalar, a tuple that begins with one, or an output with .loss",
+        )
+    return found
+
+
+def _config_of(fields: Mapping[str, Any]) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if (kind := fields["model_type"]) not in CONFIG_MAPPING:
+        near = nearest_names(str(kind), list(CONFIG_MAPPING))
+        hint = f"did you mean {', '.join(near)}?" if near else "package.module:function plans a module of your own"
+        raise ModelCodeError(f"transformers has no model_type {shown(kind)}", hint)
+    with offline(), _blamed(f"transformers' configuration of {kind}"):
+        return AutoConfig.for_model(**fields)
+
+
+def _class_of(config: Any) -> Any:
+    """The class that the file names, else the first that fits: with a language-model head, or one for images."""
+    import transformers
+    from transformers.models.auto import modeling_auto as auto
+
+    for name in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, str(name), None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            return found
+    for mapping in (
+        auto.MODEL_FOR_CAUSAL_LM_MAPPING,
+        auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+        auto.MODEL_FOR_MASKED_LM_MAPPING,
+        auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    ):
+        if type(config) in mapping:
+            found = mapping[type(config)]
+            return found[0] if isinstance(found, tuple) else found
+    raise ModelCodeError(
+        f"no training class is known for {config.model_type}", 'name it in the file: "architectures": ["..."]'
+    )
+
+
+def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
+    name, kind = model.main_input_name, type(base_of(model)).__name__
+    config = model.config
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.int64, device=device)
+
+    if name == "pixel_values":
+        size = config.image_size if isinstance(config.image_size, tuple | list) else (config.image_size,) * 2
+        pixels = torch.zeros(micro_batch_size, config.num_channels, *size, device=device)
+        return {"pixel_values": pixels, "labels": zeros(micro_batch_size)}
+    if name != "input_ids":
+        raise ModelCodeError(
+            f"{kind} is fed {name}, whose shape cannot be told",
+            f"wrap it in a module of your own with {EXAMPLE_INPUTS}, and give module:function as the model",
+        )
+    ids = zeros(micro_batch_size, sequence_length)
+    if "QuestionAnswering" in kind:
+        return {"input_ids": ids, "start_positions": zeros(micro_batch_size), "end_positions": zeros(micro_batch_size)}
+    if "SequenceClassification" in kind:
+        return {"input_ids": ids, "labels": zeros(micro_batch_size)}
+    return {"labels": ids, "input_ids": ids}
+
+
+def base_of(model: Any) -> Any:
+    """The model inside PEFT's wrapper."""
+    return model.base_model.model if hasattr(model, "peft_config") else model
+
+
+def _named(inputs: Any, model: Any) -> dict[str, Any]:
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    return dict(zip(inspect.signature(model.forward).parameters, given, strict=False))
+
+
+def _from_code(source: str) -> Any:
+    module, name = _module_of(source), source.partition(":")[2]
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ModelCodeError(f"{module.__name__} has no function {name!r}", "package.module:function returns a module")
+    with _blamed(source), torch.device("meta"):
+        model = function()
+    if not isinstance(model, torch.nn.Module):
+        raise ModelCodeError(f"{source} returned {type(model).__name__}", "it has to return a torch.nn.Module")
+    return model
+
+
+def _module_name(source: str) -> str:
+    return source.partition(":")[0]
+
+
+def _module_of(source: str) -> ModuleType:
+    name = _module_name(source)
+    import_from_here()
+    with _blamed(name):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """A failure of the user's code becomes an error that says where."""
+    try:
+        yield
+    except (PlannerError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, too: the code is not the planner's
+        raise failure(what, error) from error
+
+
+def failure(what: str, error: BaseException) -> ModelCodeError:
+    """The last line of the user's code that an error went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    library = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)), "<frozen")
+    own = [frame for frame in frames if not frame.filename.startswith(library)]
+    where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    reason = " ".join(str(error).split())[:300]
+    return ModelCodeError(f"{what} failed with {type(error).__name__}: {reason}{where}", "run it once by itself")

@@ -1,0 +1,35 @@
+"""What trains of the model itself, where PEFT has no part in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from planner.replay.structure.stacks import stacks
+from strategies import BitFit, Freeze, TrainedModules
+
+
+def choose(model: Any, method: Freeze | BitFit, dtype: torch.dtype) -> None:
+    """Freezes all but what the method trains, which is cast to `dtype`."""
+    model.requires_grad_(False)
+    if isinstance(method, BitFit):
+        chosen = [p for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias"]
+    else:
+        blocks = stacks(model)[-1][1][-method.trained_blocks :]
+        modules = [*blocks, *trained_modules(model, method.trained_modules)]
+        chosen = [p for module in modules for p in module.parameters()]
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+        parameter.data = parameter.data.to(dtype)
+
+
+def trained_modules(model: Any, which: TrainedModules) -> list[Any]:
+    """Embedding and head, those that train as a whole."""
+    found = [model.get_input_embeddings()] if which.embeddings else []
+    return [*found, model.get_output_embeddings()] if which.head else found
+
+
+def names_of(model: Any, modules: list[Any]) -> list[str]:
+    """As PEFT's `modules_to_save` takes them."""
+    return [path.rpartition(".")[2] for path, module in model.named_modules() if any(module is m for m in modules)]

@@ -1,0 +1,156 @@
+"""Certifies a plan without a GPU: a replay of its real training step beside the memory model's account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from hardware import PlannerError
+from planner.answers.notes import notes_for
+from planner.answers.plans import plan_of
+from planner.extras import Progress, needed_for
+from planner.memory import Moment
+from planner.problem.problem import Question
+from planner.records.certificate import Device, Measured, PeakTensors, PhaseBytes, Reservation, Verification
+from planner.search import Candidate, Solver
+from planner.verification.measure import Step, check, measure
+from strategies import Allocator
+
+if TYPE_CHECKING:  # torch is imported when a replay is asked for
+    from planner.replay import Trace
+
+
+MOMENTS = {
+    "forward": (Moment.FORWARD, Moment.END_OF_FORWARD),
+    "backward": (Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD, Moment.EMBEDDING_BACKWARD, Moment.BACKWARD),
+    "optimizer": (Moment.OPTIMIZER_STEP,),
+    "evaluation": (Moment.EVALUATION,),
+}
+"""The memory model's moments in each phase of a replay."""
+
+
+def phases_of(moments: Mapping[str, int]) -> dict[str, int]:
+    """The memory model's peak in each phase, of those that happen."""
+    found = {phase: [moments[moment] for moment in of if moment in moments] for phase, of in MOMENTS.items()}
+    return {phase: max(peaks) for phase, peaks in found.items() if peaks}
+
+
+class Certified(NamedTuple):
+    verification: Verification
+    trace: Trace
+    """What the replay recorded, from which the verification is made."""
+
+
+def certify(
+    question: Question, solver: Solver, candidate: Candidate, progress: Progress, device: Device = Device.REPLAY
+) -> Certified:
+    """A candidate that a question's solver found, replayed; on a `device` run for real as well."""
+    start = time.perf_counter()
+    step = step_of(question, candidate, progress)
+    needed = plan_of(candidate, solver).memory.allocated_bytes
+    check(device, candidate.strategy, question.cluster.world_size, needed)
+    trace = replayed(step, progress)
+    progress("serving the trace")
+    seconds = time.perf_counter() - start
+    measured = measure(device, step, trace, progress)
+    return Certified(_certificate(question, solver, candidate, trace, seconds, measured), trace)
+
+
+def step_of(question: Question, candidate: Candidate, progress: Progress) -> Step:
+    """What a candidate's replay runs.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+    """
+    progress("importing torch and transformers")
+    with needed_for("a replay", "verify"):
+        from planner.replay import Workload
+    workload = Workload(
+        question.request.sequence_length,
+        candidate.micro_batch_size,
+        candidate.gradient_accumulation_steps,
+        question.cluster.world_size,
+        question.cluster.gpu.cublas_workspace_bytes,
+        has_flash=question.cluster.gpu.supports_flash_attention,
+        evaluation_batch_size=question.request.evaluation_batch_size,
+        batching=question.request.batching,
+        prefers_cudnn=question.cluster.gpu.prefers_cudnn_attention,
+    )
+    return Step(question.model.source, candidate.strategy, workload)
+
+
+def replayed(step: Step, progress: Progress) -> Trace:
+    from planner.replay import replay
+
+    try:
+        return replay(*step, progress=progress)
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise PlannerError(f"the step has tensors that no machine could count: {error}", "take smaller sizes") from None
+
+
+def _certificate(
+    question: Question,
+    solver: Solver,
+    candidate: Candidate,
+    trace: Trace,
+    seconds: float,
+    measured: Measured | None,
+) -> Verification:
+    from planner.replay.recording.serve import alive_at_peak
+
+    plan, outside = plan_of(candidate, solver), candidate.footprint.outside
+    limit = outside.reserved_within(question.budget_bytes)
+    allocators = {}
+    for allocator in Allocator:
+        allocated, reservation = _served(trace, allocator, limit)
+        allocators[allocator] = reservation
+        if allocator is candidate.strategy.allocator:
+            allocated_bytes, served = allocated, reservation
+    phase, alive = alive_at_peak(trace)
+    return Verification.model_construct(
+        schema_version=1,
+        request=question.request,
+        plan=plan,
+        phases=dict(_phases(trace, plan.memory.moments)),
+        allocated_bytes=allocated_bytes,
+        reserved_bytes=served.reserved_bytes,
+        process_bytes=outside.process_bytes(served.reserved_bytes),
+        fits=served.fits,
+        allocators=allocators,
+        peak_phase=phase.value,
+        peak_tensors=tuple(PeakTensors.model_construct(**group._asdict()) for group in alive),
+        difference=plan.memory.allocated_bytes / allocated_bytes - 1,
+        measured=measured,
+        seconds=seconds,
+        notes=notes_for(question, [candidate.strategy]),
+    )
+
+
+def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, Reservation]:
+    """Bytes in allocated blocks, and what is reserved for them."""
+    from planner.replay.recording.serve import KINDS, serve
+
+    kind = KINDS[allocator]
+    limited, unlimited = serve(trace, kind(limit_bytes)), serve(trace, kind())
+    used = limited if limited.fits else unlimited
+    return used.allocated_bytes, Reservation.model_construct(
+        reserved_bytes=used.reserved_bytes,
+        unlimited_reserved_bytes=unlimited.reserved_bytes,
+        retries=limited.retries,
+        fits=limited.fits,
+    )
+
+
+def _phases(trace: Trace, modelled: dict[str, int]) -> Iterator[tuple[str, PhaseBytes]]:
+    peaks = {phase.value: peak for phase, peak in trace.peaks().items()}
+    for phase, model_bytes in phases_of(modelled).items():
+        replay_bytes = peaks[phase]
+        yield (
+            phase,
+            PhaseBytes.model_construct(
+                replay_bytes=replay_bytes, model_bytes=model_bytes, difference=model_bytes / replay_bytes - 1
+            ),
+        )

@@ -1,0 +1,174 @@
+"""Runs the step of a plan for real, on a GPU or (small models) on the CPU, and compares its replay with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hardware import MIB, PlannerError
+from planner.records.certificate import Device, Measured, MeasuredPhase
+from strategies import (
+    Attention,
+    ContradictionError,
+    Finetuning,
+    InvalidChoiceError,
+    Kernels,
+    Loss,
+    Optimizer,
+    Precision,
+    Sharded,
+    Strategy,
+)
+
+if TYPE_CHECKING:  # torch is imported when a step is asked for
+    from planner.replay import Trace, Workload
+
+DEVICES = tuple(Device)
+
+REAL_OPTIMIZERS = (
+    Optimizer.ADAMW,
+    Optimizer.ADAMW_FOREACH,
+    Optimizer.ADAFACTOR,
+    Optimizer.MUON,
+    Optimizer.SGD,
+    Optimizer.SGD_MOMENTUM,
+)
+"""Those that `planner.replay.setup.optimizers` builds as they are, on any device."""
+
+
+class Step(NamedTuple):
+    """What is replayed and run."""
+
+    source: Mapping[str, Any] | str
+    """The fields of a config.json, or `package.module:function`."""
+    strategy: Strategy
+    workload: Workload
+
+
+def device_of(name: str) -> Device:
+    if not isinstance(name, str) or name not in DEVICES:
+        raise InvalidChoiceError("device", name, DEVICES)
+    return Device(name)
+
+
+def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int) -> None:
+    """Refuses at once what cannot run for real. `needed_bytes`: of one rank's tensors.
+
+    Raises:
+        PlannerError: no such device here; too little memory; a technique that only a replay has a stand-in for.
+    """
+    if device is Device.REPLAY:
+        return
+    if strategy.finetuning.method is Finetuning.QLORA:
+        raise ContradictionError(
+            "the layers of bitsandbytes are a stand-in, which proves nothing when it runs for real",
+            "--finetuning lora, or --device replay",
+        )
+    if strategy.checkpointing.choice.facts.offloads and device is Device.CPU:
+        raise ContradictionError("on the CPU there is no other memory to offload to", "--checkpointing full")
+    if isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host:
+        raise ContradictionError("on the CPU there is no other memory to offload to", "--offload none")
+    if strategy.optimizer not in REAL_OPTIMIZERS or strategy.precision is Precision.FP8_MIXED:
+        raise ContradictionError(
+            f"{strategy.precision} with {strategy.optimizer.choice} needs kernels in place of which a replay has none",
+            "--optimizer adamw --precision bf16-mixed, or --device replay",
+        )
+    if stand_in := _stand_in(strategy):
+        raise ContradictionError(
+            f"{stand_in} is a stand-in, which proves nothing when it runs for real", "--device replay"
+        )
+    if world_size > 1 and not (device is Device.CPU and strategy.sharding.shards):
+        raise ContradictionError(
+            f"{world_size} GPUs cannot run for real with --device {device}",
+            "--gpus 1; sharded ranks run with --device cpu",
+        )
+    if device is Device.CUDA:
+        from planner.replay.real.cuda_memory import check_cuda
+
+        check_cuda()
+    else:
+        _check_memory(needed_bytes * world_size)
+
+
+def _stand_in(strategy: Strategy) -> str | None:
+    """The choice for which a replay has another library's allocations, and no kernels."""
+    if strategy.attention not in (Attention.EAGER, Attention.SDPA):
+        return f"attention {strategy.attention}"
+    if strategy.loss is not Loss.FULL:
+        return f"loss {strategy.loss}"
+    return f"kernels {strategy.kernels}" if strategy.kernels is not Kernels.EAGER else None
+
+
+def measure(device: Device, step: Step, replayed: Trace, progress: Callable[[str], None]) -> Measured | None:
+    """The real step. `replayed`: its replay on CUDA's path; a step on the CPU is held against one on the CPU's path."""
+    if device is Device.REPLAY:
+        return None
+    start = time.perf_counter()
+    phases, left_out = _on_cuda(step, replayed, progress) if device is Device.CUDA else _on_cpu(step, progress)
+    return Measured.model_construct(
+        device=device, phases=phases, left_out=left_out, seconds=time.perf_counter() - start
+    )
+
+
+def _on_cuda(
+    step: Step, replayed: Trace, progress: Callable[[str], None]
+) -> tuple[dict[str, MeasuredPhase], dict[str, int]]:
+    from planner.replay.allocator.native import CachingAllocator
+    from planner.replay.real.cuda_memory import run_on_cuda
+    from planner.replay.recording.serve import serve
+
+    peaks = run_on_cuda(*step, progress=_for_real(progress))
+    served = serve(replayed, CachingAllocator()).phases
+    phases = {
+        phase.value: _phase(peak.allocated_bytes, served[phase][0], peak.reserved_bytes, served[phase][1])
+        for phase, peak in peaks.items()
+    }
+    return phases, {}
+
+
+def _on_cpu(step: Step, progress: Callable[[str], None]) -> tuple[dict[str, MeasuredPhase], dict[str, int]]:
+    from planner.replay import Phase, replay
+    from planner.replay.backend import CPU
+    from planner.replay.real.gloo import run_on_ranks
+    from planner.replay.real.run import run_on_cpu
+
+    step = step._replace(workload=step.workload._replace(cublas_workspace_bytes=0))
+    ranks = step.workload.world_size
+    replayed = replay(*step, backend=CPU, progress=lambda text: progress(f"on the CPU, {text}")).peaks()
+    _check_memory(max(replayed.values()) * ranks)
+    recorded = run_on_ranks(*step) if ranks > 1 else run_on_cpu(*step, progress=_for_real(progress))
+    measured = recorded.trace.peaks()
+    phases = {p.value: _phase(measured[p], replayed[p]) for p in Phase if p is not Phase.LOADING and replayed[p]}
+    return phases, recorded.workspaces
+
+
+def _phase(
+    measured: int, replayed: int, measured_reserved: int | None = None, replayed_reserved: int | None = None
+) -> MeasuredPhase:
+    return MeasuredPhase.model_construct(
+        measured_bytes=measured,
+        replay_bytes=replayed,
+        difference=replayed / measured - 1,
+        measured_reserved_bytes=measured_reserved,
+        replay_reserved_bytes=replayed_reserved,
+    )
+
+
+def _for_real(progress: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: progress(f"for real, {text}")
+
+
+def _check_memory(needed_bytes: int) -> None:
+    free = free_bytes()
+    if needed_bytes > free:
+        raise PlannerError(
+            f"the real step needs {needed_bytes / MIB:,.0f} MiB, and this machine has {free / MIB:,.0f} MiB free",
+            "--device replay needs no memory, or take a smaller model, --sequence-length or --micro-batch-size",
+        )
+
+
+def free_bytes() -> int:
+    """Of this machine's memory, without what the system could still give back from its caches."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
