@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from replays import Errors, errors_of, record
 
 import planner
-from planner.verification.certify import phases_of
+from planner.verification.replayed import phases_of
 
 RECORD = Path(__file__).with_name("accuracy.jsonl")
 PHASES = ("forward", "backward", "optimizer")

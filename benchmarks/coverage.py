@@ -26,7 +26,7 @@ from replays import Errors, errors_of, record
 import planner
 from planner import PlannerError
 from planner.models import registry_models
-from planner.verification.certify import phases_of
+from planner.verification.replayed import phases_of
 from strategies import AXES, OPTIONS, Quantization
 
 RECORD = Path(__file__).with_suffix(".jsonl")

@@ -12,7 +12,7 @@ import sys
 from typing import NamedTuple
 
 from hardware import Cluster, load_catalog
-from planner.memory import MemoryModel, Traced
+from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import EngineSettings, Solver, search
 from planner.search import study as studies
@@ -23,18 +23,18 @@ MOST = 400
 SAMPLERS = (Sampler.TPE, Sampler.RANDOM, Sampler.BRUTE_FORCE)
 
 
-class Question(NamedTuple):
+class Problem(NamedTuple):
     model: str
     gpu: str
     gpus: int
 
 
-QUESTIONS = (Question("llama-2-7b", "A100-40GB", 1), Question("llama-2-7b", "A100-80GB", 8), Question("gpt2", "T4", 1))
+PROBLEMS = (Problem("llama-2-7b", "A100-40GB", 1), Problem("llama-2-7b", "A100-80GB", 8), Problem("gpt2", "T4", 1))
 
 
-def solver_of(question: Question) -> Solver:
-    gpu = load_catalog().get(question.gpu)
-    memory = MemoryModel(Traced(find_model(question.model).inventory, 1024), Cluster(gpu, question.gpus))
+def solver_of(problem: Problem) -> Solver:
+    gpu = load_catalog().get(problem.gpu)
+    memory = MemoryModel(TracedModel(find_model(problem.model).inventory, 1024), Cluster(gpu, problem.gpus))
     return Solver(memory, int(0.95 * gpu.memory_bytes), UpTo(16))
 
 
@@ -45,16 +45,16 @@ def trials_needed(space: Space, solver: Solver, best: float, sampler: Sampler, s
 
 
 def main(seeds: int) -> None:
-    print("| question | strategies | sampler | median trials | most | found |\n|---|---|---|---|---|---|")
-    for question in QUESTIONS:
-        solver = solver_of(question)
+    print("| problem | strategies | sampler | median trials | most | found |\n|---|---|---|---|---|---|")
+    for problem in PROBLEMS:
+        solver = solver_of(problem)
         space = Space.default(solver.cluster)
         found = search(space, solver)
         best = studies.score(found.ranking.first(1)[0])
         for sampler in SAMPLERS:
             needed = [trials_needed(space, solver, best, sampler, seed) for seed in range(seeds)]
             hits = [n for n in needed if n is not None]
-            name = f"{question.model} on {question.gpus} x {question.gpu}"
+            name = f"{problem.model} on {problem.gpus} x {problem.gpu}"
             most = f"{statistics.median(hits):.0f} | {max(hits)}" if hits else "- | -"
             print(f"| {name} | {found.num_strategies} | {sampler} | {most} | {len(hits)} of {seeds} |", flush=True)
 

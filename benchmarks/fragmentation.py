@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.memory.step.process import EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE
-from planner.problem.problem import single
+from planner.problem.problem import resolve_one
 from planner.replay.allocator.expandable import ExpandableAllocator
 from planner.replay.allocator.native import MIB, CachingAllocator
 from planner.replay.recording.serve import serve
-from planner.verification.certify import replayed, step_of
+from planner.verification.replayed import replayed, step_of
 
 MODELS = (
     *("llama-2-7b", "smollm2-1.7b", "pythia-70m", "gpt2-medium", "qwen2.5-1.5b"),
@@ -49,8 +49,8 @@ def measured(model: str, choices: dict[str, Any], size: tuple[int, int, int]) ->
     micro_batch_size, steps, length = size
     axes = {axis: choice for axis, choice in choices.items() if axis != "gpus"}
     workload = {"gpus": choices.get("gpus", 1), "nodes": 1, "sequence_length": length, "headroom": 0.05}
-    question, _, candidate = single(model, "A100-80GB-SXM", None, axes, workload, micro_batch_size, steps)
-    trace = replayed(step_of(question, candidate, lambda _: None), lambda _: None)
+    problem, _, candidate = resolve_one(model, "A100-80GB-SXM", None, axes, workload, micro_batch_size, steps)
+    trace = replayed(step_of(problem, candidate, lambda _: None), lambda _: None)
     limits = []
     for kind in (ExpandableAllocator, CachingAllocator):
         free = serve(trace, kind())

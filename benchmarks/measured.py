@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from hardware import MIB, Cluster, load_catalog
-from planner.memory import MemoryModel, Moment, SdpaKernel, Traced
+from planner.memory import MemoryModel, Moment, SdpaKernel, TracedModel
 from planner.models import find_model
 from strategies import (
     PLAIN,
@@ -52,7 +52,7 @@ def predicted(case: dict[str, Any]) -> tuple[int, int]:
     size, length = case["micro_batch_size"], case["sequence_length"]
     # The script pins the memory-efficient kernel, and repeats grouped keys and values for it.
     cluster, kernel = Cluster(load_catalog().get("T4")), SdpaKernel.EFFICIENT
-    memory = MemoryModel(Traced(model.inventory, length), cluster, kernel)
+    memory = MemoryModel(TracedModel(model.inventory, length), cluster, kernel)
     footprint = memory.footprint(strategy, accumulates=False)
     itemsize = 2 if case["quantization"] == Quantization.NONE else 4
     logits = size * length * model.architecture.vocab_size * itemsize

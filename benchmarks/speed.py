@@ -16,7 +16,7 @@ import hardware
 import planner
 import strategies
 from hardware import Cluster, load_catalog
-from planner.memory import MemoryModel, Traced
+from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import Solver, search
 from strategies import ALL_LINEAR, Allocator, Attention, Finetuning, Optimizer, Space, UpTo
@@ -53,7 +53,7 @@ def search_speed(gpus: int) -> None:
     times, strategies = [], 0
     for _ in range(RUNS):
         cluster = Cluster(gpu, gpus)
-        memory = MemoryModel(Traced(find_model("llama-7b").inventory, 2048), cluster)
+        memory = MemoryModel(TracedModel(find_model("llama-7b").inventory, 2048), cluster)
         found = search(Space.default(cluster), Solver(memory, int(0.95 * gpu.memory_bytes), UpTo(16)))
         times.append(found.seconds)
         strategies = found.num_strategies
@@ -75,7 +75,7 @@ def large_space() -> None:
         allocator=(Allocator.NATIVE, Allocator.EXPANDABLE),
         optimizer=LARGE_OPTIMIZERS,
     )
-    memory = MemoryModel(Traced(find_model("llama-7b").inventory, 2048), cluster)
+    memory = MemoryModel(TracedModel(find_model("llama-7b").inventory, 2048), cluster)
     found = search(space, Solver(memory, int(0.95 * gpu.memory_bytes), UpTo(16)))
     rate = found.num_strategies / found.seconds
     print(f"a large space {found.seconds:17.2f} s for {found.num_strategies:,} strategies, {rate:,.0f} per second")

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
     from planner.records.axes import RequestError
-    from planner.records.certificate import Verification
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
     from planner.records.request import Request
     from planner.records.result import EstimateResult, FitResult
     from planner.records.space import SearchSpace, SpaceFileError
+    from planner.records.verification import Verification
     from planner.verification.verify import verify
     from strategies import ContradictionError, InvalidChoiceError
 
@@ -62,7 +62,7 @@ _HOMES = (
     "planner.records.axes",
     "planner.records.space",
     "planner.records.request",
-    "planner.records.certificate",
+    "planner.records.verification",
     "planner.records.result",
     "planner.models",
     "planner.models.sources",
@@ -70,7 +70,7 @@ _HOMES = (
     "planner.api",
     "planner.records.plan_file",
     "planner.files",
-    "planner.verification.certify",
+    "planner.verification.replayed",
     "planner.extras",
     "planner.verification.verify",
 )

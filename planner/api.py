@@ -11,11 +11,11 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.problem import CatalogSource, Question, single
+from planner.problem.problem import CatalogSource, Problem, resolve_one
 from planner.records.axes import RequestError, several, whole
-from planner.records.certificate import Verification
 from planner.records.result import EstimateResult, FitResult, Searched
 from planner.records.space import SpaceSource
+from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
 
@@ -95,7 +95,7 @@ def fit(
         raise RequestError(f"top is {shown(top)}, which is not a positive whole number", "10 is the default")
     settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
     steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
-    question = Question(
+    problem = Problem(
         model,
         gpu,
         catalog,
@@ -115,10 +115,10 @@ def fit(
         progress,
         space,
     )
-    accumulation = _accumulation(question)
-    searched = question.space()
-    settings = settings._replace(study=_study_name(question, settings))
-    solver = Solver(question.memory, question.budget_bytes, accumulation, question.request.micro_batch_size)
+    accumulation = _accumulation(problem)
+    searched = problem.space()
+    settings = settings._replace(study=_study_name(problem, settings))
+    solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
         raise EngineError(f"timeout is {settings.timeout_seconds}: no trial was completed in time", "--timeout 60")
@@ -126,10 +126,10 @@ def fit(
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):
         _check_divisible(accumulation, solver)
-    verification = _certified(question, solver, found, progress) if verify else None
+    verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.first(top), found.ranking.best_by_method()
     return FitResult.model_construct(
-        request=question.request,
+        request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         searched=Searched.model_construct(
@@ -141,8 +141,8 @@ def fit(
             trials=found.num_trials,
         ),
         rejected=dict(found.rejected),
-        notes=notes_for(question, [c.strategy for c in (*first, *best)]),
-        shortfall=None if found.ranking else shortfall_of(question, searched, solver),
+        notes=notes_for(problem, [c.strategy for c in (*first, *best)]),
+        shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
         verification=verification,
     )
 
@@ -181,11 +181,11 @@ def estimate(
         "mean_length": mean_length,
         "headroom": headroom,
     }
-    question, solver, candidate = single(
+    problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )
-    plan, notes = plan_of(candidate, solver), notes_for(question, [candidate.strategy])
-    return EstimateResult.model_construct(**dict(plan), request=question.request, notes=notes)
+    plan, notes = plan_of(candidate, solver), notes_for(problem, [candidate.strategy])
+    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
 
 
 def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:
@@ -201,25 +201,25 @@ def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Pr
     return study.search(space, solver, settings, progress)
 
 
-def _study_name(question: Question, settings: EngineSettings) -> str:
+def _study_name(problem: Problem, settings: EngineSettings) -> str:
     """The same for the same question to the same engine."""
     if settings.storage is None:
         return ""
     from hashlib import sha256
 
-    request = question.request
+    request = problem.request
     how = settings.sampler if settings.engine is Engine.OPTUNA else settings.engine
     digest = sha256(f"{request.model_dump_json()} {how} {settings.seed}".encode()).hexdigest()[:8]
-    return f"{request.model} on {question.cluster.world_size} x {request.gpu}, {how}, {digest}"
+    return f"{request.model} on {problem.cluster.world_size} x {request.gpu}, {how}, {digest}"
 
 
-def _certified(question: Question, solver: Solver, found: Found, progress: Progress) -> Verification | None:
+def _verified(problem: Problem, solver: Solver, found: Found, progress: Progress) -> Verification | None:
     """The certificate of the first candidate whose replay fits; those before it are taken away and counted."""
-    from planner.verification.certify import certify
+    from planner.verification.replayed import verify_candidate
 
     while found.ranking:
         (candidate,) = found.ranking.first(1)
-        verification = certify(question, solver, candidate, progress).verification
+        verification = verify_candidate(problem, solver, candidate, progress).verification
         if verification.fits:
             return verification
         found.rejected["the replay does not fit"] += 1
@@ -227,10 +227,10 @@ def _certified(question: Question, solver: Solver, found: Found, progress: Progr
     return None
 
 
-def _accumulation(question: Question) -> Accumulation:
-    wanted, ranks = question.request.global_batch_size, question.cluster.world_size
+def _accumulation(problem: Problem) -> Accumulation:
+    wanted, ranks = problem.request.global_batch_size, problem.cluster.world_size
     if wanted is None:
-        return UpTo(question.request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
+        return UpTo(problem.request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
     if wanted % ranks:
         raise ContradictionError(
             f"a global batch of {wanted} cannot be divided over {ranks} GPUs",

@@ -107,11 +107,11 @@ class Option(NamedTuple):
     help: str = ""
     phrase: str = "{}"
     """How a sentence about a plan says it."""
-    quiet: Any = None
+    hidden_default: Any = None
     """The value that goes without saying."""
     belongs_to: tuple[Choice, ...] = ()
     """The choices of the axis that it refines; of all, if none are named."""
-    grows: bool = False
+    monotone: bool = False
     """Whether neither memory nor time ever falls when the value rises, so that what fits with a value fits with all
     smaller ones."""
 
@@ -154,12 +154,12 @@ class Axis(NamedTuple):
     def value(self, values: Values) -> Any:
         return self.join(values) if self.join else values[self.name]
 
-    def said(self, value: Any) -> Values:
+    def to_options(self, value: Any) -> Values:
         return self.split(value) if self.split else {self.name: value}
 
     def growing(self, choice: object) -> Option | None:
         """The refinement of a choice that only ever costs more, of which there is at most one."""
-        return next((option for option in self.refining(choice) if option.grows), None)
+        return next((option for option in self.refining(choice) if option.monotone), None)
 
     def combinations(self, space: Callable[[str], tuple[Any, ...]]) -> Iterator[Any]:
         """Every value that the choices and refinements of a space make. `space`: the values of an option."""
@@ -169,6 +169,6 @@ class Axis(NamedTuple):
                 yield self.value({self.name: choice, **dict(zip(names, values, strict=True))})
 
 
-def axis_of(choices: type[Choice], help: str = "", phrase: str = "{}", quiet: Any = None) -> Axis:
+def axis_of(choices: type[Choice], help: str = "", phrase: str = "{}", hidden_default: Any = None) -> Axis:
     """An axis without refinements."""
-    return Axis(Option(choices.axis_name(), choices, help, phrase, quiet))
+    return Axis(Option(choices.axis_name(), choices, help, phrase, hidden_default))

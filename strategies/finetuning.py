@@ -187,7 +187,7 @@ AXIS = Axis(
             "rank {}",
             None,
             _ADAPTED,
-            grows=True,
+            monotone=True,
         ),
         Option(
             "lora_targets",
@@ -197,8 +197,10 @@ AXIS = Axis(
             None,
             _ADAPTED,
         ),
-        Option("quantization", Quantization, phrase="{}", quiet=Quantization.NONE, belongs_to=(Finetuning.QLORA,)),
-        Option("lora_variant", LoraVariant, phrase="as {}", quiet=LoraVariant.LORA, belongs_to=_ADAPTED),
+        Option(
+            "quantization", Quantization, phrase="{}", hidden_default=Quantization.NONE, belongs_to=(Finetuning.QLORA,)
+        ),
+        Option("lora_variant", LoraVariant, phrase="as {}", hidden_default=LoraVariant.LORA, belongs_to=_ADAPTED),
         Option(
             "lora_dropout",
             Shares(0.0, 1.0, 0.05),
@@ -211,7 +213,7 @@ AXIS = Axis(
             "adapter_dtype",
             AdapterDtype,
             phrase="adapters as {}",
-            quiet=AdapterDtype.FP32,
+            hidden_default=AdapterDtype.FP32,
             belongs_to=(Finetuning.LORA,),
         ),
         Option(
@@ -221,13 +223,13 @@ AXIS = Axis(
             "all but the last {}",
             None,
             (Finetuning.FREEZE,),
-            grows=True,
+            monotone=True,
         ),
         Option(
             "trained_modules",
             TrainedModules,
             phrase="with {}",
-            quiet=TrainedModules.NONE,
+            hidden_default=TrainedModules.NONE,
             belongs_to=(*_ADAPTED, Finetuning.FREEZE),
         ),
     ),

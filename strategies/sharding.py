@@ -137,7 +137,7 @@ AXIS = Axis(
             "gradient_buckets",
             GradientBuckets,
             phrase="bucket {}",
-            quiet=GradientBuckets.COPIES,
+            hidden_default=GradientBuckets.COPIES,
             belongs_to=_REPLICATED,
         ),
         Option(
@@ -160,7 +160,7 @@ AXIS = Axis(
             "offload",
             Offload,
             phrase="offload to {}",
-            quiet=Offload.NONE,
+            hidden_default=Offload.NONE,
             belongs_to=(Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD),
         ),
     ),

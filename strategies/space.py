@@ -128,7 +128,7 @@ class Space(NamedTuple):
     @property
     def least(self) -> Space:
         """The same with the smallest value of every option that grows: one strategy of each chain."""
-        growing = [option.name for option in OPTIONS.values() if option.grows]
+        growing = [option.name for option in OPTIONS.values() if option.monotone]
         return self._replace(**{name: (min(self._of(name)),) for name in growing})
 
     def strategies(self, gpu: GPU) -> Iterator[Strategy]:
@@ -168,7 +168,7 @@ class Space(NamedTuple):
     def _grown(self, name: str, value: Any) -> tuple[Any, ...]:
         """A value of an axis with every value of the refinement that grows, in rising order."""
         axis = AXES[name]
-        said = axis.said(value)
+        said = axis.to_options(value)
         option = axis.growing(said[name])
         if option is None:
             return (value,)

@@ -70,15 +70,15 @@ class Strategy(NamedTuple):
 
     @classmethod
     def of(cls, values: Values) -> Strategy:
-        """The strategy that options make: the inverse of `said`."""
+        """The strategy that options make: the inverse of `to_options`."""
         return cls(*(axis.value(values) for axis in AXES.values()))
 
-    def said(self) -> dict[str, Any]:
+    def to_options(self) -> dict[str, Any]:
         """Its options, those that belong to its choices."""
         return {
             name: value
             for axis, chosen in zip(AXES.values(), self, strict=True)
-            for name, value in axis.said(chosen).items()
+            for name, value in axis.to_options(chosen).items()
         }
 
 

@@ -19,4 +19,4 @@ class Update(Choice):
         return self is Update.AFTER_BACKWARD
 
 
-AXIS = axis_of(Update, phrase="update {}", quiet=Update.AFTER_BACKWARD)
+AXIS = axis_of(Update, phrase="update {}", hidden_default=Update.AFTER_BACKWARD)

@@ -13,7 +13,7 @@ from gpu.case import Case
 from gpu.training import kernels_of, prepare_gpu, steps_of, strategy_of, synchronize
 
 from hardware import GIB, GPU, Cluster, load_catalog
-from planner.memory import Footprint, MemoryModel, Traced
+from planner.memory import Footprint, MemoryModel, TracedModel
 from planner.models.families import family
 from planner.models.inventory import Inventory
 from planner.replay.backend import CUDA
@@ -42,7 +42,7 @@ def memory_of(request: Mapping[str, Any], gpu: GPU) -> MemoryModel:
     """The memory model of a request on a GPU."""
     fields = dict(request["model"])
     inventory = Inventory(family(fields["model_type"]).model_validate(fields))
-    traced = Traced(inventory, request["sequence_length"])
+    traced = TracedModel(inventory, request["sequence_length"])
     return MemoryModel(traced, Cluster(gpu), evaluation_batch_size=request.get("evaluation_batch_size"))
 
 

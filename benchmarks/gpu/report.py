@@ -15,7 +15,7 @@ from planner.memory import Rates, step_seconds
 from planner.replay import Trace, replay
 from planner.replay.backend import CPU
 from planner.replay.recording.serve import KINDS, serve
-from planner.verification.certify import phases_of
+from planner.verification.replayed import phases_of
 
 ALLOCATED, RESERVED = 0.005, 0.02
 """Deviations above these are marked: each has to be explained."""

@@ -31,7 +31,7 @@ KERNELS_SHOWN = 20
 
 def strategy_of(request: Mapping[str, Any]) -> Strategy:
     """The options of a request over the plainest ones."""
-    return Strategy.of({**PLAIN.said(), **_parsed(request["options"])})
+    return Strategy.of({**PLAIN.to_options(), **_parsed(request["options"])})
 
 
 def _parsed(options: Mapping[str, Any]) -> dict[str, Any]:

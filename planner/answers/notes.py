@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.memory.settings.dtypes import FP32, Numerics
+from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
-from planner.problem.problem import Question
+from planner.problem.problem import Problem
 from strategies import Allocator, Attention, Finetuning, Kernels, Lora, Loss, Optimizer, Precision, Strategy
 
 _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
 
 
-def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, ...]:
+def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ...]:
     """Notes on a request and the strategies that answer it."""
-    model, request, gpu = question.model, question.request, question.cluster.gpu
+    model, request, gpu = problem.model, problem.request, problem.cluster.gpu
     notes = [*model.notes]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
@@ -29,7 +29,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
     if lacking:
         notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
     if isinstance(model, Model):
-        notes += _of_modeling(question, model, strategies)
+        notes += _of_modeling(problem, model, strategies)
         notes += notes_on_batching(request, strategies)
     if not gpu.supports_flash_attention:
         notes.append(f"{gpu.name} has no flash attention: {_without_flash(model.groups_heads)}.")
@@ -59,7 +59,7 @@ def notes_for(question: Question, strategies: Sequence[Strategy]) -> tuple[str, 
     return tuple(notes)
 
 
-def _of_modeling(question: Question, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:
+def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:
     """What a modeling file does that one would not expect."""
     masks = model.architecture.masking == "always" and model.inventory.heads.grouped
     if masks and any(s.attention is Attention.SDPA for s in strategies):
@@ -67,7 +67,7 @@ def _of_modeling(question: Question, model: Model, strategies: Sequence[Strategy
             f"sdpa runs the math kernel, which writes scores out: {model.name} passes it a mask, and one head of keys "
             "and values for all queries."
         )
-    experts, asked = model.inventory.num_expert_parameters, question.request
+    experts, asked = model.inventory.num_expert_parameters, problem.request
     methods = {s.finetuning.method for s in strategies}
     if asked.gradient_accumulation_steps is None:  # a search
         methods |= set(asked.finetuning or Finetuning)
@@ -112,5 +112,5 @@ def _rounds_updates(strategy: Strategy) -> bool:
 
 
 def _attends_in_fp32(strategy: Strategy) -> bool:
-    numerics = Numerics.of(strategy.precision, strategy.finetuning, strategy.sharding)
-    return strategy.attention is Attention.SDPA and (numerics.autocast or numerics.other) == FP32
+    dtypes = Dtypes.of(strategy.precision, strategy.finetuning, strategy.sharding)
+    return strategy.attention is Attention.SDPA and (dtypes.autocast or dtypes.other) == FP32

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from hardware import GPU, Cluster
 from planner.memory import StepMemory
-from planner.problem.problem import Question, budget_bytes
+from planner.problem.problem import Problem, budget_bytes
 from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
@@ -69,7 +69,7 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
     )
 
 
-def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall | None:
+def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
     """Why nothing fits: the smallest plan, its largest term, and the changes that would fit.
 
     None if nothing can run, or if the space is too large to look through, as a sampler may be given one."""
@@ -80,7 +80,7 @@ def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall 
     if least is None:
         return None
     if space.least.num_divisible(solver.cluster) > MOST_LOOKED_THROUGH:
-        space = space._replace(**{option: (value,) for option, value in least.strategy.said().items()})
+        space = space._replace(**{option: (value,) for option, value in least.strategy.to_options().items()})
     plan = plan_of(least, solver)
     components = plan.memory.components.model_dump()
     return Shortfall.model_construct(
@@ -88,21 +88,21 @@ def shortfall_of(question: Question, space: Space, solver: Solver) -> Shortfall 
         moment=plan.memory.moment,
         term=max(components, key=lambda name: components[name]),
         over_bytes=max(0, plan.memory.process_bytes - plan.memory.budget_bytes),
-        ways=tuple(_ways(question, space, solver)),
+        ways=tuple(_ways(problem, space, solver)),
     )
 
 
-def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
+def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
     """Single changes after which something fits, cheapest first: a loss without logits, another method, a shorter
     sequence, more GPUs of the same kind, a larger GPU."""
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
-        budget = budget_bytes(gpu, question.request.headroom)
+        budget = budget_bytes(gpu, problem.request.headroom)
         return bool(search(searched, Solver(memory, budget, solver.accumulation, solver.allowed)).ranking)
 
-    request, cluster, memory = question.request, question.cluster, question.memory
+    request, cluster, memory = problem.request, problem.cluster, problem.memory
     fused = Loss.LIGER_FUSED_LINEAR
-    has_fused = not request.loss and question.model.unsupported(fused) is None
+    has_fused = not request.loss and problem.model.unsupported(fused) is None
     if has_fused and fits(memory, space._replace(loss=(fused,)), cluster.gpu):
         yield Way.model_construct(change="liger-kernel's fused loss, without logits", options={"loss": fused.value})
     for method in Space.default(cluster).finetuning:
@@ -114,12 +114,12 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
             yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break
     length = request.sequence_length // 2
-    while memory.asks_freely and length >= max(SHORTEST_SUGGESTED_SEQUENCE, request.mean_length or 0):
+    while memory.is_cheap and length >= max(SHORTEST_SUGGESTED_SEQUENCE, request.mean_length or 0):
         if fits(memory.at(length), space, cluster.gpu):
             yield Way.model_construct(change=f"sequences of {length} tokens", options={"sequence-length": length})
             break
         length //= 2
-    for larger in _larger(cluster) if memory.asks_freely else ():
+    for larger in _larger(cluster) if memory.is_cheap else ():
         wider = space if request.sharding else space._replace(sharding=Space.default(larger).sharding)
         if fits(memory.on(larger), wider, cluster.gpu):
             options: dict[str, str | int] = {"gpus": larger.gpus_per_node}
@@ -127,7 +127,7 @@ def _ways(question: Question, space: Space, solver: Solver) -> Iterator[Way]:
                 options["nodes"] = larger.nodes
             yield Way.model_construct(change=f"{larger.world_size} x {cluster.gpu.name}", options=options)
             break
-    for gpu in sorted(question.catalog, key=lambda g: (g.memory_bytes, g.name)):
+    for gpu in sorted(problem.catalog, key=lambda g: (g.memory_bytes, g.name)):
         if gpu.memory_bytes > cluster.gpu.memory_bytes:
             other = Cluster(gpu, cluster.gpus_per_node, cluster.nodes)
             if fits(memory.on(other), space, gpu):

@@ -17,8 +17,8 @@ def schema(answer: str) -> None:
 
     from pydantic import BaseModel
 
-    from planner.records.certificate import Verification
     from planner.records.result import EstimateResult, FitResult
+    from planner.records.verification import Verification
 
     results: dict[str, type[BaseModel]] = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
     print_document(json.dumps(results[answer].model_json_schema(mode="serialization"), indent=2))

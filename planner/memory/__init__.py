@@ -6,6 +6,16 @@ from planner.memory.model import MemoryModel
 from planner.memory.step.footprint import Footprint, Peak
 from planner.memory.step.step import Moment
 from planner.memory.step.time import Rates, step_seconds
-from planner.memory.step.traced_model import Traced
+from planner.memory.step.traced_model import TracedModel
 
-__all__ = ["Footprint", "MemoryModel", "Moment", "Peak", "Rates", "SdpaKernel", "StepMemory", "Traced", "step_seconds"]
+__all__ = [
+    "Footprint",
+    "MemoryModel",
+    "Moment",
+    "Peak",
+    "Rates",
+    "SdpaKernel",
+    "StepMemory",
+    "TracedModel",
+    "step_seconds",
+]

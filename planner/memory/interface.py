@@ -25,7 +25,7 @@ class StepMemory(Protocol):
         ...
 
     @property
-    def asks_freely(self) -> bool:
+    def is_cheap(self) -> bool:
         """Whether another length or number of ranks costs nothing to ask about."""
         ...
 

@@ -6,7 +6,7 @@ from hardware import Cluster
 from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.memory.memoized import memoized
 from planner.memory.rules import violation
-from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Work
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
@@ -18,7 +18,7 @@ from planner.memory.step.footprint import Footprint, Persistent
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
 from planner.memory.step.time import Traffic
-from planner.memory.step.traced_model import Traced
+from planner.memory.step.traced_model import TracedModel
 from planner.models.architecture import INT64
 from strategies import (
     Allocator,
@@ -46,7 +46,7 @@ class MemoryModel:
 
     def __init__(
         self,
-        traced: Traced,
+        traced: TracedModel,
         cluster: Cluster,
         sdpa_kernel: SdpaKernel | None = None,
         evaluation_batch_size: int | None = None,
@@ -58,7 +58,7 @@ class MemoryModel:
         self.outside = Outside.of(cluster)
 
     @property
-    def asks_freely(self) -> bool:
+    def is_cheap(self) -> bool:
         return True
 
     @property
@@ -75,9 +75,9 @@ class MemoryModel:
         return self._with(self.traced, cluster)
 
     def at(self, sequence_length: int) -> MemoryModel:
-        return self._with(Traced(self.traced.inventory, sequence_length), self.cluster)
+        return self._with(TracedModel(self.traced.inventory, sequence_length), self.cluster)
 
-    def _with(self, traced: Traced, cluster: Cluster) -> MemoryModel:
+    def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
         given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length
         return MemoryModel(traced, cluster, *given)
 
@@ -87,10 +87,10 @@ class MemoryModel:
 
     def setting(self, strategy: Strategy) -> Setting:
         s, selection = strategy, self._selection.under(strategy.attention)
-        numerics = Numerics.of(s.precision, s.finetuning, s.sharding)
+        dtypes = Dtypes.of(s.precision, s.finetuning, s.sharding)
         # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
         updates = None if s.sharding.shards else _updates(s)
-        return self.traced.setting(numerics, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
+        return self.traced.setting(dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
 
     @property
     def _selection(self) -> Selection:
@@ -149,7 +149,7 @@ class MemoryModel:
             s = setting
             method = s.method._replace(dropout=0.0) if isinstance(s.method, Lora) else s.method
             loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
-            evaluated = self.traced.setting(s.numerics, method, s.attention, loss, s.kernels, s.selection, None, True)
+            evaluated = self.traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True)
             size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
             parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
             lines = evaluation(parts, self._layout(setting, sharding, None, False), size)
@@ -158,7 +158,7 @@ class MemoryModel:
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
             )
         if sharding.shards and not sharding.on_host:
-            line = saving(self.traced.inventory, setting.numerics)
+            line = saving(self.traced.inventory, setting.dtypes)
             found[Moment.SAVING] = (line._replace(fixed=line.fixed + left, per_sample=self._ids_bytes),)
         return found
 

@@ -6,7 +6,7 @@ What needs no model to be refused stands in `strategies/rules.py`; which kernels
 
 from __future__ import annotations
 
-from planner.memory.settings.dtypes import FP32, Numerics
+from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import copies_modules
 from planner.models import Inventory
 from planner.models.decoder import Decoder
@@ -67,7 +67,7 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
         return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
     if not isinstance(method, Lora):
         return None
-    stored = Numerics.of(strategy.precision, method, strategy.sharding)
+    stored = Dtypes.of(strategy.precision, method, strategy.sharding)
     if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
         return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hardware import GPU, Catalog, Cluster, load_catalog
 from hardware.errors import shown
 from planner.extras import Progress
-from planner.memory import MemoryModel, StepMemory, Traced
+from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.models import Foreign, Model, recognize
 from planner.problem.batches import check_batching
 from planner.records.axes import RequestError, parse_axes, whole
@@ -45,7 +45,7 @@ AnyModel: TypeAlias = "Model | ProfiledModel"
 CatalogSource = Catalog | str | Path | None
 
 
-class Question:
+class Problem:
     """A request with everything it names found: model, cluster, budget, memory model."""
 
     def __init__(
@@ -127,7 +127,7 @@ class Question:
         return (given or default)[0]
 
 
-def single(
+def resolve_one(
     model: str | Model | Foreign,
     gpu: str | GPU,
     catalog: CatalogSource,
@@ -136,7 +136,7 @@ def single(
     micro_batch_size: int,
     gradient_accumulation_steps: int,
     progress: Progress = lambda _: None,
-) -> tuple[Question, Solver, Candidate]:
+) -> tuple[Problem, Solver, Candidate]:
     """One configuration with its memory and time, whether it fits or not."""
     micro_batch_size, gradient_accumulation_steps = whole(micro_batch_size), whole(gradient_accumulation_steps)
     if gradient_accumulation_steps is None:
@@ -146,9 +146,9 @@ def single(
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "max_accumulation": None,
     }
-    question = Question(model, gpu, catalog, axes, {**workload, **sizes}, progress)
-    solver = Solver(question.memory, question.budget_bytes, UpTo(gradient_accumulation_steps))
-    return question, solver, solver.candidate(question.strategy(), micro_batch_size, gradient_accumulation_steps)
+    problem = Problem(model, gpu, catalog, axes, {**workload, **sizes}, progress)
+    solver = Solver(problem.memory, problem.budget_bytes, UpTo(gradient_accumulation_steps))
+    return problem, solver, solver.candidate(problem.strategy(), micro_batch_size, gradient_accumulation_steps)
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:
@@ -168,7 +168,7 @@ def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
 
 def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
     if isinstance(model, Model):
-        traced = Traced(model.inventory, request.sequence_length)
+        traced = TracedModel(model.inventory, request.sequence_length)
         return MemoryModel(
             traced,
             cluster,
@@ -233,7 +233,7 @@ def _check_refinements(request: Request) -> None:
     for axis in AXES.values():
         chosen = getattr(request, axis.name)
         for option in axis.refinements if chosen else ():
-            given = [value for value in getattr(request, option.name) if value != option.quiet]
+            given = [value for value in getattr(request, option.name) if value != option.hidden_default]
             if given and not any(option.refines(choice) for choice in chosen):
                 owners = [str(choice) for choice in option.belongs_to]
                 raise ContradictionError(

@@ -84,7 +84,7 @@ def profile(
 
 
 def _spelled(setting: Strategy) -> str:
-    said = setting.said()
+    said = setting.to_options()
     parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
     return ", ".join(map(str, parts))
 

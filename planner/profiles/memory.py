@@ -29,7 +29,7 @@ class ProfiledMemory:
         self.outside = Outside.of(cluster)
 
     @property
-    def asks_freely(self) -> bool:
+    def is_cheap(self) -> bool:
         return False
 
     @property

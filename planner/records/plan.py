@@ -72,7 +72,7 @@ class StrategyChoice(Record):
 
     @classmethod
     def of(cls, strategy: Strategy) -> StrategyChoice:
-        return cls.model_construct(**strategy.said())
+        return cls.model_construct(**strategy.to_options())
 
     def strategy(self) -> Strategy:
         return Strategy.of(dict(self))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from planner.records.certificate import SCHEMA_VERSION, Verification
 from planner.records.plan import Bytes, Plan, Record
 from planner.records.request import Request
+from planner.records.verification import SCHEMA_VERSION, Verification
 from strategies import Engine, Sampler
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from planner.replay.backend import CUDA_PATH
 from planner.replay.setup.build import build, equip, half, linear_layers
 from planner.replay.step import undisturbed
-from planner.replay.structure.parameter_roles import trained
+from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import Strategy
 
@@ -65,7 +65,7 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
         size = p.numel() * (computed or p.element_size())
         gathered += size
         gradients += size * p.requires_grad
-    for _, p, role in trained(model):
+    for _, p, role in trained_parameters(model):
         weights[Weight(tuple(p.shape), p.element_size(), *role)] += 1
     return Weights(weights, gathered, gradients)
 

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.replay.backend import CUDA_PATH, Backend
-from planner.replay.extension.blocks import KEPT, Run, follow, shorten
+from planner.replay.extension.blocks import KEPT, BlockRun, follow, shorten
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.recorder import LiveBytes, parts_of
 from planner.replay.recording.trace import Label, Phase, Scope, Trace
@@ -29,7 +29,7 @@ from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import quiet
 from planner.replay.stand_ins import liger
 from planner.replay.structure.batches import batch_of, positions_seen
-from planner.replay.structure.parameter_roles import trained
+from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
 from strategies import Batching, GradientBuckets, Precision, Strategy, Update
 
@@ -151,7 +151,7 @@ def _load(
     strategy: Strategy,
     workload: Workload,
     live: LiveBytes,
-    runs: list[Run],
+    runs: list[BlockRun],
     parameters: Named,
     buffers: Named,
 ) -> None:
@@ -223,7 +223,7 @@ class Steps:
             live.scope = None
         self.on_host = strategy.sharding.on_host
         # On the host parameters are updated there, whenever it is.
-        chosen, update = list(trained(model)), Update.AFTER_BACKWARD if self.on_host else strategy.update
+        chosen, update = list(trained_parameters(model)), Update.AFTER_BACKWARD if self.on_host else strategy.update
         make = partial(optimizer_of, strategy.optimizer, update=update)
         self.optimizer = divided(make, chosen) if strategy.sharding.divides_states else make(chosen)
         batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)

@@ -8,8 +8,8 @@ from typing import Any
 
 from hardware import GPU
 from planner.models import Model
-from planner.records.certificate import SCHEMA_VERSION
 from planner.records.space import Described, SearchSpace
+from planner.records.verification import SCHEMA_VERSION
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:

@@ -27,8 +27,8 @@ class Level(IntEnum):
 
 
 def _axis(name: str) -> Callable[[StrategyChoice], str]:
-    quiet = AXES[name].choices.quiet
-    return lambda choice: "" if getattr(choice, name) == quiet else words.axis(choice, name)
+    hidden_default = AXES[name].choices.hidden_default
+    return lambda choice: "" if getattr(choice, name) == hidden_default else words.axis(choice, name)
 
 
 _AXES: dict[str, Callable[[StrategyChoice], str]] = {

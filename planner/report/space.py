@@ -38,9 +38,8 @@ class SpaceReport:
         parts = [f"{method}: {listed(values)}" if method else listed(values) for method, values in found.items()]
         mark = "* " if option.name in self.described.given.given() else ""
         searched = {value for values in found.values() for value in values}
-        others = (
-            [c for c in option.kind if c not in searched and c != option.quiet] if isinstance(option.kind, type) else []
-        )
+        choices = option.kind if isinstance(option.kind, type) else ()
+        others = [c for c in choices if c not in searched and c != option.hidden_default]
         return f"{mark}{'; '.join(parts)}{f'  [{listed(others)}]' if others else ''}"
 
     def _counts(self) -> Iterator[RenderableType]:

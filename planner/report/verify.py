@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from planner.records.certificate import Reservation, Verification
+from planner.records.verification import Reservation, Verification
 from planner.report import words
 from planner.report.blocks import Wrapped, notes
 from planner.report.format import gib, mib, plural, seconds

@@ -43,7 +43,9 @@ def axis(choice: StrategyChoice, name: str) -> str:
 def _refinements(choice: StrategyChoice, name: str, but: Sequence[str] = ()) -> list[str]:
     """In the options' own phrases, those that do not go without saying."""
     values = ((option, getattr(choice, option.name)) for option in AXES[name].refinements if option.name not in but)
-    return [option.phrase.format(_spelled(value)) for option, value in values if value not in (None, option.quiet)]
+    return [
+        option.phrase.format(_spelled(value)) for option, value in values if value not in (None, option.hidden_default)
+    ]
 
 
 def _spelled(value: object) -> str:
@@ -76,7 +78,7 @@ def strategy(choice: StrategyChoice, ranks: int) -> str:
 def _phrase(choice: StrategyChoice, name: str) -> str:
     """As the axis puts it, unless it goes without saying."""
     said = AXES[name].choices
-    return "" if getattr(choice, name) == said.quiet else said.phrase.format(axis(choice, name))
+    return "" if getattr(choice, name) == said.hidden_default else said.phrase.format(axis(choice, name))
 
 
 def batch_numbers(plan: Plan) -> list[str]:

@@ -25,7 +25,7 @@ from planner.search.samplers import EveryStrategy, sampler_of
 from planner.search.shared import SharedStudy
 from planner.search.storage import open_storage
 from planner.search.suggest import Suggestion, suggested
-from planner.search.tries import Trial, Tries, attributes, front, missing_gib, objectives, score
+from planner.search.trials import Trial, TrialRunner, attributes, front, missing_gib, objectives, score
 from strategies import Space
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
     start = time.perf_counter()
     space = space.divisible(solver.cluster)
     deadline = time.monotonic() + settings.timeout_seconds if settings.timeout_seconds is not None else None
-    tries = Tries(space, solver, fills=settings.sampler.facts.is_multi_objective)
+    runner = TrialRunner(space, solver, fills=settings.sampler.facts.is_multi_objective)
     with _quiet(), open_storage(settings.storage) as storage:
         study = _study(space, solver, settings, storage)
         shared = SharedStudy(study, storage, _wanted(study, settings), deadline, progress)
-        shared.run(_Objective(tries, settings, progress))
+        shared.run(_Objective(runner, settings, progress))
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    found = Tries(space, solver, fills=tries.fills, known=tries)
+    found = TrialRunner(space, solver, fills=runner.fills, known=runner)
     for trial in completed:  # in the order of their numbers, so that every process gives the same answer
         found.of(Suggestion(trial.params))
     candidates = found.candidates
@@ -77,7 +77,7 @@ def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted:
     with _quiet():
         study = _study(space, solver, settings, None)
         most = _wanted(study, settings)
-        objective = _Objective(Tries(space, solver, fills=False), settings, lambda _: None)
+        objective = _Objective(TrialRunner(space, solver, fills=False), settings, lambda _: None)
         SharedStudy(study, None, missing, None, lambda _: None).run(objective)
     return len(study.trials) if study.best_value >= wanted else None
 
@@ -121,17 +121,17 @@ def _wanted(study: optuna.Study, settings: EngineSettings) -> Callable[[Sequence
 class _Objective:
     """Tries what a trial suggests; tells of the largest batch so far, once a second."""
 
-    def __init__(self, tries: Tries, settings: EngineSettings, progress: Progress) -> None:
-        self.tries, self.settings, self.progress = tries, settings, progress
+    def __init__(self, runner: TrialRunner, settings: EngineSettings, progress: Progress) -> None:
+        self.runner, self.settings, self.progress = runner, settings, progress
         self.largest, self.told = 0, time.monotonic()
 
     def __call__(self, trial: optuna.Trial) -> Any:
-        found = self.tries.of(Suggestion(trial))
+        found = self.runner.of(Suggestion(trial))
         trial.set_constraint(CONSTRAINT, found.missing_gib)
-        for name, value in attributes(found, self.tries.solver).items():
+        for name, value in attributes(found, self.runner.solver).items():
             trial.set_user_attr(name, value)
         self._report(trial, found)
-        return _values(found, self.tries.solver, self.settings)
+        return _values(found, self.runner.solver, self.settings)
 
     def _report(self, trial: optuna.Trial, found: Trial) -> None:
         if found.candidate is not None:

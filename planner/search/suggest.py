@@ -51,7 +51,7 @@ def suggested(
     """The parameters of a strategy and what they were chosen from."""
     from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-    said, params = strategy.said(), {}
+    said, params = strategy.to_options(), {}
     distributions: dict[str, BaseDistribution] = {}
 
     def pick(name: str, values: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardware import MIB, PlannerError
-from planner.records.certificate import Device, Measured, MeasuredPhase
+from planner.records.verification import Device, Measured, MeasuredPhase
 from strategies import (
     Attention,
     ContradictionError,

@@ -11,12 +11,12 @@ from hardware.errors import shown
 from planner.extras import Progress
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
-from planner.problem.problem import CatalogSource, single
-from planner.records.certificate import Verification
+from planner.problem.problem import CatalogSource, resolve_one
+from planner.records.verification import Verification
 from planner.report.categories import STACKED
 from planner.report.timeline import renderer_of
-from planner.verification.certify import Certified, certify
 from planner.verification.measure import device_of
+from planner.verification.replayed import Verified, verify_candidate
 
 SNAPSHOTS = (".pickle", ".pkl")
 
@@ -65,19 +65,19 @@ def verify(
         "mean_length": mean_length,
         "headroom": headroom,
     }
-    question, solver, candidate = single(
+    problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )
-    certified = certify(question, solver, candidate, progress, where)
+    verified = verify_candidate(problem, solver, candidate, progress, where)
     for file in files:
         progress(f"writing {file.path}")
-        write_whole(file.path, file.render(certified))
-    return certified.verification
+        write_whole(file.path, file.render(verified))
+    return verified.verification
 
 
 class _File(NamedTuple):
     path: Path
-    render: Callable[[Certified], bytes]
+    render: Callable[[Verified], bytes]
 
 
 def _files(timeline: str | Path | None, snapshot: str | Path | None) -> Iterator[_File]:
@@ -98,10 +98,10 @@ def _timeline(path: Path) -> _File:
     render = renderer_of(path)
     check_writable(path)
 
-    def rendered(certified: Certified) -> bytes:
+    def rendered(verified: Verified) -> bytes:
         from planner.replay.recording.timeline import timeline_of
 
-        return render(timeline_of(certified.trace, STACKED), certified.verification)
+        return render(timeline_of(verified.trace, STACKED), verified.verification)
 
     return _File(path, rendered)
 
@@ -111,11 +111,11 @@ def _snapshot(path: Path) -> _File:
         raise OutputFileError(f"a snapshot is a {' or '.join(SNAPSHOTS)} file, not {path.name}", f"{path.stem}.pickle")
     check_writable(path)
 
-    def rendered(certified: Certified) -> bytes:
+    def rendered(verified: Verified) -> bytes:
         from planner.replay.recording.serve import KINDS
         from planner.replay.recording.snapshot import pickled_snapshot
 
-        kind = KINDS[certified.verification.plan.strategy.allocator]
-        return pickled_snapshot(certified.trace, kind, certified.verification.reservable_bytes)
+        kind = KINDS[verified.verification.plan.strategy.allocator]
+        return pickled_snapshot(verified.trace, kind, verified.verification.reservable_bytes)
 
     return _File(path, rendered)

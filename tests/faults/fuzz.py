@@ -34,7 +34,7 @@ from fuzz_cases import KINDS, PLANS, Case, case
 
 import planner.cli.errors as errors
 import planner.profiles.model
-import planner.verification.certify
+import planner.verification.replayed
 import planner.verification.verify
 from hardware import PlannerError
 from planner.cli import main
@@ -76,9 +76,9 @@ def prepare() -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "PLANNER_CACHE": tempfile.mkdtemp(), "COLUMNS": "80"}
     for name in ("PLANNER_CATALOG", "PLANNER_PLUGINS"):
         os.environ.pop(name, None)
-    planner.verification.verify.certify = planner.verification.certify.certify = planner.profiles.model.introduce = (
-        refuse
-    )
+    planner.verification.verify.verify_candidate = planner.verification.replayed.verify_candidate = (
+        planner.profiles.model.introduce
+    ) = refuse
     reported, errors.report = errors.report, note
     gc.freeze = lambda: None  # a command's last act; here it would keep every run's garbage
     signal.signal(signal.SIGALRM, alarm)

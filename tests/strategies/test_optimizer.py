@@ -70,7 +70,7 @@ def test_a_rank_refines_low_rank_optimizers_alone() -> None:
     axis, said = AXES["optimizer"], {"optimizer_rank": 64}
     assert axis.value({**said, "optimizer": Optimizer.GALORE}) == Ranked(Optimizer.GALORE, 64)
     assert axis.value({**said, "optimizer": Optimizer.ADAMW}) is Optimizer.ADAMW
-    assert axis.said(Ranked(Optimizer.GALORE, 64)) == {"optimizer": Optimizer.GALORE, "optimizer_rank": 64}
+    assert axis.to_options(Ranked(Optimizer.GALORE, 64)) == {"optimizer": Optimizer.GALORE, "optimizer_rank": 64}
 
 
 def test_full_fine_tuning_in_fp8_needs_hardware_for_it() -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from planner.libraries.flex_attention import block_mask_bytes
 from planner.memory.attention.attention import masked
 from planner.memory.autograd.ops import BOOL, FP32
-from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.dtypes import Dtypes
 from planner.models import Architecture
 from strategies import Attention, Batching
 
@@ -23,7 +23,7 @@ class Masks(NamedTuple):
 def masks_of(
     architecture: Architecture,
     attention: Attention,
-    numerics: Numerics,
+    dtypes: Dtypes,
     sequence_length: int,
     batching: Batching = Batching.FULL,
 ) -> Masks:
@@ -32,7 +32,7 @@ def masks_of(
     fills: one of booleans, the same for all samples. Padded and packed samples have one each, for every kind of layer.
     flex_attention has masks of blocks for every sample, flash-attn none. The rest is as modeling files have it
     (`Masking`)."""
-    eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, numerics.other
+    eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, dtypes.other
     scores = sequence_length**2
     if attention is Attention.FLEX:
         return Masks(0, architecture.num_masks * block_mask_bytes(sequence_length))
@@ -41,11 +41,11 @@ def masks_of(
     match architecture.masking:
         case "alibi":
             # SDPA saves it as it is, if autocast does not cast it in each block.
-            cast = numerics.autocast not in (None, itemsize)
+            cast = dtypes.autocast not in (None, itemsize)
             cos_and_sin = 2 * sequence_length * (architecture.hidden_size // heads) * itemsize  # made and not used
             return Masks(cos_and_sin, heads * (scores + sequence_length) * itemsize, saved=not eager and not cast)
         case "beside_alibi":
-            alibi = FP32 if numerics.autocast else itemsize  # that of the LayerNorm behind the embeddings
+            alibi = FP32 if dtypes.autocast else itemsize  # that of the LayerNorm behind the embeddings
             return Masks(0, scores * itemsize + heads * sequence_length * alibi)
         case "booleans":
             length = architecture.num_positions or sequence_length

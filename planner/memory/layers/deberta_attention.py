@@ -28,7 +28,7 @@ class Disentangled(Norms):
         return Tensor(out.storage, out.per_sample, 0, out.width, out.itemsize, out.variable)
 
     def table(self, name: str, num_embeddings: int, width: int) -> Tensor:
-        weight = self.parameter(f"{name}.weight", num_embeddings * width, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(f"{name}.weight", num_embeddings * width, self.dtypes.other, trains=self.trains_base)
         weight.width = width
         return weight
 

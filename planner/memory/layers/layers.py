@@ -24,9 +24,9 @@ from planner.memory.linear import float8
 from planner.memory.linear.adapters import adapted
 from planner.memory.linear.lora import Base, kept_layer, plain_layer, written_out_layer
 from planner.memory.linear.quantized import KINDS
-from planner.memory.settings.dtypes import HALF, Numerics
+from planner.memory.settings.dtypes import HALF, Dtypes
 from planner.memory.settings.exchange import Exchange
-from planner.memory.settings.trainable import Trained
+from planner.memory.settings.trainable import Trainable
 from planner.models import Linear
 from planner.models.architecture import INT64
 from planner.models.forward import ROUTED_IN_FP32, OwnAttention, RouterForm, biased_expert_shapes
@@ -40,15 +40,15 @@ class Layers(Rotary, Disentangled):
         self,
         tape: Tape,
         *,
-        numerics: Numerics,
+        dtypes: Dtypes,
         method: Method,
-        trained: Trained,
+        trained: Trainable,
         attention: Attention,
         sequence_length: int,
         selection: Selection,
         loss: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
-        super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
+        super().__init__(tape, dtypes=dtypes, trained=trained, sequence_length=sequence_length)
         self.method = method
         self.runs_sdpa, self.attention_choice = attention is Attention.SDPA, attention
         self.attention_kernel = attention_kernels.KERNELS[attention]
@@ -104,11 +104,11 @@ class Layers(Rotary, Disentangled):
         method = self.method
         quantized = KINDS.get(quantization_of(method))
         unquantized = kept_layer if kept else written_out_layer if written_out else plain_layer
-        if self.numerics.fp8 and float8.converts(x.width, out_features):
+        if self.dtypes.fp8 and float8.converts(x.width, out_features):
             unquantized = float8.layer
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
         if kept:
-            x = self.to(x, self.numerics.kept, f"{name} input in the weight's dtype")
+            x = self.to(x, self.dtypes.kept, f"{name} input in the weight's dtype")
         if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
             return adapted(self, method, name, x, out_features, bias, layer, base)
         return layer(self, name, x, out_features, bias)[0]
@@ -146,7 +146,7 @@ class Layers(Rotary, Disentangled):
     def image(
         self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
     ) -> Tensor:
-        itemsize, trains = self.numerics.other, self.trains_base
+        itemsize, trains = self.dtypes.other, self.trains_base
         sizes = width * channels * prod(patch_size), width, width, self.sequence_length * width
         names = f"{name}.weight", f"{name}.bias", "cls_token", "position_embeddings"
         weight, bias, token, positions = (
@@ -163,7 +163,7 @@ class Layers(Rotary, Disentangled):
         self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool
     ) -> Tensor:
         """The gradient of an embedding is dense: as large as the table (`embedding_dense_backward`)."""
-        itemsize = self.numerics.trained if trains else self.numerics.other
+        itemsize = self.dtypes.trained if trains else self.dtypes.other
         table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=trains)
         storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
         out = Tensor(storage, fixed, per_sample, width, itemsize, None)
@@ -191,7 +191,7 @@ class Layers(Rotary, Disentangled):
     ) -> Tensor:
         self.embedded = None
         trains = self.trained.head
-        itemsize = self.numerics.trained if trains else self.numerics.other
+        itemsize = self.dtypes.trained if trains else self.dtypes.other
         weight = self.parameter(f"{tied_to or name}.weight", x.width * vocab_size, itemsize, trains=trains)
         if keeps:  # `outputs.last_hidden_state` in transformers' ...ForCausalLM.forward
             self.keep(x)
@@ -228,7 +228,7 @@ class Layers(Rotary, Disentangled):
     # --- tensors of several parts ---
 
     def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
-        cast = self.numerics.casts_inputs and x.itemsize == FP32
+        cast = self.dtypes.casts_inputs and x.itemsize == FP32
         self.exchange.share(name, x, gathers=gathers, returned=returned, cast=cast)
 
     def make_mask(self, x: Tensor) -> None:
@@ -242,14 +242,14 @@ class Layers(Rotary, Disentangled):
         x = self.exchange.read(self.tape, name, last=last)
         if not self.exchange.known[name].cast:
             return x
-        cast = self.to(x, self.numerics.other, f"{name} cast by FSDP2")
+        cast = self.to(x, self.dtypes.other, f"{name} cast by FSDP2")
         if cast.storage is not None:
             self.arguments.append(cast.storage)
         return cast
 
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> Tensor:
         """`embedding(buckets)`, where the buckets of all pairs of positions are int64."""
-        itemsize, pairs = self.numerics.other, self.sequence_length**2
+        itemsize, pairs = self.dtypes.other, self.sequence_length**2
         table = self.parameter(f"{name}.weight", num_buckets * heads, itemsize, trains=self.trains_base)
         buckets = self.fixed(pairs, INT64, "relative position buckets")
         bias = self.fixed(pairs * heads, itemsize, "position bias", table, saved=[buckets])
@@ -263,7 +263,7 @@ class Layers(Rotary, Disentangled):
         return bias
 
     def clamp_fp16(self, x: Tensor) -> Tensor:
-        return self.clamp(x) if self.numerics.half_is_fp16 and x.itemsize == HALF else x
+        return self.clamp(x) if self.dtypes.half_is_fp16 and x.itemsize == HALF else x
 
     # --- attention and elementwise ---
 
@@ -299,7 +299,7 @@ class Layers(Rotary, Disentangled):
         dropout: float = 0.0,
         name: str = "",
     ) -> Tensor:
-        sinks = self.parameter(name, heads, self.numerics.other, trains=self.trains_base) if name else None
+        sinks = self.parameter(name, heads, self.dtypes.other, trains=self.trains_base) if name else None
         asked = own.Form(heads, kv_heads, dropout, sinks)
         if self.runs_sdpa:
             per_head = form == "alibi_in_fp32"
@@ -355,7 +355,7 @@ class Layers(Rotary, Disentangled):
         form: RouterForm = "softmax",
         limited: bool = False,
     ) -> Tensor:
-        itemsize = self.numerics.kept_in_fp32 if form in ROUTED_IN_FP32 else None
+        itemsize = self.dtypes.kept_in_fp32 if form in ROUTED_IN_FP32 else None
         weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)()
         routing = Routing(num_experts, top_k, normalizes, casts, limited)
         return ROUTERS[form](self, x, weight, name, routing)
@@ -402,11 +402,11 @@ class Layers(Rotary, Disentangled):
         """A parameter of all experts, for when it is asked for, with its adapter folded in where it has one. The
         adapter's factors are there from now on, as long as what is returned."""
         elements = num_experts * in_features * out_features
-        weight = self.parameter(name, elements, kept or self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(name, elements, kept or self.dtypes.other, trains=self.trains_base)
         if not isinstance(self.method, Lora) or not fused or not all(self.method.adapts(target) for target in fused):
             return lambda: weight
         layer = Linear(name, in_features, out_features, False, num_experts, fused)
-        rank, itemsize = layer.adapter_rank(self.method.rank), self.numerics.adapter
+        rank, itemsize = layer.adapter_rank(self.method.rank), self.dtypes.adapter
         down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
         factors = mixture.factors(self, up, down, weight.itemsize, name)
@@ -416,7 +416,7 @@ class Layers(Rotary, Disentangled):
         self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int
     ) -> Tensor:
         shapes = biased_expert_shapes(router, name, x.width, num_experts, intermediate_size)
-        itemsize = self.numerics.other
+        itemsize = self.dtypes.other
         weights = [self.parameter(n, prod(shape), itemsize, trains=self.trains_base) for n, shape in shapes.items()]
         return biased_experts(self, x, weights, num_experts, top_k, intermediate_size)
 

@@ -30,7 +30,7 @@ class LigerLayers(Layers):
         """`LigerRMSNormFunction`: saves its input and a root per row; backward overwrites the gradient that it is given
         where that is safe. The output has the input's dtype, whatever the weight's."""
         columns = width or x.width
-        weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
         rows = x.per_sample // columns
         out = self.tensor(x.per_sample, columns, x.itemsize, f"{name} output", x, weight)
         root = Tensor(self.tape.storage(0, rows * FP32, f"{name} rstd"), 0, rows, 1, FP32, None)

@@ -22,7 +22,7 @@ class Norms(Parameters):
         del squares
         if order == "t5":
             del x
-            weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+            weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
             x = self.mul(narrow, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
             x = self.to(x, weight.itemsize, f"{name} normalized")
             return self._whole(self.mul(weight, x, f"{name} output"))
@@ -30,7 +30,7 @@ class Norms(Parameters):
         x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
         if order == "unscaled":
             return self._whole(self.to(x, given, f"{name} output"))
-        weight = self.parameter(f"{name}.weight", columns, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
         if order == "cast_then_scale":
             half = self.to(x, given, f"{name} normalized")  # `hidden_states` in fp32 outlives the product
             return self._whole(self.mul(weight, half, f"{name} output"))
@@ -62,7 +62,7 @@ class Norms(Parameters):
         given = x.itemsize
         x = Tensor(x.storage, x.fixed, x.per_sample, width or x.width, x.itemsize, x.variable)
         names = [f"{name}.weight", f"{name}.bias"][: affine + (affine and bias)]
-        weights = [self.parameter(n, x.width, self.numerics.other, trains=self.trains_base) for n in names]
+        weights = [self.parameter(n, x.width, self.dtypes.other, trains=self.trains_base) for n in names]
         if form == "one_plus_weight":
             weights[0] = self._one_plus(weights[0], name)
             itemsize = self.autocast or x.itemsize
@@ -93,7 +93,7 @@ class Norms(Parameters):
     def _written_out(self, name: str, x: Tensor, columns: int) -> Tensor:
         """`weight * (x - mean) * rsqrt(mean((x - mean) ** 2))` in fp32; x - mean is computed twice and saved twice."""
         given, elements = x.itemsize, x.width
-        weight = self.parameter(f"{name}.weight", elements, self.numerics.other, trains=self.trains_base)
+        weight = self.parameter(f"{name}.weight", elements, self.dtypes.other, trains=self.trains_base)
         x = self.to(x, FP32, f"{name} input in fp32")
         x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
         mean = self.mean(x, f"{name} mean")

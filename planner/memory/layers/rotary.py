@@ -5,16 +5,16 @@ from __future__ import annotations
 from planner.memory.autograd.ops import FP32
 from planner.memory.autograd.tape import Storage, Tape, Tensor
 from planner.memory.layers.norms import Norms
-from planner.memory.settings.dtypes import Numerics
-from planner.memory.settings.trainable import Trained
+from planner.memory.settings.dtypes import Dtypes
+from planner.memory.settings.trainable import Trainable
 from planner.models.forward import RopeCasts, RopeForm
 
 
 class Rotary(Norms):
     """Operations, layers that normalize, and the rotation of queries and keys."""
 
-    def __init__(self, tape: Tape, *, numerics: Numerics, trained: Trained, sequence_length: int) -> None:
-        super().__init__(tape, numerics=numerics, trained=trained, sequence_length=sequence_length)
+    def __init__(self, tape: Tape, *, dtypes: Dtypes, trained: Trainable, sequence_length: int) -> None:
+        super().__init__(tape, dtypes=dtypes, trained=trained, sequence_length=sequence_length)
         self.rope_itemsize = 0
         self._rope: list[Storage] = []
         self.body: list[Storage] = []
@@ -42,7 +42,7 @@ class Rotary(Norms):
     @property
     def _casts_table(self) -> bool:
         """FSDP2 calls each block with a table of its own, cast from that of all."""
-        return self.numerics.casts_inputs and self.rope_itemsize > self.numerics.other
+        return self.dtypes.casts_inputs and self.rope_itemsize > self.dtypes.other
 
     def _table(self, head_dim: int, name: str) -> Tensor:
         fixed, per_sample = self.of_positions(2 * self.sequence_length * head_dim)
@@ -87,7 +87,7 @@ class Rotary(Norms):
     def _take_table(self, head_dim: int) -> None:
         """A block's own one is an argument; computed again, it is called with the same."""
         if self._casts_table:
-            self.rope_itemsize = self.numerics.other
+            self.rope_itemsize = self.dtypes.other
             if not self.tape.recomputed:
                 self.arguments.append(self._save_table(head_dim, "rotary cos and sin cast by FSDP2"))
 

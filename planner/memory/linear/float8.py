@@ -23,7 +23,7 @@ def layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
     """A layer whose widths it converts, in place of `low_rank.plain_layer`."""
-    itemsize, trains = f.numerics.linear, f.trains_base
+    itemsize, trains = f.dtypes.linear, f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
     return linear(f, x, weight, bias, out_features, name), lambda: weight, bias

@@ -41,7 +41,7 @@ def gptq_layer(
     """`TorchQuantLinear`, which `TritonV2QuantLinear` is while it trains: `dequantize_weight` is compiled to one
     kernel, and autograd keeps its result for the gradient of x. The bias is added in place."""
     columns, elements = x.width, x.width * out_features
-    bias = f.parameter(f"{name}.bias", out_features, f.numerics.linear, trains=False) if has_bias else None
+    bias = f.parameter(f"{name}.bias", out_features, f.dtypes.linear, trains=False) if has_bias else None
 
     def weight() -> Tensor:
         return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
@@ -86,13 +86,13 @@ def awq_layer(
 
 def _cast(f: Parameters, x: Tensor, name: str) -> Tensor:
     """To fp16: a copy of bf16 as well."""
-    if x.itemsize == HALF and not f.numerics.half_is_fp16:
+    if x.itemsize == HALF and not f.dtypes.half_is_fp16:
         return f.unary(x, name)
     return f.to(x, HALF, name)
 
 
 def _back(f: Parameters, out: Tensor, itemsize: int, name: str) -> Tensor:
-    if itemsize == HALF and not f.numerics.half_is_fp16:
+    if itemsize == HALF and not f.dtypes.half_is_fp16:
         return f.unary(out, name)
     return f.to(out, itemsize, name)
 

@@ -81,4 +81,4 @@ def _quantize(f: Parameters, x: Tensor) -> list[Storage]:
 
 
 def _is_fp16(f: Parameters, x: Tensor) -> bool:
-    return x.itemsize == HALF and f.numerics.half_is_fp16
+    return x.itemsize == HALF and f.dtypes.half_is_fp16

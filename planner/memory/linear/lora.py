@@ -35,14 +35,14 @@ def plain_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`torch.nn.Linear`."""
-    return _linear(f, name, x, out_features, has_bias, f.numerics.linear)
+    return _linear(f, name, x, out_features, has_bias, f.dtypes.linear)
 
 
 def kept_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """The same, one of `_keep_in_fp32_modules`."""
-    return _linear(f, name, x, out_features, has_bias, f.numerics.kept)
+    return _linear(f, name, x, out_features, has_bias, f.dtypes.kept)
 
 
 def _linear(
@@ -58,7 +58,7 @@ def written_out_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """`x @ weight.T + bias`: autocast's copy of the weight is of a view, not cached; the bias widens the sum."""
-    itemsize, trains = f.numerics.linear, f.trains_base
+    itemsize, trains = f.dtypes.linear, f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     out = Ops.linear(f, x, f.autocast_input(weight, f"{name} weight"), None, out_features, name)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
@@ -77,7 +77,7 @@ class Adapter(NamedTuple):
     @classmethod
     def of(cls, f: Parameters, method: Lora, name: str, in_features: int, out_features: int) -> Adapter:
         def parameter(part: str, elements: int) -> Tensor:
-            return f.parameter(f"{name}.{part}", elements, f.numerics.adapter, trains=True)
+            return f.parameter(f"{name}.{part}", elements, f.dtypes.adapter, trains=True)
 
         has_magnitude = method.variant is LoraVariant.DORA
         return cls(

@@ -31,7 +31,7 @@ def layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
     """bitsandbytes `Linear4bit`: computes in its own dtype."""
-    compute, given = f.numerics.linear, x.itemsize
+    compute, given = f.dtypes.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, given, trains=False) if has_bias else None
     cast = None if bias is None else f.to(bias, compute, f"{name} bias")

@@ -9,7 +9,7 @@ from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision
 FP32, HALF = 4, 2
 
 
-class Numerics(NamedTuple):
+class Dtypes(NamedTuple):
     """Bytes per element during forward and backward; `stored_*` between steps, where FSDP2 keeps another dtype."""
 
     linear: int
@@ -40,7 +40,7 @@ class Numerics(NamedTuple):
         return self.other if self.other < self.stored_other else FP32
 
     @classmethod
-    def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Numerics:
+    def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Dtypes:
         """The rules of Trainer, accelerate and PEFT.
 
         Full: weights in the trained dtype. LoRA: the base in the frozen dtype, copies of trained modules as well,
@@ -71,7 +71,7 @@ class Numerics(NamedTuple):
             )
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
 
-    def of_trained(self) -> Numerics:
+    def of_trained(self) -> Dtypes:
         """Where all of a part trains."""
         computed, stored = self.trained, self.stored_trained
         return self._replace(linear=computed, other=computed, stored_linear=stored, stored_other=stored)

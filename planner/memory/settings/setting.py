@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from planner.libraries.sdpa import Selection
-from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.dtypes import Dtypes
 from strategies import AnyOptimizer, Attention, Kernels, Loss, Method
 
 
 class Setting:
-    """All that the bytes of a part depend on, besides the model. Compared by identity: `Traced` makes each once."""
+    """All that the bytes of a part depend on, besides the model. Compared by identity: `TracedModel` makes each
+    once."""
 
     __slots__ = (
         "attention",
+        "dtypes",
         "evaluates",
         "kernels",
         "loss",
         "method",
-        "numerics",
         "selection",
         "sequence_length",
         "updates",
@@ -24,7 +25,7 @@ class Setting:
 
     def __init__(
         self,
-        numerics: Numerics,
+        dtypes: Dtypes,
         method: Method,
         attention: Attention,
         loss: Loss,
@@ -36,7 +37,7 @@ class Setting:
     ) -> None:
         """`updates`: the optimizer that steps each parameter in backward. `evaluates`: forward passes keep nothing for
         backward."""
-        self.numerics, self.method, self.attention = numerics, method, attention
+        self.dtypes, self.method, self.attention = dtypes, method, attention
         self.loss, self.kernels = loss, kernels
         self.sequence_length, self.selection = sequence_length, selection
         self.updates, self.evaluates = updates, evaluates

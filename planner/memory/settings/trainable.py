@@ -7,7 +7,7 @@ from typing import NamedTuple
 from strategies import BitFit, Freeze, Full, Lora, Method, TrainedModules
 
 
-class Trained(NamedTuple):
+class Trainable(NamedTuple):
     """Which of a part's own parameters train; adapters do wherever they are."""
 
     weights: bool = False
@@ -19,22 +19,22 @@ class Trained(NamedTuple):
     """The language-model head, likewise."""
 
 
-def trained_at_ends(method: Method, *, tied: bool) -> Trained:
+def trained_at_ends(method: Method, *, tied: bool) -> Trainable:
     """Of stem and head. What is tied trains as one, but PEFT trains a copy for each."""
     if isinstance(method, Full):
-        return Trained(weights=True, embedding=True, head=True)
+        return Trainable(weights=True, embedding=True, head=True)
     modules = getattr(method, "trained_modules", TrainedModules.NONE)
     embedding, head = modules.embeddings, modules.head
     if tied and not isinstance(method, Lora):
         embedding = head = embedding or head
-    return Trained(biases=isinstance(method, BitFit), embedding=embedding, head=head)
+    return Trainable(biases=isinstance(method, BitFit), embedding=embedding, head=head)
 
 
-def trained_in_blocks(method: Method, num_blocks: int) -> tuple[Trained, ...]:
+def trained_in_blocks(method: Method, num_blocks: int) -> tuple[Trainable, ...]:
     """Of each block."""
     first = num_blocks - method.trained_blocks if isinstance(method, Freeze) else 0
-    own = Trained(weights=isinstance(method, Full | Freeze), biases=isinstance(method, BitFit))
-    return tuple(own if i >= first else Trained() for i in range(num_blocks))
+    own = Trainable(weights=isinstance(method, Full | Freeze), biases=isinstance(method, BitFit))
+    return tuple(own if i >= first else Trainable() for i in range(num_blocks))
 
 
 def copies_modules(method: Method) -> bool:

@@ -7,8 +7,8 @@ from math import prod
 from typing import NamedTuple
 
 from planner.memory.linear.quantized import KINDS
-from planner.memory.settings.dtypes import FP32, Numerics
-from planner.memory.settings.trainable import Trained, trained_at_ends, trained_in_blocks
+from planner.memory.settings.dtypes import FP32, Dtypes
+from planner.memory.settings.trainable import Trainable, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
 from planner.models.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
@@ -60,8 +60,8 @@ def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 def unit(
     parameters: Parameters,
     method: Method,
-    numerics: Numerics,
-    trained: Trained,
+    dtypes: Dtypes,
+    trained: Trainable,
     ranks: int = 1,
     *,
     copied: bool = False,
@@ -71,7 +71,7 @@ def unit(
     copies."""
     account = _Account(ranks, is_block)
     kind = KINDS.get(quantization_of(method))
-    own = numerics.of_trained() if trained.weights else numerics
+    own = dtypes.of_trained() if trained.weights else dtypes
     for t in parameters.tensors:
         stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
@@ -83,7 +83,7 @@ def unit(
         elif module_trains or (trained.biases and t.is_bias):
             if copied:
                 account.keep(t.shape, stored, computed)
-            account.train(t.name, t.shape, numerics.stored_trained, numerics.trained, **role)
+            account.train(t.name, t.shape, dtypes.stored_trained, dtypes.trained, **role)
         else:
             account.keep(t.shape, stored, computed)
     if isinstance(method, Lora):
@@ -97,24 +97,24 @@ def unit(
                 if method.variant is LoraVariant.DORA:
                     shapes["lora_magnitude_vector"] = (layer.out_features,)
                 for name, shape in shapes.items():
-                    account.train(f"{layer.name}.{name}", shape, numerics.stored_adapter, numerics.adapter)
+                    account.train(f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter)
     return account.unit()
 
 
-def stored_itemsize(tensor: ParameterTensor, numerics: Numerics, *, quantizes: bool) -> int:
+def stored_itemsize(tensor: ParameterTensor, dtypes: Dtypes, *, quantizes: bool) -> int:
     """Between steps, of what is not quantized. `quantizes`: linear layers are, and their biases then as the rest."""
     if tensor.in_fp32:
         return FP32
     if tensor.layer is not None and not tensor.layer.quantizes:
-        return numerics.stored_kept
-    return numerics.stored_linear if tensor.layer is not None and not quantizes else numerics.stored_other
+        return dtypes.stored_kept
+    return dtypes.stored_linear if tensor.layer is not None and not quantizes else dtypes.stored_other
 
 
-def _computed_itemsize(tensor: ParameterTensor, numerics: Numerics) -> int:
+def _computed_itemsize(tensor: ParameterTensor, dtypes: Dtypes) -> int:
     """During forward and backward."""
     if tensor.layer is not None:
-        return numerics.linear if tensor.layer.quantizes else numerics.kept
-    return numerics.kept_in_fp32 if tensor.in_fp32 else numerics.other
+        return dtypes.linear if tensor.layer.quantizes else dtypes.kept
+    return dtypes.kept_in_fp32 if tensor.in_fp32 else dtypes.other
 
 
 class _Account:
@@ -162,13 +162,13 @@ class Units(NamedTuple):
     head: Unit
 
     @classmethod
-    def of(cls, inventory: Inventory, method: Method, numerics: Numerics, ranks: int = 1) -> Units:
+    def of(cls, inventory: Inventory, method: Method, dtypes: Dtypes, ranks: int = 1) -> Units:
         tied = inventory.architecture.tied_to is not None
         ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
         in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
         kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
         blocks = {
-            key: unit(inventory.blocks[key[0]], method, numerics, key[1], ranks, is_block=True)
+            key: unit(inventory.blocks[key[0]], method, dtypes, key[1], ranks, is_block=True)
             for key in dict.fromkeys(kinds)
         }
         head = inventory.head
@@ -176,9 +176,9 @@ class Units(NamedTuple):
             table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
             head = head._replace(tensors=(*head.tensors, table))
         return cls(
-            unit(inventory.stem, method, numerics, ends, ranks, copied=copied),
+            unit(inventory.stem, method, dtypes, ends, ranks, copied=copied),
             tuple(blocks[key] for key in kinds),
-            unit(head, method, numerics, ends, ranks, copied=copied and not tied),
+            unit(head, method, dtypes, ends, ranks, copied=copied and not tied),
         )
 
     @property

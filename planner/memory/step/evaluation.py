@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part
 from planner.memory.sharding.layout import Layout
 from planner.memory.sharding.state import stored_itemsize
@@ -34,9 +34,9 @@ def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterat
             yield Line(tensors + sum(extra), 0, 0, 0, 0, extra.unsharded, extra.communication)
 
 
-def saving(inventory: Inventory, numerics: Numerics) -> Line:
+def saving(inventory: Inventory, dtypes: Dtypes) -> Line:
     """The state dict of a sharded model, of which one parameter after the other is gathered and copied to the host. (It
     is not replayed: on the CPU device a copy to the host is none.)"""
     tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
-    largest = max(t.num_elements * stored_itemsize(t, numerics, quantizes=False) for t in tensors)
+    largest = max(t.num_elements * stored_itemsize(t, dtypes, quantizes=False) for t in tensors)
     return Line(largest, 0, 0, 0, 0, largest, 0)

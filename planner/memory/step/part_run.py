@@ -7,7 +7,7 @@ from planner.memory.layers.layers import Layers
 from planner.memory.settings.parts import Part, RawSnapshot, Work, envelope, raised
 
 
-class Run:
+class PartRun:
     """Measures one part while its forward and backward run."""
 
     def __init__(self, layers: Layers) -> None:

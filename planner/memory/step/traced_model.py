@@ -9,10 +9,10 @@ from planner.libraries.sdpa import Selection
 from planner.memory.autograd.tape import NO_STEPS
 from planner.memory.losses.fused import chunk_tokens
 from planner.memory.memoized import counted, memoized
-from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part, Work, joined
 from planner.memory.settings.setting import Setting
-from planner.memory.settings.trainable import Trained, trained_in_blocks
+from planner.memory.settings.trainable import Trainable, trained_in_blocks
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.state import Unit, Units
 from planner.memory.step.step import Position, positions
@@ -30,7 +30,7 @@ from strategies import (
 )
 
 
-class Traced:
+class TracedModel:
     """A model at one sequence length: its parameters and traced parts under each setting, whatever the cluster."""
 
     def __init__(self, inventory: Inventory, sequence_length: int) -> None:
@@ -39,7 +39,7 @@ class Traced:
     @memoized
     def setting(
         self,
-        numerics: Numerics,
+        dtypes: Dtypes,
         method: Method,
         attention: Attention,
         loss: Loss,
@@ -49,12 +49,12 @@ class Traced:
         evaluates: bool = False,
     ) -> Setting:
         length = self.sequence_length
-        return Setting(numerics, method, attention, loss, kernels, length, selection, updates, evaluates)
+        return Setting(dtypes, method, attention, loss, kernels, length, selection, updates, evaluates)
 
     @memoized
     def units(self, setting: Setting, ranks: int) -> Units:
         """`ranks`: among which they are divided."""
-        return Units.of(self.inventory, setting.method, setting.numerics, ranks)
+        return Units.of(self.inventory, setting.method, setting.dtypes, ranks)
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
@@ -112,7 +112,7 @@ class Traced:
         return Tracer(self.inventory.architecture, setting, partial(self._steps, setting))
 
     @memoized
-    def _steps(self, setting: Setting, part: Hashable, trained: Trained) -> Mapping[str, int]:
+    def _steps(self, setting: Setting, part: Hashable, trained: Trainable) -> Mapping[str, int]:
         if setting.updates is None or part == LOSS:
             return NO_STEPS
         units, kinds = self.units(setting, 1), self.inventory.layer_kinds
@@ -133,7 +133,7 @@ class Traced:
         self,
         setting: Setting,
         kind: Hashable,
-        trained: Trained,
+        trained: Trainable,
         itemsize: int,
         input_requires_grad: bool,
         checkpoints: bool,
@@ -148,7 +148,7 @@ class Traced:
         self,
         setting: Setting,
         kind: Hashable,
-        trained: Trained,
+        trained: Trainable,
         itemsize: int,
         input_requires_grad: bool,
         policy: Checkpointing,

@@ -18,8 +18,8 @@ from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Exchange, Shared
 from planner.memory.settings.parts import Part, raised
 from planner.memory.settings.setting import Setting
-from planner.memory.settings.trainable import Trained, trained_at_ends
-from planner.memory.step.part_run import Run
+from planner.memory.settings.trainable import Trainable, trained_at_ends
+from planner.memory.step.part_run import PartRun
 from planner.models import Architecture
 from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
 
@@ -34,7 +34,7 @@ class Tracer:
     """Traces the parts of one architecture under one setting."""
 
     def __init__(
-        self, architecture: Architecture, setting: Setting, steps: Callable[[Hashable, Trained], Mapping[str, int]]
+        self, architecture: Architecture, setting: Setting, steps: Callable[[Hashable, Trainable], Mapping[str, int]]
     ) -> None:
         """`steps`: of a part (STEM, HEAD or a kind of block) where so much trains, what updates of its parameters in
         backward allocate."""
@@ -48,7 +48,7 @@ class Tracer:
     def _layers(
         self,
         part: Hashable,
-        trained: Trained,
+        trained: Trainable,
         *,
         keep_saved: bool = True,
         recomputed: bool = False,
@@ -57,7 +57,7 @@ class Tracer:
         s = self.setting
         layers = kinds[s.kernels](
             Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained), recomputed=recomputed),
-            numerics=s.numerics.of_trained() if trained.weights else s.numerics,
+            dtypes=s.dtypes.of_trained() if trained.weights else s.dtypes,
             method=s.method,
             trained=trained,
             attention=s.attention,
@@ -66,19 +66,19 @@ class Tracer:
         )
         if isinstance(layers, LigerLayers):
             layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
-        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.numerics.other  # that of the embeddings
+        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.dtypes.other  # that of the embeddings
         layers.exchange = Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:
         """The embeddings."""
         layers = self._layers(STEM, self.ends)
-        run = Run(layers)
+        run = PartRun(layers)
         again = self.architecture.embeds_again is not None
         if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
             # transposed product it is a view, unless autocast's cast stands between, or another one has been added.
-            viewed = self.setting.numerics.autocast is None and not again and not self.setting.loss.is_fused
+            viewed = self.setting.dtypes.autocast is None and not again and not self.setting.loss.is_fused
             layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
@@ -94,7 +94,7 @@ class Tracer:
             embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
         )
         s = self.setting
-        masks = masks_of(self.architecture, s.attention, s.numerics, s.sequence_length, s.selection.batching)
+        masks = masks_of(self.architecture, s.attention, s.dtypes, s.sequence_length, s.selection.batching)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
         saved, body = stem.saved, stem.body
@@ -107,7 +107,7 @@ class Tracer:
     def block(
         self,
         kind: Hashable,
-        trained: Trained,
+        trained: Trainable,
         itemsize: int,
         *,
         input_requires_grad: bool,
@@ -121,7 +121,7 @@ class Tracer:
         layers.checkpoints = layers.input_requires_grad = checkpoints
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
-        run = Run(layers)
+        run = PartRun(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         held_by_caller = x.storage
         assert held_by_caller is not None
@@ -135,7 +135,7 @@ class Tracer:
     def checkpointed_block(
         self,
         kind: Hashable,
-        trained: Trained,
+        trained: Trainable,
         itemsize: int,
         facts: CheckpointingFacts,
         plain: Part,
@@ -147,7 +147,7 @@ class Tracer:
         layers = self._layers(kind, trained, keep_saved=False, kinds=WITHIN_BLOCKS)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         layers.checkpoints = True
-        run = Run(layers)
+        run = PartRun(layers)
         x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
         given = x.storage
         assert given is not None
@@ -204,7 +204,7 @@ class Tracer:
         if self.setting.loss in FUSED:
             chunk = Chunk(chunk_tokens, self.setting.selection.has_flash)
             layers.loss = partial(FUSED[self.setting.loss], layers, chunk)
-        run = Run(layers)
+        run = PartRun(layers)
         layers.embedded = layers.tape.storage(0, embedded_bytes)
         hidden_size = self.architecture.hidden_size
         # No variable holds the input here: the backbone's own is the norm's output from then on.
@@ -217,8 +217,8 @@ class Tracer:
         if self.setting.loss in FUSED:
             return head, self._nothing_more(logits)
 
-        layers = self._layers(LOSS, Trained())
-        run = Run(layers)
+        layers = self._layers(LOSS, Trainable())
+        run = PartRun(layers)
         logits = layers.tensor(elements, width, logits_itemsize, "logits")
         logits.variable = Variable()
         loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
@@ -232,6 +232,6 @@ class Tracer:
 
     def _nothing_more(self, loss: Tensor) -> Part:
         """Behind a head that returned the loss."""
-        layers = self._layers(LOSS, Trained())
-        run = Run(layers)
+        layers = self._layers(LOSS, Trainable())
+        run = PartRun(layers)
         return run.finish(layers.tensor(loss.per_sample, loss.width, loss.itemsize, "loss"))

@@ -16,7 +16,7 @@ KEPT = 4
 which have to be equal for the rest to follow."""
 
 
-class Run(NamedTuple):
+class BlockRun(NamedTuple):
     """Blocks of one list that repeat with a period."""
 
     path: str
@@ -39,13 +39,13 @@ class Run(NamedTuple):
         return index if index < (self.kept + 1) // 2 else index + self.missing
 
 
-def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[Run]:
+def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[BlockRun]:
     """Removes blocks from the middle of every run longer than `kept` periods; `kept` = 0 removes none."""
-    runs: list[Run] = []
+    runs: list[BlockRun] = []
     for path, blocks in stacks(model):
         remaining: list[torch.nn.Module] = []
         for start, period, count in _repetitions([signature(block) for block in blocks]):
-            run = Run(path, start, len(remaining), period, count, min(kept or count, count))
+            run = BlockRun(path, start, len(remaining), period, count, min(kept or count, count))
             first, last = (run.kept + 1) // 2 * period, run.kept // 2 * period
             end = start + count * period
             remaining += [*blocks[start : start + first], *blocks[end - last : end]]
@@ -93,7 +93,7 @@ def _repetitions(signatures: list[Any]) -> list[tuple[int, int, int]]:
     return found
 
 
-def follow(model: torch.nn.Module, live: LiveBytes, runs: list[Run]) -> dict[str, Scope]:
+def follow(model: torch.nn.Module, live: LiveBytes, runs: list[BlockRun]) -> dict[str, Scope]:
     """Keeps `live.scope` and `live.path` where the step is. Returns the scope of every block by its path."""
     scopes = {}
     for number, run in enumerate(runs):

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from hardware import PlannerError
-from planner.replay.extension.blocks import Run
+from planner.replay.extension.blocks import BlockRun
 from planner.replay.recording.trace import Event, Label, Place, Scope, Section, Trace, Work
 
 
@@ -39,7 +39,7 @@ class _Piece(NamedTuple):
     events: list[Event]
 
 
-def extend(trace: Trace, runs: list[Run]) -> Trace:
+def extend(trace: Trace, runs: list[BlockRun]) -> Trace:
     """The trace as the whole model would leave it.
 
     Raises:
@@ -52,7 +52,7 @@ def extend(trace: Trace, runs: list[Run]) -> Trace:
 
 
 class _Extension:
-    def __init__(self, trace: Trace, number: int, run: Run) -> None:
+    def __init__(self, trace: Trace, number: int, run: BlockRun) -> None:
         self.trace, self.number, self.run = trace, number, run
         self.pieces = list(_pieces(trace, number))
         self.first_inner, self.last_inner = run.kept // 2 - 1, run.kept // 2

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from planner.memory.settings.dtypes import FP32
-from planner.replay.extension.blocks import Run
+from planner.replay.extension.blocks import BlockRun
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
 from planner.replay.stand_ins.nf4 import Linear4bit
@@ -56,7 +56,7 @@ class Loading:
         runs: of the replayed blocks; they tell how many more the model has.
     """
 
-    def __init__(self, live: LiveBytes, model: torch.nn.Module, itemsize: int, runs: list[Run]) -> None:
+    def __init__(self, live: LiveBytes, model: torch.nn.Module, itemsize: int, runs: list[BlockRun]) -> None:
         self.live, self.itemsize, self.runs = live, itemsize, runs
         self.quantized = {id(m.weight): m for m in model.modules() if isinstance(m, Linear4bit)}
         self.events = live.trace.sections[-1].events

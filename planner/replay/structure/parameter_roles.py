@@ -24,7 +24,7 @@ class TrainedParameter(NamedTuple):
     role: Role
 
 
-def trained(model: Any) -> Iterator[TrainedParameter]:
+def trained_parameters(model: Any) -> Iterator[TrainedParameter]:
     """Every parameter that trains, once."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     blocks = [block for _, found in stacks(model) for block in found]

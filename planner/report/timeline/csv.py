@@ -6,7 +6,7 @@ import csv
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from planner.records.certificate import Verification
+from planner.records.verification import Verification
 
 if TYPE_CHECKING:
     from planner.replay.recording.timeline import Timeline

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from planner.extras import MissingExtraError
 from planner.files import OutputFileError
-from planner.records.certificate import Verification
+from planner.records.verification import Verification
 
 if TYPE_CHECKING:  # a timeline comes from a replay, which imports torch
     from planner.replay.recording.timeline import Timeline

@@ -9,7 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from planner.records.certificate import Verification
+from planner.records.verification import Verification
 from planner.report.format import gib, grouped
 from planner.report.timeline.picture import DECIMALS, Picture, picture_of
 from planner.report.timeline.svg import svg

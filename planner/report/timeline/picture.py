@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import GIB
-from planner.records.certificate import Verification
+from planner.records.verification import Verification
 from planner.report import words
 from planner.report.categories import CATEGORIES, Category
 from planner.report.format import gib, grouped

@@ -17,7 +17,7 @@ with plain_matplotlib():  # before any of it is imported
     from matplotlib.patches import Patch
     from matplotlib.transforms import blended_transform_factory
 
-from planner.records.certificate import Verification
+from planner.records.verification import Verification
 from planner.report.format import gib
 from planner.report.timeline.picture import DECIMALS, Picture, picture_of, spread
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from planner.cli import main
-from planner.records.certificate import Verification
 from planner.records.result import EstimateResult, FitResult
+from planner.records.verification import Verification
 
 RESULTS = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
 ANSWERS = (

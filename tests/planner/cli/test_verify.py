@@ -88,14 +88,14 @@ def test_fit_steps_down_where_the_replay_does_not_fit(monkeypatch: pytest.Monkey
     """The native allocator's reserve is a usual amount: promise less of it, and a replay denies the promise."""
     monkeypatch.setattr("planner.memory.step.process.NATIVE_PER_MILLE", 0)
     options = (*SMALL, "--allocator", "native", "--json")
-    promised, certified = (json.loads(run("fit", *options, *more).stdout) for more in ((), ("--verify",)))
-    denied = certified["rejected"]["the replay does not fit"]
+    promised, verified = (json.loads(run("fit", *options, *more).stdout) for more in ((), ("--verify",)))
+    denied = verified["rejected"]["the replay does not fit"]
     assert denied >= 1
-    skipped = sum(number for reason, number in certified["rejected"].items() if "cannot be replayed" in reason)
-    assert certified["searched"]["feasible"] == promised["searched"]["feasible"] - denied - skipped
-    if certified["plans"]:
-        assert certified["plans"][0] == promised["plans"][denied + skipped]
-        assert certified["verification"]["fits"]
+    skipped = sum(number for reason, number in verified["rejected"].items() if "cannot be replayed" in reason)
+    assert verified["searched"]["feasible"] == promised["searched"]["feasible"] - denied - skipped
+    if verified["plans"]:
+        assert verified["plans"][0] == promised["plans"][denied + skipped]
+        assert verified["verification"]["fits"]
 
 
 def test_files_are_written_beside_a_plan(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_replay(
     def replay(*_: object) -> None:
         raise AssertionError("replayed")
 
-    monkeypatch.setattr("planner.verification.verify.certify", replay)
+    monkeypatch.setattr("planner.verification.verify.verify_candidate", replay)
     result = run("verify", "pythia-70m", "--gpu", "T4", option, str(tmp_path / name))
     assert result.exit_code == 2
     assert message in result.stderr

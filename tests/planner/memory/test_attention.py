@@ -8,7 +8,7 @@ from planner.memory.attention.fused import Form
 from planner.memory.attention.masks import Masks, masks_of
 from planner.memory.autograd.ops import FP32, HALF, Ops
 from planner.memory.autograd.tape import Tape
-from planner.memory.settings.dtypes import Numerics
+from planner.memory.settings.dtypes import Dtypes
 from planner.models import find_model
 from strategies import Attention, Full, Precision, Replicated
 
@@ -118,5 +118,5 @@ def test_models_with_alibi_keep_the_masks_that_backward_needs() -> None:
 def masks(
     model: str, attention: Attention, *, sequence_length: int, precision: Precision = Precision.BF16_TRUE
 ) -> Masks:
-    numerics = Numerics.of(precision, Full(), Replicated())
-    return masks_of(find_model(model).architecture, attention, numerics, sequence_length)
+    dtypes = Dtypes.of(precision, Full(), Replicated())
+    return masks_of(find_model(model).architecture, attention, dtypes, sequence_length)

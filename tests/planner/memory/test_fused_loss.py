@@ -3,14 +3,14 @@
 import pytest
 
 from hardware import Cluster, load_catalog
-from planner.memory import MemoryModel, Traced
+from planner.memory import MemoryModel, TracedModel
 from planner.memory.losses.fused import chunk_tokens, liger_chunk
 from planner.models import find_model
 from strategies import PLAIN, Loss, Precision
 
 SEQUENCE = 512
 CLUSTER = Cluster(load_catalog().get("A100-80GB-SXM"))
-MODEL = MemoryModel(Traced(find_model("smollm2-135m").inventory, SEQUENCE), CLUSTER)
+MODEL = MemoryModel(TracedModel(find_model("smollm2-135m").inventory, SEQUENCE), CLUSTER)
 
 
 @pytest.mark.parametrize(

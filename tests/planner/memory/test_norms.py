@@ -7,8 +7,8 @@ from planner.memory.autograd.ops import FP32, HALF
 from planner.memory.autograd.tape import Tape
 from planner.memory.layers.activations import COMPOSED
 from planner.memory.layers.layers import Layers
-from planner.memory.settings.dtypes import Numerics
-from planner.memory.settings.trainable import Trained
+from planner.memory.settings.dtypes import Dtypes
+from planner.memory.settings.trainable import Trainable
 from planner.models.forward import LayerNormForm
 from strategies import Attention, Full, Precision, Replicated
 
@@ -17,12 +17,12 @@ SIZE, ROWS = TOKENS * WIDTH, TOKENS
 
 
 def layers(precision: Precision = Precision.BF16_TRUE) -> Layers:
-    numerics = Numerics.of(precision, Full(), Replicated())
+    dtypes = Dtypes.of(precision, Full(), Replicated())
     return Layers(
         Tape(),
-        numerics=numerics,
+        dtypes=dtypes,
         method=Full(),
-        trained=Trained(weights=True),
+        trained=Trainable(weights=True),
         attention=Attention.SDPA,
         sequence_length=TOKENS,
         selection=Selection(),

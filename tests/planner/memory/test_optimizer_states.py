@@ -7,7 +7,7 @@ import pytest
 
 from hardware import Cluster, load_catalog
 from planner import estimate, fit
-from planner.memory import MemoryModel, Moment, Traced
+from planner.memory import MemoryModel, Moment, TracedModel
 from planner.memory.sharding.optimizers import RULES, rule_of
 from planner.memory.sharding.optimizers.locals import Locals
 from planner.models import find_model
@@ -30,7 +30,7 @@ HALF = PLAIN._replace(precision=Precision.BF16_TRUE)
 
 @cache
 def model(ranks: int = 1) -> MemoryModel:
-    return MemoryModel(Traced(find_model("pythia-70m").inventory, 128), Cluster(GPU, ranks))
+    return MemoryModel(TracedModel(find_model("pythia-70m").inventory, 128), Cluster(GPU, ranks))
 
 
 def persistent_states(optimizer: AnyOptimizer, precision: Precision = Precision.BF16_TRUE) -> int:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hardware import Cluster, load_catalog
 from planner.answers.plans import memory_of
-from planner.memory import MemoryModel, Traced
+from planner.memory import MemoryModel, TracedModel
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.state import ALLOCATION_BYTES
 from planner.models import find_model
@@ -23,7 +23,7 @@ PADDING = 0.01
 
 @cache
 def memory_model(model: str, sequence: int, ranks: int) -> MemoryModel:
-    return MemoryModel(Traced(find_model(model).inventory, sequence), Cluster(GPUS.get("A100-80GB"), ranks))
+    return MemoryModel(TracedModel(find_model(model).inventory, sequence), Cluster(GPUS.get("A100-80GB"), ranks))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import planner
-from planner.verification.certify import phases_of
+from planner.verification.replayed import phases_of
 
 PHASES = ("forward", "backward", "optimizer")
 

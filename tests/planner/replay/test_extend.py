@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from planner.problem.problem import single
+from planner.problem.problem import resolve_one
 from planner.replay import Phase, Trace, Workload, replay
-from planner.replay.extension.blocks import Run
+from planner.replay.extension.blocks import BlockRun
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.trace import Event, Label, Scope, Section
 
@@ -32,8 +32,8 @@ def replayed(model: str, choices: dict[str, Any], **kept: int) -> Trace:
     gpus, steps = choices.get("gpus", 1), choices.get("steps", 1)
     axes = {axis: choice for axis, choice in choices.items() if axis not in ("gpus", "steps")}
     workload = {"gpus": gpus, "nodes": 1, "sequence_length": 64, "headroom": 0.05}
-    question, _, candidate = single(model, "A100-40GB", None, axes, workload, 1, steps)
-    fields = question.model.architecture.model_copy(update={"num_hidden_layers": LAYERS}).config()
+    problem, _, candidate = resolve_one(model, "A100-40GB", None, axes, workload, 1, steps)
+    fields = problem.model.architecture.model_copy(update={"num_hidden_layers": LAYERS}).config()
     workload_of_a_rank = Workload(64, 1, steps, gpus, cublas_workspace_bytes=2**20)
     return replay(fields, candidate.strategy, workload_of_a_rank, progress=regular, **kept)
 
@@ -63,7 +63,7 @@ def test_blocks_that_would_be_left_out_are_an_error() -> None:
     """Nothing passes from the second block to the third: whatever the missing ones make would be lost."""
     events = [Event(10 * n + i, 512, (Scope(0, n), None)[i]) for n in range(4) for i in range(2)]
     trace = Trace([Section(Phase.OPTIMIZER, 1, events)], {e.storage: Label(None, "state") for e in events})
-    run = Run("layers", start=0, replayed_from=0, period=1, periods=6, kept=4)
+    run = BlockRun("layers", start=0, replayed_from=0, period=1, periods=6, kept=4)
     with pytest.raises(IrregularError, match="the trace is elsewhere"):
         extend(trace, [run])
 

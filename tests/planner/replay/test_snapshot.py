@@ -11,7 +11,7 @@ from planner.replay.allocator.expandable import ExpandableAllocator
 from planner.replay.allocator.native import LARGE_SEGMENT, CachingAllocator, OutOfMemoryError
 from planner.replay.recording.serve import serve
 from planner.replay.recording.snapshot import pickled_snapshot, snapshot_of
-from planner.verification.certify import Certified
+from planner.verification.replayed import Verified
 
 LARGEST_ADDRESS = 2**47
 VIEWER_READS = {
@@ -29,14 +29,14 @@ def kind(request: pytest.FixtureRequest) -> type[CachingAllocator]:
 
 
 @pytest.fixture(scope="module")
-def snapshot(certified: Certified, kind: type[CachingAllocator]) -> Any:
-    return pickle.loads(pickled_snapshot(certified.trace, kind, certified.verification.reservable_bytes))
+def snapshot(verified: Verified, kind: type[CachingAllocator]) -> Any:
+    return pickle.loads(pickled_snapshot(verified.trace, kind, verified.verification.reservable_bytes))
 
 
 @pytest.fixture(scope="module")
-def allocator(certified: Certified, kind: type[CachingAllocator]) -> CachingAllocator:
-    allocator = kind(certified.verification.reservable_bytes)
-    allocator.run((storage, size) for storage, size, _ in certified.trace.events())
+def allocator(verified: Verified, kind: type[CachingAllocator]) -> CachingAllocator:
+    allocator = kind(verified.verification.reservable_bytes)
+    allocator.run((storage, size) for storage, size, _ in verified.trace.events())
     return allocator
 
 
@@ -86,21 +86,19 @@ def test_frames_say_phase_block_tensor_and_category(snapshot: Any) -> None:
     assert f"stream_0;active_allocated;loading:0:parameters;loading:3:{weight} {512 * 512 * 4}" in lines
 
 
-def test_the_viewer_knows_every_opcode_and_every_category(snapshot: Any, certified: Certified) -> None:
-    opcodes = {op.name for op, _, _ in pickletools.genops(pickled_snapshot(certified.trace, CachingAllocator, 2**40))}
+def test_the_viewer_knows_every_opcode_and_every_category(snapshot: Any, verified: Verified) -> None:
+    opcodes = {op.name for op, _, _ in pickletools.genops(pickled_snapshot(verified.trace, CachingAllocator, 2**40))}
     assert opcodes <= set(" ".join(VIEWER_READS).split())
     categories = {entry["category"] for entry in snapshot["device_traces"][0]}
     assert categories > {"parameters", "gradients", "optimizer_states", "activations", "temporary", "unknown"}
 
 
-def test_where_memory_ends_the_snapshot_ends_with_the_request(
-    certified: Certified, kind: type[CachingAllocator]
-) -> None:
-    limit = certified.verification.allocated_bytes - 2**20
+def test_where_memory_ends_the_snapshot_ends_with_the_request(verified: Verified, kind: type[CachingAllocator]) -> None:
+    limit = verified.verification.allocated_bytes - 2**20
     allocator = kind(limit)
     with pytest.raises(OutOfMemoryError):
-        allocator.run((storage, size) for storage, size, _ in certified.trace.events())
-    snapshot = snapshot_of(certified.trace, kind, limit)
+        allocator.run((storage, size) for storage, size, _ in verified.trace.events())
+    snapshot = snapshot_of(verified.trace, kind, limit)
     last = snapshot["device_traces"][0][-1]
     assert last["action"] == "oom"
     assert last["device_free"] == limit - allocator.reserved < last["size"]
@@ -108,12 +106,12 @@ def test_where_memory_ends_the_snapshot_ends_with_the_request(
     assert "raise OutOfMemoryError" in _memory_viz.trace(snapshot)
 
 
-def test_what_is_given_back_is_an_entry(certified: Certified, kind: type[CachingAllocator]) -> None:
-    free = serve(certified.trace, kind())
+def test_what_is_given_back_is_an_entry(verified: Verified, kind: type[CachingAllocator]) -> None:
+    free = serve(verified.trace, kind())
     limit = free.reserved_bytes - LARGE_SEGMENT
     allocator = kind(limit)
-    allocator.run((storage, size) for storage, size, _ in certified.trace.events())
-    snapshot = snapshot_of(certified.trace, kind, limit)
+    allocator.run((storage, size) for storage, size, _ in verified.trace.events())
+    snapshot = snapshot_of(verified.trace, kind, limit)
     freed = [entry for entry in snapshot["device_traces"][0] if entry["action"] in ("segment_free", "segment_unmap")]
     assert allocator.retries
     assert sum(entry["size"] for entry in freed) > 0

@@ -3,7 +3,7 @@
 from planner.replay.recording.timeline import block_of, timeline_of
 from planner.replay.recording.trace import Event, Label, Phase, Section, Trace
 from planner.report.categories import STACKED
-from planner.verification.certify import Certified
+from planner.verification.replayed import Verified
 
 LABELS = {
     1: Label("parameters", "model.layers.0.weight"),
@@ -50,7 +50,7 @@ def test_a_name_says_its_block() -> None:
     assert [block_of(name) for name in names] == [12, 3, 7, None, None]
 
 
-def test_a_replayed_step_is_steady(certified: Certified) -> None:
-    timeline = timeline_of(certified.trace, STACKED)
+def test_a_replayed_step_is_steady(verified: Verified) -> None:
+    timeline = timeline_of(verified.trace, STACKED)
     assert timeline.changes[0].live == timeline.changes[-1].live
     assert [span.phase for span in timeline.spans] == ["forward", "backward", "forward", "backward", "optimizer"]

@@ -20,20 +20,20 @@ from planner.report.categories import CATEGORIES, STACKED
 from planner.report.timeline import renderer_of
 from planner.report.timeline.formats import FORMATS
 from planner.report.timeline.picture import MOST_POINTS, picture_of, spread, thinned
-from planner.verification.certify import Certified
+from planner.verification.replayed import Verified
 
 LARGEST_FILE = 2**20
 VOID = {"meta"}
 
 
 @pytest.fixture(scope="module")
-def timeline(certified: Certified) -> Timeline:
-    return timeline_of(certified.trace, STACKED)
+def timeline(verified: Verified) -> Timeline:
+    return timeline_of(verified.trace, STACKED)
 
 
 @pytest.fixture(scope="module")
-def page(timeline: Timeline, certified: Certified) -> str:
-    return renderer_of(Path("x.html"))(timeline, certified.verification).decode()
+def page(timeline: Timeline, verified: Verified) -> str:
+    return renderer_of(Path("x.html"))(timeline, verified.verification).decode()
 
 
 def test_every_category_has_its_place_in_the_stack() -> None:
@@ -41,8 +41,8 @@ def test_every_category_has_its_place_in_the_stack() -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_every_format_makes_a_file_of_a_sensible_size(suffix: str, timeline: Timeline, certified: Certified) -> None:
-    assert 1000 < len(renderer_of(Path(f"x{suffix}"))(timeline, certified.verification)) < LARGEST_FILE
+def test_every_format_makes_a_file_of_a_sensible_size(suffix: str, timeline: Timeline, verified: Verified) -> None:
+    assert 1000 < len(renderer_of(Path(f"x{suffix}"))(timeline, verified.verification)) < LARGEST_FILE
 
 
 @pytest.mark.parametrize("name", ["x.pdf", "x", ".html"])
@@ -70,8 +70,8 @@ def test_without_matplotlib_the_hint_says_how_to_get_it(monkeypatch: pytest.Monk
     )
 
 
-def test_the_table_has_every_event_and_the_peak_of_every_phase(timeline: Timeline, certified: Certified) -> None:
-    content = renderer_of(Path("x.csv"))(timeline, certified.verification).decode()
+def test_the_table_has_every_event_and_the_peak_of_every_phase(timeline: Timeline, verified: Verified) -> None:
+    content = renderer_of(Path("x.csv"))(timeline, verified.verification).decode()
     rows = list(csv.DictReader(StringIO(content)))
     assert [int(row["event"]) for row in rows] == list(range(len(timeline.changes)))
     peaks: dict[str, int] = {}
@@ -80,7 +80,7 @@ def test_the_table_has_every_event_and_the_peak_of_every_phase(timeline: Timelin
         assert sum(int(row[f"{category}_bytes"]) for category in STACKED) == total
         assert total - level == int(row["change_bytes"])
         peaks[row["phase"]] = max(peaks.get(row["phase"], 0), total, level)
-    assert peaks == {name: phase.replay_bytes for name, phase in certified.verification.phases.items()}
+    assert peaks == {name: phase.replay_bytes for name, phase in verified.verification.phases.items()}
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing(page: str) -> None:
@@ -107,8 +107,8 @@ def test_the_page_is_well_formed_and_asks_for_nothing(page: str) -> None:
     assert "$" not in page
 
 
-def test_the_page_shows_the_peak_and_what_is_alive_then(page: str, certified: Certified) -> None:
-    result = certified.verification
+def test_the_page_shows_the_peak_and_what_is_alive_then(page: str, verified: Verified) -> None:
+    result = verified.verification
     peak = max(phase.replay_bytes for phase in result.phases.values())
     assert f'<data value="{peak}"' in page
     assert f"GiB in {result.peak_phase}</p>" in page
@@ -126,8 +126,8 @@ def test_what_the_pointer_asks_for_holds_the_peak(page: str, timeline: Timeline)
     assert all(len(band) == len(points["events"]) == len(points["named"]) for band in points["live"])
 
 
-def test_a_png_is_one(timeline: Timeline, certified: Certified) -> None:
-    content = renderer_of(Path("x.PNG"))(timeline, certified.verification)
+def test_a_png_is_one(timeline: Timeline, verified: Verified) -> None:
+    content = renderer_of(Path("x.PNG"))(timeline, verified.verification)
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", content[16:24]) == (1950, 930)
 
@@ -157,16 +157,16 @@ def test_labels_that_are_too_near_move_down() -> None:
     assert spread([1.0, 20.0], 4.0) == [1.0, 20.0]
 
 
-def test_a_distant_budget_is_named_and_a_near_one_drawn(timeline: Timeline, certified: Certified) -> None:
-    picture = picture_of(timeline, certified.verification)
+def test_a_distant_budget_is_named_and_a_near_one_drawn(timeline: Timeline, verified: Verified) -> None:
+    picture = picture_of(timeline, verified.verification)
     peak, reserved, budget = picture.lines
     assert not peak.beyond
     assert not reserved.beyond
     assert budget.label == "↑ budget 13.70 GiB"
     assert picture.height_bytes < budget.num_bytes
-    plan = certified.verification.plan
-    small = plan.memory.model_copy(update={"budget_bytes": certified.verification.process_bytes * 5 // 4})
-    near = certified.verification.model_copy(update={"plan": plan.model_copy(update={"memory": small})})
+    plan = verified.verification.plan
+    small = plan.memory.model_copy(update={"budget_bytes": verified.verification.process_bytes * 5 // 4})
+    near = verified.verification.model_copy(update={"plan": plan.model_copy(update={"memory": small})})
     drawn = picture_of(timeline, near)
     assert not drawn.lines[2].beyond
     assert drawn.height_bytes > drawn.lines[2].num_bytes

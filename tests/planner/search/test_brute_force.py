@@ -3,7 +3,7 @@
 import pytest
 
 from hardware import Cluster, load_catalog
-from planner.memory import MemoryModel, Traced
+from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import Candidate, Solver, search
 from strategies import Attention, Exactly, Finetuning, Precision, Space, Strategy, UpTo, violation
@@ -24,7 +24,7 @@ CASES = [
 def solver_for(model: str, gpu: str, gpus: int, sequence: int, accumulation: UpTo | Exactly) -> tuple[Space, Solver]:
     found = load_catalog().get(gpu)
     cluster = Cluster(found, gpus)
-    memory = MemoryModel(Traced(find_model(model).inventory, sequence), cluster)
+    memory = MemoryModel(TracedModel(find_model(model).inventory, sequence), cluster)
     return Space.default(cluster), Solver(memory, int(found.memory_bytes * 0.95), accumulation)
 
 

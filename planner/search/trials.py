@@ -31,15 +31,15 @@ def score(candidate: Candidate) -> float:
     return candidate.global_batch_size + 1 / (1 + candidate.seconds)
 
 
-class Tries:
+class TrialRunner:
     """What was tried, each strategy solved once.
 
     Args:
         fills: whether a trial chooses how much of a strategy's largest micro-batch to take.
-        known: tries of the same space, whose solutions serve again.
+        known: one of the same space, whose solutions serve again.
     """
 
-    def __init__(self, space: Space, solver: Solver, *, fills: bool, known: Tries | None = None) -> None:
+    def __init__(self, space: Space, solver: Solver, *, fills: bool, known: TrialRunner | None = None) -> None:
         self.space, self.solver = space, solver
         self.fills = fills and isinstance(solver.accumulation, UpTo)
         self._known: dict[Strategy, Trial] = known._known if known is not None else {}

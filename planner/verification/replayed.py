@@ -11,8 +11,8 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress, needed_for
 from planner.memory import Moment
-from planner.problem.problem import Question
-from planner.records.certificate import Device, Measured, PeakTensors, PhaseBytes, Reservation, Verification
+from planner.problem.problem import Problem
+from planner.records.verification import Device, Measured, PeakTensors, PhaseBytes, Reservation, Verification
 from planner.search import Candidate, Solver
 from planner.verification.measure import Step, check, measure
 from strategies import Allocator
@@ -36,28 +36,28 @@ def phases_of(moments: Mapping[str, int]) -> dict[str, int]:
     return {phase: max(peaks) for phase, peaks in found.items() if peaks}
 
 
-class Certified(NamedTuple):
+class Verified(NamedTuple):
     verification: Verification
     trace: Trace
     """What the replay recorded, from which the verification is made."""
 
 
-def certify(
-    question: Question, solver: Solver, candidate: Candidate, progress: Progress, device: Device = Device.REPLAY
-) -> Certified:
+def verify_candidate(
+    problem: Problem, solver: Solver, candidate: Candidate, progress: Progress, device: Device = Device.REPLAY
+) -> Verified:
     """A candidate that a question's solver found, replayed; on a `device` run for real as well."""
     start = time.perf_counter()
-    step = step_of(question, candidate, progress)
+    step = step_of(problem, candidate, progress)
     needed = plan_of(candidate, solver).memory.allocated_bytes
-    check(device, candidate.strategy, question.cluster.world_size, needed)
+    check(device, candidate.strategy, problem.cluster.world_size, needed)
     trace = replayed(step, progress)
     progress("serving the trace")
     seconds = time.perf_counter() - start
     measured = measure(device, step, trace, progress)
-    return Certified(_certificate(question, solver, candidate, trace, seconds, measured), trace)
+    return Verified(_verification(problem, solver, candidate, trace, seconds, measured), trace)
 
 
-def step_of(question: Question, candidate: Candidate, progress: Progress) -> Step:
+def step_of(problem: Problem, candidate: Candidate, progress: Progress) -> Step:
     """What a candidate's replay runs.
 
     Raises:
@@ -67,17 +67,17 @@ def step_of(question: Question, candidate: Candidate, progress: Progress) -> Ste
     with needed_for("a replay", "verify"):
         from planner.replay import Workload
     workload = Workload(
-        question.request.sequence_length,
+        problem.request.sequence_length,
         candidate.micro_batch_size,
         candidate.gradient_accumulation_steps,
-        question.cluster.world_size,
-        question.cluster.gpu.cublas_workspace_bytes,
-        has_flash=question.cluster.gpu.supports_flash_attention,
-        evaluation_batch_size=question.request.evaluation_batch_size,
-        batching=question.request.batching,
-        prefers_cudnn=question.cluster.gpu.prefers_cudnn_attention,
+        problem.cluster.world_size,
+        problem.cluster.gpu.cublas_workspace_bytes,
+        has_flash=problem.cluster.gpu.supports_flash_attention,
+        evaluation_batch_size=problem.request.evaluation_batch_size,
+        batching=problem.request.batching,
+        prefers_cudnn=problem.cluster.gpu.prefers_cudnn_attention,
     )
-    return Step(question.model.source, candidate.strategy, workload)
+    return Step(problem.model.source, candidate.strategy, workload)
 
 
 def replayed(step: Step, progress: Progress) -> Trace:
@@ -91,8 +91,8 @@ def replayed(step: Step, progress: Progress) -> Trace:
         raise PlannerError(f"the step has tensors that no machine could count: {error}", "take smaller sizes") from None
 
 
-def _certificate(
-    question: Question,
+def _verification(
+    problem: Problem,
     solver: Solver,
     candidate: Candidate,
     trace: Trace,
@@ -102,7 +102,7 @@ def _certificate(
     from planner.replay.recording.serve import alive_at_peak
 
     plan, outside = plan_of(candidate, solver), candidate.footprint.outside
-    limit = outside.reserved_within(question.budget_bytes)
+    limit = outside.reserved_within(problem.budget_bytes)
     allocators = {}
     for allocator in Allocator:
         allocated, reservation = _served(trace, allocator, limit)
@@ -112,7 +112,7 @@ def _certificate(
     phase, alive = alive_at_peak(trace)
     return Verification.model_construct(
         schema_version=1,
-        request=question.request,
+        request=problem.request,
         plan=plan,
         phases=dict(_phases(trace, plan.memory.moments)),
         allocated_bytes=allocated_bytes,
@@ -125,7 +125,7 @@ def _certificate(
         difference=plan.memory.allocated_bytes / allocated_bytes - 1,
         measured=measured,
         seconds=seconds,
-        notes=notes_for(question, [candidate.strategy]),
+        notes=notes_for(problem, [candidate.strategy]),
     )
 
 
