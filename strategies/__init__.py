@@ -1,5 +1,6 @@
 """What a technique is: one axis a file, the closed set of its choices, and the physical facts of each."""
 
+from strategies.accounts import Accounts
 from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exactly, UpTo
 from strategies.allocator import Allocator
 from strategies.attention import Attention
@@ -55,6 +56,7 @@ __all__ = [
     "DEFAULT_OPTIMIZER_RANK",
     "OPTIONS",
     "PLAIN",
+    "Accounts",
     "Accumulation",
     "AdapterDtype",
     "Allocator",

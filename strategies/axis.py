@@ -31,6 +31,11 @@ class Choice(StrEnum):
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
 
     @classmethod
+    def open_to(cls) -> tuple[type, ...] | None:
+        """Types of the facts with which plug-ins may add choices; None where nothing says what a choice would mean."""
+        return None
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """The choice of that name. Raises InvalidChoiceError with the nearest names."""
         try:
@@ -40,10 +45,24 @@ class Choice(StrEnum):
 
     @classmethod
     def add(cls, value: str, summary: str, facts: Any = None) -> Self:
-        """A choice of a plug-in's, which the axis then has like its own, as long as the process lives.
+        """Adds a choice of a plug-in's, which the axis then has like its own, as long as the process lives.
 
-        Raises ContradictionError if the axis has that name already.
+        Args:
+            facts: of the kind that the axis's own choices have, where they have some.
+
+        Raises:
+            ContradictionError: the axis is closed, has that name already, or takes facts of another kind.
         """
+        if (kinds := cls.open_to()) is None:
+            raise ContradictionError(
+                f"{cls.axis_name()} takes no choices of plug-ins: what {value!r} means has no contract",
+                "CONTRIBUTING says which axes do",
+            )
+        if not isinstance(facts, kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise ContradictionError(
+                f"{cls.axis_name()} {value!r} has facts of type {type(facts).__name__}", f"it takes {names}"
+            )
         if value in cls._value2member_map_:
             raise ContradictionError(f"{cls.axis_name()} has a choice {value!r} already", "give it another name")
         enum: Any = cls  # of which the type checker knows no private part; `_new_member_` is `__new__` above

@@ -56,6 +56,10 @@ class Checkpointing(Choice):
         CheckpointingFacts(offloads=True),
     )
 
+    @classmethod
+    def open_to(cls) -> tuple[type, ...]:
+        return (CheckpointingFacts,)
+
 
 class Checkpoints(NamedTuple):
     """What becomes of each block. `every`: of so many blocks the first is checkpointed (transformers'

@@ -151,12 +151,14 @@ _FREEZE_FIELDS = ("trained_blocks", "trained_modules")
 
 def _join(values: Values) -> Method:
     choice = values["finetuning"]
+    if choice not in _MADE:
+        raise ContradictionError(f"nothing says what trains under finetuning {choice}", "it needs a class like `Lora`")
     if choice in _ADAPTED:
         said = {field: values[name] for name, field in _LORA_FIELDS.items() if values.get(name) is not None}
         return Lora(**said)
     if choice is Finetuning.FREEZE:
         return Freeze(**{name: values[name] for name in _FREEZE_FIELDS if values.get(name) is not None})
-    return Full() if choice is Finetuning.FULL else BitFit()
+    return _MADE[choice]()
 
 
 def _split(method: Method) -> Values:
@@ -171,6 +173,13 @@ def _split(method: Method) -> Values:
 
 
 _ADAPTED = (Finetuning.LORA, Finetuning.QLORA)
+_MADE: dict[Finetuning, type[Method]] = {
+    Finetuning.FULL: Full,
+    Finetuning.LORA: Lora,
+    Finetuning.QLORA: Lora,
+    Finetuning.FREEZE: Freeze,
+    Finetuning.BITFIT: BitFit,
+}
 MAX_RANK = 2**14
 """A rank beyond the width of most layers is a mistake."""
 

@@ -19,5 +19,10 @@ class Loss(Choice):
         """Whether it multiplies by the head's weight itself."""
         return self in (Loss.LIGER_FUSED_LINEAR, Loss.CHUNKED)
 
+    @classmethod
+    def open_to(cls) -> tuple[type, ...]:
+        """Without facts: a loss has an account in `planner.memory.losses.loss.LOSSES`, or is refused."""
+        return (type(None),)
+
 
 AXIS = axis_of(Loss, phrase="{} loss")

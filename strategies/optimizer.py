@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
 
@@ -108,6 +108,10 @@ class Optimizer(Choice):
     APOLLO_MINI = "apollo-mini", "APOLLOAdamW of rank 1", LowRank(1, True)
     SGD = "sgd", "torch SGD without momentum: no states", Whole()
     SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state", Whole(1)
+
+    @classmethod
+    def open_to(cls) -> tuple[type, ...]:
+        return get_args(Facts)
 
     @property
     def choice(self) -> Optimizer:

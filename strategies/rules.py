@@ -24,7 +24,17 @@ from strategies.finetuning import (
 )
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.optimizer import Blockwise, Factored, LowRank, Offloaded, Optimizer, Rowwise, Whole
+from strategies.optimizer import (
+    Blockwise,
+    Factored,
+    LowRank,
+    Offloaded,
+    Optimizer,
+    Orthogonalized,
+    Packed,
+    Rowwise,
+    Whole,
+)
 from strategies.precision import Precision
 from strategies.sharding import DataParallel, Replicated, Sharding
 from strategies.strategy import Strategy
@@ -129,7 +139,7 @@ def _compilation(s: Strategy, cluster: Cluster) -> str | None:
     flash = cluster.gpu.supports_flash_attention and s.precision.facts.matmul_dtype in ("fp16", "bf16")
     if s.attention is not Attention.SDPA or not flash:
         return "compiled blocks have an account for SDPA's flash kernel alone: half precision, newer GPUs"
-    if s.precision is Precision.FP8_MIXED:
+    if s.precision.facts.linear_dtype == "fp8":
         return "compiled blocks have no account of products in fp8"
     if s.checkpointing.choice not in (Checkpointing.NONE, Checkpointing.FULL) or s.checkpointing.every > 1:
         return "compiled blocks have an account for checkpointing of all blocks as a whole, or of none"
@@ -198,7 +208,7 @@ def _precision(s: Strategy, _: Cluster) -> str | None:
     if s.precision is Precision.FP16_TRUE and not isinstance(s.finetuning, Lora):
         # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
         return "fp16 weights cannot train: GradScaler does not unscale fp16 gradients"
-    if s.precision is not Precision.FP8_MIXED:
+    if s.precision.facts.linear_dtype != "fp8":
         return None
     if isinstance(s.finetuning, Lora):
         # accelerate/utils/ao.py converts every torch.nn.Linear, those of adapters among them
@@ -219,7 +229,7 @@ def _optimizer(s: Strategy, cluster: Cluster) -> str | None:
     facts = name.facts  # of a rank of its own only the number is another
     if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
         return f"bitsandbytes does not run on {cluster.gpu.name}"
-    if s.sharding.shards and (reason := _UNSHARDED.get(type(facts))):
+    if s.sharding.shards and (reason := _UNSHARDED[type(facts)]):
         return reason
     if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
         # multi_tensor_applier hands data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
@@ -237,7 +247,12 @@ def _optimizer(s: Strategy, cluster: Cluster) -> str | None:
     return None
 
 
-_UNSHARDED: dict[type, str] = {
+_UNSHARDED: dict[type, str | None] = {
+    Whole: None,
+    Packed: None,
+    Offloaded: None,
+    Orthogonalized: None,
+    Rowwise: None,
     # transformers' Adafactor.step makes its row and column means with torch.zeros and adds DTensors to them:
     # "aten.add_.Tensor got mixed torch.Tensor and DTensor"
     Factored: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
@@ -247,7 +262,7 @@ _UNSHARDED: dict[type, str] = {
     # DTensor"; galore_torch's decomposition would be gathered on every rank, which its documentation does not mention
     LowRank: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
 }
-"""Kinds of optimizers that take no shards; all others do, but for those whose facts say otherwise."""
+"""Why a kind of optimizers takes no shards; None: those do whose facts do not say otherwise."""
 
 
 def _update(s: Strategy, cluster: Cluster) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from strategies.axis import Axis, Choice, Option, Values, WholeNumbers, given
+from strategies.axis import Axis, Choice, ContradictionError, Option, Values, WholeNumbers, given
 
 
 class Sharding(Choice):
@@ -105,10 +105,15 @@ DataParallel = Replicated | Sharded
 
 
 _REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
+_SHARDED = (Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD)
 
 
 def _join(values: Values) -> DataParallel:
     choice = values["sharding"]
+    if choice not in (*_REPLICATED, *_SHARDED):
+        raise ContradictionError(
+            f"nothing says who keeps what under sharding {choice}", "it needs a class like `Sharded`"
+        )
     if choice in _REPLICATED:
         return Replicated(choice, given(values, "gradient_buckets", GradientBuckets.COPIES))
     return Sharded(
@@ -161,7 +166,7 @@ AXIS = Axis(
             Offload,
             phrase="offload to {}",
             hidden_default=Offload.NONE,
-            belongs_to=(Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD),
+            belongs_to=_SHARDED,
         ),
     ),
     _join,

@@ -6,6 +6,7 @@ What needs no model to be refused stands in `strategies/rules.py`; which kernels
 
 from __future__ import annotations
 
+from planner.memory.accounts import ACCOUNTS
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import copies_modules
 from planner.models import Inventory
@@ -23,7 +24,6 @@ from strategies import (
     LowRank,
     Method,
     Operation,
-    Precision,
     Quantization,
     Rowwise,
     Strategy,
@@ -41,6 +41,8 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
     Args:
         batching: how samples of different lengths become sequences.
     """
+    if reason := ACCOUNTS.lacking(strategy):
+        return reason
     if batching is not Batching.FULL and strategy.attention not in MASKED:
         return f"{strategy.attention} is known for full sequences alone, not for {batching} ones"
     return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
@@ -106,7 +108,7 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
         if isinstance(facts, LowRank):
             # transformers/trainer_optimizer.py, `_setup_low_rank_optimizer`
             return f"{strategy.optimizer.choice} takes weights of torch.nn.Linear, and this model has {linear_class}"
-        if strategy.precision is Precision.FP8_MIXED:
+        if strategy.precision.facts.linear_dtype == "fp8":
             # torchao/float8/float8_linear_utils.py, `swap_linear_layers`
             return f"fp8-mixed converts torch.nn.Linear, and this model has {linear_class}"
     if _adds_to_kept_products(strategy) and any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardware import Cluster
+from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized
 from planner.memory.settings.parts import Work
 from planner.memory.sharding.layout import replication_buffers
@@ -47,7 +48,9 @@ class ProfiledMemory:
         return ProfiledMemory(self.model, sequence_length, self.cluster)
 
     def violation(self, strategy: Strategy) -> str | None:
-        """Why the model cannot be trained so."""
+        """Says why the model cannot be trained so, or None."""
+        if reason := ACCOUNTS.lacking(strategy):
+            return reason
         if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
             return "a profile is of one rank, which has no buckets for its gradients to be views of"
         if strategy.sharding.choice is Sharding.ZERO1:

@@ -31,7 +31,7 @@ from planner.replay.stand_ins import liger
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
-from strategies import Batching, GradientBuckets, Precision, Strategy, Update
+from strategies import Batching, GradientBuckets, Strategy, Update
 
 STEPS = 2
 """Optimizer states are there from the second step on."""
@@ -97,7 +97,7 @@ def replay(
         source: the fields of the model's config.json, `model_type` included; or `package.module:function`.
         backend: whose kernels the step takes.
     """
-    if kept and (strategy.sharding.shards or strategy.precision is Precision.FP8_MIXED):
+    if kept and (strategy.sharding.shards or strategy.precision.facts.linear_dtype == "fp8"):
         kept += UNLIKE
     if strategy.sharding.divides_states:
         kept = 0  # which rank a parameter belongs to depends on all of them

@@ -17,7 +17,6 @@ from strategies import (
     Kernels,
     Loss,
     Optimizer,
-    Precision,
     Sharded,
     Strategy,
 )
@@ -70,7 +69,7 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         raise ContradictionError("on the CPU there is no other memory to offload to", "--checkpointing full")
     if isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host:
         raise ContradictionError("on the CPU there is no other memory to offload to", "--offload none")
-    if strategy.optimizer not in REAL_OPTIMIZERS or strategy.precision is Precision.FP8_MIXED:
+    if strategy.optimizer not in REAL_OPTIMIZERS or strategy.precision.facts.linear_dtype == "fp8":
         raise ContradictionError(
             f"{strategy.precision} with {strategy.optimizer.choice} needs kernels in place of which a replay has none",
             "--optimizer adamw --precision bf16-mixed, or --device replay",

@@ -10,6 +10,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay.backend import Backend
+from planner.replay.setup.accounts import ACCOUNTS
 from planner.replay.setup.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.setup.cpu_offload import place_on_host
 from planner.replay.setup.optimizers import prepare
@@ -69,11 +70,18 @@ def is_nf4(strategy: Strategy) -> bool:
 
 
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
-    """The base model on the meta device."""
+    """The base model on the meta device.
+
+    Raises:
+        ContradictionError: a choice of the strategy that no replay runs.
+    """
+    if reason := ACCOUNTS.lacking(strategy):
+        raise ContradictionError(f"this configuration cannot be replayed: {reason}", "estimate needs no replay")
     dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
     attention = strategy.attention
-    uses_sdpa = attention in (Attention.SDPA, Attention.SDPA_EFFICIENT)
-    implementation = backend.sdpa if uses_sdpa else flash.IMPLEMENTATIONS.get(attention, EAGER)
+    sdpa = backend.sdpa
+    plain = {Attention.EAGER: EAGER, Attention.SDPA: sdpa, Attention.SDPA_EFFICIENT: sdpa}
+    implementation = {**plain, **flash.IMPLEMENTATIONS}[attention]
     model = subject.build(source, dtype, implementation)
     choose_blocks(model, strategy.checkpointing)
     if isinstance(strategy.finetuning, Freeze | BitFit):
@@ -92,7 +100,7 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
         model = _adapted(model, method)
         if is_quantized(strategy):
             quantize(model, head_of(base_of(model)), half(strategy.precision), method.quantization)
-    if strategy.precision is Precision.FP8_MIXED:
+    if strategy.precision.facts.linear_dtype == "fp8":
         convert(model)
     compiled.compile_blocks(model, strategy.kernels)
     if strategy.checkpointing.recomputes:

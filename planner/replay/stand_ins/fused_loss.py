@@ -149,10 +149,11 @@ def _chunked_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) 
     return out
 
 
-_LOSSES: dict[Loss, Callable[..., torch.Tensor]] = {
+FUSED: dict[Loss, Callable[..., torch.Tensor]] = {
     Loss.LIGER_FUSED_LINEAR: _liger_loss,
     Loss.CHUNKED: _chunked_loss,
 }
+"""From hidden states, the head, labels, and whether products are added in place."""
 
 
 def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
@@ -160,7 +161,7 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
     added. `adds_in_place`: whether the GPU has compute capability 8.0, which liger-kernel asks for."""
     if loss is Loss.LIGER_CROSS_ENTROPY:
         model.loss_function = _cross_entropy
-    if loss not in _LOSSES:
+    if loss not in FUSED:
         return
 
     def forward(self: Any, labels: torch.Tensor, **inputs: Any) -> Any:
@@ -169,7 +170,7 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
         if loss is Loss.LIGER_FUSED_LINEAR and not self.training:  # it makes logits (liger_kernel/transformers/model/)
             return type(self).forward(self, labels=labels, **inputs)
         outputs = self.base_model(**inputs)
-        head, loss_of = self.get_output_embeddings(), _LOSSES[loss]
+        head, loss_of = self.get_output_embeddings(), FUSED[loss]
         return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, head, labels, adds_in_place))
 
     model.forward = MethodType(forward, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, qua
         for name, child in list(module.named_children()):
             excluded = id(child) in ends or "lora_" in path or kept.intersection((*path.split("."), name))
             if isinstance(child, torch.nn.Linear | Conv1D) and not excluded:
-                setattr(module, name, _stand_in(child, compute, quantization))
+                setattr(module, name, STAND_INS[quantization](child, compute))
                 if name == "base_layer":
                     _adapt(module, quantization)
     for parameter in model.parameters() if quantization is not Quantization.GPTQ else ():
@@ -32,14 +33,18 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, qua
             parameter.data = parameter.data.float()
 
 
-def _stand_in(layer: torch.nn.Linear | Conv1D, compute: torch.dtype, quantization: Quantization) -> torch.nn.Module:
-    if quantization is Quantization.INT8:
-        return Linear8bit(layer)
-    if quantization is Quantization.GPTQ:
-        return GptqLinear(layer, compute if compute.itemsize == 2 else torch.float16)
-    if quantization is Quantization.AWQ:
-        return AwqLinear(layer)
-    return Linear4bit(layer, compute, quantization is Quantization.NF4_DOUBLE)
+def _gptq(layer: torch.nn.Linear | Conv1D, compute: torch.dtype) -> torch.nn.Module:
+    return GptqLinear(layer, compute if compute.itemsize == 2 else torch.float16)
+
+
+STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype], torch.nn.Module]] = {
+    Quantization.NF4: lambda layer, compute: Linear4bit(layer, compute, False),
+    Quantization.NF4_DOUBLE: lambda layer, compute: Linear4bit(layer, compute, True),
+    Quantization.INT8: lambda layer, compute: Linear8bit(layer),
+    Quantization.GPTQ: _gptq,
+    Quantization.AWQ: lambda layer, compute: AwqLinear(layer),
+}
+"""Made of a layer, and of the dtype that it computes in."""
 
 
 def _adapt(adapter: Any, quantization: Quantization) -> None:

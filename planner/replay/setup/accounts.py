@@ -1,0 +1,59 @@
+"""Which choices a replay runs: a choice without a builder or a stand-in is refused, and not taken for another one."""
+
+from __future__ import annotations
+
+from planner.replay.recording.serve import KINDS
+from planner.replay.stand_ins import flash, fused_loss, quantized
+from strategies import (
+    Accounts,
+    AdapterDtype,
+    Allocator,
+    Attention,
+    Finetuning,
+    Framework,
+    GradientBuckets,
+    Kernels,
+    LoraVariant,
+    Loss,
+    Offload,
+    Quantization,
+    Sharding,
+    TrainedModules,
+    Update,
+)
+
+ACCOUNTS = Accounts(
+    "the replay",
+    {
+        Attention: (flash.IMPLEMENTATIONS, (Attention.EAGER, Attention.SDPA, Attention.SDPA_EFFICIENT)),
+        Kernels: ((Kernels.EAGER, Kernels.LIGER, Kernels.COMPILE),),
+        Loss: (fused_loss.FUSED, (Loss.FULL, Loss.LIGER_CROSS_ENTROPY)),
+        Quantization: (quantized.STAND_INS, (Quantization.NONE,)),
+        Finetuning: ((Finetuning.FULL, Finetuning.LORA, Finetuning.QLORA, Finetuning.FREEZE, Finetuning.BITFIT),),
+        LoraVariant: ((LoraVariant.LORA, LoraVariant.RSLORA, LoraVariant.DORA),),
+        AdapterDtype: ((AdapterDtype.FP32, AdapterDtype.WEIGHTS),),
+        TrainedModules: (
+            (
+                TrainedModules.NONE,
+                TrainedModules.EMBEDDINGS,
+                TrainedModules.HEAD,
+                TrainedModules.EMBEDDINGS_AND_HEAD,
+            ),
+        ),
+        Sharding: (
+            (
+                Sharding.NO_SHARD,
+                Sharding.ZERO1,
+                Sharding.SHARD_GRAD_OP,
+                Sharding.FULL_SHARD,
+                Sharding.HYBRID_SHARD,
+            ),
+        ),
+        GradientBuckets: ((GradientBuckets.COPIES, GradientBuckets.VIEWS),),
+        Offload: ((Offload.NONE, Offload.CPU),),
+        Framework: ((Framework.TRANSFORMERS,),),
+        Allocator: (KINDS,),
+        Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
+    },
+)
+"""As in `planner.memory.accounts`; optimizers have builders, which are asked for where one is made."""
