@@ -28,19 +28,19 @@ class Accounts:
 
     def __init__(self, owner: str, known: Mapping[type[Choice], Sequence[Container[Any]]]) -> None:
         self.owner, self.known = owner, known
-        self._computed: set[Any] = set()
+        self._computed: set[tuple[str, Any]] = set()
 
     def lacking(self, strategy: Strategy) -> str | None:
         """Says which choice of a strategy has no account, or None."""
         for axis, value in zip(AXES.values(), strategy, strict=True):
-            if value in self._computed:
+            if (axis.name, value) in self._computed:  # members of two axes may be equal, as strings
                 continue
             for option, choice in axis.to_options(value).items():
                 if isinstance(choice, Choice) and not self.has(choice):
                     return f"{self.owner} has no account of {option} {choice}"
             if len(self._computed) >= _MOST_REMEMBERED:
                 self._computed.clear()
-            self._computed.add(value)
+            self._computed.add((axis.name, value))
         return None
 
     def has(self, choice: Choice) -> bool:

@@ -1,1 +1,1 @@
-"""What a replay records, and what can be made of it: peaks, timelines, snapshots."""
+"""Records what a replay allocates and frees, and derives peaks, timelines and memory snapshots from it."""

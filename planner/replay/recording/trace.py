@@ -1,4 +1,4 @@
-"""What a replay records: every allocation and free, in which phase, around which block of the model, and of what."""
+"""Defines the trace that a replay records: every allocation and free, with its phase, its block and its tensor."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 
 class Scope(NamedTuple):
-    """A place in a run of equal blocks: the `block`-th block (or period of blocks) of the `run`-th run."""
+    """Identifies a place in a run of equal blocks: the `block`-th block (or period of blocks) of the `run`-th run."""
 
     run: int
     block: int
 
 
 class Phase(StrEnum):
+    """Names the phases of a process: loading the model, then those of each training step."""
+
     LOADING = "loading"
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -24,27 +26,31 @@ class Phase(StrEnum):
 
 
 class Event(NamedTuple):
-    """One allocation (`size` > 0) or free (`size` < 0) of a storage, in bytes rounded as the allocator rounds; see also
-    `EMPTY_CACHE`."""
+    """Records one allocation (`size` > 0) or free (`size` < 0) of a storage. `EMPTY_CACHE` is the exception."""
 
     storage: int
+    """Number of the storage, counted from 1 within the trace."""
     size: int
+    """Signed bytes, rounded up to whole blocks of the device's allocator."""
     scope: Scope | None
+    """Block of the model around which the event happens; None outside the runs of blocks."""
 
 
 EMPTY_CACHE = Event(0, 0, None)
-"""No allocation: the cached segments are given back (`torch.cuda.empty_cache`)."""
+"""An event that is no allocation: the allocator returns its cached segments (`torch.cuda.empty_cache`)."""
 
 
 class Label(NamedTuple):
-    """What a storage is: its memory category (None: decided by its lifetime) and a name."""
+    """Says what a storage holds."""
 
     category: str | None
+    """Memory category; None if the storage's lifetime decides it (see `categories_of`)."""
     name: str
+    """Name of a tensor, or the path of the module and the operator that allocated it."""
 
 
 class Section(NamedTuple):
-    """The events of one phase of one step, in order. Loading belongs to step 0, steps count from 1."""
+    """Holds the events of one phase of one step, in order. Loading is step 0; training steps count from 1."""
 
     phase: Phase
     step: int
@@ -52,37 +58,46 @@ class Section(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What operators compute and move: FLOPs of matrix products by the item size of their results, bytes of all."""
+    """Adds up what operators compute and move."""
 
     half_flops: int = 0
+    """FLOPs of matrix products whose results have less than four bytes per element."""
     fp32_flops: int = 0
+    """FLOPs of matrix products whose results have four bytes per element or more."""
     num_bytes: int = 0
+    """Bytes of the inputs and outputs of all operators that allocate a result."""
 
     def plus(self, other: Work, times: int = 1) -> Work:
+        """Returns the sum of this work and `times` the other."""
         return Work(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
 Place = tuple[int, Scope | None]
-"""A section by its number, and the block in it."""
+"""The index of a section in its trace, and the block within that section."""
 
 
 class Trace(NamedTuple):
-    """A process's allocations from its first weight on, and its work."""
+    """Holds a process's allocations and frees, from the loading of its first weight on, and its work."""
 
     sections: list[Section]
+    """Phases in the order in which they ran; with accumulation, a step has several forward and backward sections."""
     labels: dict[int, Label]
+    """What each storage holds, by the storage's number."""
     work: Mapping[Place, Work] = MappingProxyType({})
+    """Work of each block in each section; empty for traces of real steps."""
 
     @property
     def last_step(self) -> int:
+        """Number of the last step: the steady one, which reports are about."""
         return self.sections[-1].step
 
     def events(self) -> Iterator[Event]:
+        """Yields the events of all sections in order."""
         for section in self.sections:
             yield from section.events
 
     def peaks(self) -> dict[Phase, int]:
-        """The largest sum of live bytes in each phase of the last step."""
+        """Returns the largest sum of live bytes in each phase of the last step; 0 for phases that it does not have."""
         now, found = 0, dict.fromkeys(Phase, 0)
         for section in self.sections:
             last = section.step == self.last_step

@@ -1,1 +1,1 @@
-"""Stand-ins for what runs only on GPUs, or in packages that are not installed: the same bytes, no kernels."""
+"""Stand-ins for code that runs only on GPUs or needs packages that are not installed: the same bytes, no kernels."""

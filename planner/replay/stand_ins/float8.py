@@ -1,4 +1,4 @@
-"""torchao's float8 training as accelerate turns it on: the real layers, on fake tensors."""
+"""Converts a model to torchao's float8 training as accelerate does: the real layers, on fake tensors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from planner.extras import needed_for
 
 
 def convert(model: Any) -> None:
-    """Replaces linear layers (accelerate/utils/ao.py, `convert_model_to_fp8_ao`, with the defaults of
-    `AORecipeKwargs`): none whose width is no multiple of 16, nor the first and the last."""
+    """Replaces the model's linear layers with float8 layers, in place.
+
+    It follows accelerate/utils/ao.py, `convert_model_to_fp8_ao`, with the defaults of `AORecipeKwargs`: the first and
+    the last linear layer stay, and so do those whose input or output width is not a multiple of 16.
+
+    Raises:
+        MissingExtraError: torchao is not installed.
+    """
     with needed_for("a replay of fp8-mixed", "verify"):
         from torchao.float8 import Float8LinearConfig
         from torchao.float8.float8_linear import Float8Linear, matmul_with_hp_or_float8_args
 
     class OnFakeGPU(Float8Linear):  # type: ignore[misc]  # untyped
-        """Its forward asks for the GPU's autocast, which for a replay is that of the CPU."""
+        """A `Float8Linear` whose forward reads the CPU's autocast, which stands for the GPU's in a replay."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             if torch.is_autocast_enabled("cpu"):

@@ -1,4 +1,7 @@
-"""The forward of PEFT's adapters over quantized layers, whose classes need the packages that quantize."""
+"""Gives PEFT's adapters the forward that they have over quantized layers.
+
+PEFT's own classes for these need the packages that quantize.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import torch
 
 
 def as_bitsandbytes(adapter: Any, *, copies: bool) -> None:
-    """peft/tuners/lora/bnb.py. `copies`: Linear4bit copies the layer's output before anything is added."""
+    """Makes an adapter run as over a layer of bitsandbytes (peft/tuners/lora/bnb.py).
+
+    Args:
+        adapter: the LoRA layer of PEFT whose forward is replaced.
+        copies: whether the base layer's output is copied before anything is added, as PEFT's `Linear4bit` does.
+    """
 
     def forward(self: Any, x: torch.Tensor) -> Any:
         result = self.base_layer(x)
@@ -34,7 +42,7 @@ def as_bitsandbytes(adapter: Any, *, copies: bool) -> None:
 
 
 def as_awq(adapter: Any) -> None:
-    """peft/tuners/lora/awq.py."""
+    """Makes an adapter run as over a layer of AWQ (peft/tuners/lora/awq.py)."""
 
     def forward(self: Any, x: torch.Tensor) -> Any:
         result = self.base_layer(x)
