@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from planner.neighbours import stranger
+
 TYPE_CHECKING = False  # typing's own would take milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
@@ -78,8 +80,14 @@ _HOMES = (
 
 def __getattr__(name: str) -> object:
     if name in __all__:
+        if in_the_way := stranger():
+            raise ImportError(in_the_way)
         for home in _HOMES:
             module = import_module(home)
             if name in getattr(module, "__all__", vars(module)):
                 return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

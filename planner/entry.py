@@ -28,6 +28,11 @@ def main() -> None:
         # Registered first, called last: what is left after that calls no handler of ours.
         atexit.register(_signal.signal, _signal.SIGINT, _signal.SIG_IGN)
     try:
+        from planner.neighbours import stranger
+
+        if in_the_way := stranger():
+            sys.stderr.write(f"error: {in_the_way}\n")
+            sys.exit(2)
         from planner.cli import main as command
 
         try:

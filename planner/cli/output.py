@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from planner.printable import is_plain, printable
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -31,8 +33,8 @@ def print_text(text: str) -> None:
 
 def print_document(text: str) -> None:
     """A JSON document, never coloured and never cut. What no terminal should get is escaped, as JSON escapes it."""
-    if not _is_plain(text):
-        text = "".join(c if _is_plain(c) else _json_escape(c) for c in text)
+    if not is_plain(text):
+        text = "".join(c if is_plain(c) else _json_escape(c) for c in text)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -60,15 +62,6 @@ def print_report(report: RenderableType) -> None:
     # rich trusts COLUMNS and LINES, and draws nothing where there are 0 columns.
     console = _Console(width=_columns(), height=25, highlight=False, markup=False, emoji=False)
     console.print(_Printable(), crop=False)
-
-
-def printable(text: str) -> str:
-    """The text with every character spelled out that a terminal would obey or not show, line ends apart."""
-    return text if _is_plain(text) else "".join(c if _is_plain(c) else repr(c)[1:-1] for c in text)
-
-
-def _is_plain(text: str) -> bool:
-    return text.replace("\n", "").isprintable()
 
 
 def _json_escape(character: str) -> str:

@@ -72,7 +72,7 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: s
 
     MODEL is as for `estimate`, or a plan: a file that `planner fit --json` or `planner estimate --json` wrote, or - for
     standard input. The real transformers model, PEFT adapters, FSDP2 and optimizer run on fake tensors, which takes
-    seconds and no memory; it needs `pip install 'training-planner[verify]'`.
+    seconds and no memory; it needs torch and transformers, those of the extra `verify`.
 
     A file runs no code: a plan of module:function is replayed only with `--model module:function` beside it, and for a
     plan of hf:org/name nothing is downloaded without `--model hf:org/name`.

@@ -1,4 +1,4 @@
-"""What all architectures share: the fields of config.json that every one has, and the parts that a model is run in."""
+"""Defines what all architectures share: common fields of a config.json, and the parts that a model runs in."""
 
 from __future__ import annotations
 
@@ -10,81 +10,96 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from planner.models.forward import Forward, T
 
 Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
+"""A positive number, such as a width or a number of heads."""
 Layers = Annotated[int, Field(gt=0, le=2**10, strict=True)]
-"""The largest models have 126. A plan takes time with each: with so many it is seconds, in the worst family half a
-minute."""
+"""A number of layers. The largest models have 126. Planning time grows with each layer: at this limit it takes seconds,
+and half a minute in the slowest family."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
+"""A dropout probability in [0, 1)."""
 Share = Annotated[float, Field(gt=0, le=1)]
+"""A share in (0, 1]."""
 
 Positions = Literal["rotary", "learned", "relative", "alibi"]
-"""Learned positions end at `max_position_embeddings`; others can be extrapolated."""
+"""How a model represents positions. Learned positions end at `max_position_embeddings`; the others can be
+extrapolated."""
 
 Masking = Literal["causal", "always", "alibi", "beside_alibi", "booleans"]
-"""What a model makes before its blocks: a mask where one is needed; one for SDPA as well (Falcon); one with ALiBi in
-it, for each head (Falcon); ALiBi beside a mask (BLOOM); a mask of booleans (MPT)."""
+"""Which mask a model makes before its blocks. `causal`: one where the attention kernel needs it; `always`: one for SDPA
+as well (Falcon); `alibi`: one for each head, with ALiBi in it (Falcon); `beside_alibi`: one next to a separate ALiBi
+tensor (BLOOM); `booleans`: one of booleans (MPT)."""
 
 Objective = Literal["next_token", "each_token", "each_sample"]
-"""What the loss compares logits with: labels shifted by one (causal language models), labels as they are (masked and
-sequence-to-sequence ones), or one label for each sample (classification)."""
+"""What the loss compares logits with. `next_token`: labels shifted by one (causal language models); `each_token`:
+labels as they are (masked and sequence-to-sequence language models); `each_sample`: one label for each sample
+(classification)."""
 
 INT64 = 8
+"""Bytes per element."""
 
 
 class Architecture(BaseModel):
-    """A config.json: the fields that decide sizes, named as there. Unknown keys are ignored, as transformers does.
+    """Holds the fields of a config.json that decide sizes, named as there.
 
-    A family writes `stem`, `block` and `head` as transformers' modeling file does, line by line: local variables decide
-    which tensors stay alive.
+    Unknown keys are ignored, as transformers does. A family writes `stem`, `block` and `head` as transformers' modeling
+    file does, line by line, because local variables decide which tensors stay alive.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     classes: ClassVar[tuple[str, ...]]
-    """How the names of the training classes end that a family describes; a file's `architectures` names one."""
+    """Suffixes of the training classes' names that the family describes; a file names its class in `architectures`."""
 
     positions: ClassVar[Positions] = "rotary"
+    """How the family represents positions."""
 
     supports_sdpa: ClassVar[bool] = True
-    """Where it is False (`_supports_sdpa` of the modeling file), transformers refuses SDPA and runs eager attention."""
+    """Whether transformers runs the family with SDPA (`_supports_sdpa` of the modeling file); if not, it refuses SDPA
+    and runs eager attention."""
 
     supports_flash: ClassVar[bool] = True
-    """Of `_supports_flash_attn` the same."""
+    """Whether transformers runs the family with flash-attn (`_supports_flash_attn` of the modeling file)."""
 
     supports_flex: ClassVar[bool] = True
-    """Of `_supports_flex_attn` the same."""
+    """Whether transformers runs the family with flex_attention (`_supports_flex_attn` of the modeling file)."""
 
     packs: ClassVar[bool] = True
-    """Whether its mask keeps samples apart whose positions begin anew in a sequence."""
+    """Whether the family's mask keeps packed samples apart, which it recognizes by positions that start again within a
+    sequence."""
 
     linear_class: ClassVar[str] = "Linear"
-    """Of the blocks' linear layers. What looks for torch.nn.Linear does not find GPT-2's Conv1D."""
+    """Class of the blocks' linear layers. Code that looks for torch.nn.Linear does not find GPT-2's Conv1D."""
 
     quantizes_experts: ClassVar[bool] = False
-    """Whether a base of bitsandbytes' has other modules: transformers takes the experts apart into linear layers
-    (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here: no QLoRA then."""
+    """Whether a base that bitsandbytes quantizes has other modules, because transformers takes the experts apart into
+    linear layers (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here, so
+    QLoRA is refused."""
 
     num_masks: ClassVar[int] = 1
-    """Causal masks that eager attention makes: one for each kind of window."""
+    """Number of causal masks that eager attention makes: one for each kind of window."""
 
     masking: ClassVar[Masking] = "causal"
+    """Which mask the model makes before its blocks."""
 
     returns_probabilities: ClassVar[bool] = False
-    """Whether its blocks return those of eager attention, which the model's body keeps until the next has returned."""
+    """Whether blocks return eager attention's probabilities, which the model's body keeps until the next block has
+    returned."""
 
     positional: ClassVar[frozenset[str]] = frozenset()
-    """What blocks share and are called with by position, no leaf of autograd's: `torch.utils.checkpoint` saves it for
-    each of them, and so `save_on_cpu` takes it to the host."""
+    """Names of shared tensors (`Forward.share`) that blocks receive as positional arguments and that are no leaves of
+    autograd's graph. `torch.utils.checkpoint` saves them for each block, so `save_on_cpu` moves them to the host."""
 
     notes: ClassVar[tuple[str, ...]] = ()
-    """What a user should know about loading or training any model of the family."""
+    """Notes for users on loading or training any model of the family."""
 
     adapter_notes: ClassVar[tuple[str, ...]] = ()
-    """The same about LoRA."""
+    """Notes for users on training any model of the family with LoRA."""
 
     embedding_name: ClassVar[str] = "embed_tokens"
+    """Name of the token embedding, as in the modeling file."""
 
     head_is_unit: ClassVar[bool] = True
-    """Whether accelerate makes its final norm and head an FSDP2 unit (`fsdp2_prepare_model`); the root's otherwise."""
+    """Whether accelerate makes the final norm and the head an FSDP2 unit (`fsdp2_prepare_model`); if not, they belong
+    to the root."""
 
     model_type: str
     hidden_size: Size
@@ -94,11 +109,11 @@ class Architecture(BaseModel):
 
     @classmethod
     def describes(cls, fields: Mapping[str, Any]) -> bool:
-        """Whether a file of this model type is of a model that the family writes out; others are known by replays."""
+        """Returns whether the family describes the model of a file with these fields; other models are replayed."""
         return True
 
     def config(self) -> dict[str, Any]:
-        """The fields as a config.json spells them: what transformers' configuration class takes."""
+        """Returns the fields as a config.json spells them, which transformers' configuration class takes."""
         described = type(self).model_fields
         given = self.model_dump(mode="json").items()
         fields = {name: value for name, value in given if value is not None or described[name].default is not None}
@@ -109,69 +124,78 @@ class Architecture(BaseModel):
 
     @property
     def objective(self) -> Objective:
+        """Returns what the loss compares logits with."""
         return "next_token"
 
     @property
     def window(self) -> int | None:
-        """The sliding window of its layers, or of those that have one."""
+        """Returns the sliding window, in tokens, of the layers that have one, or None."""
         return getattr(self, "sliding_window", None)
 
     @property
     def tied_to(self) -> str | None:
-        """The embedding whose weight the language-model head shares."""
+        """Returns the name of the embedding whose weight the language-model head shares, or None."""
         return self.embedding_name if self.tie_word_embeddings else None
 
     @property
     def embeds_again(self) -> int | None:
-        """The layer that looks up the token embedding of the stem a second time, which a decoder's tokens do."""
+        """Returns the index of the layer that looks up the stem's token embedding a second time, or None.
+
+        An encoder-decoder does so for the decoder's tokens.
+        """
         return None
 
     @property
     def num_positions(self) -> int | None:
-        """Tokens that it was trained with, where there is a limit."""
+        """Returns the longest sequence, in tokens, that the model was trained with, or None where there is no limit."""
         return getattr(self, "max_position_embeddings", None)
 
     @property
     def tokens_per_sample(self) -> int | None:
-        """Of a model whose samples all have one length, as images have."""
+        """Returns the tokens of a sample where all samples have one length, as images do, or None."""
         return None
 
     def batch_bytes(self, sequence_length: int) -> int:
-        """Of what a training loop feeds for one sample: ids and labels of its tokens."""
+        """Returns the bytes that a training loop feeds for one sample: int64 ids and labels of its tokens.
+
+        Args:
+            sequence_length: Tokens per sample.
+        """
         return 2 * sequence_length * INT64
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
-        """One entry per layer; layers with equal entries are alike in every byte."""
+        """Returns one kind per layer; layers of equal kinds are alike in every byte."""
         return ("block",) * self.num_hidden_layers
 
     def is_block(self, kind: Hashable) -> bool:
-        """Whether a layer is one of transformers' blocks, which can be checkpointed."""
+        """Returns whether a layer of this kind is one of transformers' blocks, which can be checkpointed."""
         return True
 
     def stem(self, f: Forward[T]) -> T:
-        """Input ids to the first block's input."""
+        """Computes the first block's input from the batch's input ids."""
         raise NotImplementedError
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
+        """Computes the output of a block of this kind from its input."""
         raise NotImplementedError
 
     def head(self, f: Forward[T], x: T) -> T:
-        """The last block's output to logits."""
+        """Computes logits from the last block's output."""
         raise NotImplementedError
 
 
 class Headed(Architecture):
-    """An architecture whose training class a file has to name: the model type alone does not tell the head."""
+    """Describes an architecture whose training class a file has to name, as its type does not decide the head."""
 
     architectures: tuple[str, ...]
-    """Its training class is the first."""
+    """Training classes that the file names; the first one is trained."""
     num_labels: Size = 2
-    """Of a classifier."""
+    """Number of labels of a classifier."""
 
     @model_validator(mode="before")
     @classmethod
     def _as_saved(cls, fields: Any) -> Any:
-        """transformers saves `null` where no class is known, and names of labels instead of their number."""
+        """Reads what transformers saves: `null` for an unknown class, and names of labels instead of their number."""
         if not isinstance(fields, Mapping):
             return fields
         names = fields.get("id2label")

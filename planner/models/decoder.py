@@ -1,4 +1,4 @@
-"""What all decoder-only language models share."""
+"""Defines the base class of decoder-only language models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ __all__ = ["Decoder", "Layers", "Probability", "Share", "Size", "partial_rotary_
 
 
 def partial_rotary_factor(default: float) -> Any:
-    """The field, which stands alone or among the parameters of the rotation."""
+    """Returns the field of that name, which a config.json has at the top level or in `rope_parameters`.
+
+    Args:
+        default: Share of each head that is rotated where the file does not say.
+    """
     path = AliasPath("rope_parameters", "partial_rotary_factor")
     return Field(default, validation_alias=AliasChoices("partial_rotary_factor", path))
 
 
 class Decoder(Architecture):
-    """A causal language model: the next token is predicted from those before it."""
+    """Describes a causal language model, which predicts each token from those before it."""
 
     classes: ClassVar[tuple[str, ...]] = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 

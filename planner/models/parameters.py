@@ -1,4 +1,4 @@
-"""A model's parameters by names and shapes, and which of them are linear layers."""
+"""Describes a model's parameters by names and shapes, and says which of them are linear layers."""
 
 from __future__ import annotations
 
@@ -7,69 +7,90 @@ from typing import NamedTuple
 
 
 class Linear(NamedTuple):
-    """A linear layer: `out_features x in_features` weights and a bias of `out_features` or none; or a stack of such
-    weights, one for each expert, that PEFT adapts as if it were layers."""
+    """Describes a linear layer, or a stack of expert weights that PEFT adapts as if they were layers.
+
+    A layer has weights of `[out_features, in_features]`, and a bias of `[out_features]` or none. A stack has such
+    weights for each of its experts.
+    """
 
     name: str
     in_features: int
     out_features: int
     bias: bool
     experts: int = 1
+    """Number of experts in a stack; 1 for a layer."""
     fused: tuple[str, ...] = ()
-    """Of a parameter: the layers that it was before they were fused, which is what PEFT's `target_modules` takes."""
+    """Names of the layers that a stack was fused from, which PEFT's `target_modules` takes; empty for a layer."""
     quantizes: bool = True
-    """Not if transformers keeps it in fp32 beside fp16 weights (`_keep_in_fp32_modules`)."""
+    """Whether the layer is quantized. It is not if transformers keeps it in fp32 next to fp16 weights
+    (`_keep_in_fp32_modules`)."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """What PEFT's `target_modules` matches: `q_proj` for `self_attn.q_proj`. Of several, all have to be targets."""
+        """Returns the names that PEFT's `target_modules` matches: `q_proj` for `self_attn.q_proj`.
+
+        If there are several, the weights are adapted only where all of them are targets.
+        """
         return self.fused or (self.name.rpartition(".")[2],)
 
     def adapter_rank(self, rank: int) -> int:
-        """Over all experts; layers that were fused bring a rank each (peft/utils/transformers_weight_conversion.py)."""
+        """Returns the rank of the adapter over all experts.
+
+        Each layer that was fused brings a rank of its own (peft/utils/transformers_weight_conversion.py).
+
+        Args:
+            rank: LoRA's rank of one layer.
+        """
         return rank * self.experts * max(1, len(self.fused))
 
 
 class ParameterTensor(NamedTuple):
-    """One parameter; `layer` is the linear layer that it belongs to, None for embeddings and norms."""
+    """Describes one parameter."""
 
     name: str
     shape: tuple[int, ...]
     layer: Linear | None = None
+    """The linear layer that it belongs to; None for embeddings and norms."""
     is_embedding: bool = False
+    """Whether it is the weight of an embedding, of tokens or of positions."""
     is_table: bool = False
-    """Of the tokens' embedding."""
+    """Whether it is the weight of the token embedding."""
     is_head: bool = False
-    """Of the language-model head; not that of an embedding which it is tied to."""
+    """Whether it belongs to the language-model head. An embedding's weight that the head is tied to does not."""
     in_fp32: bool = False
-    """Stored so whatever the precision (transformers, `_keep_in_fp32_modules_strict`)."""
+    """Whether it is stored in fp32 whatever the precision (transformers, `_keep_in_fp32_modules_strict`)."""
 
     @property
     def num_elements(self) -> int:
+        """Returns the number of its elements."""
         return prod(self.shape)
 
     @property
     def is_bias(self) -> bool:
+        """Returns whether its name is that of a bias."""
         return self.name.endswith(".bias")
 
 
 class Parameters(NamedTuple):
-    """The parameters of one part of a model, tied ones where they are first used."""
+    """Holds the parameters of one part of a model; tied ones belong to the part that uses them first."""
 
     tensors: tuple[ParameterTensor, ...]
     linears: tuple[Linear, ...]
 
     @property
     def num_parameters(self) -> int:
+        """Returns the number of elements of all tensors."""
         return sum(t.num_elements for t in self.tensors)
 
 
 class Heads(NamedTuple):
-    """Of attention, the most that any block has."""
+    """Summarizes attention over all blocks of a model: each field is the most that any block has."""
 
     grouped: bool = False
-    """Whether several heads of queries share keys and values."""
+    """Whether several query heads share keys and values."""
     width: int = 0
+    """Columns of one query head."""
     dropout: float = 0.0
+    """Dropout probability of attention."""
     own: bool = False
-    """Whether it is written in a form of the model's own (`Forward.own_attention`)."""
+    """Whether the modeling file writes attention itself (`Forward.own_attention`)."""

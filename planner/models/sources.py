@@ -14,12 +14,12 @@ from hardware.errors import FileError, PlannerError, shown
 from hardware.files import UnreadableError, read_file
 from hardware.json_text import JsonError, decoded, parse_json
 from hardware.reading import MAX_PROBLEMS, Location
+from planner.extras import install_hint
 from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
 
 MAX_FILE_BYTES: Final = 1 << 20
 
-_HUB_PACKAGE_HINT: Final = "pip install 'training-planner[hub]'"
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 _CLASS: Final = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII)
 _TOKEN: Final = re.compile(r'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|[][{}]')
@@ -62,7 +62,7 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
     try:
         from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     except ImportError:
-        hint = f"{_HUB_PACKAGE_HINT}; {hint}" if hint else _HUB_PACKAGE_HINT
+        hint = f"{install_hint('hub')}; {hint}" if hint else install_hint("hub")
         raise PlannerError(f"hf:{repository} needs the package huggingface_hub", hint) from None
     page = f"https://huggingface.co/{repository}"
     advice: tuple[tuple[type[Exception], str, str], ...] = (

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hardware import GIB
 from strategies import (
     AdapterDtype,
     Allocator,
@@ -114,6 +115,12 @@ class Memory(Record):
     moments: dict[str, Bytes]
     """Allocated bytes of each moment."""
     components: Components
+
+    @property
+    def verdict(self) -> str:
+        """Whether the process fits within the budget, in words."""
+        says = "fits" if self.fits else "does not fit"
+        return f"{says}: {self.process_bytes / GIB:.1f} of {self.budget_bytes / GIB:.1f} GiB"
 
 
 class Time(Record):

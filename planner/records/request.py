@@ -40,6 +40,11 @@ class Workload(Record):
     mean_length: Count | None = None
     """Tokens of a sample on average, where samples are padded or packed; None: nobody said."""
 
+    @property
+    def where(self) -> str:
+        """The number of GPUs and their name."""
+        return f"{self.gpus * self.nodes} x {self.gpu}"
+
 
 class Request(SearchSpace, Workload):
     """A question to the planner, normalized: names as in registry and catalog, empty axes mean the default space."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from planner.records.display import Displayed
 from planner.records.plan import Bytes, Plan, Record
 from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION, Verification
@@ -46,7 +47,7 @@ class Shortfall(Record):
     """Changes that would fit, cheapest first."""
 
 
-class FitResult(Record):
+class FitResult(Displayed, Record):
     """Answer of `fit`. `plans` are ranked; when there are none, `shortfall` says why."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -63,10 +64,21 @@ class FitResult(Record):
     verification: Verification | None = None
     """The replay of the first plan, where one was asked for."""
 
+    def headline(self) -> str:
+        """Says how many plans there are, and how good the first one is."""
+        where = f"{self.request.model} on {self.request.where}"
+        if not self.plans:
+            return f"nothing fits for {where}"
+        return f"{len(self.plans)} plans for {where}, effective batch {self.plans[0].global_batch_size}"
 
-class EstimateResult(Plan):
+
+class EstimateResult(Displayed, Plan):
     """Answer of `estimate`: one plan, with the account behind it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     notes: tuple[str, ...] = ()
+
+    def headline(self) -> str:
+        """Says whether the plan fits, and how much of the budget it takes."""
+        return f"{self.request.model} on {self.request.where} {self.memory.verdict}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from planner.records.display import Displayed
 from planner.records.plan import Bytes, Plan, Record
 from planner.records.request import Request
 from strategies import Allocator
@@ -77,7 +78,7 @@ class Measured(Record):
     seconds: float
 
 
-class Verification(Record):
+class Verification(Displayed, Record):
     """A replay of the real training step beside the memory model's account of the same plan."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -103,6 +104,11 @@ class Verification(Record):
     """Where a real run was asked for."""
     seconds: float
     notes: tuple[str, ...] = ()
+
+    def headline(self) -> str:
+        """Says whether the replay fits, and how far the memory model is from it."""
+        says = "fits" if self.fits else "does not fit"
+        return f"the replay of {self.request.model} on {self.request.where} {says}, model {self.difference:+.2%}"
 
     @property
     def reservable_bytes(self) -> int:

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hardware import GPU
+from planner.extras import install_hint
 from planner.search.engine import EngineError
 from planner.search.suggest import suggested
 from strategies import Sampler, Space, Strategy
@@ -147,4 +148,4 @@ def _check_gaussian_process() -> None:
         import scipy  # noqa: F401  # which the sampler imports when it first has to sample
         import torch  # noqa: F401
     except ImportError as error:
-        raise EngineError(f"sampler gp needs {error.name}", "pip install 'training-planner[gp]'") from None
+        raise EngineError(f"sampler gp needs {error.name}", install_hint("gp")) from None

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from planner.extras import install_hint
 from planner.search.engine import EngineError
 
 if TYPE_CHECKING:  # optuna takes a quarter of a second, and is imported when a study is asked for
@@ -175,7 +176,7 @@ def _wait_for_locks(storage: RDBStorage) -> None:
 def _missing_driver(url: str, error: ImportError) -> EngineError:
     """Of an error that optuna makes of the one that names the package."""
     name = error.name or getattr(error.__cause__, "name", None) or "the database's driver"
-    hint = "pip install 'training-planner[postgresql]'" if name.startswith("psycopg") else f"pip install {name}"
+    hint = install_hint("postgresql") if name.startswith("psycopg") else f"pip install {name}"
     return EngineError(f"storage {_shown(url)} needs the package {name}", hint)
 
 

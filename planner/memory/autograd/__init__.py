@@ -1,1 +1,1 @@
-"""A tape of symbolic tensors: bytes, autograd's graph, and a rule for each operation."""
+"""Autograd for bytes: symbolic tensors, the tape that records operations on them, and a rule for each operation."""

@@ -1,8 +1,8 @@
 """Autograd for bytes: tensors that have a size but no values, a tape of backward functions, and a meter of live bytes.
 
-A forward pass written as the real library writes it runs on these tensors in microseconds. A storage is freed when its
-last reference is dropped, exactly as torch frees it: CPython's reference count is the garbage collector of both. Sizes
-are kept as `fixed + per_sample x micro_batch_size`, so that one run answers for every micro-batch.
+A forward pass that is written as the real library writes it runs on these tensors in microseconds. A storage is freed
+when its last reference is dropped, exactly as in torch: CPython's reference counts do it in both. Sizes are kept as
+`fixed + per_sample x micro_batch_size`, so that one run answers for every micro-batch size.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
-"""A matmul is counted by the item size of its operands: they decide which peak FLOP/s it can reach."""
+"""Bytes per element of a matmul's operands. FLOPs are counted for each of them, since each has a peak rate of its own."""
 
 
 class Snapshot(NamedTuple):
-    """Live bytes at one instant, each pair as fixed and per sample; `gradients` are parameters' finished gradients."""
+    """Holds the live bytes at one instant: all of them, those saved for backward, and finished parameter gradients."""
 
     fixed: int
     per_sample: int
@@ -26,7 +26,7 @@ class Snapshot(NamedTuple):
     gradients: int
 
     def above(self, saved: tuple[int, int]) -> Snapshot:
-        """On top of what is saved."""
+        """Returns this instant with `saved`, (fixed, per-sample) bytes saved by others, added."""
         return self._replace(
             fixed=self.fixed + saved[0],
             per_sample=self.per_sample + saved[1],
@@ -35,12 +35,15 @@ class Snapshot(NamedTuple):
         )
 
     def at(self, micro_batch_size: int) -> int:
+        """Returns all live bytes at a micro-batch size."""
         return self.fixed + self.per_sample * micro_batch_size
 
 
 class Meter:
-    """Counts live bytes and remembers the instants since the last `mark` at which they were the most: before a release
-    that follows an allocation."""
+    """Counts live bytes and remembers the instants since the last `mark` that can be a peak.
+
+    These are the instants just before a release that follows an allocation.
+    """
 
     __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
 
@@ -50,19 +53,19 @@ class Meter:
         self.snapshots: list[tuple[int, int, int, int, int]] = []
 
     def take(self) -> None:
-        """Remembers the present instant."""
+        """Remembers the present instant (the fields of a `Snapshot`)."""
         self.grown = False
         self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
 
     def mark(self) -> list[tuple[int, int, int, int, int]]:
-        """Returns the instants since the last mark and starts anew, with the present as the first."""
+        """Returns the instants since the last mark and starts a new list with the present one."""
         self.take()
         taken, self.snapshots = self.snapshots, self.snapshots[-1:]
         return taken
 
 
 class Storage:
-    """`fixed + per_sample x micro_batch_size` bytes that live as long as something refers to them."""
+    """Holds `fixed + per_sample x micro_batch_size` bytes, which live as long as something refers to this object."""
 
     __slots__ = ("fixed", "meter", "name", "per_sample", "saved", "viewed")
 
@@ -71,13 +74,13 @@ class Storage:
             fixed, per_sample = fixed + per_sample, 0
         self.meter, self.fixed, self.per_sample, self.name, self.saved = meter, fixed, per_sample, name, False
         self.viewed = False
-        """As a gradient: handed on as a view of itself, as a reshaped or transposed product is."""
+        """Whether this is a gradient that is passed on as a view, as a reshaped or transposed product is."""
         meter.fixed += fixed
         meter.per_sample += per_sample
         meter.grown = True
 
     def mark_saved(self) -> None:
-        """From here on these bytes are an activation: backward needs them."""
+        """Counts these bytes as saved for backward (as activations) from now on."""
         if not self.saved:
             self.saved = True
             self.meter.saved_fixed += self.fixed
@@ -95,10 +98,10 @@ class Storage:
 
 
 class Variable:
-    """A tensor's place in the autograd graph: where its gradient is gathered. Holds no bytes of the tensor itself.
+    """Represents a tensor in the autograd graph and gathers its gradient; it holds no bytes of the tensor itself.
 
-    `step_bytes`: of a parameter that is updated as soon as its gradient is there, which is then freed: what its
-    optimizer step allocates.
+    `step_bytes` is None unless this parameter is updated in backward, as soon as its gradient exists, which is then
+    freed: the bytes that this optimizer step allocates.
     """
 
     __slots__ = ("gradient", "parameter", "step_bytes")
@@ -109,7 +112,10 @@ class Variable:
 
 
 class Tensor:
-    """`fixed + per_sample x micro_batch_size` elements of `itemsize` bytes, `width` of them in the last dimension."""
+    """Describes a tensor of `fixed + per_sample x micro_batch_size` elements of `itemsize` bytes; `width` is its last dim.
+
+    `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None without a gradient.
+    """
 
     __slots__ = ("beside", "fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
 
@@ -119,19 +125,19 @@ class Tensor:
         self.storage, self.fixed, self.per_sample = storage, fixed, per_sample
         self.width, self.itemsize, self.variable = width, itemsize, variable
         self.heads_first = False
-        """Laid out head by head, as a concatenation of heads is, instead of token by token."""
+        """Whether its memory is laid out head by head, as a concatenation of heads is, instead of token by token."""
         self.beside: tuple[Storage | None, ...] = ()
-        """What the function that made it returned beside it: alive as long as the caller's variables."""
+        """Further results that were returned together with this one; they live as long as the caller's variables."""
 
     def constant(self, itemsize: int) -> Tensor:
-        """A tensor of this shape that takes part in an operation and needs no gradient."""
+        """Returns a tensor of this shape that has no storage and needs no gradient, as an operand."""
         return Tensor(None, self.fixed, self.per_sample, self.width, itemsize, None)
 
 
 class Cost:
-    """Work done: FLOPs of matrix multiplications by operand size, bytes moved by everything else; all per sample.
+    """Counts work per sample: FLOPs of matrix multiplications by operand size, and bytes moved by everything else.
 
-    `fixed_bytes` is moved once per pass whatever the micro-batch (casts of weights, for example).
+    `fixed_bytes` are moved once per pass at any micro-batch size (by casts of weights, for example).
     """
 
     __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
@@ -142,11 +148,10 @@ class Cost:
 
 
 Backward = Callable[[Storage], Callable[[], None] | None]
-"""From the gradient of a function's result; what it returns hands the gradients that it made on."""
-
+"""Takes the gradient of an operation's result. What it may return passes the gradients that it made on."""
 
 NO_STEPS: Mapping[str, int] = {}
-"""`step_bytes` by the name of a parameter, where an update waits for the end of backward."""
+"""`step_bytes` by parameter name where no parameter is updated in backward."""
 
 
 class Tape:
@@ -160,22 +165,24 @@ class Tape:
         self.keep_saved, self.steps, self.recomputed = keep_saved, steps, recomputed
         self.saved: list[tuple[str, int, int]] = []
         self.kept: list[Storage] = []
-        """What lives until the whole graph is gone."""
+        """Storages that live until the whole graph is gone."""
         self.snapshots_at_last_save = self.num_saves = 0
         self.before_first_use: tuple[int, int] | None = None
-        """Fixed and per-sample bytes of gradients when backward first asks for something saved, which is when a
-        checkpointed block is computed again."""
+        """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor, and so recomputes a block."""
         self._ready: list[tuple[Variable, Storage]] = []
-        """Parameters with their gradients that are updated when the function that made these has returned."""
+        """Parameters to update, with their gradients, when the backward function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
+        """Allocates `fixed + per_sample x micro_batch_size` bytes."""
         return Storage(self.meter, fixed, per_sample, name)
 
     @contextmanager
     def once(self) -> Iterator[None]:
-        """What is made within, and in backward for it, is there once and not for each sample. Its FLOPs are not
-        counted: those of a batch are many times as many."""
+        """Counts what is allocated within, and in backward for it, as fixed bytes: it exists once for all samples.
+
+        The FLOPs within are not counted: those of a whole batch are many times as many.
+        """
         cost, self.cost, self.meter.once = self.cost, Cost(), True
         try:
             yield
@@ -184,7 +191,7 @@ class Tape:
             self.cost, self.meter.once = cost, False
 
     def save(self, tensor: Tensor) -> Storage | None:
-        """Keeps a tensor's bytes alive for backward; a checkpointed forward pass drops them and recomputes later."""
+        """Saves a tensor for backward; returns what to give to `record` (None in a checkpointed forward, which drops it)."""
         storage = tensor.storage
         self.num_saves += 1
         if storage is None or not self.keep_saved:
@@ -198,8 +205,10 @@ class Tape:
         return storage
 
     def keep(self, tensor: Tensor) -> None:
-        """Keeps a tensor's bytes alive as long as the graph, as an attribute of an autograd node does: no checkpoint
-        drops them, and no backward function frees them."""
+        """Keeps a tensor's bytes alive as long as the graph, as an attribute of an autograd node does.
+
+        No checkpoint drops them, and no backward function frees them.
+        """
         storage = tensor.storage
         if storage is None or any(storage is other for other in self.kept):
             return
@@ -209,12 +218,12 @@ class Tape:
         self.kept.append(storage)
 
     def kept_bytes(self, but: Sequence[Storage] = ()) -> tuple[int, int]:
-        """Fixed and per-sample bytes of what is kept."""
+        """Returns the (fixed, per-sample) bytes of what is kept, except for the storages `but`."""
         kept = [storage for storage in self.kept if storage not in but]
         return sum(s.fixed for s in kept), sum(s.per_sample for s in kept)
 
     def record(self, variable: Variable, backward: Backward, *saved: Storage | None) -> None:
-        """`backward` will be called with the gradient of `variable`; `saved` lives until it has returned."""
+        """Records `backward`, to be called with the gradient of `variable`; `saved` lives until it has returned."""
         if self.meter.once:
             backward = self._once(backward)
         self._nodes.append((variable, backward, saved))
@@ -227,13 +236,15 @@ class Tape:
         return run
 
     def forget(self) -> None:
-        """Drops the recorded functions: no backward will run."""
+        """Drops all recorded functions, where no backward will run."""
         self._nodes.clear()
 
     def backward(self, output: Variable, gradient: Storage) -> None:
-        """Runs the recorded functions in reverse. A function's saved tensors die when it has handed its gradients on;
-        those of a checkpointed block before, since nothing else refers to them (torch/utils/checkpoint.py,
-        `unpack_hook` pops them)."""
+        """Runs the recorded functions in reverse, from the `gradient` of `output`.
+
+        A function's saved tensors are freed when it has passed its gradients on. Those of a recomputed block are freed
+        before that: nothing else refers to them (torch/utils/checkpoint.py, `unpack_hook` pops them).
+        """
         output.gradient = gradient
         del gradient
         nodes = self._nodes
@@ -255,11 +266,11 @@ class Tape:
             self._update_parameters()
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
-        """Adds a gradient where it is gathered: in place when this is the buffer's only owner and it is not a view,
-        else into a new buffer (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`).
+        """Adds a gradient to the one that `variable` has gathered so far.
 
-        A parameter's gradient is final: it leaves the block's account and becomes one of the step's gradients
-        (accumulate_grad.h, "steal the gradient").
+        The sum is made in place if the buffer has no other owner and is no view, else in a new buffer
+        (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`). A parameter's gradient is final: it leaves the
+        block's account and is counted with the step's gradients (accumulate_grad.h, "steal the gradient").
         """
         waiting = variable.gradient
         if variable.step_bytes is not None:
@@ -267,7 +278,7 @@ class Tape:
         elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
-                if self.meter.grown:  # until here it is one more tensor, also where it is then added to an existing one
+                if self.meter.grown:  # up to here it is a further tensor, even if it is then added to an existing one
                     self.meter.take()
                 self.meter.gradients += gradient.fixed
         elif waiting.viewed or sys.getrefcount(waiting) > _SOLE_OWNER:
@@ -276,8 +287,10 @@ class Tape:
                 variable.gradient = total
 
     def _update_parameters(self) -> None:
-        """The optimizer steps of those whose gradients are there, which are then freed. One that had waited for this
-        gradient (of a tied weight) is on another part's account, and so is their sum."""
+        """Allocates for the optimizer steps of the parameters whose gradients are complete, and frees the gradients.
+
+        An earlier gradient (of a tied weight) that waited for this one is counted by another part, as is their sum.
+        """
         while self._ready:
             variable, gradient = self._ready.pop(0)
             waiting, variable.gradient = variable.gradient, None
@@ -289,7 +302,7 @@ class Tape:
 
 
 def _references_of_sole_owner() -> int:
-    """What `sys.getrefcount` says when an attribute and one local variable refer to a storage (CPythons differ)."""
+    """Returns `sys.getrefcount` of a storage that an attribute and one local variable refer to (it depends on CPython)."""
     variable = Variable()
     variable.gradient = Storage(Meter(), 0, 0, "")
     waiting = variable.gradient

@@ -1,1 +1,1 @@
-"""What each rank keeps of parameters, gradients and optimizer states, and when more of it is gathered."""
+"""Computes what each rank keeps of parameters, gradients and optimizer states, and what FSDP2 gathers during a step."""

@@ -1,8 +1,9 @@
-"""What sharding and replication add to each moment of a step: gathered parameters, buffers, gradients in flight.
+"""Bytes that sharding and replication add to each moment: gathered parameters, communication buffers, gradients.
 
-FSDP2 as accelerate sets it up: every block is a unit; the input embedding is one, and the final norm with the head is
-one that stays gathered from forward to backward (tied embeddings belong to it). Source: accelerate/utils/fsdp_utils.py,
-`fsdp2_prepare_model`; torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py and _fsdp_collectives.py.
+FSDP2 is modelled as accelerate sets it up. Every block is a unit, and so is the input embedding. The final norm and the
+head form one unit that stays gathered from forward to backward; tied embeddings belong to it. Sources:
+accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`; torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py and
+_fsdp_collectives.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from strategies.sharding import ALL_RANKS
 
 
 class Extra(NamedTuple):
-    """Bytes beside a part's own: gathered parameters, communication buffers, and finished gradients."""
+    """Bytes at one moment that do not belong to the trace of a part.
+
+    Attributes:
+        unsharded: bytes of gathered parameters.
+        communication: bytes of communication buffers.
+        gradients: bytes of gradients that exist besides those of the running part.
+    """
 
     unsharded: int = 0
     communication: int = 0
@@ -26,12 +33,21 @@ class Extra(NamedTuple):
 
 
 class Layout:
-    """The bytes around part `i` of `0 (stem) ... n-2 (head), n-1 (loss)` in forward and backward.
+    """Computes the bytes around each part in forward and backward, on one rank.
 
-    `gradients_exist`: the micro-batch is a later one of an accumulated step, so gradients are there from the start.
-    `updates`: the optimizer that steps parameters in backward, which leaves no gradient behind.
-    `rooted`: the head is in the root's unit, which gathers the last block ahead as soon as the loss's backward begins.
-    `waits_from`: the part after whose backward a gradient of the embedding waits, where that is not the head.
+    Parts are numbered `0` (stem), `1 ... n-3` (blocks), `n-2` (head) and `n-1` (loss).
+
+    Args:
+        units: the parameters of each part, in that order.
+        sharding: how the model is replicated or sharded.
+        world_size: the number of ranks.
+        tied: whether the head's unit holds the token embedding, because another part uses the same weight.
+        gradients_exist: whether the micro-batch is a later one of an accumulated step, so that gradients exist from the
+            start.
+        updates: the optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
+        rooted: whether the head is in the root's unit, which prefetches the last block as soon as the loss's backward
+            begins.
+        waits_from: the part after whose backward a gradient of the embedding waits for the stem's; None: the head.
     """
 
     def __init__(
@@ -53,7 +69,7 @@ class Layout:
         self._replicates = sharded is not None and sharded.replicas(world_size) > 1
         self.tied, self.gradients_exist, self.rooted = tied, gradients_exist, rooted
         self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
-        """DDP moves each gradient to its bucket when it is finished, in the last micro-batch of a step."""
+        """Whether DDP moves each finished gradient into its bucket, in the last micro-batch of a step."""
         self._head = len(units) - 2
         self._waits_from = self._head if waits_from is None else waits_from
         self._gathered = [u.gathered_bytes for u in units]
@@ -73,79 +89,107 @@ class Layout:
         self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
 
     def _share(self, num_bytes: int) -> int:
-        """One rank's, of what is divided."""
+        """Returns one rank's share of bytes that are divided among all ranks, rounded up."""
         return -(-num_bytes // self.ranks)
 
     def _reduced(self, unit: Unit) -> int:
-        """What a unit keeps of its all-reduce over the replicas until backward ends, `_all_reduce_state`, where that is
-        not the gradient itself, which it is added to or cast for."""
+        """Returns the bytes of a unit's all-reduce over the replicas that stay until backward ends.
+
+        FSDP2 keeps them in `_all_reduce_state`. They are a tensor of their own only where the result is added to an
+        existing gradient, cast to another dtype, or moved to the host; otherwise they are the gradient itself.
+        """
         apart = self.gradients_exist or self._on_host or _is_cast(unit)
         return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
 
     @property
     def grows(self) -> bool:
-        """The gradients of a part come on top of those that exist while its backward runs; otherwise each is added in
-        place, or moved, and freed."""
+        """Whether the gradients that a part finishes add to the existing ones while its backward runs.
+
+        Otherwise each is added in place to an existing gradient, or moved into its bucket, and freed.
+        """
         return self.sharding.shards or not (self.gradients_exist or self.in_buckets)
 
     @property
     def at_step(self) -> int:
-        """Gradients at the optimizer step."""
+        """Bytes of gradients at the optimizer step; 0 where they are views of DDP's buckets."""
         return 0 if self.in_buckets else self.all_gradients
 
     def left(self, without_backward: int) -> int:
-        """What so many first parts, whose backward never runs, still have of forward when the optimizer steps."""
+        """Returns the bytes that FSDP2 still keeps from forward when the optimizer steps.
+
+        Args:
+            without_backward: the number of first parts whose backward never runs, so that nothing frees their shards.
+        """
         return self._post_forward_prefix[without_backward] if self._reshards else 0
 
     @property
     def all_gradients(self) -> int:
+        """Bytes of the gradients of all parts; 0 where they are on the host or updates run in backward."""
         return self._suffix[0]
 
     def _finished(self, i: int) -> int:
-        """Gradients that exist when the backward of part i begins. From the head's backward on, its gradient of a tied
-        weight waits for the embedding's, whole and beside an existing one."""
+        """Returns the bytes of gradients that exist when the backward of part `i` begins.
+
+        After the head's backward (or that of part `waits_from`) its gradient of the tied weight waits for the
+        embedding's: unsharded, and in addition to a gradient that exists already.
+        """
         existing = 0 if self.in_buckets else self._suffix[i + 1]
         existing = self.all_gradients if self.gradients_exist else existing
         return existing + (self._tied_gradient if i < self._waits_from else 0)
 
     def gather(self, i: int) -> Extra:
-        """The moment at which part i has been gathered in forward: `wait_for_unshard` still refers to the buffer of the
-        unit before, which the all-gather state kept, while it copies out of its own."""
+        """Returns the bytes at the moment when part `i` has been gathered in forward.
+
+        The previous unit's buffer, which the all-gather state kept, is still alive: `wait_for_unshard` refers to it
+        while it copies out of the buffer of part `i`.
+        """
         extra = self.forward(i)
         if i == 0 or (self.tied and i >= self._head):
             return extra
         return extra._replace(communication=extra.communication + self._buffer(i - 1))
 
     def forward(self, i: int) -> Extra:
-        """A gathered unit and its all-gather buffer, which is kept until the next unit has been copied out. The head's
-        unit stays gathered for the loss, and with tied embeddings from the first moment on."""
+        """Returns the bytes around the forward of part `i`: gathered parameters, a buffer and existing gradients.
+
+        The unit's all-gather buffer is kept until the next unit has been copied out. The head's unit stays gathered for
+        the loss; with tied embeddings it is gathered from the first moment on.
+        """
         gradients = self.all_gradients if self.gradients_exist else 0
         if not self.sharding.shards:
             return Extra(gradients=gradients)
         if i >= self._head:
-            # Tied, the head's unit was gathered for the embedding: the last buffer is that of the last block.
+            # With tied embeddings the head's unit was gathered for the stem, so the last buffer is the last block's.
             return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self.tied), gradients)
         return Extra(self._kept_from_forward(i) + self._around(i), self._buffer(i), gradients)
 
     def _buffer(self, i: int) -> int:
-        """The all-gather of part i; that of a tied embedding is the head's unit's."""
+        """Returns the bytes of part `i`'s all-gather buffer; a tied embedding is gathered with the head's unit."""
         return self._gathered[i] or self._gathered[self._head]
 
     def _around(self, i: int) -> int:
-        """The head's unit, where tied embeddings or the root keep it gathered around another part: from the embedding's
-        forward to the end of backward, since its inputs, the ids, have no gradient that would announce its end."""
+        """Returns the bytes of the head's unit where it stays gathered around another part `i`.
+
+        Tied embeddings or the root keep it gathered from the embedding's forward to the end of backward: the inputs are
+        token ids, which have no gradient that could tell FSDP2 that the unit's backward is over.
+        """
         return self._gathered[self._head] if (self.tied or self.rooted) and i < self._head else 0
 
     def _kept_from_forward(self, i: int) -> int:
-        """Gathered parameters of part i, and of all before it: with SHARD_GRAD_OP whole, else this rank's copy of what
-        is sharded over fewer ranks (`to_sharded_post_forward`)."""
+        """Returns the bytes of gathered parameters of part `i` and of what forward left of the parts before it.
+
+        With SHARD_GRAD_OP these stay unsharded; otherwise this rank keeps a shard of them where they are resharded over
+        fewer ranks (`to_sharded_post_forward`).
+        """
         if not self._reshards:
             return sum(self._gathered[: i + 1])
         return self._gathered[i] + self._post_forward_prefix[i]
 
     def backward(self, i: int) -> Extra:
-        """The gathered unit, the buffer of the one before it, prefetched when its own backward begins, and the
-        reduce-scatter input of the one behind it."""
+        """Returns the bytes around the backward of part `i`.
+
+        These are the gathered unit, the buffer of unit `i - 1`, which is prefetched when this backward begins, the
+        reduce-scatter input of unit `i + 1`, and the gradients that exist.
+        """
         finished = self._finished(i)
         if not self.sharding.shards:
             return Extra(gradients=finished)
@@ -157,28 +201,37 @@ class Layout:
         return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
 
     def prefetch(self, i: int) -> Extra:
-        """When the backward of part i begins and the part before it is gathered: from the host, its shards come first
-        (`all_gather_inputs`)."""
+        """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered.
+
+        With parameters on the host, the shards are first copied to the GPU (`all_gather_inputs`).
+        """
         extra = self.backward(i)
         shards = self._share(self._prefetched(i)) if self._on_host and i <= self._head else 0
         return extra._replace(communication=extra.communication + shards)
 
     def _prefetched(self, i: int) -> int:
+        """Returns the bytes of unit `i - 1`, gathered ahead during the backward of part `i`; 0 if it stays gathered."""
         return self._gathered[i - 1] if i and self._reshards else 0
 
     def reduce(self, i: int) -> Extra:
-        """After the backward of part i: the input of its reduce-scatter beside what `_reducing` needs."""
+        """Returns the bytes after the backward of part `i`, while its gradients are reduce-scattered.
+
+        They include the input of the reduce-scatter and what `_reducing` says.
+        """
         unit, kept = self.units[i], self._around(i) if i else 0
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         communication = self._prefetched(i) + unit.gathered_gradient_bytes + self._reduced_suffix[i + 1]
-        # The tied gradient has been added to the embedding's.
+        # After the stem's backward the gradient that waited has been added to the embedding's.
         finished = self._finished(i) - (0 if i else self._tied_gradient)
         return Extra(kept, communication, finished + self._reducing(i))
 
     def _reducing(self, i: int) -> int:
-        """The whole gradients, which are freed when they have been copied; then but the last of them, which a variable
-        of the loop over them still refers to, beside this rank's share, which is cast where it is stored in another
-        dtype, and then updated in backward (`foreach_reduce`, which calls the hooks when all shares are there)."""
+        """Returns the peak bytes while unit `i`'s gradients are reduce-scattered, without the input of that collective.
+
+        At first all unsharded gradients exist. After the copy into the input only the last one is left, which a loop
+        variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
+        If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
+        """
         unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
         last = (self.units[self._head].trained if self.tied and not i else ()) or unit.trained
         left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
@@ -190,16 +243,19 @@ class Layout:
 
 
 def _is_cast(unit: Unit) -> bool:
-    """Whether gradients are kept in another dtype than backward makes them in."""
+    """Whether any gradient is stored in a wider dtype than the one in which backward makes it."""
     return any(t.itemsize > t.computed_itemsize for t in unit.trained)
 
 
 def bucketed(sharding: DataParallel, world_size: int) -> GradientBuckets | None:
-    """What DDP's buckets are, where there are any."""
+    """Returns what DDP's gradient buckets are: copies or views; None where there are no buckets."""
     return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None
 
 
 def replication_buffers(units: Sequence[Unit], sharding: DataParallel, world_size: int) -> int:
-    """DDP's gradient buckets, as large as the gradients: beside them, or, from the first reduction on, they are
-    (torch/csrc/distributed/c10d/reducer.cpp, `mark_variable_ready_dense`)."""
+    """Returns the bytes of DDP's gradient buckets, which are as large as the gradients; 0 without DDP.
+
+    Copies exist in addition to the gradients. With views the gradients themselves are in the buckets from the first
+    reduction on (torch/csrc/distributed/c10d/reducer.cpp, `mark_variable_ready_dense`).
+    """
     return sum(u.gradient_bytes for u in units) if bucketed(sharding, world_size) else 0

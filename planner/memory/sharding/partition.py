@@ -1,4 +1,4 @@
-"""What the optimizer of each rank has: its shares of all tensors, or under ZeRO-1 tensors of its own.
+"""Computes which tensors the optimizer of each rank has: its shards of all tensors, or under ZeRO-1 whole tensors.
 
 Source: torch/distributed/optim/zero_redundancy_optimizer.py, `_partition_parameters`.
 """
@@ -16,15 +16,22 @@ from strategies import AnyOptimizer, DataParallel
 
 
 class Partition:
-    """One optimizer's states and step, on the rank where they are the most. `apart`: each tensor has an optimizer of
-    its own."""
+    """Computes the bytes of an optimizer's states and of its step, on the rank where they are largest.
+
+    Args:
+        units: the parameters of each part.
+        optimizer: the optimizer.
+        sharding: how parameters and states are divided.
+        world_size: the number of ranks.
+        apart: whether each tensor has an optimizer of its own, as updates in backward need it.
+    """
 
     def __init__(
         self, units: Sequence[Unit], optimizer: AnyOptimizer, sharding: DataParallel, world_size: int, *, apart: bool
     ) -> None:
         self.rule, self.ranks, self.apart = rule_of(optimizer), sharding.ranks(world_size), apart
         self.groups: list[Groups] = [[(u.trained, n) for u, n in counted(tuple(units))]]
-        """The tensors by rank, where these differ."""
+        """The trained tensors of each rank; a single entry where all ranks have the same."""
         if sharding.divides_states:
             self.groups = [[(share, 1)] for share in _shares(units, world_size)]
 
@@ -34,24 +41,26 @@ class Partition:
 
     @property
     def states(self) -> int:
-        """Bytes, wherever they are."""
+        """Bytes of one rank's optimizer states; with FSDP2's CPU offload they are in the host's memory."""
         return max(self._states)
 
     @cached_property
     def temporaries(self) -> int:
-        """Bytes on top of `states`, at the peak of the step of any rank."""
+        """Bytes on top of `states` at the peak of the optimizer step, on the rank where the sum of both is largest."""
         by_rank = zip(self._states, self.groups, strict=True)
         return max(own + self.rule.temporaries(groups, self.ranks) for own, groups in by_rank) - self.states
 
     @property
     def moved(self) -> tuple[int, int]:
-        """Bytes between a rank and its host in a step, and its FLOPs."""
+        """(bytes between GPU and host, FLOPs) of the optimizer step, on the rank that moves the most."""
         return max(self.rule.moved(groups, self.ranks) for groups in self.groups)
 
 
 def _shares(units: Sequence[Unit], ranks: int) -> list[list[TrainedTensor]]:
-    """The tensors of each rank: the largest first, each to the rank with the fewest elements so far. Tensors are not
-    divided."""
+    """Returns the tensors of each rank under ZeRO-1.
+
+    The largest tensor comes first, and each goes whole to the rank with the fewest elements so far.
+    """
     tensors = sorted((t for unit in units for t in unit.trained), key=lambda t: t.num_elements, reverse=True)
     shares: list[list[TrainedTensor]] = [[] for _ in range(ranks)]
     loads = [(0, rank) for rank in range(ranks)]

@@ -1,4 +1,4 @@
-"""What stays on a rank between steps: parameters, gradients and optimizer states, part by part."""
+"""Accounts for what a rank stores of each part between steps: parameters, gradients, and the tensors that train."""
 
 from __future__ import annotations
 
@@ -14,45 +14,52 @@ from planner.models.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
 
 ALLOCATION_BYTES = 512
-"""CUDA's caching allocator rounds every request up to this (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
+"""Multiple to which CUDA's caching allocator rounds every request up (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
 
 
 def allocated(num_bytes: int) -> int:
+    """Returns the bytes that torch allocates for a request of `num_bytes`."""
     return -(-num_bytes // ALLOCATION_BYTES) * ALLOCATION_BYTES
 
 
 class TrainedTensor(NamedTuple):
+    """A parameter that trains; FSDP2's padding is included in its shape and elements."""
+
     shape: tuple[int, ...]
+    """Unsharded shape."""
     num_elements: int
     itemsize: int
-    """Of the stored parameter, its gradient and its full-size states."""
+    """Bytes per element of the stored parameter, of its gradient and of states of its own dtype."""
     is_embedding: bool
     computed_itemsize: int
-    """Of its gradient while backward runs."""
+    """Bytes per element of its gradient while backward runs."""
     name: str = ""
-    """Within its part; empty where a model is known by its replays."""
+    """Name within its part; empty where a model is known only by its replays."""
     is_hidden: bool = False
-    """A matrix in a block."""
+    """Whether it is a matrix in a block."""
     is_linear: bool = False
-    """The weight of a linear layer in a block."""
+    """Whether it is the weight of a linear layer in a block."""
 
 
 class Unit(NamedTuple):
     """The parameters of one part, as a rank stores them and as it computes with them."""
 
     stored_bytes: int
+    """Bytes of one rank's share of all parameters, as stored between steps."""
     trained: tuple[TrainedTensor, ...]
     gathered_bytes: int
-    """In the dtype of the computation, whole: what FSDP2 gathers."""
+    """Bytes of all parameters, unsharded and in the dtype of the computation, as FSDP2 gathers them."""
     gradient_bytes: int
-    """Of the trained ones, as stored between steps."""
+    """Bytes of one rank's share of the gradients, as stored between steps."""
     gathered_gradient_bytes: int
-    """The same in the dtype of the computation, before FSDP2 scatters them."""
+    """Bytes of the unsharded gradients in the dtype of the computation, before FSDP2 scatters them."""
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """FSDP2 divides the first dimension, of experts their number, and pads it to a multiple of the ranks: of 16 experts
-    on 32 ranks each rank stores one (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
+    """Returns the shape to which FSDP2 pads a parameter so that the ranks can divide its first dimension.
+
+    The first dimension of a stack of experts is their number: of 16 experts on 32 ranks each rank stores one, 16 of
+    them padding (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
     """
     return (-(-shape[0] // ranks) * ranks, *shape[1:])
 
@@ -67,8 +74,17 @@ def unit(
     copied: bool = False,
     is_block: bool = False,
 ) -> Unit:
-    """The parameters of a part under a fine-tuning method, divided among `ranks`. `copied`: embedding and head train as
-    copies."""
+    """Returns the parameters of a part under a fine-tuning method, divided among ranks.
+
+    Args:
+        parameters: the part's parameters in the model, before adapters are added.
+        method: the fine-tuning method, which decides on adapters and quantization.
+        dtypes: bytes per element of each kind of parameter.
+        trained: which of the part's own parameters train.
+        ranks: the number of ranks that divide each parameter; 1 if it is not sharded.
+        copied: whether embedding and head train as copies in addition to the frozen originals, as with PEFT.
+        is_block: whether the part is a block, not the stem or the head.
+    """
     account = _Account(ranks, is_block)
     kind = KINDS.get(quantization_of(method))
     own = dtypes.of_trained() if trained.weights else dtypes
@@ -102,7 +118,13 @@ def unit(
 
 
 def stored_itemsize(tensor: ParameterTensor, dtypes: Dtypes, *, quantizes: bool) -> int:
-    """Between steps, of what is not quantized. `quantizes`: linear layers are, and their biases then as the rest."""
+    """Returns the bytes per element of a parameter between steps, if it is not quantized itself.
+
+    Args:
+        tensor: the parameter.
+        dtypes: bytes per element of each kind of parameter.
+        quantizes: whether the method quantizes linear layers; their biases are then stored as embeddings and norms are.
+    """
     if tensor.in_fp32:
         return FP32
     if tensor.layer is not None and not tensor.layer.quantizes:
@@ -111,14 +133,14 @@ def stored_itemsize(tensor: ParameterTensor, dtypes: Dtypes, *, quantizes: bool)
 
 
 def _computed_itemsize(tensor: ParameterTensor, dtypes: Dtypes) -> int:
-    """During forward and backward."""
+    """Returns the bytes per element of a parameter during forward and backward."""
     if tensor.layer is not None:
         return dtypes.linear if tensor.layer.quantizes else dtypes.kept
     return dtypes.kept_in_fp32 if tensor.in_fp32 else dtypes.other
 
 
 class _Account:
-    """Adds up a unit, of which each of `ranks` stores its rows."""
+    """Adds up the bytes of a unit whose tensors are divided among `ranks` by rows."""
 
     def __init__(self, ranks: int, is_block: bool) -> None:
         self.ranks, self.is_block = ranks, is_block
@@ -126,7 +148,13 @@ class _Account:
         self.trained: list[TrainedTensor] = []
 
     def keep(self, shape: tuple[int, ...], stored: int | Callable[[int, int], int], computed: int) -> None:
-        """`stored`: bytes of an element, or of a matrix by its rows and columns."""
+        """Adds a parameter.
+
+        Args:
+            shape: its unsharded shape, without padding.
+            stored: bytes per element between steps, or a function from rows and columns to a matrix's bytes.
+            computed: bytes per element during forward and backward.
+        """
         rows, *columns = padded_to(self.ranks, shape)
         share = rows // self.ranks
         elements = share * prod(columns)
@@ -143,6 +171,7 @@ class _Account:
         is_embedding: bool = False,
         is_linear: bool = False,
     ) -> None:
+        """Adds a parameter that trains, and its gradient; `stored` and `computed` are bytes per element as in `keep`."""
         whole = padded_to(self.ranks, shape)
         elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
         self.trained.append(
@@ -153,16 +182,23 @@ class _Account:
         self.gathered_gradients += elements * computed
 
     def unit(self) -> Unit:
+        """Returns the sums."""
         return Unit(self.stored, tuple(self.trained), self.gathered, self.gradients, self.gathered_gradients)
 
 
 class Units(NamedTuple):
+    """The units of a whole model, in order."""
+
     stem: Unit
     blocks: tuple[Unit, ...]
     head: Unit
 
     @classmethod
     def of(cls, inventory: Inventory, method: Method, dtypes: Dtypes, ranks: int = 1) -> Units:
+        """Returns the units of a model under a fine-tuning method, divided among `ranks`.
+
+        Blocks of the same kind that train alike are the same object.
+        """
         tied = inventory.architecture.tied_to is not None
         ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
         in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
@@ -172,7 +208,7 @@ class Units(NamedTuple):
             for key in dict.fromkeys(kinds)
         }
         head = inventory.head
-        if copied and tied and ends.head:  # PEFT's copy; the original is the embedding
+        if copied and tied and ends.head:  # PEFT trains a copy; the original is the embedding's weight
             table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
             head = head._replace(tensors=(*head.tensors, table))
         return cls(
@@ -183,5 +219,5 @@ class Units(NamedTuple):
 
     @property
     def all(self) -> tuple[Unit, ...]:
-        """Stem, blocks, head and loss, as the parts of a step; the loss has no parameters."""
+        """The units of stem, blocks, head and loss, as the parts of a step; the loss has no parameters."""
         return (self.stem, *self.blocks, self.head, Unit(0, (), 0, 0, 0))

@@ -1,1 +1,1 @@
-"""Few blocks of a run are replayed, and the others follow from them."""
+"""Replays only a few of each run of equal blocks, and derives the trace of the whole model from them."""

@@ -1,7 +1,7 @@
-"""Two replays of one step at different micro-batches, and from them the bytes at every instant for any micro-batch.
+"""Derives the live bytes of a step at any micro-batch size from two replays at different sizes.
 
-Every allocation is `fixed + per_sample x micro_batch_size`, and so is every sum of them. Only the instants that are the
-largest for some micro-batch are kept.
+Every allocation is `fixed + per_sample x micro_batch_size` bytes, and so is every sum of allocations. Of all instants
+of a step only those are kept that are the largest at some micro-batch size.
 """
 
 from __future__ import annotations
@@ -15,50 +15,61 @@ from planner.replay.recording.serve import categories_of
 from planner.replay.recording.trace import Phase, Section, Trace, Work
 
 SMALL, LARGE = 8, 16
-"""Micro-batches that are replayed. With one sample some copies are views (torch calls its tensors contiguous), and with
-few, sizes that are rounded to 512 bytes are not affine; 512 is a multiple of the difference."""
+"""Micro-batch sizes that are replayed.
+
+With one sample some copies are views, because torch calls their tensors contiguous. With few samples, sizes rounded to
+512 bytes are not affine; 512 is a multiple of the difference between the two sizes.
+"""
 
 CATEGORIES = ("activations", "temporary", "gradients", "unsharded_parameters", "communication")
-"""What changes within a step; parameters and states stay."""
+"""Memory categories whose bytes change within a step; parameters and optimizer states do not."""
 
 
 class NotAffineError(PlannerError):
-    """A step that allocates in another order at another micro-batch."""
+    """Reports a step that allocates in a different order at a different micro-batch size."""
 
 
 class Instant(NamedTuple):
-    """Live bytes by category, each as (fixed, per sample), without what stays between steps."""
+    """Holds the live bytes at one instant of a step, without parameters and optimizer states."""
 
     bytes_by_category: tuple[tuple[int, int], ...]
+    """(fixed, per-sample) bytes of each category, in the order of `CATEGORIES`."""
 
     @property
     def fixed(self) -> int:
+        """Bytes of all categories that do not depend on the micro-batch size."""
         return sum(fixed for fixed, _ in self.bytes_by_category)
 
     @property
     def per_sample(self) -> int:
+        """Bytes of all categories that each sample of the micro-batch adds."""
         return sum(per_sample for _, per_sample in self.bytes_by_category)
 
 
 class Affine(NamedTuple):
-    """A steady step at any micro-batch."""
+    """Describes a steady step at any micro-batch size."""
 
     parameters: int
+    """Bytes of the parameters and buffers."""
     resting_per_sample: int
-    """Of the inputs, which live throughout."""
+    """Bytes per sample of the inputs, which are alive throughout the step."""
     first: dict[Phase, list[Instant]]
-    """Largest instants while the first micro-batch of a step runs."""
+    """Largest instants of forward and backward in the first micro-batch of a step."""
     later: dict[Phase, list[Instant]]
-    """The same for the other micro-batches of an accumulated step."""
+    """Largest instants of forward and backward in the later micro-batches, when gradients exist from the start."""
     work: tuple[Work, Work]
-    """Of one micro-batch, forward and backward: fixed and per sample."""
+    """(fixed, per-sample) work of forward and backward of one micro-batch."""
 
 
 def affine(small: Trace, large: Trace) -> Affine:
-    """From replays of `SMALL` and `LARGE` samples with `MICRO_BATCHES` of them per step, without optimizer states.
+    """Derives a step at any micro-batch size from two replays without optimizer states.
+
+    Args:
+        small: replay with `SMALL` samples per micro-batch and `MICRO_BATCHES` micro-batches per step.
+        large: replay with `LARGE` samples per micro-batch, otherwise equal.
 
     Raises:
-        NotAffineError: the two do not do the same.
+        NotAffineError: The replays do not allocate and free in the same order.
     """
     _check_alike(small, large)
     instants = [_solved(a, b) for a, b in zip(_sections(small), _sections(large), strict=True)]
@@ -75,6 +86,7 @@ def affine(small: Trace, large: Trace) -> Affine:
 
 
 def _check_alike(small: Trace, large: Trace) -> None:
+    """Raises NotAffineError unless both traces have the same sequence of allocations and frees in every section."""
     for a, b in zip(small.sections, large.sections, strict=True):
         if len(a.events) != len(b.events) or any(
             (x.size > 0) != (y.size > 0) for x, y in zip(a.events, b.events, strict=True)
@@ -86,7 +98,7 @@ def _check_alike(small: Trace, large: Trace) -> None:
 
 
 def _sections(trace: Trace) -> Iterator[tuple[Section, list[tuple[int, ...]]]]:
-    """Every section with the live bytes by category after each of its events."""
+    """Yields every section with the live bytes by category at its start and after each event that changes them."""
     categories = categories_of(trace)
     live = dict.fromkeys(CATEGORIES, 0)
     for section in trace.sections:
@@ -101,6 +113,7 @@ def _sections(trace: Trace) -> Iterator[tuple[Section, list[tuple[int, ...]]]]:
 def _solved(
     small: tuple[Section, list[tuple[int, ...]]], large: tuple[Section, list[tuple[int, ...]]]
 ) -> list[Instant]:
+    """Solves for the (fixed, per-sample) bytes at each instant of a section."""
     if len(small[1]) != len(large[1]):
         raise NotAffineError(f"tensors of {small[0].phase} live longer with {LARGE} samples than with {SMALL}")
     found = []
@@ -111,12 +124,12 @@ def _solved(
 
 
 def _largest(instants: Sequence[Instant]) -> list[Instant]:
-    """Those that are the largest for some micro-batch of one sample or more."""
+    """Returns the instants that are the largest at some micro-batch size of one sample or more."""
     return [instants[number] for _, _, number in largest([(x.fixed, x.per_sample, i) for i, x in enumerate(instants)])]
 
 
 def _parameters(trace: Trace) -> int:
-    """What is loaded and stays."""
+    """Returns the bytes of parameters and buffers that are loaded and stay."""
     live = 0
     for section in trace.sections:
         live += sum(e.size for e in section.events if trace.labels[e.storage].category == "parameters")
@@ -124,6 +137,10 @@ def _parameters(trace: Trace) -> int:
 
 
 def _work(small: Trace, large: Trace, sections: Sequence[int]) -> tuple[Work, Work]:
+    """Returns the (fixed, per-sample) work of these sections together.
+
+    The per-sample work is the whole difference between the replays, not divided by the difference in samples.
+    """
     totals = []
     for trace in (small, large):
         total = Work()

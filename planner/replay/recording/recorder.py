@@ -1,4 +1,4 @@
-"""Follows every live storage of a step on fake tensors and writes the trace of allocations and frees."""
+"""Follows every live storage of a step on fake tensors and records its allocations and frees as a trace."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from torch.utils.flop_counter import flop_registry
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
 
 _TENSOR_AND_PYTHON = 2
-"""Owners of a storage that only one tensor has, while Python looks at it."""
+"""Use count of a storage with a single tensor, seen from Python, which holds a reference of its own."""
 
 FP32_BYTES = 4
+"""Bytes per element of an fp32 tensor."""
+
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
+"""Operators that run on cuBLAS and need its workspace."""
 
 _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 """Namespaces of the operators that exchange data between ranks."""
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """What one rank holds of a tensor."""
+    """Returns this rank's shard of a DTensor, and any other tensor unchanged."""
     return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
 
 
 def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """What one rank holds of a tensor: those that a wrapper around several consists of, else one."""
+    """Returns the plain tensors that this rank holds of a tensor: the inner ones of a wrapper subclass, else one."""
     tensor = local(tensor)
     if not is_traceable_wrapper_subclass(tensor):
         return [tensor]
@@ -39,35 +42,47 @@ def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 class _Live(NamedTuple):
+    """Describes a live storage: its number in the trace, its bytes in whole blocks, and where it was allocated."""
+
     storage: int
     size: int
     scope: Scope | None
 
 
 _NOTHING = _Live(0, 0, None)
+"""Stands for a storage that is not alive."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Writes a `Trace` of all storages that live on the step's device while it is entered, in blocks of `block_bytes`.
-
-    `scope` and `path` say where in the model the step is; who runs the step keeps them up to date.
+    """Records a `Trace` of all storages that live on the step's device while this dispatch mode is active.
 
     Args:
-        workspace_bytes: of cuBLAS. Every thread allocates one at its first product of matrices, for good
-            (aten/src/ATen/cuda/CublasHandlePool.cpp): Python's, and the one in which autograd runs backward.
+        block_bytes: what the device's allocator rounds sizes up to, in bytes.
+        workspace_bytes: size of a cuBLAS workspace. Every thread allocates one at its first matrix product and keeps it
+            (aten/src/ATen/cuda/CublasHandlePool.cpp): Python's thread, and the one in which autograd runs backward.
+
+    Attributes:
+        trace: the trace so far.
+        work: the trace's work by section and block.
+        scope: the block of the model where the step is now; set by the code that runs the step.
+        path: the module where the step is now; set likewise.
     """
 
     def __init__(self, block_bytes: int, workspace_bytes: int = 0) -> None:
         super().__init__()
         self.block_bytes, self.workspace_bytes = block_bytes, workspace_bytes
         self._threads: set[str] = set()
+        """Threads that have allocated their cuBLAS workspace."""
         self.work: dict[Place, Work] = {}
         self.trace = Trace([], {}, self.work)
         self.scope: Scope | None = None
         self.path = ""
         self._homes: dict[int, Scope | None] = {}
+        """The block to which a storage belongs, by the storage's number."""
         self._live: dict[int, _Live] = {}
+        """Live storages, by the address of torch's storage object."""
         self._cleared: list[_Live] | None = None
+        """Storages freed while autocast clears its cache; None at other times."""
         self._listed: set[int] = set()
         """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
         self._storages = 0
@@ -94,7 +109,10 @@ class LiveBytes(TorchDispatchMode):
         self._live.clear()
 
     def _clear_autocast_cache(self) -> None:
-        """Autocast frees its copies of weights in the order of a hash table, all at once: here it is that of blocks."""
+        """Clears autocast's copies of weights and records their frees in the order in which they were allocated.
+
+        Autocast frees them all at once, in the order of a hash table, which has nothing to do with that of the blocks.
+        """
         self._cleared = []
         self._clear_cache()
         cleared, self._cleared, scope = sorted(self._cleared, key=lambda live: live.storage), None, self.scope
@@ -103,44 +121,49 @@ class LiveBytes(TorchDispatchMode):
         self.scope = scope
 
     def enter(self, phase: Phase, step: int) -> None:
-        """What follows belongs to that phase."""
+        """Starts a section of the trace: the events that follow belong to this phase and step."""
         self.trace.sections.append(Section(phase, step, []))
         self.scope, self.path = None, ""
 
     def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None:
-        """Says what storages are, and at which block they are at home."""
+        """Names storages that are alive and assigns them to blocks.
+
+        Args:
+            category: memory category of all of them.
+            tensors: (name, tensor, block to which it belongs); None for the block means no block.
+        """
         for name, tensor, scope in tensors:
             if tensor is not None and (number := self.number(tensor)):
                 self.trace.labels[number] = Label(category, name)
                 self._homes[number] = scope
 
     def settle(self) -> None:
-        """Moves the last section's events to the blocks at which their storages are at home."""
+        """Moves the last section's events of storages with a category to the blocks to which these belong."""
         section = self.trace.sections[-1]
         for i, event in enumerate(section.events):
             if self.trace.labels[event.storage].category is not None:
                 section.events[i] = event._replace(scope=self._homes.get(event.storage, event.scope))
 
     def allocate(self, size: int, label: Label) -> None:
-        """An allocation for good that no tensor shows."""
+        """Records an allocation of `size` bytes that no tensor shows and that is never freed."""
         self._write(self.invent(label), self.rounded(size))
 
     def invent(self, label: Label) -> int:
-        """The number of a storage that no tensor shows."""
+        """Returns a new number for a storage that no tensor shows."""
         self._storages += 1
         self.trace.labels[self._storages] = label
         return self._storages
 
     def number(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor's storage, 0 if it is not alive or has no bytes."""
+        """Returns the number of a tensor's storage, 0 if it is not alive."""
         return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
-            return NotImplemented  # the wrapper does it with its parts, by operators that come here
+            return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
         if func is torch.ops.aten.index_put.default and torch._C._current_graph_task_id() != -1:
-            # Only of tensor subclasses does the gradient of indexing put values out of place (FunctionsManual.cpp,
-            # `index_backward`).
+            # The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
+            # `index_backward`); a real step writes in place, so the old storage ends here.
             self._drop(args[0].untyped_storage()._cdata)
         if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
             self._drop(args[0].untyped_storage()._cdata)
@@ -163,7 +186,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def _count(self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor]) -> None:
-        """Adds an operator's work to that of the block. What only views or changes its inputs moves nothing new."""
+        """Adds an operator's FLOPs and bytes to its block's work. Views and in-place operators are not counted."""
         made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
         if not made:
             return
@@ -177,25 +200,30 @@ class LiveBytes(TorchDispatchMode):
         self.work[place] = self.work.get(place, Work()).plus(work)
 
     def _add_workspace(self, thread: str) -> None:
+        """Records a thread's cuBLAS workspace at its first matrix product."""
         if thread not in self._threads:
             self._threads.add(thread)
             self.allocate(self.workspace_bytes, Label("overhead", f"cuBLAS, {thread} thread"))
 
     @staticmethod
     def _would_be_in_place(gathered: torch.Tensor) -> bool:
-        """Under fake tensors autograd never adds gradients in place; a real step does when the buffer is no view and
-        has no other owner (torch/csrc/autograd/input_buffer.cpp). Backward's own additions are all of that kind."""
+        """Returns whether autograd would add a gradient into this buffer in a real step.
+
+        Under fake tensors it always adds out of place; a real step adds in place if the buffer is no view and has no
+        other owner (torch/csrc/autograd/input_buffer.cpp). All additions that backward itself makes are of this kind.
+        """
         if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
             return False
         return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
     def _source(self, args: Any, i: int) -> int:
-        """The storage that an optimizer's operator works on for its i-th result."""
+        """Returns the number of the storage that an optimizer's operator reads for its i-th result; 0 for none."""
         first = args[0] if args else None
         source = first[i] if isinstance(first, list | tuple) and i < len(first) else first
         return self.number(source) if isinstance(source, torch.Tensor) else 0
 
     def _add(self, tensor: torch.Tensor, func: Any) -> None:
+        """Records the storage of an operator's result if it is new, and watches for its end."""
         if tensor.device.type != "cpu":
             return
         storage = tensor.untyped_storage()
@@ -207,6 +235,7 @@ class LiveBytes(TorchDispatchMode):
             weakref.finalize(storage, self._drop, storage._cdata)
 
     def _hold(self, key: int, num_bytes: int, label: Label) -> None:
+        """Records an allocation; storages without bytes are followed but leave no event."""
         size = self.rounded(num_bytes)
         self._storages += 1
         self._live[key] = _Live(self._storages, size, self.scope)
@@ -215,9 +244,15 @@ class LiveBytes(TorchDispatchMode):
             self._write(self._storages, size)
 
     def rounded(self, num_bytes: int) -> int:
+        """Rounds bytes up to whole blocks of the device's allocator."""
         return -(-num_bytes // self.block_bytes) * self.block_bytes
 
     def _drop(self, key: int) -> None:
+        """Records that a storage is freed.
+
+        In the optimizer step, storages with a category and those freed as a list count for the block to which they
+        belong, not for the block where the step is.
+        """
         dropped = self._live.pop(key, _NOTHING)
         number, size, _ = dropped
         if self._cleared is not None:

@@ -1,4 +1,4 @@
-"""What a trace says: bytes reserved and blocks allocated on a GPU, and which tensors are alive at the peak."""
+"""Reads results off a trace: bytes allocated and reserved on a GPU, and the tensors that are alive at the peak."""
 
 from __future__ import annotations
 
@@ -12,28 +12,38 @@ from planner.replay.recording.trace import Phase, Trace
 from strategies import Allocator
 
 _NUMBER = re.compile(r"\.\d+(?=\.|\s|$)")
+"""Matches the number of a block in a tensor's name."""
 
 
 KINDS: Mapping[Allocator, type[CachingAllocator]] = {
     Allocator.NATIVE: CachingAllocator,
     Allocator.EXPANDABLE: ExpandableAllocator,
 }
+"""The simulated allocator of each choice of a strategy."""
 
 
 class Served(NamedTuple):
-    """A trace as an allocator serves it, from the process's start. Bytes are the largest at any time."""
+    """Holds the peaks that an allocator reaches while it serves a trace from the start of the process."""
 
     allocated_bytes: int
-    """In whole blocks, as `torch.cuda.max_memory_allocated` counts."""
+    """Largest bytes in allocated blocks, as `torch.cuda.max_memory_allocated` counts them."""
     reserved_bytes: int
+    """Largest bytes in segments, as `torch.cuda.max_memory_reserved` counts them."""
     retries: int
-    """How often cached segments had to be given back."""
+    """How often the allocator had to return cached segments to serve a request."""
     fits: bool
+    """Whether every request could be served within the allocator's limit."""
     phases: Mapping[Phase, tuple[int, int]]
-    """Allocated and reserved, the largest in each phase of the last step; loading has none before it."""
+    """(allocated, reserved) peak bytes of loading and of each phase of the last step."""
 
 
 def serve(trace: Trace, allocator: CachingAllocator) -> Served:
+    """Serves the requests of a trace until its end, or until the section with a request that does not fit.
+
+    Args:
+        trace: the trace of a replay.
+        allocator: a fresh allocator with the limit to serve the trace within.
+    """
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}
     fits = True
@@ -54,16 +64,19 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
 
 
 class Alive(NamedTuple):
-    """Tensors of one kind that are alive at once. `name`: block numbers are `*`."""
+    """Groups the tensors of one category and name that are alive at the same time."""
 
     category: str
     name: str
+    """Name that the tensors have in common, with `*` for the number of the block."""
     tensors: int
+    """Number of tensors in the group."""
     num_bytes: int
+    """Bytes of all tensors of the group together."""
 
 
 def alive_at_peak(trace: Trace) -> tuple[Phase, list[Alive]]:
-    """In which phase the last step's peak is, and what is alive then, largest first."""
+    """Returns the phase in which the last step peaks, and the groups of tensors alive then, largest first."""
     phase, at = _peak(trace)
     categories, live = categories_of(trace), dict[int, int]()
     for i, (storage, size, _) in enumerate(trace.events()):
@@ -82,7 +95,10 @@ def alive_at_peak(trace: Trace) -> tuple[Phase, list[Alive]]:
 
 
 def _peak(trace: Trace) -> tuple[Phase, int]:
-    """Phase and number of the event after which most bytes of the last step are alive."""
+    """Returns the phase and the number of the event of the last step after which most bytes are alive.
+
+    Events are numbered from 0 over the whole trace.
+    """
     now = most = number = at = 0
     phase = Phase.FORWARD
     for section in trace.sections:
@@ -95,8 +111,11 @@ def _peak(trace: Trace) -> tuple[Phase, int]:
 
 
 def categories_of(trace: Trace) -> Mapping[int, str]:
-    """The memory category of every storage. Without one of its own, what forward makes and backward frees is an
-    activation, everything else temporary."""
+    """Returns the memory category of every storage, by its number.
+
+    A storage whose label has no category is an activation if a forward pass allocates it and the backward pass of the
+    same step frees it; otherwise it is temporary.
+    """
     made: dict[int, tuple[Phase, int]] = {}
     categories = {storage: label.category or "temporary" for storage, label in trace.labels.items()}
     for section in trace.sections:

@@ -1,7 +1,7 @@
-"""A replay as torch's memory snapshot, for pytorch.org/memory_viz and `python -m torch.cuda._memory_viz`.
+"""Writes a replay as a torch memory snapshot, for pytorch.org/memory_viz and `python -m torch.cuda._memory_viz`.
 
-The format is that of `torch.cuda.memory._snapshot()` (torch/cuda/memory.py, torch/csrc/cuda/Module.cpp), recorded from
-the process's first weight to the end of the last step, or to the request that does not fit.
+The format is that of `torch.cuda.memory._snapshot()` (torch/cuda/memory.py, torch/csrc/cuda/Module.cpp). The record
+runs from the process's first weight to the end of the last step, or to the first request that does not fit.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from planner.replay.recording.timeline import block_of
 from planner.replay.recording.trace import Section, Trace
 
 PROTOCOL = 4
-"""The newest that the viewer reads (torch/utils/viz/MemoryViz.js, `unpickle`)."""
+"""The newest pickle protocol that the viewer reads (torch/utils/viz/MemoryViz.js, `unpickle`)."""
 
 NO_CATEGORY = "unknown"
-"""A segment's. The viewer fails on categories that this one is not among (MemoryViz.js, `annotate_snapshot`)."""
+"""The category of segments. The viewer fails if it is not among the categories (MemoryViz.js, `annotate_snapshot`)."""
 
 _DEVICE = {"device": 0}
 _STREAM = {"stream": 0}
@@ -33,23 +33,38 @@ _SETTINGS = {
     "pinned_use_cuda_host_register": False,
     "roundup_power2_divisions": {},
 }
-"""The allocator's defaults, which the replay serves the trace with but for the segments."""
+"""The allocator's default settings, with which the trace is served; only the kind of its segments varies."""
 
 
 def pickled_snapshot(trace: Trace, kind: type[CachingAllocator], limit_bytes: int) -> bytes:
-    """The file that `torch.cuda.memory._dump_snapshot` would write; `limit_bytes`: how much can be reserved."""
+    """Returns the content of the file that `torch.cuda.memory._dump_snapshot` would write.
+
+    Args:
+        trace: the trace of a replay.
+        kind: the allocator that serves the trace.
+        limit_bytes: the most bytes that the allocator can reserve.
+    """
     return pickle.dumps(snapshot_of(trace, kind, limit_bytes), protocol=PROTOCOL)
 
 
 def snapshot_of(
     trace: Trace, kind: type[CachingAllocator] = CachingAllocator, limit_bytes: int | None = None
 ) -> dict[str, Any]:
-    """Where a tensor was made stands in two frames: phase, block and name of the tensor; then its category."""
+    """Returns the snapshot as `torch.cuda.memory._snapshot` would.
+
+    In place of a Python stack, each allocation has two frames: the first says phase, block and name of the tensor, the
+    second says phase and memory category.
+
+    Args:
+        trace: the trace of a replay.
+        kind: the allocator that serves the trace.
+        limit_bytes: the most bytes that the allocator can reserve; None for no limit.
+    """
     return _Recorder(trace, kind, limit_bytes).snapshot()
 
 
 class _Use(NamedTuple):
-    """Who allocated a block, and how many bytes of it."""
+    """Says who requested a block, and how many bytes were requested."""
 
     requested_bytes: int
     frames: list[dict[str, Any]]
@@ -57,7 +72,7 @@ class _Use(NamedTuple):
 
 
 class _Recorder:
-    """Serves a trace and writes down what the allocator does."""
+    """Serves a trace and records the allocator's actions."""
 
     def __init__(self, trace: Trace, kind: type[CachingAllocator], limit_bytes: int | None) -> None:
         self.trace, self.categories = trace, categories_of(trace)
@@ -65,13 +80,15 @@ class _Recorder:
         self.expandable = issubclass(kind, ExpandableAllocator)
         self.entries: list[dict[str, Any]] = []
         self.needed: dict[int, list[dict[str, Any]]] = {}
-        """The frames of who needed a segment, by its address."""
+        """Frames of the request for which a segment was allocated, by the segment's address."""
         self.used: dict[int, _Use] = {}
+        """Uses of the allocated blocks, by the block's address."""
         self.now = _Use(0, [], NO_CATEGORY)
-        """What the allocator is asked for."""
-        self._frames = cache(_frames)  # the pickle stores a list once, however often it occurs
+        """The request that the allocator is serving."""
+        self._frames = cache(_frames)  # equal frames are one list, which the pickle stores only once
 
     def snapshot(self) -> dict[str, Any]:
+        """Serves the whole trace and returns the snapshot."""
         try:
             self.allocator.run(self._requests())
         except OutOfMemoryError:
@@ -90,6 +107,7 @@ class _Recorder:
         }
 
     def _requests(self) -> Iterator[tuple[int, int]]:
+        """Yields the trace's (storage, bytes) for the allocator, and keeps `now` up to date."""
         for section in self.trace.sections:
             for storage, size, _ in section.events:
                 frames = self._frames(_place(section), self.trace.labels[storage].name, self.categories[storage])
@@ -97,12 +115,13 @@ class _Recorder:
                 yield storage, size
 
     def _observe(self, action: str, block: Block, size: int) -> None:
+        """Records an action of the allocator; see `planner.replay.allocator.native.Observer`."""
         if action == "alloc":
             self.used[block.address] = self.now
             self._enter("alloc", self.now, addr=block.address, size=size)
         elif action == "free":
             size = self.used.pop(block.address).requested_bytes
-            for part in ("free_requested", "free_completed"):  # at once: there is one stream
+            for part in ("free_requested", "free_completed"):  # both at once: there is only one stream
                 self._enter(part, self.now, addr=block.address, size=size)
         else:
             if action in ("segment_alloc", "segment_map"):
@@ -110,7 +129,7 @@ class _Recorder:
             self._enter(action, self.now._replace(category=NO_CATEGORY), addr=block.address, size=size)
 
     def _enter(self, action: str, use: _Use, **fields: int) -> None:
-        """A replay has no clock: the time is the number of the entry."""
+        """Appends an entry to the record. A replay has no clock: its time is the number of the entry."""
         about = {"time_us": len(self.entries), "frames": use.frames, "category": use.category}
         self.entries.append({"action": action, **fields, **_STREAM, **about})
 
@@ -145,6 +164,7 @@ class _Recorder:
 
 
 def _chain(first: Block) -> Iterator[Block]:
+    """Yields the blocks of a segment from the first one on, up to the end of the mapped addresses."""
     block: Block | None = first
     while block is not None and block.mapped:
         yield block
@@ -156,7 +176,7 @@ def _place(section: Section) -> str:
 
 
 def _frames(place: str, name: str, category: str) -> list[dict[str, Any]]:
-    """As a stack, innermost first: the file is phase and step, the line is the block's number."""
+    """Returns the frames of a stack, innermost first: the file is step and phase, the line is the block's number."""
     return [
         {"filename": place, "line": block_of(name) or 0, "name": name},
         {"filename": place, "line": 0, "name": category},

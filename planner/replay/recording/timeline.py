@@ -1,4 +1,4 @@
-"""What is alive after every event of a steady step, by memory category."""
+"""Computes the live bytes of each memory category after every event of a steady step."""
 
 from __future__ import annotations
 
@@ -10,54 +10,69 @@ from planner.replay.recording.serve import categories_of
 from planner.replay.recording.trace import Trace
 
 _BLOCK = re.compile(r"\.(\d+)(?=\.|\s|$)")
+"""Matches the number of a block in a tensor's name."""
 
 
 class Change(NamedTuple):
-    """One allocation or free, and what is alive after it."""
+    """Describes one allocation or free, and the bytes alive after it."""
 
     name: str
-    """Of the tensor; as `Label` names it."""
+    """Name of the tensor, as in its `Label`."""
     category: str
+    """Memory category of the tensor."""
     num_bytes: int
-    """Allocated (> 0) or freed (< 0)."""
+    """Bytes allocated (> 0) or freed (< 0)."""
     live: tuple[int, ...]
-    """Bytes of each category, in the order of `Timeline.categories`."""
+    """Live bytes of each category, in the order of `Timeline.categories`."""
 
     @property
     def total_bytes(self) -> int:
+        """Live bytes of all categories together."""
         return sum(self.live)
 
     @property
     def block(self) -> int | None:
+        """Number of the block that the tensor's name mentions; None if it mentions none."""
         return block_of(self.name)
 
 
 class Span(NamedTuple):
-    """Consecutive changes in one phase: `start` is the first, `end` the one after the last."""
+    """Delimits consecutive changes of one phase by their indices."""
 
     phase: str
     start: int
+    """Index of the first change."""
     end: int
+    """Index after that of the last change."""
 
 
 class Timeline(NamedTuple):
-    """The last step of a trace. Its first change is none: what is alive when the step starts."""
+    """Holds the changes of the last step of a trace."""
 
     categories: tuple[str, ...]
+    """Memory categories, in the order that was asked for."""
     changes: list[Change]
+    """All changes in order; the first one changes nothing and shows what is alive when the step starts."""
     spans: list[Span]
+    """The phases of the step in order, as ranges of `changes`."""
 
     @property
     def peak(self) -> int:
-        """The number of the change after which most bytes are alive."""
+        """Index of the change after which most bytes are alive."""
         return max(range(len(self.changes)), key=lambda i: self.changes[i].total_bytes)
 
     def phase_at(self, number: int) -> str:
+        """Returns the phase of the change with this index."""
         return next(span.phase for span in self.spans if number < span.end)
 
 
 def timeline_of(trace: Trace, order: Iterable[str]) -> Timeline:
-    """`order`: of the categories, all that there are."""
+    """Computes the timeline of a trace's last step.
+
+    Args:
+        trace: the trace of a replay.
+        order: every memory category that occurs in the trace, in the order of `Timeline.categories`.
+    """
     categories, live = categories_of(trace), dict.fromkeys(order, 0)
     changes, spans = list[Change](), list[Span]()
     for section in trace.sections:
@@ -76,6 +91,6 @@ def timeline_of(trace: Trace, order: Iterable[str]) -> Timeline:
 
 
 def block_of(name: str) -> int | None:
-    """The number of the block that a tensor's name says."""
+    """Returns the number of the block in a tensor's name, or None if there is none."""
     found = _BLOCK.search(name)
     return int(found[1]) if found else None

@@ -61,9 +61,9 @@ class Work(NamedTuple):
     """Adds up what operators compute and move."""
 
     half_flops: int = 0
-    """FLOPs of matrix products whose results have less than four bytes per element."""
+    """FLOPs, as `torch.utils.flop_counter` counts them, of operators whose result has less than 4 bytes per element."""
     fp32_flops: int = 0
-    """FLOPs of matrix products whose results have four bytes per element or more."""
+    """FLOPs of the other operators."""
     num_bytes: int = 0
     """Bytes of the inputs and outputs of all operators that allocate a result."""
 

@@ -1,4 +1,7 @@
-"""Stand-ins for attention kernels that only GPUs have: the same bytes, the same allocations, no kernels."""
+"""Stand-ins for attention kernels that only GPUs have: the same bytes, the same allocations, no kernels.
+
+Tensors of queries, keys and values are `[batch, heads, tokens, head_dim]`.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,32 @@ IMPLEMENTATIONS = {
     Attention.FLASH_3: "planner_fa3",
     Attention.FLEX: "planner_flex",
 }
-"""Names that transformers does not know: it looks for the packages of those that it does."""
+"""Names under which `register` makes the stand-ins known to transformers.
+
+They differ from transformers' own names, for which it would look for the packages."""
 
 Shapes = Sequence[tuple[tuple[int, ...], torch.dtype]]
+"""Shapes and dtypes of tensors."""
 
 
 class _Kernel(torch.autograd.Function):
-    """Saves what its backward reads; of what that allocates beside the gradients a subclass knows the shapes. Tensors
-    are `[batch, heads, tokens, head_dim]`."""
+    """A fused attention: saves q, k, v, the output and the log-sum-exp, and allocates the gradients in backward.
+
+    Subclasses say what backward allocates in addition to the gradients.
+    """
 
     @staticmethod
     def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
+        """Returns what backward allocates in addition to the gradients of q, k and v."""
         raise NotImplementedError
 
     @staticmethod
     def output(query: torch.Tensor) -> torch.Tensor:
-        """With the strides of q (`empty_like`)."""
+        """Allocates the output, with the strides of q (`empty_like`)."""
         return torch.empty_like(query)
 
     @classmethod
-    def forward(cls, ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # one that knows its class
+    def forward(cls, ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # a classmethod here
         out = cls.output(query)
         log_sum_exp = torch.empty(query.shape[:3], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, out, log_sum_exp)
@@ -51,7 +60,10 @@ class _Kernel(torch.autograd.Function):
 
 
 class _Flash2(_Kernel):
-    """flash_attn/flash_attn_interface.py, `FlashAttnFunc`; csrc/flash_attn/flash_api.cpp, `mha_fwd` and `mha_bwd`."""
+    """FlashAttention 2.
+
+    Source: flash_attn/flash_attn_interface.py, `FlashAttnFunc`; csrc/flash_attn/flash_api.cpp, `mha_fwd` and `mha_bwd`.
+    """
 
     @staticmethod
     def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
@@ -64,7 +76,10 @@ class _Flash2(_Kernel):
 
 
 class _Flash3(_Kernel):
-    """hopper/flash_attn_interface.py, `FlashAttnFunc`; hopper/flash_api.cpp, `mha_fwd` and `mha_bwd`."""
+    """FlashAttention 3.
+
+    Source: hopper/flash_attn_interface.py, `FlashAttnFunc`; hopper/flash_api.cpp, `mha_fwd` and `mha_bwd`.
+    """
 
     @staticmethod
     def output(query: torch.Tensor) -> torch.Tensor:
@@ -84,8 +99,11 @@ class _Flash3(_Kernel):
 
 
 class _Flex(_Kernel):
-    """What inductor allocates around its kernels (torch/_inductor/kernel/flex/flex_attention.py, `flex_attention` and
-    `flex_attention_backward`). The compiled backward is handed zeros for the log-sum-exp, an output of no use."""
+    """Flex attention: what inductor allocates around its kernels.
+
+    Source: torch/_inductor/kernel/flex/flex_attention.py, `flex_attention` and `flex_attention_backward`. The compiled
+    backward also gets zeros as the gradient of the log-sum-exp, an output that nothing uses.
+    """
 
     @staticmethod
     def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
@@ -93,7 +111,10 @@ class _Flex(_Kernel):
 
 
 def _half(x: torch.Tensor, module: Any) -> torch.dtype:
-    """transformers/integrations/flash_attention.py, `get_target_dtype`."""
+    """Returns the dtype that fp32 inputs are cast to.
+
+    Source: transformers/integrations/flash_attention.py, `get_target_dtype`.
+    """
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu")
     dtype: torch.dtype = module.config.dtype
@@ -101,8 +122,11 @@ def _half(x: torch.Tensor, module: Any) -> torch.dtype:
 
 
 def _flash(kernel: type[_Kernel]) -> Callable[..., tuple[torch.Tensor, None]]:
-    """transformers/integrations/flash_attention.py, `flash_attention_forward`: there is no padding, so it is the
-    function for sequences of one length, which knows windows and soft-capping."""
+    """Makes the attention function that transformers calls, from a kernel.
+
+    Source: transformers/integrations/flash_attention.py, `flash_attention_forward`. Without padding it calls
+    flash-attn's function for sequences of equal length, which supports sliding windows and soft-capping.
+    """
 
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
         if query.dtype == torch.float32:
@@ -114,7 +138,7 @@ def _flash(kernel: type[_Kernel]) -> Callable[..., tuple[torch.Tensor, None]]:
 
 
 def _flex(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
-    """transformers/integrations/flex_attention.py, `flex_attention_forward`."""
+    """Runs flex attention as transformers does (integrations/flex_attention.py, `flex_attention_forward`)."""
     heads, groups = query.shape[1], query.shape[1] // key.shape[1]
     if heads & (heads - 1):
         key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
@@ -124,16 +148,16 @@ def _flex(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: A
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """transformers/masking_utils.py, `flash_attention_mask`, without padding."""
+    """Makes no mask, as transformers' `flash_attention_mask` without padding (masking_utils.py)."""
 
 
 def _block_mask(batch_size: int, q_length: int, kv_length: int, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """The tensors of a `BlockMask` as one."""
+    """Allocates the tensors of a `BlockMask` as a single one."""
     return torch.empty(batch_size, block_mask_bytes(q_length), dtype=torch.uint8)
 
 
 def register() -> None:
-    """Makes them known to transformers."""
+    """Makes the stand-ins and their masks known to transformers, under the names in `IMPLEMENTATIONS`."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 

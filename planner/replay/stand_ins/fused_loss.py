@@ -1,4 +1,7 @@
-"""Stand-ins for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels."""
+"""Stand-ins for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels.
+
+Local variables whose names begin with an underscore stand for tensors that the real code holds at that point.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from strategies import Loss
 
 
 class _LigerCrossEntropy(torch.autograd.Function):
-    """liger_kernel/ops/cross_entropy.py, `LigerCrossEntropyFunction`: the logits become their gradient in place."""
+    """Stands in for `LigerCrossEntropyFunction`: the logits become their gradient in place.
+
+    Source: liger_kernel/ops/cross_entropy.py.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -31,8 +37,11 @@ class _LigerCrossEntropy(torch.autograd.Function):
 
 
 class _LigerFusedLinear(torch.autograd.Function):
-    """liger_kernel/ops/fused_linear_cross_entropy.py, `fused_linear_cross_entropy_forward` on CUDA. What cuBLAS writes
-    or adds to in place is not written here."""
+    """Stands in for liger-kernel's fused linear cross-entropy: its forward makes the gradients, chunk by chunk.
+
+    Source: liger_kernel/ops/fused_linear_cross_entropy.py, `fused_linear_cross_entropy_forward` on CUDA. Products that
+    cuBLAS adds to a tensor in place allocate nothing, and are left out.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, adds: bool) -> torch.Tensor:
@@ -72,8 +81,11 @@ class _LigerFusedLinear(torch.autograd.Function):
 
 
 class _Selected(torch.autograd.Function):
-    """`hidden_states[mask]`, where every label counts: `index` turns the mask into positions, in forward and again in
-    backward, where `index_put_` adds to zeros (derivatives.yaml, `index.Tensor`)."""
+    """Stands in for `hidden_states[mask]` where the mask is true everywhere.
+
+    `index` turns the mask into int64 positions in forward; in backward `index_put_` does so again, and adds to zeros
+    (derivatives.yaml, `index.Tensor`).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -91,7 +103,10 @@ class _Selected(torch.autograd.Function):
 
 
 class _ChunkedLogProb(torch.autograd.Function):
-    """trl/kernels/chunked_logprob.py, `ChunkedLogProbFunction`, for log-probabilities alone."""
+    """Stands in for `ChunkedLogProbFunction`, which returns nothing but log-probabilities here.
+
+    Source: trl/kernels/chunked_logprob.py.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: Any, target: torch.Tensor) -> torch.Tensor:
@@ -107,7 +122,7 @@ class _ChunkedLogProb(torch.autograd.Function):
 
     @staticmethod
     def tiles(x: torch.Tensor, weight: torch.Tensor, half: torch.dtype) -> None:
-        """One buffer for every tile of logits, and casts of its rows and of its words."""
+        """Computes the logits tile by tile: one buffer serves all tiles, and each casts its rows and its vocabulary."""
         _buffer = torch.empty(min(x.shape[0], TILE_TOKENS), TILE_WORDS, dtype=half)
         for start in range(0, x.shape[0], TILE_TOKENS):
             _rows = x[start : start + TILE_TOKENS].to(half)
@@ -131,7 +146,7 @@ class _ChunkedLogProb(torch.autograd.Function):
 
 
 def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
-    """liger_kernel/transformers/model/loss_utils.py, `LigerForCausalLMLoss`."""
+    """Computes the loss as `LigerForCausalLMLoss` does (liger_kernel/transformers/model/loss_utils.py)."""
     padded = functional.pad(labels, (0, 1), value=-100)
     shifted = padded[..., 1:].contiguous()
     out: torch.Tensor = _LigerFusedLinear.apply(x.view(-1, x.shape[-1]), head.weight, shifted.view(-1), adds)
@@ -139,7 +154,7 @@ def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) ->
 
 
 def _chunked_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
-    """trl/trainer/utils.py, `add_fused_lm_head`."""
+    """Computes the loss as TRL's `add_fused_lm_head` does (trl/trainer/utils.py)."""
     x, labels = x[:, :-1], labels[:, 1:]
     mask = labels != -100
     chosen = torch.empty(labels.numel(), dtype=torch.int64)
@@ -153,12 +168,24 @@ FUSED: dict[Loss, Callable[..., torch.Tensor]] = {
     Loss.LIGER_FUSED_LINEAR: _liger_loss,
     Loss.CHUNKED: _chunked_loss,
 }
-"""From hidden states, the head, labels, and whether products are added in place."""
+"""Losses that need no logits.
+
+Each takes hidden states `[batch, tokens, hidden]`, the head, labels `[batch, tokens]`, and whether cuBLAS adds products
+to the gradient of the head in place (see `fuse`)."""
 
 
 def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
-    """Gives a causal language model a forward that never makes its logits, as both libraries do before adapters are
-    added. `adds_in_place`: whether the GPU has compute capability 8.0, which liger-kernel asks for."""
+    """Patches a causal language model, in place, to compute the loss of a library.
+
+    A loss of `FUSED` gets a forward that never makes the logits; liger-kernel's cross-entropy replaces the model's own
+    loss function. Both libraries patch the model before adapters are added. Other losses change nothing.
+
+    Args:
+        model: the model of transformers.
+        loss: the loss to compute.
+        adds_in_place: whether the GPU has compute capability 8.0 or higher, from which on liger-kernel lets cuBLAS add
+            products to the gradient of the head in place.
+    """
     if loss is Loss.LIGER_CROSS_ENTROPY:
         model.loss_function = _cross_entropy
     if loss not in FUSED:
@@ -167,7 +194,8 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
     def forward(self: Any, labels: torch.Tensor, **inputs: Any) -> Any:
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
-        if loss is Loss.LIGER_FUSED_LINEAR and not self.training:  # it makes logits (liger_kernel/transformers/model/)
+        # In evaluation liger-kernel makes the logits (liger_kernel/transformers/model/).
+        if loss is Loss.LIGER_FUSED_LINEAR and not self.training:
             return type(self).forward(self, labels=labels, **inputs)
         outputs = self.base_model(**inputs)
         head, loss_of = self.get_output_embeddings(), FUSED[loss]
@@ -177,7 +205,7 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
-    """transformers/loss/loss_utils.py, `ForCausalLMLoss`, of which liger-kernel replaces the cross-entropy."""
+    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) with liger-kernel's cross-entropy."""
     logits = logits.float()
     labels = functional.pad(labels, (0, 1), value=-100)
     shifted = labels[..., 1:].contiguous()

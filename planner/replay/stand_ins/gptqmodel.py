@@ -1,4 +1,4 @@
-"""Stand-ins for those layers of GPTQModel that train: the same bytes, the same allocations, no kernels."""
+"""Stand-ins for the layers of GPTQModel that train: the same bytes, the same allocations, no kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from planner.replay.stand_ins.shapes import shape_of
 
 
 class _Packed(torch.nn.Module):
-    """Buffers of a layer in 4 bits; `half`: the dtype of its scales."""
+    """The buffers of a layer whose weight is stored in 4 bits, eight elements per int32.
+
+    Args:
+        layer: the layer whose shape and bias it takes.
+        half: dtype of the scales, which is also that of the dequantized weight.
+    """
 
     qweight: torch.Tensor
     qzeros: torch.Tensor
@@ -28,21 +33,27 @@ class _Packed(torch.nn.Module):
         self.register_buffer("scales", torch.empty(groups, self.out_features, dtype=half, device="meta"))
 
     def dequantized(self) -> torch.Tensor:
-        """By one kernel."""
+        """Returns the weight, `[in, out]`, in the dtype of the scales; one kernel makes it without temporaries."""
         return torch.empty(self.in_features, self.out_features, dtype=self.scale_dtype)
 
 
 class GptqLinear(_Packed):
-    """`TorchQuantLinear` (gptqmodel/nn_modules/qlinear/torch.py), as which `TritonV2QuantLinear` trains: autograd keeps
-    the dequantized weight. (Its packed weight is `[in / 8, out]`, AWQ's `[in, out / 8]`.)"""
+    """A GPTQ layer: it stands in for `TritonV2QuantLinear`, which trains as `TorchQuantLinear`.
+
+    Autograd keeps the dequantized weight for backward (gptqmodel/nn_modules/qlinear/torch.py). The real packed weight
+    is `[in / 8, out]`, AWQ's is `[in, out / 8]`; the stand-in has the latter shape for both, which takes the same
+    bytes.
+    """
 
     g_idx: torch.Tensor
+    """Group of each input, int32, `[in]`."""
 
     def __init__(self, layer: torch.nn.Linear | Conv1D, half: torch.dtype) -> None:
         super().__init__(layer, half)
         self.register_buffer("g_idx", torch.empty(self.in_features, dtype=torch.int32, device="meta"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Multiplies by the dequantized weight, which is cast to the dtype of x."""
         rows, given = x.reshape(-1, x.shape[-1]), x.dtype
         weight = self.dequantized().to(x.dtype)
         out = torch.matmul(rows, weight).reshape(*x.shape[:-1], self.out_features)
@@ -52,8 +63,10 @@ class GptqLinear(_Packed):
 
 
 class _Gemm(torch.autograd.Function):
-    """`AwqGemmTritonFn` (gptqmodel/nn_modules/qlinear/gemm_awq_triton.py): dequantized in forward, for more than 128
-    rows, and again in backward."""
+    """Stands in for `AwqGemmTritonFn` (gptqmodel/nn_modules/qlinear/gemm_awq_triton.py).
+
+    The weight is dequantized in forward, as for more than 128 rows, and again in backward.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: AwqLinear) -> torch.Tensor:
@@ -71,13 +84,15 @@ class _Gemm(torch.autograd.Function):
 
 
 class AwqLinear(_Packed):
-    """`AwqGEMMTritonLinear`: multiplies in fp16 whatever it is given."""
+    """An AWQ layer: it stands in for `AwqGEMMTritonLinear`."""
 
     def __init__(self, layer: torch.nn.Linear | Conv1D) -> None:
         super().__init__(layer, torch.float16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", enabled=False):  # CUDA's autocast would find fp16 products within a function alone
+        """Multiplies in fp16, whatever the dtype of x, and casts the result back."""
+        # Autocast is off: CUDA's would meet only fp16 products inside the autograd function.
+        with torch.autocast("cpu", enabled=False):
             given, x = x.dtype, x.half()
             out: torch.Tensor = _Gemm.apply(x, self)
             return out.to(given)

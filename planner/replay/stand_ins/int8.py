@@ -1,4 +1,4 @@
-"""A stand-in for bitsandbytes' LLM.int8() layer: the same bytes, the same allocations, no kernels."""
+"""Stands in for bitsandbytes' LLM.int8() layer: the same bytes, the same allocations, no kernels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from transformers.pytorch_utils import Conv1D
 from planner.replay.stand_ins.shapes import shape_of
 
 THRESHOLD = 6.0
-"""transformers' `llm_int8_threshold`."""
+"""Magnitude from which an element of x is an outlier: transformers' default of `llm_int8_threshold`."""
 
 
 class _Matmul(torch.autograd.Function):
-    """`MatMul8bitLt` with a weight in int8 (bitsandbytes/autograd/_functions.py), without outliers, whose number no
-    shape tells: x is quantized row by row, multiplied in int32, scaled to fp16, cast to x's dtype. x is kept as an
-    attribute, not as a saved tensor."""
+    """Stands in for `MatMul8bitLt` with an int8 weight (bitsandbytes/autograd/_functions.py).
+
+    x is quantized row by row, multiplied to int32, scaled to fp16 and cast to x's dtype. It is kept as an attribute
+    of the context, not as a saved tensor. Outliers are left out, because their number depends on values.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: Linear8bit) -> torch.Tensor:
@@ -36,7 +38,10 @@ class _Matmul(torch.autograd.Function):
 
 
 def _quantize(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`int8_vectorwise_quant` (bitsandbytes/backends/cuda/ops.py)."""
+    """Returns int8 codes, `[rows, in]`, and fp32 scales, `[rows]`, of x.
+
+    It stands in for `int8_vectorwise_quant` (bitsandbytes/backends/cuda/ops.py).
+    """
     scales = torch.empty(x.shape[0], dtype=torch.float32)
     codes = torch.empty(x.shape, dtype=torch.int8)
     _outliers = x.abs() >= THRESHOLD
@@ -44,16 +49,18 @@ def _quantize(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _scaled(products: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`int8_mm_dequant`: the kernel writes fp16."""
+    """Stands in for `int8_mm_dequant`, whose kernel writes fp16; the result is cast to `dtype`."""
     return torch.empty_like(products, dtype=torch.float16).to(dtype)
 
 
 class Linear8bit(torch.nn.Module):
-    """A linear layer in int8, with a scale for each row."""
+    """A linear layer whose weight is stored in int8, with a scale for each row."""
 
     scales: torch.Tensor
+    """fp32 scales, `[out]`."""
     W_q = True
-    """By this PEFT knows a layer that dequantizes itself (peft/utils/integrations.py, `dequantize_module_weight`)."""
+    """Mark by which PEFT recognizes a layer that dequantizes itself (peft/utils/integrations.py,
+    `dequantize_module_weight`)."""
 
     def __init__(self, layer: torch.nn.Linear | Conv1D) -> None:
         super().__init__()
@@ -64,10 +71,11 @@ class Linear8bit(torch.nn.Module):
         self.register_buffer("scales", torch.empty(self.out_features, dtype=torch.float32, device="meta"))
 
     def dequantize(self) -> torch.Tensor:
-        """`int8_vectorwise_dequant`."""
+        """Returns the fp32 weight, `[out, in]`, as `int8_vectorwise_dequant` does; PEFT calls it."""
         return self.weight * self.scales.view(-1, 1) * (1.0 / 127.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Multiplies in int8; the stored bias is cast to the dtype of x for good."""
         if self.bias is not None and self.bias.dtype != x.dtype:
             self.bias.data = self.bias.data.to(x.dtype)
         out: torch.Tensor = _Matmul.apply(x, self)

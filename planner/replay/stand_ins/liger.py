@@ -1,4 +1,4 @@
-"""Stand-ins for liger-kernel's layers: the same allocations, no Triton kernels; installed as its own patches are.
+"""Stand-ins for liger-kernel's layers, installed as its own patches are: the same allocations, no Triton kernels.
 
 Source: liger_kernel/ops/rms_norm.py, swiglu.py, geglu.py, rope.py; liger_kernel/transformers/monkey_patch.py.
 """
@@ -17,12 +17,16 @@ from planner.libraries.liger_kernel import MULTIPROCESSORS, patch_of
 from strategies import Kernels
 
 ROTATION = "apply_rotary_pos_emb"
+"""Name of the function that rotates queries and keys in transformers' modeling files."""
 _replaced: list[tuple[Any, Any]] = []
-"""Modules of transformers whose rotation is replaced, with their own."""
+"""Modeling modules of transformers whose rotation is replaced, each with its original function."""
 
 
 class _RMSNorm(torch.autograd.Function):
-    """`LigerRMSNormFunction`."""
+    """Stands in for `LigerRMSNormFunction`: saves its input, its weight and an fp32 number per row.
+
+    With `in_place` the gradient of the input overwrites that of the output.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, in_place: bool) -> torch.Tensor:
@@ -46,7 +50,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class _Gated(torch.autograd.Function):
-    """`LigerSiLUMulFunction`, `LigerGELUMulFunction`."""
+    """Stands in for `LigerSiLUMulFunction` and `LigerGELUMulFunction`, whose gradients overwrite the saved tensors."""
 
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
@@ -63,7 +67,7 @@ class _Gated(torch.autograd.Function):
 
 
 class _Rotated(torch.autograd.Function):
-    """`LigerRopeFunction`; in place in token order."""
+    """Stands in for `LigerRopeFunction`, which rotates in place what it has put into token order."""
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Any:
@@ -78,17 +82,18 @@ class _Rotated(torch.autograd.Function):
 
 
 def _rotated(q: Any, k: Any, cos: Any, sin: Any, *args: Any, **kwargs: Any) -> Any:
+    """Replaces transformers' `apply_rotary_pos_emb`; q and k are `[batch, heads, tokens, head_dim]`."""
     return _Rotated.apply(q, k, cos, sin)
 
 
 def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """`LigerSwiGLUMLP`, `LigerGEGLUMLP`."""
+    """Runs an MLP as `LigerSwiGLUMLP` and `LigerGEGLUMLP` do."""
     out: torch.Tensor = self.down_proj(_Gated.apply(self.gate_proj(x), self.up_proj(x)))
     return out
 
 
 def _fused_mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """`LigerPhi3SwiGLUMLP`."""
+    """Runs an MLP with one projection for gate and up as `LigerPhi3SwiGLUMLP` does."""
     up_states = self.gate_up_proj(x)
     gate, up_states = up_states.chunk(2, dim=-1)
     out: torch.Tensor = self.down_proj(_Gated.apply(gate, up_states))
@@ -96,7 +101,11 @@ def _fused_mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def patch(model: Any, kernels: Kernels) -> None:
-    """The modules of a model that has been built, before it gets adapters, as Trainer does it."""
+    """Replaces norms, MLPs and the rotation of a model, if the kernels are liger-kernel's.
+
+    As in Trainer, the model has been built already, and has no adapters yet. The rotation is a function of the modeling
+    module: `restored` puts the original back.
+    """
     if kernels is not Kernels.LIGER:
         return
     in_place = patch_of(model.config.model_type).norm_in_place
@@ -118,7 +127,7 @@ def patch(model: Any, kernels: Kernels) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Gives transformers its own rotation back when the context ends."""
+    """Puts transformers' own rotation functions back when the context ends."""
     try:
         yield
     finally:

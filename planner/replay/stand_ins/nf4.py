@@ -1,4 +1,4 @@
-"""A stand-in for bitsandbytes' NF4 layer: the same bytes, the same allocations, no kernels."""
+"""Stands in for bitsandbytes' NF4 layer: the same bytes, the same allocations, no kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from planner.replay.stand_ins.shapes import shape_of
 
 
 class _Matmul(torch.autograd.Function):
-    """`MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
+    """Stands in for `MatMul4Bit`: dequantizes the weight in forward and again in backward, and saves no tensor."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor | None, layer: Linear4bit) -> torch.Tensor:
@@ -25,12 +25,21 @@ class _Matmul(torch.autograd.Function):
 
 
 class Linear4bit(torch.nn.Module):
-    """A linear layer in NF4; `double`: with scales in 8 bits."""
+    """A linear layer whose weight is stored in NF4, two elements per byte.
+
+    Args:
+        layer: the layer whose shape and bias it takes.
+        compute: dtype that the weight is dequantized to and multiplied in.
+        double: whether the scales are quantized to 8 bits themselves (double quantization).
+    """
 
     W_q = True
-    """By this PEFT knows a layer that dequantizes itself (peft/utils/integrations.py, `dequantize_module_weight`)."""
+    """Mark by which PEFT recognizes a layer that dequantizes itself (peft/utils/integrations.py,
+    `dequantize_module_weight`)."""
     absmax: torch.Tensor
+    """Scales, one per block of elements: fp32, or uint8 with double quantization."""
     absmax_of_absmax: torch.Tensor
+    """fp32 scales of the scales; it exists only with double quantization."""
 
     def __init__(self, layer: torch.nn.Linear | Conv1D, compute: torch.dtype, double: bool) -> None:
         super().__init__()
@@ -48,16 +57,24 @@ class Linear4bit(torch.nn.Module):
             self.register_buffer("absmax_of_absmax", torch.empty(size, dtype=torch.float32, device="meta"))
 
     def dequantized(self, dtype: torch.dtype) -> torch.Tensor:
+        """Returns the weight, `[out, in]`, cast from the compute dtype to `dtype`.
+
+        With double quantization the scales are dequantized to fp32 first, and freed when the weight is made.
+        """
         scales = torch.empty(self.scales, dtype=torch.float32) + 1.0 if self.quantized_scales else None
         weight = torch.empty(self.shape, dtype=self.compute)
         del scales
         return weight.to(dtype)
 
     def dequantize(self) -> torch.Tensor:
+        """Returns the weight in the compute dtype, for PEFT."""
         return self.dequantized(self.compute)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """bitsandbytes/nn/modules.py, `Linear4bit.forward`: the bias stays in the dtype of x."""
+        """Multiplies in the compute dtype (bitsandbytes/nn/modules.py, `Linear4bit.forward`).
+
+        The stored bias is cast to the dtype of x for good.
+        """
         given = x.dtype
         bias: torch.Tensor | None = self.bias
         if bias is not None:

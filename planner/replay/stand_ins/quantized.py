@@ -1,4 +1,4 @@
-"""Puts a stand-in in the place of every linear layer of a model that is quantized."""
+"""Replaces the linear layers of a model by stand-ins for quantized layers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ from strategies import Quantization
 
 
 def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, quantization: Quantization) -> None:
-    """Every linear layer (GPT-2's Conv1D as well) but the head, the adapters and what the model keeps in fp32; the rest
-    in fp32 but with GPTQ, as transformers' `replace_with_bnb_linear` and PEFT's `prepare_model_for_kbit_training` leave
-    it. `model`: PEFT's."""
+    """Quantizes a model in place, as transformers and PEFT leave it.
+
+    Every linear layer is replaced (GPT-2's Conv1D as well), except the head, the adapters and the modules that the
+    model keeps in fp32 (transformers' `replace_with_bnb_linear`). All other floating-point parameters are cast to fp32,
+    except with GPTQ (PEFT's `prepare_model_for_kbit_training`).
+
+    Args:
+        model: PEFT's model, with its adapters.
+        head: the output layer, which is not quantized; None if the model has none.
+        compute: dtype that the layers compute in.
+        quantization: how the weights are stored.
+    """
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
     ends = {id(module) for module in head.modules()} if head is not None else set()
     for path, module in list(model.named_modules()):
@@ -34,6 +43,7 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, qua
 
 
 def _gptq(layer: torch.nn.Linear | Conv1D, compute: torch.dtype) -> torch.nn.Module:
+    """Makes a GPTQ layer; its scales are in fp16 where the compute dtype is not a half precision."""
     return GptqLinear(layer, compute if compute.itemsize == 2 else torch.float16)
 
 
@@ -44,11 +54,14 @@ STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype], 
     Quantization.GPTQ: _gptq,
     Quantization.AWQ: lambda layer, compute: AwqLinear(layer),
 }
-"""Made of a layer, and of the dtype that it computes in."""
+"""Functions that make the stand-in of each quantization from a layer and the dtype that it computes in."""
 
 
 def _adapt(adapter: Any, quantization: Quantization) -> None:
-    """The adapter's forward; over GPTQ it is that of a layer that is not quantized (peft/tuners/lora/gptq.py)."""
+    """Replaces the adapter's forward by the one that PEFT has for a quantized layer.
+
+    Over GPTQ it stays that of a layer that is not quantized (peft/tuners/lora/gptq.py).
+    """
     if quantization is Quantization.AWQ:
         as_awq(adapter)
     elif quantization.by_bitsandbytes:

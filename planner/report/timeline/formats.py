@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.extras import MissingExtraError
+from planner.extras import MissingExtraError, install_hint
 from planner.files import OutputFileError
 from planner.records.verification import Verification
 
@@ -35,6 +35,6 @@ def renderer_of(path: Path) -> Renderer:
         render: Renderer = import_module(f"{__package__}.{name}").render
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"a {path.suffix} timeline needs {error.name}", "pip install 'training-planner[plot]'"
+            f"a {path.suffix} timeline needs {error.name}", install_hint("plot")
         ) from None
     return render

@@ -1,0 +1,55 @@
+"""Results of the Python door as text and as HTML: the reports of the command line."""
+
+from __future__ import annotations
+
+import io
+import shutil
+
+from rich.console import Console, RenderableType
+
+from planner.printable import printable
+from planner.records.display import Displayed
+from planner.records.result import EstimateResult, FitResult
+from planner.records.verification import Verification
+from planner.report.estimate import EstimateReport
+from planner.report.fit import FitReport
+from planner.report.verify import VerifyReport
+
+NARROWEST, NO_TERMINAL = 40, 100
+"""Columns: texts in fewer stand in single letters; where there is no terminal, a notebook or a file takes these."""
+
+_HTML = '<pre style="font-family:monospace;line-height:1.2;white-space:pre;overflow-x:auto">{code}</pre>'
+
+
+def report_of(result: Displayed) -> RenderableType:
+    """Returns what rich draws of a result.
+
+    Raises:
+        TypeError: no report is made of such a result.
+    """
+    if isinstance(result, FitResult):
+        return FitReport(result)
+    if isinstance(result, EstimateResult):
+        return EstimateReport(result)
+    if isinstance(result, Verification):
+        return VerifyReport(result)
+    raise TypeError(f"no report is made of a {type(result).__name__}")
+
+
+def plain_text(result: Displayed) -> str:
+    """Returns the report without colour, as wide as the terminal."""
+    drawn = io.StringIO()
+    columns = max(NARROWEST, shutil.get_terminal_size((NO_TERMINAL, 25)).columns)
+    _drawn(result, Console(file=drawn, width=columns, highlight=False, markup=False, emoji=False))
+    return printable("\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
+
+
+def html(result: Displayed) -> str:
+    """Returns the report as an HTML element with inline styles."""
+    wide = Console(file=io.StringIO(), width=NO_TERMINAL, record=True, highlight=False, markup=False, emoji=False)
+    _drawn(result, wide)
+    return wide.export_html(inline_styles=True, code_format=_HTML)
+
+
+def _drawn(result: Displayed, console: Console) -> None:
+    console.print(report_of(result), crop=False)
