@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hardware import GPU
 from hardware.errors import shown
@@ -18,6 +18,11 @@ from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from planner.records.option_types import Options
 
 
 def fit(
@@ -45,7 +50,7 @@ def fit(
     seed: int | None = None,
     storage: str | None = None,
     progress: Progress = lambda _: None,
-    **axes: Any,
+    **axes: Unpack[Options],
 ) -> FitResult:
     """The configurations that fit and give the largest effective batch, best first.
 
@@ -162,7 +167,7 @@ def estimate(
     headroom: float = 0.05,
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
-    **axes: Any,
+    **axes: Unpack[Options],
 ) -> EstimateResult:
     """The itemised memory and time of one configuration, whether it fits or not.
 

@@ -1,4 +1,4 @@
-"""What a technique is: one axis a file, the closed set of its choices, and the physical facts of each."""
+"""Defines training techniques: one axis per file, with the closed set of its choices and the physical facts of each."""
 
 from strategies.accounts import Accounts
 from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exactly, UpTo

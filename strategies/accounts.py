@@ -1,4 +1,7 @@
-"""Who computes which choices: one that nobody computes is refused by its name, and never planned as another one."""
+"""Lists which choices a part of the planner computes.
+
+A choice that it does not compute is refused by name, and never planned as another one.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,19 @@ from strategies.precision import Precision
 from strategies.strategy import AXES, Strategy
 
 BY_FACTS: tuple[type[Choice], ...] = (Precision, Optimizer, Checkpointing)
-"""Axes whose facts say all that is computed: what has facts of a known kind needs no account of its own."""
+"""Axes whose facts determine everything that is computed: a choice with facts of a known type needs no own entry."""
 
 _MOST_REMEMBERED = 10_000
+"""Number of cached axis values at which the cache is cleared."""
 
 
 class Accounts:
-    """The choices that one part of the planner computes.
+    """Holds the choices that one part of the planner computes.
 
     Args:
-        owner: who computes them, as errors say it.
-        known: where the members of an axis are that are computed. Tables of accounts are asked each time, so that what
-            a plug-in adds to them counts.
+        owner: Name of that part in error texts.
+        known: Containers with the supported members of each axis. The containers are consulted, not copied, so members
+            that a plug-in adds to a table later count.
     """
 
     def __init__(self, owner: str, known: Mapping[type[Choice], Sequence[Container[Any]]]) -> None:
@@ -31,7 +35,7 @@ class Accounts:
         self._computed: set[tuple[str, Any]] = set()
 
     def lacking(self, strategy: Strategy) -> str | None:
-        """Says which choice of a strategy has no account, or None."""
+        """Returns a text that names the first unsupported choice of a strategy, or None if all are supported."""
         for axis, value in zip(AXES.values(), strategy, strict=True):
             if (axis.name, value) in self._computed:  # members of two axes may be equal, as strings
                 continue
@@ -44,6 +48,6 @@ class Accounts:
         return None
 
     def has(self, choice: Choice) -> bool:
-        """Whether a choice is computed."""
+        """Returns whether a choice is supported."""
         kind = type(choice)
         return kind in BY_FACTS or any(choice in computed for computed in self.known[kind])

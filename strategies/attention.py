@@ -1,4 +1,4 @@
-"""The axis of attention kernels."""
+"""Defines the axis of attention kernels."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from strategies.axis import Choice, axis_of
 
 
 class AttentionFacts(NamedTuple):
-    """What a kernel runs on."""
+    """Says what a kernel runs on."""
 
     half_only: bool = False
-    """It takes no fp32."""
+    """Whether it computes in half precision only."""
     capability: tuple[float, float] | None = None
-    """First and last CUDA compute capability that its kernels are built for; None: it has some for every GPU."""
+    """First and last CUDA compute capability that its kernels are built for; None if there are kernels for every GPU."""
 
 
 # flash-attn: csrc/flash_attn/flash_api.cpp, `mha_fwd`, "only supports Ampere GPUs or newer", "only support fp16 and
 # bf16 data type"; hopper/setup.py builds FlashAttention 3's for sm90a.
 class Attention(Choice):
-    """`attn_implementation` of transformers. SDPA runs the flash kernel in half precision where the GPU has it, the
-    memory-efficient one elsewhere: neither stores the scores. Grouped keys and values, which the latter does not take,
-    are left to the math kernel, which does."""
+    """Names the values of transformers' `attn_implementation`.
+
+    SDPA runs the flash kernel in half precision where the GPU has it, and the memory-efficient kernel elsewhere;
+    neither stores the scores. The memory-efficient kernel does not take grouped keys and values: these go to the math
+    kernel, which stores the scores.
+    """
 
     facts: AttentionFacts
 

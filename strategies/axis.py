@@ -1,4 +1,4 @@
-"""What every axis has in common: named choices with their facts, the options that refine them, and how both join."""
+"""Defines what all axes share: named choices with facts, options that refine them, and values made from both."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from hardware.errors import shown
 
 
 class Choice(StrEnum):
-    """A choice of one axis, spelled as users write it. Members carry `summary`, what the choice means in a line, and
-    the physical facts of the axis, where it has some."""
+    """Represents a choice of one axis, spelled as users write it.
+
+    Attributes:
+        summary: Meaning of the choice in one line.
+        facts: Physical facts of the choice; None if the axis has none.
+    """
 
     summary: str
     facts: Any
 
     def __new__(cls, value: str, summary: str, facts: Any = None) -> Self:
+        """Creates a member whose value is the text that users write."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.summary = summary
@@ -27,31 +32,44 @@ class Choice(StrEnum):
 
     @classmethod
     def axis_name(cls) -> str:
-        """The axis as written in options and JSON."""
+        """Returns the name of the axis as written in options and JSON."""
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
 
     @classmethod
     def open_to(cls) -> tuple[type, ...] | None:
-        """Types of the facts with which plug-ins may add choices; None where nothing says what a choice would mean."""
+        """Returns the types of facts with which plug-ins may add choices.
+
+        Returns:
+            The types, or None if plug-ins may add none, because nothing defines what a new choice would mean.
+        """
         return None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The choice of that name. Raises InvalidChoiceError with the nearest names."""
+        """Returns the choice with a name.
+
+        Raises:
+            InvalidChoiceError: The axis has no such choice; the hint gives the nearest names.
+        """
         try:
             return cls._value2member_map_[text]  # type: ignore[return-value]  # typed as plain Enum members
-        except (KeyError, TypeError):  # TypeError: what cannot be a key is no name
+        except (KeyError, TypeError):  # TypeError: an unhashable value is no name
             raise InvalidChoiceError(cls.axis_name(), text, [c.value for c in cls]) from None
 
     @classmethod
     def add(cls, value: str, summary: str, facts: Any = None) -> Self:
-        """Adds a choice of a plug-in's, which the axis then has like its own, as long as the process lives.
+        """Adds a choice from a plug-in, which works like a built-in one until the process ends.
 
         Args:
-            facts: of the kind that the axis's own choices have, where they have some.
+            value: Name of the choice, as users write it.
+            summary: Meaning of the choice in one line.
+            facts: Physical facts of one of the types that `open_to` returns.
+
+        Returns:
+            The new member.
 
         Raises:
-            ContradictionError: the axis is closed, has that name already, or takes facts of another kind.
+            ContradictionError: The axis is closed, has that name already, or takes facts of another type.
         """
         if (kinds := cls.open_to()) is None:
             raise ContradictionError(
@@ -65,7 +83,7 @@ class Choice(StrEnum):
             )
         if value in cls._value2member_map_:
             raise ContradictionError(f"{cls.axis_name()} has a choice {value!r} already", "give it another name")
-        enum: Any = cls  # of which the type checker knows no private part; `_new_member_` is `__new__` above
+        enum: Any = cls  # Any: type checkers do not know these private parts; `_new_member_` is `__new__` above
         member = enum._new_member_(cls, value, summary, facts)
         name = value.upper().replace("-", "_")
         member._name_, member._sort_order_ = name, len(cls._member_names_)
@@ -76,7 +94,7 @@ class Choice(StrEnum):
 
 
 class InvalidChoiceError(PlannerError):
-    """A name that an axis does not have."""
+    """Reports a name that an axis does not have; the hint gives the nearest or all names."""
 
     def __init__(self, axis: str, given: object, valid: Iterable[str]) -> None:
         names = list(valid)
@@ -86,14 +104,14 @@ class InvalidChoiceError(PlannerError):
 
 
 class ContradictionError(PlannerError):
-    """Choices that exclude each other, or that the model does not have."""
+    """Reports choices that exclude each other, or that the model does not have."""
 
 
 # --- options: what a user can say ---
 
 
 class WholeNumbers(NamedTuple):
-    """Values of an option: from `low` to `high`; `usual` is one to name in an error."""
+    """Describes whole-number values of an option, `low` <= value <= `high`; `usual` is an example for error texts."""
 
     low: int
     high: int
@@ -101,7 +119,7 @@ class WholeNumbers(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """Values of an option: numbers from `low` to below `high`."""
+    """Describes fractional values of an option, `low` <= value < `high`; `usual` is an example for error texts."""
 
     low: float
     high: float
@@ -109,79 +127,92 @@ class Shares(NamedTuple):
 
 
 class Names(NamedTuple):
-    """Values of an option: a keyword, or names of the model's modules."""
+    """Describes an option whose values are `keyword` or names of modules; `example` is one for error texts."""
 
     keyword: str
     example: str
 
 
 Kind: TypeAlias = type[Choice] | WholeNumbers | Shares | Names
+"""Description of the values that an option takes."""
 
 
 class Option(NamedTuple):
-    """One thing that a user can say, spelled as in options, JSON and search spaces."""
+    """Describes one option that users can set, spelled as on the command line, in JSON and in search spaces."""
 
     name: str
     kind: Kind
     help: str = ""
     phrase: str = "{}"
-    """How a sentence about a plan says it."""
+    """Format string that words the value in a sentence about a plan."""
     hidden_default: Any = None
-    """The value that goes without saying."""
+    """Value that sentences about a plan do not mention."""
     belongs_to: tuple[Choice, ...] = ()
-    """The choices of the axis that it refines; of all, if none are named."""
+    """Choices of the axis that the option applies to; empty for all of them."""
     monotone: bool = False
-    """Whether neither memory nor time ever falls when the value rises, so that what fits with a value fits with all
-    smaller ones."""
+    """Whether memory and time never fall when the value rises, so that what fits with a value fits with all smaller
+    ones."""
 
     def refines(self, choice: object) -> bool:
+        """Returns whether the option applies to a choice of its axis."""
         return not self.belongs_to or choice in self.belongs_to
 
 
 Values = Mapping[str, Any]
-"""One value by the name of its option."""
+"""Value of each option, by the option's name."""
 
 
 def given(values: Values, option: str, default: Any) -> Any:
-    """The value of an option, or the default where nothing is said of it. The value itself is not read: it may be
-    undecided."""
+    """Returns the value of an option, or the default if it has none.
+
+    The value is only compared with None by identity, since it may be undecided.
+    """
     value = values.get(option)
     return default if value is None else value
 
 
 class Axis(NamedTuple):
-    """An axis of the space: its choices, the options that refine them, and the value of a strategy that they make."""
+    """Describes an axis of the space: its choices, the options that refine them, and how these make one value."""
 
     choices: Option
     refinements: tuple[Option, ...] = ()
     join: Callable[[Values], Any] | None = None
-    """Makes a strategy's value of the choice and of those refinements that belong to it."""
+    """Makes the strategy's value from the choice and its refinements; None if the choice itself is the value."""
     split: Callable[[Any], Values] | None = None
-    """The inverse."""
+    """Inverse of `join`: returns the options that make a value."""
 
     @property
     def name(self) -> str:
+        """Returns the name of the axis, which is that of its first option."""
         return self.choices.name
 
     @property
     def options(self) -> tuple[Option, ...]:
+        """Returns the option of the choices, followed by the refinements."""
         return (self.choices, *self.refinements)
 
     def refining(self, choice: object) -> list[Option]:
+        """Returns the refinements that apply to a choice."""
         return [option for option in self.refinements if option.refines(choice)]
 
     def value(self, values: Values) -> Any:
+        """Returns the value that options make in a strategy."""
         return self.join(values) if self.join else values[self.name]
 
     def to_options(self, value: Any) -> Values:
+        """Returns the options that make a value; the inverse of `value`."""
         return self.split(value) if self.split else {self.name: value}
 
     def growing(self, choice: object) -> Option | None:
-        """The refinement of a choice that only ever costs more, of which there is at most one."""
+        """Returns the monotone refinement of a choice, or None; no choice has more than one."""
         return next((option for option in self.refining(choice) if option.monotone), None)
 
     def combinations(self, space: Callable[[str], tuple[Any, ...]]) -> Iterator[Any]:
-        """Every value that the choices and refinements of a space make. `space`: the values of an option."""
+        """Yields every value that the choices and refinements of a space make.
+
+        Args:
+            space: Returns the values to combine, given the name of an option.
+        """
         for choice in space(self.name):
             names = [option.name for option in self.refining(choice)]
             for values in product(*map(space, names)):
@@ -189,5 +220,5 @@ class Axis(NamedTuple):
 
 
 def axis_of(choices: type[Choice], help: str = "", phrase: str = "{}", hidden_default: Any = None) -> Axis:
-    """An axis without refinements."""
+    """Returns an axis without refinements; the arguments are those of its only `Option`."""
     return Axis(Option(choices.axis_name(), choices, help, phrase, hidden_default))

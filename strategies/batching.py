@@ -1,4 +1,4 @@
-"""How samples of different lengths become sequences of one length."""
+"""Defines how samples of different lengths become sequences of one length."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from strategies.axis import Choice
 
 
 class BatchingFacts(NamedTuple):
-    """`masks_samples`: every sequence has a mask of its own, of which SDPA's `is_causal` says nothing;
-    `numbers_samples`: every sequence has positions of its own."""
+    """Says which inputs a collator passes to the model for each sequence.
+
+    Attributes:
+        masks_samples: Whether every sequence has its own mask, which SDPA's `is_causal` cannot express.
+        numbers_samples: Whether every sequence has its own positions.
+    """
 
     masks_samples: bool = False
     numbers_samples: bool = False
 
 
 class Batching(Choice):
-    """What a collator makes of samples, beside ids and labels."""
+    """Says how a collator turns samples into sequences, and what it passes in addition to ids and labels."""
 
     facts: BatchingFacts
 

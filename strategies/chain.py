@@ -1,4 +1,4 @@
-"""Strategies that differ in one number alone, of which a larger one never takes less memory or less time."""
+"""Groups strategies that differ in one number only, where a larger number never takes less memory or time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from strategies.strategy import Strategy
 
 
 class Chain(NamedTuple):
-    """`least`, and what becomes of it with every value of `axis`, its own first. Without an axis, `least` alone."""
+    """Holds strategies that differ only in the value of one axis, in order of rising cost.
+
+    Attributes:
+        least: The strategy that takes the least memory and time.
+        axis: Name of the axis that varies; empty if `least` is the only strategy.
+        values: Values of that axis, smallest first; the first is that of `least`.
+    """
 
     least: Strategy
     axis: str = ""
@@ -16,7 +22,9 @@ class Chain(NamedTuple):
 
     @property
     def length(self) -> int:
+        """Returns the number of strategies."""
         return len(self.values) or 1
 
     def at(self, place: int) -> Strategy:
+        """Returns the strategy at an index from 0 to `length - 1`; index 0 is `least`."""
         return self.least._replace(**{self.axis: self.values[place]}) if place else self.least

@@ -1,4 +1,4 @@
-"""The axis of activation checkpointing: what is dropped in forward and computed again in backward."""
+"""Defines the axis of activation checkpointing: what forward drops and backward recomputes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from strategies.axis import Axis, Choice, Option, Values, WholeNumbers, given
 
 
 class Operation(StrEnum):
-    """Kinds of operators that compute much for what their results take, by torch's names."""
+    """Names the kinds of operators that are slow to recompute for the size of their results, as torch calls them."""
 
     MM = "mm"
     ADDMM = "addmm"
-    """A product with a bias."""
+    """Matrix product with a bias."""
     BMM = "bmm"
-    """Eager attention's scores and output."""
+    """Batched product: the scores and the output of eager attention."""
     SDPA = "sdpa"
-    """The fused kernels, flash and memory-efficient: output and log-sum-exp."""
+    """Fused attention, flash or memory-efficient; its results are the output and the log-sum-exp."""
 
 
 class CheckpointingFacts(NamedTuple):
-    """What happens to a block in forward. `recomputes`: it is dropped, all but its input, and computed again in
-    backward. `keeps`: kinds of operators whose results stay, for the recomputation to take instead of computing them;
-    of so many, the first (1: each). `offloads`: the input waits in the host's memory."""
+    """Says what happens to the activations of a block.
+
+    Attributes:
+        recomputes: Whether forward drops everything but the block's input, and backward recomputes it.
+        offloads: Whether the block's input waits in host memory until backward.
+        keeps: Kinds of operators whose results are kept, so that the recomputation reuses them. With the value n, the
+            first of every n results is kept; 1 keeps all.
+    """
 
     recomputes: bool = True
     offloads: bool = False
@@ -33,8 +38,11 @@ class CheckpointingFacts(NamedTuple):
 
 
 class Checkpointing(Choice):
-    """`full`: non-reentrant; only a block's input is kept (`gradient_checkpointing=True` in Trainer). The
-    selective ones are policies for `create_selective_checkpoint_contexts` of torch.utils.checkpoint."""
+    """Says which activations of a checkpointed block are kept.
+
+    `full` is non-reentrant checkpointing: only the block's input is kept (`gradient_checkpointing=True` in Trainer).
+    The selective choices are policies for `create_selective_checkpoint_contexts` of torch.utils.checkpoint.
+    """
 
     facts: CheckpointingFacts
 
@@ -58,22 +66,28 @@ class Checkpointing(Choice):
 
     @classmethod
     def open_to(cls) -> tuple[type, ...]:
+        """Returns the type of facts with which plug-ins may add policies."""
         return (CheckpointingFacts,)
 
 
 class Checkpoints(NamedTuple):
-    """What becomes of each block. `every`: of so many blocks the first is checkpointed (transformers'
-    `every_n_layers`)."""
+    """Says which blocks are checkpointed, and how.
+
+    Attributes:
+        choice: Policy of the checkpointed blocks.
+        every: The first of every `every` blocks is checkpointed (transformers' `every_n_layers`).
+    """
 
     choice: Checkpointing = Checkpointing.NONE
     every: int = 1
 
     @property
     def recomputes(self) -> bool:
+        """Returns whether checkpointed blocks are recomputed in backward."""
         return self.choice.facts.recomputes
 
     def cover(self, block: int) -> bool:
-        """Whether the block of that number is checkpointed."""
+        """Returns whether the block with that index, from 0, is checkpointed."""
         return self.recomputes and block % self.every == 0
 
 

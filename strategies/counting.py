@@ -1,8 +1,8 @@
-"""Strategies counted without making each of them.
+"""Counts the strategies of a space by the rule that excludes them, without making each of them.
 
-A rule is asked before anything is decided. What it reads is decided then, one value after the other, and what it does
-not read is multiplied. Values of an option that make no difference to any rule are one class, of which one is asked. So
-nobody has to declare which numbers matter: a new rule that reads one tells it apart.
+A rule is first called with all options undecided. Each option that it reads is then decided, one value after the other;
+the numbers of values of the options that it does not read are multiplied. Values of an option that no rule tells apart
+form one class, and only one of them is tried. What a rule reads is found out by calling it, and is declared nowhere.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from strategies.undecided import Undecided, UndecidedError, watched
 
 _AXES = tuple(AXES.values())
 _PLACES = {option.name: place for place, axis in enumerate(_AXES) for option in axis.options}
-"""Which field of a strategy an option is in."""
+"""Index of the strategy's field that an option belongs to."""
 
 Class = tuple[Any, ...]
-"""Values of an option that are not told apart; the first stands for all."""
+"""Values of an option that no rule tells apart; the first stands for all."""
 Decided = Mapping[str, Class]
+"""Class of each decided option, by the option's name."""
 
 
 class Outcome(NamedTuple):
-    """What a rule says of all strategies that have what is decided."""
+    """Holds the reason, or None, that a rule gives for all strategies that share the decided options."""
 
     decided: Decided
     reason: str | None
@@ -38,11 +39,15 @@ class Outcome(NamedTuple):
 def outcomes(
     options: Callable[[str], Sequence[Any]], listed: Mapping[str, Sequence[Any]], cluster: Cluster
 ) -> Counter[str | None]:
-    """How many strategies of a product exclude themselves on a cluster, by reason; under None, how many do not.
+    """Counts the strategies of a product of options by the reason why they cannot run on a cluster.
 
     Args:
-        options: the values of every option.
-        listed: the values of axes that are not the product of their options.
+        options: Returns the values of an option, given its name.
+        listed: Values of the axes that are given as a list, and not as the product of their options.
+        cluster: The cluster that the strategies would run on.
+
+    Returns:
+        The number of strategies for each reason; those that can run are counted under None.
     """
     values = {
         option.name: listed[axis.name] if axis.name in listed else options(option.name)
@@ -57,21 +62,21 @@ def outcomes(
 
 
 class _Part(NamedTuple):
-    """The field of a strategy as far as it is decided, and how many values that stands for."""
+    """Holds a field of a strategy as far as it is decided, and the number of values that it stands for."""
 
     value: Any
     size: int
 
 
 class _Product:
-    """The classes of every option, and of the axes that are `listed` as a whole."""
+    """Holds the classes of values of every option; for an axis in `listed`, those of its complete values."""
 
     def __init__(self, classes: Mapping[str, Sequence[Class]], listed: frozenset[str]) -> None:
         self._classes, self._listed = classes, listed
         self._sizes = {option: sum(map(len, of)) for option, of in classes.items()}
 
     def outcomes(self, rule: Rule, cluster: Cluster) -> Iterator[Outcome]:
-        """What a rule says, each with as little decided as it needs."""
+        """Yields what a rule says, deciding only the options that it reads."""
         asked: list[tuple[Decided, tuple[_Part, ...]]] = [({}, tuple(self._part(axis, {}) for axis in _AXES))]
         while asked:
             decided, parts = asked.pop()
@@ -79,7 +84,7 @@ class _Product:
                 reason = rule(watched(Strategy(*(part.value for part in parts))), cluster)
             except UndecidedError as error:
                 place = _PLACES[error.option]
-                for one in reversed(self._classes[error.option]):  # the last is asked first
+                for one in reversed(self._classes[error.option]):  # the end of the stack is asked first
                     now = {**decided, error.option: one}
                     asked.append((now, (*parts[:place], self._part(_AXES[place], now), *parts[place + 1 :])))
             else:
@@ -87,7 +92,7 @@ class _Product:
                     yield Outcome(decided, reason, number)
 
     def classified(self, cluster: Cluster) -> _Product:
-        """The same with those values of an option together of which every rule says the same, whatever else is."""
+        """Returns the product with those values of an option in one class that every rule always treats alike."""
         said: dict[tuple[str, Class], set[Any]] = defaultdict(set)
         for place, rule in enumerate(RULES):
             for decided, reason, _ in self.outcomes(rule, cluster):
@@ -103,7 +108,7 @@ class _Product:
         return _Product(classes, self._listed)
 
     def _part(self, axis: Axis, decided: Decided) -> _Part:
-        """An axis as far as it is decided. Where all of its values are one class, it is."""
+        """Returns an axis as far as it is decided; an option whose values form one class counts as decided."""
         classes = [decided[axis.name]] if axis.name in decided else self._classes[axis.name]
         size = sum(self._refined(axis, choice, decided) for one in classes for choice in one)
         if len(classes) != 1:
@@ -118,7 +123,7 @@ class _Product:
         return _Part(watched(axis.value(said)), size)
 
     def _refined(self, axis: Axis, choice: Any, decided: Decided) -> int:
-        """How many values a choice and what refines it make."""
+        """Returns how many values a choice and its refinements make."""
         if axis.name in self._listed:
             return 1
         names = [option.name for option in axis.refining(choice)]

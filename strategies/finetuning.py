@@ -1,4 +1,4 @@
-"""The axis of fine-tuning methods: which parameters train, and how the others are stored."""
+"""Defines the axis of fine-tuning methods: which parameters train, and how the others are stored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Sha
 
 
 class Finetuning(Choice):
+    """Names the methods of fine-tuning."""
+
     FULL = "full", "all parameters train"
     LORA = "lora", "low-rank adapters train, the base model is frozen"
     QLORA = "qlora", "low-rank adapters over a quantized base model"
@@ -16,10 +18,13 @@ class Finetuning(Choice):
 
 
 class Quantization(Choice):
-    """How QLoRA stores the base model's linear layers. GPTQ and AWQ: in groups of 128, by GPTQModel's kernels that
-    `backend=auto_trainable` selects (gptqmodel/utils/importer.py): for GPTQ `TritonV2QuantLinear`, which trains by
-    torch's products of a weight dequantized in forward and kept for backward; for AWQ `AwqGEMMTritonLinear`, which
-    multiplies in fp16 and dequantizes again in backward."""
+    """Says how QLoRA stores the base model's linear layers.
+
+    GPTQ and AWQ use groups of 128 and the GPTQModel kernels that `backend=auto_trainable` selects
+    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2QuantLinear`, which trains with torch's matrix products; the
+    weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in fp16
+    and dequantizes again in backward.
+    """
 
     NONE = "none", "not quantized"
     NF4 = "nf4", "NF4, fp32 scale per 64 elements"
@@ -30,15 +35,17 @@ class Quantization(Choice):
 
     @property
     def by_bitsandbytes(self) -> bool:
+        """Returns whether the layers are those of bitsandbytes."""
         return self in (Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.INT8)
 
     @property
     def by_gptqmodel(self) -> bool:
+        """Returns whether the layers are those of GPTQModel."""
         return self in (Quantization.GPTQ, Quantization.AWQ)
 
 
 class LoraVariant(Choice):
-    """What PEFT adds to a layer's output."""
+    """Says what PEFT adds to the output of an adapted layer."""
 
     LORA = "lora", "B(A(x)) scaled by alpha / rank"
     RSLORA = "rslora", "scaled by alpha / sqrt(rank): the same memory"
@@ -46,15 +53,21 @@ class LoraVariant(Choice):
 
 
 class AdapterDtype(Choice):
-    """PEFT's `autocast_adapter_dtype`. (Over a quantized base adapters are in fp32 either way.)"""
+    """Says which dtype adapters have, which is PEFT's `autocast_adapter_dtype`.
+
+    Over a quantized base, adapters are in fp32 either way.
+    """
 
     FP32 = "fp32", "adapters in fp32, as PEFT makes them unless told otherwise"
     WEIGHTS = "weights", "adapters in the dtype of the base model"
 
 
 class TrainedModules(Choice):
-    """Modules that train as a whole beside what the method trains. PEFT (`modules_to_save`) trains copies in the base's
-    dtype and keeps the originals, tied ones each apart; without it the modules themselves train."""
+    """Names modules that train as a whole, in addition to what the method trains.
+
+    PEFT (`modules_to_save`) trains copies in the base model's dtype and keeps the originals; tied modules get one copy
+    each. Without PEFT the modules themselves train.
+    """
 
     NONE = "none", "no others"
     EMBEDDINGS = "embeddings", "the input embedding"
@@ -63,28 +76,41 @@ class TrainedModules(Choice):
 
     @property
     def embeddings(self) -> bool:
+        """Returns whether the input embedding is among them."""
         return self in (TrainedModules.EMBEDDINGS, TrainedModules.EMBEDDINGS_AND_HEAD)
 
     @property
     def head(self) -> bool:
+        """Returns whether the language-model head is among them."""
         return self in (TrainedModules.HEAD, TrainedModules.EMBEDDINGS_AND_HEAD)
 
 
 LoraTargets = Literal["all-linear"] | tuple[str, ...]
+"""Short names of the linear layers that get adapters, or `ALL_LINEAR`."""
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
 
 
-# Each method is a field of its tuple: without it, two methods of no other fields would be equal.
+# Full and BitFit have no other field than `method`: without it they would be equal, as empty tuples.
 
 
 class Full(NamedTuple):
-    """Every parameter trains."""
+    """Trains every parameter."""
 
     method: Finetuning = Finetuning.FULL
 
 
 class Lora(NamedTuple):
-    """Adapters A (rank x in) and B (out x rank) beside each targeted linear layer, by PEFT."""
+    """Trains PEFT adapters A `[rank, in]` and B `[out, rank]` next to each targeted linear layer.
+
+    Attributes:
+        rank: Rank of the adapters.
+        targets: Layers that get adapters.
+        quantization: How the base model's linear layers are stored; any but `NONE` makes it QLoRA.
+        variant: What the adapters add to a layer's output.
+        dropout: Share of the adapters' inputs that is dropped.
+        adapter_dtype: Dtype of the adapters.
+        trained_modules: Modules that train as a whole in addition to the adapters.
+    """
 
     rank: int = 16
     targets: LoraTargets = ALL_LINEAR
@@ -96,14 +122,23 @@ class Lora(NamedTuple):
 
     @property
     def method(self) -> Finetuning:
+        """Returns `QLORA` over a quantized base model, else `LORA`."""
         return Finetuning.LORA if self.quantization is Quantization.NONE else Finetuning.QLORA
 
     def adapts(self, short_name: str) -> bool:
-        """Whether a linear layer of that name (`q_proj`) gets an adapter."""
+        """Returns whether a linear layer gets an adapter; `short_name` is the last part of its name, such as `q_proj`."""
         return self.targets == ALL_LINEAR or short_name in self.targets
 
     def check_targets(self, known: tuple[str, ...], model: str) -> None:
-        """Raises ContradictionError if the model has no linear layer of a target's name."""
+        """Checks that every target is a linear layer of the model.
+
+        Args:
+            known: Short names of the model's linear layers.
+            model: Name of the model for the error text.
+
+        Raises:
+            ContradictionError: The model has no linear layer with the name of a target.
+        """
         missing = [t for t in self.targets if t not in known] if self.targets != ALL_LINEAR else []
         if missing:
             raise ContradictionError(
@@ -113,9 +148,11 @@ class Lora(NamedTuple):
 
 
 class Freeze(NamedTuple):
-    """The last `trained_blocks` blocks train, and the trained modules; the final norm does not. The blocks before them
-    run without gradients and keep nothing, unless they are checkpointed: then transformers asks for the embedding's
-    gradient, and backward goes through all of them."""
+    """Trains the last `trained_blocks` blocks and the trained modules, but not the final norm.
+
+    The blocks before them run without gradients and keep nothing, unless they are checkpointed: transformers then
+    requires a gradient of the embedding's output, and backward goes through all blocks.
+    """
 
     trained_blocks: int = 2
     trained_modules: TrainedModules = TrainedModules.NONE
@@ -123,15 +160,17 @@ class Freeze(NamedTuple):
 
 
 class BitFit(NamedTuple):
-    """Every parameter that is called bias trains, and no other."""
+    """Trains every parameter that is called bias, and no other."""
 
     method: Finetuning = Finetuning.BITFIT
 
 
 Method = Full | Lora | Freeze | BitFit
+"""Value of the fine-tuning axis in a strategy."""
 
 
 def quantization_of(method: Method) -> Quantization:
+    """Returns how a method quantizes the base model; `NONE` for methods without adapters."""
     return method.quantization if isinstance(method, Lora) else Quantization.NONE
 
 
@@ -144,9 +183,9 @@ _LORA_FIELDS = {
     "adapter_dtype": "adapter_dtype",
     "trained_modules": "trained_modules",
 }
-"""The field of `Lora` that an option says."""
+"""Field of `Lora` that an option sets."""
 _FREEZE_FIELDS = ("trained_blocks", "trained_modules")
-"""Those of `Freeze`, called as the options are."""
+"""Fields of `Freeze`, which have the names of their options."""
 
 
 def _join(values: Values) -> Method:
@@ -181,10 +220,10 @@ _MADE: dict[Finetuning, type[Method]] = {
     Finetuning.BITFIT: BitFit,
 }
 MAX_RANK = 2**14
-"""A rank beyond the width of most layers is a mistake."""
+"""Largest rank that can be asked for: a rank beyond the width of most layers is a mistake."""
 
 MAX_BLOCKS = 2**10
-"""A model of more is none that `planner.models` reads."""
+"""Largest number of trained blocks that can be asked for: `planner.models` reads no model with more blocks."""
 
 AXIS = Axis(
     Option("finetuning", Finetuning),

@@ -1,4 +1,4 @@
-"""The axis of training frameworks: who wraps the model."""
+"""Defines the axis of training frameworks, which wrap the model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from strategies.axis import Choice, axis_of
 
 
 class Framework(Choice):
+    """Names the training framework that wraps the model."""
+
     TRANSFORMERS = "transformers", "Hugging Face Trainer with accelerate and PEFT"
 
 

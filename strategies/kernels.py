@@ -1,4 +1,4 @@
-"""The axis of kernels for norms, rotary embeddings and gated MLPs."""
+"""Defines the axis of kernels for norms, rotary embeddings and gated MLPs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from strategies.axis import Choice, axis_of
 
 
 class Kernels(Choice):
-    """`liger` is Trainer's `use_liger_kernel`; its loss is a choice of the axis of losses. `compile` is
-    `block.compile()` for every block, as torchtitan and accelerate's `use_regional_compilation` do it."""
+    """Says which implementation runs a block's norms, rotary embeddings and MLP.
+
+    `liger` is Trainer's `use_liger_kernel`; liger's loss is a choice of the axis of losses. `compile` is
+    `block.compile()` for every block, as in torchtitan and accelerate's `use_regional_compilation`.
+    """
 
     EAGER = "eager", "transformers' own modules, operation by operation"
     LIGER = "liger", "liger-kernel's RMSNorm, SwiGLU or GeGLU and RoPE: backward in place"

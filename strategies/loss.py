@@ -1,4 +1,4 @@
-"""The axis of loss implementations."""
+"""Defines the axis of loss implementations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from strategies.axis import Choice, axis_of
 
 
 class Loss(Choice):
-    """From the last hidden states to the loss. The fused ones multiply by the head's weight themselves, a chunk of
-    logits at a time."""
+    """Says how the loss is computed from the last hidden states.
+
+    Fused losses multiply by the head's weight themselves, and make one chunk of logits at a time.
+    """
 
     FULL = "full", "logits of all tokens at once, cross-entropy in fp32"
     LIGER_CROSS_ENTROPY = "liger-cross-entropy", "logits of all tokens, their gradient in place (liger-kernel)"
@@ -16,12 +18,12 @@ class Loss(Choice):
 
     @property
     def is_fused(self) -> bool:
-        """Whether it multiplies by the head's weight itself."""
+        """Returns whether the loss multiplies by the head's weight itself."""
         return self in (Loss.LIGER_FUSED_LINEAR, Loss.CHUNKED)
 
     @classmethod
     def open_to(cls) -> tuple[type, ...]:
-        """Without facts: a loss has an account in `planner.memory.losses.loss.LOSSES`, or is refused."""
+        """Returns the type of None: a loss has no facts, and needs an entry in `planner.memory.losses.loss.LOSSES`."""
         return (type(None),)
 
 

@@ -1,4 +1,4 @@
-"""The axis of optimizers: what each keeps per parameter, and of which kind its step is."""
+"""Defines the axis of optimizers: what each keeps per parameter, and what kind of step it runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
 
 
 class Whole(NamedTuple):
-    """States of each tensor's own shape. `itemsize`: bytes of their elements, None for the tensor's own dtype.
-    `foreach_copies`: copies of all tensors during the step, in the states' dtype. `counts_on_gpu`: a step counter of
-    each tensor is kept beside its states. `takes_shards`: whether the step runs on what FSDP2 has sharded."""
+    """Keeps states that have the shape of their tensor.
+
+    Attributes:
+        states: Number of states per tensor.
+        itemsize: Bytes per element of the states; None for the tensor's own dtype.
+        foreach_copies: Number of copies of all tensors, in the states' dtype, that exist during the step.
+        counts_on_gpu: Whether the step counter of each tensor is on the GPU, in addition to its states.
+        takes_shards: Whether the step runs on parameters that FSDP2 has sharded.
+    """
 
     states: int = 0
     itemsize: int | None = None
@@ -22,7 +28,13 @@ class Whole(NamedTuple):
 
 
 class Blockwise(NamedTuple):
-    """bitsandbytes: states of one byte per element, or in fp32. `paged`: large ones in managed memory."""
+    """Keeps the states of bitsandbytes' optimizers.
+
+    Attributes:
+        states: Number of states per tensor.
+        bits: Bits per element of the states: 8, or 32 for fp32.
+        paged: Whether large states are in managed memory.
+    """
 
     states: int
     bits: int = 8
@@ -30,47 +42,55 @@ class Blockwise(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """torchao: states of `bits` per element, dequantized and quantized again in a compiled step."""
+    """Keeps torchao's states of `bits` bits per element, which a compiled step dequantizes and quantizes again."""
 
     states: int
     bits: int
 
 
 class Factored(NamedTuple):
-    """fp32 row and column sums instead of a state (Adafactor)."""
+    """Keeps fp32 sums over rows and over columns in place of a whole state (Adafactor)."""
 
 
 class Offloaded(NamedTuple):
-    """States on the host; tensors of fewer elements than `smallest` stay with AdamW on the GPU."""
+    """Keeps states on the host; tensors with fewer than `smallest` elements are stepped by AdamW on the GPU."""
 
     smallest: int = 4096
 
 
 class Orthogonalized(NamedTuple):
-    """One state of each matrix in the blocks, whose update is orthogonalized (Muon); AdamW for all else."""
+    """Keeps one state for each matrix in the blocks and orthogonalizes its update (Muon); AdamW steps all else."""
 
 
 class LowRank(NamedTuple):
-    """AdamW's states of gradients that are projected to `rank` rows or columns. `scales`: the states only tell how to
-    scale the whole gradient, and the projection is random (APOLLO); else it is by SVD, and projected back (GaLore)."""
+    """Keeps AdamW's states of gradients that are projected to a low rank.
+
+    Attributes:
+        rank: Number of rows or columns of a projected gradient.
+        scales: Whether the states only determine how the whole gradient is scaled, and the projection is random
+            (APOLLO). Otherwise the projection is by SVD, and the update is projected back (GaLore).
+    """
 
     rank: int
     scales: bool
 
 
 class Rowwise(NamedTuple):
-    """One state of the tensor's shape, and one number a row (Adam-mini)."""
+    """Keeps one state of the tensor's shape, and one number per row (Adam-mini)."""
 
 
 Facts = Whole | Blockwise | Packed | Factored | Offloaded | Orthogonalized | LowRank | Rowwise
+"""Facts of an optimizer; their type is its kind."""
 
 
 class Optimizer(Choice):
-    """Optimizers as Trainer builds them, where it knows them: weight decay 0, no first moment in Adafactor. Sources:
-    torch/optim/adam.py (states are `zeros_like(param)`; `fused` keeps `step` on the GPU, foreach on the CPU, which
-    makes a copy by `torch._foreach_sqrt(exp_avg_sqs)`), adamw.py, _muon.py, sgd.py (foreach with weight decay 0 works
-    in place); apex/optimizers/fused_adam.py; bitsandbytes/optim/; torchao/optim/; galore_torch/adamw.py;
-    apollo_torch/apollo.py; adam_mini/adam_mini.py; transformers/optimization.py."""
+    """Names the optimizers, set up as Trainer does where it knows them: no weight decay, Adafactor without first moment.
+
+    Sources: torch/optim/adam.py (states are `zeros_like(param)`; `fused` keeps `step` on the GPU; foreach keeps it on
+    the CPU, and makes a copy of one state by `torch._foreach_sqrt(exp_avg_sqs)`), adamw.py, _muon.py, sgd.py (foreach
+    with weight decay 0 works in place); apex/optimizers/fused_adam.py; bitsandbytes/optim/; torchao/optim/;
+    galore_torch/adamw.py; apollo_torch/apollo.py; adam_mini/adam_mini.py; transformers/optimization.py.
+    """
 
     facts: Facts
 
@@ -111,29 +131,32 @@ class Optimizer(Choice):
 
     @classmethod
     def open_to(cls) -> tuple[type, ...]:
+        """Returns the types of facts with which plug-ins may add optimizers."""
         return get_args(Facts)
 
     @property
     def choice(self) -> Optimizer:
+        """Returns the optimizer itself, so that code can read `choice` of a `Ranked` optimizer and of this one."""
         return self
 
 
 class Ranked(NamedTuple):
-    """A low-rank optimizer with a rank of its own."""
+    """Holds a low-rank optimizer and the rank that replaces its default."""
 
     choice: Optimizer
     rank: int
 
     @property
     def facts(self) -> Facts:
-        return LowRank(self.rank, self.choice.facts.scales)  # type: ignore[union-attr]  # only such have a rank
+        """Returns the optimizer's facts with this rank."""
+        return LowRank(self.rank, self.choice.facts.scales)  # type: ignore[union-attr]  # only low-rank ones are refined by a rank
 
     def __str__(self) -> str:
         return f"{self.choice} rank {self.rank}"
 
 
 AnyOptimizer = Optimizer | Ranked
-"""What a strategy has: a choice, or one that a rank refines. Both have `choice` and `facts`."""
+"""Value of the optimizer axis in a strategy: a choice, or one with a rank. Both have `choice` and `facts`."""
 
 
 def _join(values: Values) -> AnyOptimizer:
@@ -149,7 +172,7 @@ def _split(optimizer: AnyOptimizer) -> Values:
 
 _RANKED = (Optimizer.GALORE, Optimizer.APOLLO)
 DEFAULT_OPTIMIZER_RANK = 128
-"""Trainer's of both (transformers/trainer_optimizer.py, `_get_galore_optimizer`, `_get_apollo_optimizer`)."""
+"""Trainer's default for both (transformers/trainer_optimizer.py, `_get_galore_optimizer`, `_get_apollo_optimizer`)."""
 
 AXIS = Axis(
     Option("optimizer", Optimizer),

@@ -1,4 +1,4 @@
-"""The axis of precision: the dtype of the stored weights and the dtype of the computation."""
+"""Defines the axis of precision: the dtype of the stored weights and the dtype of the computation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from strategies.axis import Choice, axis_of
 
 
 class PrecisionFacts(NamedTuple):
-    """Bytes per element. `frozen_bytes`: weights that are not trained, which nobody needs in fp32: with a LoRA,
-    Trainer's `bf16=True` keeps the base model as it was loaded, in bf16."""
+    """Holds the dtypes of weights and of the computation.
+
+    Attributes:
+        trained_bytes: Bytes per element of trained weights.
+        frozen_bytes: Bytes per element of frozen weights, which are not needed in fp32: with LoRA, Trainer's
+            `bf16=True` keeps the base model as it was loaded, in bf16.
+        autocast_bytes: Bytes per element of autocast's dtype; None without autocast.
+        matmul_dtype: Dtype in which matrices are multiplied.
+    """
 
     trained_bytes: int
     frozen_bytes: int
     autocast_bytes: int | None
     matmul_dtype: Dtype
     linear_dtype: Dtype | None = None
-    """Of the products of most linear layers, where it is another."""
+    """Dtype of the products of most linear layers, where it differs from `matmul_dtype`."""
 
 
 class Precision(Choice):
-    """Named as in Lightning: `-true` stores in the low dtype, `-mixed` stores in fp32 and computes in the low dtype."""
+    """Names precisions as Lightning does: `-true` stores the low dtype; `-mixed` stores fp32, computes in the low dtype."""
 
     facts: PrecisionFacts
 

@@ -1,6 +1,6 @@
-"""Which choices cannot run together, or not on a cluster, and why: every rule that needs no model.
+"""Says which choices cannot run together or on a cluster, and why: all rules that need no model.
 
-What a model cannot do because of what it is made of stands in `planner/memory/rules.py`.
+Rules about what a model is made of are in `planner/memory/rules.py`.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from strategies.strategy import Strategy
 from strategies.update import Update
 
 Rule = Callable[[Strategy, Cluster], str | None]
-"""Says why a strategy cannot run on a cluster, or None."""
+"""Returns why a strategy cannot run on a cluster, or None."""
 
 
 def violation(strategy: Strategy, cluster: Cluster) -> str | None:
-    """Says why a strategy cannot run on a cluster, or None."""
+    """Returns why a strategy cannot run on a cluster, or None."""
     return indivisible(strategy.sharding, cluster.world_size) or exclusion(strategy, cluster)
 
 
 def exclusion(strategy: Strategy, cluster: Cluster) -> str | None:
-    """Says why choices exclude each other on a cluster that the sharding can divide, or None: the first of RULES."""
+    """Returns the first reason in `RULES` why a strategy cannot run, or None; `indivisible` is not asked."""
     return next((reason for rule in RULES if (reason := rule(strategy, cluster))), None)
 
 
@@ -58,9 +58,9 @@ def exclusion(strategy: Strategy, cluster: Cluster) -> str | None:
 
 
 def indivisible(sharding: DataParallel, world_size: int) -> str | None:
-    """Says why that many ranks cannot divide a model so, or None.
+    """Returns why `world_size` ranks cannot divide a model with this sharding, or None.
 
-    The text does not say the size that was asked for: all impossible sizes of a range have one reason.
+    The text does not name the size that was asked for, so that all impossible sizes of a range have the same reason.
     """
     if isinstance(sharding, Replicated):
         if sharding.divides_states and world_size == 1:
@@ -120,8 +120,8 @@ def _uses_triton(s: Strategy) -> bool:
 
 
 def allocator_runs_on(allocator: Allocator, gpu: GPU) -> bool:
-    """Whether a GPU has the allocator: expandable segments need CUDA's virtual memory management
-    (c10/cuda/CUDACachingAllocator.cpp)."""
+    """Returns whether a GPU has the allocator."""
+    # expandable segments need CUDA's virtual memory management (c10/cuda/CUDACachingAllocator.cpp)
     return allocator is Allocator.NATIVE or gpu.vendor == "nvidia"
 
 
@@ -133,7 +133,7 @@ def _allocator_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
 
 
 def _compilation(s: Strategy, cluster: Cluster) -> str | None:
-    """What compiled blocks have no account for."""
+    """Returns which choice is not modelled for compiled blocks, or None."""
     if s.kernels is not Kernels.COMPILE:
         return None
     flash = cluster.gpu.supports_flash_attention and s.precision.facts.matmul_dtype in ("fp16", "bf16")
@@ -168,7 +168,7 @@ def _quantized_base(s: Strategy, cluster: Cluster) -> str | None:
     quantization, gpu = quantization_of(s.finetuning), cluster.gpu
     if quantization is not Quantization.NONE and s.sharding.shards:
         # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
-        # multiplies what `state.CB` kept, not the parameter; GPTQModel's packed weights are buffers
+        # multiplies `state.CB` and not the parameter; GPTQModel's packed weights are buffers
         return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
     if quantization.by_bitsandbytes and not gpu.supports_bitsandbytes:
         return f"bitsandbytes does not run on {gpu.name}"
@@ -194,7 +194,8 @@ def _adapters(s: Strategy, _: Cluster) -> str | None:
 
 
 _LEFT_AS_LOADED = (Quantization.NONE, Quantization.GPTQ)
-"""Bases whose other weights PEFT does not cast to fp32 (peft/utils/other.py, `prepare_model_for_kbit_training`)."""
+"""Quantizations for which PEFT does not cast the remaining weights to fp32 (peft/utils/other.py,
+`prepare_model_for_kbit_training`)."""
 
 
 def _kind(quantization: Quantization) -> str:
@@ -226,23 +227,23 @@ def _precision(s: Strategy, _: Cluster) -> str | None:
 
 def _optimizer(s: Strategy, cluster: Cluster) -> str | None:
     name = s.optimizer.choice
-    facts = name.facts  # of a rank of its own only the number is another
+    facts = name.facts  # not `s.optimizer.facts`: an own rank does not change the kind
     if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
         return f"bitsandbytes does not run on {cluster.gpu.name}"
     if s.sharding.shards and (reason := _UNSHARDED[type(facts)]):
         return reason
     if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
-        # multi_tensor_applier hands data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
+        # multi_tensor_applier passes data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
         return f"{name} does not take parameters that FSDP2 has sharded: bf16-mixed keeps fp32 weights there"
     if name is Optimizer.ADAMW_FP32_MASTER and (isinstance(s.finetuning, Lora) or s.precision.facts.trained_bytes != 2):
         return "weights that train are fp32 already: adamw-fp32-master keeps copies of weights in half precision"
     if isinstance(facts, LowRank | Rowwise) and not isinstance(s.finetuning, Full | Freeze):
-        # GaLore: an adapter has no more rows than the projection. Adam-mini views q_proj's and k_proj's gradients by
-        # heads (`m.view(-1, head_numel)`), and adapters by their names too, which have not as many elements.
+        # GaLore: an adapter has no more rows than the projection. Adam-mini views gradients of q_proj and k_proj by
+        # heads (`m.view(-1, head_numel)`); it finds adapters by the same names, and they have too few elements.
         parts = "adapters" if isinstance(s.finetuning, Lora) else "biases"
         return f"{name} is made for whole weights, not for {parts}"
     if isinstance(facts, Offloaded) and cluster.world_size > 1:
-        # "Offload optimizer to CPU for single-GPU training": its hook copies a gradient before DDP has reduced it
+        # "Offload optimizer to CPU for single-GPU training": its hook copies a gradient before DDP reduces it
         return "torchao's CPUOffloadOptimizer is for one GPU"
     return None
 
@@ -259,10 +260,10 @@ _UNSHARDED: dict[type, str | None] = {
     # github.com/bitsandbytes-foundation/bitsandbytes issue 1633: kernels get DTensors as if they were plain tensors
     Blockwise: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     # apollo_torch multiplies by random matrices that are plain tensors: "aten.mm.default got mixed torch.Tensor and
-    # DTensor"; galore_torch's decomposition would be gathered on every rank, which its documentation does not mention
+    # DTensor"; galore_torch would gather its decomposition on every rank, which its documentation does not mention
     LowRank: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
 }
-"""Why a kind of optimizers takes no shards; None: those do whose facts do not say otherwise."""
+"""Why optimizers with such facts cannot step shards; None if they can, unless the facts themselves say otherwise."""
 
 
 def _update(s: Strategy, cluster: Cluster) -> str | None:
@@ -270,10 +271,10 @@ def _update(s: Strategy, cluster: Cluster) -> str | None:
         return None
     if cluster.world_size > 1 and not s.sharding.shards:
         # the hook runs when the gradient is accumulated, DDP's reduction afterwards (torch/csrc/autograd/
-        # accumulate_grad.h: post-accumulate hooks are the tensor's, DDP's are the node's)
+        # accumulate_grad.h: post-accumulate hooks belong to the tensor, DDP's hooks to the node)
         return "an update in backward would not wait for DDP to reduce the gradient"
     if s.precision.facts.matmul_dtype == "fp16" and s.precision.facts.autocast_bytes is not None:
-        # torch/amp/grad_scaler.py, `step`: it skips the step where any gradient has overflowed
+        # torch/amp/grad_scaler.py, `step`: skips the step if any gradient has overflowed
         return "GradScaler decides on all gradients at once, which an update in backward frees one by one"
     if isinstance(s.optimizer.choice.facts, Offloaded):
         return "CPUOffloadOptimizer has hooks of its own, and steps after backward"
@@ -292,6 +293,6 @@ RULES: tuple[Rule, ...] = (
     _optimizer,
     _update,
 )
-"""Every rule but that of `indivisible`, in the order in which users are told. `strategies.counting` asks each rule
-alone too, of strategies that are not decided in all options, and sees which options it reads: a rule relies on none
-before it, and takes what it needs of a strategy by the names of fields."""
+"""All rules but `indivisible`; the first that objects gives the reason that users see. `strategies.counting` also calls
+each rule alone, on strategies with undecided options, to see which options it reads. So a rule must not rely on the
+rules before it, and must read a strategy through the names of its fields."""

@@ -1,4 +1,4 @@
-"""How strategies are sampled where a space is too large to enumerate."""
+"""Names the engines that search a space, and the samplers for spaces that are too large to enumerate."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from strategies.axis import Choice
 
 
 class SamplerFacts(NamedTuple):
-    """`is_multi_objective`: looks for the front of batch, speed and headroom, not for one best plan; `extra`: the
-    optional dependencies that it needs."""
+    """Says what a sampler looks for and needs.
+
+    Attributes:
+        is_multi_objective: Whether it looks for the Pareto front of batch, speed and headroom, not for one best plan.
+        extra: Name of the distribution's extra with the optional dependencies that it needs; None if it needs none.
+    """
 
     is_multi_objective: bool = False
     extra: str | None = None
 
 
 class Sampler(Choice):
-    """Samplers of optuna by name."""
+    """Names samplers of optuna."""
 
     facts: SamplerFacts
 
@@ -32,5 +36,7 @@ class Sampler(Choice):
 
 
 class Engine(Choice):
+    """Says how a space is searched."""
+
     EXHAUSTIVE = "exhaustive", "every strategy, exactly"
     OPTUNA = "optuna", "trials of an optuna sampler, for spaces too large to enumerate"

@@ -1,4 +1,4 @@
-"""The axis of sharding: what each rank of a data-parallel group keeps."""
+"""Defines the axis of sharding: what each rank of a data-parallel group stores."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from strategies.axis import Axis, Choice, ContradictionError, Option, Values, Wh
 
 
 class Sharding(Choice):
-    """`no_shard` on several GPUs is DDP; `shard_grad_op` and `full_shard` are FSDP2's `reshard_after_forward` False and
-    True, `hybrid_shard` is True on a mesh of replicas x shards."""
+    """Says how the model is distributed over the ranks.
+
+    `no_shard` on several GPUs is DDP. `shard_grad_op` and `full_shard` are FSDP2 with `reshard_after_forward` False and
+    True; `hybrid_shard` is True on a mesh of replicas x shards.
+    """
 
     NO_SHARD = "no_shard", "whole model on each GPU; DDP on several"
     ZERO1 = "zero1", "DDP, each rank keeps the states of its parameters alone (torch's ZeroRedundancyOptimizer)"
@@ -19,89 +22,100 @@ class Sharding(Choice):
 
 
 ALL_RANKS = 0
-"""As many as there are."""
+"""Size of a group of ranks that stands for all ranks."""
 MOST_RANKS = 2**16
+"""Largest size of a group of ranks that can be asked for."""
 
 
 class GradientBuckets(Choice):
-    """What DDP reduces. Trainer has no option for views, accelerate has (`DistributedDataParallelKwargs`)."""
+    """Says whether DDP reduces copies of the gradients, or gradients that are views of its buckets.
+
+    Trainer has no option for views; accelerate has one (`DistributedDataParallelKwargs`).
+    """
 
     COPIES = "copies", "buckets beside the gradients, as large as they are (Trainer's default)"
     VIEWS = "views", "gradients are views of the buckets (DDP's gradient_as_bucket_view=True)"
 
     @classmethod
     def axis_name(cls) -> str:
+        """Returns the name of the option."""
         return "gradient_buckets"
 
 
 class Offload(Choice):
-    """Where FSDP2 keeps what a rank has of the model between steps."""
+    """Says where FSDP2 keeps a rank's shard of the model between steps."""
 
     NONE = "none", "on the GPU"
     CPU = "cpu", "parameters, gradients and states in the host's memory; the optimizer runs there (CPUOffloadPolicy)"
 
 
 class Replicated(NamedTuple):
-    """The whole model on every rank; with `zero1` each optimizer state on one of them."""
+    """Keeps the whole model on every rank; with `zero1`, each optimizer state is on one rank only."""
 
     choice: Sharding = Sharding.NO_SHARD
     gradient_buckets: GradientBuckets = GradientBuckets.COPIES
 
     @property
     def shards(self) -> bool:
+        """Returns whether parameters and gradients are sharded, which they are not."""
         return False
 
     @property
     def on_host(self) -> bool:
+        """Returns whether the model and the optimizer step are in host memory, which they are not."""
         return False
 
     @property
     def divides_states(self) -> bool:
+        """Returns whether optimizer states are divided while parameters stay whole, as with `zero1`."""
         return self.choice is Sharding.ZERO1
 
     def ranks(self, world_size: int) -> int:
-        """Over how many ranks parameters and gradients are divided."""
+        """Returns the number of ranks that parameters and gradients are divided over, which is 1."""
         return 1
 
 
 class Sharded(NamedTuple):
-    """FSDP2: every rank keeps its share of parameters, gradients and states."""
+    """Shards parameters, gradients and optimizer states over ranks with FSDP2."""
 
     choice: Sharding = Sharding.FULL_SHARD
     reshard_size: int = ALL_RANKS
-    """Over how many ranks parameters are sharded from forward to backward."""
+    """Number of ranks that parameters are sharded over between forward and backward."""
     shard_size: int = ALL_RANKS
-    """Over how many ranks the model is divided; of such groups there are as many as the ranks make."""
+    """Number of ranks that one copy of the model is divided over; the ranks hold `world_size / shard_size` copies."""
     offload: Offload = Offload.NONE
 
     @property
     def shards(self) -> bool:
+        """Returns whether parameters and gradients are sharded, which they are."""
         return True
 
     @property
     def divides_states(self) -> bool:
-        """Beside whole parameters."""
+        """Returns whether optimizer states are divided while parameters stay whole, which is not the case."""
         return False
 
     def ranks(self, world_size: int) -> int:
-        """Over how many ranks parameters, gradients and states are divided."""
+        """Returns the number of ranks that parameters, gradients and optimizer states are divided over."""
         return self.shard_size or world_size
 
     def replicas(self, world_size: int) -> int:
+        """Returns the number of copies of the model that the ranks hold together."""
         return world_size // self.ranks(world_size)
 
     @property
     def reshards(self) -> bool:
-        """Parameters are sharded again after forward, and gathered a second time in backward."""
+        """Returns whether parameters are resharded after forward, and gathered a second time in backward."""
         return self.choice is not Sharding.SHARD_GRAD_OP
 
     @property
     def on_host(self) -> bool:
-        """What stays between steps, and the optimizer, are in the host's memory."""
+        """Returns whether persistent state is in host memory, where the optimizer also runs."""
         return self.offload is Offload.CPU
 
 
 DataParallel = Replicated | Sharded
+"""Value of the sharding axis in a strategy."""
 
 
 _REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)

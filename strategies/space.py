@@ -1,4 +1,4 @@
-"""The set of strategies to search: some choices per axis, and their product."""
+"""Defines the set of strategies to search: some choices per axis, and their product."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
 
 DEFAULT_LORA_RANK = 16
-"""The rank of most recipes (PEFT's QLoRA examples, axolotl's, Unsloth's). Memory always prefers the smallest rank and
-the fewest targets, so searching them would only find the weakest adapter: both are given, not searched."""
+"""Rank in most recipes (examples of PEFT's QLoRA, axolotl, Unsloth). The smallest rank and the fewest targets always
+take the least memory, so a search over them would only find the weakest adapter: by default both are fixed."""
 
 DEFAULT_TRAINED_BLOCKS = 2
-"""As many as LLaMA-Factory's `freeze_trainable_layers` (hparams/finetuning_args.py)."""
+"""Default of LLaMA-Factory's `freeze_trainable_layers` (hparams/finetuning_args.py)."""
 
 USUAL_OPTIMIZERS = {
     Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
@@ -47,14 +47,16 @@ USUAL_OPTIMIZERS = {
     Finetuning.FREEZE: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
     Finetuning.BITFIT: (Optimizer.ADAMW,),
 }
-"""Adapters and biases are so small that nobody trades AdamW's states for memory."""
+"""Optimizers that are searched unless others are given. Adapters and biases are so small that replacing AdamW to save
+its states is not worthwhile."""
 
 
 def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
-    """bf16 where the GPU computes in it, else fp16 with loss scaling; full fine-tuning also in fp32 as the GPU has it.
+    """Returns the precisions to search unless others are given.
 
-    Adapters train in mixed precision: a frozen base in fp32 is twice the memory for nothing, and in bf16-true, without
-    autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of every input.
+    They are bf16 if the GPU supports it, else fp16 with loss scaling; full fine-tuning also gets TF32, or fp32 where
+    the GPU has no TF32. Other methods train in mixed precision: a frozen base in fp32 takes twice the memory without
+    benefit, and in bf16-true, without autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of every input.
     """
     mixed = Precision.BF16_MIXED if gpu.supports_bf16 else Precision.FP16_MIXED if gpu.supports_fp16 else None
     whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
@@ -66,7 +68,7 @@ def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
 
 
 def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
-    """Replicas are worth their memory where gathering within a node is faster than across nodes."""
+    """Returns the shardings to search; replicas need several nodes, since gathering within a node is faster."""
     if cluster.world_size == 1:
         return (Sharding.NO_SHARD,)
     hybrid = (Sharding.HYBRID_SHARD,) if cluster.nodes > 1 and cluster.gpus_per_node > 1 else ()
@@ -74,28 +76,30 @@ def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
 
 
 _LED = ("precision", "optimizer", "finetuning")
-"""Axes whose usual choices depend on the method of fine-tuning: the first of a strategy."""
+"""First axes of a strategy: fine-tuning, and those whose default choices depend on its method."""
 
 _DIVIDED = "sharding"
-"""The axis whose values a cluster can exclude whatever else is chosen."""
+"""Axis whose values a cluster can exclude regardless of all other choices."""
 
 
 class Space(NamedTuple):
-    """Choices per axis. The defaults are what practitioners run; the rest must be asked for by name: plain SGD (it
-    does not train transformers well), eager attention and the foreach step (they only ever cost memory), and kernels of
-    other libraries than transformers."""
+    """Holds the values of every option that are searched.
+
+    The defaults are what practitioners run. All else must be asked for by name: plain SGD, which does not train
+    transformers well; eager attention and the foreach step, which only cost memory; kernels of other libraries.
+    """
 
     precision: tuple[Precision, ...] = ()
-    """Empty: `usual_precisions` of the GPU for each method."""
+    """Precisions; if empty, `usual_precisions` of the GPU for each method."""
     optimizer: tuple[Optimizer, ...] = ()
-    """Empty: `USUAL_OPTIMIZERS` of each method."""
+    """Optimizers; if empty, `USUAL_OPTIMIZERS` of each method."""
     optimizer_rank: tuple[int, ...] = (DEFAULT_OPTIMIZER_RANK,)
     finetuning: tuple[Finetuning, ...] = (Finetuning.FULL, Finetuning.LORA, Finetuning.QLORA)
-    """Not those that train less than a LoRA does at its quality: they are asked for."""
+    """Methods; the default leaves out those that train less than LoRA does at its quality."""
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
     lora_targets: tuple[LoraTargets, ...] = (ALL_LINEAR,)
     quantization: tuple[Quantization, ...] = (Quantization.NF4, Quantization.NF4_DOUBLE)
-    """int8 takes more memory, and GPTQ and AWQ need a checkpoint that somebody has calibrated."""
+    """Quantizations; by default not int8, which takes more memory, nor GPTQ and AWQ, which need a calibrated checkpoint."""
     lora_variant: tuple[LoraVariant, ...] = (LoraVariant.LORA,)
     lora_dropout: tuple[float, ...] = (0.0,)
     adapter_dtype: tuple[AdapterDtype, ...] = (AdapterDtype.FP32,)
@@ -117,8 +121,10 @@ class Space(NamedTuple):
 
     @classmethod
     def default(cls, cluster: Cluster) -> Space:
-        """What makes sense on the cluster: sharding is for several GPUs, and an allocator that does not fragment is
-        better than one that does."""
+        """Returns the space that makes sense on a cluster.
+
+        Sharding is for several GPUs only, and the allocator is the one without fragmentation if the GPU supports it.
+        """
         return cls(
             sharding=_usual_sharding(cluster),
             shard_size=(cluster.gpus_per_node,),
@@ -127,12 +133,12 @@ class Space(NamedTuple):
 
     @property
     def least(self) -> Space:
-        """The same with the smallest value of every option that grows: one strategy of each chain."""
+        """Returns the space with only the smallest value of every monotone option: one strategy per chain."""
         growing = [option.name for option in OPTIONS.values() if option.monotone]
         return self._replace(**{name: (min(self._of(name)),) for name in growing})
 
     def strategies(self, gpu: GPU) -> Iterator[Strategy]:
-        """Every combination, on that kind of GPU."""
+        """Yields every combination; the GPU decides the default precisions."""
         return self._combined(gpu, tuple(AXES[_DIVIDED].combinations(self._of)))
 
     def _combined(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Strategy]:
@@ -148,7 +154,7 @@ class Space(NamedTuple):
                     yield Strategy(*choices)
 
     def _by_method(self, gpu: GPU) -> Iterator[Space]:
-        """The same for each method of fine-tuning, with the usual choices where none are given."""
+        """Yields the space of each method of fine-tuning, with default choices where none are given."""
         for method in self.finetuning:
             yield self._replace(
                 finetuning=(method,),
@@ -157,7 +163,7 @@ class Space(NamedTuple):
             )
 
     def _chains(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Chain]:
-        """The strategies, those together that differ in a growing number alone."""
+        """Yields the strategies, grouped by those that differ in a monotone option only."""
         alike: dict[Any, tuple[Any, ...]] = {}
         for strategy in self.least._combined(gpu, shardings):
             method = strategy.finetuning
@@ -166,7 +172,7 @@ class Space(NamedTuple):
             yield Chain(strategy, "finetuning", alike[method])
 
     def _grown(self, name: str, value: Any) -> tuple[Any, ...]:
-        """A value of an axis with every value of the refinement that grows, in rising order."""
+        """Returns the values that differ from `value` only in its monotone refinement, smallest first."""
         axis = AXES[name]
         said = axis.to_options(value)
         option = axis.growing(said[name])
@@ -175,7 +181,11 @@ class Space(NamedTuple):
         return tuple(axis.value({**said, option.name: number}) for number in sorted(self._of(option.name)))
 
     def searched(self, option: str, gpu: GPU) -> dict[str, tuple[Any, ...]]:
-        """What is searched of an option: by "", or by the fine-tuning method where its usual values depend on that."""
+        """Returns the values of an option that are searched.
+
+        Returns:
+            The values under the key "", or by fine-tuning method if none are given and the defaults depend on it.
+        """
         if values := self._of(option):
             return {"": values}
         usual: dict[str, Callable[[Finetuning], tuple[Any, ...]]] = {
@@ -189,7 +199,7 @@ class Space(NamedTuple):
         return values
 
     def valid(self, cluster: Cluster) -> tuple[list[Chain], Counter[str]]:
-        """The strategies that can run on the cluster, in chains, and how many cannot, by reason."""
+        """Returns the strategies that can run on the cluster, as chains, and counts the others by reason."""
         found: list[Chain] = []
         shardings, rejected = self._divided(cluster)
         for chain in self._chains(cluster.gpu, shardings):
@@ -201,7 +211,7 @@ class Space(NamedTuple):
         return found, rejected
 
     def counted(self, cluster: Cluster) -> tuple[int, Counter[str]]:
-        """How many strategies can run on the cluster, and how many cannot, by reason, without making each of them."""
+        """Returns the sums of `valid`, how many can run and how many cannot by reason, without making each strategy."""
         running = 0
         shardings, rejected = self._divided(cluster)
         for space in self._by_method(cluster.gpu):
@@ -213,7 +223,7 @@ class Space(NamedTuple):
         return running, rejected
 
     def divisible(self, cluster: Cluster) -> Space:
-        """The same without sizes that cannot divide the cluster, unless there are no others: most of a long range."""
+        """Returns the space without shard sizes that cannot divide the cluster; if none can, the sizes are kept."""
         ranks = cluster.world_size
         resharded = tuple(n for n in self.reshard_size if indivisible(Sharded(reshard_size=n), ranks) is None)
         hybrid = Sharded(Sharding.HYBRID_SHARD)
@@ -221,12 +231,14 @@ class Space(NamedTuple):
         return self._replace(reshard_size=resharded or self.reshard_size, shard_size=sharded or self.shard_size)
 
     def num_divisible(self, cluster: Cluster) -> int:
-        """How many strategies have a sharding that can divide the cluster."""
+        """Returns how many strategies have a sharding that can divide the cluster."""
         return len(self._divided(cluster)[0]) * self._num_others(cluster.gpu)
 
     def _divided(self, cluster: Cluster) -> tuple[list[DataParallel], Counter[str]]:
-        """Shardings that can divide the cluster, and how many strategies have others, by reason. Most numbers of a long
-        range cannot, whatever else is chosen: they are dropped before anything is combined."""
+        """Returns the shardings that can divide the cluster, and the number of strategies with others, by reason.
+
+        Most sizes of a long range cannot divide it, so they are dropped before anything is combined.
+        """
         possible: list[DataParallel] = []
         dropped: Counter[str] = Counter()
         for sharding in AXES[_DIVIDED].combinations(self._of):
@@ -238,7 +250,7 @@ class Space(NamedTuple):
         return possible, Counter({reason: number * others for reason, number in dropped.items()})
 
     def _num_others(self, gpu: GPU) -> int:
-        """How many strategies there are of each sharding."""
+        """Returns how many strategies there are with any one sharding."""
         names = [name for name in AXES if name != _DIVIDED]
         return sum(prod(map(space._num_values, names)) for space in self._by_method(gpu))
 

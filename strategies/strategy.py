@@ -1,4 +1,4 @@
-"""One choice per axis."""
+"""Defines a strategy: one choice per axis."""
 
 from __future__ import annotations
 
@@ -50,11 +50,14 @@ AXES: Mapping[str, Axis] = {
 """Every axis, in the order of a strategy's fields."""
 
 OPTIONS: Mapping[str, Option] = {option.name: option for axis in AXES.values() for option in axis.options}
-"""Everything that can be said of a strategy, flat."""
+"""Every option of every axis, by its name."""
 
 
 class Strategy(NamedTuple):
-    """One choice per axis. Micro-batch and accumulation are not among them: the search solves for those."""
+    """Holds one choice per axis.
+
+    Micro-batch and accumulation are not among them: the search solves for those.
+    """
 
     precision: Precision
     optimizer: AnyOptimizer
@@ -70,11 +73,11 @@ class Strategy(NamedTuple):
 
     @classmethod
     def of(cls, values: Values) -> Strategy:
-        """The strategy that options make: the inverse of `to_options`."""
+        """Returns the strategy that options make; the inverse of `to_options`."""
         return cls(*(axis.value(values) for axis in AXES.values()))
 
     def to_options(self) -> dict[str, Any]:
-        """Its options, those that belong to its choices."""
+        """Returns the value of every option that applies to the strategy's choices, by the option's name."""
         return {
             name: value
             for axis, chosen in zip(AXES.values(), self, strict=True)
@@ -95,4 +98,4 @@ PLAIN = Strategy(
     Allocator.NATIVE,
     Update.AFTER_BACKWARD,
 )
-"""The least of every axis; others are made of it with `_replace`."""
+"""Strategy with the plainest choice of every axis, from which others can be made with `_replace`."""

@@ -1,4 +1,7 @@
-"""Values that are not decided yet: a rule that reads one is stopped, so that nobody has to declare what rules read."""
+"""Stands in for option values that are not decided yet.
+
+A rule that reads such a value is stopped by `UndecidedError`. This shows which options it reads without declarations.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ T = TypeVar("T")
 
 
 class UndecidedError(Exception):
-    """A rule has read an option that is not decided."""
+    """Reports that a rule has read `option`, which is not decided."""
 
     def __init__(self, option: str) -> None:
         super().__init__(option)
@@ -18,7 +21,10 @@ class UndecidedError(Exception):
 
 
 class Undecided:
-    """Takes the place of an option's value in a strategy, or in the value of an axis."""
+    """Takes the place of an option's value in a strategy, or in the value of an axis.
+
+    Comparing, hashing, testing or printing it raises UndecidedError.
+    """
 
     __slots__ = ("option",)
 
@@ -42,9 +48,12 @@ class Undecided:
 
 
 def watched(value: T) -> T:
-    """A strategy, or the value of an axis, that raises UndecidedError when a field of it is read that is undecided.
+    """Returns an equal tuple that raises UndecidedError as soon as an undecided field is read.
 
-    The reading itself raises: what a rule then does with a value, `is` for one, cannot be watched.
+    Reading has to raise, because later uses of the value, such as a comparison by `is`, cannot be intercepted.
+
+    Args:
+        value: A strategy or the value of an axis. It is returned unchanged if no field of it is undecided.
     """
     if not isinstance(value, tuple) or not any(isinstance(field, Undecided) for field in value):
         return value
@@ -53,7 +62,7 @@ def watched(value: T) -> T:
 
 
 class _Watched(tuple[Any, ...]):
-    """What comes before a type of tuples in the order in which Python looks for attributes."""
+    """Checks each field that is read; it precedes the tuple type in the method resolution order."""
 
     __slots__ = ()
 
@@ -73,6 +82,7 @@ def _watched_type(kind: type) -> type:
 
 
 def _decided(value: Any) -> Any:
+    """Returns the value; raises UndecidedError if it is undecided."""
     if isinstance(value, Undecided):
         raise UndecidedError(value.option)
     return value

@@ -1,4 +1,4 @@
-"""The axis of when parameters are updated: all at once after backward, or each as soon as its gradient is there."""
+"""Defines the axis of updates: after backward, or for each parameter as soon as its gradient exists."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from strategies.axis import Choice, axis_of
 
 
 class Update(Choice):
-    """`in-backward`: an optimizer of its own for each parameter, which a hook steps and whose gradient it frees
+    """Says when the optimizer updates parameters.
+
+    With `in-backward` each parameter has its own optimizer. A hook steps it and then frees the parameter's gradient
     (`register_post_accumulate_grad_hook`; torch's tutorial "optimizer step in backward", torchtune's
-    `optimizer_in_bwd`, Trainer's `*_layerwise`). Nothing can clip or accumulate gradients then."""
+    `optimizer_in_bwd`, Trainer's `*_layerwise`). Gradients can then be neither clipped nor accumulated.
+    """
 
     AFTER_BACKWARD = "after-backward", "one step when all gradients are there"
     IN_BACKWARD = "in-backward", "each parameter when its gradient is there, which is then freed"
 
     @property
     def accumulates(self) -> bool:
-        """Whether a step can have several micro-batches."""
+        """Returns whether an optimizer step can have several micro-batches."""
         return self is Update.AFTER_BACKWARD
 
 

@@ -9,7 +9,7 @@ import click
 
 from hardware.errors import PlannerError, nearest_names
 from planner.cli.commands import Command
-from planner.cli.output import printable
+from planner.printable import printable
 from planner.plugins import said
 
 USAGE = 2

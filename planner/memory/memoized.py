@@ -1,4 +1,4 @@
-"""Results that are computed once, and equal objects that are counted."""
+"""Helpers that avoid repeated work: methods that compute each result once, and identical objects counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ R = TypeVar("R")
 
 
 def memoized(method: Callable[P, R]) -> Callable[P, R]:
-    """Remembers a method's results by its arguments, for as long as its instance lives."""
+    """Makes a method remember its results by its positional arguments, for as long as its instance lives.
+
+    The arguments must be hashable. Keyword arguments are not part of the key.
+    """
     name = method.__name__
 
     @wraps(method)
@@ -27,7 +30,7 @@ def memoized(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:
-    """Distinct objects and how often each occurs."""
+    """Returns the distinct objects, compared by identity, with the number of times that each occurs."""
     counts: dict[int, tuple[R, int]] = {}
     for item in items:
         counts[id(item)] = (item, counts.get(id(item), (item, 0))[1] + 1)

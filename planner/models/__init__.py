@@ -1,4 +1,4 @@
-"""Architectures: the forward passes of model families, the registry, and what can be read off them."""
+"""Describes models: forward passes of model families, a registry, and what can be read off them."""
 
 from planner.models.architecture import Architecture
 from planner.models.decoder import Decoder

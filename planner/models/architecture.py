@@ -72,7 +72,7 @@ class Architecture(BaseModel):
     quantizes_experts: ClassVar[bool] = False
     """Whether a base that bitsandbytes quantizes has other modules, because transformers takes the experts apart into
     linear layers (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here, so
-    QLoRA is refused."""
+    QLoRA with bitsandbytes is refused."""
 
     num_masks: ClassVar[int] = 1
     """Number of causal masks that eager attention makes: one for each kind of window."""

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Disentangled(Protocol[T]):
-    """Declares operations on a batch without a padding mask, a table of distances, and scores of all pairs of tokens."""
+    """Declares operations on a batch without a padding mask, a table of distances, and scores of all token pairs."""
 
     def once(self, compute: Callable[[T], T], x: T) -> T:
         """Computes `compute(x)` of a tensor without samples, once whatever the micro-batch size."""
@@ -78,7 +78,7 @@ class DisentangledWidths:
     """Implements `Disentangled` on numbers of columns alone, for readers of parameters."""
 
     def embedding(self, name: str, num_embeddings: int, width: int) -> int:
-        """Returns the width of an embedding's output; readers note its weight."""
+        """Returns the width of an embedding's output; readers record its weight."""
         raise NotImplementedError
 
     def once(self, compute: Callable[[int], int], x: int) -> int:
@@ -86,7 +86,7 @@ class DisentangledWidths:
         return compute(x)
 
     def table(self, name: str, num_embeddings: int, width: int) -> int:
-        """Returns the width of the weight, which is noted as an embedding's."""
+        """Returns the width of the weight, which is recorded as an embedding's."""
         return self.embedding(name, num_embeddings, width)
 
     def padding_mask(self) -> int:

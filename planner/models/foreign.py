@@ -1,4 +1,4 @@
-"""Models that no family of the registry describes: what their own code does is found out by replays."""
+"""Identifies models that no family of the registry describes; replays measure what their own code does."""
 
 from __future__ import annotations
 
@@ -18,23 +18,28 @@ from hardware.errors import PlannerError
 from hardware.files import UnreadableError, read_file
 
 SPELLED_AS_CODE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-"""`package.module:function`"""
+"""The spelling of a function that returns a model: `package.module:function`."""
 
 MAX_CODE_BYTES: Final = 16 << 20
-"""Of one file; larger ones are not told apart."""
+"""Bytes of the largest file whose changes are noticed; two larger ones look alike."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """A model by the fields of its config.json, or by a function of a module that returns it."""
+    """Names a model by the fields of its config.json, or by a function of a module that returns it."""
 
     name: str
-    """What finds it again."""
+    """The name that finds it again."""
     source: Mapping[str, Any] | str
+    """The fields of its config.json, or `package.module:function`."""
     notes: tuple[str, ...] = ()
+    """Notes for users on how the model was read."""
 
     def digest(self) -> str:
-        """Changes when the model may have changed: with the file, or with any file of the function's package."""
+        """Returns a hash that changes when the model may have changed.
+
+        It changes with the config.json's fields, or with any file of the function's package.
+        """
         if isinstance(self.source, str):
             parts = [self.source.encode(), *map(_content, _files(self.source.partition(":")[0]))]
         else:
@@ -43,19 +48,22 @@ class Foreign:
 
 
 def import_from_here() -> None:
-    """Has modules found in the working directory, as `python -m` does. Only for a name that the user gave."""
+    """Lets modules of the working directory be imported, as `python -m` does.
+
+    Call it only for a name that the user gave.
+    """
     with suppress(OSError):  # a working directory that is gone
         if (here := os.getcwd()) not in sys.path:
             sys.path.insert(0, here)
 
 
 def _files(module: str) -> Iterator[Path]:
-    """The module's file, and all Python files of the package that it is in."""
+    """Yields the module's file, or all Python files of the package that it is in."""
     import_from_here()
     package = module.partition(".")[0]
     try:
         spec = find_spec(package)
-    except (ImportError, ValueError):  # ValueError: a module without a specification, such as __main__
+    except (ImportError, ValueError):  # ValueError: the module has no specification, as __main__ has none
         return
     if spec is None:
         return

@@ -1,8 +1,8 @@
-"""The vocabulary in which a model's forward pass is written, once, for whoever interprets it.
+"""Declares the operations in which a model's forward pass is written, once for all its interpreters.
 
-A forward pass in `families/` runs on any implementation: `inventory.py` reads the parameters off it, `planner.memory`
-derives saved bytes, transients and FLOPs. Names are those of the modules in transformers, so that LoRA targets and
-printed accounts read as users know them.
+A forward pass in `families/` runs on any implementation of `Forward`: `reader.py` reads the parameters off it,
+`planner.memory` derives saved bytes, temporary bytes and FLOPs. Names are those of the modules in transformers, so that
+LoRA targets and printed accounts read as users know them.
 """
 
 from __future__ import annotations
@@ -15,41 +15,49 @@ from planner.models.disentangled import Disentangled
 T = TypeVar("T")
 
 NormOrder = Literal["cast_then_scale", "scale_then_cast", "scale_in_fp32", "unscaled", "t5"]
-"""Where an RMSNorm returns to the input's dtype: before its weight is applied (Llama), after (OLMo 2), or after with
-the weight itself cast to fp32 (Gemma); or it has no weight (Llama 4's of queries and keys). T5 normalizes the input
-itself, and returns to its weight's dtype before that is applied."""
+"""Where an RMSNorm casts back to its input's dtype. `cast_then_scale`: before its weight is applied (Llama);
+`scale_then_cast`: after (OLMo 2); `scale_in_fp32`: after, with the weight itself cast to fp32 (Gemma); `unscaled`:
+there is no weight (queries and keys of Llama 4); `t5`: the input itself is normalized, then cast to the weight's dtype
+before the weight is applied."""
 
 
 LayerNormForm = Literal["fused", "fused_in_fp32", "one_plus_weight", "written_out"]
-"""How a LayerNorm is computed: by torch's kernel; by the kernel on an fp32 copy of its input, the result cast back
-(OLMo); by the kernel in autocast's dtype with 1 added to its weight (Nemotron); operation by operation in fp32, without
-a bias (Cohere)."""
+"""How a LayerNorm is computed. `fused`: by torch's kernel; `fused_in_fp32`: by the kernel on an fp32 copy of its input,
+the result cast back (OLMo); `one_plus_weight`: by the kernel in autocast's dtype, with 1 added to its weight
+(Nemotron); `written_out`: operation by operation in fp32, without a bias (Cohere)."""
 
 OwnAttention = Literal["scaled_in_place", "alibi_in_fp32", "alibi_in_product", "alibi_added", "sinks"]
-"""Eager attention as a modeling file writes it itself: scores divided in place (Falcon); in fp32, with ALiBi (Falcon);
-ALiBi as the sum that the product of q and k is added to (BLOOM); ALiBi in fp32 and a mask of booleans (MPT); a learned
-sink beside the scores of each head (gpt-oss)."""
+"""Eager attention that a modeling file writes itself. `scaled_in_place`: scores are divided in place (Falcon);
+`alibi_in_fp32`: ALiBi is added in fp32 (Falcon); `alibi_in_product`: the product of q and k is added to ALiBi (BLOOM);
+`alibi_added`: ALiBi is added in fp32, with a mask of booleans (MPT); `sinks`: each head has a learned sink next to its
+scores (gpt-oss)."""
 
 RopeCasts = Literal["none", "result", "both"]
-"""Whether rotated queries and keys are cast back from the table's dtype (OLMo) after a cast to fp32 (Cohere)."""
+"""Casts around a rotation. `result`: rotated queries and keys are cast back from the table's dtype (OLMo); `both`: they
+are cast to fp32 before as well (Cohere)."""
 
 RopeForm = Literal["halves", "interleaved", "complex"]
-"""How a rotation is written: with the second half of a head negated and swapped (Llama), on even and odd columns
-(DeepSeek-V3), as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama 4)."""
+"""How a rotation is written. `halves`: with the second half of a head negated and swapped (Llama); `interleaved`: on
+even and odd columns (DeepSeek-V3); `complex`: as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama
+4)."""
 
 RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32", "sigmoid_of_chosen"]
-"""How a router scores: softmax over all experts (Mixtral); over the chosen ones (Granite); over all, from fp32 logits
-and then multiplied by a number (DeepSeek-V2); sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3);
-sigmoids, and 0 for all that are not chosen (Llama 4)."""
+"""How a router scores experts. `softmax`: over all experts (Mixtral); `softmax_of_chosen`: over the chosen ones
+(Granite); `softmax_in_fp32`: over all, from fp32 logits, then multiplied by a number (DeepSeek-V2); `sigmoid_in_fp32`:
+sigmoids of fp32 logits, chosen with a bias added (DeepSeek-V3); `sigmoid_of_chosen`: sigmoids, and 0 for all experts
+that are not chosen (Llama 4)."""
 
 ROUTED_IN_FP32: Final[tuple[RouterForm, ...]] = ("softmax_in_fp32", "sigmoid_in_fp32")
-"""Of these the router's weight stays in fp32."""
+"""Forms of routers whose weight stays in fp32."""
 
 
 def biased_expert_shapes(
     router: str, name: str, hidden_size: int, num_experts: int, intermediate_size: int
 ) -> dict[str, tuple[int, ...]]:
-    """Parameters of `Forward.biased_experts`: weight and bias of the router, of gate and up, and of down."""
+    """Returns the parameters of `Forward.biased_experts` by name, with their shapes.
+
+    Their order is: weight and bias of the router, of gate and up, and of down.
+    """
     return {
         f"{router}.weight": (num_experts, hidden_size),
         f"{router}.bias": (num_experts,),
@@ -61,7 +69,10 @@ def biased_expert_shapes(
 
 
 class Forward(Disentangled[T], Protocol[T]):
-    """Operations of a forward pass on hidden states of `[micro_batch_size, sequence_length, width]`."""
+    """Declares operations on hidden states of `[micro_batch_size, sequence_length, width]`.
+
+    A `name` is that of the module or parameter that the operation uses, relative to its part of the model.
+    """
 
     def linear(
         self,
@@ -74,9 +85,15 @@ class Forward(Disentangled[T], Protocol[T]):
         written_out: bool = False,
         kept: bool = False,
     ) -> T:
-        """`adapts`: LoRA can reach it. (Where experts have the names of layers, PEFT takes these names for theirs.)
-        `written_out`: as `x @ weight.T + bias`. `kept`: one of `_keep_in_fp32_modules`, in fp32 where others are in
-        fp16 and not quantized; x is cast to it."""
+        """Applies a linear layer to `x`.
+
+        Args:
+            adapts: Whether LoRA can reach the layer. Where experts have the names of layers, PEFT takes these names for
+                the experts.
+            written_out: Whether the modeling file writes `x @ weight.T + bias`.
+            kept: Whether the layer is one of `_keep_in_fp32_modules`, which are in fp32 where others are in fp16, and
+                are not quantized; `x` is cast to its dtype.
+        """
         ...
 
     def embedding(
@@ -89,32 +106,53 @@ class Forward(Disentangled[T], Protocol[T]):
         again: bool = False,
         tied: bool = False,
     ) -> T:
-        """Token embedding of the batch's input ids. `scaled`: the module itself multiplies its rows by a number.
-        `again`: with the table of an earlier part, which may also be `tied` to the head."""
+        """Looks up the batch's input ids in the token embedding.
+
+        Args:
+            scaled: Whether the module itself multiplies its rows by a number.
+            again: Whether the table is that of an earlier part.
+            tied: Whether the table of an earlier part is also the weight of the head.
+        """
         ...
 
     def embeds(self, x: T) -> None:
-        """The variable of the model's body that held the embedded tokens holds x from now on."""
+        """Puts `x` into the variable of the model's body that held the embedded tokens."""
         ...
 
     def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> T:
-        """Learned position embedding, one row per position, shared by all samples. `per_sample`: looked up for each, as
-        those of token types and of positions that skip padding are."""
+        """Looks up a learned position embedding: one row per position, shared by all samples.
+
+        Args:
+            per_sample: Whether rows are looked up for each sample, as those of token types and of positions that skip
+                padding are.
+        """
         ...
 
     def image(
         self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
     ) -> T:
-        """A row for each patch of the batch's images by a convolution without overlap, behind one for a class token;
-        learned positions are added."""
+        """Embeds the batch's images: one row for a class token, followed by one row for each patch.
+
+        Patches are computed by a convolution without overlap, and learned positions are added.
+
+        Args:
+            image_size: Height and width in pixels.
+            patch_size: Height and width in pixels.
+        """
         ...
 
     def rope_table(self, x: T, head_dim: int, *, fp32: bool = False) -> None:
-        """Computes cos and sin of all positions once, in the dtype of `x` or in fp32."""
+        """Computes cos and sin of all positions once, for all blocks.
+
+        Args:
+            x: Hidden states, whose dtype the table has.
+            head_dim: Columns that are rotated.
+            fp32: Whether the table is in fp32 instead.
+        """
         ...
 
     def rms_norm(self, name: str, x: T, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> T:
-        """RMSNorm over the last `width` columns (over all of them by default)."""
+        """Applies an RMSNorm over the last `width` columns (over all of them by default)."""
         ...
 
     def layer_norm(
@@ -127,8 +165,13 @@ class Forward(Disentangled[T], Protocol[T]):
         affine: bool = True,
         form: LayerNormForm = "fused",
     ) -> T:
-        """LayerNorm over the last `width` columns (over all of them by default); written out, its weight has a row for
-        each group of `width` columns."""
+        """Applies a LayerNorm over the last `width` columns (over all of them by default).
+
+        Args:
+            bias: Whether it has a bias where it has a weight.
+            affine: Whether it has a weight.
+            form: How it is computed. Written out, the weight has a row for each group of `width` columns.
+        """
         ...
 
     def rotate(
@@ -142,8 +185,15 @@ class Forward(Disentangled[T], Protocol[T]):
         tokens_first: bool = False,
         form: RopeForm = "halves",
     ) -> T:
-        """Rotary embedding. `rotary_dim` < head_dim rotates part of each head and joins the rest; `joins`: the
-        implementation joins even when nothing is left over; `tokens_first`: before it transposes heads and tokens."""
+        """Applies a rotary embedding to queries or keys.
+
+        Args:
+            rotary_dim: Columns of each head that are rotated and joined with the others; all by default.
+            joins: Whether the modeling file joins even when no other columns are left.
+            casts: Casts around the rotation.
+            tokens_first: Whether heads and tokens are transposed only after the rotation.
+            form: How the rotation is written.
+        """
         ...
 
     def attention(
@@ -163,14 +213,24 @@ class Forward(Disentangled[T], Protocol[T]):
         downcast: bool = True,
         bias: T | None = None,
     ) -> T:
-        """Self-attention, within `window` tokens; as wide as all heads' values. `upcast`: an eager softmax is asked for
-        in fp32. `capped`: eager scores are soft-capped. `fp32`: q and k are cast to it before they are multiplied. Not
-        `causal`: there is no mask. Not `downcast`: what autocast made of an eager softmax is not cast back before
-        dropout. `bias`: added to the scores of all samples."""
+        """Computes attention, whose result is as wide as the values of all heads.
+
+        Args:
+            heads: Heads of the queries.
+            kv_heads: Heads of the keys and values.
+            dropout: Probability that a weight is dropped.
+            upcast: Whether an eager softmax is asked for in fp32.
+            capped: Whether eager scores are soft-capped.
+            window: Tokens that a token attends to at most; all by default.
+            fp32: Whether q and k are cast to fp32 before they are multiplied.
+            causal: Whether there is a causal mask.
+            downcast: Whether the result of an eager softmax is cast back before dropout; matters under autocast.
+            bias: A tensor that is added to the scores of all samples.
+        """
         ...
 
     def rotate_halves(self, x: T, *, head_dim: int) -> T:
-        """Rotary embedding of each half of a head by itself, from a table for one half."""
+        """Applies a rotary embedding to each half of a head by itself, from a table for one half."""
         ...
 
     def own_attention(
@@ -185,92 +245,131 @@ class Forward(Disentangled[T], Protocol[T]):
         dropout: float = 0.0,
         name: str = "",
     ) -> T:
-        """Causal self-attention of a modeling file that does not leave it to transformers: eager in that `form`; SDPA
-        with a mask that the model made. `name`: of the sinks."""
+        """Computes causal self-attention where the modeling file does not leave it to transformers.
+
+        Args:
+            form: How eager attention is written. SDPA runs with a mask that the model made.
+            heads: Heads of the queries.
+            kv_heads: Heads of the keys and values.
+            dropout: Probability that a weight is dropped.
+            name: The parameter that holds the sinks, where there are any.
+        """
         ...
 
-    def activation(self, function: str, x: T) -> T: ...
-    def add(self, a: T, b: T) -> T: ...
+    def activation(self, function: str, x: T) -> T:
+        """Applies an activation function, named as in a config.json."""
+        ...
+
+    def add(self, a: T, b: T) -> T:
+        """Computes `a + b`."""
+        ...
+
     def add_(self, a: T, b: T) -> T:
-        """`a += b`."""
+        """Computes `a += b`."""
         ...
 
     def repeat(self, x: T, columns: int) -> T:
-        """A contiguous copy of heads, each as often as it takes to fill `columns`."""
+        """Copies heads into a contiguous tensor, each as often as it takes to fill `columns`."""
         ...
 
     def clamp(self, x: T) -> T:
-        """Between two numbers."""
+        """Clamps `x` between two numbers."""
         ...
 
-    def mul(self, a: T, b: T) -> T: ...
+    def mul(self, a: T, b: T) -> T:
+        """Computes `a * b`."""
+        ...
+
     def times(self, x: T) -> T:
-        """Product with a number."""
+        """Multiplies `x` by a number."""
         ...
 
     def times_positions(self, x: T) -> T:
-        """Product with a number for each position, in fp32 and cast back."""
+        """Multiplies `x` by a number for each position, in fp32, and casts the product back."""
         ...
 
     def cap(self, x: T) -> T:
-        """Soft-capping: `tanh(x / cap) * cap`."""
+        """Soft-caps `x`: `tanh(x / cap) * cap`."""
         ...
 
-    def dropout(self, x: T, probability: float) -> T: ...
+    def dropout(self, x: T, probability: float) -> T:
+        """Applies dropout; a probability of 0 leaves `x` as it is."""
+        ...
+
     def first_token(self, x: T) -> T:
-        """Each sample's first row."""
+        """Returns each sample's first row."""
         ...
 
     def clamp_fp16(self, x: T) -> T:
-        """Limits x, where it is in fp16, to what that can represent."""
+        """Clamps `x` to what fp16 can represent, where it is in fp16."""
         ...
 
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> T:
-        """A bias for each pair of positions and each head, from a table by their distance."""
+        """Looks up a bias for each pair of positions and each head in a table of `[num_buckets, heads]`."""
         ...
 
     def zero_bias(self, x: T, heads: int) -> T:
-        """Such a bias of zeros in the dtype of x; where blocks are checkpointed it asks for a gradient."""
+        """Makes a bias like that of `relative_bias`, but of zeros, in the dtype of `x`.
+
+        It requires a gradient where blocks are checkpointed.
+        """
         ...
 
     def make_mask(self, x: T) -> None:
-        """The causal mask of a second stack of blocks, where eager attention adds one, in the dtype of x."""
+        """Makes the mask of a second stack of blocks in the dtype of `x`, where eager attention adds a causal mask."""
         ...
 
     def share(self, name: str, x: T, *, gathers: bool = True, returned: bool = False) -> None:
-        """Later parts read x. `gathers`: there are such parts, which give their gradients of it to this one.
-        `returned`: the model returns it beside its logits."""
+        """Makes `x` available to later parts under a name.
+
+        Args:
+            gathers: Whether there are later parts that read `x`; they leave their gradients of it to this part.
+            returned: Whether the model returns `x` in addition to its logits.
+        """
         ...
 
     def shared(self, name: str, width: int, *, last: bool) -> T:
-        """What an earlier part shares. `last`: no later part reads it, so that backward begins here to gather its
-        gradient."""
+        """Returns a tensor that an earlier part shares.
+
+        Args:
+            width: Columns of the tensor.
+            last: Whether no later part reads it, so that backward begins to gather its gradient here.
+        """
         ...
 
     def keep_in_body(self, x: T) -> None:
-        """A variable of the body of the model (of a stack of blocks) keeps x until that returns."""
+        """Keeps `x` in a variable of the model's body, or of a stack of blocks, until that returns."""
         ...
 
     def leave_body(self) -> None:
-        """A stack of blocks has returned and another one follows."""
+        """Marks that a stack of blocks has returned and another one follows."""
         ...
 
     def unused(self, name: str, size: int) -> None:
-        """A vector among the parameters that no operation reads."""
+        """Declares a vector among the parameters that no operation reads."""
         ...
 
     def keep(self, x: T) -> None:
-        """The model's body has returned x, and a variable of the model's own forward keeps it until that returns, as
-        `outputs` does."""
+        """Keeps `x`, which the model's body has returned, until the model's own forward returns.
+
+        A variable of that forward holds it, such as `outputs`.
+        """
         ...
 
-    def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]: ...
+    def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]:
+        """Returns consecutive columns of `x` as views of these widths.
+
+        Args:
+            split: Whether one `split` or `chunk` makes all of them, so that backward joins their gradients at once.
+        """
+        ...
+
     def join(self, parts: Sequence[T], *, heads_first: bool = False) -> T:
-        """Concatenation of columns, of each head by itself if `heads_first`."""
+        """Concatenates columns, those of each head by themselves if `heads_first`."""
         ...
 
     def fill(self, first: T, shared: T, *, heads: int) -> T:
-        """A new tensor, into which each head's `first` columns are written and then those that all heads share."""
+        """Writes each head's columns of `first`, then the columns of `shared`, into a new tensor."""
         ...
 
     def route(
@@ -286,9 +385,17 @@ class Forward(Disentangled[T], Protocol[T]):
         form: RouterForm = "softmax",
         limited: bool = False,
     ) -> T:
-        """Each token's weights of its `top_k` experts. `normalizes`: they add up to 1; `casts`: from fp32 back to the
-        dtype of the router's logits; `limited`: to the experts of a few groups. The weight is a parameter and no linear
-        layer, which stays in fp32 where the logits are; LoRA adapts it if PEFT knows it as the layer `target`."""
+        """Computes each token's weights of its `top_k` experts.
+
+        The router's weight is a parameter and no linear layer. It stays in fp32 where the logits are in fp32.
+
+        Args:
+            normalizes: Whether a token's weights add up to 1.
+            casts: Whether weights are cast from fp32 back to the dtype of the logits.
+            target: The layer that PEFT takes the router for, if it can adapt it with LoRA.
+            form: How experts are scored.
+            limited: Whether experts of only a few groups can be chosen.
+        """
         ...
 
     def experts(
@@ -302,28 +409,43 @@ class Forward(Disentangled[T], Protocol[T]):
         *,
         targets: tuple[str, str, str] | None = None,
     ) -> T:
-        """Gated experts, whose weights are two parameters of three dimensions. LoRA adapts them if PEFT knows them as
-        the layers `targets`: gate, up and down."""
+        """Computes the weighted sum of the outputs of gated experts.
+
+        Their weights are two parameters of three dimensions: `[experts, out_features, in_features]`.
+
+        Args:
+            scores: Each token's weights of its experts, from `route`.
+            targets: The layers (gate, up and down) that PEFT takes the experts for, if it can adapt them with LoRA.
+        """
         ...
 
     def biased_experts(self, router: str, name: str, x: T, num_experts: int, top_k: int, intermediate_size: int) -> T:
-        """A router with a bias, which scores the chosen experts alone, and clamped SwiGLU experts with biases, whose
-        gates and ups alternate (gpt-oss). Neither is of linear layers: LoRA and quantization leave them."""
+        """Computes gpt-oss's mixture: a router with a bias, and clamped SwiGLU experts with biases.
+
+        The router scores only the chosen experts; columns of gate and up alternate. Neither router nor experts are
+        linear layers, so LoRA and quantization leave them as they are.
+        """
         ...
 
     def spread(self, x: T, scores: T) -> T:
-        """All tokens once for each expert, times the scores that every expert has for them."""
+        """Repeats all tokens once for each expert, multiplied by the expert's scores of them."""
         ...
 
     def every_expert(self, name: str, x: T, num_experts: int, intermediate_size: int, activation: str) -> T:
-        """Gated experts, each of which computes all tokens: two parameters of three dimensions, in before out."""
+        """Computes gated experts where each computes all tokens.
+
+        The weights are two parameters of three dimensions: `[experts, in_features, out_features]`.
+        """
         ...
 
     def add_experts(self, x: T, out: T, num_experts: int) -> T:
-        """Adds the sum of all experts' outputs to x, in place."""
+        """Adds the sum of all experts' outputs to `x`, in place."""
         ...
 
-    def sigmoid(self, x: T) -> T: ...
+    def sigmoid(self, x: T) -> T:
+        """Applies a sigmoid."""
+        ...
+
     def lm_head(
         self,
         name: str,
@@ -335,5 +457,12 @@ class Forward(Disentangled[T], Protocol[T]):
         bias: bool = False,
         keeps: bool = True,
     ) -> T:
-        """Logits. `scaled`: they are multiplied by a number afterwards. `keeps` x, the output of the model's body."""
+        """Computes logits.
+
+        Args:
+            tied_to: The embedding whose weight the head shares, or None.
+            scaled: Whether logits are multiplied by a number afterwards.
+            bias: Whether the head has a bias.
+            keeps: Whether a variable of the model's forward keeps `x`, the output of its body.
+        """
         ...

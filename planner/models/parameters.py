@@ -52,7 +52,7 @@ class ParameterTensor(NamedTuple):
     layer: Linear | None = None
     """The linear layer that it belongs to; None for embeddings and norms."""
     is_embedding: bool = False
-    """Whether it is the weight of an embedding, of tokens or of positions."""
+    """Whether it is the weight of an embedding: of tokens, token types, positions or distances."""
     is_table: bool = False
     """Whether it is the weight of the token embedding."""
     is_head: bool = False

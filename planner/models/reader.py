@@ -1,4 +1,4 @@
-"""Reads a model's parameters off its forward pass, which runs on widths alone."""
+"""Reads a model's parameters off its forward pass, which runs on numbers of columns alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ from planner.models.parameters import Heads, Linear, Parameters, ParameterTensor
 
 
 class Reader(DisentangledWidths):
-    """A forward pass on widths alone: a tensor is its number of columns."""
+    """Implements `Forward` on numbers of columns: a tensor is its width.
+
+    Each operation records its parameters, in order, and returns the width of its result.
+
+    Attributes:
+        tensors: Parameters recorded so far.
+        linears: Layers among them that LoRA can adapt.
+        heads: Summary of the attention recorded so far.
+    """
 
     def __init__(self) -> None:
         self.tensors: list[ParameterTensor] = []
@@ -28,6 +36,7 @@ class Reader(DisentangledWidths):
         self.heads = Heads()
 
     def parameters(self) -> Parameters:
+        """Returns the parameters recorded so far."""
         return Parameters(tuple(self.tensors), tuple(self.linears))
 
     def linear(
@@ -41,6 +50,7 @@ class Reader(DisentangledWidths):
         written_out: bool = False,
         kept: bool = False,
     ) -> int:
+        """Records weight and bias once, however often the layer is called."""
         layer = Linear(name, x, out_features, bias, quantizes=not kept)
         if any(tensor.layer == layer for tensor in self.tensors):  # called before
             return out_features
@@ -61,18 +71,21 @@ class Reader(DisentangledWidths):
         again: bool = False,
         tied: bool = False,
     ) -> int:
+        """Records the table, unless an earlier part has it."""
         if not again:
             shape = (num_embeddings, width)
             self.tensors.append(ParameterTensor(f"{name}.weight", shape, is_embedding=True, is_table=True))
         return width
 
     def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> int:
+        """Records the table."""
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_embeddings, width), is_embedding=True))
         return width
 
     def image(
         self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
     ) -> int:
+        """Records the class token, learned positions, and weight and bias of the convolution."""
         rows = 1 + prod(size // patch for size, patch in zip(image_size, patch_size, strict=True))
         shapes = {"cls_token": (1, 1, width), "position_embeddings": (1, rows, width)}
         self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
@@ -81,9 +94,11 @@ class Reader(DisentangledWidths):
         return width
 
     def rope_table(self, x: int, head_dim: int, *, fp32: bool = False) -> None:
+        """Records nothing: the table is no parameter."""
         pass
 
     def rms_norm(self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> int:
+        """Records the weight, if there is one."""
         if order != "unscaled":
             self.tensors.append(ParameterTensor(f"{name}.weight", (width or x,)))
         return x
@@ -98,6 +113,7 @@ class Reader(DisentangledWidths):
         affine: bool = True,
         form: LayerNormForm = "fused",
     ) -> int:
+        """Records weight and bias, as far as the form has them."""
         if form == "written_out":
             shape = (x // width, width) if width else (x,)
             self.tensors.append(ParameterTensor(f"{name}.weight", shape))
@@ -118,6 +134,7 @@ class Reader(DisentangledWidths):
         tokens_first: bool = False,
         form: RopeForm = "halves",
     ) -> int:
+        """Records nothing."""
         return x
 
     def attention(
@@ -137,6 +154,7 @@ class Reader(DisentangledWidths):
         downcast: bool = True,
         bias: int | None = None,
     ) -> int:
+        """Records the heads; returns the width of all heads' values."""
         self._note(query, heads, kv_heads, dropout, own=False)
         return value // kv_heads * heads
 
@@ -150,6 +168,7 @@ class Reader(DisentangledWidths):
         )
 
     def rotate_halves(self, x: int, *, head_dim: int) -> int:
+        """Records nothing."""
         return x
 
     def own_attention(
@@ -164,66 +183,83 @@ class Reader(DisentangledWidths):
         dropout: float = 0.0,
         name: str = "",
     ) -> int:
+        """Records the heads, and the sinks where there are any."""
         if form == "sinks":
             self.tensors.append(ParameterTensor(name, (heads,)))
         self._note(query, heads, kv_heads, dropout, own=True)
         return query
 
     def activation(self, function: str, x: int) -> int:
+        """Records nothing."""
         return x
 
     def add(self, a: int, b: int) -> int:
+        """Records nothing, as all operations on two tensors of equal width."""
         return a
 
     mul = add_ = add
 
     def repeat(self, x: int, columns: int) -> int:
+        """Records nothing; returns the columns that are filled."""
         return columns
 
     def times(self, x: int) -> int:
+        """Records nothing, as all operations on one tensor."""
         return x
 
     cap = clamp = times_positions = times
 
     def dropout(self, x: int, probability: float) -> int:
+        """Records nothing."""
         return x
 
     def first_token(self, x: int) -> int:
+        """Records nothing."""
         return x
 
     clamp_fp16 = times
 
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> int:
+        """Records the table; returns the number of heads."""
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_buckets, heads), is_embedding=True))
         return heads
 
     def zero_bias(self, x: int, heads: int) -> int:
+        """Records nothing; returns the number of heads."""
         return heads
 
     def share(self, name: str, x: int, *, gathers: bool = True, returned: bool = False) -> None:
+        """Records nothing."""
         pass
 
     def shared(self, name: str, width: int, *, last: bool) -> int:
+        """Records nothing; returns the given width."""
         return width
 
     def unused(self, name: str, size: int) -> None:
+        """Records the vector."""
         self.tensors.append(ParameterTensor(name, (size,)))
 
     def keep(self, x: int) -> None:
+        """Records nothing, as all operations that concern variables."""
         pass
 
     make_mask = keep_in_body = embeds = keep
 
     def leave_body(self) -> None:
+        """Records nothing."""
         pass
 
     def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
+        """Records nothing; returns the given widths."""
         return list(widths)
 
     def join(self, parts: Sequence[int], *, heads_first: bool = False) -> int:
+        """Records nothing; returns the sum of the widths."""
         return sum(parts)
 
     def fill(self, first: int, shared: int, *, heads: int) -> int:
+        """Records nothing; returns the width with the shared columns for each head."""
         return first + heads * shared
 
     def route(
@@ -239,6 +275,7 @@ class Reader(DisentangledWidths):
         form: RouterForm = "softmax",
         limited: bool = False,
     ) -> int:
+        """Records the router's weight, and the layer that PEFT takes it for; returns `top_k`."""
         in_fp32 = form in ROUTED_IN_FP32
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x), in_fp32=in_fp32))
         if target:
@@ -256,6 +293,7 @@ class Reader(DisentangledWidths):
         *,
         targets: tuple[str, str, str] | None = None,
     ) -> int:
+        """Records the experts' weights, and the layers that PEFT takes them for."""
         self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, 2 * intermediate_size, x)))
         self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, x, intermediate_size)))
         if targets:
@@ -269,19 +307,23 @@ class Reader(DisentangledWidths):
     def biased_experts(
         self, router: str, name: str, x: int, num_experts: int, top_k: int, intermediate_size: int
     ) -> int:
+        """Records weights and biases of the router and of the experts."""
         shapes = biased_expert_shapes(router, name, x, num_experts, intermediate_size)
         self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
         return x
 
     def spread(self, x: int, scores: int) -> int:
+        """Records nothing."""
         return x
 
     def every_expert(self, name: str, x: int, num_experts: int, intermediate_size: int, activation: str) -> int:
+        """Records the experts' weights."""
         self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, x, 2 * intermediate_size)))
         self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, intermediate_size, x)))
         return x
 
     def add_experts(self, x: int, out: int, num_experts: int) -> int:
+        """Records nothing."""
         return x
 
     sigmoid = times
@@ -297,6 +339,7 @@ class Reader(DisentangledWidths):
         bias: bool = False,
         keeps: bool = True,
     ) -> int:
+        """Records the bias, and the weight unless it is tied; returns the size of the vocabulary."""
         if tied_to is None:
             self.tensors.append(ParameterTensor(f"{name}.weight", (vocab_size, x), is_head=True))
         if bias:

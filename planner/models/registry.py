@@ -1,4 +1,4 @@
-"""From what a user calls a model to its architecture: the registry, a config.json, the Hub, or a bare size."""
+"""Finds the architecture that a user names: in the registry, in a config.json, on the Hub, or by a bare size."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from planner.models.inventory import Inventory
 from planner.models.support import unsupported
 from strategies import Choice
 
-if TYPE_CHECKING:  # read when a model is not of the registry
+if TYPE_CHECKING:  # imported only for a model that is not in the registry
     from planner.models.sources import Source
 
-# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model. The cut relies
-# on the layout of the files; a test compares it with a full read.
+# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: the entry is cut
+# out and parsed alone. This relies on the layout of the files; a test compares it with a full read.
 _ENTRY: Final = re.compile(
     r"^(?P<name>[^\s#:]+):\n"
     r"  hf: (?P<hf>\S+)\n"
@@ -38,10 +38,11 @@ _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
 
 
 class RegistryModel(NamedTuple):
-    """A model of the registry, not built yet: `find_model(name)` does."""
+    """Describes a model of the registry that is not built yet; `find_model(name)` builds it."""
 
     name: str
     hf: str
+    """Its id on the Hugging Face Hub."""
     aliases: tuple[str, ...]
     model_type: str
     config_yaml: str
@@ -49,84 +50,95 @@ class RegistryModel(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names under which it is found."""
+        """Returns all names under which it is found."""
         return (self.name, self.hf, *self.aliases)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model to plan for."""
+    """Describes a model to plan for."""
 
     name: str
-    """What finds it again."""
+    """The name that finds it again."""
     architecture: Architecture
     hf: str | None = None
-    """Its id on the Hugging Face Hub."""
+    """Its id on the Hugging Face Hub, or None."""
     aliases: tuple[str, ...] = ()
+    """Other names that find it."""
     approximate: bool = False
-    """The architecture is a stand-in; only its size was asked for."""
+    """Whether the architecture is a stand-in, because only a size was asked for."""
     notes: tuple[str, ...] = ()
-    """What the user should know about how the model was read."""
+    """Notes for users on how the model was read."""
 
     @cached_property
     def inventory(self) -> Inventory:
+        """Returns all its parameters."""
         return Inventory(self.architecture)
 
     @property
     def source(self) -> dict[str, Any]:
-        """The fields of its config.json."""
+        """Returns the fields of its config.json."""
         return self.architecture.config()
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """Linear layers that LoRA can adapt."""
+        """Returns the names of linear layers that LoRA can adapt."""
         return self.inventory.target_names
 
     @property
     def max_positions(self) -> int | None:
+        """Returns the longest sequence, in tokens, that it was trained with, or None where there is no limit."""
         return self.architecture.num_positions
 
     @property
     def supports_sdpa(self) -> bool:
+        """Returns whether transformers runs it with SDPA."""
         return self.architecture.supports_sdpa
 
     @property
     def groups_heads(self) -> bool | None:
-        """Whether several heads of queries share keys and values; None if that is not known."""
+        """Returns whether several query heads share keys and values."""
         return self.inventory.heads.grouped
 
     def unsupported(self, choice: Choice) -> str | None:
-        """Why no library has that kernel for the model, or None."""
+        """Returns why no library has that kernel for the model, or None if one has."""
         return unsupported(self.name, self.inventory, choice)
 
     @property
     def adapter_notes(self) -> tuple[str, ...]:
-        """What a user should know about adapting it."""
+        """Returns notes for users on training it with LoRA."""
         return self.architecture.adapter_notes
 
     @property
     def tokens_per_sample(self) -> int | None:
-        """Of a model whose samples all have one length."""
+        """Returns the tokens of a sample where all samples have one length, or None."""
         return self.architecture.tokens_per_sample
 
     @property
     def usual_length(self) -> int | None:
-        """Of its sequences, where positions beyond are missing or unusual."""
+        """Returns the length of sequences, in tokens, beyond which positions are missing or unusual, or None."""
         return None if self.architecture.positions in ("rotary", "alibi") else self.max_positions
 
     @property
     def has_learned_positions(self) -> bool:
-        """Whether there is no position beyond the last."""
+        """Returns whether there is no position beyond the last one."""
         return self.architecture.positions == "learned"
 
     @property
     def num_parameters(self) -> int:
-        """Exact, tied weights counted once."""
+        """Returns the exact number of parameters, with tied weights counted once."""
         return self.inventory.num_parameters
 
 
 def find_model(text: str) -> Model:
-    """The model that a user means, among those that the registry's families describe: see `recognize`."""
+    """Returns the model that a user means, if a family of the registry describes it.
+
+    Args:
+        text: A name as `recognize` reads it.
+
+    Raises:
+        PlannerError: There is no such model, it cannot be read, or no family describes it.
+    """
     model = recognize(text)
     if isinstance(model, Foreign):
         raise PlannerError(f"{text} is of no family of the registry", "fit, estimate and verify plan it by replays")
@@ -134,20 +146,25 @@ def find_model(text: str) -> Model:
 
 
 def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
-    """The model that a user means.
+    """Returns the model that a user means.
 
-    In this order: `package.module:function`; `hf:org/name`, read from the Hugging Face Hub; what is spelled
-    as a path, from a config.json; then the names of the registry, a size such as 7B, and files and directories without
-    `./` in front. `from_cache`: nothing is downloaded from the Hub.
+    The text is tried in this order: `package.module:function` or `hf:org/name`, which is read from the Hugging Face
+    Hub; a path to a config.json, if it is spelled as a path; then a name of the registry, a size such as 7B, and a file
+    or directory without `./` in front.
 
-    Raises PlannerError: there is no such model, or it cannot be read.
+    Args:
+        text: What the user calls the model.
+        from_cache: Whether the Hub's local cache alone is read and nothing is downloaded.
+
+    Raises:
+        PlannerError: There is no such model, or it cannot be read.
     """
     if not isinstance(text, str):
         raise PlannerError(f"the model is {shown(text)}, not a name", "model='llama-2-7b', or a Model")
     text = text.strip()
     try:
         text.encode()
-    except UnicodeEncodeError:  # of a file whose name has other bytes, which no JSON could name
+    except UnicodeEncodeError:  # the path of a file whose name is not UTF-8, which no JSON could hold
         raise PlannerError(f"the model's name {shown(text)} is not UTF-8 text", "rename the file") from None
     if is_hub_id(text):
         return _from_hub(text[3:].strip(), from_cache=from_cache)
@@ -169,7 +186,7 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a name is that of a model on the Hugging Face Hub: `hf:org/name`."""
+    """Returns whether a name is that of a model on the Hugging Face Hub: `hf:org/name`."""
     return text.strip()[:3].lower() == "hf:"
 
 
@@ -178,14 +195,21 @@ _added: Final[list[RegistryModel]] = []
 
 @cache
 def registry_models() -> tuple[RegistryModel, ...]:
-    """Everything in the registry, none of it built."""
+    """Returns all models of the registry, none of them built."""
     return (*_cut_entries(), *_added)
 
 
 def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, aliases: Sequence[str] = ()) -> Model:
-    """A model of a plug-in's, as long as the process lives. `config`: the fields of its config.json.
+    """Adds a model of a plug-in to the registry, for as long as the process lives.
 
-    Raises PlannerError if the registry has one of the names already, or no such family.
+    Args:
+        name: The name that finds it.
+        config: The fields of its config.json.
+        hf: Its id on the Hugging Face Hub; the name by default.
+        aliases: Other names that find it.
+
+    Raises:
+        PlannerError: The registry has one of the names already, or has no such family.
     """
     entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), yaml.safe_dump(dict(config)))
     if taken := [known for known in entry.names if normalized(known) in _index()]:
@@ -199,6 +223,7 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
 
 
 def _cut_entries() -> Iterator[RegistryModel]:
+    """Yields the entries of the registry's files, cut out of their text."""
     for path in sorted(Path(__file__).with_name("registry").glob("*.yaml")):
         for entry in _ENTRY.finditer(path.read_text(encoding="utf-8")):
             aliases = tuple(alias.strip() for alias in (entry["aliases"] or "").split(",") if alias.strip())

@@ -1,4 +1,4 @@
-"""Architectures from outside the registry: a config.json on disk or on the Hugging Face Hub."""
+"""Reads architectures from outside the registry: a config.json on disk or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
 
 MAX_FILE_BYTES: Final = 1 << 20
+"""Bytes of the largest config.json that is read."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 _CLASS: Final = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII)
@@ -26,20 +27,31 @@ _TOKEN: Final = re.compile(r'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|
 
 
 class ModelConfigError(FileError):
-    """A config.json that cannot be used."""
+    """Signals a config.json that cannot be used."""
 
     subject = "the model configuration"
     way_out = "give a config.json as transformers' save_pretrained writes it"
 
 
 class Source(NamedTuple):
+    """Holds what a config.json describes."""
+
     architecture: Architecture | dict[str, Any]
-    """Of a family of the registry; else the fields of the file, which only transformers understands."""
+    """The architecture, if its family is in the registry; otherwise the fields of the file, which only transformers
+    understands."""
     notes: tuple[str, ...] = ()
+    """Notes for users on how the file was read."""
 
 
 def read_config(path: str) -> Source:
-    """The architecture in a config.json, or in the directory that holds one, as `save_pretrained` leaves it."""
+    """Returns the architecture in a config.json.
+
+    Args:
+        path: The file, or the directory that holds it, as `save_pretrained` leaves it.
+
+    Raises:
+        ModelConfigError: The file cannot be read or used.
+    """
     file = os.path.expanduser(path)
     if os.path.isdir(file):
         if not os.path.exists(os.path.join(file, "config.json")):
@@ -49,14 +61,15 @@ def read_config(path: str) -> Source:
 
 
 def download_config(repository: str, *, instead: str | None = None, from_cache: bool = False) -> Source:
-    """The architecture of a model on the Hugging Face Hub.
+    """Returns the architecture of a model on the Hugging Face Hub.
 
     Args:
         repository: `org/name`.
-        instead: a name of the registry that needs no download.
-        from_cache: reads the local cache alone, and reaches for no network.
+        instead: A name of the registry that needs no download, for the hint of an error.
+        from_cache: Whether the local cache alone is read, without use of the network.
 
-    Raises PlannerError.
+    Raises:
+        PlannerError: The model is not there, cannot be downloaded, or its config.json cannot be used.
     """
     hint = f"{instead} of the built-in registry has the same architecture" if instead else None
     try:
@@ -73,11 +86,11 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
         (errors.EntryNotFoundError, "has no config.json", f"see the files on {page}"),
     )
     try:
-        # hf_hub_download(local_files_only=True) asks the Hub as well for what is not there (huggingface_hub 2.4).
+        # hf_hub_download(local_files_only=True) asks the Hub as well for files that are not there (huggingface_hub 2.4).
         path = (try_to_load_from_cache if from_cache else hf_hub_download)(repository, "config.json")
         if not isinstance(path, str):
             raise errors.LocalEntryNotFoundError(repository)
-    except Exception as error:  # whatever the client and the HTTP library below it raise
+    except Exception as error:  # anything that the client or its HTTP library raises
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         what, way_out = next(
             ((what, way_out) for kind, what, way_out in advice if isinstance(error, kind)),
@@ -89,7 +102,7 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
 
 
 def _absent(repository: str, from_cache: bool) -> tuple[str, str]:
-    """What is said of a model that is not in the local cache, and the way out."""
+    """Returns what an error says of a model that is not in the local cache, and the way out."""
     if from_cache:
         return "is named by a file and not in the local cache", f"--model hf:{repository} downloads it"
     return (
@@ -106,7 +119,15 @@ def _read(file: str, name: str) -> bytes:
 
 
 def parse_config(file: str, content: bytes) -> Source:
-    """The architecture in the bytes of a config.json; `file` is its name in messages. Raises ModelConfigError."""
+    """Returns the architecture in the bytes of a config.json.
+
+    Args:
+        file: The file's name in messages.
+        content: The bytes of the file.
+
+    Raises:
+        ModelConfigError: The file cannot be used.
+    """
     document = _Document(file, content)
     data = document.parse()
     location, part = _text_part(data)
@@ -127,7 +148,7 @@ def parse_config(file: str, content: bytes) -> Source:
     if model_type not in supported_model_types() or _is_of_another_class(part, family(model_type)):
         return Source({k: v for k, v in part.items() if k != "quantization_config"}, tuple(notes))
     try:
-        # Strict: no true for 1, no "32" for 32. A strict tuple does not take a list, which is how JSON spells it.
+        # Strict: true is not 1, and "32" is not 32. A strict tuple does not take the list that JSON has in its place.
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in part.items()}
         architecture = family(model_type).model_validate(values, strict=True)
     except ValidationError as error:
@@ -144,15 +165,21 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _is_of_another_class(part: dict[str, Any], described: type[Architecture]) -> bool:
-    """Whether a file names a training class that its family does not describe, one with another head, or says in other
-    fields what it does not."""
+    """Returns whether the family does not describe the model of a file.
+
+    The file then names a training class that the family does not have, one with another head, or has fields that the
+    family rejects.
+    """
     classes = part.get("architectures")
     other = isinstance(classes, list) and bool(classes) and not str(classes[0]).endswith(described.classes)
     return other or not described.describes(part)
 
 
 def _text_part(data: dict[str, Any]) -> tuple[Location, dict[str, Any]]:
-    """Where the language model is described, and its description: the whole file or, inside it, `text_config`."""
+    """Returns where the language model is described, and its description.
+
+    That is the whole file or, inside it, `text_config`.
+    """
     text_config = data.get("text_config")
     if data.get("model_type") in supported_model_types() or not isinstance(text_config, dict):
         return (), data
@@ -164,7 +191,7 @@ def _text_part(data: dict[str, Any]) -> tuple[Location, dict[str, Any]]:
 
 @dataclass
 class _Document:
-    """The text of a file, where its keys stand, and what is wrong with them so far."""
+    """Holds the text of a file, the places of its keys, and the problems found so far."""
 
     file: str
     content: bytes
@@ -174,9 +201,11 @@ class _Document:
 
     @property
     def has_problems(self) -> bool:
+        """Returns whether any problem has been found."""
         return bool(self._problems)
 
     def parse(self) -> dict[str, Any]:
+        """Returns the file's object; raises ModelConfigError if the file holds none."""
         try:
             self.text = decoded(self.content)
             if not self.text.strip():
@@ -191,7 +220,7 @@ class _Document:
         return data
 
     def _locate_keys(self) -> None:
-        """Find where every key stands, and report those that come twice in one object."""
+        """Finds the place of every key, and reports keys that come twice in one object."""
         path: list[str] = []
         seen: list[set[str]] = [set()]
         key = ""
@@ -211,7 +240,11 @@ class _Document:
                 seen.pop()
 
     def add_problem(self, location: Location, message: str) -> None:
-        """A problem at a location; the nearest enclosing key that the file has gives the position."""
+        """Records a problem at a location.
+
+        The nearest enclosing key that the file has gives the line and column. Raises ModelConfigError once there are as
+        many problems as are reported at most.
+        """
         known = location
         while known and known not in self._offsets:
             known = known[:-1]
@@ -223,11 +256,15 @@ class _Document:
             raise self.error()
 
     def error(self, hint: str | None = None) -> ModelConfigError:
+        """Returns an error with all problems, in the order of the file."""
         return ModelConfigError([problem for _, problem in sorted(self._problems)], hint)
 
 
 def _spelled(location: Location) -> str:
-    """text_config.hidden_size; parts that are not plain words are quoted so that a problem stays one line."""
+    """Returns a location as text, such as text_config.hidden_size.
+
+    Parts that are not plain words are quoted, so that a problem stays in one line.
+    """
     parts = (str(part) if str(part).isprintable() and " " not in str(part) else repr(part) for part in location)
     return ".".join(parts) or "(file)"
 

@@ -1,4 +1,4 @@
-"""A model of which nothing but the size is known."""
+"""Makes up a model for which only the size is known."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ from planner.models.families.llama import Llama
 _VOCABULARY: Final = 32_000
 
 SMALLEST_SIZE: Final = 10**7
+"""Fewest parameters of a stand-in."""
 LARGEST_SIZE: Final = 2 * 10**12
+"""Most parameters of a stand-in."""
 
 
 def stand_in(name: str, num_parameters: float) -> tuple[Llama, str]:
-    """A model of about this size in the shape of Llama 1 (arXiv 2302.13971), and what it is in words.
+    """Returns a model of about this size in the shape of Llama 1 (arXiv 2302.13971), and its description for users.
 
-    That is: a vocabulary of 32000, a separate head, no grouped queries, and a feed-forward of 8/3 of the hidden size,
-    rounded up to a multiple of 256. Of the shapes within 3% of the size it is the one that departs least from both the
+    It has a vocabulary of 32000, a separate head, no grouped queries, and a feed-forward of 8/3 of the hidden size,
+    rounded up to a multiple of 256. Of the shapes within 3% of the size, it is the one that departs least from both the
     size and the width per layer of known models, where 1% of size weighs as much as 20% of width per layer.
+
+    Args:
+        name: The size as the user wrote it.
+        num_parameters: The size.
+
+    Raises:
+        PlannerError: The size is out of range.
     """
     if not SMALLEST_SIZE <= num_parameters <= LARGEST_SIZE:
         raise PlannerError(f"no model of {shown(name)} parameters", "sizes from 10M to 2T are known")
@@ -52,10 +61,11 @@ def stand_in(name: str, num_parameters: float) -> tuple[Llama, str]:
 
 
 def _width_per_layer(num_parameters: float) -> float:
-    """hidden_size / num_hidden_layers: 64 up to 0.76 B parameters and 128 from 6.7 B on, a power law between them.
+    """Returns the usual hidden_size / num_hidden_layers of a model of this size.
 
-    GPT-3 (arXiv 2005.14165, table 2.1) has 64 at 125M and 760M, 85 at 1.3B, 80 at 2.7B, 128 at 6.7B, 13B and 175B;
-    Llama has 128 at 7B and 13B, 102 at 65B, 130 at 405B.
+    It is 64 up to 0.76 B parameters and 128 from 6.7 B on, with a power law between them. GPT-3 (arXiv 2005.14165,
+    table 2.1) has 64 at 125M and 760M, 85 at 1.3B, 80 at 2.7B, 128 at 6.7B, 13B and 175B; Llama has 128 at 7B and 13B,
+    102 at 65B, 130 at 405B.
     """
     share = math.log(num_parameters / 0.76e9) / math.log(6.7e9 / 0.76e9)
     return float(64 * 2 ** min(max(share, 0), 1))
@@ -71,7 +81,7 @@ def _llama_parameters(layers: int, hidden: int) -> int:
 
 
 def _shapes_near(num_parameters: float, head_dim: int) -> Iterator[tuple[int, int]]:
-    """(layers, hidden size) of all models whose number of parameters is within 3%."""
+    """Yields (layers, hidden size) of all models whose number of parameters is within 3% of the given one."""
     for hidden in count(head_dim, head_dim):
         fixed = _llama_parameters(0, hidden)
         block = _llama_parameters(1, hidden) - fixed

@@ -1,4 +1,4 @@
-"""Which kernels the libraries have for which models."""
+"""Says which kernels the libraries have for which models."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from planner.models.inventory import Inventory
 from strategies import Attention, Choice, Kernels, Loss
 
 GATES = ("silu", "swish", "gelu_pytorch_tanh")
-"""Activations of liger-kernel's gated MLPs (liger_kernel/transformers/swiglu.py, geglu.py)."""
+"""Activations that liger-kernel's gated MLPs compute (liger_kernel/transformers/swiglu.py, geglu.py)."""
 
 COMPILED = ("gemma", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
-"""Families whose block has been compared with what torch's partitioner saves of it."""
+"""Families whose block has been compared with what torch's partitioner saves for it."""
 
 LARGEST_HEAD = 256
-"""Of flash-attn (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Of more, and only of more, transformers repeats grouped
-heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
+"""Columns of the largest head that flash-attn takes (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Only for larger heads
+does transformers repeat grouped heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
 
 
 def unsupported(name: str, inventory: Inventory, choice: Choice) -> str | None:
-    """Why no library has that kernel for the model `name`, or None."""
+    """Returns why no library has a kernel for a model, or None if one has.
+
+    Args:
+        name: The model's name in the text.
+        inventory: The model's parameters.
+        choice: The attention, kernels or loss that is asked for.
+    """
     if isinstance(choice, Attention):
         return _of_attention(name, inventory, choice)
     if choice is Kernels.COMPILE:

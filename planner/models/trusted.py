@@ -1,6 +1,6 @@
-"""Models that a file names: code runs, and the network is reached, only where the user says the same name.
+"""Reads models that a file names: code runs, and the network is used, only where the user repeats the name.
 
-Whatever reads a model's name from a file passes it through here; SECURITY.md says what is trusted.
+Any code that reads a model's name from a file passes it through here; SECURITY.md says what is trusted.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from planner.models.registry import Model, is_hub_id, recognize
 
 
 class UntrustedError(PlannerError):
-    """A file that asks for more than reading data."""
+    """Signals a file that asks for more than the reading of data."""
 
 
 def named_in(file: str, name: str, repeated: str | None) -> Model | Foreign:
-    """The model that a file names.
+    """Returns the model that a file names.
 
     Args:
-        file: what the file is called in messages.
-        name: the model's name in the file.
-        repeated: the name that the user gives beside the file, None if there is none.
+        file: The file's name in messages.
+        name: The model's name in the file.
+        repeated: The model's name as the user gives it in addition to the file, or None.
 
     Raises:
-        UntrustedError: the name is of code, and the user does not repeat it.
-        PlannerError: the user names another model; there is no such model, or it is not in the local cache.
+        UntrustedError: The name is of code, and the user does not repeat it.
+        PlannerError: The user names another model; there is no such model, or it is not in the local cache.
     """
     if repeated is not None and repeated.strip() != name.strip():
         raise PlannerError(f"--model is {shown(repeated)}, but {file} is of {shown(name)}", f"--model {_quoted(name)}")
@@ -39,5 +39,5 @@ def named_in(file: str, name: str, repeated: str | None) -> Model | Foreign:
 
 
 def _quoted(name: str) -> str:
-    """As a shell takes it, shortened."""
+    """Returns a name as a shell takes it, shortened to 200 characters."""
     return shlex.quote(name.strip()[:200])

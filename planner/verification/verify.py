@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import GPU
 from hardware.errors import shown
@@ -17,6 +17,11 @@ from planner.report.categories import STACKED
 from planner.report.timeline import renderer_of
 from planner.verification.measure import device_of
 from planner.verification.replayed import Verified, verify_candidate
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from planner.records.option_types import Options
 
 SNAPSHOTS = (".pickle", ".pkl")
 
@@ -39,7 +44,7 @@ def verify(
     progress: Progress = lambda _: None,
     timeline: str | Path | None = None,
     snapshot: str | Path | None = None,
-    **axes: Any,
+    **axes: Unpack[Options],
 ) -> Verification:
     """Replays the training step of one configuration and compares; arguments are those of `estimate`.
 

@@ -1,4 +1,4 @@
-"""Which results of a checkpointed block stay, and how its recomputation takes them.
+"""Selective checkpointing: which results of a checkpointed block are kept, and how its recomputation takes them.
 
 Source: torch/utils/checkpoint.py, `_CachingTorchDispatchMode` and `_CachedTorchDispatchMode`.
 """
@@ -13,30 +13,41 @@ from planner.memory.autograd.tape import Storage, Tape
 from strategies import Operation
 
 Sizes = tuple[tuple[int, int, str], ...]
-"""Fixed and per-sample bytes and name of each result of an operation."""
+"""(fixed bytes, per-sample bytes, name) of each result of an operation."""
 
 
 class Kept(NamedTuple):
-    """Results of one operation that stay from forward to the recomputation. `waits`: beyond, until the block's backward
-    is over, since the recomputation stops before the operation."""
+    """Describes the results of one operation that are kept from forward to the recomputation."""
 
     sizes: Sizes
     waits: bool
+    """Whether they stay until the block's backward is over, because the recomputation stops before this operation."""
 
 
 class Results:
-    """Makes the results of operations on a tape: here, as without checkpointing."""
+    """Makes the results of operations on a tape; this class does so as without checkpointing."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
 
     def of(self, operation: Operation | None, sizes: Sizes) -> tuple[list[Storage], bool]:
-        """Storages of the results, and whether the operation has to run for them."""
+        """Makes the results of the next operation.
+
+        Args:
+            operation: Its kind, by which a policy chooses; None if no policy knows it.
+            sizes: Bytes and name of each result.
+
+        Returns:
+            The storages of the results, and whether the operation has to run for them.
+        """
         return [Storage(self.tape.meter, *size) for size in sizes], True
 
 
 class Keeping(Results):
-    """In the forward pass of a checkpointed block: some stay."""
+    """Makes results in the forward pass of a checkpointed block, and keeps those that its policy names.
+
+    `keeps` maps a kind of operation to a number n: the first of every n operations of this kind has its results kept.
+    """
 
     def __init__(self, tape: Tape, keeps: Mapping[Operation, int]) -> None:
         super().__init__(tape)
@@ -44,9 +55,10 @@ class Keeping(Results):
         self.storages: list[Storage] = []
         self._numbers: Counter[Operation] = Counter()
         self._made: list[tuple[Sizes, int] | None] = []
-        """Of each operation, if it is kept: its results, and how much had been saved for backward before it."""
+        """For each operation, its results and the number of tensors saved before it, or None if it is not kept."""
 
     def of(self, operation: Operation | None, sizes: Sizes) -> tuple[list[Storage], bool]:
+        """Makes the results of the next operation, and keeps them if its policy says so; see `Results.of`."""
         made, _ = super().of(operation, sizes)
         stays = self._stays(operation)
         self._made.append((sizes, self.tape.num_saves) if stays else None)
@@ -64,12 +76,15 @@ class Keeping(Results):
         return number % self.keeps[operation] == 0
 
     def kept(self) -> list[Kept | None]:
-        """By operation, in order."""
+        """Returns what is kept of each operation, in their order; None where nothing is."""
         return [made and Kept(made[0], waits=made[1] == self.tape.num_saves) for made in self._made]
 
 
 class Taking(Results):
-    """In the recomputation: what was kept is there from the beginning, and is taken once."""
+    """Takes results in the recomputation of a block: what was kept exists from its beginning, and each is taken once.
+
+    `kept` has an entry for each operation, as `Keeping.kept` returns them.
+    """
 
     def __init__(self, tape: Tape, kept: Sequence[Kept | None]) -> None:
         super().__init__(tape)
@@ -81,5 +96,6 @@ class Taking(Results):
         self._waiting = [s for s, entry in zip(reversed(self._cache), kept, strict=True) if entry and entry.waits]
 
     def of(self, operation: Operation | None, sizes: Sizes) -> tuple[list[Storage], bool]:
+        """Takes the results of the next operation if they were kept, else makes them; see `Results.of`."""
         storages = self._cache.pop()
         return super().of(operation, sizes) if storages is None else (storages, False)

@@ -1,8 +1,7 @@
 """Autograd for bytes: tensors that have a size but no values, a tape of backward functions, and a meter of live bytes.
 
-A forward pass that is written as the real library writes it runs on these tensors in microseconds. A storage is freed
-when its last reference is dropped, exactly as in torch: CPython's reference counts do it in both. Sizes are kept as
-`fixed + per_sample x micro_batch_size`, so that one run answers for every micro-batch size.
+A forward pass written as in the real library runs on these tensors in microseconds. As in torch, CPython's reference
+counts free a storage. One run answers for every micro-batch size: sizes are `fixed + per_sample x micro_batch_size`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
-"""Bytes per element of a matmul's operands. FLOPs are counted for each of them, since each has a peak rate of its own."""
+"""Bytes per element of a matmul's operands. FLOPs are counted separately for each, since each has its own peak rate."""
 
 
 class Snapshot(NamedTuple):
@@ -40,10 +39,7 @@ class Snapshot(NamedTuple):
 
 
 class Meter:
-    """Counts live bytes and remembers the instants since the last `mark` that can be a peak.
-
-    These are the instants just before a release that follows an allocation.
-    """
+    """Counts live bytes and records the instants that can be peaks: before a release that follows an allocation."""
 
     __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
 
@@ -98,23 +94,20 @@ class Storage:
 
 
 class Variable:
-    """Represents a tensor in the autograd graph and gathers its gradient; it holds no bytes of the tensor itself.
-
-    `step_bytes` is None unless this parameter is updated in backward, as soon as its gradient exists, which is then
-    freed: the bytes that this optimizer step allocates.
-    """
+    """Represents a tensor in the autograd graph and gathers its gradient; it holds no bytes of the tensor itself."""
 
     __slots__ = ("gradient", "parameter", "step_bytes")
 
     def __init__(self, parameter: bool = False, step_bytes: int | None = None) -> None:
         self.gradient: Storage | None = None
         self.parameter, self.step_bytes = parameter, step_bytes
+        """Whether this is a parameter, and the bytes that its optimizer step allocates where that runs in backward."""
 
 
 class Tensor:
-    """Describes a tensor of `fixed + per_sample x micro_batch_size` elements of `itemsize` bytes; `width` is its last dim.
+    """Describes `fixed + per_sample x micro_batch_size` elements of `itemsize` bytes in rows of `width` elements.
 
-    `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None without a gradient.
+    `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None if no gradient is needed.
     """
 
     __slots__ = ("beside", "fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
@@ -135,10 +128,7 @@ class Tensor:
 
 
 class Cost:
-    """Counts work per sample: FLOPs of matrix multiplications by operand size, and bytes moved by everything else.
-
-    `fixed_bytes` are moved once per pass at any micro-batch size (by casts of weights, for example).
-    """
+    """Counts work: FLOPs of matmuls by operand size, and bytes moved by everything else (`fixed_bytes` once a pass)."""
 
     __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
 
@@ -168,7 +158,7 @@ class Tape:
         """Storages that live until the whole graph is gone."""
         self.snapshots_at_last_save = self.num_saves = 0
         self.before_first_use: tuple[int, int] | None = None
-        """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor, and so recomputes a block."""
+        """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor, or recomputes its block."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []
@@ -191,7 +181,7 @@ class Tape:
             self.cost, self.meter.once = cost, False
 
     def save(self, tensor: Tensor) -> Storage | None:
-        """Saves a tensor for backward; returns what to give to `record` (None in a checkpointed forward, which drops it)."""
+        """Saves a tensor for backward and returns its storage for `record`, or None where a checkpoint drops it."""
         storage = tensor.storage
         self.num_saves += 1
         if storage is None or not self.keep_saved:
@@ -205,10 +195,7 @@ class Tape:
         return storage
 
     def keep(self, tensor: Tensor) -> None:
-        """Keeps a tensor's bytes alive as long as the graph, as an attribute of an autograd node does.
-
-        No checkpoint drops them, and no backward function frees them.
-        """
+        """Keeps a tensor's bytes until the graph is gone, as an autograd node's attribute does, checkpointed or not."""
         storage = tensor.storage
         if storage is None or any(storage is other for other in self.kept):
             return
@@ -242,8 +229,8 @@ class Tape:
     def backward(self, output: Variable, gradient: Storage) -> None:
         """Runs the recorded functions in reverse, from the `gradient` of `output`.
 
-        A function's saved tensors are freed when it has passed its gradients on. Those of a recomputed block are freed
-        before that: nothing else refers to them (torch/utils/checkpoint.py, `unpack_hook` pops them).
+        A function's saved tensors are freed after it has passed its gradients on; those of a recomputed block before,
+        since nothing else refers to them (torch/utils/checkpoint.py, `unpack_hook` pops them).
         """
         output.gradient = gradient
         del gradient
@@ -289,7 +276,7 @@ class Tape:
     def _update_parameters(self) -> None:
         """Allocates for the optimizer steps of the parameters whose gradients are complete, and frees the gradients.
 
-        An earlier gradient (of a tied weight) that waited for this one is counted by another part, as is their sum.
+        An earlier gradient (of a tied weight) that waited for this one is on another part's account, and so is the sum.
         """
         while self._ready:
             variable, gradient = self._ready.pop(0)
@@ -302,7 +289,7 @@ class Tape:
 
 
 def _references_of_sole_owner() -> int:
-    """Returns `sys.getrefcount` of a storage that an attribute and one local variable refer to (it depends on CPython)."""
+    """Returns `sys.getrefcount` of a storage that one attribute and one local variable refer to (CPythons differ)."""
     variable = Variable()
     variable.gradient = Storage(Meter(), 0, 0, "")
     waiting = variable.gradient

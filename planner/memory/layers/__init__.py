@@ -1,1 +1,1 @@
-"""The vocabulary of forward passes, interpreted on symbolic tensors."""
+"""Interprets the forward-pass vocabulary (`planner.models.forward`) on symbolic tensors, layer by layer."""

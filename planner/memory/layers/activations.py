@@ -1,4 +1,7 @@
-"""Activation functions that do not simply save their input, as SiLU and the fused GELUs do."""
+"""Defines the activation functions that do more than save their input, unlike SiLU and the fused GELUs.
+
+Each takes the operations `f` and the input `x`, and returns a tensor of the same shape.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,25 @@ from planner.memory.autograd.tape import Tensor
 
 
 def _relu(f: Ops, x: Tensor) -> Tensor:
+    """Computes `relu(x)`, which saves its output."""
     return f.unary(x, "relu", saves="output")
 
 
 def _relu2(f: Ops, x: Tensor) -> Tensor:
-    """`torch.square(relu(x))` (transformers/activations.py, ReLUSquaredActivation). Autocast squares in fp32."""
+    """Computes `torch.square(relu(x))` (transformers/activations.py, ReLUSquaredActivation).
+
+    Autocast computes the square in fp32.
+    """
     x = _relu(f, x)
     x = x if f.autocast is None else f.to(x, FP32, "relu in fp32")
     return f.unary(x, "square", saves="input", temporaries=2)
 
 
 def _gelu_new(f: Ops, x: Tensor) -> Tensor:
-    """`0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))` operation by operation (transformers/activations.py).
-    Autocast computes the power in fp32."""
+    """Computes `0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))` operation by operation.
+
+    Autocast computes the power in fp32. Source: transformers/activations.py.
+    """
     half = f.unary(x, "gelu half")
     base = x if f.autocast is None else f.to(x, FP32, "gelu input in fp32")
     cube = f.unary(f.unary(base, "gelu cube", saves="input", temporaries=2), "gelu scaled cube")
@@ -34,7 +43,10 @@ def _gelu_new(f: Ops, x: Tensor) -> Tensor:
 
 
 def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
-    """`0.5 * x * (1 + tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))` (transformers/activations.py, FastGELU)."""
+    """Computes `0.5 * x * (1 + tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))` operation by operation.
+
+    Source: transformers/activations.py, FastGELU.
+    """
     half = f.unary(x, "gelu half")
     scaled = f.unary(x, "gelu scaled")
     square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
@@ -46,8 +58,11 @@ def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
 
 
 def _bloom_gelu(f: Ops, x: Tensor) -> Tensor:
-    """A function of its own, which saves its input: `x * 0.5 * (1 + tanh(0.79788456 * x * (1 + 0.044715 * x * x)))`,
-    of which four intermediates exist at once, and five in its gradient, written out as well (modeling_bloom.py)."""
+    """Computes `x * 0.5 * (1 + tanh(0.79788456 * x * (1 + 0.044715 * x * x)))`, an autograd function of BLOOM's own.
+
+    The function saves its input. Four intermediates exist at once in forward, and five in the gradient, which the
+    modeling file writes out as well (modeling_bloom.py).
+    """
     size = x.per_sample * x.itemsize
     _intermediates = [f.tape.storage(0, size) for _ in range(4)]
     del _intermediates
@@ -55,6 +70,7 @@ def _bloom_gelu(f: Ops, x: Tensor) -> Tensor:
 
 
 def _tanh(f: Ops, x: Tensor) -> Tensor:
+    """Computes `tanh(x)`, which saves its output."""
     return f.unary(x, "tanh", saves="output")
 
 
@@ -66,3 +82,4 @@ COMPOSED: dict[str, Callable[[Ops, Tensor], Tensor]] = {
     "gelu_fast": _gelu_fast,
     "bloom_gelu": _bloom_gelu,
 }
+"""Activation functions by the name that a forward pass calls them by; every other one saves its input alone."""

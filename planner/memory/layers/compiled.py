@@ -1,11 +1,14 @@
-"""A block under torch.compile on symbolic tensors: which values have buffers, and which of them backward keeps.
+"""Runs a block under torch.compile on symbolic tensors: which values have buffers, and which backward keeps.
 
-A buffer exists for the result of a matrix product, of attention and of a reduction, and for what they read; every other
-value is fused into its readers, and computed again from buffers wherever it is needed. What is saved follows torch's
-min-cut (torch/_functorch/partitioners.py, `min_cut_rematerialization_partition`): where backward needs a fused value,
-the cheaper of the value itself and those of its buffers that are not saved already; what a kernel reads in backward is
-never computed again (`ban_recompute_materialized_backward`), autocast's copies of weights among it. The whole block is
-one node of autograd's graph: its gradients are handed on together, when its backward ends.
+A value has a buffer if it is the result of a matrix product, of attention or of a reduction, or if one of these reads
+it. Every other value is fused into the kernels that read it, and is computed again from buffers wherever it is needed.
+
+What is saved follows torch's min-cut (torch/_functorch/partitioners.py, `min_cut_rematerialization_partition`): where
+backward needs a fused value, the cheaper choice is saved, which is either the value itself or those of its source
+buffers that are not saved already. What a kernel reads in backward, such as autocast's copy of a weight, is never
+computed again (`ban_recompute_materialized_backward`).
+
+The whole block is one node of autograd's graph: its gradients are handed on together when its backward ends.
 """
 
 from __future__ import annotations
@@ -20,7 +23,14 @@ from planner.memory.layers.layers import Layers
 
 
 class Fused(Storage):
-    """A value without a buffer, as long as `buffer` is None: what it is computed from stays alive with it."""
+    """Represents a value without a buffer as long as `buffer` is None, and keeps alive what it is computed from.
+
+    Attributes:
+        size: (fixed, per-sample) bytes that a buffer of the value takes.
+        parents: Storages that the value is computed from; empty once it has a buffer.
+        buffer: Storage of the value once a kernel reads or returns it, otherwise None.
+        casts: Fused casts of this value that are still alive, by their bytes per element.
+    """
 
     __slots__ = ("__weakref__", "buffer", "casts", "origin", "parents", "size")
 
@@ -29,40 +39,48 @@ class Fused(Storage):
         self.size, self.parents = size, tuple(parents)
         self.buffer: Storage | None = None
         self.origin: tuple[Storage, int] | None = None
-        """The value that this one is a cast of, and its item size."""
+        """The value that this one is a cast of, with that value's bytes per element; None if it is no cast or has a
+        buffer."""
         self.casts: dict[int, weakref.ref[Fused]] = {}
 
     def sources(self) -> list[Storage]:
-        """The buffers that it is read from."""
+        """Returns the buffers that the value is read from: its own, or else those of its parents."""
         if self.buffer is not None:
             return [self.buffer]
         found = [s for p in self.parents for s in (p.sources() if isinstance(p, Fused) else (p,))]
         return list(dict.fromkeys(found))
 
     def with_origins(self) -> Iterator[Fused]:
-        """Itself, and what it is a cast of."""
+        """Yields this value and then, one after another, the fused values that it is a cast of."""
         yield self
         if self.origin is not None and isinstance(self.origin[0], Fused):
             yield from self.origin[0].with_origins()
 
 
 class CompiledTape(Tape):
-    """Saves by the rule of the cut, and gathers gradients without adding them up: their sum is a fused value."""
+    """Saves tensors by the rule of the min-cut, and sums gradients as fused values instead of in buffers."""
 
     def __init__(self, *, keep_saved: bool, recomputed: bool) -> None:
         super().__init__(keep_saved=keep_saved, recomputed=recomputed)
         self.outputs: list[Storage] = []
-        """What the forward graph returns to be saved: alive until it has returned, whether or not it is kept then."""
+        """Buffers that the forward graph returns to be saved; alive until it has returned, even if nothing keeps them
+        then."""
         self.finished: list[tuple[Variable, Storage]] = []
+        """Parameters with the buffers of their gradients, which wait for the end of the block's backward."""
         self.awaited: dict[Variable, int] = {}
+        """Number of gradients that are still to come, by variable."""
         self.of_kernels: set[Variable] = set()
-        """Of results whose gradient a kernel reads: it is written as soon as it is whole."""
+        """Variables of results whose gradient a kernel reads: that gradient gets a buffer as soon as it is complete."""
         self.cuts = keep_saved and not recomputed
-        """Whether backward is a graph of its own, with a cut to save along. That of a checkpointed block computes
-        forward again within itself."""
+        """Whether backward is a graph of its own, with a cut to save along. The backward of a checkpointed block
+        computes the forward again within itself instead."""
 
     def buffer(self, value: Storage) -> Storage:
-        """Of a value that is read or returned by a kernel."""
+        """Returns the buffer of a value that a kernel reads or returns; a fused value gets one now.
+
+        Writing that buffer counts as bytes moved, those of the value's sources included. A storage that is not fused is
+        returned as it is.
+        """
         if not isinstance(value, Fused):
             return value
         if value.buffer is None:
@@ -73,6 +91,14 @@ class CompiledTape(Tape):
         return value.buffer
 
     def save(self, tensor: Tensor) -> Storage | None:
+        """Saves the buffers that backward computes a tensor from.
+
+        For a fused value, these are its sources, unless the value itself or a value that it is a cast of is smaller
+        than the sources that are not saved yet: then that value gets a buffer, which is saved instead.
+
+        Returns:
+            The tensor's storage, to be kept by the backward function; None if it has no storage or nothing is kept.
+        """
         value = tensor.storage
         self.num_saves += 1
         if value is None:
@@ -93,6 +119,11 @@ class CompiledTape(Tape):
         return value if self.keep_saved else None
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
+        """Adds a gradient to a variable.
+
+        A parameter's gradient waits in a buffer until the block's backward ends. Other gradients are summed as fused
+        values; where a kernel reads the sum, it gets a buffer when the last of the awaited gradients has come.
+        """
         if variable.parameter:
             self.finished.append((variable, self.buffer(gradient)))
         elif variable.gradient is None:
@@ -107,59 +138,65 @@ class CompiledTape(Tape):
                 self.buffer(variable.gradient)
 
     def fused(self, size: tuple[int, int], name: str, parents: Iterable[Storage | None]) -> Fused:
+        """Returns a fused value of `size` (fixed, per-sample) bytes that is computed from `parents`."""
         return Fused(self.meter, size, name, (p for p in parents if p is not None))
 
     def expects(self, variable: Variable) -> None:
-        """One more gradient will come for it."""
+        """Counts one more gradient that will come for a variable."""
         self.awaited[variable] = self.awaited.get(variable, 0) + 1
 
     def hand_on(self) -> None:
-        """The gradients of parameters, to autograd."""
+        """Hands the finished gradients of parameters on to autograd."""
         while self.finished:
             variable, gradient = self.finished.pop(0)
             super().accumulate(variable, gradient)
 
 
 class CompiledLayers(Layers):
-    """Layers of which each operation is fused or a kernel of its own."""
+    """Interprets a block whose operations are either fused or kernels of their own."""
 
     tape: CompiledTape
 
     def __init__(self, tape: Tape, **options: Any) -> None:
         super().__init__(CompiledTape(keep_saved=tape.keep_saved, recomputed=tape.recomputed), **options)
         self._source: Variable | None = None
+        # Recorded first, so that it is the last function that backward runs.
         end = Variable()
         end.gradient = self.tape.storage(0, 0)
         self.tape.record(end, self._end_backward)
 
     def _end_backward(self, _: Storage) -> None:
+        """Ends the block's backward: the input's gradient gets a buffer, and parameters' gradients are handed on."""
         tape, source = self.tape, self._source
         if source is not None and source.gradient is not None:
             source.gradient = tape.buffer(source.gradient)
         tape.hand_on()
 
     def input(self, width: int, itemsize: int, requires_grad: bool, name: str) -> Tensor:
+        """Returns the block's input in a buffer: `sequence_length x width` elements per sample."""
         x = self.tensor(self.sequence_length * width, width, itemsize, name)
         x.storage = self.tape.storage(0, x.per_sample * itemsize, name)
         x.variable = self._source = Variable() if requires_grad else None
         return x
 
     def leave_block(self, out: Tensor) -> Tensor:
-        """The block's graph has run: it returns its output and all that is saved, whoever keeps it."""
+        """Ends the block's forward graph, which returns its output and what is saved, whether or not that is kept."""
         tape = self.tape
         assert out.storage is not None
         out.storage = tape.buffer(out.storage)
         tape.outputs.clear()
         return out
 
-    # --- fused ---
+    # --- operations that are fused ---
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:
+        """Returns a fused value of `per_sample` elements; it needs a gradient when one of `inputs` does."""
         variable = Variable() if any(x.variable is not None for x in inputs) else None
         value = self.tape.fused((0, per_sample * itemsize), name, (x.storage for x in inputs))
         return Tensor(value, 0, per_sample, width, itemsize, variable)
 
     def to(self, x: Tensor, itemsize: int, name: str) -> Tensor:
+        """Returns `x` cast to `itemsize` bytes per element as a fused value, or `x` itself if it has that dtype."""
         if x.itemsize == itemsize:
             return x
         storage = x.storage if x.storage is None else self._cast(x, x.storage, itemsize, name)
@@ -168,9 +205,12 @@ class CompiledLayers(Layers):
         return self.differentiate(out, self.own_targets(x))
 
     def _cast(self, x: Tensor, given: Storage, itemsize: int, name: str) -> Storage:
-        """A value is cast to a dtype once. A narrower cast of a cast is one of the first (torch/_inductor/fx_passes,
-        `pointless_convert`): nothing for a fused value, and a copy of a buffer, lest two that are saved be the same one
-        (`remove_noop_ops`)."""
+        """Returns the cast of `given`, which is the storage of `x`; a value is cast to a dtype only once.
+
+        A narrower cast of a cast becomes a cast of the first value (torch/_inductor/fx_passes, `pointless_convert`). If
+        it returns to the first value's dtype, it is that value itself where that is fused, but a copy where it is a
+        buffer, so that no two saved tensors are the same one (`remove_noop_ops`).
+        """
         if isinstance(given, Fused) and given.origin is not None and itemsize < x.itemsize:
             origin, of_origin = given.origin
             if of_origin == itemsize and isinstance(origin, Fused):
@@ -194,7 +234,11 @@ class CompiledLayers(Layers):
         temporaries: int = 0,
         flops: int = 0,
     ) -> Tensor:
-        """Gradients are fused with what follows, but for those that are summed to a smaller shape."""
+        """Records a backward function whose gradients are fused with what follows.
+
+        A gradient that is summed to a smaller shape is a reduction and has a buffer. `temporaries` are fused and
+        ignored.
+        """
         if out.variable is None:
             return out
         for t in targets:
@@ -209,7 +253,7 @@ class CompiledLayers(Layers):
             kept.clear()
             for t in targets:
                 size = t.fixed, t.per_sample
-                # Of another dtype it can have half the bytes, not fewer.
+                # A cast to another dtype leaves half the bytes at least; fewer bytes mean a sum.
                 is_sum = (t.fixed and per_sample) or 2 * sum(size) < t.made_fixed + t.made_per_sample
                 tape.accumulate(t.variable, tape.storage(*size) if is_sum else tape.fused(size, "", read))
 
@@ -219,7 +263,7 @@ class CompiledLayers(Layers):
     def _differentiate_product(
         self, out: Tensor, targets: Sequence[Target], saved: Sequence[Storage | None], flops: int
     ) -> Tensor:
-        """The gradient of the weight is made before that of the input."""
+        """Records the backward of a matrix product, which makes the weight's gradient before the input's."""
         tape, itemsize = self.tape, out.itemsize
         assert out.variable is not None
         tape.of_kernels.add(out.variable)
@@ -234,7 +278,11 @@ class CompiledLayers(Layers):
         return out
 
     def pass_on(self, out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-        """A term of the same shape and dtype gets the gradient itself."""
+        """Records the backward of a sum or a concatenation.
+
+        A term of the result's shape and dtype gets the gradient itself; others get a fused value, or a buffer where the
+        gradient is summed over the samples.
+        """
         if out.variable is None:
             return out
         tape = self.tape
@@ -259,7 +307,7 @@ class CompiledLayers(Layers):
         return out
 
     def slices(self, x: Tensor, widths: Sequence[int], *, split: bool = False) -> list[Tensor]:
-        """The gradients of all parts are one fused value."""
+        """Returns views of consecutive columns; the gradients of all parts become one fused value."""
         rows, tape, to_x = x.per_sample // x.width, self.tape, x.variable
         size = 0, x.per_sample * x.itemsize
         parts = []
@@ -276,26 +324,32 @@ class CompiledLayers(Layers):
                 tape.record(variable, backward)
         return parts
 
-    # --- kernels of their own ---
+    # --- kernels, which read and write buffers ---
 
     def _read(self, x: Tensor) -> Tensor:
-        """`x` in a buffer."""
+        """Returns `x` after giving it a buffer, since a kernel reads or writes it."""
         if x.storage is not None:
             self.tape.buffer(x.storage)
         return x
 
     def mean(self, x: Tensor, name: str) -> Tensor:
+        """Returns the mean of each row; as a reduction it has a buffer."""
         out = self.tensor(x.per_sample // x.width, 1, x.itemsize, name, x)
         return self.differentiate(self._read(out), self._targets(x, x))
 
     def autocast_input(self, x: Tensor, name: str) -> Tensor:
+        """Returns `x` in autocast's dtype and in a buffer, since a matrix product reads it."""
         return self._read(super().autocast_input(x, name))
 
     def autocast_weight(self, weight: Tensor, name: str) -> Tensor:
-        """Cast for every product; nothing is cached outside of the graph."""
+        """Returns a weight in autocast's dtype.
+
+        It is cast for every product, since nothing is cached outside of the graph.
+        """
         return weight if self.autocast is None else self._read(self.to(weight, self.autocast, name))
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, **form: Any) -> Tensor:
+        """Returns attention, whose kernel reads the output's gradient from a buffer."""
         out = super().attention(query, key, value, **form)
         if out.variable is None:
             return out

@@ -1,7 +1,8 @@
-"""Mixtures of experts as transformers' default runs them: one grouped matrix product for all experts.
+"""Implements mixtures of experts as transformers' default runs them: one grouped product for all experts.
 
-Pairs of a token and one of its experts are sorted by expert, multiplied, weighted, put back and summed
-(transformers/integrations/moe.py, `grouped_mm_experts_forward`). No shape depends on the routing: it need not be even.
+There is one row for each pair of a token and an expert chosen for it. Rows are sorted by expert, multiplied, weighted
+by the router's scores, put back into token order and summed (transformers/integrations/moe.py,
+`grouped_mm_experts_forward`). No shape depends on the routing, so it does not have to be even.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from planner.models.architecture import INT64
 
 
 class Weights(NamedTuple):
-    """Of all experts: `[experts, 2 x intermediate, hidden]` and `[experts, hidden, intermediate]`, each made when it is
-    asked for, as a weight with an adapter is."""
+    """Holds the weights of all experts, each made when it is asked for, as a weight with an adapter is.
+
+    Attributes:
+        gate_up: Makes the weights of gate and up, `[experts, 2 x intermediate, hidden]`.
+        down: Makes the weights of down, `[experts, hidden, intermediate]`.
+        intermediate: Intermediate size of one expert.
+    """
 
     gate_up: Callable[[], Tensor]
     down: Callable[[], Tensor]
@@ -24,8 +30,18 @@ class Weights(NamedTuple):
 
 
 def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) -> Tensor:
-    """Softmax in fp32 over the experts and its `top_k` largest values per token; `normalizes`: divided by their sum;
-    `casts`: back to the dtype of the logits."""
+    """Returns each token's `top_k` largest values of a softmax over all experts, which runs in fp32.
+
+    Args:
+        f: Operations on the tape.
+        logits: Router logits, `[tokens, experts]` per sample.
+        top_k: Number of experts per token.
+        normalizes: Whether a token's scores are divided by their sum.
+        casts: Whether the scores are cast back to the dtype of the logits.
+
+    Returns:
+        Router scores, `[tokens, top_k]` per sample.
+    """
     given, tokens = logits.itemsize, logits.per_sample // logits.width
     chosen = top(f, f.softmax(logits, FP32), tokens * top_k)
     scores = normalized(f, chosen) if normalizes else chosen
@@ -34,13 +50,13 @@ def route(f: Ops, logits: Tensor, top_k: int, *, normalizes: bool, casts: bool) 
 
 
 def returned(scores: Tensor, logits: Tensor, chosen: Tensor) -> Tensor:
-    """Routers return their logits and the chosen experts, too."""
+    """Returns the scores, which keep alive the logits and the chosen experts that a router returns as well."""
     scores.beside = (logits.storage, *chosen.beside)
     return scores
 
 
 def normalized(f: Ops, scores: Tensor) -> Tensor:
-    """Divided by their sum, in place, which keeps a copy of what they were."""
+    """Returns the scores divided in place by each token's sum; a copy from before the division is saved."""
     tokens = scores.per_sample // scores.width
     before = f.tensor(scores.per_sample, scores.width, scores.itemsize, "router scores before division", scores)
     total = f.tensor(tokens, 1, scores.itemsize, "sum of router scores", scores)
@@ -50,7 +66,13 @@ def normalized(f: Ops, scores: Tensor) -> Tensor:
 
 
 def top(f: Ops, x: Tensor, elements: int) -> Tensor:
-    """`topk`: values, and the indices that its backward scatters to."""
+    """Returns the largest values of each row (`topk`), and saves the indices that backward scatters to.
+
+    Args:
+        f: Operations on the tape.
+        x: Values to choose from.
+        elements: Number of values per sample to choose, over all rows.
+    """
     out = f.tensor(elements, elements * x.width // x.per_sample, x.itemsize, "router scores", x)
     indices = indices_of(f, elements, "chosen experts")
     saved = [f.tape.save(indices)] if x.variable is not None else []
@@ -59,8 +81,17 @@ def top(f: Ops, x: Tensor, elements: int) -> Tensor:
 
 
 def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """The weighted sum of the chosen experts' outputs. Autocast does not know the grouped product: it runs in the
-    weights' dtype."""
+    """Returns the weighted sum of the outputs of each token's experts, in the dtype of `x`.
+
+    Autocast does not know the grouped product, which therefore runs in the weights' dtype.
+
+    Args:
+        f: Operations on the tape.
+        x: Hidden states, `[tokens, hidden]` per sample.
+        scores: Router scores, `[tokens, top_k]` per sample.
+        weights: Weights of all experts.
+        activation: Function that is applied to the gate.
+    """
     given, pairs, hidden = x.itemsize, scores.per_sample, x.width
     ids, order = indices_of(f, pairs, "sorted experts"), indices_of(f, pairs, "order by expert")
     chosen = gather(f, x, pairs * hidden, indices_of(f, pairs, "tokens by expert"), "expert input")
@@ -84,27 +115,58 @@ def experts(f: Ops, x: Tensor, scores: Tensor, weights: Weights, activation: Cal
 
 
 def factors(f: Ops, up: Tensor, down: Tensor, itemsize: int, name: str) -> tuple[Tensor, Tensor]:
-    """Of an adapter, in the weight's dtype: there from when PEFT's wrapper is entered until it is left."""
+    """Returns an adapter's factors B and A in the weight's dtype.
+
+    They exist from when PEFT's wrapper is entered until it is left.
+
+    Args:
+        f: Operations on the tape.
+        up: Factor B.
+        down: Factor A.
+        itemsize: Bytes per element of the weight.
+        name: Name of the weight.
+    """
     return f.to(up, itemsize, f"{name} lora_B"), f.to(down, itemsize, f"{name} lora_A")
 
 
 def fold(f: Ops, weight: Tensor, factors: tuple[Tensor, Tensor], name: str) -> Tensor:
-    """`weight + B @ A * scaling`, made anew in the weight's dtype in every forward (PEFT's ParamWrapper: `baddbmm`,
-    outside autocast). Each factor is saved for the other's gradient."""
+    """Returns `weight + B @ A * scaling`, which is made anew in the weight's dtype in every forward.
+
+    PEFT's ParamWrapper computes it by `baddbmm`, outside autocast. Each factor is saved for the other's gradient. Its
+    FLOPs are not counted.
+    """
     storage = f.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} with adapter")
     out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, Variable())
     return f.differentiate(out, f.own_targets(*factors), [f.tape.save(factor) for factor in factors])
 
 
 def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tensor:
-    """`x[indices]`: saves the indices; the gradient is added into zeros of x's shape."""
+    """Returns `x[indices]`, which saves the indices; the gradient is added into zeros of the shape of `x`.
+
+    Args:
+        f: Operations on the tape.
+        x: Tensor to take rows from.
+        elements: Elements of the result per sample.
+        indices: int64 indices of the rows.
+        name: Name of the result.
+    """
     saved = [f.tape.save(indices)] if x.variable is not None else []
     out = f.tensor(elements, x.width, x.itemsize, name, x)
     return f.differentiate(out, f.own_targets(x), saved)
 
 
 def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> Tensor:
-    """`grouped_mm` of rows sorted by expert: saves x for the weights' gradient and the weights for x's."""
+    """Returns `grouped_mm` of rows sorted by expert, in the dtype of the weights.
+
+    It saves `x` for the weights' gradient and the weights for the gradient of `x`.
+
+    Args:
+        f: Operations on the tape.
+        x: Rows sorted by expert, `[tokens x top_k, in_features]` per sample.
+        weight: Weights of all experts.
+        out_features: Columns of the result.
+        name: Name of the weight.
+    """
     x = f.to(x, weight.itemsize, f"{name} input")
     rows = x.per_sample // x.width
     saved = [f.tape.save(x)] if weight.variable is not None else []
@@ -117,7 +179,15 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
 
 
 def summed(f: Ops, x: Tensor, elements: int) -> Tensor:
-    """Over a token's experts: its gradient is expanded, and copied where the shape of pairs is restored."""
+    """Returns the sum of each token's rows over its experts.
+
+    The gradient is expanded to all pairs, and copied where their shape is restored.
+
+    Args:
+        f: Operations on the tape.
+        x: Rows of all pairs of a token and an expert.
+        elements: Elements of the result per sample.
+    """
     out = f.tensor(elements, x.width, x.itemsize, "summed expert output", x)
     if out.variable is not None and x.variable is not None:
         variable, size = x.variable, x.per_sample * x.itemsize
@@ -130,4 +200,5 @@ def summed(f: Ops, x: Tensor, elements: int) -> Tensor:
 
 
 def indices_of(f: Ops, elements: int, name: str) -> Tensor:
+    """Returns int64 indices, `elements` of them per sample."""
     return Tensor(f.tape.storage(0, elements * INT64, name), 0, elements, 1, INT64, None)

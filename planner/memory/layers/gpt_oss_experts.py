@@ -1,4 +1,4 @@
-"""gpt-oss's mixture of experts: the grouped product, with a router and experts that have biases.
+"""Implements gpt-oss's mixture of experts: the grouped product, with biases in router and experts.
 
 Source: transformers/models/gpt_oss/modeling_gpt_oss.py (GptOssTopKRouter, GptOssExperts._apply_gate) and
 transformers/integrations/moe.py (`grouped_mm_experts_forward`, the default).
@@ -17,7 +17,18 @@ from planner.memory.layers.experts import gather, grouped, indices_of, summed, t
 def biased_experts(
     f: Ops, x: Tensor, weights: Sequence[Tensor], num_experts: int, top_k: int, intermediate_size: int
 ) -> Tensor:
-    """`weights`: weight and bias of the router, of gate and up, and of down."""
+    """Returns the weighted sum of the outputs of each token's experts, in the dtype of `x`.
+
+    The router's softmax is over the chosen experts alone.
+
+    Args:
+        f: Operations on the tape.
+        x: Hidden states, `[tokens, hidden]` per sample.
+        weights: Weight and bias of the router, of gate and up, and of down, in this order.
+        num_experts: Number of experts.
+        top_k: Number of experts per token.
+        intermediate_size: Intermediate size of one expert.
+    """
     router, router_bias, gate_up, gate_up_bias, down, down_bias = weights
     logits = Ops.linear(f, x, router, router_bias, num_experts, "router")
     chosen = top(f, logits, logits.per_sample // num_experts * top_k)
@@ -41,13 +52,13 @@ def biased_experts(
 
 
 def _bias(f: Ops, bias: Tensor, ids: Tensor, width: int, pairs: int, name: str) -> Tensor:
-    """The bias of each pair's expert."""
+    """Returns the bias of each pair's expert, `[tokens x top_k, width]` per sample."""
     rows = Tensor(bias.storage, bias.fixed, 0, width, bias.itemsize, bias.variable)
     return gather(f, rows, pairs * width, ids, f"expert bias of {name}")
 
 
 def _gated(f: Ops, out: Tensor, width: int) -> Tensor:
-    """`(up + 1) * gate * sigmoid(gate * alpha)` of clamped gate and up, which alternate."""
+    """Returns `(up + 1) * gate * sigmoid(gate * alpha)` of the clamped gate and up, whose columns alternate."""
     gate, up = f.slices(out, [width, width])
     gate = clamp(f, gate, "clamped gate", below=False)
     up = clamp(f, up, "clamped up")

@@ -1,4 +1,4 @@
-"""The embedding of an image's patches, as ViT computes it."""
+"""Implements the embedding of an image's patches on symbolic tensors, as ViT computes it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from planner.memory.autograd.tape import Tensor
 
 
 def pixels(f: Ops, elements: int, itemsize: int) -> Tensor:
-    """The batch's images, which the caller holds in fp32, in the weights' dtype (ViTModel.forward)."""
+    """Returns the batch's images in the weights' dtype (ViTModel.forward).
+
+    The fp32 images themselves belong to the caller and are not counted.
+
+    Args:
+        f: Operations on the tape.
+        elements: Numbers in one image, over all channels.
+        itemsize: Bytes per element of the weights.
+    """
     return f.to(Tensor(None, 0, elements, 1, FP32, None), itemsize, "image")
 
 
 def patches(f: Ops, image: Tensor, weight: Tensor, bias: Tensor, width: int) -> Tensor:
-    """A convolution whose kernels do not overlap: saves the image for the weights' gradient and, though nobody asks for
-    the image's, the weights (derivatives.yaml, `convolution`)."""
+    """Returns a row for each patch, by a convolution whose kernels do not overlap.
+
+    It saves the image for the weights' gradient and also the weights, although no gradient of the image is asked for
+    (derivatives.yaml, `convolution`).
+
+    Args:
+        f: Operations on the tape.
+        image: Images, `[channels, height, width]` per sample.
+        weight: Weight of the convolution.
+        bias: Bias of the convolution.
+        width: Columns of a row.
+    """
     image = f.autocast_input(image, "image in half precision")
     weights = [f.autocast_weight(w, "patch weight") for w in (weight, bias)]
     elements = (f.sequence_length - 1) * width
@@ -24,8 +42,16 @@ def patches(f: Ops, image: Tensor, weight: Tensor, bias: Tensor, width: int) -> 
 
 
 def with_class_token(f: Ops, x: Tensor, token: Tensor, positions: Tensor) -> Tensor:
-    """The class token before the patches, and a learned position added to each: parameters in their own dtype, to which
-    the patches are promoted."""
+    """Returns the class token in front of the patches, with a learned position added to each row.
+
+    Token and positions are parameters in their own dtype, to which the patches are promoted.
+
+    Args:
+        f: Operations on the tape.
+        x: Rows of the patches, `[patches, width]` per sample.
+        token: The class token, of `width` elements.
+        positions: The learned positions, `[patches + 1, width]`.
+    """
     elements = x.per_sample + x.width
     x = f.to(x, max(x.itemsize, token.itemsize), "patches promoted")
     joined = f.tensor(elements, x.width, x.itemsize, "class token and patches", token, x)

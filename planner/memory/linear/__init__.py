@@ -1,1 +1,1 @@
-"""Linear layers on symbolic tensors: plain, quantized, in fp8, and with adapters."""
+"""Implements linear layers on symbolic tensors: plain, quantized, in fp8, and with adapters."""

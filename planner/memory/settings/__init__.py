@@ -1,1 +1,1 @@
-"""What the bytes of a part depend on, and what is known of a part when it has been measured."""
+"""The settings that the bytes of a model's part depend on, and the measured part."""

@@ -10,45 +10,53 @@ FP32, HALF = 4, 2
 
 
 class Dtypes(NamedTuple):
-    """Bytes per element during forward and backward; `stored_*` between steps, where FSDP2 keeps another dtype."""
+    """Holds bytes per element of a model's parameters, in forward and backward and between steps.
+
+    The fields `stored_*` apply between steps: FSDP2 can store another dtype than it gathers for forward and backward.
+    """
 
     linear: int
-    """Weights of linear layers; for quantized ones the dtype that they are computed in."""
+    """Weights of linear layers. For quantized ones this is the dtype that they are computed in."""
     other: int
     """Embeddings, norms and the language-model head."""
     adapter: int
+    """Weights of LoRA adapters."""
     trained: int
-    """What trains of the model itself beside frozen parameters."""
+    """Parameters of the model itself that train while others are frozen."""
     autocast: int | None
+    """The dtype that autocast casts to; None without autocast."""
     half_is_fp16: bool
-    """What two bytes are."""
+    """Whether the dtype of two bytes is fp16 instead of bf16."""
     stored_linear: int
     stored_other: int
     stored_adapter: int
     stored_trained: int
     kept: int = FP32
-    """Of linear layers that are kept in fp32 beside fp16 weights, and not quantized (`_keep_in_fp32_modules`)."""
+    """Linear layers that stay in fp32 when others are in fp16 or quantized (`_keep_in_fp32_modules`)."""
     stored_kept: int = FP32
     fp8: bool = False
     """Whether linear layers multiply in fp8."""
     casts_inputs: bool = False
-    """FSDP2 with mixed precision casts what its units are called with."""
+    """Whether FSDP2, with mixed precision, casts the inputs of its units."""
 
     @property
     def kept_in_fp32(self) -> int:
-        """Of weights that transformers keeps in fp32 whatever the precision, during forward and backward."""
+        """Bytes per element, in forward and backward, of weights that transformers keeps in fp32 at any precision."""
         return self.other if self.other < self.stored_other else FP32
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Dtypes:
-        """The rules of Trainer, accelerate and PEFT.
+        """Applies the rules of Trainer, accelerate and PEFT.
 
-        Full: weights in the trained dtype. LoRA: the base in the frozen dtype, copies of trained modules as well,
-        adapters in fp32 (PEFT's `autocast_adapter_dtype`) or as the base. QLoRA: everything that is not quantized in
-        fp32 (PEFT's `prepare_model_for_kbit_training`, which leaves a GPTQ model as it is). Freeze and BitFit: what
-        trains in the trained dtype, the rest in the frozen one (LLaMA-Factory's adapter.py,
-        `cast_trainable_params_to_fp32`). FSDP2 with mixed precision gathers parameters in the compute dtype and runs
-        without autocast (accelerate's `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
+        - Full fine-tuning: all weights are in the trained dtype of the precision.
+        - LoRA: the base and the copies of trained modules are in the frozen dtype, adapters in fp32 (PEFT's
+          `autocast_adapter_dtype`) or as the base.
+        - QLoRA: everything that is not quantized is in fp32 (PEFT's `prepare_model_for_kbit_training`, which leaves a
+          GPTQ model as it is).
+        - Freeze and BitFit: trained parameters are in the trained dtype, all others in the frozen one (LLaMA-Factory's
+          adapter.py, `cast_trainable_params_to_fp32`).
+        - FSDP2 with mixed precision gathers parameters in the compute dtype and runs without autocast (accelerate's
+          `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
         """
         facts = precision.facts
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
@@ -72,6 +80,6 @@ class Dtypes(NamedTuple):
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
 
     def of_trained(self) -> Dtypes:
-        """Where all of a part trains."""
+        """Returns the dtypes of a part in which every parameter trains."""
         computed, stored = self.trained, self.stored_trained
         return self._replace(linear=computed, other=computed, stored_linear=stored, stored_other=stored)

@@ -1,7 +1,7 @@
-"""Tensors that several parts of a model read: an encoder's output, position biases.
+"""Tensors that several parts of a model read, such as an encoder's output or position biases.
 
-Each part is traced alone. The one that makes such a tensor has its bytes on its account, and the gradient that others
-have gathered when its own backward begins; those that read it have what they make of that gradient.
+Each part is traced alone. The part that makes such a tensor counts its bytes, and also the gradient that the readers have
+gathered when the maker's own backward begins. A reader counts the gradient that it makes itself.
 """
 
 from __future__ import annotations
@@ -13,41 +13,56 @@ from planner.memory.autograd.tape import Storage, Tape, Tensor, Variable
 
 
 class Shared(NamedTuple):
-    """What readers know of a tensor of another part."""
+    """Describes a tensor to the other parts that read it."""
 
     fixed: int
+    """Elements that exist once for all samples."""
     per_sample: int
+    """Elements per sample."""
     width: int
+    """Elements of the last dimension."""
     itemsize: int
+    """Bytes per element."""
     heads_first: bool
+    """Whether its memory is laid out head by head instead of token by token."""
     needs_gradient: bool
     returned: bool
-    """By the model's forward, beside its logits."""
+    """Whether the model's forward returns it in addition to the logits."""
     in_body: bool = False
-    """A variable of the model's body keeps it."""
+    """Whether a variable of the model's body keeps it alive."""
     cast: bool = False
-    """For each block that is called with it, by FSDP2 outside of what is checkpointed."""
+    """Whether FSDP2 casts it for each block that is called with it, outside of what is checkpointed."""
 
     @property
     def num_bytes(self) -> tuple[int, int]:
-        """(fixed, per sample)"""
+        """(fixed, per-sample) bytes."""
         return self.fixed * self.itemsize, self.per_sample * self.itemsize
 
 
 class Exchange:
-    """What one part shares and reads. `known`: what parts before it share, by name."""
+    """Collects the tensors that one part shares with later parts, and those that it reads from earlier ones."""
 
     def __init__(self, known: dict[str, Shared] | None = None) -> None:
+        """Starts with the tensors that earlier parts share, by name; `share` adds to this dictionary."""
         self.known: dict[str, Shared] = {} if known is None else known
         self.made: dict[str, Shared] = {}
+        """Tensors that this part shares, by name."""
         self.leaves = self.takes = (0, 0)
-        """(fixed, per sample) of gradients that this part's backward leaves for the parts before it, and of those that
-        others have left when it begins."""
+        """(fixed, per-sample) bytes of gradients that its backward leaves for earlier parts, and takes from later ones."""
         self._gathered: list[tuple[Variable, tuple[int, int]]] = []
         self._tensors: dict[str, Tensor] = {}
         self._read: dict[str, Storage] = {}
 
     def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False, cast: bool = False) -> None:
+        """Shares `x` with later parts.
+
+        Args:
+            name: The name that readers ask for.
+            x: The tensor.
+            gathers: Whether a later part reads `x` and so leaves a gradient for this part's backward.
+            returned: Whether the model's forward returns it in addition to the logits.
+            cast: Whether FSDP2 casts it for each block that is called with it.
+        """
         needs_gradient = x.variable is not None
         shared = Shared(x.fixed, x.per_sample, x.width, x.itemsize, x.heads_first, needs_gradient, returned, cast=cast)
         self.known[name] = self.made[name] = shared
@@ -57,6 +72,13 @@ class Exchange:
             self.takes = _sum(self.takes, shared.num_bytes)
 
     def read(self, tape: Tape, name: str, *, last: bool) -> Tensor:
+        """Returns a tensor that an earlier part shares; its storage is empty here, since that part counts its bytes.
+
+        Args:
+            tape: The tape of this part.
+            name: Name of the tensor.
+            last: Whether no later part reads it. Then backward reaches this reader first, and its gradient is counted here.
+        """
         shared = self.known[name]
         storage = self._read.setdefault(name, tape.storage(0, 0, name))
         variable = Variable() if shared.needs_gradient else None
@@ -69,24 +91,24 @@ class Exchange:
         return out
 
     def saved_of_others(self) -> frozenset[str]:
-        """Names of what it reads and needs in backward."""
+        """Returns the names of the tensors that this part reads and saves for backward."""
         return frozenset(name for name, storage in self._read.items() if storage.saved)
 
     def sizes_read(self, names: Collection[str]) -> list[tuple[int, int]]:
-        """(fixed, per sample) bytes of those of these that it reads."""
+        """Returns the (fixed, per-sample) bytes of each tensor in `names` that this part reads."""
         return [self.known[name].num_bytes for name in self._read if name in names]
 
     def not_saved(self, body: Sequence[Storage] = ()) -> dict[str, Shared]:
-        """What it shares and does not need in its own backward. `body`: what variables of the model's body keep."""
+        """Returns what this part shares but does not save itself; `body` holds what variables of the model's body keep."""
         storages = ((name, x.storage) for name, x in self._tensors.items() if x.storage is not None)
         return {name: self.made[name]._replace(in_body=s in body) for name, s in storages if not s.saved}
 
     def forget_storages(self) -> None:
-        """The model's forward has returned."""
+        """Drops the shared tensors when the model's forward has returned."""
         self._tensors.clear()
 
     def receive(self, tape: Tape) -> None:
-        """Backward begins: the gradients that other parts have gathered are there."""
+        """Allocates the gradients that later parts have gathered when this part's backward begins."""
         for variable, size in self._gathered:
             variable.gradient = tape.storage(*size)
 

@@ -1,4 +1,4 @@
-"""Operations on symbolic tensors, and the parameters that layers have."""
+"""Operations on symbolic tensors together with the parameters of layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from planner.memory.settings.trainable import Trainable
 
 
 class Parameters(Ops):
-    """Operations, and parameters by their names."""
+    """Adds parameters, by their names, to the operations on one tape."""
 
     def __init__(self, tape: Tape, *, dtypes: Dtypes, trained: Trainable, sequence_length: int) -> None:
         super().__init__(tape, autocast=dtypes.autocast, sequence_length=sequence_length)
@@ -17,7 +17,14 @@ class Parameters(Ops):
         self.parameters: dict[str, Variable] = {}
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
-        """A parameter: persistent, so it has no storage of its own here; trained ones gather a gradient."""
+        """Returns a parameter. It has no storage here, since its bytes are persistent; a trained one gathers a gradient.
+
+        Args:
+            name: Name as in transformers and PEFT.
+            elements: Number of elements.
+            itemsize: Bytes per element; a bias that trains under BitFit has the trained dtype instead.
+            trains: Whether it trains; a bias also does under BitFit.
+        """
         if self.trained.biases and name.endswith(".bias"):
             trains, itemsize = True, self.dtypes.trained
         variable = None

@@ -14,7 +14,8 @@ from planner.models.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
 
 ALLOCATION_BYTES = 512
-"""Multiple to which CUDA's caching allocator rounds every request up (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
+"""CUDA's caching allocator rounds every request up to a multiple of this (c10/cuda/CUDACachingAllocator.h,
+`kMinBlockSize`)."""
 
 
 def allocated(num_bytes: int) -> int:
@@ -171,7 +172,7 @@ class _Account:
         is_embedding: bool = False,
         is_linear: bool = False,
     ) -> None:
-        """Adds a parameter that trains, and its gradient; `stored` and `computed` are bytes per element as in `keep`."""
+        """Adds a parameter that trains, and its gradient; `stored` and `computed` are bytes per element."""
         whole = padded_to(self.ranks, shape)
         elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
         self.trained.append(

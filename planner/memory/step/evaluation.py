@@ -1,4 +1,6 @@
-"""Between steps: an evaluation, which keeps nothing for backward, and saving, which gathers what is sharded.
+"""Computes the bytes of what happens between steps: evaluating, and saving a sharded model.
+
+An evaluation keeps nothing for backward, and saving gathers what is sharded.
 
 Sources: transformers/trainer.py, `prediction_step` (loss only, as without `compute_metrics`); accelerate,
 accelerator.py, `get_state_dict`; torch/distributed/_state_dict_utils.py, `_gather_state_dict`.
@@ -17,12 +19,15 @@ from planner.models import Inventory
 
 
 def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:
-    """The instants of a forward pass of `batch_size` samples that saves nothing, as lines without slope: no gradients
-    are there, and the training micro-batch is gone.
+    """Yields the bytes at the instants of an evaluation's forward pass, which saves nothing.
+
+    No gradients exist, and the activations of training are gone. The lines do not depend on the training micro-batch, so
+    their slope is 0. They leave out what persists.
 
     Args:
         parts: stem, blocks, head and loss, traced without what backward needs.
-        layout: of a step that begins without gradients.
+        layout: the layout of a step that begins without gradients.
+        batch_size: samples that are evaluated at once.
     """
     shards = layout.sharding.shards
     for i, part, held, *_ in positions(parts, reach=int(shards)):
@@ -35,8 +40,15 @@ def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterat
 
 
 def saving(inventory: Inventory, dtypes: Dtypes) -> Line:
-    """The state dict of a sharded model, of which one parameter after the other is gathered and copied to the host. (It
-    is not replayed: on the CPU device a copy to the host is none.)"""
+    """Returns the bytes of saving a sharded model, whose parameters are gathered and copied to the host one by one.
+
+    The line holds the largest unsharded parameter as stored. It is not held against a replay, because on the CPU device
+    nothing is copied to the host.
+
+    Args:
+        inventory: the model's parameters.
+        dtypes: bytes per element of each kind of parameter.
+    """
     tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
     largest = max(t.num_elements * stored_itemsize(t, dtypes, quantizes=False) for t in tensors)
     return Line(largest, 0, 0, 0, 0, largest, 0)

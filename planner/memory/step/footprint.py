@@ -1,4 +1,4 @@
-"""One strategy's memory on one rank: what stays, the lines of each moment, and the largest micro-batch within them."""
+"""Holds one strategy's memory on one rank, and solves it for the largest micro-batch that fits into a budget."""
 
 from __future__ import annotations
 
@@ -15,59 +15,73 @@ class Persistent(NamedTuple):
     parameters: int
     optimizer_states: int
     communication: int
+    """Bytes of DDP's gradient buckets."""
 
     @property
     def total(self) -> int:
+        """Their sum, in bytes."""
         return self.parameters + self.optimizer_states + self.communication
 
 
 class Peak(NamedTuple):
-    """The largest instant of a step at one micro-batch: which moment, which line of it, and its tensors' bytes."""
+    """The largest instant of a step at one micro-batch size."""
 
     moment: Moment
     line: Line
+    """The line of that moment that is the largest at this micro-batch size."""
     tensor_bytes: int
+    """Allocated bytes, including what persists, but not cuBLAS workspaces."""
 
 
 class Footprint(NamedTuple):
-    """One strategy's memory on one rank, for every micro-batch: per moment the lines that can be its peak."""
+    """One strategy's memory on one rank as a function of the micro-batch size, in samples."""
 
     persistent: Persistent
     lines: Lines
+    """For each moment the lines that can be its peak, without what persists."""
     outside: Outside
     slack: Slack
     lines_of: Callable[[int], Lines] | None = None
-    """Where they change with the micro-batch, by steps; `lines` are then those of one sample."""
+    """Lines by micro-batch size, where they change with it in steps (a fused loss has chunks); None where `lines` hold
+    for every size. `lines` are then those of one sample."""
 
     def lines_at(self, micro_batch_size: int) -> Lines:
+        """Returns the lines that hold at a micro-batch size."""
         return self.lines if self.lines_of is None else self.lines_of(micro_batch_size)
 
     def moments(self, micro_batch_size: int) -> dict[Moment, int]:
-        """Allocated bytes at the peak of each moment, cuBLAS workspaces included."""
+        """Returns the allocated bytes at the peak of each moment, including cuBLAS workspaces."""
         extra, found = self.persistent.total + self.outside.workspace_bytes, self.lines_at(micro_batch_size)
         return {m: extra + max(line.at(micro_batch_size) for line in lines) for m, lines in found.items()}
 
     def peak(self, micro_batch_size: int) -> Peak:
+        """Returns the largest instant of a step."""
         found = self.lines_at(micro_batch_size)
         candidates = ((line.at(micro_batch_size), m, line) for m, lines in found.items() for line in lines)
         size, moment, line = max(candidates, key=lambda c: c[0])
         return Peak(moment, line, size + self.persistent.total)
 
     def allocated_bytes(self, micro_batch_size: int) -> int:
-        """What `torch.cuda.max_memory_allocated` would report."""
+        """Returns the bytes that `torch.cuda.max_memory_allocated` would report."""
         return self.peak(micro_batch_size).tensor_bytes + self.outside.workspace_bytes
 
     def reserved_bytes(self, micro_batch_size: int) -> int:
-        """What has to be reserved for the step to run; an estimate."""
+        """Returns an estimate of the bytes that the caching allocator has to reserve for the step to run."""
         return self.slack.reserved_bytes(self.allocated_bytes(micro_batch_size))
 
     def process_bytes(self, micro_batch_size: int) -> int:
-        """What the GPU has less while the process runs."""
+        """Returns the bytes of GPU memory that the process takes, including context and communicator."""
         return self.outside.process_bytes(self.reserved_bytes(micro_batch_size))
 
     def largest_micro_batch(self, budget_bytes: int) -> int:
-        """The largest micro-batch whose process fits into the budget; 0 if one sample does not. Every line gives a
-        bound and the smallest bound holds: nothing is scanned. Where lines change by steps, the answer is bisected."""
+        """Returns the largest micro-batch, in samples, whose process fits into a budget; 0 if one sample does not fit.
+
+        Every line gives an upper bound and the smallest bound is the answer, so nothing is scanned. Where lines change
+        in steps, the answer is found by bisection.
+
+        Args:
+            budget_bytes: bytes of GPU memory that the process may take.
+        """
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total
         if self.lines_of is None:
@@ -83,5 +97,6 @@ class Footprint(NamedTuple):
 
 
 def _largest(found: Lines, room: int) -> int:
+    """Returns the largest micro-batch at which every line is at most `room` bytes; 0 if there is none."""
     bounds = [(room - line.fixed) // (line.per_sample or 1) for lines in found.values() for line in lines]
     return max(0, min(bounds))

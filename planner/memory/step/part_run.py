@@ -8,31 +8,54 @@ from planner.memory.settings.parts import Part, RawSnapshot, Work, envelope, rai
 
 
 class PartRun:
-    """Measures one part while its forward and backward run."""
+    """Measures one part while its forward and backward run.
+
+    It is made before the part's forward runs on `layers`; `forward` or `finish` is called after it.
+
+    Args:
+        layers: what runs the part, with a tape of its own.
+    """
 
     def __init__(self, layers: Layers) -> None:
         self.layers, self.meter = layers, layers.tape.meter
         self.meter.mark()
 
     def _live_without(self, out: Tensor) -> tuple[int, int]:
+        """Returns the live (fixed, per-sample) bytes without those of the output, unless it is saved."""
         storage = out.storage
         if storage is None or storage.saved:
             return self.meter.fixed, self.meter.per_sample
         return self.meter.fixed - storage.fixed, self.meter.per_sample - storage.per_sample
 
     def work(self) -> Work:
+        """Returns the FLOPs and bytes moved since the run began."""
         cost = self.layers.tape.cost
         flops = cost.flops_per_sample
         return Work(flops[2], flops[4], cost.bytes_per_sample, cost.fixed_bytes, fp8_flops_per_sample=flops[1])
 
     def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
-        """The instants of the forward, and what stays until the whole forward pass is over."""
+        """Ends the part's forward.
+
+        Args:
+            out: the part's output.
+
+        Returns:
+            The instants of the forward, and the (fixed, per-sample) bytes that stay until the model's forward returns,
+            without an output that is not saved.
+        """
         snapshots = self.meter.mark()
         self.layers.probabilities = None
         self.layers.arguments.clear()
         return snapshots, self._live_without(out)
 
     def finish(self, out: Tensor, *, again: bool = False) -> Part:
+        """Ends the part's forward, runs its backward, and returns what was measured.
+
+        Args:
+            out: the part's output; its storage is released.
+            again: whether this is the recomputation of a checkpointed block, whose graph is gone after its backward, so
+                that nothing is kept beyond.
+        """
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         recomputed = forward[: tape.snapshots_at_last_save]

@@ -1,4 +1,4 @@
-"""Composes a training step from its traced parts: the largest instants of each moment, as lines in micro-batch."""
+"""Composes a training step from its traced parts: bytes at the largest instants, linear in the micro-batch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Moment(StrEnum):
     BLOCK_BACKWARD = "block_backward"
     EMBEDDING_BACKWARD = "embedding_backward"
     BACKWARD = "backward"
-    """All of it, where a model is known by its replays."""
+    """The whole backward, where a model is known only by its replays."""
     OPTIMIZER_STEP = "optimizer_step"
     EVALUATION = "evaluation"
-    """Between steps, where one is asked for."""
+    """An evaluation between steps, where one is asked for."""
     SAVING = "saving"
-    """Of a sharded model, between steps."""
+    """Saving a sharded model between steps."""
 
 
 _COMPOSED = (
@@ -38,7 +38,17 @@ _COMPOSED = (
 
 
 class Line(NamedTuple):
-    """Bytes at one instant: `fixed + per_sample x micro_batch_size`, and which of them are what."""
+    """Bytes at one instant, `fixed + per_sample x micro_batch_size`, and the categories of which they consist.
+
+    Attributes:
+        fixed: bytes whatever the micro-batch.
+        per_sample: bytes per sample.
+        activations_fixed: fixed bytes of activations.
+        activations_per_sample: bytes per sample of activations.
+        gradients: bytes of finished gradients.
+        unsharded: bytes of gathered parameters.
+        communication: bytes of communication buffers.
+    """
 
     fixed: int
     per_sample: int
@@ -49,28 +59,40 @@ class Line(NamedTuple):
     communication: int
 
     def at(self, micro_batch_size: int) -> int:
+        """Returns the bytes at a micro-batch size in samples."""
         return self.fixed + self.per_sample * micro_batch_size
 
 
 Lines = dict[Moment, tuple[Line, ...]]
+"""For each moment the lines that can be its peak."""
 
 
 class Position(NamedTuple):
-    """One part in its place, and the (fixed, per sample) bytes that all parts before it hold in forward and save, and
-    that those behind it keep."""
+    """One part in its place, with the (fixed, per-sample) bytes of other parts that are alive while it runs."""
 
     place: int
+    """Number of the part; the stem is 0."""
     part: Part
     held: tuple[int, int]
+    """Bytes that earlier parts hold in forward."""
     saved: tuple[int, int]
+    """Bytes that earlier parts have saved for backward."""
     kept: tuple[int, int]
+    """Bytes of later parts that their backward does not free."""
     waiting: tuple[int, int]
-    """(fixed, per sample) bytes of gradients that wait in its backward for parts before it."""
+    """Bytes of gradients that wait, during its backward, for parts before it."""
 
 
 def positions(parts: Sequence[Part], reach: int) -> list[Position]:
-    """Where to look for peaks: the first and last of every run of equal parts, and those within `reach` of them. Beyond
-    the neighbours that a part's account reaches to, bytes change evenly along a run, so its ends hold the extremes."""
+    """Returns the parts at which a peak can be: the ends of every run of equal parts and the parts near them.
+
+    Along a run bytes change evenly, except where a part's bytes include those of a neighbour outside of the run. So the
+    ends, and the parts within `reach` of them, hold the extremes.
+
+    Args:
+        parts: stem, blocks, head and loss; equal parts are the same object.
+        reach: how many parts away a neighbour can be whose bytes are counted with a part's: 1 with FSDP2, else 0.
+    """
     held = saved = waiting = (0, 0)
     kept = sum(part.kept[0] for part in parts), sum(part.kept[1] for part in parts)
     found = []
@@ -88,10 +110,14 @@ def positions(parts: Sequence[Part], reach: int) -> list[Position]:
 
 
 def compose(places: Sequence[Position], layout: Layout) -> Lines:
-    """Lines of forward and backward, without what persists (parameters, states, DDP's buckets).
+    """Returns the lines of forward and backward by moment, without what persists: parameters, states, DDP's buckets.
 
-    `places`: of stem, blocks, head and loss. Gradients that a part finishes are its own in the trace; here they come
-    from `layout`. During forward nothing that is held has been freed; of it, what is saved counts as activations.
+    In a trace the gradients that a part finishes are its own; here gradients come from `layout`. During forward nothing
+    that is held has been freed; the saved part of it counts as activations.
+
+    Args:
+        places: positions among stem, blocks, head and loss, the last of them the loss.
+        layout: what sharding and replication add.
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
     last, shards = places[-1].place, layout.sharding.shards
@@ -119,8 +145,16 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
 
 
 def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, grads: bool) -> Line:
-    """`grads`: the part's own finished gradients come on top of those that exist; otherwise they are among them, since
-    each new gradient is added in place and freed."""
+    """Returns the line of one instant of a part.
+
+    Args:
+        s: the instant in the part's trace.
+        before: (fixed, per-sample) bytes of other parts that are alive.
+        saved: (fixed, per-sample) bytes of these that are activations.
+        extra: what sharding and replication add.
+        grads: whether the part's own finished gradients add to the existing ones; otherwise they are among them, since
+            each new gradient is added in place and freed.
+    """
     own = s.gradients if grads else 0
     return Line(
         fixed=before[0] + s.fixed - s.gradients + own + sum(extra),
@@ -134,7 +168,7 @@ def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: E
 
 
 def largest_lines(lines: Iterable[Line]) -> tuple[Line, ...]:
-    """Those lines that are the largest for some micro-batch of one sample or more."""
+    """Returns the lines that are the largest for some micro-batch of one sample or more."""
     best: list[Line] = []
     for line in sorted(lines, key=lambda x: (x.per_sample, x.fixed), reverse=True):
         if not best or line.fixed + line.per_sample > best[-1].fixed + best[-1].per_sample:

@@ -1,4 +1,4 @@
-"""A first roofline of step time: an upper bound of speed, for comparing plans."""
+"""Estimates step time by a simple roofline, an upper bound of speed that serves to compare plans."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ from planner.memory.sharding.state import Unit
 from strategies import DataParallel, Precision, Sharded
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
-"""Of a node: two sockets of eight channels of DDR4-3200, as in a DGX A100 (AMD EPYC 7742: 204.8 GB/s per socket)."""
+"""Bandwidth of a node's host memory: two sockets with eight channels of DDR4-3200, as in a DGX A100 (AMD EPYC 7742:
+204.8 GB/s per socket)."""
 
 
 class Rates(NamedTuple):
     """What one rank can do per second."""
 
     half_flops: float
+    """FLOP/s of matrix products in half precision."""
     fp32_flops: float
+    """FLOP/s of matrix products in fp32, or in TF32 where the precision is `tf32`."""
     bytes: float
+    """Bytes per second of GPU memory."""
     link_bytes: float
-    """Between ranks of several nodes, where there are several."""
+    """Bytes per second in a collective over all ranks; across nodes where there are several."""
     node_link_bytes: float
-    """Between ranks of a node."""
+    """Bytes per second between ranks of one node."""
     host_link_bytes: float
-    """To the host and from it, either way."""
+    """Bytes per second between GPU and host, in either direction."""
     host_bytes: float
-    """Of the host's memory, its share."""
+    """Bytes per second of host memory, this rank's share."""
     fp8_flops: float
+    """FLOP/s of matrix products in fp8; those in half precision where the GPU has no fp8 rate."""
 
     @classmethod
     def of(cls, cluster: Cluster, precision: Precision) -> Rates:
-        """torch multiplies fp32 matrices without TF32 unless told to (`allow_tf32` is off), which `tf32` does."""
+        """Returns the rates of one rank on a cluster.
+
+        By default torch multiplies fp32 matrices without TF32 (`allow_tf32` is off); the precision `tf32` allows it.
+        Where the GPU has no half-precision rate, or the precision does not use one, the fp32 rate stands for it.
+        """
         gpu = cluster.gpu
         dtype = precision.facts.matmul_dtype
         half = gpu.peak_flops.of(dtype) if dtype in ("fp16", "bf16") else None
@@ -50,26 +59,38 @@ class Rates(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Bytes that one rank exchanges, and those that its optimizer step moves."""
+    """Bytes that one rank exchanges with others, and the work of its optimizer step."""
 
     per_micro_batch: int = 0
-    """With ranks of other nodes, where there are some."""
+    """Bytes exchanged per micro-batch in collectives across nodes."""
     per_step: int = 0
+    """Bytes exchanged per optimizer step."""
     optimizer_bytes: int = 0
+    """Bytes of GPU memory that the optimizer step reads and writes."""
     within_node: int = 0
-    """Per micro-batch."""
+    """Bytes exchanged per micro-batch in collectives within a node."""
     with_host: int = 0
-    """Per micro-batch, the more of either direction."""
+    """Bytes exchanged with the host per micro-batch, in the direction with more of them."""
     host_optimizer_bytes: int = 0
+    """Bytes of host memory that an optimizer step on the host reads and writes."""
     step_with_host: int = 0
-    """Those that the optimizer step moves between GPU and host."""
+    """Bytes that the optimizer step moves between GPU and host."""
     optimizer_flops: int = 0
-    """Of the step's matrix products, in half precision."""
+    """FLOPs of the optimizer step's matrix products, in half precision."""
 
     @classmethod
     def of(cls, units: Sequence[Unit], sharding: DataParallel, cluster: Cluster, state_bytes: int) -> Traffic:
-        """DDP reduces gradients once per step, which moves each twice. The optimizer reads and writes trained
-        parameters and states and reads gradients. `units`, `state_bytes`: one rank's."""
+        """Returns the traffic of one rank, except `step_with_host` and `optimizer_flops`, which depend on the optimizer.
+
+        DDP all-reduces gradients once per step, which moves each twice. The optimizer reads and writes trained
+        parameters and states, and reads gradients.
+
+        Args:
+            units: one rank's parameters, by part.
+            sharding: how the model is replicated or sharded.
+            cluster: the cluster.
+            state_bytes: bytes of one rank's optimizer states.
+        """
         gradients, world_size = sum(u.gradient_bytes for u in units), cluster.world_size
         optimizer = 3 * gradients + 2 * state_bytes
         if isinstance(sharding, Sharded):
@@ -81,14 +102,20 @@ class Traffic(NamedTuple):
 
 
 def _ring(num_bytes: int, ranks: int) -> int:
-    """Of a tensor in a collective of so many ranks; an all-reduce is two."""
+    """Returns the bytes that each rank sends in a ring all-gather or reduce-scatter of a tensor: `n (r - 1) / r`.
+
+    An all-reduce is one of each.
+    """
     return num_bytes * (ranks - 1) // ranks
 
 
 def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimizer_bytes: int) -> Traffic:
-    """FSDP gathers parameters in forward, unless they stay again in backward, and scatters gradients, in every
-    micro-batch; shards of gradients are reduced over the replicas. The host sends what is gathered and takes what is
-    scattered."""
+    """Returns FSDP2's traffic on one rank.
+
+    In every micro-batch parameters are gathered in forward, and again in backward unless they stay gathered; gradients
+    are reduce-scattered, and their shards all-reduced over the replicas. With CPU offload the host sends what is
+    gathered and receives what is scattered.
+    """
     ranks, replicas = sharding.ranks(cluster.world_size), sharding.replicas(cluster.world_size)
     gathered, gradients = sum(u.gathered_bytes for u in units), sum(u.gathered_gradient_bytes for u in units)
     moved = {True: 0, False: 0}  # within a node?
@@ -108,8 +135,17 @@ def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimiz
 
 
 def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: int) -> float:
-    """Matrix products at peak, everything else at memory bandwidth, activations to the host and back, one after the
-    other as on one stream; FSDP's collectives and copies overlap with all of it and with each other."""
+    """Returns the seconds of forward and backward of one micro-batch.
+
+    Matrix products run at peak FLOP/s, everything else at memory bandwidth, and activations go to the host and back; all
+    of it one after the other, as on one stream. FSDP2's collectives and copies overlap with it and with each other.
+
+    Args:
+        work: FLOPs and bytes of one micro-batch.
+        traffic: bytes that a rank exchanges.
+        rates: what a rank can do per second.
+        micro_batch_size: samples per micro-batch.
+    """
     compute = micro_batch_size * (
         work.half_flops_per_sample / rates.half_flops
         + work.fp32_flops_per_sample / rates.fp32_flops
@@ -126,8 +162,18 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
 
 
 def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: int, steps: int) -> float:
-    """One optimizer step of `steps` micro-batches. DDP's reduction overlaps with the last backward, two thirds of its
-    micro-batch; what is longer than that is waited for."""
+    """Returns the seconds of one optimizer step.
+
+    DDP's all-reduce overlaps with the last backward, which is two thirds of its micro-batch; the rank waits for what is
+    longer than that.
+
+    Args:
+        work: FLOPs and bytes of one micro-batch.
+        traffic: bytes that a rank exchanges, and the work of the optimizer step.
+        rates: what a rank can do per second.
+        micro_batch_size: samples per micro-batch.
+        steps: micro-batches per optimizer step.
+    """
     micro = micro_batch_seconds(work, traffic, rates, micro_batch_size)
     waiting = max(0.0, traffic.per_step / rates.link_bytes - micro * 2 / 3)
     gpu = traffic.optimizer_bytes / rates.bytes + traffic.optimizer_flops / rates.half_flops

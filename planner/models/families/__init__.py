@@ -1,4 +1,4 @@
-"""One file per `model_type` of a Hugging Face config.json; each hands out its class as `Architecture`."""
+"""Holds one module per `model_type` of a Hugging Face config.json; each calls its class `Architecture`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from planner.models.architecture import Architecture
 
 SPELLED_WITH_DASHES: Final = {"deberta_v2": "deberta-v2", "xlm_roberta": "xlm-roberta"}
-"""Model types that are no names of Python modules."""
+"""Model types, by module, that are no names of Python modules themselves."""
 
 _added: Final[dict[str, type[Architecture]]] = {}
 
@@ -26,12 +26,15 @@ def _built_in_model_types() -> tuple[str, ...]:
 
 
 def supported_model_types() -> tuple[str, ...]:
-    """Values of `model_type` that can be planned for: the modules here, and what plug-ins have added."""
+    """Returns all values of `model_type` that can be planned for.
+
+    They are the modules here and the families that plug-ins have added.
+    """
     return tuple(sorted({*_built_in_model_types(), *_added}))
 
 
 def family(model_type: str) -> type[Architecture]:
-    """The class of a supported `model_type`."""
+    """Returns the class of a supported `model_type`."""
     if model_type in _added:
         return _added[model_type]
     module = import_module(f"{__name__}.{model_type.replace('-', '_')}")
@@ -40,9 +43,14 @@ def family(model_type: str) -> type[Architecture]:
 
 
 def add_family(model_type: str, architecture: type[Architecture]) -> None:
-    """A family of a plug-in's, as long as the process lives.
+    """Adds a family of a plug-in, for as long as the process lives.
 
-    Raises PlannerError if the registry has it already.
+    Args:
+        model_type: The `model_type` in a config.json.
+        architecture: The class that describes its models.
+
+    Raises:
+        PlannerError: The registry has the family already.
     """
     if model_type in supported_model_types():
         raise PlannerError(f"the registry has the family {model_type!r} already", "give it another model_type")

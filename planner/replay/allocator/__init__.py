@@ -1,1 +1,1 @@
-"""torch's caching allocator, simulated: segments of fixed size, and expandable ones."""
+"""Simulates torch's caching allocator, with segments of fixed size and with expandable ones."""

@@ -1,4 +1,4 @@
-"""The caching allocator with `expandable_segments:True`: one range of addresses per pool, mapped page by page.
+"""Simulates the caching allocator with `expandable_segments:True`: one range of addresses per pool, mapped by pages.
 
 Source: c10/cuda/CUDACachingAllocator.cpp: `ExpandableSegment`, `get_free_block`, `try_allocate_expandable_block`,
 `map_block`, `unmap_block`, `should_split`.
@@ -20,20 +20,24 @@ from planner.replay.allocator.native import (
 )
 
 RANGE_BYTES = 1 << 40
-"""Of the addresses of a pool, more than any device has memory: it never ends."""
+"""Bytes of a pool's range of addresses: more than the memory of any device, so that the range never ends."""
 
 
 class ExpandableAllocator(CachingAllocator):
-    """A segment grows where it ends, so that a free block at its end serves a request larger than itself."""
+    """Serves requests from segments that grow at their end, so that a free block there serves larger requests, too.
+
+    Args and attributes are those of `CachingAllocator`.
+    """
 
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
         super().__init__(limit_bytes, observer)
         self._ranges = {
             small: Block(RANGE_BYTES, RANGE_BYTES * (1 + small), small, mapped=False) for small in (True, False)
         }
+        """The first block of each pool's range; the blocks of a range are linked, mapped or not."""
 
     def segments(self) -> Iterator[Block]:
-        """The first block of every stretch of mapped addresses, as torch reports them."""
+        """Yields the first block of every stretch of mapped addresses, which torch reports as segments."""
         for first in self._ranges.values():
             block: Block | None = first
             while block is not None:
@@ -42,7 +46,10 @@ class ExpandableAllocator(CachingAllocator):
                 block = block.next
 
     def _cached(self, size: int, small: bool) -> Block | None:
-        """Best fit, where a block that can grow counts with what it can grow to."""
+        """Removes the best-fitting free block from its pool and returns it; None if there is none.
+
+        A block that can grow counts as large as it can become.
+        """
         pool = self._pools[small]
         place = bisect_left(pool, (size, -1), key=lambda b: b.key)
         if place == len(pool):
@@ -52,7 +59,10 @@ class ExpandableAllocator(CachingAllocator):
         return pool.pop(place)
 
     def _new(self, size: int, small: bool) -> Block | None:
-        """The first unmapped addresses with room, and the free block before them."""
+        """Maps memory at the first unmapped addresses with enough room, counting a free block just before them.
+
+        Returns None if it would exceed the limit.
+        """
         hole: Block | None = self._ranges[small]
         while hole is not None:
             before = hole.previous if not hole.mapped and hole.previous is not None and hole.previous.usable else None
@@ -63,7 +73,16 @@ class ExpandableAllocator(CachingAllocator):
         return None
 
     def _grow(self, before: Block | None, hole: Block, missing: int) -> Block | None:
-        """Maps the pages at the start of a hole, and joins them with the free blocks on both sides."""
+        """Maps the pages at the start of a hole and joins them with the free blocks on both sides.
+
+        Args:
+            before: the free block before the hole, or None.
+            hole: a block of unmapped addresses.
+            missing: the bytes to map, which are rounded up to pages.
+
+        Returns:
+            The block that results, which is in no pool; None if it would exceed the limit.
+        """
         page = SMALL_SEGMENT if hole.small else LARGE_SEGMENT
         num_bytes = min(-(-missing // page) * page, hole.size)
         if not self._reserve(num_bytes):
@@ -92,6 +111,7 @@ class ExpandableAllocator(CachingAllocator):
                 self._unmap(block, first, end)
 
     def _unmap(self, block: Block, first: int, end: int) -> None:
+        """Unmaps the addresses from `first` up to `end` of a free block, and caches what remains of it."""
         if first >= end:
             self._cache(block)
             return
@@ -113,4 +133,5 @@ class ExpandableAllocator(CachingAllocator):
 
 
 def _could_be(block: Block) -> int:
+    """Returns the bytes that a block would have if it grew into the unmapped addresses after it."""
     return block.size + (block.next.size if block.next is not None and not block.next.mapped else 0)

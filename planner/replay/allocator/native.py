@@ -1,7 +1,7 @@
-"""CUDA's caching allocator on a trace of allocations and frees: how many bytes it reserves, in blocks of which size.
+"""Simulates CUDA's caching allocator on a trace of allocations and frees: the bytes that it reserves, and its blocks.
 
-The native backend on one stream. Source: c10/cuda/CUDACachingAllocator.cpp: kSmallSize, kSmallBuffer, kMinLargeAlloc,
-kLargeBuffer, kRoundLarge, `should_split`, `get_free_block`, `free_block`, `release_cached_blocks`.
+This is the native backend on one stream. Source: c10/cuda/CUDACachingAllocator.cpp: kSmallSize, kSmallBuffer,
+kMinLargeAlloc, kLargeBuffer, kRoundLarge, `should_split`, `get_free_block`, `free_block`, `release_cached_blocks`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,50 @@ from hardware import PlannerError
 
 MIB = 2**20
 SMALL = MIB
+"""Largest request, in bytes, that is served from the small pool."""
+
 SMALL_SEGMENT = 2 * MIB
+"""Bytes of a segment of the small pool."""
+
 LARGE_SEGMENT = 20 * MIB
+"""Bytes of a segment for a request of the large pool below `SMALLEST_OWN_SEGMENT`."""
+
 SMALLEST_OWN_SEGMENT = 10 * MIB
+"""Smallest request, in bytes, that gets a segment of its own size."""
+
 ROUND_LARGE = 2 * MIB
+"""Bytes to whose multiple a segment for a single request is rounded up."""
+
 SMALLEST_REMAINDER = 512
+"""Bytes to whose multiple requests are rounded up; also the smallest rest that is split off a small block."""
+
 FIRST_ADDRESS = 0x7F00_0000_0000
-"""Above the first segment, below 2^47, where processes have their memory and CUDA maps a GPU's. Of equal free blocks
-the one at the lowest address is taken, and on Linux the driver maps every new segment below the older ones, as mmap
-does: seen in 14 LoRA runs on a T4, whose reserved bytes are up to 9 % off with rising addresses, 1.4 % with falling
-ones."""
+"""The address above the first segment: below 2^47, where processes have their memory and CUDA maps a GPU's.
+
+Of equal free blocks the allocator takes the one at the lowest address, and on Linux the driver maps every new segment
+below the older ones, as mmap does. This was seen in 14 LoRA runs on a T4: their reserved bytes are up to 9 % off with
+rising addresses, and up to 1.4 % with falling ones.
+"""
 
 
 class OutOfMemoryError(PlannerError):
-    """A request that the allocator cannot serve within its limit."""
+    """Reports a request that the allocator cannot serve within its limit."""
 
 
 class Block:
-    """Consecutive bytes of a segment, in use or free; `mapped`: with memory behind its addresses."""
+    """Represents consecutive bytes of a segment, in use or free.
+
+    Args:
+        size: bytes of the block.
+        address: its first address.
+        small: whether it belongs to the small pool.
+        mapped: whether there is memory behind its addresses.
+
+    Attributes:
+        free: whether it is not in use.
+        previous: the block before it in the segment, or None.
+        next: the block after it in the segment, or None.
+    """
 
     __slots__ = ("address", "free", "mapped", "next", "previous", "size", "small")
 
@@ -41,14 +67,16 @@ class Block:
 
     @property
     def key(self) -> tuple[int, int]:
+        """Position in the order of a pool: by size, then by address."""
         return self.size, self.address
 
     @property
     def usable(self) -> bool:
+        """Whether a request can be served from this block."""
         return self.free and self.mapped
 
     def split(self, size: int) -> Block:
-        """Keeps `size` bytes; returns the block of the others."""
+        """Shrinks the block to `size` bytes and returns a new block of the rest."""
         rest = Block(self.size - size, self.address + size, self.small, mapped=self.mapped)
         rest.previous, rest.next = self, self.next
         if rest.next is not None:
@@ -57,6 +85,7 @@ class Block:
         return rest
 
     def absorb_next(self) -> None:
+        """Joins the block with the one after it."""
         assert self.next is not None
         self.size += self.next.size
         self.next = self.next.next
@@ -65,37 +94,52 @@ class Block:
 
 
 Observer = Callable[[str, Block, int], None]
-"""Called with every action, named as in torch's memory snapshots, its block and its bytes: for `alloc` those that are
-requested, for the actions of segments the segment's or, of expandable ones, the pages'."""
+"""A function that is called with every action of an allocator, its block and its bytes.
+
+Actions are named as in torch's memory snapshots. The bytes of `alloc` are those requested; those of a segment's
+actions are the segment's, or, with expandable segments, those of the pages mapped or unmapped.
+"""
 
 
 def ignored(action: str, block: Block, size: int) -> None:
-    pass
+    """Does nothing; this is the default observer."""
 
 
 class CachingAllocator:
-    """Serves each request from the best-fitting cached block, else from a new segment.
+    """Serves each request from the best-fitting cached block, or else from a new segment.
 
     Args:
-        limit_bytes: how much it can reserve. At the limit it gives back the segments that are wholly free and tries
-            again, as with a device that is full; `retries` counts how often.
-        observer: is told what it does.
+        limit_bytes: the most bytes that the allocator can reserve; None for no limit. At the limit it returns the
+            segments that are wholly free and tries again, as on a full device.
+        observer: called with everything that the allocator does.
+
+    Attributes:
+        allocated: bytes in allocated blocks.
+        peak_allocated: the largest `allocated` since the start or the last `reset_peaks`.
+        reserved: bytes in segments.
+        peak_reserved: the largest `reserved` since the start or the last `reset_peaks`.
+        retries: how often free segments were returned to serve a request.
     """
 
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
         self.limit_bytes, self.observe = limit_bytes, observer
         self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = self.retries = 0
         self._pools: dict[bool, list[Block]] = {True: [], False: []}
+        """Free blocks of the small (True) and the large (False) pool, ordered by `Block.key`."""
         self._next_address = FIRST_ADDRESS
         self._heads: dict[int, Block] = {}
+        """The first block of every segment, by address."""
         self._held: dict[int, Block] = {}
+        """The blocks in use, by the number of their storage in the trace."""
 
     def run(self, trace: Iterable[tuple[int, int]]) -> None:
-        """`trace`: (storage, +bytes) for an allocation, (storage, -bytes) for its free, (0, 0) for an emptied cache; it
-        can be served in parts.
+        """Serves the requests of a trace, or of the next part of one.
+
+        Args:
+            trace: (storage, +bytes) for an allocation, (storage, -bytes) for its free, (0, 0) for emptying the cache.
 
         Raises:
-            OutOfMemoryError: a request does not fit.
+            OutOfMemoryError: A request does not fit.
         """
         for storage, size in trace:
             if size > 0:
@@ -106,10 +150,18 @@ class CachingAllocator:
                 self.release(self._held.pop(storage))
 
     def reset_peaks(self) -> None:
-        """As `torch.cuda.reset_peak_memory_stats`."""
+        """Sets the peaks to the present bytes, as `torch.cuda.reset_peak_memory_stats` does."""
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
 
     def allocate(self, size: int) -> Block:
+        """Serves a request of `size` bytes.
+
+        Returns:
+            The allocated block, which can be larger than the request.
+
+        Raises:
+            OutOfMemoryError: The request does not fit, even after free segments have been returned.
+        """
         size = max(SMALLEST_REMAINDER, -(-size // SMALLEST_REMAINDER) * SMALLEST_REMAINDER)
         small = size <= SMALL
         block = self._cached(size, small) or self._new(size, small)
@@ -131,6 +183,7 @@ class CachingAllocator:
         return block
 
     def release(self, block: Block) -> None:
+        """Frees a block, joins it with free neighbours and caches the result."""
         self.observe("free", block, block.size)
         self.allocated -= block.size
         block.free = True
@@ -144,17 +197,17 @@ class CachingAllocator:
         self._cache(block)
 
     def segments(self) -> Iterator[Block]:
-        """The first block of every segment, by address."""
+        """Yields the first block of every segment, in the order of addresses."""
         yield from (self._heads[address] for address in sorted(self._heads))
 
     def _cached(self, size: int, small: bool) -> Block | None:
-        """The smallest free block that is large enough, out of its pool."""
+        """Removes the smallest sufficient free block from its pool and returns it; None if there is none."""
         pool = self._pools[small]
         place = bisect_left(pool, (size, -1), key=lambda b: b.key)
         return pool.pop(place) if place < len(pool) else None
 
     def _new(self, size: int, small: bool) -> Block | None:
-        """A segment for the request; None where the limit is in the way."""
+        """Returns a new segment for a request; None if it would exceed the limit."""
         if small:
             num_bytes = SMALL_SEGMENT
         elif size < SMALLEST_OWN_SEGMENT:
@@ -170,6 +223,7 @@ class CachingAllocator:
         return segment
 
     def _reserve(self, num_bytes: int) -> bool:
+        """Counts bytes as reserved; returns False if they would exceed the limit."""
         if self.limit_bytes is not None and self.reserved + num_bytes > self.limit_bytes:
             return False
         self.reserved += num_bytes
@@ -177,6 +231,7 @@ class CachingAllocator:
         return True
 
     def _give_back(self) -> None:
+        """Returns the segments that are wholly free to the device."""
         for small, pool in self._pools.items():
             self._pools[small] = [b for b in pool if b.previous is not None or b.next is not None]
             for segment in (b for b in pool if b.previous is None and b.next is None):
@@ -185,11 +240,14 @@ class CachingAllocator:
                 self.observe("segment_free", segment, segment.size)
 
     def _splits(self, rest: int, small: bool) -> bool:
+        """Returns whether the rest of a block, in bytes, becomes a free block of its own."""
         return rest >= SMALLEST_REMAINDER if small else rest > SMALL
 
     def _cache(self, block: Block) -> None:
+        """Puts a free block into its pool."""
         insort(self._pools[block.small], block, key=lambda b: b.key)
 
     def _forget(self, block: Block) -> None:
+        """Removes a free block from its pool."""
         pool = self._pools[block.small]
         pool.pop(bisect_left(pool, block.key, key=lambda b: b.key))

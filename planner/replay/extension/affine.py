@@ -137,10 +137,7 @@ def _parameters(trace: Trace) -> int:
 
 
 def _work(small: Trace, large: Trace, sections: Sequence[int]) -> tuple[Work, Work]:
-    """Returns the (fixed, per-sample) work of these sections together.
-
-    The per-sample work is the whole difference between the replays, not divided by the difference in samples.
-    """
+    """Returns the (fixed, per-sample) work of these sections together."""
     totals = []
     for trace in (small, large):
         total = Work()

@@ -1,4 +1,4 @@
-"""Finds the runs of equal blocks in a model, shortens them, and follows which block a step is in."""
+"""Finds the runs of equal blocks in a model, shortens them, and tracks which block a step is in."""
 
 from __future__ import annotations
 
@@ -12,35 +12,49 @@ from planner.replay.recording.trace import Scope
 from planner.replay.structure.stacks import stacks
 
 KEPT = 4
-"""Periods of a run that are replayed: the first and the last, which have neighbours of another kind, and two between,
-which have to be equal for the rest to follow."""
+"""Number of periods of a run that are replayed.
+
+The first and the last have a neighbour of another kind; the two between them have to allocate alike, so that the
+omitted ones can be derived from them.
+"""
 
 
 class BlockRun(NamedTuple):
-    """Blocks of one list that repeat with a period."""
+    """Describes consecutive blocks of one list that repeat with a period."""
 
     path: str
+    """Path of the list of blocks in the model."""
     start: int
-    """Number of its first block in the model."""
+    """Index in the list of the run's first block, in the whole model."""
     replayed_from: int
-    """Number of its first block in the replay."""
+    """Index in the list of the run's first block, in the replayed model."""
     period: int
+    """Number of blocks after which the run repeats."""
     periods: int
-    """In the model."""
+    """Number of periods in the whole model."""
     kept: int
-    """Periods in the replay."""
+    """Number of periods in the replayed model."""
 
     @property
     def missing(self) -> int:
+        """Number of periods that the replay omits."""
         return self.periods - self.kept
 
     def before_the_cut(self, index: int) -> int:
-        """Which period of the model the `index`-th of the replay is."""
+        """Returns the index in the whole model of a period, given its index in the replayed model."""
         return index if index < (self.kept + 1) // 2 else index + self.missing
 
 
 def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[BlockRun]:
-    """Removes blocks from the middle of every run longer than `kept` periods; `kept` = 0 removes none."""
+    """Removes blocks from the middle of every run that has more than `kept` periods.
+
+    Args:
+        model: the model, which is changed in place.
+        kept: periods that remain of each run; 0 removes no block.
+
+    Returns:
+        All runs of the model, in order, whether shortened or not.
+    """
     runs: list[BlockRun] = []
     for path, blocks in stacks(model):
         remaining: list[torch.nn.Module] = []
@@ -55,12 +69,17 @@ def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[BlockRun]:
 
 
 def _keep(model: torch.nn.Module, path: str, blocks: list[torch.nn.Module]) -> None:
+    """Replaces the list of blocks at a path of the model."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, torch.nn.ModuleList(blocks))
 
 
 def signature(block: torch.nn.Module) -> tuple[Any, ...]:
-    """Everything about a block that a step can depend on, but its own number."""
+    """Returns everything about a block that a step can depend on, except its number; equal blocks have equal ones.
+
+    These are names, shapes, dtypes and `requires_grad` of its tensors, and the classes and plain attributes of its
+    modules.
+    """
     tensors = [
         (name, tuple(t.shape), t.dtype, t.requires_grad)
         for name, t in (*block.named_parameters(), *block.named_buffers())
@@ -73,12 +92,18 @@ def signature(block: torch.nn.Module) -> tuple[Any, ...]:
 
 
 def _tells(name: str, value: Any) -> bool:
+    """Returns whether a module's attribute is a setting, and not the number of the block or an object."""
     return isinstance(value, bool | int | float | str) and not name.endswith(("_idx", "_id", "_index"))
 
 
 def _repetitions(signatures: list[Any]) -> list[tuple[int, int, int]]:
-    """(start, period, count) of consecutive parts that cover all, from the left; the repetition that covers most first,
-    the shortest period of these."""
+    """Divides a list of signatures into repetitions, from left to right.
+
+    At each position it takes the repetition that covers most signatures, and the shortest period among equals.
+
+    Returns:
+        (start, period, count) of consecutive repetitions that together cover the list.
+    """
     found, i = [], 0
     while i < len(signatures):
         period, count = 1, 1
@@ -94,7 +119,16 @@ def _repetitions(signatures: list[Any]) -> list[tuple[int, int, int]]:
 
 
 def follow(model: torch.nn.Module, live: LiveBytes, runs: list[BlockRun]) -> dict[str, Scope]:
-    """Keeps `live.scope` and `live.path` where the step is. Returns the scope of every block by its path."""
+    """Installs hooks that keep `live.scope` and `live.path` up to date while the model runs.
+
+    Args:
+        model: the shortened model.
+        live: the recorder of the step.
+        runs: the runs that `shorten` found in the model.
+
+    Returns:
+        The scope of every block in a run, by the block's path.
+    """
     scopes = {}
     for number, run in enumerate(runs):
         path = next(name for name, _ in model.named_modules() if name.endswith(run.path))
@@ -107,6 +141,8 @@ def follow(model: torch.nn.Module, live: LiveBytes, runs: list[BlockRun]) -> dic
 
 
 def _enter(live: LiveBytes, path: str, scope: Scope | None) -> Any:
+    """Returns the hook that runs before a module's forward."""
+
     def hook(module: torch.nn.Module, args: Any) -> None:
         live.path = path
         live.scope = scope or live.scope
@@ -115,6 +151,11 @@ def _enter(live: LiveBytes, path: str, scope: Scope | None) -> Any:
 
 
 def _leave(live: LiveBytes, path: str, scope: Scope | None) -> Any:
+    """Returns the hook that runs after a module's forward.
+
+    For a block it also arranges that `live` points to the block again when backward reaches the block's output.
+    """
+
     def backward_arrives(gradient: torch.Tensor) -> None:
         live.path, live.scope = path, scope
 

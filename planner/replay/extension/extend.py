@@ -1,8 +1,9 @@
-"""Extends the trace of a shortened model to the whole one, exactly: where a trace passes between two inner blocks of a
-run, the blocks that were left out do the same.
+"""Extends the trace of a shortened model to the whole model, exactly.
 
-Every storage has a place: which pass over the model allocated it, around which block, as the how-manieth there. Seen
-from the block, an inner block's events are the same as its neighbour's, which is checked and not assumed.
+Wherever the trace passes from one of the two middle blocks of a run to the other, the events of the omitted blocks are
+inserted, as copies of those of a middle block. A storage is addressed by the pass over the model that allocated it, the
+block around which it was allocated, and its ordinal there. With these addresses, relative to the block, both middle
+blocks must have equal events; this is checked, not assumed.
 """
 
 from __future__ import annotations
@@ -19,31 +20,40 @@ from planner.replay.recording.trace import Event, Label, Place, Scope, Section, 
 
 
 class IrregularError(PlannerError):
-    """Blocks that look equal but do not allocate alike."""
+    """Reports blocks that look equal but do not allocate alike."""
 
 
 class _Place(NamedTuple):
-    """Where a storage comes from: `section`, the how-manieth `visit` of its block there, and the ordinal in it."""
+    """Addresses a storage relative to its block."""
 
     section: int
+    """Index of the section that allocates the storage."""
     visit: int
+    """How often the section was at the block before."""
     ordinal: int
+    """Number of storages allocated before in the same visit."""
 
 
 class _Piece(NamedTuple):
-    """Consecutive events around one block; `visit`: how often the section was there before."""
+    """Holds consecutive events of a section around one block of the run, or outside the run."""
 
     section: int
     visit: int
+    """How often the section was at the block before."""
     scope: Scope | None
+    """The block; None outside the run."""
     events: list[Event]
 
 
 def extend(trace: Trace, runs: list[BlockRun]) -> Trace:
-    """The trace as the whole model would leave it.
+    """Returns the trace that a replay of the whole model would record.
+
+    Args:
+        trace: the trace of the shortened model.
+        runs: the runs of blocks of the model, as `shorten` returns them.
 
     Raises:
-        IrregularError: an inner block does not do what its neighbour does.
+        IrregularError: The middle blocks of a run do not allocate and free alike.
     """
     for number, run in enumerate(runs):
         if run.missing:
@@ -52,25 +62,30 @@ def extend(trace: Trace, runs: list[BlockRun]) -> Trace:
 
 
 class _Extension:
+    """Inserts the omitted blocks of one run into a trace."""
+
     def __init__(self, trace: Trace, number: int, run: BlockRun) -> None:
         self.trace, self.number, self.run = trace, number, run
         self.pieces = list(_pieces(trace, number))
+        # The two middle periods of the replay, between which the omitted ones belong.
         self.first_inner, self.last_inner = run.kept // 2 - 1, run.kept // 2
         self.places: dict[int, tuple[_Place, int]] = {}
-        """Of every storage at a block of the run: its place, and the index of its block."""
+        """Address and block of every storage that is allocated around a block of the run."""
         for piece in self.pieces:
             if piece.scope is not None:
                 made = [e.storage for e in piece.events if e.size > 0]
-                # A workspace appears once in a process: in the first block, and no neighbour has one.
+                # cuBLAS allocates its workspace once per process, in the first block; no other block has one.
                 own = [storage for storage in made if trace.labels[storage].category != "overhead"]
                 for ordinal, storage in enumerate(own):
                     self.places[storage] = _Place(piece.section, piece.visit, ordinal), piece.scope.block
         self.storages = {(place, index): storage for storage, (place, index) in self.places.items()}
         self.clones: dict[tuple[_Place, int], int] = {}
+        """New storages of the omitted blocks, by address and block in the whole model."""
         self.labels = dict(trace.labels)
         self.next_storage = max(trace.labels, default=0) + 1
 
     def result(self) -> Trace:
+        """Returns the extended trace."""
         sections = [Section(s.phase, s.step, []) for s in self.trace.sections]
         previous: _Piece | None = None
         for piece in self.pieces:
@@ -85,20 +100,20 @@ class _Extension:
         return Trace(sections, self.labels, dict(self._work()))
 
     def _work(self) -> Iterator[tuple[Place, Work]]:
-        """That of the missing blocks is their neighbour's, and counted there."""
+        """Yields the work of each block; the first middle block's includes that of the omitted blocks."""
         for (section, scope), work in self.trace.work.items():
             missing = self.run.missing if scope == Scope(self.number, self.first_inner) else 0
             yield (section, scope), work.plus(work, times=missing)
 
     def _check_made(self) -> None:
-        """Whatever the neighbour of the missing blocks makes, they have made."""
+        """Checks that the omitted blocks allocate everything that the first middle block does."""
         made = {place for place, index in self.storages if index == self.first_inner}
         if lost := made - {place for place, _ in self.clones}:
             name = self.trace.labels[self.storages[min(lost), self.first_inner]].name
             raise self._irregular(f"between {name} and the block that follows, the trace is elsewhere")
 
     def _check_frees(self, sections: list[Section]) -> None:
-        """Nothing is freed twice, and a storage of a missing block is freed if its neighbour's is."""
+        """Checks that nothing is freed twice, and that a copy is freed exactly if its original is."""
         before = Counter(e.storage for e in self.trace.events() if e.size < 0)
         freed = Counter(e.storage for s in sections for e in s.events if e.size < 0)
         expected = before + Counter(
@@ -109,7 +124,7 @@ class _Extension:
             raise self._irregular(f"{self.labels[wrong].name} is freed {freed[wrong]} times")
 
     def _between(self, before: _Piece, after: _Piece) -> Iterator[list[Event]]:
-        """The pieces of the missing blocks, in the direction of the pass."""
+        """Yields the events of the omitted blocks, in the direction of the pass, if they belong between two pieces."""
         ends = [p.scope.block if p.scope is not None else -1 for p in (before, after)]
         if sorted(ends) != [self.first_inner, self.last_inner]:
             return
@@ -120,6 +135,7 @@ class _Extension:
             yield self._copied(before, index)
 
     def _seen_from_block(self, piece: _Piece) -> list[tuple[object, ...]]:
+        """Describes a piece's events relative to its block, so that those of equal blocks compare equal."""
         assert piece.scope is not None
         seen: list[tuple[object, ...]] = []
         for storage, size, _ in piece.events:
@@ -133,7 +149,12 @@ class _Extension:
         return seen
 
     def _copied(self, template: _Piece, index: int) -> list[Event]:
-        """What a missing block does, `index` in the whole model."""
+        """Returns the events of an omitted block, copied from a middle block.
+
+        Args:
+            template: the piece of the middle block.
+            index: the omitted block's index in the whole model.
+        """
         assert template.scope is not None
         copied, ordinal = [], 0
         for storage, size, _ in template.events:
@@ -150,7 +171,7 @@ class _Extension:
         return copied
 
     def _moved(self, piece: _Piece) -> list[Event]:
-        """A replayed piece where it stands in the whole model."""
+        """Returns the events of a replayed piece, with the block and storages they have in the whole model."""
         if piece.scope is None:
             return piece.events
         index = self.run.before_the_cut(piece.scope.block)
@@ -162,13 +183,14 @@ class _Extension:
             elif storage in self.places:
                 place, home = self.places[storage]
                 if (home <= self.first_inner) != (piece.scope.block <= self.first_inner):
-                    # Over the gap: of its neighbour's, or (the loss, freed around the first block) of that very block.
+                    # The free crosses the gap: it is that of a copy if there is one at this distance, otherwise of the
+                    # very storage (such as the loss, which is freed around the first block).
                     number = self.clones.get((place, home - piece.scope.block + index), storage)
             moved.append(Event(number, size, Scope(self.number, index)))
         return moved
 
     def _at(self, place: _Place, index: int) -> int:
-        """The storage with that place, at block `index` of the whole model."""
+        """Returns the storage with this address at block `index` of the whole model."""
         if (place, index) in self.clones:
             return self.clones[place, index]
         replayed = index if index <= self.first_inner else index - self.run.missing
@@ -180,6 +202,7 @@ class _Extension:
         return IrregularError(f"{self.run.path}: {why}", "the whole model has to be replayed")
 
     def _clone(self, place: _Place, index: int, storage: int, template: int) -> int:
+        """Creates the copy of a storage of block `template` for the omitted block `index`, and returns its number."""
         number = self.next_storage
         self.next_storage += 1
         self.clones[place, index] = number
@@ -188,11 +211,12 @@ class _Extension:
         return number
 
     def _rename(self, storage: int, before: int, now: int) -> None:
+        """Changes the block number in a storage's name from that in the replay to that in the whole model."""
         category, name = self.trace.labels[storage]
         self.labels[storage] = Label(category, self._named(name, before, now))
 
     def _named(self, name: str, before: int, now: int) -> str:
-        """A name with the block's number in the whole model instead of that in the replay."""
+        """Returns a name with the block's number in the whole model instead of that in the replay."""
         run = self.run
         for i in range(run.period):
             old = run.replayed_from + before * run.period + i
@@ -203,6 +227,7 @@ class _Extension:
 
 
 def _pieces(trace: Trace, run: int) -> Iterator[_Piece]:
+    """Splits a trace where the block changes; everything outside the `run`-th run has no block."""
     for number, section in enumerate(trace.sections):
         visits: Counter[Scope] = Counter()
         for scope, events in groupby(section.events, key=lambda e: e.scope):

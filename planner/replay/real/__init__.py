@@ -1,1 +1,1 @@
-"""The step run for real, by the code that the replay runs."""
+"""Runs the training step for real, by the same code as the replay."""

@@ -1,4 +1,4 @@
-"""Runs the step for real on a GPU and reads the peaks that torch counts there."""
+"""Runs the step for real on a GPU and reads the peaks that torch counts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,25 @@ from strategies import Strategy
 
 
 class DeviceError(PlannerError):
-    """A device on which the step cannot run for real."""
+    """Reports a device on which the step cannot run for real."""
 
 
 class Peak(NamedTuple):
-    """The largest bytes of one phase of the last step, as `torch.cuda` counts them."""
+    """Holds the peak bytes of one phase of the last step, as `torch.cuda` counts them."""
 
     allocated_bytes: int
     reserved_bytes: int
 
 
 class CudaCounters:
-    """The peaks of each phase. `cuda`: the module that counts, `torch.cuda` or one like it."""
+    """Measures the peaks of each phase of the last step.
+
+    Args:
+        cuda: the module that counts: `torch.cuda` or one with the same functions.
+
+    Attributes:
+        peaks: the peaks of the phases that have ended.
+    """
 
     def __init__(self, cuda: Any = torch.cuda) -> None:
         self.cuda = cuda
@@ -36,13 +43,17 @@ class CudaCounters:
         self._open: Phase | None = None
 
     def enter(self, phase: Phase, step: int) -> None:
+        """Ends the phase that is being measured; starts to measure this one if it belongs to the last step."""
         self.close()
         if step == STEPS:
             self.cuda.reset_peak_memory_stats()
             self._open = phase
 
     def close(self) -> None:
-        """Reads the phase that ends. A phase of several micro-batches keeps the largest of its peaks."""
+        """Ends the phase that is being measured and reads its peaks.
+
+        A phase that occurs in several micro-batches keeps the largest of its peaks.
+        """
         if self._open is None:
             return
         self.cuda.synchronize()
@@ -53,7 +64,11 @@ class CudaCounters:
 
 
 def check_cuda() -> None:
-    """Raises DeviceError without a GPU that torch can use."""
+    """Checks that torch finds a GPU.
+
+    Raises:
+        DeviceError: There is no GPU that torch can use.
+    """
     if not torch.cuda.is_available():
         raise DeviceError(
             f"torch {torch.__version__} finds no CUDA device here",
@@ -68,7 +83,17 @@ def run_on_cuda(
     *,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[Phase, Peak]:
-    """Raises DeviceError without CUDA, or when the GPU's memory does not suffice."""
+    """Runs the steps on a GPU and returns the peaks of each phase of the last step.
+
+    Args:
+        source: the model, as for `planner.replay.replay`.
+        strategy: the strategy to train it with.
+        workload: batch and sequence sizes.
+        progress: told what takes long.
+
+    Raises:
+        DeviceError: There is no CUDA device, or its memory does not suffice.
+    """
     check_cuda()
     counters = CudaCounters()
     try:

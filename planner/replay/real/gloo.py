@@ -1,4 +1,4 @@
-"""Runs the step for real on several ranks: one process each on this machine, which exchange their data with gloo."""
+"""Runs the step for real on several ranks: one process each on this machine, which communicate by gloo."""
 
 from __future__ import annotations
 
@@ -21,12 +21,23 @@ from planner.replay.structure.source import Source
 from strategies import Strategy
 
 POLL_SECONDS = 0.0005
+"""Seconds between two looks at whether gloo has released a collective's tensors."""
+
 PATIENCE_SECONDS = 1.0
+"""Seconds after which a collective returns even if gloo has not released its tensors."""
+
 FILE = "recorded.pt"
+"""Name of the file in which rank 0 hands over its record."""
 
 
 def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Recorded:
-    """What rank 0 of `workload.world_size` allocates and frees during the steps."""
+    """Runs the steps on `workload.world_size` ranks and returns what rank 0 allocates and frees.
+
+    Args:
+        source: the model, as for `planner.replay.replay`.
+        strategy: the strategy to train it with.
+        workload: batch and sequence sizes, and the number of ranks.
+    """
     with tempfile.TemporaryDirectory() as folder:
         arguments = (folder, source, strategy, workload)
         spawn(_rank, arguments, workload.world_size)
@@ -35,7 +46,10 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
 
 
 def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: Workload) -> None:
-    """One process. A file instead of a port: nothing else can have taken it."""
+    """Runs one rank's process.
+
+    The ranks meet through a file rather than a port, because a port can be taken.
+    """
     torch.set_num_threads(1)
     ranks = workload.world_size
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
@@ -49,8 +63,10 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
 
 @contextmanager
 def _released() -> Iterator[None]:
-    """Collectives return when gloo's threads have let go of their tensors: the profiler does not see those threads, and
-    would miss what the last owner frees there."""
+    """Makes collectives return only when gloo's threads have released their tensors.
+
+    The profiler does not see those threads, and would miss a tensor that is freed there.
+    """
     names = "all_gather_into_tensor", "reduce_scatter_tensor"
     originals = {name: getattr(dist, name) for name in names}
     for name, original in originals.items():
@@ -63,6 +79,8 @@ def _released() -> Iterator[None]:
 
 
 def _waiting(collective: Callable[..., Any]) -> Callable[..., None]:
+    """Wraps a collective so that it waits until no tensor has more owners than before, or patience ends."""
+
     def call(*args: Any, async_op: bool = False, **kwargs: Any) -> None:
         tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
         before = [_owners(tensor) for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Reads the allocations of a real step out of torch's profiler, as the trace that a replay of it is compared with."""
+"""Reads the allocations of a real step from torch's profiler, as a trace to compare with that of a replay."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from torch.profiler import record_function
 from planner.replay.recording.trace import Event, Label, Phase, Section, Trace
 
 MARK = "planner:"
-"""Before the number of a phase, in the names of the profiler's ranges."""
+"""Prefix of the profiler's ranges that mark phases; the number of the phase follows."""
 
 GENERATOR = "generator state"
+"""Kind of workspace: the saved state of the CPU's random generator."""
+
 GLOO = "gloo"
+"""Kind of workspace: what gloo allocates within a collective."""
+
 _COLLECTIVES = ("c10d::", "gloo:")
+"""Prefixes of the profiler's ranges within which gloo allocates."""
 
 _PACKED = "oneDNN packs the matrices of a half-precision product into a scratchpad (ideep, matmul)"
 _TILES = "tiles of scores and sums of each thread (aten/src/ATen/native/cpu/FlashAttentionKernel.cpp)"
@@ -37,54 +42,70 @@ WORKSPACES: Mapping[str, str] = {
     GLOO: "gloo copies what it exchanges (torch/csrc/distributed/c10d/ProcessGroupGloo.cpp); NCCL works in place",
     GENERATOR: "checkpointing saves the state of the CPU's random generator, in host memory on a GPU as well",
 }
-"""What a CPU step allocates that no replay shows, with the reason: what these kernels allocate for themselves and free
-before they return, and what torch allocates on the host for any device. It is measured, and left out of the trace."""
+"""Kinds of allocation of a CPU step that no replay shows, each with its reason.
+
+Kernels allocate these for themselves and free them before they return, or torch allocates them on the host whatever the
+device is. They are measured, and left out of the trace.
+"""
 
 
 class Marks:
-    """Marks the phases of a step in the profiler's record."""
+    """Marks the phases of a step in the profiler's record.
+
+    Attributes:
+        phases: (phase, step) of every range that was marked, in order.
+    """
 
     def __init__(self) -> None:
         self.phases: list[tuple[Phase, int]] = []
         self._open = ExitStack()
 
     def enter(self, phase: Phase, step: int) -> None:
+        """Ends the present range and starts that of this phase."""
         self.close()
         self._open.enter_context(record_function(f"{MARK}{len(self.phases)}"))
         self.phases.append((phase, step))
 
     def close(self) -> None:
+        """Ends the present range, if there is one."""
         self._open.close()
 
 
 class Recorded(NamedTuple):
-    """A real step's allocations."""
+    """Holds the allocations of a real step."""
 
     trace: Trace
+    """Allocations and frees in bytes as requested, without categories and blocks."""
     workspaces: dict[str, int]
-    """The largest single allocation of each kind in `WORKSPACES`, in bytes: not in the trace."""
+    """Bytes of the largest single allocation of each kind in `WORKSPACES`; these are not in the trace."""
 
 
 class _Change(NamedTuple):
-    """One allocation (`size` > 0) or free of the profiler's record, in the ranges `within`: first the phase's."""
+    """Describes one allocation (`size` > 0) or free (`size` < 0) of the profiler's record."""
 
     time: int
+    """Nanoseconds."""
     address: int
     size: int
+    """Signed bytes."""
     within: tuple[Any, ...]
+    """The profiler's ranges around it, from the outermost, which is the phase's, inwards."""
 
     @property
     def section(self) -> int:
+        """Number of the phase in which it happens."""
         return int(self.within[0].name.removeprefix(MARK))
 
 
 class _Lifetime(NamedTuple):
+    """Pairs an allocation with its free, which is None if it is alive at the end of the record."""
+
     made: _Change
     freed: _Change | None
 
     @property
     def workspace(self) -> str | None:
-        """Of `WORKSPACES`, which it is."""
+        """Its kind in `WORKSPACES`; None if it belongs to the trace."""
         for event in self.made.within:
             if event.name.startswith(_COLLECTIVES):
                 return GLOO
@@ -95,9 +116,14 @@ class _Lifetime(NamedTuple):
 
 
 def recorded(events: list[Any], phases: list[tuple[Phase, int]]) -> Recorded:
-    """The allocations in a profiler's event tree; a storage that is older than the record is left out.
+    """Collects the allocations in a profiler's event tree.
 
-    Only the thread that enters the phases counts: gloo's threads hold copies of their own, which they free late.
+    Storages that are older than the record are left out. Only the thread that enters the phases counts: gloo's threads
+    hold copies of their own, which they free late.
+
+    Args:
+        events: the roots of the profiler's event tree.
+        phases: (phase, step) of every marked range, as in `Marks.phases`.
     """
     trace = Trace([Section(phase, step, []) for phase, step in phases], {}, {})
     workspaces = Counter[str]()
@@ -115,11 +141,12 @@ def recorded(events: list[Any], phases: list[tuple[Phase, int]]) -> Recorded:
 
 
 def _lifetimes(events: list[Any]) -> Iterator[_Lifetime]:
+    """Pairs allocations and frees by address."""
     live: dict[int, _Change] = {}
     marked = [event for event in events if event.name.startswith(MARK)]
     for change in sorted(_changes(marked, ()), key=lambda c: c.time):
         if change.size > 0:
-            if before := live.get(change.address):  # freed where nobody saw it
+            if before := live.get(change.address):  # it was freed on a thread that is not followed
                 yield _Lifetime(before, change._replace(size=-before.size))
             live[change.address] = change
         elif change.address in live:
@@ -129,6 +156,7 @@ def _lifetimes(events: list[Any]) -> Iterator[_Lifetime]:
 
 
 def _changes(events: list[Any], within: tuple[Any, ...]) -> Iterator[_Change]:
+    """Yields the allocations and frees of CPU memory in an event tree; `within` are the ranges around it."""
     for event in events:
         if event.tag == _EventType.Allocation:
             fields = event.extra_fields

@@ -1,4 +1,4 @@
-"""Runs the step for real, with the code that the replay runs: what its allocator then says holds for the replay."""
+"""Runs the step for real, by the same code as the replay, so that the replay can be compared with a real allocator."""
 
 from __future__ import annotations
 
@@ -20,36 +20,39 @@ from planner.replay.structure.source import Source
 from strategies import Strategy
 
 SCALE = 0.02
-"""Of the random weights, as `initializer_range` of most configs: they only have to keep the loss finite."""
+"""Standard deviation of the random weights, as `initializer_range` of most configs: it has to keep the loss finite."""
 
 _SILENT = "6"
-"""Above every level of the profiler's messages, which it writes to stderr (kineto, libkineto/src/ILoggerObserver.h)."""
+"""A level above those of all messages that the profiler writes to stderr (kineto, libkineto/src/ILoggerObserver.h)."""
 
 
 class Counters(Protocol):
-    """What a device's allocator says of each phase."""
+    """Measures each phase of a real step with the device's allocator."""
 
-    def enter(self, phase: Phase, step: int) -> None: ...
+    def enter(self, phase: Phase, step: int) -> None:
+        """Ends the phase that is being measured and starts this one."""
+        ...
 
 
 class Unlabelled:
-    """The recorder of a real step: its allocator counts, and knows no names."""
+    """Serves as the recorder of a real step: passes phases on to counters and ignores the names of tensors."""
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self.scope: Scope | None = None
 
     def enter(self, phase: Phase, step: int) -> None:
+        """Tells the counters that a phase starts."""
         self.counters.enter(phase, step)
 
     def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None:
-        pass
+        """Does nothing: an allocator knows no names."""
 
     def settle(self) -> None:
-        pass
+        """Does nothing: an allocator knows no blocks of the model."""
 
     def allocate(self, size: int, label: Label) -> None:
-        """What a real step allocates by itself."""
+        """Does nothing: a real step makes this allocation itself."""
 
 
 def run(
@@ -61,7 +64,17 @@ def run(
     mesh: Any = None,
     progress: Progress = lambda _: None,
 ) -> None:
-    """Runs the steps that `replay` replays. `mesh`: of the ranks, where the strategy shards."""
+    """Runs the same steps for real that `replay` replays.
+
+    Args:
+        source: the model, as for `planner.replay.replay`.
+        strategy: the strategy to train it with.
+        workload: batch and sequence sizes.
+        backend: the device to run on and its kernels.
+        counters: told of each phase as it starts.
+        mesh: device mesh of the ranks if the strategy shards, otherwise None.
+        progress: told what takes long.
+    """
     progress("building the model")
     model = equip(build(source, strategy, backend), strategy)
     counters.enter(Phase.LOADING, 0)
@@ -79,7 +92,10 @@ def run_on_cpu(
     mesh: Any = None,
     progress: Progress = lambda _: None,
 ) -> Recorded:
-    """What the CPU's allocator allocates and frees during the steps, by torch's profiler."""
+    """Runs the steps on the CPU and returns what its allocator allocates and frees, as torch's profiler records it.
+
+    The arguments are those of `run`.
+    """
     os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
     marks = Marks()
     with undisturbed():
@@ -93,7 +109,7 @@ def run_on_cpu(
 
 @torch.no_grad()
 def initialize(model: Any) -> None:
-    """Small random weights, the same ones each time."""
+    """Fills the parameters with small random values, the same each time, and the buffers with zeros."""
     torch.manual_seed(0)
     for parameter in model.parameters():
         local(parameter).normal_(0.0, SCALE)

@@ -1,1 +1,1 @@
-"""The model, its optimizer and its ranks as a training script sets them up."""
+"""Sets up the model, its optimizer and its ranks as a training script does."""

@@ -1,4 +1,4 @@
-"""Which choices a replay runs: a choice without a builder or a stand-in is refused, and not taken for another one."""
+"""Lists the choices that a replay runs: others are refused, not replayed as another choice."""
 
 from __future__ import annotations
 
@@ -56,4 +56,7 @@ ACCOUNTS = Accounts(
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
     },
 )
-"""As in `planner.memory.accounts`; optimizers have builders, which are asked for where one is made."""
+"""Choices of each axis that a replay runs, either as a table of stand-ins or one by one.
+
+As in `planner.memory.accounts`, a new choice is refused until it is named here. Optimizers are not listed: their
+builders are looked up when one is made."""

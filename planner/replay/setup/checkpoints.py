@@ -1,4 +1,4 @@
-"""Activation checkpointing as Trainer turns it on."""
+"""Turns on activation checkpointing as Trainer does."""
 
 from __future__ import annotations
 
@@ -24,16 +24,26 @@ OPERATIONS: Mapping[Any, Operation] = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu.default: Operation.SDPA,
     _ATEN._scaled_dot_product_efficient_attention.default: Operation.SDPA,
 }
+"""Kind of each operator whose results a selective policy can keep."""
 
 
 def choose_blocks(model: Any, checkpoints: Checkpoints) -> None:
-    """Marks each block of the whole model: a shortened one has others of its numbers."""
+    """Marks the blocks that are checkpointed.
+
+    The model has all its blocks: which are checkpointed depends on their numbers, which change when it is shortened.
+    """
     for number, block in enumerate(_blocks(model)):
         block.is_checkpointed = checkpoints.cover(number)
 
 
 def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) -> None:
-    """The blocks that are marked; in a module of the user's own, those of its lists."""
+    """Checkpoints the marked blocks; in a module of the user's own, those in its lists of blocks.
+
+    Args:
+        model: a model of transformers, PEFT's wrapper around one, or a module of the user's own.
+        checkpoints: what is recomputed, kept and offloaded.
+        adapted: whether the model has adapters, for which the embedding's output must require gradients.
+    """
     options: dict[str, Any] = {"use_reentrant": False}
     facts = checkpoints.choice.facts
     if facts.keeps:
@@ -53,19 +63,22 @@ def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) ->
 
 
 def _offloaded(function: Any, *args: Any, **options: Any) -> Any:
-    """As transformers does it (`_activation_checkpointing_enable`)."""
+    """Checkpoints with inputs saved on the host, as transformers does (`_activation_checkpointing_enable`)."""
     owner: Any = modeling_utils  # it is replaced in a replay
     with owner.save_on_cpu(pin_memory=True):
         return checkpoint(function, *args, **options)
 
 
 def _contexts(keeps: Mapping[Operation, int]) -> tuple[Any, Any]:
-    """Of one block's forward and recomputation."""
+    """Makes the contexts of one block's forward and of its recomputation."""
     return create_selective_checkpoint_contexts(_Policy(keeps))  # type: ignore[no-any-return]  # it is untyped
 
 
 class _Policy:
-    """Counts the operators of a forward, and keeps the first of so many of each kind."""
+    """Decides which results a block's forward keeps.
+
+    It counts the operators of each kind, and keeps the result of the first of every `keeps[kind]`.
+    """
 
     def __init__(self, keeps: Mapping[Operation, int]) -> None:
         self.keeps = keeps
@@ -81,6 +94,9 @@ class _Policy:
 
 
 def _blocks(model: torch.nn.Module) -> list[Any]:
-    """Those that transformers counts (`_set_gradient_checkpointing`), else those of the model's lists."""
+    """Returns the blocks that transformers can checkpoint (`_set_gradient_checkpointing`).
+
+    If there are none, it returns the blocks in the model's lists.
+    """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     return layers or [block for _, blocks in stacks(model) for block in blocks]

@@ -1,5 +1,8 @@
-"""The host's memory in a replay, whose own device is called cpu: tensors of the host are on the meta device, where no
-allocation is recorded."""
+"""Moves tensors to the host's memory in a replay.
+
+The device of a replay is called cpu, and stands for the GPU. Tensors on the host are on the meta device, where no
+allocation is recorded.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,20 @@ from strategies import Strategy
 
 
 class SavedOnHost(saved_tensors_hooks):
-    """`torch.autograd.graph.save_on_cpu`, whose copies are on the host."""
+    """Saves tensors on the host, in place of `torch.autograd.graph.save_on_cpu`."""
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
         super().__init__(partial(torch.empty_like, device=HOST), partial(torch.empty_like, device=DEVICE))
 
 
 HOST = torch.device("meta")
+"""Device that stands for the host's memory."""
 DEVICE = torch.device("cpu")
+"""Device that stands for the GPU."""
 
 
 def place_on_host(model: torch.nn.Module) -> torch.nn.Module:
-    """FSDP2 wants parameters there; buffers are where the model computes."""
+    """Moves the parameters to the host, as FSDP2 requires; buffers stay on the device. Nothing is initialized."""
     model = model.to_empty(device=HOST)
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
@@ -38,7 +43,7 @@ def place_on_host(model: torch.nn.Module) -> torch.nn.Module:
 
 @contextmanager
 def offloading(strategy: Strategy) -> Iterator[None]:
-    """What moves to the host and from there while a strategy is replayed."""
+    """Makes a strategy's transfers to and from the host work on fake tensors while the context lasts."""
     activations = _activations() if strategy.checkpointing.choice.facts.offloads else nullcontext()
     with activations, _parameters() if strategy.sharding.on_host else nullcontext():
         yield
@@ -46,6 +51,7 @@ def offloading(strategy: Strategy) -> Iterator[None]:
 
 @contextmanager
 def _activations() -> Iterator[None]:
+    """Replaces transformers' `save_on_cpu` by `SavedOnHost`."""
     owner: Any = modeling_utils
     original = owner.save_on_cpu
     owner.save_on_cpu = SavedOnHost
@@ -57,14 +63,18 @@ def _activations() -> Iterator[None]:
 
 @contextmanager
 def _parameters() -> Iterator[None]:
-    """FSDP2 checks that what it offloads is on the CPU, and moves gradients there (`foreach_reduce`)."""
+    """Lets FSDP2 offload to `HOST`.
+
+    FSDP2 checks that offloaded parameters are on the CPU, and moves gradients there (`foreach_reduce`): the checks are
+    removed, and the moves go to `HOST`.
+    """
     checks = {
         name: getattr(FSDPParamGroup, name) for name in ("_validate_no_meta_params", "_validate_cpu_offload_params")
     }
     move = torch.Tensor.to
 
     def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        leaves = tensor.device == DEVICE and args == (DEVICE,) and "non_blocking" in kwargs  # FSDP2 alone says it
+        leaves = tensor.device == DEVICE and args == (DEVICE,) and "non_blocking" in kwargs  # only FSDP2 passes it
         return torch.empty_like(tensor, device=HOST) if leaves else move(tensor, *args, **kwargs)
 
     try:

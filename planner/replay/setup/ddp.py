@@ -1,7 +1,7 @@
-"""What DistributedDataParallel adds to a step: buckets, and where finished gradients go.
+"""Adds to a step what DistributedDataParallel does: it allocates buckets, and moves finished gradients to them.
 
-Its reducer is C++ and works on the data of real tensors: this is a stand-in that allocates and frees as it does
-(torch/csrc/distributed/c10d/reducer.cpp). The cap on a bucket's size changes nothing in the sum of all.
+DDP's reducer is C++ and works on the data of real tensors: this is a stand-in that allocates and frees as it does
+(torch/csrc/distributed/c10d/reducer.cpp). The limit of a bucket's size is left out, as it does not change the sum.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ from strategies import GradientBuckets, Replicated, Strategy
 def divided(
     make: Callable[[list[TrainedParameter]], torch.optim.Optimizer], trained: list[TrainedParameter]
 ) -> torch.optim.Optimizer:
-    """An optimizer that keeps states of this rank's parameters only. ZeroRedundancyOptimizer wants as many groups of
-    parameters as it gave."""
+    """Builds an optimizer that keeps the states of this rank's parameters only, with ZeroRedundancyOptimizer.
+
+    Args:
+        make: builds an optimizer for some parameters. ZeroRedundancyOptimizer expects as many parameter groups as it
+            passes: an optimizer with another number is wrapped in `Several`, which has one group.
+        trained: the trained parameters of the model.
+    """
     by_parameter = {id(t.parameter): t for t in trained}
 
     def of_this_rank(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -36,26 +41,33 @@ def divided(
 
 
 class Followed(Protocol):
-    """What follows a step and has to know where it is."""
+    """A recorder that is told at which block of the model the step is."""
 
     scope: Scope | None
 
 
 def buckets_of(strategy: Strategy, world_size: int) -> GradientBuckets | None:
+    """Returns the kind of DDP's buckets; None where gradients are not reduced by DDP."""
     sharding = strategy.sharding
     return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None
 
 
 class Buckets:
-    """Every trained parameter's part of a bucket."""
+    """DDP's buckets: a part for every trained parameter.
+
+    Args:
+        kind: whether gradients are copied to the buckets or become views of them; None without DDP.
+        live: the recorder of the step.
+    """
 
     def __init__(self, kind: GradientBuckets | None, live: Followed) -> None:
         self.kind, self.live = kind, live
         self.reduces = False
-        """The micro-batch that runs is the last of its step; the others run under `no_sync`."""
+        """Whether the running micro-batch is the last of its step; the others run under `no_sync`."""
         self.parts: dict[torch.Tensor, torch.Tensor] = {}
 
     def add(self, parameter: torch.nn.Parameter, home: Scope | None) -> torch.Tensor:
+        """Allocates a parameter's part of a bucket, at the parameter's block `home`, and returns it."""
         self.live.scope = home
         part = self.parts[parameter] = torch.empty_like(parameter, requires_grad=False)
         if self.kind is GradientBuckets.VIEWS:
@@ -63,11 +75,15 @@ class Buckets:
         return part
 
     def _finished(self, home: Scope | None, parameter: torch.Tensor) -> None:
-        """A gradient is copied to its part of a bucket, which it is from here on (`mark_variable_ready_dense`)."""
+        """Replaces a finished gradient by its part of a bucket (`mark_variable_ready_dense`).
+
+        DDP copies the gradient there first, which allocates nothing.
+        """
         if self.reduces:
             here, self.live.scope = self.live.scope, home or self.live.scope
             parameter.grad = self.parts[parameter]
             self.live.scope = here
 
     def hold(self, gradient: torch.Tensor | None) -> bool:
+        """Returns whether a gradient is part of a bucket."""
         return any(gradient is part for part in self.parts.values())

@@ -1,9 +1,9 @@
-"""How a quantized model comes to the GPU: the loading phase as transformers, bitsandbytes and PEFT leave it.
+"""Rewrites the loading phase of a trace for a model in NF4, as transformers, bitsandbytes and PEFT load it.
 
-Weights are quantized one by one while they are loaded (in transformers 5.0 to 5.2 in an order that was chance, see
-benchmarks/loading_orders.py), so that a packed weight often gets a block that is cut from a larger free one, and keeps
-the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to fp32, and the adapters are
-added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and core_model_loading.py
+Weights are quantized one by one while they are loaded, in transformers 5.0 to 5.2 in a random order (see
+benchmarks/loading_orders.py). A packed weight therefore often gets a block that is cut from a larger free one, and
+keeps the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to fp32, and the adapters
+are added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and core_model_loading.py
 `convert_and_load_state_dict_in_model`; bitsandbytes, functional.py `quantize_4bit` and `quantize_blockwise`; PEFT,
 utils/other.py `prepare_model_for_kbit_training`.
 """
@@ -22,38 +22,45 @@ from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
 from planner.replay.stand_ins.nf4 import Linear4bit
 
 _WITHIN_PEFT = "base_model.model."
+"""Prefix that PEFT's wrapper adds to the names of the model's parameters."""
+
 LOADED = ", loaded"
-"""Ends the name of a weight as it comes from the checkpoint, before it is quantized or cast."""
+"""Suffix of a weight's name in the trace as it is loaded, before it is quantized or cast."""
 
 _TABLE = 16 * FP32
-"""NF4's values (`get_4bit_type`)."""
+"""Bytes of the table of NF4's 16 values (`get_4bit_type`)."""
 
 _SCALE_TABLE = 256 * FP32
-"""The values of scales in 8 bits (`create_dynamic_map`)."""
+"""Bytes of the table that decodes scales in 8 bits (`create_dynamic_map`)."""
 
 
 class Placed(NamedTuple):
-    """A parameter or buffer of the model with its adapters, and the block at which it is at home."""
+    """A parameter or buffer of the model, adapters included."""
 
     name: str
     tensor: torch.Tensor
     scope: Scope | None
+    """Block that it belongs to; None outside the runs of blocks."""
 
     @property
     def is_adapter(self) -> bool:
+        """Whether PEFT added it as part of a LoRA adapter."""
         return "lora_" in self.name
 
     @property
     def checkpoint_name(self) -> str:
+        """Its name in the base model's checkpoint."""
         return self.name.removeprefix(_WITHIN_PEFT).replace(".base_layer.", ".")
 
 
 class Loading:
-    """Rewrites the events of a loading phase, in which all that a model keeps has just appeared.
+    """Rewrites the events of the loading phase, which so far allocate only what the model keeps.
 
     Args:
-        itemsize: bytes of an element of the weights as they are loaded.
-        runs: of the replayed blocks; they tell how many more the model has.
+        live: the recorder, whose last section is the loading phase.
+        model: the model with its adapters and the stand-ins of its quantized layers.
+        itemsize: bytes per element of the weights as they are loaded.
+        runs: the runs of replayed blocks, which say how many blocks of the model were left out.
     """
 
     def __init__(self, live: LiveBytes, model: torch.nn.Module, itemsize: int, runs: list[BlockRun]) -> None:
@@ -63,7 +70,14 @@ class Loading:
         self.kept = {event.storage: event.size for event in self.events}
 
     def rewrite(self, parameters: list[Placed], buffers: list[Placed], *, empties_cache: bool) -> None:
-        """`empties_cache`: PEFT does after its casts, from version 0.20 on (huggingface/peft pull request 3293)."""
+        """Replaces the events of the loading phase.
+
+        Args:
+            parameters: all parameters of the model.
+            buffers: all buffers of the model.
+            empties_cache: whether PEFT empties the allocator's cache after its casts, as it does from version 0.20 on
+                (huggingface/peft pull request 3293).
+        """
         self.events.clear()
         base = [p for p in parameters if not p.is_adapter]
         self._warm_up(base)
@@ -80,7 +94,7 @@ class Loading:
         self._place(p for p in parameters if p.is_adapter)
 
     def _warm_up(self, base: list[Placed]) -> None:
-        """transformers reserves what all weights will need, in one piece, and gives it back to the cache."""
+        """Allocates the bytes of all weights of the model as one block and frees it again, as transformers does."""
         size = 0
         for weight in base:
             packed = id(weight.tensor) in self.quantized
@@ -88,14 +102,18 @@ class Loading:
         self._free(self._hold(size, "reserved for loading", None), size, None)
 
     def _repeats(self, scope: Scope | None) -> int:
-        """How many blocks of the model a replayed one stands for: the first inner one for all that are missing."""
+        """Returns how many blocks of the model a replayed one stands for: the first inner one for all missing ones."""
         if scope is None:
             return 1
         run = self.runs[scope.run]
         return 1 + run.missing * (scope.block == run.kept // 2 - 1)
 
     def _load(self, base: list[Placed]) -> dict[int, int]:
-        """In the order of the checkpoint's names. Returns the storages of the weights that are not quantized."""
+        """Loads the weights in the order of the checkpoint's names, and quantizes those that are.
+
+        Returns:
+            The storages of the weights that are not quantized, by the `id` of the tensor.
+        """
         from transformers.core_model_loading import dot_natural_key
 
         loaded, tables = {}, False
@@ -111,6 +129,11 @@ class Loading:
         return loaded
 
     def _quantize(self, weight: Placed, layer: Linear4bit, *, shared_table: bool) -> None:
+        """Writes the allocations and frees of `quantize_4bit` for a weight.
+
+        With double quantization the table that decodes scales is made once for the process (`shared_table`: whether it
+        exists already), and copied for each weight.
+        """
         scope, scales_bytes = weight.scope, layer.scales * FP32
         if not layer.quantized_scales:
             self._place([weight._replace(tensor=layer.absmax), weight])
@@ -129,20 +152,23 @@ class Loading:
         self._free(scales, scales_bytes, scope)
 
     def _half(self, weight: Placed) -> int:
-        """Bytes of a weight as it is loaded."""
+        """Returns the bytes of a weight as it is loaded, before it is quantized or cast."""
         layer = self.quantized.get(id(weight.tensor))
         elements = layer.in_features * layer.out_features if layer is not None else weight.tensor.numel()
         return elements * self.itemsize
 
     def _place(self, tensors: Iterable[Placed]) -> None:
+        """Writes the allocations of tensors that the model keeps."""
         for _, tensor, scope in tensors:
             if storage := self.live.number(tensor):
                 self.events.append(Event(storage, self.kept[storage], scope))
 
     def _hold(self, size: int, name: str, scope: Scope | None, category: str | None = None) -> int:
+        """Writes an allocation of `size` bytes that no tensor of the model shows, and returns its storage."""
         storage = self.live.invent(Label(category, name))
         self.events.append(Event(storage, self.live.rounded(size), scope))
         return storage
 
     def _free(self, storage: int, size: int, scope: Scope | None) -> None:
+        """Writes the free of a storage of `size` bytes."""
         self.events.append(Event(storage, -self.live.rounded(size), scope))

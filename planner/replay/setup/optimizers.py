@@ -1,5 +1,8 @@
-"""Builds each optimizer as a training script does: the real one where it is pure Python that is installed, else a
-stand-in that keeps, allocates and frees what the real one does."""
+"""Builds each optimizer as a training script does.
+
+It is the real one where that is pure Python and installed, else a stand-in that keeps, allocates and frees what the
+real one does.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,19 @@ from planner.replay.structure.parameter_roles import TrainedParameter
 from strategies import AnyOptimizer, ContradictionError, Optimizer, Packed, Update
 
 Builder = Callable[[list[TrainedParameter], Any], torch.optim.Optimizer]
-"""Makes an optimizer of that kind of facts."""
+"""A function that makes an optimizer for trained parameters, from the optimizer's facts (`strategies.optimizer`)."""
 
 
 def optimizer_of(optimizer: AnyOptimizer, trained: list[TrainedParameter], update: Update) -> torch.optim.Optimizer:
-    """
+    """Builds the optimizer of a strategy.
+
+    Args:
+        optimizer: the choice, with its facts.
+        trained: the trained parameters.
+        update: whether it steps after backward, or for each parameter in backward.
+
     Raises:
-        ContradictionError: an optimizer of a plug-in's that has no builder here.
+        ContradictionError: a plug-in added the optimizer without a builder.
     """
     if (build := BUILDERS.get(optimizer.choice)) is None:
         raise ContradictionError(
@@ -33,7 +42,11 @@ def optimizer_of(optimizer: AnyOptimizer, trained: list[TrainedParameter], updat
 
 
 class InBackward(torch.optim.Optimizer):
-    """An optimizer for each parameter, which steps as soon as its gradient is there."""
+    """Steps each parameter in backward, as soon as its gradient is there.
+
+    Args:
+        optimizers: an optimizer for each parameter.
+    """
 
     def __init__(self, optimizers: dict[torch.nn.Parameter, torch.optim.Optimizer]) -> None:
         super().__init__(list(optimizers), {})
@@ -43,23 +56,30 @@ class InBackward(torch.optim.Optimizer):
 
     @property
     def tables(self) -> dict[str, torch.Tensor]:
-        """Of all of them."""
+        """The tables of 8-bit states of all these optimizers, by number and name."""
         found = [getattr(optimizer, "tables", {}) for optimizer in self.optimizers.values()]
         return {f"{i}.{name}": table for i, tables in enumerate(found) for name, table in tables.items()}
 
     def _update(self, parameter: torch.Tensor) -> None:
+        """Steps a parameter and frees its gradient."""
         optimizer = self.optimizers[parameter]  # type: ignore[index]  # a hook is given the parameter itself
         optimizer.step()
         optimizer.zero_grad()
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # there is no loss to return
-        """Nothing is left to do but to say which states there are."""
+        """Collects the states: the parameters have been updated in backward."""
         for optimizer in self.optimizers.values():
             self.state.update(optimizer.state)
 
 
 def prepare(optimizer: AnyOptimizer) -> None:
-    """Outside of fake tensors, what optimizers compute once from real ones when they are imported or first made."""
+    """Computes, outside of fake tensors, what optimizers make once from real ones.
+
+    They do so when they are imported or first built.
+
+    Raises:
+        MissingExtraError: torchao is not installed, and the optimizer needs it.
+    """
     if optimizer.choice is Optimizer.ADAFACTOR:
         import transformers.optimization  # noqa: F401
     if isinstance(optimizer.facts, Packed):
@@ -97,6 +117,7 @@ def _sgd(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
 
 
 def _muon(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
+    """Makes Muon for the matrices in the blocks, and AdamW for all other parameters."""
     hidden = _parameters(t for t in trained if t.role.is_hidden)
     others = _parameters(t for t in trained if not t.role.is_hidden)
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Muon(hidden)] if hidden else []
@@ -106,13 +127,14 @@ def _muon(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
 
 
 class Several(torch.optim.Optimizer):
-    """Optimizers that step one after the other."""
+    """Steps several optimizers one after the other, as one with a single parameter group."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
         super().__init__([p for o in optimizers for group in o.param_groups for p in group["params"]], {})
         self.optimizers = optimizers
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # there is no loss to return
+        """Steps each optimizer, then collects their states."""
         for optimizer in self.optimizers:
             optimizer.step()
         for optimizer in self.optimizers:
@@ -120,8 +142,11 @@ class Several(torch.optim.Optimizer):
 
 
 def _torchao(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
-    """The real states. The step is compiled: in its place stands what the code that torch's inductor writes for a CPU
-    allocates (TORCH_LOGS=output_code), for no compiler runs on fake tensors."""
+    """Makes torchao's AdamW with its real states and a stand-in for its compiled step.
+
+    No compiler runs on fake tensors. The stand-in allocates what the code that inductor writes for a CPU does
+    (TORCH_LOGS=output_code).
+    """
     from torchao.optim import AdamW4bit, AdamW8bit
 
     kind = AdamW8bit if facts.bits == 8 else AdamW4bit
@@ -141,6 +166,7 @@ def _torchao(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimiz
 
 
 def _compiled(p: torch.Tensor, facts: Any) -> None:
+    """Allocates the buffers of the compiled step for one parameter; small ones have none, as their states are fp32."""
     from planner.replay.recording.recorder import local
 
     new_empty = local(p).new_empty
@@ -174,4 +200,4 @@ BUILDERS: dict[Optimizer, Builder] = {
     Optimizer.SGD: _sgd,
     Optimizer.SGD_MOMENTUM: _sgd,
 }
-"""How each optimizer is made."""
+"""The builder of each optimizer; a plug-in adds its own."""

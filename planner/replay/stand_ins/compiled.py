@@ -1,16 +1,17 @@
-"""Blocks as torch.compile runs them: the graphs of torch's own partitioner, on the buffers that its kernels leave.
+"""Runs blocks as torch.compile does: the graphs of torch's own partitioner, with the buffers that inductor allocates.
 
 Each block is compiled by itself, `block.compile()`, as torchtitan's `apply_compile` and accelerate's
 `use_regional_compilation` do; Trainer's `torch_compile=True` compiles the whole model, which saves the same tensors
-within the blocks. transformers checkpoints within a block's forward (modeling_layers.py, `GradientCheckpointingLayer`),
-so that its graph knows of it; FSDP2's hooks stay outside.
+within the blocks. transformers checkpoints inside a block's forward (modeling_layers.py, `GradientCheckpointingLayer`),
+so the graph contains the checkpoint; FSDP2's hooks stay outside.
 
 The joint graph of forward and backward is traced once for every kind of block, decomposed as for inductor and divided
-by `min_cut_rematerialization_partition` (torch/_functorch/partitioners.py): what forward saves is exactly that. Within
-a graph a buffer exists for each result of a matrix product, of attention and of a reduction, and for what they or the
-graph's outputs read; everything else is fused into its readers. Nodes run in the graph's order, and a buffer is freed
-behind its last reader. Inductor does more (`reorder_for_peak_memory`, buffers that are reused in place) and less
-(`realize_reads_threshold` and `realize_opcount_threshold` write long chains out).
+by `min_cut_rematerialization_partition` (torch/_functorch/partitioners.py), which decides exactly what forward saves.
+Within a graph a buffer exists for each result of a matrix product, of attention and of a reduction, and for what these
+and the graph's outputs read; everything else is fused into its readers. Nodes run in the graph's order, and a buffer is
+freed after its last reader. Two differences to inductor are left out: it saves memory by `reorder_for_peak_memory` and
+by reusing buffers in place, and it writes more buffers for long chains of operators (`realize_reads_threshold`,
+`realize_opcount_threshold`).
 """
 
 from __future__ import annotations
@@ -41,37 +42,47 @@ _EXTERN = (
     "_scaled_dot_product_efficient_attention",
     "_scaled_dot_product_efficient_attention_backward",
 )
-"""Kernels that inductor calls: they read and write buffers."""
+"""Operators that inductor calls as kernels of their own: they read and write buffers."""
 _REDUCTIONS = ("sum", "mean", "amax", "amin", "var_mean", "prod")
+"""Operators whose results get buffers, because inductor does not fuse them into their readers."""
 _VIEWS = (
     *("view", "permute", "alias", "unsqueeze", "squeeze", "expand", "slice", "select", "t", "transpose", "as_strided"),
     *("split", "split_with_sizes"),
 )
+"""Operators whose results share the storage of their first argument."""
 
 
 def _named(node: torch.fx.Node, names: tuple[str, ...]) -> bool:
+    """Returns whether a node calls an operator with one of these names."""
     return isinstance(node.target, torch._ops.OpOverload) and node.target._opname in names
 
 
 def _views(node: torch.fx.Node) -> bool:
-    """Whether it is its first argument, seen otherwise."""
+    """Returns whether a node is a view of its first argument."""
     return _named(node, _VIEWS) or (node.target is getitem and _named(node.all_input_nodes[0], _VIEWS))
 
 
 def _root(node: torch.fx.Node) -> torch.fx.Node:
+    """Returns the node that a chain of views starts from."""
     while _views(node):
         node = node.all_input_nodes[0]
     return node
 
 
 class _Plan(NamedTuple):
-    """Which nodes of a graph have buffers, and which of these are read for the last time at each node."""
+    """The lifetimes of a graph's buffers."""
 
     buffers: frozenset[torch.fx.Node]
+    """Nodes whose results are written to memory."""
     freed: dict[torch.fx.Node, list[torch.fx.Node]]
+    """Buffers that each node is the last to read."""
 
 
 def _plan(graph: torch.fx.Graph) -> _Plan:
+    """Finds which nodes of a graph have buffers, and where each buffer is read for the last time.
+
+    A fused node reads the buffers of its inputs when its own reader runs.
+    """
     extern = [n for n in graph.nodes if _named(n, _EXTERN)]
     read = {_root(x) for n in (*extern, graph.output_node()) for x in n.all_input_nodes}
     made = {n for n in graph.nodes if n.op == "placeholder" or (n.target is getitem and not _views(n))}
@@ -93,7 +104,7 @@ def _plan(graph: torch.fx.Graph) -> _Plan:
 
 
 def _runs(gm: torch.fx.GraphModule, example_inputs: Any) -> Callable[[list[Any]], list[Any]]:
-    """Runs a graph on its buffers, and drops its arguments as inductor's code does."""
+    """Returns a function that runs a graph on its buffers, and drops its arguments as inductor's code does."""
     from torch._inductor.fx_passes.post_grad import remove_noop_ops
 
     graph = gm.graph
@@ -124,13 +135,16 @@ def _runs(gm: torch.fx.GraphModule, example_inputs: Any) -> Callable[[list[Any]]
                     values.pop(name, None)
         raise AssertionError("a graph has an output")
 
-    run._boxed_call = True  # type: ignore[attr-defined]  # torch/_functorch: it takes its arguments in a list it may empty
+    run._boxed_call = True  # type: ignore[attr-defined]  # torch/_functorch: the arguments are a list to empty
     return run
 
 
 def _divide(parameters: int, checkpointed: bool, module: Any, inputs: Any, **options: Any) -> Any:
-    """As inductor divides it. Parameters are there anyway: they cost nothing to save (partitioners.py,
-    `treat_parameters_as_free_to_save`)."""
+    """Divides a joint graph into forward and backward as inductor does.
+
+    The first `parameters` inputs are parameters, which are alive anyway and cost nothing to save (partitioners.py,
+    `treat_parameters_as_free_to_save`).
+    """
     from torch._functorch import partitioners
     from torch._inductor.fx_passes.joint_graph import joint_graph_passes
 
@@ -138,14 +152,16 @@ def _divide(parameters: int, checkpointed: bool, module: Any, inputs: Any, **opt
     if checkpointed:
         _tag(module.graph)
     options["static_lifetime_input_indices"] = list(range(parameters))
-    # Attention without dropout draws no random numbers, of which there would be a state to save.
+    # Attention without dropout draws no random numbers, so there is no generator state to save.
     with mock.patch.object(partitioners, "has_recomputable_rng_ops", return_value=False):
         return partitioners.min_cut_rematerialization_partition(module, inputs, compiler="inductor", **options)
 
 
 def _tag(graph: torch.fx.Graph) -> None:
-    """Forward is to be computed again, as dynamo says of what it finds in a checkpoint
-    (torch/_higher_order_ops/wrap.py, `TagActivationCheckpoint`)."""
+    """Marks the nodes of forward to be recomputed in backward.
+
+    Dynamo does the same to the nodes inside a checkpoint (torch/_higher_order_ops/wrap.py, `TagActivationCheckpoint`).
+    """
     backward = {node for node in graph.nodes if node.op == "placeholder" and "tangents" in str(node.target)}
     for node in graph.nodes:
         if node.op != "call_function":
@@ -157,7 +173,16 @@ def _tag(graph: torch.fx.Graph) -> None:
 
 
 def _compile(block: Any, run: Any, names: list[str], spec: Any, constants: list[Any], examples: list[Any]) -> Any:
-    """The block as a function of its parameters and of the tensors among its arguments."""
+    """Compiles a block to a function of its parameters and of the tensors among its arguments.
+
+    Args:
+        block: the module.
+        run: its forward.
+        names: names of its parameters, whose values are the first arguments of the compiled function.
+        spec: structure of the forward's arguments, as `tree_flatten` returns it.
+        constants: leaves of that structure, with `_TENSOR` in place of each tensor.
+        examples: fake parameters and tensors, with which the function is traced.
+    """
     from torch._functorch.aot_autograd import aot_function
     from torch._inductor.decomposition import select_decomp_table
 
@@ -180,15 +205,17 @@ def _compile(block: Any, run: Any, names: list[str], spec: Any, constants: list[
 
 
 _TENSOR = object()
+"""Mark that stands for a tensor among the leaves of a block's arguments."""
 
 
 class _Compiler:
-    """Compiles a block when it is called first; equal blocks on equal arguments share the result."""
+    """Compiles each block at its first call; equal blocks with equal arguments share the compiled function."""
 
     def __init__(self) -> None:
         self.compiled: dict[Hashable, Any] = {}
 
     def call(self, block: torch.nn.Module, forward: Any, kind: Hashable, *args: Any, **kwargs: Any) -> Any:
+        """Runs a block compiled; `forward` is its original forward, and blocks of equal `kind` are interchangeable."""
         names, parameters = zip(*block.named_parameters(), strict=True)
         leaves, spec = tree_flatten((args, kwargs))
         constants = [_TENSOR if isinstance(x, torch.Tensor) else x for x in leaves]
@@ -197,7 +224,7 @@ class _Compiler:
         autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
         key = kind, tuple(likes), autocast
         if key not in self.compiled:
-            # In a thread of its own, which has none of the step's modes, hooks and records.
+            # A thread of its own has none of the dispatch modes, hooks and recorders of the step.
             with ThreadPoolExecutor(1) as thread:
                 job = thread.submit(self._trace, block, forward, list(names), spec, constants, likes, autocast)
                 self.compiled[key] = job.result()
@@ -207,6 +234,7 @@ class _Compiler:
     def _trace(
         block: Any, forward: Any, names: list[str], spec: Any, constants: list[Any], likes: list[Any], autocast: Any
     ) -> Any:
+        """Compiles a block on fake tensors like its parameters and arguments, under the step's autocast."""
         from torch._subclasses.fake_tensor import FakeTensorMode
 
         def plain(*args: Any, **kwargs: Any) -> Any:
@@ -223,7 +251,7 @@ class _Compiler:
 
 
 def compile_blocks(model: Any, kernels: Kernels) -> None:
-    """Of every list of blocks."""
+    """Makes every block in the model's lists of blocks run compiled, if the kernels are torch.compile's."""
     if kernels is not Kernels.COMPILE:
         return
     compiler = _Compiler()

@@ -122,7 +122,10 @@ class _ChunkedLogProb(torch.autograd.Function):
 
     @staticmethod
     def tiles(x: torch.Tensor, weight: torch.Tensor, half: torch.dtype) -> None:
-        """Computes the logits tile by tile: one buffer serves all tiles, and each casts its rows and its vocabulary."""
+        """Computes the logits tile by tile, in one buffer.
+
+        Hidden states are cast once per chunk of tokens, the weight once per tile.
+        """
         _buffer = torch.empty(min(x.shape[0], TILE_TOKENS), TILE_WORDS, dtype=half)
         for start in range(0, x.shape[0], TILE_TOKENS):
             _rows = x[start : start + TILE_TOKENS].to(half)

@@ -1,4 +1,7 @@
-"""Stand-ins for optimizers that need a GPU or another package: they keep, allocate and free what the real ones do."""
+"""Stand-ins for optimizers that need a GPU or another package.
+
+They keep, allocate and free what the real ones do.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,15 @@ from strategies import Blockwise, LowRank
 
 
 class StandIn(torch.optim.Optimizer):
-    """Steps one tensor after the other within a loop, whose local variables live on as Python's do."""
+    """An optimizer that steps one tensor after the other.
+
+    Subclasses step in a loop with the local variables of the real one: Python keeps each alive until the next iteration
+    assigns it again.
+
+    Args:
+        trained: the parameters that train.
+        facts: the facts of the optimizer (`strategies.optimizer`), of the kind that the subclass expects.
+    """
 
     def __init__(self, trained: list[TrainedParameter], facts: Any) -> None:
         groups = [
@@ -26,25 +37,30 @@ class StandIn(torch.optim.Optimizer):
         self.facts = facts
 
     groups: tuple[Callable[[TrainedParameter], bool], ...] = (lambda t: True,)
-    """Which parameters are in each group of the real one."""
+    """Predicates that say which parameters are in each group of the real optimizer, in the order of its groups."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # there is no loss to return
+        """Steps every parameter that has a gradient."""
         self._step([group for group in self.param_groups if group["params"][0].grad is not None])
 
     def _step(self, groups: list[dict[str, Any]]) -> None:
-        """By default the kernels work in place, and only states are made."""
+        """Steps groups of one parameter each; by default kernels work in place and only states are allocated."""
         for group in groups:
             (p,) = group["params"]
             if not self.state[p]:
                 self.state[p].update(self._states(p, group["role"]))
 
     def _states(self, p: torch.Tensor, role: Role) -> dict[str, torch.Tensor]:
+        """Allocates the states of a parameter."""
         raise NotImplementedError
 
 
 class FusedAdam(StandIn):
-    """apex/optimizers/fused_adam.py with `master_weights`: kernels on lists of tensors, in place."""
+    """apex's FusedAdam with `master_weights`: two moments and a copy of the weights in fp32.
+
+    Its kernels work in place, on lists of tensors (apex/optimizers/fused_adam.py).
+    """
 
     def _states(self, p: torch.Tensor, role: Role) -> dict[str, torch.Tensor]:
         names = ("exp_avg", "exp_avg_sq", "master_params")
@@ -52,15 +68,20 @@ class FusedAdam(StandIn):
 
 
 class BitsAndBytes(StandIn):
-    """bitsandbytes/optim/optimizer.py, `init_state` and `get_state_buffer`, with Trainer's 32 bits for embeddings.
-    Pages of managed memory are not torch's."""
+    """An optimizer of bitsandbytes; embeddings have fp32 states, as Trainer sets it.
+
+    Source: bitsandbytes/optim/optimizer.py, `init_state` and `get_state_buffer`. Paged
+    states of large tensors are left out: they are in managed memory, which torch does not allocate.
+    """
 
     facts: Blockwise
 
     def __init__(self, trained: list[TrainedParameter], facts: Any) -> None:
         super().__init__(trained, facts)
         self.tables: dict[str, torch.Tensor] = {}
-        """What a byte of a state means (`fill_qmap`): one table for all states with a sign, one for all without."""
+        """Tables that decode the bytes of 8-bit states (`fill_qmap`).
+
+        One is for all signed states, one for all unsigned states."""
 
     def _states(self, p: torch.Tensor, role: Role) -> dict[str, torch.Tensor]:
         in_8_bits = self.facts.bits == 8 and p.numel() >= 4096 and not role.is_embedding
@@ -76,7 +97,10 @@ class BitsAndBytes(StandIn):
 
 
 class CPUOffload(StandIn):
-    """torchao/optim/cpu_offload.py: states of large tensors are on the host, small tensors have a fused AdamW."""
+    """torchao's CPUOffloadOptimizer (torchao/optim/cpu_offload.py).
+
+    States of large tensors are on the host, and not seen here; small tensors stay with a fused AdamW on the GPU.
+    """
 
     def __init__(self, trained: list[TrainedParameter], facts: Any) -> None:
         super().__init__(trained, facts)
@@ -90,7 +114,7 @@ class CPUOffload(StandIn):
 
 
 class AdamMini(StandIn):
-    """adam_mini/adam_mini.py, `Adam_mini.step`."""
+    """Adam-mini, with one second moment per row (adam_mini/adam_mini.py, `Adam_mini.step`)."""
 
     def _step(self, groups: list[dict[str, Any]]) -> None:
         for group in groups:
@@ -118,8 +142,10 @@ class AdamMini(StandIn):
 
 
 class LowRankAdamW(StandIn):
-    """galore_torch/adamw.py and apollo_torch/apollo.py, `AdamW.step`, with a new projection at each step; they make one
-    at every 200th."""
+    """GaLore's and APOLLO's AdamW, which makes a new projection at each step.
+
+    The real ones make one at every 200th step. Source: galore_torch/adamw.py and apollo_torch/apollo.py, `AdamW.step`.
+    """
 
     facts: LowRank
     groups = (lambda t: not t.role.is_linear, lambda t: t.role.is_linear)
@@ -154,20 +180,27 @@ class LowRankAdamW(StandIn):
             p.add_(norm_grad, alpha=-1e-4)
 
     def _projected(self, grad: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
-        """`GradientProjector.project` and `GaLoreProjector.project`, of type "std"."""
+        """Returns the gradient projected to `rank` columns if it is tall, else to `rank` rows.
+
+        It follows `GradientProjector.project` and `GaLoreProjector.project`, of type "std".
+        """
         tall = grad.shape[0] >= grad.shape[1]
         make = self._random if self.facts.scales else self._decomposed
         state["projection"] = make(grad, tall)
         return torch.matmul(grad, state["projection"].t()) if tall else torch.matmul(state["projection"].t(), grad)
 
     def _random(self, grad: torch.Tensor, tall: bool) -> torch.Tensor:
+        """Makes APOLLO's random projection, `[rank, columns]` if the gradient is tall, else `[rows, rank]`."""
         matrix = grad.float()
         rank, (rows, columns) = self.facts.rank, matrix.shape
         projection = torch.randn((rank, columns) if tall else (rows, rank)) / math.sqrt(rank)
         return projection.to(grad.dtype)
 
     def _decomposed(self, grad: torch.Tensor, tall: bool) -> torch.Tensor:
-        """cuSOLVER works on a copy, which it destroys (ATen, BatchLinearAlgebraLib.cpp, `svd_cusolver`)."""
+        """Makes GaLore's projection by SVD, in the shapes of `_random`.
+
+        cuSOLVER works on a copy, which it destroys (ATen, BatchLinearAlgebraLib.cpp, `svd_cusolver`).
+        """
         matrix, rank = grad.float(), self.facts.rank
         copy = matrix.clone()
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
@@ -182,14 +215,17 @@ class LowRankAdamW(StandIn):
 
     @staticmethod
     def _scale(norm_grad: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-        """Of each channel; APOLLO-Mini's is of the whole tensor, a scalar."""
+        """Returns APOLLO's scale of each channel.
+
+        The real APOLLO-Mini has a single scale, a scalar, for the whole tensor.
+        """
         dim = 0 if norm_grad.shape[0] < norm_grad.shape[1] else 1
         factor: torch.Tensor = torch.norm(norm_grad, dim=dim) / (torch.norm(grad, dim=dim) + 1e-8)
         return factor.unsqueeze(1) if dim else factor
 
     @staticmethod
     def _whole(low: torch.Tensor, p: torch.Tensor, projection: torch.Tensor) -> torch.Tensor:
-        """`project_back`."""
+        """Returns a low-rank update in the shape of the parameter (`project_back`)."""
         tall = p.shape[0] >= p.shape[1]
         whole = torch.matmul(low, projection) if tall else torch.matmul(projection, low)
         return whole * 0.25

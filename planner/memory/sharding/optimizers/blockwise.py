@@ -1,4 +1,4 @@
-"""bitsandbytes."""
+"""Rule for the optimizers of bitsandbytes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from planner.memory.sharding.state import TrainedTensor, allocated
 from strategies import Blockwise
 
 BNB_BLOCK = 256
-"""Elements per scale of bitsandbytes' blockwise 8-bit states (bitsandbytes/optim/optimizer.py, `init_state`)."""
+"""Elements that share a scale in blockwise 8-bit states (bitsandbytes/optim/optimizer.py, `init_state`)."""
 BNB_SMALLEST = 4096
-"""Tensors with fewer elements keep 32-bit states (`min_8bit_size`)."""
+"""Elements of the smallest tensor with 8-bit states; smaller ones keep 32-bit states (`min_8bit_size`)."""
 BNB_PAGED = 100_000
-"""States of as many elements are paged (`get_state_buffer`)."""
+"""Elements of the smallest tensor whose states are paged (`get_state_buffer`)."""
 BNB_TABLE = 256 * FP32
-"""The values of 8 bits, signed for the first and unsigned for the second state (`fill_qmap`)."""
+"""Bytes of the table of values of 8-bit codes: a signed one for the first state, an unsigned one for the second
+(`fill_qmap`)."""
 
 
 class BlockwiseStates(Kept[Blockwise]):
-    """8-bit: a byte per element and an fp32 scale per block of 256; small tensors keep fp32 states, and so do
-    embeddings, for which Trainer registers 32-bit states (trainer.py, `register_module_override`). Managed memory
-    (cudaMallocManaged) does not come from torch's allocator: the driver moves its pages to the host where the GPU is
-    full. Kernels work in place (bitsandbytes/backends/cuda/ops.py, `_optimizer_update_8bit_blockwise_impl`)."""
+    """Computes 8-bit or fp32 states, paged or not.
+
+    An 8-bit state takes a byte per element and an fp32 scale per block of 256. Small tensors keep fp32 states, and so
+    do embeddings, for which Trainer registers 32-bit states (trainer.py, `register_module_override`).
+
+    Paged states are in managed memory (cudaMallocManaged), which does not come from torch's allocator: the driver moves
+    its pages to the host when the GPU is full. Kernels work in place, so a step allocates nothing
+    (bitsandbytes/backends/cuda/ops.py, `_optimizer_update_8bit_blockwise_impl`).
+    """
 
     def states(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a tensor's states and scales from torch's allocator, so without paged states."""
         elements, size = tensor.num_elements, 0
         if not self._is_paged(tensor):
             size += allocated(elements if self._is_8bit(tensor) else elements * FP32)
@@ -34,10 +41,11 @@ class BlockwiseStates(Kept[Blockwise]):
         return self.facts.states * size
 
     def tables(self, tensors: Iterable[TrainedTensor]) -> int:
+        """Returns the bytes of the tables of 8-bit values, one for each state, if any tensor has 8-bit states."""
         return self.facts.states * BNB_TABLE if any(map(self._is_8bit, tensors)) else 0
 
     def host(self, tensor: TrainedTensor) -> int:
-        """On a full GPU all pages come, and all leave."""
+        """Returns the bytes of paged states, twice: on a full GPU all pages come from the host and go back."""
         size = tensor.num_elements * (1 if self._is_8bit(tensor) else FP32)
         return 2 * self.facts.states * size if self._is_paged(tensor) else 0
 

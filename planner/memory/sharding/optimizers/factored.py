@@ -1,4 +1,4 @@
-"""Adafactor."""
+"""Rule for Adafactor."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from strategies import Factored
 
 
 class FactoredStates(Kept[Factored]):
-    """fp32 means over rows and over columns of a matrix, a whole fp32 state for a vector (transformers/optimization.py,
-    `Adafactor.step`)."""
+    """Computes fp32 means over the rows and the columns of a matrix, and a full-size fp32 state for a vector.
+
+    Source: transformers/optimization.py, `Adafactor.step`.
+    """
 
     def states(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a tensor's means."""
         *outer, last = tensor.shape
         if not outer:
             return allocated(last * FP32)
         return allocated(prod(outer) * FP32) + allocated(prod(outer[:-1]) * last * FP32)
 
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
+        """Follows the assignments of `Adafactor.step` for one tensor; parameter and gradient are cast to fp32."""
         whole = tensor.num_elements * FP32
         below_fp32 = tensor.itemsize < FP32
         names.let("grad", 0)

@@ -1,4 +1,4 @@
-"""The bytes behind the local variables of a function, line by line, as Python keeps them alive."""
+"""Counts the bytes that a function's local variables keep alive, line by line, as Python does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from planner.memory.sharding.state import allocated
 
 
 class Locals:
-    """A name's old tensor dies when the new one has been made. `peak`: the most bytes at once, on one of `ranks` that
-    share every tensor which is not said to be whole."""
+    """Counts the bytes of tensors by variable name: a name's old tensor is freed after its new one has been made.
+
+    Args:
+        ranks: the number of ranks that share every tensor, except those that are assigned as whole.
+
+    Attributes:
+        peak: the largest number of bytes alive at once, on one of these ranks.
+    """
 
     def __init__(self, ranks: int = 1) -> None:
         self.ranks = ranks
@@ -15,7 +21,13 @@ class Locals:
         self._live = self.peak = 0
 
     def let(self, name: str, num_bytes: int, *, whole: bool = False) -> None:
-        """`name = ...`, a new tensor of that size; with 0, of no bytes of its own."""
+        """Assigns a new tensor to a name.
+
+        Args:
+            name: the variable.
+            num_bytes: bytes of the unsharded tensor; 0 if it has no bytes of its own, as a view or None.
+            whole: whether each rank has the whole tensor instead of a share.
+        """
         new = allocated(num_bytes if whole else -(-num_bytes // self.ranks))
         self._live += new
         self.peak = max(self.peak, self._live)
@@ -23,10 +35,10 @@ class Locals:
         self._sizes[name] = new
 
     def passing(self, *num_bytes: int) -> None:
-        """Tensors that exist together within one line."""
+        """Counts unnamed tensors, by their unsharded bytes, that exist together within one line."""
         self.peak = max(self.peak, self._live + sum(allocated(-(-size // self.ranks)) for size in num_bytes))
 
     def rename(self, name: str, to: str) -> None:
-        """The tensor of one name gets another, in place of that one's."""
+        """Moves the tensor of a name to the name `to`, whose old tensor is freed."""
         self._live -= self._sizes.get(to, 0)
         self._sizes[to] = self._sizes.pop(name, 0)

@@ -1,4 +1,4 @@
-"""States on the host."""
+"""Rule for torchao's optimizer with states on the host."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from strategies import Offloaded
 
 
 class OffloadedStates(Kept[Offloaded]):
-    """torchao/optim/cpu_offload.py: gradients are copied to the host as they come, and stay on the GPU until
-    `zero_grad`; parameters come back. Small tensors have a fused AdamW of their own on the GPU."""
+    """Computes what `CPUOffloadOptimizer` keeps on the GPU and moves to the host (torchao/optim/cpu_offload.py).
+
+    Gradients are copied to the host as soon as they are finished, and stay on the GPU until `zero_grad`; updated
+    parameters are copied back. Small tensors have a fused AdamW of their own on the GPU.
+    """
 
     def states(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of both AdamW states of a small tensor, which stay on the GPU."""
         return 2 * allocated(tensor.num_elements * tensor.itemsize) if self._stays(tensor) else 0
 
     def counts(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a small tensor's step counter."""
         return ALLOCATION_BYTES if self._stays(tensor) else 0
 
     def host(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a tensor's gradient, copied to the host, and of its parameter, copied back."""
         return 0 if self._stays(tensor) else 2 * tensor.num_elements * tensor.itemsize
 
     def _stays(self, tensor: TrainedTensor) -> bool:

@@ -1,4 +1,4 @@
-"""torchao's optimizers of few bits."""
+"""Rule for torchao's 8-bit and 4-bit optimizers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from planner.memory.sharding.state import TrainedTensor, allocated
 from strategies import Packed
 
 AO_BLOCK = 256
-"""Elements per scale (transformers/trainer_optimizer.py, `_get_torchao_optimizer`)."""
+"""Elements that share a scale (transformers/trainer_optimizer.py, `_get_torchao_optimizer`)."""
 AO_SMALLEST = 4096
-"""Smaller tensors, and those that blocks do not divide, keep states in their own dtype (torchao/optim/adam.py,
-`_new_buffer`)."""
+"""Elements of the smallest tensor with packed states. Smaller tensors, and those whose elements are no multiple of the
+block, keep states in their own dtype (torchao/optim/adam.py, `_new_buffer`)."""
 
 
 class PackedStates(Kept[Packed]):
-    """Codes, an fp32 scale per block and a table of the codes' values with each state (torchao/optim/subclass_8bit.py,
-    subclass_4bit.py). The step is compiled, so what it allocates is what torch's inductor leaves unfused: here all that
-    its code for a CPU allocates, an upper bound for a GPU."""
+    """Computes packed states: codes, an fp32 scale per block, and with each state a table of the codes' values.
+
+    Sources: torchao/optim/subclass_8bit.py, subclass_4bit.py. The step is compiled, so it allocates what torch's
+    inductor leaves unfused. What is counted here is everything that inductor's code for a CPU allocates, an upper bound
+    for a GPU.
+    """
 
     def states(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a tensor's codes and scales, or of its states in its own dtype."""
         elements, facts = tensor.num_elements, self.facts
         if not self._is_packed(tensor):
             return facts.states * allocated(elements * tensor.itemsize)
         return facts.states * (allocated(elements * facts.bits // 8) + allocated(elements // AO_BLOCK * FP32))
 
     def counts(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of the tables of the codes' values, one for each state of a tensor."""
         return self.facts.states * allocated(2**self.facts.bits * FP32) if self._is_packed(tensor) else 0
 
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
-        """Each state divided by its scales, in fp32; of 4 bits also its codes unpacked in bytes, and new ones in
-        int64."""
+        """Counts each state divided by its scales, in fp32, and for 4 bits its unpacked codes and new int64 codes."""
         if self._is_packed(tensor):
             elements = tensor.num_elements
             scaled = (elements * FP32, elements // AO_BLOCK * FP32)

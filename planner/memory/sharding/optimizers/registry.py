@@ -1,4 +1,4 @@
-"""Which rule says what an optimizer keeps and allocates: one for each kind of facts."""
+"""Maps each kind of optimizer facts to the rule that says what such an optimizer keeps and allocates."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ RULES: dict[type, type[Kept[Any]]] = {
     LowRank: LowRankStates,
     Rowwise: RowwiseStates,
 }
-"""By the kind of an optimizer's facts. A plug-in with a kind of its own adds its rule here."""
+"""Rules by the kind of an optimizer's facts. A plug-in with a kind of its own adds its rule here."""
 
 
 def rule_of(optimizer: AnyOptimizer) -> Kept[Any]:
+    """Returns the rule for an optimizer."""
     return RULES[type(optimizer.facts)](optimizer.facts)

@@ -1,4 +1,4 @@
-"""Adam-mini."""
+"""Rule for Adam-mini."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from strategies import Rowwise
 
 
 class RowwiseStates(Kept[Rowwise]):
-    """adam_mini/adam_mini.py: a momentum, and a second moment per row of a matrix, of a whole norm, or of every element
-    of a bias. (Queries and keys have one per head, which is at most 0.03% of their momentum less.)"""
+    """Computes a momentum of the tensor's shape and a smaller second moment (adam_mini/adam_mini.py).
+
+    The second moment has one number per row of a matrix, one for a whole norm, and one per element of a bias. Adam-mini
+    has only one per head for queries and keys; the difference is left out, as it is at most 0.03% of their momentum.
+    """
 
     def states(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of momentum and second moment, without the single number of a norm."""
         size = allocated(tensor.num_elements * tensor.itemsize)
         if len(tensor.shape) > 1:
             return size + allocated(tensor.shape[0] * tensor.itemsize)
         return 2 * size if self._is_bias(tensor) else size
 
     def counts(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a norm's second moment, a single number."""
         return ALLOCATION_BYTES if len(tensor.shape) == 1 and not self._is_bias(tensor) else 0
 
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
+        """Follows the temporaries of Adam-mini's step for one tensor."""
         whole = tensor.num_elements * tensor.itemsize
         if self._is_bias(tensor):
             names.let("square root", whole)

@@ -1,4 +1,4 @@
-"""What the rules of all optimizers have in common."""
+"""Defines what the rules of all optimizers have in common."""
 
 from __future__ import annotations
 
@@ -10,43 +10,55 @@ from planner.memory.sharding.state import TrainedTensor
 
 F = TypeVar("F")
 Groups = Sequence[tuple[Sequence[TrainedTensor], int]]
-"""Tensors of equal parts, in the model's order, and how many such parts there are."""
+"""Pairs of (trained tensors of one part, number of equal parts), in the model's order."""
 
 
 class Kept(Generic[F]):
-    """What an optimizer with such facts keeps and allocates; this one does neither."""
+    """Computes what an optimizer keeps and allocates.
+
+    Subclasses do so for one kind of facts; this base class keeps and allocates nothing.
+
+    Args:
+        facts: the physical facts of the optimizer, from `strategies.optimizer`.
+    """
 
     passes: ClassVar[tuple[Callable[[TrainedTensor], bool], ...]] = (lambda t: True,)
-    """Which tensors are in each of its parameter groups, in the order in which it steps them."""
+    """One predicate for each parameter group, in the order in which it steps them: whether a tensor is in the group."""
 
     def __init__(self, facts: F) -> None:
         self.facts = facts
 
     def states(self, tensor: TrainedTensor) -> int:
-        """Bytes of a tensor's states on the GPU, which are divided where the tensor is sharded."""
+        """Returns the bytes of a tensor's states on the GPU, before they are divided where the tensor is sharded."""
         return 0
 
     def counts(self, tensor: TrainedTensor) -> int:
-        """Bytes beside them that every rank keeps whole."""
+        """Returns the bytes that every rank keeps unsharded for a tensor, e.g. its step counter."""
         return 0
 
     def tables(self, tensors: Iterable[TrainedTensor]) -> int:
-        """Bytes that all tensors share."""
+        """Returns the bytes of what all tensors of an optimizer share."""
         return 0
 
     def host(self, tensor: TrainedTensor) -> int:
-        """Bytes that a step moves between GPU and host."""
+        """Returns the bytes that a step moves between GPU and host for a tensor."""
         return 0
 
     def flops(self, tensor: TrainedTensor) -> int:
-        """Of matrix products in half precision."""
+        """Returns the FLOPs of a step's matrix products in half precision for a tensor."""
         return 0
 
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
-        """What the step of one tensor assigns to its local variables."""
+        """Assigns to `names` what the optimizer's step of one tensor assigns to its local variables."""
 
     def resident(self, groups: Groups, ranks: int, *, apart: bool = False) -> int:
-        """Bytes of all states on one of the ranks that share them. `apart`: each tensor has an optimizer of its own."""
+        """Returns the bytes of all states on one of the ranks that share them.
+
+        Args:
+            groups: the trained tensors by part.
+            ranks: the number of ranks that divide each tensor.
+            apart: whether each tensor has an optimizer of its own, so that each has its own tables.
+        """
         states = sum(n * sum(map(self.states, tensors)) for tensors, n in groups)
         counts = sum(n * sum(map(self.counts, tensors)) for tensors, n in groups)
         if apart:
@@ -56,14 +68,16 @@ class Kept(Generic[F]):
         return -(-states // ranks) + counts + tables
 
     def moved(self, groups: Groups, ranks: int) -> tuple[int, int]:
-        """Bytes between one of the ranks and its host in a step, and its FLOPs."""
+        """Returns the (bytes between GPU and host, FLOPs) of a step on one of the ranks that share the tensors."""
         host = sum(n * sum(map(self.host, tensors)) for tensors, n in groups)
         flops = sum(n * sum(map(self.flops, tensors)) for tensors, n in groups)
         return host // ranks, flops // ranks
 
     def temporaries(self, groups: Groups, ranks: int) -> int:
-        """Bytes at the peak of a whole step, on one of the ranks that share the tensors. Local variables
-        live on from tensor to tensor: of equal parts two tell what the others do."""
+        """Returns the bytes at the peak of a whole step, on one of the ranks that share the tensors.
+
+        Local variables live on from tensor to tensor, so two of several equal parts are enough to find the peak.
+        """
         names = Locals(ranks)
         for is_stepped in self.passes:
             for tensors, count in groups:
@@ -73,7 +87,7 @@ class Kept(Generic[F]):
         return names.peak
 
     def temporaries_of(self, tensor: TrainedTensor, ranks: int = 1) -> int:
-        """Bytes at the peak of a step of that tensor alone."""
+        """Returns the bytes at the peak of a step of that tensor alone, on one of the ranks that share it."""
         names = Locals(ranks)
         self.step(tensor, names)
         return names.peak

@@ -1,4 +1,4 @@
-"""States of each tensor's own shape: AdamW, SGD with momentum, fp32 master weights."""
+"""Rule for optimizers whose states have each tensor's own shape: AdamW, SGD with momentum, fp32 master weights."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from strategies import Whole
 
 
 class WholeStates(Kept[Whole]):
+    """Computes states of each tensor's shape, and the copies of them that a `foreach` step makes of all at once."""
+
     def states(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of a tensor's states, in the states' dtype."""
         return self.facts.states * self._one(tensor)
 
     def counts(self, tensor: TrainedTensor) -> int:
-        """An fp32 scalar."""
+        """Returns the bytes of the step counter, an fp32 scalar, where it is kept on the GPU."""
         return ALLOCATION_BYTES if self.facts.counts_on_gpu else 0
 
     def temporaries(self, groups: Groups, ranks: int) -> int:
+        """Returns the bytes of the copies that a `foreach` step makes of all tensors, on one of `ranks`."""
         copies = self.facts.foreach_copies
         return copies and -(-copies * sum(n * sum(map(self._one, tensors)) for tensors, n in groups) // ranks)
 
     def temporaries_of(self, tensor: TrainedTensor, ranks: int = 1) -> int:
+        """Returns the bytes of the copies that a `foreach` step makes of one tensor, on one of `ranks`."""
         return -(-self.facts.foreach_copies * self._one(tensor) // ranks)
 
     def _one(self, tensor: TrainedTensor) -> int:
+        """Returns the bytes of one state of a tensor."""
         return allocated(tensor.num_elements * (self.facts.itemsize or tensor.itemsize))

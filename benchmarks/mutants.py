@@ -1,0 +1,215 @@
+"""Draws mutants of the source, each a change of one expression, and says which of them the fast tests kill.
+
+    python benchmarks/mutants.py --seed 1                    # 60 mutants of all packages
+    python benchmarks/mutants.py --only search --number 20   # of planner/search alone
+    python benchmarks/mutants.py --seed 1 --list             # only print the mutants
+
+Every line that can be changed is as likely as any other one. A mutant is alive when the tests of its package pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+MEMORY, SEARCH = "tests/planner/memory", "tests/planner/search"
+SLOW = ("batching", "between_steps", "finetuning", "tape")
+"""Files of tests of the memory model that import torch; most replay."""
+OF_SPACES = ("tests/planner/test_space.py", "tests/planner/test_api.py", "tests/planner/test_axes.py")
+TESTS = {
+    "hardware": ("tests/hardware",),
+    "strategies": ("tests/strategies", *OF_SPACES, SEARCH),
+    "planner/search": (SEARCH,),
+    "planner/memory": (MEMORY, *(f"--ignore={MEMORY}/test_{name}.py" for name in SLOW)),
+}
+"""What pytest is told to test the source of a folder."""
+LIMIT_SECONDS = 120
+EQUIVALENT: dict[str, str] = {}
+"""Why a mutant changes nothing that anybody could see, by its file and its changed line."""
+
+REPLACED: dict[type[ast.AST], type[ast.AST]] = {
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult},
+    **{ast.Div: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.And: ast.Or, ast.Or: ast.And},
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
+    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In},
+}
+"""Operators, and what comes in their place."""
+CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr)
+"""Errors and other texts, and what only type checkers need."""
+
+
+class Mutant(NamedTuple):
+    folder: str
+    file: str
+    line: int
+    before: str
+    after: str
+    content: str
+    """The whole file after the change."""
+
+    @property
+    def changed_line(self) -> str:
+        return f"{self.file}: {self.content.splitlines()[self.line - 1].strip()}"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}  {self.before}  ->  {self.after}"
+
+
+# --- what can be changed ---
+
+
+def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
+    """The expressions that may take a node's place."""
+    new: ast.expr = deepcopy(node)
+    match new:
+        case ast.BinOp(op=operator) | ast.BoolOp(op=operator) if type(operator) in REPLACED:
+            new.op = REPLACED[type(operator)]()  # type: ignore[assignment]  # an operator of the same kind
+            yield new
+        case ast.Compare(ops=[operator]):
+            new.ops = [REPLACED[type(operator)]()]  # type: ignore[list-item]
+            yield new
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield operand
+        case ast.Call(func=ast.Name(id=name)) if name in CALLED:
+            new.func = ast.Name(CALLED[name])
+            yield new
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(value)):
+            yield from (ast.Constant(value + 1), ast.Constant(value - 1))
+
+
+def changes(node: ast.AST, optional: bool = False) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Expressions below a node, each with another one for it. `optional`: the function around them may return None."""
+    if isinstance(node, LEFT_ALONE) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+        return
+    if isinstance(node, ast.FunctionDef):
+        optional = node.returns is not None and "None" in ast.unparse(node.returns).split(" | ")
+    if isinstance(node, ast.expr):
+        yield from ((node, new) for new in in_place_of(node))
+    for condition in node.ifs if isinstance(node, ast.comprehension) else [getattr(node, "test", None)]:
+        if condition is not None:
+            yield condition, ast.UnaryOp(ast.Not(), condition)
+    if isinstance(node, ast.Return) and optional and node.value is not None and ast.unparse(node.value) != "None":
+        yield node.value, ast.Constant(None)
+    for field, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and field not in ("annotation", "returns"):
+                yield from changes(child, optional)
+
+
+def mutants_of(folder: str, file: Path) -> Iterator[Mutant]:
+    content = file.read_bytes()  # columns of ast count bytes
+    starts = [0]
+    for line in content.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for old, new in changes(ast.parse(content)):
+        assert old.end_lineno is not None
+        assert old.end_col_offset is not None
+        start, end = starts[old.lineno - 1] + old.col_offset, starts[old.end_lineno - 1] + old.end_col_offset
+        after = ast.unparse(new)
+        whole = content[:start] + f"({after})".encode() + content[end:]
+        yield Mutant(folder, str(file.relative_to(ROOT)), old.lineno, ast.unparse(old), after, whole.decode())
+
+
+def drawn(folders: list[str], number: int, seed: int) -> list[Mutant]:
+    """Mutants of different lines, in order of the files."""
+    by_line: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
+    for folder in folders:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for mutant in mutants_of(folder, file):
+                by_line[mutant.file, mutant.line].append(mutant)
+    source = random.Random(seed)
+    lines = source.sample(list(by_line.values()), min(number, len(by_line)))
+    return sorted((source.choice(mutants) for mutants in lines), key=lambda m: (m.file, m.line))
+
+
+# --- whether tests kill it ---
+
+
+class Copy:
+    """A copy of the checkout, in which files are changed and tests run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        self._environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        # A file may change twice within a second: what is compiled is told by the content, not by the time.
+        self._python(
+            "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "hardware", "strategies", "planner"
+        )
+        where = f"import hardware, planner, strategies as s; [m.__file__.index({str(folder)!r}) for m in (hardware, planner, s)]"
+        if not self._python("-c", where):
+            raise SystemExit("what is installed would be tested, not the copy")
+
+    def passes(self, folder: str) -> bool:
+        """Whether the fast tests of a folder do."""
+        options = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+        return self._python("-m", "pytest", *options, *TESTS[folder])
+
+    def kills(self, mutant: Mutant) -> bool:
+        file = self.folder / mutant.file
+        before = file.read_bytes()
+        file.write_text(mutant.content)
+        killed = not self.passes(mutant.folder)
+        file.write_bytes(before)
+        return killed
+
+    def _python(self, *arguments: str) -> bool:
+        """Whether Python ends well within the time limit, beyond which all processes that it started are ended."""
+        command, none = [sys.executable, *arguments], subprocess.DEVNULL
+        with subprocess.Popen(
+            command, cwd=self.folder, env=self._environment, stdout=none, stderr=none, start_new_session=True
+        ) as process:
+            try:
+                return process.wait(LIMIT_SECONDS) == 0
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return False
+
+
+def run(mutants: list[Mutant]) -> Iterator[str]:
+    """Says what becomes of each mutant, and then of all."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Copy(Path(temporary) / "copy")
+        for folder in dict.fromkeys(mutant.folder for mutant in mutants):
+            if not copy.passes(folder):
+                raise SystemExit(f"the tests of {folder} fail without any mutant")
+        for mutant in mutants:
+            start, reason = time.monotonic(), EQUIVALENT.get(mutant.changed_line, "")
+            outcome = "equivalent" if reason else "killed" if copy.kills(mutant) else "alive"
+            found[mutant.folder][outcome] += 1
+            yield f"{outcome:10} {time.monotonic() - start:3.0f} s  {mutant}  {reason}"
+    yield "\n| folder | killed | alive | equivalent | killed of those that are not |\n|---|---|---|---|---|"
+    for name, of in (*found.items(), ("all", sum(found.values(), Counter[str]()))):
+        killed, alive = of["killed"], of["alive"]
+        yield f"| {name} | {killed} | {alive} | {of['equivalent']} | {killed / max(1, killed + alive):.0%} |"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--number", type=int, default=60)
+    parser.add_argument("--only", choices=[Path(folder).name for folder in TESTS])
+    parser.add_argument("--list", action="store_true", help="only print the mutants")
+    options = parser.parse_args()
+    chosen = [folder for folder in TESTS if options.only in (None, Path(folder).name)]
+    mutants = drawn(chosen, options.number, options.seed)
+    for said in mutants if options.list else run(mutants):
+        print(said, flush=True)

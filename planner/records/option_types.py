@@ -1,0 +1,106 @@
+"""The options of techniques as type checkers and editors see them.
+
+Written by `python docs/generate.py`: edit the code, not this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from strategies import (
+    AdapterDtype,
+    Allocator,
+    Attention,
+    Checkpointing,
+    Finetuning,
+    Framework,
+    GradientBuckets,
+    Kernels,
+    LoraVariant,
+    Loss,
+    Offload,
+    Optimizer,
+    Precision,
+    Quantization,
+    Sharding,
+    TrainedModules,
+    Update,
+)
+
+PrecisionName = (
+    Precision | Literal["fp32", "tf32", "fp16-mixed", "bf16-mixed", "bf16-true", "fp16-true", "fp8-mixed", "all"]
+)
+OptimizerName = (
+    Optimizer
+    | Literal[
+        "adamw",
+        "adamw-foreach",
+        "adamw-fp32-master",
+        "adamw-8bit",
+        "paged-adamw-8bit",
+        "adamw-8bit-torchao",
+        "adamw-4bit",
+        "adamw-offload",
+        "adafactor",
+        "lion",
+        "lion-8bit",
+        "muon",
+        "adam-mini",
+        "galore",
+        "apollo",
+        "apollo-mini",
+        "sgd",
+        "sgd-momentum",
+        "all",
+    ]
+)
+FinetuningName = Finetuning | Literal["full", "lora", "qlora", "freeze", "bitfit", "all"]
+QuantizationName = Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "awq-4bit", "all"]
+LoraVariantName = LoraVariant | Literal["lora", "rslora", "dora", "all"]
+AdapterDtypeName = AdapterDtype | Literal["fp32", "weights", "all"]
+TrainedModulesName = TrainedModules | Literal["none", "embeddings", "head", "embeddings-and-head", "all"]
+CheckpointingName = (
+    Checkpointing | Literal["none", "full", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
+)
+ShardingName = Sharding | Literal["no_shard", "zero1", "shard_grad_op", "full_shard", "hybrid_shard", "all"]
+GradientBucketsName = GradientBuckets | Literal["copies", "views", "all"]
+OffloadName = Offload | Literal["none", "cpu", "all"]
+AttentionName = (
+    Attention | Literal["eager", "sdpa", "sdpa-efficient", "flash-attention-2", "flash-attention-3", "flex", "all"]
+)
+LossName = Loss | Literal["full", "liger-cross-entropy", "liger-fused-linear", "chunked", "all"]
+KernelsName = Kernels | Literal["eager", "liger", "compile", "all"]
+FrameworkName = Framework | Literal["transformers", "all"]
+AllocatorName = Allocator | Literal["expandable", "native", "all"]
+UpdateName = Update | Literal["after-backward", "in-backward", "all"]
+
+
+class Options(TypedDict, total=False):
+    """What a caller may say of each technique: a value, several, or for whole numbers a range."""
+
+    precision: PrecisionName | Sequence[PrecisionName] | None
+    optimizer: OptimizerName | Sequence[OptimizerName] | None
+    optimizer_rank: int | str | Sequence[int | str] | None
+    finetuning: FinetuningName | Sequence[FinetuningName] | None
+    lora_rank: int | str | Sequence[int | str] | None
+    lora_targets: str | tuple[str, ...] | Sequence[str | tuple[str, ...]] | None
+    quantization: QuantizationName | Sequence[QuantizationName] | None
+    lora_variant: LoraVariantName | Sequence[LoraVariantName] | None
+    lora_dropout: float | Sequence[float] | None
+    adapter_dtype: AdapterDtypeName | Sequence[AdapterDtypeName] | None
+    trained_blocks: int | str | Sequence[int | str] | None
+    trained_modules: TrainedModulesName | Sequence[TrainedModulesName] | None
+    checkpointing: CheckpointingName | Sequence[CheckpointingName] | None
+    checkpoint_every: int | str | Sequence[int | str] | None
+    sharding: ShardingName | Sequence[ShardingName] | None
+    gradient_buckets: GradientBucketsName | Sequence[GradientBucketsName] | None
+    reshard_size: int | str | Sequence[int | str] | None
+    shard_size: int | str | Sequence[int | str] | None
+    offload: OffloadName | Sequence[OffloadName] | None
+    attention: AttentionName | Sequence[AttentionName] | None
+    loss: LossName | Sequence[LossName] | None
+    kernels: KernelsName | Sequence[KernelsName] | None
+    framework: FrameworkName | Sequence[FrameworkName] | None
+    allocator: AllocatorName | Sequence[AllocatorName] | None
+    update: UpdateName | Sequence[UpdateName] | None
