@@ -52,7 +52,9 @@ def test_a_notebook_shows_a_result_as_html(estimated: EstimateResult) -> None:
     html = estimated._repr_html_()
     assert html.startswith("<pre style=")
     assert html.endswith("</pre>")
-    assert "does not fit: 104.5 of 13.8 GiB" in html
+    assert "104.5 of 13.8 GiB" in html
+    forged = estimated.model_copy(update={"notes": ("<script>alert(1)</script>",)})
+    assert "<script>" not in forged._repr_html_()
 
 
 def test_what_a_result_quotes_commands_no_terminal() -> None:
