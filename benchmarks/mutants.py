@@ -70,9 +70,6 @@ class Mutant(NamedTuple):
         return f"{self.file}:{self.line}  {self.before}  ->  {self.after}"
 
 
-# --- what can be changed ---
-
-
 def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
     """The expressions that may take a node's place."""
     new: ast.expr = deepcopy(node)
@@ -119,8 +116,7 @@ def mutants_of(folder: str, file: Path) -> Iterator[Mutant]:
     for line in content.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     for old, new in changes(ast.parse(content)):
-        assert old.end_lineno is not None
-        assert old.end_col_offset is not None
+        assert old.end_lineno and old.end_col_offset  # noqa: PT018  # of what was parsed
         start, end = starts[old.lineno - 1] + old.col_offset, starts[old.end_lineno - 1] + old.end_col_offset
         after = ast.unparse(new)
         whole = content[:start] + f"({after})".encode() + content[end:]
@@ -139,9 +135,6 @@ def drawn(folders: list[str], number: int, seed: int) -> list[Mutant]:
     return sorted((source.choice(mutants) for mutants in lines), key=lambda m: (m.file, m.line))
 
 
-# --- whether tests kill it ---
-
-
 class Copy:
     """A copy of the checkout, in which files are changed and tests run."""
 
@@ -150,10 +143,10 @@ class Copy:
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         self._environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         # A file may change twice within a second: what is compiled is told by the content, not by the time.
-        self._python(
-            "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "hardware", "strategies", "planner"
+        self._python("-m", "compileall", "-q", "--invalidation-mode=checked-hash", "hardware", "strategies", "planner")
+        where = (
+            f"import hardware, planner, strategies as s; [m.__file__.index('{folder}') for m in (hardware, planner, s)]"
         )
-        where = f"import hardware, planner, strategies as s; [m.__file__.index({str(folder)!r}) for m in (hardware, planner, s)]"
         if not self._python("-c", where):
             raise SystemExit("what is installed would be tested, not the copy")
 

@@ -13,7 +13,7 @@ class AttentionFacts(NamedTuple):
     half_only: bool = False
     """Whether it computes in half precision only."""
     capability: tuple[float, float] | None = None
-    """First and last CUDA compute capability that its kernels are built for; None if there are kernels for every GPU."""
+    """First and last CUDA compute capability that its kernels are built for; None if every GPU has some."""
 
 
 # flash-attn: csrc/flash_attn/flash_api.cpp, `mha_fwd`, "only supports Ampere GPUs or newer", "only support fp16 and

@@ -21,9 +21,9 @@ class Quantization(Choice):
     """Says how QLoRA stores the base model's linear layers.
 
     GPTQ and AWQ use groups of 128 and the GPTQModel kernels that `backend=auto_trainable` selects
-    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2QuantLinear`, which trains with torch's matrix products; the
-    weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in fp16
-    and dequantizes again in backward.
+    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2QuantLinear`, which trains with torch's matrix products:
+    the weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in
+    fp16 and dequantizes again in backward.
     """
 
     NONE = "none", "not quantized"
@@ -126,7 +126,7 @@ class Lora(NamedTuple):
         return Finetuning.LORA if self.quantization is Quantization.NONE else Finetuning.QLORA
 
     def adapts(self, short_name: str) -> bool:
-        """Returns whether a linear layer gets an adapter; `short_name` is the last part of its name, such as `q_proj`."""
+        """Returns whether a linear layer gets an adapter; `short_name` is the end of its name, such as `q_proj`."""
         return self.targets == ALL_LINEAR or short_name in self.targets
 
     def check_targets(self, known: tuple[str, ...], model: str) -> None:

@@ -84,12 +84,13 @@ Facts = Whole | Blockwise | Packed | Factored | Offloaded | Orthogonalized | Low
 
 
 class Optimizer(Choice):
-    """Names the optimizers, set up as Trainer does where it knows them: no weight decay, Adafactor without first moment.
+    """Names the optimizers, set up as Trainer sets up those that it knows.
 
-    Sources: torch/optim/adam.py (states are `zeros_like(param)`; `fused` keeps `step` on the GPU; foreach keeps it on
-    the CPU, and makes a copy of one state by `torch._foreach_sqrt(exp_avg_sqs)`), adamw.py, _muon.py, sgd.py (foreach
-    with weight decay 0 works in place); apex/optimizers/fused_adam.py; bitsandbytes/optim/; torchao/optim/;
-    galore_torch/adamw.py; apollo_torch/apollo.py; adam_mini/adam_mini.py; transformers/optimization.py.
+    Weight decay is 0, and Adafactor has no first moment. Sources: torch/optim/adam.py (states are `zeros_like(param)`;
+    `fused` keeps `step` on the GPU; foreach keeps it on the CPU and copies one state by
+    `torch._foreach_sqrt(exp_avg_sqs)`), adamw.py, _muon.py, sgd.py (foreach with weight decay 0 works in place);
+    apex/optimizers/fused_adam.py; bitsandbytes/optim/; torchao/optim/; galore_torch/adamw.py; apollo_torch/apollo.py;
+    adam_mini/adam_mini.py; transformers/optimization.py.
     """
 
     facts: Facts
@@ -149,7 +150,7 @@ class Ranked(NamedTuple):
     @property
     def facts(self) -> Facts:
         """Returns the optimizer's facts with this rank."""
-        return LowRank(self.rank, self.choice.facts.scales)  # type: ignore[union-attr]  # only low-rank ones are refined by a rank
+        return LowRank(self.rank, self.choice.facts.scales)  # type: ignore[union-attr]  # only these have a rank
 
     def __str__(self) -> str:
         return f"{self.choice} rank {self.rank}"
@@ -172,7 +173,8 @@ def _split(optimizer: AnyOptimizer) -> Values:
 
 _RANKED = (Optimizer.GALORE, Optimizer.APOLLO)
 DEFAULT_OPTIMIZER_RANK = 128
-"""Trainer's default for both (transformers/trainer_optimizer.py, `_get_galore_optimizer`, `_get_apollo_optimizer`)."""
+"""Trainer's default for both, in `_get_galore_optimizer` and `_get_apollo_optimizer` of
+transformers/trainer_optimizer.py."""
 
 AXIS = Axis(
     Option("optimizer", Optimizer),

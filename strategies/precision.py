@@ -28,7 +28,10 @@ class PrecisionFacts(NamedTuple):
 
 
 class Precision(Choice):
-    """Names precisions as Lightning does: `-true` stores the low dtype; `-mixed` stores fp32, computes in the low dtype."""
+    """Names precisions as Lightning does.
+
+    `-true` stores weights in the low dtype; `-mixed` stores them in fp32 and computes in the low dtype.
+    """
 
     facts: PrecisionFacts
 

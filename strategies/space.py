@@ -54,9 +54,10 @@ its states is not worthwhile."""
 def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
     """Returns the precisions to search unless others are given.
 
-    They are bf16 if the GPU supports it, else fp16 with loss scaling; full fine-tuning also gets TF32, or fp32 where
-    the GPU has no TF32. Other methods train in mixed precision: a frozen base in fp32 takes twice the memory without
-    benefit, and in bf16-true, without autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of every input.
+    All methods get mixed precision: bf16 where the GPU supports it, else fp16 with loss scaling. Only full fine-tuning
+    also gets bf16-true, where supported, and TF32, or fp32 on GPUs without it. With a frozen base, fp32 takes twice the
+    memory without benefit; in bf16-true, without autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of
+    every input. GPUs without bf16 and fp16 get TF32 or fp32 for all methods.
     """
     mixed = Precision.BF16_MIXED if gpu.supports_bf16 else Precision.FP16_MIXED if gpu.supports_fp16 else None
     whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
@@ -68,7 +69,7 @@ def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
 
 
 def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
-    """Returns the shardings to search; replicas need several nodes, since gathering within a node is faster."""
+    """Returns the shardings to search; hybrid only on several nodes, where gathering within one is faster."""
     if cluster.world_size == 1:
         return (Sharding.NO_SHARD,)
     hybrid = (Sharding.HYBRID_SHARD,) if cluster.nodes > 1 and cluster.gpus_per_node > 1 else ()
@@ -99,7 +100,8 @@ class Space(NamedTuple):
     lora_rank: tuple[int, ...] = (DEFAULT_LORA_RANK,)
     lora_targets: tuple[LoraTargets, ...] = (ALL_LINEAR,)
     quantization: tuple[Quantization, ...] = (Quantization.NF4, Quantization.NF4_DOUBLE)
-    """Quantizations; by default not int8, which takes more memory, nor GPTQ and AWQ, which need a calibrated checkpoint."""
+    """Quantizations; the default leaves out int8, which takes more memory, and GPTQ and AWQ, which need a
+    checkpoint that somebody has calibrated."""
     lora_variant: tuple[LoraVariant, ...] = (LoraVariant.LORA,)
     lora_dropout: tuple[float, ...] = (0.0,)
     adapter_dtype: tuple[AdapterDtype, ...] = (AdapterDtype.FP32,)
@@ -211,7 +213,7 @@ class Space(NamedTuple):
         return found, rejected
 
     def counted(self, cluster: Cluster) -> tuple[int, Counter[str]]:
-        """Returns the sums of `valid`, how many can run and how many cannot by reason, without making each strategy."""
+        """Counts the strategies that can run, and the others by reason, without making each of them."""
         running = 0
         shardings, rejected = self._divided(cluster)
         for space in self._by_method(cluster.gpu):

@@ -24,8 +24,8 @@ from strategies import Choice
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
     from planner.models.sources import Source
 
-# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: the entry is cut
-# out and parsed alone. This relies on the layout of the files; a test compares it with a full read.
+# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: its entry is
+# cut out and parsed alone. This relies on the layout of the files; a test compares it with a full read.
 _ENTRY: Final = re.compile(
     r"^(?P<name>[^\s#:]+):\n"
     r"  hf: (?P<hf>\S+)\n"
@@ -97,7 +97,7 @@ class Model:
 
     @property
     def groups_heads(self) -> bool | None:
-        """Returns whether several query heads share keys and values."""
+        """Returns whether several query heads share keys and values; None if that is not known."""
         return self.inventory.heads.grouped
 
     def unsupported(self, choice: Choice) -> str | None:

@@ -86,7 +86,7 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
         (errors.EntryNotFoundError, "has no config.json", f"see the files on {page}"),
     )
     try:
-        # hf_hub_download(local_files_only=True) asks the Hub as well for files that are not there (huggingface_hub 2.4).
+        # hf_hub_download(local_files_only=True) asks the Hub as well if the file is not there (huggingface_hub 2.4).
         path = (try_to_load_from_cache if from_cache else hf_hub_download)(repository, "config.json")
         if not isinstance(path, str):
             raise errors.LocalEntryNotFoundError(repository)

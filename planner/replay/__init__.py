@@ -1,9 +1,9 @@
-"""A replay of the real training step without a GPU: the real model, adapters and optimizer on fake tensors."""
+"""Replays the real training step without a GPU: the real model, adapters and optimizer run on fake tensors."""
 
 from planner.libraries.sdpa import SdpaKernel
 from planner.replay.silence import quiet
 
-with quiet():  # it imports the libraries
+with quiet():  # this imports torch, transformers and the other libraries
     from planner.replay.step import Outputs, Workload, replay
 from planner.replay.recording.trace import Phase, Trace
 

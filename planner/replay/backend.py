@@ -1,4 +1,4 @@
-"""Where a step runs and whose kernels it takes: CUDA's on fake tensors, or those of the device itself."""
+"""Defines where a step runs and which kernels it uses: CUDA's on fake tensors, or those of the device itself."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from planner.replay import cuda_path
 
 
 class Backend(NamedTuple):
-    """What the same step depends on beside its strategy."""
+    """Describes the device and kernels of a step, on which it depends in addition to its strategy."""
 
     device: str
-    """Of every tensor; fake tensors say it too."""
+    """Device of every tensor, fake ones included."""
     sdpa: str
-    """`attn_implementation` of transformers where the strategy says SDPA."""
+    """`attn_implementation` of transformers if the strategy's attention is SDPA."""
     block_bytes: int
-    """What the device's allocator rounds sizes to."""
+    """Bytes to whose multiple the device's allocator rounds sizes up."""
     kernels: Callable[[Selection], AbstractContextManager[Any]]
-    """Holds while a replay runs, told how to select CUDA's SDPA kernels; a real step takes what it takes."""
+    """Returns a context in which a replay uses the backend's kernels, given how CUDA's SDPA kernels are selected.
+
+    A real step selects its kernels itself.
+    """
 
 
 CUDA_BLOCK = 512
-"""c10/cuda/CUDACachingAllocator.h, kMinBlockSize."""
+"""Bytes of CUDA's smallest block (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
 
 CUDA_PATH = Backend("cpu", cuda_path.ATTENTION, CUDA_BLOCK, cuda_path.taken)
-"""CUDA's kernels on fake tensors of the CPU: what certifies a plan."""
+"""CUDA's kernels on fake tensors of the CPU; replays that certify a plan run on this backend."""
 
 CPU = Backend("cpu", "sdpa", 1, nullcontext)
-"""The CPU's own kernels, fake or real. Its allocator counts the bytes that were asked for (c10/core/CPUAllocator.cpp,
-`ProfiledCPUMemoryReporter::New`)."""
+"""The CPU's own kernels, on fake or real tensors.
+
+Its allocator counts bytes as requested (c10/core/CPUAllocator.cpp, `ProfiledCPUMemoryReporter::New`).
+"""
 
 CUDA = Backend("cuda", "sdpa", CUDA_BLOCK, nullcontext)
-"""A real GPU."""
+"""A real GPU with its own kernels."""

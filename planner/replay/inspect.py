@@ -1,4 +1,4 @@
-"""What a model is made of, read off its modules on the meta device."""
+"""Reads from a model's modules, on the meta device, what the model is made of."""
 
 from __future__ import annotations
 
@@ -13,35 +13,54 @@ from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import Strategy
 
 POSITIONS = ("max_position_embeddings", "n_positions")
+"""Fields of a config.json that limit the length of a sequence, in the order in which they are looked up."""
 
 
 class Facts(NamedTuple):
-    """A model without a strategy."""
+    """Holds what is known of a model whatever it is trained with."""
 
     num_parameters: int
+    """Number of elements of all parameters; tied weights count once."""
     target_names: tuple[str, ...]
+    """Names, without their paths, of the linear layers that LoRA can adapt."""
     max_positions: int | None
+    """Largest number of positions that the configuration allows; None if it does not say."""
     tokens_per_sample: int | None
+    """Tokens that an image becomes; None if the user chooses the length of a sequence."""
 
 
 class Weight(NamedTuple):
-    """A trained parameter of a strategy. `itemsize`: as stored, in bytes."""
+    """Describes a trained parameter; equal parameters have equal descriptions."""
 
     shape: tuple[int, ...]
     itemsize: int
+    """Bytes per element of the stored parameter."""
     is_embedding: bool
+    """Whether it is the weight of an embedding."""
     is_hidden: bool
+    """Whether it is a matrix in a block."""
     is_linear: bool
+    """Whether it is the weight of a `torch.nn.Linear` in a block, and no adapter."""
 
 
 class Weights(NamedTuple):
+    """Holds the parameters of a model as a strategy trains it."""
+
     trained: Counter[Weight]
+    """The trained parameters, and how many of them are equal."""
     gathered_bytes: int
-    """Of all parameters, in the dtype of the computation: what FSDP2 gathers."""
+    """Bytes of all parameters in the dtype of the computation, which is what FSDP2 gathers."""
     gathered_gradient_bytes: int
+    """Bytes of the trained parameters in the dtype of the computation, which is that of their unsharded gradients."""
 
 
 def facts_of(source: Source, strategy: Strategy) -> Facts:
+    """Builds a model on the meta device and returns what it is.
+
+    Args:
+        source: the model, as for `planner.replay.replay`.
+        strategy: any strategy that the model can be built for; the facts do not depend on it.
+    """
     with undisturbed():
         model = _tied(build(source, strategy, CUDA_PATH))
     config = getattr(model, "config", None)
@@ -54,7 +73,12 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
 
 
 def weights_of(source: Source, strategy: Strategy) -> Weights:
-    """The whole model as a strategy trains it."""
+    """Builds and equips a model on the meta device and returns its parameters as the strategy trains them.
+
+    Args:
+        source: the model, as for `planner.replay.replay`.
+        strategy: the strategy to train it with.
+    """
     with undisturbed():
         model = equip(_tied(build(source, strategy, CUDA_PATH)), strategy)
     mixed = strategy.sharding.shards and strategy.precision.facts.autocast_bytes is not None
@@ -71,6 +95,7 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
 
 
 def _tied(model: Any) -> Any:
+    """Ties the weights of a model of transformers, and returns the model."""
     if hasattr(model, "tie_weights"):
         model.tie_weights()
     return model

@@ -1,4 +1,4 @@
-"""What libraries log while they are imported and run on fake tensors, of which nothing is about the user's step."""
+"""Silences library logs during imports and runs on fake tensors; none of them concern the user's step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOGGERS = {
-    "torch._subclasses.fake_tensor": logging.CRITICAL,  # what then becomes an error
-    "torchao": logging.ERROR,  # CUDA libraries that a CPU cannot load
-    "torch.utils._pytree": logging.ERROR,  # how torchao registers its enums
+    "torch._subclasses.fake_tensor": logging.CRITICAL,  # failures that are raised as exceptions as well
+    "torchao": logging.ERROR,  # warnings of CUDA libraries that a CPU cannot load
+    "torch.utils._pytree": logging.ERROR,  # warnings of the way torchao registers its enums
 }
+"""The level from which on messages pass, by logger."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Only what is worse passes."""
+    """Lets only messages of the levels in `LOGGERS` and above pass while the context lasts."""
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name, level in LOGGERS.items():
         logging.getLogger(name).setLevel(level)

@@ -1,4 +1,8 @@
-"""One function per attention kernel: what it allocates, saves and computes."""
+"""One function per attention implementation: what it allocates, saves and computes.
+
+Queries are `[batch, heads, tokens, head_dim]`, keys and values `[batch, kv_heads, tokens, head_dim]`; outputs are hidden
+states, `[batch, tokens, heads x head_dim]`.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,19 @@ from planner.memory.autograd.tape import Storage, Tensor
 from strategies import Attention
 
 Kernel = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]
+"""Computes attention of query, key and value, in a model's form, with the operations of one tape."""
 
 
 def masked(window: int | None, sequence_length: int) -> bool:
-    """Whether a layer needs a mask of its own: a window that the sequence fills is nothing that SDPA's `is_causal`
-    could say (transformers/masking_utils.py, `_ignore_causal_mask_sdpa`)."""
+    """Returns whether SDPA needs a mask, because a sequence of that many tokens is at least as long as the window.
+
+    SDPA's `is_causal` cannot express a window (transformers/masking_utils.py, `_ignore_causal_mask_sdpa`).
+    """
     return window is not None and sequence_length >= window
 
 
 def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """The kernel that torch selects; only the memory-efficient one takes a mask."""
+    """Runs the SDPA kernel that torch selects; if there is a mask or a bias, that is the memory-efficient one."""
     form = form.of_values(value)
     if form.bias is not None:
         return _with_bias(f, query, key, value, form, form.bias)
@@ -34,14 +41,25 @@ def sdpa(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tenso
         return f.unary(_math(f, query, key, value, form), "attention output in token order")
     if kernel is SdpaKernel.EFFICIENT:
         return _efficient(f, query, key, value, form)
-    heads_first = query.heads_first  # the output takes q's layout (`empty_like`), o_proj wants tokens first
+    heads_first = query.heads_first  # the output has q's layout (`empty_like`), while o_proj needs tokens first
     out = _fused(f, query, key, value, form)
     return f.unary(out, "attention output in token order") if heads_first else out
 
 
 def with_mask(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *, per_head: bool) -> Tensor:
-    """SDPA with a mask that the model made, of booleans or, `per_head`, of what is added to the scores; it is added in
-    the dtype of q. Nobody repeats the heads of k and v (aten/native/transformers/attention.cpp)."""
+    """Runs SDPA with a mask that the model made before its blocks.
+
+    The mask becomes a bias in the dtype of q. Grouped heads of k and v are not repeated
+    (aten/native/transformers/attention.cpp).
+
+    Args:
+        f: Operations on the tape.
+        query: Queries.
+        key: Keys.
+        value: Values.
+        form: What the model says about its attention.
+        per_head: Whether the mask holds numbers for each head that are added to the scores, not booleans for all heads.
+    """
     form = form.of_values(value)
     itemsize = f.autocast or query.itemsize
     fixed, per_sample = (0, form.heads * f.sequence_length**2) if per_head else (0, f.sequence_length**2)
@@ -58,14 +76,20 @@ def with_mask(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *, 
 
 
 def _efficient(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """The output is in token order whatever the layout of q (cuda/attention.cu, `_efficient_attention_forward`)."""
+    """Runs the memory-efficient kernel without a mask.
+
+    Its output is in token order for any layout of q (cuda/attention.cu, `_efficient_attention_forward`).
+    """
     key, value = _of_all_heads(f, query, key, value, form)
     return _fused(f, query, key, value, form._replace(kv_heads=form.heads))
 
 
 def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """The memory-efficient kernel with a mask, which every layer saves as a bias in the dtype of q
-    (aten/native/transformers/attention.cpp, `convert_boolean_attn_mask`), after autocast's casts."""
+    """Runs the memory-efficient kernel with a mask of booleans.
+
+    After autocast's casts every layer makes the mask a bias in the dtype of q, and saves it
+    (aten/native/transformers/attention.cpp, `convert_boolean_attn_mask`).
+    """
     key, value = _of_all_heads(f, query, key, value, form)
     q, k, v = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     elements, itemsize = f.sequence_length**2, f.autocast or query.itemsize
@@ -76,8 +100,11 @@ def _within_window(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
 
 
 def _with_bias(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, bias: Tensor) -> Tensor:
-    """The memory-efficient kernel with a bias that is the same for all samples: contiguous, and causal within itself
-    (transformers/integrations/sdpa_attention.py, `create_position_bias_mask`)."""
+    """Runs the memory-efficient kernel with a position bias that is the same for all samples.
+
+    The bias is made contiguous, and includes the causal mask
+    (transformers/integrations/sdpa_attention.py, `create_position_bias_mask`).
+    """
     if form.causal:
         allowed = f.fixed(f.sequence_length**2, BOOL, "causal mask")
         bias = f.fixed(bias.fixed, bias.itemsize, "causal attention bias", bias, saved=[allowed])
@@ -88,19 +115,21 @@ def _with_bias(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, bi
 
 
 def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> tuple[Tensor, Tensor]:
-    """k and v as transformers repeats them for the memory-efficient kernel."""
+    """Returns k and v with their heads repeated, as transformers does for the memory-efficient kernel."""
     return _repeated(f, key, query, form, "k"), _repeated(f, value, query, form, "v")
 
 
 def _repeated(f: Ops, x: Tensor, query: Tensor, form: Form, name: str) -> Tensor:
-    """A single head is repeated as a view, which autocast's cast then copies."""
+    """Repeats the heads of k or v; a single head is repeated as a view, which is copied only where autocast casts it."""
     is_view = form.kv_heads == 1 and f.autocast in (None, x.itemsize)
     return x if form.heads == form.kv_heads or is_view else f.broadcast(x, query.per_sample, f"attention {name}")
 
 
 def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra: Tensor) -> Tensor:
-    """Backward accumulates dq in fp32 beside the half-precision one, keeps a row sum per head, and, with grouped
-    queries, makes dk and dv for every query head before it sums them.
+    """Runs torch's flash or memory-efficient kernel, after autocast's casts.
+
+    Backward accumulates dq in fp32 in addition to the half-precision one, keeps a sum per row and head, and, with
+    grouped heads, makes dk and dv for every query head before it sums them.
     Source: torch aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, `mha_bwd`.
     """
     itemsize = f.autocast or query.itemsize
@@ -114,10 +143,10 @@ def _fused(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, *extra
 
 
 def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: Tensor | None = None) -> Tensor:
-    """Every intermediate of q, k and v of all heads in fp32, whose variables live until it returns.
+    """Runs SDPA's math kernel: every intermediate is allocated in fp32, and its variables live until it returns.
 
-    Source: aten/src/ATen/native/transformers/attention.cpp, `_scaled_dot_product_attention_math`; SDPA is without
-    autocast within (ATen/autocast_mode.h).
+    Source: aten/src/ATen/native/transformers/attention.cpp, `_scaled_dot_product_attention_math`; autocast is off
+    inside SDPA (ATen/autocast_mode.h).
     """
     query, key, value = (f.autocast_input(x, f"attention {n}") for x, n in ((query, "q"), (key, "k"), (value, "v")))
     given, elements, sequence = query.itemsize, query.per_sample, f.sequence_length
@@ -145,7 +174,7 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
 
 
 def _causal_mask(f: Ops) -> Storage:
-    """Ones, their lower triangle, and what is added to the scores, in place."""
+    """Makes a causal mask: ones, their lower triangle, and the fp32 numbers that are added to the scores in place."""
     elements = f.sequence_length**2
     ones = f.tape.storage(elements * BOOL, 0)
     lower = f.tape.storage(elements * BOOL, 0)
@@ -156,13 +185,16 @@ def _causal_mask(f: Ops) -> Storage:
 
 
 def _safe_softmax(f: Ops, scores: Tensor) -> Tensor:
-    """Softmax, and a copy with zeros in rows that are masked as a whole (attention.cpp, `_safe_softmax`)."""
+    """Computes a softmax and a copy of it with zeros in fully masked rows (attention.cpp, `_safe_softmax`)."""
     _temporaries = [f.tape.storage(0, scores.per_sample * size) for size in (FP32, BOOL)]
     return f.softmax(scores, FP32)
 
 
 def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """`softmax(q @ k.T * scale + mask) @ v` with every intermediate (transformers, `eager_attention_forward`)."""
+    """Computes `softmax(q @ k.T * scale + mask) @ v` with every intermediate.
+
+    Source: transformers, `eager_attention_forward`.
+    """
     sequence, elements = f.sequence_length, query.per_sample
     of_values = value.per_sample // form.kv_heads * form.heads
     given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
@@ -170,14 +202,16 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
     scores = form.heads * sequence * sequence
     flops = 2 * elements * sequence
-    # q, k and v are transposed views: each is made contiguous for the batched product, k and v by repeating heads.
+    # q, k and v are transposed views: the batched product makes each contiguous, or repeating heads does so for k and v.
     if not query.heads_first:
         query = f.unary(query, "attention q")
     if not key.heads_first or form.heads != form.kv_heads:
         key = f.broadcast(key, elements, "attention k")
     value = f.broadcast(value, of_values, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
-    _repeated = (key, value) if form.heads != form.kv_heads else ()  # `key_states` and `value_states` until it returns
+    _repeated = (
+        (key, value) if form.heads != form.kv_heads else ()
+    )  # `key_states`, `value_states`: live until the return
     del query, key
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:
@@ -205,3 +239,4 @@ KERNELS: dict[Attention, Kernel] = {
     Attention.FLASH_3: flash_3,
     Attention.FLEX: flex,
 }
+"""The function of each attention implementation."""

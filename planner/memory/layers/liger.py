@@ -1,4 +1,4 @@
-"""liger-kernel's layers on symbolic tensors: one kernel each, most of them in place in backward.
+"""Implements liger-kernel's layers on symbolic tensors: one kernel each, most of them in place in backward.
 
 Source: liger_kernel/ops/rms_norm.py, swiglu.py, geglu.py, rope.py.
 """
@@ -14,21 +14,32 @@ from strategies import Attention
 
 
 class _Activated(Tensor):
-    """The gate of an MLP, to which the activation will be applied together with the product."""
+    """Marks the gate of an MLP, whose activation is applied together with the product that follows."""
 
     __slots__ = ()
 
 
 class LigerLayers(Layers):
-    """Layers with norms, rotation and gated MLPs replaced."""
+    """Interprets a forward pass with liger-kernel's RMSNorm, rotary embedding and gated MLPs."""
 
     norm_in_place = True
+    """Whether the backward of an RMSNorm overwrites the gradient of its output
+    (liger_kernel/transformers/monkey_patch.py)."""
 
     def rms_norm(
         self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
     ) -> Tensor:
-        """`LigerRMSNormFunction`: saves its input and a root per row; backward overwrites the gradient that it is given
-        where that is safe. The output has the input's dtype, whatever the weight's."""
+        """Returns `LigerRMSNormFunction` of `x`, which saves its input and an fp32 root per row.
+
+        Backward overwrites the gradient that it is given where that is safe, and first sums the weight's gradient in
+        fp32, in a row for each multiprocessor. The output has the dtype of `x`, whatever the weight's.
+
+        Args:
+            name: Name of the module.
+            x: Hidden states.
+            width: Columns to normalize over; None for all of them.
+            order: Without effect here.
+        """
         columns = width or x.width
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
         rows = x.per_sample // columns
@@ -56,15 +67,20 @@ class LigerLayers(Layers):
         return self._whole(out)
 
     def activation(self, function: str, x: Tensor) -> Tensor:
+        """Marks `x` as a gate; the product that follows applies the activation, whatever the `function`."""
         return _Activated(x.storage, x.fixed, x.per_sample, x.width, x.itemsize, x.variable)
 
     def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
+        """Returns the product of two tensors, by the kernel of a gated MLP if one of them is a marked gate."""
         if not isinstance(a, _Activated) and not isinstance(b, _Activated):
             return super().mul(a, b, name)
         return self._gated(a, b)
 
     def _gated(self, a: Tensor, b: Tensor) -> Tensor:
-        """`LigerSiLUMulFunction` and `LigerGELUMulFunction`: save both inputs, which become their own gradients."""
+        """Returns `LigerSiLUMulFunction` or `LigerGELUMulFunction` of a gate and a factor.
+
+        Both inputs are saved, and backward overwrites each with its own gradient.
+        """
         a, b = self._contiguous(a, "gate"), self._contiguous(b, "up")
         out = self.tensor(a.per_sample, a.width, a.itemsize, "gated product", a, b)
         if out.variable is None:
@@ -86,7 +102,7 @@ class LigerLayers(Layers):
         return out
 
     def _contiguous(self, x: Tensor, name: str) -> Tensor:
-        """A slice is copied before the kernel sees it; its gradient goes to the slice."""
+        """Returns `x`, or a copy if it is a slice, as the kernel needs it; the gradient goes to the slice."""
         storage = x.storage
         if storage is None or storage.per_sample == x.per_sample * x.itemsize:
             return x
@@ -104,8 +120,11 @@ class LigerLayers(Layers):
         tokens_first: bool = False,
         form: RopeForm = "halves",
     ) -> Tensor:
-        """`LigerRopeFunction`: in place, in forward and in backward, and in the dtype of x. What the kernels of
-        attention leave as a gradient head by head is copied first."""
+        """Returns `LigerRopeFunction` of `x`: in place in forward and in backward, in the dtype of `x`.
+
+        A gradient that attention leaves laid out head by head, as eager attention does, is copied first. The other
+        arguments have no effect here.
+        """
         x = self._contiguous(x, "rotary input")
         if x.variable is None:
             return x

@@ -1,4 +1,4 @@
-"""Norms on symbolic tensors, each as transformers writes it."""
+"""Implements normalization layers on symbolic tensors, each as transformers writes it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from planner.models.forward import LayerNormForm, NormOrder
 
 
 class Norms(Parameters):
-    """Layers that normalize."""
+    """Adds RMSNorm and LayerNorm to operations and parameters."""
 
     def rms_norm(
         self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
     ) -> Tensor:
+        """Returns the RMSNorm of `x`, operation by operation in fp32, as transformers writes it.
+
+        Args:
+            name: Name of the module.
+            x: Hidden states.
+            width: Columns to normalize over, as those of one head; None for all of them.
+            order: Where the result returns to the input's dtype, and what the weight does there (see `NormOrder`).
+        """
         given, columns = x.itemsize, width or x.width
         x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
         narrow, x = x, self.to(x, FP32, f"{name} input in fp32")
@@ -32,7 +40,7 @@ class Norms(Parameters):
             return self._whole(self.to(x, given, f"{name} output"))
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
         if order == "cast_then_scale":
-            half = self.to(x, given, f"{name} normalized")  # `hidden_states` in fp32 outlives the product
+            half = self.to(x, given, f"{name} normalized")  # the variable `hidden_states` stays in fp32
             return self._whole(self.mul(weight, half, f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
@@ -43,7 +51,7 @@ class Norms(Parameters):
         return self._whole(self.to(x, given, f"{name} output"))
 
     def _whole(self, x: Tensor) -> Tensor:
-        """All columns again, after a norm over each head."""
+        """Returns `x` with all columns of a token as its width again, after a norm over each head."""
         return Tensor(x.storage, 0, x.per_sample, x.per_sample // self.sequence_length, x.itemsize, x.variable)
 
     def layer_norm(
@@ -56,7 +64,19 @@ class Norms(Parameters):
         affine: bool = True,
         form: LayerNormForm = "fused",
     ) -> Tensor:
-        """`native_layer_norm` unless written out: saves its input, mean and rstd; autocast runs it in fp32."""
+        """Returns the LayerNorm of `x`: `native_layer_norm`, unless it is written out operation by operation.
+
+        The kernel saves its input, mean and rstd. Autocast runs it in fp32, except in the form "one_plus_weight", which
+        runs in autocast's own dtype.
+
+        Args:
+            name: Name of the module.
+            x: Hidden states.
+            width: Columns to normalize over, as those of one head; None for all of them.
+            bias: Whether the layer has a bias.
+            affine: Whether the layer has a weight, and a bias if it says so.
+            form: How it is computed (see `LayerNormForm`).
+        """
         if form == "written_out":
             return self._written_out(name, x, width or x.width)
         given = x.itemsize
@@ -77,6 +97,7 @@ class Norms(Parameters):
         return self._whole(out) if width else out
 
     def _native(self, name: str, x: Tensor, weights: list[Tensor]) -> Tensor:
+        """Returns `native_layer_norm` of `x`, which saves its input and, for each row, mean and rstd in fp32."""
         out = self.tensor(x.per_sample, x.width, x.itemsize, f"{name} output", x, *weights)
         rows = x.per_sample // x.width
         statistics = Tensor(self.tape.storage(0, 2 * rows * FP32, f"{name} mean and rstd"), 0, 2 * rows, 2, FP32, None)
@@ -84,14 +105,17 @@ class Norms(Parameters):
         return self.differentiate(out, self.own_targets(x, *weights), saved)
 
     def _one_plus(self, weight: Tensor, name: str) -> Tensor:
-        """`weight + 1`: hands its gradient on."""
+        """Returns `weight + 1`, whose gradient is handed on to the weight."""
         storage = self.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} one plus weight")
         variable = Variable() if weight.variable is not None else None
         out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, variable)
         return self.differentiate(out, self.own_targets(weight))
 
     def _written_out(self, name: str, x: Tensor, columns: int) -> Tensor:
-        """`weight * (x - mean) * rsqrt(mean((x - mean) ** 2))` in fp32; x - mean is computed twice and saved twice."""
+        """Returns `weight * (x - mean) * rsqrt(mean((x - mean) ** 2))`, operation by operation in fp32.
+
+        `x - mean` is computed twice and saved twice.
+        """
         given, elements = x.itemsize, x.width
         weight = self.parameter(f"{name}.weight", elements, self.dtypes.other, trains=self.trains_base)
         x = self.to(x, FP32, f"{name} input in fp32")
@@ -107,7 +131,10 @@ class Norms(Parameters):
         return self._whole(self.to(x, given, f"{name} output"))
 
     def _sub(self, x: Tensor, mean: Tensor, name: str) -> Tensor:
-        """`x - mean` of each row: hands its gradient on to x; that of the mean is its negative, summed."""
+        """Returns `x - mean` of each row.
+
+        The gradient is handed on to `x` itself; the mean's gradient is its negative, summed over the row.
+        """
         out = self.tensor(x.per_sample, x.width, x.itemsize, name, x, mean)
         if out.variable is None or x.variable is None or mean.variable is None:
             return out

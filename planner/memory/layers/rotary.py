@@ -1,4 +1,4 @@
-"""Rotary position embedding on symbolic tensors, as transformers writes it."""
+"""Implements rotary position embedding on symbolic tensors, as transformers writes it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,36 @@ from planner.models.forward import RopeCasts, RopeForm
 
 
 class Rotary(Norms):
-    """Operations, layers that normalize, and the rotation of queries and keys."""
+    """Adds the rotation of queries and keys to the layers that normalize."""
 
     def __init__(self, tape: Tape, *, dtypes: Dtypes, trained: Trainable, sequence_length: int) -> None:
         super().__init__(tape, dtypes=dtypes, trained=trained, sequence_length=sequence_length)
         self.rope_itemsize = 0
+        """Bytes per element of the table of cos and sin."""
         self._rope: list[Storage] = []
         self.body: list[Storage] = []
-        """What variables of a body of the model (`...Model.forward`) keep alive until it returns."""
+        """Storages that variables of a body of the model (`...Model.forward`) keep alive until it returns."""
         self.arguments: list[Storage] = []
-        """What the block is called with and is its own, beside hidden states."""
+        """Storages of the arguments that a block is called with in addition to hidden states, if no other block has
+        them too."""
         self.numbers_samples = False
         """Whether every sample has positions of its own."""
 
     def of_positions(self, elements: int) -> tuple[int, int]:
-        """Fixed and per-sample elements of what is made for every position."""
+        """Returns (fixed, per-sample) elements of a tensor that has `elements` for the positions of one sequence."""
         return (0, elements) if self.numbers_samples else (elements, 0)
 
     def rope_table(self, x: Tensor, head_dim: int, *, fp32: bool = False) -> None:
-        """cos and sin of every position, shared by all blocks, and by all samples that are numbered alike, saved by
-        each product with q and k, unless these have tables of their own."""
+        """Makes cos and sin of every position, shared by all blocks and by all samples with the same positions.
+
+        Each product with a query or a key saves the table. Where FSDP2 gives each block a table of its own, that one is
+        saved instead, and the table made here is kept by the model's body alone.
+
+        Args:
+            x: A tensor in the dtype of the table.
+            head_dim: Columns of cos, and of sin.
+            fp32: Whether the table is in fp32 instead.
+        """
         self.rope_itemsize = FP32 if fp32 else x.itemsize
         if self._casts_table:
             storage = self._table(head_dim, "rotary cos and sin").storage
@@ -41,15 +51,17 @@ class Rotary(Norms):
 
     @property
     def _casts_table(self) -> bool:
-        """FSDP2 calls each block with a table of its own, cast from that of all."""
+        """Tells whether FSDP2 calls each block with a table of its own, cast from the one that all share."""
         return self.dtypes.casts_inputs and self.rope_itemsize > self.dtypes.other
 
     def _table(self, head_dim: int, name: str) -> Tensor:
+        """Returns a table of cos and sin, `[2, tokens, head_dim]`."""
         fixed, per_sample = self.of_positions(2 * self.sequence_length * head_dim)
         storage = self.tape.storage(fixed * self.rope_itemsize, per_sample * self.rope_itemsize, name)
         return Tensor(storage, fixed, per_sample, head_dim, self.rope_itemsize, None)
 
     def _save_table(self, head_dim: int, name: str) -> Storage:
+        """Makes a table that is saved for backward, and returns its storage."""
         table = self._table(head_dim, name)
         self.tape.save(table)
         assert table.storage is not None
@@ -67,7 +79,17 @@ class Rotary(Norms):
         tokens_first: bool = False,
         form: RopeForm = "halves",
     ) -> Tensor:
-        """`x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head."""
+        """Returns `x * cos + rotate_half(x) * sin`, on the first `rotary_dim` columns of each head.
+
+        Args:
+            x: Queries or keys of all heads.
+            head_dim: Columns of one head.
+            rotary_dim: Columns of one head that are rotated; None for all of them. The others are joined to the result.
+            joins: Whether the result is joined even if no columns are left over.
+            casts: Whether the result is cast back to the dtype of `x`, and whether `x` is cast to fp32 before.
+            tokens_first: Whether a joined result is laid out token by token.
+            form: How the rotation is written (see `RopeForm`).
+        """
         if form != "halves":
             return self._interleaved(x) if form == "interleaved" else self._complex(x)
         self._take_table(head_dim)
@@ -78,21 +100,29 @@ class Rotary(Norms):
         if rotary_dim in (None, head_dim) and not joins:
             return self._rotate_half(x)
         width = x.width // head_dim * (rotary_dim or head_dim)
-        # A slice of everything is the tensor itself; an empty rest is a slice all the same.
+        # A slice of all columns is the tensor itself, but an empty rest is a slice that autograd knows.
         turned, *rest = self.slices(x, [width, x.width - width]) if width < x.width else (x, *self.slices(x, [0]))
         joined = self.cat([self._rotate_half(turned), *rest], "rotary join")
         joined.heads_first = not tokens_first
         return joined
 
     def _take_table(self, head_dim: int) -> None:
-        """A block's own one is an argument; computed again, it is called with the same."""
+        """Makes the block's own table where FSDP2 casts one.
+
+        The table is an argument of the block: a recomputation is called with the same one and makes none.
+        """
         if self._casts_table:
             self.rope_itemsize = self.dtypes.other
             if not self.tape.recomputed:
                 self.arguments.append(self._save_table(head_dim, "rotary cos and sin cast by FSDP2"))
 
     def rotate_halves(self, x: Tensor, *, head_dim: int) -> Tensor:
-        """`cat(first * cos - second * sin, second * cos + first * sin)`."""
+        """Returns `cat(first * cos - second * sin, second * cos + first * sin)` of two halves.
+
+        Args:
+            x: Queries or keys of all heads.
+            head_dim: Without effect on the memory.
+        """
         first, second = self.slices(x, [x.width // 2, x.width - x.width // 2], split=True)
         left = self._difference(self._turned(first), self._turned(second))
         right = self.add(self._turned(second), self._turned(first), "rotary output")
@@ -102,9 +132,11 @@ class Rotary(Norms):
         return out
 
     def _turned(self, x: Tensor) -> Tensor:
+        """Returns the product of `x` and cos or sin, in the wider dtype of both."""
         return self.unary(x, "rotary product", itemsize=max(x.itemsize, self.rope_itemsize))
 
     def _rotate_half(self, x: Tensor) -> Tensor:
+        """Returns `x * cos + rotate_half(x) * sin` of all columns."""
         table = max(x.itemsize, self.rope_itemsize)
         with_cos = self.unary(x, "rotary product", itemsize=table)
         first, second = self.slices(x, [x.width // 2, x.width - x.width // 2])
@@ -116,8 +148,10 @@ class Rotary(Norms):
         return self.add(with_cos, with_sin, "rotary output")
 
     def _interleaved(self, x: Tensor) -> Tensor:
-        """`cat(even * cos - odd * sin, odd * cos + even * sin)` (transformers, modeling_deepseek_v3.py,
-        `apply_rotary_pos_emb_interleave`)."""
+        """Returns `cat(even * cos - odd * sin, odd * cos + even * sin)`.
+
+        Source: transformers, modeling_deepseek_v3.py, `apply_rotary_pos_emb_interleave`.
+        """
         table = max(x.itemsize, self.rope_itemsize)
         even, odd = self.slices(x, [x.width // 2] * 2)
         with_cos = self.unary(even, "rotary product", itemsize=table)
@@ -129,7 +163,7 @@ class Rotary(Norms):
         return self.cat([left, right], "rotary output")
 
     def _difference(self, a: Tensor, b: Tensor) -> Tensor:
-        """Hands its gradient on to a, and its negative to b."""
+        """Returns `a - b`; the gradient is handed on to `a` itself, and its negative to `b`."""
         out = self.tensor(a.per_sample, a.width, a.itemsize, "rotary difference", a, b)
         if out.variable is None or a.variable is None or b.variable is None:
             return out
@@ -145,7 +179,7 @@ class Rotary(Norms):
         return out
 
     def _complex(self, x: Tensor) -> Tensor:
-        """`view_as_real(view_as_complex(x.float()) * table).type_as(x)`."""
+        """Returns `view_as_real(view_as_complex(x.float()) * table).type_as(x)`."""
         given = x.itemsize
         turned = self.unary(self.to(x, FP32, "rotary input in fp32"), "rotary product")
         return self.to(turned, given, "rotary output")

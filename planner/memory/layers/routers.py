@@ -1,4 +1,4 @@
-"""How routers score experts, each as its modeling file in transformers writes it."""
+"""Implements how routers score experts on symbolic tensors, each as its modeling file in transformers writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from planner.models.forward import RouterForm
 
 
 class Routing(NamedTuple):
-    """What a model says about its router: the arguments of `planner.models.forward.Forward.route`."""
+    """Holds what a model says about its router: the arguments of `planner.models.forward.Forward.route`.
+
+    Attributes:
+        num_experts: Number of experts.
+        top_k: Number of experts chosen for a token.
+        normalizes: Whether a token's scores are divided by their sum.
+        casts: Whether the scores are cast from fp32 back to the dtype of the logits.
+        limited: Whether experts are chosen from a few groups only.
+    """
 
     num_experts: int
     top_k: int
@@ -22,14 +30,18 @@ class Routing(NamedTuple):
 
 
 Router = Callable[[Ops, Tensor, Tensor, str, Routing], Tensor]
+"""Function that returns the scores of each token's experts from operations, hidden states, the router's weight and
+name, and what the model says about it."""
 
 
 def _softmax(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
+    """Returns the largest values of a softmax over all experts."""
     logits = Ops.linear(f, x, weight, None, routing.num_experts, name)
     return experts.route(f, logits, routing.top_k, normalizes=routing.normalizes, casts=routing.casts)
 
 
 def _softmax_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
+    """Returns a softmax over the chosen experts alone, computed in fp32 and cast back."""
     logits = Ops.linear(f, x, weight, None, routing.num_experts, name)
     logits = f.to(logits, FP32, "router logits in fp32")
     chosen = experts.top(f, logits, _chosen(logits, routing))
@@ -37,12 +49,16 @@ def _softmax_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Ro
 
 
 def _logits_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
-    """Autocast has the product in its own dtype nevertheless."""
+    """Returns the router's logits from input and weight in fp32.
+
+    Under autocast the product is in autocast's dtype nevertheless.
+    """
     x, weight = f.to(x, FP32, f"{name} input in fp32"), f.to(weight, FP32, f"{name} weight in fp32")
     return Ops.linear(f, x, weight, None, routing.num_experts, name)
 
 
 def _softmax_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
+    """Returns the largest values of a softmax over all experts, from fp32 logits, multiplied by a number."""
     logits = _logits_in_fp32(f, x, weight, name, routing)
     scores = f.softmax(logits, FP32)
     if routing.limited:
@@ -52,7 +68,7 @@ def _softmax_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Rout
 
 
 def _masked(f: Ops, scores: Tensor) -> Tensor:
-    """`masked_fill` of the groups that are not chosen: keeps the mask."""
+    """Returns the scores after `masked_fill` of the groups that are not chosen, which saves the mask."""
     as_numbers = f.tape.storage(0, scores.per_sample * FP32, "mask of groups")
     as_booleans = f.tape.storage(0, scores.per_sample * BOOL)
     mask = Tensor(f.tape.storage(0, scores.per_sample * BOOL, "mask of experts"), 0, scores.per_sample, 1, BOOL, None)
@@ -64,6 +80,7 @@ def _masked(f: Ops, scores: Tensor) -> Tensor:
 
 
 def _sigmoid_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
+    """Returns the sigmoids of the chosen experts' fp32 logits, multiplied by a number."""
     logits = _logits_in_fp32(f, x, weight, name, routing)
     scores = f.unary(logits, "router sigmoid", saves="output")
     _masked_choice = _choice(f, scores)
@@ -73,8 +90,11 @@ def _sigmoid_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Rout
 
 
 def _choice(f: Ops, scores: Tensor) -> list[Storage]:
-    """What experts are chosen by, in fp32: scores with a bias, which the graph of the masked ones keeps; the mask of
-    the groups as numbers, and its inverse. No gradient comes this way."""
+    """Returns the storages of what experts are chosen by: they stay as long as the router's variables.
+
+    They are the mask of the groups as numbers in fp32, its inverse in booleans, and the masked scores in fp32. The
+    scores with a bias are made first, and freed here. No gradient comes this way.
+    """
     elements = scores.per_sample
     biased = f.tape.storage(0, elements * FP32, "biased router scores")
     as_numbers = f.tape.storage(0, elements * FP32, "mask of groups")
@@ -87,7 +107,10 @@ def _choice(f: Ops, scores: Tensor) -> list[Storage]:
 
 
 def _sigmoid_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:
-    """`sigmoid(full(-inf).scatter_(topk(logits)))` in fp32 and cast back: a score for every expert."""
+    """Returns `sigmoid(full(-inf).scatter_(topk(logits)))`, computed in fp32 and cast back.
+
+    There is a score for every expert, `[tokens, experts]` per sample.
+    """
     logits = Ops.linear(f, x, weight, None, routing.num_experts, name)
     chosen = experts.top(f, logits, _chosen(logits, routing))
     scattered = f.tensor(logits.per_sample, logits.width, logits.itemsize, "router scores of all experts", chosen)
@@ -99,6 +122,7 @@ def _sigmoid_of_chosen(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Ro
 
 
 def _chosen(logits: Tensor, routing: Routing) -> int:
+    """Returns the number of chosen experts per sample, `tokens x top_k`."""
     return logits.per_sample // routing.num_experts * routing.top_k
 
 
@@ -109,3 +133,4 @@ ROUTERS: dict[RouterForm, Router] = {
     "sigmoid_in_fp32": _sigmoid_in_fp32,
     "sigmoid_of_chosen": _sigmoid_of_chosen,
 }
+"""Function that computes each form of router."""

@@ -32,7 +32,7 @@ class Dtypes(NamedTuple):
     stored_adapter: int
     stored_trained: int
     kept: int = FP32
-    """Linear layers that stay in fp32 when others are in fp16 or quantized (`_keep_in_fp32_modules`)."""
+    """Linear layers of `_keep_in_fp32_modules`: in fp32 when the others are in fp16 or quantized; never quantized."""
     stored_kept: int = FP32
     fp8: bool = False
     """Whether linear layers multiply in fp8."""

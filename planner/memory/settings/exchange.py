@@ -1,7 +1,7 @@
 """Tensors that several parts of a model read, such as an encoder's output or position biases.
 
-Each part is traced alone. The part that makes such a tensor counts its bytes, and also the gradient that the readers have
-gathered when the maker's own backward begins. A reader counts the gradient that it makes itself.
+Each part is traced alone. The part that makes such a tensor counts its bytes, and also the gradient that the readers
+have gathered when the maker's own backward begins. A reader counts what it makes of that gradient.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Exchange:
         self.made: dict[str, Shared] = {}
         """Tensors that this part shares, by name."""
         self.leaves = self.takes = (0, 0)
-        """(fixed, per-sample) bytes of gradients that its backward leaves for earlier parts, and takes from later ones."""
+        """(fixed, per-sample) bytes of gradients that backward leaves for earlier parts, and takes from later ones."""
         self._gathered: list[tuple[Variable, tuple[int, int]]] = []
         self._tensors: dict[str, Tensor] = {}
         self._read: dict[str, Storage] = {}
@@ -77,7 +77,7 @@ class Exchange:
         Args:
             tape: The tape of this part.
             name: Name of the tensor.
-            last: Whether no later part reads it. Then backward reaches this reader first, and its gradient is counted here.
+            last: Whether no later part reads it. Backward then begins to gather its gradient here, where it is counted.
         """
         shared = self.known[name]
         storage = self._read.setdefault(name, tape.storage(0, 0, name))
@@ -85,7 +85,7 @@ class Exchange:
         if variable is not None and last:
             self.leaves = _sum(self.leaves, shared.num_bytes)
         elif variable is not None:
-            variable.gradient = tape.storage(0, 0)  # on the account of the last reader
+            variable.gradient = tape.storage(0, 0)  # the last reader counts its bytes
         out = Tensor(storage, shared.fixed, shared.per_sample, shared.width, shared.itemsize, variable)
         out.heads_first = shared.heads_first
         return out
@@ -99,7 +99,7 @@ class Exchange:
         return [self.known[name].num_bytes for name in self._read if name in names]
 
     def not_saved(self, body: Sequence[Storage] = ()) -> dict[str, Shared]:
-        """Returns what this part shares but does not save itself; `body` holds what variables of the model's body keep."""
+        """Returns what this part shares but does not save; `body` lists what variables of the model's body keep."""
         storages = ((name, x.storage) for name, x in self._tensors.items() if x.storage is not None)
         return {name: self.made[name]._replace(in_body=s in body) for name, s in storages if not s.saved}
 

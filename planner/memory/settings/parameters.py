@@ -17,7 +17,7 @@ class Parameters(Ops):
         self.parameters: dict[str, Variable] = {}
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
-        """Returns a parameter. It has no storage here, since its bytes are persistent; a trained one gathers a gradient.
+        """Returns a parameter, without storage since its bytes are persistent; trained ones gather a gradient.
 
         Args:
             name: Name as in transformers and PEFT.

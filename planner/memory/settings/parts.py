@@ -1,4 +1,4 @@
-"""What is known of one part of a model when it has run on symbolic tensors, and how parts are joined to a model."""
+"""Measurements of one part of a model, made while it ran on symbolic tensors, and how parts are joined to a model."""
 
 from __future__ import annotations
 
@@ -13,75 +13,87 @@ from planner.memory.settings.exchange import Shared
 
 
 class Work(NamedTuple):
-    """Work of one pass through a part: `x_per_sample x micro_batch_size + x_fixed`."""
+    """Counts the work of one pass through a part: FLOPs of matmuls, bytes moved by other operations, host transfers."""
 
     half_flops_per_sample: int = 0
     fp32_flops_per_sample: int = 0
     bytes_per_sample: int = 0
     fixed_bytes: int = 0
     host_bytes_per_sample: int = 0
-    """To the host's memory or from it."""
+    """Bytes copied to the host's memory or from it."""
     fp8_flops_per_sample: int = 0
 
     def plus(self, other: Work) -> Work:
+        """Returns the sum of both."""
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
 
     def times(self, n: int) -> Work:
+        """Returns the work of `n` such passes."""
         return Work(*(n * a for a in self))
 
 
 class Part(NamedTuple):
-    """One part of a model (stem, block or head), alone: bytes are relative to just before its input existed."""
+    """Holds what was measured of one part of a model (stem, block, head or loss), traced alone.
+
+    Bytes are counted from just before the part's input existed. Pairs are (fixed, per-sample) bytes.
+    """
 
     forward: tuple[Snapshot, ...]
+    """The largest instants of its forward."""
     backward: tuple[Snapshot, ...]
-    """From the moment its output's gradient exists; what forward saved is included."""
+    """The largest instants of its backward, from when its output's gradient exists; what forward saved is included."""
     held: tuple[int, int]
-    """(fixed, per sample) kept from its forward until the end of the whole forward pass."""
+    """Bytes kept from its forward until the end of the whole forward pass, saved ones included."""
     saved: tuple[int, int]
-    """(fixed, per sample) kept from its forward until its backward."""
+    """Bytes kept from its forward until its backward."""
     kept: tuple[int, int]
-    """(fixed, per sample) of that what its backward does not free: it stays until the graph of the step is gone."""
+    """The part of `saved` that its backward does not free: it stays until the graph of the step is gone."""
     gradients: int
     """Bytes of finished parameter gradients that its backward leaves, in the dtype of the computation."""
     forward_work: Work
     backward_work: Work
     saved_tensors: tuple[tuple[str, int, int], ...]
-    """Name, fixed and per-sample bytes of everything that backward needs."""
+    """(name, fixed bytes, per-sample bytes) of every tensor that backward needs."""
     recomputation: tuple[Snapshot, ...]
-    """Its forward up to the last tensor that backward needs, while gradients wait: those that backward makes, from that
-    of its output on, until it asks for the first of these tensors. Its input is included."""
+    """The largest instants of its recomputation in backward, which stops at the last tensor that backward needs.
+
+    Included are the part's input and the gradients that exist by then: those that backward makes, from that of the
+    output on, before it asks for the first saved tensor.
+    """
     output_requires_grad: bool = True
     output_itemsize: int = FP32
-    """Of the hidden states that it returns."""
+    """Bytes per element of the hidden states that it returns."""
     output_bytes: int = 0
-    """Per sample, of these, and of their gradient."""
+    """Bytes per sample of these hidden states, and also of their gradient."""
     embedded_bytes: int = 0
-    """Of a stem, per sample: what a variable of the forward of transformers' ...Model refers to until that returns."""
+    """For a stem, bytes per sample of the embedding that a variable of transformers' `...Model.forward` keeps alive."""
     holds_output: bool = False
-    """And that is its output."""
+    """For a stem, whether this embedding is its output."""
     input_bytes: int = 0
-    """Per sample, of the hidden states or logits that it starts from."""
+    """Bytes per sample of the hidden states or logits that it starts from."""
     saves_input: bool = False
+    """Whether it saves its input for backward."""
     returned: Snapshot | None = None
-    """Of a loss: the model's forward is over, and its logits are copied in fp32 (accelerate, `convert_outputs_to_fp32`)
-    with what backward needs."""
+    """For a loss, the instant after the model's forward has returned, or None.
+
+    Its logits are then copied in fp32 (accelerate, `convert_outputs_to_fp32`); what backward needs is included.
+    """
     body: tuple[int, int] = (0, 0)
-    """(fixed, per sample) of `held` that a body of the model (a stack of blocks) keeps until it returns."""
+    """The part of `held` that a body of the model (a stack of blocks) keeps until it returns."""
     output_saved: bool = False
-    """By autograd, as a leaf, until backward is over."""
+    """Whether autograd keeps its output, as a leaf of the graph, until backward is over."""
     leaves_body: bool = False
-    """A body has returned when this part's forward begins, or soon after."""
+    """Whether a body of the model returns just before this part's forward begins, or soon after."""
     shares: Mapping[str, Shared] = MappingProxyType({})
-    """What it makes for later parts and does not save itself."""
+    """Tensors that it makes for later parts and does not save itself, by name."""
     reads: frozenset[str] = frozenset()
-    """What others share and its backward needs."""
+    """Names of the tensors shared by other parts that its backward needs."""
     leaves: tuple[int, int] = (0, 0)
-    """(fixed, per sample) of gradients that its backward leaves for parts before it."""
+    """Bytes of gradients that its backward leaves for earlier parts."""
     takes: tuple[int, int] = (0, 0)
-    """The same of those that parts behind it left, which are on its own account."""
+    """Bytes of gradients that later parts left for it and its backward consumes; they are counted here."""
     drops: tuple[int, int] = (0, 0)
-    """(fixed, per sample) of what earlier parts hold in forward that is freed before this one runs."""
+    """Bytes that earlier parts hold in forward and that are freed before this one runs."""
 
     def recomputed(
         self,
@@ -93,10 +105,21 @@ class Part(NamedTuple):
         work: Work,
         kept: tuple[int, int],
     ) -> Part:
-        """This block under checkpointing: `forward`, `held`, `work`, `kept` are those of a run that saved nothing but
-        the input, arguments of its own and what is kept; backward computes the block again first
-        (torch.utils.checkpoint, non-reentrant, `early_stop`). An input from the host is there for the recomputation,
-        and longer if that saves it."""
+        """Returns this block under checkpointing: its backward computes the block again first.
+
+        Source: torch.utils.checkpoint, non-reentrant, with `early_stop`. The arguments come from a forward that saved
+        only the block's input, arguments of its own and what a policy keeps.
+
+        Args:
+            forward: Instants of that forward.
+            held: (fixed, per-sample) bytes that it keeps until the end of the whole forward pass.
+            saved: Storages that it keeps until backward.
+            input_bytes: Bytes per sample of the block's input. An input that was offloaded to the host exists only for
+                the recomputation, or for longer if the block saves it.
+            arguments: (fixed, per-sample) bytes of the block's arguments other than hidden states.
+            work: Work of that forward; its bytes to the host move a second time in backward.
+            kept: (fixed, per-sample) bytes that stay until the graph of the step is gone.
+        """
         fixed, beside = arguments
         beside += 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
         again = [*self.recomputation, *(raised(s, fixed, beside) for s in self.backward)]
@@ -126,8 +149,13 @@ class Part(NamedTuple):
 
 
 def joined(parts: Sequence[Part], *, checkpointed: bool, offloaded: Collection[str] = ()) -> list[Part]:
-    """The parts of a model in order, with what they hold and save of each other. `checkpointed`: blocks save their
-    arguments, all that is shared among them but what is `offloaded`."""
+    """Returns the parts of a model with what they hold and save of each other's tensors.
+
+    Args:
+        parts: Stem, blocks, head and loss, in order, each traced alone.
+        checkpointed: Whether blocks are checkpointed and thus save their arguments, shared tensors included.
+        offloaded: Names of shared tensors that checkpointed blocks move to the host instead of saving them.
+    """
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
     found, body, returned = [], (0, 0), 0
     for part in parts:
@@ -152,23 +180,23 @@ def joined(parts: Sequence[Part], *, checkpointed: bool, offloaded: Collection[s
 
 
 RawSnapshot = tuple[int, int, int, int, int]
-"""The fields of a Snapshot, as the meter appends them."""
+"""The fields of a `Snapshot`, as the meter records them."""
 R = TypeVar("R", bound=tuple[int, ...])
 
 
 def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
-    """Those snapshots that are the largest for some micro-batch of one sample or more."""
+    """Returns the snapshots that are the largest at some micro-batch size of 1 or more."""
     return tuple(Snapshot(*s) for s in largest(snapshots))
 
 
 def largest(snapshots: Sequence[R]) -> list[R]:
-    """The same of anything that begins with fixed and per-sample bytes."""
+    """Does the same as `envelope` for any tuples that begin with fixed and per-sample bytes."""
     if not snapshots:
         return []
     steepest = max(snapshots, key=itemgetter(1, 0))
     highest = steepest[0] + steepest[1]
     best = [steepest]
-    # By falling slope: a flatter line is the largest somewhere only if it is at one sample.
+    # In order of falling slope: a flatter line can be the largest somewhere only if it is larger at one sample.
     flatter = [s for s in snapshots if s[0] + s[1] > highest]
     for candidate in sorted(flatter, key=itemgetter(1, 0), reverse=True):
         if candidate[0] + candidate[1] > highest:
@@ -178,4 +206,5 @@ def largest(snapshots: Sequence[R]) -> list[R]:
 
 
 def raised(snapshot: RawSnapshot, fixed: int, per_sample: int) -> RawSnapshot:
+    """Returns a snapshot with bytes added to its totals."""
     return (snapshot[0] + fixed, snapshot[1] + per_sample, *snapshot[2:])

@@ -1,4 +1,4 @@
-"""What the bytes of a part depend on, besides the model."""
+"""Everything except the model that the bytes of a part depend on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from strategies import AnyOptimizer, Attention, Kernels, Loss, Method
 
 
 class Setting:
-    """All that the bytes of a part depend on, besides the model. Compared by identity: `TracedModel` makes each
-    once."""
+    """Holds everything except the model that the bytes of a part depend on.
+
+    Settings are compared by identity, since `TracedModel` makes each only once.
+    """
 
     __slots__ = (
         "attention",
@@ -35,8 +37,19 @@ class Setting:
         updates: AnyOptimizer | None = None,
         evaluates: bool = False,
     ) -> None:
-        """`updates`: the optimizer that steps each parameter in backward. `evaluates`: forward passes keep nothing for
-        backward."""
+        """Describes how a model is trained.
+
+        Args:
+            dtypes: Bytes per element of each kind of parameter.
+            method: The fine-tuning method.
+            attention: The attention implementation.
+            loss: The loss implementation.
+            kernels: The implementation of norms, rotary embeddings and MLP.
+            sequence_length: Tokens per sample.
+            selection: How SDPA chooses its kernel.
+            updates: The optimizer that updates each parameter in backward; None if updates wait for its end.
+            evaluates: Whether forward passes save nothing for backward.
+        """
         self.dtypes, self.method, self.attention = dtypes, method, attention
         self.loss, self.kernels = loss, kernels
         self.sequence_length, self.selection = sequence_length, selection

@@ -8,19 +8,20 @@ from strategies import BitFit, Freeze, Full, Lora, Method, TrainedModules
 
 
 class Trainable(NamedTuple):
-    """Which of a part's own parameters train; adapters do wherever they are."""
+    """Says which of a part's own parameters train; adapters always train and are not named here."""
 
     weights: bool = False
-    """All."""
+    """Whether all of them train."""
     biases: bool = False
+    """Whether all biases train."""
     embedding: bool = False
-    """The table of input embeddings: itself, or with a LoRA a copy."""
+    """Whether the table of input embeddings trains; under LoRA it is a copy that trains."""
     head: bool = False
-    """The language-model head, likewise."""
+    """Whether the language-model head trains; under LoRA it is a copy that trains."""
 
 
 def trained_at_ends(method: Method, *, tied: bool) -> Trainable:
-    """Of stem and head. What is tied trains as one, but PEFT trains a copy for each."""
+    """Returns what trains in stem and head; tied weights train together, except that PEFT trains a copy of each."""
     if isinstance(method, Full):
         return Trainable(weights=True, embedding=True, head=True)
     modules = getattr(method, "trained_modules", TrainedModules.NONE)
@@ -31,12 +32,12 @@ def trained_at_ends(method: Method, *, tied: bool) -> Trainable:
 
 
 def trained_in_blocks(method: Method, num_blocks: int) -> tuple[Trainable, ...]:
-    """Of each block."""
+    """Returns what trains in each block, in order; Freeze trains the last `method.trained_blocks` blocks only."""
     first = num_blocks - method.trained_blocks if isinstance(method, Freeze) else 0
     own = Trainable(weights=isinstance(method, Full | Freeze), biases=isinstance(method, BitFit))
     return tuple(own if i >= first else Trainable() for i in range(num_blocks))
 
 
 def copies_modules(method: Method) -> bool:
-    """Whether PEFT trains copies of embedding or head, which are tied to nothing."""
+    """Returns whether PEFT trains copies of the embedding or the head; such copies are tied to nothing."""
     return isinstance(method, Lora) and method.trained_modules is not TrainedModules.NONE

@@ -21,7 +21,7 @@ from planner.models import Inventory
 def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:
     """Yields the bytes at the instants of an evaluation's forward pass, which saves nothing.
 
-    No gradients exist, and the activations of training are gone. The lines do not depend on the training micro-batch, so
+    No gradients exist, and the activations of training are gone. The lines do not depend on the training micro-batch:
     their slope is 0. They leave out what persists.
 
     Args:

@@ -10,17 +10,18 @@ from strategies import Allocator, Attention
 MIB = 2**20
 
 NATIVE_PER_MILLE, NATIVE_PER_MILLE_EAGER = 176, 421
-"""Bytes that the native allocator reserves beyond what is allocated, in thousandths of the bytes that come and go within
-a step (allocated bytes less those that persist), with SDPA and with eager attention. They are medians of 35 runs with
-SDPA (0.03 to 0.45) and 23 with eager attention (0.10 to 0.60), LoRA and QLoRA of 0.1 to 7 B parameters on a T4
+"""Bytes that the native allocator reserves beyond what is allocated, in thousandths of the bytes that come and go
+within a step (allocated bytes less those that persist), with SDPA and with eager attention. They are medians of 35 runs
+with SDPA (0.03 to 0.45) and 23 with eager attention (0.10 to 0.60), LoRA and QLoRA of 0.1 to 7 B parameters on a T4
 (fitcheck-llm) and an RTX 4080 (can-i-finetune-this). This is an estimate: fragmentation depends on the order of
 allocations, and near the limit the allocator returns cached blocks first."""
 
 EXPANDABLE_BYTES = 100 * MIB
 EXPANDABLE_PER_MILLE = 70
-"""Bytes that expandable segments reserve beyond what is allocated, since pages of 20 MiB are partly free: a fixed number,
-plus thousandths of the bytes that come and go within a step. None of 168 replays of ten models of 0.07 to 8 B parameters
-needed more (benchmarks/fragmentation.py); the worst is Adafactor on a 7B model, the median 1% of what is allocated."""
+"""Bytes that expandable segments reserve beyond what is allocated, since pages of 20 MiB are partly free: a fixed
+number, plus thousandths of the bytes that come and go within a step. None of 168 replays of ten models of 0.07 to 8 B
+parameters needed more (benchmarks/fragmentation.py); the worst is Adafactor on a 7B model, the median 1% of what is
+allocated."""
 
 NCCL_PAIR_BYTES = 544 * MIB
 NCCL_GROUP_BYTES = 688 * MIB

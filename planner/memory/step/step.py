@@ -38,7 +38,7 @@ _COMPOSED = (
 
 
 class Line(NamedTuple):
-    """Bytes at one instant, `fixed + per_sample x micro_batch_size`, and the categories of which they consist.
+    """Bytes at one instant, `fixed + per_sample x micro_batch_size`, and how many of them are of which category.
 
     Attributes:
         fixed: bytes whatever the micro-batch.

@@ -80,7 +80,7 @@ class Traffic(NamedTuple):
 
     @classmethod
     def of(cls, units: Sequence[Unit], sharding: DataParallel, cluster: Cluster, state_bytes: int) -> Traffic:
-        """Returns the traffic of one rank, except `step_with_host` and `optimizer_flops`, which depend on the optimizer.
+        """Returns the traffic of one rank, without `step_with_host` and `optimizer_flops`, which the optimizer decides.
 
         DDP all-reduces gradients once per step, which moves each twice. The optimizer reads and writes trained
         parameters and states, and reads gradients.
@@ -137,11 +137,11 @@ def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimiz
 def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: int) -> float:
     """Returns the seconds of forward and backward of one micro-batch.
 
-    Matrix products run at peak FLOP/s, everything else at memory bandwidth, and activations go to the host and back; all
-    of it one after the other, as on one stream. FSDP2's collectives and copies overlap with it and with each other.
+    Matrix products run at peak FLOP/s, everything else at memory bandwidth, and activations go to the host and back;
+    these run one after the other, as on one stream. FSDP2's collectives and copies overlap with them and each other.
 
     Args:
-        work: FLOPs and bytes of one micro-batch.
+        work: FLOPs and bytes of one micro-batch, per sample.
         traffic: bytes that a rank exchanges.
         rates: what a rank can do per second.
         micro_batch_size: samples per micro-batch.
@@ -168,7 +168,7 @@ def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: i
     longer than that.
 
     Args:
-        work: FLOPs and bytes of one micro-batch.
+        work: FLOPs and bytes of one micro-batch, per sample.
         traffic: bytes that a rank exchanges, and the work of the optimizer step.
         rates: what a rank can do per second.
         micro_batch_size: samples per micro-batch.

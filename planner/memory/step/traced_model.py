@@ -1,4 +1,4 @@
-"""A model at one sequence length, each of its parts traced once for each setting."""
+"""Traces the parts of a model at one sequence length, each once for each setting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ from strategies import (
 
 
 class TracedModel:
-    """A model at one sequence length: its parameters and traced parts under each setting, whatever the cluster."""
+    """A model at one sequence length: its parameters and traced parts under each setting, whatever the cluster.
+
+    Args:
+        inventory: the model's parameters.
+        sequence_length: tokens per sequence.
+    """
 
     def __init__(self, inventory: Inventory, sequence_length: int) -> None:
         self.inventory, self.sequence_length = inventory, sequence_length
@@ -48,17 +53,18 @@ class TracedModel:
         updates: AnyOptimizer | None = None,
         evaluates: bool = False,
     ) -> Setting:
+        """Returns the setting with these fields, the same object each time; see `Setting`."""
         length = self.sequence_length
         return Setting(dtypes, method, attention, loss, kernels, length, selection, updates, evaluates)
 
     @memoized
     def units(self, setting: Setting, ranks: int) -> Units:
-        """`ranks`: among which they are divided."""
+        """Returns the model's units, with parameters divided among `ranks`."""
         return Units.of(self.inventory, setting.method, setting.dtypes, ranks)
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
-        """FLOPs and bytes moved by forward and backward of one micro-batch."""
+        """Returns the FLOPs and bytes moved by forward and backward of one micro-batch, per sample."""
         total = Work()
         for part, count in counted(self.parts(setting, checkpointing)):
             total = total.plus(part.forward_work.plus(part.backward_work).times(count))
@@ -66,7 +72,7 @@ class TracedModel:
 
     @memoized
     def without_backward(self, setting: Setting, checkpointing: Checkpoints) -> int:
-        """How many parts are in front of all that trains."""
+        """Returns the number of first parts whose output needs no gradient, so that their backward never runs."""
         parts = self.parts(setting, checkpointing)
         return next((i for i, part in enumerate(parts) if part.output_requires_grad), 0)
 
@@ -74,11 +80,19 @@ class TracedModel:
     def positions(
         self, setting: Setting, checkpointing: Checkpoints, shards: bool, chunk_tokens: int | None
     ) -> list[Position]:
+        """Returns the parts at which a step can have a peak.
+
+        Args:
+            setting: what the bytes of a part depend on.
+            checkpointing: which blocks are recomputed.
+            shards: whether FSDP2 shards parameters.
+            chunk_tokens: tokens whose logits exist at once; None: all of them.
+        """
         parts = self.parts(setting, checkpointing, chunk_tokens)
-        return positions(parts, reach=int(shards))  # FSDP2 holds of a part's neighbours
+        return positions(parts, reach=int(shards))  # with FSDP2 a part's bytes include some of its neighbours' units
 
     def chunk_tokens(self, setting: Setting, micro_batch_size: int) -> int | None:
-        """Of how many tokens there are logits at once; None: of all."""
+        """Returns the number of tokens whose logits exist at once; None if those of all tokens do."""
         model = self.inventory.architecture
         tokens = micro_batch_size * self.sequence_length
         vocab_size = model.vocab_size if isinstance(model, Decoder) else 0  # others have no fused loss
@@ -86,9 +100,15 @@ class TracedModel:
 
     @memoized
     def parts(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None = None) -> list[Part]:
-        """Stem, blocks, head and loss."""
-        # A frozen embedding's output needs no gradient, unless checkpointing asks for one, of whatever trains
-        # (transformers' gradient_checkpointing_enable): then no block saves less than the others.
+        """Returns stem, blocks, head and loss, traced and joined; equal parts may be the same object.
+
+        Args:
+            setting: what the bytes of a part depend on.
+            checkpointing: which blocks are recomputed.
+            chunk_tokens: tokens whose logits exist at once; None: all of them.
+        """
+        # A frozen embedding's output needs no gradient, unless checkpointing asks for one whatever trains
+        # (transformers' gradient_checkpointing_enable). Then every block's input needs one, and none saves less.
         checkpoints = checkpointing.recomputes
         last = stem = self._stem(setting, checkpointing, checkpoints)
         blocks: list[Part] = []
@@ -113,6 +133,7 @@ class TracedModel:
 
     @memoized
     def _steps(self, setting: Setting, part: Hashable, trained: Trainable) -> Mapping[str, int]:
+        """Returns by name the bytes that the update of each parameter of a part in backward allocates."""
         if setting.updates is None or part == LOSS:
             return NO_STEPS
         units, kinds = self.units(setting, 1), self.inventory.layer_kinds
@@ -173,9 +194,15 @@ class TracedModel:
 
 
 def _hold_embedded(stem: Part, blocks: list[Part]) -> tuple[Part, int]:
-    """Holds the embedding's output from the first block, whose input it is, or already from the stem, to the end of the
-    last. The stem, and the bytes per sample that the head begins with: none where it is saved anyway, which as a leaf
-    of autograd's it is to the end of backward."""
+    """Adds the embedding's output to what blocks hold in forward, until the last block ends.
+
+    A variable of the model's forward refers to that output. It is held from the first block on, if it is the stem's
+    output and so this block's input, else already from the stem on. Changes `blocks` in place.
+
+    Returns:
+        The stem, and the bytes per sample that the head begins with: 0 where the output is saved anyway. As a leaf of
+        the autograd graph it is saved to the end of backward.
+    """
     size = stem.embedded_bytes
     if stem.holds_output and blocks[0].saves_input:
         return stem, 0

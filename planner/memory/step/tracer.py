@@ -1,4 +1,4 @@
-"""Runs the parts of a model once on symbolic tensors: what each keeps, its peaks in forward and backward, its work."""
+"""Runs each part of a model on symbolic tensors and measures what it keeps, its peaks and its work."""
 
 from __future__ import annotations
 
@@ -25,19 +25,27 @@ from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
 
 LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
 WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
-"""Blocks alone are compiled."""
+"""Layers within blocks, by kernels; only blocks are compiled."""
 
 STEM, HEAD, LOSS = "stem", "head", "loss"
+"""Names of the parts that are not blocks; a block is named by its kind."""
 
 
 class Tracer:
-    """Traces the parts of one architecture under one setting."""
+    """Traces the parts of one architecture under one setting.
+
+    Parts have to be traced in the model's order, since later ones read tensors that earlier ones share.
+
+    Args:
+        architecture: the model's fields and forward pass.
+        setting: what the bytes of a part depend on.
+        steps: returns, for a part (STEM, HEAD, LOSS or the kind of a block) and what trains in it, the bytes that the
+            update of each parameter in backward allocates, by the parameter's name.
+    """
 
     def __init__(
         self, architecture: Architecture, setting: Setting, steps: Callable[[Hashable, Trainable], Mapping[str, int]]
     ) -> None:
-        """`steps`: of a part (STEM, HEAD or a kind of block) where so much trains, what updates of its parameters in
-        backward allocate."""
         self.architecture, self.setting, self.steps = architecture, setting, steps
         tied, again = architecture.tied_to is not None, architecture.embeds_again is not None
         self.ends = trained_at_ends(setting.method, tied=tied)
@@ -54,6 +62,7 @@ class Tracer:
         recomputed: bool = False,
         kinds: Mapping[Kernels, type[Layers]] = LAYERS,
     ) -> Layers:
+        """Returns new layers with a tape of their own, which run one part."""
         s = self.setting
         layers = kinds[s.kernels](
             Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained), recomputed=recomputed),
@@ -66,18 +75,23 @@ class Tracer:
         )
         if isinstance(layers, LigerLayers):
             layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
-        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.dtypes.other  # that of the embeddings
+        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.dtypes.other  # the embeddings' dtype
         layers.exchange = Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:
-        """The embeddings."""
+        """Traces the embeddings, and adds the masks that all blocks share.
+
+        Args:
+            checkpointing: which blocks are recomputed.
+            output_requires_grad: whether the output needs a gradient even if the embeddings are frozen.
+        """
         layers = self._layers(STEM, self.ends)
         run = PartRun(layers)
         again = self.architecture.embeds_again is not None
         if self.tied_gradient:
-            # The head's gradient of the shared weight waits for the embedding's; it is on the head's account. As a
-            # transposed product it is a view, unless autocast's cast stands between, or another one has been added.
+            # The head's gradient of the shared weight waits for the embedding's; its bytes are counted for the head.
+            # It is a view, as a transposed product is, unless autocast casts it or another gradient was added to it.
             viewed = self.setting.dtypes.autocast is None and not again and not self.setting.loss.is_fused
             layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
@@ -96,7 +110,7 @@ class Tracer:
         s = self.setting
         masks = masks_of(self.architecture, s.attention, s.dtypes, s.sequence_length, s.selection.batching)
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
-        # A checkpointed block keeps its arguments until it has been computed again, the mask among them.
+        # A checkpointed block keeps its arguments, the mask among them, until it has been recomputed.
         saved, body = stem.saved, stem.body
         if masks.saved or checkpointing.recomputes:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
@@ -115,8 +129,17 @@ class Tracer:
         again: bool = False,
         kept: Sequence[Kept | None] | None = None,
     ) -> Part:
-        """`checkpoints`: blocks are. `again`: as it is computed again in backward, by a graph of its own that is gone
-        when that is done. `kept`: what a checkpointed forward has left for that."""
+        """Traces a block that is not checkpointed, or the recomputation of one that is.
+
+        Args:
+            kind: the kind of block.
+            trained: which of its own parameters train.
+            itemsize: bytes per element of its input.
+            input_requires_grad: whether its input needs a gradient.
+            checkpoints: whether the model's blocks are checkpointed.
+            again: whether to trace the recomputation in backward, whose graph is its own and is gone afterwards.
+            kept: the results that a checkpointed forward kept for the recomputation, by operation.
+        """
         layers = self._layers(kind, trained, recomputed=again, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = checkpoints
         if kept is not None:
@@ -142,8 +165,19 @@ class Tracer:
         *,
         input_requires_grad: bool,
     ) -> Part:
-        """A forward that drops everything but its input and what is kept, and in backward the block once more
-        (torch.utils.checkpoint, non-reentrant): as `plain`, where nothing is kept."""
+        """Traces a checkpointed block (torch.utils.checkpoint, non-reentrant).
+
+        Its forward drops everything but its input and the results that the policy keeps; backward computes the block
+        again.
+
+        Args:
+            kind: the kind of block.
+            trained: which of its own parameters train.
+            itemsize: bytes per element of its input.
+            facts: the checkpointing policy.
+            plain: the recomputation of the block if no results are kept, as `block(..., again=True)` traces it.
+            input_requires_grad: whether its input needs a gradient.
+        """
         layers = self._layers(kind, trained, keep_saved=False, kinds=WITHIN_BLOCKS)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         layers.checkpoints = True
@@ -153,7 +187,7 @@ class Tracer:
         assert given is not None
         input_bytes, saved = given.per_sample, [given]
         if facts.offloads:
-            saved.clear()  # it has been copied to the host before the block begins (`save_on_cpu`)
+            saved.clear()  # it is copied to the host before the block begins (`save_on_cpu`)
         else:
             given.mark_saved()
         del given
@@ -194,11 +228,17 @@ class Tracer:
     def head(
         self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int, chunk_tokens: int | None
     ) -> tuple[Part, Part]:
-        """Final norm with the language-model head, and the loss.
+        """Traces the final norm with the head, and the loss.
 
         Args:
-            embedded_bytes: per sample, of what the model's body holds of the embedding until the norm has returned.
-            chunk_tokens: see `fused_loss`.
+            itemsize: bytes per element of the final hidden states.
+            input_requires_grad: whether these need a gradient.
+            embedded_bytes: bytes per sample of the embedding's output, which the model's body holds until the norm has
+                returned.
+            chunk_tokens: tokens whose logits exist at once in a fused loss (`planner.memory.losses.fused`); None: all.
+
+        Returns:
+            The head and the loss. A head with a fused loss returns the loss, and the loss part is then empty.
         """
         layers = self._layers(HEAD, self.ends)
         if self.setting.loss in FUSED:
@@ -207,7 +247,7 @@ class Tracer:
         run = PartRun(layers)
         layers.embedded = layers.tape.storage(0, embedded_bytes)
         hidden_size = self.architecture.hidden_size
-        # No variable holds the input here: the backbone's own is the norm's output from then on.
+        # No variable holds the input here: the backbone assigns the norm's output to the same variable.
         logits = self.architecture.head(
             layers, layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states")
         )
@@ -231,7 +271,7 @@ class Tracer:
         return head, part
 
     def _nothing_more(self, loss: Tensor) -> Part:
-        """Behind a head that returned the loss."""
+        """Returns the loss part that follows a head which returned the loss itself."""
         layers = self._layers(LOSS, Trainable())
         run = PartRun(layers)
         return run.finish(layers.tensor(loss.per_sample, loss.width, loss.itemsize, "loss"))

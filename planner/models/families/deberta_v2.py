@@ -1,6 +1,6 @@
-"""DeBERTa-v3: BERT whose attention scores know contents and distances apart, with eager attention alone.
+"""Describes DeBERTa-v3, which transformers runs with eager attention alone.
 
-Every block projects the same table of distances, with the weights of its queries and keys, and all hidden states are
+Every block projects the same table of distances with the weights of its queries and keys, and all hidden states are
 kept until the encoder returns. Source: transformers/models/deberta_v2/modeling_deberta_v2.py.
 """
 
@@ -23,17 +23,23 @@ V3: dict[str, tuple[Any, ...]] = {
     "norm_rel_ebd": ("layer_norm",),
     "pos_att_type": ("p2c|c2p", "c2p|p2c", ["p2c", "c2p"], ["c2p", "p2c"]),
 }
-"""What the files of all releases say, and transformers' defaults do not."""
+"""Values that the files of all releases of version 3 have; transformers' defaults differ."""
 
 
 class Place(NamedTuple):
-    """A block's kind. The first block's input is no output of another; in the last, gradients of the table begin."""
+    """Tells the first and the last block from the others.
+
+    The first block's input is no output of another block. In the last block, backward begins to gather the gradients of
+    the table of distances.
+    """
 
     first: bool
     last: bool
 
 
 class DebertaV2(Bert):
+    """Extends BERT: attention scores are computed separately for contents and for distances."""
+
     classes: ClassVar[tuple[str, ...]] = ("DebertaV2ForMaskedLM", "DebertaV2ForSequenceClassification")
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "relative"
     supports_sdpa: ClassVar[bool] = False
@@ -55,7 +61,10 @@ class DebertaV2(Bert):
 
     @classmethod
     def describes(cls, fields: Mapping[str, Any]) -> bool:
-        """Not version 2's convolution, nor the head of `legacy: false`, nor sizes apart from `hidden_size`."""
+        """Returns whether a file is of version 3, with all sizes equal to `hidden_size`.
+
+        Version 2's convolution and the head of `legacy: false` are not described.
+        """
         width = fields.get("hidden_size")
         sizes = (fields.get(name, width) for name in ("embedding_size", "pooler_hidden_size"))
         others = fields.get("conv_kernel_size") or "attention_head_size" in fields or fields.get("type_vocab_size")
@@ -65,7 +74,7 @@ class DebertaV2(Bert):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, fields: Any) -> Any:
-        """Releases spell the kinds of position attention in one word."""
+        """Splits the kinds of position attention, which releases spell as one word."""
         if isinstance(fields, Mapping) and isinstance(kinds := fields.get("pos_att_type"), str):
             return {**fields, "pos_att_type": tuple(kinds.split("|"))}
         return fields
@@ -86,8 +95,9 @@ class DebertaV2(Bert):
         return x
 
     def embeddings(self, f: Forward[T], mask: T) -> T:
+        """Computes the first block's input, in which padding is set to zero."""
         words = f.embedding(self.embedding_name, self.vocab_size, self.hidden_size)
-        _no_positions = f.times(words)  # zeros
+        _no_positions = f.times(words)  # zeros in place of positions, kept by a variable
         x = f.layer_norm("embeddings.LayerNorm", words)
         x = f.hide_padding(x, mask)
         return f.dropout(x, self.hidden_dropout_prob)
@@ -103,10 +113,12 @@ class DebertaV2(Bert):
         return self.output(f, "output", intermediate, attention)
 
     def attention_output(self, f: Forward[T], x: T, mask: T, kind: Place) -> T:
+        """Computes the attention sublayer, its residual and norm included."""
         context = self.disentangled(f, x, mask, kind)
         return self.output(f, "attention.output", context, x)
 
     def disentangled(self, f: Forward[T], x: T, mask: T, kind: Place) -> T:
+        """Computes attention by contents and by distances."""
         heads = self.num_attention_heads
         query, key, value = (self.projected(f, part, x) for part in ("query", "key", "value"))
         scores = f.content_scores(query, key, heads)
@@ -121,11 +133,13 @@ class DebertaV2(Bert):
         return f.weighted(probabilities, value, heads)
 
     def position_bias(self, f: Forward[T], query: T, key: T, table: T) -> T:
+        """Computes the scores by distance, which are added to those by content."""
         position_query = f.repeat_positions(f.once(partial(self.projected, f, "query"), table))
         position_key = f.repeat_positions(f.once(partial(self.projected, f, "key"), table))
         return f.position_scores(query, key, position_query, position_key, self.num_attention_heads)
 
     def projected(self, f: Forward[T], part: str, x: T) -> T:
+        """Projects `x` with the weights of `part` (query, key or value), and lays it out by heads."""
         x = f.linear(f"attention.self.{part}_proj", x, self.hidden_size, bias=True)
         return f.by_heads(x, self.num_attention_heads)
 

@@ -1,6 +1,7 @@
-"""Gemma 3, its text part: Gemma 2 without soft-capping, norms on q and k, a rotary table for each kind of window.
+"""Describes the text part of Gemma 3.
 
-Source: transformers/models/gemma3/modeling_gemma3.py; defaults of Gemma3TextConfig, which published files leave out.
+Source: transformers/models/gemma3/modeling_gemma3.py; defaults are those of Gemma3TextConfig, which published files
+leave out.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from planner.models.families.gemma2 import Gemma2
 from planner.models.forward import Forward, T
 
 SLIDING = "sliding_attention"
+"""The layer type with a sliding window."""
 PATTERN = 6
-"""Every sixth layer attends to all tokens, unless `layer_types` or `sliding_window_pattern` says otherwise."""
+"""Layers from one that attends to all tokens to the next, unless `layer_types` or `sliding_window_pattern` says
+otherwise."""
 
 
 class Gemma3Text(Gemma2):
+    """Extends Gemma 2: no soft-capping, norms on q and k, and a rotary table for each kind of window."""
+
     supports_sdpa: ClassVar[bool] = True
 
     num_attention_heads: Size = 8
     vocab_size: Size = 262_208
     max_position_embeddings: Size = 131_072
     attn_logit_softcapping: float | None = Field(None, exclude=True)
-    """Its eager attention does not look at it."""
+    """Not used: eager attention does not read it."""
     final_logit_softcapping: float | None = None
     sliding_window: Size | None = 4096
     layer_types: tuple[str, ...] | None = None
@@ -62,7 +67,7 @@ class Gemma3Text(Gemma2):
         return self.sliding_window if SLIDING in self.layer_kinds() else None
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
-        """The type of every layer."""
+        """Returns the type of every layer."""
         return self.layer_types or ()
 
     def attention_of(self, f: Forward[T], x: T, kind: Hashable) -> T:

@@ -1,4 +1,7 @@
-"""GPT-NeoX and Pythia: parallel residual, partial rotary. Source: transformers/models/gpt_neox/modeling_gpt_neox.py."""
+"""Describes GPT-NeoX and Pythia.
+
+Source: transformers/models/gpt_neox/modeling_gpt_neox.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from planner.models.forward import Forward, T
 
 
 class GPTNeoX(Decoder):
+    """Describes a decoder with attention and MLP in parallel, LayerNorm, and a part of each head rotated."""
+
     embedding_name: ClassVar[str] = "embed_in"
 
     intermediate_size: Size

@@ -1,7 +1,6 @@
-"""gpt-oss: attention with a learned sink for each head, a window on every other layer, experts with biases.
+"""Describes gpt-oss, which transformers runs with eager attention, since SDPA has no sinks.
 
-transformers runs it with eager attention: SDPA has no sinks. Windows change the mask's values only.
-Source: transformers/models/gpt_oss/modeling_gpt_oss.py.
+Windows change only the mask's values. Source: transformers/models/gpt_oss/modeling_gpt_oss.py.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from planner.models.forward import Forward, NormOrder, T
 
 
 class GptOss(Llama):
+    """Extends Llama: a learned sink for each head, a window on every other layer, and experts with biases."""
+
     norm_order: ClassVar[NormOrder] = "scale_then_cast"
     supports_sdpa: ClassVar[bool] = False
     num_masks: ClassVar[int] = 2

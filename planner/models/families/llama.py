@@ -1,4 +1,7 @@
-"""Llama 1 to 3.3, TinyLlama, Yi, SmolLM2. Source: transformers/models/llama/modeling_llama.py."""
+"""Describes Llama 1 to 3.3, TinyLlama, Yi and SmolLM2.
+
+Source: transformers/models/llama/modeling_llama.py.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,17 @@ from planner.models.decoder import Decoder, Probability, Share, Size
 from planner.models.forward import Forward, NormOrder, T
 
 Ignored = Annotated[bool, BeforeValidator(lambda _: False)]
-"""A flag of Llama's that a family's modeling file does not look at."""
+"""A flag of Llama's that the modeling file of a derived family does not read; it is always False."""
 
 
 class Llama(Decoder):
+    """Describes a decoder with RMSNorm, rotary embedding and a gated MLP.
+
+    Families that differ from it in a few methods extend it.
+    """
+
     norm_order: ClassVar[NormOrder] = "cast_then_scale"
+    """Where its RMSNorm casts back to its input's dtype."""
 
     intermediate_size: Size
     num_key_value_heads: Size | None = None
@@ -27,10 +36,12 @@ class Llama(Decoder):
 
     @property
     def kv_heads(self) -> int:
+        """Returns the number of heads of keys and values."""
         return self.num_key_value_heads or self.num_attention_heads
 
     @property
     def head_width(self) -> int:
+        """Returns the columns of one head."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
     def stem(self, f: Forward[T]) -> T:
@@ -49,27 +60,31 @@ class Llama(Decoder):
         return f.add(residual, self.branch(f, x))
 
     def branch(self, f: Forward[T], x: T) -> T:
-        """What happens to the output of attention and MLP before it is added to the residual stream."""
+        """Returns what is added to the residual stream, given the output of attention or of the MLP."""
         return x
 
     def attention(self, f: Forward[T], x: T) -> T:
+        """Computes the attention sublayer, from its normalized input to the output projection."""
         query, key, value = self.projections(f, x)
         query, key = f.rotate(query, head_dim=self.head_width), f.rotate(key, head_dim=self.head_width)
         return self.attend(f, query, key, value)
 
     def projections(self, f: Forward[T], x: T) -> tuple[T, T, T]:
+        """Projects hidden states to queries, keys and values."""
         query = f.linear("self_attn.q_proj", x, self.num_attention_heads * self.head_width, bias=self.attention_bias)
         key = f.linear("self_attn.k_proj", x, self.kv_heads * self.head_width, bias=self.attention_bias)
         value = f.linear("self_attn.v_proj", x, self.kv_heads * self.head_width, bias=self.attention_bias)
         return query, key, value
 
     def attend(self, f: Forward[T], query: T, key: T, value: T) -> T:
+        """Computes attention and projects its output, given rotated queries and keys."""
         heads, kv_heads = self.num_attention_heads, self.kv_heads
         dropout, window = self.attention_dropout, self.window
         x = f.attention(query, key, value, heads=heads, kv_heads=kv_heads, dropout=dropout, window=window)
         return f.linear("self_attn.o_proj", x, self.hidden_size, bias=self.attention_bias)
 
     def mlp(self, f: Forward[T], x: T) -> T:
+        """Computes the gated MLP, from its normalized input to the output projection."""
         gated = f.mul(
             f.activation(self.hidden_act, f.linear("mlp.gate_proj", x, self.intermediate_size, bias=self.mlp_bias)),
             f.linear("mlp.up_proj", x, self.intermediate_size, bias=self.mlp_bias),
@@ -82,12 +97,13 @@ class Llama(Decoder):
 
 
 class PartlyRotated(Llama):
-    """Llama with a part of each head rotated, `partial_rotary_factor` of it."""
+    """Extends Llama: only a share of each head is rotated, `partial_rotary_factor`."""
 
     partial_rotary_factor: Share
 
     @property
     def rotary_dim(self) -> int:
+        """Returns the columns of each head that are rotated."""
         return int(self.head_width * self.partial_rotary_factor)
 
     def stem(self, f: Forward[T]) -> T:

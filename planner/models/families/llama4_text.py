@@ -1,6 +1,7 @@
-"""Llama 4, its text part: chunked attention, layers without rotation, experts that all compute every token.
+"""Describes the text part of Llama 4.
 
-Source: transformers/models/llama4/modeling_llama4.py; defaults of Llama4TextConfig, which published files leave out.
+Source: transformers/models/llama4/modeling_llama4.py; defaults are those of Llama4TextConfig, which published files
+leave out.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from planner.models.families.llama import Ignored, Llama
 from planner.models.forward import Forward, T
 
 CHUNKED = "chunked_attention"
+"""The layer type whose tokens attend only within a chunk of the sequence."""
 
 
 class Kind(NamedTuple):
-    """What tells one layer from another."""
+    """Tells one layer from another."""
 
     has_experts: bool
+    """Whether the layer has experts instead of a gated MLP."""
     rotates: bool
+    """Whether the layer rotates queries and keys."""
     chunked: bool
+    """Whether tokens attend only within their chunk."""
 
 
 class Llama4Text(Llama):
+    """Extends Llama: chunked attention, layers without rotation, and experts that all compute every token."""
+
     supports_flash: ClassVar[bool] = False
     num_masks: ClassVar[int] = 2
     quantizes_experts: ClassVar[bool] = True
@@ -40,7 +47,7 @@ class Llama4Text(Llama):
 
     intermediate_size: Size = 8192
     intermediate_size_mlp: Size = 16384
-    """Of layers without experts."""
+    """Width of the MLP in layers without experts."""
     num_key_value_heads: Size | None = 8
     head_dim: Size | None = 128
     num_local_experts: Size = 16
@@ -49,12 +56,12 @@ class Llama4Text(Llama):
     interleave_moe_layer_step: Size = Field(1, exclude=True)
     use_qk_norm: bool = True
     no_rope_layers: tuple[int, ...] | None = None
-    """0 where a layer has no rotation."""
+    """One number per layer, 0 where it has no rotation."""
     no_rope_layer_interval: Size = Field(4, exclude=True)
     attention_chunk_size: Size | None = 8192
     layer_types: tuple[str, ...] | None = None
     attn_temperature_tuning: Annotated[bool, BeforeValidator(bool)] = True
-    """Published files say 4."""
+    """Whether queries of layers without rotation are scaled by position. Published files say 4."""
     mlp_bias: Ignored = False
 
     @model_validator(mode="after")
@@ -76,7 +83,7 @@ class Llama4Text(Llama):
         return self.attention_chunk_size if CHUNKED in (self.layer_types or ()) else None
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
-        """The kind of every layer."""
+        """Returns the `Kind` of every layer."""
         experts, rotations, types = self.moe_layers or (), self.no_rope_layers or (), self.layer_types or ()
         return tuple(Kind(i in experts, bool(rotations[i]), types[i] == CHUNKED) for i in range(self.num_hidden_layers))
 
@@ -97,6 +104,7 @@ class Llama4Text(Llama):
         return f.add(residual, x)
 
     def attention_of(self, f: Forward[T], x: T, kind: Kind) -> T:
+        """Computes the attention sublayer of a layer of this kind."""
         query, key, value = self.projections(f, x)
         width = self.head_width
         if kind.rotates:
@@ -111,6 +119,7 @@ class Llama4Text(Llama):
         return f.linear("self_attn.o_proj", x, self.hidden_size, bias=self.attention_bias)
 
     def mixture(self, f: Forward[T], x: T) -> T:
+        """Computes the routed experts and the shared one, and adds them up."""
         experts, top_k = self.num_local_experts, self.num_experts_per_tok
         scores = f.route("feed_forward.router", x, experts, top_k, normalizes=False, form="sigmoid_of_chosen")
         routed = f.spread(x, scores)
@@ -119,6 +128,7 @@ class Llama4Text(Llama):
         return f.add_experts(shared, out, experts)
 
     def gated(self, f: Forward[T], name: str, x: T, width: int) -> T:
+        """Computes a gated MLP whose layers' names begin with `name`."""
         gate = f.activation(self.hidden_act, f.linear(f"{name}.gate_proj", x, width))
         gated = f.mul(gate, f.linear(f"{name}.up_proj", x, width))
         return f.linear(f"{name}.down_proj", gated, self.hidden_size)

@@ -1,4 +1,4 @@
-"""Mistral 7B, Nemo, Small: Llama's block. A sliding window that the sequence fills takes a mask.
+"""Describes Mistral 7B, Nemo and Small.
 
 Source: transformers/models/mistral/modeling_mistral.py.
 """
@@ -10,6 +10,8 @@ from planner.models.families.llama import Ignored, Llama
 
 
 class Mistral(Llama):
+    """Extends Llama: the sliding window needs a mask once the sequence fills it."""
+
     num_key_value_heads: Size | None = 8
     sliding_window: Size | None = 4096
     attention_bias: Ignored = False

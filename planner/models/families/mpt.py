@@ -1,4 +1,4 @@
-"""MPT: ALiBi in fp32, no biases anywhere. transformers has eager attention alone for it.
+"""Describes MPT, which transformers runs with eager attention alone.
 
 Source: transformers/models/mpt/modeling_mpt.py, which ignores most fields of MptConfig (`expansion_ratio`, `no_bias`,
 `learned_pos_emb`, `logit_scale`, ...).
@@ -17,6 +17,8 @@ from planner.models.forward import Forward, T
 
 
 class Mpt(Decoder):
+    """Describes a decoder with ALiBi in fp32, and no biases anywhere."""
+
     positions: ClassVar[Positions] = "alibi"
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "booleans"

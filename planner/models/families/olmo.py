@@ -1,4 +1,4 @@
-"""OLMo 1: Llama with a LayerNorm in fp32 that has no parameters, and a rotary table in fp32.
+"""Describes OLMo 1.
 
 Source: transformers/models/olmo/modeling_olmo.py. Left out: `clip_qkv`, which clips in place with a byte per element.
 """
@@ -12,6 +12,8 @@ from planner.models.forward import Forward, T
 
 
 class Olmo(Llama):
+    """Extends Llama: the LayerNorm runs in fp32 and has no parameters, and the rotary table is in fp32."""
+
     mlp_bias: Ignored = False
 
     def stem(self, f: Forward[T]) -> T:
@@ -30,6 +32,7 @@ class Olmo(Llama):
         return f.add(residual, x)
 
     def norm(self, f: Forward[T], name: str, x: T) -> T:
+        """Applies a LayerNorm without parameters, in fp32."""
         return f.layer_norm(name, x, affine=False, form="fused_in_fp32")
 
     def attention(self, f: Forward[T], x: T) -> T:

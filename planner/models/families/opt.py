@@ -1,4 +1,7 @@
-"""OPT: learned positions with an offset of two, LayerNorm, ReLU. Source: transformers/models/opt/modeling_opt.py."""
+"""Describes OPT.
+
+Source: transformers/models/opt/modeling_opt.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from planner.models.forward import Forward, T
 
 
 class OPT(Decoder):
-    packs: ClassVar[bool] = False  # its mask is made without positions
+    """Describes a decoder with LayerNorm, ReLU, and learned positions that begin at an offset of two."""
+
+    packs: ClassVar[bool] = False  # its mask is made without regard to positions
     positions: ClassVar[Positions] = "learned"
 
     ffn_dim: Size
@@ -52,6 +57,7 @@ class OPT(Decoder):
         return x if self.do_layer_norm_before else self.norm(f, "final_layer_norm", x)
 
     def norm(self, f: Forward[T], name: str, x: T) -> T:
+        """Applies a LayerNorm, which has parameters only if the config.json says so."""
         return f.layer_norm(name, x, affine=self.layer_norm_elementwise_affine)
 
     def attention(self, f: Forward[T], x: T) -> T:

@@ -1,4 +1,4 @@
-"""Phi-1.5 and Phi-2: attention and MLP in parallel behind one LayerNorm, part of each head rotated, biases everywhere.
+"""Describes Phi-1.5 and Phi-2.
 
 Source: transformers/models/phi/modeling_phi.py.
 """
@@ -12,6 +12,8 @@ from planner.models.forward import Forward, T
 
 
 class Phi(Decoder):
+    """Describes a decoder with attention and MLP in parallel after one LayerNorm, and biases everywhere."""
+
     intermediate_size: Size
     num_key_value_heads: Size | None = None
     hidden_act: str = "gelu_new"
@@ -23,14 +25,17 @@ class Phi(Decoder):
 
     @property
     def kv_heads(self) -> int:
+        """Returns the number of heads of keys and values."""
         return self.num_key_value_heads or self.num_attention_heads
 
     @property
     def head_width(self) -> int:
+        """Returns the columns of one head."""
         return self.hidden_size // self.num_attention_heads
 
     @property
     def rotary_dim(self) -> int:
+        """Returns the columns of each head that are rotated."""
         return int(self.head_width * self.partial_rotary_factor)
 
     def stem(self, f: Forward[T]) -> T:
@@ -53,7 +58,7 @@ class Phi(Decoder):
         if self.qk_layernorm:
             query = f.layer_norm("self_attn.q_layernorm", query, width=width)
             key = f.layer_norm("self_attn.k_layernorm", key, width=width)
-        # Views of what is not rotated keep the projections until the method returns.
+        # Views of the columns that are not rotated keep the projections alive until the method returns.
         rotated = f.rotate(query, head_dim=width, rotary_dim=self.rotary_dim, joins=True)
         rotated_key = f.rotate(key, head_dim=width, rotary_dim=self.rotary_dim, joins=True)
         x = f.attention(rotated, rotated_key, value, heads=heads, kv_heads=kv_heads, dropout=self.attention_dropout)

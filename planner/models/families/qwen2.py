@@ -1,4 +1,7 @@
-"""Qwen2 and Qwen2.5: Llama with biases on q, k and v. Source: transformers/models/qwen2/modeling_qwen2.py."""
+"""Describes Qwen2 and Qwen2.5.
+
+Source: transformers/models/qwen2/modeling_qwen2.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from planner.models.forward import Forward, T
 
 
 class Qwen2(Llama):
+    """Extends Llama: the projections of q, k and v have biases."""
+
     num_key_value_heads: Size | None = 32
     attention_bias: Ignored = False
     mlp_bias: Ignored = False

@@ -1,4 +1,4 @@
-"""RoBERTa: BERT with positions that skip padding, and another head for classification.
+"""Describes RoBERTa.
 
 Source: transformers/models/roberta/modeling_roberta.py.
 """
@@ -12,6 +12,8 @@ from planner.models.forward import Forward, T
 
 
 class Roberta(Bert):
+    """Extends BERT: positions skip padding, and the heads differ."""
+
     classes: ClassVar[tuple[str, ...]] = ("RobertaForMaskedLM", "RobertaForSequenceClassification")
 
     architectures: tuple[str, ...] = ("RobertaForMaskedLM",)
@@ -19,7 +21,10 @@ class Roberta(Bert):
 
     @property
     def num_positions(self) -> int:
-        """Positions begin behind the padding token's (`create_position_ids_from_input_ids`)."""
+        """Returns the longest sequence in tokens.
+
+        Positions begin after that of the padding token (`create_position_ids_from_input_ids`).
+        """
         return self.max_position_embeddings - self.pad_token_id - 1
 
     def position_embeddings(self, f: Forward[T]) -> T:

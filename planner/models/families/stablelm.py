@@ -1,4 +1,4 @@
-"""StableLM 3B-4E1T and StableLM 2: Llama with LayerNorm and a part of each head rotated; the 12B model in parallel.
+"""Describes StableLM 3B-4E1T and StableLM 2.
 
 Source: transformers/models/stablelm/modeling_stablelm.py.
 """
@@ -16,11 +16,13 @@ from planner.models.forward import Forward, T
 
 
 class StableLm(PartlyRotated):
+    """Extends Llama: LayerNorm, a part of each head rotated, and in the 12B model attention and MLP in parallel."""
+
     supports_flex: ClassVar[bool] = False
 
     num_key_value_heads: Size | None = 32
     head_dim: Annotated[None, BeforeValidator(lambda _: None)] = None
-    """Heads divide the hidden size, whatever it says."""
+    """Always None: heads divide the hidden size, whatever a file says."""
     attention_bias: Ignored = False
     mlp_bias: Ignored = False
     use_qkv_bias: bool = False
@@ -51,12 +53,13 @@ class StableLm(PartlyRotated):
         return query, key, value
 
     def norm_per_head(self, f: Forward[T], name: str, x: T, heads: int) -> T:
+        """Applies a LayerNorm of its own to each head."""
         parts = f.slices(x, [self.head_width] * heads, split=True)
         return f.join([f.layer_norm(f"{name}.norms.{i}", part, bias=False) for i, part in enumerate(parts)])
 
     def attention(self, f: Forward[T], x: T) -> T:
         query, key, value = self.projections(f, x)
-        # Views of what is not rotated keep the projections until the method returns.
+        # Views of the columns that are not rotated keep the projections alive until the method returns.
         rotated = f.rotate(query, head_dim=self.head_width, rotary_dim=self.rotary_dim, joins=True)
         rotated_key = f.rotate(key, head_dim=self.head_width, rotary_dim=self.rotary_dim, joins=True)
         return self.attend(f, rotated, rotated_key, value)

@@ -84,10 +84,10 @@ class _Change(NamedTuple):
     """Describes one allocation (`size` > 0) or free (`size` < 0) of the profiler's record."""
 
     time: int
-    """Nanoseconds."""
+    """Time of the event, in nanoseconds."""
     address: int
     size: int
-    """Signed bytes."""
+    """Bytes that are allocated (> 0) or freed (< 0)."""
     within: tuple[Any, ...]
     """The profiler's ranges around it, from the outermost, which is the phase's, inwards."""
 
@@ -146,7 +146,7 @@ def _lifetimes(events: list[Any]) -> Iterator[_Lifetime]:
     marked = [event for event in events if event.name.startswith(MARK)]
     for change in sorted(_changes(marked, ()), key=lambda c: c.time):
         if change.size > 0:
-            if before := live.get(change.address):  # it was freed on a thread that is not followed
+            if before := live.get(change.address):  # its free was not recorded
                 yield _Lifetime(before, change._replace(size=-before.size))
             live[change.address] = change
         elif change.address in live:

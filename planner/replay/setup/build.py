@@ -1,4 +1,4 @@
-"""Builds what a strategy says with the real libraries: model, adapters, checkpointing, FSDP2, optimizer."""
+"""Builds the model of a strategy with the real libraries: kernels, adapters, quantization, checkpointing and FSDP2."""
 
 from __future__ import annotations
 
@@ -39,41 +39,49 @@ from strategies import (
 )
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
+"""torch's dtype of each dtype of the catalog."""
 
 MAX_RANKS = 2**12
-"""torch lists all ranks of a mesh several times over: 8,192 take 13 s, 67 million more memory than there is."""
+"""Largest number of ranks in a replay. torch lists all ranks of a mesh several times over: 8,192 take 13 s, and 67
+million take more memory than there is."""
 
 
 def half(precision: Precision) -> torch.dtype:
+    """Returns the dtype of matrix products, which is fp32 for full precision and TF32."""
     return DTYPES[precision.facts.matmul_dtype]
 
 
 def stored(precision: Precision, *, trains: bool) -> torch.dtype:
-    """Of the base model's weights."""
+    """Returns the dtype in which the base model's weights are stored; `trains` says whether they are trained."""
     facts = precision.facts
     return torch.float32 if (facts.trained_bytes if trains else facts.frozen_bytes) == 4 else half(precision)
 
 
 def autocast_dtype(strategy: Strategy) -> torch.dtype | None:
-    """FSDP2 computes in the gathered parameters' dtype instead (accelerate, `_prepare_fsdp2`)."""
+    """Returns the dtype of autocast, or None where forward runs without it.
+
+    With FSDP2 there is none: it computes in the dtype of the gathered parameters (accelerate, `_prepare_fsdp2`).
+    """
     mixed = strategy.precision.facts.autocast_bytes is not None and not strategy.sharding.shards
     return half(strategy.precision) if mixed else None
 
 
 def is_quantized(strategy: Strategy) -> bool:
+    """Returns whether the base model's linear layers are quantized (QLoRA)."""
     return quantization_of(strategy.finetuning) is not Quantization.NONE
 
 
 def is_nf4(strategy: Strategy) -> bool:
+    """Returns whether these layers are quantized to NF4, with or without double quantization."""
     return quantization_of(strategy.finetuning) in (Quantization.NF4, Quantization.NF4_DOUBLE)
 
 
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
-    """The base model on the meta device.
+    """Builds the base model on the meta device, and marks its checkpointed blocks and trainable parameters.
 
     Raises:
-        ContradictionError: a choice of the strategy that no replay runs.
+        ContradictionError: no replay runs a choice of the strategy.
+        PlannerError: the configuration is refused, or the model's code fails.
     """
     if reason := ACCOUNTS.lacking(strategy):
         raise ContradictionError(f"this configuration cannot be replayed: {reason}", "estimate needs no replay")
@@ -90,8 +98,16 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
 
 
 def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
-    """Kernels, adapters, quantization and checkpointing: the model as a training script has it before it is placed.
-    `adds_in_place`: see `fused_loss.fuse`."""
+    """Gives a base model its kernels, loss, adapters, quantization and checkpointing.
+
+    Args:
+        model: what `build` returned, perhaps shortened; it is changed in place.
+        strategy: the strategy.
+        adds_in_place: whether liger-kernel adds to the head's gradient in place; see `fused_loss.fuse`.
+
+    Returns:
+        The model as a training script has it before it is placed on a device: PEFT's wrapper where there are adapters.
+    """
     method = strategy.finetuning
     prepare(strategy.optimizer)
     liger.patch(model, strategy.kernels)
@@ -109,6 +125,7 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
 
 
 def _adapted(model: Any, method: Lora) -> Any:
+    """Wraps a model in PEFT's, with adapters."""
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
@@ -124,8 +141,11 @@ def _adapted(model: Any, method: Lora) -> Any:
 
 
 def _targets(model: Any, method: Lora) -> str | list[str]:
-    """PEFT knows what "all-linear" means for models of transformers: every linear layer but the head. It cannot adapt
-    layers that return more than a tensor (Llama 4's router): the others are named then."""
+    """Returns PEFT's `target_modules`.
+
+    For models of transformers PEFT resolves "all-linear" itself: every linear layer but the head. It cannot adapt
+    layers that return more than a tensor (Llama 4's router): the other layers are named then.
+    """
     if not isinstance(method.targets, str):
         return list(method.targets)
     plain = hasattr(model, "main_input_name") and not any(_returns_more(m) for m in model.modules())
@@ -133,7 +153,7 @@ def _targets(model: Any, method: Lora) -> str | list[str]:
 
 
 def _returns_more(module: torch.nn.Module) -> bool:
-    """A linear layer with a forward of its own, which does not say that it returns a tensor, as Falcon's does."""
+    """Returns whether a linear layer has its own forward without an annotation `torch.Tensor`, as Falcon's has."""
     forward = type(module).forward
     if not isinstance(module, torch.nn.Linear) or forward is torch.nn.Linear.forward:
         return False
@@ -141,16 +161,18 @@ def _returns_more(module: torch.nn.Module) -> bool:
 
 
 def linear_layers(model: Any) -> list[str]:
-    """Paths of all linear layers but the head."""
+    """Returns the paths of all linear layers that PEFT can adapt, which excludes the head."""
     head = head_of(model)
     found = [(path, m) for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
     return [path for path, m in found if not _returns_more(m)]
 
 
 def head_of(base: Any) -> Any:
-    """The layer of the outputs, which is never quantized or adapted: of a model without output embeddings the last
-    linear one (transformers/quantizers/base.py, `get_keys_to_not_convert`; peft/tuners/tuners_utils.py,
-    `_maybe_include_all_linear_layers`)."""
+    """Returns the output layer, which is never quantized or adapted; None for a model without linear layers.
+
+    Without output embeddings it is the last linear layer (transformers/quantizers/base.py, `get_keys_to_not_convert`;
+    peft/tuners/tuners_utils.py, `_maybe_include_all_linear_layers`).
+    """
     head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
     if head is not None:
         return head
@@ -158,9 +180,19 @@ def head_of(base: Any) -> Any:
 
 
 def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
-    """An equipped model on the backend's device, sharded where there is a mesh. Its weights are not initialized."""
+    """Shards an equipped model over a mesh, and moves it to the backend's device or to the host.
+
+    Args:
+        model: what `equip` returned.
+        strategy: the strategy.
+        mesh: the device mesh of FSDP2; None where the model is not sharded.
+        backend: tells the device.
+
+    Returns:
+        The model in training mode, with tied weights tied again and no weight initialized.
+    """
     if mesh is not None:
-        with _disable_current_modes():  # meshes are tensors with values, which fake ones do not have
+        with _disable_current_modes():  # a mesh is a tensor whose values are read: not fake
             shard(model, mesh, strategy)
     if strategy.sharding.on_host:
         return place_on_host(model).train()
@@ -173,7 +205,7 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
 
 
 def _ties(model: Any) -> list[list[tuple[Any, str]]]:
-    """The places of each parameter that has several: `to_empty` makes a new one for each."""
+    """Returns the places (module, name) of each parameter with several: `to_empty` makes a new one in each."""
     places: dict[int, list[tuple[Any, str]]] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -183,7 +215,7 @@ def _ties(model: Any) -> list[list[tuple[Any, str]]]:
 
 
 def mesh_of(sharding: DataParallel, world_size: int) -> Any:
-    """Ranks as FSDP2 divides the model over them: those of a group, or replicas x shards."""
+    """Makes the device mesh of FSDP2: `[ranks]`, or `[replicas, shards]` where the model is divided within groups."""
     from torch.distributed.device_mesh import init_device_mesh
 
     shards = sharding.ranks(world_size)
@@ -193,13 +225,17 @@ def mesh_of(sharding: DataParallel, world_size: int) -> Any:
 
 
 def ranks(sharding: DataParallel, world_size: int) -> Any:
-    """A device mesh over a process group that only pretends to communicate."""
+    """Makes the device mesh of FSDP2 over a process group that only pretends to communicate (see `pretend`)."""
     pretend(world_size)
     return mesh_of(sharding, world_size)
 
 
 def pretend(world_size: int) -> None:
-    """A process group that does nothing, of which this is rank 0."""
+    """Makes a process group whose collectives do nothing; this process is rank 0.
+
+    Raises:
+        ContradictionError: there are more than `MAX_RANKS` ranks.
+    """
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -213,7 +249,10 @@ def pretend(world_size: int) -> None:
 
 
 def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
-    """FSDP2 units as accelerate makes them (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`)."""
+    """Divides a model into FSDP2 units as accelerate does (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`).
+
+    Each block is a unit, so are the embedding and the final norm with the head; the unit of the model has the rest.
+    """
     sharding = strategy.sharding
     assert isinstance(sharding, Sharded)
     mixed = strategy.precision.facts.autocast_bytes is not None
@@ -235,11 +274,11 @@ def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
 
 
 def _shard_ends(base: Any, units: dict[str, Any]) -> None:
-    """What stands before and behind the blocks of a language model."""
+    """Makes a unit of a language model's embedding and one of its final norm and head; tied, all are in one unit."""
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
     ends = [module for module in (embedding, head) if module is not None]
     if _shared_elsewhere(base, ends):
-        return  # all that share a weight belong to one unit: here that of the whole model
+        return  # modules that share a weight must be in one unit: here that of the whole model
     body = getattr(base, base.base_model_prefix, None)
     norms = [module for module in body.children() if "Norm" in type(module).__name__][-1:] if body is not None else []
     tied = head is not None and embedding.weight is head.weight
@@ -250,7 +289,7 @@ def _shard_ends(base: Any, units: dict[str, Any]) -> None:
 
 
 def _shared_elsewhere(base: Any, ends: list[Any]) -> bool:
-    """Whether a parameter of these modules is one of other modules as well."""
+    """Returns whether modules outside these share a parameter with them."""
     own = {id(p) for module in ends for p in module.parameters()}
     inside = {id(module) for end in ends for module in end.modules()}
     others = (m for m in base.modules() if id(m) not in inside)
