@@ -1,4 +1,4 @@
-"""What a machine offers: GPU, node, cluster; loading, validating and merging YAML catalogs."""
+"""Describes what machines offer (GPU, node, cluster), and loads, validates and merges YAML catalogs."""
 
 from hardware.builtin import builtin_catalog_path
 from hardware.catalog import CATALOG_VARIABLE, Catalog, load_catalog, read_catalog

@@ -1,4 +1,4 @@
-"""Several GPUs of one kind: nodes, ranks, and the bandwidth between the ranks."""
+"""Describes several GPUs of one kind: nodes, ranks, and the bandwidth between ranks."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,16 @@ from hardware.errors import PlannerError
 from hardware.gpu import GPU
 
 DEFAULT_NODE_NETWORK_BYTES_PER_SECOND = 12_500_000_000
-"""100 Gb/s for the whole node, the network of AWS g4dn.metal (8 x T4), g5.48xlarge (8 x A10G), g6.48xlarge (8 x L4)."""
+"""Network bandwidth of a node, 100 Gb/s in one direction, as that of AWS g4dn.metal (8 x T4), g5.48xlarge (8 x A10G), g6.48xlarge (8 x L4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`nodes` machines with `gpus_per_node` GPUs each, one rank on each GPU."""
+    """Describes `nodes` machines with `gpus_per_node` GPUs each, and one rank on each GPU.
+
+    Raises:
+        PlannerError: A number is not a positive whole number.
+    """
 
     gpu: GPU
     gpus_per_node: int = 1
@@ -26,15 +30,16 @@ class Cluster:
 
     @property
     def world_size(self) -> int:
+        """Returns the total number of ranks."""
         return self.gpus_per_node * self.nodes
 
     @property
     def link_bytes_per_second(self) -> int:
-        """One GPU's bandwidth in one direction in a collective over all ranks: the slowest link on the way.
+        """Returns a GPU's bandwidth in a collective over all ranks, in bytes per second in one direction.
 
-        In a node: the GPU's link. Across nodes: at most the GPU's share of the network, which is `network_link` of the
-        catalog (DGX H100: 400 Gb/s for each GPU) or else 100 Gb/s divided by the GPUs of the node.
-        Latency, protocol overhead and congestion are left out.
+        It is that of the slowest link. Within a node this is the GPU's link. Across nodes it is at most the GPU's share
+        of the network: `network_link` of the catalog (DGX H100: 400 Gb/s for each GPU), or else 100 Gb/s divided by the
+        number of GPUs in the node. Latency, protocol overhead and congestion are left out.
         """
         if self.nodes == 1:
             return self.gpu.gpu_link.bytes_per_second

@@ -1,4 +1,4 @@
-"""From the data of a catalog file to GPUs, reporting every problem at its line and column."""
+"""Makes GPUs from the data of a catalog file, and reports every problem with its line and column."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
@@ -10,6 +10,7 @@ from hardware.gpu import GPU, Link, PeakFlops
 from hardware.reading import Document, Location
 
 SCHEMA_VERSION: Final = 1
+"""Version of the catalog format that this planner reads."""
 
 _TOP_LEVEL_KEYS: Final = ("schema_version", "gpus")
 _MODELS: Final[dict[Location, type[BaseModel]]] = {
@@ -22,20 +23,36 @@ _MODELS: Final[dict[Location, type[BaseModel]]] = {
 
 
 class Base(Protocol):
-    """Where the entries that a file overrides are found."""
+    """Describes where the entries that a file overrides are looked up."""
 
-    def find(self, name: str) -> GPU | None: ...
+    def find(self, name: str) -> GPU | None:
+        """Returns the GPU with a name or alias, or None."""
+        ...
 
-    def name_owners(self) -> dict[str, str]: ...
+    def name_owners(self) -> dict[str, str]:
+        """Returns the canonical name for the key (see `name_key`) of each name and alias."""
+        ...
 
 
 def name_key(name: str) -> str:
-    """The form in which GPU names are compared; torch and nvidia-smi put the vendor in front, catalogs do not."""
+    """Returns a GPU's name in the form in which names are compared.
+
+    It has no vendor in front: torch and nvidia-smi put one there, catalogs do not.
+    """
     return normalized(name).removeprefix("nvidia").removeprefix("amd")
 
 
 def claim_names(owners: dict[str, str], name: str, aliases: tuple[str, ...]) -> Iterator[tuple[int | None, str]]:
-    """Enter a GPU's names in `owners` (key -> canonical name); yield (index of alias, owner) for each that is taken."""
+    """Enters the names of a GPU in `owners`, and yields those that are taken.
+
+    Args:
+        owners: Canonical name by key (see `name_key`); it is changed.
+        name: Canonical name of the GPU.
+        aliases: Its other names.
+
+    Yields:
+        The index of a taken alias, None for `name` itself, and the canonical name of the GPU that has it.
+    """
     for index, alias in enumerate((name, *aliases), start=-1):
         owner = owners.setdefault(name_key(alias), name)
         if owner != name:
@@ -43,9 +60,14 @@ def claim_names(owners: dict[str, str], name: str, aliases: tuple[str, ...]) -> 
 
 
 def validated_gpus(document: Document, base: Base) -> tuple[GPU, ...]:
-    """The GPUs of a file, complete: a field that an entry leaves out comes from the entry of that name in `base`.
+    """Returns the complete GPUs of a file.
 
-    Raises CatalogError with all problems of the file.
+    Args:
+        document: The parsed file, whose `error` is raised.
+        base: Catalog from which an entry takes the fields that it leaves out, if it has a GPU with that name or alias.
+
+    Raises:
+        CatalogError: The file has problems; all of them are listed.
     """
     gpus: dict[str, GPU] = {}
     seen: set[str] = set()
@@ -63,6 +85,7 @@ def validated_gpus(document: Document, base: Base) -> tuple[GPU, ...]:
 
 
 def _entries(document: Document) -> dict[str, Any]:
+    """Returns the mapping under `gpus`; problems of the top level are added to the document."""
     data = document.data
     if not isinstance(data, Mapping):
         found = "the file is empty" if data is None else f"not {shown(data)}"
@@ -92,7 +115,7 @@ def _validated(document: Document, key: str, name: str, known: GPU | None, entry
         return GPU.model_validate({**given, **entry, "name": name})
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            if problem["type"] == "default_factory_not_called":  # only says that there are other problems
+            if problem["type"] == "default_factory_not_called":  # it only says that there are other problems
                 continue
             location = () if problem["loc"] == ("name",) else problem["loc"]
             document.add_problem(("gpus", key, *location), _message(problem))
@@ -100,6 +123,7 @@ def _validated(document: Document, key: str, name: str, known: GPU | None, entry
 
 
 def _message(problem: Any) -> str:
+    """Returns the text for an error of pydantic."""
     location = problem["loc"]
     if problem["type"] == "missing":
         return "this field is required"
@@ -120,6 +144,7 @@ def _did_you_mean(name: str, known: tuple[str, ...]) -> str:
 
 
 def _report_clashes(document: Document, gpus: Mapping[str, GPU], base: Base) -> None:
+    """Adds a problem for each name or alias that another GPU has, in the file or in `base`."""
     owners = {key: owner for key, owner in base.name_owners().items() if owner not in gpus}
     for gpu in gpus.values():
         for index, owner in claim_names(owners, gpu.name, gpu.aliases):

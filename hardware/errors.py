@@ -1,18 +1,25 @@
-"""Errors that tell the way out: what and the value, then the nearest valid thing."""
+"""Defines the errors of the product: each says what is wrong, shows the value, and hints at the nearest valid one."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 _MAX_SUGGESTIONS = 4
-_LONGEST_NAME = 200  # nearest names of anything longer are not worth their time
+_LONGEST_NAME = 200  # searching near names of a longer text would take too long
 _LONGEST_SHOWN = 60
 _MIN_SIMILARITY = 0.6  # difflib's own cutoff for "close" matches
-_SHORTEST_PART = 2  # one letter is a part of half of the catalog
-_CONTAINS = 1.0  # above every ratio
+_SHORTEST_PART = 2  # half of the catalog contains any one letter
+_CONTAINS = 1.0  # added to the ratio of names that contain the text, so that they rank above all others
 
 
 class PlannerError(Exception):
-    """Base class of every error of the product; the command line shows it as `error:` and `hint:`."""
+    """Serves as the base class of every error of the product.
+
+    The command line shows an error as `error:` and `hint:`.
+
+    Attributes:
+        message: What is wrong.
+        hint: How to mend it, or None.
+    """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -24,19 +31,25 @@ class PlannerError(Exception):
 
 
 def shown(value: object) -> str:
-    """A value for a message: its repr in one line, shortened."""
+    """Returns a value as error texts show it: its repr on one line, shortened to 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # an int beyond sys.set_int_max_str_digits
         return "a huge number"
-    except Exception:  # whatever the repr of an object of the user's raises
+    except Exception:  # the repr of a caller's object may raise anything
         return f"a {type(value).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 class UnknownNameError(PlannerError):
-    """A name that a catalog or registry does not have; the hint holds the nearest names that it has."""
+    """Reports a name that a catalog or registry does not have; the hint gives the nearest names that it has.
+
+    Args:
+        kind: What the name is of, such as `GPU`; `planner <kind>s` lists the known ones.
+        name: The unknown name.
+        known: All names that exist.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind = kind
@@ -48,11 +61,17 @@ class UnknownNameError(PlannerError):
 
 
 class FileError(PlannerError):
-    """A file that cannot be used: all its problems at once, each `file:line:column: path: message`."""
+    """Reports all problems of a file that cannot be used, each as `file:line:column: path: message`.
+
+    Args:
+        problems: One line of text for each problem.
+        hint: How to mend them; `way_out` if None.
+    """
 
     subject = "the file"
+    """Name of the kind of file in the message."""
     way_out: str | None = None
-    """The hint where the problems have no other."""
+    """Hint if none is given."""
 
     def __init__(self, problems: Sequence[str], hint: str | None = None) -> None:
         self.problems = list(problems)
@@ -62,19 +81,22 @@ class FileError(PlannerError):
 
 
 class CatalogError(FileError):
-    """A catalog file that cannot be used."""
+    """Reports all problems of a catalog file that cannot be used."""
 
     subject = "the GPU catalog"
     way_out = "planner gpus show T4 --json prints an entry to start from"
 
 
 def normalized(name: str) -> str:
-    """The form in which names are compared: case, '-', '_' and white space do not count."""
+    """Returns a name in the form in which names are compared: without '-', '_' and white space, and without case."""
     return re.sub(r"[-_\s]+", "", name).casefold()
 
 
 def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """Up to four known names: those that start with or contain the name; where there are none, the similar ones."""
+    """Returns up to four known names that are close to a name, the closest first.
+
+    These are the names that start with it or contain it; if there are none, those that are similar by difflib's ratio.
+    """
     if len(name) > _LONGEST_NAME:
         return ()
     wanted = normalized(name)
@@ -86,7 +108,8 @@ def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def _closeness(wanted: str, candidate: str) -> float:
-    from difflib import SequenceMatcher  # only errors need it
+    """Returns difflib's ratio, plus 1 if `candidate` contains `wanted`, plus 1 more if it starts with it."""
+    from difflib import SequenceMatcher  # imported here because only errors need it
 
     ratio = SequenceMatcher(None, wanted, candidate).ratio()
     if len(wanted) < _SHORTEST_PART or wanted not in candidate:

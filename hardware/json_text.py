@@ -1,4 +1,4 @@
-"""JSON of strangers: parsed within limits, so that whatever it holds costs little."""
+"""Parses untrusted JSON within limits, so that no content takes much time or memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import json
 from typing import Any, Final
 
 MAX_DEPTH: Final = 50
+"""Most levels of nesting."""
 MAX_CONTAINERS: Final = 100_000
-"""Objects and lists; a plan has a dozen."""
+"""Most objects and lists in one text; a plan has a dozen."""
 
 MAX_DIGITS: Final = 40
-"""Of a whole number. Sizes have at most 20; what has hundreds overflows wherever it is used."""
+"""Most digits of a whole number. Sizes have at most 20; numbers with hundreds of digits overflow when they are used."""
 
 
 class JsonError(Exception):
-    """A text that is not JSON or beyond the limits; `line` and `column` begin with 1, and are 0 if it is the whole."""
+    """Reports a text that is not JSON, or that exceeds the limits.
+
+    Attributes:
+        message: What is wrong.
+        line: Line of the problem, from 1; 0 if it concerns the whole text.
+        column: Column of the problem, from 1; 0 if it concerns the whole text.
+    """
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         super().__init__(message)
@@ -22,9 +29,10 @@ class JsonError(Exception):
 
 
 def parse_json(text: str) -> Any:
-    """The value in a JSON text.
+    """Returns the value in a JSON text.
 
-    Raises JsonError.
+    Raises:
+        JsonError: The text is not valid JSON, or exceeds one of the limits.
     """
     if text.count("{") + text.count("[") > MAX_CONTAINERS:
         raise JsonError(f"more than {MAX_CONTAINERS} objects and lists")
@@ -39,9 +47,10 @@ def parse_json(text: str) -> Any:
 
 
 def decoded(content: bytes) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
+    """Returns the text of a file in UTF-8, with or without a byte order mark.
 
-    Raises JsonError.
+    Raises:
+        JsonError: The bytes are not UTF-8.
     """
     try:
         return content.decode("utf-8-sig")

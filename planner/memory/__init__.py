@@ -1,4 +1,4 @@
-"""The memory and time model: what a training step keeps, allocates and computes, derived from the forward pass."""
+"""Derives what a training step keeps, allocates and computes from the model's forward pass, and how long it takes."""
 
 from planner.libraries.sdpa import SdpaKernel
 from planner.memory.interface import StepMemory

@@ -1,4 +1,4 @@
-"""Which choices the memory model has an account of."""
+"""Lists the choices that the memory model computes."""
 
 from __future__ import annotations
 
@@ -59,5 +59,7 @@ ACCOUNTS = Accounts(
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
     },
 )
-"""Members are named one by one where code compares with them: a new one is refused until its account is written, and
-then named here."""
+"""The choices of each axis that the memory model computes; a strategy with any other is refused.
+
+Members are named one by one where code compares with them. So a new member is refused until somebody has written the
+code that computes it and named it here."""

@@ -1,4 +1,4 @@
-"""What search and answers ask of a model on a cluster, whoever knows it: the derived model or profiles by replays."""
+"""Defines what search and answers ask of a model on a cluster; the derived model and profiles by replays answer it."""
 
 from __future__ import annotations
 
@@ -12,37 +12,51 @@ from strategies import Strategy
 
 
 class StepMemory(Protocol):
-    """A model at one sequence length on one cluster."""
+    """Memory and work of training steps of a model at one sequence length on one cluster."""
 
     cluster: Cluster
 
     @property
-    def sequence_length(self) -> int: ...
+    def sequence_length(self) -> int:
+        """Tokens per sequence."""
+        ...
 
     @property
     def real_tokens(self) -> int:
-        """Of a sequence, those that are no padding, on average."""
+        """Tokens of a sequence that are not padding, on average."""
         ...
 
     @property
     def is_cheap(self) -> bool:
-        """Whether another length or number of ranks costs nothing to ask about."""
+        """Whether another length or cluster costs nothing to ask about."""
         ...
 
-    def on(self, cluster: Cluster) -> StepMemory: ...
-    def at(self, sequence_length: int) -> StepMemory: ...
+    def on(self, cluster: Cluster) -> StepMemory:
+        """Returns the same model on another cluster."""
+        ...
+
+    def at(self, sequence_length: int) -> StepMemory:
+        """Returns the same model at another sequence length, in tokens."""
+        ...
+
     def violation(self, strategy: Strategy) -> str | None:
-        """Why the model cannot be trained so."""
+        """Says why the model cannot be trained with a strategy; None if it can."""
         ...
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
-        """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
+        """Returns the memory of a strategy on one rank.
+
+        Args:
+            strategy: a strategy that the model can be trained with.
+            accumulates: whether an optimizer step has more than one micro-batch, so that gradients exist while later
+                ones run.
+        """
         ...
 
     def work(self, strategy: Strategy) -> Work:
-        """Of one micro-batch, forward and backward."""
+        """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
         ...
 
     def traffic(self, strategy: Strategy) -> Traffic:
-        """Bytes that one rank exchanges with others and moves in the optimizer step."""
+        """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
         ...

@@ -1,4 +1,4 @@
-"""The memory and work of strategies on one cluster: traced parts, composed and solved, each piece computed once."""
+"""Computes memory and work of strategies on one cluster from traced parts; each piece is computed once."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ from strategies import (
 
 
 class MemoryModel:
-    """Footprints, work and traffic of strategies for one traced model on one cluster.
+    """Computes footprints, work and traffic of strategies for one traced model on one cluster.
 
     Args:
-        sdpa_kernel: which one a training script pins; None where torch selects.
-        evaluation_batch_size: samples that are evaluated at once between steps; None where nothing is.
-        batching: what comes with ids and labels.
-        mean_length: tokens of a sample on average; None where samples are full, or nobody said.
+        traced: the model at one sequence length.
+        cluster: the GPUs, one rank on each.
+        sdpa_kernel: the SDPA kernel that a training script pins; None where torch selects one.
+        evaluation_batch_size: samples that are evaluated at once between steps; None without an evaluation.
+        batching: how samples become sequences, which decides what is fed in addition to ids and labels.
+        mean_length: tokens of a sample on average; None where samples are full, or where it is not known.
     """
 
     def __init__(
@@ -59,22 +61,27 @@ class MemoryModel:
 
     @property
     def is_cheap(self) -> bool:
+        """Whether another length or cluster costs nothing to ask about; True, since nothing is replayed."""
         return True
 
     @property
     def sequence_length(self) -> int:
+        """Tokens per sequence."""
         return self.traced.sequence_length
 
     @property
     def real_tokens(self) -> int:
+        """Tokens of a sequence that are not padding, on average."""
         if self.batching is Batching.PADDED and self.mean_length is not None:
             return min(self.mean_length, self.sequence_length)
         return self.sequence_length
 
     def on(self, cluster: Cluster) -> MemoryModel:
+        """Returns the same model on another cluster."""
         return self._with(self.traced, cluster)
 
     def at(self, sequence_length: int) -> MemoryModel:
+        """Returns the same model at another sequence length, in tokens."""
         return self._with(TracedModel(self.traced.inventory, sequence_length), self.cluster)
 
     def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
@@ -82,13 +89,14 @@ class MemoryModel:
         return MemoryModel(traced, cluster, *given)
 
     def violation(self, strategy: Strategy) -> str | None:
-        """Says why the model cannot be trained so, or None."""
+        """Says why the model cannot be trained with a strategy; None if it can."""
         return violation(self.traced.inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:
+        """Returns what the bytes of the model's parts depend on under a strategy."""
         s, selection = strategy, self._selection.under(strategy.attention)
         dtypes = Dtypes.of(s.precision, s.finetuning, s.sharding)
-        # FSDP2 has the shares of a unit's gradients, and with them the updates, when its backward is over.
+        # With FSDP2 a unit's gradient shards, and so their updates, come after its backward: `Layout` counts them.
         updates = None if s.sharding.shards else _updates(s)
         return self.traced.setting(dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
 
@@ -98,7 +106,13 @@ class MemoryModel:
         return Selection(self.sdpa_kernel, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
-        """`accumulates`: more than one micro-batch per optimizer step, so gradients exist while later ones run."""
+        """Returns the memory of a strategy on one rank.
+
+        Args:
+            strategy: a strategy that the model can be trained with.
+            accumulates: whether an optimizer step has more than one micro-batch, so that gradients exist while later
+                ones run.
+        """
         s = strategy
         updates = _updates(s)
         return self._footprint(
@@ -106,10 +120,11 @@ class MemoryModel:
         )
 
     def work(self, strategy: Strategy) -> Work:
+        """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
         return self.traced.work(self.setting(strategy), strategy.checkpointing)
 
     def traffic(self, strategy: Strategy) -> Traffic:
-        """Bytes that one rank exchanges with others and moves in the optimizer step."""
+        """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
         return self._traffic(self.setting(strategy), strategy.optimizer, strategy.sharding)
 
     @memoized
@@ -142,8 +157,15 @@ class MemoryModel:
 
     @memoized
     def _between_steps(self, setting: Setting, sharding: DataParallel, left: int) -> Lines:
-        """The trained batch is still there: its ids belong to the training loop. `left`: bytes of `Layout.left`, which
-        an evaluation gathers first."""
+        """Returns the lines of evaluating and saving.
+
+        The training batch is still there, because its ids belong to the training loop.
+
+        Args:
+            setting: what the bytes of a part depend on in training.
+            sharding: how the model is replicated or sharded.
+            left: bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
+        """
         found: Lines = {}
         if self.evaluation_batch_size is not None:
             s = setting
@@ -171,7 +193,7 @@ class MemoryModel:
 
     @property
     def _ids_bytes(self) -> int:
-        """Of what is fed for one sample, and its mask or positions, held by the caller throughout."""
+        """Bytes per sample of ids, labels, and a mask or positions where fed; the caller holds them throughout."""
         length = self.traced.sequence_length
         beside = self.batching.facts.masks_samples * length * INT64
         return self.traced.inventory.architecture.batch_bytes(length) + beside
@@ -232,5 +254,5 @@ class MemoryModel:
 
 
 def _updates(strategy: Strategy) -> AnyOptimizer | None:
-    """The optimizer that steps each parameter in backward, if one does."""
+    """Returns the optimizer that steps each parameter in backward; None if it steps after backward."""
     return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None

@@ -1,7 +1,7 @@
-"""What cannot be done with a model because of what it is made of, and why.
+"""Says which strategies a model cannot be trained with because of what it consists of, and why.
 
-What needs no model to be refused stands in `strategies/rules.py`; which kernels libraries have for a model, in
-`planner/models/support.py`.
+`strategies/rules.py` has the rules that hold for every model; `planner/models/support.py` says which kernels libraries
+have for a model.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from strategies import (
 )
 
 MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
-"""Attention that takes masks of samples; the others are told where samples begin."""
+"""Attention that takes masks of samples; other attention is told where samples begin."""
 
 
 def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> str | None:
-    """Says why a model cannot be trained so, or None.
+    """Says why a model cannot be trained with a strategy; None if it can.
 
     Args:
+        inventory: the model's parameters.
+        strategy: the strategy.
         batching: how samples of different lengths become sequences.
     """
     if reason := ACCOUNTS.lacking(strategy):
@@ -52,7 +54,7 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
 
 
 def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
-    """Why the model has nothing to train so, or PEFT or FSDP2 refuses it."""
+    """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
     method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, strategy.sharding.shards
     parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
     if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
@@ -64,7 +66,7 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     trains_in_half = strategy.precision.facts.trained_bytes < FP32
     one_dtype = "FSDP2" if shards else "ZeroRedundancyOptimizer" if strategy.sharding.divides_states else None
     if isinstance(method, Full | Freeze) and one_dtype and trains_in_half and inventory.keeps_fp32:
-        # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, and
+        # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, as does
         # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
         return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
     if not isinstance(method, Lora):
@@ -75,10 +77,10 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
         return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
     if tied and shards and copies_modules(method):
-        # the original of one module is the other's weight, and fully_shard takes a parameter once
+        # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
     if any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears):
-        # peft/tuners/lora/layer.py, ParamWrapper: its adapter is folded into the weight
+        # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
         if method.variant is LoraVariant.DORA:
             return "PEFT has no DoRA for the parameters of experts"
         if method.dropout:
@@ -87,7 +89,7 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
 
 
 def _lacks(inventory: Inventory, method: Method) -> str | None:
-    """What a method asks for that other models than causal ones may not have."""
+    """Says what a method needs that only causal models are sure to have; None if nothing is lacking."""
     architecture, modules = inventory.architecture, getattr(method, "trained_modules", TrainedModules.NONE)
     if modules.embeddings and not any(t.is_table for t in inventory.stem.tensors):
         return "the model has no token embeddings"
@@ -102,7 +104,7 @@ def _lacks(inventory: Inventory, method: Method) -> str | None:
 
 
 def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
-    """What optimizer and precision need of its layers."""
+    """Says what optimizer, precision or checkpointing need that the model's layers lack; None if nothing is lacking."""
     facts, linear_class = strategy.optimizer.facts, inventory.architecture.linear_class
     if linear_class != "Linear":
         if isinstance(facts, LowRank):
@@ -120,12 +122,13 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
             "does not take a kept tensor that has changed"
         )
     if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
-        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)` of what has as many numbers as experts x columns
+        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)`, where stepsize has experts x columns numbers
         return "adam-mini does not take stacks of experts"
     return None
 
 
 def _adds_to_kept_products(strategy: Strategy) -> bool:
+    """Whether checkpointing keeps matrix products to which GPTQModel's layers then add their bias in place."""
     is_gptq = quantization_of(strategy.finetuning) is Quantization.GPTQ
     return is_gptq and Operation.MM in strategy.checkpointing.choice.facts.keeps
 
@@ -134,7 +137,7 @@ def _adds_to_kept_products(strategy: Strategy) -> bool:
 
 
 def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
-    """What losses and kernels need of the whole model."""
+    """Says what loss, attention or kernels need that only causal language models have; None if nothing is lacking."""
     if isinstance(inventory.architecture, Decoder):
         return None
     if strategy.loss is not Loss.FULL:
@@ -147,4 +150,4 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
 
 
 RULES = (_of_trainable, _of_layers, _of_model)
-"""In the order in which users are told."""
+"""Rules in the order in which they are asked; the first reason is the one that users see."""

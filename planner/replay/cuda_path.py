@@ -1,4 +1,7 @@
-"""Where a step on the CPU device would differ from one on CUDA: what CUDA does instead, each with its reason."""
+"""Makes a step on fake CPU tensors allocate as on CUDA: replaces each function whose memory differs, with the reason.
+
+Queries, keys and values are `[batch, heads, tokens, head_dim]`; keys and values can have fewer heads (grouped).
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,21 @@ from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.replay.stand_ins import flash
 
 ATTENTION = "planner_sdpa"
+"""Name under which transformers finds the attention of this module."""
 
 
 def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
-    """No mask, no scores; q, k, v, output and log-sum-exp are saved."""
+    """Runs the flash kernel, which makes no mask and no scores and saves q, k, v, the output and the log-sum-exp."""
     kernel = torch.ops.aten._scaled_dot_product_flash_attention
     out: torch.Tensor = kernel(query, key, value, dropout, True, scale=scale)[0]
     return out
 
 
 def _efficient(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
-    """Saves what flash does, the log-sum-exp padded to a multiple of 32 tokens."""
+    """Runs the memory-efficient kernel, which saves what flash does.
+
+    Its log-sum-exp is padded to a multiple of 32 tokens, and grouped keys and values are repeated before it.
+    """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -42,9 +49,21 @@ def _math(
     mask: torch.Tensor | None = None,
     grouped: bool = True,
 ) -> torch.Tensor:
-    """aten/src/ATen/native/transformers/attention.cpp, `_scaled_dot_product_attention_math`, in fp32 unless
-    `allow_fp16_bf16_reduction_math_sdp`. On fake tensors torch's own would add the mask out of place, and hide what the
-    softmax makes. `grouped`: `enable_gqa`; without it, a single head of k and v is broadcast by the products."""
+    """Computes attention by matrix products that write out scores and probabilities.
+
+    Follows `_scaled_dot_product_attention_math` (aten/src/ATen/native/transformers/attention.cpp), which computes in
+    fp32 unless `allow_fp16_bf16_reduction_math_sdp` is set. On fake tensors torch's own would add the mask out of place
+    and hide what the softmax allocates.
+
+    Args:
+        query: `[batch, heads, tokens, head_dim]`.
+        key: the same with the heads of keys and values.
+        value: the same as `key`.
+        dropout: probability.
+        scale: factor of the scores; None for `head_dim ** -0.5`.
+        mask: floats that are added to the scores; None for a causal mask.
+        grouped: `enable_gqa`; without it, the matrix products broadcast a single head of keys and values.
+    """
     q, k, v = (x.float() for x in (query, key, value))
     groups, factor = q.shape[1] // k.shape[1] if grouped else 1, math.sqrt(scale or q.shape[-1] ** -0.5)
     scaled = q * factor
@@ -56,12 +75,12 @@ def _math(
     weights += mask
     weights = SafeSoftmax.apply(weights)
     weights = functional.dropout(weights, dropout)
-    _returned = weights.to(query.dtype)  # the second result, which SDPA drops
+    _returned = weights.to(query.dtype)  # the second result, which SDPA discards
     return torch.matmul(weights, values).to(query.dtype)
 
 
 def _cudnn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
-    """As flash. (What workspace its backward takes, cuDNN does not say.)"""
+    """Runs cuDNN's kernel, which saves what flash does; cuDNN does not document the workspace of its backward."""
     kernel = torch.ops.aten._scaled_dot_product_cudnn_attention
     out: torch.Tensor = kernel(query, key, value, None, True, dropout, True, scale=scale)[0]
     return out
@@ -76,15 +95,17 @@ _KERNELS = {
 
 
 def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What a mask adds to the scores (attention.cpp, `convert_boolean_attn_mask`)."""
+    """Returns what a mask adds to the scores (attention.cpp, `convert_boolean_attn_mask`)."""
     if mask.dtype is not torch.bool:
         return mask
     return torch.where(mask.logical_not(), float("-inf"), torch.zeros((), dtype=dtype))
 
 
 def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """With a mask (a sliding window, samples that are padded or packed) it is the memory-efficient kernel, and torch
-    makes the mask a bias."""
+    """Computes attention with a mask: of a sliding window, or of padded or packed samples.
+
+    torch selects the memory-efficient kernel for it and converts the mask to a bias.
+    """
     bias = _added(mask, query.dtype)
     bias = bias.expand(*query.shape[:3], query.shape[2])
     out: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True)[0]
@@ -94,8 +115,11 @@ def _within_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ma
 def _biased(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, dropout: float, scale: Any
 ) -> torch.Tensor:
-    """With a bias of floats, the same for all samples, it is the memory-efficient kernel, too, which makes the bias's
-    gradient for each (cuda/attention_backward.cu, `_efficient_attention_backward`)."""
+    """Computes attention with a bias of floats that all samples share.
+
+    torch selects the memory-efficient kernel for it, too, whose backward makes the bias's gradient for every sample
+    (cuda/attention_backward.cu, `_efficient_attention_backward`).
+    """
     bias = bias.expand(*query.shape[:3], key.shape[2])
     kernel = torch.ops.aten._scaled_dot_product_efficient_attention
     out: torch.Tensor = kernel(query, key, value, bias, True, dropout, scale=scale)[0]
@@ -103,11 +127,14 @@ def _biased(
 
 
 def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
-    """transformers' SDPA with that selection of kernels.
+    """Returns transformers' SDPA attention function with CUDA's kernels.
 
-    Autocast casts the inputs of SDPA, and is off within (ATen/autocast_mode.h, `WrapFunction_`). For a kernel with a
-    mask, transformers repeats k and v before, and holds both: the cast copies a single head that was repeated as a
-    view.
+    Autocast casts the inputs of SDPA and is off within it (ATen/autocast_mode.h, `WrapFunction_`). With a mask,
+    transformers repeats grouped keys and values before the call and holds both; where a single head was repeated as a
+    view, the cast copies it.
+
+    Args:
+        selection: says which kernel CUDA would run for a call.
     """
     from transformers.integrations.sdpa_attention import create_position_bias_mask, repeat_kv
 
@@ -137,10 +164,17 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
 
 
 _sdpa = functional.scaled_dot_product_attention
+"""torch's own SDPA."""
 
 
 def sdpa(selection: Selection) -> Callable[..., torch.Tensor]:
-    """torch's SDPA with a mask, for models that call it themselves. Other calls are left to the CPU's kernels."""
+    """Returns a replacement of torch's SDPA, for models that call it themselves.
+
+    Calls with a mask use CUDA's kernels; other calls are left to the CPU's.
+
+    Args:
+        selection: says which kernel CUDA would run for a call.
+    """
 
     def call(
         query: Any,
@@ -172,26 +206,37 @@ def sdpa(selection: Selection) -> Callable[..., torch.Tensor]:
 def window_mask(
     batch_size: int, q_length: int, kv_length: int, *args: Any, local_size: int | None = None, **kwargs: Any
 ) -> torch.Tensor | None:
-    """SDPA needs a mask for a window that the sequence fills, and is told that it is causal otherwise. (transformers'
-    own function looks at position ids for packed sequences, which fake tensors do not show.)"""
+    """Returns the boolean mask of a sliding window, or None where the sequence is shorter than the window.
+
+    Without a mask, SDPA is told that attention is causal. This replaces transformers' own function, which looks for
+    packed sequences in the values of the position ids; fake tensors have no values.
+    """
     if local_size is None or kv_length < local_size:
         return None
     return torch.empty((1, 1, q_length, kv_length), dtype=torch.bool).expand(batch_size, -1, -1, -1)
 
 
 def mask_of_samples(*args: Any, **kwargs: Any) -> torch.Tensor | None:
-    """transformers' own for SDPA, which does not look whether a sequence is without padding after all."""
+    """Returns the mask of padded or packed samples by transformers' own function for SDPA.
+
+    The function is told not to check whether a sequence is without padding after all.
+    """
     from transformers.masking_utils import sdpa_mask
 
     return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
 
 
 class Softmax(torch.autograd.Function):
-    """From half to fp32 in one kernel, its gradient back in half after a product of gradient and output
-    (aten/src/ATen/native/cuda/SoftMax.cu); the CPU casts first and multiplies within the kernel."""
+    """Allocates what CUDA's softmax does.
+
+    Its forward goes from half precision to fp32 in one kernel. Its backward makes the product of gradient and output,
+    and returns half precision (aten/src/ATen/native/cuda/SoftMax.cu). The CPU casts first, and multiplies within its
+    kernel.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Allocates the output in `dtype` and saves it."""
         out = torch.empty_like(x, dtype=dtype)
         ctx.save_for_backward(out)
         ctx.dtype = x.dtype
@@ -199,18 +244,22 @@ class Softmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Allocates the gradient in the dtype of the input, and the product as a temporary."""
         (out,) = ctx.saved_tensors
-        result = torch.empty_like(out, dtype=ctx.dtype)  # a structured kernel's output is there before its temporaries
+        result = torch.empty_like(out, dtype=ctx.dtype)  # a structured kernel allocates its output before temporaries
         _product = gradient * out
         return result, None
 
 
 class SafeSoftmax(Softmax):
-    """`_safe_softmax`, which looks for rows that are masked as a whole and puts zeros there
-    (aten/src/ATen/native/transformers/attention.cpp)."""
+    """Allocates what `_safe_softmax` does, which finds rows that are wholly masked and sets them to zero.
+
+    Source: aten/src/ATen/native/transformers/attention.cpp.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it has no dtype
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # without a dtype
+        """Allocates the softmax, the mask of its rows and the result, and saves the result."""
         out = torch.empty_like(x)
         _masked = torch.empty_like(x, dtype=torch.bool)
         result = torch.empty_like(out)
@@ -219,18 +268,21 @@ class SafeSoftmax(Softmax):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # so it has no gradient
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # without a dtype
+        """Allocates what the backward of `Softmax` does."""
         return Softmax.backward(ctx, gradient)[0]
 
 
 def softmax(x: torch.Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Replaces `torch.nn.functional.softmax` and `torch.Tensor.softmax`."""
     if torch.is_autocast_enabled("cpu") and dtype is None:
-        dtype = torch.float32  # ATen/autocast_mode.h, `fp32_set_opt_dtype`: the kernel casts
+        dtype = torch.float32  # the kernel casts (ATen/autocast_mode.h, `fp32_set_opt_dtype`)
     out: torch.Tensor = Softmax.apply(x, dtype or x.dtype)
     return out
 
 
 _cross_entropy = functional.cross_entropy
+"""torch's own cross-entropy."""
 
 
 def cross_entropy(
@@ -243,9 +295,12 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """CUDA's autocast knows its parts alone: `cross_entropy_loss` asks for a log-softmax in the dtype of its input,
-    which is respected, and `nll_loss` is in the fp32 list (aten/src/ATen/native/LossNLL.cpp, ATen/autocast_mode.h). The
-    CPU's list has the whole, which casts its input first."""
+    """Replaces `torch.nn.functional.cross_entropy`, which CUDA's autocast treats differently.
+
+    CUDA's list of operators has only the parts: `cross_entropy_loss` asks for a log-softmax in the dtype of its input,
+    which autocast respects, and `nll_loss` is in the fp32 list (aten/src/ATen/native/LossNLL.cpp,
+    ATen/autocast_mode.h). The CPU's list has `cross_entropy_loss` itself, and casts its input first.
+    """
     if not torch.is_autocast_enabled("cpu") or x.dtype is torch.float32 or label_smoothing:
         return _cross_entropy(
             x, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing=label_smoothing
@@ -256,12 +311,18 @@ def cross_entropy(
 
 
 def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-    """CUDA's fused dropout keeps a mask of one byte per element; the CPU's mask has the input's dtype."""
+    """Replaces `torch.nn.functional.dropout` by CUDA's fused one, whose mask has one byte per element.
+
+    The CPU's mask has the dtype of the input.
+    """
     return torch.native_dropout(x, p, True)[0] if training and p > 0 else x
 
 
 def _in_fp32(function: Callable[..., Any]) -> Callable[..., Any]:
-    """CUDA's autocast runs it in fp32; the CPU's list lacks it (torch.amp: CUDA ops that can autocast to float32)."""
+    """Wraps a function that CUDA's autocast runs in fp32 and the CPU's does not.
+
+    Source: torch.amp, "CUDA Ops that can autocast to float32".
+    """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if torch.is_autocast_enabled("cpu"):
@@ -272,17 +333,27 @@ def _in_fp32(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class GroupedProduct(torch.autograd.Function):
-    """`grouped_mm` of fp32 or fp16, which the kernels take (torch/aten, `_grouped_mm_validate_inputs`) and torch's meta
-    function does not."""
+    """Allocates what `grouped_mm` does in fp32 or fp16.
+
+    The kernels support these dtypes (torch/aten, `_grouped_mm_validate_inputs`); torch's meta function does not.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Allocates the product `[rows of x, columns]` and saves what the wanted gradients need.
+
+        Args:
+            ctx: autograd's context.
+            x: `[rows of x, rows]`, the inputs of all experts together.
+            weights: `[experts, rows, columns]`.
+        """
         ctx.save_for_backward(x if weights.requires_grad else None, weights if x.requires_grad else None)
         ctx.transposed, ctx.shapes = weights.stride(-1) != 1, (x.shape, weights.shape)
         return x.new_empty(x.shape[0], weights.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Allocates the gradients that are wanted, that of the weights in the memory layout of the weights."""
         of_x, of_weights = None, None
         shape, (experts, rows, columns) = ctx.shapes
         if ctx.needs_input_grad[0]:
@@ -295,9 +366,11 @@ class GroupedProduct(torch.autograd.Function):
 
 
 _grouped_mm = functional.grouped_mm
+"""torch's own grouped product."""
 
 
 def grouped_mm(x: torch.Tensor, weights: torch.Tensor, *, offs: torch.Tensor) -> torch.Tensor:
+    """Replaces `torch.nn.functional.grouped_mm` for dtypes that torch's meta function does not support."""
     if x.dtype is torch.bfloat16:
         return _grouped_mm(x, weights, offs=offs)
     out: torch.Tensor = GroupedProduct.apply(x, weights)
@@ -305,16 +378,21 @@ def grouped_mm(x: torch.Tensor, weights: torch.Tensor, *, offs: torch.Tensor) ->
 
 
 _enabled = torch.is_autocast_enabled
+"""torch's own function."""
 
 
 def _is_autocast_enabled(device_type: str = "cpu") -> bool:
-    """Asked without a device, torch answers for CUDA."""
+    """Replaces `torch.is_autocast_enabled`, which without an argument answers for CUDA."""
     return _enabled(device_type)
 
 
 @contextmanager
 def taken(selection: Selection) -> Iterator[None]:
-    """Takes CUDA's path while the context lasts; `selection`: what SDPA runs."""
+    """Replaces what differs from CUDA in torch and transformers while the context lasts.
+
+    Args:
+        selection: says which SDPA kernel CUDA would run for a call.
+    """
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 

@@ -34,50 +34,59 @@ from planner.replay.structure.source import Source, loss_of
 from strategies import Batching, GradientBuckets, Strategy, Update
 
 STEPS = 2
-"""Optimizer states are there from the second step on."""
+"""Number of optimizer steps that are run: optimizer states exist from the second step on."""
 
 MICRO_BATCHES = 2
-"""Gradients are there from the second micro-batch of a step on; every later one repeats it, but for the last where DDP
-moves them to its buckets."""
+"""Number of micro-batches of an accumulated step that are run.
+
+Gradients exist from the second micro-batch on, and every later one repeats it. The exception is the last one where DDP
+moves the gradients to its buckets; it is then run in addition.
+"""
 
 UNLIKE = 2
-"""More blocks differ from their neighbours where FSDP2 gathers ahead (those with no block left to gather), and where
-all linear layers but a model's first are in fp8."""
+"""Number of additional periods that are replayed where more blocks differ from their neighbours.
+
+With FSDP2 the last blocks have no next block to prefetch; with fp8 the model's first linear layer is not converted.
+"""
 
 
 class Outputs(StrEnum):
-    """How long the training loop keeps what the model returned: the logits are alive until then."""
+    """Says how long the training loop keeps the model's output, and with it the logits."""
 
     LOSS = "loss"
-    """Until it has the loss, as Trainer does."""
+    """The loop keeps it until it has the loss, as Trainer does."""
     STEP = "step"
-    """Until the step ends: `out = model(...)` in a function."""
+    """The loop keeps it until the step ends, as with `out = model(...)` in a function."""
     NEXT = "next"
-    """Until the next forward has returned: `out = model(...)` in a loop."""
+    """The loop keeps it until the next forward has returned, as with `out = model(...)` in a loop."""
 
 
 class Workload(NamedTuple):
-    """What one rank runs, and what its process allocates without showing it in a tensor."""
+    """Describes what one rank runs, and what its process allocates that no tensor shows."""
 
     sequence_length: int
+    """Tokens per sample."""
     micro_batch_size: int
+    """Samples per rank in one forward pass."""
     gradient_accumulation_steps: int = 1
+    """Micro-batches per optimizer step."""
     world_size: int = 1
+    """Number of ranks."""
     cublas_workspace_bytes: int = 0
-    """One for each of the two threads that multiply matrices: Python's and autograd's."""
+    """Bytes of a cuBLAS workspace; Python's thread and autograd's, which both multiply matrices, have one each."""
     outputs: Outputs = Outputs.LOSS
     sdpa_kernel: SdpaKernel | None = None
-    """None: what torch selects at each call."""
+    """Kernel that SDPA runs; None for the one that torch selects at each call."""
     has_flash: bool = True
     """Whether the GPU has SDPA's flash kernel."""
     evaluation_batch_size: int | None = None
-    """Samples that are evaluated at once after each step."""
+    """Samples that are evaluated at once after each step; None for no evaluation."""
     batching: Batching = Batching.FULL
-    """What comes with ids and labels."""
+    """Whether samples are full, padded or packed, which decides what a batch contains in addition to ids and labels."""
     prefers_cudnn: bool = False
     """Whether SDPA tries cuDNN's kernel first."""
     empties_cache: bool = True
-    """Whether PEFT does before it adds adapters to a quantized model (from version 0.20 on)."""
+    """Whether PEFT empties the cache before it adds adapters to a quantized model (it does from version 0.20 on)."""
 
 
 def replay(
@@ -89,18 +98,23 @@ def replay(
     backend: Backend = CUDA_PATH,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trace:
-    """Runs the real step on fake tensors: nothing is allocated, every live storage is recorded.
-
-    Of every run of equal blocks `kept` are replayed, and the others follow from them; with `kept` = 0, all are.
+    """Runs the real step on fake tensors, which allocate nothing, and records every live storage.
 
     Args:
         source: the fields of the model's config.json, `model_type` included; or `package.module:function`.
-        backend: whose kernels the step takes.
+        strategy: the strategy to train it with.
+        workload: batch and sequence sizes, and properties of the process.
+        kept: periods of every run of equal blocks that are replayed; the others are derived from them. 0 replays all.
+        backend: the device and kernels of the step.
+        progress: told what takes long.
+
+    Returns:
+        The trace of loading and of `STEPS` optimizer steps, for the whole model.
     """
     if kept and (strategy.sharding.shards or strategy.precision.facts.linear_dtype == "fp8"):
         kept += UNLIKE
     if strategy.sharding.divides_states:
-        kept = 0  # which rank a parameter belongs to depends on all of them
+        kept = 0  # which rank keeps a parameter's states depends on all parameters
     try:
         return _replay(source, strategy, workload, kept, backend, progress)
     except IrregularError:
@@ -138,12 +152,12 @@ def _replay(
             micro_batches = min(workload.gradient_accumulation_steps, repeated)
             load = partial(_load, model, strategy, workload, live, runs)
             steps = Steps(model, source, strategy, workload, backend, live, scopes, micro_batches, load)
-            steps.run(progress)  # its own end, and the optimizer's, are no part of a step
+            steps.run(progress)  # `steps` outlives the recording: freeing model and optimizer is no part of a step
     return extend(live.trace, runs)
 
 
 Named = list[tuple[str, torch.Tensor, Scope | None]]
-"""Tensors with their names, and the blocks at which they are at home."""
+"""(name, tensor, block to which it belongs) of several tensors."""
 
 
 def _load(
@@ -155,8 +169,11 @@ def _load(
     parameters: Named,
     buffers: Named,
 ) -> None:
-    """What the loading of a model leaves that is quantized weight by weight, which is another order and other blocks.
-    (Of int8, GPTQ and AWQ only what stays is replayed.)"""
+    """Rewrites the loading phase of an NF4 model, whose weights are quantized one by one while they are loaded.
+
+    This leaves the weights in another order and in other blocks of the allocator. For int8, GPTQ and AWQ only what
+    stays after loading is replayed.
+    """
     if is_nf4(strategy):
         placed = [[Placed(*entry) for entry in entries] for entries in (parameters, buffers)]
         loading = Loading(live, model, stored(strategy.precision, trains=False).itemsize, runs)
@@ -165,11 +182,14 @@ def _load(
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Without warnings and logs, and without the collector, which would free cycles at any time: a step frees what
-    loses its last owner, always at the same moment."""
+    """Switches off warnings, logs and the garbage collector while the context lasts.
+
+    The collector frees cycles at arbitrary times. Without it a step frees each tensor when it loses its last owner,
+    which is always at the same moment.
+    """
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
-        transformers.logging.set_verbosity(logging.CRITICAL)  # errors quote a configuration's values
+        transformers.logging.set_verbosity(logging.CRITICAL)  # its errors quote values of the user's configuration
         gc.collect()
         gc.disable()
         try:
@@ -179,21 +199,42 @@ def undisturbed() -> Iterator[None]:
 
 
 class Recorder(Protocol):
-    """What follows a step: on fake tensors `LiveBytes`, on real ones the device's own counters."""
+    """Follows a step: `LiveBytes` on fake tensors, the device's own counters on real ones."""
 
     scope: Scope | None
+    """The block of the model where the step is."""
 
-    def enter(self, phase: Phase, step: int) -> None: ...
+    def enter(self, phase: Phase, step: int) -> None:
+        """Starts a phase of a step."""
+        ...
 
-    def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None: ...
+    def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None:
+        """Gives a memory category to tensors, and a name and a block to each of them."""
+        ...
 
-    def settle(self) -> None: ...
+    def settle(self) -> None:
+        """Moves the present phase's events of tensors with a category to the blocks to which these belong."""
+        ...
 
-    def allocate(self, size: int, label: Label) -> None: ...
+    def allocate(self, size: int, label: Label) -> None:
+        """Records `size` bytes that no tensor shows."""
+        ...
 
 
 class Steps:
-    """The training loop of one rank, as Trainer runs it, and what its tensors are called."""
+    """Runs the training loop of one rank, as Trainer does, and names its tensors for the recorder.
+
+    Args:
+        model: the placed model.
+        source: the model's source, which says what its inputs are.
+        strategy: the strategy to train it with.
+        workload: batch and sequence sizes.
+        backend: the device of the step.
+        live: the recorder.
+        scopes: the block of each module path that is a block of a run.
+        micro_batches: micro-batches per optimizer step that are run.
+        load: called with parameters and buffers to rewrite the loading phase.
+    """
 
     def __init__(
         self,
@@ -222,7 +263,7 @@ class Steps:
                 live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
             live.scope = None
         self.on_host = strategy.sharding.on_host
-        # On the host parameters are updated there, whenever it is.
+        # Offloaded parameters are updated on the host, so it does not matter when.
         chosen, update = list(trained_parameters(model)), Update.AFTER_BACKWARD if self.on_host else strategy.update
         make = partial(optimizer_of, strategy.optimizer, update=update)
         self.optimizer = divided(make, chosen) if strategy.sharding.divides_states else make(chosen)
@@ -236,9 +277,11 @@ class Steps:
         self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
 
     def _home(self, name: str) -> Scope | None:
+        """Returns the block to which a parameter or buffer belongs."""
         return next((scope for path, scope in self.scopes.items() if name.startswith(f"{path}.")), None)
 
     def run(self, progress: Callable[[str], None]) -> None:
+        """Runs all steps, with an evaluation after each if the workload asks for it."""
         for step in range(1, STEPS + 1):
             progress(f"step {step} of {STEPS}")
             self.step(step)
@@ -246,7 +289,7 @@ class Steps:
                 self._evaluate(step)
 
     def step(self, step: int) -> None:
-        """Runs one optimizer step, whose number decides what recorders do."""
+        """Runs one optimizer step; its number, from 1 on, decides what recorders do."""
         live, micro_batches = self.live, self.micro_batches
         for number in range(1, micro_batches + 1):
             self.buckets.reduces = number == micro_batches
@@ -274,7 +317,7 @@ class Steps:
             self.kept = None
 
     def _evaluate(self, step: int) -> None:
-        """`Trainer.prediction_step` for the loss alone, while the training loop still has its last batch."""
+        """Evaluates as `Trainer.prediction_step` does for the loss alone; the last training batch is still alive."""
         live = self.live
         self.model.eval()
         live.enter(Phase.EVALUATION, step)
@@ -286,6 +329,7 @@ class Steps:
         self.model.train()
 
     def _states(self) -> Iterable[tuple[str, torch.Tensor | None, Scope | None]]:
+        """Yields the optimizer's state tensors with their names and blocks."""
         for name, parameter, scope in self.trained:
             for key, state in getattr(self.optimizer, "optim", self.optimizer).state[parameter].items():
                 if isinstance(state, torch.Tensor):
@@ -296,7 +340,7 @@ class Steps:
 
 
 def _autocast(model: Any, device: str, dtype: torch.dtype | None) -> Any:
-    """As accelerate's `prepare_model` wraps it: autocast around forward, outputs in fp32."""
+    """Wraps a model's forward as accelerate's `prepare_model` does: in autocast, with its outputs converted to fp32."""
     if dtype is None:
         return model
     from accelerate.utils.operations import convert_outputs_to_fp32

@@ -62,7 +62,9 @@ class VerifyReport:
         )
         yield from (heading, *lines)
         if self._has_room:
-            yield Wrapped("reserved: the model says what suffices; the allocator takes more while there is room", "dim")
+            yield Wrapped(
+                "reserved: the model says how much suffices; the replay, how much was taken with room to spare", "dim"
+            )
 
     @property
     def _has_room(self) -> bool:

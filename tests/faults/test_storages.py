@@ -54,7 +54,7 @@ def test_a_missing_driver_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "needs the package psycopg" in done.stderr
-    assert "hint: pip install 'training-planner[postgresql]'" in done.stderr
+    assert "hint: pip install 'psycopg[binary]>=3.1'" in done.stderr
 
 
 @pytest.mark.parametrize("folder", ["{a}", "{}", "50%", "a b", "#1"])

@@ -1,1 +1,1 @@
-"""Attention kernels on symbolic tensors, and the masks that they need."""
+"""Attention implementations on symbolic tensors, and the masks that they need."""

@@ -1,7 +1,7 @@
 """One function per attention implementation: what it allocates, saves and computes.
 
-Queries are `[batch, heads, tokens, head_dim]`, keys and values `[batch, kv_heads, tokens, head_dim]`; outputs are hidden
-states, `[batch, tokens, heads x head_dim]`.
+Queries are `[batch, heads, tokens, head_dim]`, keys and values `[batch, kv_heads, tokens, head_dim]`. Outputs
+are in token order: `[batch, tokens, heads x head_dim]`.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _of_all_heads(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form)
 
 
 def _repeated(f: Ops, x: Tensor, query: Tensor, form: Form, name: str) -> Tensor:
-    """Repeats the heads of k or v; a single head is repeated as a view, which is copied only where autocast casts it."""
+    """Repeats the heads of k or v; a single head is repeated as a view, which only autocast's cast copies."""
     is_view = form.kv_heads == 1 and f.autocast in (None, x.itemsize)
     return x if form.heads == form.kv_heads or is_view else f.broadcast(x, query.per_sample, f"attention {name}")
 
@@ -202,16 +202,15 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
     scores = form.heads * sequence * sequence
     flops = 2 * elements * sequence
-    # q, k and v are transposed views: the batched product makes each contiguous, or repeating heads does so for k and v.
+    # q, k and v are transposed views. Each is made contiguous for the batched product; repeating heads does so, too.
     if not query.heads_first:
         query = f.unary(query, "attention q")
     if not key.heads_first or form.heads != form.kv_heads:
         key = f.broadcast(key, elements, "attention k")
     value = f.broadcast(value, of_values, "attention v")
     weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
-    _repeated = (
-        (key, value) if form.heads != form.kv_heads else ()
-    )  # `key_states`, `value_states`: live until the return
+    # The variables `key_states` and `value_states` refer to repeated heads until the function returns.
+    _repeated = (key, value) if form.heads != form.kv_heads else ()
     del query, key
     weights = f.unary(weights, "attention scaled scores")
     if form.capped:

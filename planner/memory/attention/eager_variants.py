@@ -1,4 +1,4 @@
-"""Eager attention as some modeling files write it themselves, each with every intermediate and local variable."""
+"""Eager attention as some modeling files of transformers write it, with every intermediate and local variable."""
 
 from __future__ import annotations
 
@@ -15,28 +15,36 @@ from planner.models.forward import OwnAttention
 
 
 class Form(NamedTuple):
-    """What a model says about its attention. `sinks`: a parameter, of one number for each head."""
+    """Describes the attention of a model whose modeling file writes it itself."""
 
     heads: int
+    """Query heads."""
     kv_heads: int
+    """Heads of keys and values; fewer than `heads` if they are grouped."""
     dropout: float
+    """Probability with which attention weights are dropped."""
     sinks: Tensor | None
+    """A parameter with one number per head, or None."""
 
     def usual(self, selection: Selection) -> fused_attention.Form:
-        """The same for SDPA."""
+        """Returns the form of the same attention for SDPA, whose kernel `selection` selects."""
         heads, kv_heads = self.heads, self.kv_heads
         return fused_attention.Form(heads, kv_heads, self.dropout, True, False, None, False, selection=selection)
 
 
 Written = Callable[[Ops, Tensor, Tensor, Tensor, Form], Tensor]
+"""Computes attention of query, key and value, in a model's form, with the operations of one tape."""
 
 
 class _Sizes(NamedTuple):
-    """Of the two products: elements of the scores, and FLOPs."""
+    """Holds sizes of the two matrix products, `q @ k.T` and `weights @ v`, per sample."""
 
     elements: int
+    """Elements of the queries."""
     scores: int
+    """Elements of the scores."""
     flops: int
+    """FLOPs of either product."""
 
     @classmethod
     def of(cls, f: Ops, query: Tensor, form: Form) -> _Sizes:
@@ -45,7 +53,7 @@ class _Sizes(NamedTuple):
 
 
 def _scores(f: Ops, query: Tensor, key: Tensor, form: Form) -> Tensor:
-    """`q @ k.T`, both made contiguous for the batched product."""
+    """Computes `q @ k.T`, both made contiguous for the batched product."""
     sizes = _Sizes.of(f, query, form)
     query = query if query.heads_first else f.unary(query, "attention q")
     if not key.heads_first or form.heads != form.kv_heads:
@@ -54,7 +62,7 @@ def _scores(f: Ops, query: Tensor, key: Tensor, form: Form) -> Tensor:
 
 
 def _output(f: Ops, weights: Tensor, value: Tensor, query: Tensor, form: Form) -> Tensor:
-    """`weights @ v`, put back into token order."""
+    """Computes `weights @ v` and puts it back into token order."""
     sizes = _Sizes.of(f, query, form)
     value = f.broadcast(value, sizes.elements, "attention v")
     width = sizes.elements // f.sequence_length
@@ -64,19 +72,26 @@ def _output(f: Ops, weights: Tensor, value: Tensor, query: Tensor, form: Form) -
 
 
 def _masked(f: Ops, scores: Tensor) -> Tensor:
+    """Adds the causal mask, which widens the scores if it is wider."""
     return f.add(scores, scores.constant(f.mask_itemsize), "attention masked scores")
 
 
 def _scaled_in_place(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """`scores /= c`, and a softmax in the dtype of the hidden states, which is fp32 behind autocast's LayerNorm
-    (modeling_falcon.py, FalconAttention)."""
+    """Computes Falcon's attention without ALiBi: the scores are divided in place.
+
+    The softmax has the dtype of the hidden states, which is fp32 after a LayerNorm under autocast
+    (modeling_falcon.py, FalconAttention).
+    """
     scores = scale_(f, _scores(f, query, key, form))
     scores = f.softmax(_masked(f, scores), FP32 if f.autocast else query.itemsize)
     return _output(f, scores, value, query, form)
 
 
 def _alibi_in_fp32(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """ALiBi added in fp32, scaled in place; the mask has ALiBi in it once more (modeling_falcon.py)."""
+    """Computes Falcon's attention with ALiBi, which is added in fp32 and scaled in place (modeling_falcon.py).
+
+    The mask contains ALiBi a second time.
+    """
     product = _scores(f, query, key, form)
     scores = f.to(product, FP32, "attention scores in fp32")
     logits = scale_(f, f.add(scores, scores.constant(f.mask_itemsize), "attention scores with ALiBi"))
@@ -86,8 +101,10 @@ def _alibi_in_fp32(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form
 
 
 def _alibi_in_product(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """`baddbmm` of ALiBi, q and k (modeling_bloom.py, BloomAttention). Left out: copies of the gradients of q and k,
-    made one after the other, in which they are scaled."""
+    """Computes BLOOM's attention: `baddbmm` adds ALiBi to the product of q and k (modeling_bloom.py, BloomAttention).
+
+    Left out are the scaled copies of the gradients of q and k, which backward makes one after the other.
+    """
     sizes, itemsize = _Sizes.of(f, query, form), query.itemsize
     scores = f.matmul(query, key, sizes.scores, f.sequence_length, sizes.flops, "attention scores")
     masked = _masked(f, scores)
@@ -100,7 +117,10 @@ def _alibi_in_product(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: F
 
 
 def _alibi_added(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """fp32 from ALiBi on, which is made in it; `masked_fill` keeps the mask (modeling_mpt.py, MptAttention)."""
+    """Computes MPT's attention (modeling_mpt.py, MptAttention).
+
+    ALiBi is made in fp32, so the scores are in fp32 once it is added; `masked_fill` saves the mask of booleans.
+    """
     itemsize = value.itemsize
     scores = f.unary(_scores(f, query, key, form), "attention scaled scores")
     scores = f.add(scores, scores.constant(FP32), "attention scores with ALiBi")
@@ -111,7 +131,10 @@ def _alibi_added(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) 
 
 
 def _sinks(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """A softmax over the scores of a row, and of one sink (modeling_gpt_oss.py, `eager_attention_forward`)."""
+    """Computes gpt-oss's attention, with a softmax over the scores of a row and one sink.
+
+    Source: modeling_gpt_oss.py, `eager_attention_forward`.
+    """
     assert form.sinks is not None
     sizes, itemsize = _Sizes.of(f, query, form), value.itemsize
     key = f.broadcast(key, sizes.elements, "attention k")
@@ -133,14 +156,17 @@ def _sinks(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Ten
 
 
 def _expanded(f: Ops, sinks: Tensor) -> Tensor:
-    """A sink for every row of scores, as a view."""
+    """Returns the sinks expanded, as a view, to one for every row of scores."""
     variable = Variable() if sinks.variable is not None else None
     out = Tensor(None, 0, sinks.fixed * f.sequence_length, 1, sinks.itemsize, variable)
     return f.differentiate(out, f.own_targets(sinks))
 
 
 def _less_maximum(f: Ops, x: Tensor) -> Tensor:
-    """`x - x.max(-1)`: keeps where the largest were; its own gradient is scattered into zeros."""
+    """Computes `x - x.max(-1)`, which saves the index of each row's maximum.
+
+    Backward scatters the gradient of the maximum into zeros as large as x.
+    """
     rows, size = x.per_sample // x.width, x.per_sample * x.itemsize
     largest = f.tape.storage(0, rows * x.itemsize)
     indices = Tensor(f.tape.storage(0, rows * INT64, "where the largest scores are"), 0, rows, 1, INT64, None)
@@ -169,3 +195,4 @@ FORMS: dict[OwnAttention, Written] = {
     "alibi_added": _alibi_added,
     "sinks": _sinks,
 }
+"""The function of each form."""

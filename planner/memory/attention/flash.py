@@ -1,5 +1,8 @@
-"""Attention of the flash-attn package and of torch's flex_attention: neither writes scores, masks or windows out, and
-selective checkpointing knows neither as scaled_dot_product_attention."""
+"""Attention of the flash-attn package and of torch's flex_attention.
+
+Neither allocates scores, masks or windows, and selective checkpointing does not take either of them for
+scaled_dot_product_attention.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from planner.memory.autograd.tape import Tensor
 
 
 def flash_2(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """Backward accumulates dq in fp32, rows and heads rounded up, and, with grouped heads, makes dk and dv for every
-    head of queries (csrc/flash_attn/flash_api.cpp, `mha_bwd`). The output has q's layout, o_proj wants tokens first."""
+    """Runs FlashAttention 2.
+
+    Backward accumulates dq in fp32, with rows and head dimension rounded up, and, with grouped heads, makes dk and dv
+    for every query head (csrc/flash_attn/flash_api.cpp, `mha_bwd`). The output has q's layout, while o_proj needs
+    tokens first.
+    """
     heads_first, elements, head_dim = query.heads_first, query.per_sample, _head_dim(f, query, form)
     rows = form.heads * rounded(f.sequence_length, ROWS_2)
     workspace = [rows * FP32, rows * head_dim_2(head_dim) * FP32]
@@ -22,8 +29,11 @@ def flash_2(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Te
 
 
 def flash_3(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """Backward keeps a row sum and a log-sum-exp to the base 2, accumulates dq in fp32, and, with grouped heads, dk and
-    dv as well (hopper/flash_api.cpp, `mha_bwd`). The output is in token order."""
+    """Runs FlashAttention 3.
+
+    Backward allocates a sum and a base-2 log-sum-exp per row and head, and accumulates dq in fp32, with grouped heads
+    also dk and dv (hopper/flash_api.cpp, `mha_bwd`). The output is in token order.
+    """
     head_dim = _head_dim(f, query, form)
     of_queries, of_keys = rows_3(head_dim)
     size, rows = head_dim_3(head_dim), form.heads * rounded(f.sequence_length, of_queries)
@@ -34,9 +44,12 @@ def flash_3(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Te
 
 
 def flex(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
-    """Grouped heads are taken as they are if there is a power of two of them, else repeated
-    (transformers/integrations/flex_attention.py). Backward makes a row sum and a gradient of zeros for the log-sum-exp,
-    which transformers asks for and drops (torch/_inductor/kernel/flex/flex_attention.py, `flex_attention_backward`).
+    """Runs flex_attention.
+
+    Grouped heads of k and v are repeated unless the number of query heads is a power of two
+    (transformers/integrations/flex_attention.py). Backward makes a sum per row and head, and a gradient of zeros for
+    the log-sum-exp, which transformers requests and drops (torch/_inductor/kernel/flex/flex_attention.py,
+    `flex_attention_backward`).
     """
     heads_first, kv_heads = query.heads_first, form.kv_heads
     if form.heads & (form.heads - 1) and kv_heads != form.heads:
@@ -53,6 +66,8 @@ def _head_dim(f: Ops, query: Tensor, form: Form) -> int:
 
 
 def _in_half(f: Ops, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """flash-attn takes no fp32: transformers casts q, k and v with or without autocast
-    (transformers/modeling_flash_attention_utils.py, `fa_peft_integration_check`)."""
+    """Casts q, k and v to half precision: flash-attn takes no fp32, so transformers does this even without autocast.
+
+    Source: transformers/modeling_flash_attention_utils.py, `fa_peft_integration_check`.
+    """
     return f.to(query, HALF, "attention q"), f.to(key, HALF, "attention k"), f.to(value, HALF, "attention v")

@@ -1,4 +1,4 @@
-"""What fused attention kernels have in common: they save what they multiply, the output and a log-sum-exp per row."""
+"""Common account of fused attention kernels, which save q, k, v, the output and a log-sum-exp per row and head."""
 
 from __future__ import annotations
 
@@ -12,39 +12,60 @@ from strategies import Operation
 
 
 class Form(NamedTuple):
-    """What a model says about its attention. Eager only: `upcast`, the softmax is asked for in fp32 and its result
-    cast back, as everywhere but in GPT-2; not `downcast`, what autocast made fp32 stays so until the product; `capped`,
-    the scores are soft-capped; `fp32`, q and k are cast to it before they are multiplied. SDPA only: `selection` of its
-    kernel."""
+    """Describes a model's attention to any implementation of it."""
 
     heads: int
+    """Query heads."""
     kv_heads: int
+    """Heads of keys and values; fewer than `heads` if they are grouped."""
     dropout: float
+    """Probability with which attention weights are dropped."""
     upcast: bool
+    """Whether eager attention computes the softmax in fp32 and casts it back, as all models but GPT-2 do."""
     capped: bool
+    """Whether eager attention soft-caps the scores."""
     window: int | None
+    """Tokens of the sliding window, or None."""
     fp32: bool
+    """Whether eager attention casts q and k to fp32 before it multiplies them."""
     causal: bool = True
+    """Whether there is a causal mask."""
     downcast: bool = True
+    """Whether eager attention casts the softmax back; otherwise autocast's fp32 remains until the product with v."""
     bias: Tensor | None = None
+    """Position bias that is added to the scores of all samples."""
     selection: Selection = Selection()
+    """How SDPA selects its kernel."""
     value_elements: int = 0
-    """Per sample, of the values of all heads, which are those of the output."""
+    """Elements per sample of the values with their heads repeated, which is also the size of the output."""
     operation: Operation | None = Operation.SDPA
-    """What its kernel is to selective checkpointing."""
+    """Kind of the kernel for selective checkpointing; None if no policy knows it."""
 
     def of_values(self, value: Tensor) -> Form:
+        """Returns this form with `value_elements` set for the given values."""
         return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
 
 
 def fused(
     f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, workspace: Sequence[int], *extra: Tensor
 ) -> Tensor:
-    """Saves q, k, v, output, a log-sum-exp per row and head, and what is `extra`. `workspace`: bytes per sample that
-    backward allocates beside the gradients."""
+    """Runs a fused kernel, which saves q, k, v, the output, a log-sum-exp per row and head, and `extra`.
+
+    Args:
+        f: Operations on the tape.
+        query: Queries, `[batch, heads, tokens, head_dim]`.
+        key: Keys, `[batch, kv_heads, tokens, head_dim]`.
+        value: Values, in the layout of keys.
+        form: What the model says about its attention.
+        workspace: Bytes per sample of each tensor that backward allocates in addition to the gradients.
+        *extra: Further tensors that the kernel saves, such as a bias; one that exists once for all samples may train.
+
+    Returns:
+        The output, in the dtype of the queries.
+    """
     itemsize, rows = query.itemsize, form.heads * f.sequence_length
     elements = form.value_elements or query.per_sample
-    flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S, half of causal ones masked
+    flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S; causal ones do half
     flops *= 1 if form.causal else 2
     results = (0, elements * itemsize, "attention output"), (0, rows * FP32, "attention log-sum-exp")
     made = f.results(form.operation, results, itemsize, flops)
@@ -59,9 +80,9 @@ def fused(
 
     def backward(gradient: Storage) -> None:
         tape = f.tape
-        f.multiply(itemsize, flops * 5 // 2)  # five products where forward has two
+        f.multiply(itemsize, flops * 5 // 2)  # five products, where forward has two
         gradients = [tape.storage(0, size) for _, size in sizes]
-        of_biases = [tape.storage(0, size) for _, size in biases]  # of every sample, then summed
+        of_biases = [tape.storage(0, size) for _, size in biases]  # one for each sample, summed below
         made = [tape.storage(0, size) for size in workspace]
         del made
         for variable, size in biases:

@@ -1,4 +1,4 @@
-"""Masks that a model makes before its blocks, which all of them share."""
+"""Attention masks that a model makes before its blocks and that all blocks share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from strategies import Attention, Batching
 
 
 class Masks(NamedTuple):
-    """Bytes of all masks: `fixed + per_sample x micro_batch_size`. `saved`: backward needs them."""
+    """Holds the bytes of all masks of a model, `fixed + per_sample x micro_batch_size`."""
 
     fixed: int = 0
     per_sample: int = 0
     saved: bool = False
+    """Whether backward needs them."""
 
 
 def masks_of(
@@ -27,11 +28,25 @@ def masks_of(
     sequence_length: int,
     batching: Batching = Batching.FULL,
 ) -> Masks:
-    """Eager attention adds masks to the scores: `[1, sequence, sequence]` of one sample in the dtype of the embeddings
-    (transformers, `create_causal_mask`). SDPA is told that it is causal instead, but for a window that the sequence
-    fills: one of booleans, the same for all samples. Padded and packed samples have one each, for every kind of layer.
-    flex_attention has masks of blocks for every sample, flash-attn none. The rest is as modeling files have it
-    (`Masking`)."""
+    """Computes the bytes of the masks that a model makes before its blocks.
+
+    - Eager attention adds a mask of `[1, tokens, tokens]` per sample, in the dtype of the embeddings, for each kind of
+      window (transformers, `create_causal_mask`).
+    - SDPA gets `is_causal` instead, unless the sequence fills a window: then there is one mask of booleans for all
+      samples. Padded and packed samples have a mask each, for each kind of window.
+    - flex_attention has a block mask for every sample, flash-attn none.
+    - Some models make other masks, as their modeling files say (`Masking`).
+
+    Args:
+        architecture: The model.
+        attention: The attention implementation.
+        dtypes: Bytes per element of the model's parameters.
+        sequence_length: Tokens per sample.
+        batching: How samples fill a sequence.
+
+    Returns:
+        The bytes of all masks, and whether backward needs them.
+    """
     eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, dtypes.other
     scores = sequence_length**2
     if attention is Attention.FLEX:
@@ -40,12 +55,12 @@ def masks_of(
         return Masks()
     match architecture.masking:
         case "alibi":
-            # SDPA saves it as it is, if autocast does not cast it in each block.
+            # SDPA saves the mask itself, unless autocast casts it in each block.
             cast = dtypes.autocast not in (None, itemsize)
             cos_and_sin = 2 * sequence_length * (architecture.hidden_size // heads) * itemsize  # made and not used
             return Masks(cos_and_sin, heads * (scores + sequence_length) * itemsize, saved=not eager and not cast)
         case "beside_alibi":
-            alibi = FP32 if dtypes.autocast else itemsize  # that of the LayerNorm behind the embeddings
+            alibi = FP32 if dtypes.autocast else itemsize  # the dtype of the LayerNorm after the embeddings
             return Masks(0, scores * itemsize + heads * sequence_length * alibi)
         case "booleans":
             length = architecture.num_positions or sequence_length

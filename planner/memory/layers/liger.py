@@ -23,22 +23,22 @@ class LigerLayers(Layers):
     """Interprets a forward pass with liger-kernel's RMSNorm, rotary embedding and gated MLPs."""
 
     norm_in_place = True
-    """Whether the backward of an RMSNorm overwrites the gradient of its output
-    (liger_kernel/transformers/monkey_patch.py)."""
+    """Whether an RMSNorm's backward overwrites the gradient of its output (see
+    `planner.libraries.liger_kernel.Patch`)."""
 
     def rms_norm(
         self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
     ) -> Tensor:
-        """Returns `LigerRMSNormFunction` of `x`, which saves its input and an fp32 root per row.
+        """Returns `LigerRMSNormFunction` of `x`, which saves its input and, for each row, rstd in fp32.
 
-        Backward overwrites the gradient that it is given where that is safe, and first sums the weight's gradient in
-        fp32, in a row for each multiprocessor. The output has the dtype of `x`, whatever the weight's.
+        Backward overwrites the gradient that it is given where that is safe, and sums the weight's gradient in fp32
+        first, one row for each multiprocessor. The output has the dtype of `x`, whatever the weight's.
 
         Args:
             name: Name of the module.
             x: Hidden states.
-            width: Columns to normalize over; None for all of them.
-            order: Without effect here.
+            width: Columns to normalize over, such as those of one head; None for all of them.
+            order: Has no effect here.
         """
         columns = width or x.width
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
@@ -102,7 +102,7 @@ class LigerLayers(Layers):
         return out
 
     def _contiguous(self, x: Tensor, name: str) -> Tensor:
-        """Returns `x`, or a copy if it is a slice, as the kernel needs it; the gradient goes to the slice."""
+        """Returns `x`, or a copy of it if it is a slice, since kernels take no slices; the gradient is the slice's."""
         storage = x.storage
         if storage is None or storage.per_sample == x.per_sample * x.itemsize:
             return x

@@ -14,13 +14,13 @@ class Norms(Parameters):
     def rms_norm(
         self, name: str, x: Tensor, *, width: int | None = None, order: NormOrder = "cast_then_scale"
     ) -> Tensor:
-        """Returns the RMSNorm of `x`, operation by operation in fp32, as transformers writes it.
+        """Returns the RMSNorm of `x`, operation by operation as transformers writes it, with squares in fp32.
 
         Args:
             name: Name of the module.
             x: Hidden states.
-            width: Columns to normalize over, as those of one head; None for all of them.
-            order: Where the result returns to the input's dtype, and what the weight does there (see `NormOrder`).
+            width: Columns to normalize over, such as those of one head; None for all of them.
+            order: Where the result returns to the input's dtype, and how its weight is applied (see `NormOrder`).
         """
         given, columns = x.itemsize, width or x.width
         x = Tensor(x.storage, x.fixed, x.per_sample, columns, x.itemsize, x.variable)
@@ -40,7 +40,7 @@ class Norms(Parameters):
             return self._whole(self.to(x, given, f"{name} output"))
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
         if order == "cast_then_scale":
-            half = self.to(x, given, f"{name} normalized")  # the variable `hidden_states` stays in fp32
+            half = self.to(x, given, f"{name} normalized")  # the fp32 `hidden_states` lives until the return
             return self._whole(self.mul(weight, half, f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
@@ -66,16 +66,16 @@ class Norms(Parameters):
     ) -> Tensor:
         """Returns the LayerNorm of `x`: `native_layer_norm`, unless it is written out operation by operation.
 
-        The kernel saves its input, mean and rstd. Autocast runs it in fp32, except in the form "one_plus_weight", which
-        runs in autocast's own dtype.
+        The kernel saves its input, mean and rstd. Autocast runs it in fp32, except for the form "one_plus_weight",
+        which runs in autocast's own dtype.
 
         Args:
             name: Name of the module.
             x: Hidden states.
-            width: Columns to normalize over, as those of one head; None for all of them.
-            bias: Whether the layer has a bias.
-            affine: Whether the layer has a weight, and a bias if it says so.
-            form: How it is computed (see `LayerNormForm`).
+            width: Columns to normalize over, such as those of one head; None for all of them.
+            bias: Whether an affine layer has a bias.
+            affine: Whether the layer has a weight.
+            form: How the layer is computed (see `LayerNormForm`).
         """
         if form == "written_out":
             return self._written_out(name, x, width or x.width)

@@ -21,8 +21,8 @@ class Rotary(Norms):
         self.body: list[Storage] = []
         """Storages that variables of a body of the model (`...Model.forward`) keep alive until it returns."""
         self.arguments: list[Storage] = []
-        """Storages of the arguments that a block is called with in addition to hidden states, if no other block has
-        them too."""
+        """Storages of the block's own arguments other than hidden states, which FSDP2 casts for the call; alive until
+        it returns."""
         self.numbers_samples = False
         """Whether every sample has positions of its own."""
 
@@ -100,7 +100,7 @@ class Rotary(Norms):
         if rotary_dim in (None, head_dim) and not joins:
             return self._rotate_half(x)
         width = x.width // head_dim * (rotary_dim or head_dim)
-        # A slice of all columns is the tensor itself, but an empty rest is a slice that autograd knows.
+        # A slice of all columns is the tensor itself, while a slice of none is recorded by autograd like any other.
         turned, *rest = self.slices(x, [width, x.width - width]) if width < x.width else (x, *self.slices(x, [0]))
         joined = self.cat([self._rotate_half(turned), *rest], "rotary join")
         joined.heads_first = not tokens_first
@@ -117,12 +117,7 @@ class Rotary(Norms):
                 self.arguments.append(self._save_table(head_dim, "rotary cos and sin cast by FSDP2"))
 
     def rotate_halves(self, x: Tensor, *, head_dim: int) -> Tensor:
-        """Returns `cat(first * cos - second * sin, second * cos + first * sin)` of two halves.
-
-        Args:
-            x: Queries or keys of all heads.
-            head_dim: Without effect on the memory.
-        """
+        """Returns `cat(first * cos - second * sin, second * cos + first * sin)` of the halves of each head."""
         first, second = self.slices(x, [x.width // 2, x.width - x.width // 2], split=True)
         left = self._difference(self._turned(first), self._turned(second))
         right = self.add(self._turned(second), self._turned(first), "rotary output")

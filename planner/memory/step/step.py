@@ -38,7 +38,7 @@ _COMPOSED = (
 
 
 class Line(NamedTuple):
-    """Bytes at one instant, `fixed + per_sample x micro_batch_size`, and how many of them are of which category.
+    """Bytes at one instant, `fixed + per_sample x micro_batch_size`, with the bytes of each category.
 
     Attributes:
         fixed: bytes whatever the micro-batch.

@@ -141,7 +141,7 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
     these run one after the other, as on one stream. FSDP2's collectives and copies overlap with them and each other.
 
     Args:
-        work: FLOPs and bytes of one micro-batch, per sample.
+        work: FLOPs and bytes of one micro-batch, fixed and per sample.
         traffic: bytes that a rank exchanges.
         rates: what a rank can do per second.
         micro_batch_size: samples per micro-batch.
@@ -168,7 +168,7 @@ def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: i
     longer than that.
 
     Args:
-        work: FLOPs and bytes of one micro-batch, per sample.
+        work: FLOPs and bytes of one micro-batch, fixed and per sample.
         traffic: bytes that a rank exchanges, and the work of the optimizer step.
         rates: what a rank can do per second.
         micro_batch_size: samples per micro-batch.

@@ -64,7 +64,7 @@ class TracedModel:
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:
-        """Returns the FLOPs and bytes moved by forward and backward of one micro-batch, per sample."""
+        """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
         total = Work()
         for part, count in counted(self.parts(setting, checkpointing)):
             total = total.plus(part.forward_work.plus(part.backward_work).times(count))

@@ -1,4 +1,4 @@
-"""BERT: bidirectional attention, LayerNorm behind each sublayer, learned positions and token types.
+"""Describes BERT.
 
 Source: transformers/models/bert/modeling_bert.py.
 """
@@ -13,6 +13,8 @@ from planner.models.forward import Forward, T
 
 
 class Bert(Headed):
+    """Describes an encoder with LayerNorm after each sublayer, and with learned positions and token types."""
+
     classes: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForSequenceClassification")
     positions: ClassVar[Positions] = "learned"
     num_masks: ClassVar[int] = 0
@@ -32,6 +34,7 @@ class Bert(Headed):
 
     @property
     def classifies(self) -> bool:
+        """Returns whether the training class is a classifier of samples."""
         return self.architectures[0].endswith("ForSequenceClassification")
 
     @property
@@ -43,6 +46,7 @@ class Bert(Headed):
         return None if self.classifies else super().tied_to
 
     def batch_bytes(self, sequence_length: int) -> int:
+        """Returns the bytes of one sample: int64 ids, and a label or a label for each token."""
         return (sequence_length + (1 if self.classifies else sequence_length)) * INT64
 
     def stem(self, f: Forward[T]) -> T:
@@ -57,6 +61,7 @@ class Bert(Headed):
         return x
 
     def position_embeddings(self, f: Forward[T]) -> T:
+        """Looks up the position embedding."""
         return f.positions("embeddings.position_embeddings", self.max_position_embeddings, self.hidden_size)
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
@@ -83,6 +88,7 @@ class Bert(Headed):
         )
 
     def output(self, f: Forward[T], name: str, x: T, residual: T) -> T:
+        """Projects `x` and adds the residual, then applies a LayerNorm."""
         x = f.linear(f"{name}.dense", x, self.hidden_size, bias=True)
         x = f.dropout(x, self.hidden_dropout_prob)
         return f.layer_norm(f"{name}.LayerNorm", f.add(x, residual))
@@ -92,6 +98,7 @@ class Bert(Headed):
         return self.classifier(f, x) if self.classifies else self.predictions(f, x)
 
     def predictions(self, f: Forward[T], x: T) -> T:
+        """Computes logits of all tokens."""
         self.own_bias(f)
         x = f.linear("predictions.transform.dense", x, self.hidden_size, bias=True)
         x = f.activation(self.hidden_act, x)
@@ -99,16 +106,21 @@ class Bert(Headed):
         return f.lm_head("predictions.decoder", x, self.vocab_size, tied_to=self.tied_to, bias=True, keeps=False)
 
     def own_bias(self, f: Forward[T]) -> None:
-        """The head's, to which that of its linear layer is tied together with the weight."""
+        """Declares the head's own bias, where it is a parameter of its own.
+
+        It is tied to the bias of the head's linear layer where the weight is tied.
+        """
         if not self.tie_word_embeddings:
             f.unused("predictions.bias", self.vocab_size)
 
     def classifier(self, f: Forward[T], x: T) -> T:
+        """Computes logits of a sample from its first token."""
         x = f.linear("pooler.dense", f.first_token(x), self.hidden_size, bias=True)
         x = self.drop_before_classifier(f, f.activation("tanh", x))
         return f.linear("classifier", x, self.num_labels, bias=True)
 
     def drop_before_classifier(self, f: Forward[T], x: T) -> T:
+        """Applies the classifier's dropout."""
         given = self.classifier_dropout
         return f.dropout(x, self.hidden_dropout_prob if given is None else given)
 

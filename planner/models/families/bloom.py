@@ -1,6 +1,6 @@
-"""BLOOM: ALiBi added within the product of q and k, a LayerNorm behind the embedding, GELU as a function of its own.
+"""Describes BLOOM, which transformers runs with eager attention alone.
 
-transformers has eager attention alone for it. Source: transformers/models/bloom/modeling_bloom.py.
+Source: transformers/models/bloom/modeling_bloom.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from planner.models.forward import Forward, T
 
 
 class Bloom(Decoder):
+    """Describes a decoder with ALiBi, to which the product of q and k is added.
+
+    A LayerNorm follows the embedding, and GELU is an autograd function of the modeling file.
+    """
+
     positions: ClassVar[Positions] = "alibi"
     supports_sdpa: ClassVar[bool] = False
     masking: ClassVar[Masking] = "beside_alibi"
@@ -27,7 +32,7 @@ class Bloom(Decoder):
     hidden_size: Size = Field(validation_alias=AliasChoices("hidden_size", "n_embed"))
     num_hidden_layers: Layers = Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
     num_attention_heads: Size = Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))
-    # What BLOOM was trained with (arXiv 2211.05100, table 3); its configuration class has no such field.
+    # The length BLOOM was trained with (arXiv 2211.05100, table 3); its configuration class has no such field.
     max_position_embeddings: Size = Field(2048, validation_alias=AliasChoices("seq_length", "max_position_embeddings"))
     apply_residual_connection_post_layernorm: bool = False
     hidden_dropout: Probability = 0.0

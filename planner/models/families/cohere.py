@@ -1,4 +1,4 @@
-"""Command-R: attention and MLP in parallel behind one LayerNorm written out in fp32, scaled logits.
+"""Describes Command-R.
 
 Source: transformers/models/cohere/modeling_cohere.py.
 """
@@ -12,6 +12,8 @@ from planner.models.forward import Forward, T
 
 
 class Cohere(Llama):
+    """Extends Llama: attention and MLP in parallel after one LayerNorm written out in fp32, and scaled logits."""
+
     mlp_bias: Ignored = False
     use_qk_norm: bool = False
     tie_word_embeddings: bool = True

@@ -1,4 +1,4 @@
-"""DeepSeek-V2, V2-Lite and their Coder models: V3's attention with a rotation by complex numbers, another router.
+"""Describes DeepSeek-V2, V2-Lite and their Coder models.
 
 Source: transformers/models/deepseek_v2/modeling_deepseek_v2.py.
 """
@@ -16,6 +16,8 @@ from planner.models.forward import Forward, RopeForm, T
 
 
 class DeepseekV2(DeepseekV3):
+    """Extends DeepSeek-V3: the rotation is written with complex numbers, and the router is another one."""
+
     mlp_bias: bool = False
     moe_intermediate_size: Size = 1407
     n_routed_experts: Size = Field(64, validation_alias=AliasChoices("n_routed_experts", "num_experts"))

@@ -1,7 +1,7 @@
-"""DeepSeek-V3 and R1: multi-head latent attention, routed experts beside shared ones.
+"""Describes DeepSeek-V3 and R1.
 
-Keys and values are made of one latent vector per token, and of one rotated key that all heads share. Source:
-transformers/models/deepseek_v3/modeling_deepseek_v3.py. (It has no multi-token prediction, which is not trained here.)
+Source: transformers/models/deepseek_v3/modeling_deepseek_v3.py, which has no multi-token prediction, so it is not
+trained here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from planner.models.families.qwen3_moe import TARGETS
 from planner.models.forward import Forward, RopeForm, T
 
 Count = Annotated[int, Field(ge=0, le=2**12, strict=True)]
+"""A number that may be 0."""
 
 
 class DeepseekV3(Decoder):
+    """Describes a decoder with multi-head latent attention, and with shared experts next to the routed ones.
+
+    Keys and values are made from one latent vector per token, and from one rotated key that all heads share.
+    """
+
     intermediate_size: Size
     moe_intermediate_size: Size = 2048
     num_key_value_heads: Size | None = None
-    """That of the others: keys and values are made for every head."""
+    """Equal to the number of query heads where a file does not say: keys and values are made for every head."""
     q_lora_rank: Size | None = 1536
-    """None: queries are made of the hidden states themselves."""
+    """Width of the latent vector of queries; None if they are made from the hidden states themselves."""
     kv_lora_rank: Size = 512
     qk_nope_head_dim: Size = 128
     qk_rope_head_dim: Size = 64
@@ -51,10 +57,11 @@ class DeepseekV3(Decoder):
 
     @property
     def rope_form(self) -> RopeForm:
+        """Returns how the rotation is written."""
         return "interleaved" if self.rope_interleave else "halves"
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
-        """True where a layer has experts."""
+        """Returns whether each layer has experts."""
         return tuple(i >= self.first_k_dense_replace for i in range(self.num_hidden_layers))
 
     def stem(self, f: Forward[T]) -> T:
@@ -87,6 +94,7 @@ class DeepseekV3(Decoder):
         return f.linear("self_attn.o_proj", x, self.hidden_size, bias=self.attention_bias)
 
     def queries(self, f: Forward[T], x: T) -> T:
+        """Computes the queries of all heads."""
         width = self.num_attention_heads * (self.qk_nope_head_dim + self.qk_rope_head_dim)
         if self.q_lora_rank is None:
             return f.linear("self_attn.q_proj", x, width)
@@ -94,23 +102,29 @@ class DeepseekV3(Decoder):
         return f.linear("self_attn.q_b_proj", f.rms_norm("self_attn.q_a_layernorm", x), width)
 
     def expanded(self, f: Forward[T], latent: T, key_rot: T) -> tuple[T, T]:
+        """Computes keys and values of all heads from the latent vector and the rotated key."""
         heads, nope, width = self.num_attention_heads, self.qk_nope_head_dim, self.v_head_dim
         latent = f.linear("self_attn.kv_b_proj", latent, heads * (nope + width))
         key_nope, value = f.slices(latent, [heads * nope, heads * width], split=True)
         return f.fill(key_nope, key_rot, heads=heads), value
 
     def mixture(self, f: Forward[T], x: T) -> T:
+        """Computes the routed and the shared experts, and adds them up."""
         scores = self.route(f, x)
         width = self.moe_intermediate_size
         routed = f.experts("mlp.experts", x, scores, self.n_routed_experts, width, self.hidden_act, targets=TARGETS)
         return f.add(routed, self.gated(f, "mlp.shared_experts", x, width * self.n_shared_experts))
 
     def route(self, f: Forward[T], x: T) -> T:
+        """Computes each token's weights of its experts."""
         experts, top_k, normalizes = self.n_routed_experts, self.num_experts_per_tok, self.norm_topk_prob
         return f.route("mlp.gate", x, experts, top_k, normalizes=normalizes, target="gate", form="sigmoid_in_fp32")
 
     def gated(self, f: Forward[T], name: str, x: T, width: int) -> T:
-        """PEFT takes the names of its layers for those of the experts."""
+        """Computes a gated MLP whose layers' names begin with `name`.
+
+        LoRA does not reach it: PEFT takes the names of its layers for those of the experts.
+        """
         bias = self.mlp_bias
         gate = f.activation(self.hidden_act, f.linear(f"{name}.gate_proj", x, width, bias=bias, adapts=False))
         gated = f.mul(gate, f.linear(f"{name}.up_proj", x, width, bias=bias, adapts=False))

@@ -1,4 +1,4 @@
-"""Falcon: attention and MLP in parallel, one head of keys and values (7B) or a few (40B), or one each and ALiBi (RW).
+"""Describes Falcon 7B, 40B and RW.
 
 Source: transformers/models/falcon/modeling_falcon.py.
 """
@@ -16,6 +16,11 @@ from planner.models.forward import Forward, T
 
 
 class Falcon(Decoder):
+    """Describes a decoder with attention and MLP in parallel.
+
+    It has one head of keys and values (7B), a few (40B), or one for each query head and ALiBi (RW).
+    """
+
     returns_probabilities: ClassVar[bool] = True
     supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "word_embeddings"
@@ -42,19 +47,21 @@ class Falcon(Decoder):
         return self
 
     @property
-    def positions(self) -> Positions:  # type: ignore[override]  # of a model
+    def positions(self) -> Positions:  # type: ignore[override]  # differs from model to model
         return "alibi" if self.alibi else "rotary"
 
     @property
-    def masking(self) -> Masking:  # type: ignore[override]  # of a model
+    def masking(self) -> Masking:  # type: ignore[override]  # differs from model to model
         return "alibi" if self.alibi else "always"
 
     @property
     def head_width(self) -> int:
+        """Returns the columns of one head."""
         return self.hidden_size // self.num_attention_heads
 
     @property
     def kv_heads(self) -> int:
+        """Returns the number of heads of keys and values."""
         if self.multi_query and not self.new_decoder_architecture:
             return 1
         own = self.num_kv_heads if self.new_decoder_architecture else None
@@ -62,7 +69,7 @@ class Falcon(Decoder):
 
     @property
     def two_norms(self) -> bool:
-        """Of the input, one for attention and one for the MLP."""
+        """Returns whether a block's input has two norms, one for attention and one for the MLP."""
         return self.new_decoder_architecture and self.parallel_attn and self.num_ln_in_parallel_attn in (None, 2)
 
     def stem(self, f: Forward[T]) -> T:

@@ -1,4 +1,4 @@
-"""Gemma 1: scaled embeddings, RMSNorm with its weight in fp32, gated GELU.
+"""Describes Gemma 1.
 
 Source: transformers/models/gemma/modeling_gemma.py.
 """
@@ -15,6 +15,8 @@ from planner.models.forward import Forward, NormOrder, T
 
 
 class Gemma(Llama):
+    """Extends Llama: scaled embeddings, RMSNorm with its weight in fp32, and a gated GELU."""
+
     norm_order: ClassVar[NormOrder] = "scale_in_fp32"
 
     num_key_value_heads: Size | None = 16

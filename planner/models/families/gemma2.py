@@ -1,7 +1,6 @@
-"""Gemma 2: Gemma with four norms a block, soft-capped scores and logits, and a window on every other layer.
+"""Describes Gemma 2, which transformers runs with eager attention, since SDPA has no soft-capping.
 
-transformers runs it with eager attention: SDPA has no soft-capping. Windows change attention's FLOPs and the mask's
-values only. Source: transformers/models/gemma2/modeling_gemma2.py.
+Windows change only the FLOPs of attention and the mask's values. Source: transformers/models/gemma2/modeling_gemma2.py.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from planner.models.forward import Forward, T
 
 
 class Gemma2(Gemma):
+    """Extends Gemma: four norms in a block, soft-capped scores and logits, and a window on every other layer."""
+
     supports_sdpa: ClassVar[bool] = False
     num_masks: ClassVar[int] = 2
 
@@ -38,7 +39,7 @@ class Gemma2(Gemma):
         return f.add(residual, x)
 
     def attention_of(self, f: Forward[T], x: T, kind: Hashable) -> T:
-        """Of a layer of that kind."""
+        """Computes the attention sublayer of a layer of this kind."""
         return self.attention(f, x)
 
     def attend(self, f: Forward[T], query: T, key: T, value: T) -> T:

@@ -18,8 +18,7 @@ from planner.models.forward import Forward, T
 SLIDING = "sliding_attention"
 """The layer type with a sliding window."""
 PATTERN = 6
-"""Layers from one that attends to all tokens to the next, unless `layer_types` or `sliding_window_pattern` says
-otherwise."""
+"""Every sixth layer attends to all tokens, unless `layer_types` or `sliding_window_pattern` says otherwise."""
 
 
 class Gemma3Text(Gemma2):

@@ -1,4 +1,7 @@
-"""GPT-2: learned positions, LayerNorm, fused qkv, dropout. Source: transformers/models/gpt2/modeling_gpt2.py."""
+"""Describes GPT-2.
+
+Source: transformers/models/gpt2/modeling_gpt2.py.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
 
 
 class GPT2(Decoder):
+    """Describes a decoder with learned positions, LayerNorm, one projection for q, k and v, and dropout."""
+
     supports_flex: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "wte"
     positions: ClassVar[Positions] = "learned"

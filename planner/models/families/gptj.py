@@ -1,7 +1,7 @@
-"""GPT-J: attention and MLP in parallel behind one LayerNorm, scores in fp32, part of each head rotated.
+"""Describes GPT-J, which transformers runs with eager attention alone.
 
-transformers has eager attention alone for it. Left out: each layer's table of positions, and its rotary cos and sin.
-Source: transformers/models/gptj/modeling_gptj.py.
+Source: transformers/models/gptj/modeling_gptj.py. Left out: each layer's table of positions, and its rotary cos and
+sin.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from planner.models.forward import Forward, T
 
 
 class GPTJ(Decoder):
+    """Describes a decoder with attention and MLP in parallel, scores in fp32, and a part of each head rotated."""
+
     supports_sdpa: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "wte"
 
@@ -52,7 +54,7 @@ class GPTJ(Decoder):
         query = f.linear("attn.q_proj", x, self.hidden_size)
         key = f.linear("attn.k_proj", x, self.hidden_size)
         value = f.linear("attn.v_proj", x, self.hidden_size)
-        # Views of what is not rotated keep the projections until the method returns.
+        # Views of the columns that are not rotated keep the projections alive until the method returns.
         rotated_key = f.rotate(key, head_dim=width, rotary_dim=self.rotary_dim, joins=True, tokens_first=True)
         rotated = f.rotate(query, head_dim=width, rotary_dim=self.rotary_dim, joins=True, tokens_first=True)
         x = f.attention(rotated, rotated_key, value, heads=heads, kv_heads=heads, dropout=self.attn_pdrop, fp32=True)

@@ -1,4 +1,4 @@
-"""Granite 3: Llama with multipliers on embeddings, residual branches and logits.
+"""Describes Granite 3.
 
 Source: transformers/models/granite/modeling_granite.py.
 """
@@ -10,6 +10,8 @@ from planner.models.forward import Forward, T
 
 
 class Granite(Llama):
+    """Extends Llama: embeddings, residual branches and logits are multiplied by numbers."""
+
     def stem(self, f: Forward[T]) -> T:
         x = f.times(f.embedding("embed_tokens", self.vocab_size, self.hidden_size))
         f.embeds(x)

@@ -1,4 +1,7 @@
-"""Granite 3 with a mixture of experts for an MLP. Source: transformers/models/granitemoe/modeling_granitemoe.py."""
+"""Describes Granite 3 with experts.
+
+Source: transformers/models/granitemoe/modeling_granitemoe.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from planner.models.forward import Forward, T
 
 
 class GraniteMoe(Granite):
-    """PEFT 0.21 does not know its experts (peft/utils/transformers_weight_conversion.py): adapters are on attention."""
+    """Extends Granite: a mixture of experts takes the place of the MLP.
+
+    PEFT 0.21 does not know the experts (peft/utils/transformers_weight_conversion.py), so adapters are only on
+    attention.
+    """
 
     mlp_bias: Ignored = False
     num_local_experts: Size = 8

@@ -1,4 +1,7 @@
-"""Mixtral: Mistral with a mixture of experts for an MLP. Source: transformers/models/mixtral/modeling_mixtral.py."""
+"""Describes Mixtral.
+
+Source: transformers/models/mixtral/modeling_mixtral.py.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from planner.models.forward import Forward, T
 
 
 class Mixtral(Mistral):
+    """Extends Mistral: a mixture of experts takes the place of the MLP."""
+
     sliding_window: Size | None = None
     num_local_experts: Size = Field(8, validation_alias=AliasChoices("num_local_experts", "num_experts"))
     num_experts_per_tok: Size = 2

@@ -1,4 +1,4 @@
-"""Nemotron-4 and Minitron: LayerNorm with 1 + weight in autocast's dtype, squared ReLU, half of each head rotated.
+"""Describes Nemotron-4 and Minitron.
 
 Source: transformers/models/nemotron/modeling_nemotron.py.
 """
@@ -15,6 +15,8 @@ from planner.models.forward import Forward, T
 
 
 class Nemotron(PartlyRotated):
+    """Extends Llama: LayerNorm with 1 + weight in autocast's dtype, squared ReLU, half of each head rotated."""
+
     num_key_value_heads: Size = Field(...)
     hidden_act: str = "relu2"
     partial_rotary_factor: Share = partial_rotary_factor(0.5)

@@ -1,4 +1,4 @@
-"""OLMo 2: norms behind attention and MLP, and over all of q and k, a rotary table in fp32.
+"""Describes OLMo 2.
 
 Source: transformers/models/olmo2/modeling_olmo2.py.
 """
@@ -13,6 +13,8 @@ from planner.models.forward import Forward, NormOrder, T
 
 
 class Olmo2(Llama):
+    """Extends Llama: norms follow attention and MLP, and run over all of q and k; the rotary table is in fp32."""
+
     norm_order: ClassVar[NormOrder] = "scale_then_cast"
 
     mlp_bias: Ignored = False

@@ -1,4 +1,4 @@
-"""OLMoE: norms over all of q and k, a mixture of experts for an MLP.
+"""Describes OLMoE.
 
 Source: transformers/models/olmoe/modeling_olmoe.py.
 """
@@ -16,6 +16,8 @@ from planner.models.forward import Forward, T
 
 
 class Olmoe(Llama):
+    """Extends Llama: norms run over all of q and k, and a mixture of experts takes the place of the MLP."""
+
     supports_flex: ClassVar[bool] = False
 
     mlp_bias: Ignored = False

@@ -1,4 +1,7 @@
-"""Phi-3, Phi-3.5 and Phi-4: fused qkv and gate/up projections. Source: transformers/models/phi3/modeling_phi3.py."""
+"""Describes Phi-3, Phi-3.5 and Phi-4.
+
+Source: transformers/models/phi3/modeling_phi3.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from planner.models.forward import Forward, T
 
 
 class Phi3(Llama):
+    """Extends Llama: q, k and v are one projection, and so are gate and up."""
+
     sliding_window: Size | None = None
     resid_pdrop: Probability = 0.0
     partial_rotary_factor: Share = partial_rotary_factor(1.0)

@@ -1,4 +1,4 @@
-"""Qwen2-MoE: Qwen2's attention, a mixture of experts beside a shared one.
+"""Describes Qwen2-MoE.
 
 Source: transformers/models/qwen2_moe/modeling_qwen2_moe.py.
 """
@@ -15,8 +15,10 @@ from planner.models.forward import Forward, T
 
 
 class Qwen2Moe(Qwen3Moe):
+    """Extends Qwen3-MoE: attention is that of Qwen2, and a shared expert is next to the routed ones."""
+
     adapts_experts: ClassVar[bool] = False
-    """It is not among the model types that PEFT 0.21 converts (peft/utils/transformers_weight_conversion.py)."""
+    """False: PEFT 0.21 does not convert this model type (peft/utils/transformers_weight_conversion.py)."""
 
     num_key_value_heads: Size | None = 16
     num_experts: Size = Field(60, validation_alias=AliasChoices("num_experts", "num_local_experts"))

@@ -1,4 +1,7 @@
-"""Qwen3: Llama with an RMSNorm over each head of q and k. Source: transformers/models/qwen3/modeling_qwen3.py."""
+"""Describes Qwen3.
+
+Source: transformers/models/qwen3/modeling_qwen3.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from planner.models.forward import Forward, T
 
 
 class Qwen3(Llama):
+    """Extends Llama: an RMSNorm runs over each head of q and k."""
+
     num_key_value_heads: Size | None = 32
     head_dim: Size | None = 128
     mlp_bias: Ignored = False

@@ -1,4 +1,4 @@
-"""Qwen3-MoE: Qwen3 with a mixture of experts for an MLP.
+"""Describes Qwen3-MoE.
 
 Source: transformers/models/qwen3_moe/modeling_qwen3_moe.py.
 """
@@ -19,8 +19,11 @@ TARGETS = ("gate_proj", "up_proj", "down_proj")
 
 
 class Qwen3Moe(Qwen3):
+    """Extends Qwen3: a mixture of experts takes the place of the MLP in some or all layers."""
+
     adapts_experts: ClassVar[bool] = True
-    """PEFT adapts the experts where it is asked for layers of their names, and no layers of these names."""
+    """Whether PEFT adapts the experts where it is asked for layers of their names; it then adapts no layers of these
+    names."""
 
     num_key_value_heads: Size | None = 4
     head_dim: Size | None = None
@@ -32,7 +35,7 @@ class Qwen3Moe(Qwen3):
     mlp_only_layers: tuple[int, ...] | None = ()
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
-        """True where a layer has experts."""
+        """Returns whether each layer has experts."""
         dense, step = self.mlp_only_layers or (), self.decoder_sparse_step
         return tuple(i not in dense and (i + 1) % step == 0 for i in range(self.num_hidden_layers))
 
@@ -47,6 +50,7 @@ class Qwen3Moe(Qwen3):
         return f.add(residual, x)
 
     def mixture(self, f: Forward[T], x: T) -> T:
+        """Computes the routed experts."""
         experts, top_k = self.num_experts, self.num_experts_per_tok
         router, targets = ("gate", TARGETS) if self.adapts_experts else (None, None)
         scores = f.route("mlp.gate", x, experts, top_k, normalizes=self.norm_topk_prob, target=router)
@@ -54,6 +58,7 @@ class Qwen3Moe(Qwen3):
         return f.experts("mlp.experts", x, scores, experts, width, self.hidden_act, targets=targets)
 
     def gated(self, f: Forward[T], name: str, x: T, width: int) -> T:
+        """Computes a gated MLP whose layers' names begin with `name`."""
         adapts = not self.adapts_experts
         gate = f.activation(self.hidden_act, f.linear(f"{name}.gate_proj", x, width, adapts=adapts))
         gated = f.mul(gate, f.linear(f"{name}.up_proj", x, width, adapts=adapts))

@@ -1,4 +1,4 @@
-"""SmolLM3: Llama in which some layers have no rotary embedding.
+"""Describes SmolLM3.
 
 Source: transformers/models/smollm3/modeling_smollm3.py.
 """
@@ -15,9 +15,12 @@ from planner.models.forward import Forward, T
 
 
 class SmolLM3(Llama):
+    """Extends Llama: some layers have no rotary embedding."""
+
     num_key_value_heads: Size | None = 4
     tie_word_embeddings: bool = True
     no_rope_layers: tuple[int, ...] | None = None
+    """One number per layer, 0 where it has no rotary embedding."""
     no_rope_layer_interval: Size = 4
 
     @model_validator(mode="after")
@@ -30,7 +33,7 @@ class SmolLM3(Llama):
         return self
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
-        """True where a layer rotates q and k."""
+        """Returns whether each layer rotates q and k."""
         if self.no_rope_layers is not None:
             return tuple(bool(rotates) for rotates in self.no_rope_layers)
         return tuple((i + 1) % self.no_rope_layer_interval != 0 for i in range(self.num_hidden_layers))

@@ -1,4 +1,4 @@
-"""StarCoder2: LayerNorm, biases, grouped queries, plain MLP, dropout.
+"""Describes StarCoder2.
 
 Source: transformers/models/starcoder2/modeling_starcoder2.py.
 """
@@ -12,6 +12,8 @@ from planner.models.forward import Forward, T
 
 
 class Starcoder2(Decoder):
+    """Describes a decoder with LayerNorm, biases, grouped queries, an MLP without gate, and dropout."""
+
     intermediate_size: Size
     num_key_value_heads: Size
     hidden_act: str = "gelu_pytorch_tanh"

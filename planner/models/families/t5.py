@@ -1,4 +1,4 @@
-"""T5, T5 v1.1 and Flan-T5: an encoder and a decoder with relative position biases, RMSNorm, unscaled attention.
+"""Describes T5, T5 v1.1 and Flan-T5.
 
 Source: transformers/models/t5/modeling_t5.py.
 """
@@ -14,7 +14,7 @@ from planner.models.architecture import INT64, Headed, Layers, Objective, Positi
 from planner.models.forward import Forward, T
 
 BRIDGE = "bridge"
-"""What stands between the two stacks: the encoder's final norm, and the embedding of the decoder's tokens."""
+"""The kind of the part between the two stacks: the encoder's final norm, and the embedding of the decoder's tokens."""
 
 
 def _named(hugging_face: str, own: str) -> AliasChoices:
@@ -22,6 +22,8 @@ def _named(hugging_face: str, own: str) -> AliasChoices:
 
 
 class T5(Headed):
+    """Describes an encoder and a decoder with relative position biases, RMSNorm and unscaled attention."""
+
     classes: ClassVar[tuple[str, ...]] = ("T5ForConditionalGeneration",)
     positions: ClassVar[Positions] = "relative"
     supports_flash: ClassVar[bool] = False
@@ -49,7 +51,7 @@ class T5(Headed):
     @model_validator(mode="before")
     @classmethod
     def _tied(cls, fields: Any) -> Any:
-        """T5Config writes that every head is tied, and remembers what it was told in another field."""
+        """Reads whether the head is tied: T5Config saves that every head is, and the given value in another field."""
         if isinstance(fields, Mapping) and isinstance(fields.get("scale_decoder_outputs"), bool):
             return {**fields, "tie_word_embeddings": fields["scale_decoder_outputs"]}
         return fields
@@ -67,7 +69,10 @@ class T5(Headed):
         return self.num_hidden_layers
 
     def batch_bytes(self, sequence_length: int) -> int:
-        """Ids and labels, which the replay's batch takes from one tensor, and the decoder's ids, shifted."""
+        """Returns the bytes of one sample's int64 inputs.
+
+        Ids and labels are one tensor in the replay's batch; the decoder's shifted ids are another.
+        """
         return 2 * sequence_length * INT64
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
@@ -93,6 +98,7 @@ class T5(Headed):
         return f.clamp_fp16(self.feed_forward(f, x, "2" if stack == "decoder" else "1"))
 
     def bridge(self, f: Forward[T], x: T) -> T:
+        """Computes the decoder's first input, after the end of the encoder, whose output it shares."""
         x = f.rms_norm("encoder.final_layer_norm", x, order="t5")
         x = f.dropout(x, self.dropout_rate)
         f.leave_body()
@@ -104,6 +110,7 @@ class T5(Headed):
         return f.dropout(x, self.dropout_rate)
 
     def self_attention(self, f: Forward[T], x: T, stack: str, first: bool, last: bool) -> T:
+        """Computes the self-attention sublayer, its norm and residual included."""
         normed = f.rms_norm("layer.0.layer_norm", x, order="t5")
         name = "layer.0.SelfAttention"
         query, key, value = self.projections(f, name, normed, normed)
@@ -117,6 +124,7 @@ class T5(Headed):
         return f.add(x, f.dropout(x_, self.dropout_rate))
 
     def cross_attention(self, f: Forward[T], x: T, first: bool, last: bool) -> T:
+        """Computes the attention sublayer over the encoder's output, its norm and residual included."""
         normed = f.rms_norm("layer.1.layer_norm", x, order="t5")
         name = "layer.1.EncDecAttention"
         query, key, value = self.projections(f, name, normed, f.shared("encoder output", self.hidden_size, last=last))
@@ -129,11 +137,13 @@ class T5(Headed):
         return f.add(x, f.dropout(x_, self.dropout_rate))
 
     def projections(self, f: Forward[T], name: str, x: T, states: T) -> tuple[T, T, T]:
+        """Projects `x` to queries, and `states` to keys and values."""
         inner = self.num_attention_heads * self.d_kv
         query = f.linear(f"{name}.q", x, inner)
         return query, f.linear(f"{name}.k", states, inner), f.linear(f"{name}.v", states, inner)
 
     def attend(self, f: Forward[T], name: str, query: T, key: T, value: T, bias: T, *, causal: bool) -> T:
+        """Computes attention with a position bias, and projects its output."""
         heads = self.num_attention_heads
         x = f.attention(
             query,
@@ -150,6 +160,7 @@ class T5(Headed):
         return f.linear(f"{name}.o", x, self.hidden_size)
 
     def feed_forward(self, f: Forward[T], x: T, number: str) -> T:
+        """Computes the feed-forward sublayer, its norm and residual included."""
         name = f"layer.{number}.DenseReluDense"
         normed = f.rms_norm(f"layer.{number}.layer_norm", x, order="t5")
         gated, _, activation = self.feed_forward_proj.rpartition("-")
@@ -175,8 +186,11 @@ class T5(Headed):
 
 
 def _stack(name: str, layers: int) -> tuple[Hashable, ...]:
-    """First and last blocks are apart: one makes the position biases, and gradients of what a stack shares begin in the
-    other."""
+    """Returns the kinds of a stack's layers: (name, whether it is the first, whether it is the last).
+
+    The first block makes the position biases; in the last one, backward begins to gather gradients of what the stack
+    shares.
+    """
     return tuple((name, i == 0, i == layers - 1) for i in range(layers))
 
 

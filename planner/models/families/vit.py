@@ -1,4 +1,4 @@
-"""ViT: an image's patches behind a class token, LayerNorm before each sublayer, a classifier of the class token.
+"""Describes ViT.
 
 Source: transformers/models/vit/modeling_vit.py.
 """
@@ -13,8 +13,10 @@ from planner.models.architecture import INT64, Headed, Objective, Probability, S
 from planner.models.forward import Forward, T
 
 FP32 = 4
+"""Bytes per element."""
 
 Sides = Size | tuple[Size, Size]
+"""Height and width in pixels, or one number for both."""
 
 
 def _sides(size: Sides) -> tuple[int, int]:
@@ -22,6 +24,8 @@ def _sides(size: Sides) -> tuple[int, int]:
 
 
 class ViT(Headed):
+    """Describes a classifier of images: a class token before the patches, and LayerNorm before each sublayer."""
+
     classes: ClassVar[tuple[str, ...]] = ("ViTForImageClassification",)
     num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
@@ -50,7 +54,7 @@ class ViT(Headed):
         return 1 + prod(size // patch for size, patch in sides)
 
     def batch_bytes(self, sequence_length: int) -> int:
-        """Of the image, in fp32, and its label."""
+        """Returns the bytes of one sample: an image in fp32 and its label."""
         return self.num_channels * prod(_sides(self.image_size)) * FP32 + INT64
 
     def stem(self, f: Forward[T]) -> T:

@@ -1,4 +1,7 @@
-"""XLM-RoBERTa: RoBERTa with a larger vocabulary. Source: transformers/models/xlm_roberta/modeling_xlm_roberta.py."""
+"""Describes XLM-RoBERTa.
+
+Source: transformers/models/xlm_roberta/modeling_xlm_roberta.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from planner.models.families.roberta import Roberta
 
 
 class XLMRoberta(Roberta):
+    """Extends RoBERTa: only the vocabulary is larger."""
+
     classes: ClassVar[tuple[str, ...]] = ("XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification")
 
     architectures: tuple[str, ...] = ("XLMRobertaForMaskedLM",)

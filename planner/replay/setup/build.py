@@ -153,7 +153,7 @@ def _targets(model: Any, method: Lora) -> str | list[str]:
 
 
 def _returns_more(module: torch.nn.Module) -> bool:
-    """Returns whether a linear layer has its own forward without an annotation `torch.Tensor`, as Falcon's has."""
+    """Returns whether a linear layer overrides forward without the annotation `torch.Tensor` (Falcon's has it)."""
     forward = type(module).forward
     if not isinstance(module, torch.nn.Linear) or forward is torch.nn.Linear.forward:
         return False

@@ -1,1 +1,1 @@
-"""What a model of transformers is made of, before anything is done to it."""
+"""Builds the model that is trained, and finds its inputs, blocks and trainable parameters."""

@@ -1,4 +1,4 @@
-"""The batch of a step: ids and labels, and what comes with samples that are padded or packed."""
+"""Makes the batch of a step: ids and labels, and what comes with samples that are padded or packed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,21 @@ from strategies import Batching
 def batch_of(
     model: Any, source: Source, batching: Batching, sequence_length: int, device: str, size: int
 ) -> dict[str, Any]:
-    """Keyword arguments of a forward pass on `size` samples."""
+    """Returns the keyword arguments of a training forward pass.
+
+    Args:
+        model: the model, PEFT's wrapper included.
+        source: what the model was built from.
+        batching: padding adds an attention mask, packing adds position ids with two samples per sequence.
+        sequence_length: tokens per sequence.
+        device: device of the tensors.
+        size: sequences, or samples, per forward pass.
+
+    Raises:
+        ModelCodeError: the inputs of the model are not known.
+    """
     batch = inputs_of(model, source, size, sequence_length, device)
-    if batching is Batching.PADDED:  # transformers' `DataCollatorWithPadding`: the last token of each is padding
+    if batching is Batching.PADDED:  # transformers' `DataCollatorWithPadding`; each sample ends in padding
         batch["attention_mask"] = torch.ones((size, sequence_length), dtype=torch.int64, device=device)
         batch["attention_mask"][:, -1:] = 0
     if batching is Batching.PACKED:  # two samples in a sequence
@@ -28,13 +40,17 @@ def batch_of(
 
 @contextmanager
 def positions_seen(batching: Batching) -> Iterator[None]:
-    """transformers looks into the positions for several samples in a sequence; it cannot look into fake ones, and makes
-    a mask for the case. Where samples are not packed, it is told so."""
+    """Tells transformers, while the context lasts, that no samples are packed, unless they are.
+
+    transformers looks at the values of position ids for several samples in a sequence. Fake tensors have no values, so
+    it would make the mask of packed samples in any case.
+    """
     from transformers import masking_utils
 
     original = masking_utils.find_packed_sequence_indices
 
     def looked(positions: torch.Tensor) -> None:
+        """Runs the original for what it allocates, and finds no packed samples."""
         original(positions)
 
     if batching is not Batching.PACKED:

@@ -1,4 +1,7 @@
-"""A config.json of anybody's, before transformers builds a model of it: data, of a size, and without the network."""
+"""Checks a config.json of unknown origin before transformers builds a model from it.
+
+It must load no code, use no network, and describe a model that can be built in reasonable time.
+"""
 
 from __future__ import annotations
 
@@ -15,42 +18,52 @@ from hardware import PlannerError
 from hardware.errors import shown
 
 MAX_LAYERS: Final = 2**10
-"""Of which `planner.models` reads no more either; the largest models have 126."""
+"""Largest number of layers, and of entries in a list, as in `planner.models`; the largest models have 126 layers."""
 
 MAX_LABELS: Final = 10**6
-"""transformers writes a dictionary of them."""
+"""Largest number of labels; transformers writes a dictionary of them."""
 
 MAX_MODULES: Final = 100_000
-"""DeepSeek-V3 with a module for each expert would have about 60,000."""
+"""Largest number of modules; DeepSeek-V3 with a module for each expert would have about 60,000."""
 
 MAX_NUMBER: Final = 10**7
-"""Of what is no vocabulary, length, position or base of rotary embeddings: wider than any layer."""
+"""Largest whole number of any other field, wider than any layer.
+
+Vocabularies, lengths, positions and bases of rotary embeddings have no limit (`_LARGE`)."""
 
 _LAYERS: Final = {"layer", "layers", "nlayers", "blocks", "depth", "depths", "stages"} | {
     *("frames", "types", "replace", "repeat", "repeats", "groups")
 }
+"""Words in the names of fields that count layers, such as `num_hidden_layers`."""
+
 _NO_COUNT: Final = {"size", "dim", "dims", "norm", "eps", "scale", "offset", "index", "interval", "id", "ids"}
-"""Parts of the names of fields: `num_hidden_layers` counts layers, `layer_norm_eps` does not."""
+"""Words in the names of fields that count no layers in spite of a word of `_LAYERS`, such as `layer_norm_eps`."""
 
 _LARGE: Final = {"theta", "base", "token", "id", "ids", "length", "position", "positions", "vocab", "size", "max"}
+"""Words in the names of fields whose numbers have no limit."""
 
 _OF_LOADING: Final = ("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "model_args")
-"""Fields that name code or kernels to load, from the Hub as well (transformers, configuration_utils.py and
+"""Fields that name code or kernels to load, also from the Hub (transformers, configuration_utils.py and
 integrations/hub_kernels.py). A replay chooses its kernels itself."""
 
 
 def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields without those that say what to load, and without private ones, which begin with an underscore.
+    """Returns a configuration without the fields that name what to load and without private ones (`_...`).
 
-    Raises PlannerError for more layers than any model has, which would take hours to build.
+    Args:
+        fields: the content of a config.json.
+
+    Raises:
+        PlannerError: timm would build the model, or a number is larger than in any model, which could take hours.
     """
     if str(fields.get("model_type", "")).startswith("timm") or fields.get("use_timm_backbone") is True:
-        # It hands fields on to timm's own functions, which load files.
+        # transformers passes fields on to timm's functions, which load files.
         raise PlannerError("the configuration is of a model that timm builds", "package.module:function plans a module")
     return {name: _checked(name, value) for name, value in fields.items() if not _loads(name)}
 
 
 def _checked(name: str, value: Any) -> Any:
+    """Checks the value of one field, nested ones included."""
     if isinstance(value, Mapping):
         return checked(value)
     if isinstance(value, list):
@@ -64,7 +77,7 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _most(name: str) -> float:
-    """How large the whole number of a field may be."""
+    """Returns the largest whole number that a field may have."""
     if name == "num_labels":
         return MAX_LABELS
     if _counts_layers(name):
@@ -73,25 +86,33 @@ def _most(name: str) -> float:
 
 
 def _loads(name: str) -> bool:
+    """Returns whether a field is private or names what to load."""
     return name.startswith("_") or name in _OF_LOADING
 
 
 def _counts_layers(name: str) -> bool:
+    """Returns whether a field counts layers, as far as its name says."""
     parts = set(name.split("_"))
     return not parts.isdisjoint(_LAYERS) and parts.isdisjoint(_NO_COUNT)
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Keeps the Hub's client from the network, which some configurations make a model ask for weights
-    (`use_pretrained_backbone`)."""
+    """Keeps the Hub's client off the network while the context lasts.
+
+    Some configurations make a model ask the Hub for weights (`use_pretrained_backbone`).
+    """
     with patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True):
         yield
 
 
 @contextmanager
 def few_modules() -> Iterator[None]:
-    """Ends the building of a model that has more modules than any has."""
+    """Limits the modules that are built while the context lasts.
+
+    Raises:
+        PlannerError: there are more than `MAX_MODULES`.
+    """
     count = 0
 
     def counted(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a trained parameter is to an optimizer that treats some of them differently."""
+"""Classifies trained parameters for optimizers that treat some of them differently."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from planner.replay.structure.stacks import stacks
 
 
 class Role(NamedTuple):
+    """The kinds that a parameter belongs to."""
+
     is_embedding: bool
+    """Whether it is the weight of a `torch.nn.Embedding`, tied to a head or not."""
     is_hidden: bool
-    """A matrix in a block."""
+    """Whether it is a matrix in a block."""
     is_linear: bool
-    """The weight of a `torch.nn.Linear` in a block, and no adapter."""
+    """Whether it is the weight of a `torch.nn.Linear` in a block, adapters excluded."""
 
 
 class TrainedParameter(NamedTuple):
+    """A parameter that requires gradients."""
+
     name: str
+    """Its path in the model."""
     parameter: torch.nn.Parameter
     role: Role
 
 
 def trained_parameters(model: Any) -> Iterator[TrainedParameter]:
-    """Every parameter that trains, once."""
+    """Yields every parameter that requires gradients; a shared one comes once, under its first name."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     blocks = [block for _, found in stacks(model) for block in found]
     hidden = {id(p) for block in blocks for p in block.parameters() if p.dim() == 2}

@@ -1,4 +1,4 @@
-"""What is trained: a model of transformers by its config.json, or a user's own module; its inputs, its loss."""
+"""Builds what is trained, and finds its inputs and loss: a model of transformers or a user's own module."""
 
 from __future__ import annotations
 
@@ -22,26 +22,39 @@ Source = Mapping[str, Any] | str
 """The fields of a config.json, or `package.module:function`, where the function returns a module."""
 
 EAGER, SDPA = "eager", "sdpa"
+"""Values of transformers' `attn_implementation`."""
+
 EXAMPLE_INPUTS = "example_inputs"
+"""Name of the function in a user's module that makes the inputs: (micro_batch_size, sequence_length) -> arguments."""
 
 
 class ModelCodeError(PlannerError):
-    """A model whose code cannot be run, or of which nobody can tell what to feed it."""
+    """Raised for a model whose code fails, or whose inputs or loss are not known."""
 
 
 def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
-    """The model on the meta device. `attention`: `attn_implementation` of transformers; eager where it has no other."""
+    """Builds a model on the meta device.
+
+    Args:
+        source: the fields of a config.json, or `package.module:function`.
+        dtype: dtype of the parameters.
+        attention: `attn_implementation` of transformers; a model without it falls back to SDPA or to eager attention.
+
+    Raises:
+        ModelCodeError: the code of the model fails, or transformers has no such model.
+        PlannerError: the configuration is refused (see `config_data.checked`).
+    """
     if isinstance(source, str):
         module = _from_code(source)
         return module.to(dtype)
     config = _config_of(checked(source))
     config.use_cache = False
     if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
-        # Generation's, yet labels are shifted behind it.
+        # The token is meant for generation, but in training labels are shifted behind it, too.
         config.decoder_start_token_id = getattr(config, "pad_token_id", None) or 0
     build_class = _class_of(config)
     if build_class.__name__.endswith("ForSequenceClassification") and config.num_labels > 1:
-        # What classes find out from integer labels; DeBERTa's looks at their values instead, which are not there.
+        # Other classes infer this from integer labels; DeBERTa's looks at their values, which are not there.
         config.problem_type = config.problem_type or "single_label_classification"
     if attention.endswith(SDPA) and not getattr(build_class, "_supports_sdpa", True):
         attention = EAGER
@@ -50,18 +63,22 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
 
 
 def _from_config(build_class: Any, config: Any, dtype: torch.dtype, attention: str) -> Any:
+    """Builds a model with the first attention that its class accepts: the given one, SDPA, eager."""
     for name in (attention, SDPA) if attention != EAGER else ():
         try:
             return build_class._from_config(config, dtype=dtype, attn_implementation=name)
-        except (KeyError, ValueError) as error:  # classes that look the name up, or check it, themselves
+        except (KeyError, ValueError) as error:  # some classes look the name up themselves
             if name not in str(error):
                 raise
     return build_class._from_config(config, dtype=dtype, attn_implementation=EAGER)
 
 
 def _as_loaded(model: Any, fields: Mapping[str, Any], dtype: torch.dtype) -> Any:
-    """What `from_pretrained` does beyond `_from_config`: modules that are kept in fp32 (`_get_dtype_plan`), and a head
-    with weights of its own where T5's configuration says that it is tied whatever the file says (`tie_weights`)."""
+    """Does what `from_pretrained` does in addition to `_from_config`.
+
+    Some modules are kept in fp32 (`_get_dtype_plan`). The head is untied where the file says so, although T5's
+    configuration ties it whatever the file says (`tie_weights`).
+    """
     kept = {*(model._keep_in_fp32_modules_strict or ())}
     kept |= {*(model._keep_in_fp32_modules or ())} if dtype is torch.float16 else set()
     for name, parameter in model.named_parameters():
@@ -76,9 +93,19 @@ def _as_loaded(model: Any, fields: Mapping[str, Any], dtype: torch.dtype) -> Any
 
 
 def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
-    """Keyword arguments of a training forward pass.
+    """Returns the keyword arguments of a training forward pass.
 
-    Raises ModelCodeError if they cannot be told.
+    They come from the user's `example_inputs`, if there is one, else from the model's class. Values are meaningless.
+
+    Args:
+        model: the model, PEFT's wrapper included.
+        source: what the model was built from.
+        micro_batch_size: samples per forward pass.
+        sequence_length: tokens per sample.
+        device: device of the tensors.
+
+    Raises:
+        ModelCodeError: the inputs are not known, or `example_inputs` fails.
     """
     if isinstance(source, str):
         module = _module_of(source)
@@ -95,7 +122,7 @@ def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length
 
 
 def tokens_per_sample(model: Any) -> int | None:
-    """The length of the sequence that an image becomes; None where the user chooses it."""
+    """Returns the length of the sequence that an image becomes, in tokens; None where the user chooses it."""
     config: Any = getattr(model, "config", None)
     if getattr(model, "main_input_name", None) != "pixel_values" or not hasattr(config, "patch_size"):
         return None
@@ -106,7 +133,11 @@ def tokens_per_sample(model: Any) -> int | None:
 
 
 def loss_of(output: Any) -> torch.Tensor:
-    """The scalar in what a forward pass returned."""
+    """Returns the scalar loss in the result of a forward pass.
+
+    Raises:
+        ModelCodeError: there is none.
+    """
     found = output
     if isinstance(output, Mapping):
         found = output.get("loss")
@@ -123,6 +154,7 @@ def loss_of(output: Any) -> torch.Tensor:
 
 
 def _config_of(fields: Mapping[str, Any]) -> Any:
+    """Makes transformers' configuration from the fields of a config.json."""
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if (kind := fields["model_type"]) not in CONFIG_MAPPING:
@@ -134,7 +166,10 @@ def _config_of(fields: Mapping[str, Any]) -> Any:
 
 
 def _class_of(config: Any) -> Any:
-    """The class that the file names, else the first that fits: with a language-model head, or one for images."""
+    """Returns the model class to train.
+
+    It is the class that the file names, else the first one that has a language-model head or classifies images.
+    """
     import transformers
     from transformers.models.auto import modeling_auto as auto
 
@@ -157,6 +192,7 @@ def _class_of(config: Any) -> Any:
 
 
 def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
+    """Makes the inputs of a model of transformers: its main input, and the labels that its class takes."""
     name, kind = model.main_input_name, type(base_of(model)).__name__
     config = model.config
 
@@ -181,11 +217,12 @@ def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, de
 
 
 def base_of(model: Any) -> Any:
-    """The model inside PEFT's wrapper."""
+    """Returns the model inside PEFT's wrapper, or the model itself where there is no wrapper."""
     return model.base_model.model if hasattr(model, "peft_config") else model
 
 
 def _named(inputs: Any, model: Any) -> dict[str, Any]:
+    """Names positional inputs as the model's forward does."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
     given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
@@ -193,6 +230,7 @@ def _named(inputs: Any, model: Any) -> dict[str, Any]:
 
 
 def _from_code(source: str) -> Any:
+    """Calls the function of `package.module:function` on the meta device, and returns its module."""
     module, name = _module_of(source), source.partition(":")[2]
     function = getattr(module, name, None)
     if not callable(function):
@@ -209,6 +247,7 @@ def _module_name(source: str) -> str:
 
 
 def _module_of(source: str) -> ModuleType:
+    """Imports the user's module, also from the working directory."""
     name = _module_name(source)
     import_from_here()
     with _blamed(name):
@@ -217,7 +256,7 @@ def _module_of(source: str) -> ModuleType:
 
 @contextmanager
 def _blamed(what: str) -> Iterator[None]:
-    """A failure of the user's code becomes an error that says where."""
+    """Turns any failure of the code in the context into a `ModelCodeError` that says where it happened."""
     try:
         yield
     except (PlannerError, KeyboardInterrupt):
@@ -227,7 +266,12 @@ def _blamed(what: str) -> Iterator[None]:
 
 
 def failure(what: str, error: BaseException) -> ModelCodeError:
-    """The last line of the user's code that an error went through."""
+    """Makes the error to raise for a failure of a model's code.
+
+    Args:
+        what: the code that was run, as the message names it.
+        error: the failure. The message says the last line that it went through outside of torch and the replay.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     library = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)), "<frozen")
     own = [frame for frame in frames if not frame.filename.startswith(library)]

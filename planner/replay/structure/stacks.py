@@ -6,7 +6,10 @@ import torch
 
 
 def stacks(model: torch.nn.Module) -> list[tuple[str, torch.nn.ModuleList]]:
-    """The lists of blocks that are not within a block of another list, by their paths."""
+    """Returns the path and the blocks of each `ModuleList` of at least two blocks.
+
+    Lists inside a block of another list are left out.
+    """
     found: list[tuple[str, torch.nn.ModuleList]] = []
     for path, module in model.named_modules():
         within = any(path.startswith(f"{outer}.") for outer, _ in found)

@@ -1,4 +1,4 @@
-"""What trains of the model itself, where PEFT has no part in it."""
+"""Chooses which parameters of the model itself train, as opposed to PEFT's adapters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from strategies import BitFit, Freeze, TrainedModules
 
 
 def choose(model: Any, method: Freeze | BitFit, dtype: torch.dtype) -> None:
-    """Freezes all but what the method trains, which is cast to `dtype`."""
+    """Freezes all parameters except those that the method trains.
+
+    Args:
+        model: the whole model; it is changed in place.
+        method: BitFit trains biases, Freeze the last blocks and the chosen modules.
+        dtype: dtype that the trained parameters are cast to.
+    """
     model.requires_grad_(False)
     if isinstance(method, BitFit):
         chosen = [p for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias"]
@@ -25,11 +31,11 @@ def choose(model: Any, method: Freeze | BitFit, dtype: torch.dtype) -> None:
 
 
 def trained_modules(model: Any, which: TrainedModules) -> list[Any]:
-    """Embedding and head, those that train as a whole."""
+    """Returns the input embedding, the head or both, as chosen to train as whole modules."""
     found = [model.get_input_embeddings()] if which.embeddings else []
     return [*found, model.get_output_embeddings()] if which.head else found
 
 
 def names_of(model: Any, modules: list[Any]) -> list[str]:
-    """As PEFT's `modules_to_save` takes them."""
+    """Returns the names of modules, without their paths, as PEFT's `modules_to_save` takes them."""
     return [path.rpartition(".")[2] for path, module in model.named_modules() if any(module is m for m in modules)]

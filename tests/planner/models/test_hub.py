@@ -102,7 +102,7 @@ def test_without_the_hub_package_the_error_says_how_to_install_it(monkeypatch: p
     with pytest.raises(PlannerError) as caught:
         find_model("hf:me/mine")
     assert (
-        str(caught.value) == "hf:me/mine needs the package huggingface_hub\nhint: pip install 'training-planner[hub]'"
+        str(caught.value) == "hf:me/mine needs the package huggingface_hub\nhint: pip install 'huggingface-hub>=0.30'"
     )
 
 

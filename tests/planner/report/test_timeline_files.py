@@ -66,7 +66,7 @@ def test_without_matplotlib_the_hint_says_how_to_get_it(monkeypatch: pytest.Monk
         renderer_of(Path("x.png"))
     assert (missing.value.message, missing.value.hint) == (
         "a .png timeline needs matplotlib",
-        "pip install 'training-planner[plot]'",
+        "pip install 'matplotlib>=3.8'",
     )
 
 
