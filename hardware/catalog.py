@@ -1,4 +1,4 @@
-"""The catalog of GPUs: the built-in file, a user's additions to it, and look-up by name."""
+"""Loads the catalog of GPUs, which is the built-in file and a user's additions, and looks GPUs up by name."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,10 +15,11 @@ from hardware.gpu import GPU
 from hardware.reading import read_document
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
+"""Environment variable that names a user's catalog file."""
 
 
 class Catalog:
-    """An immutable collection of GPUs, found by name or alias.
+    """Holds GPUs, which are found by name or alias; it does not change once it is made.
 
     Case, '-', '_', spaces and a leading "NVIDIA" or "AMD" do not count, so names as torch reports them are found, too.
     """
@@ -26,7 +27,11 @@ class Catalog:
     __slots__ = ("_file", "_gpus", "_owners", "_texts")
 
     def __init__(self, gpus: Iterable[GPU] = ()) -> None:
-        """Raises CatalogError if two GPUs claim one name."""
+        """Makes a catalog of GPUs.
+
+        Raises:
+            CatalogError: Two GPUs have a name in common.
+        """
         self._gpus: dict[str, GPU | None] = {}
         self._owners: dict[str, str] = {}
         self._texts: dict[str, str] = {}
@@ -47,7 +52,7 @@ class Catalog:
 
     @classmethod
     def _builtin(cls, file: Path) -> "Catalog":
-        """The built-in file, of which an entry is parsed and validated only when asked for."""
+        """Returns the catalog of the built-in file, whose entries are parsed and validated only when asked for."""
         catalog = cls()
         catalog._file = file
         catalog._texts = cut_entries(file.read_text(encoding="utf-8"))
@@ -58,14 +63,24 @@ class Catalog:
         return catalog
 
     def find(self, name: str) -> GPU | None:
-        """The GPU of that name or alias, None if there is none."""
+        """Returns the GPU with a name or alias, or None.
+
+        Raises:
+            PlannerError: The name is not a string.
+            CatalogError: The entry of the built-in file is broken.
+        """
         if not isinstance(name, str):
             raise PlannerError(f"the GPU is {shown(name)}, not a name", "gpu='A100-40GB', or a GPU of a catalog")
         canonical = self._owners.get(name_key(name))
         return None if canonical is None else self._gpus[canonical] or self._validate(canonical)
 
     def get(self, name: str) -> GPU:
-        """The GPU of that name or alias; raises UnknownNameError with the nearest names."""
+        """Returns the GPU with a name or alias.
+
+        Raises:
+            UnknownNameError: There is none; the hint gives the nearest names.
+            PlannerError: The name is not a string.
+        """
         gpu = self.find(name)
         if gpu is None:
             raise UnknownNameError("GPU", name, self._gpus)
@@ -75,27 +90,29 @@ class Catalog:
         try:
             gpu = GPU.model_validate(parse_entry(canonical, self._texts[canonical]))
         except (yaml.YAMLError, ValidationError, TypeError, KeyError):
-            read_catalog(self._file)  # raises, with line and column of everything that is wrong
+            read_catalog(self._file)  # raises, with line and column of every problem
             raise
         self._gpus[canonical] = gpu
         return gpu
 
     @property
     def gpus(self) -> tuple[GPU, ...]:
+        """Returns all GPUs, in the order of the file."""
         return tuple(gpu or self._validate(name) for name, gpu in self._gpus.items())
 
     def names(self) -> tuple[str, ...]:
-        """Canonical names, in the order of the file."""
+        """Returns the canonical names, in the order of the file."""
         return tuple(self._gpus)
 
     def name_owners(self) -> dict[str, str]:
-        """Canonical name by the key (see `name_key`) of each name and alias."""
+        """Returns the canonical name for the key (see `name_key`) of each name and alias."""
         return dict(self._owners)
 
     def merge(self, other: "Catalog") -> "Catalog":
-        """This catalog with the GPUs of `other` added; a GPU of the same name is replaced as a whole, in its place.
+        """Returns a catalog with the GPUs of `other` added; one of the same name is replaced as a whole, in its place.
 
-        Raises CatalogError if a GPU of `other` claims a name of a GPU that it does not replace.
+        Raises:
+            CatalogError: A GPU of `other` has a name of a GPU that it does not replace.
         """
         merged = Catalog()
         merged._file, merged._texts, merged._gpus = self._file, self._texts, dict(self._gpus)
@@ -123,22 +140,36 @@ class Catalog:
 
 
 def read_catalog(path: str | Path, base: Catalog | None = None) -> Catalog:
-    """The GPUs of one file, fully validated; an entry may leave out what the GPU of that name or alias in `base` has.
+    """Returns the GPUs of one file, fully validated.
 
-    Overrides are by field: `A100: {memory_bytes: ...}` changes this one value. A field is replaced as a whole, also
-    `peak_flops` and the links. Raises CatalogError with every problem of the file as `file:line:column: path: message`.
+    Args:
+        path: The YAML file.
+        base: Catalog from which an entry takes the fields that it leaves out, if it has a GPU with that name or alias.
+            `A100: {memory_bytes: ...}` changes this one value. A field is replaced as a whole, including `peak_flops`
+            and the links.
+
+    Raises:
+        CatalogError: The file has problems; each is given as `file:line:column: path: message`.
     """
     return Catalog(validated_gpus(read_document(path), base if base is not None else Catalog()))
 
 
 def load_catalog(path: str | Path | None = None) -> Catalog:
-    """The built-in catalog with a user's file on top: `path`, or what the variable PLANNER_CATALOG names."""
+    """Returns the built-in catalog, with the GPUs of a user's file added.
+
+    Args:
+        path: The user's file; if None, the one that the environment variable PLANNER_CATALOG names, if any.
+
+    Raises:
+        CatalogError: A file has problems.
+        PlannerError: `path` is not a path.
+    """
     if not isinstance(path, str | Path | None):  # an int would be a file descriptor
         raise PlannerError(f"the catalog is {shown(path)}, not the path of a file", "catalog='my.yaml', or a Catalog")
     file = builtin_catalog_path()
     try:
         builtin = Catalog._builtin(file)
     except (OSError, UnicodeDecodeError):
-        builtin = read_catalog(file)  # raises, and says what is wrong with the file
+        builtin = read_catalog(file)  # raises an error that says what is wrong with the file
     user_path = path or os.environ.get(CATALOG_VARIABLE)
     return builtin.merge(read_catalog(user_path, base=builtin)) if user_path else builtin

@@ -6,7 +6,8 @@ from hardware.errors import PlannerError
 from hardware.gpu import GPU
 
 DEFAULT_NODE_NETWORK_BYTES_PER_SECOND = 12_500_000_000
-"""Network bandwidth of a node, 100 Gb/s in one direction, as that of AWS g4dn.metal (8 x T4), g5.48xlarge (8 x A10G), g6.48xlarge (8 x L4)."""
+"""Network bandwidth of a whole node: 100 Gb/s, as of AWS g4dn.metal (8 x T4), g5.48xlarge (8 x A10G) and g6.48xlarge
+(8 x L4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One GPU as training sees it: usable bytes, rates, links, and what its architecture can do."""
+"""Describes a GPU as training sees it: usable bytes, rates, links, and what its architecture supports."""
 
 import math
 import re
@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 MIB = 2**20
+"""Bytes of a MiB."""
 GIB = 2**30
+"""Bytes of a GiB."""
 
 Vendor = Literal["nvidia", "amd", "intel"]
 Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
@@ -22,7 +24,7 @@ def _whole_number(value: object) -> object:
 
 
 def _rate(value: object) -> object:
-    """YAML 1.1 reads `1555e9` as a string (it wants `1.555e+12`), so numbers in strings count as numbers here."""
+    """Accepts numbers in strings too: YAML 1.1 reads `1555e9` as a string (a number would be `1.555e+12`)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise PydanticCustomError("rate", "must be a number such as 1555e9")
     try:
@@ -35,13 +37,13 @@ def _rate(value: object) -> object:
 
 
 def _printable(text: str) -> str:
-    """Control characters would reach the terminal that shows the entry."""
+    """Refuses control characters, which would reach the terminal that shows the entry."""
     if not text.isprintable():
         raise PydanticCustomError("printable", "must be one line without control characters")
     return text
 
 
-# The bounds catch a wrong unit: up to ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
+# The bounds catch wrong units: they allow ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
 MemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=4096 * GIB)]
 BytesPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**14)]
 FlopsPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**18)]
@@ -55,16 +57,17 @@ class _Frozen(BaseModel):
 
 
 class Link(_Frozen):
-    """A link of one GPU; `bytes_per_second` is one GPU's bandwidth in one direction, all its lanes together."""
+    """Describes a link of one GPU; `bytes_per_second` is the bandwidth of all its lanes in one direction."""
 
     kind: LinkKind
     bytes_per_second: BytesPerSecond
 
 
 class PeakFlops(_Frozen):
-    """Dense peak FLOP/s (operations/s for int8), without sparsity, products accumulated in fp32 (int8: in int32).
+    """Holds dense peak rates in FLOP/s (int8: operations/s), with products accumulated in fp32 (int8: in int32).
 
-    `fp32` is the vector rate; the others are the matrix units' rates. None: the GPU has no such units.
+    `fp32` is the rate of the vector units, the others are rates of the matrix units; None if the GPU has no such units.
+    Rates with sparsity are not meant.
     """
 
     fp32: FlopsPerSecond
@@ -75,7 +78,7 @@ class PeakFlops(_Frozen):
     int8: FlopsPerSecond | None = None
 
     def of(self, dtype: Dtype) -> int | None:
-        """The peak for a dtype by its name, None where the GPU does not support it."""
+        """Returns the peak rate for a dtype per second, or None if the GPU does not support it."""
         value: int | None = getattr(self, dtype)
         return value
 
@@ -92,8 +95,9 @@ _CONTEXT_MIB = {
     "10.3": 715,  # as 10.0
     "12.0": 350,
 }
-"""Largest measured context by compute capability: what torch's out-of-memory messages give for the process, less what
-is allocated and reserved; on sm90, "Process ... has 522.00 MiB memory in use" of a process without tensors."""
+"""Largest measured CUDA context in MiB, by compute capability. It is the process memory in torch's out-of-memory
+messages less what is allocated and reserved; on sm90, "Process ... has 522.00 MiB memory in use" of a process without
+tensors."""
 _UNKNOWN_CONTEXT_MIB = 500  # assumed, no source: HIP's and Gaudi's messages do not say
 
 
@@ -111,7 +115,7 @@ _CAPABILITY_EXAMPLE: dict[Vendor, str] = {"nvidia": '"8.0"', "amd": "gfx942", "i
 
 
 class GPU(_Frozen):
-    """One device as torch numbers it. Bytes are bytes, rates are per second and in one direction."""
+    """Describes one device as torch numbers devices; rates are per second and in one direction."""
 
     name: Name
     aliases: tuple[Name, ...] = ()
@@ -119,17 +123,17 @@ class GPU(_Frozen):
     architecture: Text
     compute_capability: Text
     memory_bytes: MemoryBytes
-    """What a process can use: `torch.cuda.get_device_properties(0).total_memory`, not the number on the box."""
+    """Bytes that processes can use: `torch.cuda.get_device_properties(0).total_memory`, not the size in the name."""
     memory_bandwidth_bytes_per_second: BytesPerSecond
     peak_flops: PeakFlops
     gpu_link: Link
-    """To the other GPUs of the node, when all of them communicate."""
+    """Link to the other GPUs of the node, with its bandwidth when all of them communicate."""
     host_link: Link
     network_link: Link | None = None
-    """This GPU's share of the node's network; None: see `Cluster.link_bytes_per_second`."""
+    """This GPU's share of the node's network; None where unknown, see `Cluster.link_bytes_per_second`."""
     gpus_per_node: Count
     context_bytes: MemoryBytes = Field(default_factory=_usual_context_bytes)
-    """What a process loses to the driver's context and loaded kernels, outside of torch's allocator."""
+    """Bytes of a process that the driver's context and loaded kernels take, outside of torch's allocator."""
     price_per_hour_usd: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, strict=True)] | None = None
     source: Text
 
@@ -148,7 +152,7 @@ class GPU(_Frozen):
         return self
 
     def _has_sm(self, minimum: tuple[int, int]) -> bool:
-        """Whether this is an NVIDIA GPU of at least this compute capability."""
+        """Returns whether this is an NVIDIA GPU of at least this compute capability."""
         return self.vendor == "nvidia" and self._sm >= minimum
 
     @property
@@ -158,31 +162,42 @@ class GPU(_Frozen):
 
     @property
     def supports_fp16(self) -> bool:
-        """Whether the catalog gives an fp16 peak. The P100 has no tensor cores, but twice its fp32 rate in fp16."""
+        """Returns whether the catalog gives a peak rate in fp16.
+
+        The P100 has no tensor cores, but computes in fp16 at twice its fp32 rate.
+        """
         return self.peak_flops.fp16 is not None
 
     @property
     def supports_bf16(self) -> bool:
-        """bf16 in hardware: NVIDIA from sm80 (A100 whitepaper), AMD from CDNA1 and Gaudi, which list a bf16 peak.
+        """Returns whether the hardware computes in bf16.
 
-        On older NVIDIA GPUs torch emulates bf16, slowly, and `torch.cuda.is_bf16_supported()` says True.
+        NVIDIA does from sm80 on (A100 whitepaper); AMD from CDNA1 on and Gaudi do, whose entries have a bf16 peak. On
+        older NVIDIA GPUs torch emulates bf16 slowly, and `torch.cuda.is_bf16_supported()` returns True.
         """
         return self._has_sm((8, 0)) or (self.vendor != "nvidia" and self.peak_flops.bf16 is not None)
 
     @property
     def supports_tf32(self) -> bool:
-        """TF32: NVIDIA from sm80 (A100 whitepaper); AMD only gfx942 (xf32 of the CDNA3 ISA, absent from CDNA4)."""
+        """Returns whether the hardware computes in TF32.
+
+        NVIDIA does from sm80 on (A100 whitepaper); of AMD only gfx942 does (xf32 of the CDNA3 ISA, absent from CDNA4).
+        """
         return self._has_sm((8, 0)) or (self.vendor == "amd" and self.peak_flops.tf32 is not None)
 
     @property
     def supports_fp8(self) -> bool:
-        """fp8 matrix units: NVIDIA from sm89 (what `torch._scaled_mm` checks), AMD from gfx942, Gaudi 2 and 3."""
+        """Returns whether the GPU has matrix units for fp8.
+
+        NVIDIA has them from sm89 on (which `torch._scaled_mm` checks), AMD from gfx942 on, Intel in Gaudi 2 and 3.
+        """
         return self._has_sm((8, 9)) or (self.vendor != "nvidia" and self.peak_flops.fp8 is not None)
 
     @property
     def supports_flash_attention(self) -> bool:
-        """SDPA's flash kernel. NVIDIA: sm80 to sm121; AMD: what AOTriton is built for; Gaudi: its FusedSDPA.
+        """Returns whether SDPA has a flash kernel for the GPU.
 
+        NVIDIA: sm80 to sm121. AMD: the architectures that AOTriton is built for. Gaudi: its FusedSDPA.
         Source: torch aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_flash_attention_hardware_support;
         AOTriton's README (gfx90a, gfx942, gfx950); Habana's documentation of FusedSDPA.
         """
@@ -192,7 +207,7 @@ class GPU(_Frozen):
 
     @property
     def prefers_cudnn_attention(self) -> bool:
-        """Whether SDPA tries cuDNN's kernel before flash: Hopper and Blackwell for data centers.
+        """Returns whether SDPA tries cuDNN's kernel before the flash kernel: on Hopper and data-center Blackwell.
 
         Source: torch aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention.
         """
@@ -200,25 +215,31 @@ class GPU(_Frozen):
 
     @property
     def supports_bitsandbytes(self) -> bool:
-        """NF4 layers: NVIDIA from sm60, AMD CDNA from gfx90a, Gaudi. Source: bitsandbytes 0.50 installation guide."""
+        """Returns whether bitsandbytes' NF4 layers run: on NVIDIA from sm60, AMD CDNA from gfx90a, and Gaudi.
+
+        Source: bitsandbytes 0.50 installation guide.
+        """
         if self.vendor == "amd":
             return self.compute_capability in _CDNA2_AND_NEWER
         return self.vendor == "intel" or self._has_sm((6, 0))
 
     @property
     def supports_triton(self) -> bool:
-        """NVIDIA from sm70, AMD; Gaudi has no backend. Source: torch/_dynamo/device_interface.py,
-        `raise_if_triton_unavailable`."""
+        """Returns whether Triton runs: on NVIDIA from sm70 and on AMD; it has no backend for Gaudi.
+
+        Source: torch/_dynamo/device_interface.py, `raise_if_triton_unavailable`.
+        """
         return self.vendor == "amd" or self._has_sm((7, 0))
 
     @property
     def cublas_workspace_bytes(self) -> int:
-        """What torch allocates for each BLAS handle and stream, unless CUBLAS_WORKSPACE_CONFIG says otherwise.
+        """Returns the bytes that torch allocates for each BLAS handle and stream by default.
 
+        The environment variable CUBLAS_WORKSPACE_CONFIG can change the size, which is not considered here.
         NVIDIA: 32 MiB from sm90 on, before that :4096:2:16:8 = 2 x 4096 KiB + 8 x 16 KiB = 8.125 MiB.
         AMD: 128 MiB on gfx942 and gfx950, 32 MiB elsewhere. Gaudi: none.
         Source: torch aten/src/ATen/cuda/CublasHandlePool.cpp, parseChosenWorkspaceSize; older releases give sm100 and
-        sm120 the 8.125 MiB. Where that file unifies the workspaces, cuBLASLt uses this one, too.
+        sm120 the 8.125 MiB. Where that file unifies the workspaces, cuBLASLt uses the same one.
         """
         if self.vendor == "intel":
             return 0

@@ -1,6 +1,6 @@
-"""From the bytes of a YAML file to plain data, with the position of every value and all problems at once.
+"""Reads a YAML file as plain data, with the position of every value, and reports all its problems at once.
 
-The built-in catalog does not pass here unless it is broken: PyYAML's C loader alone reads it in a few milliseconds.
+The built-in catalog is read here only if it is broken; otherwise PyYAML's C loader reads single entries of it.
 """
 
 from dataclasses import dataclass, field
@@ -13,32 +13,40 @@ from hardware.errors import CatalogError, FileError, shown
 from hardware.files import UnreadableError, read_file
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's loader in C if it is installed."""
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_NODES: Final = 50_000  # after the expansion of aliases; the built-in catalog has about 4 000
 MAX_SCALAR_CHARACTERS: Final = 10_000  # PyYAML reads 1:1:1:... as a sexagesimal integer, in quadratic time
 MAX_DEPTH: Final = 20
-MAX_PROBLEMS: Final = 50  # nobody reads more, and each costs a search for near names
-MAX_BITS: Final = 128  # of a whole number: no size has as many, and larger ones overflow as floats
+MAX_PROBLEMS: Final = 50  # more would not be read, and each takes a search for near names
+MAX_BITS: Final = 128  # of a whole number: sizes have fewer, and larger numbers overflow as floats
 
 Location = tuple[str | int, ...]
+"""Keys and indices that lead to a value."""
 
 
 @dataclass(slots=True)
 class Document:
-    """A parsed file: `data`, where each of its values stands, and what is wrong with it so far."""
+    """Holds a parsed file: its data, the position of each value, and the problems found so far.
+
+    Attributes:
+        file: Name of the file, as problems begin with it.
+        data: The data of the file.
+        error: Type of the error that reports the problems.
+    """
 
     file: str
     data: Any = None
     error: type[FileError] = CatalogError
     hint: str | None = None
-    """The way out where the file itself is the problem."""
+    """Hint of the error if the file itself cannot be read."""
     _problems: dict[tuple[Location, str], tuple[int, int]] = field(default_factory=dict)
     _positions: dict[Location, tuple[int, int]] = field(default_factory=dict)
     _refused: set[Location] = field(default_factory=set)
 
     def add_problem(self, location: Location, message: str) -> None:
-        """A problem at a location in the data; the nearest enclosing value that the file has gives the position."""
+        """Adds a problem at the position of the value at `location`, or of the nearest enclosing one in the file."""
         if location in self._refused:
             return
         known = location
@@ -47,20 +55,22 @@ class Document:
         self.add_problem_at(self._positions.get(known, (1, 1)), location, message)
 
     def add_problem_at(self, position: tuple[int, int], location: Location, message: str) -> None:
+        """Adds a problem at a line and column, from 1, and raises all problems when there are `MAX_PROBLEMS`."""
         self._problems.setdefault((location, message), position)
         if len(self._problems) == MAX_PROBLEMS:
             self.raise_problems()
 
     def refuse(self, node: yaml.Node, location: Location, message: str) -> None:
-        """A value that has no meaning: a problem, and no other one at this location."""
+        """Adds a problem for a value without meaning, and ignores later problems at its location."""
         self.add_problem_at(_position(node.start_mark), location, message)
         self._refused.add(location)
 
     def place(self, location: Location, node: yaml.Node) -> None:
+        """Records the position of a value."""
         self._positions[location] = _position(node.start_mark)
 
     def raise_problems(self) -> None:
-        """Raises `error` with all problems so far, in the order of the file."""
+        """Raises `error` with all problems so far, in the order of the file, if there are any."""
         problems = sorted(self._problems.items(), key=lambda item: item[1])
         if problems:
             lines = [f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems]
@@ -68,7 +78,15 @@ class Document:
 
 
 def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Document:
-    """Read a YAML file of mappings, sequences and plain scalars. Raises `error` when it cannot be read at all."""
+    """Reads a YAML file of mappings, sequences and plain scalars.
+
+    Args:
+        path: The file.
+        error: Type of the error that is raised here, and later by the document.
+
+    Raises:
+        FileError: The file cannot be read or is not valid YAML.
+    """
     document = Document(str(path), error=error)
     content = _read_bytes(document, path)
     try:
@@ -78,7 +96,7 @@ def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Do
         mark = error.problem_mark or error.context_mark
         message = ", ".join(part for part in (error.context, error.problem) if part)
         document.add_problem_at(_position(mark), (), f"not valid YAML: {message}")
-    except (yaml.YAMLError, ValueError) as error:  # ReaderError: control characters; it knows an offset only
+    except (yaml.YAMLError, ValueError) as error:  # ReaderError: control characters; it has an offset, but no line
         document.add_problem((), f"not valid YAML: {_one_line(error)}")
     document.raise_problems()
     document.data = _Converter(document).convert(root, ()) if root is not None else None
@@ -101,7 +119,7 @@ def _read_bytes(document: Document, path: str | Path) -> bytes:
 
 
 def _check_size(document: Document, content: bytes) -> None:
-    """Refuse from the events alone what would explode later: deep nesting, anchors that multiply or hold themselves."""
+    """Refuses deep nesting, and anchors that multiply or contain themselves, before they take time or memory."""
     sizes: dict[str, int] = {}
     open_nodes: list[list[Any]] = [[None, 0]]  # [anchor, number of nodes] of each enclosing collection
     for event in yaml.parse(content, Loader=SafeLoader):
@@ -131,7 +149,7 @@ def _check_size(document: Document, content: bytes) -> None:
 
 
 class _Converter:
-    """YAML nodes to Python data as SafeLoader makes it, but collecting problems, and with keys as the text they are."""
+    """Converts YAML nodes to the data that SafeLoader makes, but collects problems and leaves keys as text."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -139,6 +157,7 @@ class _Converter:
         self._flattened: set[int] = set()
 
     def convert(self, node: yaml.Node, location: Location) -> Any:
+        """Returns the data of a node; None for a value that is refused."""
         self._document.place(location, node)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python/"):
             return self._document.refuse(node, location, f"the tag {shown(node.tag)} is not allowed")
@@ -156,7 +175,7 @@ class _Converter:
             return self._document.refuse(node, location, f"{shown(node.value)} is not a valid {kind[:40]}")
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
-        if id(node) not in self._flattened:  # an aliased node comes several times
+        if id(node) not in self._flattened:  # an aliased node is converted several times
             self._flatten(node, location)
         result: dict[str, Any] = {}
         for key, value in node.value:
@@ -166,7 +185,7 @@ class _Converter:
         return result
 
     def _flatten(self, node: yaml.MappingNode, location: Location) -> None:
-        """Report keys that are not text or come twice, then expand merge keys (<<: *anchor) in place."""
+        """Reports keys that are not text or occur twice, then expands merge keys (<<: *anchor) in place."""
         seen: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -183,11 +202,12 @@ class _Converter:
 
 
 def _position(mark: Any) -> tuple[int, int]:
+    """Returns line and column of a mark of PyYAML, from 1."""
     return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
 
 def _spelled(location: Location) -> str:
-    """gpus.T4.aliases.0; parts that are not plain words are quoted so that a problem stays one line."""
+    """Returns a location as text, such as gpus.T4.aliases.0; parts that are not plain words are quoted."""
     parts = (str(part) if str(part).isprintable() and " " not in str(part) else repr(part) for part in location)
     return ".".join(parts) or "(file)"
 

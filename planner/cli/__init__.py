@@ -1,4 +1,4 @@
-"""The command line: arguments become a call of the library, its result a rendering."""
+"""Implements the command line: arguments become a call of the library, and its result a rendering."""
 
 from planner.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The `planner` command: its commands, and how a run ends."""
+"""Defines the `planner` command: its commands, and how a run ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from planner.cli.output import drop_output, guard_streams, print_text
 from planner.entry import INTERRUPTED, was_interrupted
 
 BROKEN_PIPE = 128 + 13
-"""As shells report a process that SIGPIPE ended; 1 already says that nothing fits."""
+"""Exit code that shells report for a process that SIGPIPE ended; 1 already says that nothing fits."""
 
 
 class Planner(LazyGroup):
@@ -24,17 +24,18 @@ class Planner(LazyGroup):
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any
     ) -> NoReturn:
+        """Runs the command with the given arguments, those of the process by default, and exits."""
         guard_streams()
-        if "_PLANNER_COMPLETE" in os.environ:  # shell completion, which click does before it reads the arguments
+        if "_PLANNER_COMPLETE" in os.environ:  # shell completion, which click handles before it reads the arguments
             try:
                 super().main(args, "planner", *rest, **extra)
-            except (KeyError, ValueError, OSError):  # the variables that a shell sets are not there
+            except (KeyError, ValueError, OSError):  # the shell has not set its variables
                 from planner.cli.errors import USAGE
 
                 sys.exit(USAGE)
         start_lightly()
         code = self._run(list(sys.argv[1:] if args is None else args))
-        gc.freeze()  # an end of the process that looks for cycles in all that it made takes a sixth of its time
+        gc.freeze()  # a search for cycles in all objects at exit would take a sixth of the run's time
         sys.exit(code)
 
     def _run(self, args: list[str]) -> int:
@@ -48,7 +49,7 @@ class Planner(LazyGroup):
 
     def _answer(self, args: list[str]) -> int:
         try:
-            if os.environ.get("PLANNER_PLUGINS"):  # before options are read, to which plug-ins add
+            if os.environ.get("PLANNER_PLUGINS"):  # before options are read, since plug-ins add choices
                 from planner.plugins import load_plugins
 
                 load_plugins()
@@ -69,8 +70,11 @@ class Planner(LazyGroup):
 
 
 def start_lightly() -> None:
-    """Most commands live for less than a second: they do without pydantic's plugins, whose search reads the metadata of
-    every installed package, and almost without looking for reference cycles, of which they make few."""
+    """Configures the process for commands that mostly live for less than a second.
+
+    Pydantic's plugins are disabled, because the search for them reads the metadata of every installed package. The
+    garbage collector looks for reference cycles very rarely, because commands make few.
+    """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(100_000)
 

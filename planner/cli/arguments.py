@@ -1,4 +1,4 @@
-"""Types of arguments: how their text is read, and what a shell completes."""
+"""Defines types of arguments: how their text is read, and what a shell completes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from strategies import Choice
 
 
-class _Type(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
+class _Type(click.ParamType):  # type: ignore[type-arg]  # generic in recent versions of click only
     pass
 
 
@@ -23,9 +23,12 @@ def _named(param: click.Parameter | None) -> str:
 
 
 class WholeNumber(_Type):
+    """Reads a whole number."""
+
     name = "number"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number; raises PlannerError for any other text."""
         from hardware.errors import PlannerError
 
         try:
@@ -35,9 +38,12 @@ class WholeNumber(_Type):
 
 
 class Share(_Type):
+    """Reads a share, such as 5% or 0.05."""
+
     name = "share"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the share as a fraction; raises PlannerError for any other text."""
         from hardware.errors import PlannerError
 
         text = str(value).strip()
@@ -48,15 +54,16 @@ class Share(_Type):
 
 
 class Completed(_Type):
-    """Text that the library reads; a shell completes it with the names that begin in the same way."""
+    """Passes text on to the library; a shell completes it with the names that begin in the same way."""
 
     name = "text"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        """Names and what they mean."""
+        """Returns pairs of a name and what it means."""
         raise NotImplementedError
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Returns the names that begin with the text, whatever its case."""
         from click.shell_completion import CompletionItem
 
         from hardware.errors import PlannerError
@@ -64,31 +71,41 @@ class Completed(_Type):
         typed = incomplete.casefold()
         try:
             names = list(self.names(ctx))
-        except PlannerError:  # such as a broken catalog, which the command itself will report
+        except PlannerError:  # such as a broken catalog; the command itself will report it
             return []
         return [CompletionItem(name, help=help) for name, help in names if name.casefold().startswith(typed)]
 
 
 class GPUName(Completed):
+    """Names a GPU of the catalog."""
+
     name = "name"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the GPUs of the catalog, with that of `--catalog`."""
         from hardware import load_catalog
 
         return [(gpu, None) for gpu in load_catalog(ctx.params.get("catalog")).names()]
 
 
 class ModelName(Completed):
+    """Names a model."""
+
     name = "model"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the models of the registry with their ids on the Hugging Face Hub."""
         from planner.models import registry_models
 
         return [(model.name, model.hf) for model in registry_models()]
 
 
 class AxisChoice(Completed):
-    """A choice of one axis of `strategies`."""
+    """Names a choice of one axis of `strategies`.
+
+    Attributes:
+        choices: The axis.
+    """
 
     name = "name"
 
@@ -96,16 +113,22 @@ class AxisChoice(Completed):
         self.choices = choices
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the choices with their summaries."""
         return [(choice.value, choice.summary) for choice in self.choices]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the choice, or `all`; raises InvalidChoiceError for any other text."""
         from planner.records.axes import ALL
 
         return ALL if value == ALL else self.choices.parse(str(value))
 
 
 class ModuleNames(Completed):
-    """Names of the model's modules with commas between them, or a keyword."""
+    """Names modules of the model with commas between them, or is a keyword.
+
+    Attributes:
+        keyword: The word that stands for modules, such as those of all linear layers.
+    """
 
     name = "names"
 
@@ -113,30 +136,35 @@ class ModuleNames(Completed):
         self.keyword = keyword
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the keyword."""
         return [(self.keyword, None)]
 
 
 class DeviceChoice(Completed):
-    """Where `verify` runs the step."""
+    """Names where `verify` runs the step."""
 
     name = "name"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the devices and what they mean."""
         return [("replay", "on fake tensors alone"), ("cuda", "for real on a GPU"), ("cpu", "for real, small models")]
 
 
 ANSWERS = ("fit", "estimate", "verify")
+"""Commands whose answer has a JSON Schema."""
 
 
 class Answer(Completed):
-    """A command whose answer has a JSON Schema."""
+    """Names a command whose answer has a JSON Schema."""
 
     name = "answer"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the commands."""
         return [(answer, None) for answer in ANSWERS]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the command; raises InvalidChoiceError for any other text."""
         from strategies import InvalidChoiceError
 
         if value not in ANSWERS:

@@ -1,4 +1,4 @@
-"""`planner catalog check`."""
+"""Defines the command `planner catalog check`."""
 
 from __future__ import annotations
 

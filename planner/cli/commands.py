@@ -1,4 +1,4 @@
-"""Commands whose help opens with examples and lists its options in sections, and a group that loads them late."""
+"""Defines commands whose help opens with examples and lists options in sections, and a group that loads them late."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import click
 
 _OPTIONS = "Options"
 _UNBROKEN_HYPHEN = "\u2011"
-"""Keeps names such as sgd-momentum in one line."""
+"""A hyphen that keeps names such as sgd-momentum in one line."""
 
 
 class Option(click.Option):
-    """An option that stands in a section of the help."""
+    """Extends click's option: it belongs to a section of the help.
+
+    Attributes:
+        section: Title of the section.
+    """
 
     def __init__(self, *args: Any, section: str = _OPTIONS, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -22,11 +26,18 @@ class Option(click.Option):
 
 
 class Command(click.Command):
+    """Extends click's command: its help opens with examples and lists options in sections.
+
+    Attributes:
+        examples: Command lines that the help shows.
+    """
+
     def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.examples = examples
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples, then the help."""
         for example in self.examples:
             formatter.write(f"  $ {example}\n")
         if self.examples:
@@ -34,6 +45,7 @@ class Command(click.Command):
         super().format_help(ctx, formatter)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options, section by section."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -49,13 +61,18 @@ class Command(click.Command):
 
 
 class Group(click.Group, Command):
-    """Commands that belong together. The word that is no command raises an error with the nearest one."""
+    """Groups commands that belong together; an unknown command raises an error that names the nearest one."""
 
     command_class = Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that the arguments name.
+
+        Raises:
+            PlannerError: There is no such command.
+        """
         word = args[0]
         if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
             raise self._unknown(ctx, word)
@@ -73,7 +90,14 @@ class Group(click.Group, Command):
 
 
 class LazyGroup(Group):
-    """Commands in modules of their own, imported when they run: `fit` is the function `fit` of `<package>.fit`."""
+    """Groups commands that live in modules of their own, which are imported when the commands run.
+
+    The command `fit` is the function `fit` of the module `<package>.fit`.
+
+    Attributes:
+        package: The package that holds the modules.
+        summaries: One line of help for each command, by name.
+    """
 
     def __init__(self, *args: Any, package: str, summaries: Mapping[str, str], **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -81,9 +105,11 @@ class LazyGroup(Group):
         self.summaries = summaries
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of the commands in the order of the help."""
         return list(self.summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports and returns a command, or returns None if there is none of that name."""
         if cmd_name not in self.summaries:
             return None
         command: click.Command = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
@@ -91,5 +117,6 @@ class LazyGroup(Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the names and summaries of the commands."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.summaries.items()))

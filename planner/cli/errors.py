@@ -1,4 +1,7 @@
-"""Errors as users see them: `error:` what and the value, `hint:` the way out. Imported only when there is one."""
+"""Prints errors as users see them: `error:` with what is wrong and the value, `hint:` with the way out.
+
+The module is imported only when there is an error.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,18 @@ from planner.printable import printable
 from planner.plugins import said
 
 USAGE = 2
+"""Exit code of a mistake in the request."""
 INTERNAL = 70
-"""EX_SOFTWARE of sysexits.h."""
+"""Exit code of a bug or a failure of the machine: EX_SOFTWARE of sysexits.h."""
 DEBUG_VARIABLE = "PLANNER_DEBUG"
+"""Environment variable that has tracebacks printed."""
 _TO_DO = f"{DEBUG_VARIABLE}=1 shows where, please report it"
 _MEANINGS: dict[type[BaseException], str] = {MemoryError: "out of memory"}
-"""Of errors that say nothing themselves."""
+"""Texts for errors that have none themselves."""
 
 
 def report(error: BaseException) -> int:
-    """Print an error to stderr; returns the exit code."""
+    """Prints an error to stderr and returns the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return USAGE
@@ -61,6 +66,7 @@ def _echo(text: str) -> None:
 
 
 def _explained(error: click.ClickException) -> tuple[str, str | None]:
+    """Returns message and hint of an error of click's."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     if ctx is None:
         return _lower(error.format_message()), "--help explains the options"
@@ -79,5 +85,5 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
 
 
 def _lower(message: str) -> str:
-    """click's sentences as the rest of a line."""
+    """Returns a sentence of click's as the rest of a line."""
     return (message[:1].lower() + message[1:]).removesuffix(".")

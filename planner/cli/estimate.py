@@ -1,4 +1,4 @@
-"""`planner estimate`."""
+"""Defines the command `planner estimate`."""
 
 from __future__ import annotations
 

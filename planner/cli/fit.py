@@ -1,4 +1,4 @@
-"""`planner fit`."""
+"""Defines the command `planner fit`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from planner.cli.output import print_document, print_report, show_progress
 from strategies import Engine, Sampler
 
 NOTHING_FITS = 1
+"""Exit code when nothing fits."""
 _WORKLOAD = "Workload"
 _SEARCH = "Search"
 

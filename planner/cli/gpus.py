@@ -1,4 +1,4 @@
-"""`planner gpus` and `planner gpus show`."""
+"""Defines the commands `planner gpus` and `planner gpus show`."""
 
 from __future__ import annotations
 

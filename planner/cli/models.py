@@ -1,4 +1,4 @@
-"""`planner models` and `planner models show`."""
+"""Defines the commands `planner models` and `planner models show`."""
 
 from __future__ import annotations
 

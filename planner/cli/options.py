@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Defines options that several commands have."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class AxisOption(Option):
-    """An option whose help lists the choices, which are read only when the help is asked for."""
+    """Extends an option: its help lists the choices of an axis, which are read only when the help is asked for."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Returns the option and its choices."""
         assert isinstance(self.type, AxisChoice)
         self.help = ", ".join(choice.value for choice in self.type.choices)
         return super().get_help_record(ctx)
 
 
 def decorated(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Several decorators as one, the first outermost."""
+    """Returns several decorators as one, the first of them outermost."""
     return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """Returns a decorator that adds an option, an `Option` unless `cls` says otherwise."""
     return click.option(*names, cls=attributes.pop("cls", Option), **attributes)
 
 
@@ -53,6 +55,14 @@ space_option = option(
 
 
 def number_option(name: str, section: str, help: str, **attributes: Any) -> Callable[[F], F]:
+    """Returns a decorator that adds an option for a whole number.
+
+    Args:
+        name: The option's name, with its dashes.
+        section: Title of its section in the help.
+        help: Its text in the help.
+        attributes: More arguments of `click.option`.
+    """
     shown = attributes.get("default") is not None
     return option(name, type=WHOLE_NUMBER, metavar="N", section=section, help=help, show_default=shown, **attributes)
 
@@ -63,7 +73,7 @@ evaluation_option = number_option(
 
 
 def batching_options(function: F) -> F:
-    """What samples of different lengths become."""
+    """Adds the options that say how samples of different lengths become a batch."""
     section = "Workload"
     return decorated(
         option(
@@ -74,12 +84,12 @@ def batching_options(function: F) -> F:
 
 
 def machine_options(function: F) -> F:
-    """The model and where it is trained."""
+    """Adds the model, and the options that say where it is trained."""
     return _machine(function, gpu_required=True)
 
 
 def machine_or_plan_options(function: F) -> F:
-    """The same, where a plan file in place of the model can say it all."""
+    """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
     return _machine(function, gpu_required=False)
 
 
@@ -110,7 +120,7 @@ def _machine(function: F, *, gpu_required: bool) -> F:
 
 
 def axis_options(function: F) -> F:
-    """One option for each thing that can be said of a technique, each may be repeated."""
+    """Adds one option, which may be repeated, for each option of the techniques."""
     return decorated(*map(_axis_option, OPTIONS.values()))(function)
 
 

@@ -1,4 +1,7 @@
-"""Where results go: stdout, as a rendering or as one JSON document. What they quote never commands the terminal."""
+"""Writes results to stdout, as a rendering or as one JSON document.
+
+No text that a result quotes can command the terminal.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,28 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 NO_TERMINAL = 80
+"""Columns of a report where there is no terminal."""
 NARROWEST, WIDEST = 40, 1000
-"""Below that, long texts stand in columns of single letters; above it, a width is a mistake."""
+"""Fewest and most columns of a report. Below, long texts would stand in columns of single letters; above, the width
+must be a mistake."""
 
 
 def show_progress(text: str) -> None:
-    """On stderr, for who waits at a terminal."""
+    """Prints a line on stderr for a user who waits at a terminal."""
     if sys.stderr.isatty():
         click.echo(f"planner: {printable(text)}", err=True)
 
 
 def print_text(text: str) -> None:
-    """Lines without colour."""
+    """Prints lines without color."""
     click.echo(printable(text), color=False)
 
 
 def print_document(text: str) -> None:
-    """A JSON document, never coloured and never cut. What no terminal should get is escaped, as JSON escapes it."""
+    """Prints a JSON document, never colored and never cut.
+
+    Characters that no terminal should get are escaped as JSON escapes them.
+    """
     if not is_plain(text):
         text = "".join(c if is_plain(c) else _json_escape(c) for c in text)
     try:
@@ -43,23 +51,28 @@ def print_document(text: str) -> None:
 
 
 def print_report(report: RenderableType) -> None:
-    """Coloured on a terminal; as wide as the terminal, 80 columns where there is none."""
+    """Prints a report in colors where stdout is a terminal.
+
+    It is as wide as the terminal, and 80 columns wide where there is none.
+    """
     from rich.console import Console
     from rich.segment import Segment
 
     class _Console(Console):
+        """Extends rich's console: a broken pipe is an error."""
+
         def on_broken_pipe(self) -> None:
-            """rich would exit with 1, which says that nothing fits."""
+            """Raises an error; rich would exit with 1, which says that nothing fits."""
             raise BrokenPipeError
 
     class _Printable:
-        """The report as it is drawn, its own colours apart from the texts that it quotes."""
+        """Draws the report with its own colors, and spells out control characters in texts that it quotes."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for segment in console.render(report, options):
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
-    # rich trusts COLUMNS and LINES, and draws nothing where there are 0 columns.
+    # rich trusts COLUMNS and LINES, and draws nothing where COLUMNS is 0.
     console = _Console(width=_columns(), height=25, highlight=False, markup=False, emoji=False)
     console.print(_Printable(), crop=False)
 
@@ -71,7 +84,10 @@ def _json_escape(character: str) -> str:
 
 
 def _columns() -> int:
-    """How wide a report is: as COLUMNS says, else as the terminal says, within what can be read."""
+    """Returns the columns of a report, within the range that can be read.
+
+    COLUMNS decides, otherwise the terminal.
+    """
     try:
         width = int(os.environ.get("COLUMNS", ""))
     except ValueError:
@@ -82,7 +98,7 @@ def _columns() -> int:
 
 
 def _terminal_columns() -> int:
-    """0 where there is no terminal, or one that does not know."""
+    """Returns the terminal's columns; 0 where there is no terminal, or one that does not know."""
     for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         try:
             if stream and (width := os.get_terminal_size(stream.fileno()).columns):
@@ -93,24 +109,30 @@ def _terminal_columns() -> int:
 
 
 def guard_streams() -> None:
-    """Makes the standard streams of this process be there, and their errors known."""
+    """Opens the standard streams that the process lacks, and has errors of writing to the others reported."""
     for name, kind in (("stdin", None), ("stdout", _Stdout), ("stderr", _Stream)):
         stream = getattr(sys, name)
-        if stream is None:  # closed by who started the process: the next file opened would get its place
+        if stream is None:  # closed by the parent process: the next file that is opened would get its place
             setattr(sys, name, open(os.devnull, "w" if kind else "r"))  # noqa: SIM115 - open until the end
         elif kind and os.name == "posix" and stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, _guarded(stream, kind))
 
 
 def drop_output() -> None:
-    """What is still in the buffer is not written: the end of the process would try, and wait or fail."""
+    """Drops what is still in the buffer of stdout.
+
+    The end of the process would try to write it, and wait or fail.
+    """
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Stream):
         raw.lost = True
 
 
 class _Stream(io.FileIO):
-    """A standard stream that once it cannot be written drops what follows: nobody is there to be told."""
+    """Extends a standard stream: once it cannot be written, it drops what follows.
+
+    Nobody is there to be told.
+    """
 
     lost = False
 
@@ -126,10 +148,12 @@ class _Stream(io.FileIO):
         return memoryview(data).nbytes
 
     def refuse(self, error: OSError) -> None:
-        """Says that the stream cannot be written."""
+        """Reports that the stream cannot be written; does nothing by default."""
 
 
 class _Stdout(_Stream):
+    """Extends a standard stream: an error of writing is raised."""
+
     def refuse(self, error: OSError) -> None:
         if isinstance(error, BrokenPipeError):  # a reader that has seen enough
             raise error
@@ -141,7 +165,7 @@ class _Stdout(_Stream):
 
 
 def _guarded(stream: TextIO, kind: type[_Stream]) -> io.TextIOWrapper:
-    """The same stream. What its encoding does not have is spelled out."""
+    """Returns the same stream with errors guarded; characters that its encoding lacks are spelled out."""
     stream.flush()
     raw = kind(stream.fileno(), "w", closefd=False)
     lines = bool(stream.line_buffering)
@@ -149,7 +173,7 @@ def _guarded(stream: TextIO, kind: type[_Stream]) -> io.TextIOWrapper:
 
 
 def _wait_for_room(stream: io.FileIO) -> None:
-    """A pipe that another process has made non-blocking takes nothing while it is full."""
+    """Waits until the stream takes data: a full pipe that another process has made non-blocking takes none."""
     import select
 
     select.select([], [stream], [])

@@ -1,4 +1,4 @@
-"""`planner schema`."""
+"""Defines the command `planner schema`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`planner space show`."""
+"""Defines the command `planner space show`."""
 
 from __future__ import annotations
 

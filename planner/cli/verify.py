@@ -1,4 +1,4 @@
-"""`planner verify`."""
+"""Defines the command `planner verify`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from planner.cli.options import (
 from planner.cli.output import print_document, print_report, show_progress
 
 DOES_NOT_FIT = 1
+"""Exit code when the replay does not fit."""
 BESIDE_A_PLAN = ("catalog", "device", "timeline", "snapshot")
-"""What a plan does not say."""
+"""Options that a plan file does not decide, so they can be given with one."""
 _WORKLOAD = "Workload"
 
 
@@ -106,7 +107,7 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: s
 
 
 def _refuse_options_beside_a_plan(ctx: click.Context) -> None:
-    """A plan says it all: an option beside it would be ignored."""
+    """Raises ContradictionError for an option that a plan file decides, since it would be ignored."""
     from strategies import ContradictionError
 
     allowed = {"model", "plan", "named", "as_json", *BESIDE_A_PLAN}
@@ -117,7 +118,7 @@ def _refuse_options_beside_a_plan(ctx: click.Context) -> None:
 
 
 def _refuse_model_beside_a_model(named: str | None) -> None:
-    """`--model` is for files."""
+    """Raises ContradictionError if `--model` is given without a plan file."""
     from strategies import ContradictionError
 
     if named is not None:

@@ -150,4 +150,4 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
 
 
 RULES = (_of_trainable, _of_layers, _of_model)
-"""Rules in the order in which they are asked; the first reason is the one that users see."""
+"""Rules in the order in which they are checked; users see the first reason that is found."""

@@ -1,4 +1,4 @@
-"""Models that only their own code describes: profiles by replays, kept on disk, and memory and time from these."""
+"""Plans models that only their own code describes: replays measure profiles, and memory and time follow from these."""
 
 from planner.profiles.memory import ProfiledMemory
 from planner.profiles.model import ProfiledModel

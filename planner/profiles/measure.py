@@ -1,4 +1,4 @@
-"""Replays a model to find out what it is and what a setting of it takes."""
+"""Replays a model to find out what it is, and what memory and work a setting of it takes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from planner.profiles.records import Instant, Introduction, Profile, Refusal, Tr
 from planner.profiles.store import Damaged
 from strategies import PLAIN, Strategy
 
-if TYPE_CHECKING:  # torch is imported when there is something to replay
+if TYPE_CHECKING:  # torch is imported only when there is something to replay
     from planner.replay.extension import affine
 
 
 FEATURE = "a model that the registry does not know"
+"""What needs the `verify` extra, as an error about a missing package calls it."""
 
 
 def setting_of(strategy: Strategy) -> Strategy:
-    """The strategy whose profile serves this one, to which the optimizer's states and the allocator's reserve add."""
+    """Returns the strategy whose profile serves this one: the same with a plain optimizer and allocator.
+
+    The bytes of optimizer states and the allocator's reserve are added to those of the profile.
+    """
     return strategy._replace(optimizer=PLAIN.optimizer, allocator=PLAIN.allocator)
 
 
@@ -29,10 +33,11 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
 
     Args:
         foreign: the model.
-        progress: is told what takes long.
-        damaged: is told of a kept record that is not as it was written, and is made again.
+        progress: told what takes long.
+        damaged: called with the file of a kept record that is not as it was written; the record is made again.
 
-    Raises PlannerError if the model cannot be built.
+    Raises:
+        PlannerError: The model cannot be built.
     """
     key = ("introduction", foreign.digest())
     if (known := store.read(Introduction, *key, damaged=damaged)) is not None:
@@ -45,7 +50,7 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
         introduction = Introduction(**facts_of(foreign.source, PLAIN)._asdict())
     except PlannerError:
         raise
-    except Exception as error:  # whatever transformers objects to in a configuration
+    except Exception as error:  # anything that transformers objects to in a configuration
         raise failure(foreign.name, error) from error
     store.keep(introduction, *key)
     return introduction
@@ -61,8 +66,23 @@ def profile(
     *,
     has_flash: bool = True,
 ) -> Profile | Refusal:
-    """The profile of a setting, kept or replayed now; or why the model cannot be trained so. `has_flash`: whether the
-    GPU has SDPA's flash kernel. `damaged`: as for `introduce`."""
+    """Returns the profile of a strategy's setting, read from disk or replayed now.
+
+    Args:
+        foreign: the model.
+        strategy: the strategy; its optimizer and allocator are ignored.
+        sequence_length: tokens per sample.
+        world_size: number of ranks.
+        progress: told what takes long.
+        damaged: called with the file of a kept record that is not as it was written; the record is made again.
+        has_flash: whether the GPU has SDPA's flash kernel.
+
+    Returns:
+        The profile; or a refusal that says why the model cannot be trained under this setting.
+
+    Raises:
+        PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
+    """
     setting, ranks = setting_of(strategy), world_size if strategy.sharding.shards else 1
     key = ("profile", foreign.digest(), setting, sequence_length, ranks, has_flash)
     if known := store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged):
@@ -77,19 +97,21 @@ def profile(
         raise
     except PlannerError as error:
         found = Refusal(reason=str(error))
-    except Exception as error:  # whatever transformers, PEFT or the model itself object to
+    except Exception as error:  # anything that transformers, PEFT or the model itself objects to
         found = Refusal(reason=f"{setting.finetuning.method} fails with {' '.join(str(error).split())[:160]}")
     store.keep(found, *key)
     return found
 
 
 def _spelled(setting: Strategy) -> str:
+    """Spells a setting for the user who waits for its replay."""
     said = setting.to_options()
     parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
     return ", ".join(map(str, parts))
 
 
 def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: int, has_flash: bool) -> Profile:
+    """Replays a setting at two micro-batch sizes and returns its profile."""
     from planner.replay import Workload, replay
     from planner.replay.extension import affine
     from planner.replay.inspect import weights_of

@@ -1,4 +1,4 @@
-"""Memory and time of strategies for a model that only replays know."""
+"""Computes memory and time of strategies for a model that is known only by its replays."""
 
 from __future__ import annotations
 
@@ -19,10 +19,22 @@ from planner.profiles.records import Instant, Profile, Refusal
 from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated, Sharding, Strategy, Update
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
+"""The moment of a step for each phase of a profile."""
 
 
 class ProfiledMemory:
-    """Answers what `MemoryModel` answers, from profiles. Optimizer states and allocator are derived as there."""
+    """Answers from profiles what `MemoryModel` derives: the memory and time of strategies on a cluster.
+
+    Optimizer states and the allocator's reserve are derived as there.
+
+    Args:
+        model: the model.
+        sequence_length: tokens per sample.
+        cluster: the GPUs to train on.
+
+    Attributes:
+        outside: bytes of the process that are not tensors.
+    """
 
     def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster) -> None:
         self.model, self.cluster = model, cluster
@@ -31,24 +43,29 @@ class ProfiledMemory:
 
     @property
     def is_cheap(self) -> bool:
+        """Whether it costs nothing to ask about another length or number of ranks: no, each may need replays."""
         return False
 
     @property
     def sequence_length(self) -> int:
+        """Tokens per sample."""
         return self._sequence_length
 
     @property
     def real_tokens(self) -> int:
+        """Tokens per sample that are not padding: all of them."""
         return self._sequence_length
 
     def on(self, cluster: Cluster) -> ProfiledMemory:
+        """Returns the memory of the same model and sequence length on another cluster."""
         return ProfiledMemory(self.model, self.sequence_length, cluster)
 
     def at(self, sequence_length: int) -> ProfiledMemory:
+        """Returns the memory of the same model and cluster at another sequence length."""
         return ProfiledMemory(self.model, sequence_length, self.cluster)
 
     def violation(self, strategy: Strategy) -> str | None:
-        """Says why the model cannot be trained so, or None."""
+        """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
         if reason := ACCOUNTS.lacking(strategy):
             return reason
         if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
@@ -63,6 +80,13 @@ class ProfiledMemory:
         return found.reason if isinstance(found, Refusal) else None
 
     def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
+        """Returns the strategy's memory on one rank, for every micro-batch size.
+
+        Args:
+            strategy: a strategy without a violation.
+            accumulates: whether an optimizer step has several micro-batches, so that gradients exist while later ones
+                run.
+        """
         found = self._profile(strategy)
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
         gradients = -(-unit.gradient_bytes // ranks)
@@ -78,11 +102,13 @@ class ProfiledMemory:
         return Footprint(persistent, lines, self.outside, Slack.of(strategy.allocator, strategy.attention, resident))
 
     def work(self, strategy: Strategy) -> Work:
+        """Returns the FLOPs and bytes of forward and backward of one micro-batch."""
         found = self._profile(strategy)
         flops = found.half_flops_per_sample, found.fp32_flops_per_sample
         return Work(*flops, found.bytes_per_sample, found.fixed_bytes)
 
     def traffic(self, strategy: Strategy) -> Traffic:
+        """Returns the bytes that one rank exchanges with others, and those that its optimizer step moves."""
         unit = self._unit(setting_of(strategy))
         unit = unit._replace(gradient_bytes=-(-unit.gradient_bytes // self._ranks(strategy.sharding)))
         traffic = Traffic.of([unit], strategy.sharding, self.cluster, self._states(strategy))
@@ -90,6 +116,7 @@ class ProfiledMemory:
         return traffic._replace(step_with_host=moved[0], optimizer_flops=moved[1])
 
     def _profile(self, strategy: Strategy) -> Profile:
+        """Returns the profile of a strategy that must have one."""
         found = self._found(setting_of(strategy))
         if isinstance(found, Refusal):
             raise ValueError(f"a strategy that cannot run: {found.reason}")
@@ -97,6 +124,7 @@ class ProfiledMemory:
 
     @memoized
     def _found(self, setting: Strategy) -> Profile | Refusal:
+        """Returns what replays of a setting found, read from disk or replayed now."""
         return profile(
             self.model.foreign,
             setting,
@@ -109,15 +137,18 @@ class ProfiledMemory:
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:
+        """Returns all parameters of the model as one unit of sharding."""
         return self._profile(setting).unit()
 
     @memoized
     def _lines(self, setting: Strategy, accumulates: bool) -> Lines:
+        """Returns the largest instants of forward and backward as lines in the micro-batch size."""
         found = self._profile(setting)
         phases = found.later if accumulates else found.first
         return {MOMENTS[phase]: tuple(map(_line, instants)) for phase, instants in phases.items()}
 
     def _states(self, strategy: Strategy) -> int:
+        """Returns the bytes of the optimizer states on one rank."""
         return self._states_of(setting_of(strategy), strategy.optimizer, self._ranks(strategy.sharding))
 
     @memoized
@@ -125,10 +156,12 @@ class ProfiledMemory:
         return rule_of(optimizer).resident([(self._unit(setting).trained, 1)], ranks)
 
     def _ranks(self, sharding: DataParallel) -> int:
+        """Returns the number of ranks that parameters and gradients are divided over."""
         return sharding.ranks(self.cluster.world_size)
 
 
 def _line(instant: Instant) -> Line:
+    """Adds up the categories of an instant to a line in the micro-batch size."""
     parts = (
         instant.activations,
         instant.temporary,

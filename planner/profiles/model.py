@@ -1,4 +1,4 @@
-"""A model that was introduced by its own code."""
+"""Represents a model that is known only by running its own code."""
 
 from __future__ import annotations
 
@@ -16,73 +16,93 @@ from strategies import Attention, Choice, Kernels, Loss
 
 @dataclass(frozen=True)
 class ProfiledModel:
-    """To questions what a model of the registry is to them."""
+    """Offers what `planner.models.registry.Model` does, for a model outside the registry's families."""
 
     foreign: Foreign
     introduction: Introduction
+    """What a replay found out about the model."""
     progress: Progress
+    """Told what takes long."""
     damaged: set[Path]
-    """Files of the cache that were not as they had been written."""
+    """Files of the cache that are not as they were written; replays add to it."""
 
     @classmethod
     def of(cls, foreign: Foreign, progress: Progress) -> ProfiledModel:
+        """Introduces a model: reads what is known of it from disk, or builds it to find out.
+
+        Raises:
+            PlannerError: The model cannot be built.
+        """
         damaged: set[Path] = set()
         return cls(foreign, introduce(foreign, progress, damaged.add), progress, damaged)
 
     @property
     def name(self) -> str:
+        """Name by which the model is found again."""
         return self.foreign.name
 
     @property
     def source(self) -> Mapping[str, Any] | str:
+        """Fields of the model's config.json, or `package.module:function`."""
         return self.foreign.source
 
     @property
     def num_parameters(self) -> int:
+        """Number of elements of all parameters; tied weights count once."""
         return self.introduction.num_parameters
 
     @property
     def target_names(self) -> tuple[str, ...]:
+        """Names of the linear layers that LoRA can adapt."""
         return self.introduction.target_names
 
     @property
     def max_positions(self) -> int | None:
+        """Largest number of positions that the configuration allows; None if it does not say."""
         return self.introduction.max_positions
 
     @property
     def supports_sdpa(self) -> bool:
-        """Where a model does not, its replays run eager attention."""
+        """Whether SDPA can be asked for: always, because replays of a model without it run eager attention."""
         return True
 
     def unsupported(self, choice: Choice) -> str | None:
-        """Its replays run what every model of transformers can be given."""
+        """Returns why the model cannot have this choice, or None.
+
+        Replays run only what every model of transformers supports.
+        """
         if choice in (Attention.EAGER, Attention.SDPA, Loss.FULL, Kernels.EAGER):
             return None
         return f"{self.name} is planned by replays of its code, and {choice} is known for the registry's families only"
 
     @property
     def adapter_notes(self) -> tuple[str, ...]:
+        """What a user should know about adapting the model: nothing is known."""
         return ()
 
     @property
     def groups_heads(self) -> bool | None:
+        """Whether several heads of queries share keys and values; None, because it is not known."""
         return None
 
     @property
     def tokens_per_sample(self) -> int | None:
+        """Tokens per sample of a model whose samples are images of one size; None for other models."""
         return self.introduction.tokens_per_sample
 
     @property
     def usual_length(self) -> int | None:
+        """Tokens beyond which positions are missing or unusual; None if no limit is known."""
         return self.introduction.max_positions
 
     @property
     def has_learned_positions(self) -> bool:
-        """Taken so: of a position beyond the last nothing is known."""
+        """Whether there is no position beyond the last; assumed if a last one is known, as nothing else is."""
         return self.introduction.max_positions is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the model is planned."""
         kind = "its own code" if isinstance(self.source, str) else "transformers' code"
         notes = [*self.foreign.notes, f"{self.name} is planned by replays of {kind}: the first answer takes minutes."]
         if self.damaged:

@@ -1,4 +1,4 @@
-"""What replays tell about a model, as pydantic models that are kept on disk."""
+"""Defines what replays find out about a model, as pydantic models that are kept on disk."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from planner.memory.sharding.state import TrainedTensor, Unit, allocated
 
 VERSION: Literal[2] = 2
+"""Version of the records' fields; records of another version are not read."""
 
 Affine = tuple[int, int]
-"""Fixed bytes, bytes per sample."""
+"""(fixed, per-sample) bytes: `fixed + per_sample x micro_batch_size`."""
 
 
 class Record(BaseModel):
+    """Serves as the base of all records that are kept on disk."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[2] = VERSION
 
 
 class Introduction(Record):
-    """What a model is, before anything is said about how it is trained."""
+    """Holds what is known of a model whatever it is trained with."""
 
     num_parameters: NonNegativeInt
+    """Number of elements of all parameters; tied weights count once."""
     target_names: tuple[str, ...]
-    """Linear layers that LoRA can adapt."""
+    """Names of the linear layers that LoRA can adapt."""
     max_positions: int | None = None
+    """Largest number of positions that the configuration allows; None if it does not say."""
     tokens_per_sample: int | None = None
-    """Of a model whose samples are images, all of one size."""
+    """Tokens per sample of a model whose samples are images of one size; None for other models."""
 
 
 class Instant(Record):
-    """Live bytes by category at one instant of a step, beyond what stays."""
+    """Holds the live bytes of each category at one instant of a step, without parameters and optimizer states."""
 
     activations: Affine
     temporary: Affine
@@ -43,39 +48,48 @@ class Instant(Record):
 
 
 class Trained(Record):
-    """Equal trained parameters."""
+    """Describes trained parameters that are equal in everything an optimizer depends on."""
 
     shape: tuple[int, ...]
     itemsize: NonNegativeInt
+    """Bytes per element of the stored parameter."""
     is_embedding: bool
+    """Whether they are weights of embeddings."""
     is_hidden: bool
+    """Whether they are matrices in blocks."""
     is_linear: bool
+    """Whether they are weights of `torch.nn.Linear` in blocks, and no adapters."""
     count: NonNegativeInt
+    """Number of these parameters in the model."""
 
 
 class Profile(Record):
-    """A model under one setting: everything of a strategy but optimizer and allocator."""
+    """Holds the memory and work of a model under one setting: all of a strategy except optimizer and allocator."""
 
     parameters_bytes: NonNegativeInt
-    """On one rank."""
+    """Bytes of parameters and buffers on one rank."""
     inputs_bytes: NonNegativeInt
-    """Of one sample."""
+    """Bytes of the inputs of one sample."""
     first: dict[str, tuple[Instant, ...]]
-    """By phase, the largest instants of a micro-batch that finds no gradients."""
+    """Largest instants by phase, in the first micro-batch of a step, which starts without gradients."""
     later: dict[str, tuple[Instant, ...]]
-    """The same where those of an earlier one are there."""
+    """Largest instants by phase, in a later micro-batch, when the gradients of earlier ones exist."""
     trained: tuple[Trained, ...]
     gathered_bytes: NonNegativeInt
-    """All parameters, in the dtype of the computation."""
+    """Bytes of all parameters, unsharded, in the dtype of the computation."""
     gathered_gradient_bytes: NonNegativeInt
+    """Bytes of all gradients, unsharded, in the dtype of the computation."""
     half_flops_per_sample: int
+    """FLOPs in half precision of forward and backward of one sample."""
     fp32_flops_per_sample: int
+    """FLOPs in fp32 of forward and backward of one sample."""
     bytes_per_sample: int
+    """Bytes that forward and backward of one sample read and write."""
     fixed_bytes: int
-    """Moved by a micro-batch of any size."""
+    """Bytes that forward and backward read and write whatever the micro-batch size is."""
 
     def unit(self) -> Unit:
-        """All parameters as one unit."""
+        """Returns all parameters as one unit of sharding."""
         tensors = tuple(
             TrainedTensor(t.shape, prod(t.shape), t.itemsize, t.is_embedding, t.itemsize, "", t.is_hidden, t.is_linear)
             for t in self.trained
@@ -86,6 +100,7 @@ class Profile(Record):
 
 
 class Refusal(Record):
-    """A setting that the model cannot be trained in."""
+    """Records that the model cannot be trained under a setting."""
 
     reason: str
+    """Why it cannot, in words for the user."""

@@ -1,4 +1,4 @@
-"""Profiles on disk, one file each, named by everything that they depend on."""
+"""Keeps records on disk, each in a file whose name is a digest of everything that the record depends on."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from planner.profiles.records import Record
 R = TypeVar("R", bound=Record)
 
 Damaged = Callable[[Path], None]
+"""A function that is called with each file whose content is not what was written."""
 
 MAX_FILE_BYTES = 16 << 20
-"""A profile has some 10 kB."""
+"""Largest file that is read; a profile has about 10 kB."""
 
 FORMAT = "2"
-"""A line with the digest of the rest, then the record as JSON."""
+"""Version of the files' format: a line with the digest of the rest, then the record as JSON."""
 
 LIBRARIES = ("training-planner", "torch", "transformers", "peft", "accelerate")
-"""A profile holds for the versions that it was made with."""
+"""Packages whose versions a record depends on."""
 
 
 def directory() -> Path:
-    """`PLANNER_CACHE`, else `training-planner` in the user's cache."""
+    """Returns the folder of the records: `PLANNER_CACHE`, or else `training-planner` in the user's cache."""
     if chosen := os.environ.get("PLANNER_CACHE"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -38,12 +39,13 @@ def directory() -> Path:
 
 
 def read(kind: type[R], *key: object, damaged: Damaged) -> R | None:
-    """What was kept under a key; None if nothing was, or nothing of that kind.
+    """Returns the record that was kept under a key; None if there is none, or none of that kind.
 
     Args:
-        kind: the record that is expected.
-        key: everything that it depends on.
-        damaged: is told the file that holds something else than what `keep` wrote: cut off, edited, or no file at all.
+        kind: the kind of record that is expected.
+        key: everything that the record depends on.
+        damaged: called with the file if it holds something other than what `keep` wrote: if it was cut off or edited,
+            or is not a regular file.
     """
     file = _file(key)
     try:
@@ -62,7 +64,14 @@ def read(kind: type[R], *key: object, damaged: Damaged) -> R | None:
 
 
 def keep(record: Record, *key: object) -> None:
-    """Writes a whole file or none. A cache that cannot be written is no error: the next run replays again."""
+    """Keeps a record under a key, in a file that is written whole or not at all.
+
+    A cache that cannot be written is no error: the next run then replays again.
+
+    Args:
+        record: the record to keep.
+        key: everything that the record depends on, as for `read`.
+    """
     file, content = _file(key), record.model_dump_json().encode()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +92,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _file(key: tuple[object, ...]) -> Path:
+    """Returns the path of a key's file; the versions of `LIBRARIES` are part of the key."""
     parts = [FORMAT, *map(str, key), *(f"{name} {_version(name)}" for name in LIBRARIES)]
     return directory() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json"
 

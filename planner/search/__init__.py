@@ -1,4 +1,4 @@
-"""The search: solves strategies of a space for their largest micro-batch and ranks what fits."""
+"""Solves the strategies of a space for their largest micro-batch, and ranks those that fit."""
 
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import EngineError, EngineSettings, Found, TooManyStrategiesError

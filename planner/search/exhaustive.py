@@ -1,7 +1,7 @@
-"""The exhaustive engine: every strategy of the space is decided, none is sampled.
+"""Implements the exhaustive engine, which decides every strategy of the space and samples none.
 
-Of strategies that differ in one growing number (`strategies.Chain`), the smallest is the best and the last that fits is
-found by bisection; the others follow when they are asked for.
+In a chain (`strategies.Chain`), whose strategies differ in one number only, the smallest is the best. The last one that
+fits is found by bisection; those between are solved only when they are taken from the ranking.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from planner.search.ranking import Entry, Ranking
 from strategies import Chain, Space
 
 MOST_SOLVED = 25_000
-"""Chains. Of gpt2 on H100s, with 2 cores that others used as well, one took 0.4 to 1.5 ms and 22 KB where numbers of
-`checkpoint_every` told them apart, and 2.2 ms and 37 KB where those of `lora_dropout` did, for each of which layers are
-traced anew: 25,000 take 55 s and 0.95 GB at most."""
+"""Most chains that are solved. For gpt2 on H100s, on 2 shared cores, a chain took 0.4 to 1.5 ms and 22 KB if chains
+differed in `checkpoint_every`, and 2.2 ms and 37 KB if they differed in `lora_dropout`, for which layers are traced
+again. So 25,000 chains take at most 55 s and 0.95 GB."""
 
 MOST_ASKED = 5_000_000
-"""Combinations that are asked whether they can run: 4.2 us each there, 21 s for all."""
+"""Most combinations that are checked for whether they can run; each took 4.2 us on the same cores, so all take 21 s."""
 
 
 def search(space: Space, solver: Solver) -> Found:
-    """Decides every strategy of the space that can run on the cluster.
+    """Decides every strategy of the space that can run on the solver's cluster.
 
-    Raises TooManyStrategiesError where that would take too long.
+    Raises:
+        TooManyStrategiesError: Deciding all of them would take too long.
     """
     start = time.perf_counter()
     _check_number(space, solver.cluster)
@@ -42,7 +43,10 @@ def search(space: Space, solver: Solver) -> Found:
 
 
 def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
-    """Strategies that run on the cluster and in which the model can be trained, and what excludes the others."""
+    """Returns the strategies that can run, as chains, and counts the others by reason.
+
+    They can run on the cluster, and the model can be trained with them; whether they fit is not considered.
+    """
     found: list[Chain] = []
     chains, rejected = space.valid(solver.cluster)
     for chain in chains:
@@ -55,9 +59,11 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
 
 
 def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
-    """How many strategies of a chain the model can be trained in, the first ones, and why not in the others.
+    """Returns how many strategies at the start of a chain the model can be trained with, and why not with the others.
 
-    The number that grows may be of blocks, of which the model has only so many."""
+    The reason is None if there are no others. The number that grows may be that of trained blocks, for example, which
+    cannot exceed the number of the model's blocks.
+    """
 
     def violation(place: int) -> str | None:
         return solver.model.violation(chain.at(place))
@@ -69,6 +75,7 @@ def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
 
 
 def _check_number(space: Space, cluster: Cluster) -> None:
+    """Raises TooManyStrategiesError if the space has too many chains to solve, or too many combinations to check."""
     asked = space.least.num_divisible(cluster)
     if asked <= MOST_SOLVED:
         return
@@ -86,7 +93,7 @@ def _entries(chains: list[Chain], solver: Solver) -> Iterator[Entry]:
 
 
 def _last_that_fits(chain: Chain, solver: Solver) -> int:
-    """The first does."""
+    """Returns the index of the last strategy of a chain that fits, given that the first one fits."""
     last = chain.length - 1
     if last == 0 or solver.fits(chain.at(last)):
         return last
@@ -94,9 +101,12 @@ def _last_that_fits(chain: Chain, solver: Solver) -> int:
 
 
 def smallest(space: Space, solver: Solver) -> Candidate | None:
-    """The candidate with the smallest peak at the smallest allowed micro-batch and one step, fitting or not.
+    """Returns the candidate with the smallest peak, whether it fits or not, or None if no strategy can run.
 
-    Raises TooManyStrategiesError where finding it would take too long.
+    Peaks are compared at the smallest allowed micro-batch and one accumulation step.
+
+    Raises:
+        TooManyStrategiesError: Finding it would take too long.
     """
     _check_number(space, solver.cluster)
     chains, _ = possible(space, solver)

@@ -1,4 +1,4 @@
-"""Studies in a database that any number of processes may use at once: SQLite, PostgreSQL, whatever SQLAlchemy knows."""
+"""Opens databases that keep studies for any number of processes: SQLite, PostgreSQL, or others of SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from typing import TYPE_CHECKING, Any, Final
 from planner.extras import install_hint
 from planner.search.engine import EngineError
 
-if TYPE_CHECKING:  # optuna takes a quarter of a second, and is imported when a study is asked for
+if TYPE_CHECKING:  # importing optuna takes a quarter of a second: only studies import it
     from optuna.storages import RDBStorage
 
 HEARTBEAT_SECONDS: Final = 1
-"""How often a process tells that it still works on a trial. Databases keep whole seconds."""
+"""Seconds between two heartbeats, by which a process tells that it still works on a trial. Databases keep whole
+seconds."""
 
 GRACE_SECONDS: Final = 5
-"""After so long without a heartbeat a trial's process counts as dead, and another one runs the trial again."""
+"""Seconds without a heartbeat after which a trial's process counts as dead, and another one runs the trial again."""
 
 RETRIES: Final = 3
-"""How often a trial whose process died is run again: one that kills every process must not kill all of them."""
+"""Number of times that a trial whose process died is run again; a trial that kills its process must not kill them all."""
 
 LOCK_SECONDS: Final = 60
-"""How long a process waits for its turn in SQLite. A trial writes for about a millisecond, all candidates of the
-exhaustive engine for a second or two; reading 12,000 trials, which delays who writes, takes 5 s."""
+"""Seconds that a process waits for the lock of SQLite. Writing a trial takes about a millisecond, writing all candidates
+of the exhaustive engine a second or two; reading 12,000 trials, which delays writers, takes 5 s."""
 
 SILENT_SECONDS: Final = 10
-"""How long PostgreSQL is waited for: for a lock, of which optuna tries some five times, and for a server."""
+"""Seconds that a process waits for PostgreSQL: for a lock, which optuna tries to take some five times, and for a server
+that does not answer."""
 
 CREATIONS: Final = 10
-"""Attempts to create tables that another process creates at the same moment."""
+"""Number of attempts to create the tables, which fail if another process creates them at the same moment."""
 
 _PASSWORD: Final = re.compile(r"(?P<before>://[^:@/\s]*:(?=\S*@)|password=)(?:\S*(?=@)|[^&\s]*)")
 _SAMPLE: Final = "sqlite:///study.db"
@@ -43,9 +45,16 @@ _SAMPLE: Final = "sqlite:///study.db"
 
 @contextmanager
 def open_storage(url: str | None) -> Iterator[RDBStorage | None]:
-    """The database of a URL, with optuna's tables created where there are none; None where nothing is kept.
+    """Opens the database of a URL, and creates optuna's tables if there are none.
 
-    Raises EngineError if it cannot be used, then or while it is open.
+    Args:
+        url: URL as SQLAlchemy takes it; None if the study is not kept.
+
+    Yields:
+        The storage, or None if `url` is None.
+
+    Raises:
+        EngineError: The database cannot be used, at first or while it is open.
     """
     if url is None:
         yield None
@@ -56,7 +65,7 @@ def open_storage(url: str | None) -> Iterator[RDBStorage | None]:
         raise
     except ImportError as error:
         raise _missing_driver(url, error) from None
-    except Exception as error:  # whatever the driver objects to, and a schema that is not optuna's
+    except Exception as error:  # any error of the driver, and a schema that is not optuna's
         raise _refused(url, error) from error
     try:
         yield storage
@@ -65,12 +74,13 @@ def open_storage(url: str | None) -> Iterator[RDBStorage | None]:
             raise
         raise _refused(url, error) from error
     finally:
-        with suppress(Exception):  # of a database that is gone
+        with suppress(Exception):  # raised if the database is gone
             storage.remove_session()
             storage.engine.dispose()
 
 
 def _created(url: str) -> RDBStorage:
+    """Returns the storage of a URL; tries again if another process creates the tables at the same moment."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
@@ -82,7 +92,7 @@ def _created(url: str) -> RDBStorage:
     for attempt in range(CREATIONS):
         try:
             storage = _storage_type()(
-                url.replace("{", "{{").replace("}", "}}"),  # optuna formats it
+                url.replace("{", "{{").replace("}", "}}"),  # optuna calls `format` on it
                 engine_kwargs=_engine_options(backend, parsed.get_driver_name()),
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=GRACE_SECONDS,
@@ -102,14 +112,14 @@ def _created(url: str) -> RDBStorage:
 
 
 def _engine_options(backend: str, driver: str) -> dict[str, Any]:
-    """What SQLAlchemy is told of a database."""
+    """Returns the options for SQLAlchemy's engine."""
     if backend == "sqlite":
         return {"connect_args": {"timeout": LOCK_SECONDS}}
     if backend != "postgresql":
         return {}
-    # A stricter isolation than PostgreSQL's usual one would count the trials as they were before the lock was granted.
+    # With an isolation stricter than PostgreSQL's default, trials would be counted as they were before the lock was granted.
     options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
-    if driver.startswith("psycopg"):  # of libpq: a server that has gone silent
+    if driver.startswith("psycopg"):  # options of libpq that end the waiting for a silent server
         seconds = SILENT_SECONDS
         options["connect_args"] = {"connect_timeout": seconds, "keepalives_idle": seconds, "keepalives_count": 2}
         options["connect_args"] |= {"keepalives_interval": seconds // 2, "tcp_user_timeout": 1000 * 2 * seconds}
@@ -118,7 +128,7 @@ def _engine_options(backend: str, driver: str) -> dict[str, Any]:
 
 @cache
 def _storage_type() -> type[RDBStorage]:
-    """optuna's storage, of which it is known in each thread whether it reads all trials just now."""
+    """Returns optuna's storage, extended to record for each thread whether it is reading all trials."""
     from optuna.storages import RDBStorage
 
     class Storage(RDBStorage):
@@ -138,11 +148,12 @@ _thread = threading.local()
 def _take_turns(storage: RDBStorage) -> None:
     """Makes each transaction of SQLite that may write take the lock when it begins.
 
-    Python's driver begins a transaction at the first write, so that two processes may both read that a trial waits, and
-    both start it. What optuna locks by SELECT ... FOR UPDATE elsewhere, SQLite locks by BEGIN IMMEDIATE; the events are
-    those of SQLAlchemy's documentation (dialects/sqlite, "Serializable isolation / Savepoints / Transactional DDL").
-    Reading all trials only reads, and takes seconds in a large study: it leaves the lock to others. Writing is left to
-    the system: what is lost then is lost with the machine, not with a killed process.
+    Python's driver begins a transaction at the first write, so two processes may both read that a trial is waiting, and
+    both start it. Where optuna locks rows of other databases by SELECT ... FOR UPDATE, BEGIN IMMEDIATE locks SQLite; the
+    event handlers are those of SQLAlchemy's documentation (dialects/sqlite, "Serializable isolation / Savepoints /
+    Transactional DDL"). Reading all trials does not take the lock, since it does not write and takes seconds in a large
+    study. With `synchronous = OFF` the operating system decides when to write to disk: a crash of the machine can lose
+    data, a killed process cannot.
     """
     from sqlalchemy import event
 
@@ -155,12 +166,14 @@ def _take_turns(storage: RDBStorage) -> None:
     def begun(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN" if getattr(_thread, "reads", False) else "BEGIN IMMEDIATE")
 
-    storage.engine.dispose()  # connections that were made before
+    storage.engine.dispose()  # closes connections that were made without the handlers
 
 
 def _wait_for_locks(storage: RDBStorage) -> None:
-    """Ends PostgreSQL's waiting for a lock that nobody gives back, and has all processes tell heartbeats in one time
-    zone, whatever that of their sessions is: optuna compares them without."""
+    """Limits how long PostgreSQL waits for a lock, and sets the time zone of all sessions to UTC.
+
+    Optuna compares the times of heartbeats without time zones, so all processes must record them in the same one.
+    """
     from sqlalchemy import event
 
     @event.listens_for(storage.engine, "connect")
@@ -174,7 +187,7 @@ def _wait_for_locks(storage: RDBStorage) -> None:
 
 
 def _missing_driver(url: str, error: ImportError) -> EngineError:
-    """Of an error that optuna makes of the one that names the package."""
+    """Returns the error for a missing package, which is named by the error or by its cause."""
     name = error.name or getattr(error.__cause__, "name", None) or "the database's driver"
     hint = install_hint("postgresql") if name.startswith("psycopg") else f"pip install {name}"
     return EngineError(f"storage {_shown(url)} needs the package {name}", hint)
@@ -186,11 +199,11 @@ def _refused(url: str, error: BaseException) -> EngineError:
 
 
 _READERS: Final = {"_get_trials", "get_trial", "_build_frozen_trial_from_trial_model", "json_to_distribution"}
-"""Functions of optuna that read rows: what fails there, of whatever type, was not written by optuna."""
+"""Functions of optuna that read rows: any error in them means that optuna did not write the rows."""
 
 
 def _is_of_the_database(error: BaseException) -> bool:
-    """Whether an error is the database's, and not a mistake in what it was asked."""
+    """Returns whether the database caused an error, and not a mistake in the planner."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -201,13 +214,14 @@ def _is_of_the_database(error: BaseException) -> bool:
 
 
 def _root(error: BaseException) -> BaseException:
-    """What the driver said, of which optuna and SQLAlchemy make longer sentences."""
+    """Returns the driver's own error, whose text is shorter than those of optuna and SQLAlchemy."""
     while error.__cause__ is not None:
         error = error.__cause__
     return getattr(error, "orig", None) or error
 
 
 def _way_out(reason: str) -> str:
+    """Returns the hint for the text of a driver's error."""
     if any(words in reason for words in ("full", "No space", "disk I/O error", "quota")):
         return "what was finished is kept: make room and run it again"
     if "locked" in reason or "lock timeout" in reason:
@@ -222,7 +236,7 @@ def _way_out(reason: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """A URL without its password, shortened."""
+    """Returns a URL without its password, shortened to 200 characters."""
     text = repr(_without_passwords(url))
     return text if len(text) <= 200 else f"{text[:197]}..."
 

@@ -82,12 +82,11 @@ def test_a_method_is_refined_by_options_of_its_own(method: Finetuning) -> None:
 
 
 def test_the_rank_and_the_number_of_blocks_are_what_only_ever_costs_more() -> None:
-    assert {method: growing and growing.name for method in Finetuning if (growing := AXIS.growing(method)) or True} == {
-        Finetuning.FULL: None,
+    growing = {method: AXIS.growing(method) for method in Finetuning}
+    assert {method: option.name for method, option in growing.items() if option is not None} == {
         Finetuning.LORA: "lora_rank",
         Finetuning.QLORA: "lora_rank",
         Finetuning.FREEZE: "trained_blocks",
-        Finetuning.BITFIT: None,
     }
 
 
@@ -96,9 +95,8 @@ def test_options_of_numbers_and_names_say_what_is_usual() -> None:
     assert OPTIONS["lora_targets"].kind == Names("all-linear", "q_proj,v_proj")
 
 
-def test_values_that_go_without_saying_are_those_of_a_plain_lora() -> None:
-    said = {"finetuning": Finetuning.LORA, **Space()._asdict()}
-    hidden = {name: option.hidden_default for name, option in OPTIONS.items() if name in REFINED[Finetuning.LORA]}
+def test_what_goes_without_saying_is_what_a_plain_lora_has() -> None:
+    hidden = {name: OPTIONS[name].hidden_default for name in REFINED[Finetuning.LORA]}
     assert hidden == {
         "lora_rank": None,
         "lora_targets": None,
@@ -108,7 +106,6 @@ def test_values_that_go_without_saying_are_those_of_a_plain_lora() -> None:
         "trained_modules": TrainedModules.NONE,
     }
     assert OPTIONS["quantization"].hidden_default is Quantization.NONE
-    assert said["lora_variant"] == (LoraVariant.LORA,)
 
 
 LORA: dict[str, Any] = {
@@ -200,7 +197,12 @@ def test_each_quantization_is_of_bitsandbytes_or_of_gptqmodel_or_none() -> None:
 
 
 def test_trained_modules_are_the_embeddings_the_head_or_both() -> None:
-    assert [(m.embeddings, m.head) for m in TrainedModules] == [(False, False), (True, False), (False, True), (True, True)]
+    assert [(m.embeddings, m.head) for m in TrainedModules] == [
+        (False, False),
+        (True, False),
+        (False, True),
+        (True, True),
+    ]
     assert list(TrainedModules) == ["none", "embeddings", "head", "embeddings-and-head"]
 
 

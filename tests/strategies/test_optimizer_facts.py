@@ -47,7 +47,9 @@ def test_each_optimizer_keeps_the_states_of_its_library() -> None:
     assert {type(choice.facts) for choice in Optimizer} == set(Optimizer.open_to())
 
 
-def test_an_optimizer_of_whole_states_keeps_them_in_the_dtype_of_the_tensor_and_takes_shards_unless_it_says_so() -> None:
+def test_an_optimizer_of_whole_states_keeps_them_in_the_dtype_of_the_tensor_and_takes_shards_unless_it_says_so() -> (
+    None
+):
     assert Whole() == Whole(states=0, itemsize=None, foreach_copies=0, counts_on_gpu=False, takes_shards=True)
     assert Blockwise(2) == Blockwise(states=2, bits=8, paged=False)
 

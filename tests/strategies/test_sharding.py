@@ -82,7 +82,10 @@ def test_sizes_of_groups_are_whole_numbers_of_which_0_means_all_ranks() -> None:
             {"sharding": Sharding.ZERO1, "gradient_buckets": GradientBuckets.VIEWS},
             Replicated(Sharding.ZERO1, GradientBuckets.VIEWS),
         ),
-        ({"sharding": Sharding.SHARD_GRAD_OP, "offload": Offload.CPU}, Sharded(Sharding.SHARD_GRAD_OP, 0, 0, Offload.CPU)),
+        (
+            {"sharding": Sharding.SHARD_GRAD_OP, "offload": Offload.CPU},
+            Sharded(Sharding.SHARD_GRAD_OP, 0, 0, Offload.CPU),
+        ),
         (
             {"sharding": Sharding.FULL_SHARD, "offload": Offload.NONE, "reshard_size": 4},
             Sharded(Sharding.FULL_SHARD, reshard_size=4),

@@ -36,7 +36,7 @@ from strategies import Attention, Lora, Method, quantization_of
 class Layers(Rotary, Disentangled):
     """Interprets a family's forward pass: implements `planner.models.forward.Forward[Tensor]`.
 
-    The protocol documents the arguments of its methods. Sizes are elements per sample unless they are called fixed.
+    The protocol documents the arguments of its methods. Shapes in brackets are those of one sample.
     """
 
     def __init__(
@@ -184,7 +184,9 @@ class Layers(Rotary, Disentangled):
     def _lookup(
         self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool
     ) -> Tensor:
-        """Returns rows of an embedding table, whose gradient is as large as the table (`embedding_dense_backward`).
+        """Returns rows of an embedding table, whose gradient is dense: as large as the table.
+
+        Source: torch, `embedding_dense_backward`.
 
         Args:
             name: Name of the module.
@@ -383,7 +385,7 @@ class Layers(Rotary, Disentangled):
         return out
 
     def clamp(self, x: Tensor) -> Tensor:
-        """Returns `x` limited to an interval, which saves its input."""
+        """Returns `x` limited to an interval; `x` is saved for backward."""
         return elementwise.clamp(self, x, "clamped")
 
     def mul(self, a: Tensor, b: Tensor, name: str = "product") -> Tensor:
@@ -421,9 +423,9 @@ class Layers(Rotary, Disentangled):
         form: RouterForm = "softmax",
         limited: bool = False,
     ) -> Tensor:
-        """Returns the router's scores of the chosen experts for each token (`planner.memory.layers.routers`).
+        """Returns each token's scores of experts, by the `form` of router (`planner.memory.layers.routers`).
 
-        The router's weight stays in fp32 where the `form` computes its logits in fp32.
+        The router's weight stays in fp32 where the form computes its logits in fp32.
         """
         itemsize = self.dtypes.kept_in_fp32 if form in ROUTED_IN_FP32 else None
         weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)()
@@ -483,8 +485,8 @@ class Layers(Rotary, Disentangled):
             num_experts: Number of experts, 1 for a router.
             in_features: Input features of one expert.
             out_features: Output features of one expert.
-            fused: Names of the layers that the parameter is to PEFT; LoRA adapts it if all of them are targets.
-            kept: Bytes per element of a parameter that is kept in fp32; None for the dtype of other weights.
+            fused: Names of the layers that PEFT takes the parameter for; LoRA adapts it if all of them are targets.
+            kept: Bytes per element of a parameter that keeps a dtype of its own; None for the dtype of other weights.
         """
         elements = num_experts * in_features * out_features
         weight = self.parameter(name, elements, kept or self.dtypes.other, trains=self.trains_base)

@@ -1,4 +1,4 @@
-"""What PEFT adds to the output of a linear layer: low-rank adapters and their variants."""
+"""Adds to the output of a linear layer what PEFT adds: low-rank adapters and their variants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from strategies import Lora
 def adapted(
     f: Parameters, method: Lora, name: str, x: Tensor, out_features: int, has_bias: bool, layer: Layer, base: Base
 ) -> Tensor:
-    """`layer(x) + B(A(x)) * scaling`."""
+    """Returns `layer(x) + B(A(x)) * scaling`, or for DoRA the layer's output plus DoRA's change.
+
+    Args:
+        f: Operations and parameters on the tape.
+        method: Rank, variant and dropout of the adapter.
+        name: Name of the linear layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+        layer: The linear layer under the adapter.
+        base: How PEFT treats that layer.
+    """
     out, weight, bias = layer(f, name, x, out_features, has_bias)
     adapter = Adapter.of(f, method, name, x.width, out.width)
     given = out.itemsize

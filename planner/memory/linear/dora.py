@@ -1,4 +1,4 @@
-"""DoRA as PEFT computes it: the norms of W + BA anew in every forward, outside of autograd's graph."""
+"""Implements DoRA as PEFT computes it: the norms of W + BA anew in every forward, outside autograd's graph."""
 
 from __future__ import annotations
 
@@ -20,9 +20,22 @@ def dora(
     *,
     drops: bool,
 ) -> Tensor:
-    """`(m / |W + BA| - 1) * base + m / |W + BA| * B(A(x)) * scaling` (peft/tuners/lora/dora.py, DoraLinearLayer). The
-    base is the layer's output less its bias or, behind a dropout, a second product with the whole weight in x's dtype.
-    FLOPs of BA and of the norm, which no micro-batch multiplies, are left out; their bytes are not."""
+    """Returns `(m / |W + BA| - 1) * base + m / |W + BA| * B(A(x)) * scaling`.
+
+    The base is the layer's output less its bias or, after a dropout, a second product with the whole weight in the
+    dtype of `x`. FLOPs of BA and of the norms, which do not grow with the micro-batch, are left out; the bytes that
+    they move are counted. Source: peft/tuners/lora/dora.py, DoraLinearLayer.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the linear layer.
+        x: Input of the adapter, after its dropout.
+        out: Output of the layer.
+        adapter: A, B and the magnitudes m.
+        weight: Makes the layer's whole weight W.
+        bias: Bias of the layer, or None.
+        drops: Whether the adapter has a dropout.
+    """
     assert adapter.magnitude is not None
     elements = x.width * out.width
     graph = _change_of_weight(f, adapter, x.width, x.itemsize)
@@ -42,8 +55,17 @@ def dora(
 
 
 def _change_of_weight(f: Parameters, adapter: Adapter, in_features: int, itemsize: int) -> list[Storage]:
-    """`B(A(identity)).T` in x's dtype, and until DoRA's forward returns the graph that made it, which no backward
-    enters: the identity that A has multiplied and what B has."""
+    """Returns the storages of `B(A(identity)).T` and of the graph that made it.
+
+    That graph lives until DoRA's forward returns, although no backward enters it. It keeps the identity that A has
+    multiplied, and the input of B.
+
+    Args:
+        f: Operations and parameters on the tape.
+        adapter: A and B.
+        in_features: Input features of the layer.
+        itemsize: Bytes per element of the layer's input, in whose dtype the result is.
+    """
     rank = adapter.down.fixed // in_features
     out_features = adapter.up.fixed // rank
     own, computed = adapter.down.itemsize, f.autocast or adapter.down.itemsize
@@ -51,7 +73,7 @@ def _change_of_weight(f: Parameters, adapter: Adapter, in_features: int, itemsiz
     identity = tape.storage(in_features**2 * own, 0)
     multiplied = identity if own == computed else tape.storage(in_features**2 * computed, 0)
     sizes = (in_features * rank * computed, "A of the identity"), (in_features * out_features * computed, "change")
-    # A checkpointing policy sees every operator, those that no backward enters as well (torch/utils/checkpoint.py,
+    # A checkpointing policy sees every operator, also those that no backward enters (torch/utils/checkpoint.py,
     # `_CachingTorchDispatchMode`).
     low, change = (f.results(Operation.MM, ((size, 0, name),), computed, 0)[0] for size, name in sizes)
     graph = [multiplied, low] if tape.keep_saved else []
@@ -63,7 +85,13 @@ def _change_of_weight(f: Parameters, adapter: Adapter, in_features: int, itemsiz
 
 
 def _norm(f: Parameters, elements: int, itemsize: int) -> None:
-    """The norms of W + BA by row: first BA times the scaling, then the sum."""
+    """Counts what the norms of the rows of W + BA allocate for a moment: BA times the scaling, then its sum with W.
+
+    Args:
+        f: Operations and parameters on the tape.
+        elements: Elements of the weight.
+        itemsize: Bytes per element in which the norms are computed.
+    """
     scaled = f.tape.storage(elements * itemsize, 0)
     summed = f.tape.storage(elements * itemsize, 0)
     f.tape.cost.fixed_bytes += 6 * elements * itemsize
@@ -71,16 +99,18 @@ def _norm(f: Parameters, elements: int, itemsize: int) -> None:
 
 
 def _scale(f: Parameters, name: str, magnitude: Tensor, itemsize: int) -> Tensor:
-    """`m / |W + BA|`: saves the norm."""
+    """Returns `m / |W + BA|`, one number per output feature; it saves the norms."""
     columns = magnitude.fixed
     norm = Tensor(f.tape.storage(columns * itemsize, 0, f"{name} norms of rows"), columns, 0, columns, itemsize, None)
     return f.differentiate(_vector(f, magnitude, f"{name} dora scale"), f.own_targets(magnitude), [f.tape.save(norm)])
 
 
 def _less_one(f: Parameters, scale: Tensor, name: str) -> Tensor:
+    """Returns `scale - 1`."""
     return f.differentiate(_vector(f, scale, f"{name} dora scale less one"), f.own_targets(scale))
 
 
 def _vector(f: Parameters, like: Tensor, name: str) -> Tensor:
+    """Returns a new vector of the shape and dtype of `like` that needs a gradient."""
     storage = f.tape.storage(like.fixed * like.itemsize, 0, name)
     return Tensor(storage, like.fixed, 0, like.width, like.itemsize, Variable())

@@ -1,4 +1,4 @@
-"""Products with 4-bit weights of GPTQ and AWQ, by the kernels of GPTQModel that train, and the weights' bytes."""
+"""Implements products with 4-bit weights of GPTQ and AWQ by GPTQModel's trainable kernels, and counts their bytes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,63 @@ from planner.memory.settings.parameters import Parameters
 from strategies import Operation
 
 GPTQ_BASE = Base()
-"""peft/tuners/lora/gptq.py."""
+"""How PEFT treats a GPTQ layer under an adapter (peft/tuners/lora/gptq.py)."""
 AWQ_BASE = Base(casts_under_autocast=False)
-"""peft/tuners/lora/awq.py."""
+"""How PEFT treats an AWQ layer under an adapter (peft/tuners/lora/awq.py)."""
 
 INT32 = 4
 BLOCK_BYTES = 512
-"""The caching allocator's."""
+"""Block size, in bytes, to which the caching allocator rounds up every request."""
 
 
 def _buffer(num_bytes: int) -> int:
+    """Returns the bytes that a buffer takes in the caching allocator."""
     return -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def awq_bytes(rows: int, columns: int) -> int:
-    """`qweight`, `qzeros` and `scales` (gptqmodel/nn_modules/qlinear, AWQuantLinear)."""
+    """Returns the stored bytes of an AWQ weight: `qweight`, `qzeros` and `scales`.
+
+    Source: gptqmodel/nn_modules/qlinear, AWQuantLinear.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+    """
     groups = -(-columns // GROUP)
     return _buffer(rows * columns // 2) + _buffer(groups * rows // 2) + _buffer(groups * rows * HALF)
 
 
 def gptq_bytes(rows: int, columns: int) -> int:
-    """The same and `g_idx`, the group of each input (BaseQuantLinear)."""
+    """Returns the stored bytes of a GPTQ weight: those of an AWQ weight, and `g_idx`, the group of each input.
+
+    Source: gptqmodel/nn_modules/qlinear, BaseQuantLinear.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+    """
     return awq_bytes(rows, columns) + _buffer(columns * INT32)
 
 
 def gptq_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """`TorchQuantLinear`, which `TritonV2QuantLinear` is while it trains: `dequantize_weight` is compiled to one
-    kernel, and autograd keeps its result for the gradient of x. The bias is added in place."""
+    """Computes a linear layer with a GPTQ weight, as GPTQModel's `TorchQuantLinear` does.
+
+    `TritonV2QuantLinear` does the same while it trains. `dequantize_weight` is compiled to one kernel, and autograd
+    keeps its result for the gradient of `x`. The bias is added in place and makes no tensor.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
+    """
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, f.dtypes.linear, trains=False) if has_bias else None
 
@@ -54,8 +82,21 @@ def gptq_layer(
 def awq_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """`AwqGEMMTritonLinear`: in fp16, dequantized in forward, for more than 128 rows, and again in backward; nothing of
-    x is saved."""
+    """Computes a linear layer with an AWQ weight, as GPTQModel's `AwqGEMMTritonLinear` does in fp16.
+
+    The weight is dequantized in forward, as the kernel does for more than 128 rows, and again in backward. No tensor is
+    saved.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
+    """
     given, columns, elements = x.itemsize, x.width, x.width * out_features
     x = _cast(f, x, f"{name} input")
     size = x.per_sample * HALF
@@ -85,18 +126,20 @@ def awq_layer(
 
 
 def _cast(f: Parameters, x: Tensor, name: str) -> Tensor:
-    """To fp16: a copy of bf16 as well."""
+    """Returns `x` in fp16; bf16 is copied although it has as many bytes."""
     if x.itemsize == HALF and not f.dtypes.half_is_fp16:
         return f.unary(x, name)
     return f.to(x, HALF, name)
 
 
 def _back(f: Parameters, out: Tensor, itemsize: int, name: str) -> Tensor:
+    """Returns `out`, which is in fp16, in the dtype that the input had; bf16 is a copy."""
     if itemsize == HALF and not f.dtypes.half_is_fp16:
         return f.unary(out, name)
     return f.to(out, itemsize, name)
 
 
 def _dequantize(f: Parameters, elements: int) -> Storage:
+    """Returns the storage of a whole weight of `elements` in half precision."""
     f.tape.cost.fixed_bytes += elements * HALF
     return f.tape.storage(elements * HALF, 0)

@@ -1,4 +1,4 @@
-"""The product with an LLM.int8() weight, as bitsandbytes computes it, and the weight's bytes."""
+"""Implements the product with an LLM.int8() weight, as bitsandbytes computes it, and counts the weight's bytes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,47 @@ from planner.memory.settings.dtypes import FP32, HALF
 from planner.memory.settings.parameters import Parameters
 
 BASE = Base(casts_under_autocast=False)
-"""peft/tuners/lora/bnb.py, Linear8bitLt."""
+"""How PEFT treats the layer under an adapter (peft/tuners/lora/bnb.py, Linear8bitLt)."""
 INT8, INT32, BOOL = 1, 4, 1
 BLOCK_BYTES = 512
-"""The caching allocator's."""
+"""Block size, in bytes, to which the caching allocator rounds up every request."""
 
 
 def stored_bytes(rows: int, columns: int) -> int:
-    """The weight, and an fp32 scale a row (bitsandbytes/nn/modules.py, Int8Params)."""
+    """Returns the stored bytes of a weight, with an fp32 scale for each row.
+
+    Source: bitsandbytes/nn/modules.py, Int8Params.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+    """
     return rows * columns * INT8 + -(-rows * FP32 // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """bitsandbytes `Linear8bitLt` with transformers' threshold of 6: the output has x's dtype. Columns with outliers,
-    a handful that no shape tells, are left out."""
+    """Computes a linear layer with an int8 weight, as bitsandbytes' `Linear8bitLt` does.
+
+    The threshold for outliers is transformers' 6. Columns with outliers, a handful whose number no shape tells, are
+    left out.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output in the dtype of `x`, a function that dequantizes the weight to fp32, and the bias or None.
+    """
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, x.itemsize, trains=False) if has_bias else None
 
     def weight() -> Tensor:
-        """`int8_vectorwise_dequant`: the product with the scales in fp32, then that with a number."""
+        """Dequantizes the weight (`int8_vectorwise_dequant`): times the scales in fp32, then times a number."""
         scaled = f.tape.storage(elements * FP32, 0)
         whole = f.tape.storage(elements * FP32, 0)
         f.tape.cost.fixed_bytes += elements * (INT8 + 3 * FP32)
@@ -39,8 +59,10 @@ def layer(
 
 
 def _matmul(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
-    """`MatMul8bitLt`. Its input is an attribute of the autograd node: no checkpoint drops it, and it lives as long as
-    the graph."""
+    """Returns the product of `MatMul8bitLt`.
+
+    Its input is an attribute of the autograd node, so it lives as long as the graph, and no checkpoint drops it.
+    """
     quantized = _quantize(f, x)
     rows = x.per_sample // x.width
     products = f.tape.storage(0, rows * out_features * INT32)
@@ -69,7 +91,10 @@ def _matmul(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
 
 
 def _quantize(f: Parameters, x: Tensor) -> list[Storage]:
-    """`int8_vectorwise_quant` of x in fp16: absolute values are compared with the threshold."""
+    """Returns the storages of `x` in int8 and of its fp32 scales, one per row (`int8_vectorwise_quant`).
+
+    The input is cast to fp16 first, and its absolute values are compared with the threshold for outliers.
+    """
     tape, rows = f.tape, x.per_sample // x.width
     half = None if _is_fp16(f, x) else tape.storage(0, x.per_sample * HALF)
     quantized = [tape.storage(0, rows * FP32), tape.storage(0, x.per_sample * INT8)]
@@ -81,4 +106,5 @@ def _quantize(f: Parameters, x: Tensor) -> list[Storage]:
 
 
 def _is_fp16(f: Parameters, x: Tensor) -> bool:
+    """Returns whether `x` is in fp16."""
     return x.itemsize == HALF and f.dtypes.half_is_fp16

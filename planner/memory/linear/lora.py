@@ -1,4 +1,4 @@
-"""The trained tensors of a low-rank adapter, and their product with an input."""
+"""Defines the trained tensors of a low-rank adapter, their product with an input, and the layers under an adapter."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from strategies import Lora, LoraVariant
 
 
 class Base(NamedTuple):
-    """The layer under an adapter, as its class in PEFT treats it (peft/tuners/lora/layer.py, bnb.py, gptq.py, awq.py).
+    """Describes how PEFT treats the layer under an adapter.
 
-    `copies`: its output, before anything is added. `casts_under_autocast`: the input to the adapter's dtype, and the
-    sum back to the output's; otherwise only without autocast, and then the adapter's output instead of the sum.
+    Source: peft/tuners/lora/layer.py, bnb.py, gptq.py, awq.py.
+
+    Attributes:
+        copies: Whether the layer's output is copied before anything is added to it.
+        casts_under_autocast: Whether the input is cast to the adapter's dtype and the sum back to the output's dtype,
+            with or without autocast. If not, the casts happen only without autocast, and the adapter's output is cast
+            back instead of the sum.
     """
 
     copies: bool = False
@@ -23,31 +28,54 @@ class Base(NamedTuple):
 
 
 Weight = Callable[[], Tensor]
-"""The weight under an adapter, whole: a parameter, or made of a quantized one."""
-
+"""Function that returns the whole weight of the layer under an adapter: a parameter, or a tensor dequantized at the
+call."""
 
 Layer = Callable[[Parameters, str, Tensor, int, bool], tuple[Tensor, Weight, Tensor | None]]
-"""A linear layer without adapter: from name, input, width of the output and whether it has a bias, its output, and what
-an adapter may need of it: the whole weight and the bias."""
+"""Linear layer without an adapter: a function of operations, name, input, output features and whether there is a bias.
+It returns its output and what an adapter may need of it: the whole weight and the bias."""
 
 
 def plain_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """`torch.nn.Linear`."""
+    """Computes a `torch.nn.Linear`.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output, a function that returns the weight, and the bias or None.
+    """
     return _linear(f, name, x, out_features, has_bias, f.dtypes.linear)
 
 
 def kept_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """The same, one of `_keep_in_fp32_modules`."""
+    """Computes a `torch.nn.Linear` that is one of `_keep_in_fp32_modules`.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output, a function that returns the weight, and the bias or None.
+    """
     return _linear(f, name, x, out_features, has_bias, f.dtypes.kept)
 
 
 def _linear(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, itemsize: int
 ) -> tuple[Tensor, Weight, Tensor | None]:
+    """Computes a `torch.nn.Linear` whose parameters take `itemsize` bytes per element."""
     trains = f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
@@ -57,7 +85,21 @@ def _linear(
 def written_out_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """`x @ weight.T + bias`: autocast's copy of the weight is of a view, not cached; the bias widens the sum."""
+    """Computes a linear layer that its model writes out as `x @ weight.T + bias`.
+
+    Autocast's copy of the weight is one of a view, so it is not cached. The sum has the wider dtype of the product and
+    the bias.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output, a function that returns the weight, and the bias or None.
+    """
     itemsize, trains = f.dtypes.linear, f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     out = Ops.linear(f, x, f.autocast_input(weight, f"{name} weight"), None, out_features, name)
@@ -68,7 +110,13 @@ def written_out_layer(
 
 
 class Adapter(NamedTuple):
-    """The trained tensors of one adapter: A, B, and DoRA's magnitudes."""
+    """Holds the trained tensors of one adapter.
+
+    Attributes:
+        down: A, `[rank, in_features]`.
+        up: B, `[out_features, rank]`.
+        magnitude: DoRA's magnitudes, one per output feature; None for the other variants.
+    """
 
     down: Tensor
     up: Tensor
@@ -76,6 +124,16 @@ class Adapter(NamedTuple):
 
     @classmethod
     def of(cls, f: Parameters, method: Lora, name: str, in_features: int, out_features: int) -> Adapter:
+        """Returns the adapter of a linear layer.
+
+        Args:
+            f: Operations and parameters on the tape.
+            method: Rank and variant of the adapter.
+            name: Name of the linear layer.
+            in_features: Input features of the layer.
+            out_features: Output features of the layer.
+        """
+
         def parameter(part: str, elements: int) -> Tensor:
             return f.parameter(f"{name}.{part}", elements, f.dtypes.adapter, trains=True)
 
@@ -88,7 +146,7 @@ class Adapter(NamedTuple):
 
 
 def low_rank(f: Parameters, name: str, x: Tensor, adapter: Adapter) -> Tensor:
-    """`B(A(x))`."""
+    """Returns `B(A(x))`, without the scaling."""
     rank = adapter.down.fixed // x.width
     out_features = adapter.up.fixed // rank
     low = Ops.linear(f, x, adapter.down, None, rank, f"{name} lora_A")

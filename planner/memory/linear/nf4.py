@@ -1,4 +1,4 @@
-"""The product with an NF4 weight, as bitsandbytes computes it, and the weight's bytes."""
+"""Implements the product with an NF4 weight, as bitsandbytes computes it, and counts the weight's bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from planner.memory.settings.parameters import Parameters
 from strategies import Operation
 
 BASE = Base(copies=True, casts_under_autocast=False)
-"""peft/tuners/lora/bnb.py, Linear4bit."""
+"""How PEFT treats the layer under an adapter (peft/tuners/lora/bnb.py, Linear4bit)."""
 
 TABLE_BYTES, DOUBLE_TABLE_BYTES = 512, 512 + 512 + 1024
-"""Bytes beside each NF4 tensor, in the allocator's blocks: NF4's 16 values in fp32; under double quantization also the
-mean of the scales and the 256 values of a scale (bitsandbytes/functional.py, `get_4bit_type`, `quantize_blockwise`)."""
+"""Bytes of the tables that each NF4 tensor has, in the allocator's blocks: NF4's 16 values in fp32; under double
+quantization also the mean of the scales and the 256 values of a scale (bitsandbytes/functional.py, `get_4bit_type`,
+`quantize_blockwise`)."""
 
 
 def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
-    """Packed 4-bit values, absmax and, double-quantized, absmax of absmax, with their tables."""
+    """Returns the stored bytes of an NF4 weight: packed 4-bit values, absmax, and their tables.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+        double: Whether absmax is quantized as well, which adds the absmax of absmax.
+    """
     elements = rows * columns
     scales, packed = -(-elements // BLOCK), -(-elements // 2)
     if double:
@@ -30,7 +37,19 @@ def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
 def layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """bitsandbytes `Linear4bit`: computes in its own dtype."""
+    """Computes a linear layer with an NF4 weight, as bitsandbytes' `Linear4bit` does in its own compute dtype.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+        double: Whether the scales are quantized as well.
+
+    Returns:
+        The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
+    """
     compute, given = f.dtypes.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, given, trains=False) if has_bias else None
@@ -45,7 +64,10 @@ def layer(
 
 
 def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: bool, name: str) -> Tensor:
-    """bitsandbytes `MatMul4Bit`: the weight is dequantized in forward and again in backward; nothing is saved."""
+    """Returns the product of bitsandbytes' `MatMul4Bit`.
+
+    The weight is dequantized in forward and again in backward; no tensor is saved.
+    """
     compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
     _dequantize(f, elements, compute, double)
     rows = x.per_sample // x.width
@@ -67,8 +89,11 @@ def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: b
 
 
 def _dequantize(f: Ops, elements: int, itemsize: int, double: bool) -> Storage:
-    """Double quantization restores the fp32 scales first, once by blocks and once with the offset added
-    (bitsandbytes functional.py, `dequantize_4bit`)."""
+    """Returns the storage of a whole weight.
+
+    Double quantization restores the fp32 scales first, once by blocks and once with the offset added (bitsandbytes
+    functional.py, `dequantize_4bit`).
+    """
     scales = [f.tape.storage(-(-elements // BLOCK) * FP32, 0) for _ in range(2)] if double else None
     f.tape.cost.fixed_bytes += elements * itemsize
     weight = f.tape.storage(elements * itemsize, 0)

@@ -1,4 +1,4 @@
-"""Linear layers with a quantized weight, one entry a kind."""
+"""Registers the linear layers with a quantized weight, one entry for each kind of quantization."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from strategies import Quantization
 
 
 class Kind(NamedTuple):
-    """What a quantized layer does, how PEFT treats it, and the bytes of a weight of that many rows and columns."""
+    """Describes one kind of quantized linear layer.
+
+    Attributes:
+        layer: The layer without an adapter.
+        base: How PEFT treats the layer under an adapter.
+        stored_bytes: Returns the stored bytes of a weight of (rows, columns).
+    """
 
     layer: Layer
     base: Base
@@ -26,3 +32,4 @@ KINDS: Mapping[Quantization, Kind] = {
     Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
     Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),
 }
+"""The kind of linear layer of each quantization; `Quantization.NONE` has no entry."""

@@ -1,1 +1,1 @@
-"""From the last hidden states to the loss."""
+"""Losses on symbolic tensors, computed from logits or directly from the last hidden states."""

@@ -1,6 +1,6 @@
 """Losses that multiply by the head's weight themselves: from hidden states to a scalar, without the whole logits.
 
-How many logits there are at once is no line in the micro-batch, but a step: it is given as a number of tokens.
+The number of logits that exist at once grows with the micro-batch in steps, not as a line, so it is given in tokens.
 """
 
 from __future__ import annotations
@@ -17,21 +17,27 @@ from strategies import Loss
 
 
 class Chunk(NamedTuple):
-    """Logits that exist at once."""
+    """Describes the logits that exist at once."""
 
     tokens: int | None
-    """None: of all tokens."""
+    """Tokens whose logits exist at once; None for all tokens of the micro-batch."""
     adds_in_place: bool = True
-    """Whether cuBLAS adds a product of halves to a gradient in its place, as liger-kernel lets it from compute
-    capability 8.0 on."""
+    """Whether cuBLAS adds a half-precision product to a gradient in place (liger-kernel: compute capability >= 8.0)."""
 
     def bytes(self, sequence_length: int, row_bytes: int) -> tuple[int, int]:
-        """Fixed and per sample."""
+        """Returns the (fixed, per-sample) bytes of a tensor with one row of `row_bytes` for each token of a chunk."""
         return (0, sequence_length * row_bytes) if self.tokens is None else (self.tokens * row_bytes, 0)
 
 
 def chunk_tokens(loss: Loss, tokens: int, hidden_size: int, vocab_size: int) -> int | None:
-    """Of how many of all `tokens` of a micro-batch there are logits at once; None: of all."""
+    """Returns how many tokens of a micro-batch have logits at once, or None for all of them.
+
+    Args:
+        loss: The loss.
+        tokens: All tokens of the micro-batch.
+        hidden_size: Width of the hidden states.
+        vocab_size: Number of logits per token.
+    """
     chunk = tokens
     if loss is Loss.LIGER_FUSED_LINEAR:
         chunk = liger_chunk(tokens, hidden_size, vocab_size)
@@ -41,12 +47,22 @@ def chunk_tokens(loss: Loss, tokens: int, hidden_size: int, vocab_size: int) -> 
 
 
 def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Liger's `LigerFusedLinearCrossEntropyFunction`: makes the gradients of hidden states and weight in forward, and
-    saves nothing else.
+    """Computes Liger's `LigerFusedLinearCrossEntropyFunction`.
 
-    A chunk's logits become their own gradient in place. Where hidden states and weight have the dtype of the product,
-    logits go into one buffer; under autocast the chunk, and the weight twice, are cast first: its transposed view at
-    each product, itself once, for the cache.
+    It makes the gradients of hidden states and weight in forward, and saves nothing else. A chunk's logits are
+    overwritten with their gradient. If hidden states and weight have the dtype of the product, all chunks use one buffer
+    for logits. Under autocast the chunk is cast first, and the weight twice: its transposed view for each product, and
+    the weight itself once, for autocast's cache.
+
+    Args:
+        f: Operations on the tape.
+        chunk: The logits that exist at once.
+        x: Hidden states, `[batch, tokens, hidden_size]`.
+        weight: Weight of the head, `[vocab_size, hidden_size]`.
+        bias: Not used.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
     """
     tape, tokens, words = f.tape, f.sequence_length, weight.fixed // x.width
     half = f.autocast or x.itemsize
@@ -58,9 +74,11 @@ def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) 
     adds = chunk.adds_in_place and half != FP32
 
     def rows(width: int) -> Storage:
+        """Allocates `width` elements for each token of a chunk, in the dtype of the product."""
         return tape.storage(*chunk.bytes(tokens, width * half))
 
     def add_to_weight() -> None:
+        """Adds a chunk's product to the gradient of the weight."""
         if adds:
             _cast = rows(x.width) if x.itemsize != half else None
             return
@@ -68,7 +86,7 @@ def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) 
         _float = tape.storage(weight.fixed * FP32, 0) if half != FP32 else product
 
     buffer = rows(words) if in_buffer else None
-    for _ in range(1 if chunk.tokens is None else 2):  # the weight's copies make the second chunk's peak
+    for _ in range(1 if chunk.tokens is None else 2):  # the second chunk is the peak, because of the weight's copies
         if in_buffer:
             if of_weight:
                 add_to_weight()
@@ -103,7 +121,18 @@ def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) 
 
 
 def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """TRL's `ChunkedLogProbFunction` on those hidden states that have a label, all but the last of each sequence."""
+    """Computes TRL's `ChunkedLogProbFunction` on hidden states with a label, all but the last of each sequence.
+
+    Args:
+        f: Operations on the tape.
+        chunk: The logits that exist at once, which come in tiles of tokens and words.
+        x: Hidden states, `[batch, tokens, hidden_size]`.
+        weight: Weight of the head, `[vocab_size, hidden_size]`.
+        bias: Bias of the head, or None.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
+    """
     chosen = _with_labels(f, x)
     tape, tokens, elements, width = f.tape, f.sequence_length - 1, chosen.per_sample, x.width
     half, itemsize, words = f.autocast or x.itemsize, x.itemsize, weight.fixed // width
@@ -111,7 +140,7 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
     statistics = [tape.storage(0, tokens * FP32) for _ in range(7)]
 
     def tile() -> None:
-        """A buffer of logits, and casts of its rows and of its words."""
+        """Allocates what one tile needs: a buffer of logits, and the cast rows of hidden states and of the weight."""
         sizes = [chunk.bytes(tokens, TILE_WORDS * half)]
         if itemsize != half:
             sizes.append(chunk.bytes(tokens, width * half))
@@ -133,7 +162,7 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
     del chosen, labels, log_sum_exp
 
     def backward(gradient: Storage) -> None:
-        """Sums both gradients in fp32."""
+        """Sums the gradients of hidden states and weight in fp32, and casts the sums."""
         f.multiply(half, flops * (2 + (to_weight is not None)))
         of_x = tape.storage(0, elements * FP32)
         sums = tape.storage(weights * FP32, 0) if to_weight else None
@@ -151,8 +180,11 @@ def chunked(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None
 
 
 def _with_labels(f: Ops, x: Tensor) -> Tensor:
-    """`x[:, :-1][mask]` (trl/trainer/utils.py, `add_fused_lm_head`): a slice, whose gradient is put into zeros, and a
-    copy of what the mask selects, which it is turned into positions for, in forward and in backward."""
+    """Selects the hidden states that have a label: `x[:, :-1][mask]` (trl/trainer/utils.py, `add_fused_lm_head`).
+
+    Backward writes the gradient of the slice into zeros. Indexing copies what the mask selects; it turns the mask into
+    positions first, in forward and in backward.
+    """
     tape, tokens = f.tape, f.sequence_length - 1
     mask = Tensor(tape.storage(0, tokens * BOOL, "mask of labels"), 0, tokens, 1, BOOL, None)
     positions = tape.storage(0, 2 * tokens * INT64)
@@ -179,3 +211,4 @@ FUSED: dict[Loss, Callable[[Ops, Chunk, Tensor, Tensor, Tensor | None], Tensor]]
     Loss.LIGER_FUSED_LINEAR: liger,
     Loss.CHUNKED: chunked,
 }
+"""The function of each loss that makes its own logits."""

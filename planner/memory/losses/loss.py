@@ -1,4 +1,4 @@
-"""One function per loss: from logits to a scalar."""
+"""One function for each loss that computes a scalar from logits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from strategies import Loss
 
 
 def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
-    """transformers' `ForCausalLMLoss`: logits in fp32, log-softmax, negative log-likelihood of the labels.
+    """Computes transformers' losses: for causal language models (`ForCausalLMLoss`), or for other objectives.
 
-    Backward makes the gradient of the log-softmax, then that of the logits, both as large as the logits in fp32.
-    The labels, shifted, are int64; the caller's own logits live until the loss has been computed. Other losses take
-    labels as they are, and make the log-softmax in the logits' dtype, of which autocast makes an fp32 copy for the
-    likelihood (ATen/autocast_mode.h, `fp32_set_opt_dtype`).
+    The causal loss casts logits to fp32, and computes the log-softmax and the negative log-likelihood of the shifted
+    int64 labels. Backward makes the gradient of the log-softmax, then that of the logits, both as large as the logits
+    in fp32. The caller's own logits live until the loss has been computed.
+
+    Other losses use labels as they are, and compute the log-softmax in the logits' dtype; autocast makes an fp32 copy
+    of it for the likelihood (ATen/autocast_mode.h, `fp32_set_opt_dtype`).
+
+    Args:
+        f: Operations on the tape.
+        logits: `[batch, tokens, vocab_size]`, or `[batch, labels]` of a classifier.
+        objective: What the logits are compared with.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
     """
     if objective != "next_token":
         log_softmax = f.unary(logits, "log-softmax", saves="output")
@@ -33,7 +43,18 @@ def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
 
 
 def liger_cross_entropy(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
-    """Liger's `LigerCrossEntropyFunction` for `cross_entropy`: the fp32 logits become their own gradient in place."""
+    """Computes Liger's `LigerCrossEntropyFunction`, which overwrites the fp32 logits with their gradient.
+
+    It takes the place of `cross_entropy` in the loss for causal language models.
+
+    Args:
+        f: Operations on the tape.
+        logits: `[batch, tokens, vocab_size]`.
+        objective: Not used: the account is that of the causal loss, with shifted labels.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
+    """
     upcast = f.to(logits, FP32, "logits in fp32")
     tape, tokens = f.tape, f.sequence_length
     _labels = tape.storage(0, (tokens + 1) * INT64), tape.storage(0, tokens * INT64, "shifted labels")
@@ -56,4 +77,4 @@ LOSSES: dict[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = {
     Loss.FULL: full,
     Loss.LIGER_CROSS_ENTROPY: liger_cross_entropy,
 }
-"""From logits; those of `fused_loss.FUSED` make none."""
+"""The function of each loss that starts from logits; those of `planner.memory.losses.fused.FUSED` make none."""

@@ -1,4 +1,4 @@
-"""Accounts for what a rank stores of each part between steps: parameters, gradients, and the tensors that train."""
+"""Adds up what a rank stores of each part: parameters, gradients, and the tensors for which optimizers keep states."""
 
 from __future__ import annotations
 

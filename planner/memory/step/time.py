@@ -96,7 +96,7 @@ class Traffic(NamedTuple):
         if isinstance(sharding, Sharded):
             return _sharded(units, sharding, cluster, optimizer)
         moved = 2 * _ring(gradients, world_size)
-        if sharding.divides_states:  # each rank sends its parameters to the others
+        if sharding.divides_states:  # each rank sends its updated parameters to the others
             moved, optimizer = moved + _ring(gradients, world_size), 3 * gradients // world_size + 2 * state_bytes
         return cls(per_step=moved, optimizer_bytes=optimizer)
 

@@ -99,7 +99,7 @@ class BitsAndBytes(StandIn):
 class CPUOffload(StandIn):
     """torchao's CPUOffloadOptimizer (torchao/optim/cpu_offload.py).
 
-    States of large tensors are on the host, and not seen here; small tensors stay with a fused AdamW on the GPU.
+    States of large tensors are on the host and left out here; small tensors have a fused AdamW on the GPU.
     """
 
     def __init__(self, trained: list[TrainedParameter], facts: Any) -> None:

@@ -95,7 +95,7 @@ def _as_loaded(model: Any, fields: Mapping[str, Any], dtype: torch.dtype) -> Any
 def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
     """Returns the keyword arguments of a training forward pass.
 
-    They come from the user's `example_inputs`, if there is one, else from the model's class. Values are meaningless.
+    They come from the user's `example_inputs`, if any, else from the model's class. Their values do not matter.
 
     Args:
         model: the model, PEFT's wrapper included.
