@@ -37,7 +37,7 @@ TESTS = {
     "planner/memory": (MEMORY, *(f"--ignore={MEMORY}/test_{name}.py" for name in SLOW)),
 }
 """What pytest is told to test the source of a folder."""
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 90
 EQUIVALENT: dict[str, str] = {}
 """Why a mutant changes nothing that anybody could see, by its file and its changed line."""
 

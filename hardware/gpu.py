@@ -53,6 +53,8 @@ Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9][
 
 
 class _Frozen(BaseModel):
+    """Makes models immutable, and refuses unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

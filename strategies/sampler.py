@@ -12,7 +12,7 @@ class SamplerFacts(NamedTuple):
 
     Attributes:
         is_multi_objective: Whether it looks for the Pareto front of batch, speed and headroom, not for one best plan.
-        extra: Name of the distribution's extra with the optional dependencies that it needs; None if it needs none.
+        extra: Extra of the distribution that installs its optional dependencies; None if it has none.
     """
 
     is_multi_objective: bool = False

@@ -36,11 +36,6 @@ class GradientBuckets(Choice):
     COPIES = "copies", "buckets beside the gradients, as large as they are (Trainer's default)"
     VIEWS = "views", "gradients are views of the buckets (DDP's gradient_as_bucket_view=True)"
 
-    @classmethod
-    def axis_name(cls) -> str:
-        """Returns the name of the option."""
-        return "gradient_buckets"
-
 
 class Offload(Choice):
     """Says where FSDP2 keeps a rank's shard of the model between steps."""

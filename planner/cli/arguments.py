@@ -127,7 +127,7 @@ class ModuleNames(Completed):
     """Names modules of the model with commas between them, or is a keyword.
 
     Attributes:
-        keyword: The word that stands for modules, such as those of all linear layers.
+        keyword: The word that a user can write in place of names.
     """
 
     name = "names"

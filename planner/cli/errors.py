@@ -12,8 +12,8 @@ import click
 
 from hardware.errors import PlannerError, nearest_names
 from planner.cli.commands import Command
-from planner.printable import printable
 from planner.plugins import said
+from planner.printable import printable
 
 USAGE = 2
 """Exit code of a mistake in the request."""

@@ -109,7 +109,7 @@ def _terminal_columns() -> int:
 
 
 def guard_streams() -> None:
-    """Opens the standard streams that the process lacks, and has errors of writing to the others reported."""
+    """Opens the standard streams that the process lacks, and guards the output streams against errors of writing."""
     for name, kind in (("stdin", None), ("stdout", _Stdout), ("stderr", _Stream)):
         stream = getattr(sys, name)
         if stream is None:  # closed by the parent process: the next file that is opened would get its place

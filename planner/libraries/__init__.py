@@ -1,5 +1,5 @@
-"""Facts of other libraries, each with its source: constants, and how sizes are rounded or kernels selected.
+"""Facts about other libraries, each with its source: constants, rounding of sizes, and selection of kernels.
 
-The memory model and the replay import both from here. About what stands here they are not independent of each other:
-only measurements, and tests that run the library itself, can tell that a fact is wrong.
+Both the memory model and the replay import from here, so their agreement does not confirm these facts: only
+measurements, and tests that run the library itself, can show that one is wrong.
 """

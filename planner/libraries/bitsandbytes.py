@@ -1,6 +1,6 @@
-"""How bitsandbytes divides NF4 weights into blocks (of version 0.50)."""
+"""How bitsandbytes (version 0.50) divides NF4 weights into blocks."""
 
 BLOCK = 64
-"""Elements per scale (bitsandbytes `BitsAndBytesConfig`, QLoRA paper section 3)."""
+"""Weights that share a scale (bitsandbytes `BitsAndBytesConfig`, QLoRA paper section 3)."""
 SCALE_BLOCK = 256
-"""Scales per second-level scale under double quantization (same)."""
+"""Scales that share a second-level scale under double quantization (the same sources)."""

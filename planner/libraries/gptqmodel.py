@@ -1,4 +1,4 @@
-"""The groups of GPTQ and AWQ weights."""
+"""How GPTQ and AWQ divide weights into groups."""
 
 GROUP = 128
-"""Inputs that share a scale and a zero point: what nearly all published checkpoints have."""
+"""Input features that share a scale and a zero point; nearly all published checkpoints have this group size."""

@@ -13,12 +13,17 @@ R = TypeVar("R")
 def memoized(method: Callable[P, R]) -> Callable[P, R]:
     """Makes a method remember its results by its positional arguments, for as long as its instance lives.
 
-    The arguments must be hashable. Keyword arguments are not part of the key.
+    The arguments must be hashable.
+
+    Raises:
+        TypeError: an argument is given by its name, which is not part of the key.
     """
     name = method.__name__
 
     @wraps(method)
     def remembered(*args: P.args, **kwargs: P.kwargs) -> R:
+        if kwargs:
+            raise TypeError(f"{name} remembers by position: {', '.join(kwargs)} is given by name")
         instance: Any = args[0]
         table: dict[Hashable, R] = instance.__dict__.setdefault(f"_{name}_results", {})
         key = args[1:]

@@ -134,7 +134,7 @@ def find_model(text: str) -> Model:
     """Returns the model that a user means, if a family of the registry describes it.
 
     Args:
-        text: A name as `recognize` reads it.
+        text: A name of the registry, a path to a config.json, `hf:org/name`, or a size such as 7B; see `recognize`.
 
     Raises:
         PlannerError: There is no such model, it cannot be read, or no family describes it.

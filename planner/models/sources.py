@@ -27,7 +27,7 @@ _TOKEN: Final = re.compile(r'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|
 
 
 class ModelConfigError(FileError):
-    """Signals a config.json that cannot be used."""
+    """Reports a config.json that cannot be used."""
 
     subject = "the model configuration"
     way_out = "give a config.json as transformers' save_pretrained writes it"

@@ -13,7 +13,7 @@ from planner.models.registry import Model, is_hub_id, recognize
 
 
 class UntrustedError(PlannerError):
-    """Signals a file that asks for more than the reading of data."""
+    """Reports a file that asks for more than the reading of data."""
 
 
 def named_in(file: str, name: str, repeated: str | None) -> Model | Foreign:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from planner.memory.sharding.state import TrainedTensor, Unit, allocated
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 """Version of the records' fields; records of another version are not read."""
 
 Affine = tuple[int, int]
@@ -21,7 +21,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
 
 
 class Introduction(Record):

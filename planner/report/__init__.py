@@ -1,1 +1,1 @@
-"""Results as a person reads them in a terminal, and as JSON documents."""
+"""Renders results for people in a terminal, and as JSON documents."""

@@ -1,4 +1,4 @@
-"""Bars: one line of characters whose lengths are proportional to bytes."""
+"""Draws bars: lines of characters whose lengths are proportional to bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ _LEGEND_GAP = 3
 
 
 def stacked(parts: Sequence[tuple[Category, int]], width: int, *, ascii_only: bool) -> Text:
-    """All parts in a row of exactly `width` cells; a part that is not empty has one cell at least."""
+    """Draws all parts in a row of exactly `width` cells.
+
+    A part that is not empty has at least one cell.
+
+    Args:
+        parts: Categories and their bytes.
+        width: Cells of the row.
+        ascii_only: Whether only ASCII can be written.
+    """
     bar = Text(no_wrap=True)
     for (category, _), cells in zip(parts, _cells([num_bytes for _, num_bytes in parts], width), strict=True):
         bar.append(category.character(ascii_only) * cells, category.style)
@@ -22,7 +30,7 @@ def stacked(parts: Sequence[tuple[Category, int]], width: int, *, ascii_only: bo
 
 
 def _cells(sizes: Sequence[int], width: int) -> list[int]:
-    """Cells of each part: in proportion, at least one, exactly `width` in all."""
+    """Returns the cells of each part: proportional to its bytes, at least one, and exactly `width` in all."""
     total = sum(sizes) or 1
     cells = [max(1, size * width // total) for size in sizes]
     while sizes and (rest := width - sum(cells)):
@@ -36,7 +44,7 @@ def _cells(sizes: Sequence[int], width: int) -> list[int]:
 
 
 def legend(parts: Sequence[tuple[Category, int]], width: int, *, ascii_only: bool) -> list[Text]:
-    """`character name GiB` of each part, in as many lines as it takes."""
+    """Draws character, name and GiB of each part, in as many lines of at most `width` cells as are needed."""
     written = gib_parts([num_bytes for _, num_bytes in parts])
     numbers = ["<0.1" if number == gib(0) else number for number in written]
     lines = [Text(no_wrap=True)]
@@ -51,6 +59,13 @@ def legend(parts: Sequence[tuple[Category, int]], width: int, *, ascii_only: boo
 
 
 def simple(size: int, largest: int, width: int, *, ascii_only: bool) -> str:
-    """A bar of one kind, `width` cells for the largest."""
+    """Draws a bar of one kind.
+
+    Args:
+        size: Bytes of this bar.
+        largest: Bytes of the largest bar.
+        width: Cells of the largest bar.
+        ascii_only: Whether only ASCII can be written.
+    """
     cells = round(size * width / largest) if largest else 0
     return (_ASCII_BLOCK if ascii_only else _BLOCK) * (max(1, cells) if size else 0)

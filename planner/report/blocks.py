@@ -1,4 +1,4 @@
-"""Parts that several reports have: wrapped text, the filled GPU as a bar, notes."""
+"""Draws parts that several reports have: wrapped text, the filled GPU as a bar, notes."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from planner.report.format import gib, percent
 from planner.report.table import GAP, INDENT, Column
 
 _WIDEST = 120
-"""Bars and lines of text get no longer than this on wide terminals."""
+"""Most columns of bars and lines of text, however wide the terminal is."""
 
 
 def usable_width(options: ConsoleOptions) -> int:
+    """Returns the columns that bars and text may take."""
     return min(options.max_width, _WIDEST)
 
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """Text that wraps behind its indent, or behind its prefix."""
+    """Draws text that wraps after its indent, or after its prefix."""
 
     text: str | Text
     style: str = ""
     indent: int = INDENT
     prefix: str | Text = ""
+    """Text before the first line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         text = Text(self.text, self.style) if isinstance(self.text, str) else self.text
@@ -42,6 +44,7 @@ class Wrapped:
 
 
 def notes(texts: Iterable[str]) -> Iterator[Wrapped | str]:
+    """Yields the notes, with a blank line before the first one."""
     for i, text in enumerate(texts):
         if i == 0:
             yield ""
@@ -49,25 +52,29 @@ def notes(texts: Iterable[str]) -> Iterator[Wrapped | str]:
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> Iterator[Wrapped]:
-    """`name   value` lines; a long value goes on below its beginning."""
+    """Yields lines of a name and its value; a long value goes on below its beginning."""
     names = Column("", [name for name, _ in pairs])
     for name, value in pairs:
         yield Wrapped(value or "-", prefix=Text(names.padded(name) + " " * GAP, "dim"))
 
 
 def free_share(memory: Memory) -> str:
-    """What of the budget is left, in percent."""
+    """Returns the share of the budget that is left, in percent."""
     return percent(1 - memory.process_bytes / memory.budget_bytes if memory.budget_bytes else 0)
 
 
 def of_budget(memory: Memory) -> str:
+    """Returns what the process takes, of its budget, in GiB."""
     return f"{gib(memory.process_bytes)} of {gib(memory.budget_bytes)} GiB"
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What fills one GPU, as a bar of the budget and a legend. If it is too much, the bar is as long as what is needed,
-    and the line below it marks where the budget ends."""
+    """Draws what fills one GPU: a bar as long as the budget, and a legend.
+
+    If the plan needs more than the budget, the bar is as long as what it needs, and a line below it marks where the
+    budget ends.
+    """
 
     memory: Memory
     with_legend: bool = True

@@ -1,4 +1,4 @@
-"""Results of the Python door as text and as HTML: the reports of the command line."""
+"""Renders results of the Python API as text and as HTML, like the reports of the command line."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from planner.report.fit import FitReport
 from planner.report.verify import VerifyReport
 
 NARROWEST, NO_TERMINAL = 40, 100
-"""Columns: texts in fewer stand in single letters; where there is no terminal, a notebook or a file takes these."""
+"""Fewest columns of a report, since texts in fewer would stand in single letters; and its columns where there is no
+terminal, as in a notebook or a file."""
 
 _HTML = '<pre style="font-family:monospace;line-height:1.2;white-space:pre;overflow-x:auto">{code}</pre>'
 
 
 def report_of(result: Displayed) -> RenderableType:
-    """Returns what rich draws of a result.
+    """Returns what rich draws for a result.
 
     Raises:
-        TypeError: no report is made of such a result.
+        TypeError: There is no report of such a result.
     """
     if isinstance(result, FitResult):
         return FitReport(result)
@@ -37,7 +38,7 @@ def report_of(result: Displayed) -> RenderableType:
 
 
 def plain_text(result: Displayed) -> str:
-    """Returns the report without colour, as wide as the terminal."""
+    """Returns the report without color, as wide as the terminal."""
     drawn = io.StringIO()
     columns = max(NARROWEST, shutil.get_terminal_size((NO_TERMINAL, 25)).columns)
     _drawn(result, Console(file=drawn, width=columns, highlight=False, markup=False, emoji=False))

@@ -1,4 +1,7 @@
-"""The JSON documents of GPUs and models. Results of the planner are documents already: see `planner.records.plan`."""
+"""Makes the JSON documents of GPUs, models and search spaces.
+
+Results of the planner are documents already: see `planner.records.plan`.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,29 @@ from planner.records.verification import SCHEMA_VERSION
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:
-    """A catalog: what is printed here can be given back as `--catalog`."""
+    """Returns a catalog of the GPUs; it can be given back as `--catalog`."""
     entries = {gpu.name: gpu.model_dump(mode="json", exclude={"name"}, exclude_none=True) for gpu in gpus}
     return _text({"gpus": entries})
 
 
 def models_document(models: Iterable[Model]) -> str:
+    """Returns a list of the models, without their shapes."""
     return _text({"models": [_entry(model) for model in models]})
 
 
 def model_document(model: Model) -> str:
-    """`config` holds the fields of a config.json that decide sizes; a file of them is a model, too."""
+    """Returns one model with its shape.
+
+    `config` holds the fields of a config.json that decide sizes; a file with these fields is a model, too.
+    """
     return _text({**_entry(model), "config": model.architecture.model_dump(mode="json", exclude_none=True)})
 
 
 def space_document(described: Described) -> str:
-    """A search space: what is printed here can be given back as `--space`. What depends on the fine-tuning method is
-    left to do so."""
+    """Returns a search space; it can be given back as `--space`.
+
+    Values that depend on the fine-tuning method are left out, so that they still depend on it.
+    """
     given = {o.name: values for o in described.options() if (values := getattr(described.space, o.name))}
     return _text(json.loads(SearchSpace.model_construct(**given).model_dump_json(exclude_defaults=True)))
 

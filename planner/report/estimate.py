@@ -1,4 +1,4 @@
-"""The answer of `estimate`: one plan's memory, itemised."""
+"""Renders the answer of `estimate`: the memory of one plan, itemized."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from planner.report.format import gib, gib_difference, gib_parts, grouped, perce
 from planner.report.table import GAP, INDENT, Column, table_lines
 
 DECIMALS = 2
-"""One more than elsewhere: an account has small lines, too."""
+"""Decimals of GiB: one more than elsewhere, since an account has small lines, too."""
 PEAK = " peak"
+"""Mark behind the bar of the moment with the peak."""
 
 
 @dataclass(frozen=True, slots=True)
 class EstimateReport:
+    """Draws the memory of one plan."""
+
     result: EstimateResult
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

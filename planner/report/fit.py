@@ -1,4 +1,7 @@
-"""The answer of `fit`: the best plan of each method, the ranking, what fills the GPU; or why nothing fits."""
+"""Renders the answer of `fit`.
+
+It shows the best plan of each method, the ranking and what fills the GPU, or why nothing fits.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from planner.report.verify import verdict
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
+    """Draws the plans that were found."""
+
     result: FitResult
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -80,6 +85,7 @@ class FitReport:
 
 
 def _best(plan: Plan) -> Iterator[RenderableType]:
+    """Yields how the best plan fills the GPU."""
     memory = plan.memory
     text = f" fills {of_budget(memory)}, {free_share(memory)} free; peak: {words.moment(memory.moment)}"
     yield Wrapped(Text.assemble(("plan 1", "bold"), text))

@@ -1,4 +1,4 @@
-"""How numbers are written: GiB with one decimal, counts with a unit, parts that visibly add up."""
+"""Writes numbers: GiB with one decimal, counts with a unit, parts that visibly add up."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ from collections.abc import Sequence
 from hardware import GIB, MIB
 
 _COUNT_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
-_SMALLEST_ROUNDED = 9.995  # from here on two decimals would be more than three digits
+_SMALLEST_ROUNDED = 9.995  # from here on, two decimals would make more than three digits
 
 
 def gib(num_bytes: float, decimals: int = 1) -> str:
-    """37 580 963 840 -> "35.0"."""
+    """Returns bytes in GiB: 37 580 963 840 -> "35.0"."""
     return f"{num_bytes / GIB:,.{decimals}f}"
 
 
 def mib(num_bytes: float) -> str:
-    """1 572 864 -> "1.50"."""
+    """Returns bytes in MiB: 1 572 864 -> "1.50"."""
     return f"{num_bytes / MIB:,.2f}"
 
 
 def gib_difference(larger: int, smaller: int, decimals: int = 1) -> str:
-    """The difference of two written numbers, as a reader would subtract them."""
+    """Returns the difference of two written numbers in GiB, as a reader would subtract them."""
     return f"{round(larger / GIB, decimals) - round(smaller / GIB, decimals):,.{decimals}f}"
 
 
 def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
-    """Parts written so that the written numbers add up to the written total: each is rounded down, and the last digits
-    that are missing go to the parts that lost most."""
+    """Returns parts in GiB such that the written numbers add up to the written total.
+
+    Each part is rounded down, and the last digits that are missing go to the parts that lost most.
+
+    Args:
+        parts: Bytes of each part.
+        decimals: Decimals of GiB.
+    """
     scale = 10**decimals
     missing = round(sum(parts) * scale / GIB) - sum(part * scale // GIB for part in parts)
     loss = sorted(range(len(parts)), key=lambda i: -(parts[i] * scale % GIB))
@@ -36,7 +42,7 @@ def gib_parts(parts: Sequence[int], decimals: int = 1) -> list[str]:
 
 
 def count(number: float) -> str:
-    """6 738 415 616 -> "6.74 B"."""
+    """Returns a number of things with a unit: 6 738 415 616 -> "6.74 B"."""
     for i, (size, unit) in enumerate(_COUNT_UNITS):
         if number >= size:
             shown = _three_digits(number / size)
@@ -51,27 +57,27 @@ def _three_digits(number: float) -> str:
 
 
 def grouped(number: float) -> str:
-    """12345.6 -> "12,346"."""
+    """Returns a number with its digits in groups: 12345.6 -> "12,346"."""
     return f"{number:,.0f}"
 
 
 def thousands(number: float) -> str:
-    """78256.7 -> "78.3k", where there is little room."""
+    """Returns a number in little room: 78256.7 -> "78.3k"."""
     return count(number).replace(" ", "")
 
 
 def percent(share: float) -> str:
-    """0.0349 -> "3.5%"."""
+    """Returns a share in percent: 0.0349 -> "3.5%"."""
     return f"{100 * share:.1f}%"
 
 
 def short_percent(share: float) -> str:
-    """0.05 -> "5%", for numbers that somebody chose."""
+    """Returns a share that somebody chose in percent: 0.05 -> "5%"."""
     return f"{100 * share:.4g}%"
 
 
 def seconds(duration: float) -> str:
-    """0.0213 -> "0.02 s", 312.4 -> "5.2 min"."""
+    """Returns a duration in seconds, minutes or hours: 0.0213 -> "0.02 s", 312.4 -> "5.2 min"."""
     if duration < 1:
         return f"{duration:.2f} s"
     if duration < 100:
@@ -80,5 +86,5 @@ def seconds(duration: float) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """(1, "GPU") -> "1 GPU", (2, "GPU") -> "2 GPUs"."""
+    """Returns a number with its noun: (1, "GPU") -> "1 GPU", (2, "GPU") -> "2 GPUs"."""
     return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"

@@ -1,4 +1,4 @@
-"""GPUs of the catalog: all in a table, or one with everything that is known about it."""
+"""Renders GPUs of the catalog: all of them in a table, or one with all its fields."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from planner.report.format import gib, grouped, plural
 from planner.report.table import Column, shrunk, table_lines
 
 _EXPENDABLE = ("fp8", "cc", "per node", "fp32", "link GB/s")
+"""Columns that are left out where the terminal is narrow, one after the other."""
 _ABSENT = "-"
+"""Text of a rate that a GPU does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class GPUList:
+    """Draws a table of GPUs."""
+
     gpus: Sequence[GPU]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -42,6 +46,8 @@ class GPUList:
 
 @dataclass(frozen=True, slots=True)
 class GPUCard:
+    """Draws everything that is known about one GPU."""
+
     gpu: GPU
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -1,4 +1,4 @@
-"""Models: the registry in a table, or one with its shape and its parameters."""
+"""Renders models: the registry in a table, or one model with its shape and its parameters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from planner.report.format import count, grouped, percent, plural
 from planner.report.table import Column, shrunk, table_lines
 
 _EXPENDABLE = ("Hugging Face id", "family", "vocabulary")
+"""Columns that are left out where the terminal is narrow, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
+    """Draws a table of models."""
+
     models: Sequence[Model]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -42,19 +45,21 @@ class ModelList:
 
 
 def _number(shape: Architecture, name: str) -> str:
-    """A field that not every architecture has."""
+    """Returns the text of a field that not every architecture has."""
     value: int | None = getattr(shape, name, None)
     return "-" if value is None else grouped(value)
 
 
 def _layers(shape: Architecture) -> str:
-    """An encoder's and a decoder's stand apart."""
+    """Returns the number of layers, those of an encoder and of a decoder apart."""
     decoder: int | None = getattr(shape, "num_decoder_layers", None)
     return str(shape.num_hidden_layers) if decoder is None else f"{shape.num_hidden_layers} + {decoder}"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
+    """Draws one model."""
+
     model: Model
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -1,4 +1,4 @@
-"""Plans side by side: which columns a table of plans has, and what it leaves out when the terminal is narrow."""
+"""Draws plans next to each other: which columns their table has, and what it leaves out on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH = "micro x accum x ranks = batch"
 
 
 class Level(IntEnum):
-    """How much is left out; each level leaves out what the ones before it do."""
+    """Says how much a table leaves out; each level leaves out what the ones before it do."""
 
     EVERYTHING = 0
     SHORT_HEADINGS = 1
@@ -41,13 +41,19 @@ _AXES: dict[str, Callable[[StrategyChoice], str]] = {
     "quantization": words.quantization,
     **{name: _axis(name) for name in words.SURROUNDINGS},
 }
+"""Columns of strategies, and the text that each has for a strategy."""
 _MAIN_AXES = ("method", "precision", "optimizer", "checkpointing", "sharding")
 """Axes that have a column even if all plans agree."""
 
 
 def ranking(plans: Sequence[Plan], ranked: Sequence[Plan], width: int) -> tuple[list[Column], str]:
-    """The columns of a table of `plans` that fits `width`, and what to write below it: what all plans share and no
-    column shows. The number of a plan is its place in `ranked`."""
+    """Returns the columns of a table that fits, and a caption with what all plans share and no column shows.
+
+    Args:
+        plans: Plans of the table, in its order.
+        ranked: Plans whose place is the number in the table.
+        width: Columns of the terminal.
+    """
     for level in Level:
         table = _Table(plans, ranked, level)
         columns = table.columns()
@@ -57,19 +63,21 @@ def ranking(plans: Sequence[Plan], ranked: Sequence[Plan], width: int) -> tuple[
 
 
 class _Table:
+    """Makes the columns and the caption of a table at one level."""
+
     def __init__(self, plans: Sequence[Plan], ranked: Sequence[Plan], level: Level) -> None:
         self.plans = plans
         self.ranked = ranked
         self.level = level
         has_ranks = any(plan.data_parallel_size > 1 for plan in plans)
         self.axes = {axis: text for axis, text in _AXES.items() if axis != "sharding" or has_ranks}
-        if len(self._values("quantization")) > 1:  # then it is told with the method, since only qlora has one
+        if len(self._values("quantization")) > 1:  # then the method names it, since only qlora has one
             self.axes |= {"method": words.method, "quantization": lambda _: ""}
         always = _MAIN_AXES if level < Level.NO_EQUAL_CELLS else ()
         self.shown = [axis for axis in self.axes if axis in always or len(self._values(axis)) > 1]
 
     def _values(self, axis: str) -> set[str]:
-        """What an axis says, of the plans that have it."""
+        """Returns the texts of an axis, of the plans that have one."""
         return {self.axes[axis](plan.strategy) for plan in self.plans} - {""}
 
     def caption(self) -> str:
@@ -117,7 +125,7 @@ class _Table:
         return Column(heading, speeds, right=True, style="cyan")
 
     def _batches(self) -> list[str]:
-        """`4 x 16 x 1 =  64`, each factor in a column of its own."""
+        """Returns texts such as `4 x 16 x 1 = 64`, each factor aligned in a column of its own."""
         rows = [words.batch_numbers(plan) for plan in self.plans]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         aligned = [[number.rjust(width) for number, width in zip(row, widths, strict=True)] for row in rows]

@@ -1,4 +1,4 @@
-"""When nothing fits: the smallest plan, what it lacks, and the ways out."""
+"""Renders why nothing fits: the smallest plan, what it lacks, and the ways out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from planner.report.table import INDENT, Column, table_lines
 
 
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
+    """Yields the smallest plan, what it lacks, and the ways out, of a result without plans."""
     shortfall = result.shortfall
     if shortfall is None:
         tried = result.searched.trials is not None

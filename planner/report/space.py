@@ -1,4 +1,4 @@
-"""What is searched: every option with its values, those that could be added, and how many strategies they make."""
+"""Renders a search space: every option with its values, what could be added, and the number of strategies."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from planner.report.format import grouped
 from strategies import Option
 
 MOST_SHOWN = 8
-"""Longer lists of numbers are told by their ends."""
+"""Most numbers that are listed; of a longer list, only its ends are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceReport:
+    """Draws a search space."""
+
     described: Described
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -56,7 +58,7 @@ def _spelled(option: Option) -> str:
 
 
 def listed(values: Iterable[Any]) -> str:
-    """`1, 2, 4`; a long list by its ends: `4, 5, 6 ... 255, 256 (253 values)`."""
+    """Returns `1, 2, 4`, or the ends of a long list of numbers: `4, 5, 6 ... 255, 256 (253 values)`."""
     texts = [",".join(value) if isinstance(value, tuple) else str(value) for value in values]
     if len(texts) <= MOST_SHOWN or not all(isinstance(value, int) for value in values):
         return ", ".join(texts)

@@ -1,4 +1,7 @@
-"""Tables without lines. What does not fit is left out column by column by whoever makes the table, never cut."""
+"""Draws tables without lines.
+
+A table is never cut: the caller leaves out columns until it fits.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,46 @@ from rich.cells import cell_len
 from rich.text import Text
 
 INDENT = 2
+"""Blanks before a row."""
 GAP = 2
+"""Blanks between columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading and its cells. `right`: aligned to the right, for numbers."""
+    """Holds a heading and its cells."""
 
     heading: str
     cells: Sequence[str]
     right: bool = False
+    """Whether cells are aligned to the right, as numbers are."""
     style: str = ""
+    """Style of the cells, as rich names it."""
 
     @property
     def width(self) -> int:
+        """Returns the columns of the terminal that the widest cell takes."""
         return max(map(cell_len, (self.heading, *self.cells)))
 
     def padded(self, cell: str) -> str:
+        """Returns a cell with blanks up to the width."""
         space = " " * (self.width - cell_len(cell))
         return space + cell if self.right else cell + space
 
 
 def fits(columns: Sequence[Column], width: int) -> bool:
+    """Returns whether a table of these columns fits into `width` columns of the terminal."""
     return INDENT + sum(column.width for column in columns) + GAP * (len(columns) - 1) <= width
 
 
 def shrunk(columns: Sequence[Column], expendable: Sequence[str], width: int) -> list[Column]:
-    """The columns that fit: those with an expendable heading are left out, one after the other."""
+    """Returns the columns that fit.
+
+    Args:
+        columns: All columns.
+        expendable: Headings of columns that can be left out, in this order.
+        width: Columns of the terminal.
+    """
     shown = list(columns)
     for heading in expendable:
         if fits(shown, width):
@@ -45,7 +61,7 @@ def shrunk(columns: Sequence[Column], expendable: Sequence[str], width: int) -> 
 
 
 def table_lines(columns: Sequence[Column]) -> tuple[Text, list[Text]]:
-    """The heading and the rows."""
+    """Returns the heading and the rows."""
     heading = _line([(column.padded(column.heading), "bold") for column in columns])
     rows = [
         _line([(column.padded(cell), column.style) for column, cell in zip(columns, cells, strict=True)])
@@ -55,7 +71,7 @@ def table_lines(columns: Sequence[Column]) -> tuple[Text, list[Text]]:
 
 
 def _line(cells: Sequence[tuple[str, str]]) -> Text:
-    """Cells in a row, never wrapped or cut, without blanks at the end."""
+    """Returns cells in a row, never wrapped or cut, without blanks at the end."""
     text = Text(" " * INDENT, no_wrap=True, overflow="ignore")
     for i, (cell, style) in enumerate(cells):
         text.append(" " * (GAP if i else 0))

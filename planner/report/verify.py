@@ -1,4 +1,4 @@
-"""The answer of `verify`: a replay beside the memory model."""
+"""Renders the answer of `verify`: a replay next to the memory model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from planner.report.table import Column, table_lines
 from strategies import Allocator
 
 DECIMALS = 2
+"""Decimals of GiB."""
 PEFT = "base_model.model."
-"""What PEFT puts before the names of the model it wraps."""
+"""The prefix that PEFT gives to the names of the model it wraps."""
 _RESERVED, _PROCESS = "reserved", "process"
 SHOWN = 8
-"""Kinds of tensors; `--json` lists all."""
+"""Most kinds of tensors that are listed; `--json` lists all."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
+    """Draws the certificate of one plan."""
+
     result: Verification
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -81,7 +84,7 @@ class VerifyReport:
         return f"{modelled / replayed - 1:+.2%}"
 
     def _measured(self) -> Iterator[Text | Wrapped]:
-        """The real run and its replay."""
+        """Yields a table of the real run next to its replay, if there was a real run."""
         measured = self.result.measured
         if measured is None:
             return
@@ -104,7 +107,7 @@ class VerifyReport:
         yield Text("")
 
     def _tensors(self) -> Iterator[Text]:
-        """The largest groups that are alive at the peak, and how much the others are."""
+        """Yields a table of the largest groups that are alive at the peak, with the others in one row."""
         groups = self.result.peak_tensors
         rows = [
             (gib(g.num_bytes, DECIMALS), str(g.tensors), g.category, g.name.removeprefix(PEFT)) for g in groups[:SHOWN]
@@ -124,7 +127,7 @@ class VerifyReport:
         yield from (heading, *lines)
 
     def _allocators(self) -> Iterator[Text]:
-        """What each kind of caching allocator makes of it, the plan's first."""
+        """Yields a table of what each kind of caching allocator reserves, the plan's first."""
         chosen = self.result.plan.strategy.allocator
         kinds = sorted(self.result.allocators.items(), key=lambda item: item[0] is not chosen)
         heading, lines = table_lines(
@@ -139,7 +142,7 @@ class VerifyReport:
 
 
 def verdict(result: Verification) -> Text:
-    """Whether the replay fits, in a line."""
+    """Returns one line that says whether the replay fits."""
     fits, style = ("fits", "green") if result.fits else ("does not fit", "red")
     needs, budget = gib(result.process_bytes, DECIMALS), gib(result.plan.memory.budget_bytes, DECIMALS)
     allocated = f"{gib(result.allocated_bytes, DECIMALS)} GiB allocated, model {result.difference:+.2%}"

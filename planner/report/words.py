@@ -1,4 +1,4 @@
-"""Requests, strategies and moments in words."""
+"""Writes requests, strategies and moments in words."""
 
 from __future__ import annotations
 
@@ -11,37 +11,42 @@ from strategies import AXES, Quantization
 
 
 def moment(name: str) -> str:
+    """Returns the name of a moment of a step in words."""
     return name.replace("_", " ")
 
 
 def method(choice: StrategyChoice) -> str:
-    """`lora`, `qlora nf4`, `freeze all but the last 2`; what refines adapters is told by `adapters`."""
+    """Returns the fine-tuning method: `lora`, `qlora nf4`, `freeze all but the last 2`.
+
+    `adapters` returns what refines adapters.
+    """
     if has_adapters(choice):
         return f"{choice.finetuning} {quantization(choice)}".rstrip()
     return axis(choice, "finetuning")
 
 
 def has_adapters(choice: StrategyChoice) -> bool:
+    """Returns whether the method trains adapters."""
     return choice.lora_rank is not None
 
 
 def quantization(choice: StrategyChoice) -> str:
-    """Empty without QLoRA."""
+    """Returns the quantization of the base; empty without QLoRA."""
     return str(choice.quantization) if choice.quantization is not Quantization.NONE else ""
 
 
 def adapters(choice: StrategyChoice) -> str:
-    """`rank 16 on all-linear`, empty without LoRA."""
+    """Returns what refines adapters, such as `rank 16 on all-linear`; empty without LoRA."""
     return " ".join(_refinements(choice, "finetuning", but=("quantization",))) if has_adapters(choice) else ""
 
 
 def axis(choice: StrategyChoice, name: str) -> str:
-    """The choice of an axis, and what refines it."""
+    """Returns the choice of an axis and what refines it."""
     return " ".join([str(getattr(choice, name)), *_refinements(choice, name)])
 
 
 def _refinements(choice: StrategyChoice, name: str, but: Sequence[str] = ()) -> list[str]:
-    """In the options' own phrases, those that do not go without saying."""
+    """Returns phrases for the values that refine an axis, without defaults that are not shown."""
     values = ((option, getattr(choice, option.name)) for option in AXES[name].refinements if option.name not in but)
     return [
         option.phrase.format(_spelled(value)) for option, value in values if value not in (None, option.hidden_default)
@@ -53,16 +58,27 @@ def _spelled(value: object) -> str:
 
 
 def sharding(choice: StrategyChoice, ranks: int) -> str:
-    """Empty on one GPU, where there is nothing to choose."""
+    """Returns the sharding; empty on one GPU, where there is nothing to choose.
+
+    Args:
+        choice: The strategy.
+        ranks: Number of GPUs.
+    """
     return axis(choice, "sharding") if ranks > 1 else ""
 
 
 _MAIN = ("precision", "optimizer", "finetuning", "sharding")
 SURROUNDINGS = tuple(name for name in AXES if name not in (*_MAIN, "checkpointing"))
+"""Axes that are named last: all but the main ones and checkpointing."""
 
 
 def strategy(choice: StrategyChoice, ranks: int) -> str:
-    """Every axis in one line."""
+    """Returns every axis in one line.
+
+    Args:
+        choice: The strategy.
+        ranks: Number of GPUs.
+    """
     parts = [
         method(choice),
         adapters(choice),
@@ -76,24 +92,24 @@ def strategy(choice: StrategyChoice, ranks: int) -> str:
 
 
 def _phrase(choice: StrategyChoice, name: str) -> str:
-    """As the axis puts it, unless it goes without saying."""
+    """Returns the axis's phrase for the choice; empty for a default that is not shown."""
     said = AXES[name].choices
     return "" if getattr(choice, name) == said.hidden_default else said.phrase.format(axis(choice, name))
 
 
 def batch_numbers(plan: Plan) -> list[str]:
-    """Micro-batch, accumulation, ranks, and their product."""
+    """Returns the micro-batch size, accumulation steps, ranks, and their product."""
     factors = (plan.micro_batch_size, plan.gradient_accumulation_steps, plan.data_parallel_size)
     return [grouped(number) for number in (*factors, plan.global_batch_size)]
 
 
 def spelled_batch(numbers: Sequence[str]) -> str:
-    """`4 x 16 x 2 = 128`."""
+    """Returns the numbers as a product: `4 x 16 x 2 = 128`."""
     return f"{' x '.join(numbers[:-1])} = {numbers[-1]}"
 
 
 def subject(request: Request) -> str:
-    """The model and the machine."""
+    """Returns the model and the machine."""
     nodes = f"{plural(request.nodes, 'node')} of " if request.nodes > 1 else ""
     machine = f"{nodes}{grouped(request.gpus)} x {request.gpu}"
     text = f"{request.model}, {count(request.num_parameters)} parameters, on {machine}"
@@ -101,7 +117,7 @@ def subject(request: Request) -> str:
 
 
 def workload(request: Request, budget_bytes: int | None) -> str:
-    """The sequence length, what bounds the effective batch, and how much memory may be filled."""
+    """Returns the sequence length, the bounds of the effective batch, and the memory that may be filled."""
     parts = [plural(request.sequence_length, "token")]
     if request.micro_batch_size:
         parts.append(f"micro-batch of {' or '.join(map(grouped, request.micro_batch_size))}")

@@ -1,4 +1,4 @@
-"""Many finished trials written to a study at once."""
+"""Writes many finished trials to a study at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from optuna.distributions import distribution_to_json
-from optuna.storages._rdb import models  # private: optuna's own way takes 11 ms a trial, this one 0.3
+from optuna.storages._rdb import models  # private: optuna's public way takes 11 ms a trial, this one 0.3 ms
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import insert, select
 
@@ -18,16 +18,25 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 TOLD: Final = 500
-"""Trials between two reports of progress."""
+"""Number of trials between two reports of progress."""
 
 
 def add_missing(
     storage: RDBStorage, study_name: str, trials: Iterable[FrozenTrial], progress: Callable[[int], None]
 ) -> int:
-    """Adds finished trials whose parameters the study does not have yet; returns how many there were.
+    """Adds the finished trials whose parameters the study does not have yet.
 
-    All of them are there afterwards, or none: it is one transaction, in which the study is locked as optuna locks it
-    when it numbers a new trial (`RDBStorage._create_new_trial`). `progress`: is told how many are written.
+    All of them are added, or none: this is one transaction, in which the study is locked as optuna locks it when it
+    numbers a new trial (`RDBStorage._create_new_trial`).
+
+    Args:
+        storage: Database of the study.
+        study_name: Name of the study.
+        trials: The finished trials.
+        progress: Is called with the number of trials written so far.
+
+    Returns:
+        The number of trials that were added.
     """
     study_id = storage.get_study_id_from_name(study_name)
     with storage.scoped_session() as session, session.begin():
@@ -58,27 +67,21 @@ def add_missing(
     return added
 
 
-def _row(study_id: int, number: int) -> Any:
-    now = datetime.now()
-    return models.TrialModel(
-        study_id=study_id, number=number, state=TrialState.COMPLETE, datetime_start=now, datetime_complete=now
-    )
-
-
 Key = frozenset[tuple[str, float]]
+"""Names and values of a trial's parameters as the database has them; a choice is its index."""
 
 
 def _key(trial: FrozenTrial) -> Key:
-    """A trial's parameters as the database has them."""
+    """Returns the parameters of a trial as the database has them."""
     return frozenset((name, trial.distributions[name].to_internal_repr(value)) for name, value in trial.params.items())
 
 
 def _known(session: Session, study_id: int) -> set[Key]:
-    """The parameters of every completed trial of a study."""
+    """Returns the parameters of every completed trial of a study."""
     param, trial = models.TrialParamModel, models.TrialModel
     query = (
         select(trial.trial_id, param.param_name, param.param_value)
-        .outerjoin(param, trial.trial_id == param.trial_id)  # the only strategy of a space has no parameters
+        .outerjoin(param, trial.trial_id == param.trial_id)  # outer: the only strategy of a space has no parameters
         .where(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
     )
     found: dict[int, set[tuple[str, float]]] = defaultdict(set)
@@ -88,8 +91,9 @@ def _known(session: Session, study_id: int) -> set[Key]:
 
 
 def _write(session: Session, rows: list[tuple[Any, FrozenTrial]]) -> None:
+    """Writes trials, each given as its row and its content, with values, parameters and attributes."""
     session.add_all(row for row, _ in rows)
-    session.flush()  # gives them their ids
+    session.flush()  # gives the rows their ids
     written: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for row, trial in rows:
         written[models.TrialValueModel] += [

@@ -1,4 +1,4 @@
-"""One strategy solved: its best micro-batch and accumulation, its memory and its time."""
+"""Solves a strategy for its best micro-batch and accumulation, with its memory and time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from strategies import Accumulation, Strategy, UpTo
 
 
 class Candidate(NamedTuple):
-    """A strategy with micro-batch and accumulation; `seconds` per optimizer step."""
+    """Holds a strategy with a micro-batch and accumulation, and what they take.
+
+    Attributes:
+        strategy: The strategy.
+        footprint: Its memory for every micro-batch.
+        micro_batch_size: Samples per rank and forward pass.
+        gradient_accumulation_steps: Micro-batches per optimizer step.
+        global_batch_size: Samples of all ranks per optimizer step, the effective batch.
+        seconds: Predicted time of an optimizer step.
+        process_bytes: Peak bytes of the process on one GPU.
+    """
 
     strategy: Strategy
     footprint: Footprint
@@ -23,13 +33,20 @@ class Candidate(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, float, int, int]:
-        """Sorts best first: largest effective batch, fastest step, least recomputation, most headroom."""
+        """Returns a key that sorts by largest effective batch, fastest step, least recomputation and most headroom."""
         recomputes = int(self.strategy.checkpointing.recomputes)
         return (-self.global_batch_size, self.seconds, recomputes, self.process_bytes)
 
 
 class Solver:
-    """Solves strategies for one model, cluster, workload and budget."""
+    """Solves strategies for one model, cluster, workload and budget.
+
+    Args:
+        model: Memory and time of the model on the cluster.
+        budget_bytes: Bytes that a process may take on one GPU.
+        accumulation: What bounds or fixes the accumulation steps.
+        micro_batch_sizes: Micro-batches that are allowed, in samples; empty for all.
+    """
 
     def __init__(
         self,
@@ -43,23 +60,31 @@ class Solver:
 
     @property
     def smallest_micro_batch(self) -> int:
+        """Returns the smallest micro-batch that is allowed, in samples."""
         return self.allowed[-1] if self.allowed else 1
 
     @property
     def cluster(self) -> Cluster:
+        """Returns the cluster that strategies run on."""
         return self.model.cluster
 
     def solve(self, strategy: Strategy) -> Candidate | None:
-        """The best candidate of a strategy that fits, or None."""
+        """Returns the best candidate of a strategy that fits, or None."""
         options = self._largest(strategy) if isinstance(self.accumulation, UpTo) else self._exact(strategy)
         return min(options, key=lambda c: c.rank, default=None)
 
     def fits(self, strategy: Strategy) -> bool:
-        """Whether there is a candidate of a strategy that fits."""
+        """Returns whether a strategy has a candidate that fits."""
         return self.solve(strategy) is not None
 
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
-        """A strategy at a given micro-batch and accumulation, whether it fits or not."""
+        """Returns the candidate with a given micro-batch and accumulation, whether it fits or not.
+
+        Args:
+            strategy: The strategy.
+            micro_batch_size: Samples per rank and forward pass.
+            steps: Accumulation steps.
+        """
         footprint = self.model.footprint(strategy, accumulates=steps > 1)
         return Candidate(
             strategy,
@@ -72,11 +97,15 @@ class Solver:
         )
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
+        """Returns the largest micro-batch that fits, 0 if none does."""
         return self.model.footprint(strategy, accumulates=steps > 1).largest_micro_batch(self.budget_bytes)
 
     def _largest(self, strategy: Strategy) -> list[Candidate]:
-        """Each step count only multiplies the batch, but accumulating at all costs gradients that stay: so the best is
-        either as many steps as allowed, or one with a larger micro-batch."""
+        """Returns the candidates that can be best: with as many steps as are allowed, and with one step.
+
+        More steps only multiply the batch, but more than one keeps gradients in memory between micro-batches, so one
+        step may allow a larger micro-batch.
+        """
         assert isinstance(self.accumulation, UpTo)
         found = []
         for steps in {1, self.accumulation.max_steps if strategy.update.accumulates else 1}:
@@ -88,6 +117,7 @@ class Solver:
         return found
 
     def _exact(self, strategy: Strategy) -> list[Candidate]:
+        """Returns all candidates that fit and make the global batch that is asked for."""
         assert not isinstance(self.accumulation, UpTo)
         limits = {False: self._limit(strategy, 2), True: self._limit(strategy, 1)}
         return [

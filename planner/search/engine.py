@@ -1,4 +1,4 @@
-"""What every engine is asked and answers."""
+"""Defines the settings and the answer that all engines share."""
 
 from __future__ import annotations
 
@@ -12,35 +12,50 @@ from planner.search.ranking import Ranking
 from strategies import ContradictionError, Engine, Sampler
 
 DEFAULT_TRIALS = 200
-"""For what the benchmark finds, see `benchmarks/engines.py`."""
+"""Default number of trials of a study; `benchmarks/engines.py` measures what is found within it."""
 
 DOES_NOT_FIT = "does not fit into memory"
+"""Reason of a strategy that can run but does not fit."""
 
 MOST_TRIALS = 10**7
 SECONDS_OF_A_YEAR = 365 * 24 * 3600
 MOST_SEED = 2**32 - 1
-"""Of numpy's generators, which the samplers draw from."""
+"""Largest seed of numpy's generators, which the samplers draw from."""
 
 Progress = Callable[[str], None]
+"""Function that is called with a line of text on the state of a search."""
 
 
 class Found(NamedTuple):
-    """Feasible candidates, best first, and what became of the rest."""
+    """Holds the answer of an engine.
+
+    Attributes:
+        ranking: Feasible candidates, best first.
+        num_strategies: Number of strategies that can run, or with a sampler, that were tried.
+        rejected: Number of rejected strategies by reason.
+        seconds: Time that the search took.
+    """
 
     ranking: Ranking
     num_strategies: int
     rejected: Counter[str]
     seconds: float
     num_trials: int | None = None
-    """Of a sampler; None where nothing is sampled."""
+    """Number of completed trials; None if nothing was sampled."""
 
 
 class EngineError(PlannerError):
-    """An engine that cannot be run as it is asked for."""
+    """Reports that an engine cannot run with its settings."""
 
 
 class TooManyStrategiesError(EngineError):
-    """A space that would take the exhaustive engine too long."""
+    """Reports a space that would take the exhaustive engine too long.
+
+    Args:
+        strategies: Number of strategies that can run.
+        number: Number of chains or combinations that would be decided one by one.
+        most: Largest such number that the engine accepts.
+    """
 
     def __init__(self, strategies: int, number: int, most: int) -> None:
         super().__init__(
@@ -51,13 +66,14 @@ class TooManyStrategiesError(EngineError):
 
 
 class EngineSettings(NamedTuple):
-    """Which engine searches, and how.
+    """Says which engine searches, and how.
 
-    Args:
-        sampler: of optuna's.
-        trials: most trials of a study, those of earlier runs among them.
-        timeout_seconds: no trial begins after that.
-        seed: makes the trials of a study repeatable.
+    Attributes:
+        engine: The engine.
+        sampler: Sampler of the optuna engine.
+        trials: Largest number of completed trials of a study, including those of earlier runs.
+        timeout_seconds: Time after which no trial begins; None for no limit.
+        seed: Makes the trials of a study repeatable.
         storage: URL of a database that keeps the study; the exhaustive engine writes its candidates to it.
     """
 
@@ -68,7 +84,7 @@ class EngineSettings(NamedTuple):
     seed: int = 0
     storage: str | None = None
     study: str = "planner"
-    """Its name in the storage."""
+    """Name of the study in the storage."""
 
     @classmethod
     def of(
@@ -81,12 +97,20 @@ class EngineSettings(NamedTuple):
         seed: int | None,
         storage: str | None,
     ) -> EngineSettings:
-        """What a caller says; None for what is left open.
+        """Returns the settings for what a caller gives; None stands for the default.
+
+        Args:
+            engine: Name of the engine.
+            sampler: Name of the sampler.
+            trials: Number of trials, from 1.
+            timeout: Seconds, above 0 and below a year.
+            seed: Whole number from 0, of at most 32 bits.
+            storage: URL of a database.
 
         Raises:
-            InvalidChoiceError: no such engine or sampler.
-            ContradictionError: options of a sampler for an engine that does not sample.
-            EngineError: a number that makes no sense.
+            InvalidChoiceError: There is no such engine or sampler.
+            ContradictionError: An option of samplers is given for an engine that does not sample.
+            EngineError: A value is of the wrong type or out of range.
         """
         chosen = Engine.parse(engine)
         sampling = {"sampler": sampler, "trials": trials, "timeout": timeout, "seed": seed}

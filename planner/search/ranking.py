@@ -1,4 +1,7 @@
-"""Candidates best first, of which most are never asked for: those of a chain follow when the one before is taken."""
+"""Ranks candidates lazily.
+
+Most are never asked for, so the next candidate of a chain is solved only when the one before it is taken.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,16 @@ from strategies import Chain, Finetuning, Strategy
 
 
 class Entry(NamedTuple):
-    """The best candidate that is left of a chain: that of its strategy at `place`. `last`: the last that fits."""
+    """Holds the best remaining candidate of a chain; entries sort best first.
+
+    Attributes:
+        rank: Sort key of the candidate.
+        order: Position of the chain in the space, which breaks ties.
+        candidate: Candidate of the chain's strategy at `place`.
+        chain: The chain.
+        place: Index of the strategy in the chain.
+        last: Index of the chain's last strategy that fits.
+    """
 
     rank: tuple[int, float, int, int]
     order: int
@@ -22,11 +34,11 @@ class Entry(NamedTuple):
 
 
 class Ranking:
-    """Feasible candidates, best first.
+    """Holds feasible candidates, best first; its length is their number.
 
     Args:
-        entries: one for each chain that has a strategy that fits.
-        solve: the best candidate of a strategy that fits.
+        entries: One entry for each chain with a strategy that fits.
+        solve: Returns the best candidate of a strategy.
     """
 
     def __init__(self, entries: Iterable[Entry], solve: Callable[[Strategy], Candidate | None]) -> None:
@@ -36,7 +48,7 @@ class Ranking:
 
     @classmethod
     def of(cls, candidates: Iterable[Candidate]) -> Ranking:
-        """Of candidates that are known already."""
+        """Returns the ranking of candidates that are solved already."""
         chained = ((c, Chain(c.strategy)) for c in candidates)
         return cls((Entry(c.rank, i, c, chain, 0, 0) for i, (c, chain) in enumerate(chained)), lambda _: None)
 
@@ -44,13 +56,13 @@ class Ranking:
         return self._count
 
     def first(self, number: int) -> list[Candidate]:
-        """The best ones, which stay."""
+        """Returns the best candidates, up to `number`, without removing them."""
         copy = Ranking((), self._solve)
         copy._heap, copy._count = list(self._heap), self._count
         return [copy.take() for _ in range(min(number, self._count))]
 
     def take(self) -> Candidate:
-        """Takes the best one away."""
+        """Removes the best candidate and returns it; the ranking must not be empty."""
         best = self._heap[0]
         following = self._following(best)
         if following is None:
@@ -61,15 +73,16 @@ class Ranking:
         return best.candidate
 
     def _following(self, entry: Entry) -> Entry | None:
+        """Returns the entry of the next strategy of the chain that fits, or None."""
         if entry.place == entry.last:
             return None
         place = entry.place + 1
         candidate = self._solve(entry.chain.at(place))
-        assert candidate is not None  # it fits, since the last one does
+        assert candidate is not None  # it fits, since the last one, which takes more, does
         return entry._replace(rank=candidate.rank, candidate=candidate, place=place)
 
     def best_by_method(self) -> list[Candidate]:
-        """The best one of each fine-tuning method, best first."""
+        """Returns the best candidate of each fine-tuning method, best first."""
         best: dict[Finetuning, Entry] = {}
         for entry in self._heap:
             method = entry.candidate.strategy.finetuning.method

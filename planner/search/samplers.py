@@ -1,7 +1,7 @@
-"""Samplers of optuna by name, each drawing what the seed and the number of a trial say.
+"""Makes samplers of optuna by name, whose draws depend only on the seed and on the number of the trial.
 
-A trial's draws depend on its number and not on the process that makes it: a study that is resumed goes on as if it had
-not been interrupted, and processes that work on one study at the same time draw different strategies.
+They do not depend on the process that runs the trial. So a study that is resumed goes on as if it had not been
+interrupted, and processes that work on one study at the same time draw different strategies.
 """
 
 from __future__ import annotations
@@ -22,24 +22,29 @@ from planner.search.suggest import suggested
 from strategies import Sampler, Space, Strategy
 
 MOST_COMBINATIONS: Final = 100_000
-"""More strategies than that are not tried one by one in a study, whose trials take milliseconds each."""
+"""Most strategies that brute force tries one by one; each trial takes milliseconds."""
 
 Distributions = dict[str, BaseDistribution]
 
 _KNOWN: Final = ("_search_space", "_search_space_group", "_intersection_search_space", "_group_decomposed_search_space")
-"""What samplers have found out about the parameters of a study so far, whatever their seed: a new one would look
-through all trials again (optuna 5.0, samplers/_ga, _tpe, _gp)."""
+"""Attributes in which samplers cache what they know of a study's parameters, regardless of their seed. A new sampler
+without them would look through all trials again (optuna 5.0, samplers/_ga, _tpe, _gp)."""
 
 
 class SeededByTrial(samplers.BaseSampler):
-    """A sampler made anew for each trial. `make`: the sampler of a seed; what it must know of earlier trials, it reads
-    from the study."""
+    """Makes a new sampler for each trial, seeded by the seed and the trial's number.
+
+    Args:
+        make: Returns the sampler of a seed. It must read all that it needs of earlier trials from the study.
+        seed: Seed of the whole study.
+    """
 
     def __init__(self, make: Callable[[int], samplers.BaseSampler], seed: int) -> None:
         self._make, self._seed = make, seed
         self._of_trial = make(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Makes the trial's sampler, which takes over the caches of the one before."""
         before, self._of_trial = self._of_trial, self._make(_seed_of(self._seed, trial.number))
         for name in _KNOWN:
             if hasattr(before, name):
@@ -47,27 +52,32 @@ class SeededByTrial(samplers.BaseSampler):
         self._of_trial.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
+        """Delegates to the trial's sampler."""
         return self._of_trial.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
+        """Delegates to the trial's sampler."""
         return self._of_trial.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Delegates to the trial's sampler."""
         return self._of_trial.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Delegates to the trial's sampler."""
         self._of_trial.after_trial(study, trial, state, values)
 
 
 class EveryStrategy(samplers.BaseSampler):
     """Proposes each strategy of a space once, in an order that the seed decides.
 
-    optuna's own sampler of that kind fails in a study with a trial that was cut off before it had all its parameters
-    (optuna 5.0, samplers/_brute_force.py, `set_leaf`), as a killed process leaves them.
+    Optuna's own brute-force sampler fails in a study with a trial that was cut off before it had all its parameters, as
+    killed processes leave them (optuna 5.0, samplers/_brute_force.py, `set_leaf`).
 
-    Raises EngineError if the space has too many strategies for that.
+    Raises:
+        EngineError: The space has more than `MOST_COMBINATIONS` strategies.
     """
 
     def __init__(self, space: Space, gpu: GPU, seed: int) -> None:
@@ -77,7 +87,10 @@ class EveryStrategy(samplers.BaseSampler):
         self._proposed: dict[str, Any] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
-        """Chooses for the trial: by its number, which no other trial has, the first strategy that is not tried yet."""
+        """Chooses the trial's strategy, and returns the distributions of its parameters.
+
+        The search for a strategy that no trial has tried yet begins at the trial's number, which no other trial has.
+        """
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         tried = {_key(t.params) for t in others if t.state in (TrialState.COMPLETE, TrialState.RUNNING)}
         count, first = len(self._strategies), trial.number % len(self._strategies)
@@ -88,24 +101,26 @@ class EveryStrategy(samplers.BaseSampler):
         return distributions
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
+        """Returns the parameters of the strategy that was chosen."""
         return self._proposed
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Of a trial that runs again, whose first parameters another process chose, the others."""
+        """Draws the missing parameters of a trial that runs again and has the first ones from another process."""
         sampler = samplers.RandomSampler(seed=_seed_of(0, trial.number))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def num_left(self, completed: Sequence[FrozenTrial]) -> int:
-        """How many strategies no completed trial has tried."""
+        """Returns how many strategies no completed trial has tried."""
         return len(self._strategies) - len({_key(trial.params) for trial in completed})
 
 
 def sampler_of(sampler: Sampler, seed: int, space: Space, gpu: GPU) -> samplers.BaseSampler:
-    """The sampler of that name for a space.
+    """Returns the sampler with a name for a space.
 
-    Raises EngineError: it needs a package that is not installed, or the space is too large for it.
+    Raises:
+        EngineError: It needs a package that is not installed, or the space is too large for it.
     """
     if sampler is Sampler.BRUTE_FORCE:
         return EveryStrategy(space, gpu, seed)
@@ -123,7 +138,7 @@ _MAKERS: Final[Mapping[Sampler, Callable[[int], samplers.BaseSampler]]] = {
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """A seed of 32 bits, as numpy takes them, that near numbers do not have in common."""
+    """Returns a seed of 32 bits, as numpy takes it, that differs even for neighboring numbers."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
 
 
@@ -140,12 +155,13 @@ def _listed(space: Space, gpu: GPU) -> list[Strategy]:
 
 
 def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Returns what identifies a strategy: its parameters, in any order."""
     return frozenset(params.items())
 
 
 def _check_gaussian_process() -> None:
     try:
-        import scipy  # noqa: F401  # which the sampler imports when it first has to sample
+        import scipy  # noqa: F401  # the sampler imports both when it first samples
         import torch  # noqa: F401
     except ImportError as error:
         raise EngineError(f"sampler gp needs {error.name}", install_hint("gp")) from None

@@ -1,4 +1,4 @@
-"""A study that any number of processes work on at the same time, and complete together."""
+"""Runs a study that any number of processes work on at the same time, and complete together."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 POLL_SECONDS: Final = 0.2
-"""How often a process that has nothing to do looks whether others have completed their trials, or died."""
+"""Seconds between two looks of an idle process for completed trials of other processes, or for dead ones."""
 
 Values = float | Sequence[float]
+"""Values of a trial's objectives."""
 
 
 class SharedStudy:
-    """Hands out trials of a study until it has as many completed ones as are wanted, whoever ran them.
+    """Hands out trials of a study until enough of them are completed, by this process or by others.
 
-    A trial is a process's own when fewer trials than are wanted have completed or are running before it. Of processes
-    that begin trials at the same time the one with the higher number sees the other, and withdraws: so the study never
-    has one too many. A process without a trial waits for the others' and takes over those of processes that died.
+    A process may run a trial if the completed trials, and those that run or wait with a lower number, are fewer than
+    are wanted. If two processes begin trials at the same time, the one with the higher number sees the other's and
+    withdraws, so the study never gets too many. A process without a trial waits for those of other processes, and takes
+    over the trials of processes that died.
 
     Args:
-        study: the study.
-        storage: its database; None if it is in this process's memory.
-        wanted: how many trials are to be completed, given those that are.
-        deadline: `time.monotonic()` at which no trial begins any more.
+        study: The study.
+        storage: Its database; None if it is in this process's memory.
+        wanted: Returns how many trials are to be completed, given those that are.
+        deadline: Time of `time.monotonic()` after which no trial begins; None for no limit.
+        progress: Is called with a line of text while the process waits.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class SharedStudy:
         self._waited = False
 
     def run(self, objective: Callable[[optuna.Trial], Values]) -> None:
-        """Runs trials until the study has as many as are wanted, or the time is over."""
+        """Runs trials until the study has as many as are wanted, or the deadline has passed."""
         self._look_after(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         with self._heartbeat:
             while (trial := self._next()) is not None:
@@ -65,20 +68,20 @@ class SharedStudy:
         try:
             values = objective(trial)
             self._finish(trial, values=values)
-        except UpdateFinishedTrialError:  # another process has it: this one was taken for dead
+        except UpdateFinishedTrialError:  # this process was taken for dead, and another one ran the trial
             return
-        except BaseException:  # an interrupt, too: nobody has to wait until this process counts as dead
-            with suppress(Exception):  # the first error is the one to tell
+        except BaseException:  # also an interrupt: others need not wait until this process counts as dead
+            with suppress(Exception):  # the first error is the one to report
                 self._finish(trial, state=TrialState.FAIL)
             raise
 
     def _finish(self, trial: optuna.Trial, *, values: Values | None = None, state: TrialState | None = None) -> None:
         self._heartbeat.number = None
-        with suppress(UpdateFinishedTrialError):  # at this very moment
+        with suppress(UpdateFinishedTrialError):  # another process may finish it at this moment
             self.study.tell(trial, values, state, skip_if_finished=True)
 
     def _next(self) -> optuna.Trial | None:
-        """A trial to run, as soon as there is one; None if all is done."""
+        """Returns a trial to run, as soon as there is one; None if enough are completed or the deadline has passed."""
         while self._deadline is None or time.monotonic() < self._deadline:
             trials = self.study.get_trials(deepcopy=False)
             completed = [trial for trial in trials if trial.state is TrialState.COMPLETE]
@@ -97,7 +100,7 @@ class SharedStudy:
         return None
 
     def _is_own(self, number: int) -> bool:
-        """Whether there is a place for a trial behind those that completed or began before it."""
+        """Returns whether the trials that completed, or began before this one, are fewer than are wanted."""
         trials = self.study.get_trials(deepcopy=False)
         states = Counter(t.state for t in trials if t.state is TrialState.COMPLETE or t.number < number)
         taken = states[TrialState.COMPLETE] + states[TrialState.RUNNING] + states[TrialState.WAITING]
@@ -105,7 +108,7 @@ class SharedStudy:
         return taken < self._wanted(completed)
 
     def _wait(self, running: Sequence[FrozenTrial]) -> None:
-        """Gives other processes time to complete their trials."""
+        """Waits a moment for other processes to complete their trials, and looks for dead ones."""
         if not self._waited:
             self._waited = True
             self._progress(f"waiting for {len(running)} trials that other processes have begun")
@@ -113,8 +116,10 @@ class SharedStudy:
         time.sleep(POLL_SECONDS)
 
     def _look_after(self, running: Sequence[FrozenTrial]) -> None:
-        """Has those trials run again whose processes died: their heartbeats stopped. A process that died at once left a
-        trial without any heartbeat, which gets one here, for all to see it stop."""
+        """Makes optuna retry the trials of dead processes, which are those whose heartbeats stopped.
+
+        A process that died at once left a trial without any heartbeat. The trial gets one here, so that it goes stale.
+        """
         numbers = {trial.number for trial in running}
         for number in numbers - self._seen:
             self._heartbeat.begin(number)
@@ -123,10 +128,10 @@ class SharedStudy:
 
 
 class _Heartbeat:
-    """Tells the database that this process still works on the trial with a number.
+    """Records heartbeats in the database while this process works on a trial, from a thread of its own.
 
-    optuna does so in `Study.optimize`, for each trial from its start; here trials take milliseconds, and only those
-    that last need it.
+    Optuna does so in `Study.optimize` from the start of each trial. Here most trials take milliseconds, and only those
+    that take longer than `HEARTBEAT_SECONDS` need a heartbeat. `number` is that of the current trial, or None.
     """
 
     def __init__(self, storage: RDBStorage | None, study_name: str) -> None:
@@ -149,7 +154,7 @@ class _Heartbeat:
             self._thread.join()
 
     def begin(self, number: int) -> None:
-        """Records a trial's first heartbeat if it has none; one that was recorded stays as it is."""
+        """Records a first heartbeat for a trial that has none; an earlier one is left as it is."""
         if self._storage is None:
             return
         query = text("SELECT 1 FROM trial_heartbeats WHERE trial_id = :id")
@@ -159,7 +164,7 @@ class _Heartbeat:
             self.beat(number)
 
     def beat(self, number: int) -> None:
-        """Records that a trial was alive just now."""
+        """Records that the process of a trial is alive now."""
         if self._storage is not None:
             self._storage.record_heartbeat(self._id_of(number))
 
@@ -175,5 +180,5 @@ class _Heartbeat:
                 if number is not None:
                     self.beat(number)
             except Exception:
-                continue  # the trial itself will meet what is wrong with the database, and says it
+                continue  # the trial itself will fail by the same problem, and report it
         self._storage.remove_session()

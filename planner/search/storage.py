@@ -26,10 +26,11 @@ GRACE_SECONDS: Final = 5
 """Seconds without a heartbeat after which a trial's process counts as dead, and another one runs the trial again."""
 
 RETRIES: Final = 3
-"""Number of times that a trial whose process died is run again; a trial that kills its process must not kill them all."""
+"""Number of times that a trial whose process died is run again: one that kills its process must not kill all of
+them."""
 
 LOCK_SECONDS: Final = 60
-"""Seconds that a process waits for the lock of SQLite. Writing a trial takes about a millisecond, writing all candidates
+"""Seconds that a process waits for SQLite's lock. Writing a trial takes about a millisecond, and writing all candidates
 of the exhaustive engine a second or two; reading 12,000 trials, which delays writers, takes 5 s."""
 
 SILENT_SECONDS: Final = 10
@@ -117,7 +118,7 @@ def _engine_options(backend: str, driver: str) -> dict[str, Any]:
         return {"connect_args": {"timeout": LOCK_SECONDS}}
     if backend != "postgresql":
         return {}
-    # With an isolation stricter than PostgreSQL's default, trials would be counted as they were before the lock was granted.
+    # A stricter isolation than PostgreSQL's default would count trials as they were before the lock was granted.
     options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
     if driver.startswith("psycopg"):  # options of libpq that end the waiting for a silent server
         seconds = SILENT_SECONDS
@@ -149,8 +150,8 @@ def _take_turns(storage: RDBStorage) -> None:
     """Makes each transaction of SQLite that may write take the lock when it begins.
 
     Python's driver begins a transaction at the first write, so two processes may both read that a trial is waiting, and
-    both start it. Where optuna locks rows of other databases by SELECT ... FOR UPDATE, BEGIN IMMEDIATE locks SQLite; the
-    event handlers are those of SQLAlchemy's documentation (dialects/sqlite, "Serializable isolation / Savepoints /
+    both start it. Optuna locks rows of other databases by SELECT ... FOR UPDATE; BEGIN IMMEDIATE locks SQLite instead.
+    The event handlers are those of SQLAlchemy's documentation (dialects/sqlite, "Serializable isolation / Savepoints /
     Transactional DDL"). Reading all trials does not take the lock, since it does not write and takes seconds in a large
     study. With `synchronous = OFF` the operating system decides when to write to disk: a crash of the machine can lose
     data, a killed process cannot.

@@ -1,7 +1,8 @@
-"""The engine that samples: an optuna study, one trial a strategy, each solved exactly for its micro-batch.
+"""Implements the engine that samples: each trial of an optuna study is one strategy, solved for its micro-batch.
 
-The space is defined by running: a trial is asked for the choices of an axis, and then only for the options that refine
-what it chose. What cannot run or does not fit breaks a constraint by as many GiB as are missing.
+The space is defined by running: a trial suggests the choice of an axis, and then only the options that refine this
+choice. A strategy that does not fit violates a constraint by the GiB that are missing; one that cannot run, by
+`CANNOT_RUN`.
 """
 
 from __future__ import annotations
@@ -32,21 +33,29 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 CONSTRAINT = "GiB missing"
+"""Name of the constraint, which a trial violates if it is above 0."""
 
 OBJECTIVES = {"effective batch": "maximize", "tokens per second": "maximize", "headroom": "maximize"}
-"""Of samplers that look for a front; the others maximize `score`."""
+"""Objectives of samplers that look for the Pareto front, with their directions; other samplers maximize `score`."""
 
 MOST_WRITTEN = 5_000
-"""Candidates that the exhaustive engine writes to a study, best first."""
+"""Most candidates that the exhaustive engine writes to a study, best first."""
 
 
 def search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress = lambda _: None) -> Found:
-    """Tries strategies of a space until the study has as many completed trials as are wanted, or the time is over.
+    """Tries strategies of a space until the study has enough completed trials, or the time is over.
 
-    Trials that earlier runs and other processes completed count, and their strategies are among the answer's.
+    Trials that earlier runs and other processes completed count, and their strategies are part of the answer.
+
+    Args:
+        space: The strategies to sample from.
+        solver: Solves each strategy for its micro-batch.
+        settings: Sampler, number of trials, time limit, seed and storage.
+        progress: Is called with a line of text from time to time.
 
     Raises:
-        EngineError: a storage that cannot be used, a sampler that needs what is not installed.
+        EngineError: The storage cannot be used, the sampler needs a package that is not installed, or the space is too
+            large for it.
     """
     start = time.perf_counter()
     space = space.divisible(solver.cluster)
@@ -68,7 +77,7 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
 
 
 def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted: float) -> int | None:
-    """How many trials a study of one objective takes to reach a score; None if it does not."""
+    """Returns how many trials a single-objective study in memory takes to reach a score, or None if it does not."""
 
     def missing(completed: Sequence[FrozenTrial]) -> int:
         reached = any(trial.value is not None and trial.value >= wanted for trial in completed)
@@ -83,11 +92,19 @@ def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted:
 
 
 def write(space: Space, solver: Solver, found: Found, settings: EngineSettings, progress: Progress) -> None:
-    """Makes the best candidates of the exhaustive engine finished trials of a study, those that it does not have yet.
+    """Adds the best candidates of the exhaustive engine to a study as finished trials, unless it has them already.
 
-    A run that is killed leaves a study without them or with all of them.
+    A run that is killed leaves a study with none or with all of them.
 
-    Raises EngineError if the storage cannot be used.
+    Args:
+        space: The space that was searched; it defines the trials' parameters.
+        solver: Solver of the candidates.
+        found: Answer of the exhaustive engine.
+        settings: Storage and name of the study.
+        progress: Is called with a line of text from time to time.
+
+    Raises:
+        EngineError: The storage cannot be used.
     """
     candidates = found.ranking.first(MOST_WRITTEN)
     with _quiet(), open_storage(settings.storage) as storage:
@@ -111,7 +128,10 @@ def _finished(space: Space, solver: Solver, candidate: Candidate) -> FrozenTrial
 
 
 def _wanted(study: optuna.Study, settings: EngineSettings) -> Callable[[Sequence[FrozenTrial]], int]:
-    """How many trials are to be completed: those asked for, or as many as a sampler has strategies left to propose."""
+    """Returns a function that says how many trials the study needs, given those that are completed.
+
+    It needs those that are asked for, or fewer if the sampler runs out of strategies.
+    """
     sampler = study.sampler
     if isinstance(sampler, EveryStrategy):
         return lambda completed: min(settings.trials, len(completed) + sampler.num_left(completed))
@@ -119,7 +139,7 @@ def _wanted(study: optuna.Study, settings: EngineSettings) -> Callable[[Sequence
 
 
 class _Objective:
-    """Tries what a trial suggests; tells of the largest batch so far, once a second."""
+    """Tries the strategy that a trial suggests, and reports the largest batch so far once a second."""
 
     def __init__(self, runner: TrialRunner, settings: EngineSettings, progress: Progress) -> None:
         self.runner, self.settings, self.progress = runner, settings, progress
@@ -148,7 +168,7 @@ def _values(found: Trial, solver: Solver, settings: EngineSettings) -> Any:
 
 
 def _study(space: Space, solver: Solver, settings: EngineSettings, storage: RDBStorage | None) -> optuna.Study:
-    """A new study, or the one of that name in the storage."""
+    """Returns a new study, or the one of that name in the storage."""
     is_front = settings.sampler.facts.is_multi_objective
     directions = list(OBJECTIVES.values()) if is_front else ["maximize"]
     sampler = sampler_of(settings.sampler, settings.seed, space, solver.cluster.gpu)
@@ -172,7 +192,7 @@ _quiet_before: tuple[int, list[Any]] = 0, []
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without optuna's log of every trial and its warnings of what is experimental, as long as a thread is in here."""
+    """Silences optuna's log of every trial and its experimental warnings while any thread is in this context."""
     global _quiet_users, _quiet_before
     with _quiet_lock:
         if _quiet_users == 0:

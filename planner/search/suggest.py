@@ -1,4 +1,4 @@
-"""The space of strategies as optuna knows it: a parameter for every option that has something to choose."""
+"""Maps a space of strategies to parameters of optuna: one for each option with more than one value."""
 
 from __future__ import annotations
 
@@ -13,23 +13,31 @@ if TYPE_CHECKING:
     import optuna
 
 FIRST = "finetuning"
-"""The axis on which the usual choices of others depend."""
+"""Axis that is suggested first, since the default choices of other axes depend on it."""
 
 FILLING = "share of the largest micro-batch"
+"""Parameter of samplers with several objectives, from 0 to 1."""
 
 
 class Suggestion:
-    """Where the values of parameters come from: a running trial, which is asked, or what a finished one was told."""
+    """Returns values of parameters, from a running trial or from a finished one.
+
+    Args:
+        source: The running trial, which samples the values, or the parameters of the finished one.
+    """
 
     def __init__(self, source: optuna.Trial | Mapping[str, Any]) -> None:
         self.source = source
 
     def strategy(self, space: Space, gpu: GPU) -> Strategy:
-        """The strategy that is tried. Of a finished trial, what is no longer in the space takes the first value."""
+        """Returns the strategy of the trial.
+
+        A parameter of a finished trial whose value is no longer in the space gets the first value in the space.
+        """
         return _walk(space, gpu, self._pick)
 
     def filling(self) -> float:
-        """How much of a strategy's largest micro-batch is tried, where that is a choice."""
+        """Returns the share, from 0 to 1, of the strategy's largest micro-batch that is tried."""
         if isinstance(self.source, Mapping):
             return float(self.source.get(FILLING, 1.0))
         return self.source.suggest_float(FILLING, 0.0, 1.0)
@@ -48,7 +56,7 @@ class Suggestion:
 def suggested(
     space: Space, gpu: GPU, strategy: Strategy
 ) -> tuple[dict[str, Any], dict[str, optuna.distributions.BaseDistribution]]:
-    """The parameters of a strategy and what they were chosen from."""
+    """Returns the parameters of a strategy, and the distribution of each, as a trial would suggest them."""
     from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
     said, params = strategy.to_options(), {}
@@ -69,14 +77,14 @@ def suggested(
 
 
 def spelled(value: Any) -> Any:
-    """A value as a parameter: text, or a number."""
+    """Returns a value as optuna stores a parameter: text or a number; names are joined by commas."""
     if isinstance(value, tuple):
         return ",".join(value)
     return str(value) if isinstance(value, str) else value
 
 
 def _walk(space: Space, gpu: GPU, pick: Any) -> Strategy:
-    """Picks one value for every option, those of fine-tuning first."""
+    """Returns the strategy of the values that `pick` chooses for every option, those of fine-tuning first."""
     values: dict[str, Any] = {}
     for axis in (AXES[FIRST], *(axis for name, axis in AXES.items() if name != FIRST)):
         for option in axis.options:
@@ -86,6 +94,7 @@ def _walk(space: Space, gpu: GPU, pick: Any) -> Strategy:
 
 
 def _picked(space: Space, gpu: GPU, option: str, values: Mapping[str, Any], pick: Any) -> Any:
+    """Returns the only value of an option, or lets `pick` choose one for a parameter named after the option."""
     found = space.searched(option, gpu)
     name, method = (option, "") if "" in found else (f"{option} of {values[FIRST]}", str(values[FIRST]))
     choices = found[method]
@@ -95,7 +104,7 @@ def _picked(space: Space, gpu: GPU, option: str, values: Mapping[str, Any], pick
 
 
 def _step(values: Sequence[Any]) -> int | None:
-    """The distance between whole numbers that have all the same."""
+    """Returns the distance between whole numbers if it is the same for all neighbors, else None."""
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return None
     steps = {b - a for a, b in pairwise(values)}

@@ -1,4 +1,4 @@
-"""What a study tries: each strategy solved exactly, and what the sampler is told of it."""
+"""Runs the trials of a study: solves each strategy exactly, and says what the sampler is told about it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,38 @@ from planner.search.suggest import Suggestion
 from strategies import Space, Strategy, UpTo, violation
 
 CANNOT_RUN = 2.0**20
-"""What breaks the constraint of a strategy that cannot run: more GiB than any GPU lacks."""
+"""Value of the constraint for a strategy that cannot run: more GiB than are ever missing."""
 
 
 class Trial(NamedTuple):
-    """What became of a strategy that was tried."""
+    """Holds the result of a strategy that was tried.
+
+    Attributes:
+        strategy: The strategy.
+        candidate: Its best candidate, or None if none fits.
+        missing_gib: GiB above the budget, negative if it fits; `CANNOT_RUN` if it cannot run.
+    """
 
     strategy: Strategy
     candidate: Candidate | None
     reason: str | None
-    """Why it cannot run; None where it can, whether it fits or not."""
+    """Why it cannot run; None if it can, whether it fits or not."""
     missing_gib: float
 
 
 def score(candidate: Candidate) -> float:
-    """The effective batch, and below one sample the speed, which breaks ties as the ranking does."""
+    """Returns the effective batch, plus a fraction for the speed, which breaks ties as the ranking does."""
     return candidate.global_batch_size + 1 / (1 + candidate.seconds)
 
 
 class TrialRunner:
-    """What was tried, each strategy solved once.
+    """Tries suggested strategies, and solves each of them once.
 
     Args:
-        fills: whether a trial chooses how much of a strategy's largest micro-batch to take.
-        known: one of the same space, whose solutions serve again.
+        space: The space that suggestions come from.
+        solver: Solves strategies.
+        fills: Whether a trial chooses the share of a strategy's largest micro-batch to take.
+        known: A runner of the same space, whose solutions are reused.
     """
 
     def __init__(self, space: Space, solver: Solver, *, fills: bool, known: TrialRunner | None = None) -> None:
@@ -48,18 +56,22 @@ class TrialRunner:
 
     @property
     def num_strategies(self) -> int:
+        """Returns the number of different strategies that were tried."""
         return len(self._solved)
 
     @property
     def candidates(self) -> list[Candidate]:
+        """Returns the candidates that fit."""
         found = (self._filled if self.fills else self._solved).values()
         return [trial.candidate for trial in found if trial.candidate is not None]
 
     @property
     def rejected(self) -> Counter[str]:
+        """Returns the number of strategies without a candidate, by reason."""
         return Counter(t.reason or DOES_NOT_FIT for t in self._solved.values() if t.candidate is None)
 
     def of(self, suggestion: Suggestion) -> Trial:
+        """Returns the result of the strategy, and of the share of its micro-batch, that are suggested."""
         strategy = suggestion.strategy(self.space, self.solver.cluster.gpu)
         if strategy not in self._known:
             self._known[strategy] = _tried(strategy, self.solver)
@@ -69,7 +81,7 @@ class TrialRunner:
         return self._filled_by(trial.candidate, suggestion.filling())
 
     def _filled_by(self, largest: Candidate, filling: float) -> Trial:
-        """A share of a strategy's largest micro-batch, one sequence at least."""
+        """Returns the result at a share of a strategy's largest micro-batch, with at least one sample."""
         size = max(1, round(largest.micro_batch_size * filling))
         if self.solver.allowed:
             size = min((n for n in self.solver.allowed if n <= largest.micro_batch_size), key=lambda n: abs(n - size))
@@ -82,7 +94,7 @@ class TrialRunner:
 
 
 def front(candidates: Iterable[Candidate], solver: Solver) -> Iterator[Candidate]:
-    """Those that no other one beats in batch, speed and headroom at once."""
+    """Yields the Pareto front: candidates that no other one dominates in batch, speed and headroom."""
     measured = [(objectives(c, solver), c) for c in candidates]
     for values, candidate in measured:
         if not any(_beats(other, values) for other, _ in measured):
@@ -90,6 +102,7 @@ def front(candidates: Iterable[Candidate], solver: Solver) -> Iterator[Candidate
 
 
 def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Returns whether `a` dominates `b`: it is nowhere smaller, and somewhere larger."""
     return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
@@ -99,21 +112,23 @@ def _tried(strategy: Strategy, solver: Solver) -> Trial:
     if (candidate := solver.solve(strategy)) is not None:
         return Trial(strategy, candidate, None, missing_gib(candidate, solver))
     least = solver.candidate(strategy, solver.smallest_micro_batch, 1)
-    # What fits and still makes no candidate has no way to make the batch that is wanted.
+    # A strategy that fits but has no candidate cannot make the batch that is wanted: it must violate the constraint.
     return Trial(strategy, None, None, max(missing_gib(least, solver), 1 / GIB))
 
 
 def missing_gib(candidate: Candidate, solver: Solver) -> float:
+    """Returns the GiB by which a candidate exceeds the budget; negative if it fits."""
     return (candidate.process_bytes - solver.budget_bytes) / GIB
 
 
 def objectives(candidate: Candidate, solver: Solver) -> tuple[float, float, float]:
+    """Returns effective batch in samples, tokens per second without padding, and headroom in GiB."""
     tokens = candidate.global_batch_size * solver.model.real_tokens
     return candidate.global_batch_size, tokens / candidate.seconds, -missing_gib(candidate, solver)
 
 
 def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
-    """What a dashboard shows beside the parameters."""
+    """Returns what a dashboard shows in addition to the parameters."""
     candidate = found.candidate
     if candidate is None:
         return {"fits": False, "reason": found.reason or DOES_NOT_FIT}

@@ -26,7 +26,7 @@ class Target(NamedTuple):
     """
 
     variable: Variable
-    """Where the gradient is gathered."""
+    """The variable that gathers the gradient."""
     made_fixed: int
     made_per_sample: int
     """Fixed and per-sample bytes that the formula of the derivative yields."""

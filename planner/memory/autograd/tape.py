@@ -138,7 +138,7 @@ class Cost:
 
 
 Backward = Callable[[Storage], Callable[[], None] | None]
-"""Takes the gradient of an operation's result. What it may return passes the gradients that it made on."""
+"""Takes the gradient of an operation's result, and passes the input gradients on or returns a function that does."""
 
 NO_STEPS: Mapping[str, int] = {}
 """`step_bytes` by parameter name where no parameter is updated in backward."""
@@ -158,7 +158,7 @@ class Tape:
         """Storages that live until the whole graph is gone."""
         self.snapshots_at_last_save = self.num_saves = 0
         self.before_first_use: tuple[int, int] | None = None
-        """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor, or recomputes its block."""
+        """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []

@@ -50,9 +50,9 @@ def liger(f: Ops, chunk: Chunk, x: Tensor, weight: Tensor, bias: Tensor | None) 
     """Computes Liger's `LigerFusedLinearCrossEntropyFunction`.
 
     It makes the gradients of hidden states and weight in forward, and saves nothing else. A chunk's logits are
-    overwritten with their gradient. If hidden states and weight have the dtype of the product, all chunks use one buffer
-    for logits. Under autocast the chunk is cast first, and the weight twice: its transposed view for each product, and
-    the weight itself once, for autocast's cache.
+    overwritten with their gradient. If hidden states and weight have the dtype of the product, all chunks share one
+    buffer for logits. Under autocast the chunk is cast first, and the weight twice: its transposed view for each
+    product, and the weight itself once, for autocast's cache.
 
     Args:
         f: Operations on the tape.

@@ -41,7 +41,7 @@ class Dtypes(NamedTuple):
 
     @property
     def kept_in_fp32(self) -> int:
-        """Bytes per element, in forward and backward, of weights that transformers keeps in fp32 at any precision."""
+        """Returns bytes per element, in forward and backward, of weights that transformers always keeps in fp32."""
         return self.other if self.other < self.stored_other else FP32
 
     @classmethod

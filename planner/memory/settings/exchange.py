@@ -35,7 +35,7 @@ class Shared(NamedTuple):
 
     @property
     def num_bytes(self) -> tuple[int, int]:
-        """(fixed, per-sample) bytes."""
+        """Returns the (fixed, per-sample) bytes of the tensor."""
         return self.fixed * self.itemsize, self.per_sample * self.itemsize
 
 

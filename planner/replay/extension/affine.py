@@ -145,5 +145,5 @@ def _work(small: Trace, large: Trace, sections: Sequence[int]) -> tuple[Work, Wo
             if section in sections:
                 total = total.plus(work)
         totals.append(total)
-    per_sample = totals[1].plus(totals[0], times=-1)
+    per_sample = Work(*(n // (LARGE - SMALL) for n in totals[1].plus(totals[0], times=-1)))
     return totals[0].plus(per_sample, times=-SMALL), per_sample

@@ -1,4 +1,4 @@
-"""The memory of a replayed step over its events, as a picture or a table."""
+"""Renders the memory of a replayed step over its events, as a picture or a table."""
 
 from planner.report.timeline.formats import renderer_of
 

@@ -1,4 +1,4 @@
-"""A timeline as a table: one row for each allocation and free of the step."""
+"""Renders a timeline as a table: one row for each allocation and free of the step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADING = ("event", "phase", "tensor", "block", "category", "change_bytes")
 
 
 def render(timeline: Timeline, verification: Verification) -> bytes:
-    """Row 0 is the start of the step; the others say what is alive after each event."""
+    """Returns the file; row 0 is the start of the step, and each other row says what is alive after an event."""
     file = StringIO(newline="")
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow([*HEADING, *(f"{category}_bytes" for category in timeline.categories), "total_bytes"])

@@ -1,4 +1,4 @@
-"""Which file a timeline is written as: the suffix decides."""
+"""Chooses the format in which a timeline is written: the file's suffix decides."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:  # a timeline comes from a replay, which imports torch
     Renderer = Callable[[Timeline, Verification], bytes]
 
 FORMATS = {".html": "html", ".png": "png", ".csv": "csv"}
-"""Modules beside this one, with a function `render`; imported when they are asked for."""
+"""Modules of this package by suffix; each has a function `render` and is imported when it is asked for."""
 
 
 def renderer_of(path: Path) -> Renderer:
-    """The function that makes the file.
+    """Returns the function that makes the file.
 
     Raises:
-        OutputFileError: no such format.
-        MissingExtraError: its library is not installed.
+        OutputFileError: The suffix is that of no format.
+        MissingExtraError: The library that the format needs is not installed.
     """
     name = FORMATS.get(path.suffix.lower())
     if name is None:
@@ -34,7 +34,5 @@ def renderer_of(path: Path) -> Renderer:
     try:
         render: Renderer = import_module(f"{__package__}.{name}").render
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"a {path.suffix} timeline needs {error.name}", install_hint("plot")
-        ) from None
+        raise MissingExtraError(f"a {path.suffix} timeline needs {error.name}", install_hint("plot")) from None
     return render

@@ -1,4 +1,4 @@
-"""A timeline as one HTML file: a picture that answers where the pointer is, and the tensors alive at the peak."""
+"""Renders a timeline as one HTML file: a picture that follows the pointer, and the tensors alive at the peak."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from planner.replay.recording.timeline import Timeline
 
 TENSOR_DECIMALS = 3
+"""Decimals of GiB of a tensor."""
 
 
 def render(timeline: Timeline, verification: Verification) -> bytes:
+    """Returns the file."""
     picture = picture_of(timeline, verification)
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     page = template.substitute(
@@ -41,12 +43,12 @@ def render(timeline: Timeline, verification: Verification) -> bytes:
 
 
 def _data(num_bytes: int, decimals: int = DECIMALS) -> str:
-    """GiB to read, and the bytes for programs."""
+    """Returns GiB to read, with the bytes for programs."""
     return f'<data value="{num_bytes}" title="{grouped(num_bytes)} bytes">{gib(num_bytes, decimals)}</data>'
 
 
 def _categories(picture: Picture) -> Iterator[str]:
-    """The legend, from the top of the picture down."""
+    """Yields the rows of the legend, from the top of the picture down."""
     for band in reversed(picture.bands):
         yield (
             f'<tr><th scope="row"><i style="background:{band.category.colour}"></i>{band.category.label}</th>'
@@ -65,7 +67,7 @@ def _tensors(verification: Verification) -> Iterator[str]:
 
 
 def _points(picture: Picture) -> str:
-    """What the pointer asks for, as JSON; names stand once."""
+    """Returns what the pointer asks for, as JSON in which each name stands once."""
     changes = [picture.timeline.changes[point] for point in picture.points]
     names = {name: i for i, name in enumerate(dict.fromkeys(change.name for change in changes))}
     spans = [(span.phase, span.start, span.end) for span in picture.timeline.spans]

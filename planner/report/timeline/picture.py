@@ -1,4 +1,4 @@
-"""What every picture of a timeline shows: which points, bands, lines, axis and words."""
+"""Computes what every picture of a timeline shows: points, bands, lines, axis and words."""
 
 from __future__ import annotations
 
@@ -16,39 +16,50 @@ if TYPE_CHECKING:
     from planner.replay.recording.timeline import Timeline
 
 DECIMALS = 2
+"""Decimals of GiB."""
 MOST_POINTS = 2000
-"""More than a screen has columns for."""
+"""Most points that are drawn: more than a screen has columns."""
 _KEPT_OF_A_COLUMN = 4
+"""Points that are kept of one column: first, smallest, largest and last."""
 _FARTHEST_BUDGET = 1.6
-"""A budget that many times above everything else would press the picture to the ground: it is named and not drawn."""
+"""Largest ratio of the budget to everything else at which it is drawn. A larger one would press the picture to the
+ground, so the budget is only named."""
 _AIR = 1.04
+"""Height of the picture relative to the highest level in it."""
 _TICKS = 6
+"""Most intervals between ticks of the axis."""
 
 
 class Band(NamedTuple):
-    """One category over the kept points. Bands stand on each other, the first at the bottom."""
+    """Holds one category over the points; bands stand on each other, the first at the bottom."""
 
     category: Category
     num_bytes: list[int]
+    """Bytes of the category after each point."""
     tops: list[int]
-    """Upper edges: its own bytes on top of those of the bands below."""
+    """Upper edges in bytes: the category's own on top of those of the bands below."""
     at_peak: int
+    """Bytes of the category at the peak."""
 
 
 class Line(NamedTuple):
-    """A level across the picture. `kind`: peak, reserved or budget."""
+    """Holds a level across the picture."""
 
     kind: str
+    """`peak`, `reserved` or `budget`."""
     num_bytes: int
     beyond: bool
-    """Above the picture."""
+    """Whether the level is above the picture."""
 
     @property
     def label(self) -> str:
+        """Returns the text at the right end of the line."""
         return f"{'↑ ' if self.beyond else ''}{self.kind} {gib(self.num_bytes, DECIMALS)} GiB"
 
 
 class Picture(NamedTuple):
+    """Holds everything that a picture shows."""
+
     title: str
     strategy: str
     verdict: str
@@ -59,13 +70,15 @@ class Picture(NamedTuple):
     bands: list[Band]
     lines: list[Line]
     peak: int
-    """The number of its change."""
+    """Number of the change with the peak."""
     height_bytes: int
+    """Bytes from the bottom to the top of the picture."""
     ticks: list[tuple[int, str]]
-    """Bytes and what the axis says, in GiB."""
+    """Bytes of each tick, and its text in GiB."""
 
 
 def picture_of(timeline: Timeline, verification: Verification) -> Picture:
+    """Returns the picture of a replayed step."""
     peak, points = timeline.peak, thinned(timeline)
     lines, height = _lines(timeline.changes[peak].total_bytes, verification)
     return Picture(
@@ -84,9 +97,14 @@ def picture_of(timeline: Timeline, verification: Verification) -> Picture:
 
 
 def thinned(timeline: Timeline, most: int = MOST_POINTS) -> list[int]:
-    """Of every column of a picture its first, smallest, largest and last point, so that it looks like all of them.
+    """Returns the numbers of the changes to draw, such that the picture looks like that of all changes.
 
-    Source: the M4 aggregation of Jugel et al., "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB 2014.
+    They are the first, smallest, largest and last point of every column. Source: the M4 aggregation of Jugel et al.,
+    "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB 2014.
+
+    Args:
+        timeline: All changes.
+        most: Most points to keep.
     """
     totals = [change.total_bytes for change in timeline.changes]
     columns = max(1, most // _KEPT_OF_A_COLUMN - len(timeline.spans))
@@ -100,7 +118,12 @@ def thinned(timeline: Timeline, most: int = MOST_POINTS) -> list[int]:
 
 
 def spread(places: list[float], apart: float) -> list[float]:
-    """Places for labels, counted from the top of the picture: one that is too near to another moves down."""
+    """Returns places for labels, counted from the top: a label that is too near to another one moves down.
+
+    Args:
+        places: Places where the labels belong, in any unit.
+        apart: Least distance between two labels.
+    """
     found = list(places)
     for above, below in pairwise(sorted(range(len(places)), key=places.__getitem__)):
         found[below] = max(found[below], found[above] + apart)
@@ -126,7 +149,7 @@ def _lines(peak_bytes: int, verification: Verification) -> tuple[list[Line], int
 
 
 def _ticks(height_bytes: int) -> list[tuple[int, str]]:
-    """About six round numbers of GiB: 1, 2 or 5 times a power of ten apart."""
+    """Returns about six round numbers of GiB, which are 1, 2 or 5 times a power of ten apart."""
     height = height_bytes / GIB
     steps = [(factor * 10.0**power, max(0, -power)) for power in range(-6, 6) for factor in (1, 2, 5)]
     step, decimals = next(found for found in steps if height / found[0] <= _TICKS)

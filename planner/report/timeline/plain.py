@@ -1,4 +1,4 @@
-"""matplotlib as it comes, whatever the working directory and the environment say."""
+"""Loads matplotlib with its own settings, whatever the working directory and the environment say."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 BACKEND = "MPLBACKEND"
+"""Environment variable that names matplotlib's backend."""
 
 
 @contextmanager
 def plain_matplotlib() -> Iterator[None]:
-    """Around its first import, which reads a `matplotlibrc` of the working directory and complains about what it says.
+    """Surrounds the first import of matplotlib, which reads the working directory's `matplotlibrc`.
 
-    What it says is not used: who draws takes `rcParamsDefault`. Of the backend nothing is loaded, but its name checked.
+    matplotlib complains about bad settings there; that is silenced. The settings are not used: code that draws takes
+    `rcParamsDefault`. The backend that the environment names is not loaded, but matplotlib would check its name, so
+    another name replaces it during the import.
     """
     logger, before = logging.getLogger("matplotlib"), os.environ.get(BACKEND)
     level = logger.level

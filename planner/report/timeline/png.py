@@ -1,4 +1,4 @@
-"""A timeline as a picture for papers, slides and issues. Needs matplotlib, the extra `plot`."""
+"""Draws a timeline as a picture for papers, slides and issues; needs matplotlib, the extra `plot`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from planner.report.timeline.plain import plain_matplotlib
 
-with plain_matplotlib():  # before any of it is imported
+with plain_matplotlib():  # around the first import of any of it
     import matplotlib
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,22 +25,29 @@ if TYPE_CHECKING:
     from planner.replay.recording.timeline import Timeline
 
 INCHES = (13.0, 6.2)
+"""Width and height."""
 DOTS_PER_INCH = 150
 _CHARACTERS = 150
-"""Of a line of small text across the figure."""
+"""Most characters of small text in a line across the figure."""
 _LABEL_HEIGHT = 0.042
-"""Of a line at the right, as a share of the axes' height."""
+"""Height of a label at the right, as a share of the axes' height."""
 _NARROW = 0.07
-"""A phase narrower than its name: the name begins where the phase does. A share of the axes' width."""
+"""Width of a phase below which its name does not fit, so the name begins where the phase does; a share of the axes'
+width."""
 _EDGE = 0.7
+"""Width of a band's edge in points."""
 _LEGEND_COLUMNS = 4
 _STYLES = {"peak": ("black", ":"), "reserved": ("dimgray", "--"), "budget": ("#CF222E", "-")}
+"""Color and line style of each level."""
 
 
 def render(timeline: Timeline, verification: Verification) -> bytes:
-    """The picture, drawn with matplotlib's own settings, and names as they are: `$` begins no formula."""
+    """Returns the file, drawn with matplotlib's own settings.
+
+    Names are written as they are: `$` begins no formula.
+    """
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs that the font does not have
+        warnings.simplefilter("ignore")  # about characters that the font lacks
         return _drawn(picture_of(timeline, verification))
 
 
@@ -59,8 +66,10 @@ def _drawn(picture: Picture) -> bytes:
 
 
 def _bands(axes: Axes, picture: Picture) -> None:
-    """Each from its upper edge down to the ground, the lower ones over it; a level lasts until the next event. With an
-    edge, since an event is narrower than a dot of the picture."""
+    """Draws each band from its upper edge down to the ground, the lower ones over it.
+
+    A level lasts until the next event. Bands have an edge, since an event is narrower than a dot of the picture.
+    """
     points = [*picture.points, len(picture.timeline.changes)]
     for band in reversed(picture.bands):
         tops = [*band.tops, band.tops[-1]]

@@ -1,4 +1,4 @@
-"""The picture as SVG, to stand in a page: text takes the page's colour."""
+"""Draws the picture as SVG for a page: text takes the page's color."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 1120, 460
 LEFT, RIGHT, TOP, BOTTOM = 56, 152, 26, 30
 _LINE_HEIGHT = 16
 _NARROW = 70
-"""A phase narrower than its name: the name begins where the phase does."""
+"""Width of a phase below which its name does not fit, so the name begins where the phase does."""
 
 
 class _Axes(NamedTuple):
@@ -20,13 +20,16 @@ class _Axes(NamedTuple):
     height_bytes: int
 
     def x(self, event: float) -> float:
+        """Returns the horizontal place of an event."""
         return LEFT + (WIDTH - LEFT - RIGHT) * event / self.num_events
 
     def y(self, num_bytes: float) -> float:
+        """Returns the vertical place of a number of bytes."""
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * num_bytes / self.height_bytes
 
 
 def svg(picture: Picture) -> str:
+    """Returns the SVG element."""
     axes = _Axes(len(picture.timeline.changes), picture.height_bytes)
     parts = [
         *_phases(picture, axes),
@@ -53,7 +56,10 @@ def _phases(picture: Picture, axes: _Axes) -> Iterator[str]:
 
 
 def _band(points: list[int], band: Band, axes: _Axes) -> str:
-    """From its upper edge down to the ground: the bands below are drawn over it. Only corners are written."""
+    """Returns a band as an area from its upper edge down to the ground, over which the bands below are drawn.
+
+    Only its corners are written.
+    """
     path, before = [f"M{axes.x(0):.1f} {axes.y(0):.1f}"], ""
     for point, top in zip(points, band.tops, strict=True):
         y = f"{axes.y(top):.1f}"

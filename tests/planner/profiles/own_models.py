@@ -36,6 +36,12 @@ class TwoKinds(nn.Module):
         return nn.functional.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
 
 
+class OfProducts(TwoKinds):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Wide(64) for _ in range(6))
+
+
 class NoLoss(TwoKinds):
     def forward(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return self.embed(tokens)
@@ -43,6 +49,10 @@ class NoLoss(TwoKinds):
 
 def two_kinds() -> nn.Module:
     return TwoKinds()
+
+
+def of_products() -> nn.Module:
+    return OfProducts()
 
 
 def no_loss() -> nn.Module:

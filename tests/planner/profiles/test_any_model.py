@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import planner
 from planner.cli import main
+from planner.problem.problem import resolve_one
 from planner.profiles import measure
 
 TOLERANCE = 0.001
@@ -63,6 +64,17 @@ def test_the_profile_equals_a_replay_at_another_micro_batch(
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
 
+def test_the_work_of_a_profile_is_that_of_its_products() -> None:
+    """A product has 2 x tokens x rows x columns FLOPs in forward, and twice as many in backward, at any micro-batch."""
+    length = 32
+    axes = {"precision": ("fp32",)}
+    problem, _, _ = resolve_one("own_models:of_products", "T4", None, axes, {"sequence_length": length}, 1, 1)
+    work = problem.memory.work(problem.strategy())
+    assert work.fp32_flops_per_sample == 3 * 2 * length * (6 * 2 * 64 * 256 + 64 * 500)
+    assert work.half_flops_per_sample == 0
+    assert work.fixed_bytes >= 0
+
+
 def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"gpu": "T4", "sequence_length": 64, "finetuning": ["full", "lora"]}
     first = planner.fit("own_models:two_kinds", **options)
@@ -80,7 +92,7 @@ def test_a_profile_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
     kept = sorted((tmp_path / "cache").iterdir())
     content = [file.read_bytes() for file in kept]
     kept[0].write_bytes(content[0][:-20])
-    kept[1].write_bytes(content[1].replace(b'"version":2', b'"version": 2'))
+    kept[1].write_bytes(content[1].replace(b'"version":3', b'"version": 3'))
     again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
     note = f"2 kept profiles in {tmp_path / 'cache'} were damaged, and were measured again."
     assert again == first.model_copy(update={"notes": (*first.notes[:1], note, *first.notes[1:])})

@@ -71,7 +71,7 @@ def test_a_lora_adapts_all_linear_layers_in_fp32_without_dropout_unless_told_oth
 
 def test_freezing_leaves_as_many_blocks_as_its_help_promises() -> None:
     assert Freeze() == Freeze(trained_blocks=2, trained_modules=TrainedModules.NONE)
-    assert DEFAULT_TRAINED_BLOCKS == Freeze().trained_blocks
+    assert Freeze().trained_blocks == DEFAULT_TRAINED_BLOCKS
     assert "2 unless given" in OPTIONS["trained_blocks"].help
     assert OPTIONS["trained_blocks"].kind == WholeNumbers(1, 1024, 2)
 
