@@ -33,7 +33,7 @@ class GradientBuckets(Choice):
     Trainer has no option for views; accelerate has one (`DistributedDataParallelKwargs`).
     """
 
-    COPIES = "copies", "buckets beside the gradients, as large as they are (Trainer's default)"
+    COPIES = "copies", "buckets in addition to the gradients, as large as they are (Trainer's default)"
     VIEWS = "views", "gradients are views of the buckets (DDP's gradient_as_bucket_view=True)"
 
 

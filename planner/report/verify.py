@@ -47,7 +47,7 @@ class VerifyReport:
         yield Wrapped(f"two steps of the real model replayed on fake tensors in {seconds(result.seconds)}")
         yield from notes(result.notes)
 
-    def _peaks(self) -> Iterator[Text]:
+    def _peaks(self) -> Iterator[Text | Wrapped]:
         result, memory = self.result, self.result.plan.memory
         rows = [(name, p.replay_bytes, p.model_bytes) for name, p in result.phases.items()]
         rows += [

@@ -27,7 +27,7 @@ ACCOUNTS = Accounts(
     {
         Attention: (flash.IMPLEMENTATIONS, (Attention.EAGER, Attention.SDPA, Attention.SDPA_EFFICIENT)),
         Kernels: ((Kernels.EAGER, Kernels.LIGER, Kernels.COMPILE),),
-        Loss: (fused_loss.FUSED, (Loss.FULL, Loss.LIGER_CROSS_ENTROPY)),
+        Loss: (fused_loss.FUSED, fused_loss.OF_LOGITS, (Loss.FULL,)),
         Quantization: (quantized.STAND_INS, (Quantization.NONE,)),
         Finetuning: ((Finetuning.FULL, Finetuning.LORA, Finetuning.QLORA, Finetuning.FREEZE, Finetuning.BITFIT),),
         LoraVariant: ((LoraVariant.LORA, LoraVariant.RSLORA, LoraVariant.DORA),),

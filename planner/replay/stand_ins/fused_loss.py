@@ -177,6 +177,22 @@ Each takes hidden states `[batch, tokens, hidden]`, the head, labels `[batch, to
 to the gradient of the head in place (see `fuse`)."""
 
 
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
+    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) with liger-kernel's cross-entropy."""
+    logits = logits.float()
+    labels = functional.pad(labels, (0, 1), value=-100)
+    shifted = labels[..., 1:].contiguous()
+    out: torch.Tensor = _LigerCrossEntropy.apply(logits.view(-1, vocab_size), shifted.view(-1))
+    return out
+
+
+OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {Loss.LIGER_CROSS_ENTROPY: _cross_entropy}
+"""Losses that take the place of the model's own loss function.
+
+Each takes logits `[batch, tokens, words]`, labels `[batch, tokens]` and the number of words.
+"""
+
+
 def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
     """Patches a causal language model, in place, to compute the loss of a library.
 
@@ -189,8 +205,8 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
         adds_in_place: whether the GPU has compute capability 8.0 or higher, from which on liger-kernel lets cuBLAS add
             products to the gradient of the head in place.
     """
-    if loss is Loss.LIGER_CROSS_ENTROPY:
-        model.loss_function = _cross_entropy
+    if loss in OF_LOGITS:
+        model.loss_function = OF_LOGITS[loss]
     if loss not in FUSED:
         return
 
@@ -205,12 +221,3 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
         return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, head, labels, adds_in_place))
 
     model.forward = MethodType(forward, model)
-
-
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
-    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) with liger-kernel's cross-entropy."""
-    logits = logits.float()
-    labels = functional.pad(labels, (0, 1), value=-100)
-    shifted = labels[..., 1:].contiguous()
-    out: torch.Tensor = _LigerCrossEntropy.apply(logits.view(-1, vocab_size), shifted.view(-1))
-    return out
