@@ -1,4 +1,4 @@
-"""The model against the replays of benchmarks/coverage.jsonl, in which every choice meets every other axis and family."""
+"""The model is no further from the replays of benchmarks/coverage.jsonl than it has been: every choice with every axis."""
 
 from __future__ import annotations
 
