@@ -17,7 +17,8 @@ from planner.memory import Footprint, MemoryModel, TracedModel
 from planner.models.families import family
 from planner.models.inventory import Inventory
 from planner.replay.backend import CUDA
-from planner.replay.step import STEPS, undisturbed
+from planner.replay.silence import undisturbed
+from planner.replay.step import STEPS
 
 RUNS = 10
 """Steps that a micro-batch has to run."""

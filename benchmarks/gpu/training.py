@@ -19,7 +19,8 @@ from planner.replay.backend import CPU, CUDA, Backend
 from planner.replay.real.cuda_memory import CudaCounters
 from planner.replay.real.run import Counters, Unlabelled, run_on_cpu
 from planner.replay.recording.trace import Phase
-from planner.replay.step import STEPS, Steps, undisturbed
+from planner.replay.silence import undisturbed
+from planner.replay.step import STEPS, Steps
 from strategies import PLAIN, Allocator, Attention, Strategy
 
 WARM_STEPS, TIMED_STEPS = 2, 7

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
-from planner.models.disentangled import DisentangledWidths
-from planner.models.forward import (
+from planner.models.forms import (
     ROUTED_IN_FP32,
     LayerNormForm,
     NormOrder,
@@ -17,9 +15,10 @@ from planner.models.forward import (
     biased_expert_shapes,
 )
 from planner.models.parameters import Heads, Linear, Parameters, ParameterTensor
+from planner.models.widths import Widths
 
 
-class Reader(DisentangledWidths):
+class Reader(Widths):
     """Implements `Forward` on numbers of columns: a tensor is its width.
 
     Each operation records its parameters, in order, and returns the width of its result.
@@ -92,10 +91,6 @@ class Reader(DisentangledWidths):
         self.tensors.append(ParameterTensor(f"{name}.weight", (width, channels, *patch_size)))
         self.tensors.append(ParameterTensor(f"{name}.bias", (width,)))
         return width
-
-    def rope_table(self, x: int, head_dim: int, *, fp32: bool = False) -> None:
-        """Records nothing: the table is no parameter."""
-        pass
 
     def rms_norm(self, name: str, x: int, *, width: int | None = None, order: NormOrder = "cast_then_scale") -> int:
         """Records the weight, if there is one."""
@@ -189,78 +184,14 @@ class Reader(DisentangledWidths):
         self._note(query, heads, kv_heads, dropout, own=True)
         return query
 
-    def activation(self, function: str, x: int) -> int:
-        """Records nothing."""
-        return x
-
-    def add(self, a: int, b: int) -> int:
-        """Records nothing, as all operations on two tensors of equal width."""
-        return a
-
-    mul = add_ = add
-
-    def repeat(self, x: int, columns: int) -> int:
-        """Records nothing; returns the columns that are filled."""
-        return columns
-
-    def times(self, x: int) -> int:
-        """Records nothing, as all operations on one tensor."""
-        return x
-
-    cap = clamp = times_positions = times
-
-    def dropout(self, x: int, probability: float) -> int:
-        """Records nothing."""
-        return x
-
-    def first_token(self, x: int) -> int:
-        """Records nothing."""
-        return x
-
-    clamp_fp16 = times
-
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> int:
         """Records the table; returns the number of heads."""
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_buckets, heads), is_embedding=True))
         return heads
 
-    def zero_bias(self, x: int, heads: int) -> int:
-        """Records nothing; returns the number of heads."""
-        return heads
-
-    def share(self, name: str, x: int, *, gathers: bool = True, returned: bool = False) -> None:
-        """Records nothing."""
-        pass
-
-    def shared(self, name: str, width: int, *, last: bool) -> int:
-        """Records nothing; returns the given width."""
-        return width
-
     def unused(self, name: str, size: int) -> None:
         """Records the vector."""
         self.tensors.append(ParameterTensor(name, (size,)))
-
-    def keep(self, x: int) -> None:
-        """Records nothing, as all operations that concern variables."""
-        pass
-
-    make_mask = keep_in_body = embeds = keep
-
-    def leave_body(self) -> None:
-        """Records nothing."""
-        pass
-
-    def slices(self, x: int, widths: Sequence[int], *, split: bool = False) -> list[int]:
-        """Records nothing; returns the given widths."""
-        return list(widths)
-
-    def join(self, parts: Sequence[int], *, heads_first: bool = False) -> int:
-        """Records nothing; returns the sum of the widths."""
-        return sum(parts)
-
-    def fill(self, first: int, shared: int, *, heads: int) -> int:
-        """Records nothing; returns the width with the shared columns for each head."""
-        return first + heads * shared
 
     def route(
         self,
@@ -312,21 +243,11 @@ class Reader(DisentangledWidths):
         self.tensors += [ParameterTensor(name, shape) for name, shape in shapes.items()]
         return x
 
-    def spread(self, x: int, scores: int) -> int:
-        """Records nothing."""
-        return x
-
     def every_expert(self, name: str, x: int, num_experts: int, intermediate_size: int, activation: str) -> int:
         """Records the experts' weights."""
         self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, x, 2 * intermediate_size)))
         self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, intermediate_size, x)))
         return x
-
-    def add_experts(self, x: int, out: int, num_experts: int) -> int:
-        """Records nothing."""
-        return x
-
-    sigmoid = times
 
     def lm_head(
         self,

@@ -4,7 +4,8 @@ from planner.libraries.sdpa import SdpaKernel
 from planner.replay.silence import quiet
 
 with quiet():  # this imports torch, transformers and the other libraries
-    from planner.replay.step import Outputs, Workload, replay
+    from planner.replay.step import replay
 from planner.replay.recording.trace import Phase, Trace
+from planner.replay.workload import Outputs, Workload
 
 __all__ = ["Outputs", "Phase", "SdpaKernel", "Trace", "Workload", "replay"]

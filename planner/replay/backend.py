@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from planner.libraries.sdpa import Selection
-from planner.replay import cuda_path
+from planner.replay.cuda.attention import ATTENTION
+from planner.replay.cuda.path import taken
 
 
 class Backend(NamedTuple):
@@ -29,7 +30,7 @@ class Backend(NamedTuple):
 CUDA_BLOCK = 512
 """Bytes of CUDA's smallest block (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
 
-CUDA_PATH = Backend("cpu", cuda_path.ATTENTION, CUDA_BLOCK, cuda_path.taken)
+CUDA_PATH = Backend("cpu", ATTENTION, CUDA_BLOCK, taken)
 """CUDA's kernels on fake tensors of the CPU; replays that certify a plan run on this backend."""
 
 CPU = Backend("cpu", "sdpa", 1, nullcontext)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from planner.replay.backend import CUDA_PATH
 from planner.replay.setup.build import build, equip, half, linear_layers
-from planner.replay.step import undisturbed
+from planner.replay.silence import undisturbed
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import Strategy

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import transformers
 
 LOGGERS = {
     "torch._subclasses.fake_tensor": logging.CRITICAL,  # failures that are raised as exceptions as well
@@ -25,3 +29,21 @@ def quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Switches off warnings, logs and the garbage collector while the context lasts.
+
+    The collector frees cycles at arbitrary times. Without it a step frees each tensor when it loses its last owner,
+    which is always at the same moment.
+    """
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")
+        transformers.logging.set_verbosity(logging.CRITICAL)  # its errors quote values of the user's configuration
+        gc.collect()
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.enable()

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
-import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from planner.libraries.sdpa import SdpaKernel, Selection
+from planner.libraries.sdpa import Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.extension.blocks import KEPT, BlockRun, follow, shorten
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.recorder import LiveBytes, parts_of
-from planner.replay.recording.trace import Label, Phase, Scope, Trace
+from planner.replay.recording.trace import Phase, Scope, Trace
 from planner.replay.setup.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
 from planner.replay.setup.cpu_offload import offloading
 from planner.replay.setup.ddp import Buckets, buckets_of, divided
 from planner.replay.setup.loading import Loading, Placed
 from planner.replay.setup.optimizers import optimizer_of
-from planner.replay.silence import quiet
+from planner.replay.silence import undisturbed
 from planner.replay.stand_ins import liger
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
-from strategies import Batching, GradientBuckets, Strategy, Update
+from planner.replay.workload import Outputs, Workload
+from strategies import GradientBuckets, Strategy, Update
 
 STEPS = 2
 """Number of optimizer steps that are run: optimizer states exist from the second step on."""
@@ -48,45 +43,6 @@ UNLIKE = 2
 
 With FSDP2 the last blocks have no next block to prefetch; with fp8 the model's first linear layer is not converted.
 """
-
-
-class Outputs(StrEnum):
-    """Says how long the training loop keeps the model's output, and with it the logits."""
-
-    LOSS = "loss"
-    """The loop keeps it until it has the loss, as Trainer does."""
-    STEP = "step"
-    """The loop keeps it until the step ends, as with `out = model(...)` in a function."""
-    NEXT = "next"
-    """The loop keeps it until the next forward has returned, as with `out = model(...)` in a loop."""
-
-
-class Workload(NamedTuple):
-    """Describes what one rank runs, and what its process allocates that no tensor shows."""
-
-    sequence_length: int
-    """Tokens per sample."""
-    micro_batch_size: int
-    """Samples per rank in one forward pass."""
-    gradient_accumulation_steps: int = 1
-    """Micro-batches per optimizer step."""
-    world_size: int = 1
-    """Number of ranks."""
-    cublas_workspace_bytes: int = 0
-    """Bytes of a cuBLAS workspace; Python's thread and autograd's, which both multiply matrices, have one each."""
-    outputs: Outputs = Outputs.LOSS
-    sdpa_kernel: SdpaKernel | None = None
-    """Kernel that SDPA runs; None for the one that torch selects at each call."""
-    has_flash: bool = True
-    """Whether the GPU has SDPA's flash kernel."""
-    evaluation_batch_size: int | None = None
-    """Samples that are evaluated at once after each step; None for no evaluation."""
-    batching: Batching = Batching.FULL
-    """Whether samples are full, padded or packed, which decides what a batch contains in addition to ids and labels."""
-    prefers_cudnn: bool = False
-    """Whether SDPA tries cuDNN's kernel first."""
-    empties_cache: bool = True
-    """Whether PEFT empties the cache before it adds adapters to a quantized model (it does from version 0.20 on)."""
 
 
 def replay(
@@ -180,24 +136,6 @@ def _load(
         loading.rewrite(*placed, empties_cache=workload.empties_cache)
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Switches off warnings, logs and the garbage collector while the context lasts.
-
-    The collector frees cycles at arbitrary times. Without it a step frees each tensor when it loses its last owner,
-    which is always at the same moment.
-    """
-    with warnings.catch_warnings(), quiet():
-        warnings.simplefilter("ignore")
-        transformers.logging.set_verbosity(logging.CRITICAL)  # its errors quote values of the user's configuration
-        gc.collect()
-        gc.disable()
-        try:
-            yield
-        finally:
-            gc.enable()
-
-
 class Recorder(Protocol):
     """Follows a step: `LiveBytes` on fake tensors, the device's own counters on real ones."""
 
@@ -214,10 +152,6 @@ class Recorder(Protocol):
 
     def settle(self) -> None:
         """Moves the present phase's events of tensors with a category to the blocks to which these belong."""
-        ...
-
-    def allocate(self, size: int, label: Label) -> None:
-        """Records `size` bytes that no tensor shows."""
         ...
 
 

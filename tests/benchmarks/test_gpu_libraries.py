@@ -16,8 +16,8 @@ from gpu.training import steps_of, strategy_of, time_on
 from planner.memory.linear.nf4 import stored_bytes
 from planner.replay.backend import CPU
 from planner.replay.setup.optimizers import BUILDERS
+from planner.replay.silence import undisturbed
 from planner.replay.stand_ins.optimizers import StandIn
-from planner.replay.step import undisturbed
 from strategies import Optimizer
 
 QLORA = {"finetuning": "qlora", "lora_rank": 4, "lora_targets": "all-linear", "precision": "bf16-mixed"}

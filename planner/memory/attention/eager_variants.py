@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from planner.libraries.sdpa import Selection
 from planner.memory.attention import fused as fused_attention
-from planner.memory.autograd.elementwise import scale_
+from planner.memory.autograd.in_place import scale_
 from planner.memory.autograd.ops import FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.models.architecture import INT64
-from planner.models.forward import OwnAttention
+from planner.models.forms import OwnAttention
 
 
 class Form(NamedTuple):

@@ -1,54 +1,95 @@
-"""Elementwise operations that only a few models use: in-place sums and products, and clamping."""
+"""Elementwise operations and reductions of rows."""
 
 from __future__ import annotations
 
-from planner.memory.autograd.ops import Ops
-from planner.memory.autograd.tape import Storage, Tensor, Variable
+from typing import Literal
+
+from planner.memory.autograd.casts import Casts
+from planner.memory.autograd.graph import BOOL
+from planner.memory.autograd.tape import Tensor
 
 
-def _in_place(x: Tensor, *, needs_gradient: bool) -> Tensor:
-    """Returns the result of an operation that writes into the storage of `x`."""
-    return Tensor(x.storage, x.fixed, x.per_sample, x.width, x.itemsize, Variable() if needs_gradient else None)
+class Elementwise(Casts):
+    """Computes functions of elements, sums, products, means and softmax."""
 
+    def unary(
+        self,
+        x: Tensor,
+        name: str,
+        *,
+        saves: Literal["input", "output", "nothing"] = "nothing",
+        itemsize: int | None = None,
+        temporaries: int = 0,
+    ) -> Tensor:
+        """Applies an elementwise function of one tensor.
 
-def add_(f: Ops, a: Tensor, b: Tensor) -> Tensor:
-    """Adds `b` to `a` in place; backward passes the gradient itself on to both."""
-    out = _in_place(a, needs_gradient=a.variable is not None or b.variable is not None)
-    f.tape.cost.bytes_per_sample += 2 * a.per_sample * a.itemsize + b.per_sample * b.itemsize
-    return f.pass_on(out, (a, b))
+        Args:
+            x: The input.
+            name: Name of the result among saved tensors.
+            saves: What is saved for backward.
+            itemsize: Bytes per element of the result if it differs, as in a product with a shared fp32 table.
+            temporaries: Number of tensors as large as the result that backward makes before the gradient.
+        """
+        saved = [self.tape.save(x)] if saves == "input" and x.variable is not None else []
+        out = self.tensor(x.per_sample, x.width, itemsize or x.itemsize, name, x)
+        if x.variable is None:
+            return out
+        if saves == "output":
+            saved.append(self.tape.save(out))
+        return self.differentiate(out, self._targets(out, x), saved, temporaries=temporaries)
 
+    def mul(self, a: Tensor, b: Tensor, name: str) -> Tensor:
+        """Multiplies elementwise, one perhaps broadcast over the other; saves each factor for the other's gradient."""
+        big = a if a.per_sample >= b.per_sample else b
+        saved = [self.tape.save(other) for one, other in ((a, b), (b, a)) if one.variable is not None]
+        out = self.tensor(big.per_sample, big.width, max(a.itemsize, b.itemsize), name, a, b)
+        return self.differentiate(out, self._targets(out, a, b), saved)
 
-def scale_(f: Ops, x: Tensor) -> Tensor:
-    """Multiplies `x` by a number in place; backward allocates a new tensor for its gradient."""
-    out = _in_place(x, needs_gradient=x.variable is not None)
-    f.tape.cost.bytes_per_sample += 2 * x.per_sample * x.itemsize
-    return f.differentiate(out, f.own_targets(x))
+    def mean(self, x: Tensor, name: str) -> Tensor:
+        """Computes the means of rows; the gradient is expanded to the size of x and divided (`mean_backward`)."""
+        out = self.tensor(x.per_sample // x.width, 1, x.itemsize, name, x)
+        return self.differentiate(out, self._targets(x, x))
 
+    def softmax(self, x: Tensor, itemsize: int) -> Tensor:
+        """Computes a softmax with `itemsize` bytes per element, and saves its output.
 
-def clamp(f: Ops, x: Tensor, name: str, *, below: bool = True) -> Tensor:
-    """Limits `x` to a maximum and saves it: backward compares it with each limit, one byte per element and limit.
+        CUDA reads half precision and writes fp32 in one kernel, and in backward returns a gradient in half precision,
+        after a temporary product of gradient and output
+        (aten/src/ATen/native/cuda/SoftMax.cu, `softmax_backward_cuda_out`).
+        """
+        out = self.tensor(x.per_sample, x.width, itemsize, "softmax", x)
+        saved = [self.tape.save(out)] if x.variable is not None else []
+        return self.differentiate(out, self.own_targets(x), saved, temporaries=1)
 
-    Args:
-        f: Operations on the tape that records this one.
-        x: The tensor to clamp.
-        name: Name of the result among saved tensors.
-        below: Whether there is a minimum as well.
+    def broadcast(self, x: Tensor, per_sample: int, name: str) -> Tensor:
+        """Returns a contiguous copy, repeated to `per_sample` elements per sample; its gradient is summed back."""
+        out = self.tensor(per_sample, x.width, x.itemsize, name, x)
+        return self.differentiate(out, self.own_targets(x))
 
-    Returns:
-        A tensor of the shape and dtype of `x`.
-    """
-    saved = [f.tape.save(x)] if x.variable is not None else []
-    out = f.tensor(x.per_sample, x.width, x.itemsize, name, x)
-    if out.variable is None or x.variable is None:
-        return out
-    variable, size, compared = x.variable, out.per_sample * out.itemsize, out.per_sample * (1 + below)
+    def cap(self, x: Tensor, name: str = "capped") -> Tensor:
+        """Computes `tanh(x / cap) * cap`; tanh saves its output.
 
-    def backward(gradient: Storage) -> None:
-        f.tape.cost.bytes_per_sample += 3 * size
-        masks = f.tape.storage(0, compared)
-        made = f.tape.storage(0, size)
-        del masks
-        f.tape.accumulate(variable, made)
+        Every result is assigned to the variable of the one before, so that `x` itself gives up its storage here.
+        """
+        quotient = self.unary(x, f"{name} quotient")
+        x.storage = None
+        x = self.unary(quotient, f"{name} tanh", saves="output")
+        del quotient
+        return self.unary(x, name)
 
-    f.tape.record(out.variable, backward, *saved)
-    return out
+    def dropout(self, x: Tensor, probability: float, name: str) -> Tensor:
+        """Drops elements as `native_dropout`, which saves a mask of one byte each; returns `x` at probability 0."""
+        if probability == 0.0:
+            return x
+        out = self.tensor(x.per_sample, x.width, x.itemsize, name, x)
+        mask = Tensor(self.tape.storage(0, x.per_sample, f"{name} mask"), 0, x.per_sample, x.width, BOOL, None)
+        saved = [self.tape.save(mask)] if x.variable is not None else []
+        return self.differentiate(out, self._targets(out, x), saved)
+
+    def add(self, a: Tensor, b: Tensor, name: str) -> Tensor:
+        """Adds two tensors, where one may be broadcast over the other, and saves nothing.
+
+        Backward passes the gradient itself on to both terms, cast or summed where a term's dtype or shape differs.
+        """
+        out = self.tensor(max(a.per_sample, b.per_sample), a.width, max(a.itemsize, b.itemsize), name, a, b)
+        return self.pass_on(out, (a, b))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.memory.autograd.elementwise import add_, clamp
+from planner.memory.autograd.in_place import add_, clamp
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Tensor
 from planner.memory.layers.experts import gather, grouped, indices_of, summed, top

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from planner.memory.autograd.ops import BOOL, FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor
 from planner.memory.layers import experts
-from planner.models.forward import RouterForm
+from planner.models.forms import RouterForm
 
 
 class Routing(NamedTuple):

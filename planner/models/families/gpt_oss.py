@@ -11,7 +11,8 @@ from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
 from planner.models.families.llama import Ignored, Llama
-from planner.models.forward import Forward, NormOrder, T
+from planner.models.forms import NormOrder
+from planner.models.forward import Forward, T
 
 
 class GptOss(Llama):

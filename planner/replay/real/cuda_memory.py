@@ -11,8 +11,10 @@ from hardware import PlannerError
 from planner.replay.backend import CUDA
 from planner.replay.real.run import run
 from planner.replay.recording.trace import Phase
-from planner.replay.step import STEPS, Workload, undisturbed
+from planner.replay.silence import undisturbed
+from planner.replay.step import STEPS
 from planner.replay.structure.source import Source
+from planner.replay.workload import Workload
 from strategies import Strategy
 
 

@@ -16,8 +16,8 @@ from torch.multiprocessing.spawn import spawn
 from planner.replay.real.profiled import Recorded
 from planner.replay.real.run import run_on_cpu
 from planner.replay.setup.build import mesh_of
-from planner.replay.step import Workload
 from planner.replay.structure.source import Source
+from planner.replay.workload import Workload
 from strategies import Strategy
 
 POLL_SECONDS = 0.0005

@@ -13,10 +13,12 @@ from planner.extras import Progress
 from planner.replay.backend import CPU, Backend
 from planner.replay.real.profiled import Marks, Recorded, recorded
 from planner.replay.recording.recorder import local
-from planner.replay.recording.trace import Label, Phase, Scope
+from planner.replay.recording.trace import Phase, Scope
 from planner.replay.setup.build import build, equip, place
-from planner.replay.step import Steps, Workload, undisturbed
+from planner.replay.silence import undisturbed
+from planner.replay.step import Steps
 from planner.replay.structure.source import Source
+from planner.replay.workload import Workload
 from strategies import Strategy
 
 SCALE = 0.02
@@ -50,9 +52,6 @@ class Unlabelled:
 
     def settle(self) -> None:
         """Does nothing: an allocator knows no blocks of the model."""
-
-    def allocate(self, size: int, label: Label) -> None:
-        """Does nothing: a real step makes this allocation itself."""
 
 
 def run(

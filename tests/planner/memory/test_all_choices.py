@@ -1,4 +1,4 @@
-"""The model is no further from the replays of benchmarks/coverage.jsonl than it has been: every choice with every axis."""
+"""The model is no further from the replays of benchmarks/coverage.jsonl, of every choice, than it has been."""
 
 from __future__ import annotations
 

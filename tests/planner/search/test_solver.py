@@ -17,7 +17,7 @@ def test_as_many_steps_as_allowed_with_the_largest_micro_batch_that_fits() -> No
     assert best is not None
     # 10 + 5 bytes of gradients that stay, and 10 bytes a sample: 8 samples are 95 bytes.
     assert (best.micro_batch_size, best.gradient_accumulation_steps, best.global_batch_size) == (8, 4, 32)
-    assert (best.process_bytes, best.seconds, best.strategy) == (95, 32.0, LORA)
+    assert (best.process_bytes, best.seconds, best.strategy) == (95, 36.0, LORA)
 
 
 def test_one_step_is_better_where_accumulating_leaves_no_room() -> None:
@@ -41,7 +41,7 @@ def test_every_rank_has_a_micro_batch() -> None:
     assert (best.micro_batch_size, best.global_batch_size) == (9, 9 * 6)
 
 
-@pytest.mark.parametrize(("budget", "size"), [(100, 4), (55, 4), (54, 2), (35, 2), (34, None)])
+@pytest.mark.parametrize(("budget", "size"), [(175, 16), (55, 4), (49, 2), (30, 2), (29, None)])
 def test_of_allowed_micro_batches_the_largest_that_fits_is_taken(budget: int, size: int | None) -> None:
     solver = Solver(Toy(), budget, UpTo(2), (2, 16, 4))
     best = solver.solve(LORA)
@@ -72,12 +72,7 @@ def test_a_wanted_batch_is_made_in_the_fastest_way_that_fits(
     budget: int, wanted: int, allowed: tuple[int, ...], found: tuple[int, int] | None
 ) -> None:
     best = Solver(Toy(), budget, Exactly(wanted), allowed).solve(LORA)
-    ways = {best.rank} if best else set()
-    assert (best and best.global_batch_size) == (wanted if found else None)
-    if best and found:
-        # All ways take the same time here, and what is left decides: fewest bytes come first.
-        assert best.process_bytes <= budget
-        assert len(ways) == 1
+    assert (best and (best.micro_batch_size, best.gradient_accumulation_steps)) == found
 
 
 def test_all_ways_to_a_wanted_batch_are_candidates_if_they_fit() -> None:
@@ -101,7 +96,7 @@ def test_what_cannot_accumulate_makes_a_wanted_batch_at_once_or_not_at_all() -> 
 def test_candidates_sort_by_batch_then_speed_then_recomputation_then_headroom() -> None:
     solver = Solver(Toy(), 100, UpTo(1))
     plain, recomputed = solver.candidate(LORA, 4, 1), solver.candidate(RECOMPUTED, 4, 1)
-    assert plain.rank == (-4, 4.0, 0, 50)
-    assert recomputed.rank == (-4, 8.0, 1, 30)
-    assert solver.candidate(LORA, 4, 2).rank == (-8, 8.0, 0, 55)
+    assert plain.rank == (-4, 5.0, 0, 50)
+    assert recomputed.rank == (-4, 9.0, 1, 30)
+    assert solver.candidate(LORA, 4, 2).rank == (-8, 10.0, 0, 55)
     assert solver.candidate(LORA, 400, 1).process_bytes == 4010  # whether it fits or not

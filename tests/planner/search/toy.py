@@ -1,4 +1,4 @@
-"""A model of which every number is known: so many bytes for each strategy and sample, and a second for each sample."""
+"""A model of which every number is known: so many bytes by strategy and sample, a second a sample and one a pass."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Toy:
         return Footprint(Persistent(0, 0, 0), {Moment.FORWARD: (line,)}, Outside(0, 0, 0), Slack(0, 0, 0))
 
     def work(self, strategy: Strategy) -> Work:
-        return Work(bytes_per_sample=2 * SECOND if strategy.checkpointing.recomputes else SECOND)
+        per_sample = 2 * SECOND if strategy.checkpointing.recomputes else SECOND
+        return Work(bytes_per_sample=per_sample, fixed_bytes=SECOND)
 
     def traffic(self, strategy: Strategy) -> Traffic:
         return Traffic()

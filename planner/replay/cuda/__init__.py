@@ -1,0 +1,1 @@
+"""What CUDA does where a step on the CPU device would differ."""

@@ -1,0 +1,48 @@
+"""What one rank runs: sizes, kernels, and how long the training loop keeps what the model returned."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from planner.libraries.sdpa import SdpaKernel
+from strategies import Batching
+
+
+class Outputs(StrEnum):
+    """Says how long the training loop keeps the model's output, and with it the logits."""
+
+    LOSS = "loss"
+    """The loop keeps it until it has the loss, as Trainer does."""
+    STEP = "step"
+    """The loop keeps it until the step ends, as with `out = model(...)` in a function."""
+    NEXT = "next"
+    """The loop keeps it until the next forward has returned, as with `out = model(...)` in a loop."""
+
+
+class Workload(NamedTuple):
+    """Describes what one rank runs, and what its process allocates that no tensor shows."""
+
+    sequence_length: int
+    """Tokens per sample."""
+    micro_batch_size: int
+    """Samples per rank in one forward pass."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches per optimizer step."""
+    world_size: int = 1
+    """Number of ranks."""
+    cublas_workspace_bytes: int = 0
+    """Bytes of a cuBLAS workspace; Python's thread and autograd's, which both multiply matrices, have one each."""
+    outputs: Outputs = Outputs.LOSS
+    sdpa_kernel: SdpaKernel | None = None
+    """Kernel that SDPA runs; None for the one that torch selects at each call."""
+    has_flash: bool = True
+    """Whether the GPU has SDPA's flash kernel."""
+    evaluation_batch_size: int | None = None
+    """Samples that are evaluated at once after each step; None for no evaluation."""
+    batching: Batching = Batching.FULL
+    """Whether samples are full, padded or packed, which decides what a batch contains in addition to ids and labels."""
+    prefers_cudnn: bool = False
+    """Whether SDPA tries cuDNN's kernel first."""
+    empties_cache: bool = True
+    """Whether PEFT empties the cache before it adds adapters to a quantized model (it does from version 0.20 on)."""

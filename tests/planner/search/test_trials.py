@@ -1,0 +1,151 @@
+"""What a sampler is told of a strategy: its batch and speed, what it lacks, and which others it beats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from toy import LORA, RECOMPUTED, Toy
+
+from hardware import GIB
+from planner.search import Candidate, Solver
+from planner.search.suggest import FILLING, Suggestion
+from planner.search.trials import TrialRunner, attributes, front, missing_gib, objectives, score
+from strategies import Checkpointing, Exactly, Finetuning, Optimizer, Precision, Space, UpTo
+
+SOLVER = Solver(Toy(), 100, UpTo(4))
+SPACE = Space.default(Toy().cluster)._replace(
+    precision=(Precision.FP32,), optimizer=(Optimizer.SGD,), finetuning=(Finetuning.LORA,), lora_rank=(1,)
+)
+
+
+def candidate(batch: int, seconds: float, process_bytes: int = 0) -> Candidate:
+    return SOLVER.candidate(LORA, 1, 1)._replace(global_batch_size=batch, seconds=seconds, process_bytes=process_bytes)
+
+
+def test_a_score_is_the_batch_and_the_faster_of_two_equal_ones_scores_more() -> None:
+    assert score(candidate(32, 0.0)) == 33.0
+    assert score(candidate(32, 1.0)) == 32.5
+    assert score(candidate(32, 3.0)) == 32.25
+    assert score(candidate(33, 1e9)) > score(candidate(32, 1e-3))
+
+
+def test_what_is_missing_is_what_a_process_takes_beyond_the_budget() -> None:
+    solver = Solver(Toy(), 3 * GIB, UpTo(1))
+    assert missing_gib(candidate(1, 1.0, 5 * GIB), solver) == 2.0
+    assert missing_gib(candidate(1, 1.0, 2 * GIB), solver) == -1.0
+
+
+def test_objectives_are_batch_speed_in_real_tokens_and_headroom() -> None:
+    solver = Solver(Toy(real_tokens=30), 3 * GIB, UpTo(1))
+    assert objectives(candidate(8, 2.0, 2 * GIB), solver) == (8, 8 * 30 / 2, 1.0)
+
+
+def test_a_front_has_all_that_no_other_beats_everywhere() -> None:
+    best = candidate(8, 1.0, 50)
+    slower, larger_batch = candidate(8, 2.0, 50), candidate(16, 4.0, 60)
+    more_room, equal = candidate(4, 2.0, 40), candidate(8, 1.0, 50)
+    worse_in_all = candidate(4, 3.0, 60)
+    candidates = [slower, best, larger_batch, worse_in_all, more_room, equal]
+    found = list(front(candidates, SOLVER))
+    assert found == [best, larger_batch, more_room, equal]
+    assert list(front([], SOLVER)) == []
+    assert list(front([worse_in_all], SOLVER)) == [worse_in_all]
+
+
+def trial_of(solver: Solver, fills: bool = False, **params: Any) -> Any:
+    return TrialRunner(SPACE, solver, fills=fills).of(Suggestion({"checkpointing": "none", **params}))
+
+
+def test_a_strategy_that_fits_is_its_best_candidate() -> None:
+    trial = trial_of(SOLVER)
+    assert trial.candidate == SOLVER.solve(trial.strategy)
+    assert (trial.reason, trial.missing_gib) == (None, (95 - 100) / GIB)
+    assert attributes(trial, SOLVER) == {
+        "fits": True,
+        "effective batch": 32,
+        "micro-batch": 8,
+        "accumulation": 4,
+        "GiB": 0.0,
+        "tokens per second": round(32 * 100 / 36),
+    }
+
+
+def test_a_strategy_that_does_not_fit_lacks_what_one_sample_takes_too_much() -> None:
+    trial = trial_of(Solver(Toy(), 15, UpTo(4)))
+    assert (trial.candidate, trial.reason, trial.missing_gib) == (None, None, (20 - 15) / GIB)
+    assert attributes(trial, SOLVER) == {"fits": False, "reason": "does not fit into memory"}
+    assert trial_of(Solver(Toy(), 15, UpTo(4), (4, 2))).missing_gib == (30 - 15) / GIB
+    assert attributes(trial._replace(reason="not here"), SOLVER)["reason"] == "not here"
+
+
+def test_a_strategy_that_fits_and_cannot_make_the_batch_still_breaks_the_constraint() -> None:
+    trial = trial_of(Solver(Toy(), 10**6, Exactly(12), (5,)))
+    assert (trial.candidate, trial.missing_gib) == (None, 1 / GIB)
+
+
+@pytest.mark.parametrize(
+    ("filling", "allowed", "size"),
+    [
+        (1.0, (), 8),
+        (0.5, (), 4),
+        (0.0, (), 1),
+        (0.3, (), 2),
+        (0.5, (1, 2, 3, 6, 64), 3),
+        (1.0, (1, 2, 64), 2),
+        (0.0, (2, 6), 2),
+    ],
+)
+def test_a_trial_that_fills_takes_a_share_of_the_largest_micro_batch(
+    filling: float, allowed: tuple[int, ...], size: int
+) -> None:
+    trial = trial_of(Solver(Toy(), 100, UpTo(4), allowed), True, **{FILLING: filling})
+    assert (trial.candidate.micro_batch_size, trial.candidate.gradient_accumulation_steps) == (size, 4)
+    assert trial.missing_gib == (trial.candidate.process_bytes - 100) / GIB
+
+
+def test_where_a_batch_is_wanted_there_is_nothing_to_fill() -> None:
+    solver = Solver(Toy(), 10**6, Exactly(12))
+    assert not TrialRunner(SPACE, solver, fills=True).fills
+    assert trial_of(solver, True, **{FILLING: 0.1}).candidate.micro_batch_size == 12
+
+
+def test_a_runner_counts_each_strategy_once_and_reuses_what_another_has_solved() -> None:
+    asked: list[str] = []
+
+    def refuses(strategy: Any) -> None:
+        asked.append(strategy.checkpointing.choice)
+
+    solver = Solver(Toy(refuses=refuses), 100, UpTo(4))
+    first = TrialRunner(SPACE, solver, fills=False)
+    for name in ("none", "full", "none"):
+        first.of(Suggestion({"checkpointing": name}))
+    assert asked == [Checkpointing.NONE, Checkpointing.FULL]
+    assert first.num_strategies == len(first.candidates) == 2
+    again = TrialRunner(SPACE, solver, fills=False, known=first)
+    assert (again.num_strategies, again.candidates) == (0, [])
+    again.of(Suggestion({"checkpointing": "full"}))
+    assert len(asked) == 2
+    assert (again.num_strategies, [c.strategy for c in again.candidates]) == (
+        1,
+        [RECOMPUTED._replace(allocator=again.candidates[0].strategy.allocator)],
+    )
+
+
+def test_a_runner_that_fills_has_a_candidate_for_every_size() -> None:
+    runner = TrialRunner(SPACE, SOLVER, fills=True)
+    for share in (1.0, 0.5, 0.51, 0.0):
+        runner.of(Suggestion({"checkpointing": "none", FILLING: share}))
+    assert [candidate.micro_batch_size for candidate in runner.candidates] == [8, 4, 1]
+    assert (runner.num_strategies, runner.rejected) == (1, {})
+
+
+def test_strategies_without_a_candidate_are_counted_by_reason() -> None:
+    def refuses(strategy: Any) -> str | None:
+        return "never recomputed" if strategy.checkpointing.recomputes else None
+
+    runner = TrialRunner(SPACE, Solver(Toy(refuses=refuses), 15, UpTo(4)), fills=False)
+    for name in ("none", "full"):
+        runner.of(Suggestion({"checkpointing": name}))
+    assert runner.rejected == {"never recomputed": 1, "does not fit into memory": 1}
+    assert runner.candidates == []
