@@ -6,7 +6,6 @@ from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
 from strategies.batching import Batching
-from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
 from strategies.finetuning import (
     ALL_LINEAR,
@@ -44,7 +43,8 @@ from strategies.precision import Precision
 from strategies.rules import indivisible, violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
-from strategies.space import DEFAULT_LORA_RANK, Space, usual_precisions
+from strategies.spaces.chain import Chain
+from strategies.spaces.space import DEFAULT_LORA_RANK, Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 from strategies.update import Update
 

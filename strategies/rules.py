@@ -293,6 +293,7 @@ RULES: tuple[Rule, ...] = (
     _optimizer,
     _update,
 )
-"""All rules but `indivisible`; the first that objects gives the reason that users see. `strategies.counting` also calls
-each rule alone, on strategies with undecided options, to see which options it reads. So a rule must not rely on the
-rules before it, and must read a strategy through the names of its fields."""
+"""All rules but `indivisible`; the first that objects gives the reason that users see.
+
+`strategies.spaces.counting` also calls each rule alone, on strategies with undecided options, to see which options it
+reads. So a rule must not rely on the rules before it, and must read a strategy through the names of its fields."""

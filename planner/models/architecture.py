@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 """A positive number, such as a width or a number of heads."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from planner.models.forms import (
+from planner.models.parameters import Heads, Linear, Parameters, ParameterTensor
+from planner.models.vocabulary.forms import (
     ROUTED_IN_FP32,
     LayerNormForm,
     NormOrder,
@@ -14,7 +15,6 @@ from planner.models.forms import (
     RouterForm,
     biased_expert_shapes,
 )
-from planner.models.parameters import Heads, Linear, Parameters, ParameterTensor
 from planner.models.widths import Widths
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.models.disentangled import DisentangledWidths
+from planner.models.vocabulary.disentangled import DisentangledWidths
 
 
 class Widths(DisentangledWidths):

@@ -9,12 +9,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from planner.records.result import EstimateResult
-from planner.report import words
-from planner.report.bars import simple
-from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget, usable_width
-from planner.report.categories import category_bytes
-from planner.report.format import gib, gib_difference, gib_parts, grouped, percent, plural, seconds, short_percent
-from planner.report.table import GAP, INDENT, Column, table_lines
+from planner.report.parts import words
+from planner.report.parts.bars import simple
+from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, usable_width
+from planner.report.parts.categories import category_bytes
+from planner.report.parts.format import gib, gib_difference, gib_parts, grouped, percent, plural, seconds, short_percent
+from planner.report.parts.table import GAP, INDENT, Column, table_lines
 
 DECIMALS = 2
 """Decimals of GiB: one more than elsewhere, since an account has small lines, too."""

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from planner.records.plan import Plan
 from planner.records.result import FitResult
-from planner.report import words
-from planner.report.blocks import Filling, Wrapped, free_share, notes, of_budget
-from planner.report.format import grouped, plural, seconds
+from planner.report.parts import words
+from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget
+from planner.report.parts.format import grouped, plural, seconds
+from planner.report.parts.table import INDENT, table_lines
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
-from planner.report.table import INDENT, table_lines
 from planner.report.verify import verdict
 
 

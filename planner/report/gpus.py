@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from hardware import GPU, MIB, Dtype, Link
-from planner.report.blocks import Wrapped, fields
-from planner.report.format import gib, grouped, plural
-from planner.report.table import Column, shrunk, table_lines
+from planner.report.parts.blocks import Wrapped, fields
+from planner.report.parts.format import gib, grouped, plural
+from planner.report.parts.table import Column, shrunk, table_lines
 
 _EXPENDABLE = ("fp8", "cc", "per node", "fp32", "link GB/s")
 """Columns that are left out where the terminal is narrow, one after the other."""

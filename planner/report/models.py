@@ -10,9 +10,9 @@ from rich.text import Text
 
 from planner.models import Architecture, Model
 from planner.models.architecture import Headed
-from planner.report.blocks import fields, notes
-from planner.report.format import count, grouped, percent, plural
-from planner.report.table import Column, shrunk, table_lines
+from planner.report.parts.blocks import fields, notes
+from planner.report.parts.format import count, grouped, percent, plural
+from planner.report.parts.table import Column, shrunk, table_lines
 
 _EXPENDABLE = ("Hugging Face id", "family", "vocabulary")
 """Columns that are left out where the terminal is narrow, one after the other."""

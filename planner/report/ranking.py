@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 from planner.records.plan import Plan, StrategyChoice
-from planner.report import words
-from planner.report.blocks import free_share
-from planner.report.format import gib, grouped, thousands
-from planner.report.table import Column, fits
+from planner.report.parts import words
+from planner.report.parts.blocks import free_share
+from planner.report.parts.format import gib, grouped, thousands
+from planner.report.parts.table import Column, fits
 from strategies import AXES
 
 _BATCH = "micro x accum x ranks = batch"

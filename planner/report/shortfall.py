@@ -9,10 +9,10 @@ from rich.text import Text
 
 from planner.records.plan import Memory
 from planner.records.result import FitResult, Shortfall
-from planner.report import words
-from planner.report.blocks import Filling, Wrapped
-from planner.report.format import gib, gib_difference
-from planner.report.table import INDENT, Column, table_lines
+from planner.report.parts import words
+from planner.report.parts.blocks import Filling, Wrapped
+from planner.report.parts.format import gib, gib_difference
+from planner.report.parts.table import INDENT, Column, table_lines
 
 
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:

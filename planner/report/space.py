@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from planner.records.space import Described
-from planner.report.blocks import Wrapped, fields
-from planner.report.format import grouped
+from planner.report.parts.blocks import Wrapped, fields
+from planner.report.parts.format import grouped
 from strategies import Option
 
 MOST_SHOWN = 8

@@ -9,10 +9,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from planner.records.verification import Reservation, Verification
-from planner.report import words
-from planner.report.blocks import Wrapped, notes
-from planner.report.format import gib, mib, plural, seconds
-from planner.report.table import Column, table_lines
+from planner.report.parts import words
+from planner.report.parts.blocks import Wrapped, notes
+from planner.report.parts.format import gib, mib, plural, seconds
+from planner.report.parts.table import Column, table_lines
 from strategies import Allocator
 
 DECIMALS = 2

@@ -13,7 +13,7 @@ from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
 from planner.problem.problem import CatalogSource, resolve_one
 from planner.records.verification import Verification
-from planner.report.categories import STACKED
+from planner.report.parts.categories import STACKED
 from planner.report.timeline import renderer_of
 from planner.verification.measure import device_of
 from planner.verification.replayed import Verified, verify_candidate

@@ -27,7 +27,7 @@ from strategies import (
     WholeNumbers,
 )
 from strategies.rules import RULES, Rule, violation
-from strategies.undecided import Undecided, UndecidedError, watched
+from strategies.spaces.undecided import Undecided, UndecidedError, watched
 
 CATALOG = load_catalog()
 CLUSTERS = [
@@ -150,7 +150,7 @@ def test_a_rule_that_reads_a_number_is_counted_without_being_declared(monkeypatc
 
     rules: tuple[Rule, ...] = (of_targets, *RULES, large)
     monkeypatch.setattr("strategies.rules.RULES", rules)
-    monkeypatch.setattr("strategies.counting.RULES", rules)
+    monkeypatch.setattr("strategies.spaces.counting.RULES", rules)
     space = Space.default(H100S)._replace(
         finetuning=(Finetuning.LORA, Finetuning.FREEZE, Finetuning.QLORA),
         lora_rank=(4, 8, 16, 32),

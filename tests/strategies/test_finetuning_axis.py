@@ -28,7 +28,7 @@ from strategies import (
     WholeNumbers,
     quantization_of,
 )
-from strategies.space import DEFAULT_TRAINED_BLOCKS
+from strategies.spaces.space import DEFAULT_TRAINED_BLOCKS
 
 AXIS = AXES["finetuning"]
 REFINED = {

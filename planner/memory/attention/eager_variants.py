@@ -11,7 +11,7 @@ from planner.memory.autograd.in_place import scale_
 from planner.memory.autograd.ops import FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.models.architecture import INT64
-from planner.models.forms import OwnAttention
+from planner.models.vocabulary.forms import OwnAttention
 
 
 class Form(NamedTuple):

@@ -1,1 +1,1 @@
-"""Interprets the forward-pass vocabulary (`planner.models.forward`) on symbolic tensors, layer by layer."""
+"""Interprets the forward-pass vocabulary (`planner.models.vocabulary.forward`) on symbolic tensors, layer by layer."""

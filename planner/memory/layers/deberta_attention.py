@@ -14,7 +14,7 @@ from planner.models.architecture import INT64
 
 
 class Disentangled(Norms):
-    """Implements `planner.models.disentangled.Disentangled[Tensor]`."""
+    """Implements `planner.models.vocabulary.disentangled.Disentangled[Tensor]`."""
 
     def keep_in_body(self, x: Tensor) -> None:
         """Keeps `x` alive until the model's body returns; `Layers` implements it."""

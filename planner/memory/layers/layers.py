@@ -9,18 +9,18 @@ from collections.abc import Callable
 from math import prod
 
 from planner.memory.autograd.tape import Tensor
-from planner.memory.layers import dense_experts as every_expert
-from planner.memory.layers import experts as mixture
 from planner.memory.layers.ends import Ends
-from planner.memory.layers.gpt_oss_experts import biased_experts
-from planner.memory.layers.routers import ROUTERS, Routing
+from planner.memory.layers.mixtures import dense_experts as every_expert
+from planner.memory.layers.mixtures import experts as mixture
+from planner.memory.layers.mixtures.gpt_oss_experts import biased_experts
+from planner.memory.layers.mixtures.routers import ROUTERS, Routing
 from planner.models import Linear
-from planner.models.forms import ROUTED_IN_FP32, RouterForm, biased_expert_shapes
+from planner.models.vocabulary.forms import ROUTED_IN_FP32, RouterForm, biased_expert_shapes
 from strategies import Lora
 
 
 class Layers(Ends):
-    """Interprets a family's forward pass: implements `planner.models.forward.Forward[Tensor]`.
+    """Interprets a family's forward pass: implements `planner.models.vocabulary.forward.Forward[Tensor]`.
 
     The protocol documents the arguments of its methods. Shapes in brackets are those of one sample.
     """
@@ -38,7 +38,7 @@ class Layers(Ends):
         form: RouterForm = "softmax",
         limited: bool = False,
     ) -> Tensor:
-        """Returns each token's scores of experts, by the `form` of router (`planner.memory.layers.routers`).
+        """Returns each token's scores of experts, by the `form` of router (`planner.memory.layers.mixtures.routers`).
 
         The router's weight stays in fp32 where the form computes its logits in fp32.
         """

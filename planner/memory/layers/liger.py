@@ -9,7 +9,7 @@ from planner.libraries.liger_kernel import MULTIPROCESSORS
 from planner.memory.autograd.ops import FP32
 from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.memory.layers.layers import Layers
-from planner.models.forms import NormOrder, RopeCasts, RopeForm
+from planner.models.vocabulary.forms import NormOrder, RopeCasts, RopeForm
 from strategies import Attention
 
 

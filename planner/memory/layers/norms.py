@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.memory.autograd.ops import FP32
 from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.memory.settings.parameters import Parameters
-from planner.models.forms import LayerNormForm, NormOrder
+from planner.models.vocabulary.forms import LayerNormForm, NormOrder
 
 
 class Norms(Parameters):

@@ -7,7 +7,7 @@ from planner.memory.autograd.tape import Storage, Tape, Tensor
 from planner.memory.layers.norms import Norms
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.trainable import Trainable
-from planner.models.forms import RopeCasts, RopeForm
+from planner.models.vocabulary.forms import RopeCasts, RopeForm
 
 
 class Rotary(Norms):

@@ -16,7 +16,7 @@ from planner.memory.linear import float8
 from planner.memory.linear.adapters import adapted
 from planner.memory.linear.lora import Base, kept_layer, plain_layer, written_out_layer
 from planner.memory.linear.quantized import KINDS
-from planner.models.forms import OwnAttention
+from planner.models.vocabulary.forms import OwnAttention
 from strategies import Lora, quantization_of
 
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from typing import ClassVar
 
 from planner.models.architecture import INT64, Headed, Objective, Positions, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Bert(Headed):

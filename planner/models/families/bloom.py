@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 
 from planner.models.architecture import Masking, Positions
 from planner.models.decoder import Decoder, Layers, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Bloom(Decoder):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from planner.models.families.llama import Ignored, Llama
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Cohere(Llama):

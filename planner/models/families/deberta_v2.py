@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from planner.models.architecture import Probability, Size
 from planner.models.families.bert import Bert
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 V3: dict[str, tuple[Any, ...]] = {
     "relative_attention": (True,),

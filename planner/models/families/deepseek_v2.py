@@ -12,8 +12,8 @@ from pydantic import AliasChoices, Field
 from planner.models.decoder import Size
 from planner.models.families.deepseek_v3 import Count, DeepseekV3
 from planner.models.families.llama import Ignored
-from planner.models.forms import RopeForm
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forms import RopeForm
+from planner.models.vocabulary.forward import Forward, T
 
 
 class DeepseekV2(DeepseekV3):

@@ -14,8 +14,8 @@ from pydantic import AliasChoices, Field, model_validator
 from planner.models.decoder import Decoder, Probability, Size
 from planner.models.families.llama import Ignored
 from planner.models.families.qwen3_moe import TARGETS
-from planner.models.forms import RopeForm
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forms import RopeForm
+from planner.models.vocabulary.forward import Forward, T
 
 Count = Annotated[int, Field(ge=0, le=2**12, strict=True)]
 """A number that may be 0."""

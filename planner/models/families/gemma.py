@@ -11,8 +11,8 @@ from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
 from planner.models.families.llama import Ignored, Llama
-from planner.models.forms import NormOrder
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forms import NormOrder
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Gemma(Llama):

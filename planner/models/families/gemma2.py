@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
 from planner.models.families.gemma import Gemma
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Gemma2(Gemma):

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from planner.models.decoder import Size
 from planner.models.families.gemma2 import Gemma2
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 SLIDING = "sliding_attention"
 """The layer type with a sliding window."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import AliasChoices, AliasPath, Field
 
 from planner.models.decoder import Decoder, Probability, Share, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class GPTNeoX(Decoder):

@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field, model_validator
 
 from planner.models.decoder import Decoder, Layers, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class GPTJ(Decoder):

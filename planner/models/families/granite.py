@@ -6,7 +6,7 @@ Source: transformers/models/granite/modeling_granite.py.
 from __future__ import annotations
 
 from planner.models.families.llama import Llama
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Granite(Llama):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from planner.models.decoder import Size
 from planner.models.families.granite import Granite
 from planner.models.families.llama import Ignored
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class GraniteMoe(Granite):

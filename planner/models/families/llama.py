@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator
 
 from planner.models.decoder import Decoder, Probability, Share, Size
-from planner.models.forms import NormOrder
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forms import NormOrder
+from planner.models.vocabulary.forward import Forward, T
 
 Ignored = Annotated[bool, BeforeValidator(lambda _: False)]
 """A flag of Llama's that the modeling file of a derived family does not read; it is always False."""

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from planner.models.decoder import Size
 from planner.models.families.llama import Ignored, Llama
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 CHUNKED = "chunked_attention"
 """The layer type whose tokens attend only within a chunk of the sequence."""

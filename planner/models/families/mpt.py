@@ -13,7 +13,7 @@ from pydantic import AliasChoices, AliasPath, Field
 
 from planner.models.architecture import Masking, Positions
 from planner.models.decoder import Decoder, Layers, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Mpt(Decoder):

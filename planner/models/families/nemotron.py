@@ -11,7 +11,7 @@ from pydantic import Field
 
 from planner.models.decoder import Share, Size, partial_rotary_factor
 from planner.models.families.llama import PartlyRotated
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Nemotron(PartlyRotated):

@@ -9,8 +9,8 @@ from collections.abc import Hashable
 from typing import ClassVar
 
 from planner.models.families.llama import Ignored, Llama
-from planner.models.forms import NormOrder
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forms import NormOrder
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Olmo2(Llama):

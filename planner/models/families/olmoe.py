@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 from planner.models.decoder import Size
 from planner.models.families.llama import Ignored, Llama
 from planner.models.families.qwen3_moe import TARGETS
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Olmoe(Llama):

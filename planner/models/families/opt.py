@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from planner.models.architecture import Positions
 from planner.models.decoder import Decoder, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class OPT(Decoder):

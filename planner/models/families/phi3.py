@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from planner.models.decoder import Probability, Share, Size, partial_rotary_factor
 from planner.models.families.llama import Llama
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Phi3(Llama):

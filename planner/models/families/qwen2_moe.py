@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
 from planner.models.families.qwen3_moe import Qwen3Moe
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Qwen2Moe(Qwen3Moe):

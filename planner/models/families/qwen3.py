@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from planner.models.decoder import Size
 from planner.models.families.llama import Ignored, Llama
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Qwen3(Llama):

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
 from planner.models.families.qwen3 import Qwen3
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 TARGETS = ("gate_proj", "up_proj", "down_proj")
 """Layers that PEFT takes the experts for (peft/utils/transformers_weight_conversion.py, `qwen2_moe`)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from planner.models.families.bert import Bert
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class Roberta(Bert):

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from planner.models.decoder import Size
 from planner.models.families.llama import Llama
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class SmolLM3(Llama):

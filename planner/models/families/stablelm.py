@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 
 from planner.models.decoder import Probability, Share, Size, partial_rotary_factor
 from planner.models.families.llama import Ignored, PartlyRotated
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 
 class StableLm(PartlyRotated):

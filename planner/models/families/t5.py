@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AliasChoices, Field, model_validator
 
 from planner.models.architecture import INT64, Headed, Layers, Objective, Positions, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 BRIDGE = "bridge"
 """The kind of the part between the two stacks: the encoder's final norm, and the embedding of the decoder's tokens."""

@@ -10,7 +10,7 @@ from math import prod
 from typing import ClassVar
 
 from planner.models.architecture import INT64, Headed, Objective, Probability, Size
-from planner.models.forward import Forward, T
+from planner.models.vocabulary.forward import Forward, T
 
 FP32 = 4
 """Bytes per element."""

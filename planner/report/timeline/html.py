@@ -10,7 +10,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from planner.records.verification import Verification
-from planner.report.format import gib, grouped
+from planner.report.parts.format import gib, grouped
 from planner.report.timeline.picture import DECIMALS, Picture, picture_of
 from planner.report.timeline.svg import svg
 from planner.report.verify import PEFT

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import GIB
 from planner.records.verification import Verification
-from planner.report import words
-from planner.report.categories import CATEGORIES, Category
-from planner.report.format import gib, grouped
+from planner.report.parts import words
+from planner.report.parts.categories import CATEGORIES, Category
+from planner.report.parts.format import gib, grouped
 
 if TYPE_CHECKING:
     from planner.replay.recording.timeline import Timeline

@@ -18,7 +18,7 @@ with plain_matplotlib():  # around the first import of any of it
     from matplotlib.transforms import blended_transform_factory
 
 from planner.records.verification import Verification
-from planner.report.format import gib
+from planner.report.parts.format import gib
 from planner.report.timeline.picture import DECIMALS, Picture, picture_of, spread
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from planner.memory.autograd.ops import FP32, HALF, Ops
 from planner.memory.autograd.tape import Tape, Tensor, Variable
-from planner.memory.layers import experts
+from planner.memory.layers.mixtures import experts
 
 TOKENS, HIDDEN, WIDTH, EXPERTS, TOP_K = 4, 8, 16, 3, 2
 PAIRS = TOKENS * TOP_K

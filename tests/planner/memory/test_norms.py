@@ -9,7 +9,7 @@ from planner.memory.layers.activations import COMPOSED
 from planner.memory.layers.layers import Layers
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.trainable import Trainable
-from planner.models.forms import LayerNormForm
+from planner.models.vocabulary.forms import LayerNormForm
 from strategies import Attention, Full, Precision, Replicated
 
 TOKENS, WIDTH = 4, 8

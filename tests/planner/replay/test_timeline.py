@@ -2,7 +2,7 @@
 
 from planner.replay.recording.timeline import block_of, timeline_of
 from planner.replay.recording.trace import Event, Label, Phase, Section, Trace
-from planner.report.categories import STACKED
+from planner.report.parts.categories import STACKED
 from planner.verification.replayed import Verified
 
 LABELS = {

@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.report.bars import legend, simple, stacked
-from planner.report.categories import CATEGORIES, FREE
+from planner.report.parts.bars import legend, simple, stacked
+from planner.report.parts.categories import CATEGORIES, FREE
 
 SIZES = st.lists(st.integers(1, 2**40), min_size=1, max_size=len(CATEGORIES))
 

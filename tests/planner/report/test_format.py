@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware import GIB
-from planner.report.format import (
+from planner.report.parts.format import (
     count,
     gib,
     gib_difference,

@@ -16,7 +16,7 @@ import pytest
 
 from planner import MissingExtraError, OutputFileError
 from planner.replay.recording.timeline import Change, Span, Timeline, timeline_of
-from planner.report.categories import CATEGORIES, STACKED
+from planner.report.parts.categories import CATEGORIES, STACKED
 from planner.report.timeline import renderer_of
 from planner.report.timeline.formats import FORMATS
 from planner.report.timeline.picture import MOST_POINTS, picture_of, spread, thinned

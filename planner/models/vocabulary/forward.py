@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from planner.models.disentangled import Disentangled
-from planner.models.forms import (
+from planner.models.vocabulary.disentangled import Disentangled
+from planner.models.vocabulary.forms import (
     LayerNormForm,
     NormOrder,
     OwnAttention,
     RopeCasts,
     RopeForm,
 )
-from planner.models.lifetimes import Lifetimes
-from planner.models.mixtures import Mixtures
+from planner.models.vocabulary.lifetimes import Lifetimes
+from planner.models.vocabulary.mixtures import Mixtures
 
 T = TypeVar("T")
 

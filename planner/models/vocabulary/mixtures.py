@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from planner.models.forms import RouterForm
+from planner.models.vocabulary.forms import RouterForm
 
 T = TypeVar("T")
 

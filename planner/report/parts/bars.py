@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from planner.report.categories import Category
-from planner.report.format import gib, gib_parts
+from planner.report.parts.categories import Category
+from planner.report.parts.format import gib, gib_parts
 
 _BLOCK, _ASCII_BLOCK = "━", "="
 _LEGEND_GAP = 3

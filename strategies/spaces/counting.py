@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from hardware import Cluster
 from strategies.axis import Axis
 from strategies.rules import RULES, Rule, exclusion
+from strategies.spaces.undecided import Undecided, UndecidedError, watched
 from strategies.strategy import AXES, Strategy
-from strategies.undecided import Undecided, UndecidedError, watched
 
 _AXES = tuple(AXES.values())
 _PLACES = {option.name: place for place, axis in enumerate(_AXES) for option in axis.options}

@@ -9,10 +9,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from planner.records.plan import Memory
-from planner.report.bars import legend, stacked
-from planner.report.categories import FREE, category_bytes
-from planner.report.format import gib, percent
-from planner.report.table import GAP, INDENT, Column
+from planner.report.parts.bars import legend, stacked
+from planner.report.parts.categories import FREE, category_bytes
+from planner.report.parts.format import gib, percent
+from planner.report.parts.table import GAP, INDENT, Column
 
 _WIDEST = 120
 """Most columns of bars and lines of text, however wide the terminal is."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from planner.records.plan import Plan, StrategyChoice
 from planner.records.request import Request
-from planner.report.format import count, gib, grouped, plural, short_percent
+from planner.report.parts.format import count, gib, grouped, plural, short_percent
 from strategies import AXES, Quantization
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from planner.memory.autograd.in_place import add_, clamp
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Tensor
-from planner.memory.layers.experts import gather, grouped, indices_of, summed, top
+from planner.memory.layers.mixtures.experts import gather, grouped, indices_of, summed, top
 
 
 def biased_experts(

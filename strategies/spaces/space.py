@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 from hardware import GPU, Cluster
 from strategies.allocator import Allocator
 from strategies.attention import Attention
-from strategies.chain import Chain
 from strategies.checkpointing import Checkpointing
-from strategies.counting import outcomes
 from strategies.finetuning import (
     ALL_LINEAR,
     AdapterDtype,
@@ -30,6 +28,8 @@ from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
 from strategies.rules import allocator_runs_on, exclusion, indivisible
 from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharded, Sharding
+from strategies.spaces.chain import Chain
+from strategies.spaces.counting import outcomes
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
 

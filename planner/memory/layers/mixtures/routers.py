@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from planner.memory.autograd.ops import BOOL, FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor
-from planner.memory.layers import experts
-from planner.models.forms import RouterForm
+from planner.memory.layers.mixtures import experts
+from planner.models.vocabulary.forms import RouterForm
 
 
 class Routing(NamedTuple):
-    """Holds what a model says about its router: the arguments of `planner.models.forward.Forward.route`.
+    """Holds what a model says about its router: the arguments of `planner.models.vocabulary.forward.Forward.route`.
 
     Attributes:
         num_experts: Number of experts.

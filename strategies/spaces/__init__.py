@@ -1,0 +1,1 @@
+"""Sets of strategies: all combinations of choices, counted or enumerated in chains."""

@@ -1,0 +1,212 @@
+"""What a study in a database keeps: trials of samplers, candidates of the exhaustive engine, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from toy import A100, Toy
+
+from planner.search import EngineError, EngineSettings, Found, Solver, bulk, search, study
+from planner.search.storage import open_storage
+from planner.search.trials import attributes, missing_gib, objectives, score
+from strategies import Checkpointing, Engine, Finetuning, Optimizer, Precision, Sampler, Space, UpTo
+
+SPACE = Space.default(Toy().cluster)._replace(
+    precision=(Precision.FP32,),
+    optimizer=(Optimizer.SGD,),
+    finetuning=(Finetuning.LORA,),
+    lora_rank=(1, 2, 4, 8, 1_000),
+    checkpointing=(Checkpointing.NONE, Checkpointing.FULL),
+)
+SOLVER = Solver(Toy(), 1_000, UpTo(4))
+FITTING = 8
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.logging.set_verbosity(before)
+
+
+def sampling(url: str | None, **given: Any) -> EngineSettings:
+    return EngineSettings(Engine.OPTUNA, storage=url, **{"sampler": Sampler.RANDOM, **given})
+
+
+def kept(url: str, name: str = "planner") -> list[FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=url).get_trials()
+
+
+def write(url: str, found: Found, **given: Any) -> list[str]:
+    said: list[str] = []
+    study.write(SPACE, SOLVER, found, EngineSettings(storage=url, **given), said.append)
+    return said
+
+
+def test_candidates_of_the_exhaustive_engine_are_trials_of_their_strategies(url: str) -> None:
+    found = search(SPACE, SOLVER)
+    assert write(url, found) == [f"writing {FITTING} candidates to the study"]
+    trials, candidates = kept(url), found.ranking.first(99)
+    assert [trial.number for trial in trials] == list(range(FITTING))
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    for trial, candidate in zip(trials, candidates, strict=True):
+        method = candidate.strategy.finetuning
+        assert trial.params == {
+            "lora_rank": method.rank,  # type: ignore[union-attr]  # all are LoRAs
+            "checkpointing": candidate.strategy.checkpointing.choice,
+        }
+        assert trial.distributions == {
+            "lora_rank": CategoricalDistribution((1, 2, 4, 8, 1_000)),
+            "checkpointing": CategoricalDistribution(("none", "full")),
+        }
+        assert trial.values == [score(candidate)]
+        assert trial.user_attrs["effective batch"] == candidate.global_batch_size
+        assert trial.user_attrs == attributes(study.Trial(candidate.strategy, candidate, None, 0.0), SOLVER)
+        assert trial.constraints == {"GiB missing": missing_gib(candidate, SOLVER)}
+        assert trial.datetime_complete is not None
+
+
+def test_candidates_are_written_once(url: str) -> None:
+    found = search(SPACE, SOLVER)
+    write(url, found)
+    write(url, found)
+    assert len(kept(url)) == FITTING
+
+
+def test_the_best_candidates_are_written_and_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert study.MOST_WRITTEN == 5_000
+    monkeypatch.setattr(study, "MOST_WRITTEN", 3)
+    found = search(SPACE, SOLVER)
+    write(url, found)
+    assert [trial.value for trial in kept(url)] == [score(candidate) for candidate in found.ranking.first(3)]
+
+
+def test_studies_of_other_names_are_apart(url: str) -> None:
+    found = search(SPACE, SOLVER)
+    write(url, found)
+    write(url, found, study="another")
+    assert [len(kept(url, name)) for name in ("planner", "another")] == [FITTING, FITTING]
+    assert kept(url, "another")[0].number == 0
+
+
+def test_what_a_sampler_has_tried_is_not_written_again_and_numbers_go_on(url: str) -> None:
+    study.search(SPACE, SOLVER, sampling(url, trials=6))
+    before = kept(url)
+    tried = {tuple(trial.params.values()) for trial in before if trial.user_attrs["fits"]}
+    write(url, search(SPACE, SOLVER))
+    after = kept(url)
+    assert len(after) == 6 + FITTING - len(tried)
+    assert [trial.number for trial in after] == list(range(len(after)))
+    assert [trial.params for trial in after[:6]] == [trial.params for trial in before]
+
+
+def test_a_failed_trial_does_not_keep_its_candidate_from_being_written(url: str) -> None:
+    with open_storage(url) as storage:
+        made = optuna.create_study(storage=storage, study_name="planner", direction="maximize")
+        trial = made.ask({"x": IntDistribution(0, 1)})
+        made.tell(trial, state=TrialState.FAIL)
+        again = optuna.create_trial(params=trial.params, distributions=trial.distributions, value=1.0)
+        assert storage is not None
+        assert bulk.add_missing(storage, "planner", [again], print) == 1
+        assert bulk.add_missing(storage, "planner", [again], print) == 0
+    assert [trial.state for trial in kept(url)] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_progress_is_told_after_so_many_trials_and_all_are_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bulk.TOLD == 500
+    monkeypatch.setattr(bulk, "TOLD", 3)
+    said = write(url, search(SPACE, SOLVER))
+    assert said == ["writing 8 candidates to the study", "3 are written", "6 are written"]
+    trials = kept(url)
+    assert len(trials) == len({tuple(trial.params.values()) for trial in trials}) == FITTING
+    assert all(trial.user_attrs["fits"] and trial.values for trial in trials)
+
+
+def test_trials_of_a_front_have_three_values(url: str) -> None:
+    study.search(SPACE, SOLVER, sampling(url, sampler=Sampler.NSGA2, trials=12))
+    made = optuna.load_study(study_name="planner", storage=url)
+    assert made.metric_names == ["effective batch", "tokens per second", "headroom"]
+    assert [direction.name for direction in made.directions] == ["MAXIMIZE"] * 3
+    for trial in made.get_trials():
+        if trial.user_attrs["fits"]:
+            assert trial.values[0] == trial.user_attrs["effective batch"]
+            assert trial.values[2] == -trial.constraints["GiB missing"] > 0
+        else:
+            assert trial.values == [0.0, 0.0, -trial.constraints["GiB missing"]]
+
+
+def test_a_trial_of_one_value_has_its_score_or_nothing(url: str) -> None:
+    study.search(SPACE, SOLVER, sampling(url, sampler=Sampler.BRUTE_FORCE))
+    made = optuna.load_study(study_name="planner", storage=url)
+    assert made.metric_names == ["effective batch"]
+    fitting = {tuple(trial.params.values()): trial.value for trial in made.get_trials() if trial.user_attrs["fits"]}
+    found = search(SPACE, SOLVER).ranking.first(99)
+    assert sorted(fitting.values()) == sorted(map(score, found))
+    others = [trial for trial in made.get_trials() if not trial.user_attrs["fits"]]
+    assert [(trial.value, trial.user_attrs["reason"]) for trial in others] == [(0.0, "does not fit into memory")] * 2
+    assert all(trial.constraints["GiB missing"] > 0 for trial in others)
+
+
+def test_a_study_of_other_objectives_is_refused(url: str) -> None:
+    study.search(SPACE, SOLVER, sampling(url, trials=1))
+    with pytest.raises(EngineError, match="study 'planner' was made for other objectives") as refused:
+        study.search(SPACE, SOLVER, sampling(url, sampler=Sampler.NSGA2, trials=1))
+    assert refused.value.hint == "give another --storage"
+
+
+def test_no_more_strategies_are_wanted_than_there_are() -> None:
+    found = study.search(SPACE, SOLVER, sampling(None, sampler=Sampler.BRUTE_FORCE, trials=200))
+    assert (found.num_trials, found.num_strategies, len(found.ranking)) == (10, 10, FITTING)
+    few = study.search(SPACE, SOLVER, sampling(None, sampler=Sampler.BRUTE_FORCE, trials=4))
+    assert (few.num_trials, few.num_strategies) == (4, 4)
+    assert study.search(SPACE, SOLVER, sampling(None, trials=30)).num_trials == 30
+
+
+def test_after_the_time_is_over_there_is_what_was_found() -> None:
+    found = study.search(SPACE, SOLVER, sampling(None, timeout_seconds=1e-9))
+    assert (found.num_trials, len(found.ranking), found.rejected) == (0, 0, {})
+    assert study.search(SPACE, SOLVER, sampling(None, trials=3, timeout_seconds=600)).num_trials == 3
+
+
+def test_the_answer_of_a_front_is_what_no_other_beats() -> None:
+    found = study.search(SPACE, SOLVER, sampling(None, sampler=Sampler.NSGA2, trials=40))
+    points = [objectives(candidate, SOLVER) for candidate in found.ranking.first(99)]
+    assert len(points) > 1
+    for a in points:
+        assert not any(a != b and all(x >= y for x, y in zip(b, a, strict=True)) for b in points)
+
+
+def test_progress_is_told_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))  # a second for every look at it
+    monkeypatch.setattr(study.time, "monotonic", lambda: next(clock) * 0.5)
+    said: list[str] = []
+    study.search(SPACE._replace(lora_rank=(1,)), SOLVER, sampling(None, trials=4), said.append)
+    assert len(said) == 2
+    assert said[0].startswith("trial 2, 4 wanted; largest batch ")
+    assert said[1].startswith("trial 4, 4 wanted; largest batch ")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_study_ends_when_a_score_is_reached(share: float) -> None:
+    best = score(search(SPACE, SOLVER).ranking.first(1)[0])
+    settings = sampling(None, sampler=Sampler.BRUTE_FORCE, seed=4)
+    number = study.trials_until(SPACE, SOLVER, settings, best * share)
+    assert number is not None
+    assert 1 <= number <= 10
+    reached = study.search(SPACE, SOLVER, settings._replace(trials=number)).ranking.first(1)
+    before = study.search(SPACE, SOLVER, settings._replace(trials=number - 1)).ranking.first(1) if number > 1 else []
+    assert [score(candidate) >= best * share for candidate in reached] == [True]
+    assert not any(score(candidate) >= best * share for candidate in before)
+    assert study.trials_until(SPACE, SOLVER, settings, best + 1) is None
+
+
+def test_sizes_that_cannot_divide_the_cluster_are_not_sampled() -> None:
+    assert study.search(SPACE._replace(reshard_size=(3, 5)), SOLVER, sampling(None, trials=2)).num_trials == 2
+    assert SOLVER.cluster.gpu == A100
