@@ -29,7 +29,8 @@ class Weight(NamedTuple):
 
 def in_threads(trace: Trace, seed: int) -> Trace:
     """The trace with its weights loaded in an order that threads can take: copying one takes from no time to twice that
-    of its bytes, quantizing it none."""
+    of its bytes, quantizing it none.
+    """
     loading = trace.sections[0]
     weights = list(_weights(trace))
     first = loading.events.index(weights[0].arrival)

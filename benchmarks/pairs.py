@@ -122,7 +122,8 @@ def _repaired(
     chance: random.Random,
 ) -> Cell | None:
     """The cell with other values where they are free, one changed after the other: what is refused for another reason
-    is a step ahead."""
+    is a step ahead.
+    """
     free = sorted(factors.keys() - {name for name, _ in pair})
     for _ in range(REPAIRS):
         name = chance.choice(free)

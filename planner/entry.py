@@ -51,7 +51,8 @@ def main() -> None:
 
 def was_interrupted() -> bool:
     """Whether an interrupt came: an error after it may be its consequence, as Python makes a RuntimeError of one that
-    comes while a class is made."""
+    comes while a class is made.
+    """
     return _interrupted
 
 
@@ -65,7 +66,8 @@ def _interrupt(_: int, __: object) -> None:
 
 def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
     """Python drops what is raised in a callback, of which each import has some, and prints it. After an interrupt,
-    objects that were left half made raise there, too."""
+    objects that were left half made raise there, too.
+    """
     if issubclass(lost.exc_type, KeyboardInterrupt):
         os._exit(INTERRUPTED)
     if not _interrupted:

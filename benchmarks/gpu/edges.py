@@ -67,7 +67,8 @@ def edge_of(request: Mapping[str, Any]) -> Edge:
 def edges_on(device: str) -> Callable[[Case], dict[str, Any]]:
     """Whether the possible micro-batch runs, and how the impossible one ends.
 
-    On the CPU, where no limit can be set, the peak is held against it."""
+    On the CPU, where no limit can be set, the peak is held against it.
+    """
 
     def measured(case: Case) -> dict[str, Any]:
         edge = edge_of(case.request)

@@ -1,6 +1,7 @@
 """The layers and optimizers of libraries for which the planner has stand-ins: the real ones, where they are installed.
 
-Everything here is called in the forked process of one case, which may change what it inherited."""
+Everything here is called in the forked process of one case, which may change what it inherited.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +24,8 @@ from strategies import Attention, Kernels, Lora, Loss, Optimizer, Precision, Qua
 
 
 def check_libraries(strategy: Strategy) -> None:
-    """
-    Raises:
-        NotHereError: what the strategy needs is not installed, or nothing here says how it is used.
+    """Raises:
+    NotHereError: what the strategy needs is not installed, or nothing here says how it is used.
     """
     for choice in _choices(strategy):
         if (package := PACKAGES.get(choice, "")) is None:
@@ -133,7 +133,7 @@ def _compiled(model: Any, strategy: Strategy) -> Any:
 
 
 def _use_real_attention(attention: Attention) -> None:
-    """transformers calls these kernels by its own names (integrations/)."""
+    """Transformers calls these kernels by its own names (integrations/)."""
     names = {
         Attention.FLASH_2: "flash_attention_2",
         Attention.FLASH_3: "flash_attention_3",
@@ -172,7 +172,8 @@ def _fuse_by_trl(model: Any) -> None:
 @torch.no_grad()
 def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
     """A model on the device whose linear layers are bitsandbytes', one quantized after the other as when it is loaded;
-    the rest in fp32, as PEFT's `prepare_model_for_kbit_training` leaves it."""
+    the rest in fp32, as PEFT's `prepare_model_for_kbit_training` leaves it.
+    """
     import bitsandbytes
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig

@@ -28,7 +28,8 @@ def import_libraries() -> None:
     """Imports once what every case needs: children inherit it.
 
     None of it may touch the GPU, which no child could use then: libraries that ask whether there is one are answered by
-    NVML (torch/cuda/__init__.py, `is_available`)."""
+    NVML (torch/cuda/__init__.py, `is_available`).
+    """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in IMPORTED:

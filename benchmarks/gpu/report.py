@@ -90,7 +90,8 @@ def _memory(lines: list[Line]) -> Iterator[str]:
 def memory_rows(line: Line, gpu: GPU | None) -> Iterator[tuple[list[str], dict[str, float]]]:
     """A row for each phase of a case, and its errors by column.
 
-    On a CPU the replay alone is compared, with the CPU's kernels."""
+    On a CPU the replay alone is compared, with the CPU's kernels.
+    """
     trace = trace_of(line.case, gpu)
     strategy = strategy_of(line.case.request)
     if gpu is None:

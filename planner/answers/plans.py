@@ -72,7 +72,8 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
 def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
     """Why nothing fits: the smallest plan, its largest term, and the changes that would fit.
 
-    None if nothing can run, or if the space is too large to look through, as a sampler may be given one."""
+    None if nothing can run, or if the space is too large to look through, as a sampler may be given one.
+    """
     try:
         least = smallest(space, solver)
     except TooManyStrategiesError:
@@ -94,7 +95,8 @@ def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | 
 
 def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
     """Single changes after which something fits, cheapest first: a loss without logits, another method, a shorter
-    sequence, more GPUs of the same kind, a larger GPU."""
+    sequence, more GPUs of the same kind, a larger GPU.
+    """
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
         budget = budget_bytes(gpu, problem.request.headroom)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,8 @@ FITTING = 8
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield f"sqlite:///{tmp_path / 'study.db'}"
-    optuna.logging.set_verbosity(before)
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'study.db'}"
 
 
 def sampling(url: str | None, **given: Any) -> EngineSettings:

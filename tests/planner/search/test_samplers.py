@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import optuna
@@ -25,16 +23,6 @@ SPACE = Space.default(Toy().cluster)._replace(
     checkpointing=(Checkpointing.NONE, Checkpointing.FULL),
 )
 NUMBER = 16
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-    optuna.logging.set_verbosity(before)
 
 
 def study_of(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
