@@ -9,6 +9,8 @@ from strategies.batching import Batching
 from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
 from strategies.finetuning import (
     ALL_LINEAR,
+    DEFAULT_LORA_RANK,
+    DEFAULT_TRAINED_BLOCKS,
     AdapterDtype,
     BitFit,
     Finetuning,
@@ -44,7 +46,7 @@ from strategies.rules import indivisible, violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
 from strategies.spaces.chain import Chain
-from strategies.spaces.space import DEFAULT_LORA_RANK, Space, usual_precisions
+from strategies.spaces.space import Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 from strategies.update import Update
 
@@ -54,6 +56,7 @@ __all__ = [
     "DEFAULT_LORA_RANK",
     "DEFAULT_MAX_ACCUMULATION",
     "DEFAULT_OPTIMIZER_RANK",
+    "DEFAULT_TRAINED_BLOCKS",
     "OPTIONS",
     "PLAIN",
     "Accounts",

@@ -89,6 +89,13 @@ LoraTargets = Literal["all-linear"] | tuple[str, ...]
 """Short names of the linear layers that get adapters, or `ALL_LINEAR`."""
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
 
+DEFAULT_LORA_RANK = 16
+"""Rank in most recipes (examples of PEFT's QLoRA, axolotl, Unsloth). The smallest rank and the fewest targets always
+take the least memory, so a search over them would only find the weakest adapter: by default both are fixed."""
+
+DEFAULT_TRAINED_BLOCKS = 2
+"""Default of LLaMA-Factory's `freeze_trainable_layers` (hparams/finetuning_args.py)."""
+
 
 # Full and BitFit have no other field than `method`: without it they would be equal, as empty tuples.
 
@@ -112,7 +119,7 @@ class Lora(NamedTuple):
         trained_modules: Modules that train as a whole in addition to the adapters.
     """
 
-    rank: int = 16
+    rank: int = DEFAULT_LORA_RANK
     targets: LoraTargets = ALL_LINEAR
     quantization: Quantization = Quantization.NONE
     variant: LoraVariant = LoraVariant.LORA
@@ -154,7 +161,7 @@ class Freeze(NamedTuple):
     requires a gradient of the embedding's output, and backward goes through all blocks.
     """
 
-    trained_blocks: int = 2
+    trained_blocks: int = DEFAULT_TRAINED_BLOCKS
     trained_modules: TrainedModules = TrainedModules.NONE
     method: Finetuning = Finetuning.FREEZE
 
@@ -230,8 +237,8 @@ AXIS = Axis(
     (
         Option(
             "lora_rank",
-            WholeNumbers(1, MAX_RANK, 16),
-            "Rank of the adapters, 16 unless given.",
+            WholeNumbers(1, MAX_RANK, DEFAULT_LORA_RANK),
+            f"Rank of the adapters, {DEFAULT_LORA_RANK} unless given.",
             "rank {}",
             None,
             _ADAPTED,
@@ -266,8 +273,8 @@ AXIS = Axis(
         ),
         Option(
             "trained_blocks",
-            WholeNumbers(1, MAX_BLOCKS, 2),
-            "How many of the last blocks train, 2 unless given.",
+            WholeNumbers(1, MAX_BLOCKS, DEFAULT_TRAINED_BLOCKS),
+            f"How many of the last blocks train, {DEFAULT_TRAINED_BLOCKS} unless given.",
             "all but the last {}",
             None,
             (Finetuning.FREEZE,),

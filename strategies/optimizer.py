@@ -182,7 +182,7 @@ AXIS = Axis(
         Option(
             "optimizer_rank",
             WholeNumbers(1, 2**14, DEFAULT_OPTIMIZER_RANK),
-            "Rank of the projected gradients, 128 unless given.",
+            f"Rank of the projected gradients, {DEFAULT_OPTIMIZER_RANK} unless given.",
             "rank {}",
             None,
             _RANKED,

@@ -14,6 +14,8 @@ from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
 from strategies.finetuning import (
     ALL_LINEAR,
+    DEFAULT_LORA_RANK,
+    DEFAULT_TRAINED_BLOCKS,
     AdapterDtype,
     Finetuning,
     LoraTargets,
@@ -32,13 +34,6 @@ from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
-
-DEFAULT_LORA_RANK = 16
-"""Rank in most recipes (examples of PEFT's QLoRA, axolotl, Unsloth). The smallest rank and the fewest targets always
-take the least memory, so a search over them would only find the weakest adapter: by default both are fixed."""
-
-DEFAULT_TRAINED_BLOCKS = 2
-"""Default of LLaMA-Factory's `freeze_trainable_layers` (hparams/finetuning_args.py)."""
 
 USUAL_OPTIMIZERS = {
     Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),

@@ -10,6 +10,7 @@ from strategies import (
     ALL_LINEAR,
     AXES,
     DEFAULT_LORA_RANK,
+    DEFAULT_TRAINED_BLOCKS,
     OPTIONS,
     AdapterDtype,
     BitFit,
@@ -28,7 +29,6 @@ from strategies import (
     WholeNumbers,
     quantization_of,
 )
-from strategies.spaces.space import DEFAULT_TRAINED_BLOCKS
 
 AXIS = AXES["finetuning"]
 REFINED = {
