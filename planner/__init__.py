@@ -1,6 +1,6 @@
 """Finds the training configurations that fit a GPU and give the largest effective batch.
 
-Names are imported when they are first used, so that `planner --help` starts without pydantic.
+A name is imported when it is first used, so that `planner --help` starts without pydantic.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from importlib import import_module
 
 from planner.neighbours import stranger
 
-TYPE_CHECKING = False  # typing's own would take milliseconds, in which an interrupt finds no handler yet
+TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
+    from planner.answers.explain import explain
     from planner.api import estimate, fit
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
     from planner.records.axes import RequestError
+    from planner.records.explanation import Explanation
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
     from planner.records.request import Request
@@ -34,6 +36,7 @@ __all__ = [
     "Cluster",
     "ContradictionError",
     "EstimateResult",
+    "Explanation",
     "FitResult",
     "InvalidChoiceError",
     "Memory",
@@ -51,6 +54,7 @@ __all__ = [
     "UnknownNameError",
     "Verification",
     "estimate",
+    "explain",
     "find_model",
     "fit",
     "load_catalog",
@@ -70,12 +74,15 @@ _HOMES = (
     "planner.models.sources",
     "planner.problem.problem",
     "planner.api",
+    "planner.answers.explain",
+    "planner.records.explanation",
     "planner.records.plan_file",
     "planner.files",
     "planner.verification.replayed",
     "planner.extras",
     "planner.verification.verify",
 )
+"""Modules that define the public names, in the order in which a name is looked for."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""`python -m planner`."""
+"""Runs the command line as `python -m planner`."""
 
 from planner.entry import main
 

@@ -1,4 +1,4 @@
-"""The two questions one can ask: what fits, and what does this configuration take."""
+"""Provides `fit`, which searches the configurations that fit, and `estimate`, which itemizes one configuration."""
 
 from __future__ import annotations
 
@@ -52,43 +52,65 @@ def fit(
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
 ) -> FitResult:
-    """The configurations that fit and give the largest effective batch, best first.
+    """Finds the configurations that fit and give the largest effective batch.
+
+    The effective batch is micro-batch x accumulation steps x GPUs, in sequences per optimizer step. Plans with equal
+    effective batches are ordered by predicted step time, then by less recomputation, then by more memory left free.
 
     Args:
-        model: a registry name or alias, a path to a config.json, `hf:org/name`, a bare size such as `1B`, or
-            `package.module:function`, which is imported and called for a `torch.nn.Module`.
-        gpu: a name of the catalog, or a `GPU`.
-        gpus: GPUs per node.
-        nodes: number of nodes.
-        sequence_length: tokens per sequence; by default 2048, or the model's positions where those end earlier.
-        micro_batch_size: sequences per GPU and forward pass to choose from; by default the largest that fits.
-        evaluation_batch_size: samples that are evaluated at once between steps; by default nothing is evaluated.
-        batching: `full`; `padded`, samples of different lengths padded to `sequence_length`; or `packed`, several of
-            them in a sequence, with positions that begin anew.
-        mean_length: tokens of a sample on average, where samples are padded or packed.
-        max_accumulation: most gradient accumulation steps (default 16). Excludes `global_batch_size`.
-        global_batch_size: micro-batch x accumulation x ranks must equal this; the fastest wins.
-        headroom: share of the GPU's usable bytes to leave free.
-        top: number of plans to return.
-        catalog: a `Catalog`, or a YAML file that adds to the built-in one.
-        space: a `SearchSpace`, or a YAML file of one; `axes` come before what it says.
-        verify: replay the best plan, and where the replay does not fit, the next ones, until one does: that is the
-            first plan of the answer. Needs the extra `verify`.
-        engine: `exhaustive`, which decides every strategy, or `optuna`, which samples.
-        sampler: of optuna: `tpe`, `nsga2` for the front of batch, speed and headroom, `gp`, `random`, `brute-force`.
-        trials: most trials of optuna, 200 by default.
-        timeout: seconds after which no trial begins.
-        seed: of the sampler, 0 by default.
-        storage: a database such as `sqlite:///study.db` that keeps the trials, and from which the next run with the
-            same question goes on; of the exhaustive engine it gets the candidates.
-        progress: is told what the replay or the sampler does.
-        axes: what to search of an option of `SearchSpace`, as it is said there: a value, several, or a range.
+        model: Name or alias in the registry, path to a config.json, `hf:org/name` on the Hugging Face Hub, size such as
+            `1B` for a Llama-shaped model of about that size, `package.module:function`, which is imported and called
+            for a `torch.nn.Module`, or a `Model`. Models outside the registry's families are planned by replays.
+        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
+        gpus: GPUs per node, from 1 to 1024.
+        nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
+        sequence_length: Tokens per sequence. By default 2048, or all of the model's positions if they end earlier;
+            for a model whose samples all have one length, such as ViT, that length, and no other is accepted.
+        micro_batch_size: Allowed numbers of sequences per GPU and forward pass, one or several. By default any number.
+        evaluation_batch_size: Samples that each GPU evaluates at once between steps. By default nothing is evaluated.
+        batching: How samples become sequences: `full`, every sequence is full; `padded`, samples of different lengths
+            are padded to `sequence_length`; `packed`, several samples share a sequence, each with its own positions.
+        mean_length: Tokens per sample on average, if samples are padded or packed. With it, tokens per second leave
+            padding out; memory does not depend on it.
+        max_accumulation: Largest number of gradient accumulation steps per optimizer step; 16 by default, since
+            accumulation costs almost no memory. Excludes `global_batch_size`.
+        global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
+        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
+        top: Number of plans to return.
+        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
+            that the environment variable PLANNER_CATALOG names, if any, is added.
+        space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
+        verify: Whether to replay the best plan, and if its replay does not fit, the next ones, until one fits. Plans
+            before that one are removed from the answer. Needs the extra `verify`.
+        engine: `exhaustive` decides every strategy of the space; `optuna` samples a space that is too large for that.
+        sampler: Sampler of optuna: `tpe` (the default), `nsga2` for the Pareto front of effective batch, speed and
+            headroom, `gp` (needs the extra `gp`), `random` or `brute-force`.
+        trials: Completed trials, including earlier ones in `storage`, after which optuna stops; 200 by default.
+        timeout: Seconds after which optuna starts no further trial. By default there is no limit.
+        seed: Seed of the sampler, 0 by default.
+        storage: URL of a database such as `sqlite:///study.db` that keeps the trials of optuna; later runs and parallel
+            processes with the same request, sampler and seed continue the study. The exhaustive engine writes its best
+            candidates to it.
+        progress: Function that is called with a line of text about what takes long, such as a replay.
+        axes: Options of `SearchSpace` by name (`precision`, `lora_rank`, ...), each with a value, several values, `all`
+            choices, or a range such as `"4..64"`. Options that are not given are searched over their usual values.
 
     Returns:
-        Plans, notes and counts; without a plan that fits, `shortfall` says what is missing and what would help.
+        The `top` best plans, the best plan of each fine-tuning method, the number of strategies that were searched,
+        the reasons for which others were rejected, and notes. If nothing fits, `shortfall` says what is missing and
+        which changes of the request would fit, unless the space is too large to find that out.
 
     Raises:
-        PlannerError: an unknown name, an invalid value, or choices that contradict each other.
+        UnknownNameError: The registry has no such model, or the catalog no such GPU.
+        InvalidChoiceError: There is no such option, choice, engine or sampler.
+        RequestError: A value is of the wrong type or out of range.
+        ContradictionError: Arguments exclude each other, or no strategy of the space can run.
+        CatalogError: The catalog file has problems.
+        SpaceFileError: The file of the search space has problems.
+        ModelConfigError: The config.json cannot be used.
+        MissingExtraError: A replay is needed, and torch or transformers is not installed.
+        PlannerError: The base class of these; alone or as another subclass, it reports a model that cannot be
+            downloaded, built or replayed, a space that is too large for the engine, or a storage that cannot be used.
     """
     if max_accumulation is not None and global_batch_size is not None:
         raise ContradictionError(
@@ -169,13 +191,32 @@ def estimate(
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
 ) -> EstimateResult:
-    """The itemised memory and time of one configuration, whether it fits or not.
+    """Itemizes the memory and time of one configuration, whether it fits or not.
 
-    Arguments are those of `fit`, with one choice per axis; an axis that is not given takes the first choice of the
-    default space, full fine-tuning, no checkpointing, and full sharding on several GPUs.
+    Args:
+        model: The model, as for `fit`.
+        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
+        gpus: GPUs per node.
+        nodes: Number of nodes.
+        sequence_length: Tokens per sequence, by default as for `fit`.
+        micro_batch_size: Sequences per GPU and forward pass.
+        gradient_accumulation_steps: Forward and backward passes per optimizer step.
+        evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
+        batching: `full`, `padded` or `packed`, as for `fit`.
+        mean_length: Tokens per sample on average, if samples are padded or packed.
+        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
+        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
+        progress: Function that is called with a line of text about what takes long.
+        axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard
+            fully (with qlora not at all), and every other option has the first value of the default space: mixed
+            precision where the GPU supports it, AdamW, no checkpointing.
+
+    Returns:
+        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, and notes.
 
     Raises:
-        PlannerError: an unknown name, an invalid value, or a choice that the GPU or another choice excludes.
+        ContradictionError: An option has several values, or the GPU, the model or another choice excludes a choice.
+        PlannerError: Any other reason for which `fit` raises.
     """
     workload = {
         "gpus": gpus,
@@ -207,7 +248,7 @@ def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Pr
 
 
 def _study_name(problem: Problem, settings: EngineSettings) -> str:
-    """The same for the same question to the same engine."""
+    """Returns a name of the study in a storage that is the same for the same request, sampler and seed."""
     if settings.storage is None:
         return ""
     from hashlib import sha256
@@ -219,7 +260,10 @@ def _study_name(problem: Problem, settings: EngineSettings) -> str:
 
 
 def _verified(problem: Problem, solver: Solver, found: Found, progress: Progress) -> Verification | None:
-    """The certificate of the first candidate whose replay fits; those before it are taken away and counted."""
+    """Returns the verification of the best candidate whose replay fits, or None if there is none.
+
+    Candidates before it are removed from the ranking and counted as rejected.
+    """
     from planner.verification.replayed import verify_candidate
 
     while found.ranking:
@@ -245,7 +289,7 @@ def _accumulation(problem: Problem) -> Accumulation:
 
 
 def _check_divisible(accumulation: Exactly, solver: Solver) -> None:
-    """Raises ContradictionError if none of the micro-batches asked for makes the wanted batch."""
+    """Raises ContradictionError if none of the allowed micro-batches can make the requested global batch."""
     sizes = [size for size, _ in accumulation.factors(solver.cluster.world_size)]
     if solver.allowed and not set(solver.allowed) & set(sizes):
         raise ContradictionError(

@@ -1,7 +1,7 @@
-"""The process of the command `planner`: an interrupt ends it without a word, at whatever moment it comes.
+"""Runs the command `planner` as a process that an interrupt ends without a message, whenever it comes.
 
-The handler is there before anything is imported, `signal` included, which takes milliseconds of its own. Programs that
-import the library keep their handlers: only `main` changes them.
+The handler is installed before anything else is imported, including `signal`, whose import takes milliseconds. Programs
+that import the library keep their handlers, since only `main` changes them.
 """
 
 import _signal  # type: ignore[import-not-found]  # what `signal` is made of; typeshed leaves it out
@@ -10,22 +10,25 @@ import os
 import sys
 
 INTERRUPTED = 128 + 2
-"""As shells report a process that SIGINT ended."""
+"""Exit code that shells report for a process that SIGINT ended."""
 
 _runs = False
-"""A command is at work: it gets an exception, after which it tidies up. Before and after that there is nothing to tidy,
-and code that an exception would go through with words of its own."""
+"""Whether a command is running. An interrupt then raises an exception, so that the command can clean up.
+
+Before and after that there is nothing to clean up, and the code that the exception would pass through would print
+messages of its own."""
 _interrupted = False
+"""Whether an interrupt came while a command was running."""
 
 
 def main() -> None:
-    """Runs the command; sys.exit ends it."""
+    """Runs the command, which ends with `sys.exit`."""
     global _runs
-    # Whoever starts a process with interrupts ignored, as `nohup` and `&` do, wants it to live.
+    # A process that is started with interrupts ignored, as by `nohup` or `&`, is meant to survive them.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _interrupt)
         sys.unraisablehook = _unraisable
-        # Registered first, called last: what is left after that calls no handler of ours.
+        # This is registered first and called last, so that no handler of ours is called during the rest of the exit.
         atexit.register(_signal.signal, _signal.SIGINT, _signal.SIG_IGN)
     try:
         from planner.neighbours import stranger
@@ -43,20 +46,23 @@ def main() -> None:
     except BaseException:
         if not _interrupted:
             raise
-        # Not sys.exit: Python ends itself by SIGINT if the interrupt came in code that `exec` ran, as each dataclass
-        # has. Nor are threads waited for.
+        # sys.exit is not used: it would wait for threads, and Python kills itself by SIGINT if the interrupt came in
+        # code that `exec` ran, as every dataclass does.
         atexit._run_exitfuncs()
         os._exit(INTERRUPTED)
 
 
 def was_interrupted() -> bool:
-    """Whether an interrupt came: an error after it may be its consequence, as Python makes a RuntimeError of one that
-    comes while a class is made.
+    """Returns whether an interrupt came.
+
+    A later error may be its consequence: Python raises a RuntimeError for an interrupt that comes while a class is
+    created.
     """
     return _interrupted
 
 
 def _interrupt(_: int, __: object) -> None:
+    """Handles SIGINT: raises KeyboardInterrupt the first time while a command runs, else ends the process at once."""
     global _interrupted
     if _interrupted or not _runs:
         os._exit(INTERRUPTED)
@@ -65,8 +71,10 @@ def _interrupt(_: int, __: object) -> None:
 
 
 def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
-    """Python drops what is raised in a callback, of which each import has some, and prints it. After an interrupt,
-    objects that were left half made raise there, too.
+    """Handles exceptions that Python cannot pass on, instead of the default handler, which prints them.
+
+    Python cannot pass on what is raised in a callback, and every import has callbacks. An interrupt in one ends the
+    process. After an interrupt, errors are ignored, since objects that were left incomplete raise them.
     """
     if issubclass(lost.exc_type, KeyboardInterrupt):
         os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Optional extras: imported when they are needed, with a way out where they are not installed."""
+"""Handles optional extras, which are imported only when needed, with a hint if they are not installed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from hardware import PlannerError
 
 Progress = Callable[[str], None]
-"""Is told what takes long."""
+"""Function that is called with a line of text about what takes long."""
 
 
 def install_hint(extra: str) -> str:
-    """Says how an extra is installed: its libraries by name, which works wherever the planner came from."""
+    """Returns the pip command that installs an extra.
+
+    It names the libraries of the extra rather than the planner, which works wherever the planner was installed from.
+    """
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
         needed = requires("training-planner") or []
-    except PackageNotFoundError:  # a checkout that is on the path, and not installed
+    except PackageNotFoundError:  # a checkout that is on the path but not installed
         return f"pip install '.[{extra}]' in the planner's checkout"
     marked = (text.partition(";") for text in needed)
     names = [name.strip() for name, _, marker in marked if extra in marker.replace("'", '"').split('"')]
@@ -25,15 +28,19 @@ def install_hint(extra: str) -> str:
 
 
 class MissingExtraError(PlannerError):
-    """A feature whose libraries are not installed."""
+    """Reports a feature whose libraries are not installed; the hint says how to install them."""
 
 
 @contextmanager
 def needed_for(feature: str, extra: str) -> Iterator[None]:
     """Surrounds the imports of a feature.
 
+    Args:
+        feature: What needs the libraries, as the error names it.
+        extra: Extra of the distribution that installs them.
+
     Raises:
-        MissingExtraError: a library of the extra is not installed.
+        MissingExtraError: A library of the extra is not installed.
     """
     try:
         yield

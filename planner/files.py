@@ -1,4 +1,4 @@
-"""Files that hold a result: checked before the work that they wait for, and never there by half."""
+"""Writes files of results: they are checked before the work that fills them, and are never left incomplete."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ _OWN_STREAMS = {1: "standard output", 2: "standard error"}
 
 
 class OutputFileError(PlannerError):
-    """A file that cannot be written."""
+    """Reports a file that cannot be written."""
 
 
 def check_writable(path: Path) -> None:
-    """Raises OutputFileError where `write_whole` could not write."""
+    """Checks that `write_whole` could write a file now, without changing it.
+
+    Raises:
+        OutputFileError: It could not.
+    """
     target = _target(path)
     try:
         if not target.parent.is_dir():
@@ -41,15 +45,17 @@ def check_writable(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside the target and renames it: the target is the old file or the new one, at any time.
+    """Writes a file atomically: at any time, the path holds the old content or all of the new one.
+
+    The content is written to a temporary file in the same directory, which is then renamed.
 
     Raises:
-        OutputFileError: it cannot be written.
+        OutputFileError: The file cannot be written.
     """
     target = _target(path)
 
     def rename(temporary: Path) -> None:
-        if target.exists():  # before there is something to read in it
+        if target.exists():  # permissions are copied before the content, so that nobody else can read it
             shutil.copymode(target, temporary)
         temporary.write_bytes(content)
         temporary.replace(target)
@@ -58,14 +64,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def way_out(error: OSError, otherwise: str) -> str:
-    """The hint of an error of writing."""
+    """Returns the hint for an error of writing: about a full disk, or `otherwise`."""
     return "free some space, or write to another disk" if error.errno in _FULL else otherwise
 
 
 def _target(path: Path) -> Path:
-    """What a link points to is written, not the link.
+    """Returns the file to write for a path: if the path is a symbolic link, the file that it points to.
 
-    Raises OutputFileError for what no file can take the place of.
+    Raises:
+        OutputFileError: The path is that of a directory, a device or the like, or of this process's own output.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -84,13 +91,14 @@ def _target(path: Path) -> Path:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
         raise OutputFileError(f"{path} is {kind}", f"name a file{' in it' if kind == _DIRECTORY else ''}")
-    for number, stream in _OWN_STREAMS.items():  # such as /dev/stdout, where it goes to a file
+    for number, stream in _OWN_STREAMS.items():  # such as /dev/stdout, if it is redirected to a file
         if _is_open_as(number, found):
             raise OutputFileError(f"{path} is where {stream} goes", "name another file")
     return target
 
 
 def _is_open_as(number: int, found: os.stat_result) -> bool:
+    """Returns whether a descriptor of this process is open for that file."""
     try:
         return os.path.samestat(os.fstat(number), found)
     except OSError:
@@ -98,7 +106,12 @@ def _is_open_as(number: int, found: os.stat_result) -> bool:
 
 
 def _through_temporary(path: Path, target: Path, use: Callable[[Path], None]) -> None:
-    # A name that nobody else has: what a process that was killed has left is in nobody's way.
+    """Calls `use` with an empty temporary file next to the target, which is removed afterwards if it is still there.
+
+    Raises:
+        OutputFileError: The file cannot be created or used; the error names `path`.
+    """
+    # The name is random, so that a file that a killed process left is in nobody's way.
     temporary = target.with_name(f".planner-{os.urandom(8).hex()}")
     try:
         try:

@@ -1,20 +1,23 @@
-"""Two of the planner's packages have common names: another one in their way is told apart before it is used."""
+"""Detects other packages that have the common names of the planner's own, `hardware` and `strategies`."""
 
 import os
 import sys
 
-TYPE_CHECKING = False  # typing's own would take milliseconds, in which an interrupt finds no handler yet
+TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEIGHBOURS = ("hardware", "strategies")
-"""Packages that are installed next to this one."""
+"""Packages of the planner that are installed next to this one."""
 
 
 def stranger(names: "Sequence[str]" = NEIGHBOURS) -> str | None:
-    """Says which package stands in the way of the planner's own of that name, and where; None where none does.
+    """Returns a message about a package that Python would import instead of the planner's own, or None.
 
-    A package that cannot be found on the path is not judged: an editable installation may have finders of its own.
+    Packages that are not on the path are not judged, since an editable installation may have finders of its own.
+
+    Args:
+        names: Names of the planner's packages to look for.
     """
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for name in names:
@@ -28,7 +31,7 @@ def stranger(names: "Sequence[str]" = NEIGHBOURS) -> str | None:
 
 
 def _found(name: str) -> str | None:
-    """The folder, or the file, that `import name` takes or has taken."""
+    """Returns the folder or the file that `import name` uses or has used; None if it is not on the path."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         origin = getattr(loaded, "__file__", None)
@@ -43,4 +46,5 @@ def _found(name: str) -> str | None:
 
 
 def _package(origin: str) -> str:
+    """Returns the folder of a package, given its `__init__`, or the file of a module."""
     return os.path.dirname(origin) if os.path.basename(origin).startswith("__init__.") else origin

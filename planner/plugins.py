@@ -1,7 +1,7 @@
-"""Plug-ins: Python modules that add models, families or choices of an axis when they are imported.
+"""Loads plug-ins: Python modules that add models, families or choices of an axis when they are imported.
 
-The command line imports those that the variable PLANNER_PLUGINS names, files or modules with commas between them; a
-program imports its own. Catalogs and search spaces are data and need none.
+The command line imports those that the environment variable PLANNER_PLUGINS names: files or modules, separated by
+commas. A program imports its own. Catalogs and search spaces are data and need no plug-in.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from hardware import PlannerError
 
 VARIABLE = "PLANNER_PLUGINS"
+"""Environment variable that names the plug-ins."""
 
 _WAY_OUT = f"{VARIABLE} names files and modules"
 _LONGEST_REASON = 200
@@ -23,13 +24,14 @@ _loaded: set[str] = set()
 
 
 class PluginError(PlannerError):
-    """A plug-in that cannot be imported."""
+    """Reports a plug-in that cannot be imported."""
 
 
 def load_plugins() -> None:
-    """Imports what PLANNER_PLUGINS names, each once.
+    """Imports the plug-ins that PLANNER_PLUGINS names, each once in the life of the process.
 
-    Raises PluginError for a module that fails.
+    Raises:
+        PluginError: A plug-in does not exist or fails.
     """
     text = os.environ.get(VARIABLE, "").strip()
     for name in (part.strip() for part in text.split(",")) if text else ():
@@ -39,7 +41,7 @@ def load_plugins() -> None:
 
 
 def said(error: BaseException) -> str:
-    """What an exception says. One that fails to say it says nothing."""
+    """Returns the message of an exception; empty if making the message fails."""
     try:
         return str(error)
     except BaseException:
@@ -54,7 +56,7 @@ def _load(name: str) -> None:
             _load_module(name)
     except (KeyboardInterrupt, PluginError):
         raise
-    except BaseException as error:  # sys.exit, too: a plug-in does not end the process
+    except BaseException as error:  # including SystemExit: a plug-in must not end the process
         if isinstance(error, PlannerError) and hasattr(error, "hint"):
             raise PluginError(f"plug-in {name}: {error.message}", error.hint) from None
         reason = " ".join(said(error).split())[:_LONGEST_REASON]
@@ -70,17 +72,17 @@ def _load_module(name: str) -> None:
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):  # itself, not what it imports
+        if error.name and f"{name}.".startswith(f"{error.name}."):  # the plug-in itself, not a module that it imports
             raise PluginError(f"plug-in {name}: no such module", _WAY_OUT) from None
         raise
 
 
 def _load_file(name: str) -> None:
     path = Path(name).expanduser()
-    if not path.is_file():  # nor is a FIFO, which would be waited for
+    if not path.is_file():  # this excludes a FIFO, which reading would wait for
         raise PluginError(f"plug-in {path}: {'not a file' if path.exists() else 'no such file'}", _WAY_OUT)
     module_name = f"planner_plugin_{path.stem}"
-    while module_name in sys.modules:  # of a file of the same name elsewhere
+    while module_name in sys.modules:  # there may be a file of the same name elsewhere
         module_name += "_"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None  # the name ends in .py

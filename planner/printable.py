@@ -1,13 +1,13 @@
-"""Texts that no terminal obeys: what results quote may come from anybody's file."""
+"""Makes texts safe to print: results quote other people's files, whose control characters a terminal would obey."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Returns the text with every character spelled out that a terminal would obey or not show, line ends apart."""
+    """Returns a text in which control characters and other unprintable ones are escaped, except line ends."""
     return text if is_plain(text) else "".join(c if is_plain(c) else repr(c)[1:-1] for c in text)
 
 
 def is_plain(text: str) -> bool:
-    """Says whether a terminal shows every character of a text as it is."""
+    """Returns whether a terminal shows every character of a text as it is."""
     return text.replace("\n", "").isprintable()

@@ -83,6 +83,11 @@ Facts = Whole | Blockwise | Packed | Factored | Offloaded | Orthogonalized | Low
 """Facts of an optimizer; their type is its kind."""
 
 
+DEFAULT_OPTIMIZER_RANK = 128
+"""Trainer's default for both, in `_get_galore_optimizer` and `_get_apollo_optimizer` of
+transformers/trainer_optimizer.py."""
+
+
 class Optimizer(Choice):
     """Names the optimizers, set up as Trainer sets up those that it knows.
 
@@ -124,8 +129,16 @@ class Optimizer(Choice):
     LION_8BIT = "lion-8bit", "bitsandbytes Lion: one blockwise 8-bit state", Blockwise(1)
     MUON = "muon", "torch Muon for the matrices of the blocks, AdamW for all else", Orthogonalized()
     ADAM_MINI = "adam-mini", "Adam-mini: one second moment per row", Rowwise()
-    GALORE = "galore", "GaLoreAdamW on the linear layers of the blocks, projection by SVD", LowRank(128, False)
-    APOLLO = "apollo", "APOLLOAdamW on the linear layers of the blocks, random projection", LowRank(128, True)
+    GALORE = (
+        "galore",
+        "GaLoreAdamW on the linear layers of the blocks, projection by SVD",
+        LowRank(DEFAULT_OPTIMIZER_RANK, False),
+    )
+    APOLLO = (
+        "apollo",
+        "APOLLOAdamW on the linear layers of the blocks, random projection",
+        LowRank(DEFAULT_OPTIMIZER_RANK, True),
+    )
     APOLLO_MINI = "apollo-mini", "APOLLOAdamW of rank 1", LowRank(1, True)
     SGD = "sgd", "torch SGD without momentum: no states", Whole()
     SGD_MOMENTUM = "sgd-momentum", "torch SGD with momentum: one state", Whole(1)
@@ -172,9 +185,6 @@ def _split(optimizer: AnyOptimizer) -> Values:
 
 
 _RANKED = (Optimizer.GALORE, Optimizer.APOLLO)
-DEFAULT_OPTIMIZER_RANK = 128
-"""Trainer's default for both, in `_get_galore_optimizer` and `_get_apollo_optimizer` of
-transformers/trainer_optimizer.py."""
 
 AXIS = Axis(
     Option("optimizer", Optimizer),

@@ -1,1 +1,1 @@
-"""From solved candidates to plans, notes and suggestions."""
+"""Makes plans, notes and suggestions of solved candidates."""

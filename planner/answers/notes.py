@@ -1,4 +1,4 @@
-"""What a user should know about an answer: techniques left out, risks, approximations."""
+"""Writes the notes of an answer: techniques that are left out, risks, approximations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from planner.problem.problem import Problem
 from strategies import Allocator, Attention, Finetuning, Kernels, Lora, Loss, Optimizer, Precision, Strategy
 
 _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
+"""Words for what happens beyond the positions that a model was trained with, by kind of positions."""
 
 
 def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ...]:
-    """Notes on a request and the strategies that answer it."""
+    """Returns the notes on a request and the strategies that answer it, in sentences.
+
+    Args:
+        problem: The resolved request.
+        strategies: Strategies of the plans that are shown.
+    """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
     notes = [*model.notes]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
@@ -60,7 +66,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
 
 
 def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:
-    """What a modeling file does that one would not expect."""
+    """Yields notes on what a model's code in transformers does unexpectedly."""
     masks = model.architecture.masking == "always" and model.inventory.heads.grouped
     if masks and any(s.attention is Attention.SDPA for s in strategies):
         yield (
@@ -79,7 +85,7 @@ def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy])
 
 
 def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
-    """What plans need beside transformers, and how it is turned on."""
+    """Yields notes on the libraries that plans need in addition to transformers, and how these are enabled."""
     liger = (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
     if any(s.kernels is Kernels.LIGER or s.loss in liger for s in strategies):
         yield (
@@ -98,6 +104,11 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
 
 
 def _without_flash(groups_heads: bool | None) -> str:
+    """Says which SDPA kernel runs on a GPU without flash attention.
+
+    Args:
+        groups_heads: Whether several query heads share keys and values; None if that is not known.
+    """
     efficient = "sdpa runs the memory-efficient kernel"
     if groups_heads is None:
         return f"{efficient}, or the math kernel, which writes scores out, where heads share keys and values"
@@ -107,10 +118,12 @@ def _without_flash(groups_heads: bool | None) -> str:
 
 
 def _rounds_updates(strategy: Strategy) -> bool:
+    """Returns whether the optimizer adds its updates to bf16 weights, with no fp32 copy of them."""
     full_bf16 = strategy.precision is Precision.BF16_TRUE and strategy.finetuning.method is Finetuning.FULL
     return full_bf16 and strategy.optimizer is not Optimizer.ADAMW_FP32_MASTER
 
 
 def _attends_in_fp32(strategy: Strategy) -> bool:
+    """Returns whether SDPA runs in fp32, which its flash kernel does not take."""
     dtypes = Dtypes.of(strategy.precision, strategy.finetuning, strategy.sharding)
     return strategy.attention is Attention.SDPA and (dtypes.autocast or dtypes.other) == FP32

@@ -1,7 +1,7 @@
-"""From solved candidates to plans, and from failure to what is missing and what would help.
+"""Turns solved candidates into plans, and finds out what is missing and what would help if nothing fits.
 
-Models are made with `model_construct`: the values are the planner's own, and checking them would take as long as the
-search.
+Pydantic models are made with `model_construct`, without validation: the values are the planner's own, and validating
+them would take as long as the search.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from planner.search import Candidate, Solver, TooManyStrategiesError, search, sm
 from strategies import Loss, Space
 
 MAX_GPUS_SUGGESTED = 1024
+"""GPUs of the largest cluster that is suggested."""
 SHORTEST_SUGGESTED_SEQUENCE = 256
+"""Tokens of the shortest sequence that is suggested."""
 MOST_LOOKED_THROUGH = 1_000
-"""Strategies of a space in which each change is looked for, up to twenty times at about a millisecond each. Of a larger
-space, changes of the smallest plan alone are."""
+"""Most strategies of a space that is searched again after each change of the request, up to twenty times at about a
+millisecond per strategy. For a larger space, only the smallest plan is tried with each change."""
 
 
 def plan_of(candidate: Candidate, solver: Solver) -> Plan:
-    """A candidate as users see it."""
+    """Returns a candidate as users see it: its strategy, sizes, memory and time.
+
+    Args:
+        candidate: The candidate.
+        solver: The solver that found it, with the budget.
+    """
     ranks = solver.cluster.world_size
     tokens = candidate.global_batch_size * solver.model.real_tokens
     return Plan.model_construct(
@@ -39,7 +46,12 @@ def plan_of(candidate: Candidate, solver: Solver) -> Plan:
 
 
 def memory_of(candidate: Candidate, budget: int) -> Memory:
-    """The account of the peak: every category, adding up to the process's bytes."""
+    """Returns the memory of a candidate, with the bytes of each category at the peak, which add up to the process's.
+
+    Args:
+        candidate: The candidate.
+        budget: Bytes that a process may take on one GPU.
+    """
     footprint, size = candidate.footprint, candidate.micro_batch_size
     peak, persistent = footprint.peak(size), footprint.persistent
     line = peak.line
@@ -70,9 +82,16 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
 
 
 def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
-    """Why nothing fits: the smallest plan, its largest term, and the changes that would fit.
+    """Says why nothing fits: the smallest plan, its largest category, and the changes that would fit.
 
-    None if nothing can run, or if the space is too large to look through, as a sampler may be given one.
+    Args:
+        problem: The resolved request.
+        space: The space that was searched.
+        solver: The solver that found nothing.
+
+    Returns:
+        The shortfall, or None if nothing can run, or if the space is too large to search exhaustively, as that of a
+        sampler may be.
     """
     try:
         least = smallest(space, solver)
@@ -94,8 +113,10 @@ def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | 
 
 
 def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
-    """Single changes after which something fits, cheapest first: a loss without logits, another method, a shorter
-    sequence, more GPUs of the same kind, a larger GPU.
+    """Yields single changes after which something fits, cheapest first.
+
+    They are a loss without logits, another fine-tuning method, a shorter sequence, more GPUs of the same kind, and a
+    larger GPU; of each kind the first that fits.
     """
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
@@ -139,7 +160,7 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
 
 
 def _larger(cluster: Cluster) -> Iterator[Cluster]:
-    """Twice as many GPUs and so on, a node first filled and then multiplied."""
+    """Yields larger clusters, each with twice the GPUs of the one before; a node is filled before nodes are added."""
     per_node, nodes = cluster.gpus_per_node, cluster.nodes
     while per_node * nodes < MAX_GPUS_SUGGESTED:
         if nodes == 1 and per_node * 2 <= max(cluster.gpu.gpus_per_node, per_node):

@@ -96,6 +96,7 @@ main = Planner(
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
         "estimate": "Itemise the memory of one configuration.",
+        "explain": "List what one configuration saves for backward.",
         "verify": "Replay the real training step of a plan, without a GPU.",
         "gpus": "List the GPUs of the catalog, or show one.",
         "models": "List the models of the registry, or show one.",

@@ -150,7 +150,7 @@ class DeviceChoice(Completed):
         return [("replay", "on fake tensors alone"), ("cuda", "for real on a GPU"), ("cpu", "for real, small models")]
 
 
-ANSWERS = ("fit", "estimate", "verify")
+ANSWERS = ("fit", "estimate", "explain", "verify")
 """Commands whose answer has a JSON Schema."""
 
 

@@ -12,13 +12,19 @@ from planner.cli.output import print_document
 @click.command(cls=Command, examples=("planner schema fit",))
 @click.argument("answer", type=Answer())
 def schema(answer: str) -> None:
-    """Print the JSON Schema of what `planner fit --json`, `estimate --json` or `verify --json` prints."""
+    """Print the JSON Schema of what `fit`, `estimate`, `explain` or `verify` prints with --json."""
     import json
 
     from pydantic import BaseModel
 
+    from planner.records.explanation import Explanation
     from planner.records.result import EstimateResult, FitResult
     from planner.records.verification import Verification
 
-    results: dict[str, type[BaseModel]] = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
+    results: dict[str, type[BaseModel]] = {
+        "fit": FitResult,
+        "estimate": EstimateResult,
+        "explain": Explanation,
+        "verify": Verification,
+    }
     print_document(json.dumps(results[answer].model_json_schema(mode="serialization"), indent=2))

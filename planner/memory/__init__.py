@@ -1,8 +1,10 @@
 """Derives what a training step keeps, allocates and computes from the model's forward pass, and how long it takes."""
 
 from planner.libraries.sdpa import SdpaKernel
+from planner.memory.autograd.tape import Saved
 from planner.memory.interface import StepMemory
 from planner.memory.model import MemoryModel
+from planner.memory.settings.parts import Part
 from planner.memory.step.footprint import Footprint, Peak
 from planner.memory.step.step import Moment
 from planner.memory.step.time import Rates, step_seconds
@@ -12,8 +14,10 @@ __all__ = [
     "Footprint",
     "MemoryModel",
     "Moment",
+    "Part",
     "Peak",
     "Rates",
+    "Saved",
     "SdpaKernel",
     "StepMemory",
     "TracedModel",

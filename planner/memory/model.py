@@ -7,7 +7,7 @@ from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.memory.memoized import memoized
 from planner.memory.rules import violation
 from planner.memory.settings.dtypes import Dtypes
-from planner.memory.settings.parts import Work
+from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.layout import Layout, replication_buffers
@@ -118,6 +118,12 @@ class MemoryModel:
         return self._footprint(
             self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, updates, accumulates
         )
+
+    def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
+        """Returns stem, blocks, head and loss of a step; equal blocks are the same object."""
+        setting = self.setting(strategy)
+        chunk_tokens = self.traced.chunk_tokens(setting, micro_batch_size)
+        return self.traced.parts(setting, strategy.checkpointing, chunk_tokens)
 
     def work(self, strategy: Strategy) -> Work:
         """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""

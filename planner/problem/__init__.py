@@ -1,1 +1,1 @@
-"""From what a caller says to what is searched."""
+"""Resolves a request: the caller's arguments become a model, a cluster and a space to search."""

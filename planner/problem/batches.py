@@ -1,4 +1,4 @@
-"""Samples of different lengths: which models take them padded or packed, and what a user should know of it."""
+"""Checks which models take samples of different lengths, padded or packed, and writes the notes on them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from planner.records.request import Workload
 from strategies import Attention, Batching, ContradictionError, Strategy
 
 USUAL = "--batching full"
+"""Way out of an error about batching, as the command line spells it."""
 
 
 def check_batching(request: Workload, model: object) -> None:
-    """Raises ContradictionError if the model, or another value, does not go with the batching."""
+    """Checks that the model and the mean length go with the batching.
+
+    Args:
+        request: The request.
+        model: The model, a `Model` if the registry has its family.
+
+    Raises:
+        ContradictionError: A mean length is given for full sequences or is longer than they are, or the planner does
+            not know how the model treats padded or packed samples.
+    """
     batching, mean = request.batching, request.mean_length
     if batching is Batching.FULL:
         if mean is not None:
@@ -43,6 +53,7 @@ def check_batching(request: Workload, model: object) -> None:
 
 
 def notes_on_batching(request: Workload, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields notes on what padded or packed samples mean for kernels and for tokens per second."""
     batching, length, mean = request.batching, request.sequence_length, request.mean_length
     if batching is Batching.FULL:
         return

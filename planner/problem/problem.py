@@ -1,4 +1,4 @@
-"""From what a caller says to what is searched: names resolved, values checked, axes turned into a space."""
+"""Resolves a request: looks up the names, checks the values, and turns the options into a space of strategies."""
 
 from __future__ import annotations
 
@@ -37,16 +37,29 @@ from strategies import (
     violation,
 )
 
-if TYPE_CHECKING:  # torch is imported for models that only replays know
+if TYPE_CHECKING:  # torch is imported only for models that are planned by replays
     from planner.profiles import ProfiledModel
 
 C = TypeVar("C")
 AnyModel: TypeAlias = "Model | ProfiledModel"
+"""Model of the registry's families, or one that is planned by replays."""
 CatalogSource = Catalog | str | Path | None
+"""Catalog, or path of a file that adds to the built-in one; None for the file that PLANNER_CATALOG names, if any."""
 
 
 class Problem:
-    """A request with everything it names found: model, cluster, budget, memory model."""
+    """Holds a request and what its names stand for: the model, the cluster, the budget and the memory model.
+
+    Args:
+        model: The model, or a name for it that `recognize` understands.
+        gpu: The GPU, or its name in the catalog.
+        axes: What the caller says about each option of a technique, by name; see `parse_axes`.
+        values: The other fields of the `Request` by name, such as `gpus`.
+        space: Values of the options that `axes` leaves open.
+
+    Raises:
+        PlannerError: A name is unknown, a value makes no sense, or values contradict each other or the model.
+    """
 
     def __init__(
         self,
@@ -83,19 +96,22 @@ class Problem:
         _check_kernels(self.request, self.model)
 
     def _default(self) -> Space:
-        """The cluster's, with the attention that transformers gives this model."""
+        """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
         space = Space.default(self.cluster)
         return space if self.model.supports_sdpa else space._replace(attention=(Attention.EAGER,))
 
     def space(self) -> Space:
-        """The default space of the cluster, restricted to the request's choices."""
+        """Returns the space to search: the request's values of each option, or the default ones if it has none."""
         return self.request.within(self._default())
 
     def strategy(self) -> Strategy:
-        """The one strategy that the request names. Open axes take the first choice of the default space, fine-tuning is
-        full, and several GPUs shard fully.
+        """Returns the one strategy that the request describes.
 
-        Raises ContradictionError when an axis has several choices, or when the strategy cannot run.
+        By default fine-tuning is full, several GPUs shard fully (with qlora not at all), and every other option has the
+        first value of the default space.
+
+        Raises:
+            ContradictionError: An option has several values, or the strategy cannot run.
         """
         default, values = self._default()._asdict(), {}
         finetuning = self._one("finetuning", (Finetuning.FULL,))
@@ -121,6 +137,7 @@ class Problem:
         return strategy
 
     def _one(self, axis: str, default: tuple[C, ...]) -> C:
+        """Returns the only value that the request has for an option, or the first default one if it has none."""
         given: tuple[C, ...] = getattr(self.request, axis)
         if len(given) > 1:
             raise ContradictionError(f"an estimate is of one {axis}, not of {len(given)}", "give it once")
@@ -137,7 +154,17 @@ def resolve_one(
     gradient_accumulation_steps: int,
     progress: Progress = lambda _: None,
 ) -> tuple[Problem, Solver, Candidate]:
-    """One configuration with its memory and time, whether it fits or not."""
+    """Resolves a request for one configuration and computes its memory and time, whether it fits or not.
+
+    The arguments are those of `Problem`, with one value for each option; `workload` holds the fields of the `Request`
+    that have no argument of their own.
+
+    Returns:
+        The resolved request, a solver with its budget, and the candidate.
+
+    Raises:
+        PlannerError: An option has several values, the strategy cannot run, or `Problem` raises.
+    """
     micro_batch_size, gradient_accumulation_steps = whole(micro_batch_size), whole(gradient_accumulation_steps)
     if gradient_accumulation_steps is None:
         raise RequestError("gradient_accumulation_steps is None, not a whole number", "1 accumulates nothing")
@@ -152,11 +179,12 @@ def resolve_one(
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:
-    """The GPU's usable bytes less the headroom."""
+    """Returns the bytes that a process may take: the GPU's usable bytes less the headroom, a share of them."""
     return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
 
 
 def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
+    """Returns the model that a caller means; one outside the registry's families is built to find out what it is."""
     if not isinstance(model, Model | Foreign):
         model = recognize(model)
     if isinstance(model, Model):
@@ -167,6 +195,7 @@ def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
 
 
 def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
+    """Returns the model's memory on a cluster: derived for the registry's families, else from replays."""
     if isinstance(model, Model):
         traced = TracedModel(model.inventory, request.sequence_length)
         return MemoryModel(
@@ -187,14 +216,18 @@ def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemor
 
 
 def default_length(model: AnyModel) -> int:
-    """`DEFAULT_SEQUENCE_LENGTH`, or all positions of a model that has fewer, or the only length that it has."""
+    """Returns the default tokens per sequence: 2048, or all positions if fewer, or the samples' only length."""
     if model.tokens_per_sample is not None:
         return model.tokens_per_sample
     return min(DEFAULT_SEQUENCE_LENGTH, model.usual_length or DEFAULT_SEQUENCE_LENGTH)
 
 
 def check_sequence(model: AnyModel, sequence_length: int) -> None:
-    """Raises ContradictionError if the model has no position for the last token, or takes samples of another length."""
+    """Checks that the model takes sequences of a length, in tokens.
+
+    Raises:
+        ContradictionError: The model has no position for the last token, or all its samples have another length.
+    """
     if model.tokens_per_sample not in (None, sequence_length):
         raise ContradictionError(
             f"sequence_length={sequence_length}, but a sample of {model.name} has {model.tokens_per_sample} tokens",
@@ -209,7 +242,7 @@ def check_sequence(model: AnyModel, sequence_length: int) -> None:
 
 
 def _check_kernels(request: Request, model: AnyModel) -> None:
-    """Raises ContradictionError for a kernel that is asked for and that no library has for the model."""
+    """Raises ContradictionError for a requested kernel that no library has for the model, or that has no account."""
     for axis, plainest in (("attention", Attention.EAGER), ("loss", Loss.FULL), ("kernels", Kernels.EAGER)):
         for choice in getattr(request, axis):
             if reason := model.unsupported(choice):
@@ -229,7 +262,7 @@ def _check_kernels(request: Request, model: AnyModel) -> None:
 
 
 def _check_refinements(request: Request) -> None:
-    """Raises ContradictionError for an option that refines no choice that is asked for."""
+    """Raises ContradictionError for an option that is given but applies to none of the requested choices."""
     for axis in AXES.values():
         chosen = getattr(request, axis.name)
         for option in axis.refinements if chosen else ():
@@ -247,6 +280,7 @@ def _has(owners: list[str]) -> str:
 
 
 def _check_lora(request: Request, model: AnyModel) -> None:
+    """Raises an error for qlora without quantization, and for LoRA targets that the model does not have."""
     if request.finetuning == (Finetuning.QLORA,) and request.quantization == (Quantization.NONE,):
         raise ContradictionError("qlora without quantization is lora", "--finetuning lora")
     for targets in request.lora_targets:
@@ -254,6 +288,7 @@ def _check_lora(request: Request, model: AnyModel) -> None:
 
 
 def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
+    """Returns the validated request; raises RequestError with all its invalid values."""
     try:
         named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
         named["gpu_memory_bytes"] = gpu.memory_bytes

@@ -1,1 +1,1 @@
-"""What goes in and comes out, as pydantic models that round-trip through JSON."""
+"""Defines requests, plans, results and search spaces as pydantic models that round-trip through JSON."""

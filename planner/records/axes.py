@@ -1,4 +1,4 @@
-"""From what a caller says about each option to its values."""
+"""Parses what a caller says about each option of a technique: a value, several values or a range."""
 
 from __future__ import annotations
 
@@ -18,25 +18,30 @@ _RANGE = re.compile(
     re.ASCII,
 )
 RANGES = "4..64 for each number, 4..64 step 4, 4..64 times 2"
-
+"""Ways to write a range, for the hint of an error."""
 
 MOST_SAID, MOST_VALUES = 2**17, 2**20
-"""What a caller gives for an option, and what ranges make of it: the longest has 65,537 numbers."""
+"""Most values that a caller may list for an option, and most values that they may be after ranges are expanded.
+
+The longest possible range has 65,537 numbers."""
 
 ALL = "all"
-"""Every choice of an axis."""
+"""Stands for every choice of an axis."""
 
 
 class RequestError(PlannerError):
-    """A request with a value that makes no sense."""
+    """Reports a request with a value of the wrong type or out of range."""
 
 
 def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The values of every option of which something is said.
+    """Returns the values of every option that a caller says something about.
+
+    Args:
+        given: What the caller says, by the option's name; None and an empty tuple leave an option open.
 
     Raises:
-        InvalidChoiceError: no such option or choice.
-        RequestError: no such number or names.
+        InvalidChoiceError: There is no such option or choice.
+        RequestError: A number is out of range, or names are not text.
     """
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
@@ -45,12 +50,12 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def _is_open(said: Any) -> bool:
-    """Whether a caller leaves an option open."""
+    """Returns whether a caller leaves an option open."""
     return said is None or (isinstance(said, tuple) and not said)
 
 
 def whole(value: Any) -> Any:
-    """A whole number of any type, numpy's among them, as an int; anything else as it is."""
+    """Returns a whole number of any type, such as one of numpy, as an int, and anything else unchanged."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return value
     try:
@@ -60,7 +65,11 @@ def whole(value: Any) -> Any:
 
 
 def several(given: Any) -> tuple[Any, ...]:
-    """What a caller gives as one value or as a collection of values."""
+    """Returns what a caller gives, either one value or a collection of values, as a tuple.
+
+    Raises:
+        RequestError: There are more than `MOST_SAID` values.
+    """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         return (given,)
     try:
@@ -73,17 +82,21 @@ def several(given: Any) -> tuple[Any, ...]:
 
 
 def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
-    """One value or several of an option, each once.
+    """Returns the values of an option, each once, with ranges and `all` expanded.
+
+    Args:
+        option: The option.
+        given: A value, several values, or a range.
 
     Raises:
-        InvalidChoiceError: no such choice.
-        RequestError: no such number or names.
+        InvalidChoiceError: There is no such choice.
+        RequestError: A number is out of range, names are not text, or there are more than `MOST_VALUES` values.
     """
     if isinstance(option.kind, Names):
         return tuple(dict.fromkeys(_parse_names(option.name, option.kind, value) for value in _listed_names(given)))
     said = several(given)
     if all(isinstance(value, str | int) for value in said):
-        said = tuple(dict.fromkeys(said))  # a range that is said again is not counted again
+        said = tuple(dict.fromkeys(said))  # so that a repeated range is expanded only once
     values = tuple(islice((value for one in said for value in _values(option, one)), MOST_VALUES + 1))
     if len(values) > MOST_VALUES:
         raise RequestError(f"{option.name} has more than {MOST_VALUES:,} values", "narrow its ranges")
@@ -91,6 +104,7 @@ def parse_option(option: Option, given: Any) -> tuple[Any, ...]:
 
 
 def _values(option: Option, given: Any) -> Iterator[Any]:
+    """Yields the values that one text or number of a caller stands for."""
     kind = option.kind
     if isinstance(kind, WholeNumbers):
         yield from _whole_numbers(option.name, kind, given)
@@ -102,7 +116,7 @@ def _values(option: Option, given: Any) -> Iterator[Any]:
 
 
 def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
-    """A number, or a range of them with both ends: `4..64`, `4..64 step 4`, `4..64 times 2`."""
+    """Yields a number, or those of a range with both ends: `4..64`, `4..64 step 4`, `4..64 times 2`."""
     if isinstance(given, str) and ".." in given:
         numbers: Iterable[Any] = _range(name, kind, given)
     else:
@@ -133,7 +147,7 @@ def _range(name: str, kind: WholeNumbers, text: str) -> Iterator[int]:
 def _share(name: str, kind: Shares, given: Any) -> float:
     try:
         number = float(given)
-    except Exception:  # whatever a type of the caller's raises
+    except Exception:  # a type of the caller's may raise anything
         number = -1.0
     if isinstance(given, bool) or not kind.low <= number < kind.high:
         raise RequestError(
@@ -144,7 +158,10 @@ def _share(name: str, kind: Shares, given: Any) -> float:
 
 
 def _listed_names(given: Any) -> tuple[Any, ...]:
-    """`"q_proj,v_proj"` and `["q_proj", "v_proj"]` are one set of names, `[["q_proj"], "all-linear"]` two."""
+    """Splits what a caller gives into sets of names.
+
+    `"q_proj,v_proj"` and `["q_proj", "v_proj"]` are one set, `[["q_proj"], "all-linear"]` are two.
+    """
     values = several(given)
     if isinstance(given, str):
         return values
@@ -153,6 +170,7 @@ def _listed_names(given: Any) -> tuple[Any, ...]:
 
 
 def _parse_names(name: str, kind: Names, value: Any) -> LoraTargets:
+    """Returns one set of names, each once, or the keyword."""
     given = value.split(",") if isinstance(value, str) else several(value)
     names = [text.strip() for text in given if isinstance(text, str) and text.strip()]
     if names == [kind.keyword]:

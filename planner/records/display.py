@@ -1,4 +1,4 @@
-"""How results show themselves: as their table in a terminal and in a notebook, and in one line as an object."""
+"""Gives results their representations: a table in a terminal and in a notebook, and one line as an object."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 class Displayed:
-    """Gives a result the report that the command line prints of it.
+    """Shows a result as the report that the command line prints.
 
-    `print(result)` and `str` give it as plain text, rich and notebooks in colour; `repr` is one line.
+    `print(result)` and `str` give the report as plain text, rich and notebooks in color; `repr` is one line.
     """
 
     def __str__(self) -> str:
@@ -30,5 +30,5 @@ class Displayed:
         return html(self)
 
     def headline(self) -> str:
-        """Says the answer in a few words."""
+        """Returns the result in a few words, for `repr`."""
         raise NotImplementedError

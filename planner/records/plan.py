@@ -1,4 +1,4 @@
-"""One configuration with its memory and time, as pydantic models that round-trip through JSON."""
+"""Defines a plan, one configuration with its memory and time, as pydantic models that round-trip through JSON."""
 
 from __future__ import annotations
 
@@ -30,20 +30,26 @@ from strategies import (
 )
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
+"""A positive whole number that a caller may give, up to a billion."""
 Total = Annotated[int, Field(gt=0)]
-"""A product of counts."""
+"""A positive product of counts, without an upper limit."""
 Share = Annotated[float, Field(ge=0, lt=1)]
+"""A fraction from 0 to below 1."""
 Bytes = Annotated[int, Field(ge=0)]
 Ranks = Annotated[int, Field(ge=0, le=2**16, strict=True)]
+"""A number of ranks; 0 stands for all of them."""
 
 
 class Record(BaseModel):
-    # Built when first used: a command that prints JSON validates one request and serializes one result.
+    """Serves as the base class of all records: they are frozen and refuse unknown fields."""
+
+    # Each class is built when it is first used, since a command that prints JSON validates one request and serializes
+    # one result.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class StrategyChoice(Record):
-    """One choice per axis and what refines it: null where it does not belong to the choice."""
+    """Holds one choice per axis, and the options that refine it, which are null if they do not apply to the choice."""
 
     precision: Precision
     optimizer: Optimizer
@@ -73,71 +79,81 @@ class StrategyChoice(Record):
 
     @classmethod
     def of(cls, strategy: Strategy) -> StrategyChoice:
+        """Returns the choices of a strategy."""
         return cls.model_construct(**strategy.to_options())
 
     def strategy(self) -> Strategy:
+        """Returns the strategy that these choices make; the inverse of `of`."""
         return Strategy.of(dict(self))
 
 
 class Components(Record):
-    """Bytes by category at the peak of the step; they add up to `process_bytes`."""
+    """Holds the bytes of each memory category at the peak of the step; they add up to `process_bytes`."""
 
     parameters: Bytes
     gradients: Bytes
     optimizer_states: Bytes
     activations: Bytes
-    """Kept for backward."""
+    """Bytes of tensors that are saved for backward."""
     temporary: Bytes
-    """Made and freed within an operation or a block."""
+    """Bytes of tensors that are allocated and freed within an operation or a block."""
     unsharded_parameters: Bytes
-    """Gathered by FSDP for the moment."""
+    """Bytes of the whole parameters that FSDP has gathered at that moment."""
     communication: Bytes
-    """Gradient buckets and collective buffers in torch's memory."""
+    """Bytes of gradient buckets and collective buffers in torch's memory."""
     overhead: Bytes
-    """cuBLAS workspaces, what the caching allocator reserves beyond what is allocated, the CUDA context, NCCL."""
+    """Bytes of cuBLAS workspaces, of the CUDA context, of NCCL, and of what the caching allocator reserves but does not
+    allocate."""
 
 
 class Memory(Record):
-    """Predicted memory of one rank in a steady step, in bytes."""
+    """Holds the predicted memory of one rank in a steady step, in bytes."""
 
     allocated_bytes: Bytes
-    """What `torch.cuda.max_memory_allocated()` reports."""
+    """Bytes that `torch.cuda.max_memory_allocated()` reports."""
     reserved_bytes: Bytes
-    """What the caching allocator has to reserve for that: with expandable segments at most, by replays; natively an
-    estimate of what `torch.cuda.max_memory_reserved()` reports, by measured ratios."""
+    """Bytes that the caching allocator has to reserve for the allocated ones.
+
+    With expandable segments, no replay needed more. With the native allocator, this estimates what
+    `torch.cuda.max_memory_reserved()` reports, by ratios that were measured."""
     process_bytes: Bytes
-    """What `nvidia-smi` shows for the process: reserved, context and communication buffers."""
+    """Bytes that `nvidia-smi` shows for the process: reserved bytes, the CUDA context and communication buffers."""
     budget_bytes: Bytes
-    """The GPU's usable bytes less the headroom."""
+    """Bytes that the process may take: the GPU's usable bytes less the headroom."""
     fits: bool
+    """Whether `process_bytes` are within the budget."""
     moment: str
-    """The moment of the step that is the peak."""
+    """Name of the moment of the step at which allocated bytes peak."""
     moments: dict[str, Bytes]
-    """Allocated bytes of each moment."""
+    """Peak of the allocated bytes at each moment of the step, by its name."""
     components: Components
 
     @property
     def verdict(self) -> str:
-        """Whether the process fits within the budget, in words."""
+        """Returns in words whether the process fits within the budget."""
         says = "fits" if self.fits else "does not fit"
         return f"{says}: {self.process_bytes / GIB:.1f} of {self.budget_bytes / GIB:.1f} GiB"
 
 
 class Time(Record):
-    """Predicted time of one optimizer step, by a roofline: an upper bound of speed, for comparing plans."""
+    """Holds the predicted time of one optimizer step by a roofline: an upper bound of speed, to compare plans with."""
 
     step_seconds: float
     tokens_per_second: float
-    """Over all ranks, without padding where the mean length of samples is known."""
+    """Tokens of all ranks per second, without padding where the mean length of samples is known."""
 
 
 class Plan(Record):
-    """One configuration with its memory and time. It is given whether it fits or not: see `memory.fits`."""
+    """Holds one configuration with its memory and time; `memory.fits` says whether it fits."""
 
     strategy: StrategyChoice
     micro_batch_size: Total
+    """Sequences per rank and forward pass."""
     gradient_accumulation_steps: Total
+    """Micro-batches per optimizer step."""
     data_parallel_size: Total
+    """Number of ranks, one on each GPU."""
     global_batch_size: Total
+    """Sequences of all ranks per optimizer step, the effective batch: the product of the three."""
     memory: Memory
     time: Time

@@ -1,4 +1,4 @@
-"""Plans read back from the JSON that `fit` and `estimate` print."""
+"""Reads plans back from the JSON that `fit` and `estimate` print."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from planner.records.result import EstimateResult, FitResult
 from strategies import Quantization
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""An answer with ten plans has 26 kB, one with 500 this much."""
+"""Bytes of the largest file that is read: an answer with 500 plans; one with ten has 26 kB."""
 
 STANDARD_INPUT: Final = "-"
+"""Name of standard input as a file."""
 
 _WAY_OUT: Final = "planner fit ... --json > plan.json"
 
 
 class PlanFileError(PlannerError):
-    """A file that does not hold a plan."""
+    """Reports a file that does not hold a plan."""
 
 
 def is_plan(text: str) -> bool:
-    """Whether a command's argument names a plan: `-`, or a file that is an answer of `fit` or `estimate`."""
+    """Returns whether a command's argument names a plan: `-`, or a file with an answer of `fit` or `estimate`."""
     if text == STANDARD_INPUT:
         return True
     try:
@@ -39,23 +40,23 @@ def is_plan(text: str) -> bool:
 
 
 def check_exists(text: str) -> None:
-    """Raises PlanFileError for the name of a file that is not there."""
+    """Raises PlanFileError if an argument is the name of a `.json` file that does not exist."""
     if text.endswith(".json") and not Path(text).exists():
         raise PlanFileError(f"{text}: no such file", _WAY_OUT)
 
 
 def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict[str, Any]:
-    """The arguments of `estimate` that give the plan of a file again.
+    """Returns the arguments of `estimate` that reproduce the plan in a file.
 
     Args:
-        file: its path, or `-` for standard input.
-        index: of the plans that a `fit` found, the rank of the one that is meant.
-        model: the plan's model as the user repeats it: without that, a plan whose model is code is refused, and
-            nothing is downloaded for one on the Hub.
+        file: Path of the file, or `-` for standard input.
+        index: Rank of the plan in an answer of `fit`, from 1; ignored for an answer of `estimate`.
+        model: Name of the plan's model as the user repeats it. Without it, a plan whose model is code is refused, and
+            a model on the Hub is not downloaded.
 
     Raises:
-        PlanFileError: the file does not hold such a plan.
-        PlannerError: its model is not to be had, or not trusted.
+        PlanFileError: The file does not hold such a plan.
+        PlannerError: The plan's model cannot be found, or is not trusted.
     """
     request, plan = _read(file, index)
     chosen = {axis: choice for axis, choice in plan.strategy.model_dump().items() if choice is not None}
@@ -78,6 +79,7 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
 
 
 def _read(file: str, index: int) -> tuple[Request, Plan]:
+    """Returns the request and the plan of a rank in a file."""
     name = _name(file)
     found = _validated(name, _document(file))
     if isinstance(found, EstimateResult):
@@ -88,7 +90,7 @@ def _read(file: str, index: int) -> tuple[Request, Plan]:
 
 
 def _document(file: str) -> Any:
-    """The JSON in a file or on standard input."""
+    """Returns the data of the JSON in a file or on standard input."""
     try:
         is_standard_input = file == STANDARD_INPUT
         content = read_standard_input(MAX_FILE_BYTES) if is_standard_input else read_file(file, MAX_FILE_BYTES)
@@ -103,7 +105,7 @@ def _document(file: str) -> Any:
 
 
 def _validated(name: str, document: Any) -> FitResult | EstimateResult:
-    """The answer that a document is, with the first thing that is wrong with it if it is none."""
+    """Returns the answer that a document holds; raises PlanFileError with the first problem if it holds none."""
     kind: type[FitResult | EstimateResult] = EstimateResult
     if isinstance(document, dict) and "plans" in document:
         kind = FitResult

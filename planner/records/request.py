@@ -1,4 +1,4 @@
-"""A question to the planner, as a pydantic model that round-trips through JSON."""
+"""Defines a request to the planner as a pydantic model that round-trips through JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from planner.records.space import SearchSpace
 from strategies import DEFAULT_MAX_ACCUMULATION, Batching
 
 DEFAULT_SEQUENCE_LENGTH = 2048
+"""Default tokens per sequence, for models that have as many positions."""
 
 Gpus = Annotated[int, Field(gt=0, le=1024, strict=True)]
 Nodes = Annotated[int, Field(gt=0, le=2**16, strict=True)]
@@ -19,32 +20,40 @@ Headroom = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Workload(Record):
-    """What is trained where, and in which batches."""
+    """Says which model is trained, on which GPUs, and in which batches."""
 
     model: str
+    """Name by which the model is found again."""
     num_parameters: Total
     gpu: str
     gpu_memory_bytes: Total
-    """What a process can use of one GPU."""
+    """Bytes of one GPU that processes can use."""
     gpus: Gpus = 1
+    """GPUs per node."""
     nodes: Nodes = 1
     sequence_length: SequenceLength = DEFAULT_SEQUENCE_LENGTH
+    """Tokens per sequence."""
     headroom: Headroom = 0.05
+    """Share of the GPU's usable bytes that is left free."""
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION
+    """Largest number of accumulation steps of a search; None where another field decides the number."""
     global_batch_size: Count | None = None
+    """Effective batch that a search has to make, in sequences; None if it looks for the largest."""
     micro_batch_size: tuple[Count, ...] = ()
+    """Micro-batches that are allowed, in sequences; empty for all of them."""
     gradient_accumulation_steps: Count | None = None
+    """Micro-batches per optimizer step of a single configuration; None for a search."""
     evaluation_batch_size: Count | None = None
-    """Samples that are evaluated at once between steps; None: nothing is."""
+    """Samples that each GPU evaluates at once between steps; None for no evaluation."""
     batching: Batching = Batching.FULL
     mean_length: Count | None = None
-    """Tokens of a sample on average, where samples are padded or packed; None: nobody said."""
+    """Tokens per sample on average, if samples are padded or packed; None if that is not known."""
 
     @property
     def where(self) -> str:
-        """The number of GPUs and their name."""
+        """Returns the number of GPUs and their name, such as `8 x T4`."""
         return f"{self.gpus * self.nodes} x {self.gpu}"
 
 
 class Request(SearchSpace, Workload):
-    """A question to the planner, normalized: names as in registry and catalog, empty axes mean the default space."""
+    """Holds a normalized request: names are those of registry and catalog, and open options have no values."""

@@ -1,4 +1,4 @@
-"""The answers of `fit` and `estimate`, as pydantic models that round-trip through JSON."""
+"""Defines the answers of `fit` and `estimate` as pydantic models that round-trip through JSON."""
 
 from __future__ import annotations
 
@@ -12,60 +12,65 @@ from strategies import Engine, Sampler
 
 
 class Searched(Record):
-    """How much was searched: `strategies` scored, `feasible` of them fit with at least one sample per GPU.
-
-    The exhaustive engine scores all strategies of the space; optuna those that its `trials` came to.
-    """
+    """Says how much was searched."""
 
     strategies: int
+    """Number of strategies that can run: all of the space with the exhaustive engine, those tried with optuna."""
     feasible: int
+    """Number of strategies that fit with at least one sample per GPU."""
     seconds: float
+    """Time that the search took."""
     engine: Engine = Engine.EXHAUSTIVE
     sampler: Sampler | None = None
+    """Sampler of optuna; None for the exhaustive engine."""
     trials: int | None = None
-    """Of the study, those of earlier runs among them."""
+    """Number of completed trials of the study, including those of earlier runs; None for the exhaustive engine."""
 
 
 class Way(Record):
-    """A change of the request under which something fits."""
+    """Describes a change of the request after which something fits."""
 
     change: str
-    """In words, with the option to use."""
+    """Description of the change in words."""
     options: dict[str, str | int]
-    """The options to change, as the command line spells them."""
+    """Values of the options to change, by the name that the command line gives them."""
 
 
 class Shortfall(Record):
-    """Why nothing fits: the smallest plan found, and what it lacks."""
+    """Says why nothing fits: the smallest plan found, and what it lacks."""
 
     smallest: Plan
+    """Plan with the smallest peak, which does not fit."""
     moment: str
+    """Name of the moment of the step at which that plan peaks."""
     term: str
-    """The largest category at that moment."""
+    """Name of the largest memory category at that moment."""
     over_bytes: Bytes
+    """Bytes by which that plan exceeds the budget."""
     ways: tuple[Way, ...]
-    """Changes that would fit, cheapest first."""
+    """Single changes of the request after which something fits, cheapest first."""
 
 
 class FitResult(Displayed, Record):
-    """Answer of `fit`. `plans` are ranked; when there are none, `shortfall` says why."""
+    """Holds the answer of `fit`: ranked plans, or the reasons why nothing fits in `shortfall`."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     plans: tuple[Plan, ...]
-    """The first `top` of the ranking."""
+    """The best plans, best first, as many as `top` of the request to `fit`."""
     best_by_method: tuple[Plan, ...]
-    """The best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
+    """Best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
     searched: Searched
     rejected: dict[str, int]
-    """Strategies that were left out or do not fit, counted by reason."""
+    """Number of strategies that cannot run or do not fit, by reason."""
     notes: tuple[str, ...]
+    """Notes for users on techniques that are left out, risks and approximations."""
     shortfall: Shortfall | None = None
     verification: Verification | None = None
-    """The replay of the first plan, where one was asked for."""
+    """Verification of the first plan by a replay; None unless it was requested."""
 
     def headline(self) -> str:
-        """Says how many plans there are, and how good the first one is."""
+        """Returns the number of plans and the effective batch of the first one in words."""
         where = f"{self.request.model} on {self.request.where}"
         if not self.plans:
             return f"nothing fits for {where}"
@@ -73,12 +78,12 @@ class FitResult(Displayed, Record):
 
 
 class EstimateResult(Displayed, Plan):
-    """Answer of `estimate`: one plan, with the account behind it."""
+    """Holds the answer of `estimate`: one plan, with the request and notes on it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     notes: tuple[str, ...] = ()
 
     def headline(self) -> str:
-        """Says whether the plan fits, and how much of the budget it takes."""
+        """Returns in words whether the plan fits, and how much of the budget it takes."""
         return f"{self.request.model} on {self.request.where} {self.memory.verdict}"

@@ -1,4 +1,4 @@
-"""Search spaces as data: what to search of each option, in Python or in a YAML file."""
+"""Defines search spaces as data: the values to search of each option, given in Python or in a YAML file."""
 
 from __future__ import annotations
 
@@ -41,22 +41,23 @@ from strategies import (
 )
 
 VERSION_KEY = "schema_version"
+"""Key of a space's file that is no option and is ignored."""
 MOST_TOLD = 200
-"""Of a longer list it is not said which of its values are wrong."""
+"""Values of the longest list for which an error says which of them are wrong."""
 
 
 class SpaceFileError(FileError):
-    """A file of a search space that cannot be used."""
+    """Reports all problems of a search space's file that cannot be used."""
 
     subject = "the search space"
     way_out = "planner space show --gpu T4 lists the options and their values"
 
 
 class SearchSpace(Record):
-    """What to search of each option; those that are left out are searched over their usual values.
+    """Holds the values to search of each option; options that are left out are searched over their usual values.
 
-    Each takes one value, a list of values, `all` choices of an axis, or a range of whole numbers such as `4..64`,
-    `4..64 step 4` or `4..64 times 2`.
+    Each option takes one value, a list of values, `all` for every choice of an axis, or a range of whole numbers such
+    as `"4..64"`, `"4..64 step 4"` or `"4..64 times 2"`, with both ends.
     """
 
     precision: tuple[Precision, ...] = ()
@@ -95,9 +96,10 @@ class SearchSpace(Record):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The space in a YAML file, whose keys are options as they are spelled on the command line or in Python.
+        """Returns the space in a YAML file, whose keys are options as the command line or Python spells them.
 
-        Raises SpaceFileError with all problems of the file, each with its line.
+        Raises:
+            SpaceFileError: The file has problems; the error lists all of them, each with its line.
         """
         document = read_document(path, SpaceFileError)
         space = _parsed(document)
@@ -105,19 +107,25 @@ class SearchSpace(Record):
         return cls(**space)
 
     def given(self) -> dict[str, tuple[Any, ...]]:
-        """The options that it says something about."""
+        """Returns the values of the options that have any, by name."""
         return {name: values for name in OPTIONS if (values := getattr(self, name))}
 
     def within(self, default: Space) -> Space:
-        """The choices of each option, those of `default` where this says nothing."""
+        """Returns the space of strategies, with the values of `default` for options that have none here."""
         return default._replace(**self.given())
 
 
 SpaceSource = SearchSpace | str | Path | None
+"""Search space, or path of the YAML file that holds it."""
 
 
 def given_by(source: SpaceSource) -> dict[str, tuple[Any, ...]]:
-    """What a space, or the file that holds one, says about options."""
+    """Returns the values that a space, or the file that holds one, has for options.
+
+    Raises:
+        RequestError: The source is neither a space nor a path.
+        SpaceFileError: The file has problems.
+    """
     if source is None:
         return {}
     if not isinstance(source, SearchSpace | str | Path):
@@ -126,7 +134,7 @@ def given_by(source: SpaceSource) -> dict[str, tuple[Any, ...]]:
 
 
 def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
-    """Every option of a file; what cannot be parsed becomes a problem of the document."""
+    """Returns the values of every option in a file; what cannot be parsed becomes a problem of the document."""
     data = document.data if document.data is not None else {}
     if not isinstance(data, Mapping):
         document.add_problem((), f"must be a mapping of options to their values, not {shown(data)}")
@@ -149,7 +157,7 @@ def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
 
 
 def _values(document: Document, key: str, name: str, value: Any) -> tuple[Any, ...]:
-    """An option's values, each of a list at a place of its own."""
+    """Returns the values of an option; an invalid value of a list becomes a problem at its own place in the file."""
     try:
         return parse_option(OPTIONS[name], value)
     except PlannerError:
@@ -163,6 +171,7 @@ def _values(document: Document, key: str, name: str, value: Any) -> tuple[Any, .
 
 
 def _problem(name: str, value: Any) -> str | None:
+    """Returns what is wrong with a value of an option, or None."""
     try:
         parse_option(OPTIONS[name], value)
     except PlannerError as error:
@@ -175,18 +184,20 @@ def _known() -> str:
 
 
 class Described(NamedTuple):
-    """What is searched on a cluster, and how many strategies that makes."""
+    """Describes what is searched on a cluster, and how many strategies that makes."""
 
     cluster: Cluster
     given: SearchSpace
-    """What was said, which overrides the defaults."""
+    """Values that the caller gave, which replace the default ones."""
     space: Space
+    """Values of all options, given or default."""
     num_strategies: int
-    """That can run there."""
+    """Number of strategies that can run on the cluster."""
     rejected: Counter[str]
+    """Number of strategies that cannot, by reason."""
 
     def options(self) -> list[Option]:
-        """Those that mean something here: choices, and what refines those that are searched."""
+        """Returns the options that apply: those of all axes, and those that refine the choices that are searched."""
         return [
             option
             for axis in AXES.values()
@@ -195,17 +206,24 @@ class Described(NamedTuple):
         ]
 
     def _searched(self, option: str) -> set[Any]:
+        """Returns the values of an option that are searched with any method of fine-tuning."""
         return {value for values in self.values(option).values() for value in values}
 
     def values(self, option: str) -> dict[str, tuple[Any, ...]]:
-        """What is searched of an option: see `Space.searched`."""
+        """Returns the values of an option that are searched, as `Space.searched` does."""
         return self.space.searched(option, self.cluster.gpu)
 
 
 def described(source: SpaceSource, cluster: Cluster, axes: Mapping[str, Any]) -> Described:
-    """The space that a source and `axes`, which come before it, make on a cluster.
+    """Describes the space that a source and a caller's options make on a cluster.
 
-    Raises PlannerError: a file that is no space, an unknown option or value.
+    Args:
+        source: A space, or the path of its file.
+        cluster: The cluster, which decides the default values.
+        axes: What the caller says about options; these values replace those of the source.
+
+    Raises:
+        PlannerError: The file holds no space, or an option or value is unknown.
     """
     given = SearchSpace(**{**given_by(source), **parse_axes(axes)})
     space = given.within(Space.default(cluster))

@@ -1,4 +1,4 @@
-"""What a replay certifies about a plan, as pydantic models that round-trip through JSON."""
+"""Defines the result of a verification by a replay as pydantic models that round-trip through JSON."""
 
 from __future__ import annotations
 
@@ -11,43 +11,47 @@ from planner.records.request import Request
 from strategies import Allocator
 
 SCHEMA_VERSION: Literal[1] = 1
+"""Version of the JSON of all answers."""
 
 
 class PhaseBytes(Record):
-    """One phase of a steady step: its peak in the replay and in the memory model, and their relative difference."""
+    """Compares the peaks of one phase of a steady step in the replay and in the memory model."""
 
     replay_bytes: Bytes
     model_bytes: Bytes
     difference: float
-    """(model - replay) / replay."""
+    """Relative difference, (model - replay) / replay."""
 
 
 class PeakTensors(Record):
-    """Tensors of one kind that are alive at the peak, over all blocks."""
+    """Groups the tensors of one category and name, in all blocks, that are alive at the peak."""
 
     category: str
+    """Memory category of the tensors."""
     name: str
-    """As the model calls its parameters; of other tensors, the module and the operation that made it. A block's number
-    is `*`."""
+    """Name of a parameter in the model, or the module and operation that allocated the tensor, with `*` for the number
+    of the block."""
     tensors: int
+    """Number of tensors in the group."""
     num_bytes: Bytes
+    """Bytes of all tensors of the group together."""
 
 
 class Reservation(Record):
-    """The replay's allocations, served from the process's start by one kind of caching allocator."""
+    """Says how one kind of caching allocator serves the replay's allocations, from the start of the process."""
 
     reserved_bytes: Bytes
-    """The most it reserves within the plan's budget; where that does not suffice, on a GPU of any size."""
+    """Peak of the reserved bytes within the plan's budget, or without a limit if the budget does not suffice."""
     unlimited_reserved_bytes: Bytes
-    """The most it reserves on a GPU of any size."""
+    """Peak of the reserved bytes without a limit, as on a larger GPU."""
     retries: int
-    """How often it gives cached memory back to stay within the budget, which costs time."""
+    """How often the allocator returns cached memory to stay within the budget, which costs time."""
     fits: bool
-    """It serves everything within the budget."""
+    """Whether the allocator serves everything within the budget."""
 
 
 class Device(StrEnum):
-    """Where `verify` runs the step: only on fake tensors, or for real as well."""
+    """Says where `verify` runs the step: on fake tensors only (`REPLAY`), or on a real device as well."""
 
     REPLAY = "replay"
     CUDA = "cuda"
@@ -55,62 +59,69 @@ class Device(StrEnum):
 
 
 class MeasuredPhase(Record):
-    """One phase of a steady step that ran for real, and the replay of that step on the same device's kernels."""
+    """Compares one phase of a steady step that ran for real with a replay that uses the same device's kernels."""
 
     measured_bytes: Bytes
-    """On a GPU `max_memory_allocated`, in whole blocks; on the CPU the bytes of all live tensors."""
+    """Peak bytes of the real step: `max_memory_allocated` on a GPU, in whole blocks; all live tensors on the CPU."""
     replay_bytes: Bytes
+    """Peak bytes of the replay, counted likewise."""
     difference: float
-    """(replay - measured) / measured."""
+    """Relative difference, (replay - measured) / measured."""
     measured_reserved_bytes: Bytes | None = None
-    """`max_memory_reserved`, on a GPU."""
+    """Bytes that `max_memory_reserved` reports on a GPU; None on the CPU."""
     replay_reserved_bytes: Bytes | None = None
+    """Bytes that the simulated native allocator reserves for the replay; None on the CPU."""
 
 
 class Measured(Record):
-    """The step run for real."""
+    """Compares a step that ran for real with its replay."""
 
     device: Device
     phases: dict[str, MeasuredPhase]
-    """forward, backward and optimizer."""
+    """Peaks by phase: `forward`, `backward` and `optimizer`, and `evaluation` if there is one."""
     left_out: dict[str, Bytes]
-    """On the CPU: scratch memory that kernels allocate for themselves, the largest of each; not in `phases`."""
+    """Bytes of the largest scratch memory that each kind of CPU kernel allocates for itself; `phases` leave it out."""
     seconds: float
+    """Time that the run took."""
 
 
 class Verification(Displayed, Record):
-    """A replay of the real training step beside the memory model's account of the same plan."""
+    """Holds the result of `verify`: a replay of the real training step, compared with the memory model's plan."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     plan: Plan
+    """Plan that was replayed, with the memory model's bytes."""
     phases: dict[str, PhaseBytes]
-    """forward, backward and optimizer: the bytes of all live tensors."""
+    """Peak bytes of all live tensors by phase: `forward`, `backward`, `optimizer`, and `evaluation` if there is one."""
     allocated_bytes: Bytes
-    """By the replay: whole blocks of CUDA's caching allocator, cuBLAS workspaces included."""
+    """Peak bytes in whole blocks of CUDA's caching allocator by the replay, including cuBLAS workspaces."""
     reserved_bytes: Bytes
-    """By the replay: what the plan's allocator reserves."""
+    """Peak bytes that the plan's allocator reserves by the replay."""
     process_bytes: Bytes
-    """With the CUDA context and NCCL."""
+    """Reserved bytes with the CUDA context and NCCL."""
     fits: bool
+    """Whether the plan's allocator serves the replay within the budget."""
     allocators: dict[Allocator, Reservation]
-    """Each kind of caching allocator; the plan's is the one that counts."""
+    """How each kind of caching allocator serves the replay; `fits` is that of the plan's allocator."""
     peak_phase: str
+    """Phase in which the replay peaks."""
     peak_tensors: tuple[PeakTensors, ...]
-    """Largest first; they add up to the largest of `phases`."""
+    """Tensors that are alive at the peak, largest group first; they add up to the largest of `phases`."""
     difference: float
-    """Of the model's `allocated_bytes` from the replay's."""
+    """Relative difference of allocated bytes, (model - replay) / replay."""
     measured: Measured | None = None
-    """Where a real run was asked for."""
+    """Comparison of the replay with a real run; None unless it was requested."""
     seconds: float
+    """Time that the replay took, without the real run."""
     notes: tuple[str, ...] = ()
 
     def headline(self) -> str:
-        """Says whether the replay fits, and how far the memory model is from it."""
+        """Returns in words whether the replay fits, and how far the memory model is from it."""
         says = "fits" if self.fits else "does not fit"
         return f"the replay of {self.request.model} on {self.request.where} {says}, model {self.difference:+.2%}"
 
     @property
     def reservable_bytes(self) -> int:
-        """What the caching allocator can reserve within the budget, beside the CUDA context and NCCL."""
+        """Returns the bytes that torch's allocator can reserve within the budget: without the CUDA context and NCCL."""
         return self.plan.memory.budget_bytes - (self.process_bytes - self.reserved_bytes)

@@ -9,9 +9,11 @@ from rich.console import Console, RenderableType
 
 from planner.printable import printable
 from planner.records.display import Displayed
+from planner.records.explanation import Explanation
 from planner.records.result import EstimateResult, FitResult
 from planner.records.verification import Verification
 from planner.report.estimate import EstimateReport
+from planner.report.explain import ExplainReport
 from planner.report.fit import FitReport
 from planner.report.verify import VerifyReport
 
@@ -32,6 +34,8 @@ def report_of(result: Displayed) -> RenderableType:
         return FitReport(result)
     if isinstance(result, EstimateResult):
         return EstimateReport(result)
+    if isinstance(result, Explanation):
+        return ExplainReport(result)
     if isinstance(result, Verification):
         return VerifyReport(result)
     raise TypeError(f"no report is made of a {type(result).__name__}")

@@ -1,1 +1,1 @@
-"""A plan held against a replay of its real step, and against a run for real."""
+"""Compares a plan with a replay of its real step, and the replay with a run of that step for real."""

@@ -21,10 +21,11 @@ from strategies import (
     Strategy,
 )
 
-if TYPE_CHECKING:  # torch is imported when a step is asked for
+if TYPE_CHECKING:  # torch is imported only when a step runs
     from planner.replay import Trace, Workload
 
 DEVICES = tuple(Device)
+"""Devices that `verify` takes."""
 
 REAL_OPTIMIZERS = (
     Optimizer.ADAMW,
@@ -34,29 +35,41 @@ REAL_OPTIMIZERS = (
     Optimizer.SGD,
     Optimizer.SGD_MOMENTUM,
 )
-"""Those that `planner.replay.setup.optimizers` builds as they are, on any device."""
+"""Optimizers that run for real: `planner.replay.setup.optimizers` builds the real ones, which run on any device."""
 
 
 class Step(NamedTuple):
-    """What is replayed and run."""
+    """Describes what is replayed and run for real."""
 
     source: Mapping[str, Any] | str
-    """The fields of a config.json, or `package.module:function`."""
+    """Fields of the model's config.json, or `package.module:function`."""
     strategy: Strategy
     workload: Workload
 
 
 def device_of(name: str) -> Device:
+    """Returns the device with a name.
+
+    Raises:
+        InvalidChoiceError: There is no such device.
+    """
     if not isinstance(name, str) or name not in DEVICES:
         raise InvalidChoiceError("device", name, DEVICES)
     return Device(name)
 
 
 def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int) -> None:
-    """Refuses at once what cannot run for real. `needed_bytes`: of one rank's tensors.
+    """Raises an error if a strategy cannot run for real on a device, before anything is replayed.
+
+    Args:
+        device: The device; with `Device.REPLAY` nothing runs for real, and nothing is checked.
+        strategy: The strategy.
+        world_size: Number of ranks.
+        needed_bytes: Peak bytes of the tensors of one rank, by the memory model.
 
     Raises:
-        PlannerError: no such device here; too little memory; a technique that only a replay has a stand-in for.
+        ContradictionError: A choice has only a stand-in, or the device cannot run the strategy, or not on that number of ranks.
+        PlannerError: This machine has no such device, or too little free memory.
     """
     if device is Device.REPLAY:
         return
@@ -92,7 +105,7 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
 
 
 def _stand_in(strategy: Strategy) -> str | None:
-    """The choice for which a replay has another library's allocations, and no kernels."""
+    """Names the choice whose kernels a replay replaces by a stand-in that only allocates; None if there is none."""
     if strategy.attention not in (Attention.EAGER, Attention.SDPA):
         return f"attention {strategy.attention}"
     if strategy.loss is not Loss.FULL:
@@ -101,7 +114,18 @@ def _stand_in(strategy: Strategy) -> str | None:
 
 
 def measure(device: Device, step: Step, replayed: Trace, progress: Callable[[str], None]) -> Measured | None:
-    """The real step. `replayed`: its replay on CUDA's path; a step on the CPU is held against one on the CPU's path."""
+    """Runs the step for real and compares its replay with it.
+
+    Args:
+        device: Where the step runs; nothing runs for `Device.REPLAY`.
+        step: The step.
+        replayed: Its replay with CUDA's kernels. A step on the CPU is compared with another replay, which uses the
+            CPU's kernels.
+        progress: Function that is called with a line of text about what takes long.
+
+    Returns:
+        The peaks of each phase, or None if nothing ran for real.
+    """
     if device is Device.REPLAY:
         return None
     start = time.perf_counter()
@@ -114,6 +138,7 @@ def measure(device: Device, step: Step, replayed: Trace, progress: Callable[[str
 def _on_cuda(
     step: Step, replayed: Trace, progress: Callable[[str], None]
 ) -> tuple[dict[str, MeasuredPhase], dict[str, int]]:
+    """Runs the step on a GPU; returns the peaks of each phase, and no bytes that are left out."""
     from planner.replay.allocator.native import CachingAllocator
     from planner.replay.real.cuda_memory import run_on_cuda
     from planner.replay.recording.serve import serve
@@ -128,6 +153,11 @@ def _on_cuda(
 
 
 def _on_cpu(step: Step, progress: Callable[[str], None]) -> tuple[dict[str, MeasuredPhase], dict[str, int]]:
+    """Runs the step on the CPU; returns the peaks of each phase, and the scratch bytes of kernels, left out of them.
+
+    Raises:
+        PlannerError: This machine has too little free memory.
+    """
     from planner.replay import Phase, replay
     from planner.replay.backend import CPU
     from planner.replay.real.gloo import run_on_ranks
@@ -156,10 +186,12 @@ def _phase(
 
 
 def _for_real(progress: Callable[[str], None]) -> Callable[[str], None]:
+    """Returns a progress function whose lines say that the step runs for real."""
     return lambda text: progress(f"for real, {text}")
 
 
 def _check_memory(needed_bytes: int) -> None:
+    """Raises PlannerError if this machine has less free memory than is needed."""
     free = free_bytes()
     if needed_bytes > free:
         raise PlannerError(
@@ -169,5 +201,5 @@ def _check_memory(needed_bytes: int) -> None:
 
 
 def free_bytes() -> int:
-    """Of this machine's memory, without what the system could still give back from its caches."""
+    """Returns the free bytes of this machine's memory, without what the system could give back from its caches."""
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

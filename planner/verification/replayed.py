@@ -1,4 +1,4 @@
-"""Certifies a plan without a GPU: a replay of its real training step beside the memory model's account."""
+"""Verifies a plan without a GPU: replays its real training step and compares the memory model with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from planner.search import Candidate, Solver
 from planner.verification.measure import Step, check, measure
 from strategies import Allocator
 
-if TYPE_CHECKING:  # torch is imported when a replay is asked for
+if TYPE_CHECKING:  # torch is imported only when something is replayed
     from planner.replay import Trace
 
 
@@ -27,25 +27,44 @@ MOMENTS = {
     "optimizer": (Moment.OPTIMIZER_STEP,),
     "evaluation": (Moment.EVALUATION,),
 }
-"""The memory model's moments in each phase of a replay."""
+"""Moments of the memory model that belong to each phase of a replay."""
 
 
 def phases_of(moments: Mapping[str, int]) -> dict[str, int]:
-    """The memory model's peak in each phase, of those that happen."""
+    """Returns the memory model's peak bytes in each phase of a replay, without phases that do not happen.
+
+    Args:
+        moments: Peak bytes of each moment of the memory model.
+    """
     found = {phase: [moments[moment] for moment in of if moment in moments] for phase, of in MOMENTS.items()}
     return {phase: max(peaks) for phase, peaks in found.items() if peaks}
 
 
 class Verified(NamedTuple):
+    """Holds the result of a replay."""
+
     verification: Verification
     trace: Trace
-    """What the replay recorded, from which the verification is made."""
+    """Allocations that the replay recorded, from which the verification is made."""
 
 
 def verify_candidate(
     problem: Problem, solver: Solver, candidate: Candidate, progress: Progress, device: Device = Device.REPLAY
 ) -> Verified:
-    """A candidate that a question's solver found, replayed; on a `device` run for real as well."""
+    """Replays a candidate and compares the memory model with the replay.
+
+    Args:
+        problem: The resolved request.
+        solver: The solver that found the candidate, with the budget.
+        candidate: The strategy, micro-batch and accumulation to replay.
+        progress: Function that is called with a line of text about what takes long.
+        device: Device on which the step runs for real as well; `Device.REPLAY` for none.
+
+    Raises:
+        ContradictionError: The candidate cannot be replayed, or cannot run for real on the device.
+        MissingExtraError: torch or transformers is not installed.
+        PlannerError: The device or its memory does not suffice.
+    """
     start = time.perf_counter()
     step = step_of(problem, candidate, progress)
     needed = plan_of(candidate, solver).memory.allocated_bytes
@@ -58,7 +77,7 @@ def verify_candidate(
 
 
 def step_of(problem: Problem, candidate: Candidate, progress: Progress) -> Step:
-    """What a candidate's replay runs.
+    """Returns the model, strategy and workload that the replay of a candidate runs.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -81,6 +100,11 @@ def step_of(problem: Problem, candidate: Candidate, progress: Progress) -> Step:
 
 
 def replayed(step: Step, progress: Progress) -> Trace:
+    """Returns the allocations of a step that runs on fake tensors.
+
+    Raises:
+        PlannerError: A tensor is too large for torch to count, or the step cannot be replayed.
+    """
     from planner.replay import replay
 
     try:
@@ -130,7 +154,13 @@ def _verification(
 
 
 def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, Reservation]:
-    """Bytes in allocated blocks, and what is reserved for them."""
+    """Serves a trace with a caching allocator; returns the peak of allocated bytes, and what it reserves for them.
+
+    Args:
+        trace: The trace of a replay.
+        allocator: The kind of allocator.
+        limit_bytes: Bytes that the allocator may reserve within the budget.
+    """
     from planner.replay.recording.serve import KINDS, serve
 
     kind = KINDS[allocator]
@@ -145,6 +175,7 @@ def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, 
 
 
 def _phases(trace: Trace, modelled: dict[str, int]) -> Iterator[tuple[str, PhaseBytes]]:
+    """Yields the peaks of each phase, given the bytes of the memory model's moments."""
     peaks = {phase.value: peak for phase, peak in trace.peaks().items()}
     for phase, model_bytes in phases_of(modelled).items():
         replay_bytes = peaks[phase]

@@ -1,4 +1,4 @@
-"""`verify`: the certificate of one configuration, and the files that show its replay."""
+"""Provides `verify`, which replays one configuration and writes files that show the replay."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from planner.records.option_types import Options
 
 SNAPSHOTS = (".pickle", ".pkl")
+"""Suffixes of files that hold a snapshot."""
 
 
 def verify(
@@ -46,19 +47,46 @@ def verify(
     snapshot: str | Path | None = None,
     **axes: Unpack[Options],
 ) -> Verification:
-    """Replays the training step of one configuration and compares; arguments are those of `estimate`.
+    """Replays the real training step of one configuration without a GPU, and compares the memory model with it.
 
-    The real transformers model, PEFT adapters, accelerate wrappers, FSDP2 and optimizer run on fake tensors: nothing is
-    allocated. bitsandbytes layers are replaced by a stand-in of the same bytes.
+    The real transformers model, PEFT adapters, accelerate wrappers, FSDP2 and optimizer run two steps on fake tensors,
+    which have no memory; the second one is reported. Layers of bitsandbytes, and kernels that only GPUs have, are
+    replaced by stand-ins that allocate the same bytes. A model of CUDA's caching allocator serves the recorded
+    allocations within the budget. Needs the extra `verify`.
 
     Args:
-        device: "cuda" and "cpu" run the same step for real as well, and compare the replay with it.
-        timeline: a file to write with the live bytes over the steady step: .html and .png are pictures, .csv a table.
-        snapshot: a .pickle file to write as `torch.cuda.memory._dump_snapshot` does, for pytorch.org/memory_viz.
+        model: The model, as for `fit`, or a `Foreign` that names one outside the registry's families.
+        gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
+        gpus: GPUs per node.
+        nodes: Number of nodes.
+        sequence_length: Tokens per sequence, by default as for `fit`.
+        micro_batch_size: Sequences per GPU and forward pass.
+        gradient_accumulation_steps: Forward and backward passes per optimizer step.
+        evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
+        batching: `full`, `padded` or `packed`, as for `fit`.
+        mean_length: Tokens per sample on average, if samples are padded or packed.
+        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
+        device: `replay` runs the step on fake tensors only; `cuda` also runs it for real, on one GPU of this machine;
+            `cpu` also runs it for real on the CPU, with one process per rank if the model is sharded. The result
+            compares the replay with the real step in `measured`.
+        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
+        progress: Function that is called with a line of text about what takes long.
+        timeline: Path of a file to write with the live bytes of each memory category over the step: `.html` and `.png`
+            (needs the extra `plot`) are pictures, `.csv` is a table.
+        snapshot: Path of a `.pickle` or `.pkl` file to write in the format of `torch.cuda.memory._dump_snapshot`, which
+            pytorch.org/memory_viz shows.
+        axes: Options of `SearchSpace` by name, with one value each and the defaults of `estimate`.
+
+    Returns:
+        The peak bytes of each phase in the replay and in the memory model, the bytes that each kind of caching
+        allocator reserves, whether the plan's serves the step within the budget, and the tensors alive at the peak.
 
     Raises:
-        PlannerError: as `estimate`; a missing extra; a choice that cannot be replayed, or not run on that device; a
-            file that cannot be written, before anything is replayed.
+        InvalidChoiceError: There is no such device, option or choice.
+        ContradictionError: Choices exclude each other, cannot be replayed, or cannot run for real on the device.
+        MissingExtraError: A package of the extra `verify`, or for a picture of `plot`, is not installed.
+        OutputFileError: A file cannot be written. This is checked before anything is replayed.
+        PlannerError: Any other reason for which `estimate` raises; or the device or its memory does not suffice.
     """
     where, files = device_of(device), list(_files(timeline, snapshot))
     workload = {
@@ -81,12 +109,14 @@ def verify(
 
 
 class _File(NamedTuple):
+    """Describes a file to write: its path, and the function that makes its content from a replay."""
+
     path: Path
     render: Callable[[Verified], bytes]
 
 
 def _files(timeline: str | Path | None, snapshot: str | Path | None) -> Iterator[_File]:
-    """The files that are asked for, all of which can be made and written."""
+    """Yields the requested files, after a check that each can be made and written."""
     if timeline is not None:
         yield _timeline(_path("timeline", timeline))
     if snapshot is not None:

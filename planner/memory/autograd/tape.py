@@ -9,88 +9,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+
+from planner.memory.autograd.storage import Meter, Saved, Snapshot, Storage
+
+__all__ = [
+    "MATMUL_FP8",
+    "MATMUL_FP32",
+    "MATMUL_HALF",
+    "NO_STEPS",
+    "Cost",
+    "Meter",
+    "Saved",
+    "Snapshot",
+    "Storage",
+    "Tape",
+    "Tensor",
+    "Variable",
+]
 
 MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
 """Bytes per element of a matmul's operands. FLOPs are counted separately for each, since each has its own peak rate."""
-
-
-class Snapshot(NamedTuple):
-    """Holds the live bytes at one instant: all of them, those saved for backward, and finished parameter gradients."""
-
-    fixed: int
-    per_sample: int
-    saved_fixed: int
-    saved_per_sample: int
-    gradients: int
-
-    def above(self, saved: tuple[int, int]) -> Snapshot:
-        """Returns this instant with `saved`, (fixed, per-sample) bytes saved by others, added."""
-        return self._replace(
-            fixed=self.fixed + saved[0],
-            per_sample=self.per_sample + saved[1],
-            saved_fixed=self.saved_fixed + saved[0],
-            saved_per_sample=self.saved_per_sample + saved[1],
-        )
-
-    def at(self, micro_batch_size: int) -> int:
-        """Returns all live bytes at a micro-batch size."""
-        return self.fixed + self.per_sample * micro_batch_size
-
-
-class Meter:
-    """Counts live bytes and records the instants that can be peaks: before a release that follows an allocation."""
-
-    __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
-
-    def __init__(self) -> None:
-        self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
-        self.grown = self.once = False
-        self.snapshots: list[tuple[int, int, int, int, int]] = []
-
-    def take(self) -> None:
-        """Remembers the present instant (the fields of a `Snapshot`)."""
-        self.grown = False
-        self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
-
-    def mark(self) -> list[tuple[int, int, int, int, int]]:
-        """Returns the instants since the last mark and starts a new list with the present one."""
-        self.take()
-        taken, self.snapshots = self.snapshots, self.snapshots[-1:]
-        return taken
-
-
-class Storage:
-    """Holds `fixed + per_sample x micro_batch_size` bytes, which live as long as something refers to this object."""
-
-    __slots__ = ("fixed", "meter", "name", "per_sample", "saved", "viewed")
-
-    def __init__(self, meter: Meter, fixed: int, per_sample: int, name: str) -> None:
-        if meter.once:
-            fixed, per_sample = fixed + per_sample, 0
-        self.meter, self.fixed, self.per_sample, self.name, self.saved = meter, fixed, per_sample, name, False
-        self.viewed = False
-        """Whether this is a gradient that is passed on as a view, as a reshaped or transposed product is."""
-        meter.fixed += fixed
-        meter.per_sample += per_sample
-        meter.grown = True
-
-    def mark_saved(self) -> None:
-        """Counts these bytes as saved for backward (as activations) from now on."""
-        if not self.saved:
-            self.saved = True
-            self.meter.saved_fixed += self.fixed
-            self.meter.saved_per_sample += self.per_sample
-
-    def __del__(self) -> None:
-        meter = self.meter
-        if meter.grown:
-            meter.take()
-        meter.fixed -= self.fixed
-        meter.per_sample -= self.per_sample
-        if self.saved:
-            meter.saved_fixed -= self.fixed
-            meter.saved_per_sample -= self.per_sample
 
 
 class Variable:
@@ -153,7 +91,7 @@ class Tape:
         self.meter = Meter()
         self.cost = Cost()
         self.keep_saved, self.steps, self.recomputed = keep_saved, steps, recomputed
-        self.saved: list[tuple[str, int, int]] = []
+        self.saved: list[Saved] = []
         self.kept: list[Storage] = []
         """Storages that live until the whole graph is gone."""
         self.snapshots_at_last_save = self.num_saves = 0
@@ -188,7 +126,7 @@ class Tape:
             return None
         if not storage.saved:
             storage.mark_saved()
-            self.saved.append((storage.name, storage.fixed, storage.per_sample))
+            self.saved.append(_described(tensor, storage))
         if self.meter.grown:
             self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
@@ -201,7 +139,7 @@ class Tape:
             return
         if not storage.saved:
             storage.mark_saved()
-            self.saved.append((storage.name, storage.fixed, storage.per_sample))
+            self.saved.append(_described(tensor, storage))
         self.kept.append(storage)
 
     def kept_bytes(self, but: Sequence[Storage] = ()) -> tuple[int, int]:
@@ -286,6 +224,14 @@ class Tape:
                 del gradient, total
             step = self.storage(variable.step_bytes or 0, 0)
             del step
+
+
+def _described(tensor: Tensor, storage: Storage) -> Saved:
+    """Describes a saved storage, with the shape of its tensor unless that is a view of a part."""
+    found = Saved(storage.name, storage.fixed, storage.per_sample)
+    size = tensor.fixed * tensor.itemsize, tensor.per_sample * tensor.itemsize
+    is_whole = size == (storage.fixed, storage.per_sample)
+    return found._replace(width=tensor.width, itemsize=tensor.itemsize) if is_whole else found
 
 
 def _references_of_sole_owner() -> int:

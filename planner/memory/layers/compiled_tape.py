@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator
 
-from planner.memory.autograd.tape import Meter, Storage, Tape, Tensor, Variable
+from planner.memory.autograd.tape import Meter, Saved, Storage, Tape, Tensor, Variable
 
 
 class Fused(Storage):
@@ -99,7 +99,7 @@ class CompiledTape(Tape):
             source.mark_saved()
             if self.keep_saved:
                 self.outputs.append(source)
-            self.saved.append((source.name, source.fixed, source.per_sample))
+            self.saved.append(Saved(source.name, source.fixed, source.per_sample))
         self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
         return value if self.keep_saved else None

@@ -7,7 +7,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from planner.memory.autograd.tape import Snapshot, Storage
+from planner.memory.autograd.tape import Saved, Snapshot, Storage
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Shared
 
@@ -52,8 +52,8 @@ class Part(NamedTuple):
     """Bytes of finished parameter gradients that its backward leaves, in the dtype of the computation."""
     forward_work: Work
     backward_work: Work
-    saved_tensors: tuple[tuple[str, int, int], ...]
-    """(name, fixed bytes, per-sample bytes) of every tensor that backward needs."""
+    saved_tensors: tuple[Saved, ...]
+    """Every tensor that backward needs; with what this part shares for others, their bytes add up to `saved`."""
     recomputation: tuple[Snapshot, ...]
     """The largest instants of its recomputation in backward, which stops at the last tensor that backward needs.
 
@@ -134,7 +134,7 @@ class Part(NamedTuple):
             backward_work=self.backward_work.plus(self.forward_work).plus(
                 Work(host_bytes_per_sample=work.host_bytes_per_sample)
             ),
-            saved_tensors=tuple((s.name, s.fixed, s.per_sample) for s in saved),
+            saved_tensors=tuple(Saved(s.name, s.fixed, s.per_sample) for s in saved),
             recomputation=(),
             output_requires_grad=self.output_requires_grad,
             output_itemsize=self.output_itemsize,

@@ -9,16 +9,18 @@ import pytest
 from click.testing import CliRunner
 
 from planner.cli import main
+from planner.records.explanation import Explanation
 from planner.records.result import EstimateResult, FitResult
 from planner.records.verification import Verification
 
-RESULTS = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
+RESULTS = {"fit": FitResult, "estimate": EstimateResult, "explain": Explanation, "verify": Verification}
 ANSWERS = (
     "fit tinyllama-1.1b --gpu A100-40GB",
     "fit llama-2-7b --gpu A100-40GB --gpus 8 --finetuning lora --lora-targets q_proj,v_proj --top 2",
     "fit llama-2-70b --gpu T4",
     "estimate llama-2-7b --gpu A100-40GB",
     "estimate llama-2-7b --gpu H100 --gpus 8 --sharding full_shard --finetuning lora --micro-batch-size 4",
+    "explain llama-2-7b --gpu A100-40GB --finetuning lora --micro-batch-size 4",
     "verify pythia-70m --gpu L4 --precision bf16-true --sequence-length 128",
 )
 

@@ -1,0 +1,96 @@
+"""Storages that have a size but no values, and the meter that counts their live bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Snapshot(NamedTuple):
+    """Holds the live bytes at one instant: all of them, those saved for backward, and finished parameter gradients."""
+
+    fixed: int
+    per_sample: int
+    saved_fixed: int
+    saved_per_sample: int
+    gradients: int
+
+    def above(self, saved: tuple[int, int]) -> Snapshot:
+        """Returns this instant with `saved`, (fixed, per-sample) bytes saved by others, added."""
+        return self._replace(
+            fixed=self.fixed + saved[0],
+            per_sample=self.per_sample + saved[1],
+            saved_fixed=self.saved_fixed + saved[0],
+            saved_per_sample=self.saved_per_sample + saved[1],
+        )
+
+    def at(self, micro_batch_size: int) -> int:
+        """Returns all live bytes at a micro-batch size."""
+        return self.fixed + self.per_sample * micro_batch_size
+
+
+class Saved(NamedTuple):
+    """Describes a tensor that is saved for backward."""
+
+    name: str
+    fixed: int
+    per_sample: int
+    """(fixed, per-sample) bytes."""
+    width: int = 0
+    """Elements of the last dimension; 0 where the tensor that was saved is not all of the storage."""
+    itemsize: int = 0
+    """Bytes per element; 0 likewise."""
+
+
+class Meter:
+    """Counts live bytes and records the instants that can be peaks: before a release that follows an allocation."""
+
+    __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
+
+    def __init__(self) -> None:
+        self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
+        self.grown = self.once = False
+        self.snapshots: list[tuple[int, int, int, int, int]] = []
+
+    def take(self) -> None:
+        """Remembers the present instant (the fields of a `Snapshot`)."""
+        self.grown = False
+        self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
+
+    def mark(self) -> list[tuple[int, int, int, int, int]]:
+        """Returns the instants since the last mark and starts a new list with the present one."""
+        self.take()
+        taken, self.snapshots = self.snapshots, self.snapshots[-1:]
+        return taken
+
+
+class Storage:
+    """Holds `fixed + per_sample x micro_batch_size` bytes, which live as long as something refers to this object."""
+
+    __slots__ = ("fixed", "meter", "name", "per_sample", "saved", "viewed")
+
+    def __init__(self, meter: Meter, fixed: int, per_sample: int, name: str) -> None:
+        if meter.once:
+            fixed, per_sample = fixed + per_sample, 0
+        self.meter, self.fixed, self.per_sample, self.name, self.saved = meter, fixed, per_sample, name, False
+        self.viewed = False
+        """Whether this is a gradient that is passed on as a view, as a reshaped or transposed product is."""
+        meter.fixed += fixed
+        meter.per_sample += per_sample
+        meter.grown = True
+
+    def mark_saved(self) -> None:
+        """Counts these bytes as saved for backward (as activations) from now on."""
+        if not self.saved:
+            self.saved = True
+            self.meter.saved_fixed += self.fixed
+            self.meter.saved_per_sample += self.per_sample
+
+    def __del__(self) -> None:
+        meter = self.meter
+        if meter.grown:
+            meter.take()
+        meter.fixed -= self.fixed
+        meter.per_sample -= self.per_sample
+        if self.saved:
+            meter.saved_fixed -= self.fixed
+            meter.saved_per_sample -= self.per_sample

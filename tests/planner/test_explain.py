@@ -1,0 +1,103 @@
+"""`explain` lists what backward needs: names, shapes and bytes that add up to what the memory model counts as saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from planner import ContradictionError, Explanation, explain
+from planner.cli import main
+from planner.models import registry_models
+
+SETUPS: tuple[dict[str, Any], ...] = (
+    {},
+    {"finetuning": "lora", "precision": "bf16-mixed"},
+    {"checkpointing": "full"},
+    {"checkpointing": "selective-matmuls"},
+    {"attention": "eager"},
+)
+FAMILIES = {model.model_type: model.name for model in registry_models()}
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=str)
+def test_the_tensors_of_a_part_add_up_to_what_it_saves(setup: dict[str, Any]) -> None:
+    for name in FAMILIES.values():
+        for part in explain(name, gpu="H100", **setup).parts:
+            assert all(tensor.name for tensor in part.tensors)
+            listed = sum(t.fixed_bytes for t in part.tensors), sum(t.bytes_per_sample for t in part.tensors)
+            counted = part.fixed_bytes, part.bytes_per_sample
+            shares = part.part == "stem" or (name.startswith(("t5", "flan")) and part.part == "block")
+            assert listed <= counted if shares else listed == counted
+
+
+def test_a_shape_has_the_bytes_of_its_tensor() -> None:
+    for part in explain("llama-3.1-8b", gpu="H100", finetuning="lora").parts:
+        for tensor in part.tensors:
+            if tensor.shape is not None and tensor.itemsize is not None:
+                rows, columns = tensor.shape
+                assert rows * columns * tensor.itemsize == (tensor.bytes_per_sample or tensor.fixed_bytes)
+
+
+def test_a_block_saves_what_autograd_saves_of_the_real_one() -> None:
+    """Names are ours; the bytes of distinct storages are those that torch's own hooks see, weights left out."""
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
+
+    config = LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2, attn_implementation="eager"
+    )
+    block, x = LlamaDecoderLayer(config, 0).bfloat16(), torch.zeros(1, 32, 64, dtype=torch.bfloat16, requires_grad=True)
+    weights = {p.untyped_storage().data_ptr() for p in block.parameters()}
+    tables = LlamaRotaryEmbedding(config)(x, torch.arange(32)[None])
+    ours = {t.untyped_storage().data_ptr() for t in tables}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights | ours:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        hidden = x * 1
+        out = block(hidden, position_embeddings=tables)
+        out = out[0] if isinstance(out, tuple) else out
+    fields = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 300,
+        "max_position_embeddings": 128,
+    }
+    from planner.models import add_model
+
+    add_model("explained-llama", fields)
+    answer = explain("explained-llama", gpu="H100", sequence_length=32, precision="bf16-true", attention="eager")
+    (part,) = [part for part in answer.parts if part.part == "block"]
+    assert part.bytes_per_sample == sum(saved.values())
+    assert out is not None
+
+
+def test_the_answer_round_trips_and_the_command_prints_it() -> None:
+    answer = explain("gpt2", gpu="T4", micro_batch_size=3)
+    assert Explanation.model_validate_json(answer.model_dump_json()) == answer
+    done = CliRunner().invoke(main, ["explain", "gpt2", "--gpu", "T4", "--micro-batch-size", "3", "--json"])
+    assert json.loads(done.stdout) == json.loads(answer.model_dump_json())
+    shown = CliRunner().invoke(main, ["explain", "gpt2", "--gpu", "T4", "--micro-batch-size", "3"]).stdout
+    assert "12 blocks: 0-11" in shown
+    assert repr(answer).startswith("<Explanation: gpt2 saves ")
+
+
+def test_a_model_of_which_only_replays_know_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PLANNER_CACHE", str(tmp_path))
+    monkeypatch.syspath_prepend(Path(__file__).parent / "profiles")
+    with pytest.raises(ContradictionError, match="is known by replays alone"):
+        explain("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=16)
