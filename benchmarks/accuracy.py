@@ -1,11 +1,11 @@
-"""The memory model against replays of real training steps, over a matrix of architectures and strategies.
+"""Compares the memory model with replays of real training steps, over a matrix of architectures and strategies.
 
     python benchmarks/accuracy.py                 # print the table from the recorded replays
     python benchmarks/accuracy.py --replay        # replay what is not recorded yet (about 5 s a cell), then print
 
 Each cell is one steady step of 2 sequences of 1024 tokens on A100s; accuracy.jsonl holds its replay, with the command
 that repeats it. A cell is judged by the bytes of all live tensors at its peak, and phase by phase.
-The scalars of fp16-mixed's GradScaler (3 KiB) are in neither.
+The scalars of fp16-mixed's GradScaler (3 KiB) are counted in neither.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MODELS = {
     "olmo-2-1b": "q_proj,v_proj",
     "granite-3.3-2b": "q_proj,v_proj",
 }
-"""The models, and the projections that LoRA targets where it does not target all linear layers."""
+"""Models, each with the projections that LoRA targets in strategies where it does not target all linear layers."""
 
 STRATEGIES = (
     "--precision bf16-mixed",
@@ -66,10 +66,12 @@ STRATEGIES = (
     "--precision fp16-mixed --finetuning lora --attention eager",
     "--precision bf16-true --sharding full_shard --gpus 8 --optimizer adamw-foreach",
 )
-"""Every choice of every axis occurs."""
+"""Strategies, as options of the command line."""
 
 
 class Cell(NamedTuple):
+    """Names a model and a strategy, one cell of the matrix."""
+
     model: str
     strategy: str
 
@@ -83,14 +85,14 @@ class Cell(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, str | int]:
-        """Those of `planner.verify` and `planner.estimate`."""
+        """Returns the arguments of `planner.verify` and `planner.estimate`."""
         words = shlex.split(self.options)
         pairs = zip(words[::2], words[1::2], strict=True)
         return {name[2:].replace("-", "_"): int(value) if value.isdigit() else value for name, value in pairs}
 
 
 Record = dict[str, dict[str, Any]]
-"""Replayed bytes of each cell by its command: `forward`, `backward` and `optimizer`, tensors and cuBLAS workspaces."""
+"""Replayed bytes of tensors and cuBLAS workspaces, by the command of a cell and by phase."""
 
 
 def cells() -> list[Cell]:
@@ -119,6 +121,7 @@ def replay_missing() -> None:
 
 
 def held_against(cell: Cell, replay: dict[str, int]) -> Errors:
+    """Returns the errors of the memory model, given the replayed bytes of each phase."""
     memory = planner.estimate(cell.model, **cell.arguments).memory  # type: ignore[arg-type]  # parsed from text
     return errors_of(cell, {phase: replay[phase] for phase in PHASES}, phases_of(memory.moments))
 
@@ -139,7 +142,7 @@ def grouped(errors: list[Errors], title: str, by: Callable[[Cell], str], where: 
 
 
 def below(errors: list[Errors]) -> str:
-    """A promise that a plan fits holds where the model says at least what the replay says."""
+    """Says where the model is below the replay: a promise that a plan fits holds only where it is not."""
     lower = [e for e in errors if e.missing_bytes > 0]
     if not lower:
         return "\nThe model is never below the replay."

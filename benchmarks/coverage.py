@@ -1,11 +1,11 @@
-"""The memory model against replays over all choices: every choice meets every other axis and every model.
+"""Compares the memory model with replays over all choices: each is combined with every other axis and every model.
 
     python benchmarks/coverage.py                 # print the tables from the recorded replays
     python benchmarks/coverage.py --replay        # choose cells for what is not covered yet, replay them, then print
     python benchmarks/coverage.py --cells         # only print the cells that would be replayed
 
-Each cell is one steady step; coverage.jsonl holds its replay with the command that repeats it. Choices are those of the
-axes, models one of each family of the registry; a new choice or family gets its cells by the next run.
+Each cell is one steady step; coverage.jsonl holds its replay with the command that repeats it. All choices of the axes
+take part, and one model of each family of the registry; the next run adds cells for a new choice or family.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ MODELS = {
     "llama": "llama-3.2-1b",
     "qwen2": "qwen2.5-0.5b",
 }
-"""Which model of a family, where its smallest is not the one that people train."""
+"""Model of a family, where the smallest one is not the one that people train."""
 
 LARGEST = 10 * 10**9
-"""Parameters of a model that is replayed here: larger ones of a family only repeat its blocks."""
+"""Parameters of the largest model that is replayed; larger ones of a family only repeat its blocks."""
 
 NUMBERS: dict[str, tuple[Any, ...]] = {
     "lora_rank": (8, 64),
@@ -50,7 +50,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "reshard_size": (0, 4),
     "shard_size": (4, 2),
 }
-"""Values of options that are numbers or names; those of others are their choices."""
+"""Values of options that are numbers; the other options take all their choices."""
 
 USUAL: dict[str, Any] = {
     "model": "llama-3.2-1b",
@@ -63,7 +63,7 @@ USUAL: dict[str, Any] = {
 
 @cache
 def factors() -> dict[str, tuple[Any, ...]]:
-    """What varies, each with its values."""
+    """Returns what varies between cells, each factor with its values."""
     found: dict[str, tuple[Any, ...]] = {
         "model": tuple(models()),
         "gpus": (1, 2, 8),
@@ -80,7 +80,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
 
 @cache
 def models() -> list[str]:
-    """One model of every family: the smallest that is in the registry."""
+    """Returns one model of every family: the smallest in the registry, or that of `MODELS`."""
     smallest: dict[str, tuple[int, str]] = {}
     for entry in registry_models():
         size = planner.find_model(entry.name).num_parameters
@@ -95,7 +95,7 @@ def usual() -> dict[str, Any]:
 
 
 def relevant(cell: Cell) -> Cell:
-    """Without options that refine choices which the cell does not have."""
+    """Returns a cell without the options that refine choices which it does not have."""
     meant = {name: cell[name] for name in factors() if name in cell}
     for axis in AXES.values():
         for option in axis.refinements:
@@ -105,7 +105,7 @@ def relevant(cell: Cell) -> Cell:
 
 
 def arguments(cell: Cell) -> dict[str, Any]:
-    """Those of `planner.verify` and `planner.estimate`."""
+    """Returns the arguments of `planner.verify` and `planner.estimate`."""
     length = planner.find_model(cell["model"]).tokens_per_sample or SEQUENCE_LENGTH
     return {"gpu": GPU, "sequence_length": length, "micro_batch_size": MICRO_BATCH_SIZE, **cell}
 
@@ -117,7 +117,7 @@ def command(cell: Cell) -> str:
 
 
 def refusal(cell: Cell) -> str | None:
-    """Why a cell cannot be planned or replayed."""
+    """Returns why a cell cannot be planned, or None if it can."""
     try:
         planner.estimate(**arguments(cell))
     except PlannerError as error:
@@ -129,11 +129,13 @@ def refusal(cell: Cell) -> str | None:
 
 
 class Recorded(NamedTuple):
+    """Holds the recorded replay of a cell."""
+
     cell: Cell
     bytes: dict[str, int]
-    """Of each phase: tensors and cuBLAS workspaces."""
+    """Peak bytes of tensors and cuBLAS workspaces, by phase."""
     refused: str | None
-    """Why there is no replay."""
+    """Reason why there is no replay; None if there is one."""
 
 
 def read_record() -> list[Recorded]:
@@ -152,13 +154,13 @@ def replayed(cell: Cell) -> dict[str, Any]:
         phases = planner.verify(**arguments(cell)).phases
     except PlannerError as error:
         return {**entry, "refused": error.message}
-    except Exception as error:  # a replay that fails is a finding, told in the table
+    except Exception as error:  # a replay that fails is a finding, which the table shows
         return {**entry, "refused": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
     return {**entry, "bytes": {name: phase.replay_bytes for name, phase in phases.items()}}
 
 
 def replay(cells: Iterable[Cell]) -> None:
-    """In any order, so that a run that is cut short has taken a sample."""
+    """Replays cells in random order, so that a run that is stopped early has replayed a sample of them."""
     shuffled = list(cells)
     random.Random(0).shuffle(shuffled)
     record(replayed, shuffled, RECORD)
@@ -180,7 +182,7 @@ def row(name: str, found: list[Errors]) -> str:
 
 
 def told(cell: Cell) -> str:
-    """A cell by what is not usual about it."""
+    """Describes a cell by its model and the values that differ from the usual ones."""
     return " ".join([cell["model"], *(f"{n}={v}" for n, v in cell.items() if n != "model" and v != usual()[n])])
 
 

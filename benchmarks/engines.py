@@ -1,8 +1,8 @@
-"""How many trials optuna's samplers need to find the exhaustive optimum of the default space.
+"""Measures how many trials optuna's samplers need to find the exhaustive optimum of the default space.
 
     python benchmarks/engines.py [number of seeds]
 
-For every seed a study runs until its best plan ranks as the exhaustive one, up to `MOST` trials.
+For every seed, a study runs until its best plan ranks as high as the exhaustive one, up to `MOST` trials.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def solver_of(problem: Problem) -> Solver:
 
 
 def trials_needed(space: Space, solver: Solver, best: float, sampler: Sampler, seed: int) -> int | None:
-    """Trials until a study has found a plan as good as the best; None if it does not."""
+    """Returns the trials until a study finds a plan with the best score, or None if it does not find one."""
     settings = EngineSettings(Engine.OPTUNA, sampler, MOST, seed=seed)
     return studies.trials_until(space, solver, settings, best)
 

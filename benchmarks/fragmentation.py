@@ -1,11 +1,11 @@
-"""How much more than the allocated bytes the caching allocator needs: replays served within ever smaller limits.
+"""Measures how much more than the allocated bytes the caching allocator needs, by serving replays within limits.
 
     python benchmarks/fragmentation.py            # all cases, about an hour
     python benchmarks/fragmentation.py gpt2       # of one model
 
-Prints, for each case, what is allocated, what of it comes and goes within a step, and the smallest limit within
-which each kind of allocator serves the whole trace. The memory model's allowance (`Slack.of`) covers the expandable
-one's.
+For each case it prints the allocated bytes, how many of them come and go within a step, and the smallest limit within
+which each kind of allocator serves the whole trace. The memory model's allowance (`Slack.of`) covers that of the
+expandable one.
 """
 
 from __future__ import annotations
@@ -39,13 +39,17 @@ TECHNIQUES: tuple[dict[str, Any], ...] = (
     {"precision": "bf16-mixed", "gpus": 8, "sharding": "full_shard", "checkpointing": "full"},
 )
 SIZES = ((1, 1, 1024), (10, 3, 1024))
-"""Micro-batch, accumulation, tokens."""
+"""Micro-batch, accumulation steps and tokens per sequence of each case."""
 
 PRECISE = 4 * MIB
+"""Bytes to which the smallest limit is found."""
 
 
 def measured(model: str, choices: dict[str, Any], size: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Bytes allocated, of which come and go, and the smallest limits: expandable, native."""
+    """Returns the allocated bytes, those that come and go, and the smallest limits of both allocators.
+
+    The limit of the expandable allocator comes first, then that of the native one.
+    """
     micro_batch_size, steps, length = size
     axes = {axis: choice for axis, choice in choices.items() if axis != "gpus"}
     workload = {"gpus": choices.get("gpus", 1), "nodes": 1, "sequence_length": length, "headroom": 0.05}

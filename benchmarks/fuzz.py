@@ -1,4 +1,4 @@
-"""How many fuzzed command lines the planner answers or refuses without a failure.
+"""Counts how many fuzzed command lines the planner answers or refuses without a failure.
 
 python benchmarks/fuzz.py [command lines, 100,000 unless given] [first seed]
 
@@ -20,7 +20,7 @@ SUMMARY = re.compile(r"^(?P<runs>\d+) command lines, seed .*; (?P<failures>\d+) 
 
 
 def main(number: int, seed: int) -> int:
-    """Returns how many distinct failures there were."""
+    """Runs the fuzzers and returns the number of distinct failures."""
     processes, start = os.cpu_count() or 1, time.monotonic()
     running = [
         subprocess.Popen(

@@ -1,14 +1,14 @@
-"""Holds the planner against a real GPU: memory, its edges, step times, and the rates of the GPU itself.
+"""Compares the planner with a real GPU: memory, its limits, step times, and the rates of the GPU itself.
 
     python benchmarks/gpu_runs.py --minutes 8 --out FILE.jsonl [--device cuda|cpu] [--only memory|rates|steps|edges]
     python benchmarks/gpu_runs.py --report FILE.jsonl...
 
-The first form measures what tells most for its time, writes a line of JSON after each case, and goes on where the
-file ends. The second compares with the replay and the memory model, on any machine.
+The first form measures the most informative cases first, writes a line of JSON after each case, and continues a file
+that exists. The second form compares the lines with the replay and the memory model, on any machine.
 
 It needs torch, transformers, accelerate, peft, pydantic, PyYAML and click. bitsandbytes, torchao, flash-attn,
-liger-kernel and TRL are used where they are installed; what a case needs and the machine does not have is skipped and
-said. A machine without a network is served with the wheels of the small ones that it lacks:
+liger-kernel and TRL are used where they are installed; cases that need what the machine does not have are recorded as
+skipped. On a machine without a network, install the small packages that it lacks from wheels:
 click, PyYAML, pydantic (with pydantic-core, annotated-types, typing-inspection).
 """
 
@@ -28,14 +28,14 @@ from gpu.case import Case, Kind, Line, Outcome, Result, line_of, read_lines
 
 SEED = 0
 SLACK = 4.0
-"""A case may take that many times what it is expected to, and no longer than the time that is left."""
+"""Multiple of its expected time that a case may take, within the time that is left."""
 
 END_SECONDS = 5.0
-"""Kept for the summary at the end."""
+"""Time reserved for the summary at the end."""
 
 
 def measure(device: str, kinds: frozenset[Kind], minutes: float, out: Path) -> None:
-    """Measures cases until the time is over, one line of the file after each."""
+    """Measures cases until the time is over, and appends a line to the file after each."""
     from gpu.cases import cases
     from gpu.forked import run_forked
     from gpu.measures import import_libraries, measures_on
@@ -61,7 +61,7 @@ def measure(device: str, kinds: frozenset[Kind], minutes: float, out: Path) -> N
 
 
 def open_lines(out: Path) -> TextIO:
-    """The file at its end, without a last line that a kill has cut off."""
+    """Opens the file to append to it, without a last line that is incomplete because the process was killed."""
     text = out.read_text() if out.exists() else ""
     if text and not text.endswith("\n"):
         out.write_text(text[: text.rfind("\n") + 1])
@@ -69,7 +69,7 @@ def open_lines(out: Path) -> TextIO:
 
 
 def facts_of(device: str) -> Mapping[str, Any]:
-    """What every line says of where it was measured: asked in a process of its own, since it touches the GPU."""
+    """Returns what every line says about the machine. A separate process finds it out, since that touches the GPU."""
     from gpu.forked import run_forked
     from gpu.measures import machine
 
@@ -88,7 +88,7 @@ def _said(result: Result) -> str:
 
 
 def summary(lines: list[Line]) -> None:
-    """How many cases of each kind ended how."""
+    """Prints the number of cases of each kind by their outcome."""
     print(f"\n| kind | {' | '.join(Outcome)} |\n|---|{'---|' * len(Outcome)}")
     for kind in Kind:
         found = [line.result.outcome for line in lines if line.case.kind is kind]

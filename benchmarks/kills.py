@@ -1,10 +1,10 @@
-"""What 200 kills do to 20 studies that processes share, half of them in SQLite and half in PostgreSQL: nothing.
+"""Checks that 200 kills do no harm to 20 shared studies, half of them in SQLite and half in PostgreSQL.
 
 python benchmarks/kills.py [studies] [kills of each]
 
-Two processes, sometimes three, work on each study; one is killed at random moments and another one started, until all
-are left to end. A finished trial must never be lost or change, the study must have exactly as many completed trials as
-were wanted, and no process may end because of another. Exits with 1 if anything is wrong.
+Two or three processes work on each study. At random moments one is killed and another one started; at last all may
+finish. A finished trial must never be lost or change, the study must have exactly the requested number of completed
+trials, and no process may end because of another. Exits with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from postgres import server
 
 STUDIES, KILLS = 20, 10
 CANDIDATES = 1525
-"""Of the question that is asked, which the exhaustive engine writes."""
+"""Candidates of the request, which the exhaustive engine writes to a study."""
 ENGINES = (("tpe", 150), ("random", 200), ("nsga2", 150), ("brute-force", 200), (None, CANDIDATES))
 
 
 def main(studies: int, kills: int) -> int:
-    """Returns how many things were wrong."""
+    """Runs the studies and returns how many things were wrong."""
     wrong = total = 0
     print("| study | database | sampler | processes | kills | completed | seconds | wrong |")
     print("|---|---|---|---|---|---|---|---|")

@@ -1,9 +1,9 @@
-"""The orders in which a model that is quantized while it is loaded can come to the GPU, with threads.
+"""Draws orders in which threads can load the weights of a model that is quantized while it is loaded.
 
-In transformers 5.0 to 5.2 four threads copied weights to the GPU in half precision, and the main thread quantized each
-when its turn came (core_model_loading.py, `spawn_materialize` and GLOBAL_WORKERS): how many halves are there at once,
-and beside which of them a packed weight gets its block, was chance. Since huggingface/transformers pull request 44576
-one weight is loaded and quantized after another, which is what the replay does.
+In transformers 5.0 to 5.2, four threads copied weights to the GPU in half precision, and the main thread quantized them
+in turn (core_model_loading.py, `spawn_materialize` and GLOBAL_WORKERS). It was chance how many half-precision weights
+existed at once, and next to which of them a quantized weight was allocated. Since huggingface/transformers pull request
+44576, one weight is loaded and quantized after another, which is what the replay does.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from planner.replay.recording.trace import Event
 from planner.replay.setup.loading import LOADED
 
 THREADS = 4
+"""Threads that copy weights to the GPU."""
 
 
 class Weight(NamedTuple):
-    """`arrival`: its half is allocated; `turn`: what the main thread does with it, nothing if it is not quantized."""
+    """Holds the events of loading one weight."""
 
     arrival: Event
+    """Allocation of the weight in half precision."""
     turn: list[Event]
+    """Events of the main thread's quantization; empty for a weight that is not quantized."""
 
 
 def in_threads(trace: Trace, seed: int) -> Trace:
-    """The trace with its weights loaded in an order that threads can take: copying one takes from no time to twice that
-    of its bytes, quantizing it none.
+    """Returns the trace with its weights loaded in a random order that threads can produce.
+
+    Copying a weight takes a random time between zero and twice its bytes; quantizing it takes none.
     """
     loading = trace.sections[0]
     weights = list(_weights(trace))
@@ -50,7 +54,7 @@ def _weights(trace: Trace) -> Iterator[Weight]:
 
 
 def _turn(events: list[Event], arrival: int, halves: Container[int]) -> list[Event]:
-    """All until the weight's half is freed, if no other half is touched before."""
+    """Returns the events after a weight's arrival until it is freed; none if those of another weight come first."""
     for i in range(arrival + 1, len(events)):
         if events[i].storage == events[arrival].storage:
             return events[arrival + 1 : i + 1]

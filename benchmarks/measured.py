@@ -1,4 +1,4 @@
-"""The memory model against peaks that others measured on a real GPU: signed errors, none left out.
+"""Compares the memory model with peaks that others measured on a real GPU: signed errors, none left out.
 
 python benchmarks/measured.py
 """
@@ -31,7 +31,7 @@ AFTER_FORWARD = (Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD, Moment.EMBEDDI
 
 
 def strategy_of(case: dict[str, Any]) -> Strategy:
-    """Without autocast, fp16 weights are bf16-true's bytes."""
+    """Returns the strategy of a case; without autocast, fp16 weights take the bytes of bf16-true."""
     quantization = Quantization(case["quantization"])
     return PLAIN._replace(
         precision=Precision.BF16_TRUE,
@@ -43,7 +43,7 @@ def strategy_of(case: dict[str, Any]) -> Strategy:
 
 
 def predicted(case: dict[str, Any]) -> tuple[int, int]:
-    """Allocated and reserved bytes of a case.
+    """Returns the allocated and reserved bytes that the memory model predicts for a case.
 
     The measuring loop kept the model's outputs, so the logits, in the dtype of the head's weights, are alive throughout
     backward.
@@ -62,7 +62,7 @@ def predicted(case: dict[str, Any]) -> tuple[int, int]:
 
 
 def errors(case: dict[str, Any]) -> tuple[float, float]:
-    """Relative errors of allocated and reserved bytes."""
+    """Returns the relative errors of the allocated and the reserved bytes."""
     allocated, reserved = predicted(case)
     return allocated / MIB / case["allocated_mib"] - 1, reserved / MIB / case["reserved_mib"] - 1
 

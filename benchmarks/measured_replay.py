@@ -1,11 +1,12 @@
-"""The replay against peaks that others measured on real GPUs: signed errors, none left out.
+"""Compares the replay with peaks that others measured on real GPUs: signed errors, none left out.
 
 python benchmarks/measured_replay.py [part of a case's id]
 
-The last columns are for models that are quantized while four threads load them (`loading_orders.py`), in an order that
-is chance and moves reserved bytes: the mean over such orders, how far the measured bytes are outside their range, and
-how often two orders of the same case are within 5% of each other, which is how well one run tells another's. Of
-SmolLM2-1.7B, eager, 1 x 2048, orders reserve 4784 to 5688 MiB (4820 measured; 5556 with one weight after another).
+The last columns are about models that are quantized while four threads load them (`loading_orders.py`). Their order is
+random and changes the reserved bytes. The columns show the mean over such orders and how far the measured bytes are
+outside their range; a last line says how often two orders of the same case are within 5% of each other, which is how
+well one run can predict another. For SmolLM2-1.7B, eager, 1 x 2048, orders reserve 4784 to 5688 MiB (4820 measured;
+5556 if one weight is loaded after another).
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from planner.replay.recording.serve import serve
 from strategies import Optimizer, Quantization
 
 RECORD = Path(__file__).with_suffix(".jsonl")
-"""What was replayed before; without the file all is replayed again, which takes some minutes."""
+"""File of earlier replays; without it everything is replayed again, which takes some minutes."""
 
 COLUMNS = ("allocated", "reserved", "loaded", "forward", "backward", "optimizer")
 MEAN_ORDER = "reserved, mean of orders"
 OVER_ORDERS = "reserved, outside all orders"
 
 ORDERS = 40
-"""How many orders of loading are served."""
+"""Number of loading orders that are served for each case."""
 NEAR = 0.05
-"""How near a replay should be to what was measured."""
+"""Largest relative difference at which two numbers count as near."""
 
 
 class Rig(NamedTuple):
-    """Where cases were measured, and what its loop and libraries did."""
+    """Describes the GPU on which cases were measured, and what the training loop and libraries did there."""
 
     gpu: str
     outputs: Outputs
@@ -76,7 +77,7 @@ def cases() -> list[tuple[Rig, dict[str, Any]]]:
 
 
 def replayed(rig: Rig, case: dict[str, Any]) -> dict[str, float]:
-    """MiB of each column; recorded, or replayed and recorded."""
+    """Returns the MiB of each column from the record, or replays the case and adds it to the record."""
     found = recorded()
     inputs = {name: value for name, value in case.items() if not name.endswith("_mib") and name not in ("id", "source")}
     key = json.dumps({"gpu": rig.gpu, **inputs})
@@ -119,7 +120,7 @@ def columns(trace: Trace) -> dict[str, float]:
 
 
 def over_orders(trace: Trace) -> dict[str, float]:
-    """MiB reserved over orders of loading, and the share of pairs of orders that are near each other."""
+    """Returns the MiB reserved over loading orders, and the share of pairs of orders that are near each other."""
     orders = (loading_orders.in_threads(trace, seed) for seed in range(ORDERS))
     reserved = [serve(order, CachingAllocator()).reserved_bytes / MIB for order in orders]
     return {
@@ -131,7 +132,7 @@ def over_orders(trace: Trace) -> dict[str, float]:
 
 
 def loaded(trace: Trace) -> int:
-    """Allocated when loading is over, in whole blocks."""
+    """Returns the bytes that are allocated after loading, in whole blocks."""
     allocator = CachingAllocator()
     allocator.run((storage, size) for storage, size, _ in trace.sections[0].events)
     return allocator.allocated

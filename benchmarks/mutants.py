@@ -1,10 +1,10 @@
-"""Draws mutants of the source, each a change of one expression, and says which of them the fast tests kill.
+"""Draws mutants of the source, each a change of one expression, and reports which of them the fast tests kill.
 
     python benchmarks/mutants.py --seed 1                    # 60 mutants of all packages
     python benchmarks/mutants.py --only search --number 20   # of planner/search alone
     python benchmarks/mutants.py --seed 1 --list             # only print the mutants
 
-Every line that can be changed is as likely as any other one. A mutant is alive when the tests of its package pass.
+Every line that can be changed is equally likely to be drawn. A mutant is alive if the tests of its package pass.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY, SEARCH = "tests/planner/memory", "tests/planner/search"
 SLOW = ("batching", "between_steps", "finetuning", "tape")
-"""Files of tests of the memory model that import torch; most replay."""
+"""Tests of the memory model that import torch, by the part of the file's name after `test_`; most of them replay."""
 OF_SPACES = ("tests/planner/test_space.py", "tests/planner/test_api.py", "tests/planner/test_axes.py")
 TESTS = {
     "hardware": ("tests/hardware",),
@@ -36,10 +36,11 @@ TESTS = {
     "planner/search": (SEARCH,),
     "planner/memory": (MEMORY, *(f"--ignore={MEMORY}/test_{name}.py" for name in SLOW)),
 }
-"""What pytest is told to test the source of a folder."""
+"""Arguments of pytest that test the source of each folder."""
 LIMIT_SECONDS = 90
+"""Time after which a run of the tests counts as failed."""
 EQUIVALENT: dict[str, str] = {}
-"""Why a mutant changes nothing that anybody could see, by its file and its changed line."""
+"""Reasons why mutants change no observable behavior, by file and changed line."""
 
 REPLACED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult},
@@ -47,20 +48,23 @@ REPLACED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In},
 }
-"""Operators, and what comes in their place."""
+"""Operators, and the ones that replace them."""
 CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+"""Functions, and the ones that replace them."""
 LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr)
-"""Errors and other texts, and what only type checkers need."""
+"""Nodes that are not changed: errors and other texts, and what only type checkers need."""
 
 
 class Mutant(NamedTuple):
+    """Describes a change of one expression in a file."""
+
     folder: str
     file: str
     line: int
     before: str
     after: str
     content: str
-    """The whole file after the change."""
+    """Text of the whole file after the change."""
 
     @property
     def changed_line(self) -> str:
@@ -71,7 +75,7 @@ class Mutant(NamedTuple):
 
 
 def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
-    """The expressions that may take a node's place."""
+    """Yields the expressions that may replace a node."""
     new: ast.expr = deepcopy(node)
     match new:
         case ast.BinOp(op=operator) | ast.BoolOp(op=operator) if type(operator) in REPLACED:
@@ -92,7 +96,12 @@ def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def changes(node: ast.AST, optional: bool = False) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Expressions below a node, each with another one for it. `optional`: the function around them may return None."""
+    """Yields pairs of an expression at or below a node and one that may replace it.
+
+    Args:
+        node: The node.
+        optional: Whether the enclosing function may return None.
+    """
     if isinstance(node, LEFT_ALONE) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
         return
     if isinstance(node, ast.FunctionDef):
@@ -124,7 +133,7 @@ def mutants_of(folder: str, file: Path) -> Iterator[Mutant]:
 
 
 def drawn(folders: list[str], number: int, seed: int) -> list[Mutant]:
-    """Mutants of different lines, in order of the files."""
+    """Draws mutants of different lines, sorted by file and line."""
     by_line: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
     for folder in folders:
         for file in sorted((ROOT / folder).rglob("*.py")):
@@ -136,13 +145,13 @@ def drawn(folders: list[str], number: int, seed: int) -> list[Mutant]:
 
 
 class Copy:
-    """A copy of the checkout, in which files are changed and tests run."""
+    """Holds a copy of the checkout, in which files are changed and tests run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         self._environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        # A file may change twice within a second: what is compiled is told by the content, not by the time.
+        # Bytecode is checked by the hash of the source, since a file may change twice within a second.
         self._python("-m", "compileall", "-q", "--invalidation-mode=checked-hash", "hardware", "strategies", "planner")
         where = (
             f"import hardware, planner, strategies as s; [m.__file__.index('{folder}') for m in (hardware, planner, s)]"
@@ -151,11 +160,12 @@ class Copy:
             raise SystemExit("what is installed would be tested, not the copy")
 
     def passes(self, folder: str) -> bool:
-        """Whether the fast tests of a folder do."""
+        """Returns whether the fast tests of a folder pass."""
         options = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
         return self._python("-m", "pytest", *options, *TESTS[folder])
 
     def kills(self, mutant: Mutant) -> bool:
+        """Returns whether the tests fail with a mutant."""
         file = self.folder / mutant.file
         before = file.read_bytes()
         file.write_text(mutant.content)
@@ -164,7 +174,7 @@ class Copy:
         return killed
 
     def _python(self, *arguments: str) -> bool:
-        """Whether Python ends well within the time limit, beyond which all processes that it started are ended."""
+        """Returns whether Python succeeds within the time limit; after it, all processes that it started are killed."""
         command, none = [sys.executable, *arguments], subprocess.DEVNULL
         with subprocess.Popen(
             command, cwd=self.folder, env=self._environment, stdout=none, stderr=none, start_new_session=True
@@ -177,7 +187,7 @@ class Copy:
 
 
 def run(mutants: list[Mutant]) -> Iterator[str]:
-    """Says what becomes of each mutant, and then of all."""
+    """Yields a line with the outcome of each mutant, and then a table of all."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     with tempfile.TemporaryDirectory() as temporary:
         copy = Copy(Path(temporary) / "copy")

@@ -1,7 +1,7 @@
-"""Cells of a matrix too large to replay whole: chosen so that every choice meets every other axis and every model.
+"""Chooses cells of a matrix that is too large to replay, so that they cover every pair of values of two factors.
 
-A pair of values of two factors is covered when one cell has both. Pairs that no valid strategy can have are left out,
-with the reason of the last one that was refused.
+A pair is covered if one cell has both values. Pairs that no valid strategy can have are left out, with the reason for
+which the last one was refused.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 Cell = dict[str, Any]
-"""One value by the name of its factor."""
+"""The value of each factor, by name."""
 
 Pair = frozenset[tuple[str, Any]]
+"""Two factors, each with a value."""
 
 TRIES = 12
-"""Fillings of a pair that are compared; the one that covers most new pairs is taken."""
+"""Most fillings of a pair, valid cells that have it, that are compared; the one that covers most new pairs is taken."""
 
 FILLINGS = 20
-"""That are looked at, those among them under which the pair means nothing."""
+"""Most fillings of a pair that are tried, including those in which one of its values does not apply."""
 
 MOST_REFUSED = 3
-"""Fillings that are refused, however they are changed, before a pair counts as impossible."""
+"""Refused fillings that no change repairs, after which a pair counts as impossible."""
 
 REPAIRS = 60
-"""Changes of a filling that are tried before it counts as refused."""
+"""Changes of a refused filling that are tried to repair it."""
 
 
 class Cover(NamedTuple):
+    """Holds the chosen cells."""
+
     cells: list[Cell]
     impossible: dict[Pair, str]
-    """Pairs that no cell can have, and why not."""
+    """Pairs that no cell can have, with the reason."""
 
 
 def cover(
@@ -43,14 +46,15 @@ def cover(
     relevant: Callable[[Cell], Cell],
     seed: int = 0,
 ) -> Cover:
-    """Cells that, with the known ones, cover every possible pair.
+    """Returns cells that, together with the known ones, cover every possible pair.
 
     Args:
-        factors: the values of each.
-        usual: cells that fillings depart from; the last has the fewest reasons to be refused.
-        refusal: why a cell cannot be, or None.
-        known: cells that are there already.
-        relevant: the factors of a cell that mean something in it.
+        factors: Values of each factor.
+        usual: Cells from which fillings start; the last one is the least likely to be refused.
+        refusal: Returns why a cell is not valid, or None if it is.
+        known: Cells that exist already.
+        relevant: Returns the factors of a cell that apply in it.
+        seed: Seed of the random choices.
     """
     chance = random.Random(seed)
     missing = {pair for a, b in combinations(factors, 2) for pair in _pairs(factors, a, b)}
@@ -79,6 +83,7 @@ def _best(
     missing: set[Pair],
     chance: random.Random,
 ) -> tuple[Cell | None, str]:
+    """Returns the valid cell with a pair that covers most missing pairs, or None, and the reason of a refusal."""
     found: list[Cell] = []
     reason, refused = "no strategy has both", 0
     for attempt in range(FILLINGS):
@@ -90,7 +95,7 @@ def _best(
                 cell[name] = chance.choice(factors[name]) if chance.random() < boldness else base[name]
         meant = relevant(cell)
         if not pair <= set(meant.items()):
-            # The pair needs a choice that one of its options refines.
+            # An option of the pair applies only to a choice that the cell does not have.
             cell = _with_owners(cell, pair, factors, relevant, chance)
             meant = relevant(cell)
             if not pair <= set(meant.items()):
@@ -121,8 +126,9 @@ def _repaired(
     relevant: Callable[[Cell], Cell],
     chance: random.Random,
 ) -> Cell | None:
-    """The cell with other values where they are free, one changed after the other: what is refused for another reason
-    is a step ahead.
+    """Returns a valid cell that a refused one becomes by changes of values outside the pair, or None.
+
+    Changes are tried one at a time. One after which the cell is refused for another reason is kept as progress.
     """
     free = sorted(factors.keys() - {name for name, _ in pair})
     for _ in range(REPAIRS):
@@ -146,7 +152,7 @@ def _with_owners(
     relevant: Callable[[Cell], Cell],
     chance: random.Random,
 ) -> Cell:
-    """The cell with other values of those factors that are free, under which the pair means something."""
+    """Returns the cell with one value outside the pair changed so that the pair applies; unchanged if none does."""
     fixed = {name for name, _ in pair}
     free = [name for name in factors if name not in fixed]
     for name in chance.sample(free, len(free)):

@@ -1,10 +1,11 @@
-"""Replays against real runs on the CPU, over small models and strategies: the same step, byte by byte.
+"""Compares replays with real runs of the same step on the CPU, byte by byte, for small models.
 
     python benchmarks/real_runs.py               # print the table, about two minutes
     python benchmarks/real_runs.py llama qwen3   # of some models
 
-Real runs are seen by torch's profiler, replays take the CPU's kernels. What CPU kernels allocate for themselves is left
-out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes with FSDP2 over gloo.
+torch's profiler records real runs, and replays use the CPU's kernels. Scratch memory that CPU kernels allocate for
+themselves is left out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes with FSDP2 over
+gloo.
 """
 
 from __future__ import annotations
@@ -53,11 +54,15 @@ TINY: Mapping[str, dict[str, Any]] = {
     "llama, few words": {**COMMON, "model_type": "llama", "vocab_size": 128},
     "deep llama": {**COMMON, "model_type": "llama", "num_hidden_layers": 8},
 }
-"""By `model_type`, but for the last two: one whose peak is in the backward pass of a block instead of the loss, and one
-that is longer than what a replay keeps of a run of blocks."""
+"""Fields of config.json, by `model_type` except for the last two.
+
+"llama, few words" peaks in the backward pass of a block instead of the loss; "deep llama" has more blocks than a replay
+keeps of a run of equal blocks."""
 
 
 class Case(NamedTuple):
+    """Describes a model and a strategy to compare."""
+
     model: str
     precision: str = "fp32"
     optimizer: str = "adamw"
@@ -85,7 +90,7 @@ class Case(NamedTuple):
 
     @property
     def workload(self) -> Workload:
-        """128 tokens, which `mistral` has a window of half of."""
+        """Returns 2 sequences of 128 tokens, twice the attention window of `mistral`."""
         return Workload(128, 2, self.accumulation, world_size=2 if self.strategy.sharding.shards else 1)
 
 
@@ -119,15 +124,16 @@ CASES = (
 
 
 class Comparison(NamedTuple):
-    """Peaks in bytes by phase."""
+    """Holds the peak bytes of each phase in the real run and in the replay."""
 
     real: dict[Phase, int]
     replayed: dict[Phase, int]
     left_out: dict[str, int]
+    """Bytes of the largest scratch memory of each kind of kernel."""
 
     @property
     def differences(self) -> dict[Phase, float]:
-        """(replay - real) / real, of the phases that were run."""
+        """Returns the relative difference, (replay - real) / real, of each phase that was run."""
         phases = [phase for phase in Phase if phase is not Phase.LOADING and self.real[phase]]
         return {phase: self.replayed[phase] / self.real[phase] - 1 for phase in phases}
 

@@ -1,4 +1,4 @@
-"""How fast the planner starts and searches, as ratios of medians within one run, so that a busy machine cancels out.
+"""Measures how fast the planner starts and searches, in ratios to its libraries, so that a busy machine cancels out.
 
 python benchmarks/speed.py
 """
@@ -25,7 +25,7 @@ RUNS = 9
 FIT = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "A100-40GB", "--json"]
 HELP = [sys.executable, "-m", "planner", "--help"]
 LIBRARIES = [sys.executable, "-c", "import click, yaml, pydantic\nclass First(pydantic.BaseModel): x: int"]
-"""pydantic imports most of itself when the first model is made."""
+"""Imports the planner's libraries; pydantic imports most of itself only when the first model class is created."""
 LARGE_OPTIMIZERS = (
     *(Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT),
     *(Optimizer.ADAFACTOR, Optimizer.LION, Optimizer.SGD, Optimizer.SGD_MOMENTUM),
@@ -41,7 +41,7 @@ def seconds(command: list[str]) -> float:
 
 
 def compare(name: str, command: list[str], other: list[str], limit_seconds: float) -> None:
-    """Both in turn, so that what slows one slows the other."""
+    """Runs two commands in turn, so that the same load slows both, and prints medians and their ratio."""
     pairs = [(seconds(command), seconds(other)) for _ in range(RUNS + 1)][1:]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
@@ -63,7 +63,7 @@ def search_speed(gpus: int) -> None:
 
 
 def large_space() -> None:
-    """More than a million strategies, most of which differ in numbers alone that more memory is needed for."""
+    """Searches more than a million strategies, most of them alike but for numbers that cost memory when they grow."""
     gpu = load_catalog().get("A100-40GB")
     cluster = Cluster(gpu)
     space = Space.default(cluster)._replace(
@@ -82,7 +82,7 @@ def large_space() -> None:
 
 
 def compile_packages() -> None:
-    """To bytecode, as pip does when it installs: a checkout may have none, or an old one."""
+    """Compiles the packages to bytecode, as pip does, since a checkout may have none or an old one."""
     for package in (hardware, strategies, planner):
         compileall.compile_dir(package.__path__[0], quiet=1)
 

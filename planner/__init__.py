@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from planner.neighbours import stranger
-
 TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
@@ -87,6 +85,8 @@ _HOMES = (
 
 def __getattr__(name: str) -> object:
     if name in __all__:
+        from planner.neighbours import stranger
+
         if in_the_way := stranger():
             raise ImportError(in_the_way)
         for home in _HOMES:

@@ -1,4 +1,4 @@
-"""What is measured, and what became of it: one line of JSON each."""
+"""Defines the measurements and their outcomes, one line of JSON each."""
 
 from __future__ import annotations
 
@@ -21,32 +21,43 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     DIED = "died"
-    """The process ended without an answer."""
+    """The process ended without giving an answer."""
     TOO_LONG = "took too long"
 
 
 class Case(NamedTuple):
-    """One measurement. `request`: all that decides it; `seconds`: what it may take on a data-center GPU."""
+    """Describes one measurement."""
 
     kind: Kind
     name: str
     request: Mapping[str, Any]
+    """Everything on which the measurement depends."""
     seconds: float = 10
+    """Time that it is expected to take on a data-center GPU."""
 
     @property
     def key(self) -> str:
-        """The same for the same measurement."""
+        """Returns a text that identifies the measurement."""
         return json.dumps([self.kind, self.name, self.request], sort_keys=True)
 
 
 class Result(NamedTuple):
+    """Holds the outcome of a case."""
+
     outcome: Outcome
     found: Mapping[str, Any]
-    """Of a case that was measured the numbers, else the reason."""
+    """Numbers of a case that was measured; otherwise the reason, as `reason`."""
 
 
 def line_of(case: Case, result: Result, facts: Mapping[str, Any], seconds: float) -> str:
-    """One line of a file of results. `facts`: machine, versions, seed."""
+    """Returns one line of a file of results.
+
+    Args:
+        case: The case.
+        result: Its outcome.
+        facts: Machine, versions and seed.
+        seconds: Time that the measurement took.
+    """
     document = {
         "kind": case.kind,
         "name": case.name,
@@ -60,7 +71,7 @@ def line_of(case: Case, result: Result, facts: Mapping[str, Any], seconds: float
 
 
 class Line(NamedTuple):
-    """A line read back."""
+    """Holds a line of a file of results."""
 
     case: Case
     result: Result
@@ -68,7 +79,7 @@ class Line(NamedTuple):
 
 
 def read_lines(text: str) -> list[Line]:
-    """The results in a file. A last line that a kill has cut off is left out."""
+    """Returns the results in a file, without a last line that is incomplete because the process was killed."""
     found = []
     for number, line in enumerate(lines := text.splitlines()):
         try:

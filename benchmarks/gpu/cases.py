@@ -1,4 +1,4 @@
-"""What is measured, in order of what a second of it tells: on a GPU, and in small on a CPU."""
+"""Lists what is measured, the most informative cases first: on a GPU, and with tiny models on a CPU."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MODELS: Final[Mapping[str, Fields]] = {
         "num_experts_per_tok": 2,
     },
 }
-"""Shapes of models that people train, by their configurations (planner/models/registry); nothing is downloaded."""
+"""Configurations in the shapes of models that people train (planner/models/registry); nothing is downloaded."""
 
 TINY: Final[Mapping[str, Fields]] = {
     "tiny-llama": _llama(64, 2, 4, 2, 128, 300),
@@ -81,7 +81,7 @@ EXPANDABLE = {"allocator": "expandable"}
 
 
 def cases(device: str, kinds: frozenset[Kind]) -> list[Case]:
-    """All cases of the kinds, those that tell most for their time first, and the kinds in turn."""
+    """Returns all cases of the kinds, the most informative first, with the kinds taking turns."""
     of_gpu, of_cpu = (_rates, _memory, _edges, _steps), (_tiny_rates, _tiny_memory, _tiny_edges, _tiny_steps)
     makers = of_gpu if device == "cuda" else of_cpu
     found = [[case for case in make() if case.kind in kinds] for make in makers]
@@ -89,7 +89,16 @@ def cases(device: str, kinds: frozenset[Kind]) -> list[Case]:
 
 
 def _case(kind: Kind, model: str, options: Mapping[str, Any], size: int, length: int, **more: Any) -> Case:
-    """A case of a training step."""
+    """Returns a case that runs training steps of a model.
+
+    Args:
+        kind: What is measured.
+        model: Name in `MODELS` or `TINY`.
+        options: Options of the strategy.
+        size: Sequences per micro-batch; 0 if the limit of the GPU decides.
+        length: Tokens per sequence.
+        more: Further fields of the request; `seconds` is the expected time.
+    """
     told = ("gradient_accumulation_steps", "evaluation_batch_size", "gib", "side")
     extra = [str(more[name]) for name in told if name in more]
     name = " ".join([model, *map(str, options.values()), f"{size} x {length}", *extra])
@@ -167,14 +176,14 @@ EDGES = (
 
 
 def _edges() -> Iterator[Case]:
-    """Both sides of the edge, of four set-ups with each allocator, on four sizes of a GPU in turn."""
+    """Yields both sides of the limit of four set-ups, on GPUs of four sizes, with the allocators taking turns."""
     sizes = (16, 24, 40, 80)
     for turn in range(4):
         for place, (model, options, length) in enumerate(EDGES):
             allocator = ("native", "expandable")[(turn + place) % 2]
             gib = sizes[(turn + place) % 4]
             if gib == 80 and turn < 2:
-                gib = 40  # the largest take longest: last
+                gib = 40  # the largest size takes longest, so it comes last
             for side in ("possible", "impossible"):
                 chosen = {**options, "allocator": allocator}
                 more = {"gib": gib, "side": side, "gpu": "H100-80GB-SXM", "seconds": 12}
@@ -251,7 +260,7 @@ def _rates() -> Iterator[Case]:
     yield rate("attention", "math 1024 x 64", 3, kernel="math", shape=[4, 16, 1024, 64], seconds=0.2)
 
 
-# --- in small, on a CPU ---
+# --- with tiny models, on a CPU ---
 
 
 def _tiny_memory() -> Iterator[Case]:

@@ -1,6 +1,6 @@
-"""The edge of a GPU: the largest micro-batch that the planner calls possible has to run, an impossible one must not.
+"""Tests the limit of a GPU: the largest micro-batch that the planner calls possible must run, an impossible one not.
 
-`torch.cuda.set_per_process_memory_fraction` has the GPU play a smaller one.
+`torch.cuda.set_per_process_memory_fraction` makes the GPU behave like a smaller one.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from planner.replay.silence import undisturbed
 from planner.replay.step import STEPS
 
 RUNS = 10
-"""Steps that a micro-batch has to run."""
+"""Steps that a possible micro-batch has to complete."""
 
 
 class Edge(NamedTuple):
-    """Micro-batches on both sides of a GPU's memory, and what its allocator may reserve."""
+    """Holds the micro-batches just within and beyond a GPU's memory."""
 
     limit_bytes: int
+    """Bytes that the allocator may reserve."""
     largest: int
-    """That the planner calls possible, without headroom."""
+    """Largest micro-batch that the planner calls possible, without headroom."""
     impossible: int
-    """The smallest of which the tensors alone are more than may be reserved."""
+    """Smallest micro-batch whose allocated bytes alone are more than may be reserved."""
 
 
 def played(name: str, gib: int) -> GPU:
-    """A GPU of the catalog with other memory."""
+    """Returns a GPU of the catalog with another memory, in GiB."""
     return load_catalog().get(name).model_copy(update={"memory_bytes": gib * GIB})
 
 
 def memory_of(request: Mapping[str, Any], gpu: GPU) -> MemoryModel:
-    """The memory model of a request on a GPU."""
+    """Returns the memory model of a request on a GPU."""
     fields = dict(request["model"])
     inventory = Inventory(family(fields["model_type"]).model_validate(fields))
     traced = TracedModel(inventory, request["sequence_length"])
@@ -48,7 +49,7 @@ def memory_of(request: Mapping[str, Any], gpu: GPU) -> MemoryModel:
 
 
 def footprint_of(request: Mapping[str, Any], gpu: GPU) -> Footprint:
-    """The model's account of a request on a GPU."""
+    """Returns the memory model's footprint of a request on a GPU."""
     accumulates = request.get("gradient_accumulation_steps", 1) > 1
     return memory_of(request, gpu).footprint(strategy_of(request), accumulates=accumulates)
 
@@ -65,9 +66,9 @@ def edge_of(request: Mapping[str, Any]) -> Edge:
 
 
 def edges_on(device: str) -> Callable[[Case], dict[str, Any]]:
-    """Whether the possible micro-batch runs, and how the impossible one ends.
+    """Returns a function that runs the micro-batch of a case, on one side of the limit, and says how it ended.
 
-    On the CPU, where no limit can be set, the peak is held against it.
+    On the CPU, where no limit can be set, the peak is compared with the limit.
     """
 
     def measured(case: Case) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Each case in a process of its own, forked from one that has imported the libraries and not touched the GPU.
+"""Runs each case in a process of its own, forked from one that has imported the libraries and not touched the GPU.
 
-Running out of memory or a crash costs only that case, and no case waits for imports.
+If a case runs out of memory or crashes, only that case is lost, and no case waits for imports.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Any
 from gpu.case import Case, Outcome, Result
 
 MOST_BYTES = 1 << 22
-"""Of an answer."""
+"""Bytes of the longest answer that is read."""
 
 Measure = Callable[[Case], dict[str, Any]]
 
 
 class NotHereError(Exception):
-    """What a case needs and this machine does not have."""
+    """Reports that this machine does not have what a case needs."""
 
 
 def run_forked(case: Case, measure: Measure, timeout_seconds: float) -> Result:
-    """Measures a case in a child process, and ends it when the time is over."""
+    """Measures a case in a child process, which is killed when the time is over."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        os.setsid()  # so that it is ended with whatever it started
+        os.setsid()  # so that the processes that it starts can be killed with it
         _answer(case, measure, writing)
     os.close(writing)
     try:
         answer, is_late = _read(reading, time.monotonic() + timeout_seconds)
     finally:
         os.close(reading)
-        with suppress(ProcessLookupError):  # of one that has ended this changes nothing
+        with suppress(ProcessLookupError):  # the child may have ended already
             os.killpg(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if is_late:
@@ -52,13 +52,13 @@ def run_forked(case: Case, measure: Measure, timeout_seconds: float) -> Result:
 
 
 def _answer(case: Case, measure: Measure, writing: int) -> None:
-    """The child's whole life: it never returns."""
+    """Runs the child process: measures the case, writes the answer to the pipe and exits; it never returns."""
     try:
         outcome, found = _measured(case, measure)
         with os.fdopen(writing, "w") as pipe:
             json.dump([outcome, found], pipe)
     finally:
-        os._exit(0)  # what the parent registered for the end of the process is the parent's
+        os._exit(0)  # exit handlers that the parent registered must not run here
 
 
 def _measured(case: Case, measure: Measure) -> tuple[Outcome, dict[str, Any]]:
@@ -70,12 +70,12 @@ def _measured(case: Case, measure: Measure) -> tuple[Outcome, dict[str, Any]]:
         return Outcome.SKIPPED, {"reason": str(error)}
     except torch.OutOfMemoryError as error:
         return Outcome.OUT_OF_MEMORY, {"reason": str(error).partition("\n")[0][:300]}
-    except BaseException as error:  # whatever a library raises is the case's outcome
+    except BaseException as error:  # libraries may raise anything, which is then the outcome of the case
         return Outcome.FAILED, {"reason": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
 def _read(reading: int, deadline: float) -> tuple[bytes, bool]:
-    """Everything until the pipe is closed, and whether the time was over before."""
+    """Returns what is read until the pipe is closed, and whether the time was over before that."""
     parts: list[bytes] = []
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([reading], [], [], left)[0]:

@@ -1,4 +1,4 @@
-"""The layers and optimizers of libraries for which the planner has stand-ins: the real ones, where they are installed.
+"""Uses the real layers and optimizers of libraries for which the planner has stand-ins, if they are installed.
 
 Everything here is called in the forked process of one case, which may change what it inherited.
 """
@@ -24,8 +24,10 @@ from strategies import Attention, Kernels, Lora, Loss, Optimizer, Precision, Qua
 
 
 def check_libraries(strategy: Strategy) -> None:
-    """Raises:
-    NotHereError: what the strategy needs is not installed, or nothing here says how it is used.
+    """Checks that the libraries that a strategy needs can be used.
+
+    Raises:
+        NotHereError: What the strategy needs is not installed, or this module does not know how to use it.
     """
     for choice in _choices(strategy):
         if (package := PACKAGES.get(choice, "")) is None:
@@ -35,7 +37,7 @@ def check_libraries(strategy: Strategy) -> None:
 
 
 def uses_libraries(strategy: Strategy) -> bool:
-    """Whether the planner would put a stand-in in the place of anything."""
+    """Returns whether the planner would use a stand-in for any choice of a strategy."""
     return any(choice in PACKAGES for choice in _choices(strategy))
 
 
@@ -78,14 +80,14 @@ PACKAGES: dict[Any, str | None] = {
     Optimizer.APOLLO: None,
     Optimizer.APOLLO_MINI: None,
 }
-"""For what the planner has stand-ins, and the real one's package by the name of its import; None: not used here."""
+"""Choices for which the planner has stand-ins, each with the module of the real one; None if it is not used here."""
 
 
 def assembled(source: Any, strategy: Strategy, backend: Backend) -> Any:
-    """The model as a training script has it, with small random weights on the device.
+    """Builds the model as a training script does, with small random weights on the device.
 
     Raises:
-        NotHereError: what the strategy needs is not installed, or nothing here says how it is used.
+        NotHereError: What the strategy needs is not installed, or this module does not know how to use it.
     """
     check_libraries(strategy)
     _use_real_attention(strategy.attention)
@@ -110,7 +112,7 @@ def assembled(source: Any, strategy: Strategy, backend: Backend) -> Any:
 
 
 def _plain(strategy: Strategy) -> Strategy:
-    """The strategy without what real libraries do here: the planner adds no stand-ins to it."""
+    """Returns the strategy without what real libraries do here, so that the planner adds no stand-ins for it."""
     plain = strategy._replace(kernels=Kernels.EAGER, loss=Loss.FULL)
     if isinstance(strategy.finetuning, Lora):
         plain = plain._replace(finetuning=strategy.finetuning._replace(quantization=Quantization.NONE))
@@ -120,12 +122,12 @@ def _plain(strategy: Strategy) -> Strategy:
 
 
 def _named_targets(method: Any, model: Any) -> Any:
-    """The adapters' targets by their paths, read before the layers are bitsandbytes'."""
+    """Returns the method with LoRA targets by path, which are read before bitsandbytes replaces the layers."""
     return method._replace(targets=tuple(linear_layers(model))) if isinstance(method.targets, str) else method
 
 
 def _compiled(model: Any, strategy: Strategy) -> Any:
-    """The model, its blocks compiled by torch.compile itself where they are."""
+    """Returns the model, with its blocks compiled by the real torch.compile if the strategy compiles them."""
     for _, blocks in stacks(base_of(model)) if strategy.kernels is Kernels.COMPILE else ():
         for block in blocks:
             block.compile()
@@ -133,7 +135,7 @@ def _compiled(model: Any, strategy: Strategy) -> Any:
 
 
 def _use_real_attention(attention: Attention) -> None:
-    """Transformers calls these kernels by its own names (integrations/)."""
+    """Makes attention use the real kernels, under the names that transformers gives them (integrations/)."""
     names = {
         Attention.FLASH_2: "flash_attention_2",
         Attention.FLASH_3: "flash_attention_3",
@@ -144,7 +146,7 @@ def _use_real_attention(attention: Attention) -> None:
 
 
 def _patch_by_liger(model: Any, strategy: Strategy) -> None:
-    """As Trainer calls it after the model is built (transformers/integrations/liger.py)."""
+    """Applies liger-kernel as Trainer does after the model is built (transformers/integrations/liger.py)."""
     fused, loss = strategy.kernels is Kernels.LIGER, strategy.loss
     if not fused and loss not in (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY):
         return
@@ -159,7 +161,7 @@ def _patch_by_liger(model: Any, strategy: Strategy) -> None:
 
 
 def _fuse_by_trl(model: Any) -> None:
-    """SFTTrainer asks for the head's chunks at each call (trl/trainer/sft_trainer.py)."""
+    """Uses TRL's chunked head, which SFTTrainer requests at each call (trl/trainer/sft_trainer.py)."""
     from trl.trainer.utils import add_fused_lm_head
 
     add_fused_lm_head(model)
@@ -171,8 +173,10 @@ def _fuse_by_trl(model: Any) -> None:
 
 @torch.no_grad()
 def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
-    """A model on the device whose linear layers are bitsandbytes', one quantized after the other as when it is loaded;
-    the rest in fp32, as PEFT's `prepare_model_for_kbit_training` leaves it.
+    """Returns the model on the device with linear layers of bitsandbytes.
+
+    They are quantized one after the other, as when a model is loaded. The rest is in fp32, as PEFT's
+    `prepare_model_for_kbit_training` leaves it.
     """
     import bitsandbytes
     from peft import prepare_model_for_kbit_training
@@ -213,7 +217,7 @@ def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
 
 
 def _bitsandbytes(name: str, trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
-    """With 32 bits for embeddings, as Trainer registers them (transformers/trainer_optimizer.py)."""
+    """Makes an optimizer with 32-bit states for embeddings, as Trainer does (transformers/trainer_optimizer.py)."""
     from bitsandbytes import optim
 
     manager = optim.GlobalOptimManager.get_instance()
@@ -251,4 +255,4 @@ _REAL_OPTIMIZERS = {
     Optimizer.ADAMW_4BIT: partial(_torchao, "AdamW4bit"),
     Optimizer.ADAMW_OFFLOAD: _offloaded,
 }
-"""Where the planner's own builder makes a stand-in."""
+"""Builders of the real optimizers for which the planner's own builder makes a stand-in."""

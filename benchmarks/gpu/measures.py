@@ -1,4 +1,4 @@
-"""What measures each kind of case, and what a line says of the machine."""
+"""Names the functions that measure each kind of case, and describes the machine."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ IMPORTED = (
 
 
 def import_libraries() -> None:
-    """Imports once what every case needs: children inherit it.
+    """Imports the libraries that every case needs once, so that child processes inherit them.
 
-    None of it may touch the GPU, which no child could use then: libraries that ask whether there is one are answered by
-    NVML (torch/cuda/__init__.py, `is_available`).
+    The imports must not touch the GPU, or no child process could use it. Libraries that ask whether there is a GPU are
+    therefore answered by NVML (torch/cuda/__init__.py, `is_available`).
     """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -50,7 +50,10 @@ def measures_on(device: str) -> Mapping[Kind, Measure]:
 
 
 def machine(case: Case) -> dict[str, Any]:
-    """Versions, and the GPU with its driver. It touches the GPU: in a process of its own."""
+    """Returns the versions of libraries, and the GPU with its driver.
+
+    It touches the GPU, so it has to run in a process of its own.
+    """
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in LIBRARIES},
@@ -68,7 +71,7 @@ def machine(case: Case) -> dict[str, Any]:
 
 
 def _driver() -> str | None:
-    """None where nvidia-smi is not installed."""
+    """Returns the driver's version, clock and power limit, or None if nvidia-smi is not installed."""
     asked = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
     try:
         return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -1,7 +1,8 @@
-"""What a GPU does per second: products by shape, attention by kernel, memory-bound operations, launches, copies.
+"""Measures a GPU's rates: products by shape, attention by kernel, memory-bound operations, launches and copies.
 
-And the bytes that a process takes before it has tensors. Data is random, since products of zeros draw less power and
-run faster; each operation is sustained, and the median of several stretches is given, not the best.
+It also measures the bytes that a process takes before it has tensors. Data is random, since products of zeros draw less
+power and run faster. Each operation is repeated for a while, and the median of several stretches is given, not the
+best.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "tf32": torch.float32}
 STRETCHES = 5
+"""Number of measured stretches, each with many runs of an operation."""
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -28,7 +30,7 @@ BACKENDS = {
 
 
 def rates_on(device: str) -> Callable[[Case], dict[str, Any]]:
-    """Measures a case of this kind by the name of its `what`."""
+    """Returns a function that measures the rate that a case names as `what`."""
 
     def measured(case: Case) -> dict[str, Any]:
         torch.manual_seed(0)
@@ -38,7 +40,7 @@ def rates_on(device: str) -> Callable[[Case], dict[str, Any]]:
 
 
 def _sustained(operation: Callable[[], Any], device: str, seconds: float) -> float:
-    """Seconds of one run of an operation: the median of stretches that together last about that long."""
+    """Returns the seconds of one run of an operation, the median of stretches that last about `seconds` together."""
     operation()
     synchronize(device)
     start = time.perf_counter()
@@ -56,7 +58,7 @@ def _sustained(operation: Callable[[], Any], device: str, seconds: float) -> flo
 
 
 def _products(request: dict[str, Any], device: str) -> dict[str, Any]:
-    """FLOP/s of x @ w for each shape (rows, in, out), and of the two products of its backward."""
+    """Returns the FLOP/s of x @ w for each shape (rows, in, out), and of the two products of its backward."""
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = request["dtype"] == "tf32"
     found = []
@@ -87,7 +89,10 @@ def _fp8_product(x: torch.Tensor, w: torch.Tensor) -> dict[str, Callable[[], Any
 
 
 def _attention(request: dict[str, Any], device: str) -> dict[str, Any]:
-    """FLOP/s of causal attention, half of the full square counted: forward, and backward with 2.5 times as many."""
+    """Returns the FLOP/s of causal attention, forward and backward.
+
+    Half of the full square of scores is counted in forward, and 2.5 times that in backward.
+    """
     batch, heads, length, width = request["shape"]
     kv_heads = request.get("kv_heads", heads)
 
@@ -110,7 +115,7 @@ def _attention(request: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 def _memory_bound(request: dict[str, Any], device: str) -> dict[str, Any]:
-    """Bytes per second of operations that only read and write, by the bytes of a tensor."""
+    """Returns the bytes per second of operations that only read and write, by the bytes of their tensor."""
     found = []
     for size in request["sizes"]:
         operations = _passes_of(size, device)
@@ -123,7 +128,7 @@ def _memory_bound(request: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 def _passes_of(size: int, device: str) -> dict[str, tuple[Callable[[], Any], int]]:
-    """Operations on a bf16 tensor of so many bytes, and how many times these are read and written."""
+    """Returns operations on a bf16 tensor of `size` bytes, each with how many times `size` is read and written."""
     x = torch.randn(size // 2, device=device).to(torch.bfloat16)
     rows, functional = x.view(-1, min(4096, x.numel())), torch.nn.functional
     return {
@@ -136,7 +141,7 @@ def _passes_of(size: int, device: str) -> dict[str, tuple[Callable[[], Any], int
 
 
 def _launches(request: dict[str, Any], device: str) -> dict[str, Any]:
-    """Seconds of the host for a kernel that has nothing to do, alone and as an operation of autograd."""
+    """Returns the host's seconds per launch of a trivial kernel, alone and as an operation of autograd."""
     x = torch.ones(1, device=device)
     y = torch.ones(1, device=device, requires_grad=True)
     number = request["number"]
@@ -158,7 +163,7 @@ def _launches(request: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 def _copies(request: dict[str, Any], device: str) -> dict[str, Any]:
-    """Bytes per second to the host and from it, pinned and not."""
+    """Returns the bytes per second of copies from and to the host's memory, pinned and pageable."""
     size = request["bytes"]
     found = {}
     for pinned in (True, False) if device == "cuda" else (False,):
@@ -178,7 +183,7 @@ def _copies(request: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 def _process(_: dict[str, Any], device: str) -> dict[str, Any]:
-    """Bytes that a process takes of the GPU: of its context, then of each library's handle and workspace."""
+    """Returns the GPU bytes in use after the context is created, and after each library's handle and workspace is."""
     if device != "cuda":
         raise NotHereError("the bytes of a context are of a GPU")
     torch.cuda.init()

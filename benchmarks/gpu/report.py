@@ -1,4 +1,4 @@
-"""What was measured on a GPU beside the replay and the memory model, with signed errors; nothing is left out."""
+"""Compares measurements on a GPU with the replay and the memory model: signed errors, none left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from planner.replay.recording.serve import KINDS, serve
 from planner.verification.replayed import phases_of
 
 ALLOCATED, RESERVED = 0.005, 0.02
-"""Deviations above these are marked: each has to be explained."""
+"""Relative deviations above which an error is marked, since it has to be explained."""
 
 TELL = {
     Kind.RATES: "rates",
@@ -29,7 +29,7 @@ TELL = {
 
 
 def report(lines: list[Line]) -> Iterator[str]:
-    """The tables of all kinds."""
+    """Yields the lines of the tables of all kinds."""
     by_kind: dict[Kind, Callable[[list[Line]], Iterator[str]]] = {
         Kind.RATES: _rates,
         Kind.MEMORY: _memory,
@@ -46,20 +46,20 @@ def report(lines: list[Line]) -> Iterator[str]:
 
 
 def _machines(lines: list[Line]) -> list[str]:
-    """Where lines were measured, each once."""
+    """Returns a line for each machine on which something was measured."""
     found = dict.fromkeys(str(line.facts.get("machine", {})) for line in lines)
     return [f"measured on {text}" for text in found]
 
 
 def _others(lines: list[Line]) -> Iterator[str]:
-    """The cases without a number, with their reasons."""
+    """Yields the cases that were not measured, with their reasons."""
     for line in lines:
         if line.result.outcome is not Outcome.MEASURED:
             yield f"- {line.case.name}: {line.result.outcome}: {line.result.found.get('reason', '')}"
 
 
 def gpu_of(line: Line, catalog: Catalog) -> GPU | None:
-    """The catalog's entry for the GPU that a line was measured on; None on a CPU."""
+    """Returns the catalog's GPU on which a line was measured, with the measured memory; None on a CPU."""
     machine = line.facts["machine"]
     found = catalog.find(machine["gpu"]) if "gpu" in machine else None
     if found is None and "gpu" in machine:
@@ -88,7 +88,7 @@ def _memory(lines: list[Line]) -> Iterator[str]:
 
 
 def memory_rows(line: Line, gpu: GPU | None) -> Iterator[tuple[list[str], dict[str, float]]]:
-    """A row for each phase of a case, and its errors by column.
+    """Yields a row for each phase of a case, and its errors by column.
 
     On a CPU the replay alone is compared, with the CPU's kernels.
     """
@@ -120,7 +120,7 @@ def memory_rows(line: Line, gpu: GPU | None) -> Iterator[tuple[list[str], dict[s
 
 
 def trace_of(case: Case, gpu: GPU | None) -> Trace:
-    """The replay of a case, on the CPU's path or on CUDA's."""
+    """Returns the replay of a case with the kernels of CUDA, or those of the CPU if there is no GPU."""
     strategy, fields = strategy_of(case.request), case.request["model"]
     if gpu is None:
         return replay(fields, strategy, workload_of(case.request), backend=CPU)
@@ -136,7 +136,7 @@ def _process(line: Line, gpu: GPU | None) -> int | None:
 
 
 def _error(column: str, ours: int | None, measured: int | None, most: float, errors: dict[str, float]) -> str:
-    """How far a number is from what was measured, marked where that is much."""
+    """Returns the error of a number as text, marked if it is above `most`, and adds it to `errors`."""
     if not ours or not measured:
         return ""
     errors[column] = ours / measured - 1
@@ -178,7 +178,7 @@ def _steps(lines: list[Line]) -> Iterator[str]:
 
 
 def seconds_of(case: Case, gpu: GPU) -> float:
-    """The model's time of a step."""
+    """Returns the time of a step that the planner predicts, in seconds."""
     from gpu.edges import memory_of
 
     from hardware import Cluster
@@ -191,7 +191,7 @@ def seconds_of(case: Case, gpu: GPU) -> float:
 
 
 def _rates(lines: list[Line]) -> Iterator[str]:
-    """Each number as it was found."""
+    """Yields the numbers as they were measured."""
     for line in lines:
         yield f"- {line.case.name}"
         yield from (f"  {text}" for text in _numbers(line.result.found))

@@ -1,4 +1,4 @@
-"""Training steps for real: the peaks of their memory, and their time."""
+"""Runs training steps for real and measures the peaks of their memory, and their time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from strategies import PLAIN, Allocator, Attention, Strategy
 
 WARM_STEPS, TIMED_STEPS = 2, 7
 LONG_SECONDS = 4.0
-"""A case whose steps take longer is timed over fewer, three at least."""
+"""Time of all timed steps after which no more are timed, except that there are at least three."""
 
 KERNELS_SHOWN = 20
 
 
 def strategy_of(request: Mapping[str, Any]) -> Strategy:
-    """The options of a request over the plainest ones."""
+    """Returns the strategy of a request; options that it leaves out are the plainest."""
     return Strategy.of({**PLAIN.to_options(), **_parsed(request["options"])})
 
 
@@ -52,7 +52,10 @@ def workload_of(request: Mapping[str, Any], cublas_workspace_bytes: int = 0) -> 
 
 
 class ProcessCounters(CudaCounters):
-    """Notes also what is taken of the GPU at the end of each phase, the context included: the GPU is this process's."""
+    """Records in addition the bytes in use on the GPU at the end of each phase, including the context.
+
+    No other process uses the GPU.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class ProcessCounters(CudaCounters):
 
 
 def taken_bytes() -> int:
-    """Of the GPU, by whatever runs on it (cudaMemGetInfo)."""
+    """Returns the bytes of the GPU that are in use by all processes (cudaMemGetInfo)."""
     free, total = torch.cuda.mem_get_info()
     return int(total - free)
 
@@ -74,7 +77,7 @@ def memory_on(device: str) -> Callable[[Case], dict[str, Any]]:
 
 
 def _memory_on_cpu(case: Case) -> dict[str, Any]:
-    """The peaks of the CPU's allocator, by torch's profiler, of what the planner has no stand-ins for."""
+    """Returns the peaks of the CPU's allocator, by torch's profiler, for strategies without stand-ins."""
     strategy, workload = strategy_of(case.request), workload_of(case.request)
     check_libraries(strategy)
     if uses_libraries(strategy):
@@ -99,7 +102,7 @@ def _memory_on_gpu(case: Case) -> dict[str, Any]:
 
 
 def prepare_gpu(strategy: Strategy) -> None:
-    """The allocator of the strategy, and matrix products as it wants them, in a process that has a context."""
+    """Sets the allocator and the matrix products of a strategy, and creates the context of the process."""
     expandable = strategy.allocator is Allocator.EXPANDABLE
     torch.cuda.memory._set_allocator_settings(f"expandable_segments:{expandable}")
     torch.backends.cuda.matmul.allow_tf32 = strategy.precision.facts.matmul_dtype == "tf32"
@@ -111,7 +114,10 @@ def prepare_gpu(strategy: Strategy) -> None:
 
 
 def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
-    """The time of a step, warm: the median of several, and of a few cases the time of each kernel."""
+    """Returns a function that measures the seconds of a warm step: the median of several steps.
+
+    For cases with `kernels` it measures the longest kernels as well.
+    """
 
     def timed(case: Case) -> dict[str, Any]:
         backend = CUDA if device == "cuda" else CPU
@@ -130,7 +136,7 @@ def time_on(device: str) -> Callable[[Case], dict[str, Any]]:
 
 
 def steps_of(request: Mapping[str, Any], backend: Backend, counters: Counters | None = None) -> Steps:
-    """A training loop with small random weights on the device."""
+    """Returns a training loop of a model with small random weights on the device."""
     source, strategy, workload = request["model"], strategy_of(request), workload_of(request)
     model = assembled(source, strategy, backend)
     recorder = Unlabelled(counters or _Nothing())
@@ -138,14 +144,14 @@ def steps_of(request: Mapping[str, Any], backend: Backend, counters: Counters | 
 
 
 def kernels_of(strategy: Strategy) -> AbstractContextManager[Any]:
-    """SDPA's kernel, where the strategy names one."""
+    """Returns a context in which SDPA runs the kernel that the strategy names, if it names one."""
     if strategy.attention is Attention.SDPA_EFFICIENT:
         return sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION)
     return nullcontext()
 
 
 class _Nothing:
-    """Counts nothing."""
+    """Serves as counters that count nothing."""
 
     def enter(self, phase: Phase, step: int) -> None:
         pass
@@ -166,7 +172,7 @@ def _seconds(steps: Steps, device: str) -> list[float]:
 
 
 def _kernels(steps: Steps, device: str) -> dict[str, float]:
-    """Seconds of each kernel in one step, the longest ones."""
+    """Returns the seconds of the longest kernels of one step, by name."""
     from torch.profiler import ProfilerActivity, profile
 
     activity = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU

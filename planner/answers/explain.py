@@ -1,4 +1,4 @@
-"""`explain`: what one configuration saves for backward, part by part and tensor by tensor."""
+"""Provides `explain`, which lists what one configuration saves for backward, part by part and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -37,13 +37,16 @@ def explain(
 ) -> Explanation:
     """Lists the tensors that one configuration saves for backward.
 
-    Arguments are those of `estimate`.
+    The arguments are those of `estimate`.
 
     Returns:
-        Every part of the model with the tensors that it saves: names, shapes, bytes per element and bytes.
+        Every part of the model (stem, blocks, head, loss) with the tensors that it saves: names, shapes, bytes per
+        element and bytes; equal blocks are listed once.
 
     Raises:
-        PlannerError: as `estimate`; or the model is one that only replays know, whose tensors `verify` lists.
+        ContradictionError: The model is planned by replays, which do not say what each block saves; `verify` lists
+            the tensors that are alive at its peak.
+        PlannerError: Any other reason for which `estimate` raises.
     """
     workload = {
         "gpus": gpus,
@@ -67,7 +70,7 @@ def explain(
 
 
 def _parts(parts: Sequence[Part]) -> Iterator[SavingPart]:
-    """Yields stem, each kind of equal blocks, head and loss."""
+    """Yields the stem, each kind of equal blocks, the head and the loss."""
     stem, *blocks, head, loss = parts
     yield _part("stem", (), stem)
     alike: dict[tuple[Any, ...], list[int]] = {}

@@ -24,7 +24,7 @@ _WORKLOAD = "Workload"
     cls=Command,
     examples=(
         "planner explain llama-2-7b --gpu A100-40GB --finetuning lora",
-        "planner explain llama-3-8b --gpu H100 --checkpointing selective-matmuls --json",
+        "planner explain llama-3-8b --gpu H100 --checkpointing full --json",
     ),
 )
 @machine_options

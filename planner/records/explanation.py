@@ -1,4 +1,4 @@
-"""What a step saves for backward, part by part, as pydantic models that round-trip through JSON."""
+"""Defines what a step saves for backward, part by part, as pydantic models that round-trip through JSON."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from planner.records.verification import SCHEMA_VERSION
 
 
 class SavedTensor(Record):
-    """A tensor that a part saves for backward."""
+    """Describes a tensor that a part saves for backward."""
 
     name: str
-    """The module or the operation that made it."""
+    """Name of the module or the operation that made the tensor."""
     shape: tuple[int, int] | None
-    """Rows and columns: per sample, or of all samples together where `fixed_bytes` says so. None where what was saved
-    is a view of the tensor, or where a checkpoint keeps it."""
+    """Rows and columns of one sample, or of all samples together for a tensor with `fixed_bytes` only.
+
+    None for a tensor that is saved as a view, or kept by a checkpoint."""
     itemsize: int | None
-    """Bytes per element; None where `shape` is."""
+    """Bytes per element; None if `shape` is None."""
     fixed_bytes: Bytes
     """Bytes that do not depend on the micro-batch."""
     bytes_per_sample: Bytes
+    """Bytes for each sample of the micro-batch."""
 
     def saved_bytes(self, micro_batch_size: int) -> int:
         """Returns the tensor's bytes at a micro-batch size."""
@@ -30,16 +32,16 @@ class SavedTensor(Record):
 
 
 class SavingPart(Record):
-    """A part of the model, or several equal ones, and what each saves."""
+    """Describes a part of the model, or several equal parts, and what each saves."""
 
     part: Literal["stem", "block", "head", "loss"]
     blocks: tuple[int, ...]
     """Numbers of the equal blocks; empty for the other parts."""
     fixed_bytes: Bytes
     bytes_per_sample: Bytes
-    """Bytes that each of them saves, with tensors that other parts save for it."""
+    """(fixed, per-sample) bytes that each of these parts saves, including tensors that it shares with other parts."""
     tensors: tuple[SavedTensor, ...]
-    """In the order of the forward pass."""
+    """Tensors that each of these parts saves, in the order of the forward pass."""
 
     def saved_bytes(self, micro_batch_size: int) -> int:
         """Returns the bytes that one of these parts saves at a micro-batch size."""
@@ -47,20 +49,20 @@ class SavingPart(Record):
 
     @property
     def count(self) -> int:
-        """The number of equal parts."""
+        """Returns the number of equal parts."""
         return len(self.blocks) or 1
 
 
 class Explanation(Displayed, Record):
-    """Answer of `explain`: what one configuration saves for backward, tensor by tensor."""
+    """Holds the answer of `explain`: what one configuration saves for backward, tensor by tensor."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     plan: Plan
     parts: tuple[SavingPart, ...]
-    """Stem, kinds of blocks, head and loss, in the order of the forward pass."""
+    """The stem, each kind of equal blocks, the head and the loss, in the order of the forward pass."""
 
     def headline(self) -> str:
-        """Says how much is saved."""
+        """Returns in words how much is saved."""
         total = sum(part.count * part.saved_bytes(self.plan.micro_batch_size) for part in self.parts)
         return f"{self.request.model} saves {total / 2**30:.2f} GiB for backward"

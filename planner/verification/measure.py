@@ -68,7 +68,7 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         needed_bytes: Peak bytes of the tensors of one rank, by the memory model.
 
     Raises:
-        ContradictionError: A choice has only a stand-in, or the device cannot run the strategy, or not on that number of ranks.
+        ContradictionError: A choice has only a stand-in, or the device cannot run the strategy or that number of ranks.
         PlannerError: This machine has no such device, or too little free memory.
     """
     if device is Device.REPLAY:

@@ -44,7 +44,9 @@ class Norms(Parameters):
             return self._whole(self.mul(weight, half, f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
-            offset = Tensor(self.tape.storage(columns * FP32, 0, f"{name} weight + 1"), columns, 0, columns, FP32, weight.variable)
+            storage = self.tape.storage(columns * FP32, 0, f"{name} weight + 1")
+            offset = Tensor(storage, columns, 0, columns, FP32, weight.variable)
+            del storage
             x = self.mul(x, offset, f"{name} scaled")
         else:
             x = self.mul(weight, x, f"{name} scaled")
