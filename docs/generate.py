@@ -6,8 +6,11 @@ python docs/generate.py --check  # exits with 1, and says which, where a file is
 
 from __future__ import annotations
 
+import ast
 import inspect
+import itertools
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -64,9 +67,25 @@ def _documented(name: str, thing: Any) -> Iterator[str]:
         yield from ("```text", f"{name}{_signature(thing)}", "```", "")
     yield from ("```text", inspect.cleandoc(thing.__doc__ or ""), "```")
     if inspect.isclass(thing) and issubclass(thing, BaseModel):
-        yield from ("", "| field | type |", "|---|---|")
+        yield from ("", "| field | type | |", "|---|---|---|")
+        said = _said_of_fields(thing)
         for field, info in thing.model_fields.items():
-            yield f"| `{field}` | `{_type(info.annotation)}` |"
+            yield f"| `{field}` | `{_type(info.annotation)}` | {said.get(field, '')} |"
+
+
+def _said_of_fields(model: type[BaseModel]) -> dict[str, str]:
+    """Returns what the string under each field says, of the class and of those it extends."""
+    found: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if not kind.__module__.startswith("planner."):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in itertools.pairwise(definition.body):
+            is_said = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+            if is_said and isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                found[field.target.id] = " ".join(str(text.value.value).split()).replace("|", "\\|")
+    return found
 
 
 def _signature(function: Any) -> str:

@@ -84,7 +84,6 @@ def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) ->
         "planner.cli.app",
         "planner.cli.commands",
         "planner.cli.output",
-        "planner.neighbours",
         "planner.printable",
     }
 
