@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+SLOW = (
+    "benchmarks",
+    "faults",
+    "planner/profiles",
+    "planner/replay",
+    "planner/cli/test_interrupts.py",
+    "planner/cli/test_verify.py",
+    "planner/memory/test_batching.py",
+    "planner/memory/test_between_steps.py",
+    "planner/memory/test_finetuning.py",
+    "planner/models/test_families.py",
+    "planner/report/test_timeline_files.py",
+    "planner/test_python_door.py",
+    "test_contributing.py",
+    "test_pages.py",
+)
+"""Folders and files of tests that replay steps, start many processes or build real models: all others are fast."""
+
+NEEDS_TORCH = re.compile(
+    r"^(?:import|from) (?:torch|transformers|huggingface_hub|psycopg|planner\.replay|planner\.profiles)\b", re.MULTILINE
+)
+TESTS = Path(__file__).parent
 
 FORBID_SKIPS = "PLANNER_TESTS_FORBID_SKIPS"
 """Where everything that tests need is installed, a test that is skipped is one that fails."""
@@ -21,6 +47,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if os.environ.get(FORBID_SKIPS):
         for report in terminalreporter.stats.get("skipped", ()):
             terminalreporter.write_line(f"SKIPPED {report.nodeid}: {report.longrepr}", red=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        if any(path == slow or path.startswith(f"{slow}/") for slow in SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without torch the fast tests run that need none."""
+    if collection_path.suffix != ".py" or find_spec("torch") is not None:
+        return None
+    return bool(NEEDS_TORCH.search(collection_path.read_text())) or None
 
 
 @pytest.fixture

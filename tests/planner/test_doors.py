@@ -88,6 +88,7 @@ def test_a_member_without_an_account_is_refused_by_its_name() -> None:
 
 
 def test_a_member_without_a_builder_is_not_replayed() -> None:
+    pytest.importorskip("torch")
     found = with_dummies("replay")
     for option in CHOSEN:
         if option.name not in ("precision", "checkpointing"):

@@ -21,7 +21,7 @@ ANSWERS = (
     "estimate llama-2-7b --gpu A100-40GB",
     "estimate llama-2-7b --gpu H100 --gpus 8 --sharding full_shard --finetuning lora --micro-batch-size 4",
     "explain llama-2-7b --gpu A100-40GB --finetuning lora --micro-batch-size 4",
-    "verify pythia-70m --gpu L4 --precision bf16-true --sequence-length 128",
+    pytest.param("verify pythia-70m --gpu L4 --precision bf16-true --sequence-length 128", marks=pytest.mark.slow),
 )
 
 

@@ -23,7 +23,7 @@ def saved(*, kv_heads: int, window: int | None, selection: Selection = TORCH) ->
     key, value = (f.input(kv_heads * WIDTH, HALF, True, name) for name in ("k", "v"))
     form = Form(HEADS, kv_heads, 0.0, upcast=True, capped=False, window=window, fp32=False, selection=selection)
     sdpa(f, query, key, value, form)
-    return {name: size for name, _, size in f.tape.saved}
+    return {s.name: s.per_sample for s in f.tape.saved}
 
 
 @pytest.mark.parametrize(

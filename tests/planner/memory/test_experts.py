@@ -27,7 +27,7 @@ def saved_by_experts(*, trains: bool) -> tuple[Ops, dict[str, int]]:
     weights = experts.Weights(lambda: gate_up, lambda: down, WIDTH)
     out = experts.experts(f, x, scores, weights, lambda gate: f.unary(gate, "activation", saves="input"))
     assert (out.per_sample, out.width, out.itemsize) == (TOKENS * HIDDEN, HIDDEN, HALF)
-    return f, {name: size for name, _, size in f.tape.saved}
+    return f, {s.name: s.per_sample for s in f.tape.saved}
 
 
 def test_experts_save_by_pair_of_token_and_expert_not_by_expert() -> None:
@@ -55,7 +55,7 @@ def test_scores_divided_in_place_keep_what_they_were() -> None:
     f = ops()
     logits = f.input(EXPERTS, FP32, True, "logits")
     experts.route(f, logits, TOP_K, normalizes=True, casts=False)
-    saved = {name: size for name, _, size in f.tape.saved}
+    saved = {s.name: s.per_sample for s in f.tape.saved}
     assert saved["router scores before division"] == PAIRS * FP32
     assert saved["sum of router scores"] == TOKENS * FP32
 
@@ -69,7 +69,7 @@ def test_an_adapter_is_folded_into_a_whole_stack_in_the_dtype_of_the_weight() ->
     assert folded.storage is not None
     assert folded.storage.fixed == elements * HALF
     assert folded.variable is not None
-    saved = {name: fixed for name, fixed, _ in f.tape.saved}
+    saved = {s.name: s.fixed for s in f.tape.saved}
     assert saved == {"experts lora_B": WIDTH * rank * HALF, "experts lora_A": rank * HIDDEN * HALF}
     f.tape.backward(folded.variable, f.tape.storage(elements * HALF, 0))
     assert f.tape.meter.gradients == (WIDTH + HIDDEN) * rank * FP32

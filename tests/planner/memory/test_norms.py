@@ -46,7 +46,7 @@ def test_a_layer_norm_saves_what_its_form_says(form: LayerNormForm, saved: list[
     x = f.input(WIDTH, HALF, True, "x")
     out = f.layer_norm("norm", x, form=form)
     assert (out.per_sample, out.width, out.itemsize) == (SIZE, WIDTH, HALF)
-    assert sorted(size for _, _, size in f.tape.saved) == sorted(saved)
+    assert sorted(s.per_sample for s in f.tape.saved) == sorted(saved)
 
 
 def test_nemotrons_norm_runs_in_autocasts_dtype_where_others_run_in_fp32() -> None:
@@ -60,14 +60,14 @@ def test_nemotrons_norm_runs_in_autocasts_dtype_where_others_run_in_fp32() -> No
 def test_soft_capping_saves_the_tanh_alone() -> None:
     f = layers()
     f.cap(f.input(WIDTH, HALF, True, "x"))
-    assert f.tape.saved == [("capped tanh", 0, SIZE * HALF)]
+    assert [(s.name, s.fixed, s.per_sample) for s in f.tape.saved] == [("capped tanh", 0, SIZE * HALF)]
 
 
 def test_autocast_squares_in_fp32() -> None:
     f = layers(Precision.BF16_MIXED)
     out = COMPOSED["relu2"](f, f.input(WIDTH, HALF, True, "x"))
     assert out.itemsize == FP32
-    assert {name: size for name, _, size in f.tape.saved} == {"relu": SIZE * HALF, "relu in fp32": SIZE * FP32}
+    assert {s.name: s.per_sample for s in f.tape.saved} == {"relu": SIZE * HALF, "relu in fp32": SIZE * FP32}
 
 
 def test_a_written_out_norm_leaves_nothing_behind() -> None:

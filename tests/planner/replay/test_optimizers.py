@@ -7,7 +7,7 @@ from torch.distributed.tensor import distribute_tensor
 from planner.replay.setup.build import ranks
 from planner.replay.setup.optimizers import BUILDERS, optimizer_of
 from planner.replay.stand_ins.optimizers import BitsAndBytes
-from planner.replay.structure.parameter_roles import trained
+from planner.replay.structure.parameter_roles import trained_parameters
 from strategies import Optimizer, Sharded, Sharding, Update
 
 BLOCKWISE = [optimizer for optimizer, build in BUILDERS.items() if build is BitsAndBytes]
@@ -21,7 +21,7 @@ class Model(torch.nn.Module):
 
 
 def made(optimizer: Optimizer, model: Model) -> torch.optim.Optimizer:
-    return optimizer_of(optimizer, list(trained(model)), Update.AFTER_BACKWARD)
+    return optimizer_of(optimizer, list(trained_parameters(model)), Update.AFTER_BACKWARD)
 
 
 def stepped(optimizer: torch.optim.Optimizer, model: Model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -40,6 +41,9 @@ def drawn(study: optuna.Study, number: int, value: float | None = 1.0) -> list[S
     return found
 
 
+needs_gp = pytest.mark.skipif(find_spec("torch") is None, reason="the Gaussian process needs torch")
+
+
 @pytest.mark.parametrize("sampler", [Sampler.TPE, Sampler.RANDOM])
 def test_a_study_that_is_resumed_draws_what_it_would_have_drawn(sampler: Sampler) -> None:
     at_once = drawn(study_of(sampler_of(sampler, 3, SPACE, A100)), 14)
@@ -61,7 +65,7 @@ def test_seeds_and_trials_draw_different_strategies() -> None:
         (Sampler.TPE, optuna.samplers.TPESampler),
         (Sampler.NSGA2, optuna.samplers.NSGAIISampler),
         (Sampler.RANDOM, optuna.samplers.RandomSampler),
-        (Sampler.GP, optuna.samplers.GPSampler),
+        pytest.param(Sampler.GP, optuna.samplers.GPSampler, marks=needs_gp),
     ],
 )
 def test_each_name_is_the_sampler_of_optuna_that_it_says(name: Sampler, kind: type) -> None:
@@ -153,6 +157,8 @@ def test_a_space_with_too_many_strategies_is_not_tried_one_by_one(monkeypatch: p
 
 @pytest.mark.parametrize("package", ["scipy", "torch"])
 def test_a_package_that_the_gaussian_process_lacks_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scipy")
+    pytest.importorskip("torch")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(EngineError, match=f"sampler gp needs .*{package}") as refused:
         sampler_of(Sampler.GP, 0, SPACE, A100)

@@ -44,6 +44,7 @@ def test_a_sampler_finds_the_exhaustive_optimum_of_the_default_space(sampler: st
 
 
 def test_the_gaussian_process_proposes_plans_that_fit() -> None:
+    pytest.importorskip("torch")
     found = fit(**QUESTION, engine="optuna", sampler="gp", trials=12, finetuning="lora")
     assert found.plans == fit(**QUESTION, finetuning="lora").plans
 
