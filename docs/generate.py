@@ -34,7 +34,8 @@ def commands() -> str:
 
 
 def _help(found: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
-    ctx = click.Context(found, info_name=path.rpartition(" ")[2], parent=parent, max_content_width=100)
+    settings = {**found.context_settings, "max_content_width": 100}
+    ctx = click.Context(found, info_name=path.rpartition(" ")[2], parent=parent, **settings)
     ctx.terminal_width = 100
     yield from (f"## `{path}`", "", "```text", found.get_help(ctx).rstrip(), "```", "")
     if isinstance(found, click.Group):

@@ -27,6 +27,39 @@ if TYPE_CHECKING:
     from planner.verification.verify import verify
     from strategies import ContradictionError, InvalidChoiceError
 
+_HOMES = {
+    "GPU": "hardware",
+    "Catalog": "hardware",
+    "CatalogError": "hardware",
+    "Cluster": "hardware",
+    "ContradictionError": "strategies",
+    "EstimateResult": "planner.records.result",
+    "Explanation": "planner.records.explanation",
+    "FitResult": "planner.records.result",
+    "InvalidChoiceError": "strategies",
+    "Memory": "planner.records.plan",
+    "MissingExtraError": "planner.extras",
+    "Model": "planner.models",
+    "ModelConfigError": "planner.models.sources",
+    "OutputFileError": "planner.files",
+    "Plan": "planner.records.plan",
+    "PlanFileError": "planner.records.plan_file",
+    "PlannerError": "hardware",
+    "Request": "planner.records.request",
+    "RequestError": "planner.records.axes",
+    "SearchSpace": "planner.records.space",
+    "SpaceFileError": "planner.records.space",
+    "UnknownNameError": "hardware",
+    "Verification": "planner.records.verification",
+    "estimate": "planner.api",
+    "explain": "planner.answers.explain",
+    "find_model": "planner.models",
+    "fit": "planner.api",
+    "load_catalog": "hardware",
+    "verify": "planner.verification.verify",
+}
+"""The module that defines each public name."""
+
 __all__ = [
     "GPU",
     "Catalog",
@@ -59,40 +92,14 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = (
-    "hardware",
-    "strategies",
-    "planner.records.plan",
-    "planner.records.axes",
-    "planner.records.space",
-    "planner.records.request",
-    "planner.records.verification",
-    "planner.records.result",
-    "planner.models",
-    "planner.models.sources",
-    "planner.problem.problem",
-    "planner.api",
-    "planner.answers.explain",
-    "planner.records.explanation",
-    "planner.records.plan_file",
-    "planner.files",
-    "planner.verification.replayed",
-    "planner.extras",
-    "planner.verification.verify",
-)
-"""Modules that define the public names, in the order in which a name is looked for."""
-
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
+    if name in _HOMES:
         from planner.neighbours import stranger
 
         if in_the_way := stranger():
             raise ImportError(in_the_way)
-        for home in _HOMES:
-            module = import_module(home)
-            if name in getattr(module, "__all__", vars(module)):
-                return getattr(module, name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from planner.memory.sharding.state import TrainedTensor, Unit, allocated
+from planner.libraries.allocator import allocated
+from planner.memory.sharding.state import TrainedTensor, Unit
 
 VERSION: Literal[3] = 3
 """Version of the records' fields; records of another version are not read."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+from planner.libraries.allocator import BLOCK_BYTES
 from planner.libraries.sdpa import Selection
 from planner.replay.cuda.attention import ATTENTION
 from planner.replay.cuda.path import taken
@@ -27,10 +28,7 @@ class Backend(NamedTuple):
     """
 
 
-CUDA_BLOCK = 512
-"""Bytes of CUDA's smallest block (c10/cuda/CUDACachingAllocator.h, kMinBlockSize)."""
-
-CUDA_PATH = Backend("cpu", ATTENTION, CUDA_BLOCK, taken)
+CUDA_PATH = Backend("cpu", ATTENTION, BLOCK_BYTES, taken)
 """CUDA's kernels on fake tensors of the CPU; replays that certify a plan run on this backend."""
 
 CPU = Backend("cpu", "sdpa", 1, nullcontext)
@@ -39,5 +37,5 @@ CPU = Backend("cpu", "sdpa", 1, nullcontext)
 Its allocator counts bytes as requested (c10/core/CPUAllocator.cpp, `ProfiledCPUMemoryReporter::New`).
 """
 
-CUDA = Backend("cuda", "sdpa", CUDA_BLOCK, nullcontext)
+CUDA = Backend("cuda", "sdpa", BLOCK_BYTES, nullcontext)
 """A real GPU with its own kernels."""

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.libraries.sdpa import Selection
 from planner.replay.backend import CUDA_PATH, Backend
-from planner.replay.extension.blocks import KEPT, BlockRun, follow, shorten
+from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, shorten
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.recorder import LiveBytes, parts_of
 from planner.replay.recording.trace import Phase, Scope, Trace
@@ -50,7 +50,7 @@ def replay(
     strategy: Strategy,
     workload: Workload,
     *,
-    kept: int = KEPT,
+    kept: int = REPLAYED_PERIODS,
     backend: Backend = CUDA_PATH,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trace:

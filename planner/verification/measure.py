@@ -81,10 +81,13 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
     if strategy.checkpointing.choice.facts.offloads and device is Device.CPU:
         raise ContradictionError("on the CPU there is no other memory to offload to", "--checkpointing full")
     if isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host:
-        raise ContradictionError("on the CPU there is no other memory to offload to", "--offload none")
+        raise ContradictionError(
+            "parameters that wait in the host's memory are a stand-in, which proves nothing when it runs for real",
+            "--offload none, or --device replay",
+        )
     if strategy.optimizer not in REAL_OPTIMIZERS or strategy.precision.facts.linear_dtype == "fp8":
         raise ContradictionError(
-            f"{strategy.precision} with {strategy.optimizer.choice} needs kernels in place of which a replay has none",
+            f"{strategy.precision} with {strategy.optimizer.choice} cannot run for real here, only be replayed",
             "--optimizer adamw --precision bf16-mixed, or --device replay",
         )
     if stand_in := _stand_in(strategy):

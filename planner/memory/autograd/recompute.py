@@ -16,7 +16,7 @@ Sizes = tuple[tuple[int, int, str], ...]
 """(fixed bytes, per-sample bytes, name) of each result of an operation."""
 
 
-class Kept(NamedTuple):
+class PolicyKept(NamedTuple):
     """Describes the results of one operation that are kept from forward to the recomputation."""
 
     sizes: Sizes
@@ -75,9 +75,9 @@ class Keeping(Results):
         self._numbers[operation] += 1
         return number % self.keeps[operation] == 0
 
-    def kept(self) -> list[Kept | None]:
+    def kept(self) -> list[PolicyKept | None]:
         """Returns what is kept of each operation, in their order; None where nothing is."""
-        return [made and Kept(made[0], waits=made[1] == self.tape.num_saves) for made in self._made]
+        return [made and PolicyKept(made[0], waits=made[1] == self.tape.num_saves) for made in self._made]
 
 
 class Taking(Results):
@@ -86,7 +86,7 @@ class Taking(Results):
     `kept` has an entry for each operation, as `Keeping.kept` returns them.
     """
 
-    def __init__(self, tape: Tape, kept: Sequence[Kept | None]) -> None:
+    def __init__(self, tape: Tape, kept: Sequence[PolicyKept | None]) -> None:
         super().__init__(tape)
         self._cache = [[Storage(tape.meter, *size) for size in entry.sizes] if entry else None for entry in kept]
         self._cache.reverse()

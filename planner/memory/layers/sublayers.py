@@ -14,7 +14,7 @@ from planner.memory.layers.activations import COMPOSED
 from planner.memory.layers.pass_state import PassState
 from planner.memory.linear import float8
 from planner.memory.linear.adapters import adapted
-from planner.memory.linear.lora import Base, kept_layer, plain_layer, written_out_layer
+from planner.memory.linear.plain import Base, fp32_layer, plain_layer, written_out_layer
 from planner.memory.linear.quantized import KINDS
 from planner.models.vocabulary.forms import OwnAttention
 from strategies import Lora, quantization_of
@@ -41,7 +41,7 @@ class Sublayers(PassState):
         """
         method = self.method
         quantized = KINDS.get(quantization_of(method))
-        unquantized = kept_layer if kept else written_out_layer if written_out else plain_layer
+        unquantized = fp32_layer if kept else written_out_layer if written_out else plain_layer
         if self.dtypes.fp8 and float8.converts(x.width, out_features):
             unquantized = float8.layer
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from planner.memory.autograd.tape import Tensor
 from planner.memory.linear.dora import dora
-from planner.memory.linear.lora import Adapter, Base, Layer, low_rank
+from planner.memory.linear.lora import Adapter, low_rank
+from planner.memory.linear.plain import Base, Layer
 from planner.memory.settings.parameters import Parameters
 from strategies import Lora
 

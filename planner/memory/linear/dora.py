@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
-from planner.memory.linear.lora import Adapter, Weight, low_rank
+from planner.memory.linear.lora import Adapter, low_rank
+from planner.memory.linear.plain import Weight
 from planner.memory.settings.parameters import Parameters
 from strategies import Operation
 

@@ -28,7 +28,7 @@ def converts(in_features: int, out_features: int) -> bool:
 def layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
-    """Computes a linear layer that accelerate has converted to fp8, in place of `lora.plain_layer`.
+    """Computes a linear layer that accelerate has converted to fp8, in place of `plain.plain_layer`.
 
     Args:
         f: Operations and parameters on the tape.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import allocated
 from planner.libraries.gptqmodel import GROUP
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor
-from planner.memory.linear.lora import Base, Weight
+from planner.memory.linear.plain import Base, Weight
 from planner.memory.settings.dtypes import HALF
 from planner.memory.settings.parameters import Parameters
 from strategies import Operation
@@ -16,13 +17,6 @@ AWQ_BASE = Base(casts_under_autocast=False)
 """How PEFT treats an AWQ layer under an adapter (peft/tuners/lora/awq.py)."""
 
 INT32 = 4
-BLOCK_BYTES = 512
-"""Block size, in bytes, to which the caching allocator rounds up every request."""
-
-
-def _buffer(num_bytes: int) -> int:
-    """Returns the bytes that a buffer takes in the caching allocator."""
-    return -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def awq_bytes(rows: int, columns: int) -> int:
@@ -35,7 +29,7 @@ def awq_bytes(rows: int, columns: int) -> int:
         columns: Input features.
     """
     groups = -(-columns // GROUP)
-    return _buffer(rows * columns // 2) + _buffer(groups * rows // 2) + _buffer(groups * rows * HALF)
+    return allocated(rows * columns // 2) + allocated(groups * rows // 2) + allocated(groups * rows * HALF)
 
 
 def gptq_bytes(rows: int, columns: int) -> int:
@@ -47,7 +41,7 @@ def gptq_bytes(rows: int, columns: int) -> int:
         rows: Output features.
         columns: Input features.
     """
-    return awq_bytes(rows, columns) + _buffer(columns * INT32)
+    return awq_bytes(rows, columns) + allocated(columns * INT32)
 
 
 def gptq_layer(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import allocated
 from planner.memory.autograd.tape import Storage, Tensor
-from planner.memory.linear.lora import Base, Weight
+from planner.memory.linear.plain import Base, Weight
 from planner.memory.settings.dtypes import FP32, HALF
 from planner.memory.settings.parameters import Parameters
 
 BASE = Base(casts_under_autocast=False)
 """How PEFT treats the layer under an adapter (peft/tuners/lora/bnb.py, Linear8bitLt)."""
 INT8, INT32, BOOL = 1, 4, 1
-BLOCK_BYTES = 512
-"""Block size, in bytes, to which the caching allocator rounds up every request."""
 
 
 def stored_bytes(rows: int, columns: int) -> int:
@@ -23,7 +22,7 @@ def stored_bytes(rows: int, columns: int) -> int:
         rows: Output features.
         columns: Input features.
     """
-    return rows * columns * INT8 + -(-rows * FP32 // BLOCK_BYTES) * BLOCK_BYTES
+    return rows * columns * INT8 + allocated(rows * FP32)
 
 
 def layer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.libraries.bitsandbytes import BLOCK, SCALE_BLOCK
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor
-from planner.memory.linear.lora import Base, Weight
+from planner.memory.linear.plain import Base, Weight
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.parameters import Parameters
 from strategies import Operation

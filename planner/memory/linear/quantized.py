@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from planner.memory.linear import gptqmodel, int8, nf4
-from planner.memory.linear.lora import Base, Layer
+from planner.memory.linear.plain import Base, Layer
 from strategies import Quantization
 
 

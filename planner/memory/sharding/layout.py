@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from planner.libraries.allocator import allocated
 from planner.memory.sharding.optimizers import rule_of
-from planner.memory.sharding.state import Unit, allocated
+from planner.memory.sharding.state import Unit
 from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated, Sharded
 from strategies.sharding import ALL_RANKS
 

@@ -6,21 +6,13 @@ from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
+from planner.libraries.allocator import allocated
 from planner.memory.linear.quantized import KINDS
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import Trainable, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
 from planner.models.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
-
-ALLOCATION_BYTES = 512
-"""CUDA's caching allocator rounds every request up to a multiple of this (c10/cuda/CUDACachingAllocator.h,
-`kMinBlockSize`)."""
-
-
-def allocated(num_bytes: int) -> int:
-    """Returns the bytes that torch allocates for a request of `num_bytes`."""
-    return -(-num_bytes // ALLOCATION_BYTES) * ALLOCATION_BYTES
 
 
 class TrainedTensor(NamedTuple):

@@ -7,7 +7,7 @@ from functools import partial
 
 from planner.libraries.liger_kernel import patch_of
 from planner.memory.attention.masks import masks_of
-from planner.memory.autograd.recompute import Keeping, Kept, Taking
+from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
 from planner.memory.autograd.tape import Snapshot, Tape, Tensor, Variable
 from planner.memory.layers.compiled import CompiledLayers
 from planner.memory.layers.layers import Layers
@@ -127,7 +127,7 @@ class Tracer:
         input_requires_grad: bool,
         checkpoints: bool,
         again: bool = False,
-        kept: Sequence[Kept | None] | None = None,
+        kept: Sequence[PolicyKept | None] | None = None,
     ) -> Part:
         """Traces a block that is not checkpointed, or the recomputation of one that is.
 

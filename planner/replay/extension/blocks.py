@@ -11,7 +11,7 @@ from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import Scope
 from planner.replay.structure.stacks import stacks
 
-KEPT = 4
+REPLAYED_PERIODS = 4
 """Number of periods of a run that are replayed.
 
 The first and the last have a neighbour of another kind; the two between them have to allocate alike, so that the
@@ -45,7 +45,7 @@ class BlockRun(NamedTuple):
         return index if index < (self.kept + 1) // 2 else index + self.missing
 
 
-def shorten(model: torch.nn.Module, kept: int = KEPT) -> list[BlockRun]:
+def shorten(model: torch.nn.Module, kept: int = REPLAYED_PERIODS) -> list[BlockRun]:
     """Removes blocks from the middle of every run that has more than `kept` periods.
 
     Args:

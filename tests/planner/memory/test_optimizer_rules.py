@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from planner.libraries.allocator import allocated
 from planner.memory.sharding.optimizers import Groups, rule_of
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import AnyOptimizer, Optimizer, Ranked, Whole
 
 FP32, HALF, KIB = 4, 2, 1024
@@ -40,7 +41,7 @@ def test_sizes_are_rounded_up_to_512_bytes() -> None:
 
 
 def test_a_rule_keeps_and_allocates_nothing_unless_it_says_so() -> None:
-    rule: Kept[Whole] = Kept(Whole())
+    rule: OptimizerRule[Whole] = OptimizerRule(Whole())
     groups: Groups = [((MATRIX, NORM), 3)]
     assert (rule.states(MATRIX), rule.counts(MATRIX), rule.tables([MATRIX])) == (0, 0, 0)
     assert (rule.host(MATRIX), rule.flops(MATRIX), rule.temporaries(groups, 1)) == (0, 0, 0)

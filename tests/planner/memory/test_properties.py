@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from hardware import Cluster, load_catalog
 from planner.answers.plans import memory_of
+from planner.libraries.allocator import BLOCK_BYTES
 from planner.memory import MemoryModel, TracedModel
 from planner.memory.sharding.optimizers import rule_of
-from planner.memory.sharding.state import ALLOCATION_BYTES
 from planner.models import find_model
 from planner.search import Solver
 from strategies import Checkpointing, Checkpoints, Optimizer, Precision, Sharded, Sharding, Space, Strategy, UpTo
@@ -90,7 +90,7 @@ def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st
     two, eight = (memory_model(model, sequence, n).footprint(strategy, accumulates=False) for n in (2, 8))
     assert 4 * eight.persistent.parameters == pytest.approx(two.persistent.parameters, rel=PADDING)
     states = [footprint.persistent.optimizer_states - counts for footprint in (two, eight)]
-    blocks = 4 * 4 * ALLOCATION_BYTES * sum(len(u.trained) for u in units)  # at most four for the states of a shard
+    blocks = 4 * 4 * BLOCK_BYTES * sum(len(u.trained) for u in units)  # at most four for the states of a shard
     assert 4 * states[1] == pytest.approx(states[0], rel=PADDING, abs=blocks)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from planner.libraries.allocator import allocated
 from planner.memory.settings.dtypes import FP32
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Blockwise
 
 BNB_BLOCK = 256
@@ -20,7 +21,7 @@ BNB_TABLE = 256 * FP32
 (`fill_qmap`)."""
 
 
-class BlockwiseStates(Kept[Blockwise]):
+class BlockwiseStates(OptimizerRule[Blockwise]):
     """Computes 8-bit or fp32 states, paged or not.
 
     An 8-bit state takes a byte per element and an fp32 scale per block of 256. Small tensors keep fp32 states, and so

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from math import prod
 
+from planner.libraries.allocator import allocated
 from planner.memory.settings.dtypes import FP32
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Factored
 
 
-class FactoredStates(Kept[Factored]):
+class FactoredStates(OptimizerRule[Factored]):
     """Computes fp32 means over the rows and the columns of a matrix, and a full-size fp32 state for a vector.
 
     Source: transformers/optimization.py, `Adafactor.step`.

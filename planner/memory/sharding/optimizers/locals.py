@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.memory.sharding.state import allocated
+from planner.libraries.allocator import allocated
 
 
 class Locals:

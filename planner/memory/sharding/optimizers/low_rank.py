@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import BLOCK_BYTES, allocated
 from planner.memory.settings.dtypes import FP32
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import ALLOCATION_BYTES, TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import LowRank
 
 
-class LowRankStates(Kept[LowRank]):
+class LowRankStates(OptimizerRule[LowRank]):
     """Computes states of projected gradients, and the steps that make a new projection.
 
     Sources: galore_torch/adamw.py, `AdamW.step`, and apollo_torch/apollo.py. Every 200th step makes a new projection;
@@ -35,7 +36,7 @@ class LowRankStates(Kept[LowRank]):
 
     def counts(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of the norm of the gradient that APOLLO scaled last, which it keeps for each tensor."""
-        return ALLOCATION_BYTES if tensor.is_linear and self.facts.scales else 0
+        return BLOCK_BYTES if tensor.is_linear and self.facts.scales else 0
 
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
         """Follows the assignments of a step of one tensor that makes a new projection."""

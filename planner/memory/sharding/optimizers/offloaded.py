@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import ALLOCATION_BYTES, TrainedTensor, allocated
+from planner.libraries.allocator import BLOCK_BYTES, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Offloaded
 
 
-class OffloadedStates(Kept[Offloaded]):
+class OffloadedStates(OptimizerRule[Offloaded]):
     """Computes what `CPUOffloadOptimizer` keeps on the GPU and moves to the host (torchao/optim/cpu_offload.py).
 
     Gradients are copied to the host as soon as they are finished, and stay on the GPU until `zero_grad`; updated
@@ -20,7 +21,7 @@ class OffloadedStates(Kept[Offloaded]):
 
     def counts(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of a small tensor's step counter."""
-        return ALLOCATION_BYTES if self._stays(tensor) else 0
+        return BLOCK_BYTES if self._stays(tensor) else 0
 
     def host(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of a tensor's gradient, copied to the host, and of its parameter, copied back."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import BLOCK_BYTES, allocated
 from planner.memory.settings.dtypes import HALF
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import ALLOCATION_BYTES, TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Orthogonalized
 
 NEWTON_SCHULZ_STEPS = 5
 """Iterations of Newton-Schulz in a step (torch/optim/_muon.py, `DEFAULT_NS_STEPS`)."""
 
 
-class OrthogonalizedStates(Kept[Orthogonalized]):
+class OrthogonalizedStates(OptimizerRule[Orthogonalized]):
     """Computes the momentum of torch.optim.Muon, in the gradient's shape and dtype, and AdamW's states for the rest.
 
     Source: torch/optim/_muon.py, `_single_tensor_muon`. Tensors other than the matrices in blocks have a fused AdamW,
@@ -27,7 +28,7 @@ class OrthogonalizedStates(Kept[Orthogonalized]):
 
     def counts(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of AdamW's step counter."""
-        return 0 if tensor.is_hidden else ALLOCATION_BYTES
+        return 0 if tensor.is_hidden else BLOCK_BYTES
 
     def flops(self, tensor: TrainedTensor) -> int:
         """Returns the FLOPs of the Newton-Schulz iterations.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import allocated
 from planner.memory.settings.dtypes import FP32
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Packed
 
 AO_BLOCK = 256
@@ -15,7 +16,7 @@ AO_SMALLEST = 4096
 block, keep states in their own dtype (torchao/optim/adam.py, `_new_buffer`)."""
 
 
-class PackedStates(Kept[Packed]):
+class PackedStates(OptimizerRule[Packed]):
     """Computes packed states: codes, an fp32 scale per block, and with each state a table of the codes' values.
 
     Sources: torchao/optim/subclass_8bit.py, subclass_4bit.py. The step is compiled, so it allocates what torch's

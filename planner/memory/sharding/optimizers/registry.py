@@ -11,7 +11,7 @@ from planner.memory.sharding.optimizers.offloaded import OffloadedStates
 from planner.memory.sharding.optimizers.orthogonalized import OrthogonalizedStates
 from planner.memory.sharding.optimizers.packed import PackedStates
 from planner.memory.sharding.optimizers.rowwise import RowwiseStates
-from planner.memory.sharding.optimizers.rule import Kept
+from planner.memory.sharding.optimizers.rule import OptimizerRule
 from planner.memory.sharding.optimizers.whole import WholeStates
 from strategies import (
     AnyOptimizer,
@@ -25,7 +25,7 @@ from strategies import (
     Whole,
 )
 
-RULES: dict[type, type[Kept[Any]]] = {
+RULES: dict[type, type[OptimizerRule[Any]]] = {
     Whole: WholeStates,
     Blockwise: BlockwiseStates,
     Packed: PackedStates,
@@ -38,6 +38,6 @@ RULES: dict[type, type[Kept[Any]]] = {
 """Rules by the kind of an optimizer's facts. A plug-in with a kind of its own adds its rule here."""
 
 
-def rule_of(optimizer: AnyOptimizer) -> Kept[Any]:
+def rule_of(optimizer: AnyOptimizer) -> OptimizerRule[Any]:
     """Returns the rule for an optimizer."""
     return RULES[type(optimizer.facts)](optimizer.facts)

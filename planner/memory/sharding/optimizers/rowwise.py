@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import BLOCK_BYTES, allocated
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.optimizers.rule import Kept
-from planner.memory.sharding.state import ALLOCATION_BYTES, TrainedTensor, allocated
+from planner.memory.sharding.optimizers.rule import OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Rowwise
 
 
-class RowwiseStates(Kept[Rowwise]):
+class RowwiseStates(OptimizerRule[Rowwise]):
     """Computes a momentum of the tensor's shape and a smaller second moment (adam_mini/adam_mini.py).
 
     The second moment has one number per row of a matrix, one for a whole norm, and one per element of a bias. Adam-mini
@@ -24,7 +25,7 @@ class RowwiseStates(Kept[Rowwise]):
 
     def counts(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of a norm's second moment, a single number."""
-        return ALLOCATION_BYTES if len(tensor.shape) == 1 and not self._is_bias(tensor) else 0
+        return BLOCK_BYTES if len(tensor.shape) == 1 and not self._is_bias(tensor) else 0
 
     def step(self, tensor: TrainedTensor, names: Locals) -> None:
         """Follows the temporaries of Adam-mini's step for one tensor."""

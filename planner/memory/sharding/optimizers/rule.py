@@ -13,7 +13,7 @@ Groups = Sequence[tuple[Sequence[TrainedTensor], int]]
 """Pairs of (trained tensors of one part, number of equal parts), in the model's order."""
 
 
-class Kept(Generic[F]):
+class OptimizerRule(Generic[F]):
     """Computes what an optimizer keeps and allocates.
 
     Subclasses do so for one kind of facts; this base class keeps and allocates nothing.

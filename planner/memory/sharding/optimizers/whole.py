@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from planner.memory.sharding.optimizers.rule import Groups, Kept
-from planner.memory.sharding.state import ALLOCATION_BYTES, TrainedTensor, allocated
+from planner.libraries.allocator import BLOCK_BYTES, allocated
+from planner.memory.sharding.optimizers.rule import Groups, OptimizerRule
+from planner.memory.sharding.state import TrainedTensor
 from strategies import Whole
 
 
-class WholeStates(Kept[Whole]):
+class WholeStates(OptimizerRule[Whole]):
     """Computes states of each tensor's shape, and the copies of them that a `foreach` step makes of all at once."""
 
     def states(self, tensor: TrainedTensor) -> int:
@@ -16,7 +17,7 @@ class WholeStates(Kept[Whole]):
 
     def counts(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of the step counter, an fp32 scalar, where it is kept on the GPU."""
-        return ALLOCATION_BYTES if self.facts.counts_on_gpu else 0
+        return BLOCK_BYTES if self.facts.counts_on_gpu else 0
 
     def temporaries(self, groups: Groups, ranks: int) -> int:
         """Returns the bytes of the copies that a `foreach` step makes of all tensors, on one of `ranks`."""
