@@ -35,6 +35,7 @@ class ExplainReport:
         yield ""
         peak = gib(plan.memory.allocated_bytes, 2)
         yield Wrapped(f"saved for backward in all: {gib(total, 2)} GiB; allocated at the peak: {peak} GiB")
+        yield Wrapped(f"as a plan it {plan.memory.verdict}")
 
     def _table(self, part: SavingPart, size: int) -> Iterator[Text]:
         """Lists a part's tensors; what it shares with other parts, which save it as well, is one row."""
@@ -42,13 +43,13 @@ class ExplainReport:
         total = part.saved_bytes(size)
         if shared := total - sum(t.saved_bytes(size) for t in part.tensors):
             rows.append(("shared with other parts", "", "", mib(shared)))
-        rows.append((f"saved by {'each' if part.count > 1 else 'it'}", "", "", mib(total)))
+        rows.append((f"saved{' by each' if part.count > 1 else ''}", "", "", mib(total)))
         names, shapes, itemsizes, sizes = (list(column) for column in zip(*rows, strict=True))
         heading, lines = table_lines(
             [
                 Column(_name(part), names),
                 Column("shape", shapes),
-                Column("bytes each", itemsizes, right=True),
+                Column("bytes per element", itemsizes, right=True),
                 Column("MiB", sizes, right=True),
             ]
         )

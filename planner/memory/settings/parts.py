@@ -7,7 +7,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from planner.memory.autograd.tape import Saved, Snapshot, Storage
+from planner.memory.autograd.tape import Saved, Snapshot
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Shared
 
@@ -99,7 +99,7 @@ class Part(NamedTuple):
         self,
         forward: list[RawSnapshot],
         held: tuple[int, int],
-        saved: Sequence[Storage],
+        saved: Sequence[Saved],
         input_bytes: int,
         arguments: tuple[int, int],
         work: Work,
@@ -113,7 +113,7 @@ class Part(NamedTuple):
         Args:
             forward: Instants of that forward.
             held: (fixed, per-sample) bytes that it keeps until the end of the whole forward pass.
-            saved: Storages that it keeps until backward.
+            saved: What it keeps until backward.
             input_bytes: Bytes per sample of the block's input. An input that was offloaded to the host exists only for
                 the recomputation, or for longer if the block saves it.
             arguments: (fixed, per-sample) bytes of the block's arguments other than hidden states.
@@ -134,7 +134,7 @@ class Part(NamedTuple):
             backward_work=self.backward_work.plus(self.forward_work).plus(
                 Work(host_bytes_per_sample=work.host_bytes_per_sample)
             ),
-            saved_tensors=tuple(Saved(s.name, s.fixed, s.per_sample) for s in saved),
+            saved_tensors=tuple(saved),
             recomputation=(),
             output_requires_grad=self.output_requires_grad,
             output_itemsize=self.output_itemsize,

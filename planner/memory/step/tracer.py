@@ -8,7 +8,7 @@ from functools import partial
 from planner.libraries.liger_kernel import patch_of
 from planner.memory.attention.masks import masks_of
 from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
-from planner.memory.autograd.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.autograd.tape import Saved, Snapshot, Tape, Tensor, Variable
 from planner.memory.layers.compiled import CompiledLayers
 from planner.memory.layers.layers import Layers
 from planner.memory.layers.liger import LigerLayers
@@ -220,9 +220,11 @@ class Tracer:
         if facts.offloads:
             sizes += layers.exchange.sizes_read(self.architecture.positional)
         of_arguments = sum(fixed for fixed, _ in sizes), sum(per_sample for _, per_sample in sizes)
-        saved += [*arguments, *keeping.storages]
+        listed = [Saved(s.name, s.fixed, s.per_sample, self.architecture.hidden_size, itemsize) for s in saved]
+        saved += (others := [*arguments, *keeping.storages])
+        listed += [Saved(s.name, s.fixed, s.per_sample) for s in others]
         kept = layers.tape.kept_bytes(but=saved)
-        part = again.recomputed(forward, held, saved, input_bytes, of_arguments, work, kept)
+        part = again.recomputed(forward, held, listed, input_bytes, of_arguments, work, kept)
         return part._replace(body=body, shares=shares)
 
     def head(

@@ -30,21 +30,29 @@ def most(snapshots: list[tuple[int, int, int, int, int]]) -> int:
 
 def account_of(f: Any, operation: Callable[[Any], Tensor]) -> Account:
     """Of an operation that makes its own inputs; backward begins with a gradient as large as the result."""
+    return observed(f, operation)[0]
+
+
+def observed(f: Any, operation: Callable[[Any], Tensor]) -> tuple[Account, int]:
+    """The account, and the bytes of all instants together: of those too that are below the most."""
     meter = f.tape.meter
     meter.mark()
     out = operation(f)
     fixed, per_sample, variable = out.fixed * out.itemsize, out.per_sample * out.itemsize, out.variable
-    forward = most(meter.mark())
-    saved = {name: once + each for name, once, each, *_ in f.tape.saved}
-    assert len(saved) == len(f.tape.saved), "names of saved tensors are unique"
+    forward = meter.mark()
+    saved: dict[str, int] = {}
+    for tensor in f.tape.saved:
+        saved[tensor.name] = saved.get(tensor.name, 0) + tensor.fixed + tensor.per_sample
     del out
     f.leave_autocast()
-    meter.mark()
+    between = meter.mark()
     if variable is not None:
         f.tape.backward(variable, f.tape.storage(fixed, per_sample))
+    backward = meter.mark()
     cost = f.tape.cost
     moved = cost.bytes_per_sample + cost.fixed_bytes
-    return Account(saved, forward, most(meter.mark()), moved, sum(cost.flops_per_sample.values()))
+    account = Account(saved, most(forward), most(backward), moved, sum(cost.flops_per_sample.values()))
+    return account, sum(once + each for once, each, *_ in (*forward, *between, *backward))
 
 
 def ops(**given: Any) -> Ops:

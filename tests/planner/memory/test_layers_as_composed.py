@@ -2,23 +2,23 @@
 
     python tests/planner/memory/test_layers_as_composed.py   # writes layers.json
 
-Replays confirm layers within whole models (`test_recorded_replays`, `test_all_choices`), where the largest ones hide what
-the others do; here each is alone, with all of its instants.
+Replays confirm layers within whole models (`test_recorded_replays`, `test_all_choices`), where the largest ones hide
+what the others do; here each is alone, with all of its instants.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accounts_of import TOKENS, account_of
+from accounts_of import TOKENS, observed
 
 from planner.libraries.sdpa import Selection
-from planner.memory.autograd.ops import FP32, HALF
+from planner.memory.autograd.ops import HALF
 from planner.memory.autograd.tape import Tape, Tensor, Variable
 from planner.memory.layers.compiled import CompiledLayers
 from planner.memory.layers.layers import Layers
@@ -67,7 +67,9 @@ def layers(
         Tape(recomputed=recomputed),
         dtypes=Dtypes.of(precision, method, Sharded() if shards else Replicated()),
         method=method,
-        trained=Trainable(isinstance(method, Full), isinstance(method, BitFit), isinstance(method, Full), isinstance(method, Full)),
+        trained=Trainable(
+            isinstance(method, Full), isinstance(method, BitFit), isinstance(method, Full), isinstance(method, Full)
+        ),
         attention=attention,
         sequence_length=TOKENS,
         selection=Selection(batching=batching),
@@ -230,9 +232,11 @@ def lora(**how: Any) -> Lora:
     return Lora(**{"rank": 4, **how})
 
 
-EAGER = {"precision": (MIXED, TRUE, PLAIN)}
 SETTINGS: list[tuple[str, dict[str, Any], dict[str, Case]]] = [
-    *((str(p), {"precision": p}, NORMS | ELEMENTWISE | LINEAR | ENDS | EXPERTS | LOSS_CASES) for p in (MIXED, TRUE, PLAIN)),
+    *(
+        (str(p), {"precision": p}, NORMS | ELEMENTWISE | LINEAR | ENDS | EXPERTS | LOSS_CASES)
+        for p in (MIXED, TRUE, PLAIN)
+    ),
     ("fp16-mixed", {"precision": Precision.FP16_MIXED}, LINEAR | {"clamp in fp16": ELEMENTWISE["clamp in fp16"]}),
     ("fp8-mixed", {"precision": Precision.FP8_MIXED}, LINEAR),
     ("sharded", {"shards": True}, NORMS | ELEMENTWISE | EXPERTS),
@@ -258,7 +262,11 @@ SETTINGS: list[tuple[str, dict[str, Any], dict[str, Case]]] = [
     ("liger", {"kind": LigerLayers}, NORMS | ELEMENTWISE),
     ("liger in fp32", {"kind": LigerLayers, "precision": PLAIN}, NORMS | ELEMENTWISE),
     *(
-        (f"{name}, {tokens} tokens at once, {precision}", {"loss": (loss, Chunk(tokens, adds)), "precision": precision}, heads)
+        (
+            f"{name}, {tokens} tokens at once, {precision}",
+            {"loss": (loss, Chunk(tokens, adds)), "precision": precision},
+            heads,
+        )
         for heads in ({"head": head, "head, tied and scaled": ENDS["head, tied and scaled"]},)
         for name, loss in (("liger-fused-linear", liger), ("chunked", chunked))
         for tokens, adds in ((None, True), (5, False), (5, True))
@@ -285,26 +293,16 @@ def blocks(kind: type[Layers], **given: Any) -> dict[str, list[int]]:
 
 
 def course(f: Layers, case: Case) -> list[int]:
-    """Bytes saved, at most in forward and in backward, moved; FLOPs; and the sum of all instants."""
-    instants: list[int] = []
-    mark = f.tape.meter.mark
-
-    class Meter(type(f.tape.meter)):  # type: ignore[misc]
-        __slots__ = ()
-
-        def mark(self) -> Any:
-            taken = super().mark()
-            instants.extend(fixed + per_sample for fixed, per_sample, *_ in taken)
-            return taken
-
-    f.tape.meter.__class__ = Meter
-    del mark
-    found = account_of(f, case)
-    return [sum(found.saved.values()), found.forward, found.backward, found.moved, found.flops, sum(instants)]
+    """Bytes saved, at most in forward and in backward, moved; FLOPs; and the bytes of all instants together."""
+    account, instants = observed(f, case)
+    return [sum(account.saved.values()), *account[1:], instants]
 
 
+@cache
 def courses() -> dict[str, dict[str, list[int]]]:
-    found = {name: {case: course(layers(**given), run) for case, run in cases.items()} for name, given, cases in SETTINGS}
+    found = {
+        name: {case: course(layers(**given), run) for case, run in cases.items()} for name, given, cases in SETTINGS
+    }
     compiled = {str(p): blocks(CompiledLayers, precision=p)["block"] for p in (MIXED, TRUE, PLAIN)}
     compiled |= {f"{p} by lora": blocks(CompiledLayers, precision=p, method=lora())["block"] for p in (MIXED, TRUE)}
     compiled |= {"recomputed": blocks(CompiledLayers, recomputed=True)["block"]}
@@ -317,7 +315,7 @@ KNOWN: dict[str, dict[str, list[int]]] = json.loads(FILE.read_text()) if FILE.ex
 
 @pytest.mark.parametrize("setting", KNOWN)
 def test_layers_have_the_accounts_that_they_had(setting: str) -> None:
-    assert FOUND()[setting] == KNOWN[setting]
+    assert courses()[setting] == KNOWN[setting]
 
 
 if __name__ == "__main__":

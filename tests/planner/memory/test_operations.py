@@ -9,7 +9,7 @@ from accounts_of import TOKENS, Account, account_of, once, ops
 
 from planner.memory.autograd.in_place import add_, clamp, scale_
 from planner.memory.autograd.ops import FP32, HALF, Ops
-from planner.memory.autograd.recompute import Keeping, OptimizerRule, Taking
+from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
 from planner.memory.autograd.storage import Meter, Storage
 from planner.memory.autograd.tape import Tape, Tensor
 from strategies import Operation
@@ -374,12 +374,12 @@ def test_what_is_kept_waits_where_the_recomputation_stops_before_it() -> None:
     keeping.of(Operation.MM, SIZES)
     f.tape.save(x(f))
     keeping.of(Operation.MM, SIZES)
-    assert keeping.kept() == [OptimizerRule(SIZES, waits=False), OptimizerRule(SIZES, waits=True)]
+    assert keeping.kept() == [PolicyKept(SIZES, waits=False), PolicyKept(SIZES, waits=True)]
 
 
 def test_a_recomputation_takes_what_was_kept_and_makes_the_rest() -> None:
     tape = Tape()
-    taking = Taking(tape, [OptimizerRule(SIZES, waits=False), None, OptimizerRule(((7, 30, "other"),), waits=True)])
+    taking = Taking(tape, [PolicyKept(SIZES, waits=False), None, PolicyKept(((7, 30, "other"),), waits=True)])
     assert (tape.meter.fixed, tape.meter.per_sample, tape.meter.saved_per_sample) == (7, 130, 130)
     first, runs = taking.of(Operation.MM, SIZES)
     assert (first[0].name, runs) == ("product", False)
