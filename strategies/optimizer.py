@@ -84,7 +84,7 @@ Facts = Whole | Blockwise | Packed | Factored | Offloaded | Orthogonalized | Low
 
 
 DEFAULT_OPTIMIZER_RANK = 128
-"""Trainer's default for both, in `_get_galore_optimizer` and `_get_apollo_optimizer` of
+"""Trainer's default for GaLore and APOLLO, in `_get_galore_optimizer` and `_get_apollo_optimizer` of
 transformers/trainer_optimizer.py."""
 
 

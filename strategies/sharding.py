@@ -52,12 +52,12 @@ class Replicated(NamedTuple):
 
     @property
     def shards(self) -> bool:
-        """Returns whether parameters and gradients are sharded, which they are not."""
+        """Returns False: every rank keeps all parameters and gradients."""
         return False
 
     @property
     def on_host(self) -> bool:
-        """Returns whether the model and the optimizer step are in host memory, which they are not."""
+        """Returns False: the model and the optimizer step stay on the GPU."""
         return False
 
     @property

@@ -85,5 +85,5 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
 
 
 def _lower(message: str) -> str:
-    """Returns a sentence of click's as the rest of a line."""
+    """Returns click's sentence without its capital and its full stop."""
     return (message[:1].lower() + message[1:]).removesuffix(".")

@@ -47,8 +47,8 @@ class StepMemory(Protocol):
         """Returns the memory of a strategy on one rank.
 
         Args:
-            strategy: a strategy that the model can be trained with.
-            accumulates: whether an optimizer step has more than one micro-batch, so that gradients exist while later
+            strategy: A strategy that the model can be trained with.
+            accumulates: Whether an optimizer step has more than one micro-batch, so that gradients exist while later
                 ones run.
         """
         ...

@@ -16,7 +16,7 @@ def memoized(method: Callable[P, R]) -> Callable[P, R]:
     The arguments must be hashable.
 
     Raises:
-        TypeError: an argument is given by its name, which is not part of the key.
+        TypeError: An argument is given by its name, which is not part of the key.
     """
     name = method.__name__
 

@@ -38,12 +38,12 @@ class MemoryModel:
     """Computes footprints, work and traffic of strategies for one traced model on one cluster.
 
     Args:
-        traced: the model at one sequence length.
-        cluster: the GPUs, one rank on each.
-        sdpa_kernel: the SDPA kernel that a training script pins; None where torch selects one.
-        evaluation_batch_size: samples that are evaluated at once between steps; None without an evaluation.
-        batching: how samples become sequences, which decides what is fed in addition to ids and labels.
-        mean_length: tokens of a sample on average; None where samples are full, or where it is not known.
+        traced: The model at one sequence length.
+        cluster: The GPUs, one rank on each.
+        sdpa_kernel: The SDPA kernel that a training script pins; None where torch selects one.
+        evaluation_batch_size: Samples that are evaluated at once between steps; None without an evaluation.
+        batching: How samples become sequences, which decides what is fed in addition to ids and labels.
+        mean_length: Tokens of a sample on average; None where samples are full, or where it is not known.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class MemoryModel:
         """Returns the memory of a strategy on one rank.
 
         Args:
-            strategy: a strategy that the model can be trained with.
-            accumulates: whether an optimizer step has more than one micro-batch, so that gradients exist while later
+            strategy: A strategy that the model can be trained with.
+            accumulates: Whether an optimizer step has more than one micro-batch, so that gradients exist while later
                 ones run.
         """
         s = strategy
@@ -168,9 +168,9 @@ class MemoryModel:
         The training batch is still there, because its ids belong to the training loop.
 
         Args:
-            setting: what the bytes of a part depend on in training.
-            sharding: how the model is replicated or sharded.
-            left: bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
+            setting: What the bytes of a part depend on in training.
+            sharding: How the model is replicated or sharded.
+            left: Bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
         """
         found: Lines = {}
         if self.evaluation_batch_size is not None:

@@ -32,16 +32,16 @@ from strategies import (
 )
 
 MASKED = (Attention.SDPA, Attention.SDPA_EFFICIENT, Attention.EAGER)
-"""Attention that takes masks of samples; other attention is told where samples begin."""
+"""Attention that takes masks of samples; other attention takes the positions at which samples begin."""
 
 
 def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> str | None:
     """Says why a model cannot be trained with a strategy; None if it can.
 
     Args:
-        inventory: the model's parameters.
-        strategy: the strategy.
-        batching: how samples of different lengths become sequences.
+        inventory: The model's parameters.
+        strategy: The strategy.
+        batching: How samples of different lengths become sequences.
     """
     if reason := ACCOUNTS.lacking(strategy):
         return reason

@@ -32,9 +32,9 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     """Finds out what a model is, or reads what was found out before.
 
     Args:
-        foreign: the model.
-        progress: told what takes long.
-        damaged: called with the file of a kept record that is not as it was written; the record is made again.
+        foreign: The model.
+        progress: Told what takes long.
+        damaged: Called with the file of a kept record that is not as it was written; the record is made again.
 
     Raises:
         PlannerError: The model cannot be built.
@@ -69,13 +69,13 @@ def profile(
     """Returns the profile of a strategy's setting, read from disk or replayed now.
 
     Args:
-        foreign: the model.
-        strategy: the strategy; its optimizer and allocator are ignored.
-        sequence_length: tokens per sample.
-        world_size: number of ranks.
-        progress: told what takes long.
-        damaged: called with the file of a kept record that is not as it was written; the record is made again.
-        has_flash: whether the GPU has SDPA's flash kernel.
+        foreign: The model.
+        strategy: The strategy; its optimizer and allocator are ignored.
+        sequence_length: Tokens per sample.
+        world_size: Number of ranks.
+        progress: Told what takes long.
+        damaged: Called with the file of a kept record that is not as it was written; the record is made again.
+        has_flash: Whether the GPU has SDPA's flash kernel.
 
     Returns:
         The profile; or a refusal that says why the model cannot be trained under this setting.

@@ -28,12 +28,12 @@ class ProfiledMemory:
     Optimizer states and the allocator's reserve are derived as there.
 
     Args:
-        model: the model.
-        sequence_length: tokens per sample.
-        cluster: the GPUs to train on.
+        model: The model.
+        sequence_length: Tokens per sample.
+        cluster: The GPUs to train on.
 
     Attributes:
-        outside: bytes of the process that are not tensors.
+        outside: Bytes of the process that are not tensors.
     """
 
     def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster) -> None:
@@ -83,8 +83,8 @@ class ProfiledMemory:
         """Returns the strategy's memory on one rank, for every micro-batch size.
 
         Args:
-            strategy: a strategy without a violation.
-            accumulates: whether an optimizer step has several micro-batches, so that gradients exist while later ones
+            strategy: A strategy without a violation.
+            accumulates: Whether an optimizer step has several micro-batches, so that gradients exist while later ones
                 run.
         """
         found = self._profile(strategy)

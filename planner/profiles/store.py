@@ -42,9 +42,9 @@ def read(kind: type[R], *key: object, damaged: Damaged) -> R | None:
     """Returns the record that was kept under a key; None if there is none, or none of that kind.
 
     Args:
-        kind: the kind of record that is expected.
-        key: everything that the record depends on.
-        damaged: called with the file if it holds something other than what `keep` wrote: if it was cut off or edited,
+        kind: The kind of record that is expected.
+        key: Everything that the record depends on.
+        damaged: Called with the file if it holds something other than what `keep` wrote: if it was cut off or edited,
             or is not a regular file.
     """
     file = _file(key)
@@ -69,8 +69,8 @@ def keep(record: Record, *key: object) -> None:
     A cache that cannot be written is no error: the next run then replays again.
 
     Args:
-        record: the record to keep.
-        key: everything that the record depends on, as for `read`.
+        record: The record to keep.
+        key: Everything that the record depends on, as for `read`.
     """
     file, content = _file(key), record.model_dump_json().encode()
     try:

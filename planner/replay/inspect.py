@@ -58,8 +58,8 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
     """Builds a model on the meta device and returns what it is.
 
     Args:
-        source: the model, as for `planner.replay.replay`.
-        strategy: any strategy that the model can be built for; the facts do not depend on it.
+        source: The model, as for `planner.replay.replay`.
+        strategy: Any strategy that the model can be built for; the facts do not depend on it.
     """
     with undisturbed():
         model = _tied(build(source, strategy, CUDA_PATH))
@@ -76,8 +76,8 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
     """Builds and equips a model on the meta device and returns its parameters as the strategy trains them.
 
     Args:
-        source: the model, as for `planner.replay.replay`.
-        strategy: the strategy to train it with.
+        source: The model, as for `planner.replay.replay`.
+        strategy: The strategy to train it with.
     """
     with undisturbed():
         model = equip(_tied(build(source, strategy, CUDA_PATH)), strategy)

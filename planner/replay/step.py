@@ -57,12 +57,12 @@ def replay(
     """Runs the real step on fake tensors, which allocate nothing, and records every live storage.
 
     Args:
-        source: the fields of the model's config.json, `model_type` included; or `package.module:function`.
-        strategy: the strategy to train it with.
-        workload: batch and sequence sizes, and properties of the process.
-        kept: periods of every run of equal blocks that are replayed; the others are derived from them. 0 replays all.
-        backend: the device and kernels of the step.
-        progress: told what takes long.
+        source: The fields of the model's config.json, `model_type` included; or `package.module:function`.
+        strategy: The strategy to train it with.
+        workload: Batch and sequence sizes, and properties of the process.
+        kept: Periods of every run of equal blocks that are replayed; the others are derived from them. 0 replays all.
+        backend: The device and kernels of the step.
+        progress: Told what takes long.
 
     Returns:
         The trace of loading and of `STEPS` optimizer steps, for the whole model.
@@ -159,15 +159,15 @@ class Steps:
     """Runs the training loop of one rank, as Trainer does, and names its tensors for the recorder.
 
     Args:
-        model: the placed model.
-        source: the model's source, which says what its inputs are.
-        strategy: the strategy to train it with.
-        workload: batch and sequence sizes.
-        backend: the device of the step.
-        live: the recorder.
-        scopes: the block of each module path that is a block of a run.
-        micro_batches: micro-batches per optimizer step that are run.
-        load: called with parameters and buffers to rewrite the loading phase.
+        model: The placed model.
+        source: The model's source, which says what its inputs are.
+        strategy: The strategy to train it with.
+        workload: Batch and sequence sizes.
+        backend: The device of the step.
+        live: The recorder.
+        scopes: The block of each module path that is a block of a run.
+        micro_batches: Micro-batches per optimizer step that are run.
+        load: Called with parameters and buffers to rewrite the loading phase.
     """
 
     def __init__(

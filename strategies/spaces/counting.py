@@ -69,7 +69,7 @@ class _Part(NamedTuple):
 
 
 class _Product:
-    """Holds the classes of values of every option; for an axis in `listed`, those of its complete values."""
+    """Holds classes of interchangeable values for every option; for an axis in `listed`, of its complete values."""
 
     def __init__(self, classes: Mapping[str, Sequence[Class]], listed: frozenset[str]) -> None:
         self._classes, self._listed = classes, listed

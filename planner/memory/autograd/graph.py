@@ -38,7 +38,7 @@ class Graph:
     """Makes the symbolic tensors of one tape, and records what backward does for them."""
 
     def __init__(self, tape: Tape, *, autocast: int | None, sequence_length: int) -> None:
-        """Starts without cached casts.
+        """Makes operations for one tape.
 
         Args:
             tape: Records the operations.

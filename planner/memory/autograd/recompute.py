@@ -25,7 +25,7 @@ class PolicyKept(NamedTuple):
 
 
 class Results:
-    """Makes the results of operations on a tape; this class does so as without checkpointing."""
+    """Allocates every result of the operations on a tape, as without checkpointing."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape

@@ -33,12 +33,13 @@ class Saved(NamedTuple):
 
     name: str
     fixed: int
+    """Bytes that do not depend on the micro-batch size."""
     per_sample: int
-    """(fixed, per-sample) bytes."""
+    """Bytes that each sample adds."""
     width: int = 0
-    """Elements of the last dimension; 0 where the tensor that was saved is not all of the storage."""
+    """Elements of the last dimension; 0 if the shape is not known, as of a view of a part."""
     itemsize: int = 0
-    """Bytes per element; 0 likewise."""
+    """Bytes per element; 0 if the shape is not known."""
 
 
 class Meter:

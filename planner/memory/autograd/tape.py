@@ -38,8 +38,10 @@ class Variable:
 
     def __init__(self, parameter: bool = False, step_bytes: int | None = None) -> None:
         self.gradient: Storage | None = None
-        self.parameter, self.step_bytes = parameter, step_bytes
-        """Whether this is a parameter, and the bytes that its optimizer step allocates where that runs in backward."""
+        self.parameter = parameter
+        """Whether this is a parameter."""
+        self.step_bytes = step_bytes
+        """Bytes that its optimizer step allocates, if that runs in backward; otherwise None."""
 
 
 class Tensor:

@@ -35,7 +35,7 @@ class Ends(Sublayers):
         return out
 
     def embeds(self, x: Tensor) -> None:
-        """Puts `x` in place of the embedded tokens, in the variable of the model's body that held them."""
+        """Assigns `x` to `inputs_embeds`, the variable of the model's body that held the embedded tokens."""
         self.embedded = x.storage
 
     def positions(self, name: str, num_embeddings: int, width: int, *, per_sample: bool = False) -> Tensor:

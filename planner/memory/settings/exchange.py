@@ -31,7 +31,7 @@ class Shared(NamedTuple):
     in_body: bool = False
     """Whether a variable of the model's body keeps it alive."""
     cast: bool = False
-    """Whether FSDP2 casts it for each block that is called with it, outside of what is checkpointed."""
+    """Whether FSDP2 casts it for each block that is called with it, before the checkpointed function."""
 
     @property
     def num_bytes(self) -> tuple[int, int]:

@@ -190,7 +190,7 @@ def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
 
 
 def largest(snapshots: Sequence[R]) -> list[R]:
-    """Does the same as `envelope` for any tuples that begin with fixed and per-sample bytes."""
+    """Returns the lines `fixed + per_sample x size` that are the largest at some size of one or more."""
     if not snapshots:
         return []
     steepest = max(snapshots, key=itemgetter(1, 0))

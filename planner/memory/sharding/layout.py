@@ -23,9 +23,9 @@ class Extra(NamedTuple):
     """Bytes at one moment that do not belong to the trace of a part.
 
     Attributes:
-        unsharded: bytes of gathered parameters.
-        communication: bytes of communication buffers.
-        gradients: bytes of gradients that exist besides those of the running part.
+        unsharded: Bytes of gathered parameters.
+        communication: Bytes of communication buffers.
+        gradients: Bytes of gradients that exist besides those of the running part.
     """
 
     unsharded: int = 0
@@ -39,16 +39,17 @@ class Layout:
     Parts are numbered `0` (stem), `1 ... n-3` (blocks), `n-2` (head) and `n-1` (loss).
 
     Args:
-        units: the parameters of each part, in that order.
-        sharding: how the model is replicated or sharded.
-        world_size: the number of ranks.
-        tied: whether the head's unit holds the token embedding, because another part uses the same weight.
-        gradients_exist: whether the micro-batch is a later one of an accumulated step, so that gradients exist from the
+        units: The parameters of each part, in that order.
+        sharding: How the model is replicated or sharded.
+        world_size: The number of ranks.
+        tied: Whether the head's unit holds the token embedding, because another part uses the same weight.
+        gradients_exist: Whether the micro-batch is a later one of an accumulated step, so that gradients exist from the
             start.
-        updates: the optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
-        rooted: whether the head is in the root's unit, which prefetches the last block as soon as the loss's backward
+        updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
+        rooted: Whether the head is in the root's unit, which prefetches the last block as soon as the loss's backward
             begins.
-        waits_from: the part after whose backward a gradient of the embedding waits for the stem's; None: the head.
+        waits_from: Index of the last part that uses the tied embedding, whose gradient waits from there on for the
+            stem's; None: the head.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Layout:
         """Returns the bytes that FSDP2 still keeps from forward when the optimizer steps.
 
         Args:
-            without_backward: the number of first parts whose backward never runs, so that nothing frees their shards.
+            without_backward: The number of first parts whose backward never runs, so that nothing frees their shards.
         """
         return self._post_forward_prefix[without_backward] if self._reshards else 0
 

@@ -19,11 +19,11 @@ class Partition:
     """Computes the bytes of an optimizer's states and of its step, on the rank where they are largest.
 
     Args:
-        units: the parameters of each part.
-        optimizer: the optimizer.
-        sharding: how parameters and states are divided.
-        world_size: the number of ranks.
-        apart: whether each tensor has an optimizer of its own, as updates in backward need it.
+        units: The parameters of each part.
+        optimizer: The optimizer.
+        sharding: How parameters and states are divided.
+        world_size: The number of ranks.
+        apart: Whether each tensor has an optimizer of its own, as updates in backward need it.
     """
 
     def __init__(

@@ -70,13 +70,13 @@ def unit(
     """Returns the parameters of a part under a fine-tuning method, divided among ranks.
 
     Args:
-        parameters: the part's parameters in the model, before adapters are added.
-        method: the fine-tuning method, which decides on adapters and quantization.
-        dtypes: bytes per element of each kind of parameter.
-        trained: which of the part's own parameters train.
-        ranks: the number of ranks that divide each parameter; 1 if it is not sharded.
-        copied: whether embedding and head train as copies in addition to the frozen originals, as with PEFT.
-        is_block: whether the part is a block, not the stem or the head.
+        parameters: The part's parameters in the model, before adapters are added.
+        method: The fine-tuning method, which decides on adapters and quantization.
+        dtypes: Bytes per element of each kind of parameter.
+        trained: Which of the part's own parameters train.
+        ranks: The number of ranks that divide each parameter; 1 if it is not sharded.
+        copied: Whether embedding and head train as copies in addition to the frozen originals, as with PEFT.
+        is_block: Whether the part is a block, not the stem or the head.
     """
     account = _Account(ranks, is_block)
     kind = KINDS.get(quantization_of(method))
@@ -114,9 +114,9 @@ def stored_itemsize(tensor: ParameterTensor, dtypes: Dtypes, *, quantizes: bool)
     """Returns the bytes per element of a parameter between steps, if it is not quantized itself.
 
     Args:
-        tensor: the parameter.
-        dtypes: bytes per element of each kind of parameter.
-        quantizes: whether the method quantizes linear layers; their biases are then stored as embeddings and norms are.
+        tensor: The parameter.
+        dtypes: Bytes per element of each kind of parameter.
+        quantizes: Whether the method quantizes linear layers; their biases are then stored as embeddings and norms are.
     """
     if tensor.in_fp32:
         return FP32
@@ -144,9 +144,9 @@ class _Account:
         """Adds a parameter.
 
         Args:
-            shape: its unsharded shape, without padding.
-            stored: bytes per element between steps, or a function from rows and columns to a matrix's bytes.
-            computed: bytes per element during forward and backward.
+            shape: Its unsharded shape, without padding.
+            stored: Bytes per element between steps, or a function from rows and columns to a matrix's bytes.
+            computed: Bytes per element during forward and backward.
         """
         rows, *columns = padded_to(self.ranks, shape)
         share = rows // self.ranks

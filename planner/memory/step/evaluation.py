@@ -25,9 +25,9 @@ def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterat
     their slope is 0. They leave out what persists.
 
     Args:
-        parts: stem, blocks, head and loss, traced without what backward needs.
-        layout: the layout of a step that begins without gradients.
-        batch_size: samples that are evaluated at once.
+        parts: Stem, blocks, head and loss, traced without what backward needs.
+        layout: The layout of a step that begins without gradients.
+        batch_size: Samples that are evaluated at once.
     """
     shards = layout.sharding.shards
     for i, part, held, *_ in positions(parts, reach=int(shards)):
@@ -46,8 +46,8 @@ def saving(inventory: Inventory, dtypes: Dtypes) -> Line:
     nothing is copied to the host.
 
     Args:
-        inventory: the model's parameters.
-        dtypes: bytes per element of each kind of parameter.
+        inventory: The model's parameters.
+        dtypes: Bytes per element of each kind of parameter.
     """
     tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
     largest = max(t.num_elements * stored_itemsize(t, dtypes, quantizes=False) for t in tensors)

@@ -80,7 +80,7 @@ class Footprint(NamedTuple):
         in steps, the answer is found by bisection.
 
         Args:
-            budget_bytes: bytes of GPU memory that the process may take.
+            budget_bytes: Bytes of GPU memory that the process may take.
         """
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total

@@ -13,7 +13,7 @@ class PartRun:
     It is made before the part's forward runs on `layers`; `forward` or `finish` is called after it.
 
     Args:
-        layers: what runs the part, with a tape of its own.
+        layers: What runs the part, with a tape of its own.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -37,7 +37,7 @@ class PartRun:
         """Ends the part's forward.
 
         Args:
-            out: the part's output.
+            out: The part's output.
 
         Returns:
             The instants of the forward, and the (fixed, per-sample) bytes that stay until the model's forward returns,
@@ -52,8 +52,8 @@ class PartRun:
         """Ends the part's forward, runs its backward, and returns what was measured.
 
         Args:
-            out: the part's output; its storage is released.
-            again: whether this is the recomputation of a checkpointed block, whose graph is gone after its backward, so
+            out: The part's output; its storage is released.
+            again: Whether this is the recomputation of a checkpointed block, whose graph is gone after its backward, so
                 that nothing is kept beyond.
         """
         tape, meter = self.layers.tape, self.meter

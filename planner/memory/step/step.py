@@ -41,13 +41,13 @@ class Line(NamedTuple):
     """Bytes at one instant, `fixed + per_sample x micro_batch_size`, with the bytes of each category.
 
     Attributes:
-        fixed: bytes whatever the micro-batch.
-        per_sample: bytes per sample.
-        activations_fixed: fixed bytes of activations.
-        activations_per_sample: bytes per sample of activations.
-        gradients: bytes of finished gradients.
-        unsharded: bytes of gathered parameters.
-        communication: bytes of communication buffers.
+        fixed: Bytes whatever the micro-batch.
+        per_sample: Bytes per sample.
+        activations_fixed: Fixed bytes of activations.
+        activations_per_sample: Bytes per sample of activations.
+        gradients: Bytes of finished gradients.
+        unsharded: Bytes of gathered parameters.
+        communication: Bytes of communication buffers.
     """
 
     fixed: int
@@ -90,8 +90,8 @@ def positions(parts: Sequence[Part], reach: int) -> list[Position]:
     ends, and the parts within `reach` of them, hold the extremes.
 
     Args:
-        parts: stem, blocks, head and loss; equal parts are the same object.
-        reach: how many parts away a neighbour can be whose bytes are counted with a part's: 1 with FSDP2, else 0.
+        parts: Stem, blocks, head and loss; equal parts are the same object.
+        reach: How many parts away a neighbour can be whose bytes are counted with a part's: 1 with FSDP2, else 0.
     """
     held = saved = waiting = (0, 0)
     kept = sum(part.kept[0] for part in parts), sum(part.kept[1] for part in parts)
@@ -116,8 +116,8 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
     that is held has been freed; the saved part of it counts as activations.
 
     Args:
-        places: positions among stem, blocks, head and loss, the last of them the loss.
-        layout: what sharding and replication add.
+        places: Positions among stem, blocks, head and loss, the last of them the loss.
+        layout: What sharding and replication add.
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
     last, shards = places[-1].place, layout.sharding.shards
@@ -148,11 +148,11 @@ def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: E
     """Returns the line of one instant of a part.
 
     Args:
-        s: the instant in the part's trace.
+        s: The instant in the part's trace.
         before: (fixed, per-sample) bytes of other parts that are alive.
         saved: (fixed, per-sample) bytes of these that are activations.
-        extra: what sharding and replication add.
-        grads: whether the part's own finished gradients add to the existing ones; otherwise they are among them, since
+        extra: What sharding and replication add.
+        grads: Whether the part's own finished gradients add to the existing ones; otherwise they are among them, since
             each new gradient is added in place and freed.
     """
     own = s.gradients if grads else 0

@@ -86,10 +86,10 @@ class Traffic(NamedTuple):
         parameters and states, and reads gradients.
 
         Args:
-            units: one rank's parameters, by part.
-            sharding: how the model is replicated or sharded.
-            cluster: the cluster.
-            state_bytes: bytes of one rank's optimizer states.
+            units: One rank's parameters, by part.
+            sharding: How the model is replicated or sharded.
+            cluster: The cluster.
+            state_bytes: Bytes of one rank's optimizer states.
         """
         gradients, world_size = sum(u.gradient_bytes for u in units), cluster.world_size
         optimizer = 3 * gradients + 2 * state_bytes
@@ -142,9 +142,9 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
 
     Args:
         work: FLOPs and bytes of one micro-batch, fixed and per sample.
-        traffic: bytes that a rank exchanges.
-        rates: what a rank can do per second.
-        micro_batch_size: samples per micro-batch.
+        traffic: Bytes that a rank exchanges.
+        rates: What a rank can do per second.
+        micro_batch_size: Samples per micro-batch.
     """
     compute = micro_batch_size * (
         work.half_flops_per_sample / rates.half_flops
@@ -169,10 +169,10 @@ def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: i
 
     Args:
         work: FLOPs and bytes of one micro-batch, fixed and per sample.
-        traffic: bytes that a rank exchanges, and the work of the optimizer step.
-        rates: what a rank can do per second.
-        micro_batch_size: samples per micro-batch.
-        steps: micro-batches per optimizer step.
+        traffic: Bytes that a rank exchanges, and the work of the optimizer step.
+        rates: What a rank can do per second.
+        micro_batch_size: Samples per micro-batch.
+        steps: Micro-batches per optimizer step.
     """
     micro = micro_batch_seconds(work, traffic, rates, micro_batch_size)
     waiting = max(0.0, traffic.per_step / rates.link_bytes - micro * 2 / 3)

@@ -34,8 +34,8 @@ class TracedModel:
     """A model at one sequence length: its parameters and traced parts under each setting, whatever the cluster.
 
     Args:
-        inventory: the model's parameters.
-        sequence_length: tokens per sequence.
+        inventory: The model's parameters.
+        sequence_length: Tokens per sequence.
     """
 
     def __init__(self, inventory: Inventory, sequence_length: int) -> None:
@@ -83,10 +83,10 @@ class TracedModel:
         """Returns the parts at which a step can have a peak.
 
         Args:
-            setting: what the bytes of a part depend on.
-            checkpointing: which blocks are recomputed.
-            shards: whether FSDP2 shards parameters.
-            chunk_tokens: tokens whose logits exist at once; None: all of them.
+            setting: What the bytes of a part depend on.
+            checkpointing: Which blocks are recomputed.
+            shards: Whether FSDP2 shards parameters.
+            chunk_tokens: Tokens whose logits exist at once; None: all of them.
         """
         parts = self.parts(setting, checkpointing, chunk_tokens)
         return positions(parts, reach=int(shards))  # with FSDP2 a part's bytes include some of its neighbours' units
@@ -103,9 +103,9 @@ class TracedModel:
         """Returns stem, blocks, head and loss, traced and joined; equal parts may be the same object.
 
         Args:
-            setting: what the bytes of a part depend on.
-            checkpointing: which blocks are recomputed.
-            chunk_tokens: tokens whose logits exist at once; None: all of them.
+            setting: What the bytes of a part depend on.
+            checkpointing: Which blocks are recomputed.
+            chunk_tokens: Tokens whose logits exist at once; None: all of them.
         """
         # A frozen embedding's output needs no gradient, unless checkpointing asks for one whatever trains
         # (transformers' gradient_checkpointing_enable). Then every block's input needs one, and none saves less.

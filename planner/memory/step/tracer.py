@@ -37,9 +37,9 @@ class Tracer:
     Parts have to be traced in the model's order, since later ones read tensors that earlier ones share.
 
     Args:
-        architecture: the model's fields and forward pass.
-        setting: what the bytes of a part depend on.
-        steps: returns, for a part (STEM, HEAD, LOSS or the kind of a block) and what trains in it, the bytes that the
+        architecture: The model's fields and forward pass.
+        setting: What the bytes of a part depend on.
+        steps: Returns, for a part (STEM, HEAD, LOSS or the kind of a block) and what trains in it, the bytes that the
             update of each parameter in backward allocates, by the parameter's name.
     """
 
@@ -83,8 +83,8 @@ class Tracer:
         """Traces the embeddings, and adds the masks that all blocks share.
 
         Args:
-            checkpointing: which blocks are recomputed.
-            output_requires_grad: whether the output needs a gradient even if the embeddings are frozen.
+            checkpointing: Which blocks are recomputed.
+            output_requires_grad: Whether the output needs a gradient even if the embeddings are frozen.
         """
         layers = self._layers(STEM, self.ends)
         run = PartRun(layers)
@@ -132,13 +132,13 @@ class Tracer:
         """Traces a block that is not checkpointed, or the recomputation of one that is.
 
         Args:
-            kind: the kind of block.
-            trained: which of its own parameters train.
-            itemsize: bytes per element of its input.
-            input_requires_grad: whether its input needs a gradient.
-            checkpoints: whether the model's blocks are checkpointed.
-            again: whether to trace the recomputation in backward, whose graph is its own and is gone afterwards.
-            kept: the results that a checkpointed forward kept for the recomputation, by operation.
+            kind: The kind of block.
+            trained: Which of its own parameters train.
+            itemsize: Bytes per element of its input.
+            input_requires_grad: Whether its input needs a gradient.
+            checkpoints: Whether the model's blocks are checkpointed.
+            again: Whether to trace the recomputation in backward, whose graph is its own and is gone afterwards.
+            kept: The results that a checkpointed forward kept for the recomputation, by operation.
         """
         layers = self._layers(kind, trained, recomputed=again, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = checkpoints
@@ -171,12 +171,12 @@ class Tracer:
         again.
 
         Args:
-            kind: the kind of block.
-            trained: which of its own parameters train.
-            itemsize: bytes per element of its input.
-            facts: the checkpointing policy.
-            plain: the recomputation of the block if no results are kept, as `block(..., again=True)` traces it.
-            input_requires_grad: whether its input needs a gradient.
+            kind: The kind of block.
+            trained: Which of its own parameters train.
+            itemsize: Bytes per element of its input.
+            facts: The checkpointing policy.
+            plain: The recomputation of the block if no results are kept, as `block(..., again=True)` traces it.
+            input_requires_grad: Whether its input needs a gradient.
         """
         layers = self._layers(kind, trained, keep_saved=False, kinds=WITHIN_BLOCKS)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
@@ -233,11 +233,11 @@ class Tracer:
         """Traces the final norm with the head, and the loss.
 
         Args:
-            itemsize: bytes per element of the final hidden states.
-            input_requires_grad: whether these need a gradient.
-            embedded_bytes: bytes per sample of the embedding's output, which the model's body holds until the norm has
+            itemsize: Bytes per element of the final hidden states.
+            input_requires_grad: Whether these need a gradient.
+            embedded_bytes: Bytes per sample of the embedding's output, which the model's body holds until the norm has
                 returned.
-            chunk_tokens: tokens whose logits exist at once in a fused loss (`planner.memory.losses.fused`); None: all.
+            chunk_tokens: Tokens whose logits exist at once in a fused loss (`planner.memory.losses.fused`); None: all.
 
         Returns:
             The head and the loss. A head with a fused loss returns the loss, and the loss part is then empty.

@@ -20,7 +20,7 @@ CHUNKED = "chunked_attention"
 
 
 class Kind(NamedTuple):
-    """Tells one layer from another."""
+    """Says which kind of layer a layer is."""
 
     has_experts: bool
     """Whether the layer has experts instead of a gated MLP."""

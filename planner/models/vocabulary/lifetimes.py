@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Lifetimes(Protocol[T]):
-    """Declares tensors of several parts, and variables of the model's own forward."""
+    """Declares how long tensors live: those that several parts share, and variables of the model's own forward."""
 
     def relative_bias(self, name: str, num_buckets: int, heads: int) -> T:
         """Looks up a bias for each pair of positions and each head in a table of `[num_buckets, heads]`."""

@@ -76,9 +76,9 @@ class ExpandableAllocator(CachingAllocator):
         """Maps the pages at the start of a hole and joins them with the free blocks on both sides.
 
         Args:
-            before: the free block before the hole, or None.
-            hole: a block of unmapped addresses.
-            missing: the bytes to map, which are rounded up to pages.
+            before: The free block before the hole, or None.
+            hole: A block of unmapped addresses.
+            missing: The bytes to map, which are rounded up to pages.
 
         Returns:
             The block that results, which is in no pool; None if it would exceed the limit.

@@ -47,15 +47,15 @@ class Block:
     """Represents consecutive bytes of a segment, in use or free.
 
     Args:
-        size: bytes of the block.
-        address: its first address.
-        small: whether it belongs to the small pool.
-        mapped: whether there is memory behind its addresses.
+        size: Bytes of the block.
+        address: Its first address.
+        small: Whether it belongs to the small pool.
+        mapped: Whether there is memory behind its addresses.
 
     Attributes:
-        free: whether it is not in use.
-        previous: the block before it in the segment, or None.
-        next: the block after it in the segment, or None.
+        free: Whether it is not in use.
+        previous: The block before it in the segment, or None.
+        next: The block after it in the segment, or None.
     """
 
     __slots__ = ("address", "free", "mapped", "next", "previous", "size", "small")
@@ -109,16 +109,16 @@ class CachingAllocator:
     """Serves each request from the best-fitting cached block, or else from a new segment.
 
     Args:
-        limit_bytes: the most bytes that the allocator can reserve; None for no limit. At the limit it returns the
+        limit_bytes: The most bytes that the allocator can reserve; None for no limit. At the limit it returns the
             segments that are wholly free and tries again, as on a full device.
-        observer: called with everything that the allocator does.
+        observer: Called with everything that the allocator does.
 
     Attributes:
-        allocated: bytes in allocated blocks.
-        peak_allocated: the largest `allocated` since the start or the last `reset_peaks`.
-        reserved: bytes in segments.
-        peak_reserved: the largest `reserved` since the start or the last `reset_peaks`.
-        retries: how often free segments were returned to serve a request.
+        allocated: Bytes in allocated blocks.
+        peak_allocated: The largest `allocated` since the start or the last `reset_peaks`.
+        reserved: Bytes in segments.
+        peak_reserved: The largest `reserved` since the start or the last `reset_peaks`.
+        retries: How often free segments were returned to serve a request.
     """
 
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:

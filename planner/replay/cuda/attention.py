@@ -56,11 +56,11 @@ def _math(
 
     Args:
         query: `[batch, heads, tokens, head_dim]`.
-        key: the same with the heads of keys and values.
-        value: the same as `key`.
-        dropout: probability.
-        scale: factor of the scores; None for `head_dim ** -0.5`.
-        mask: floats that are added to the scores; None for a causal mask.
+        key: The same with the heads of keys and values.
+        value: The same as `key`.
+        dropout: Probability.
+        scale: Factor of the scores; None for `head_dim ** -0.5`.
+        mask: Floats that are added to the scores; None for a causal mask.
         grouped: `enable_gqa`; without it, the matrix products broadcast a single head of keys and values.
     """
     q, k, v = (x.float() for x in (query, key, value))
@@ -133,7 +133,7 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     view, the cast copies it.
 
     Args:
-        selection: says which kernel CUDA would run for a call.
+        selection: Says which kernel CUDA would run for a call.
     """
     from transformers.integrations.sdpa_attention import create_position_bias_mask, repeat_kv
 
@@ -168,7 +168,7 @@ def sdpa(selection: Selection) -> Callable[..., torch.Tensor]:
     Calls with a mask use CUDA's kernels; other calls are left to the CPU's.
 
     Args:
-        selection: says which kernel CUDA would run for a call.
+        selection: Says which kernel CUDA would run for a call.
     """
 
     def call(

@@ -128,7 +128,7 @@ class GroupedProduct(torch.autograd.Function):
         """Allocates the product `[rows of x, columns]` and saves what the wanted gradients need.
 
         Args:
-            ctx: autograd's context.
+            ctx: Autograd's context.
             x: `[rows of x, rows]`, the inputs of all experts together.
             weights: `[experts, rows, columns]`.
         """

@@ -31,7 +31,7 @@ def taken(selection: Selection) -> Iterator[None]:
     """Replaces what differs from CUDA in torch and transformers while the context lasts.
 
     Args:
-        selection: says which SDPA kernel CUDA would run for a call.
+        selection: Says which SDPA kernel CUDA would run for a call.
     """
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface

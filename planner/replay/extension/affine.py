@@ -65,8 +65,8 @@ def affine(small: Trace, large: Trace) -> Affine:
     """Derives a step at any micro-batch size from two replays without optimizer states.
 
     Args:
-        small: replay with `SMALL` samples per micro-batch and `MICRO_BATCHES` micro-batches per step.
-        large: replay with `LARGE` samples per micro-batch, otherwise equal.
+        small: Replay with `SMALL` samples per micro-batch and `MICRO_BATCHES` micro-batches per step.
+        large: Replay with `LARGE` samples per micro-batch, otherwise equal.
 
     Raises:
         NotAffineError: The replays do not allocate and free in the same order.

@@ -49,8 +49,8 @@ def shorten(model: torch.nn.Module, kept: int = REPLAYED_PERIODS) -> list[BlockR
     """Removes blocks from the middle of every run that has more than `kept` periods.
 
     Args:
-        model: the model, which is changed in place.
-        kept: periods that remain of each run; 0 removes no block.
+        model: The model, which is changed in place.
+        kept: Periods that remain of each run; 0 removes no block.
 
     Returns:
         All runs of the model, in order, whether shortened or not.
@@ -122,9 +122,9 @@ def follow(model: torch.nn.Module, live: LiveBytes, runs: list[BlockRun]) -> dic
     """Installs hooks that keep `live.scope` and `live.path` up to date while the model runs.
 
     Args:
-        model: the shortened model.
-        live: the recorder of the step.
-        runs: the runs that `shorten` found in the model.
+        model: The shortened model.
+        live: The recorder of the step.
+        runs: The runs that `shorten` found in the model.
 
     Returns:
         The scope of every block in a run, by the block's path.

@@ -49,8 +49,8 @@ def extend(trace: Trace, runs: list[BlockRun]) -> Trace:
     """Returns the trace that a replay of the whole model would record.
 
     Args:
-        trace: the trace of the shortened model.
-        runs: the runs of blocks of the model, as `shorten` returns them.
+        trace: The trace of the shortened model.
+        runs: The runs of blocks of the model, as `shorten` returns them.
 
     Raises:
         IrregularError: The middle blocks of a run do not allocate and free alike.
@@ -152,8 +152,8 @@ class _Extension:
         """Returns the events of an omitted block, copied from a middle block.
 
         Args:
-            template: the piece of the middle block.
-            index: the omitted block's index in the whole model.
+            template: The piece of the middle block.
+            index: The omitted block's index in the whole model.
         """
         assert template.scope is not None
         copied, ordinal = [], 0

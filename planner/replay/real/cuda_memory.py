@@ -33,10 +33,10 @@ class CudaCounters:
     """Measures the peaks of each phase of the last step.
 
     Args:
-        cuda: the module that counts: `torch.cuda` or one with the same functions.
+        cuda: The module that counts: `torch.cuda` or one with the same functions.
 
     Attributes:
-        peaks: the peaks of the phases that have ended.
+        peaks: The peaks of the phases that have ended.
     """
 
     def __init__(self, cuda: Any = torch.cuda) -> None:
@@ -88,10 +88,10 @@ def run_on_cuda(
     """Runs the steps on a GPU and returns the peaks of each phase of the last step.
 
     Args:
-        source: the model, as for `planner.replay.replay`.
-        strategy: the strategy to train it with.
-        workload: batch and sequence sizes.
-        progress: told what takes long.
+        source: The model, as for `planner.replay.replay`.
+        strategy: The strategy to train it with.
+        workload: Batch and sequence sizes.
+        progress: Told what takes long.
 
     Raises:
         DeviceError: There is no CUDA device, or its memory does not suffice.

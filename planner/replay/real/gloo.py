@@ -34,9 +34,9 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
     """Runs the steps on `workload.world_size` ranks and returns what rank 0 allocates and frees.
 
     Args:
-        source: the model, as for `planner.replay.replay`.
-        strategy: the strategy to train it with.
-        workload: batch and sequence sizes, and the number of ranks.
+        source: The model, as for `planner.replay.replay`.
+        strategy: The strategy to train it with.
+        workload: Batch and sequence sizes, and the number of ranks.
     """
     with tempfile.TemporaryDirectory() as folder:
         arguments = (folder, source, strategy, workload)

@@ -122,7 +122,7 @@ def recorded(events: list[Any], phases: list[tuple[Phase, int]]) -> Recorded:
     hold copies of their own, which they free late.
 
     Args:
-        events: the roots of the profiler's event tree.
+        events: The roots of the profiler's event tree.
         phases: (phase, step) of every marked range, as in `Marks.phases`.
     """
     trace = Trace([Section(phase, step, []) for phase, step in phases], {}, {})

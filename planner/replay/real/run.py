@@ -66,13 +66,13 @@ def run(
     """Runs the same steps for real that `replay` replays.
 
     Args:
-        source: the model, as for `planner.replay.replay`.
-        strategy: the strategy to train it with.
-        workload: batch and sequence sizes.
-        backend: the device to run on and its kernels.
-        counters: told of each phase as it starts.
-        mesh: device mesh of the ranks if the strategy shards, otherwise None.
-        progress: told what takes long.
+        source: The model, as for `planner.replay.replay`.
+        strategy: The strategy to train it with.
+        workload: Batch and sequence sizes.
+        backend: The device to run on and its kernels.
+        counters: Told of each phase as it starts.
+        mesh: Device mesh of the ranks if the strategy shards, otherwise None.
+        progress: Told what takes long.
     """
     progress("building the model")
     model = equip(build(source, strategy, backend), strategy)

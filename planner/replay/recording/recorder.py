@@ -57,15 +57,15 @@ class LiveBytes(TorchDispatchMode):
     """Records a `Trace` of all storages that live on the step's device while this dispatch mode is active.
 
     Args:
-        block_bytes: what the device's allocator rounds sizes up to, in bytes.
-        workspace_bytes: size of a cuBLAS workspace. Every thread allocates one at its first matrix product and keeps it
+        block_bytes: What the device's allocator rounds sizes up to, in bytes.
+        workspace_bytes: Size of a cuBLAS workspace. Every thread allocates one at its first matrix product and keeps it
             (aten/src/ATen/cuda/CublasHandlePool.cpp): Python's thread, and the one in which autograd runs backward.
 
     Attributes:
-        trace: the trace so far.
-        work: the trace's work by section and block.
-        scope: the block of the model where the step is now; set by the code that runs the step.
-        path: the module where the step is now; set likewise.
+        trace: The trace so far.
+        work: The trace's work by section and block.
+        scope: The block of the model where the step is now; set by the code that runs the step.
+        path: The module where the step is now; set likewise.
     """
 
     def __init__(self, block_bytes: int, workspace_bytes: int = 0) -> None:
@@ -129,7 +129,7 @@ class LiveBytes(TorchDispatchMode):
         """Names storages that are alive and assigns them to blocks.
 
         Args:
-            category: memory category of all of them.
+            category: Memory category of all of them.
             tensors: (name, tensor, block to which it belongs); None for the block means no block.
         """
         for name, tensor, scope in tensors:

@@ -41,8 +41,8 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
     """Serves the requests of a trace until its end, or until the section with a request that does not fit.
 
     Args:
-        trace: the trace of a replay.
-        allocator: a fresh allocator with the limit to serve the trace within.
+        trace: The trace of a replay.
+        allocator: A fresh allocator with the limit to serve the trace within.
     """
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}

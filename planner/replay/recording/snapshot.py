@@ -40,9 +40,9 @@ def pickled_snapshot(trace: Trace, kind: type[CachingAllocator], limit_bytes: in
     """Returns the content of the file that `torch.cuda.memory._dump_snapshot` would write.
 
     Args:
-        trace: the trace of a replay.
-        kind: the allocator that serves the trace.
-        limit_bytes: the most bytes that the allocator can reserve.
+        trace: The trace of a replay.
+        kind: The allocator that serves the trace.
+        limit_bytes: The most bytes that the allocator can reserve.
     """
     return pickle.dumps(snapshot_of(trace, kind, limit_bytes), protocol=PROTOCOL)
 
@@ -56,9 +56,9 @@ def snapshot_of(
     second says phase and memory category.
 
     Args:
-        trace: the trace of a replay.
-        kind: the allocator that serves the trace.
-        limit_bytes: the most bytes that the allocator can reserve; None for no limit.
+        trace: The trace of a replay.
+        kind: The allocator that serves the trace.
+        limit_bytes: The most bytes that the allocator can reserve; None for no limit.
     """
     return _Recorder(trace, kind, limit_bytes).snapshot()
 

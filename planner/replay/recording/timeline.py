@@ -70,8 +70,8 @@ def timeline_of(trace: Trace, order: Iterable[str]) -> Timeline:
     """Computes the timeline of a trace's last step.
 
     Args:
-        trace: the trace of a replay.
-        order: every memory category that occurs in the trace, in the order of `Timeline.categories`.
+        trace: The trace of a replay.
+        order: Every memory category that occurs in the trace, in the order of `Timeline.categories`.
     """
     categories, live = categories_of(trace), dict.fromkeys(order, 0)
     changes, spans = list[Change](), list[Span]()

@@ -80,8 +80,8 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """Builds the base model on the meta device, and marks its checkpointed blocks and trainable parameters.
 
     Raises:
-        ContradictionError: no replay runs a choice of the strategy.
-        PlannerError: the configuration is refused, or the model's code fails.
+        ContradictionError: No replay runs a choice of the strategy.
+        PlannerError: The configuration is refused, or the model's code fails.
     """
     if reason := ACCOUNTS.lacking(strategy):
         raise ContradictionError(f"this configuration cannot be replayed: {reason}", "estimate needs no replay")
@@ -101,9 +101,9 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
     """Gives a base model its kernels, loss, adapters, quantization and checkpointing.
 
     Args:
-        model: what `build` returned, perhaps shortened; it is changed in place.
-        strategy: the strategy.
-        adds_in_place: whether liger-kernel adds to the head's gradient in place; see `fused_loss.fuse`.
+        model: What `build` returned, perhaps shortened; it is changed in place.
+        strategy: The strategy.
+        adds_in_place: Whether liger-kernel adds to the head's gradient in place; see `fused_loss.fuse`.
 
     Returns:
         The model as a training script has it before it is placed on a device: PEFT's wrapper where there are adapters.
@@ -183,10 +183,10 @@ def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
     """Shards an equipped model over a mesh, and moves it to the backend's device or to the host.
 
     Args:
-        model: what `equip` returned.
-        strategy: the strategy.
-        mesh: the device mesh of FSDP2; None where the model is not sharded.
-        backend: tells the device.
+        model: What `equip` returned.
+        strategy: The strategy.
+        mesh: The device mesh of FSDP2; None where the model is not sharded.
+        backend: Tells the device.
 
     Returns:
         The model in training mode, with tied weights tied again and no weight initialized.
@@ -234,7 +234,7 @@ def pretend(world_size: int) -> None:
     """Makes a process group whose collectives do nothing; this process is rank 0.
 
     Raises:
-        ContradictionError: there are more than `MAX_RANKS` ranks.
+        ContradictionError: There are more than `MAX_RANKS` ranks.
     """
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore

@@ -40,9 +40,9 @@ def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) ->
     """Checkpoints the marked blocks; in a module of the user's own, those in its lists of blocks.
 
     Args:
-        model: a model of transformers, PEFT's wrapper around one, or a module of the user's own.
-        checkpoints: what is recomputed, kept and offloaded.
-        adapted: whether the model has adapters, for which the embedding's output must require gradients.
+        model: A model of transformers, PEFT's wrapper around one, or a module of the user's own.
+        checkpoints: What is recomputed, kept and offloaded.
+        adapted: Whether the model has adapters, for which the embedding's output must require gradients.
     """
     options: dict[str, Any] = {"use_reentrant": False}
     facts = checkpoints.choice.facts

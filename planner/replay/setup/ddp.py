@@ -25,9 +25,9 @@ def divided(
     """Builds an optimizer that keeps the states of this rank's parameters only, with ZeroRedundancyOptimizer.
 
     Args:
-        make: builds an optimizer for some parameters. ZeroRedundancyOptimizer expects as many parameter groups as it
+        make: Builds an optimizer for some parameters. ZeroRedundancyOptimizer expects as many parameter groups as it
             passes: an optimizer with another number is wrapped in `Several`, which has one group.
-        trained: the trained parameters of the model.
+        trained: The trained parameters of the model.
     """
     by_parameter = {id(t.parameter): t for t in trained}
 
@@ -56,8 +56,8 @@ class Buckets:
     """DDP's buckets: a part for every trained parameter.
 
     Args:
-        kind: whether gradients are copied to the buckets or become views of them; None without DDP.
-        live: the recorder of the step.
+        kind: Whether gradients are copied to the buckets or become views of them; None without DDP.
+        live: The recorder of the step.
     """
 
     def __init__(self, kind: GradientBuckets | None, live: Followed) -> None:

@@ -57,10 +57,10 @@ class Loading:
     """Rewrites the events of the loading phase, which so far allocate only what the model keeps.
 
     Args:
-        live: the recorder, whose last section is the loading phase.
-        model: the model with its adapters and the stand-ins of its quantized layers.
-        itemsize: bytes per element of the weights as they are loaded.
-        runs: the runs of replayed blocks, which say how many blocks of the model were left out.
+        live: The recorder, whose last section is the loading phase.
+        model: The model with its adapters and the stand-ins of its quantized layers.
+        itemsize: Bytes per element of the weights as they are loaded.
+        runs: The runs of replayed blocks, which say how many blocks of the model were left out.
     """
 
     def __init__(self, live: LiveBytes, model: torch.nn.Module, itemsize: int, runs: list[BlockRun]) -> None:
@@ -73,9 +73,9 @@ class Loading:
         """Replaces the events of the loading phase.
 
         Args:
-            parameters: all parameters of the model.
-            buffers: all buffers of the model.
-            empties_cache: whether PEFT empties the allocator's cache after its casts, as it does from version 0.20 on
+            parameters: All parameters of the model.
+            buffers: All buffers of the model.
+            empties_cache: Whether PEFT empties the allocator's cache after its casts, as it does from version 0.20 on
                 (huggingface/peft pull request 3293).
         """
         self.events.clear()

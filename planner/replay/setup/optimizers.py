@@ -24,12 +24,12 @@ def optimizer_of(optimizer: AnyOptimizer, trained: list[TrainedParameter], updat
     """Builds the optimizer of a strategy.
 
     Args:
-        optimizer: the choice, with its facts.
-        trained: the trained parameters.
-        update: whether it steps after backward, or for each parameter in backward.
+        optimizer: The choice, with its facts.
+        trained: The trained parameters.
+        update: Whether it steps after backward, or for each parameter in backward.
 
     Raises:
-        ContradictionError: a plug-in added the optimizer without a builder.
+        ContradictionError: A plug-in added the optimizer without a builder.
     """
     if (build := BUILDERS.get(optimizer.choice)) is None:
         raise ContradictionError(
@@ -45,7 +45,7 @@ class InBackward(torch.optim.Optimizer):
     """Steps each parameter in backward, as soon as its gradient is there.
 
     Args:
-        optimizers: an optimizer for each parameter.
+        optimizers: An optimizer for each parameter.
     """
 
     def __init__(self, optimizers: dict[torch.nn.Parameter, torch.optim.Optimizer]) -> None:

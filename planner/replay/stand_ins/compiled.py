@@ -176,12 +176,12 @@ def _compile(block: Any, run: Any, names: list[str], spec: Any, constants: list[
     """Compiles a block to a function of its parameters and of the tensors among its arguments.
 
     Args:
-        block: the module.
-        run: its forward.
-        names: names of its parameters, whose values are the first arguments of the compiled function.
-        spec: structure of the forward's arguments, as `tree_flatten` returns it.
-        constants: leaves of that structure, with `_TENSOR` in place of each tensor.
-        examples: fake parameters and tensors, with which the function is traced.
+        block: The module.
+        run: Its forward.
+        names: Names of its parameters, whose values are the first arguments of the compiled function.
+        spec: Structure of the forward's arguments, as `tree_flatten` returns it.
+        constants: Leaves of that structure, with `_TENSOR` in place of each tensor.
+        examples: Fake parameters and tensors, with which the function is traced.
     """
     from torch._functorch.aot_autograd import aot_function
     from torch._inductor.decomposition import select_decomp_table

@@ -200,9 +200,9 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
     loss function. Both libraries patch the model before adapters are added. Other losses change nothing.
 
     Args:
-        model: the model of transformers.
-        loss: the loss to compute.
-        adds_in_place: whether the GPU has compute capability 8.0 or higher, from which on liger-kernel lets cuBLAS add
+        model: The model of transformers.
+        loss: The loss to compute.
+        adds_in_place: Whether the GPU has compute capability 8.0 or higher, from which on liger-kernel lets cuBLAS add
             products to the gradient of the head in place.
     """
     if loss in OF_LOGITS:

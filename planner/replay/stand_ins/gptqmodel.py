@@ -15,8 +15,8 @@ class _Packed(torch.nn.Module):
     """The buffers of a layer whose weight is stored in 4 bits, eight elements per int32.
 
     Args:
-        layer: the layer whose shape and bias it takes.
-        half: dtype of the scales, which is also that of the dequantized weight.
+        layer: The layer whose shape and bias it takes.
+        half: Dtype of the scales, which is also that of the dequantized weight.
     """
 
     qweight: torch.Tensor

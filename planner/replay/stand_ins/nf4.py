@@ -28,9 +28,9 @@ class Linear4bit(torch.nn.Module):
     """A linear layer whose weight is stored in NF4, two elements per byte.
 
     Args:
-        layer: the layer whose shape and bias it takes.
-        compute: dtype that the weight is dequantized to and multiplied in.
-        double: whether the scales are quantized to 8 bits themselves (double quantization).
+        layer: The layer whose shape and bias it takes.
+        compute: Dtype that the weight is dequantized to and multiplied in.
+        double: Whether the scales are quantized to 8 bits themselves (double quantization).
     """
 
     W_q = True

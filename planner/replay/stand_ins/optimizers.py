@@ -22,8 +22,8 @@ class StandIn(torch.optim.Optimizer):
     assigns it again.
 
     Args:
-        trained: the parameters that train.
-        facts: the facts of the optimizer (`strategies.optimizer`), of the kind that the subclass expects.
+        trained: The parameters that train.
+        facts: The facts of the optimizer (`strategies.optimizer`), of the kind that the subclass expects.
     """
 
     def __init__(self, trained: list[TrainedParameter], facts: Any) -> None:

@@ -15,8 +15,8 @@ def as_bitsandbytes(adapter: Any, *, copies: bool) -> None:
     """Makes an adapter run as over a layer of bitsandbytes (peft/tuners/lora/bnb.py).
 
     Args:
-        adapter: the LoRA layer of PEFT whose forward is replaced.
-        copies: whether the base layer's output is copied before anything is added, as PEFT's `Linear4bit` does.
+        adapter: The LoRA layer of PEFT whose forward is replaced.
+        copies: Whether the base layer's output is copied before anything is added, as PEFT's `Linear4bit` does.
     """
 
     def forward(self: Any, x: torch.Tensor) -> Any:

@@ -24,9 +24,9 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, qua
 
     Args:
         model: PEFT's model, with its adapters.
-        head: the output layer, which is not quantized; None if the model has none.
-        compute: dtype that the layers compute in.
-        quantization: how the weights are stored.
+        head: The output layer, which is not quantized; None if the model has none.
+        compute: Dtype that the layers compute in.
+        quantization: How the weights are stored.
     """
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
     ends = {id(module) for module in head.modules()} if head is not None else set()

@@ -18,15 +18,15 @@ def batch_of(
     """Returns the keyword arguments of a training forward pass.
 
     Args:
-        model: the model, PEFT's wrapper included.
-        source: what the model was built from.
-        batching: padding adds an attention mask, packing adds position ids with two samples per sequence.
-        sequence_length: tokens per sequence.
-        device: device of the tensors.
-        size: sequences, or samples, per forward pass.
+        model: The model, PEFT's wrapper included.
+        source: What the model was built from.
+        batching: Padding adds an attention mask, packing adds position ids with two samples per sequence.
+        sequence_length: Tokens per sequence.
+        device: Device of the tensors.
+        size: Sequences, or samples, per forward pass.
 
     Raises:
-        ModelCodeError: the inputs of the model are not known.
+        ModelCodeError: The inputs of the model are not known.
     """
     batch = inputs_of(model, source, size, sequence_length, device)
     if batching is Batching.PADDED:  # transformers' `DataCollatorWithPadding`; each sample ends in padding

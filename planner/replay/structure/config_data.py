@@ -51,10 +51,10 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a configuration without the fields that name what to load and without private ones (`_...`).
 
     Args:
-        fields: the content of a config.json.
+        fields: The content of a config.json.
 
     Raises:
-        PlannerError: timm would build the model, or a number is larger than in any model, which could take hours.
+        PlannerError: Timm would build the model, or a number is larger than in any model, which could take hours.
     """
     if str(fields.get("model_type", "")).startswith("timm") or fields.get("use_timm_backbone") is True:
         # transformers passes fields on to timm's functions, which load files.
@@ -111,7 +111,7 @@ def few_modules() -> Iterator[None]:
     """Limits the modules that are built while the context lasts.
 
     Raises:
-        PlannerError: there are more than `MAX_MODULES`.
+        PlannerError: There are more than `MAX_MODULES`.
     """
     count = 0
 

@@ -36,13 +36,13 @@ def build(source: Source, dtype: torch.dtype, attention: str) -> Any:
     """Builds a model on the meta device.
 
     Args:
-        source: the fields of a config.json, or `package.module:function`.
-        dtype: dtype of the parameters.
+        source: The fields of a config.json, or `package.module:function`.
+        dtype: Dtype of the parameters.
         attention: `attn_implementation` of transformers; a model without it falls back to SDPA or to eager attention.
 
     Raises:
-        ModelCodeError: the code of the model fails, or transformers has no such model.
-        PlannerError: the configuration is refused (see `config_data.checked`).
+        ModelCodeError: The code of the model fails, or transformers has no such model.
+        PlannerError: The configuration is refused (see `config_data.checked`).
     """
     if isinstance(source, str):
         module = _from_code(source)
@@ -98,14 +98,14 @@ def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length
     They come from the user's `example_inputs`, if any, else from the model's class. Their values do not matter.
 
     Args:
-        model: the model, PEFT's wrapper included.
-        source: what the model was built from.
-        micro_batch_size: samples per forward pass.
-        sequence_length: tokens per sample.
-        device: device of the tensors.
+        model: The model, PEFT's wrapper included.
+        source: What the model was built from.
+        micro_batch_size: Samples per forward pass.
+        sequence_length: Tokens per sample.
+        device: Device of the tensors.
 
     Raises:
-        ModelCodeError: the inputs are not known, or `example_inputs` fails.
+        ModelCodeError: The inputs are not known, or `example_inputs` fails.
     """
     if isinstance(source, str):
         module = _module_of(source)
@@ -136,7 +136,7 @@ def loss_of(output: Any) -> torch.Tensor:
     """Returns the scalar loss in the result of a forward pass.
 
     Raises:
-        ModelCodeError: there is none.
+        ModelCodeError: There is none.
     """
     found = output
     if isinstance(output, Mapping):
@@ -269,8 +269,8 @@ def failure(what: str, error: BaseException) -> ModelCodeError:
     """Makes the error to raise for a failure of a model's code.
 
     Args:
-        what: the code that was run, as the message names it.
-        error: the failure. The message says the last line that it went through outside of torch and the replay.
+        what: The code that was run, as the message names it.
+        error: The failure. The message says the last line that it went through outside of torch and the replay.
     """
     frames = traceback.extract_tb(error.__traceback__)
     library = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)), "<frozen")

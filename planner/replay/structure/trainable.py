@@ -14,9 +14,9 @@ def choose(model: Any, method: Freeze | BitFit, dtype: torch.dtype) -> None:
     """Freezes all parameters except those that the method trains.
 
     Args:
-        model: the whole model; it is changed in place.
+        model: The whole model; it is changed in place.
         method: BitFit trains biases, Freeze the last blocks and the chosen modules.
-        dtype: dtype that the trained parameters are cast to.
+        dtype: Dtype that the trained parameters are cast to.
     """
     model.requires_grad_(False)
     if isinstance(method, BitFit):

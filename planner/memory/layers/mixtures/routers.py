@@ -90,7 +90,7 @@ def _sigmoid_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Rout
 
 
 def _choice(f: Ops, scores: Tensor) -> list[Storage]:
-    """Returns the storages of what experts are chosen by: they stay as long as the router's variables.
+    """Returns the storages of the masks and scores by which experts are chosen; the router's variables keep them.
 
     They are the mask of the groups as numbers in fp32, its inverse in booleans, and the masked scores in fp32. The
     scores with a bias are made first, and freed here. No gradient comes this way.

@@ -9,10 +9,10 @@ class Locals:
     """Counts the bytes of tensors by variable name: a name's old tensor is freed after its new one has been made.
 
     Args:
-        ranks: the number of ranks that share every tensor, except those that are assigned as whole.
+        ranks: The number of ranks that share every tensor, except those that are assigned as whole.
 
     Attributes:
-        peak: the largest number of bytes alive at once, on one of these ranks.
+        peak: The largest number of bytes alive at once, on one of these ranks.
     """
 
     def __init__(self, ranks: int = 1) -> None:
@@ -24,9 +24,9 @@ class Locals:
         """Assigns a new tensor to a name.
 
         Args:
-            name: the variable.
-            num_bytes: bytes of the unsharded tensor; 0 if it has no bytes of its own, as a view or None.
-            whole: whether each rank has the whole tensor instead of a share.
+            name: The variable.
+            num_bytes: Bytes of the unsharded tensor; 0 if it has no bytes of its own, as a view or None.
+            whole: Whether each rank has the whole tensor instead of a share.
         """
         new = allocated(num_bytes if whole else -(-num_bytes // self.ranks))
         self._live += new

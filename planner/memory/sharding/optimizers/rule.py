@@ -19,7 +19,7 @@ class OptimizerRule(Generic[F]):
     Subclasses do so for one kind of facts; this base class keeps and allocates nothing.
 
     Args:
-        facts: the physical facts of the optimizer, from `strategies.optimizer`.
+        facts: The physical facts of the optimizer, from `strategies.optimizer`.
     """
 
     passes: ClassVar[tuple[Callable[[TrainedTensor], bool], ...]] = (lambda t: True,)
@@ -55,9 +55,9 @@ class OptimizerRule(Generic[F]):
         """Returns the bytes of all states on one of the ranks that share them.
 
         Args:
-            groups: the trained tensors by part.
-            ranks: the number of ranks that divide each tensor.
-            apart: whether each tensor has an optimizer of its own, so that each has its own tables.
+            groups: The trained tensors by part.
+            ranks: The number of ranks that divide each tensor.
+            apart: Whether each tensor has an optimizer of its own, so that each has its own tables.
         """
         states = sum(n * sum(map(self.states, tensors)) for tensors, n in groups)
         counts = sum(n * sum(map(self.counts, tensors)) for tensors, n in groups)
