@@ -22,23 +22,21 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-MEMORY, SEARCH = "tests/planner/memory", "tests/planner/search"
-SLOW = ("batching", "between_steps", "finetuning", "tape")
-"""Tests of the memory model that import torch, by the part of the file's name after `test_`; most of them replay."""
-OF_SPACES = ("tests/planner/test_space.py", "tests/planner/test_api.py", "tests/planner/test_axes.py")
-TESTS = {
+ON_STRATEGIES = ("test_space.py", "test_api.py", "test_axes.py", "search")
+TESTS = {  # what pytest is told to test the source of each folder
     "hardware": ("tests/hardware",),
-    "strategies": ("tests/strategies", *OF_SPACES, SEARCH),
-    "planner/search": (SEARCH,),
-    "planner/memory": (MEMORY, *(f"--ignore={MEMORY}/test_{name}.py" for name in SLOW)),
+    "strategies": ("tests/strategies", *(f"tests/planner/{name}" for name in ON_STRATEGIES)),
+    "planner/search": ("tests/planner/search",),
+    "planner/memory": ("tests/planner/memory", "--ignore=tests/planner/memory/test_tape.py"),  # which imports torch
 }
-"""Arguments of pytest that test the source of each folder."""
-LIMIT_SECONDS = 90
-"""Time after which a run of the tests counts as failed."""
+LIMIT_SECONDS = 90  # after which a run of the tests counts as failed
+START = partial(subprocess.Popen[bytes], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 EQUIVALENT: dict[str, str] = {}
 """Reasons why mutants change no observable behavior, by file and changed line."""
 
@@ -48,15 +46,13 @@ REPLACED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In},
 }
-"""Operators, and the ones that replace them."""
 CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
-"""Functions, and the ones that replace them."""
-LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr)
-"""Nodes that are not changed: errors and other texts, and what only type checkers need."""
+LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr)  # errors and other texts, and what only type checkers need
+KEYWORDS_LEFT_ALONE = ("strict", "deepcopy")  # zip's, which only ever raises, and optuna's, which costs time alone
 
 
 class Mutant(NamedTuple):
-    """Describes a change of one expression in a file."""
+    """Describes a change of one expression in a file, whose whole text is then `content`."""
 
     folder: str
     file: str
@@ -64,11 +60,10 @@ class Mutant(NamedTuple):
     before: str
     after: str
     content: str
-    """Text of the whole file after the change."""
 
-    @property
-    def changed_line(self) -> str:
-        return f"{self.file}: {self.content.splitlines()[self.line - 1].strip()}"
+    def reason(self) -> str:
+        """Returns why the mutant is equivalent, if it is known to be."""
+        return EQUIVALENT.get(f"{self.file}: {self.content.splitlines()[self.line - 1].strip()}", "")
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}  {self.before}  ->  {self.after}"
@@ -89,20 +84,16 @@ def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
         case ast.Call(func=ast.Name(id=name)) if name in CALLED:
             new.func = ast.Name(CALLED[name])
             yield new
-        case ast.Constant(value=bool(value)):
-            yield ast.Constant(not value)
         case ast.Constant(value=int(value)):
-            yield from (ast.Constant(value + 1), ast.Constant(value - 1))
+            others = (not value,) if isinstance(value, bool) else (value + 1, value - 1)
+            yield from map(ast.Constant, others)
 
 
 def changes(node: ast.AST, optional: bool = False) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Yields pairs of an expression at or below a node and one that may replace it.
-
-    Args:
-        node: The node.
-        optional: Whether the enclosing function may return None.
-    """
-    if isinstance(node, LEFT_ALONE) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+    """Yields expressions at or below a node, each with one that may replace it; `optional`: None may be returned."""
+    if isinstance(node, LEFT_ALONE) or (isinstance(node, ast.keyword) and node.arg in KEYWORDS_LEFT_ALONE):
+        return
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
     if isinstance(node, ast.FunctionDef):
         optional = node.returns is not None and "None" in ast.unparse(node.returns).split(" | ")
@@ -121,9 +112,7 @@ def changes(node: ast.AST, optional: bool = False) -> Iterator[tuple[ast.expr, a
 
 def mutants_of(folder: str, file: Path) -> Iterator[Mutant]:
     content = file.read_bytes()  # columns of ast count bytes
-    starts = [0]
-    for line in content.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    starts = [*accumulate(map(len, content.splitlines(keepends=True)), initial=0)]
     for old, new in changes(ast.parse(content)):
         assert old.end_lineno and old.end_col_offset  # noqa: PT018  # of what was parsed
         start, end = starts[old.lineno - 1] + old.col_offset, starts[old.end_lineno - 1] + old.end_col_offset
@@ -150,18 +139,15 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-        self._environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         # Bytecode is checked by the hash of the source, since a file may change twice within a second.
         self._python("-m", "compileall", "-q", "--invalidation-mode=checked-hash", "hardware", "strategies", "planner")
-        where = (
-            f"import hardware, planner, strategies as s; [m.__file__.index('{folder}') for m in (hardware, planner, s)]"
-        )
+        where = "import os, planner as p, strategies as s; [m.__file__.index(os.getcwd()) for m in (p, s)]"
         if not self._python("-c", where):
             raise SystemExit("what is installed would be tested, not the copy")
 
     def passes(self, folder: str) -> bool:
         """Returns whether the fast tests of a folder pass."""
-        options = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+        options = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-seed=0")
         return self._python("-m", "pytest", *options, *TESTS[folder])
 
     def kills(self, mutant: Mutant) -> bool:
@@ -174,16 +160,14 @@ class Copy:
         return killed
 
     def _python(self, *arguments: str) -> bool:
-        """Returns whether Python succeeds within the time limit; after it, all processes that it started are killed."""
-        command, none = [sys.executable, *arguments], subprocess.DEVNULL
-        with subprocess.Popen(
-            command, cwd=self.folder, env=self._environment, stdout=none, stderr=none, start_new_session=True
-        ) as process:
-            try:
-                return process.wait(LIMIT_SECONDS) == 0
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                return False
+        """Returns whether Python succeeds in time; otherwise all processes that it started are killed."""
+        paths = {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        process = START([sys.executable, *arguments], cwd=self.folder, env=os.environ | paths)
+        try:
+            return process.wait(LIMIT_SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.wait() == 0
 
 
 def run(mutants: list[Mutant]) -> Iterator[str]:
@@ -195,7 +179,7 @@ def run(mutants: list[Mutant]) -> Iterator[str]:
             if not copy.passes(folder):
                 raise SystemExit(f"the tests of {folder} fail without any mutant")
         for mutant in mutants:
-            start, reason = time.monotonic(), EQUIVALENT.get(mutant.changed_line, "")
+            start, reason = time.monotonic(), mutant.reason()
             outcome = "equivalent" if reason else "killed" if copy.kills(mutant) else "alive"
             found[mutant.folder][outcome] += 1
             yield f"{outcome:10} {time.monotonic() - start:3.0f} s  {mutant}  {reason}"

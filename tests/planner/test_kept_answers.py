@@ -1,0 +1,39 @@
+"""Answers that were written by earlier versions stay readable, and mean the same.
+
+`kept_answers` holds what the commands printed on the day in their names; a new file joins when `schema_version` rises.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from planner import EstimateResult, FitResult, Verification, estimate
+from planner.records.plan_file import arguments_of
+
+FOLDER = Path(__file__).parent / "kept_answers"
+KINDS: dict[str, type[BaseModel]] = {"fit": FitResult, "estimate": EstimateResult, "verify": Verification}
+FILES = sorted(FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+def test_a_kept_answer_is_read_and_written_as_it_was(file: Path) -> None:
+    text = file.read_text()
+    answer = KINDS[file.stem.partition("_")[0]].model_validate_json(text)
+    assert answer.model_dump_json(indent=2) + "\n" == text
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if not file.stem.startswith("verify")], ids=lambda f: str(f.stem)
+)
+def test_a_kept_plan_is_planned_again_to_the_same_bytes(file: Path) -> None:
+    kind = KINDS[file.stem.partition("_")[0]]
+    answer = kind.model_validate_json(file.read_text())
+    plans = answer.plans if isinstance(answer, FitResult) else (answer,)
+    for number, plan in enumerate(plans, 1):
+        again = estimate(**arguments_of(str(file), number))
+        assert isinstance(plan, EstimateResult) or again.strategy == plan.strategy
+        assert again.memory == plan.memory  # type: ignore[union-attr]  # each is a plan
+        assert again.time == plan.time  # type: ignore[union-attr]
