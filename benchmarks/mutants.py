@@ -23,7 +23,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ REPLACED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In},
 }
+PLACE = attrgetter("file", "line")
 CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr)  # errors and other texts, and what only type checkers need
 KEYWORDS_LEFT_ALONE = ("strict", "deepcopy")  # zip's, which only ever raises, and optuna's, which costs time alone
@@ -61,32 +63,27 @@ class Mutant(NamedTuple):
     after: str
     content: str
 
-    def reason(self) -> str:
-        """Returns why the mutant is equivalent, if it is known to be."""
-        return EQUIVALENT.get(f"{self.file}: {self.content.splitlines()[self.line - 1].strip()}", "")
-
     def __str__(self) -> str:
         return f"{self.file}:{self.line}  {self.before}  ->  {self.after}"
 
 
 def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
-    """Yields the expressions that may replace a node."""
+    """Returns the expressions that may replace a node."""
     new: ast.expr = deepcopy(node)
     match new:
         case ast.BinOp(op=operator) | ast.BoolOp(op=operator) if type(operator) in REPLACED:
             new.op = REPLACED[type(operator)]()  # type: ignore[assignment]  # an operator of the same kind
-            yield new
         case ast.Compare(ops=[operator]):
             new.ops = [REPLACED[type(operator)]()]  # type: ignore[list-item]
-            yield new
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            yield operand
+            new = operand
         case ast.Call(func=ast.Name(id=name)) if name in CALLED:
             new.func = ast.Name(CALLED[name])
-            yield new
         case ast.Constant(value=int(value)):
-            others = (not value,) if isinstance(value, bool) else (value + 1, value - 1)
-            yield from map(ast.Constant, others)
+            return map(ast.Constant, (not value,) if isinstance(value, bool) else (value + 1, value - 1))
+        case _:
+            return iter(())
+    return iter((new,))
 
 
 def changes(node: ast.AST, optional: bool = False) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -123,14 +120,11 @@ def mutants_of(folder: str, file: Path) -> Iterator[Mutant]:
 
 def drawn(folders: list[str], number: int, seed: int) -> list[Mutant]:
     """Draws mutants of different lines, sorted by file and line."""
-    by_line: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
-    for folder in folders:
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            for mutant in mutants_of(folder, file):
-                by_line[mutant.file, mutant.line].append(mutant)
+    files = ((folder, file) for folder in folders for file in sorted((ROOT / folder).rglob("*.py")))
+    mutants = sorted((mutant for folder, file in files for mutant in mutants_of(folder, file)), key=PLACE)
+    lines = [list(of_line) for _, of_line in groupby(mutants, PLACE)]
     source = random.Random(seed)
-    lines = source.sample(list(by_line.values()), min(number, len(by_line)))
-    return sorted((source.choice(mutants) for mutants in lines), key=lambda m: (m.file, m.line))
+    return sorted(map(source.choice, source.sample(lines, min(number, len(lines)))), key=PLACE)
 
 
 class Copy:
@@ -179,7 +173,8 @@ def run(mutants: list[Mutant]) -> Iterator[str]:
             if not copy.passes(folder):
                 raise SystemExit(f"the tests of {folder} fail without any mutant")
         for mutant in mutants:
-            start, reason = time.monotonic(), mutant.reason()
+            start, changed = time.monotonic(), mutant.content.splitlines()[mutant.line - 1].strip()
+            reason = EQUIVALENT.get(f"{mutant.file}: {changed}", "")
             outcome = "equivalent" if reason else "killed" if copy.kills(mutant) else "alive"
             found[mutant.folder][outcome] += 1
             yield f"{outcome:10} {time.monotonic() - start:3.0f} s  {mutant}  {reason}"
@@ -196,7 +191,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=[Path(folder).name for folder in TESTS])
     parser.add_argument("--list", action="store_true", help="only print the mutants")
     options = parser.parse_args()
-    chosen = [folder for folder in TESTS if options.only in (None, Path(folder).name)]
-    mutants = drawn(chosen, options.number, options.seed)
+    folders = [folder for folder in TESTS if options.only in (None, Path(folder).name)]
+    mutants = drawn(folders, options.number, options.seed)
     for said in mutants if options.list else run(mutants):
         print(said, flush=True)

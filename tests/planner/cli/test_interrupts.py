@@ -83,7 +83,7 @@ def interrupted(process: subprocess.Popen[bytes], after: float = 0) -> tuple[int
     """The exit code of a process that gets an interrupt, and what it says on stderr after it was ready."""
     time.sleep(after)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=20)  # code that is interrupted here sleeps longer
     return process.returncode, errors
 
 
@@ -111,9 +111,7 @@ def test_at_any_moment(start: Callable[..., subprocess.Popen[bytes]], arguments:
     ],
 )
 def test_in_code_that_does_not_let_it_through(start: Callable[..., subprocess.Popen[bytes]], plugin: str) -> None:
-    began = time.monotonic()
     assert interrupted(start("--version", plugin=plugin)) == (130, b"")
-    assert time.monotonic() - began < 20
 
 
 def test_while_nobody_reads_the_output(start: Callable[..., subprocess.Popen[bytes]]) -> None:
