@@ -22,6 +22,7 @@ from strategies.finetuning import (
     Method,
     Quantization,
     TrainedModules,
+    UnquantizedDtype,
     quantization_of,
 )
 from strategies.framework import Framework
@@ -112,6 +113,7 @@ __all__ = [
     "Space",
     "Strategy",
     "TrainedModules",
+    "UnquantizedDtype",
     "UpTo",
     "Update",
     "Whole",

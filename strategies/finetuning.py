@@ -55,11 +55,23 @@ class LoraVariant(Choice):
 class AdapterDtype(Choice):
     """Says which dtype adapters have, which is PEFT's `autocast_adapter_dtype`.
 
-    Over a quantized base, adapters are in fp32 either way.
+    Over a quantized base PEFT makes them fp32 either way; TRL 1.x casts them to the dtype of the computation.
     """
 
     FP32 = "fp32", "adapters in fp32, as PEFT makes them unless told otherwise"
-    WEIGHTS = "weights", "adapters in the dtype of the base model"
+    WEIGHTS = "weights", "adapters in the dtype of the base model, over a quantized one in half precision"
+
+
+class UnquantizedDtype(Choice):
+    """Says which dtype those weights have that a quantized base leaves unquantized: embeddings, norms and the head.
+
+    PEFT's `prepare_model_for_kbit_training` makes them fp32; TRL 1.x, LLaMA-Factory, axolotl and ms-swift train without
+    it, or cast them back. PEFT prepares no GPTQ model: there they stay as loaded.
+    """
+
+    FP32 = "fp32", "fp32, as PEFT's prepare_model_for_kbit_training leaves them"
+    BF16 = "bf16", "bf16, as they are loaded"
+    FP16 = "fp16", "fp16, as they are loaded"
 
 
 class TrainedModules(Choice):
@@ -126,6 +138,13 @@ class Lora(NamedTuple):
     dropout: float = 0.0
     adapter_dtype: AdapterDtype = AdapterDtype.FP32
     trained_modules: TrainedModules = TrainedModules.NONE
+    unquantized_dtype: UnquantizedDtype = UnquantizedDtype.FP32
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether PEFT prepares the quantized base, which casts what is not quantized to fp32."""
+        unprepared = (Quantization.NONE, Quantization.GPTQ)
+        return self.quantization not in unprepared and self.unquantized_dtype is UnquantizedDtype.FP32
 
     @property
     def method(self) -> Finetuning:
@@ -189,6 +208,7 @@ _LORA_FIELDS = {
     "lora_dropout": "dropout",
     "adapter_dtype": "adapter_dtype",
     "trained_modules": "trained_modules",
+    "unquantized_dtype": "unquantized_dtype",
 }
 """Field of `Lora` that an option sets."""
 _FREEZE_FIELDS = ("trained_blocks", "trained_modules")
@@ -211,8 +231,8 @@ def _split(method: Method) -> Values:
     said: dict[str, Any] = {"finetuning": method.method}
     if isinstance(method, Lora):
         said |= {name: getattr(method, field) for name, field in _LORA_FIELDS.items()}
-        if method.method is Finetuning.QLORA:
-            del said["adapter_dtype"]
+        if method.method is Finetuning.LORA:
+            del said["unquantized_dtype"]
     elif isinstance(method, Freeze):
         said |= {name: getattr(method, name) for name in _FREEZE_FIELDS}
     return said
@@ -269,7 +289,14 @@ AXIS = Axis(
             AdapterDtype,
             phrase="adapters as {}",
             hidden_default=AdapterDtype.FP32,
-            belongs_to=(Finetuning.LORA,),
+            belongs_to=_ADAPTED,
+        ),
+        Option(
+            "unquantized_dtype",
+            UnquantizedDtype,
+            phrase="rest {}",
+            hidden_default=UnquantizedDtype.FP32,
+            belongs_to=(Finetuning.QLORA,),
         ),
         Option(
             "trained_blocks",

@@ -20,6 +20,7 @@ from strategies.finetuning import (
     Method,
     Quantization,
     TrainedModules,
+    UnquantizedDtype,
     quantization_of,
 )
 from strategies.kernels import Kernels
@@ -181,6 +182,8 @@ def _adapters(s: Strategy, _: Cluster) -> str | None:
     method = s.finetuning
     if not isinstance(method, Lora):
         return None
+    if reason := _unquantized(method, s.precision):
+        return reason
     if method.variant is LoraVariant.DORA and method.quantization.by_gptqmodel:
         return f"PEFT has no DoRA over {_kind(method.quantization)}"  # peft/tuners/lora/gptq.py, awq.py
     if s.precision.facts.matmul_dtype != "fp16":
@@ -188,14 +191,21 @@ def _adapters(s: Strategy, _: Cluster) -> str | None:
     # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
     if method.adapter_dtype is AdapterDtype.WEIGHTS:
         return "gradient scaling refuses adapters in fp16"
-    if method.trained_modules is not TrainedModules.NONE and method.quantization in _LEFT_AS_LOADED:
+    if method.trained_modules is not TrainedModules.NONE and not method.is_prepared:
         return "gradient scaling refuses trained modules in fp16, which PEFT leaves them in"
     return None
 
 
-_LEFT_AS_LOADED = (Quantization.NONE, Quantization.GPTQ)
-"""Quantizations for which PEFT does not cast the remaining weights to fp32 (peft/utils/other.py,
-`prepare_model_for_kbit_training`)."""
+def _unquantized(method: Lora, precision: Precision) -> str | None:
+    """Says why what a quantized base leaves unquantized cannot have its dtype."""
+    dtype = method.unquantized_dtype
+    if method.quantization is Quantization.NONE or dtype is UnquantizedDtype.FP32:
+        return None
+    if method.quantization is Quantization.GPTQ:
+        return "PEFT prepares no GPTQ model: what it leaves unquantized stays as it is loaded"
+    if dtype.value != precision.facts.matmul_dtype:
+        return f"weights in {dtype} that are not quantized go with a precision that computes in {dtype}"
+    return None
 
 
 def _kind(quantization: Quantization) -> str:

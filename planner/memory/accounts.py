@@ -22,6 +22,7 @@ from strategies import (
     Quantization,
     Sharding,
     TrainedModules,
+    UnquantizedDtype,
     Update,
 )
 
@@ -56,6 +57,7 @@ ACCOUNTS = Accounts(
         Offload: ((Offload.NONE, Offload.CPU),),
         Framework: ((Framework.TRANSFORMERS,),),
         Allocator: ((Allocator.NATIVE, Allocator.EXPANDABLE),),
+        UnquantizedDtype: ((UnquantizedDtype.FP32, UnquantizedDtype.BF16, UnquantizedDtype.FP16),),
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
     },
 )

@@ -26,6 +26,7 @@ from strategies import (
     Sharding,
     Strategy,
     TrainedModules,
+    UnquantizedDtype,
     Update,
 )
 
@@ -62,6 +63,7 @@ class StrategyChoice(Record):
     lora_dropout: Share | None = None
     adapter_dtype: AdapterDtype | None = None
     trained_modules: TrainedModules | None = None
+    unquantized_dtype: UnquantizedDtype | None = None
     trained_blocks: Count | None = None
     checkpointing: Checkpointing
     checkpoint_every: Count | None = None

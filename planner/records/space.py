@@ -37,6 +37,7 @@ from strategies import (
     Sharding,
     Space,
     TrainedModules,
+    UnquantizedDtype,
     Update,
 )
 
@@ -71,6 +72,7 @@ class SearchSpace(Record):
     lora_dropout: tuple[Share, ...] = ()
     adapter_dtype: tuple[AdapterDtype, ...] = ()
     trained_modules: tuple[TrainedModules, ...] = ()
+    unquantized_dtype: tuple[UnquantizedDtype, ...] = ()
     trained_blocks: tuple[Count, ...] = ()
     checkpointing: tuple[Checkpointing, ...] = ()
     checkpoint_every: tuple[Count, ...] = ()

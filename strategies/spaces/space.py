@@ -22,6 +22,7 @@ from strategies.finetuning import (
     LoraVariant,
     Quantization,
     TrainedModules,
+    UnquantizedDtype,
 )
 from strategies.framework import Framework
 from strategies.kernels import Kernels
@@ -101,6 +102,8 @@ class Space(NamedTuple):
     lora_dropout: tuple[float, ...] = (0.0,)
     adapter_dtype: tuple[AdapterDtype, ...] = (AdapterDtype.FP32,)
     trained_modules: tuple[TrainedModules, ...] = (TrainedModules.NONE,)
+    unquantized_dtype: tuple[UnquantizedDtype, ...] = (UnquantizedDtype.FP32, UnquantizedDtype.BF16)
+    """Both that trainers leave; on a GPU without bf16, fp16 instead."""
     trained_blocks: tuple[int, ...] = (DEFAULT_TRAINED_BLOCKS,)
     checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
     checkpoint_every: tuple[int, ...] = (1,)
@@ -122,7 +125,9 @@ class Space(NamedTuple):
 
         Sharding is for several GPUs only, and the allocator is the one without fragmentation if the GPU supports it.
         """
+        half = UnquantizedDtype.BF16 if cluster.gpu.supports_bf16 else UnquantizedDtype.FP16
         return cls(
+            unquantized_dtype=(UnquantizedDtype.FP32, half),
             sharding=_usual_sharding(cluster),
             shard_size=(cluster.gpus_per_node,),
             allocator=(next(choice for choice in Allocator if allocator_runs_on(choice, cluster.gpu)),),

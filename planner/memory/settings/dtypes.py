@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization, quantization_of
+from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization
 
 FP32, HALF = 4, 2
 
@@ -51,8 +51,8 @@ class Dtypes(NamedTuple):
         - Full fine-tuning: all weights are in the trained dtype of the precision.
         - LoRA: the base and the copies of trained modules are in the frozen dtype, adapters in fp32 (PEFT's
           `autocast_adapter_dtype`) or as the base.
-        - QLoRA: everything that is not quantized is in fp32 (PEFT's `prepare_model_for_kbit_training`, which leaves a
-          GPTQ model as it is).
+        - QLoRA: what is not quantized is in fp32 if PEFT prepares the model (`prepare_model_for_kbit_training`, which
+          leaves a GPTQ model as it is), else as it is loaded; adapters are in fp32 or in half precision.
         - Freeze and BitFit: trained parameters are in the trained dtype, all others in the frozen one (LLaMA-Factory's
           adapter.py, `cast_trainable_params_to_fp32`).
         - FSDP2 with mixed precision gathers parameters in the compute dtype and runs without autocast (accelerate's
@@ -64,14 +64,14 @@ class Dtypes(NamedTuple):
             stored = (trained, trained, trained, trained)
         elif not isinstance(method, Lora):
             stored = (frozen, frozen, frozen, trained)
-        elif method.quantization is Quantization.NONE:
-            stored = (frozen, frozen, FP32 if method.adapter_dtype is AdapterDtype.FP32 else frozen, frozen)
-        elif method.quantization is Quantization.GPTQ:
-            stored = (frozen, frozen, FP32, frozen)
         else:
-            stored = (autocast or frozen, FP32, FP32, FP32)
+            half = frozen if method.quantization in (Quantization.NONE, Quantization.GPTQ) else HALF
+            adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else half
+            other = FP32 if method.is_prepared else half
+            linear = half if method.quantization in (Quantization.NONE, Quantization.GPTQ) else autocast or frozen
+            stored = (linear, other, adapter, other)
         is_fp16 = facts.matmul_dtype == "fp16"
-        prepared = quantization_of(method) not in (Quantization.NONE, Quantization.GPTQ)
+        prepared = isinstance(method, Lora) and method.is_prepared
         kept = FP32 if is_fp16 or prepared else stored[0]
         if sharding.shards and autocast is not None:
             return cls(

@@ -19,6 +19,7 @@ from strategies import (
     Quantization,
     Sharding,
     TrainedModules,
+    UnquantizedDtype,
     Update,
 )
 
@@ -53,6 +54,7 @@ ACCOUNTS = Accounts(
         Offload: ((Offload.NONE, Offload.CPU),),
         Framework: ((Framework.TRANSFORMERS,),),
         Allocator: (KINDS,),
+        UnquantizedDtype: ((UnquantizedDtype.FP32, UnquantizedDtype.BF16, UnquantizedDtype.FP16),),
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
     },
 )

@@ -88,7 +88,7 @@ class Loading:
             if id(weight.tensor) in loaded:
                 self._place([weight])
                 self._free(loaded[id(weight.tensor)], self._half(weight), weight.scope)
-        if empties_cache:
+        if empties_cache and loaded:
             self.live.trace.labels[EMPTY_CACHE.storage] = Label("overhead", "the cache is emptied")
             self.events.append(EMPTY_CACHE)
         self._place(p for p in parameters if p.is_adapter)
@@ -119,6 +119,9 @@ class Loading:
         loaded, tables = {}, False
         for weight in sorted(base, key=lambda p: dot_natural_key(p.checkpoint_name)):
             layer = self.quantized.get(id(weight.tensor))
+            if layer is None and weight.tensor.itemsize == self.itemsize:  # nothing is cast: it stays where it is
+                self._place([weight])
+                continue
             storage = self._hold(self._half(weight), f"{weight.name}{LOADED}", weight.scope)
             if layer is None:
                 loaded[id(weight.tensor)] = storage

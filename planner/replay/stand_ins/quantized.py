@@ -12,22 +12,23 @@ from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear
 from planner.replay.stand_ins.int8 import Linear8bit
 from planner.replay.stand_ins.nf4 import Linear4bit
 from planner.replay.stand_ins.peft_forward import as_awq, as_bitsandbytes
-from strategies import Quantization
+from strategies import AdapterDtype, Lora, Quantization
 
 
-def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, quantization: Quantization) -> None:
+def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, method: Lora) -> None:
     """Quantizes a model in place, as transformers and PEFT leave it.
 
     Every linear layer is replaced (GPT-2's Conv1D as well), except the head, the adapters and the modules that the
-    model keeps in fp32 (transformers' `replace_with_bnb_linear`). All other floating-point parameters are cast to fp32,
-    except with GPTQ (PEFT's `prepare_model_for_kbit_training`).
+    model keeps in fp32 (transformers' `replace_with_bnb_linear`). If PEFT prepares the model, all other floating-point
+    parameters are cast to fp32 (`prepare_model_for_kbit_training`), except adapters that have another dtype.
 
     Args:
         model: PEFT's model, with its adapters.
         head: The output layer, which is not quantized; None if the model has none.
         compute: Dtype that the layers compute in.
-        quantization: How the weights are stored.
+        method: How the weights are stored, and what is cast.
     """
+    quantization = method.quantization
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
     ends = {id(module) for module in head.modules()} if head is not None else set()
     for path, module in list(model.named_modules()):
@@ -37,8 +38,9 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, qua
                 setattr(module, name, STAND_INS[quantization](child, compute))
                 if name == "base_layer":
                     _adapt(module, quantization)
-    for parameter in model.parameters() if quantization is not Quantization.GPTQ else ():
-        if parameter.is_floating_point():
+    in_half = method.adapter_dtype is AdapterDtype.WEIGHTS
+    for name, parameter in model.named_parameters() if method.is_prepared else ():
+        if parameter.is_floating_point() and not (in_half and "lora_" in name):
             parameter.data = parameter.data.float()
 
 

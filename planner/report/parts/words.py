@@ -31,13 +31,16 @@ def has_adapters(choice: StrategyChoice) -> bool:
 
 
 def quantization(choice: StrategyChoice) -> str:
-    """Returns the quantization of the base; empty without QLoRA."""
-    return str(choice.quantization) if choice.quantization is not Quantization.NONE else ""
+    """Returns the quantization of the base, and the dtype of the rest if that is not fp32; empty without QLoRA."""
+    if choice.quantization is Quantization.NONE:
+        return ""
+    but = [option.name for option in AXES["finetuning"].refinements if option.name != "unquantized_dtype"]
+    return ", ".join([str(choice.quantization), *_refinements(choice, "finetuning", but=but)])
 
 
 def adapters(choice: StrategyChoice) -> str:
     """Returns what refines adapters, such as `rank 16 on all-linear`; empty without LoRA."""
-    return " ".join(_refinements(choice, "finetuning", but=("quantization",))) if has_adapters(choice) else ""
+    return " ".join(_refinements(choice, "finetuning", but=("quantization", "unquantized_dtype"))) if has_adapters(choice) else ""
 
 
 def axis(choice: StrategyChoice, name: str) -> str:
