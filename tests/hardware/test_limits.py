@@ -302,6 +302,7 @@ def test_names_are_near_if_they_begin_with_or_contain_or_resemble_what_was_given
     assert nearest_names("zzzzz", known) == ()
     assert nearest_names("a", ["a1", "b"]) == ("a1",)  # one letter is no part of a name, but resembles a short one
     assert nearest_names("a", ["alpha-centauri"]) == ()
+    assert nearest_names("l4", ["nvidia-l4-of-a-cloud", "a-long-name"]) == ("nvidia-l4-of-a-cloud",)
     assert len(nearest_names("x", ["x1", "x2", "x3", "x4", "x5"])) == 4
     assert nearest_names("x" * 200, ["x" * 200]) == ("x" * 200,)
     assert nearest_names("x" * 201, ["x" * 201]) == ()

@@ -43,7 +43,7 @@ def test_a_shape_has_the_bytes_of_its_tensor() -> None:
                 assert rows * columns * tensor.itemsize == (tensor.bytes_per_sample or tensor.fixed_bytes)
 
 
-def test_a_block_saves_what_autograd_saves_of_the_real_one() -> None:
+def test_a_block_saves_what_autograd_saves_of_the_real_one(tmp_path: Path) -> None:
     """Names are ours; the bytes of distinct storages are those that torch's own hooks see, weights left out."""
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
@@ -77,10 +77,9 @@ def test_a_block_saves_what_autograd_saves_of_the_real_one() -> None:
         "vocab_size": 300,
         "max_position_embeddings": 128,
     }
-    from planner.models import add_model
-
-    add_model("explained-llama", fields)
-    answer = explain("explained-llama", gpu="H100", sequence_length=32, precision="bf16-true", attention="eager")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(fields))
+    answer = explain(str(file), gpu="H100", sequence_length=32, precision="bf16-true", attention="eager")
     (part,) = [part for part in answer.parts if part.part == "block"]
     assert part.bytes_per_sample == sum(saved.values())
     assert out is not None

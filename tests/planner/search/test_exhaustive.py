@@ -141,3 +141,9 @@ def test_a_batch_that_is_wanted_bounds_chains_as_well() -> None:
     found = search(SPACE, Solver(Toy(), 10 * 8 + 10 * 6, Exactly(6)))
     assert ranks_of(found) == [1, 2, 4, 8]
     assert {c.global_batch_size for c in found.ranking.first(9)} == {6}
+
+
+def test_the_time_of_a_search_is_from_its_beginning_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((100.0, 107.5))
+    monkeypatch.setattr(exhaustive.time, "perf_counter", lambda: next(clock))
+    assert search(SPACE, Solver(Toy(), 10**6, UpTo(1))).seconds == 7.5

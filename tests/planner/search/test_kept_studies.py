@@ -206,3 +206,9 @@ def test_a_study_ends_when_a_score_is_reached(share: float) -> None:
 def test_sizes_that_cannot_divide_the_cluster_are_not_sampled() -> None:
     assert study.search(SPACE._replace(reshard_size=(3, 5)), SOLVER, sampling(None, trials=2)).num_trials == 2
     assert SOLVER.cluster.gpu == A100
+
+
+def test_the_time_of_a_search_is_from_its_beginning_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((100.0, 107.5))
+    monkeypatch.setattr(study.time, "perf_counter", lambda: next(clock))
+    assert study.search(SPACE, SOLVER, sampling(None, trials=2)).seconds == 7.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -212,15 +213,17 @@ def test_whoever_sees_a_trial_keeps_the_heartbeat_that_it_has(database: RDBStora
 def test_a_trial_that_takes_long_tells_that_it_is_alive(database: RDBStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study(storage=database, study_name="s")
     monkeypatch.setattr(shared, "HEARTBEAT_SECONDS", 0.01)
-    deadline = time.monotonic() + 30
+    deadline, others, kinds = time.monotonic() + 30, set(threading.enumerate()), set[bool]()
 
     def waits_for_a_heartbeat(trial: optuna.Trial) -> float:
         while heartbeats(database) == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
+        kinds.update(thread.daemon for thread in set(threading.enumerate()) - others)
         return float(heartbeats(database))
 
     run(study, 1, kept=database, objective=waits_for_a_heartbeat)
     assert study.trials[0].value == 1.0
+    assert kinds == {True}  # a daemon, which keeps no process from ending
 
 
 def test_heartbeats_are_whole_seconds_and_a_process_is_given_several_before_it_counts_as_dead() -> None:
