@@ -20,9 +20,7 @@ from strategies.finetuning import (
     LoraTargets,
     LoraVariant,
     Method,
-    Quantization,
     TrainedModules,
-    UnquantizedDtype,
     quantization_of,
 )
 from strategies.framework import Framework
@@ -43,9 +41,10 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
-from strategies.rules import indivisible, violation
+from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
-from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding
+from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding, indivisible
 from strategies.spaces.chain import Chain
 from strategies.spaces.space import Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
+from strategies.quantization import Quantization, UnquantizedDtype
 
 
 class Finetuning(Choice):
@@ -15,33 +16,6 @@ class Finetuning(Choice):
     QLORA = "qlora", "low-rank adapters over a quantized base model"
     FREEZE = "freeze", "the last blocks train, all before them are frozen"
     BITFIT = "bitfit", "only biases train"
-
-
-class Quantization(Choice):
-    """Says how QLoRA stores the base model's linear layers.
-
-    GPTQ and AWQ use groups of 128 and the GPTQModel kernels that `backend=auto_trainable` selects
-    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2QuantLinear`, which trains with torch's matrix products:
-    the weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in
-    fp16 and dequantizes again in backward.
-    """
-
-    NONE = "none", "not quantized"
-    NF4 = "nf4", "NF4, fp32 scale per 64 elements"
-    NF4_DOUBLE = "nf4-double", "NF4 with scales quantized to 8 bits"
-    INT8 = "int8", "bitsandbytes LLM.int8(), fp32 scale per row, outliers apart"
-    GPTQ = "gptq-4bit", "GPTQ in 4 bits, groups of 128; GPTQModel keeps each dequantized weight for backward"
-    AWQ = "awq-4bit", "AWQ in 4 bits, groups of 128; GPTQModel's Triton kernel, fp16"
-
-    @property
-    def by_bitsandbytes(self) -> bool:
-        """Returns whether the layers are those of bitsandbytes."""
-        return self in (Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.INT8)
-
-    @property
-    def by_gptqmodel(self) -> bool:
-        """Returns whether the layers are those of GPTQModel."""
-        return self in (Quantization.GPTQ, Quantization.AWQ)
 
 
 class LoraVariant(Choice):
@@ -60,18 +34,6 @@ class AdapterDtype(Choice):
 
     FP32 = "fp32", "adapters in fp32, as PEFT makes them unless told otherwise"
     WEIGHTS = "weights", "adapters in the dtype of the base model, over a quantized one in half precision"
-
-
-class UnquantizedDtype(Choice):
-    """Says which dtype those weights have that a quantized base leaves unquantized: embeddings, norms and the head.
-
-    PEFT's `prepare_model_for_kbit_training` makes them fp32; TRL 1.x, LLaMA-Factory, axolotl and ms-swift train without
-    it, or cast them back. PEFT prepares no GPTQ model: there they stay as loaded.
-    """
-
-    FP32 = "fp32", "fp32, as PEFT's prepare_model_for_kbit_training leaves them"
-    BF16 = "bf16", "bf16, as they are loaded"
-    FP16 = "fp16", "fp16, as they are loaded"
 
 
 class TrainedModules(Choice):

@@ -18,9 +18,7 @@ from strategies.finetuning import (
     Lora,
     LoraVariant,
     Method,
-    Quantization,
     TrainedModules,
-    UnquantizedDtype,
     quantization_of,
 )
 from strategies.kernels import Kernels
@@ -37,7 +35,8 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
-from strategies.sharding import DataParallel, Replicated, Sharding
+from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.sharding import indivisible
 from strategies.strategy import Strategy
 from strategies.update import Update
 
@@ -53,32 +52,6 @@ def violation(strategy: Strategy, cluster: Cluster) -> str | None:
 def exclusion(strategy: Strategy, cluster: Cluster) -> str | None:
     """Returns the first reason in `RULES` why a strategy cannot run, or None; `indivisible` is not asked."""
     return next((reason for rule in RULES if (reason := rule(strategy, cluster))), None)
-
-
-# --- what a number of ranks cannot divide ---
-
-
-def indivisible(sharding: DataParallel, world_size: int) -> str | None:
-    """Returns why `world_size` ranks cannot divide a model with this sharding, or None.
-
-    The text does not name the size that was asked for, so that all impossible sizes of a range have the same reason.
-    """
-    if isinstance(sharding, Replicated):
-        if sharding.divides_states and world_size == 1:
-            return "one GPU has nobody to divide its optimizer's states with"
-        return None
-    if world_size == 1:
-        return "one GPU has nothing to shard over"
-    # torch/distributed/fsdp/_fully_shard/_fsdp_init.py, `_get_post_forward_mesh_info`
-    if sharding.choice is Sharding.HYBRID_SHARD and not _divides(sharding.shard_size, world_size):
-        return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
-    if sharding.reshard_size and not _divides(sharding.reshard_size, world_size):
-        return f"parameters of {world_size} shards are resharded to a smaller number that divides {world_size}"
-    return None
-
-
-def _divides(part: int, world_size: int) -> bool:
-    return 0 < part < world_size and world_size % part == 0
 
 
 # --- what a GPU lacks ---
@@ -167,7 +140,7 @@ def _compiled_method(method: Method) -> str | None:
 
 def _quantized_base(s: Strategy, cluster: Cluster) -> str | None:
     quantization, gpu = quantization_of(s.finetuning), cluster.gpu
-    if quantization is not Quantization.NONE and s.sharding.shards:
+    if quantization is not Quantization.NONE and s.sharding.shards and not quantization.shards:
         # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
         # multiplies `state.CB` and not the parameter; GPTQModel's packed weights are buffers
         return f"{_kind(quantization)} weights cannot be sharded by FSDP2"

@@ -113,6 +113,29 @@ DataParallel = Replicated | Sharded
 """Value of the sharding axis in a strategy."""
 
 
+def indivisible(sharding: DataParallel, world_size: int) -> str | None:
+    """Returns why `world_size` ranks cannot divide a model with this sharding, or None.
+
+    The text does not name the size that was asked for, so that all impossible sizes of a range have the same reason.
+    """
+    if isinstance(sharding, Replicated):
+        if sharding.divides_states and world_size == 1:
+            return "one GPU has nobody to divide its optimizer's states with"
+        return None
+    if world_size == 1:
+        return "one GPU has nothing to shard over"
+    # torch/distributed/fsdp/_fully_shard/_fsdp_init.py, `_get_post_forward_mesh_info`
+    if sharding.choice is Sharding.HYBRID_SHARD and not _divides(sharding.shard_size, world_size):
+        return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
+    if sharding.reshard_size and not _divides(sharding.reshard_size, world_size):
+        return f"parameters of {world_size} shards are resharded to a smaller number that divides {world_size}"
+    return None
+
+
+def _divides(part: int, world_size: int) -> bool:
+    return 0 < part < world_size and world_size % part == 0
+
+
 _REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
 _SHARDED = (Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD)
 

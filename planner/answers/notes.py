@@ -8,7 +8,18 @@ from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
 from planner.problem.problem import Problem
-from strategies import Allocator, Attention, Finetuning, Kernels, Lora, Loss, Optimizer, Precision, Strategy
+from strategies import (
+    Allocator,
+    Attention,
+    Finetuning,
+    Kernels,
+    Lora,
+    Loss,
+    Optimizer,
+    Precision,
+    Strategy,
+    quantization_of,
+)
 
 _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
 """Words for what happens beyond the positions that a model was trained with, by kind of positions."""
@@ -96,6 +107,11 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
         yield (
             "compile: block.compile() for every block, with saved tensors as torch's partitioner chooses; within 2% of "
             "its graphs, not of a GPU run: inductor may reuse buffers, reorder kernels and write long chains out."
+        )
+    if any(quantization_of(s.finetuning).shards and s.sharding.shards for s in strategies):
+        yield (
+            "sharded qlora needs bnb_4bit_quant_storage in the dtype of the computation, such as bfloat16: packed into "
+            "uint8, NF4 weights stay whole on every GPU."
         )
     if any(s.loss is Loss.CHUNKED for s in strategies):
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."

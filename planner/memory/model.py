@@ -240,9 +240,9 @@ class MemoryModel:
 
     @memoized
     def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
-        if sharding.on_host:
-            return Persistent(0, 0, 0)
         units = self._units(setting, sharding)
+        if sharding.on_host:
+            return Persistent(sum(u.buffer_bytes for u in units), 0, 0)
         stored = sum(u.stored_bytes for u in units)
         buckets = replication_buffers(units, sharding, self.cluster.world_size)
         return Persistent(stored, self._partition(setting, optimizer, sharding).states, buckets)

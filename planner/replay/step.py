@@ -128,9 +128,9 @@ def _load(
     """Rewrites the loading phase of an NF4 model, whose weights are quantized one by one while they are loaded.
 
     This leaves the weights in another order and in other blocks of the allocator. For int8, GPTQ and AWQ only what
-    stays after loading is replayed.
+    stays after loading is replayed, and of what FSDP2 shards.
     """
-    if is_nf4(strategy):
+    if is_nf4(strategy) and not strategy.sharding.shards:
         placed = [[Placed(*entry) for entry in entries] for entries in (parameters, buffers)]
         loading = Loading(live, model, stored(strategy.precision, trains=False).itemsize, runs)
         loading.rewrite(*placed, empties_cache=workload.empties_cache)

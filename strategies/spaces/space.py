@@ -20,17 +20,16 @@ from strategies.finetuning import (
     Finetuning,
     LoraTargets,
     LoraVariant,
-    Quantization,
     TrainedModules,
-    UnquantizedDtype,
 )
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.rules import allocator_runs_on, exclusion, indivisible
-from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharded, Sharding
+from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.rules import allocator_runs_on, exclusion
+from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharded, Sharding, indivisible
 from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
 from strategies.strategy import AXES, OPTIONS, Strategy

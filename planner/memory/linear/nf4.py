@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.libraries.allocator import allocated
 from planner.libraries.bitsandbytes import BLOCK, SCALE_BLOCK
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor
@@ -32,6 +33,24 @@ def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
     if double:
         return packed + scales + -(-scales // SCALE_BLOCK) * FP32 + DOUBLE_TABLE_BYTES
     return packed + scales * FP32 + TABLE_BYTES
+
+
+def sharded_bytes(rows: int, columns: int, ranks: int, itemsize: int, *, double: bool) -> tuple[int, int, int]:
+    """Returns the bytes of an NF4 weight that FSDP2 shards: one rank's share, what is gathered, and what stays whole.
+
+    The packed values are a column of elements of a floating-point dtype (`bnb_4bit_quant_storage`), whose rows are
+    divided among the ranks. Scales and tables are no parameters: every rank keeps all of them.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+        ranks: Number of ranks that divide the weight.
+        itemsize: Bytes per element of the storage's dtype.
+        double: Whether absmax is quantized as well.
+    """
+    packed = -(-rows * columns // 2)
+    share = -(-packed // (itemsize * ranks)) * itemsize
+    return allocated(share), share * ranks, stored_bytes(rows, columns, double=double) - packed
 
 
 def layer(

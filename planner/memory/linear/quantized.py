@@ -18,16 +18,29 @@ class Kind(NamedTuple):
         layer: The layer without an adapter.
         base: How PEFT treats the layer under an adapter.
         stored_bytes: Returns the stored bytes of a weight of (rows, columns).
+        sharded_bytes: Returns the bytes of one rank's share of a weight of (rows, columns), of the gathered weight, and
+            of its scales, given the number of ranks and the bytes per element; None if FSDP2 cannot shard it.
     """
 
     layer: Layer
     base: Base
     stored_bytes: Callable[[int, int], int]
+    sharded_bytes: Callable[[int, int, int, int], tuple[int, int, int]] | None = None
+
+
+def _nf4(*, double: bool) -> Kind:
+    """Describes NF4 with or without double quantization."""
+    return Kind(
+        partial(nf4.layer, double=double),
+        nf4.BASE,
+        partial(nf4.stored_bytes, double=double),
+        partial(nf4.sharded_bytes, double=double),
+    )
 
 
 KINDS: Mapping[Quantization, Kind] = {
-    Quantization.NF4: Kind(partial(nf4.layer, double=False), nf4.BASE, partial(nf4.stored_bytes, double=False)),
-    Quantization.NF4_DOUBLE: Kind(partial(nf4.layer, double=True), nf4.BASE, partial(nf4.stored_bytes, double=True)),
+    Quantization.NF4: _nf4(double=False),
+    Quantization.NF4_DOUBLE: _nf4(double=True),
     Quantization.INT8: Kind(int8.layer, int8.BASE, int8.stored_bytes),
     Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
     Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
 from planner.libraries.allocator import allocated
-from planner.memory.linear.quantized import KINDS
+from planner.memory.linear.quantized import KINDS, Kind
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import Trainable, trained_at_ends, trained_in_blocks
 from planner.models import Inventory, Parameters
@@ -46,6 +45,8 @@ class Unit(NamedTuple):
     """Bytes of one rank's share of the gradients, as stored between steps."""
     gathered_gradient_bytes: int
     """Bytes of the unsharded gradients in the dtype of the computation, before FSDP2 scatters them."""
+    buffer_bytes: int = 0
+    """The part of `stored_bytes` that is no parameter, such as scales of quantized weights: an offload leaves it."""
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -86,7 +87,7 @@ def unit(
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
         role = {"is_embedding": t.is_embedding, "is_linear": t.layer is not None}
         if kind is not None and t.layer is not None and t.layer.quantizes and len(t.shape) > 1:
-            account.keep(t.shape, kind.stored_bytes, computed)
+            account.quantize(t.shape, kind, computed)
         elif trained.weights:
             account.train(t.name, t.shape, stored, computed, **role)
         elif module_trains or (trained.biases and t.is_bias):
@@ -137,22 +138,38 @@ class _Account:
 
     def __init__(self, ranks: int, is_block: bool) -> None:
         self.ranks, self.is_block = ranks, is_block
-        self.stored = self.gathered = self.gathered_gradients = self.gradients = 0
+        self.stored = self.gathered = self.gathered_gradients = self.gradients = self.buffers = 0
         self.trained: list[TrainedTensor] = []
 
-    def keep(self, shape: tuple[int, ...], stored: int | Callable[[int, int], int], computed: int) -> None:
+    def keep(self, shape: tuple[int, ...], stored: int, computed: int) -> None:
         """Adds a parameter.
 
         Args:
             shape: Its unsharded shape, without padding.
-            stored: Bytes per element between steps, or a function from rows and columns to a matrix's bytes.
+            stored: Bytes per element between steps.
             computed: Bytes per element during forward and backward.
         """
         rows, *columns = padded_to(self.ranks, shape)
-        share = rows // self.ranks
-        elements = share * prod(columns)
-        self.stored += allocated(elements * stored) if isinstance(stored, int) else stored(share, *columns)
+        elements = rows // self.ranks * prod(columns)
+        self.stored += allocated(elements * stored)
         self.gathered += self.ranks * elements * computed
+
+    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
+        """Adds a quantized weight, which is gathered as it is stored.
+
+        Args:
+            shape: (rows, columns).
+            kind: How it is quantized.
+            computed: Bytes per element of the dtype that the layer computes in, which is that of its sharded storage.
+        """
+        rows, columns = shape
+        if self.ranks == 1 or kind.sharded_bytes is None:
+            self.stored += kind.stored_bytes(rows, columns)
+            return
+        share, gathered, buffers = kind.sharded_bytes(rows, columns, self.ranks, computed)
+        self.stored += share + buffers
+        self.gathered += gathered
+        self.buffers += buffers
 
     def train(
         self,
@@ -176,7 +193,8 @@ class _Account:
 
     def unit(self) -> Unit:
         """Returns the sums."""
-        return Unit(self.stored, tuple(self.trained), self.gathered, self.gradients, self.gathered_gradients)
+        gradients = self.gradients, self.gathered_gradients
+        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers)
 
 
 class Units(NamedTuple):

@@ -129,7 +129,7 @@ def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimiz
     if not sharding.on_host:
         return traffic._replace(optimizer_bytes=optimizer_bytes)
     gathers = 2 if sharding.reshards and not sharding.reshard_size else 1
-    sent = gathers * sum(u.stored_bytes for u in units)
+    sent = gathers * sum(u.stored_bytes - u.buffer_bytes for u in units)
     taken = sum(u.gradient_bytes for u in units)
     return traffic._replace(with_host=max(sent, taken), host_optimizer_bytes=optimizer_bytes)
 

@@ -115,7 +115,9 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
     if isinstance(method, Lora):
         model = _adapted(model, method)
         if is_quantized(strategy):
-            quantize(model, head_of(base_of(model)), half(strategy.precision), method)
+            compute = half(strategy.precision)
+            storage = compute if strategy.sharding.shards else torch.uint8
+            quantize(model, head_of(base_of(model)), compute, method, storage)
     if strategy.precision.facts.linear_dtype == "fp8":
         convert(model)
     compiled.compile_blocks(model, strategy.kernels)

@@ -41,20 +41,25 @@ class Linear4bit(torch.nn.Module):
     absmax_of_absmax: torch.Tensor
     """fp32 scales of the scales; it exists only with double quantization."""
 
-    def __init__(self, layer: torch.nn.Linear | Conv1D, compute: torch.dtype, double: bool) -> None:
+    def __init__(
+        self, layer: torch.nn.Linear | Conv1D, compute: torch.dtype, double: bool, storage: torch.dtype = torch.uint8
+    ) -> None:
         super().__init__()
         elements = layer.weight.numel()
         self.scales = elements // BLOCK
         self.compute, self.quantized_scales = compute, double
         self.shape = self.out_features, self.in_features = shape_of(layer)
         self.bias = layer.bias
-        packed = torch.empty(elements // 2, 1, dtype=torch.uint8, device="meta")
+        packed = torch.empty(elements // 2 // storage.itemsize, 1, dtype=storage, device="meta")
         self.weight = torch.nn.Parameter(packed, requires_grad=False)
         scale_dtype = torch.uint8 if double else torch.float32
         self.register_buffer("absmax", torch.empty(self.scales, dtype=scale_dtype, device="meta"))
         if double:
             size = -(-self.scales // SCALE_BLOCK)
             self.register_buffer("absmax_of_absmax", torch.empty(size, dtype=torch.float32, device="meta"))
+        if storage is not torch.uint8:  # else the loading of the model makes the tables
+            for name, number in (("values", 16), *((("mean", 1), ("values_of_scales", 256)) if double else ())):
+                self.register_buffer(name, torch.empty(number, dtype=torch.float32, device="meta"))
 
     def dequantized(self, dtype: torch.dtype) -> torch.Tensor:
         """Returns the weight, `[out, in]`, cast from the compute dtype to `dtype`.

@@ -15,7 +15,9 @@ from planner.replay.stand_ins.peft_forward import as_awq, as_bitsandbytes
 from strategies import AdapterDtype, Lora, Quantization
 
 
-def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, method: Lora) -> None:
+def quantize(
+    model: Any, head: torch.nn.Module | None, compute: torch.dtype, method: Lora, storage: torch.dtype = torch.uint8
+) -> None:
     """Quantizes a model in place, as transformers and PEFT leave it.
 
     Every linear layer is replaced (GPT-2's Conv1D as well), except the head, the adapters and the modules that the
@@ -27,6 +29,7 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, met
         head: The output layer, which is not quantized; None if the model has none.
         compute: Dtype that the layers compute in.
         method: How the weights are stored, and what is cast.
+        storage: Dtype of the elements into which NF4 is packed (`bnb_4bit_quant_storage`).
     """
     quantization = method.quantization
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
@@ -35,28 +38,31 @@ def quantize(model: Any, head: torch.nn.Module | None, compute: torch.dtype, met
         for name, child in list(module.named_children()):
             excluded = id(child) in ends or "lora_" in path or kept.intersection((*path.split("."), name))
             if isinstance(child, torch.nn.Linear | Conv1D) and not excluded:
-                setattr(module, name, STAND_INS[quantization](child, compute))
+                setattr(module, name, STAND_INS[quantization](child, compute, storage))
                 if name == "base_layer":
                     _adapt(module, quantization)
     in_half = method.adapter_dtype is AdapterDtype.WEIGHTS
+    packed = {id(module.weight) for module in model.modules() if isinstance(module, Linear4bit)}
     for name, parameter in model.named_parameters() if method.is_prepared else ():
-        if parameter.is_floating_point() and not (in_half and "lora_" in name):
+        is_kept = id(parameter) in packed or (in_half and "lora_" in name)
+        if parameter.is_floating_point() and not is_kept:
             parameter.data = parameter.data.float()
 
 
-def _gptq(layer: torch.nn.Linear | Conv1D, compute: torch.dtype) -> torch.nn.Module:
+def _gptq(layer: torch.nn.Linear | Conv1D, compute: torch.dtype, _: torch.dtype) -> torch.nn.Module:
     """Makes a GPTQ layer; its scales are in fp16 where the compute dtype is not a half precision."""
     return GptqLinear(layer, compute if compute.itemsize == 2 else torch.float16)
 
 
-STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype], torch.nn.Module]] = {
-    Quantization.NF4: lambda layer, compute: Linear4bit(layer, compute, False),
-    Quantization.NF4_DOUBLE: lambda layer, compute: Linear4bit(layer, compute, True),
-    Quantization.INT8: lambda layer, compute: Linear8bit(layer),
+STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype, torch.dtype], torch.nn.Module]] = {
+    Quantization.NF4: lambda layer, compute, storage: Linear4bit(layer, compute, False, storage),
+    Quantization.NF4_DOUBLE: lambda layer, compute, storage: Linear4bit(layer, compute, True, storage),
+    Quantization.INT8: lambda layer, compute, storage: Linear8bit(layer),
     Quantization.GPTQ: _gptq,
-    Quantization.AWQ: lambda layer, compute: AwqLinear(layer),
+    Quantization.AWQ: lambda layer, compute, storage: AwqLinear(layer),
 }
-"""Functions that make the stand-in of each quantization from a layer and the dtype that it computes in."""
+"""Functions that make the stand-in of each quantization from a layer, the dtype that it computes in, and that of its
+storage."""
 
 
 def _adapt(adapter: Any, quantization: Quantization) -> None:

@@ -40,7 +40,11 @@ def quantization(choice: StrategyChoice) -> str:
 
 def adapters(choice: StrategyChoice) -> str:
     """Returns what refines adapters, such as `rank 16 on all-linear`; empty without LoRA."""
-    return " ".join(_refinements(choice, "finetuning", but=("quantization", "unquantized_dtype"))) if has_adapters(choice) else ""
+    return (
+        " ".join(_refinements(choice, "finetuning", but=("quantization", "unquantized_dtype")))
+        if has_adapters(choice)
+        else ""
+    )
 
 
 def axis(choice: StrategyChoice, name: str) -> str:

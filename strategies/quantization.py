@@ -1,0 +1,53 @@
+"""How a quantized base model is stored: its linear layers, and what is left of it."""
+
+from __future__ import annotations
+
+from strategies.axis import Choice
+
+
+class Quantization(Choice):
+    """Says how QLoRA stores the base model's linear layers.
+
+    GPTQ and AWQ use groups of 128 and the GPTQModel kernels that `backend=auto_trainable` selects
+    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2QuantLinear`, which trains with torch's matrix products:
+    the weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in
+    fp16 and dequantizes again in backward.
+    """
+
+    NONE = "none", "not quantized"
+    NF4 = "nf4", "NF4, fp32 scale per 64 elements"
+    NF4_DOUBLE = "nf4-double", "NF4 with scales quantized to 8 bits"
+    INT8 = "int8", "bitsandbytes LLM.int8(), fp32 scale per row, outliers apart"
+    GPTQ = "gptq-4bit", "GPTQ in 4 bits, groups of 128; GPTQModel keeps each dequantized weight for backward"
+    AWQ = "awq-4bit", "AWQ in 4 bits, groups of 128; GPTQModel's Triton kernel, fp16"
+
+    @property
+    def by_bitsandbytes(self) -> bool:
+        """Returns whether the layers are those of bitsandbytes."""
+        return self in (Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.INT8)
+
+    @property
+    def shards(self) -> bool:
+        """Whether FSDP2 can shard the quantized weights: NF4 is packed into elements of a floating-point dtype.
+
+        `bnb_4bit_quant_storage` names that dtype, which must be the one that FSDP2 gathers. In uint8 accelerate leaves
+        the weights unsharded (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`).
+        """
+        return self in (Quantization.NF4, Quantization.NF4_DOUBLE)
+
+    @property
+    def by_gptqmodel(self) -> bool:
+        """Returns whether the layers are those of GPTQModel."""
+        return self in (Quantization.GPTQ, Quantization.AWQ)
+
+
+class UnquantizedDtype(Choice):
+    """Says which dtype those weights have that a quantized base leaves unquantized: embeddings, norms and the head.
+
+    PEFT's `prepare_model_for_kbit_training` makes them fp32; TRL 1.x, LLaMA-Factory, axolotl and ms-swift train without
+    it, or cast them back. PEFT prepares no GPTQ model: there they stay as loaded.
+    """
+
+    FP32 = "fp32", "fp32, as PEFT's prepare_model_for_kbit_training leaves them"
+    BF16 = "bf16", "bf16, as they are loaded"
+    FP16 = "fp16", "fp16, as they are loaded"
