@@ -48,6 +48,8 @@ def replayed(option):
     from planner.replay import Workload, replay
 
     options = {**PLAIN.to_options(), **{owner.axis_name(): owner for owner in option.belongs_to[:1]}}
+    if options["finetuning"] == "qlora":
+        options["quantization"] = OPTIONS["quantization"].kind("nf4")
     strategy = Strategy.of({**options, option.name: option.kind("dummy")})
     return replay({"model_type": "llama"}, strategy, Workload(8, 1))
 

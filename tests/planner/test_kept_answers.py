@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -18,11 +20,20 @@ KINDS: dict[str, type[BaseModel]] = {"fit": FitResult, "estimate": EstimateResul
 FILES = sorted(FOLDER.glob("*.json"))
 
 
+def holds(new: Any, old: Any) -> bool:
+    """Whether a document says all that an older one says; later versions add fields."""
+    if isinstance(old, dict):
+        return isinstance(new, dict) and all(key in new and holds(new[key], value) for key, value in old.items())
+    if isinstance(old, list):
+        return isinstance(new, list) and len(new) == len(old) and all(map(holds, new, old))
+    return bool(new == old)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
 def test_a_kept_answer_is_read_and_written_as_it_was(file: Path) -> None:
     text = file.read_text()
     answer = KINDS[file.stem.partition("_")[0]].model_validate_json(text)
-    assert answer.model_dump_json(indent=2) + "\n" == text
+    assert holds(json.loads(answer.model_dump_json()), json.loads(text))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +45,6 @@ def test_a_kept_plan_is_planned_again_to_the_same_bytes(file: Path) -> None:
     plans = answer.plans if isinstance(answer, FitResult) else (answer,)
     for number, plan in enumerate(plans, 1):
         again = estimate(**arguments_of(str(file), number))
-        assert isinstance(plan, EstimateResult) or again.strategy == plan.strategy
+        assert again.strategy.strategy() == plan.strategy.strategy()  # type: ignore[union-attr]  # each is a plan
         assert again.memory == plan.memory  # type: ignore[union-attr]  # each is a plan
         assert again.time == plan.time  # type: ignore[union-attr]

@@ -108,16 +108,15 @@ RANGES: dict[str, Any] = {
 
 def test_a_space_of_long_ranges_is_counted() -> None:
     shown = described(None, EIGHT_GPUS, RANGES)
-    # Full fine-tuning has 3 precisions x 3 optimizers, LoRA one of each, QLoRA one of each with 2 quantizations: 12.
-    # Of 65,537 numbers of ranks, 0, 1, 2 and 4 can be, each with 1,024 numbers of blocks. Of the 12, sharded parameters
-    # exclude 3 with Adafactor, 3 with 8-bit AdamW, and QLoRA's 2: 4 are left.
-    assert shown.num_strategies == 4 * 4 * 1_024
+    # Full fine-tuning has 3 precisions x 3 optimizers, LoRA one of each, QLoRA one of each with 2 quantizations x 2
+    # dtypes of the rest: 14. Of 65,537 numbers of ranks, 0, 1, 2 and 4 can be, each with 1,024 numbers of blocks. Of
+    # the 14, sharded parameters exclude 3 with Adafactor and 3 with 8-bit AdamW: 8 are left.
+    assert shown.num_strategies == 8 * 4 * 1_024
     assert shown.rejected == Counter(
         {
-            "parameters of 8 shards are resharded to a smaller number that divides 8": 12 * 65_533 * 1_024,
+            "parameters of 8 shards are resharded to a smaller number that divides 8": 14 * 65_533 * 1_024,
             "transformers' Adafactor does not run on parameters that FSDP2 has sharded": 3 * 4 * 1_024,
             "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded": 3 * 4 * 1_024,
-            "NF4 weights cannot be sharded by FSDP2": 2 * 4 * 1_024,
         }
     )
 
@@ -125,7 +124,7 @@ def test_a_space_of_long_ranges_is_counted() -> None:
 def test_numbers_that_cannot_be_are_not_searched() -> None:
     asked = {**RANGES, "checkpoint_every": 2}
     found, shown = fit("gpt2", gpu="H100", gpus=8, **asked), described(None, EIGHT_GPUS, asked)
-    assert found.searched.strategies == shown.num_strategies == 4 * 4
+    assert found.searched.strategies == shown.num_strategies == 8 * 4
     assert found.rejected == shown.rejected
 
 
@@ -133,7 +132,7 @@ def test_a_space_that_is_too_large_to_decide_is_refused() -> None:
     with pytest.raises(TooManyStrategiesError) as refused:
         fit("gpt2", gpu="H100", gpus=8, **RANGES, optimizer=["adamw", "sgd"])
     assert str(refused.value) == (
-        "32,768 strategies of this space can run here, and 32,768 would be decided one by one: the exhaustive engine "
+        "65,536 strategies of this space can run here, and 65,536 would be decided one by one: the exhaustive engine "
         "does so with 25,000 at most\nhint: --engine optuna samples such a space; or narrow a range"
     )
 

@@ -136,11 +136,11 @@ def test_only_what_trains_whole_weights_is_searched_with_optimizers_that_save_st
 
 def test_the_default_space_has_as_many_strategies_as_its_choices_make() -> None:
     strategies = list(Space.default(ONE).strategies(A100))
-    # Full fine-tuning: 3 precisions x 3 optimizers, LoRA: one of each, QLoRA: one of each x 2 quantizations; each with
-    # checkpointing and without.
-    assert len(strategies) == len(set(strategies)) == (9 + 1 + 2) * 2
-    assert Space.default(ONE).num_divisible(ONE) == 24
-    assert Space.default(EIGHT).num_divisible(EIGHT) == 3 * 24
+    # Full fine-tuning: 3 precisions x 3 optimizers, LoRA: one of each, QLoRA: one of each x 2 quantizations x 2 dtypes
+    # of what is not quantized; each with checkpointing and without.
+    assert len(strategies) == len(set(strategies)) == (9 + 1 + 4) * 2
+    assert Space.default(ONE).num_divisible(ONE) == 28
+    assert Space.default(EIGHT).num_divisible(EIGHT) == 3 * 28
 
 
 def test_what_is_given_is_searched_for_every_method_and_what_is_not_by_method() -> None:
@@ -215,5 +215,5 @@ def test_sizes_that_cannot_divide_the_ranks_are_left_out_unless_there_are_no_oth
     assert space.divisible(EIGHT) == space._replace(reshard_size=(0, 4), shard_size=(2,))
     none = space._replace(reshard_size=(3,), shard_size=(16,))
     assert none.divisible(EIGHT) == none
-    # Two ways to reshard and one to make replicas, each with 3 optimizers of full fine-tuning, LoRA and 2 of QLoRA.
-    assert space.num_divisible(EIGHT) == 3 * 6
+    # Two ways to reshard and one to make replicas, each with 3 optimizers of full fine-tuning, LoRA and 4 of QLoRA.
+    assert space.num_divisible(EIGHT) == 3 * 8

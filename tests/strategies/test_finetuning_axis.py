@@ -26,6 +26,7 @@ from strategies import (
     Shares,
     Space,
     TrainedModules,
+    UnquantizedDtype,
     WholeNumbers,
     quantization_of,
 )
@@ -47,6 +48,8 @@ REFINED = {
         "quantization",
         "lora_variant",
         "lora_dropout",
+        "adapter_dtype",
+        "unquantized_dtype",
         "trained_modules",
     ],
     Finetuning.FREEZE: ["trained_blocks", "trained_modules"],
@@ -125,7 +128,9 @@ QLORA: dict[str, Any] = {
     "quantization": Quantization.INT8,
     "lora_variant": LoraVariant.LORA,
     "lora_dropout": 0.0,
+    "adapter_dtype": AdapterDtype.FP32,
     "trained_modules": TrainedModules.NONE,
+    "unquantized_dtype": UnquantizedDtype.BF16,
 }
 FREEZE: dict[str, Any] = {
     "finetuning": Finetuning.FREEZE,
@@ -150,7 +155,7 @@ FREEZE: dict[str, Any] = {
                 TrainedModules.HEAD,
             ),
         ),
-        (QLORA, Lora(quantization=Quantization.INT8)),
+        (QLORA, Lora(quantization=Quantization.INT8, unquantized_dtype=UnquantizedDtype.BF16)),
         (FREEZE, Freeze(3, TrainedModules.EMBEDDINGS)),
         ({"finetuning": Finetuning.BITFIT}, BitFit()),
     ],

@@ -42,6 +42,7 @@ def test_a_strategy_has_a_field_for_every_axis_and_every_option_is_of_one() -> N
         "lora_variant",
         "lora_dropout",
         "adapter_dtype",
+        "unquantized_dtype",
         "trained_blocks",
         "trained_modules",
         "checkpointing",
@@ -86,8 +87,9 @@ def test_every_strategy_is_what_its_options_make() -> None:
         update=tuple(Update),
     )
     strategies = list(space.strategies(A100))
-    # Full fine-tuning in 3 precisions, QLoRA with 2 quantizations, 3 other methods; of the rest 2 x 5 x 5 x 2.
-    assert len(strategies) == (3 + 2 + 3) * 100
+    # Full fine-tuning in 3 precisions, QLoRA with 2 quantizations x 2 dtypes of the rest, 3 other methods; of the other
+    # axes 2 x 5 x 5 x 2.
+    assert len(strategies) == (3 + 4 + 3) * 100
     for strategy in strategies:
         again = Strategy.of(strategy.to_options())
         assert again == strategy

@@ -30,6 +30,7 @@ from strategies import (
     Sharding,
     Strategy,
     TrainedModules,
+    UnquantizedDtype,
     Update,
     indivisible,
     violation,
@@ -240,11 +241,26 @@ BY_BITSANDBYTES = [quantization for quantization in Quantization if quantization
 BY_GPTQMODEL = [quantization for quantization in Quantization if quantization.by_gptqmodel]
 
 
+def test_what_is_not_quantized_has_fp32_or_the_dtype_of_the_computation() -> None:
+    def told(dtype: UnquantizedDtype, precision: Precision, quantization: Quantization) -> str:
+        method = Lora(quantization=quantization, unquantized_dtype=dtype)
+        return refused(BF16._replace(finetuning=method, precision=precision), on("A100-40GB"))
+
+    other = "weights in fp16 that are not quantized go with a precision that computes in fp16"
+    assert told(UnquantizedDtype.BF16, Precision.BF16_MIXED, Quantization.NF4) == ""
+    assert told(UnquantizedDtype.BF16, Precision.BF16_TRUE, Quantization.INT8) == ""
+    assert told(UnquantizedDtype.FP16, Precision.FP16_MIXED, Quantization.AWQ) == ""
+    assert told(UnquantizedDtype.FP16, Precision.BF16_MIXED, Quantization.NF4) == other
+    assert "PEFT prepares no GPTQ model" in told(UnquantizedDtype.BF16, Precision.BF16_MIXED, Quantization.GPTQ)
+    assert told(UnquantizedDtype.FP32, Precision.BF16_MIXED, Quantization.GPTQ) == ""
+
+
 @pytest.mark.parametrize("quantization", [*BY_BITSANDBYTES, *BY_GPTQMODEL])
-def test_a_quantized_base_cannot_be_sharded(quantization: Quantization) -> None:
+def test_of_quantized_bases_only_nf4_can_be_sharded(quantization: Quantization) -> None:
     strategy = BF16._replace(finetuning=Lora(quantization=quantization))
     kind = quantization.partition("-")[0].upper()
-    assert refused(strategy._replace(sharding=Sharded()), TWO_A100S) == f"{kind} weights cannot be sharded by FSDP2"
+    told = "" if kind == "NF4" else f"{kind} weights cannot be sharded by FSDP2"
+    assert refused(strategy._replace(sharding=Sharded()), TWO_A100S) == told
     assert refused(strategy, TWO_A100S) == ""
     assert refused(strategy._replace(sharding=Replicated(Sharding.ZERO1)), TWO_A100S) == ""
     assert refused(BF16._replace(finetuning=Lora(), sharding=Sharded()), TWO_A100S) == ""

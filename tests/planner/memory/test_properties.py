@@ -88,7 +88,11 @@ def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st
     rule = rule_of(strategy.optimizer)  # every rank counts the steps of its shards, and has the tables
     counts = sum(rule.counts(t) for u in units for t in u.trained) + rule.tables(t for u in units for t in u.trained)
     two, eight = (memory_model(model, sequence, n).footprint(strategy, accumulates=False) for n in (2, 8))
-    assert 4 * eight.persistent.parameters == pytest.approx(two.persistent.parameters, rel=PADDING)
+    sharded = [memory_model(model, sequence, n).traced.units(memory.setting(strategy), n).all for n in (2, 8)]
+    whole = [sum(u.buffer_bytes for u in units_of_rank) for units_of_rank in sharded]  # scales of NF4 weights
+    shares = [f.persistent.parameters - kept for f, kept in zip((two, eight), whole, strict=True)]
+    assert whole[0] == whole[1]
+    assert 4 * shares[1] == pytest.approx(shares[0], rel=PADDING)
     states = [footprint.persistent.optimizer_states - counts for footprint in (two, eight)]
     blocks = 4 * 4 * BLOCK_BYTES * sum(len(u.trained) for u in units)  # at most four for the states of a shard
     assert 4 * states[1] == pytest.approx(states[0], rel=PADDING, abs=blocks)

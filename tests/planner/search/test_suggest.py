@@ -100,6 +100,7 @@ def test_numbers_at_equal_distances_are_a_range_and_others_are_choices() -> None
         "lora_targets": CategoricalDistribution(("all-linear", "q_proj,v_proj")),
         "lora_dropout": CategoricalDistribution((0.0, 0.1)),
         "quantization": CategoricalDistribution(("nf4", "nf4-double")),
+        "unquantized_dtype": CategoricalDistribution(("fp32", "bf16")),
         "checkpointing": CHECKPOINTS,
         "checkpoint_every": CategoricalDistribution((1, 2, 8)),
     }
