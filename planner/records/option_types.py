@@ -16,6 +16,7 @@ from strategies import (
     Finetuning,
     Framework,
     GradientBuckets,
+    GradientSync,
     Kernels,
     LoraVariant,
     Loss,
@@ -24,7 +25,9 @@ from strategies import (
     Precision,
     Quantization,
     Sharding,
+    ShardingBackend,
     TrainedModules,
+    UnquantizedDtype,
     Update,
 )
 
@@ -59,13 +62,16 @@ FinetuningName = Finetuning | Literal["full", "lora", "qlora", "freeze", "bitfit
 QuantizationName = Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "awq-4bit", "all"]
 LoraVariantName = LoraVariant | Literal["lora", "rslora", "dora", "all"]
 AdapterDtypeName = AdapterDtype | Literal["fp32", "weights", "all"]
+UnquantizedDtypeName = UnquantizedDtype | Literal["fp32", "bf16", "fp16", "all"]
 TrainedModulesName = TrainedModules | Literal["none", "embeddings", "head", "embeddings-and-head", "all"]
 CheckpointingName = (
     Checkpointing | Literal["none", "full", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
 )
 ShardingName = Sharding | Literal["no_shard", "zero1", "shard_grad_op", "full_shard", "hybrid_shard", "all"]
+ShardingBackendName = ShardingBackend | Literal["fsdp2", "fsdp1", "deepspeed", "all"]
 GradientBucketsName = GradientBuckets | Literal["copies", "views", "all"]
 OffloadName = Offload | Literal["none", "cpu", "all"]
+GradientSyncName = GradientSync | Literal["last", "each", "all"]
 AttentionName = (
     Attention | Literal["eager", "sdpa", "sdpa-efficient", "flash-attention-2", "flash-attention-3", "flex", "all"]
 )
@@ -89,15 +95,18 @@ class Options(TypedDict, total=False):
     lora_variant: LoraVariantName | Sequence[LoraVariantName] | None
     lora_dropout: float | Sequence[float] | None
     adapter_dtype: AdapterDtypeName | Sequence[AdapterDtypeName] | None
+    unquantized_dtype: UnquantizedDtypeName | Sequence[UnquantizedDtypeName] | None
     trained_blocks: int | str | Sequence[int | str] | None
     trained_modules: TrainedModulesName | Sequence[TrainedModulesName] | None
     checkpointing: CheckpointingName | Sequence[CheckpointingName] | None
     checkpoint_every: int | str | Sequence[int | str] | None
     sharding: ShardingName | Sequence[ShardingName] | None
+    sharding_backend: ShardingBackendName | Sequence[ShardingBackendName] | None
     gradient_buckets: GradientBucketsName | Sequence[GradientBucketsName] | None
     reshard_size: int | str | Sequence[int | str] | None
     shard_size: int | str | Sequence[int | str] | None
     offload: OffloadName | Sequence[OffloadName] | None
+    gradient_sync: GradientSyncName | Sequence[GradientSyncName] | None
     attention: AttentionName | Sequence[AttentionName] | None
     loss: LossName | Sequence[LossName] | None
     kernels: KernelsName | Sequence[KernelsName] | None

@@ -120,7 +120,7 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         layout: What sharding and replication add.
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
-    last, shards = places[-1].place, layout.sharding.shards
+    last, shards = places[-1].place, layout.gathers
     for i, part, held, saved, kept, waiting in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)

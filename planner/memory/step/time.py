@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory.settings.parts import Work
-from planner.memory.sharding.state import Unit
-from strategies import DataParallel, Precision, Sharded
+from planner.memory.sharding.account import Unit
+from strategies import DataParallel, Fsdp2, Precision
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
 """Bandwidth of a node's host memory: two sockets with eight channels of DDR4-3200, as in a DGX A100 (AMD EPYC 7742:
@@ -93,7 +93,7 @@ class Traffic(NamedTuple):
         """
         gradients, world_size = sum(u.gradient_bytes for u in units), cluster.world_size
         optimizer = 3 * gradients + 2 * state_bytes
-        if isinstance(sharding, Sharded):
+        if isinstance(sharding, Fsdp2):
             return _sharded(units, sharding, cluster, optimizer)
         moved = 2 * _ring(gradients, world_size)
         if sharding.divides_states:  # each rank sends its updated parameters to the others
@@ -109,7 +109,7 @@ def _ring(num_bytes: int, ranks: int) -> int:
     return num_bytes * (ranks - 1) // ranks
 
 
-def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimizer_bytes: int) -> Traffic:
+def _sharded(units: Sequence[Unit], sharding: Fsdp2, cluster: Cluster, optimizer_bytes: int) -> Traffic:
     """Returns FSDP2's traffic on one rank.
 
     In every micro-batch parameters are gathered in forward, and again in backward unless they stay gathered; gradients
