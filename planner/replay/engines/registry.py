@@ -8,11 +8,22 @@ from typing import Any
 from planner.replay.engines.ddp import ReplicatedEngine
 from planner.replay.engines.engine import Engine
 from planner.replay.engines.fsdp2 import Fsdp2Engine
-from strategies import Fsdp2, Replicated, Strategy
+from strategies import ContradictionError, Fsdp2, Replicated, Strategy
 
 ENGINES: Mapping[type[Any], type[Engine]] = {Replicated: ReplicatedEngine, Fsdp2: Fsdp2Engine}
 
 
 def engine_of(strategy: Strategy, world_size: int) -> Engine:
-    """Returns the engine that runs a strategy on a number of ranks."""
-    return ENGINES[type(strategy.sharding)](strategy, world_size)
+    """Returns the engine that runs a strategy on a number of ranks.
+
+    Raises:
+        ContradictionError: No engine runs the strategy's sharding.
+    """
+    sharding = strategy.sharding
+    if (kind := ENGINES.get(type(sharding))) is None:
+        raise ContradictionError(
+            f"this configuration cannot be replayed: the replay has no engine of sharding {sharding.choice} by "
+            f"{sharding.backend}",
+            "estimate needs no replay",
+        )
+    return kind(strategy, world_size)
