@@ -14,7 +14,7 @@ from planner.problem.problem import Problem, budget_bytes
 from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
-from strategies import Loss, Space
+from strategies import Loss, Offload, Space
 
 MAX_GPUS_SUGGESTED = 1024
 """GPUs of the largest cluster that is suggested."""
@@ -115,8 +115,8 @@ def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | 
 def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
     """Yields single changes after which something fits, cheapest first.
 
-    They are a loss without logits, another fine-tuning method, a shorter sequence, more GPUs of the same kind, and a
-    larger GPU; of each kind the first that fits.
+    They are a loss without logits, shards in the host's memory, another fine-tuning method, a shorter sequence, more
+    GPUs of the same kind, and a larger GPU; of each kind the first that fits.
     """
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
@@ -128,6 +128,12 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
     has_fused = not request.loss and problem.model.unsupported(fused) is None
     if has_fused and fits(memory, space._replace(loss=(fused,)), cluster.gpu):
         yield Way.model_construct(change="liger-kernel's fused loss, without logits", options={"loss": fused.value})
+    offloaded = space._replace(offload=(Offload.CPU,))
+    if memory.is_cheap and cluster.world_size > 1 and not request.offload and fits(memory, offloaded, cluster.gpu):
+        yield Way.model_construct(
+            change="shards and the optimizer step in the host's memory, a slower step",
+            options={"offload": Offload.CPU.value},
+        )
     for method in Space.default(cluster).finetuning:
         if method not in space.finetuning and fits(
             memory,

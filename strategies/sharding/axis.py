@@ -96,7 +96,7 @@ AXIS = Axis(
         Option(
             "gradient_sync",
             GradientSync,
-            phrase="reduced in {} micro-batch",
+            phrase="sync {}",
             hidden_default=GradientSync.LAST,
             belongs_to=(*SHARDED, ShardingBackend.FSDP2, ShardingBackend.FSDP1),
         ),
