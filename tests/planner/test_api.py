@@ -77,16 +77,18 @@ def test_rejected_and_feasible_strategies_add_up() -> None:
     assert result.searched.feasible + result.rejected["does not fit into memory"] == result.searched.strategies
 
 
-def test_when_nothing_fits_the_shortfall_names_moment_term_and_ways_that_work() -> None:
-    result = fit("llama-2-70b", gpu="T4")
+@pytest.mark.parametrize("options", [{"gpu": "T4"}, {"gpu": "RTX-3090", "gpus": 2, "finetuning": "qlora"}], ids=str)
+def test_when_nothing_fits_the_shortfall_names_moment_term_and_ways_that_work(options: dict[str, Any]) -> None:
+    result = fit("llama-2-70b", **options)
     shortfall = result.shortfall
     assert result.plans == ()
     assert shortfall is not None
     assert shortfall.term == "parameters"
     assert shortfall.over_bytes == shortfall.smallest.memory.process_bytes - shortfall.smallest.memory.budget_bytes
     assert shortfall.ways
+    assert ({"offload": "cpu"} in [way.options for way in shortfall.ways]) == ("gpus" in options)
     for way in shortfall.ways:
-        changed: dict[str, Any] = {"gpu": "T4", **{k.replace("-", "_"): v for k, v in way.options.items()}}
+        changed: dict[str, Any] = {**options, **{k.replace("-", "_"): v for k, v in way.options.items()}}
         assert fit("llama-2-70b", **changed).plans, way
 
 
