@@ -46,11 +46,11 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
     """
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}
-    fits = True
+    fits, streams = True, trace.streams
     for phase, step, events in trace.sections:
         allocator.reset_peaks()
         try:
-            allocator.run((storage, size) for storage, size, _ in events)
+            allocator.run(((storage, size) for storage, size, _ in events), streams)
         except OutOfMemoryError:
             fits = False
         peaks = allocator.peak_allocated, allocator.peak_reserved
