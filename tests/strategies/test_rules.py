@@ -359,6 +359,7 @@ UNSHARDED = {
     Optimizer.ADAFACTOR: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
     Optimizer.ADAMW_8BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.PAGED_ADAMW_8BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
+    Optimizer.PAGED_ADAMW_32BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.LION: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.LION_8BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.GALORE: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",
