@@ -70,6 +70,9 @@ def _adapt(adapter: Any, quantization: Quantization) -> None:
 
     Over GPTQ it stays that of a layer that is not quantized (peft/tuners/lora/gptq.py).
     """
+    adapter.fan_in_fan_out = False  # transformers turns the weight of a Conv1D round before it is quantized
+    for magnitude in adapter.lora_magnitude_vector.values():
+        magnitude.fan_in_fan_out = False
     if quantization is Quantization.AWQ:
         as_awq(adapter)
     elif quantization.by_bitsandbytes:
