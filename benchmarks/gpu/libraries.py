@@ -58,6 +58,7 @@ PACKAGES: dict[Any, str | None] = {
     Quantization.NF4_DOUBLE: "bitsandbytes",
     Quantization.INT8: "bitsandbytes",
     Quantization.GPTQ: None,
+    Quantization.GPTQ_TRITON: None,
     Quantization.AWQ: None,
     Precision.FP8_MIXED: "torchao",
     Attention.FLASH_2: "flash_attn",

@@ -58,7 +58,9 @@ OptimizerName = (
     ]
 )
 FinetuningName = Finetuning | Literal["full", "lora", "qlora", "freeze", "bitfit", "all"]
-QuantizationName = Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "awq-4bit", "all"]
+QuantizationName = (
+    Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "gptq-4bit-triton", "awq-4bit", "all"]
+)
 LoraVariantName = LoraVariant | Literal["lora", "rslora", "dora", "all"]
 AdapterDtypeName = AdapterDtype | Literal["fp32", "weights", "all"]
 UnquantizedDtypeName = UnquantizedDtype | Literal["fp32", "bf16", "fp16", "all"]

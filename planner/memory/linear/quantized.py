@@ -47,6 +47,7 @@ KINDS: Mapping[Quantization, Kind] = {
     Quantization.NF4_DOUBLE: _nf4(double=True),
     Quantization.INT8: Kind(int8.layer, int8.BASE, int8.stored_bytes),
     Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
+    Quantization.GPTQ_TRITON: Kind(gptqmodel.gptq_triton_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
     Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),
 }
 """The kind of linear layer of each quantization; `Quantization.NONE` has no entry."""

@@ -65,10 +65,11 @@ class Dtypes(NamedTuple):
         elif not isinstance(method, Lora):
             stored = (frozen, frozen, frozen, trained)
         else:
-            half = frozen if method.quantization in (Quantization.NONE, Quantization.GPTQ) else HALF
+            as_loaded = method.quantization is Quantization.NONE or method.quantization.is_gptq
+            half = frozen if as_loaded else HALF
             adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else half
             other = FP32 if method.is_prepared else half
-            linear = half if method.quantization in (Quantization.NONE, Quantization.GPTQ) else autocast or frozen
+            linear = half if as_loaded else autocast or frozen
             stored = (linear, other, adapter, other)
         is_fp16 = facts.matmul_dtype == "fp16"
         prepared = isinstance(method, Lora) and method.is_prepared

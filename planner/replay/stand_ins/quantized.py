@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear
+from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear, GptqTritonLinear
 from planner.replay.stand_ins.int8 import Linear8bit
 from planner.replay.stand_ins.nf4 import Linear4bit
 from planner.replay.stand_ins.peft_forward import as_awq, as_bitsandbytes
@@ -59,6 +59,7 @@ STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype, t
     Quantization.NF4_DOUBLE: lambda layer, compute, storage: Linear4bit(layer, compute, True, storage),
     Quantization.INT8: lambda layer, compute, storage: Linear8bit(layer),
     Quantization.GPTQ: _gptq,
+    Quantization.GPTQ_TRITON: lambda layer, compute, storage: GptqTritonLinear(layer),
     Quantization.AWQ: lambda layer, compute, storage: AwqLinear(layer),
 }
 """Functions that make the stand-in of each quantization from a layer, the dtype that it computes in, and that of its
