@@ -23,7 +23,7 @@ from strategies.finetuning import (
     TrainedModules,
     quantization_of,
 )
-from strategies.framework import Framework
+from strategies.framework import Framework, FrameworkFacts
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import (
@@ -46,7 +46,8 @@ from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding, indivisible
 from strategies.spaces.chain import Chain
-from strategies.spaces.space import Space, usual_precisions
+from strategies.spaces.frameworks import usual_adapter_dtypes, usual_precisions, usual_unquantized_dtypes
+from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 from strategies.update import Update
 
@@ -81,6 +82,7 @@ __all__ = [
     "Factored",
     "Finetuning",
     "Framework",
+    "FrameworkFacts",
     "Freeze",
     "Full",
     "GradientBuckets",
@@ -119,6 +121,8 @@ __all__ = [
     "WholeNumbers",
     "indivisible",
     "quantization_of",
+    "usual_adapter_dtypes",
     "usual_precisions",
+    "usual_unquantized_dtypes",
     "violation",
 ]

@@ -76,7 +76,7 @@ AttentionName = (
 )
 LossName = Loss | Literal["full", "liger-cross-entropy", "liger-fused-linear", "chunked", "all"]
 KernelsName = Kernels | Literal["eager", "liger", "compile", "all"]
-FrameworkName = Framework | Literal["transformers", "all"]
+FrameworkName = Framework | Literal["transformers", "trl", "axolotl", "llama-factory", "all"]
 AllocatorName = Allocator | Literal["expandable", "native", "all"]
 UpdateName = Update | Literal["after-backward", "in-backward", "all"]
 

@@ -30,6 +30,12 @@ def test_a_bias_has_the_dtype_that_its_layer_computes_in(quantization: str, unqu
     assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("framework", ["trl", "axolotl", "llama-factory"])
+def test_a_framework_runs_the_step_of_its_choices(framework: str) -> None:
+    found = differences("smollm2-135m", framework=framework)
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
+
+
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_dora_runs_over_a_quantized_conv1d(quantization: str) -> None:
     """Its weight is turned round before it is quantized, so that PEFT does not turn it."""
