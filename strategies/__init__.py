@@ -23,7 +23,7 @@ from strategies.finetuning import (
     TrainedModules,
     quantization_of,
 )
-from strategies.framework import Framework
+from strategies.framework import Framework, FrameworkFacts
 from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import (
@@ -56,7 +56,8 @@ from strategies.sharding import (
     indivisible,
 )
 from strategies.spaces.chain import Chain
-from strategies.spaces.space import Space, usual_precisions
+from strategies.spaces.frameworks import usual_adapter_dtypes, usual_precisions, usual_unquantized_dtypes
+from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 from strategies.update import Update
 
@@ -91,6 +92,7 @@ __all__ = [
     "Factored",
     "Finetuning",
     "Framework",
+    "FrameworkFacts",
     "Freeze",
     "Fsdp2",
     "Full",
@@ -131,6 +133,8 @@ __all__ = [
     "WholeNumbers",
     "indivisible",
     "quantization_of",
+    "usual_adapter_dtypes",
     "usual_precisions",
+    "usual_unquantized_dtypes",
     "violation",
 ]

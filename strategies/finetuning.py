@@ -105,8 +105,8 @@ class Lora(NamedTuple):
     @property
     def is_prepared(self) -> bool:
         """Whether PEFT prepares the quantized base, which casts what is not quantized to fp32."""
-        unprepared = (Quantization.NONE, Quantization.GPTQ)
-        return self.quantization not in unprepared and self.unquantized_dtype is UnquantizedDtype.FP32
+        unprepared = self.quantization is Quantization.NONE or self.quantization.is_gptq
+        return not unprepared and self.unquantized_dtype is UnquantizedDtype.FP32
 
     @property
     def method(self) -> Finetuning:

@@ -117,6 +117,11 @@ class Optimizer(Choice):
         "the same, large states in managed memory, which gives way to tensors",
         Blockwise(2, paged=True),
     )
+    PAGED_ADAMW_32BIT = (
+        "paged-adamw-32bit",
+        "bitsandbytes AdamW with fp32 states in managed memory (Trainer's paged_adamw_32bit)",
+        Blockwise(2, 32, paged=True),
+    )
     ADAMW_8BIT_TORCHAO = "adamw-8bit-torchao", "torchao AdamW8bit: compiled step", Packed(2, 8)
     ADAMW_4BIT = "adamw-4bit", "torchao AdamW4bit: compiled step", Packed(2, 4)
     ADAMW_OFFLOAD = (

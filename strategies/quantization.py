@@ -9,9 +9,10 @@ class Quantization(Choice):
     """Says how QLoRA stores the base model's linear layers.
 
     GPTQ and AWQ use groups of 128 and the GPTQModel kernels that `backend=auto_trainable` selects
-    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2QuantLinear`, which trains with torch's matrix products:
-    the weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in
-    fp16 and dequantizes again in backward.
+    (gptqmodel/utils/importer.py). For GPTQ this is `TritonV2Linear`, which trains with torch's matrix products: the
+    weight is dequantized in forward and kept for backward. For AWQ it is `AwqGEMMTritonLinear`, which multiplies in
+    fp16 and dequantizes again in backward. So does AutoGPTQ's own kernel for GPTQ, `QuantLinear` with
+    `use_tritonv2=True` (auto_gptq/nn_modules/qlinear/qlinear_tritonv2.py), which fms-acceleration trains with as well.
     """
 
     NONE = "none", "not quantized"
@@ -19,6 +20,7 @@ class Quantization(Choice):
     NF4_DOUBLE = "nf4-double", "NF4 with scales quantized to 8 bits"
     INT8 = "int8", "bitsandbytes LLM.int8(), fp32 scale per row, outliers apart"
     GPTQ = "gptq-4bit", "GPTQ in 4 bits, groups of 128; GPTQModel keeps each dequantized weight for backward"
+    GPTQ_TRITON = "gptq-4bit-triton", "the same, but AutoGPTQ's Triton kernel dequantizes again in backward, fp16"
     AWQ = "awq-4bit", "AWQ in 4 bits, groups of 128; GPTQModel's Triton kernel, fp16"
 
     @property
@@ -36,9 +38,17 @@ class Quantization(Choice):
         return self in (Quantization.NF4, Quantization.NF4_DOUBLE)
 
     @property
-    def by_gptqmodel(self) -> bool:
-        """Returns whether the layers are those of GPTQModel."""
-        return self in (Quantization.GPTQ, Quantization.AWQ)
+    def is_gptq(self) -> bool:
+        """Returns whether the weights are those of GPTQ, a model that PEFT does not prepare.
+
+        Source: peft/utils/other.py, `prepare_model_for_kbit_training` (`is_gptq_quantized`).
+        """
+        return self in (Quantization.GPTQ, Quantization.GPTQ_TRITON)
+
+    @property
+    def from_checkpoint(self) -> bool:
+        """Returns whether somebody has calibrated the weights; GPTQModel's or AutoGPTQ's kernels multiply by them."""
+        return self.is_gptq or self is Quantization.AWQ
 
 
 class UnquantizedDtype(Choice):

@@ -146,8 +146,11 @@ def _quantized_base(s: Strategy, cluster: Cluster) -> str | None:
         return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
     if quantization.by_bitsandbytes and not gpu.supports_bitsandbytes:
         return f"bitsandbytes does not run on {gpu.name}"
-    if quantization.by_gptqmodel and gpu.vendor != "nvidia":
+    if quantization.from_checkpoint and gpu.vendor != "nvidia":
         return f"GPTQModel's Triton kernels are for CUDA, not for {gpu.name}"  # their SUPPORTS_DEVICES
+    if quantization is Quantization.GPTQ_TRITON and s.precision.facts.matmul_dtype != "fp16":
+        # triton_utils/dequant.py, `dequant248`: `dtype=torch.float16`, which only fp16 inputs are multiplied by
+        return "AutoGPTQ's Triton kernel multiplies in fp16: it needs a precision in fp16"
     return None
 
 
@@ -157,7 +160,7 @@ def _adapters(s: Strategy, _: Cluster) -> str | None:
         return None
     if reason := _unquantized(method, s.precision):
         return reason
-    if method.variant is LoraVariant.DORA and method.quantization.by_gptqmodel:
+    if method.variant is LoraVariant.DORA and method.quantization.from_checkpoint:
         return f"PEFT has no DoRA over {_kind(method.quantization)}"  # peft/tuners/lora/gptq.py, awq.py
     if s.precision.facts.matmul_dtype != "fp16":
         return None
@@ -174,7 +177,7 @@ def _unquantized(method: Lora, precision: Precision) -> str | None:
     dtype = method.unquantized_dtype
     if method.quantization is Quantization.NONE or dtype is UnquantizedDtype.FP32:
         return None
-    if method.quantization is Quantization.GPTQ:
+    if method.quantization.is_gptq:
         return "PEFT prepares no GPTQ model: what it leaves unquantized stays as it is loaded"
     if dtype.value != precision.facts.matmul_dtype:
         return f"weights in {dtype} that are not quantized go with a precision that computes in {dtype}"

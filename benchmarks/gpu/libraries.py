@@ -59,6 +59,7 @@ PACKAGES: dict[Any, str | None] = {
     Quantization.NF4_DOUBLE: "bitsandbytes",
     Quantization.INT8: "bitsandbytes",
     Quantization.GPTQ: None,
+    Quantization.GPTQ_TRITON: None,
     Quantization.AWQ: None,
     Precision.FP8_MIXED: "torchao",
     Attention.FLASH_2: "flash_attn",
@@ -70,6 +71,7 @@ PACKAGES: dict[Any, str | None] = {
     Loss.CHUNKED: "trl",
     Optimizer.ADAMW_8BIT: "bitsandbytes",
     Optimizer.PAGED_ADAMW_8BIT: "bitsandbytes",
+    Optimizer.PAGED_ADAMW_32BIT: "bitsandbytes",
     Optimizer.LION: "bitsandbytes",
     Optimizer.LION_8BIT: "bitsandbytes",
     Optimizer.ADAMW_8BIT_TORCHAO: "torchao",
@@ -250,6 +252,7 @@ def _offloaded(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optim
 _REAL_OPTIMIZERS = {
     Optimizer.ADAMW_8BIT: partial(_bitsandbytes, "AdamW8bit"),
     Optimizer.PAGED_ADAMW_8BIT: partial(_bitsandbytes, "PagedAdamW8bit"),
+    Optimizer.PAGED_ADAMW_32BIT: partial(_bitsandbytes, "PagedAdamW32bit"),
     Optimizer.LION: partial(_bitsandbytes, "Lion"),
     Optimizer.LION_8BIT: partial(_bitsandbytes, "Lion8bit"),
     Optimizer.ADAMW_8BIT_TORCHAO: partial(_torchao, "AdamW8bit"),

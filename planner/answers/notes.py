@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from planner.answers.frameworks import notes_on_framework
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
@@ -34,7 +35,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         strategies: Strategies of the plans that are shown.
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
-    notes = [*model.notes]
+    notes = [*model.notes, *notes_on_framework(problem, strategies)]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
     context = model.max_positions

@@ -137,7 +137,7 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
     for method in Space.default(cluster).finetuning:
         if method not in space.finetuning and fits(
             memory,
-            space._replace(finetuning=(method,), quantization=Space.default(cluster).quantization),
+            space._replace(finetuning=(method,), quantization=Space.default(cluster, problem.framework).quantization),
             cluster.gpu,
         ):
             yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})

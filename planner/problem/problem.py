@@ -14,9 +14,10 @@ from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.models import Foreign, Model, recognize
 from planner.problem.batches import check_batching
+from planner.problem.one import options_of_one
 from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
-from planner.records.space import SpaceSource, given_by
+from planner.records.space import SpaceSource, framework_of, given_by
 from planner.search import Candidate, Solver
 from strategies import (
     AXES,
@@ -24,16 +25,14 @@ from strategies import (
     Batching,
     ContradictionError,
     Finetuning,
+    Framework,
     Kernels,
     Lora,
     Loss,
-    Optimizer,
     Quantization,
-    Sharding,
     Space,
     Strategy,
     UpTo,
-    usual_precisions,
     violation,
 )
 
@@ -72,6 +71,7 @@ class Problem:
         space: SpaceSource = None,
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
+        self.framework = framework_of(axes)
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self.model = _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
@@ -97,7 +97,7 @@ class Problem:
 
     def _default(self) -> Space:
         """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
-        space = Space.default(self.cluster)
+        space = Space.default(self.cluster, self.framework)
         return space if self.model.supports_sdpa else space._replace(attention=(Attention.EAGER,))
 
     def space(self) -> Space:
@@ -105,29 +105,12 @@ class Problem:
         return self.request.within(self._default())
 
     def strategy(self) -> Strategy:
-        """Returns the one strategy that the request describes.
-
-        By default fine-tuning is full, several GPUs shard fully (with qlora not at all), and every other option has the
-        first value of the default space.
+        """Returns the one strategy that the request describes, with a default for each option that it leaves open.
 
         Raises:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
-        default: dict[str, Any] = self._default()._asdict()
-        values: dict[str, Any] = {}
-        finetuning = self._one("finetuning", (Finetuning.FULL,))
-        shards = self.cluster.world_size > 1 and finetuning is not Finetuning.QLORA
-        default |= {
-            "finetuning": (finetuning,),
-            "precision": usual_precisions(self.cluster.gpu, finetuning),
-            "optimizer": tuple(Optimizer),
-            "sharding": (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,),
-        }
-        for axis in AXES.values():
-            for option in axis.options:
-                if option.refines(values):
-                    values[option.name] = self._one(option.name, default[option.name])
-        strategy = Strategy.of(values)
+        strategy = Strategy.of(options_of_one(self.request, self.cluster, self._default(), self.framework))
         steps = self.request.gradient_accumulation_steps or 1
         if steps > 1 and not strategy.update.accumulates:
             raise ContradictionError(
@@ -135,15 +118,10 @@ class Problem:
                 "--gradient-accumulation-steps 1",
             )
         if reason := violation(strategy, self.cluster) or self.memory.violation(strategy):
-            raise ContradictionError(f"this configuration cannot run: {reason}", "choose another value for that axis")
+            hint, framework = "choose another value for that axis", self.framework
+            hint += "" if framework is Framework.TRANSFORMERS else f", which may be one that {framework} sets"
+            raise ContradictionError(f"this configuration cannot run: {reason}", hint)
         return strategy
-
-    def _one(self, axis: str, default: tuple[C, ...]) -> C:
-        """Returns the only value that the request has for an option, or the first default one if it has none."""
-        given: tuple[C, ...] = getattr(self.request, axis)
-        if len(given) > 1:
-            raise ContradictionError(f"an estimate is of one {axis}, not of {len(given)}", "give it once")
-        return (given or default)[0]
 
 
 def resolve_one(

@@ -42,6 +42,7 @@ OptimizerName = (
         "adamw-fp32-master",
         "adamw-8bit",
         "paged-adamw-8bit",
+        "paged-adamw-32bit",
         "adamw-8bit-torchao",
         "adamw-4bit",
         "adamw-offload",
@@ -59,7 +60,9 @@ OptimizerName = (
     ]
 )
 FinetuningName = Finetuning | Literal["full", "lora", "qlora", "freeze", "bitfit", "all"]
-QuantizationName = Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "awq-4bit", "all"]
+QuantizationName = (
+    Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "gptq-4bit-triton", "awq-4bit", "all"]
+)
 LoraVariantName = LoraVariant | Literal["lora", "rslora", "dora", "all"]
 AdapterDtypeName = AdapterDtype | Literal["fp32", "weights", "all"]
 UnquantizedDtypeName = UnquantizedDtype | Literal["fp32", "bf16", "fp16", "all"]
@@ -77,7 +80,7 @@ AttentionName = (
 )
 LossName = Loss | Literal["full", "liger-cross-entropy", "liger-fused-linear", "chunked", "all"]
 KernelsName = Kernels | Literal["eager", "liger", "compile", "all"]
-FrameworkName = Framework | Literal["transformers", "all"]
+FrameworkName = Framework | Literal["transformers", "trl", "axolotl", "llama-factory", "all"]
 AllocatorName = Allocator | Literal["expandable", "native", "all"]
 UpdateName = Update | Literal["after-backward", "in-backward", "all"]
 

@@ -22,6 +22,7 @@ from strategies import (
     Allocator,
     Attention,
     Checkpointing,
+    ContradictionError,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -139,6 +140,25 @@ def given_by(source: SpaceSource) -> dict[str, tuple[Any, ...]]:
     return (source if isinstance(source, SearchSpace) else SearchSpace.read(source)).given()
 
 
+def framework_of(given: Mapping[str, tuple[Any, ...]]) -> Framework:
+    """Returns the framework whose defaults hold.
+
+    Args:
+        given: Values of the options that have any, by name.
+
+    Raises:
+        ContradictionError: There are several, which have different defaults.
+    """
+    several = given.get("framework") or (Framework.TRANSFORMERS,)
+    if len(several) > 1:
+        raise ContradictionError(
+            f"framework={','.join(map(str, several))}, but each has defaults of its own for other options",
+            f"--framework {several[0]}, then the next one",
+        )
+    framework: Framework = several[0]
+    return framework
+
+
 def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
     """Returns the values of every option in a file; what cannot be parsed becomes a problem of the document."""
     data = document.data if document.data is not None else {}
@@ -232,6 +252,6 @@ def described(source: SpaceSource, cluster: Cluster, axes: Mapping[str, Any]) ->
         PlannerError: The file holds no space, or an option or value is unknown.
     """
     given = SearchSpace(**{**given_by(source), **parse_axes(axes)})
-    space = given.within(Space.default(cluster))
+    space = given.within(Space.default(cluster, framework_of(given.given())))
     num_strategies, rejected = space.counted(cluster)
     return Described(cluster, given, space, num_strategies, rejected)

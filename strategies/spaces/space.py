@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ from strategies.sharding import (
 )
 from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
+from strategies.spaces.frameworks import usual_adapter_dtypes, usual_precisions, usual_unquantized_dtypes
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
 
@@ -54,23 +55,6 @@ USUAL_OPTIMIZERS = {
 }
 """Optimizers that are searched unless others are given. Adapters and biases are so small that replacing AdamW to save
 its states is not worthwhile."""
-
-
-def usual_precisions(gpu: GPU, method: Finetuning) -> tuple[Precision, ...]:
-    """Returns the precisions to search unless others are given.
-
-    All methods get mixed precision: bf16 where the GPU supports it, else fp16 with loss scaling. Only full fine-tuning
-    also gets bf16-true, where supported, and TF32, or fp32 on GPUs without it. With a frozen base, fp32 takes twice the
-    memory without benefit; in bf16-true, without autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of
-    every input. GPUs without bf16 and fp16 get TF32 or fp32 for all methods.
-    """
-    mixed = Precision.BF16_MIXED if gpu.supports_bf16 else Precision.FP16_MIXED if gpu.supports_fp16 else None
-    whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
-    if method is not Finetuning.FULL:
-        return (mixed or whole,)
-    if mixed is None:
-        return (whole,)
-    return (mixed, Precision.BF16_TRUE, whole) if gpu.supports_bf16 else (mixed, whole)
 
 
 def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
@@ -110,9 +94,10 @@ class Space(NamedTuple):
     lora_variant: tuple[LoraVariant, ...] = (LoraVariant.LORA,)
     lora_dropout: tuple[float, ...] = (0.0,)
     adapter_dtype: tuple[AdapterDtype, ...] = (AdapterDtype.FP32,)
+    """Dtypes of adapters; if empty, `usual_adapter_dtypes` of the framework for each method."""
     trained_modules: tuple[TrainedModules, ...] = (TrainedModules.NONE,)
     unquantized_dtype: tuple[UnquantizedDtype, ...] = (UnquantizedDtype.FP32, UnquantizedDtype.BF16)
-    """Both that trainers leave; on a GPU without bf16, fp16 instead."""
+    """Both that trainers leave; on a GPU without bf16, fp16 instead. If empty, `usual_unquantized_dtypes`."""
     trained_blocks: tuple[int, ...] = (DEFAULT_TRAINED_BLOCKS,)
     checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
     checkpoint_every: tuple[int, ...] = (1,)
@@ -132,18 +117,25 @@ class Space(NamedTuple):
     update: tuple[Update, ...] = (Update.AFTER_BACKWARD,)
 
     @classmethod
-    def default(cls, cluster: Cluster) -> Space:
-        """Returns the space that makes sense on a cluster.
+    def default(cls, cluster: Cluster, framework: Framework = Framework.TRANSFORMERS) -> Space:
+        """Returns the space that makes sense on a cluster, with the defaults of a framework.
 
-        Sharding is for several GPUs only, and the allocator is the one without fragmentation if the GPU supports it.
+        Sharding is for several GPUs only, and the allocator is the one without fragmentation if the GPU supports it. An
+        option with a single value gets that of the framework; one with several keeps them, unless the framework has but
+        one.
         """
         half = UnquantizedDtype.BF16 if cluster.gpu.supports_bf16 else UnquantizedDtype.FP16
-        return cls(
+        space = cls(
             unquantized_dtype=(UnquantizedDtype.FP32, half),
             sharding=_usual_sharding(cluster),
             shard_size=(cluster.gpus_per_node,),
             allocator=(next(choice for choice in Allocator if allocator_runs_on(choice, cluster.gpu)),),
         )
+        if framework is Framework.TRANSFORMERS:
+            return space
+        facts = framework.facts
+        alone = {name: (v,) for name, v in facts.options.items() if name in facts.fixed or len(space._of(name)) == 1}
+        return space._replace(framework=(framework,), adapter_dtype=(), unquantized_dtype=(), **alone)
 
     @property
     def least(self) -> Space:
@@ -170,11 +162,20 @@ class Space(NamedTuple):
     def _by_method(self, gpu: GPU) -> Iterator[Space]:
         """Yields the space of each method of fine-tuning, with default choices where none are given."""
         for method in self.finetuning:
-            yield self._replace(
-                finetuning=(method,),
-                precision=self.precision or usual_precisions(gpu, method),
-                optimizer=self.optimizer or USUAL_OPTIMIZERS[method],
-            )
+            usual = self._usual(gpu, method)
+            open_ones = {name: values for name, values in usual.items() if not self._of(name)}
+            yield self._replace(finetuning=(method,), **open_ones)
+
+    def _usual(self, gpu: GPU, method: Finetuning) -> dict[str, tuple[Any, ...]]:
+        """Returns the values of those options whose usual ones depend on the method, by the option's name."""
+        (framework, *_) = self.framework
+        precisions = self.precision or usual_precisions(gpu, method, framework)
+        return {
+            "precision": precisions,
+            "optimizer": USUAL_OPTIMIZERS[method],
+            "adapter_dtype": usual_adapter_dtypes(method, precisions, framework),
+            "unquantized_dtype": usual_unquantized_dtypes(precisions, self.quantization, framework),
+        }
 
     def _chains(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Chain]:
         """Yields the strategies, grouped by those that differ in a monotone option only."""
@@ -202,11 +203,7 @@ class Space(NamedTuple):
         """
         if values := self._of(option):
             return {"": values}
-        usual: dict[str, Callable[[Finetuning], tuple[Any, ...]]] = {
-            "precision": lambda method: usual_precisions(gpu, method),
-            "optimizer": USUAL_OPTIMIZERS.__getitem__,
-        }
-        return {str(method): usual[option](method) for method in self.finetuning}
+        return {str(method): self._usual(gpu, method)[option] for method in self.finetuning}
 
     def _of(self, option: str) -> tuple[Any, ...]:
         values: tuple[Any, ...] = getattr(self, option)

@@ -192,13 +192,15 @@ def test_only_a_lora_has_a_quantized_base() -> None:
         assert quantization_of(Lora(quantization=quantization)) is quantization
 
 
-def test_each_quantization_is_of_bitsandbytes_or_of_gptqmodel_or_none() -> None:
+def test_each_quantization_is_of_bitsandbytes_or_of_a_checkpoint_or_none() -> None:
     assert {q for q in Quantization if q.by_bitsandbytes} == {
         Quantization.NF4,
         Quantization.NF4_DOUBLE,
         Quantization.INT8,
     }
-    assert {q for q in Quantization if q.by_gptqmodel} == {Quantization.GPTQ, Quantization.AWQ}
+    gptq = {Quantization.GPTQ, Quantization.GPTQ_TRITON}
+    assert {q for q in Quantization if q.is_gptq} == gptq
+    assert {q for q in Quantization if q.from_checkpoint} == {*gptq, Quantization.AWQ}
 
 
 def test_trained_modules_are_the_embeddings_the_head_or_both() -> None:

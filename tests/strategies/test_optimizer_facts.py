@@ -30,6 +30,7 @@ def test_each_optimizer_keeps_the_states_of_its_library() -> None:
         Optimizer.ADAMW_FP32_MASTER: Whole(states=3, itemsize=4, takes_shards=False),
         Optimizer.ADAMW_8BIT: Blockwise(states=2, bits=8),
         Optimizer.PAGED_ADAMW_8BIT: Blockwise(states=2, bits=8, paged=True),
+        Optimizer.PAGED_ADAMW_32BIT: Blockwise(states=2, bits=32, paged=True),
         Optimizer.ADAMW_8BIT_TORCHAO: Packed(states=2, bits=8),
         Optimizer.ADAMW_4BIT: Packed(states=2, bits=4),
         Optimizer.ADAMW_OFFLOAD: Offloaded(smallest=4096),

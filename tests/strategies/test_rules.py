@@ -238,7 +238,16 @@ def test_compiled_blocks_have_no_account_of_fp8() -> None:
 # --- fine-tuning ---
 
 BY_BITSANDBYTES = [quantization for quantization in Quantization if quantization.by_bitsandbytes]
-BY_GPTQMODEL = [quantization for quantization in Quantization if quantization.by_gptqmodel]
+FROM_CHECKPOINT = [quantization for quantization in Quantization if quantization.from_checkpoint]
+
+
+def test_autogptqs_kernel_multiplies_in_fp16() -> None:
+    triton = BF16._replace(finetuning=Lora(quantization=Quantization.GPTQ_TRITON))
+    reason = "AutoGPTQ's Triton kernel multiplies in fp16: it needs a precision in fp16"
+    for precision in (Precision.BF16_MIXED, Precision.BF16_TRUE, Precision.FP32, Precision.TF32):
+        assert refused(triton._replace(precision=precision), on("A100-40GB")) == reason
+    for precision in (Precision.FP16_MIXED, Precision.FP16_TRUE):
+        assert refused(triton._replace(precision=precision), on("A100-40GB")) == ""
 
 
 def test_what_is_not_quantized_has_fp32_or_the_dtype_of_the_computation() -> None:
@@ -255,15 +264,15 @@ def test_what_is_not_quantized_has_fp32_or_the_dtype_of_the_computation() -> Non
     assert told(UnquantizedDtype.FP32, Precision.BF16_MIXED, Quantization.GPTQ) == ""
 
 
-@pytest.mark.parametrize("quantization", [*BY_BITSANDBYTES, *BY_GPTQMODEL])
+@pytest.mark.parametrize("quantization", [*BY_BITSANDBYTES, *FROM_CHECKPOINT])
 def test_of_quantized_bases_only_nf4_can_be_sharded(quantization: Quantization) -> None:
-    strategy = BF16._replace(finetuning=Lora(quantization=quantization))
+    strategy = PLAIN._replace(precision=Precision.FP16_MIXED, finetuning=Lora(quantization=quantization))
     kind = quantization.partition("-")[0].upper()
     told = "" if kind == "NF4" else f"{kind} weights cannot be sharded by FSDP2"
     assert refused(strategy._replace(sharding=Fsdp2()), TWO_A100S) == told
     assert refused(strategy, TWO_A100S) == ""
     assert refused(strategy._replace(sharding=Replicated(Sharding.ZERO1)), TWO_A100S) == ""
-    assert refused(BF16._replace(finetuning=Lora(), sharding=Fsdp2()), TWO_A100S) == ""
+    assert refused(strategy._replace(finetuning=Lora(), sharding=Fsdp2()), TWO_A100S) == ""
 
 
 @pytest.mark.parametrize("quantization", BY_BITSANDBYTES)
@@ -275,10 +284,10 @@ def test_bitsandbytes_layers_run_on_cuda_gaudi_and_newer_cdna(quantization: Quan
     assert refused(PLAIN._replace(finetuning=method), on("MI100")).startswith("bitsandbytes does not run on MI100")
 
 
-@pytest.mark.parametrize("quantization", BY_GPTQMODEL)
+@pytest.mark.parametrize("quantization", FROM_CHECKPOINT)
 def test_gptqmodels_kernels_are_for_cuda(quantization: Quantization) -> None:
     method = Lora(quantization=quantization)
-    assert gpus_that_run(finetuning=method) == NVIDIA
+    assert gpus_that_run(finetuning=method, precision=Precision.FP16_TRUE) == NVIDIA
     reason = refused(PLAIN._replace(finetuning=method), on("Gaudi2"))
     assert reason == "GPTQModel's Triton kernels are for CUDA, not for Gaudi2"
 
@@ -359,6 +368,7 @@ UNSHARDED = {
     Optimizer.ADAFACTOR: "transformers' Adafactor does not run on parameters that FSDP2 has sharded",
     Optimizer.ADAMW_8BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.PAGED_ADAMW_8BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
+    Optimizer.PAGED_ADAMW_32BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.LION: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.LION_8BIT: "bitsandbytes' optimizers do not run on parameters that FSDP2 has sharded",
     Optimizer.GALORE: "GaLore and APOLLO do not project gradients that FSDP2 has sharded",

@@ -1,4 +1,7 @@
-"""Implements products with 4-bit weights of GPTQ and AWQ by GPTQModel's trainable kernels, and counts their bytes."""
+"""Implements products with 4-bit weights of GPTQ and AWQ, and counts the weights' bytes.
+
+The kernels are those of GPTQModel and AutoGPTQ that can train.
+"""
 
 from __future__ import annotations
 
@@ -93,9 +96,53 @@ def awq_layer(
     """
     given, columns, elements = x.itemsize, x.width, x.width * out_features
     x = _cast(f, x, f"{name} input")
-    size = x.per_sample * HALF
+    out = _product(f, x, out_features, name)
+    bias = f.parameter(f"{name}.bias", out_features, HALF, trains=False) if has_bias else None
+    if bias is not None:
+        out = f.add(out, bias, f"{name} bias")
+
+    def weight() -> Tensor:
+        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
+
+    return _back(f, out, given, f"{name} output"), weight, bias
+
+
+def gptq_triton_layer(
+    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
+) -> tuple[Tensor, Weight, Tensor | None]:
+    """Computes a linear layer with a GPTQ weight, as AutoGPTQ's `QuantLinear` of qlinear_tritonv2.py does in fp16.
+
+    The weight is dequantized in forward and again in backward, and no tensor is saved. Autocast casts the input for the
+    product alone; the output stays in fp16.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+
+    Returns:
+        The output in fp16, a function that dequantizes the weight, and the bias or None.
+    """
+    columns, elements = x.width, x.width * out_features
+    half = _cast(f, x, f"{name} input")
+    out = _product(f, half, out_features, name)
+    del half
+    bias = f.parameter(f"{name}.bias", out_features, HALF, trains=False) if has_bias else None
+    if bias is not None:
+        out = f.add(out, bias, f"{name} bias")
+
+    def weight() -> Tensor:
+        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
+
+    return out, weight, bias
+
+
+def _product(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
+    """Returns `x @ weight` in fp16, with a weight that is dequantized in forward and again in backward."""
+    elements, size, rows = x.width * out_features, x.per_sample * HALF, x.per_sample // x.width
     _dequantize(f, elements)
-    rows = x.per_sample // x.width
     flops, width = 2 * x.per_sample * out_features, out_features
     out = f.product(rows * width, width, HALF, f"{name} output", x, flops=flops, operation=Operation.MM)
     if x.variable is not None and out.variable is not None:
@@ -109,14 +156,7 @@ def awq_layer(
             f.tape.accumulate(variable, made)
 
         f.tape.record(out.variable, backward)
-    bias = f.parameter(f"{name}.bias", out_features, HALF, trains=False) if has_bias else None
-    if bias is not None:
-        out = f.add(out, bias, f"{name} bias")
-
-    def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
-
-    return _back(f, out, given, f"{name} output"), weight, bias
+    return out
 
 
 def _cast(f: Parameters, x: Tensor, name: str) -> Tensor:

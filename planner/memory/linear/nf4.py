@@ -71,10 +71,8 @@ def layer(
     """
     compute, given = f.dtypes.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
-    bias = f.parameter(f"{name}.bias", out_features, given, trains=False) if has_bias else None
-    cast = None if bias is None else f.to(bias, compute, f"{name} bias")
-    out = _matmul(f, f.to(x, compute, f"{name} input"), cast, out_features, double, name)
-    del cast
+    bias = f.parameter(f"{name}.bias", out_features, compute, trains=False) if has_bias else None
+    out = _matmul(f, f.to(x, compute, f"{name} input"), bias, out_features, double, name)
 
     def weight() -> Tensor:
         return Tensor(_dequantize(f, elements, compute, double), elements, 0, columns, compute, None)
@@ -110,10 +108,10 @@ def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: b
 def _dequantize(f: Ops, elements: int, itemsize: int, double: bool) -> Storage:
     """Returns the storage of a whole weight.
 
-    Double quantization restores the fp32 scales first, once by blocks and once with the offset added (bitsandbytes
-    functional.py, `dequantize_4bit`).
+    Double quantization restores the fp32 scales first (bitsandbytes functional.py, `dequantize_4bit`; in forward
+    backends/cuda/ops.py, `_dequant_linear_fallback`, whose sum with the offset is a second, smaller tensor).
     """
-    scales = [f.tape.storage(-(-elements // BLOCK) * FP32, 0) for _ in range(2)] if double else None
+    scales = f.tape.storage(-(-elements // BLOCK) * FP32, 0) if double else None
     f.tape.cost.fixed_bytes += elements * itemsize
     weight = f.tape.storage(elements * itemsize, 0)
     del scales

@@ -20,12 +20,15 @@ class Kind(NamedTuple):
         stored_bytes: Returns the stored bytes of a weight of (rows, columns).
         sharded_bytes: Returns the bytes of one rank's share of a weight of (rows, columns), of the gathered weight, and
             of its scales, given the number of ranks and the bytes per element; None if FSDP2 cannot shard it.
+        casts_bias: Whether the first forward casts a bias for good to the dtype that the layer computes in
+            (bitsandbytes/nn/modules.py, `Linear4bit.forward`).
     """
 
     layer: Layer
     base: Base
     stored_bytes: Callable[[int, int], int]
     sharded_bytes: Callable[[int, int, int, int], tuple[int, int, int]] | None = None
+    casts_bias: bool = False
 
 
 def _nf4(*, double: bool) -> Kind:
@@ -35,6 +38,7 @@ def _nf4(*, double: bool) -> Kind:
         nf4.BASE,
         partial(nf4.stored_bytes, double=double),
         partial(nf4.sharded_bytes, double=double),
+        casts_bias=True,
     )
 
 
@@ -43,6 +47,7 @@ KINDS: Mapping[Quantization, Kind] = {
     Quantization.NF4_DOUBLE: _nf4(double=True),
     Quantization.INT8: Kind(int8.layer, int8.BASE, int8.stored_bytes),
     Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
+    Quantization.GPTQ_TRITON: Kind(gptqmodel.gptq_triton_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
     Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),
 }
 """The kind of linear layer of each quantization; `Quantization.NONE` has no entry."""

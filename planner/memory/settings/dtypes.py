@@ -65,7 +65,7 @@ class Dtypes(NamedTuple):
         elif not isinstance(method, Lora):
             stored = (frozen, frozen, frozen, trained)
         else:
-            as_loaded = method.quantization in (Quantization.NONE, Quantization.GPTQ)
+            as_loaded = method.quantization is Quantization.NONE or method.quantization.is_gptq
             adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else frozen
             other = FP32 if method.is_prepared else frozen
             linear = frozen if as_loaded else autocast or frozen

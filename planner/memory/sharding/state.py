@@ -43,8 +43,11 @@ def unit(
         stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
         role = {"is_embedding": t.is_embedding, "is_linear": t.layer is not None}
-        if kind is not None and t.layer is not None and t.layer.quantizes and len(t.shape) > 1:
-            account.quantize(t.shape, kind, computed)
+        if kind is not None and t.layer is not None and t.layer.quantizes:
+            if len(t.shape) > 1:
+                account.quantize(t.shape, kind, computed)
+            else:  # a bias; what FSDP2 shards it does not cast
+                account.keep(t.shape, computed if kind.casts_bias and ranks == 1 else stored, computed)
         elif trained.weights:
             account.train(t.name, t.shape, stored, computed, **role)
         elif module_trains or (trained.biases and t.is_bias):

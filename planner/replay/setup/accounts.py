@@ -56,7 +56,7 @@ ACCOUNTS = Accounts(
         ShardingBackend: ((ShardingBackend.FSDP2,),),
         GradientSync: ((GradientSync.LAST, GradientSync.EACH),),
         Offload: ((Offload.NONE, Offload.CPU),),
-        Framework: ((Framework.TRANSFORMERS,),),
+        Framework: ((Framework.TRANSFORMERS, Framework.TRL, Framework.AXOLOTL, Framework.LLAMA_FACTORY),),
         Allocator: (KINDS,),
         UnquantizedDtype: ((UnquantizedDtype.FP32, UnquantizedDtype.BF16, UnquantizedDtype.FP16),),
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),

@@ -186,6 +186,7 @@ BUILDERS: dict[Optimizer, Builder] = {
     Optimizer.ADAMW_FP32_MASTER: FusedAdam,
     Optimizer.ADAMW_8BIT: BitsAndBytes,
     Optimizer.PAGED_ADAMW_8BIT: BitsAndBytes,
+    Optimizer.PAGED_ADAMW_32BIT: BitsAndBytes,
     Optimizer.LION: BitsAndBytes,
     Optimizer.LION_8BIT: BitsAndBytes,
     Optimizer.ADAMW_8BIT_TORCHAO: _torchao,

@@ -1,4 +1,4 @@
-"""Stand-ins for the layers of GPTQModel that train: the same bytes, the same allocations, no kernels."""
+"""Stand-ins for the layers of GPTQModel and AutoGPTQ that train: the same bytes and allocations, no kernels."""
 
 from __future__ import annotations
 
@@ -37,13 +37,8 @@ class _Packed(torch.nn.Module):
         return torch.empty(self.in_features, self.out_features, dtype=self.scale_dtype)
 
 
-class GptqLinear(_Packed):
-    """A GPTQ layer: it stands in for `TritonV2QuantLinear`, which trains as `TorchQuantLinear`.
-
-    Autograd keeps the dequantized weight for backward (gptqmodel/nn_modules/qlinear/torch.py). The real packed weight
-    is `[in / 8, out]`, AWQ's is `[in, out / 8]`; the stand-in has the latter shape for both, which takes the same
-    bytes.
-    """
+class _Grouped(_Packed):
+    """The buffers of a GPTQ layer."""
 
     g_idx: torch.Tensor
     """Group of each input, int32, `[in]`."""
@@ -51,6 +46,15 @@ class GptqLinear(_Packed):
     def __init__(self, layer: torch.nn.Linear | Conv1D, half: torch.dtype) -> None:
         super().__init__(layer, half)
         self.register_buffer("g_idx", torch.empty(self.in_features, dtype=torch.int32, device="meta"))
+
+
+class GptqLinear(_Grouped):
+    """A GPTQ layer: it stands in for GPTQModel's `TritonV2Linear`, which trains as `TorchLinear`.
+
+    Autograd keeps the dequantized weight for backward (gptqmodel/nn_modules/qlinear/torch.py). The real packed weight
+    is `[in / 8, out]`, AWQ's is `[in, out / 8]`; the stand-in has the latter shape for both, which takes the same
+    bytes.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiplies by the dequantized weight, which is cast to the dtype of x."""
@@ -60,6 +64,38 @@ class GptqLinear(_Packed):
         if self.bias is not None:
             out.add_(self.bias)
         return out.to(given)
+
+
+class _Triton(torch.autograd.Function):
+    """Stands in for AutoGPTQ's `QuantLinearFunction` (auto_gptq/nn_modules/triton_utils/dequant.py).
+
+    The weight is dequantized in forward and again in backward. Autocast casts the input of the product to fp16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: GptqTritonLinear) -> torch.Tensor:
+        ctx.save_for_backward(layer.qweight, layer.scales, layer.qzeros, layer.g_idx)
+        ctx.layer = layer
+        return x.half() @ layer.dequantized()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient @ ctx.layer.dequantized().T, None
+
+
+class GptqTritonLinear(_Grouped):
+    """A GPTQ layer: it stands in for AutoGPTQ's `QuantLinear` (auto_gptq/nn_modules/qlinear/qlinear_tritonv2.py)."""
+
+    def __init__(self, layer: torch.nn.Linear | Conv1D) -> None:
+        super().__init__(layer, torch.float16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Multiplies in fp16, the dtype of the result."""
+        # Autocast is off: CUDA's would meet only fp16 products inside the autograd function.
+        with torch.autocast("cpu", enabled=False):
+            out: torch.Tensor = _Triton.apply(x.reshape(-1, x.shape[-1]), self)
+            out = out.reshape(*x.shape[:-1], self.out_features)
+            return out + self.bias.half() if self.bias is not None else out
 
 
 class _Gemm(torch.autograd.Function):

@@ -78,12 +78,10 @@ class Linear4bit(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiplies in the compute dtype (bitsandbytes/nn/modules.py, `Linear4bit.forward`).
 
-        The stored bias is cast to the dtype of x for good.
+        The stored bias is cast to that dtype for good.
         """
-        given = x.dtype
-        bias: torch.Tensor | None = self.bias
-        if bias is not None:
-            bias.data = bias.data.to(given)
-            bias = bias.to(self.compute)
-        out: torch.Tensor = _Matmul.apply(x.to(self.compute), bias, self)
+        given, x = x.dtype, x.to(self.compute)
+        if self.bias is not None and self.bias.dtype != x.dtype:
+            self.bias.data = self.bias.data.to(x.dtype)
+        out: torch.Tensor = _Matmul.apply(x, self.bias, self)
         return out.to(given)

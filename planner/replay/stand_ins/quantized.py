@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear
+from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear, GptqTritonLinear
 from planner.replay.stand_ins.int8 import Linear8bit
 from planner.replay.stand_ins.nf4 import Linear4bit
 from planner.replay.stand_ins.peft_forward import as_awq, as_bitsandbytes
@@ -59,6 +59,7 @@ STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype, t
     Quantization.NF4_DOUBLE: lambda layer, compute, storage: Linear4bit(layer, compute, True, storage),
     Quantization.INT8: lambda layer, compute, storage: Linear8bit(layer),
     Quantization.GPTQ: _gptq,
+    Quantization.GPTQ_TRITON: lambda layer, compute, storage: GptqTritonLinear(layer),
     Quantization.AWQ: lambda layer, compute, storage: AwqLinear(layer),
 }
 """Functions that make the stand-in of each quantization from a layer, the dtype that it computes in, and that of its
@@ -70,6 +71,9 @@ def _adapt(adapter: Any, quantization: Quantization) -> None:
 
     Over GPTQ it stays that of a layer that is not quantized (peft/tuners/lora/gptq.py).
     """
+    adapter.fan_in_fan_out = False  # transformers turns the weight of a Conv1D round before it is quantized
+    for magnitude in adapter.lora_magnitude_vector.values():
+        magnitude.fan_in_fan_out = False
     if quantization is Quantization.AWQ:
         as_awq(adapter)
     elif quantization.by_bitsandbytes:

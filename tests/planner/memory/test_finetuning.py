@@ -41,6 +41,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"finetuning": "qlora", "quantization": "int8"}),
     ("qwen2", {"finetuning": "qlora", "quantization": "int8", **CHECKPOINTED}),
     ("llama", {"finetuning": "qlora", "quantization": "gptq-4bit", **CHECKPOINTED}),
+    ("llama", {"finetuning": "qlora", "quantization": "gptq-4bit-triton", "precision": "fp16-mixed"}),
+    ("qwen2", {"finetuning": "qlora", "quantization": "gptq-4bit-triton", "precision": "fp16-true", **CHECKPOINTED}),
     ("llama", {"finetuning": "qlora", "quantization": "awq-4bit", **CHECKPOINTED}),
     ("llama", {"finetuning": "freeze", "trained_blocks": 2, "gradient_accumulation_steps": 2}),
     ("tied", {"finetuning": "freeze", "trained_blocks": 1, "trained_modules": "head", **CHECKPOINTED}),
@@ -78,6 +80,17 @@ def test_each_further_trained_block_takes_more_until_it_is_all() -> None:
     sizes = [allocated(finetuning="freeze", trained_blocks=n, precision="bf16-true") for n in (1, 2, 12, 24)]
     assert sizes == sorted(set(sizes))
     assert sizes[-1] < allocated(finetuning="full", precision="bf16-true")
+
+
+def test_autogptqs_kernel_keeps_no_dequantized_weight() -> None:
+    """Without checkpointing GPTQModel keeps those of all 24 blocks, but for what a replaced peak hides."""
+    kept, dropped = (
+        allocated(finetuning="qlora", precision="fp16-true", quantization=quantization)
+        for quantization in ("gptq-4bit", "gptq-4bit-triton")
+    )
+    hidden, of_keys, intermediate = 896, 128, 4864
+    weights = 24 * (2 * hidden * (hidden + of_keys) + 3 * hidden * intermediate)
+    assert kept - dropped == pytest.approx(2 * weights, rel=0.005)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def test_a_rule_keeps_and_allocates_nothing_unless_it_says_so() -> None:
         (Optimizer.PAGED_ADAMW_8BIT, MATRIX, 2 * 4 * KIB, 0),  # states of 100,000 elements are managed memory
         (Optimizer.PAGED_ADAMW_8BIT, tensor(100, 1000), 2 * 2048, 0),
         (Optimizer.PAGED_ADAMW_8BIT, tensor(99_999), 2 * (allocated(99_999) + 2048), 0),
+        (Optimizer.PAGED_ADAMW_32BIT, MATRIX, 0, 0),
+        (Optimizer.PAGED_ADAMW_32BIT, tensor(99_999), 2 * allocated(4 * 99_999), 0),
         # codes, a scale for each 256 elements, and a table of values
         (Optimizer.ADAMW_8BIT_TORCHAO, MATRIX, 2 * (256 * KIB + 4 * KIB), 2 * 1024),
         (Optimizer.ADAMW_4BIT, MATRIX, 2 * (128 * KIB + 4 * KIB), 2 * 512),
@@ -160,6 +162,7 @@ def test_an_optimizer_has_one_table_and_optimizers_of_single_tensors_have_one_ea
         (Optimizer.PAGED_ADAMW_8BIT, MATRIX, 2 * 2 * 256 * KIB),  # both states come and go
         (Optimizer.PAGED_ADAMW_8BIT, tensor(100, 1000, block=False), 2 * 2 * 400_000),
         (Optimizer.PAGED_ADAMW_8BIT, tensor(99_999), 0),
+        (Optimizer.PAGED_ADAMW_32BIT, MATRIX, 2 * 2 * 1024 * KIB),
     ],
     ids=lambda x: str(x.shape) if isinstance(x, TrainedTensor) else str(x),
 )

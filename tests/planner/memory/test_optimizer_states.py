@@ -54,6 +54,7 @@ def test_every_optimizer_has_a_rule_and_fits_somewhere(optimizer: Optimizer) -> 
     ("less", "more"),
     [
         (Optimizer.PAGED_ADAMW_8BIT, Optimizer.ADAMW_8BIT),
+        (Optimizer.PAGED_ADAMW_32BIT, Optimizer.PAGED_ADAMW_8BIT),  # which pages neither scales nor tables
         (Optimizer.ADAMW_4BIT, Optimizer.ADAMW_8BIT_TORCHAO),
         (Optimizer.LION_8BIT, Optimizer.ADAMW_8BIT),
         (Optimizer.MUON, Optimizer.ADAMW),

@@ -1,0 +1,45 @@
+"""Writes the note on what a training framework set where the request says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.problem.problem import Problem
+from strategies import AXES, AdapterDtype, Finetuning, Framework, Space, Strategy, quantization_of
+
+
+def notes_on_framework(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields what the framework of a request set, and what it does that has no account here.
+
+    Args:
+        problem: The resolved request.
+        strategies: Strategies of the plans that are shown.
+    """
+    framework = problem.framework
+    if framework is Framework.TRANSFORMERS:
+        return
+    facts = framework.facts
+    found: dict[str, dict[str, None]] = {}
+    for strategy in strategies:
+        options = strategy.to_options()
+        for name in _set_in(problem, strategy):
+            found.setdefault(name, {})[str(options[name])] = None
+    told = ", ".join(f"{name.replace('_', '-')} {' or '.join(values)}" for name, values in found.items())
+    yield f"{framework} ({facts.version}) sets here: {told or 'nothing that is left open'}; {facts.remark}."
+
+
+def _set_in(problem: Problem, strategy: Strategy) -> Iterator[str]:
+    """Yields the names of the options of a strategy that the framework decided."""
+    facts, request, options = problem.framework.facts, problem.request, strategy.to_options()
+    searches = request.gradient_accumulation_steps is None
+    single = {name for name, values in Space.default(problem.cluster)._asdict().items() if len(values) == 1}
+    decided = set(facts.options) & (single | set(facts.fixed)) if searches else set(facts.options)
+    quantized = strategy.finetuning.method is Finetuning.QLORA
+    if facts.trains_as_loaded and strategy.finetuning.method is Finetuning.FULL:
+        decided.add("precision")
+    if facts.halves_adapters and quantized and options["adapter_dtype"] is AdapterDtype.WEIGHTS:
+        decided.add("adapter_dtype")
+    if not facts.prepares and quantized and not quantization_of(strategy.finetuning).is_gptq:
+        decided.add("unquantized_dtype")
+    applying = (o.name for axis in AXES.values() for o in (axis.choices, *axis.refining(options[axis.name])))
+    yield from (name for name in applying if name in decided and not getattr(request, name))

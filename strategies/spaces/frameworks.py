@@ -1,0 +1,68 @@
+"""Says which values of other axes a training framework sets where a user says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hardware import GPU
+from strategies.finetuning import AdapterDtype, Finetuning
+from strategies.framework import Framework
+from strategies.precision import Precision
+from strategies.quantization import Quantization, UnquantizedDtype
+
+UNQUANTIZED = {
+    "fp32": UnquantizedDtype.FP32,
+    "tf32": UnquantizedDtype.FP32,
+    "bf16": UnquantizedDtype.BF16,
+    "fp16": UnquantizedDtype.FP16,
+}
+"""Dtype of weights as they are loaded, by the dtype of the computation."""
+
+
+def usual_precisions(
+    gpu: GPU, method: Finetuning, framework: Framework = Framework.TRANSFORMERS
+) -> tuple[Precision, ...]:
+    """Returns the precisions to search unless others are given.
+
+    All methods get mixed precision: bf16 where the GPU supports it, else fp16 with loss scaling. Only full fine-tuning
+    also gets bf16-true, where supported, and TF32, or fp32 on GPUs without it. With a frozen base, fp32 takes twice the
+    memory without benefit; in bf16-true, without autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of
+    every input. GPUs without bf16 and fp16 get TF32 or fp32 for all methods. A framework that trains weights as they
+    are loaded has no bf16-mixed for full fine-tuning.
+    """
+    mixed = Precision.BF16_MIXED if gpu.supports_bf16 else Precision.FP16_MIXED if gpu.supports_fp16 else None
+    whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
+    if method is not Finetuning.FULL:
+        return (mixed or whole,)
+    if mixed is None:
+        return (whole,)
+    if not gpu.supports_bf16:
+        return (mixed, whole)
+    half = (Precision.BF16_TRUE, whole)
+    return half if framework.facts.trains_as_loaded else (mixed, *half)
+
+
+def usual_adapter_dtypes(
+    method: Finetuning, precisions: Sequence[Precision], framework: Framework
+) -> tuple[AdapterDtype, ...]:
+    """Returns the dtypes of adapters to search unless others are given.
+
+    A framework may cast adapters over a quantized base to bf16, which is the dtype of the base only where that computes
+    in bf16.
+    """
+    halves = method is Finetuning.QLORA and framework.facts.halves_adapters
+    in_bf16 = all(precision.facts.matmul_dtype == "bf16" for precision in precisions)
+    return (AdapterDtype.WEIGHTS if halves and in_bf16 else AdapterDtype.FP32,)
+
+
+def usual_unquantized_dtypes(
+    precisions: Sequence[Precision], quantizations: Sequence[Quantization], framework: Framework
+) -> tuple[UnquantizedDtype, ...]:
+    """Returns the dtypes of what a quantized base leaves unquantized to search unless others are given.
+
+    It is fp32, as PEFT prepares it, or half precision, as it is loaded. A GPTQ model has no such choice: there `fp32`
+    stands for what PEFT leaves as it is.
+    """
+    loaded = (UNQUANTIZED[precision.facts.matmul_dtype] for precision in precisions)
+    both = framework.facts.prepares or any(quantization.is_gptq for quantization in quantizations)
+    return tuple(dict.fromkeys((UnquantizedDtype.FP32, *loaded) if both else loaded))
