@@ -46,6 +46,7 @@ from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import (
     DataParallel,
+    Fsdp1,
     Fsdp2,
     GradientBuckets,
     GradientSync,
@@ -92,6 +93,7 @@ __all__ = [
     "Finetuning",
     "Framework",
     "Freeze",
+    "Fsdp1",
     "Fsdp2",
     "Full",
     "GradientBuckets",
