@@ -46,6 +46,7 @@ from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import (
     DataParallel,
+    Fsdp1,
     Fsdp2,
     GradientBuckets,
     GradientSync,
@@ -94,6 +95,7 @@ __all__ = [
     "Framework",
     "FrameworkFacts",
     "Freeze",
+    "Fsdp1",
     "Fsdp2",
     "Full",
     "GradientBuckets",

@@ -56,7 +56,7 @@ ACCOUNTS = Accounts(
             ),
         ),
         GradientBuckets: ((GradientBuckets.COPIES, GradientBuckets.VIEWS),),
-        ShardingBackend: ((ShardingBackend.FSDP2,),),
+        ShardingBackend: ((ShardingBackend.FSDP1, ShardingBackend.FSDP2),),
         GradientSync: ((GradientSync.LAST, GradientSync.EACH),),
         Offload: ((Offload.NONE, Offload.CPU),),
         Framework: ((Framework.TRANSFORMERS, Framework.TRL, Framework.AXOLOTL, Framework.LLAMA_FACTORY),),

@@ -247,7 +247,8 @@ class MemoryModel:
     @memoized
     def _partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Partition:
         units, apart = self._units(setting, sharding), setting.updates is not None
-        return Partition(units, optimizer, sharding, self.cluster.world_size, apart=apart)
+        world_size = self.cluster.world_size
+        return backend_of(sharding).partition(units, optimizer, sharding, world_size, apart=apart)
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all

@@ -9,6 +9,7 @@ from strategies.sharding.choices import (
     Sharding,
     ShardingBackend,
 )
+from strategies.sharding.fsdp1 import Fsdp1
 from strategies.sharding.fsdp2 import Fsdp2
 from strategies.sharding.replicated import Replicated
 
@@ -17,6 +18,7 @@ __all__ = [
     "AXIS",
     "BACKENDS",
     "DataParallel",
+    "Fsdp1",
     "Fsdp2",
     "GradientBuckets",
     "GradientSync",

@@ -16,16 +16,18 @@ from strategies.sharding.choices import (
     Sharding,
     ShardingBackend,
 )
+from strategies.sharding.fsdp1 import Fsdp1
 from strategies.sharding.fsdp2 import Fsdp2
 from strategies.sharding.lacking import Lacking
 from strategies.sharding.replicated import Replicated
 
-DataParallel = Replicated | Fsdp2 | Lacking
+DataParallel = Replicated | Fsdp1 | Fsdp2 | Lacking
 """Value of the sharding axis in a strategy."""
 
-BACKENDS: Mapping[tuple[Sharding, ShardingBackend], type[Replicated | Fsdp2]] = {
+BACKENDS: Mapping[tuple[Sharding, ShardingBackend], type[Replicated | Fsdp1 | Fsdp2]] = {
     (Sharding.NO_SHARD, ShardingBackend.FSDP2): Replicated,
     (Sharding.ZERO1, ShardingBackend.FSDP2): Replicated,
+    **{(choice, ShardingBackend.FSDP1): Fsdp1 for choice in SHARDED},
     **{(choice, ShardingBackend.FSDP2): Fsdp2 for choice in SHARDED},
 }
 """Class of the value that a sharding and a backend make; a backend lacks what is not listed here."""

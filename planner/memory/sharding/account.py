@@ -44,6 +44,9 @@ class Unit(NamedTuple):
     """Bytes of the same gradients as tensors of their own, which is how they accumulate; without padding."""
     buffer_bytes: int = 0
     """The part of `stored_bytes` that is no parameter, such as scales of quantized weights: an offload leaves it."""
+    cast_bytes: int = 0
+    """Bytes of one rank's share in the dtype of the computation, of which FSDP1 makes a copy to gather; 0 where it is
+    stored so."""
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -103,8 +106,19 @@ class Account:
         *,
         is_embedding: bool = False,
         is_linear: bool = False,
+        apart: bool = False,
     ) -> None:
-        """Adds a parameter that trains, and its gradient; `stored` and `computed` are bytes per element."""
+        """Adds a parameter that trains, and its gradient.
+
+        Args:
+            name: Its name within the part.
+            shape: Its unsharded shape, without padding.
+            stored: Bytes per element between steps.
+            computed: Bytes per element during forward and backward.
+            is_embedding: Whether it is the table of an embedding.
+            is_linear: Whether it is the weight of a linear layer.
+            apart: Whether it belongs to a module that PEFT adds.
+        """
         whole = padded_to(self.ranks, shape)
         elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
         self.trained.append(

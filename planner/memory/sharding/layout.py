@@ -78,6 +78,10 @@ class Layout:
         """Bytes of gradients at the optimizer step."""
         raise NotImplementedError
 
+    def own(self, i: int, num_bytes: int) -> int:
+        """Returns the bytes that gradients of part `i` take of those that its backward has made so far."""
+        return num_bytes if self.grows else 0
+
     def left(self, without_backward: int) -> int:
         """Returns the bytes of gathered parameters that are still there when the optimizer steps.
 

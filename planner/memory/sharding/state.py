@@ -53,7 +53,8 @@ def unit(
         elif module_trains or (trained.biases and t.is_bias):
             if copied:
                 account.keep(t.shape, stored, computed)
-            account.train(t.name, t.shape, dtypes.stored_trained, dtypes.trained, **role)
+            apart = isinstance(method, Lora)
+            account.train(t.name, t.shape, dtypes.stored_trained, dtypes.trained, **role, apart=apart)
         else:
             account.keep(t.shape, stored, computed)
     if isinstance(method, Lora):
@@ -67,7 +68,7 @@ def unit(
                 if method.variant is LoraVariant.DORA:
                     shapes["lora_magnitude_vector"] = (layer.out_features,)
                 for name, shape in shapes.items():
-                    account.train(f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter)
+                    account.train(f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter, apart=True)
     return account.unit()
 
 

@@ -85,7 +85,7 @@ class Engine:
         Returns:
             The model in training mode, with tied weights tied again and no weight initialized.
         """
-        ties = _ties(model)
+        ties = ties_of(model)
         model = model.to_empty(device=backend.device)
         for (owner, name), *others in ties:
             for module, own_name in others:
@@ -108,7 +108,7 @@ class Engine:
         return False
 
 
-def _ties(model: Any) -> list[list[tuple[Any, str]]]:
+def ties_of(model: Any) -> list[list[tuple[Any, str]]]:
     """Returns the places (module, name) of each parameter with several: `to_empty` makes a new one in each."""
     places: dict[int, list[tuple[Any, str]]] = {}
     for module in model.modules():

@@ -7,10 +7,15 @@ from typing import Any
 
 from planner.replay.engines.ddp import ReplicatedEngine
 from planner.replay.engines.engine import Engine
+from planner.replay.engines.fsdp1 import Fsdp1Engine
 from planner.replay.engines.fsdp2 import Fsdp2Engine
-from strategies import ContradictionError, Fsdp2, Replicated, Strategy
+from strategies import ContradictionError, Fsdp1, Fsdp2, Replicated, Strategy
 
-ENGINES: Mapping[type[Any], type[Engine]] = {Replicated: ReplicatedEngine, Fsdp2: Fsdp2Engine}
+ENGINES: Mapping[type[Any], type[Engine]] = {
+    Replicated: ReplicatedEngine,
+    Fsdp1: Fsdp1Engine,
+    Fsdp2: Fsdp2Engine,
+}
 
 
 def engine_of(strategy: Strategy, world_size: int) -> Engine:
