@@ -50,9 +50,11 @@ from strategies.sharding import (
     GradientBuckets,
     GradientSync,
     Offload,
+    OverlapComm,
     Replicated,
     Sharding,
     ShardingBackend,
+    Zero,
     indivisible,
 )
 from strategies.spaces.chain import Chain
@@ -111,6 +113,7 @@ __all__ = [
     "Optimizer",
     "Option",
     "Orthogonalized",
+    "OverlapComm",
     "Packed",
     "Precision",
     "Quantization",
@@ -129,6 +132,7 @@ __all__ = [
     "Update",
     "Whole",
     "WholeNumbers",
+    "Zero",
     "indivisible",
     "quantization_of",
     "usual_precisions",

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.replay.engines.ddp import ReplicatedEngine
+from planner.replay.engines.deepspeed import DeepSpeedEngine
 from planner.replay.engines.engine import Engine
 from planner.replay.engines.fsdp2 import Fsdp2Engine
-from strategies import Fsdp2, Replicated, Strategy
+from strategies import Fsdp2, Replicated, Strategy, Zero
 
-ENGINES: Mapping[type[Any], type[Engine]] = {Replicated: ReplicatedEngine, Fsdp2: Fsdp2Engine}
+ENGINES: Mapping[type[Any], type[Engine]] = {Replicated: ReplicatedEngine, Fsdp2: Fsdp2Engine, Zero: DeepSpeedEngine}
 
 
 def engine_of(strategy: Strategy, world_size: int) -> Engine:
