@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from strategies import Zero
+from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, SUB_GROUP_SIZE
+
 NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 """Names of parameters without weight decay, in lower case, which Trainer puts into a group of their own, as it does
 those of `nn.LayerNorm` (transformers/trainer.py, `get_decay_parameter_names`)."""
@@ -18,22 +21,19 @@ ALIGNMENT = 2
 `nccl_start_alignment_factor`)."""
 
 
-def auto_bucket(hidden_size: int) -> int:
-    """Returns the elements of `reduce_bucket_size` that transformers fills in for "auto".
+def filled_in(sharding: Zero, hidden_size: int) -> Zero:
+    """Returns a sharding with the sizes that transformers fills in for "auto", or that DeepSpeed has as defaults.
 
-    Source: transformers/integrations/deepspeed.py, `trainer_config_finalize`, as for the two below.
+    Source: transformers/integrations/deepspeed.py, `trainer_config_finalize`.
     """
-    return hidden_size * hidden_size
-
-
-def auto_prefetch(hidden_size: int) -> int:
-    """Returns the elements of `stage3_prefetch_bucket_size` that transformers fills in for "auto"."""
-    return int(0.9 * hidden_size * hidden_size)
-
-
-def auto_persistence(hidden_size: int) -> int:
-    """Returns the elements of `stage3_param_persistence_threshold` that transformers fills in for "auto"."""
-    return 10 * hidden_size
+    return sharding._replace(
+        reduce_bucket=sharding.reduce_bucket or hidden_size * hidden_size,
+        prefetch_bucket=sharding.prefetch_bucket or int(0.9 * hidden_size * hidden_size),
+        persistence_threshold=sharding.persistence_threshold or 10 * hidden_size,
+        max_live_parameters=sharding.max_live_parameters or LIVE_PARAMETERS,
+        max_reuse_distance=sharding.max_reuse_distance or REUSE_DISTANCE,
+        sub_group_size=sharding.sub_group_size or SUB_GROUP_SIZE,
+    )
 
 
 def partition_size(numels: Sequence[int], ranks: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization
+from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization, ShardingBackend
 
 FP32, HALF = 4, 2
 
@@ -57,8 +57,13 @@ class Dtypes(NamedTuple):
           adapter.py, `cast_trainable_params_to_fp32`).
         - FSDP2 with mixed precision gathers parameters in the compute dtype and runs without autocast (accelerate's
           `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
+        - DeepSpeed casts every parameter to half precision, adapters too, and runs without autocast
+          (deepspeed/runtime/engine.py, `_cast_module_mixed_precision`); its fp32 masters are counted with the states.
         """
         facts = precision.facts
+        if sharding.backend is ShardingBackend.DEEPSPEED:
+            whole = FP32 if facts.matmul_dtype in ("fp32", "tf32") else HALF
+            return cls(whole, whole, whole, whole, None, False, whole, whole, whole, whole, whole, whole)
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
         if isinstance(method, Full):
             stored = (trained, trained, trained, trained)

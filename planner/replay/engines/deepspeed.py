@@ -13,9 +13,7 @@ from planner.extras import needed_for
 from planner.libraries.deepspeed import (
     CLIPPING,
     NOT_DECAYED,
-    auto_bucket,
-    auto_persistence,
-    auto_prefetch,
+    filled_in,
     largest_ranks,
 )
 from planner.replay.backend import Backend
@@ -26,7 +24,6 @@ from planner.replay.structure.parameter_roles import TrainedParameter
 from planner.replay.structure.source import base_of
 from strategies import Precision, Strategy, Zero
 from strategies.sharding import OverlapComm
-from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, SUB_GROUP_SIZE
 
 
 class DeepSpeedEngine(Engine):
@@ -106,23 +103,19 @@ class DeepSpeedEngine(Engine):
 
     def _config(self) -> dict[str, Any]:
         """Returns DeepSpeed's configuration, with the values that transformers fills in."""
-        precision, sharding = self.strategy.precision, self.sharding
         config = base_of(self.model).config
-        config = getattr(config, "text_config", config)  # as transformers' `trainer_config_finalize`
-        hidden_size = config.hidden_size
-        zero: dict[str, Any] = {
-            "stage": sharding.stage,
-            "reduce_bucket_size": sharding.reduce_bucket or auto_bucket(hidden_size),
-        }
+        hidden_size = getattr(config, "text_config", config).hidden_size  # as transformers' `trainer_config_finalize`
+        precision, sharding = self.strategy.precision, filled_in(self.sharding, hidden_size)
+        zero: dict[str, Any] = {"stage": sharding.stage, "reduce_bucket_size": sharding.reduce_bucket}
         if sharding.overlap_comm is not OverlapComm.AUTO:
             zero["overlap_comm"] = sharding.overlap_comm is OverlapComm.YES
         if sharding.stage == 3:
             zero |= {
-                "stage3_prefetch_bucket_size": sharding.prefetch_bucket or auto_prefetch(hidden_size),
-                "stage3_param_persistence_threshold": sharding.persistence_threshold or auto_persistence(hidden_size),
-                "stage3_max_live_parameters": sharding.max_live_parameters or LIVE_PARAMETERS,
-                "stage3_max_reuse_distance": sharding.max_reuse_distance or REUSE_DISTANCE,
-                "sub_group_size": sharding.sub_group_size or SUB_GROUP_SIZE,
+                "stage3_prefetch_bucket_size": sharding.prefetch_bucket,
+                "stage3_param_persistence_threshold": sharding.persistence_threshold,
+                "stage3_max_live_parameters": sharding.max_live_parameters,
+                "stage3_max_reuse_distance": sharding.max_reuse_distance,
+                "sub_group_size": sharding.sub_group_size,
             }
         in_bf16 = half(precision) is torch.bfloat16
         bf16: dict[str, Any] = {"enabled": in_bf16}
