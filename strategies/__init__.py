@@ -51,9 +51,11 @@ from strategies.sharding import (
     GradientBuckets,
     GradientSync,
     Offload,
+    OverlapComm,
     Replicated,
     Sharding,
     ShardingBackend,
+    Zero,
     indivisible,
 )
 from strategies.spaces.chain import Chain
@@ -115,6 +117,7 @@ __all__ = [
     "Optimizer",
     "Option",
     "Orthogonalized",
+    "OverlapComm",
     "Packed",
     "Precision",
     "Quantization",
@@ -133,6 +136,7 @@ __all__ = [
     "Update",
     "Whole",
     "WholeNumbers",
+    "Zero",
     "indivisible",
     "quantization_of",
     "usual_adapter_dtypes",

@@ -36,7 +36,7 @@ from strategies.optimizer import (
 )
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
-from strategies.sharding import indivisible
+from strategies.sharding import Offload, Sharding, ShardingBackend, indivisible
 from strategies.strategy import Strategy
 from strategies.update import Update
 
@@ -101,6 +101,27 @@ def allocator_runs_on(allocator: Allocator, gpu: GPU) -> bool:
 
 def _allocator_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
     return None if allocator_runs_on(s.allocator, cluster.gpu) else f"{cluster.gpu.name} has no expandable segments"
+
+
+# --- what a backend lacks ---
+
+
+def _backend(s: Strategy, _: Cluster) -> str | None:
+    """Returns what the library that divides the model does not run, or None."""
+    backend = s.sharding.backend
+    if backend is not ShardingBackend.DEEPSPEED:
+        if backend is ShardingBackend.FSDP2 and s.sharding.to_options()["offload"] is Offload.OPTIMIZER:
+            return "FSDP2 offloads parameters along with the optimizer: offload cpu"
+        return None
+    precision = s.precision.facts
+    if s.sharding.on_host and s.sharding.choice is not Sharding.FULL_SHARD:
+        # DeepSpeedZeroConfig.offload_param: "Valid only with stage 3"
+        return "DeepSpeed offloads parameters in full_shard (ZeRO-3) alone: offload optimizer"
+    if precision.matmul_dtype == "fp16":
+        return "DeepSpeed's loss scaling in fp16 is not derived"
+    if precision.linear_dtype == "fp8":
+        return "fp8-mixed is not derived for DeepSpeed"
+    return None
 
 
 # --- compiled blocks ---
@@ -271,6 +292,7 @@ RULES: tuple[Rule, ...] = (
     _dtype_on_gpu,
     _attention_on_gpu,
     _triton_on_gpu,
+    _backend,
     _compilation,
     _quantized_base,
     _adapters,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hardware import Cluster
+from planner.libraries.deepspeed import filled_in
 from planner.libraries.sdpa import SdpaKernel, Selection
 from planner.memory.memoized import memoized
 from planner.memory.rules import violation
@@ -13,12 +16,13 @@ from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
-from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.sharding.replicated import tied_gradient
 from planner.memory.step.evaluation import evaluation, saving
+from planner.memory.step.followed import follow, merged
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.process import Outside, Slack
-from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
+from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines, positions
 from planner.memory.step.time import Traffic
 from planner.memory.step.traced_model import TracedModel
 from planner.models.architecture import INT64
@@ -31,8 +35,10 @@ from strategies import (
     DataParallel,
     Lora,
     Loss,
+    Precision,
     Strategy,
     Update,
+    Zero,
 )
 
 
@@ -100,7 +106,17 @@ class MemoryModel:
         dtypes = Dtypes.of(s.precision, s.finetuning, s.sharding)
         # With FSDP2 a unit's gradient shards, and so their updates, come after its backward: `Layout` counts them.
         updates = None if s.sharding.shards else _updates(s)
-        return self.traced.setting(dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates)
+        marked = backend_of(s.sharding).marked
+        return self.traced.setting(
+            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked
+        )
+
+    def _sharding(self, strategy: Strategy) -> DataParallel:
+        """Returns the sharding of a strategy, with the sizes that a library fills in from the model's."""
+        sharding = strategy.sharding
+        if isinstance(sharding, Zero):
+            return filled_in(sharding, self.traced.inventory.architecture.hidden_size)
+        return sharding
 
     @property
     def _selection(self) -> Selection:
@@ -116,7 +132,14 @@ class MemoryModel:
         """
         s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
         return self._footprint(
-            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, _updates(s), turns
+            self.setting(s),
+            s.optimizer,
+            s.checkpointing,
+            self._sharding(s),
+            s.allocator,
+            _updates(s),
+            turns,
+            _master_itemsize(s.precision),
         )
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
@@ -131,7 +154,8 @@ class MemoryModel:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
-        return self._traffic(self.setting(strategy), strategy.optimizer, strategy.sharding)
+        itemsize = _master_itemsize(strategy.precision)
+        return self._traffic(self.setting(strategy), strategy.optimizer, self._sharding(strategy), itemsize)
 
     @memoized
     def _footprint(
@@ -143,9 +167,10 @@ class MemoryModel:
         allocator: Allocator,
         updates: AnyOptimizer | None,
         turns: tuple[Turn, ...],
+        master_itemsize: int,
     ) -> Footprint:
         layout = self._layout(setting, sharding, updates, turns[-1])
-        partition = self._partition(setting, optimizer, sharding)
+        partition = self._partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
         others = self._between_steps(setting, sharding, left) | {
@@ -156,7 +181,7 @@ class MemoryModel:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)
             return self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
 
-        persistent = self._persistent(setting, optimizer, sharding)
+        persistent = self._persistent(setting, optimizer, sharding, master_itemsize)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
         return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
 
@@ -190,8 +215,10 @@ class MemoryModel:
         return found
 
     @memoized
-    def _traffic(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Traffic:
-        partition = self._partition(setting, optimizer, sharding)
+    def _traffic(
+        self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
+    ) -> Traffic:
+        partition = self._partition(setting, optimizer, sharding, master_itemsize)
         with_host, flops = partition.moved
         traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, partition.states)
         return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
@@ -229,9 +256,12 @@ class MemoryModel:
         turns: tuple[Turn, ...],
         chunk_tokens: int | None,
     ) -> Lines:
-        layouts = [self._layout(setting, sharding, updates, turn) for turn in turns]
-        places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
-        of_turns, ids = [compose(places, layout) for layout in layouts], self._ids_bytes
+        layouts, ids = [self._layout(setting, sharding, updates, turn) for turn in turns], self._ids_bytes
+        if setting.marked:
+            of_turns = [self._followed(setting, checkpointing, chunk_tokens, layout) for layout in layouts]
+        else:
+            places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
+            of_turns = [compose(places, layout) for layout in layouts]
         return {
             moment: largest_lines(
                 x._replace(per_sample=x.per_sample + ids) for lines in of_turns for x in lines[moment]
@@ -239,16 +269,31 @@ class MemoryModel:
             for moment in of_turns[0]
         }
 
+    def _followed(
+        self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None, layout: Layout
+    ) -> Lines:
+        """Returns the lines of the ranks that can need the most memory, each followed through a micro-batch."""
+        parts = self.traced.parts(setting, checkpointing, chunk_tokens)
+        places = positions(parts, reach=len(parts))
+        ends, stem = self._ends(setting), self.traced.units(setting, 1).stem
+        waits_from = len(parts) - 2 if ends.waits_from is None else ends.waits_from
+        tied = tied_gradient(stem) if ends.tied else 0
+        return merged([follow(places, run, tied, waits_from) for run in layout.runs()])
+
     @memoized
-    def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
-        units, partition = self._units(setting, sharding), self._partition(setting, optimizer, sharding)
+    def _persistent(
+        self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
+    ) -> Persistent:
+        units = self._units(setting, sharding)
+        partition = self._partition(setting, optimizer, sharding, master_itemsize)
         return backend_of(sharding).persistent(units, sharding, self.cluster.world_size, partition)
 
     @memoized
-    def _partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Partition:
-        units, apart = self._units(setting, sharding), setting.updates is not None
-        world_size = self.cluster.world_size
-        return backend_of(sharding).partition(units, optimizer, sharding, world_size, apart=apart)
+    def _partition(
+        self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
+    ) -> Any:
+        units, apart, ranks = self._units(setting, sharding), setting.updates is not None, self.cluster.world_size
+        return backend_of(sharding).partition(units, optimizer, sharding, ranks, apart=apart, itemsize=master_itemsize)
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all
@@ -260,3 +305,8 @@ class MemoryModel:
 def _updates(strategy: Strategy) -> AnyOptimizer | None:
     """Returns the optimizer that steps each parameter in backward; None if it steps after backward."""
     return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None
+
+
+def _master_itemsize(precision: Precision) -> int:
+    """Returns the bytes per element of master weights: fp32, unless the precision keeps everything in half."""
+    return precision.facts.trained_bytes

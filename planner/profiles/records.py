@@ -97,7 +97,14 @@ class Profile(Record):
             for _ in range(t.count)
         )
         gradients = sum(allocated(t.num_elements * t.itemsize) for t in tensors)
-        return Unit(self.parameters_bytes, tensors, self.gathered_bytes, gradients, *[self.gathered_gradient_bytes] * 2)
+        return Unit(
+            self.parameters_bytes,
+            tensors,
+            self.gathered_bytes,
+            gradients,
+            self.gathered_gradient_bytes,
+            self.gathered_gradient_bytes,
+        )
 
 
 class Refusal(Record):

@@ -22,6 +22,7 @@ from strategies import (
     Loss,
     Offload,
     Optimizer,
+    OverlapComm,
     Precision,
     Quantization,
     Sharding,
@@ -73,8 +74,9 @@ CheckpointingName = (
 ShardingName = Sharding | Literal["no_shard", "zero1", "shard_grad_op", "full_shard", "hybrid_shard", "all"]
 ShardingBackendName = ShardingBackend | Literal["fsdp2", "fsdp1", "deepspeed", "all"]
 GradientBucketsName = GradientBuckets | Literal["copies", "views", "all"]
-OffloadName = Offload | Literal["none", "cpu", "all"]
+OffloadName = Offload | Literal["none", "cpu", "optimizer", "all"]
 GradientSyncName = GradientSync | Literal["last", "each", "all"]
+OverlapCommName = OverlapComm | Literal["auto", "yes", "no", "all"]
 AttentionName = (
     Attention | Literal["eager", "sdpa", "sdpa-efficient", "flash-attention-2", "flash-attention-3", "flex", "all"]
 )
@@ -110,6 +112,13 @@ class Options(TypedDict, total=False):
     shard_size: int | str | Sequence[int | str] | None
     offload: OffloadName | Sequence[OffloadName] | None
     gradient_sync: GradientSyncName | Sequence[GradientSyncName] | None
+    reduce_bucket: int | str | Sequence[int | str] | None
+    overlap_comm: OverlapCommName | Sequence[OverlapCommName] | None
+    prefetch_bucket: int | str | Sequence[int | str] | None
+    persistence_threshold: int | str | Sequence[int | str] | None
+    max_live_parameters: int | str | Sequence[int | str] | None
+    max_reuse_distance: int | str | Sequence[int | str] | None
+    sub_group_size: int | str | Sequence[int | str] | None
     attention: AttentionName | Sequence[AttentionName] | None
     loss: LossName | Sequence[LossName] | None
     kernels: KernelsName | Sequence[KernelsName] | None

@@ -22,6 +22,7 @@ from strategies import (
     Loss,
     Offload,
     Optimizer,
+    OverlapComm,
     Precision,
     Quantization,
     Sharding,
@@ -41,6 +42,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Bytes = Annotated[int, Field(ge=0)]
 Ranks = Annotated[int, Field(ge=0, le=2**16, strict=True)]
 """A number of ranks; 0 stands for all of them."""
+Elements = Annotated[int, Field(ge=0, le=10**12, strict=True)]
+"""A number of elements; 0 stands for what a library fills in."""
 
 
 class Record(BaseModel):
@@ -76,6 +79,13 @@ class StrategyChoice(Record):
     shard_size: Ranks | None = None
     offload: Offload | None = None
     gradient_sync: GradientSync | None = None
+    reduce_bucket: Elements | None = None
+    overlap_comm: OverlapComm | None = None
+    prefetch_bucket: Elements | None = None
+    persistence_threshold: Elements | None = None
+    max_live_parameters: Elements | None = None
+    max_reuse_distance: Elements | None = None
+    sub_group_size: Elements | None = None
     attention: Attention
     loss: Loss
     kernels: Kernels

@@ -14,7 +14,7 @@ from hardware import Cluster, PlannerError
 from hardware.errors import FileError, nearest_names, shown
 from hardware.reading import MAX_PROBLEMS, Document, Location, read_document
 from planner.records.axes import RequestError, parse_axes, parse_option
-from planner.records.plan import Count, Ranks, Record, Share
+from planner.records.plan import Count, Elements, Ranks, Record, Share
 from strategies import (
     AXES,
     OPTIONS,
@@ -34,6 +34,7 @@ from strategies import (
     Offload,
     Optimizer,
     Option,
+    OverlapComm,
     Precision,
     Quantization,
     Sharding,
@@ -86,6 +87,13 @@ class SearchSpace(Record):
     shard_size: tuple[Ranks, ...] = ()
     offload: tuple[Offload, ...] = ()
     gradient_sync: tuple[GradientSync, ...] = ()
+    reduce_bucket: tuple[Elements, ...] = ()
+    overlap_comm: tuple[OverlapComm, ...] = ()
+    prefetch_bucket: tuple[Elements, ...] = ()
+    persistence_threshold: tuple[Elements, ...] = ()
+    max_live_parameters: tuple[Elements, ...] = ()
+    max_reuse_distance: tuple[Elements, ...] = ()
+    sub_group_size: tuple[Elements, ...] = ()
     attention: tuple[Attention, ...] = ()
     loss: tuple[Loss, ...] = ()
     kernels: tuple[Kernels, ...] = ()

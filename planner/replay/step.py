@@ -15,7 +15,7 @@ from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine, Named
 from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, shorten
 from planner.replay.extension.extend import IrregularError, extend
-from planner.replay.recording.recorder import LiveBytes, parts_of
+from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import Phase, Scope, Trace
 from planner.replay.setup.build import build, equip, is_nf4, stored
 from planner.replay.setup.cpu_offload import offloading
@@ -73,13 +73,13 @@ def replay(
     if engine_of(strategy, workload.world_size).replays_all_blocks:
         kept = 0
     try:
-        return _replay(source, strategy, workload, kept, backend, progress)
+        return _largest(source, strategy, workload, kept, backend, progress)
     except IrregularError:
         progress("blocks differ: all of them")
-        return _replay(source, strategy, workload, 0, backend, progress)
+        return _largest(source, strategy, workload, 0, backend, progress)
 
 
-def _replay(
+def _largest(
     source: Source,
     strategy: Strategy,
     workload: Workload,
@@ -87,15 +87,39 @@ def _replay(
     backend: Backend,
     progress: Callable[[str], None],
 ) -> Trace:
+    """Replays the ranks that can need the most memory, and returns the trace of the one that does."""
+    found, trace = 0, None
+    engine = engine_of(strategy, workload.world_size)
+    while trace is None or engine.rank != engine.candidates[-1]:
+        engine = engine_of(strategy, workload.world_size)
+        again = _replay(source, engine, workload, kept, backend, progress, found)
+        found += 1
+        if trace is None or max(again.peaks().values()) > max(trace.peaks().values()):
+            trace = again
+    return trace
+
+
+def _replay(
+    source: Source,
+    engine: Engine,
+    workload: Workload,
+    kept: int,
+    backend: Backend,
+    progress: Callable[[str], None],
+    number: int,
+) -> Trace:
+    """Replays the `number`-th of the ranks that can need the most memory."""
     progress("building the model")
+    strategy = engine.strategy
     selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
     selection = selection.under(strategy.attention)
-    engine = engine_of(strategy, workload.world_size)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
     with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy, adds_in_place=workload.has_flash)
+        engine.candidates = engine.ranks_of(model)
+        engine.rank = engine.candidates[number]
         engine.pretend()
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
@@ -196,7 +220,7 @@ class Steps:
         self.kept: Any = None
         self.model = model
         self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
-        self.forward = _autocast(model, backend.device, engine.autocast)
+        self.forward = _autocast(engine.called(model), backend.device, engine.autocast)
 
     def _home(self, name: str) -> Scope | None:
         """Returns the block to which a parameter or buffer belongs."""
@@ -218,7 +242,7 @@ class Steps:
                 self._micro_batch(step)
         live.enter(Phase.OPTIMIZER, step)
         if self.engine.steps_on_gpu:
-            self.optimizer.step()
+            self.engine.step(self.optimizer)
         if step == 1:
             live.label("optimizer_states", self._states())
             live.settle()
@@ -238,10 +262,9 @@ class Steps:
             self.kept = out
         del out
         live.enter(Phase.BACKWARD, step)
-        loss.backward()
+        self.engine.backward(loss)
         del loss
-        gradients = [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained]
-        live.label("gradients", [g for g in gradients if not self.engine.holds(g[1])])
+        live.label("gradients", self.engine.gradients(self.trained))
 
     def _evaluate(self, step: int) -> None:
         """Evaluates as `Trainer.prediction_step` does for the loss alone; the last training batch is still alive."""
@@ -257,11 +280,7 @@ class Steps:
 
     def _states(self) -> Iterable[tuple[str, torch.Tensor | None, Scope | None]]:
         """Yields the optimizer's state tensors with their names and blocks."""
-        for name, parameter, scope in self.trained:
-            for key, state in getattr(self.optimizer, "optim", self.optimizer).state[parameter].items():
-                if isinstance(state, torch.Tensor):
-                    for part in parts_of(state):
-                        yield f"{name}.{key}", part, scope
+        yield from self.engine.states(self.optimizer, self.trained)
         for name, table in getattr(self.optimizer, "tables", {}).items():
             yield f"{name} table of the states", table, None
 

@@ -6,9 +6,11 @@ from strategies.sharding.choices import (
     GradientBuckets,
     GradientSync,
     Offload,
+    OverlapComm,
     Sharding,
     ShardingBackend,
 )
+from strategies.sharding.deepspeed import Zero
 from strategies.sharding.fsdp1 import Fsdp1
 from strategies.sharding.fsdp2 import Fsdp2
 from strategies.sharding.replicated import Replicated
@@ -23,8 +25,10 @@ __all__ = [
     "GradientBuckets",
     "GradientSync",
     "Offload",
+    "OverlapComm",
     "Replicated",
     "Sharding",
     "ShardingBackend",
+    "Zero",
     "indivisible",
 ]

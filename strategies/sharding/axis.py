@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from strategies.axis import Axis, ContradictionError, Option, Values, WholeNumbers, given
+from strategies.axis import Axis, Choice, ContradictionError, Option, Values, WholeNumbers, given
 from strategies.sharding.choices import (
     ALL_RANKS,
+    MOST_ELEMENTS,
     MOST_RANKS,
     REPLICATED,
     SHARDED,
     GradientBuckets,
     GradientSync,
     Offload,
+    OverlapComm,
     Sharding,
     ShardingBackend,
 )
+from strategies.sharding.deepspeed import AUTO, LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE, Zero
 from strategies.sharding.fsdp1 import Fsdp1
 from strategies.sharding.fsdp2 import Fsdp2
 from strategies.sharding.lacking import Lacking
 from strategies.sharding.replicated import Replicated
 
-DataParallel = Replicated | Fsdp1 | Fsdp2 | Lacking
+DataParallel = Replicated | Fsdp1 | Fsdp2 | Zero | Lacking
 """Value of the sharding axis in a strategy."""
 
-BACKENDS: Mapping[tuple[Sharding, ShardingBackend], type[Replicated | Fsdp1 | Fsdp2]] = {
+BACKENDS: Mapping[tuple[Sharding, ShardingBackend], type[Replicated | Fsdp1 | Fsdp2 | Zero]] = {
     (Sharding.NO_SHARD, ShardingBackend.FSDP2): Replicated,
     (Sharding.ZERO1, ShardingBackend.FSDP2): Replicated,
     **{(choice, ShardingBackend.FSDP1): Fsdp1 for choice in SHARDED},
     **{(choice, ShardingBackend.FSDP2): Fsdp2 for choice in SHARDED},
+    **{(choice, ShardingBackend.DEEPSPEED): Zero for choice in STAGES},
 }
 """Class of the value that a sharding and a backend make; a backend lacks what is not listed here."""
 
@@ -53,6 +57,11 @@ def _join(values: Values) -> DataParallel:
 
 def _split(value: DataParallel) -> Values:
     return value.to_options()
+
+
+def _elements(name: str, help: str, phrase: str, *owners: Choice) -> Option:
+    """Returns an option of DeepSpeed that counts elements; 0 stands for what is filled in."""
+    return Option(name, WholeNumbers(AUTO, MOST_ELEMENTS, 500_000_000), help, phrase, AUTO, owners)
 
 
 AXIS = Axis(
@@ -91,7 +100,7 @@ AXIS = Axis(
         Option(
             "offload",
             Offload,
-            phrase="offload to {}",
+            phrase="offload {}",
             hidden_default=Offload.NONE,
             belongs_to=SHARDED,
         ),
@@ -101,6 +110,55 @@ AXIS = Axis(
             phrase="sync {}",
             hidden_default=GradientSync.LAST,
             belongs_to=(*SHARDED, ShardingBackend.FSDP2, ShardingBackend.FSDP1),
+        ),
+        _elements(
+            "reduce_bucket",
+            'Elements of DeepSpeed\'s reduce_bucket_size; 0 (the default) is "auto", hidden size squared.',
+            "reduce bucket of {}",
+            *STAGES,
+            ShardingBackend.DEEPSPEED,
+        ),
+        Option(
+            "overlap_comm",
+            OverlapComm,
+            phrase="overlap {}",
+            hidden_default=OverlapComm.AUTO,
+            belongs_to=(*STAGES, ShardingBackend.DEEPSPEED),
+        ),
+        _elements(
+            "prefetch_bucket",
+            'Elements of stage3_prefetch_bucket_size; 0 (the default) is "auto", 0.9 times hidden size squared.',
+            "prefetch bucket of {}",
+            Sharding.FULL_SHARD,
+            ShardingBackend.DEEPSPEED,
+        ),
+        _elements(
+            "persistence_threshold",
+            'Elements of stage3_param_persistence_threshold; 0 (the default) is "auto", 10 times hidden size.',
+            "persistent up to {}",
+            Sharding.FULL_SHARD,
+            ShardingBackend.DEEPSPEED,
+        ),
+        _elements(
+            "max_live_parameters",
+            f"Elements of stage3_max_live_parameters; 0 (the default) is {LIVE_PARAMETERS:,}.",
+            "at most {} live",
+            Sharding.FULL_SHARD,
+            ShardingBackend.DEEPSPEED,
+        ),
+        _elements(
+            "max_reuse_distance",
+            f"Elements of stage3_max_reuse_distance; 0 (the default) is {REUSE_DISTANCE:,}.",
+            "reused within {}",
+            Sharding.FULL_SHARD,
+            ShardingBackend.DEEPSPEED,
+        ),
+        _elements(
+            "sub_group_size",
+            f"Elements of a rank's share that the optimizer steps at a time; 0 (the default) is {SUB_GROUP_SIZE:,}.",
+            "stepped by {}",
+            Sharding.FULL_SHARD,
+            ShardingBackend.DEEPSPEED,
         ),
     ),
     _join,

@@ -52,6 +52,15 @@ class Offload(Choice):
 
     NONE = "none", "on the GPU"
     CPU = "cpu", "parameters, gradients and states in the host's memory; the optimizer runs there"
+    OPTIMIZER = "optimizer", "fp32 weights and states in the host's memory, where the optimizer runs (DeepSpeed)"
+
+
+class OverlapComm(Choice):
+    """Says whether DeepSpeed reduces gradients while backward goes on, for which stages 1 and 2 have two buckets."""
+
+    AUTO = "auto", "as DeepSpeed chooses: yes in stage 3, no in stages 1 and 2"
+    YES = "yes", "two buckets in stages 1 and 2, one of which fills up while the other is reduced"
+    NO = "no", "backward waits while a bucket is reduced"
 
 
 ALL_RANKS = 0
@@ -63,6 +72,10 @@ REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
 """Shardings in which every rank keeps all parameters; with DeepSpeed, `no_shard` alone."""
 SHARDED = (Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD)
 """Shardings in which gradients, at least, are divided among the ranks."""
+
+
+MOST_ELEMENTS = 10**12
+"""Largest number of elements that an option takes."""
 
 
 def divides(part: int, world_size: int) -> bool:

@@ -36,10 +36,12 @@ from strategies.sharding import (
     GradientBuckets,
     GradientSync,
     Offload,
+    OverlapComm,
     Sharding,
     ShardingBackend,
     indivisible,
 )
+from strategies.sharding.deepspeed import AUTO
 from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
 from strategies.spaces.frameworks import usual_adapter_dtypes, usual_precisions, usual_unquantized_dtypes
@@ -109,6 +111,13 @@ class Space(NamedTuple):
     offload: tuple[Offload, ...] = (Offload.NONE,)
     gradient_sync: tuple[GradientSync, ...] = (GradientSync.LAST, GradientSync.EACH)
     """Both; they differ where gradients accumulate."""
+    reduce_bucket: tuple[int, ...] = (AUTO,)
+    overlap_comm: tuple[OverlapComm, ...] = (OverlapComm.AUTO,)
+    prefetch_bucket: tuple[int, ...] = (AUTO,)
+    persistence_threshold: tuple[int, ...] = (AUTO,)
+    max_live_parameters: tuple[int, ...] = (AUTO,)
+    max_reuse_distance: tuple[int, ...] = (AUTO,)
+    sub_group_size: tuple[int, ...] = (AUTO,)
     attention: tuple[Attention, ...] = (Attention.SDPA,)
     loss: tuple[Loss, ...] = (Loss.FULL,)
     kernels: tuple[Kernels, ...] = (Kernels.EAGER,)

@@ -23,6 +23,10 @@ class Ops(Views):
         It saves x for the weight's gradient and the weight for x's gradient; with a frozen weight it does not save x
         (derivatives.yaml, `mm` and `addmm`).
         """
+        with self.tape.module(weight.module):
+            return self._linear(x, weight, bias, out_features, name)
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str) -> Tensor:
         x = self.autocast_input(x, f"{name} input")
         weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
         saved = [self.tape.save(x)] if weights[0].variable is not None else []

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from planner.memory.autograd.marks import Happening, Mark
 from planner.memory.autograd.storage import Meter, Saved, Snapshot, Storage
 
 __all__ = [
@@ -34,14 +35,16 @@ MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
 class Variable:
     """Represents a tensor in the autograd graph and gathers its gradient; it holds no bytes of the tensor itself."""
 
-    __slots__ = ("gradient", "parameter", "step_bytes")
+    __slots__ = ("gradient", "name", "parameter", "step_bytes")
 
-    def __init__(self, parameter: bool = False, step_bytes: int | None = None) -> None:
+    def __init__(self, parameter: bool = False, step_bytes: int | None = None, name: str = "") -> None:
         self.gradient: Storage | None = None
         self.parameter = parameter
         """Whether this is a parameter."""
         self.step_bytes = step_bytes
         """Bytes that its optimizer step allocates, if that runs in backward; otherwise None."""
+        self.name = name
+        """Name of the parameter."""
 
 
 class Tensor:
@@ -50,7 +53,7 @@ class Tensor:
     `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None if no gradient is needed.
     """
 
-    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "per_sample", "storage", "variable", "width")
+    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "module", "per_sample", "storage", "variable", "width")
 
     def __init__(
         self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
@@ -61,6 +64,8 @@ class Tensor:
         """Whether its memory is laid out head by head, as a concatenation of heads is, instead of token by token."""
         self.beside: tuple[Storage | None, ...] = ()
         """Further results that were returned together with this one; they live as long as the caller's variables."""
+        self.module = ""
+        """Name of the module that has it, if it is a parameter."""
 
     def constant(self, itemsize: int) -> Tensor:
         """Returns a tensor of this shape that has no storage and needs no gradient, as an operand."""
@@ -88,7 +93,12 @@ class Tape:
     """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
 
     def __init__(
-        self, *, keep_saved: bool = True, steps: Mapping[str, int] = NO_STEPS, recomputed: bool = False
+        self,
+        *,
+        keep_saved: bool = True,
+        steps: Mapping[str, int] = NO_STEPS,
+        recomputed: bool = False,
+        marked: bool = False,
     ) -> None:
         self.meter = Meter()
         self.cost = Cost()
@@ -99,9 +109,14 @@ class Tape:
         self.snapshots_at_last_save = self.num_saves = 0
         self.before_first_use: tuple[int, int] | None = None
         """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
+        self.marked = marked
+        """Whether marks are made."""
+        self._marks: list[Mark] = []
+        self._module = ""
+        """The module whose operation is being recorded."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
-        self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...]]] = []
+        self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...], str]] = []
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
         """Allocates `fixed + per_sample x micro_batch_size` bytes."""
@@ -153,7 +168,7 @@ class Tape:
         """Records `backward`, to be called with the gradient of `variable`; `saved` lives until it has returned."""
         if self.meter.once:
             backward = self._once(backward)
-        self._nodes.append((variable, backward, saved))
+        self._nodes.append((variable, backward, saved, self._module))
 
     def _once(self, backward: Backward) -> Backward:
         def run(gradient: Storage) -> None:
@@ -161,6 +176,27 @@ class Tape:
                 backward(gradient)
 
         return run
+
+    @contextmanager
+    def module(self, name: str) -> Iterator[None]:
+        """Marks the forward of a module that has parameters, and its backward; a name of "" is no module."""
+        self._mark(Happening.ENTERS, name)
+        self._module = name
+        try:
+            yield
+        finally:
+            self._module = ""
+            self._mark(Happening.LEAVES, name)
+
+    def _mark(self, kind: Happening, name: str) -> None:
+        if self.marked and name:
+            self.meter.take()
+            self._marks.append(Mark(kind, name, len(self.meter.snapshots) - 1))
+
+    def take_marks(self) -> list[Mark]:
+        """Returns the marks since the last call; their places count from the meter's last `mark`."""
+        taken, self._marks = self._marks, []
+        return taken
 
     def forget(self) -> None:
         """Drops all recorded functions, where no backward will run."""
@@ -176,8 +212,9 @@ class Tape:
         del gradient
         nodes = self._nodes
         while nodes:
-            variable, function, saved = nodes.pop()
+            variable, function, saved, module = nodes.pop()
             if variable.gradient is not None:
+                self._mark(Happening.ENTERS_BACKWARD, module)
                 if saved and self.before_first_use is None:
                     meter = self.meter
                     self.before_first_use = meter.fixed - meter.saved_fixed, meter.per_sample - meter.saved_per_sample
@@ -189,8 +226,11 @@ class Tape:
                         saved = ()
                     hand_on()
                 del taken, hand_on
+            else:
+                module = ""
             del saved
             self._update_parameters()
+            self._mark(Happening.LEAVES_BACKWARD, module)
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient to the one that `variable` has gathered so far.
@@ -223,7 +263,11 @@ class Tape:
             waiting, variable.gradient = variable.gradient, None
             if waiting is not None:
                 total = self.storage(gradient.fixed if waiting.viewed else 0, 0)
+                self._mark(Happening.GRADIENT, variable.name)
                 del gradient, total
+            else:
+                self._mark(Happening.GRADIENT, variable.name)
+                del gradient
             step = self.storage(variable.step_bytes or 0, 0)
             del step
 

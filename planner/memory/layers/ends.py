@@ -81,17 +81,18 @@ class Ends(Sublayers):
         """
         itemsize = self.dtypes.trained if trains else self.dtypes.other
         table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=trains)
-        storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
-        out = Tensor(storage, fixed, per_sample, width, itemsize, None)
         self.tape.cost.bytes_per_sample += 2 * per_sample * itemsize
-        if table.variable is not None:
-            out.variable, variable, size = Variable(), table.variable, table.fixed * itemsize
+        with self.tape.module(table.module):
+            storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
+            out = Tensor(storage, fixed, per_sample, width, itemsize, None)
+            if table.variable is not None:
+                out.variable, variable, size = Variable(), table.variable, table.fixed * itemsize
 
-            def backward(gradient: Storage) -> None:
-                self.tape.cost.fixed_bytes += size
-                self.tape.accumulate(variable, self.tape.storage(size, 0))
+                def backward(gradient: Storage) -> None:
+                    self.tape.cost.fixed_bytes += size
+                    self.tape.accumulate(variable, self.tape.storage(size, 0))
 
-            self.tape.record(out.variable, backward)
+                self.tape.record(out.variable, backward)
         return out
 
     def lm_head(
@@ -125,7 +126,7 @@ class Ends(Sublayers):
             name: Name of the parameter.
             viewed: Whether that gradient is a view, so that another one cannot be added to it in place.
         """
-        waiting = Variable(True, self.tape.steps.get(name))
+        waiting = Variable(True, self.tape.steps.get(name), name)
         waiting.gradient = self.tape.storage(0, 0)
         waiting.gradient.viewed = viewed
         self.parameters[name] = waiting

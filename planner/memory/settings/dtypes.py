@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, DataParallel, Fsdp1, Fsdp2, Full, Lora, Method, Precision, Quantization
+from strategies import (
+    AdapterDtype,
+    DataParallel,
+    Fsdp1,
+    Fsdp2,
+    Full,
+    Lora,
+    Method,
+    Precision,
+    Quantization,
+    ShardingBackend,
+)
 
 FP32, HALF = 4, 2
 
@@ -64,8 +75,13 @@ class Dtypes(NamedTuple):
           adapter.py, `cast_trainable_params_to_fp32`).
         - FSDP1 and FSDP2 with mixed precision gather parameters in the compute dtype (accelerate's
           `MixedPrecision(param_dtype=...)`); FSDP2 runs without autocast (`_prepare_fsdp2`).
+        - DeepSpeed casts every parameter to half precision, adapters too, and runs without autocast
+          (deepspeed/runtime/engine.py, `_cast_module_mixed_precision`); its fp32 masters are counted with the states.
         """
         facts = precision.facts
+        if sharding.backend is ShardingBackend.DEEPSPEED:
+            whole = FP32 if facts.matmul_dtype in ("fp32", "tf32") else HALF
+            return cls(whole, whole, whole, whole, None, False, whole, whole, whole, whole, whole, whole)
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
         if isinstance(method, Full):
             stored = (trained, trained, trained, trained)

@@ -29,5 +29,12 @@ class Parameters(Ops):
             trains, itemsize = True, self.dtypes.trained
         variable = None
         if trains:
-            variable = self.parameters.setdefault(name, Variable(True, self.tape.steps.get(name)))
-        return Tensor(None, elements, 0, elements, itemsize, variable)
+            variable = self.parameters.setdefault(name, Variable(True, self.tape.steps.get(name), name))
+        parameter = Tensor(None, elements, 0, elements, itemsize, variable)
+        parameter.module = module_of(name)
+        return parameter
+
+
+def module_of(name: str) -> str:
+    """Returns the name of the module that has a parameter; each matrix of an adapter is a module of its own."""
+    return name if ".lora_" in name else name.rpartition(".")[0]

@@ -7,6 +7,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from planner.memory.autograd.marks import Happened
 from planner.memory.autograd.tape import Saved, Snapshot
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Shared
@@ -94,6 +95,12 @@ class Part(NamedTuple):
     """Bytes of gradients that later parts left for it and its backward consumes; they are counted here."""
     drops: tuple[int, int] = (0, 0)
     """Bytes that earlier parts hold in forward and that are freed before this one runs."""
+    forward_happened: tuple[Happened, ...] = ()
+    """What happens to parameters in its forward, where it is marked."""
+    again_happened: tuple[Happened, ...] = ()
+    """The same in its recomputation."""
+    backward_happened: tuple[Happened, ...] = ()
+    """The same in its backward, after the recomputation of a checkpointed block."""
 
     def recomputed(
         self,
@@ -104,6 +111,7 @@ class Part(NamedTuple):
         arguments: tuple[int, int],
         work: Work,
         kept: tuple[int, int],
+        happened: tuple[Happened, ...] = (),
     ) -> Part:
         """Returns this block under checkpointing: its backward computes the block again first.
 
@@ -119,6 +127,7 @@ class Part(NamedTuple):
             arguments: (fixed, per-sample) bytes of the block's arguments other than hidden states.
             work: Work of that forward; its bytes to the host move a second time in backward.
             kept: (fixed, per-sample) bytes that stay until the graph of the step is gone.
+            happened: What happens to parameters in that forward.
         """
         fixed, beside = arguments
         beside += 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
@@ -145,6 +154,11 @@ class Part(NamedTuple):
             reads=self.reads,
             leaves=self.leaves,
             takes=self.takes,
+            forward_happened=happened,
+            backward_happened=(
+                *(h.raised(*kept) for h in self.again_happened),
+                *(h.raised(fixed + kept[0], beside + kept[1]) for h in self.backward_happened),
+            ),
         )
 
 

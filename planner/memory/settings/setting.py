@@ -32,3 +32,5 @@ class Setting:
     """The optimizer that updates each parameter in backward; None if updates wait for its end."""
     evaluates: bool = False
     """Whether forward passes save nothing for backward."""
+    marked: bool = False
+    """Whether parts tell when each parameter is used, and when its gradient is complete; no gradient stays then."""

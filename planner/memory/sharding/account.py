@@ -28,6 +28,20 @@ class TrainedTensor(NamedTuple):
     """Whether it is the weight of a linear layer in a block."""
 
 
+class Parameter(NamedTuple):
+    """A parameter of a part, as a backend needs it that acts on each of them."""
+
+    name: str
+    num_elements: int
+    itemsize: int
+    trains: bool
+
+    @classmethod
+    def of(cls, name: str, shape: tuple[int, ...], itemsize: int, *, trains: bool) -> Parameter:
+        """Returns a parameter of this shape, with `itemsize` bytes per element."""
+        return cls(name, prod(shape), itemsize, trains)
+
+
 class Unit(NamedTuple):
     """The parameters of one part, as a rank stores them and as it computes with them."""
 
@@ -47,6 +61,8 @@ class Unit(NamedTuple):
     cast_bytes: int = 0
     """Bytes of one rank's share in the dtype of the computation, of which FSDP1 makes a copy to gather; 0 where it is
     stored so."""
+    parameters: tuple[Parameter, ...] = ()
+    """All parameters one by one, where the backend asks for them."""
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,13 +83,14 @@ class Account:
         self.whole_gradients = 0
         self.trained: list[TrainedTensor] = []
 
-    def keep(self, shape: tuple[int, ...], stored: int, computed: int) -> None:
+    def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter.
 
         Args:
             shape: Its unsharded shape, without padding.
             stored: Bytes per element between steps.
             computed: Bytes per element during forward and backward.
+            name: Its name within the part.
         """
         rows, *columns = padded_to(self.ranks, shape)
         elements = rows // self.ranks * prod(columns)
@@ -124,7 +141,7 @@ class Account:
         self.trained.append(
             TrainedTensor(whole, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
         )
-        self.keep(shape, stored, computed)
+        self.keep(shape, stored, computed, name)
         self.gradients += allocated(elements // self.ranks * stored)
         self.gathered_gradients += elements * computed
         self.whole_gradients += allocated(prod(shape) * computed)

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from planner.memory.sharding.account import Account, TrainedTensor, Unit
+from planner.memory.sharding.deepspeed.flat import ParameterAccount, stored_weights
+from planner.memory.sharding.deepspeed.layout import ZeroLayout
+from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.flat import FlatAccount, first_shares
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
 from planner.memory.sharding.fsdp2 import Fsdp2Layout
@@ -18,7 +21,7 @@ from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import ReplicatedLayout, replication_buffers
-from strategies import AnyOptimizer, DataParallel, Fsdp1, Fsdp2, GradientSync, Replicated
+from strategies import AnyOptimizer, DataParallel, Fsdp1, Fsdp2, GradientSync, Replicated, Zero
 
 
 class AtStep(NamedTuple):
@@ -33,6 +36,8 @@ class Backend:
 
     account: type[Account] = Account
     """Adds up what a rank stores of a part."""
+    marked = False
+    """Whether it acts on each parameter, so that parts have to tell what happens to them."""
 
     def turns(self, sharding: Any, micro_batches: int) -> tuple[Turn, ...]:
         """Returns the micro-batches of a step that can be the largest.
@@ -56,17 +61,33 @@ class Backend:
         return ReplicatedLayout(units, sharding, world_size, ends, turn, updates)
 
     def partition(
-        self, units: Sequence[Unit], optimizer: AnyOptimizer, sharding: Any, world_size: int, *, apart: bool
-    ) -> Partition:
-        """Returns which tensors each rank's optimizer has; `apart` says whether each has an optimizer of its own."""
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Any,
+        world_size: int,
+        *,
+        apart: bool,
+        itemsize: int,
+    ) -> Any:
+        """Returns what the optimizer keeps and allocates.
+
+        Args:
+            units: The parameters of each part.
+            optimizer: The optimizer.
+            sharding: The value of the axis.
+            world_size: The number of ranks.
+            apart: Whether each tensor has an optimizer of its own.
+            itemsize: Bytes per element of the weights that the optimizer steps, where it has copies of them.
+        """
         return Partition(units, optimizer, sharding, world_size, apart=apart)
 
-    def persistent(self, units: Sequence[Unit], sharding: Any, world_size: int, partition: Partition) -> Persistent:
+    def persistent(self, units: Sequence[Unit], sharding: Any, world_size: int, partition: Any) -> Persistent:
         """Returns what stays for the whole run."""
         stored, buckets = sum(u.stored_bytes for u in units), replication_buffers(units, sharding, world_size)
         return Persistent(stored, partition.states, buckets)
 
-    def at_step(self, layout: Layout, sharding: Any, partition: Partition, updates: AnyOptimizer | None) -> AtStep:
+    def at_step(self, layout: Layout, sharding: Any, partition: Any, updates: AnyOptimizer | None) -> AtStep:
         """Returns the bytes at the optimizer step, which leaves nothing to do where parameters step in backward."""
         runs = updates is None and not sharding.on_host
         return AtStep(layout.at_step, partition.temporaries if runs else 0)
@@ -124,7 +145,14 @@ class Fsdp1Backend(ShardedBackend):
         return Fsdp1Layout(units, sharding, world_size, ends, turn)
 
     def partition(
-        self, units: Sequence[Unit], optimizer: AnyOptimizer, sharding: Fsdp1, world_size: int, *, apart: bool
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Fsdp1,
+        world_size: int,
+        *,
+        apart: bool,
+        itemsize: int,
     ) -> Partition:
         """Returns the first rank's tensors, whose parts of flat parameters are tensors of their own."""
         stem, *blocks, head, _ = units
@@ -145,10 +173,58 @@ def _first_shares(unit: Unit, ranks: int) -> list[TrainedTensor]:
     return [share for tensor in unit.trained for share in first_shares([tensor], ranks)]
 
 
+class DeepSpeedBackend(Backend):
+    """Divides flat tensors of all trained parameters, or with ZeRO-3 each parameter."""
+
+    account = ParameterAccount
+    marked = True
+
+    def turns(self, sharding: Zero, micro_batches: int) -> tuple[Turn, ...]:
+        """Returns the last micro-batch, at the end of which stage 1 reduces; none finds or leaves more."""
+        return (Turn.ONLY,) if micro_batches == 1 else (Turn.LAST,)
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Zero,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what ZeRO has besides each part."""
+        return ZeroLayout(units, sharding, world_size, turn)
+
+    def partition(
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Zero,
+        world_size: int,
+        *,
+        apart: bool,
+        itemsize: int,
+    ) -> FlatOptimizer:
+        """Returns what the optimizer keeps of flat tensors, copies of the weights among them."""
+        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize)
+
+    def persistent(
+        self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
+    ) -> Persistent:
+        """Returns the weights, flat where they train, with masters and states of this rank's share."""
+        return Persistent(stored_weights(partition.flat), partition.states, 0)
+
+    def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
+        """Returns the bytes at the optimizer step of the rank that needs the most."""
+        assert isinstance(layout, ZeroLayout)
+        return AtStep(*max((partition.peak(rank, 0) for rank in layout.ranks), key=sum))
+
+
 BACKENDS: Mapping[type[DataParallel], Backend] = {
     Replicated: Backend(),
     Fsdp1: Fsdp1Backend(),
     Fsdp2: Fsdp2Backend(),
+    Zero: DeepSpeedBackend(),
 }
 """Backend of each class of the sharding axis's values; one that cannot run on any number of ranks has none."""
 

@@ -35,7 +35,7 @@ class FlatAccount(Account):
         self._base: list[_Member] = []
         self._base_trains = False
 
-    def keep(self, shape: tuple[int, ...], stored: int, computed: int) -> None:
+    def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter to the flat parameter of the base model; the arguments are those of `Account.keep`."""
         self._base.append(_Member(prod(shape), stored, computed))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Turn(Enum):
@@ -67,6 +68,10 @@ class Layout:
 
     gathers: bool
     """Whether parameters are gathered for a part: then `gather`, `prefetch` and `reduce` are instants of a step."""
+
+    def runs(self) -> Iterator[Any]:
+        """Yields the bookkeeping of the ranks that are followed, where a library acts on each parameter."""
+        raise NotImplementedError
 
     @property
     def grows(self) -> bool:

@@ -52,11 +52,11 @@ def unit(
             account.train(t.name, t.shape, stored, computed, **role)
         elif module_trains or (trained.biases and t.is_bias):
             if copied:
-                account.keep(t.shape, stored, computed)
+                account.keep(t.shape, stored, computed, t.name)
             apart = isinstance(method, Lora)
             account.train(t.name, t.shape, dtypes.stored_trained, dtypes.trained, **role, apart=apart)
         else:
-            account.keep(t.shape, stored, computed)
+            account.keep(t.shape, stored, computed, t.name)
     if isinstance(method, Lora):
         for layer in parameters.linears:
             if all(method.adapts(name) for name in layer.target_names):

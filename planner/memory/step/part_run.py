@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from planner.memory.autograd.tape import Tensor
+from collections.abc import Sequence
+
+from planner.memory.autograd.marks import Happened, Mark, happened
+from planner.memory.autograd.tape import Snapshot, Tensor
 from planner.memory.layers.layers import Layers
 from planner.memory.settings.parts import Part, RawSnapshot, Work, envelope, raised
 
@@ -33,6 +36,10 @@ class PartRun:
         flops = cost.flops_per_sample
         return Work(flops[2], flops[4], cost.bytes_per_sample, cost.fixed_bytes, fp8_flops_per_sample=flops[1])
 
+    def happened(self, snapshots: list[RawSnapshot], marks: Sequence[Mark]) -> tuple[Happened, ...]:
+        """Returns what happens to parameters at marks among instants; nothing where the tape makes no marks."""
+        return happened([Snapshot(*s) for s in snapshots], marks) if self.layers.tape.marked else ()
+
     def forward(self, out: Tensor) -> tuple[list[RawSnapshot], tuple[int, int]]:
         """Ends the part's forward.
 
@@ -58,6 +65,7 @@ class PartRun:
         """
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
+        marks = tape.take_marks()
         recomputed = forward[: tape.snapshots_at_last_save]
         exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
         shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
@@ -71,10 +79,12 @@ class PartRun:
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
-        total = self.work()
+        total, backward = self.work(), meter.mark()
+        before = tape.before_first_use or (0, size)
+        again_marks = [mark for mark in marks if mark.place < len(recomputed)] if again else []
         return Part(
             forward=envelope(forward),
-            backward=envelope(meter.mark()),
+            backward=envelope(backward),
             held=held,
             saved=saved,
             kept=tape.kept_bytes(),
@@ -85,11 +95,14 @@ class PartRun:
             output_requires_grad=variable is not None,
             output_itemsize=out.itemsize,
             output_bytes=size,
-            recomputation=envelope([raised(s, *(tape.before_first_use or (0, size))) for s in recomputed]),
+            recomputation=envelope([raised(s, *before) for s in recomputed]),
             body=body,
             leaves_body=self.layers.leaves_body,
             shares=shares,
             reads=reads,
             leaves=exchange.leaves,
             takes=exchange.takes,
+            forward_happened=self.happened(forward, marks),
+            again_happened=self.happened([raised(s, *before) for s in recomputed], again_marks) if again else (),
+            backward_happened=self.happened(backward, tape.take_marks()),
         )

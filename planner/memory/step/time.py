@@ -148,7 +148,7 @@ def _sharded(units: Sequence[Unit], sharding: Fsdp1 | Fsdp2, cluster: Cluster, o
 
 
 def _resharded_over(sharding: Fsdp1 | Fsdp2) -> int:
-    """Returns the ranks over which FSDP2 reshards parameters after forward; `ALL_RANKS` for FSDP1, which has no choice."""
+    """Returns the ranks that parameters are resharded over after forward; FSDP1 has no choice: `ALL_RANKS`."""
     return sharding.reshard_size if isinstance(sharding, Fsdp2) else ALL_RANKS
 
 

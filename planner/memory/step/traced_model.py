@@ -53,10 +53,11 @@ class TracedModel:
         selection: Selection,
         updates: AnyOptimizer | None = None,
         evaluates: bool = False,
+        marked: bool = False,
     ) -> Setting:
         """Returns the setting with these fields, the same object each time; see `Setting`."""
         length = self.sequence_length
-        return Setting(dtypes, method, attention, loss, kernels, length, selection, updates, evaluates)
+        return Setting(dtypes, method, attention, loss, kernels, length, selection, updates, evaluates, marked)
 
     @memoized
     def units(self, setting: Setting, ranks: int, account_type: type[Account] = Account) -> Units:
@@ -135,7 +136,7 @@ class TracedModel:
     @memoized
     def _steps(self, setting: Setting, part: Hashable, trained: Trainable) -> Mapping[str, int]:
         """Returns by name the bytes that the update of each parameter of a part in backward allocates."""
-        if setting.updates is None or part == LOSS:
+        if (setting.updates is None and not setting.marked) or part == LOSS:
             return NO_STEPS
         units, kinds = self.units(setting, 1), self.inventory.layer_kinds
         found: dict[Hashable, Unit] = {STEM: units.stem, HEAD: units.head}
@@ -143,6 +144,8 @@ class TracedModel:
             in_blocks = trained_in_blocks(setting.method, len(kinds))
             found = dict(zip(zip(kinds, in_blocks, strict=True), units.blocks, strict=True))
         unit = found.get(part) or found[part, trained]
+        if setting.updates is None:  # each gradient leaves the part's account when it is complete
+            return dict.fromkeys((tensor.name for tensor in unit.trained), 0)
         rule = rule_of(setting.updates)
         return {tensor.name: rule.temporaries_of(tensor) for tensor in unit.trained}
 

@@ -65,7 +65,12 @@ class Tracer:
         """Returns new layers with a tape of their own, which run one part."""
         s = self.setting
         layers = kinds[s.kernels](
-            Tape(keep_saved=keep_saved and not s.evaluates, steps=self.steps(part, trained), recomputed=recomputed),
+            Tape(
+                keep_saved=keep_saved and not s.evaluates,
+                steps=self.steps(part, trained),
+                recomputed=recomputed,
+                marked=s.marked,
+            ),
             dtypes=s.dtypes.of_trained() if trained.weights else s.dtypes,
             method=s.method,
             trained=trained,
@@ -204,6 +209,7 @@ class Tracer:
         del before
         forward, held = run.forward(out)
         forward = [raised(s, 0, carried) for s in forward]
+        happened = run.happened(forward, layers.tape.take_marks())
         body, shares = layers.unsaved_in_body(out), layers.exchange.not_saved(layers.body)
         layers.tape.forget()
         again = plain
@@ -226,7 +232,7 @@ class Tracer:
         saved += (others := [*arguments, *keeping.storages])
         listed += [Saved(s.name, s.fixed, s.per_sample) for s in others]
         kept = layers.tape.kept_bytes(but=saved)
-        part = again.recomputed(forward, held, listed, input_bytes, of_arguments, work, kept)
+        part = again.recomputed(forward, held, listed, input_bytes, of_arguments, work, kept, happened)
         return part._replace(body=body, shares=shares)
 
     def head(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from planner.replay.backend import Backend
+from planner.replay.recording.recorder import parts_of
 from planner.replay.recording.trace import Scope
 from planner.replay.setup.build import half
 from planner.replay.structure.parameter_roles import TrainedParameter
@@ -38,8 +39,8 @@ class Labelling(Protocol):
 class Engine:
     """Runs what a sharding backend does in a step.
 
-    A replay calls `pretend`, and a real run `connect`; then `place`, `watch`, `optimizer`, and for every micro-batch
-    `micro_batch`.
+    A replay calls `pretend`, and a real run `connect`; then `place`, `watch`, `optimizer`, `called`, for every
+    micro-batch `micro_batch` and `backward`, and for every optimizer step `step`.
 
     Args:
         strategy: The strategy of the step.
@@ -53,6 +54,10 @@ class Engine:
 
     def __init__(self, strategy: Strategy, world_size: int) -> None:
         self.strategy, self.sharding, self.world_size = strategy, strategy.sharding, world_size
+        self.rank = 0
+        """The rank that is replayed."""
+        self.candidates = [0]
+        """The ranks that can need the most memory."""
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -64,6 +69,10 @@ class Engine:
     def steps_on_gpu(self) -> bool:
         """Whether the optimizer runs on the GPU."""
         return not self.sharding.on_host
+
+    def ranks_of(self, model: Any) -> list[int]:
+        """Returns the ranks of which one needs the most memory, for a model that is not placed yet."""
+        return [0]
 
     def pretend(self) -> None:
         """Joins a process group whose collectives do nothing, if the step needs one."""
@@ -99,9 +108,37 @@ class Engine:
         """Returns this rank's optimizer."""
         return make(trained)
 
+    def called(self, model: Any) -> Any:
+        """Returns what the training loop calls for a forward pass."""
+        return model
+
     def micro_batch(self, model: Any, *, last: bool) -> AbstractContextManager[None]:
         """Returns the context in which a micro-batch runs; `last` says whether it is the last of its step."""
         return nullcontext()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Runs backward."""
+        loss.backward()
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Runs the optimizer step."""
+        optimizer.step()
+
+    def gradients(self, trained: Named) -> Named:
+        """Returns the gradients after a backward pass, without those that `holds` knows."""
+        found = [(f"{name}.grad", p.grad, scope) for name, p, scope in trained]
+        return [g for g in found if not self.holds(g[1])]
+
+    def states(self, optimizer: torch.optim.Optimizer, trained: Named) -> Named:
+        """Returns the optimizer's state tensors."""
+        found = getattr(optimizer, "optim", optimizer).state
+        return [
+            (f"{name}.{key}", part, scope)
+            for name, parameter, scope in trained
+            for key, state in found[parameter].items()
+            if isinstance(state, torch.Tensor)
+            for part in parts_of(state)
+        ]
 
     def holds(self, gradient: torch.Tensor | None) -> bool:
         """Returns whether a gradient is part of a buffer of the backend, and not a tensor of its own."""
@@ -118,8 +155,8 @@ def ties_of(model: Any) -> list[list[tuple[Any, str]]]:
     return [found for found in places.values() if len(found) > 1]
 
 
-def pretend(world_size: int) -> None:
-    """Makes a process group whose collectives do nothing; this process is rank 0.
+def pretend(world_size: int, rank: int = 0) -> None:
+    """Makes a process group of `world_size` ranks whose collectives do nothing; this process is the `rank`-th.
 
     Raises:
         ContradictionError: There are more than `MAX_RANKS` ranks.
@@ -133,4 +170,4 @@ def pretend(world_size: int) -> None:
         )
     if dist.is_initialized():
         dist.destroy_process_group()
-    dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())
+    dist.init_process_group("fake", rank=rank, world_size=world_size, store=FakeStore())

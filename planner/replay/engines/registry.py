@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.replay.engines.ddp import ReplicatedEngine
+from planner.replay.engines.deepspeed import DeepSpeedEngine
 from planner.replay.engines.engine import Engine
 from planner.replay.engines.fsdp1 import Fsdp1Engine
 from planner.replay.engines.fsdp2 import Fsdp2Engine
-from strategies import ContradictionError, Fsdp1, Fsdp2, Replicated, Strategy
+from strategies import ContradictionError, Fsdp1, Fsdp2, Replicated, Strategy, Zero
 
 ENGINES: Mapping[type[Any], type[Engine]] = {
     Replicated: ReplicatedEngine,
     Fsdp1: Fsdp1Engine,
     Fsdp2: Fsdp2Engine,
+    Zero: DeepSpeedEngine,
 }
 
 

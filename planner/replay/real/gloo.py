@@ -25,12 +25,14 @@ POLL_SECONDS = 0.0005
 PATIENCE_SECONDS = 1.0
 """Seconds after which a collective returns even if gloo has not released its tensors."""
 
-FILE = "recorded.pt"
-"""Name of the file in which rank 0 hands over its record."""
+FILE = "recorded-{}.pt"
+"""Name of the file in which a rank hands over its record."""
 
 
 def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Recorded:
-    """Runs the steps on `workload.world_size` ranks and returns what rank 0 allocates and frees.
+    """Runs the steps on `workload.world_size` ranks and returns what one of them allocates and frees.
+
+    It is the rank with the largest peak, as a replay chooses it.
 
     Args:
         source: The model, as for `planner.replay.replay`.
@@ -40,8 +42,9 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
     with tempfile.TemporaryDirectory() as folder:
         arguments = (folder, source, strategy, workload)
         spawn(_rank, arguments, workload.world_size)
-        found: Recorded = torch.load(Path(folder) / FILE, weights_only=False)
-        return found
+        files = (Path(folder) / FILE.format(rank) for rank in range(workload.world_size))
+        found: list[Recorded] = [torch.load(file, weights_only=False) for file in files]
+        return max(found, key=lambda record: max(record.trace.peaks().values()))
 
 
 def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: Workload) -> None:
@@ -54,10 +57,20 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     with _released():
         found = run_on_cpu(source, strategy, workload)
-    if rank == 0:
-        torch.save(found, Path(folder) / FILE)
+    torch.save(found, Path(folder) / FILE.format(rank))
     dist.barrier()
     dist.destroy_process_group()
+
+
+COLLECTIVES = "all_gather_into_tensor", "reduce_scatter_tensor", "all_reduce", "broadcast"
+"""Collectives of torch.distributed that FSDP2 and DeepSpeed call."""
+
+
+class Done:
+    """Stands for a collective that is over, where the caller waits for one."""
+
+    def wait(self) -> None:
+        """Does nothing."""
 
 
 @contextmanager
@@ -66,8 +79,7 @@ def _released() -> Iterator[None]:
 
     The profiler does not see those threads, and would miss a tensor that is freed there.
     """
-    names = "all_gather_into_tensor", "reduce_scatter_tensor"
-    originals = {name: getattr(dist, name) for name in names}
+    originals = {name: getattr(dist, name) for name in COLLECTIVES}
     for name, original in originals.items():
         setattr(dist, name, _waiting(original))
     try:
@@ -77,20 +89,29 @@ def _released() -> Iterator[None]:
             setattr(dist, name, original)
 
 
-def _waiting(collective: Callable[..., Any]) -> Callable[..., None]:
-    """Wraps a collective so that it waits until no tensor has more owners than before, or patience ends."""
+def _waiting(collective: Callable[..., Any]) -> Callable[..., Done | None]:
+    """Wraps a collective so that it waits until no storage has more owners than before, or patience ends.
 
-    def call(*args: Any, async_op: bool = False, **kwargs: Any) -> None:
+    gloo gets tensors of its own on the same storages, whose owners can be counted.
+    """
+
+    def call(*args: Any, async_op: bool = False, **kwargs: Any) -> Done | None:
         tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
         before = [_owners(tensor) for tensor in tensors]
-        work = collective(*args, async_op=True, **kwargs)
+        work = collective(*map(_alias, args), async_op=True, **{name: _alias(value) for name, value in kwargs.items()})
         work.wait()
         del work
         deadline = time.monotonic() + PATIENCE_SECONDS
         while [_owners(tensor) for tensor in tensors] > before and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+        return Done() if async_op else None
 
     return call
+
+
+def _alias(value: Any) -> Any:
+    """Returns another tensor on the storage of a tensor, and anything else unchanged."""
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _owners(tensor: torch.Tensor) -> int:

@@ -28,6 +28,7 @@ from strategies import (
     LoraVariant,
     Precision,
     Quantization,
+    ShardingBackend,
     Strategy,
     quantization_of,
 )
@@ -45,6 +46,13 @@ def stored(precision: Precision, *, trains: bool) -> torch.dtype:
     """Returns the dtype in which the base model's weights are stored; `trains` says whether they are trained."""
     facts = precision.facts
     return torch.float32 if (facts.trained_bytes if trains else facts.frozen_bytes) == 4 else half(precision)
+
+
+def loaded(strategy: Strategy, *, trains: bool) -> torch.dtype:
+    """Returns the dtype of the base model's weights in a strategy; DeepSpeed keeps their fp32 masters apart."""
+    if strategy.sharding.backend is ShardingBackend.DEEPSPEED:
+        return half(strategy.precision)
+    return stored(strategy.precision, trains=trains)
 
 
 def is_quantized(strategy: Strategy) -> bool:
@@ -66,7 +74,7 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     """
     if reason := ACCOUNTS.lacking(strategy):
         raise ContradictionError(f"this configuration cannot be replayed: {reason}", "estimate needs no replay")
-    dtype = stored(strategy.precision, trains=isinstance(strategy.finetuning, Full))
+    dtype = loaded(strategy, trains=isinstance(strategy.finetuning, Full))
     attention = strategy.attention
     sdpa = backend.sdpa
     plain = {Attention.EAGER: EAGER, Attention.SDPA: sdpa, Attention.SDPA_EFFICIENT: sdpa}
@@ -74,7 +82,7 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     model = subject.build(source, dtype, implementation)
     choose_blocks(model, strategy.checkpointing)
     if isinstance(strategy.finetuning, Freeze | BitFit):
-        choose(model, strategy.finetuning, stored(strategy.precision, trains=True))
+        choose(model, strategy.finetuning, loaded(strategy, trains=True))
     return model
 
 

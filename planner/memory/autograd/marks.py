@@ -1,0 +1,80 @@
+"""Marks of what happens to parameters while a part runs, for libraries that act on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from planner.memory.autograd.storage import Snapshot
+
+
+class Happening(Enum):
+    """Names what happens to a parameter, or to the module that has it, in the order of a step."""
+
+    BEGINS = "begins"
+    """The part begins; there is no parameter."""
+    ENTERS = "enters"
+    """The forward of a module begins."""
+    LEAVES = "leaves"
+    """The forward of a module is over."""
+    ENTERS_BACKWARD = "enters backward"
+    LEAVES_BACKWARD = "leaves backward"
+    GRADIENT = "gradient"
+    """The gradient of a parameter is complete; after this instant it is on no part's account."""
+
+
+class Mark(NamedTuple):
+    """Tells that something happens at one of the instants that a meter records."""
+
+    kind: Happening
+    name: str
+    """Name of the module or the parameter."""
+    place: int
+    """Number of the instant among those that are being recorded."""
+
+
+class Happened(NamedTuple):
+    """Holds the bytes when something happens in a part, and after it until the next thing does."""
+
+    kind: Happening
+    name: str
+    at: Snapshot
+    after: tuple[Snapshot, ...]
+    """The instants until the next happening, which can be the largest."""
+
+    def raised(self, fixed: int, per_sample: int) -> Happened:
+        """Returns the same with bytes added to the totals of all instants."""
+
+        def more(s: Snapshot) -> Snapshot:
+            return s._replace(fixed=s.fixed + fixed, per_sample=s.per_sample + per_sample)
+
+        return self._replace(at=more(self.at), after=tuple(map(more, self.after)))
+
+
+def happened(snapshots: Sequence[Snapshot], marks: Sequence[Mark]) -> tuple[Happened, ...]:
+    """Divides the instants of a part at its marks.
+
+    Args:
+        snapshots: All instants, in order.
+        marks: What happens, in order.
+    """
+    if not snapshots:
+        return ()
+    found, kind, name, at = [], Happening.BEGINS, "", 0
+    for mark in (*marks, None):
+        until = len(snapshots) if mark is None else mark.place + 1
+        after = snapshots[at + (kind is Happening.GRADIENT) : until]
+        found.append(Happened(kind, name, snapshots[at], _rising(after)))
+        if mark is not None:
+            kind, name, at = mark.kind, mark.name, mark.place
+    return tuple(found)
+
+
+def _rising(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+    """Returns the instants that are the largest at some micro-batch of one sample or more."""
+    best: list[Snapshot] = []
+    for s in sorted(snapshots, key=lambda s: (s.per_sample, s.fixed), reverse=True):
+        if not best or s.fixed + s.per_sample > best[-1].fixed + best[-1].per_sample:
+            best.append(s)
+    return tuple(best)

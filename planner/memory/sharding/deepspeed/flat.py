@@ -1,0 +1,143 @@
+"""Lays the trained parameters out in the flat tensors of ZeRO 1 and 2, and divides each parameter as ZeRO-3 does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
+
+from planner.libraries.allocator import allocated
+from planner.libraries.deepspeed import NOT_DECAYED, Piece, partition_size, pieces
+from planner.memory.settings.parameters import module_of
+from planner.memory.sharding.account import Account, Parameter, Unit
+
+
+class ParameterAccount(Account):
+    """Adds up parameters as tensors of their own, and lists each of them."""
+
+    def __init__(self, ranks: int, is_block: bool) -> None:
+        super().__init__(1, is_block)
+        self.parameters: list[Parameter] = []
+        self._trains = False
+
+    def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
+        """Adds a parameter under its name."""
+        super().keep(shape, stored, computed, name)
+        self.parameters.append(Parameter.of(name, shape, computed, trains=self._trains))
+
+    def train(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        stored: int,
+        computed: int,
+        *,
+        is_embedding: bool = False,
+        is_linear: bool = False,
+        apart: bool = False,
+    ) -> None:
+        """Adds a parameter that trains."""
+        self._trains = True
+        super().train(name, shape, stored, computed, is_embedding=is_embedding, is_linear=is_linear, apart=apart)
+        self._trains = False
+
+    def unit(self) -> Unit:
+        """Returns the sums and the list."""
+        return super().unit()._replace(parameters=tuple(self.parameters))
+
+
+class Owned(NamedTuple):
+    """A parameter at its place in the model."""
+
+    number: int
+    """Its number among all parameters of the model, in order."""
+    part: int
+    name: str
+    num_elements: int
+    itemsize: int
+    trains: bool
+    group: int
+    """Number of its group among those with trained parameters."""
+    place: int
+    """Its number among the trained parameters of its group."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the parameter, and of its gradient."""
+        return self.num_elements * self.itemsize
+
+    @property
+    def module(self) -> str:
+        """Name of its module within its part."""
+        return module_of(self.name)
+
+
+class Flat:
+    """All parameters of a model, the trained ones in Trainer's two groups: with weight decay and without.
+
+    Args:
+        units: The parameters of each part.
+        ranks: The number of ranks.
+    """
+
+    def __init__(self, units: Sequence[Unit], ranks: int) -> None:
+        self.ranks = ranks
+        self.parameters: list[Owned] = []
+        listed = [(i, p) for i, unit in enumerate(units) for p in unit.parameters]
+        kinds = sorted({_kind(p) for _, p in listed if p.trains})
+        counts = [0] * len(kinds)
+        for number, (part, p) in enumerate(listed):
+            group = kinds.index(_kind(p)) if p.trains else -1
+            place = counts[group] if p.trains else -1
+            if p.trains:
+                counts[group] += 1
+            self.parameters.append(Owned(number, part, p.name, p.num_elements, p.itemsize, p.trains, group, place))
+        self.groups: list[list[Owned]] = [[] for _ in kinds]
+        for owned in self.parameters:
+            if owned.trains:
+                self.groups[owned.group].append(owned)
+        self._by_name = {(p.part, p.name): p for p in self.parameters}
+
+    def find(self, part: int, name: str) -> Owned:
+        """Returns a parameter of a part; a tied one belongs to the stem."""
+        return self._by_name.get((part, name)) or self._by_name[0, name]
+
+    @cached_property
+    def numels(self) -> list[list[int]]:
+        """Elements of the parameters of each group."""
+        return [[p.num_elements for p in group] for group in self.groups]
+
+    @cached_property
+    def offsets(self) -> list[list[int]]:
+        """Number of the first element of each parameter in its group's flat tensor."""
+        return [[*accumulate(numels, initial=0)] for numels in self.numels]
+
+    @cached_property
+    def itemsize(self) -> int:
+        """Bytes per element of the trained parameters."""
+        return self.groups[0][0].itemsize
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Elements of one rank's share of each group."""
+        return [partition_size(numels, self.ranks) for numels in self.numels]
+
+    def pieces(self, rank: int) -> list[list[Piece]]:
+        """Returns the pieces of each group that lie in a rank's share."""
+        return [list(pieces(numels, self.ranks, rank)) for numels in self.numels]
+
+    def share(self, parameter: Owned) -> int:
+        """Returns the elements of a rank's share of a parameter that is divided by itself."""
+        return -(-parameter.num_elements // self.ranks)
+
+
+def stored_weights(flat: Flat) -> int:
+    """Returns the bytes of all weights on a rank of stage 1 or 2: trained ones in flat tensors, others as they are."""
+    frozen = sum(allocated(p.num_bytes) for p in flat.parameters if not p.trains)
+    return frozen + sum(allocated(size * flat.ranks * flat.itemsize) for size in flat.sizes)
+
+
+def _kind(parameter: Parameter) -> bool:
+    """Returns whether a parameter has no weight decay."""
+    return bool(NOT_DECAYED.search(parameter.name.lower()))

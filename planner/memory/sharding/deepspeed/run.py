@@ -1,0 +1,40 @@
+"""Defines how a stage's bookkeeping follows a micro-batch: what is alive besides the tensors of the traced parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from planner.memory.autograd.marks import Happening
+from planner.memory.sharding.layout import Extra
+
+
+@dataclass
+class Alive:
+    """Counts bytes that are alive besides the traced parts, by category."""
+
+    unsharded: int = 0
+    communication: int = 0
+    gradients: int = 0
+
+    def extra(self, temporary: int = 0) -> Extra:
+        """Returns these bytes, with those of a temporary buffer."""
+        return Extra(self.unsharded, self.communication + temporary, self.gradients)
+
+
+class Run:
+    """Follows one micro-batch on one rank.
+
+    Subclasses yield what is alive at each instant of a happening, and leave in `alive` what is alive after it.
+    """
+
+    def __init__(self) -> None:
+        self.alive = Alive()
+
+    def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
+        """Follows one happening of a part, and yields the instants within it."""
+        yield from ()
+
+    def ends(self) -> Iterator[Extra]:
+        """Follows the end of backward, and yields the instants within it; the traced parts are gone then."""
+        yield from ()

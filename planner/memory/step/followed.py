@@ -1,0 +1,53 @@
+"""Composes a step whose library acts on each parameter: its bookkeeping follows what happens in every part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from planner.memory.autograd.tape import Snapshot
+from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, largest_lines, line
+
+NOTHING = Snapshot(0, 0, 0, 0, 0)
+
+
+def follow(places: Sequence[Position], run: Any, tied: int, waits_from: int) -> Lines:
+    """Returns the lines of forward and backward by moment, without what persists.
+
+    Args:
+        places: All parts, in order.
+        run: The bookkeeping of a rank at the start of the micro-batch (`planner.memory.sharding.deepspeed.run.Run`).
+        tied: Bytes of the gradient of a tied embedding, which waits for the stem's.
+        waits_from: Index of the last part that uses it.
+    """
+    moments: dict[Moment, list[Line]] = {m: [] for m in COMPOSED}
+    last = places[-1].place
+    for i, part, held, saved, _, _ in places:
+        found = moments[Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD]
+        if not part.forward_happened:
+            found += [line(s, held, saved, run.alive.extra(), own=0) for s in part.forward]
+        for happened in part.forward_happened:
+            for extra in (*run.happens(i, happened.kind, happened.name), run.alive.extra()):
+                found.append(line(happened.at, held, saved, extra, own=0))
+            found += [line(s, held, saved, run.alive.extra(), own=0) for s in happened.after]
+        if part.returned is not None:
+            found.append(line(part.returned, saved, saved, run.alive.extra(), own=0))
+    for i, part, _, saved, kept, waiting in reversed(places):
+        moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
+        found = moments[Moment.START_OF_BACKWARD if i >= last - 1 else moment]
+        saved = saved[0] + kept[0], saved[1] + kept[1]
+        waits = tied if i < waits_from else 0
+        before = saved[0] + waiting[0] + waits, saved[1] + waiting[1]
+        for happened in part.backward_happened:
+            for extra in run.happens(i, happened.kind, happened.name):
+                found.append(line(happened.at, before, saved, extra, own=happened.at.gradients))
+            found += [line(s, before, saved, run.alive.extra(), own=s.gradients) for s in happened.after]
+    ended = places[0].kept
+    for extra in run.ends():
+        moments[Moment.EMBEDDING_BACKWARD].append(line(NOTHING, ended, ended, extra, own=0))
+    return {moment: largest_lines(lines) for moment, lines in moments.items()}
+
+
+def merged(found: Sequence[Lines]) -> Lines:
+    """Returns the lines of several ranks that can be the largest of any."""
+    return {moment: largest_lines(x for lines in found for x in lines[moment]) for moment in found[0]}

@@ -1,0 +1,218 @@
+"""Runs a step with DeepSpeed's own ZeRO engine, set up as Trainer and accelerate do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from planner.extras import needed_for
+from planner.libraries.deepspeed import (
+    CLIPPING,
+    NOT_DECAYED,
+    filled_in,
+    largest_ranks,
+)
+from planner.replay.backend import Backend
+from planner.replay.engines.deepspeed_patches import on_fake_tensors, without_kernels
+from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretend
+from planner.replay.setup.build import half
+from planner.replay.structure.parameter_roles import TrainedParameter
+from planner.replay.structure.source import base_of
+from strategies import Precision, Strategy, Zero
+from strategies.sharding import OverlapComm
+
+
+class DeepSpeedEngine(Engine):
+    """Runs a step with DeepSpeed's ZeRO optimizer of stage 1, 2 or 3.
+
+    Stages 1 and 2 put all trained weights of a group into one flat tensor, of which each rank steps a share in fp32.
+    Stage 3 divides each parameter, and gathers it when a module is entered.
+    """
+
+    sharding: Zero
+    replays_all_blocks = True
+    """Which gradients share a bucket, and what is gathered ahead, changes from block to block."""
+
+    def __init__(self, strategy: Strategy, world_size: int) -> None:
+        super().__init__(strategy, world_size)
+        self.live: Labelling | None = None
+        self.model: Any = None
+        self.engine: Any = None
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Returns None: weights are in bf16 (`torch_autocast` of DeepSpeed is off unless asked for)."""
+        return None
+
+    def ranks_of(self, model: Any) -> list[int]:
+        """Returns the ranks that can need the most memory; in stage 3 all need the same."""
+        if self.sharding.stage == 3:
+            return [0]
+        groups = [[p.numel() for p in group] for group in groups_of(model)]
+        return largest_ranks(groups, self.world_size)
+
+    @contextmanager
+    def patches(self) -> Iterator[None]:
+        """Makes DeepSpeed run on fake tensors, as it would on a process group of real ranks."""
+        with imported(), on_fake_tensors():
+            yield
+
+    def pretend(self) -> None:
+        """Joins a process group whose collectives do nothing."""
+        pretend(self.world_size, self.rank)
+        self.connect()
+
+    def connect(self) -> None:
+        """Lets DeepSpeed use the process group that has been joined."""
+        import torch.distributed as dist
+
+        said = {"RANK": dist.get_rank(), "LOCAL_RANK": 0, "WORLD_SIZE": self.world_size, "LOCAL_SIZE": self.world_size}
+        os.environ.update({name: str(value) for name, value in said.items()})
+        with imported() as deepspeed, without_kernels():
+            deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+
+    def place(self, model: Any, backend: Backend) -> Any:
+        """Moves the model to the device, where `optimizer` divides it."""
+        self.model = super().place(model, backend)
+        return self.model
+
+    def watch(self, trained: Named, live: Labelling) -> None:
+        """Remembers the recorder, which is told of what DeepSpeed allocates."""
+        self.live = live
+
+    def optimizer(self, make: Make, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
+        """Divides the model, and returns DeepSpeed's optimizer around the strategy's."""
+        by_parameter = {id(t.parameter): t for t in trained}
+        decayed, others = ([by_parameter[id(p)] for p in group] for group in groups_of(self.model))
+        optimizer = make(decayed or others)
+        if decayed and others:
+            optimizer.add_param_group({"params": [t.parameter for t in others], "weight_decay": 0.0})
+        with imported() as deepspeed:
+            config = self._config()
+            self.engine, found, *_ = deepspeed.initialize(model=self.model, optimizer=optimizer, config=config)
+        zero: torch.optim.Optimizer = found
+        assert self.live is not None
+        self.live.label("parameters", [(name, p, None) for name, p in _weights(zero)])
+        self.live.label("optimizer_states", [(name, p, None) for name, p in _masters(zero)])
+        self.live.label("communication", [(name, p, None) for name, p in _buffers(zero)])
+        return zero
+
+    def _config(self) -> dict[str, Any]:
+        """Returns DeepSpeed's configuration, with the values that transformers fills in."""
+        config = base_of(self.model).config
+        hidden_size = getattr(config, "text_config", config).hidden_size  # as transformers' `trainer_config_finalize`
+        precision, sharding = self.strategy.precision, filled_in(self.sharding, hidden_size)
+        zero: dict[str, Any] = {"stage": sharding.stage, "reduce_bucket_size": sharding.reduce_bucket}
+        if sharding.overlap_comm is not OverlapComm.AUTO:
+            zero["overlap_comm"] = sharding.overlap_comm is OverlapComm.YES
+        if sharding.stage == 3:
+            zero |= {
+                "stage3_prefetch_bucket_size": sharding.prefetch_bucket,
+                "stage3_param_persistence_threshold": sharding.persistence_threshold,
+                "stage3_max_live_parameters": sharding.max_live_parameters,
+                "stage3_max_reuse_distance": sharding.max_reuse_distance,
+                "sub_group_size": sharding.sub_group_size,
+            }
+        in_bf16 = half(precision) is torch.bfloat16
+        bf16: dict[str, Any] = {"enabled": in_bf16}
+        if precision is Precision.BF16_TRUE:
+            bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+        return {
+            "train_micro_batch_size_per_gpu": 1,  # it scales throughput alone: Trainer's loop makes the batches
+            "gradient_accumulation_steps": 1,  # `micro_batch` says which one is the last, as accelerate does
+            "gradient_clipping": CLIPPING,
+            "zero_allow_untested_optimizer": True,  # accelerate/accelerator.py, `_prepare_deepspeed`
+            "bf16": bf16,
+            "zero_optimization": zero,
+            "steps_per_print": 10**9,
+        }
+
+    def called(self, model: Any) -> Any:
+        """Returns DeepSpeed's engine, which the training loop calls in place of the model."""
+        return self.engine
+
+    @contextmanager
+    def micro_batch(self, model: Any, *, last: bool) -> Iterator[None]:
+        """Tells DeepSpeed whether the step follows (accelerate/utils/deepspeed.py, `DeepSpeedEngineWrapper`)."""
+        self.engine.set_gradient_accumulation_boundary(is_boundary=last)
+        yield
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Runs backward as Trainer does, which scales the loss itself (`scale_wrt_gas=False`)."""
+        self.engine.backward(loss, scale_wrt_gas=False)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Runs the optimizer step, with its check of overflow, clipping and gathering."""
+        self.engine.step()
+
+    def gradients(self, trained: Named) -> Named:
+        """Returns the gradients that DeepSpeed keeps: those of this rank's share, and whole ones in stage 1."""
+        zero: Any = self.engine.optimizer
+        kept = [("averaged gradients", g, None) for found in zero.averaged_gradients.values() for g in found or ()]
+        kept += [
+            ("accumulated gradients", g, None)
+            for found in getattr(zero, "all_grad_tensors", {}).values()
+            for g in found or ()
+        ]
+        return [*super().gradients(trained), *kept]
+
+    def states(self, optimizer: torch.optim.Optimizer, trained: Named) -> Named:
+        """Returns the states of the flat fp32 weights."""
+        inner: Any = self.engine.optimizer.optimizer
+        return [
+            (f"{key} of group {i}", state, None)
+            for i, found in enumerate(inner.state.values())
+            for key, state in found.items()
+            if isinstance(state, torch.Tensor)
+        ]
+
+
+def groups_of(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Returns the trained parameters with and without weight decay, in the model's order.
+
+    Source: transformers/trainer.py, `create_optimizer` and `get_decay_parameter_names`.
+    """
+    of_norms = {id(p) for m in model.modules() if isinstance(m, torch.nn.LayerNorm) for p in m.parameters()}
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    others = {id(p) for name, p in trained if id(p) in of_norms or NOT_DECAYED.search(name.lower())}
+    return [p for _, p in trained if id(p) not in others], [p for _, p in trained if id(p) in others]
+
+
+def _weights(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the flat tensors that hold the weights which the model's parameters are views of, or their shares."""
+    for i, flat in enumerate(getattr(zero, "bit16_groups_flat", ())):
+        yield f"weights of group {i}", flat
+    if hasattr(zero, "lp_param_buffer"):
+        yield "shares of the weights", zero.lp_param_buffer
+
+
+def _masters(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the flat weights that the optimizer steps."""
+    name = "fp32_partitioned_groups_flat" if hasattr(zero, "lp_param_buffer") else "single_partition_of_fp32_groups"
+    for i, partition in enumerate(getattr(zero, name)):
+        yield f"master weights of group {i}", partition
+
+
+def _buffers(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields what stage 3 allocates once for gradients."""
+    if getattr(zero, "grad_partitions_flat_buffer", None) is not None:
+        yield "shares of the gradients", zero.grad_partitions_flat_buffer
+        for bucket in zero.ipg_buckets.values():
+            yield "reduce bucket", bucket.buffer
+
+
+@contextmanager
+def imported() -> Iterator[Any]:
+    """Imports DeepSpeed for the CPU, which is the device of fake tensors and of real runs here.
+
+    Raises:
+        MissingExtraError: DeepSpeed is not installed.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    with needed_for("DeepSpeed", "deepspeed"):
+        import deepspeed
+    yield deepspeed
