@@ -18,6 +18,10 @@ from hardware.reading import Document, read_document
 FIELDS: dict[str, Any] = load_catalog().get("A100-40GB").model_dump(exclude_unset=True)
 
 
+def test_units_of_memory_are_powers_of_two() -> None:
+    assert (MIB, GIB) == (1_048_576, 1_073_741_824)
+
+
 def gpu(**fields: Any) -> GPU:
     return GPU.model_validate({**FIELDS, **fields})
 

@@ -58,6 +58,7 @@ def test_a_long_url_is_shortened_and_so_is_a_long_reason() -> None:
     assert len(reason) <= 200
     exact = "nowhere://" + "x" * 188  # with its quotes 200 characters
     assert refused(exact).message.startswith(f"storage {exact!r} cannot be used")
+    assert refused(f"{exact}x").message.startswith(f"storage {exact!r}"[:-3] + "... cannot be used")
 
 
 class DriverError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,19 @@ def test_the_time_of_a_search_is_from_its_beginning_to_its_end(monkeypatch: pyte
     clock = iter((100.0, 107.5))
     monkeypatch.setattr(study.time, "perf_counter", lambda: next(clock))
     assert study.search(SPACE, SOLVER, sampling(None, trials=2)).seconds == 7.5
+
+
+def test_where_nothing_fits_yet_the_largest_batch_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(study.time, "monotonic", lambda: next(clock))
+    said: list[str] = []
+    study.search(SPACE, Solver(Toy(), 1, UpTo(4)), sampling(None, trials=1), said.append)
+    assert said == ["trial 1, 1 wanted; largest batch 0"]
+
+
+def test_optunas_log_and_the_warnings_are_afterwards_as_they_were() -> None:
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    before = list(warnings.filters)
+    for _ in range(2):
+        study.search(SPACE, SOLVER, sampling(None, trials=1))
+        assert (optuna.logging.get_verbosity(), warnings.filters) == (optuna.logging.INFO, before)

@@ -98,6 +98,7 @@ def test_what_a_sampler_has_found_out_of_the_study_is_handed_on() -> None:
     assert seeds[0] == 5
     assert len(set(seeds)) == 4
     assert all(0 <= seed < 2**32 for seed in seeds)
+    assert max(seeds) >= 2**24  # of 32 bits
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -123,6 +124,18 @@ def test_what_others_try_just_now_is_not_proposed_again_and_what_failed_is() -> 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     assert set(drawn(study, 5)) == set(running)
+
+
+def test_trials_that_do_not_see_each_other_propose_different_strategies() -> None:
+    sampler = EveryStrategy(SPACE, A100, 0)
+    study = study_of(sampler)
+    proposed = []
+    for number in range(2 * NUMBER):
+        trial: Any = FrozenTrial(number, TrialState.RUNNING, None, None, None, {}, {}, {}, {}, {}, number)
+        sampler.infer_relative_search_space(study, trial)
+        proposed.append(sampler.sample_relative(study, trial, {}))
+    assert proposed[:NUMBER] == proposed[NUMBER:]
+    assert len({tuple(params.items()) for params in proposed}) == NUMBER
 
 
 def test_what_is_left_is_what_no_completed_trial_has_tried() -> None:
