@@ -38,6 +38,10 @@ class Elementwise(Casts):
             saved.append(self.tape.save(out))
         return self.differentiate(out, self._targets(out, x), saved, temporaries=temporaries)
 
+    def clone(self, x: Tensor, name: str) -> Tensor:
+        """Copies a tensor; backward passes the gradient itself on."""
+        return self.pass_on(self.tensor(x.per_sample, x.width, x.itemsize, name, x), (x,))
+
     def mul(self, a: Tensor, b: Tensor, name: str) -> Tensor:
         """Multiplies elementwise, one perhaps broadcast over the other; saves each factor for the other's gradient."""
         big = a if a.per_sample >= b.per_sample else b

@@ -29,7 +29,7 @@ def adapted(
     adapter = Adapter.of(f, method, name, x.width, out.width)
     given = out.itemsize
     if base.copies:
-        out = f.unary(out, f"{name} clone")
+        out = f.clone(out, f"{name} clone")
     casts = base.casts_under_autocast or f.autocast is None
     if casts:
         x = f.to(x, f.dtypes.adapter_seen, f"{name} lora input")
