@@ -71,10 +71,12 @@ class PartRun:
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
-        total = self.work()
+        total, backward, until = self.work(), meter.mark(), tape.snapshots_at_prefetch
         return Part(
             forward=envelope(forward),
-            backward=envelope(meter.mark()),
+            backward=envelope(backward),
+            before_prefetch=() if until is None else envelope(backward[:until]),
+            after_prefetch=() if until is None else envelope(backward[until - 1 :]),
             held=held,
             saved=saved,
             kept=tape.kept_bytes(),
