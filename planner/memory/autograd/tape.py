@@ -114,6 +114,10 @@ class Tape:
         self._marks: list[Mark] = []
         self._module = ""
         """The module whose operation is being recorded."""
+        self.first_unit: Variable | None = None
+        """Output of the first module of a unit of its own within the part, whose backward prefetches the part before."""
+        self.snapshots_at_prefetch: int | None = None
+        """Instants of backward before it came to `first_unit`; None if it has not."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...], str]] = []
@@ -218,6 +222,9 @@ class Tape:
                 if saved and self.before_first_use is None:
                     meter = self.meter
                     self.before_first_use = meter.fixed - meter.saved_fixed, meter.per_sample - meter.saved_per_sample
+                if variable is self.first_unit:
+                    self.meter.take()
+                    self.snapshots_at_prefetch = len(self.meter.snapshots)
                 taken, variable.gradient = variable.gradient, None
                 hand_on = function(taken)
                 if hand_on is not None:

@@ -96,8 +96,8 @@ class Dtypes(NamedTuple):
         is_fp16 = facts.matmul_dtype == "fp16"
         prepared = isinstance(method, Lora) and method.is_prepared
         kept = FP32 if is_fp16 or prepared else stored[0]
+        apart = isinstance(sharding, Fsdp1)
         if isinstance(sharding, Fsdp1 | Fsdp2) and autocast is not None:
-            apart = isinstance(sharding, Fsdp1)
             return cls(
                 *(autocast,) * 4,
                 autocast if apart else None,
@@ -108,7 +108,8 @@ class Dtypes(NamedTuple):
                 casts_inputs=True,
                 adapters_apart=apart,
             )
-        return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
+        fp8 = facts.linear_dtype == "fp8"
+        return cls(*stored, autocast, is_fp16, *stored, kept, kept, fp8, adapters_apart=apart)
 
     def of_trained(self) -> Dtypes:
         """Returns the dtypes of a part in which every parameter trains."""

@@ -93,6 +93,11 @@ class Part(NamedTuple):
     """Bytes of gradients that its backward leaves for earlier parts."""
     takes: tuple[int, int] = (0, 0)
     """Bytes of gradients that later parts left for it and its backward consumes; they are counted here."""
+    before_prefetch: tuple[Snapshot, ...] = ()
+    """The largest instants of its backward until a unit within it prefetches the part before it; empty where the part
+    itself does."""
+    after_prefetch: tuple[Snapshot, ...] = ()
+    """The largest instants from then on."""
     drops: tuple[int, int] = (0, 0)
     """Bytes that earlier parts hold in forward and that are freed before this one runs."""
     forward_happened: tuple[Happened, ...] = ()
@@ -131,10 +136,16 @@ class Part(NamedTuple):
         """
         fixed, beside = arguments
         beside += 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
-        again = [*self.recomputation, *(raised(s, fixed, beside) for s in self.backward)]
+
+        def of_backward(instants: Sequence[Snapshot], first: Sequence[Snapshot] = ()) -> tuple[Snapshot, ...]:
+            again = [*first, *(raised(s, fixed, beside) for s in instants)]
+            return envelope([raised(s, *kept) for s in again] if any(kept) else again)
+
         return Part(
             forward=envelope(forward),
-            backward=envelope([raised(s, *kept) for s in again] if any(kept) else again),
+            backward=of_backward(self.backward, self.recomputation),
+            before_prefetch=of_backward(self.before_prefetch, self.recomputation) if self.before_prefetch else (),
+            after_prefetch=of_backward(self.after_prefetch),
             held=held,
             saved=(kept[0] + sum(s.fixed for s in saved), kept[1] + sum(s.per_sample for s in saved)),
             kept=kept,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import add
 
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
@@ -30,6 +31,7 @@ class Fsdp1Layout(Layout):
 
     gathers = True
     grows = True
+    prefetches_late = True
 
     def __init__(
         self, units: Sequence[Unit], sharding: Fsdp1, world_size: int, ends: Ends, turn: Turn = Turn.ONLY
@@ -52,7 +54,9 @@ class Fsdp1Layout(Layout):
         self._root = sum(u.gathered_bytes for u in self._root_units)
         self._gathered = [0, *(u.gathered_bytes for u in units[1 : self._head]), 0, 0]
         """Bytes of each block's unit."""
-        self._gathered_before = (*accumulate(self._gathered, initial=0),)
+        apart = [0 if u.gathered_gradient_bytes else u.whole_gradient_bytes for u in units]
+        self._gathered_before = (*accumulate(map(add, self._gathered, apart), initial=0),)
+        """Bytes of the blocks' units before each part, with those of the modules in them that are units of their own."""
         # Units that stay gathered after forward are resharded after backward only where gradients are reduced
         # (`_should_free_in_backward`).
         stay = not self._reshards and whole
@@ -108,8 +112,12 @@ class Fsdp1Layout(Layout):
 
     def backward(self, i: int) -> Extra:
         """Returns the bytes around the backward of part `i`: its unit, the prefetched one, and gradients."""
-        kept = self._kept(i, stay=self._stay_in_forward or self._stay_in_backward)
+        kept = self._kept(i, stay=self._stay_in_backward)
         return Extra(kept, self._gathered[self._ahead(i)], self._finished(i))
+
+    def before_prefetch(self, i: int) -> Extra:
+        """Returns the bytes around the backward of part `i` while its own unit is gathered and none ahead."""
+        return self.backward(i)._replace(communication=0)
 
     def prefetch(self, i: int) -> Extra:
         """Returns the bytes when the backward of part `i` begins and the unit before it is gathered."""
@@ -128,7 +136,7 @@ class Fsdp1Layout(Layout):
         if i >= self._head or not views:
             return extra
         flat = sum(u.gathered_bytes for u in units)
-        before = self._at_start + self._change_after[i + 1]
+        before = self._finished(i) if i else self._at_start + self._change_after[1]
         joined = extra._replace(communication=extra.communication + flat, gradients=before + views)
         scattered = 0
         if self._reduces:

@@ -111,6 +111,13 @@ class Layout:
         """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered."""
         raise NotImplementedError
 
+    prefetches_late = False
+    """Whether a unit within a part prefetches the part before it, which is then at `before_prefetch` until it does."""
+
+    def before_prefetch(self, i: int) -> Extra:
+        """Returns the bytes around the backward of part `i` until a unit within it prefetches part `i - 1`."""
+        return self.backward(i)
+
     def reduce(self, i: int) -> Extra:
         """Returns the bytes after the backward of part `i`, while its gradients are reduced over the ranks."""
         raise NotImplementedError

@@ -79,12 +79,14 @@ class PartRun:
         meter.mark()
         if variable is not None:
             tape.backward(variable, tape.storage(0, size))
-        total, backward = self.work(), meter.mark()
+        total, backward, until = self.work(), meter.mark(), tape.snapshots_at_prefetch
         before = tape.before_first_use or (0, size)
         again_marks = [mark for mark in marks if mark.place < len(recomputed)] if again else []
         return Part(
             forward=envelope(forward),
             backward=envelope(backward),
+            before_prefetch=() if until is None else envelope(backward[:until]),
+            after_prefetch=() if until is None else envelope(backward[until - 1 :]),
             held=held,
             saved=saved,
             kept=tape.kept_bytes(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -136,12 +136,23 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         extra = layout.backward(i)
         saved = saved[0] + kept[0], saved[1] + kept[1]
         before = saved[0] + waiting[0], saved[1] + waiting[1]
-        moments[moment] += [line(s, before, saved, extra, own=layout.own(i, s.gradients)) for s in part.backward]
-        if shards:
+        for instants, around_it in _in_backward(part, layout, i):
+            moments[moment] += [line(s, before, saved, around_it, own=layout.own(i, s.gradients)) for s in instants]
+        if shards and not (layout.prefetches_late and part.before_prefetch):
             ahead = Snapshot(0, part.output_bytes, 0, 0, 0).above(part.saved)
             moments[moment].append(line(ahead, before, saved, layout.prefetch(i), own=0))
+        if shards:
             moments[moment].append(line(around, before, saved, layout.reduce(i), own=0))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
+
+
+def _in_backward(part: Part, layout: Layout, i: int) -> Iterator[tuple[Sequence[Snapshot], Extra]]:
+    """Yields the instants of a part's backward with the bytes around them."""
+    if layout.prefetches_late and part.before_prefetch:
+        yield part.before_prefetch, layout.before_prefetch(i)
+        yield part.after_prefetch, layout.backward(i)
+    else:
+        yield part.backward, layout.backward(i)
 
 
 def line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, own: int) -> Line:

@@ -9,11 +9,11 @@ import pytest
 from planner import estimate
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.exchange import Shared
-from planner.memory.sharding.state import TrainedTensor
+from planner.memory.sharding.account import TrainedTensor
 from planner.memory.step.evaluation import saving
 from planner.memory.step.step import Line
 from planner.models import find_model
-from strategies import Full, Precision, Sharded
+from strategies import Fsdp2, Full, Precision
 
 
 def evaluated(model: str = "smollm2-135m", size: int = 8, **choices: Any) -> int:
@@ -74,7 +74,7 @@ def test_a_parameter_that_is_gathered_to_be_saved_is_unsharded_as_it_is_stored()
     table = 49_152 * 576
     inventory = find_model("smollm2-135m").inventory
     for precision, itemsize in ((Precision.BF16_TRUE, 2), (Precision.BF16_MIXED, 4)):
-        line = saving(inventory, Dtypes.of(precision, Full(), Sharded()))
+        line = saving(inventory, Dtypes.of(precision, Full(), Fsdp2()))
         assert line == Line(table * itemsize, 0, 0, 0, 0, table * itemsize, 0)
 
 
