@@ -267,9 +267,10 @@ class Tape:
                 del gradient, total
             else:
                 self._mark(Happening.GRADIENT, variable.name)
-                del gradient
-            step = self.storage(variable.step_bytes or 0, 0)
-            del step
+            if variable.step_bytes:
+                step = self.storage(variable.step_bytes, 0)
+                del step
+            gradient = variable = waiting = None  # type: ignore[assignment]  # freed here, before anything else happens
 
 
 def _described(tensor: Tensor, storage: Storage) -> Saved:

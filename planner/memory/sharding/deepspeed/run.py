@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from planner.memory.autograd.marks import Happening
@@ -30,6 +30,9 @@ class Run:
 
     def __init__(self) -> None:
         self.alive = Alive()
+
+    def plans(self, order: Sequence[tuple[int, str]]) -> None:
+        """Learns the (part, name) of every module in the order in which it is entered."""
 
     def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
         """Follows one happening of a part, and yields the instants within it."""
