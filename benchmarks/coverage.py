@@ -99,7 +99,7 @@ def relevant(cell: Cell) -> Cell:
     meant = {name: cell[name] for name in factors() if name in cell}
     for axis in AXES.values():
         for option in axis.refinements:
-            if option.name in meant and not option.refines(cell[axis.name]):
+            if option.name in meant and not option.refines(meant):
                 del meant[option.name]
     return meant
 

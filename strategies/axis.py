@@ -227,12 +227,17 @@ class Axis(NamedTuple):
         """
         found: list[dict[str, Any]] = [{}]
         for option in self.options:
-            found = [
-                {**values, option.name: value}
-                for values in found
-                for value in (space(option.name) if option.refines(values) else (None,))
-            ]
-        yield from (self.value({name: v for name, v in values.items() if v is not None}) for values in found)
+            found = [made for values in found for made in _given(values, option, space)]
+        yield from map(self.value, found)
+
+
+def _given(values: dict[str, Any], option: Option, space: Callable[[str], tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """Yields the values with each value of an option, or as they are if it does not apply."""
+    if not option.refines(values):
+        yield values
+        return
+    for value in space(option.name):
+        yield {**values, option.name: value}
 
 
 def axis_of(choices: type[Choice], help: str = "", phrase: str = "{}", hidden_default: Any = None) -> Axis:

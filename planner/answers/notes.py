@@ -12,6 +12,7 @@ from strategies import (
     Allocator,
     Attention,
     Finetuning,
+    GradientSync,
     Kernels,
     Lora,
     Loss,
@@ -63,10 +64,10 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
             "away, which can stall training at low learning rates."
         )
-    if any(s.sharding.shards for s in strategies):
+    if any(s.to_options().get("gradient_sync") is GradientSync.EACH for s in strategies):
         notes.append(
-            "FSDP plans reduce gradients after every micro-batch (accelerate's sync_each_batch); without it, whole "
-            "gradients stay on every GPU while accumulating."
+            "gradient_sync each reduces gradients after every micro-batch (accelerate's sync_each_batch); without it, "
+            "whole gradients stay on every GPU while accumulating."
         )
     if any(s.allocator is Allocator.EXPANDABLE for s in strategies):
         notes.append("plans run with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; without it, memory fragments.")

@@ -103,6 +103,7 @@ RANGES: dict[str, Any] = {
     "checkpoint_every": "1..1024",
     "sharding": "full_shard",
     "reshard_size": "0..65536",
+    "gradient_sync": "each",
 }
 
 

@@ -17,6 +17,16 @@ class TwoWords(Choice):
     OTHER = "other", "without facts"
 
 
+class Colour(Choice):
+    """An invented option that refines one word."""
+
+    RED = "red", "warm"
+    GREEN = "green", "cold"
+
+
+BOTH = (TwoWords.ONE, TwoWords.OTHER, Colour.RED)
+
+
 def test_an_axis_is_called_as_its_class_in_lower_case_with_underscores() -> None:
     assert (TwoWords.axis_name(), Attention.axis_name()) == ("two_words", "attention")
 
@@ -44,15 +54,16 @@ def test_what_is_no_name_of_a_choice_is_refused(unknown: Any) -> None:
     assert refused.value.hint == near
 
 
-def test_every_option_belongs_to_one_axis_and_refines_choices_of_it_alone() -> None:
+def test_every_option_belongs_to_one_axis_and_refines_choices_of_options_before_it() -> None:
     names = [option.name for axis in AXES.values() for option in axis.options]
     assert names == list(OPTIONS)
     for axis in AXES.values():
         kind = axis.choices.kind
         assert isinstance(kind, type)
         assert (axis.choices.belongs_to, axis.name) == ((), axis.choices.name)
-        for option in axis.refinements:
-            assert {type(choice) for choice in option.belongs_to} == {kind}
+        for place, option in enumerate(axis.refinements):
+            before = {kind, *(other.kind for other in axis.refinements[:place])}
+            assert kind in {type(choice) for choice in option.belongs_to} <= before
 
 
 def test_options_of_numbers_grow_or_not_and_those_that_do_are_known() -> None:
@@ -65,10 +76,29 @@ def test_options_of_numbers_grow_or_not_and_those_that_do_are_known() -> None:
 
 def test_an_option_of_no_choice_in_particular_refines_all() -> None:
     option = Option("size", WholeNumbers(1, 2, 1))
-    assert (option.refines(TwoWords.ONE), option.refines("anything")) == (True, True)
+    assert (option.refines({"two_words": TwoWords.ONE}), option.refines({})) == (True, True)
     assert (option.help, option.phrase, option.hidden_default, option.monotone) == ("", "{}", None, False)
     one = option._replace(belongs_to=(TwoWords.ONE,))
-    assert (one.refines(TwoWords.ONE), one.refines(TwoWords.OTHER)) == (True, False)
+    assert [one.refines({"two_words": word}) for word in TwoWords] == [True, False]
+    assert one.refines({"other": 1})
+    assert one.can_refine({"two_words": tuple(TwoWords)})
+    assert not one.can_refine({"two_words": (TwoWords.OTHER,)})
+
+
+def test_an_option_can_refine_choices_of_two_options_together() -> None:
+    axis = Axis(
+        Option("two_words", TwoWords),
+        (Option("colour", Colour, belongs_to=(TwoWords.ONE,)), Option("size", WholeNumbers(1, 9, 1), belongs_to=BOTH)),
+        lambda values: tuple(values.values()),
+    )
+    values = {"two_words": tuple(TwoWords), "colour": tuple(Colour), "size": (1, 2)}
+    assert list(axis.combinations(values.__getitem__)) == [
+        ("one", "red", 1),
+        ("one", "red", 2),
+        ("one", "green"),
+        ("other", 1),
+        ("other", 2),
+    ]
 
 
 def test_an_axis_without_refinements_takes_its_choice_as_it_is() -> None:

@@ -52,7 +52,7 @@ def test_without_checkpointing_no_block_is_recomputed() -> None:
 
 def test_how_many_blocks_are_checkpointed_refines_all_policies_that_recompute() -> None:
     option = OPTIONS["checkpoint_every"]
-    assert {choice for choice in Checkpointing if option.refines(choice)} == set(RECOMPUTING)
+    assert {choice for choice in Checkpointing if option.refines({"checkpointing": choice})} == set(RECOMPUTING)
     assert (option.kind, option.hidden_default, option.monotone) == (WholeNumbers(1, 1024, 2), 1, False)
 
 

@@ -99,10 +99,11 @@ def test_strategies_of_two_long_ranges_are_counted() -> None:
         sharding=(Sharding.FULL_SHARD,),
         **ranges("checkpoint_every", "reshard_size"),
     )
-    # 1,024 numbers of blocks and 65,537 of ranks are 67,109,888 strategies. Of 8 ranks, parameters can be resharded to
-    # 1, 2 and 4, or stay sharded over all, which is 0: 4 x 1,024 strategies; 65,533 x 1,024 are left.
+    # 1,024 numbers of blocks, 65,537 of ranks and 2 ways to reduce are 134,219,776 strategies. Of 8 ranks, parameters
+    # can be resharded to 1, 2 and 4, or stay sharded over all, which is 0: 2 x 4 x 1,024 strategies; 2 x 65,533 x 1,024
+    # are left.
     reason = "parameters of 8 shards are resharded to a smaller number that divides 8"
-    assert space.counted(H100S) == (4_096, Counter({reason: 67_105_792}))
+    assert space.counted(H100S) == (8_192, Counter({reason: 134_211_584}))
 
 
 def test_ranges_that_refine_one_choice_are_multiplied() -> None:

@@ -140,7 +140,7 @@ def test_the_default_space_has_as_many_strategies_as_its_choices_make() -> None:
     # of what is not quantized; each with checkpointing and without.
     assert len(strategies) == len(set(strategies)) == (9 + 1 + 4) * 2
     assert Space.default(ONE).num_divisible(ONE) == 28
-    assert Space.default(EIGHT).num_divisible(EIGHT) == 3 * 28
+    assert Space.default(EIGHT).num_divisible(EIGHT) == (1 + 2 * 2) * 28  # shards reduce in two ways
 
 
 def test_what_is_given_is_searched_for_every_method_and_what_is_not_by_method() -> None:
@@ -215,5 +215,6 @@ def test_sizes_that_cannot_divide_the_ranks_are_left_out_unless_there_are_no_oth
     assert space.divisible(EIGHT) == space._replace(reshard_size=(0, 4), shard_size=(2,))
     none = space._replace(reshard_size=(3,), shard_size=(16,))
     assert none.divisible(EIGHT) == none
-    # Two ways to reshard and one to make replicas, each with 3 optimizers of full fine-tuning, LoRA and 4 of QLoRA.
-    assert space.num_divisible(EIGHT) == 3 * 8
+    # Two ways to reshard and one to make replicas, each with two ways to reduce; 3 optimizers of full fine-tuning, LoRA
+    # and 4 of QLoRA.
+    assert space.num_divisible(EIGHT) == 3 * 2 * 8

@@ -59,7 +59,8 @@ def test_the_rank_of_galore_and_apollo_is_128_unless_given() -> None:
     assert option.kind == WholeNumbers(1, 2**14, 128)
     assert option.kind.usual == DEFAULT_OPTIMIZER_RANK
     assert f"{DEFAULT_OPTIMIZER_RANK} unless given" in option.help
-    assert {choice for choice in Optimizer if option.refines(choice)} == {Optimizer.GALORE, Optimizer.APOLLO}
+    refined = {choice for choice in Optimizer if option.refines({"optimizer": choice})}
+    assert refined == {Optimizer.GALORE, Optimizer.APOLLO}
     assert not option.monotone
     for choice in (Optimizer.GALORE, Optimizer.APOLLO):
         assert choice.facts == Ranked(choice, DEFAULT_OPTIMIZER_RANK).facts

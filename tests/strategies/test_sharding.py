@@ -13,14 +13,17 @@ from strategies import (
     DataParallel,
     Fsdp2,
     GradientBuckets,
+    GradientSync,
     Offload,
     Replicated,
     Sharding,
+    ShardingBackend,
     WholeNumbers,
 )
 from strategies.sharding import ALL_RANKS
 
 AXIS = AXES["sharding"]
+FSDP2, LAST = {"sharding_backend": ShardingBackend.FSDP2}, {"gradient_sync": GradientSync.LAST}
 
 
 @pytest.mark.parametrize("choice", [Sharding.NO_SHARD, Sharding.ZERO1])
@@ -60,10 +63,10 @@ def test_the_defaults_are_those_of_trainer_and_of_fsdp2() -> None:
 def test_each_sharding_is_refined_by_options_of_its_own() -> None:
     assert {choice: [option.name for option in AXIS.refining(choice)] for choice in Sharding} == {
         Sharding.NO_SHARD: ["gradient_buckets"],
-        Sharding.ZERO1: ["gradient_buckets"],
-        Sharding.SHARD_GRAD_OP: ["offload"],
-        Sharding.FULL_SHARD: ["reshard_size", "offload"],
-        Sharding.HYBRID_SHARD: ["shard_size", "offload"],
+        Sharding.ZERO1: ["sharding_backend", "gradient_buckets"],
+        Sharding.SHARD_GRAD_OP: ["sharding_backend", "offload", "gradient_sync"],
+        Sharding.FULL_SHARD: ["sharding_backend", "reshard_size", "offload", "gradient_sync"],
+        Sharding.HYBRID_SHARD: ["sharding_backend", "shard_size", "offload", "gradient_sync"],
     }
 
 
@@ -79,19 +82,19 @@ def test_sizes_of_groups_are_whole_numbers_of_which_0_means_all_ranks() -> None:
     ("options", "value"),
     [
         (
-            {"sharding": Sharding.ZERO1, "gradient_buckets": GradientBuckets.VIEWS},
+            {"sharding": Sharding.ZERO1, "gradient_buckets": GradientBuckets.VIEWS, **FSDP2},
             Replicated(Sharding.ZERO1, GradientBuckets.VIEWS),
         ),
         (
-            {"sharding": Sharding.SHARD_GRAD_OP, "offload": Offload.CPU},
+            {"sharding": Sharding.SHARD_GRAD_OP, "offload": Offload.CPU, **FSDP2, **LAST},
             Fsdp2(Sharding.SHARD_GRAD_OP, 0, 0, Offload.CPU),
         ),
         (
-            {"sharding": Sharding.FULL_SHARD, "offload": Offload.NONE, "reshard_size": 4},
+            {"sharding": Sharding.FULL_SHARD, "offload": Offload.NONE, "reshard_size": 4, **FSDP2, **LAST},
             Fsdp2(Sharding.FULL_SHARD, reshard_size=4),
         ),
         (
-            {"sharding": Sharding.HYBRID_SHARD, "offload": Offload.NONE, "shard_size": 2},
+            {"sharding": Sharding.HYBRID_SHARD, "offload": Offload.NONE, "shard_size": 2, **FSDP2, **LAST},
             Fsdp2(Sharding.HYBRID_SHARD, shard_size=2),
         ),
     ],
@@ -107,6 +110,12 @@ def test_options_make_a_sharding_and_a_sharding_says_its_options(options: dict[s
 def test_what_is_left_open_is_the_default(choice: Sharding) -> None:
     made = AXIS.value({"sharding": choice})
     assert made == (Replicated(choice) if choice in (Sharding.NO_SHARD, Sharding.ZERO1) else Fsdp2(choice))
+
+
+def test_a_backend_runs_no_sharding_that_it_lacks_on_any_number_of_ranks() -> None:
+    value = AXIS.value({"sharding": Sharding.ZERO1, "sharding_backend": ShardingBackend.FSDP1})
+    assert {value.indivisible(ranks) for ranks in (1, 2, 8)} == {"fsdp1 has no zero1"}
+    assert AXIS.to_options(value) == {"sharding": Sharding.ZERO1, "sharding_backend": ShardingBackend.FSDP1}
 
 
 def test_a_choice_that_nobody_says_the_ranks_of_is_refused() -> None:

@@ -52,7 +52,7 @@ class Dtypes(NamedTuple):
         - LoRA: the base and the copies of trained modules are in the frozen dtype, adapters in fp32 (PEFT's
           `autocast_adapter_dtype`) or as the base.
         - QLoRA: what is not quantized is in fp32 if PEFT prepares the model (`prepare_model_for_kbit_training`, which
-          leaves a GPTQ model as it is), else as it is loaded; adapters are in fp32 or in half precision.
+          leaves a GPTQ model as it is), else as it is loaded; adapters are in fp32 or in the dtype it is loaded in.
         - Freeze and BitFit: trained parameters are in the trained dtype, all others in the frozen one (LLaMA-Factory's
           adapter.py, `cast_trainable_params_to_fp32`).
         - FSDP2 with mixed precision gathers parameters in the compute dtype and runs without autocast (accelerate's
@@ -70,10 +70,10 @@ class Dtypes(NamedTuple):
         elif not isinstance(method, Lora):
             stored = (frozen, frozen, frozen, trained)
         else:
-            half = frozen if method.quantization in (Quantization.NONE, Quantization.GPTQ) else HALF
-            adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else half
-            other = FP32 if method.is_prepared else half
-            linear = half if method.quantization in (Quantization.NONE, Quantization.GPTQ) else autocast or frozen
+            as_loaded = method.quantization in (Quantization.NONE, Quantization.GPTQ)
+            adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else frozen
+            other = FP32 if method.is_prepared else frozen
+            linear = frozen if as_loaded else autocast or frozen
             stored = (linear, other, adapter, other)
         is_fp16 = facts.matmul_dtype == "fp16"
         prepared = isinstance(method, Lora) and method.is_prepared

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hardware import Cluster
 from planner.memory.settings.parts import Work
 from planner.memory.sharding.account import Unit
-from strategies import DataParallel, Fsdp2, Precision
+from strategies import DataParallel, Fsdp2, GradientSync, Precision
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
 """Bandwidth of a node's host memory: two sockets with eight channels of DDR4-3200, as in a DGX A100 (AMD EPYC 7742:
@@ -64,7 +64,7 @@ class Traffic(NamedTuple):
     per_micro_batch: int = 0
     """Bytes exchanged per micro-batch in collectives across nodes."""
     per_step: int = 0
-    """Bytes exchanged per optimizer step."""
+    """Bytes exchanged per optimizer step in collectives across nodes."""
     optimizer_bytes: int = 0
     """Bytes of GPU memory that the optimizer step reads and writes."""
     within_node: int = 0
@@ -77,6 +77,8 @@ class Traffic(NamedTuple):
     """Bytes that the optimizer step moves between GPU and host."""
     optimizer_flops: int = 0
     """FLOPs of the optimizer step's matrix products, in half precision."""
+    step_within_node: int = 0
+    """Bytes exchanged per optimizer step in collectives within a node."""
 
     @classmethod
     def of(cls, units: Sequence[Unit], sharding: DataParallel, cluster: Cluster, state_bytes: int) -> Traffic:
@@ -112,24 +114,34 @@ def _ring(num_bytes: int, ranks: int) -> int:
 def _sharded(units: Sequence[Unit], sharding: Fsdp2, cluster: Cluster, optimizer_bytes: int) -> Traffic:
     """Returns FSDP2's traffic on one rank.
 
-    In every micro-batch parameters are gathered in forward, and again in backward unless they stay gathered; gradients
-    are reduce-scattered, and their shards all-reduced over the replicas. With CPU offload the host sends what is
-    gathered and receives what is scattered.
+    In every micro-batch parameters are gathered in forward, and again in backward unless they stay gathered. Gradients
+    are reduce-scattered, and their shards all-reduced over the replicas, in every micro-batch or once per step. With
+    CPU offload the host sends what is gathered and receives what is scattered.
     """
     ranks, replicas = sharding.ranks(cluster.world_size), sharding.replicas(cluster.world_size)
     gathered, gradients = sum(u.gathered_bytes for u in units), sum(u.gathered_gradient_bytes for u in units)
-    moved = {True: 0, False: 0}  # within a node?
-    moved[ranks <= cluster.gpus_per_node] += _ring(gathered + gradients, ranks)
+    gathers, reduces = {True: 0, False: 0}, {True: 0, False: 0}  # within a node?
+    near = ranks <= cluster.gpus_per_node
+    gathers[near] += _ring(gathered, ranks)
+    reduces[near] += _ring(gradients, ranks)
     if sharding.reshards:
         again = sharding.reshard_size or ranks
-        moved[again <= cluster.gpus_per_node] += _ring(gathered, again)
+        gathers[again <= cluster.gpus_per_node] += _ring(gathered, again)
     if replicas > 1:
-        moved[cluster.nodes == 1] += 2 * _ring(gradients // ranks, replicas)
-    traffic = Traffic(per_micro_batch=moved[False], within_node=moved[True])
+        reduces[cluster.nodes == 1] += 2 * _ring(gradients // ranks, replicas)
+    if sharding.gradient_sync is GradientSync.EACH:
+        traffic = Traffic(per_micro_batch=gathers[False] + reduces[False], within_node=gathers[True] + reduces[True])
+    else:
+        traffic = Traffic(
+            per_micro_batch=gathers[False],
+            within_node=gathers[True],
+            per_step=reduces[False],
+            step_within_node=reduces[True],
+        )
     if not sharding.on_host:
         return traffic._replace(optimizer_bytes=optimizer_bytes)
-    gathers = 2 if sharding.reshards and not sharding.reshard_size else 1
-    sent = gathers * sum(u.stored_bytes - u.buffer_bytes for u in units)
+    times = 2 if sharding.reshards and not sharding.reshard_size else 1
+    sent = times * sum(u.stored_bytes - u.buffer_bytes for u in units)
     taken = sum(u.gradient_bytes for u in units)
     return traffic._replace(with_host=max(sent, taken), host_optimizer_bytes=optimizer_bytes)
 
@@ -164,8 +176,8 @@ def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_
 def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: int, steps: int) -> float:
     """Returns the seconds of one optimizer step.
 
-    DDP's all-reduce overlaps with the last backward, which is two thirds of its micro-batch; the rank waits for what is
-    longer than that.
+    What is reduced once per step, as DDP does, overlaps with the last backward, which is two thirds of its micro-batch;
+    the rank waits for what is longer than that.
 
     Args:
         work: FLOPs and bytes of one micro-batch, fixed and per sample.
@@ -175,7 +187,8 @@ def step_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: i
         steps: Micro-batches per optimizer step.
     """
     micro = micro_batch_seconds(work, traffic, rates, micro_batch_size)
-    waiting = max(0.0, traffic.per_step / rates.link_bytes - micro * 2 / 3)
+    reducing = traffic.per_step / rates.link_bytes + traffic.step_within_node / rates.node_link_bytes
+    waiting = max(0.0, reducing - micro * 2 / 3)
     gpu = traffic.optimizer_bytes / rates.bytes + traffic.optimizer_flops / rates.half_flops
     host = traffic.host_optimizer_bytes / rates.host_bytes + traffic.step_with_host / rates.host_link_bytes
     return steps * micro + waiting + gpu + host

@@ -8,7 +8,7 @@ from hardware import Cluster, load_catalog
 from planner.memory.settings.parts import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.step.time import Rates, Traffic, micro_batch_seconds, step_seconds
-from strategies import DataParallel, Fsdp2, Offload, Precision, Replicated, Sharding
+from strategies import DataParallel, Fsdp2, GradientSync, Offload, Precision, Replicated, Sharding
 
 CATALOG = load_catalog()
 A100, H100, T4, P100 = (CATALOG.get(name) for name in ("A100-40GB-SXM", "H100-80GB-SXM", "T4", "P100"))
@@ -57,6 +57,7 @@ def unit(gradients: int, gathered: int = 0, gathered_gradients: int = 0, stored:
     return Unit(stored, (), gathered, gradients, gathered_gradients)
 
 
+EACH = GradientSync.EACH
 UNITS = [unit(800, 1600, 1200, 400), unit(160, 320, 240, 80)]
 GRADIENTS, GATHERED, WHOLE_GRADIENTS, STORED, STATES = 960, 1920, 1440, 480, 5_000
 OPTIMIZER = 3 * GRADIENTS + 2 * STATES
@@ -68,7 +69,7 @@ def traffic(sharding: DataParallel, gpus: int, nodes: int = 1) -> Traffic:
 
 def test_one_rank_moves_what_its_optimizer_reads_and_writes() -> None:
     assert traffic(Replicated(), 1) == Traffic(optimizer_bytes=OPTIMIZER)
-    assert Traffic() == Traffic(0, 0, 0, 0, 0, 0, 0, 0)
+    assert Traffic() == Traffic(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_ddp_reduces_gradients_once_a_step_which_moves_each_twice() -> None:
@@ -84,28 +85,37 @@ def test_under_zero1_each_rank_updates_its_part_and_sends_it_to_the_others() -> 
 def test_fsdp_gathers_parameters_twice_and_scatters_gradients_in_every_micro_batch() -> None:
     once = (GATHERED + WHOLE_GRADIENTS) * 3 // 4
     again = GATHERED * 3 // 4
-    assert traffic(Fsdp2(), 4) == Traffic(within_node=once + again, optimizer_bytes=OPTIMIZER)
-    assert traffic(Fsdp2(Sharding.SHARD_GRAD_OP), 4) == Traffic(within_node=once, optimizer_bytes=OPTIMIZER)
+    assert traffic(Fsdp2(gradient_sync=EACH), 4) == Traffic(within_node=once + again, optimizer_bytes=OPTIMIZER)
+    assert traffic(Fsdp2(Sharding.SHARD_GRAD_OP, gradient_sync=EACH), 4) == Traffic(
+        within_node=once, optimizer_bytes=OPTIMIZER
+    )
 
 
 def test_what_is_resharded_to_a_node_is_gathered_again_within_it() -> None:
     once = (GATHERED + WHOLE_GRADIENTS) * 15 // 16
     expected = Traffic(per_micro_batch=once, within_node=GATHERED * 7 // 8, optimizer_bytes=OPTIMIZER)
-    assert traffic(Fsdp2(reshard_size=8), 8, 2) == expected
-    whole = traffic(Fsdp2(), 8, 2)
+    assert traffic(Fsdp2(reshard_size=8, gradient_sync=EACH), 8, 2) == expected
+    whole = traffic(Fsdp2(gradient_sync=EACH), 8, 2)
     assert whole == Traffic(per_micro_batch=once + GATHERED * 15 // 16, optimizer_bytes=OPTIMIZER)
-    one_rank = traffic(Fsdp2(reshard_size=1), 8, 2)
+    one_rank = traffic(Fsdp2(reshard_size=1, gradient_sync=EACH), 8, 2)
     assert one_rank == Traffic(per_micro_batch=once, optimizer_bytes=OPTIMIZER)
 
 
 def test_replicas_of_shards_reduce_their_shards_over_the_nodes() -> None:
-    hybrid = traffic(Fsdp2(Sharding.HYBRID_SHARD, shard_size=8), 8, 2)
+    hybrid = traffic(Fsdp2(Sharding.HYBRID_SHARD, shard_size=8, gradient_sync=EACH), 8, 2)
     within = (GATHERED + WHOLE_GRADIENTS) * 7 // 8 + GATHERED * 7 // 8
     between = 2 * (WHOLE_GRADIENTS // 8 * 1 // 2)
     assert hybrid == Traffic(per_micro_batch=between, within_node=within, optimizer_bytes=OPTIMIZER)
-    in_a_node = traffic(Fsdp2(Sharding.HYBRID_SHARD, shard_size=2), 4)
+    in_a_node = traffic(Fsdp2(Sharding.HYBRID_SHARD, shard_size=2, gradient_sync=EACH), 4)
     within = (GATHERED + WHOLE_GRADIENTS) // 2 + GATHERED // 2 + 2 * (WHOLE_GRADIENTS // 2 // 2)
     assert in_a_node == Traffic(within_node=within, optimizer_bytes=OPTIMIZER)
+
+
+def test_gradients_that_wait_for_the_last_micro_batch_are_reduced_once_a_step() -> None:
+    near, far = traffic(Fsdp2(), 4), traffic(Fsdp2(), 8, 2)
+    assert (near.within_node, near.step_within_node) == (2 * (GATHERED * 3 // 4), WHOLE_GRADIENTS * 3 // 4)
+    assert (far.per_micro_batch, far.per_step) == (2 * (GATHERED * 15 // 16), WHOLE_GRADIENTS * 15 // 16)
+    assert (near.per_micro_batch, near.per_step, far.within_node, far.step_within_node) == (0, 0, 0, 0)
 
 
 def test_what_is_offloaded_is_sent_from_the_host_as_often_as_it_is_gathered() -> None:

@@ -22,6 +22,7 @@ SHARDED: dict[str, Any] = {
     "precision": "bf16-mixed",
     "optimizer": ["adafactor", "adamw"],
     "sharding": ["full_shard", "no_shard"],
+    "gradient_sync": "each",
     "top": 100,
 }
 ADAFACTOR = "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
