@@ -112,8 +112,6 @@ class Tape:
         self.marked = marked
         """Whether marks are made."""
         self._marks: list[Mark] = []
-        self._module = ""
-        """The module whose operation is being recorded."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...], str]] = []
@@ -168,7 +166,7 @@ class Tape:
         """Records `backward`, to be called with the gradient of `variable`; `saved` lives until it has returned."""
         if self.meter.once:
             backward = self._once(backward)
-        self._nodes.append((variable, backward, saved, self._module))
+        self._nodes.append((variable, backward, saved, ""))
 
     def _once(self, backward: Backward) -> Backward:
         def run(gradient: Storage) -> None:
@@ -181,12 +179,11 @@ class Tape:
     def module(self, name: str) -> Iterator[None]:
         """Marks the forward of a module that has parameters, and its backward; a name of "" is no module."""
         self._mark(Happening.ENTERS, name)
-        self._module = name
-        try:
-            yield
-        finally:
-            self._module = ""
-            self._mark(Happening.LEAVES, name)
+        before = len(self._nodes)
+        yield
+        if self.marked and len(self._nodes) > before:  # backward enters with the last operation of the module
+            self._nodes[-1] = (*self._nodes[-1][:3], name)
+        self._mark(Happening.LEAVES, name)
 
     def _mark(self, kind: Happening, name: str) -> None:
         if self.marked and name:

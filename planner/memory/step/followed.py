@@ -21,16 +21,15 @@ def follow(places: Sequence[Position], run: Any, tied: int, waits_from: int) -> 
         tied: Bytes of the gradient of a tied embedding, which waits for the stem's.
         waits_from: Index of the last part that uses it.
     """
-    backward = {i: _recomputed_within(part.backward_happened) for i, part, *_ in places}
-    forward = ((i, part.forward_happened) for i, part, *_ in places)
-    run.plans(_entered([*forward, *reversed(backward.items())]))
+    forward = [place.part.forward_happened for place in places]
+    backward = [_recomputed_within(place.part.backward_happened) for place in places]
+    run.complete(forward, backward)
+    run.plans(_entered([*enumerate(forward), *reversed([*enumerate(backward)])]))
     moments: dict[Moment, list[Line]] = {m: [] for m in COMPOSED}
     last = places[-1].place
     for i, part, held, saved, _, _ in places:
         found = moments[Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD]
-        if not part.forward_happened:
-            found += [line(s, held, saved, run.alive.extra(), grads=False) for s in part.forward]
-        for happened in part.forward_happened:
+        for happened in forward[i]:
             for extra in (*run.happens(i, happened.kind, happened.name), run.alive.extra()):
                 found.append(line(happened.at, held, saved, extra, grads=False))
             found += [line(s, held, saved, run.alive.extra(), grads=False) for s in happened.after]

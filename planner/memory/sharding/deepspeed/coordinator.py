@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from planner.libraries.allocator import allocated
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.run import Alive
 from strategies import Zero
@@ -63,6 +64,8 @@ class Coordinator:
 
     def parameters(self, module: Module) -> list[Owned]:
         """Returns the parameters of a module; a tied head has that of the stem."""
+        if module[1].startswith(WITHOUT_PARAMETERS):
+            return []
         return self._modules.get(module) or self._modules[0, module[1]]
 
     def persists(self, parameter: Owned) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.libraries.allocator import allocated
-from planner.memory.autograd.marks import Happening
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happening
 from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
+from planner.memory.sharding.deepspeed.modules import Containers
 from planner.memory.sharding.deepspeed.run import Run
 from planner.memory.sharding.layout import Extra
 from strategies import Zero
@@ -33,6 +34,12 @@ class Gathered(Run):
         self._entered_backward: Module | None = None
         """The module of a part that entered backward first, to which a recomputation belongs."""
         self._recomputed: list[Owned] = []
+
+    def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
+        """Adds the modules without parameters."""
+        containers = Containers(forward)
+        forward[:] = [containers.forward(i, happened) for i, happened in enumerate(forward)]
+        backward[:] = [containers.backward(i, happened) for i, happened in enumerate(backward)]
 
     def plans(self, order: Sequence[Module]) -> None:
         """Learns the order in which modules are entered."""
@@ -57,7 +64,8 @@ class Gathered(Run):
                 yield from self._add(self.flat.find(part, name))
 
     def _enter(self, module: Module, kind: Happening) -> Iterator[Extra]:
-        if kind is Happening.ENTERS_BACKWARD and self._entered_backward is None:
+        named = not module[1].startswith(WITHOUT_PARAMETERS)
+        if named and kind is Happening.ENTERS_BACKWARD and self._entered_backward is None:
             self._entered_backward = module
         owner = self._entered_backward
         if kind is Happening.ENTERS and owner is not None:  # a recomputation
