@@ -106,9 +106,9 @@ class MemoryModel:
         dtypes = Dtypes.of(s.precision, s.finetuning, s.sharding)
         # With FSDP2 a unit's gradient shards, and so their updates, come after its backward: `Layout` counts them.
         updates = None if s.sharding.shards else _updates(s)
-        marked = backend_of(s.sharding).marked
+        marked, by_zero3 = backend_of(s.sharding).marked, isinstance(s.sharding, Zero) and s.sharding.stage == 3
         return self.traced.setting(
-            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked
+            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3
         )
 
     def _sharding(self, strategy: Strategy) -> DataParallel:

@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 from planner.memory.autograd.storage import Snapshot
 
+WITHOUT_PARAMETERS = "~"
+"""Begins the name of a module that has no parameters."""
+ACTIVATION = f"{WITHOUT_PARAMETERS}activation"
+"""Name of an activation function's module."""
+
 
 class Happening(Enum):
     """Names what happens to a parameter, or to the module that has it, in the order of a step."""

@@ -6,8 +6,10 @@ the one before: `graph`, `casts`, `elementwise`, `views`, and here the products.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from planner.memory.autograd.graph import BOOL, FP32, HALF, Target
-from planner.memory.autograd.tape import Tensor
+from planner.memory.autograd.tape import Storage, Tensor
 from planner.memory.autograd.views import Views
 from strategies import Operation
 
@@ -17,6 +19,10 @@ __all__ = ["BOOL", "FP32", "HALF", "Ops", "Target"]
 class Ops(Views):
     """Implements operations on the symbolic tensors of one tape."""
 
+    by_zero3 = False
+    """Whether linear layers run in DeepSpeed's function for ZeRO-3, which saves input and weight whatever trains, after
+    the product (deepspeed/runtime/zero/linear.py, `LinearFunctionForZeroStage3`)."""
+
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str) -> Tensor:
         """Computes `x @ weight.T + bias`, with autocast's casts of all three.
 
@@ -24,29 +30,36 @@ class Ops(Views):
         (derivatives.yaml, `mm` and `addmm`).
         """
         with self.tape.module(weight.module):
-            return self._linear(x, weight, bias, out_features, name)
+            x = self.autocast_input(x, f"{name} input")
+            weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
+            saved: list[Storage | None] = []
+            if not self.by_zero3:
+                saved += self._saved(x, weights[0])
+            rows = x.per_sample // x.width
+            flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
+            out = self.product(
+                rows * out_features,
+                out_features,
+                x.itemsize,
+                f"{name} output",
+                x,
+                *weights,
+                flops=flops,
+                operation=operation,
+            )
+            if out.variable is None:
+                return out
+            if self.by_zero3:
+                saved = [self.tape.save(x), self.tape.save(weights[0])]
+            products = sum(operand.variable is not None for operand in (x, weights[0]))
+            return self.differentiate(out, self.own_targets(*weights[1:], x, weights[0]), saved, flops=flops * products)
 
-    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str) -> Tensor:
-        x = self.autocast_input(x, f"{name} input")
-        weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
-        saved = [self.tape.save(x)] if weights[0].variable is not None else []
+    def _saved(self, x: Tensor, weight: Tensor) -> Iterator[Storage | None]:
+        """Saves what the gradients of a linear layer need."""
+        if weight.variable is not None:
+            yield self.tape.save(x)
         if x.variable is not None:
-            saved.append(self.tape.save(weights[0]))
-        rows = x.per_sample // x.width
-        flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
-        out = self.product(
-            rows * out_features,
-            out_features,
-            x.itemsize,
-            f"{name} output",
-            x,
-            *weights,
-            flops=flops,
-            operation=operation,
-        )
-        if out.variable is None:
-            return out
-        return self.differentiate(out, self.own_targets(*weights[1:], x, weights[0]), saved, flops=flops * len(saved))
+            yield self.tape.save(weight)
 
     def matmul(self, a: Tensor, b: Tensor, out_per_sample: int, out_width: int, flops: int, name: str) -> Tensor:
         """Multiplies two batches of activations (`bmm`); each is saved for the other's gradient.

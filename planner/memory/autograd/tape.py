@@ -112,10 +112,8 @@ class Tape:
         self.marked = marked
         """Whether marks are made."""
         self._marks: list[Mark] = []
-        self._module = ""
-        """The module whose operation is being recorded."""
         self.first_unit: Variable | None = None
-        """Output of the first module of a unit of its own within the part, whose backward prefetches the part before."""
+        """Output of the first module of a unit of its own in the part, whose backward prefetches the part before."""
         self.snapshots_at_prefetch: int | None = None
         """Instants of backward before it came to `first_unit`; None if it has not."""
         self._ready: list[tuple[Variable, Storage]] = []
@@ -172,7 +170,7 @@ class Tape:
         """Records `backward`, to be called with the gradient of `variable`; `saved` lives until it has returned."""
         if self.meter.once:
             backward = self._once(backward)
-        self._nodes.append((variable, backward, saved, self._module))
+        self._nodes.append((variable, backward, saved, ""))
 
     def _once(self, backward: Backward) -> Backward:
         def run(gradient: Storage) -> None:
@@ -185,12 +183,11 @@ class Tape:
     def module(self, name: str) -> Iterator[None]:
         """Marks the forward of a module that has parameters, and its backward; a name of "" is no module."""
         self._mark(Happening.ENTERS, name)
-        self._module = name
-        try:
-            yield
-        finally:
-            self._module = ""
-            self._mark(Happening.LEAVES, name)
+        before = len(self._nodes)
+        yield
+        if self.marked and len(self._nodes) > before:  # backward enters with the last operation of the module
+            self._nodes[-1] = (*self._nodes[-1][:3], name)
+        self._mark(Happening.LEAVES, name)
 
     def _mark(self, kind: Happening, name: str) -> None:
         if self.marked and name:
@@ -274,9 +271,10 @@ class Tape:
                 del gradient, total
             else:
                 self._mark(Happening.GRADIENT, variable.name)
-                del gradient
-            step = self.storage(variable.step_bytes or 0, 0)
-            del step
+            if variable.step_bytes:
+                step = self.storage(variable.step_bytes, 0)
+                del step
+            gradient = variable = waiting = None  # type: ignore[assignment]  # freed here, before anything else happens
 
 
 def _described(tensor: Tensor, storage: Storage) -> Saved:

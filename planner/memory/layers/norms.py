@@ -33,7 +33,8 @@ class Norms(Parameters):
             weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
             x = self.mul(narrow, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
             x = self.to(x, weight.itemsize, f"{name} normalized")
-            return self._whole(self.mul(weight, x, f"{name} output"))
+            with self.tape.module(weight.module):
+                return self._whole(self.mul(weight, x, f"{name} output"))
         del narrow
         x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
         if order == "unscaled":
@@ -41,15 +42,18 @@ class Norms(Parameters):
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
         if order == "cast_then_scale":
             half = self.to(x, given, f"{name} normalized")  # the fp32 `hidden_states` lives until the return
-            return self._whole(self.mul(weight, half, f"{name} output"))
+            with self.tape.module(weight.module):
+                return self._whole(self.mul(weight, half, f"{name} output"))
         if order == "scale_in_fp32":
             weight = self.to(weight, FP32, f"{name} weight")
             storage = self.tape.storage(columns * FP32, 0, f"{name} weight + 1")
             offset = Tensor(storage, columns, 0, columns, FP32, weight.variable)
             del storage
-            x = self.mul(x, offset, f"{name} scaled")
+            with self.tape.module(name):
+                x = self.mul(x, offset, f"{name} scaled")
         else:
-            x = self.mul(weight, x, f"{name} scaled")
+            with self.tape.module(name):
+                x = self.mul(weight, x, f"{name} scaled")
         return self._whole(self.to(x, given, f"{name} output"))
 
     def _whole(self, x: Tensor) -> Tensor:
@@ -94,7 +98,8 @@ class Norms(Parameters):
             )
         elif form == "fused_in_fp32" or self.autocast is not None:
             x = self.to(x, FP32, f"{name} input")
-        out = self._native(name, x, weights)
+        with self.tape.module(name if weights else ""):
+            out = self._native(name, x, weights)
         out = self.to(out, given, f"{name} output") if form == "fused_in_fp32" else out
         return self._whole(out) if width else out
 
@@ -129,7 +134,8 @@ class Norms(Parameters):
         centered, scale = self._sub(x, mean, f"{name} centered"), self.unary(variance, f"{name} rsqrt", saves="output")
         x = self.mul(centered, scale, f"{name} normalized")
         del centered, scale
-        x = self.mul(self.to(weight, FP32, f"{name} weight"), x, f"{name} scaled")
+        with self.tape.module(name):
+            x = self.mul(self.to(weight, FP32, f"{name} weight"), x, f"{name} scaled")
         return self._whole(self.to(x, given, f"{name} output"))
 
     def _sub(self, x: Tensor, mean: Tensor, name: str) -> Tensor:

@@ -8,6 +8,7 @@ from planner.memory.attention import attention as attention_kernels
 from planner.memory.attention import eager_variants as own
 from planner.memory.attention.fused import Form
 from planner.memory.autograd import in_place
+from planner.memory.autograd.marks import ACTIVATION
 from planner.memory.autograd.ops import FP32, HALF
 from planner.memory.autograd.tape import Tensor
 from planner.memory.layers.activations import COMPOSED
@@ -98,7 +99,8 @@ class Sublayers(PassState):
     def activation(self, function: str, x: Tensor) -> Tensor:
         """Returns the activation of `x`; a function that is not in `COMPOSED` is one kernel that saves its input."""
         composed = COMPOSED.get(function)
-        return composed(self, x) if composed else self.unary(x, function, saves="input")
+        with self.tape.module(ACTIVATION):
+            return composed(self, x) if composed else self.unary(x, function, saves="input")
 
     def add(self, a: Tensor, b: Tensor, name: str = "residual") -> Tensor:
         """Returns `a + b`, which saves nothing."""

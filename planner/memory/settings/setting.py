@@ -34,3 +34,5 @@ class Setting:
     """Whether forward passes save nothing for backward."""
     marked: bool = False
     """Whether parts tell when each parameter is used, and when its gradient is complete; no gradient stays then."""
+    by_zero3: bool = False
+    """Whether linear layers run in DeepSpeed's function for ZeRO-3."""

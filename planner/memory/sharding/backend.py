@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from planner.memory.sharding.account import Account, TrainedTensor, Unit
-from planner.memory.sharding.deepspeed.flat import ParameterAccount, stored_weights
+from planner.memory.sharding.deepspeed.flat import (
+    ParameterAccount,
+    divided_weights,
+    gradient_buffers,
+    small_weights,
+    stored_weights,
+)
 from planner.memory.sharding.deepspeed.layout import ZeroLayout
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.flat import FlatAccount, first_shares
@@ -212,12 +218,17 @@ class DeepSpeedBackend(Backend):
         self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
     ) -> Persistent:
         """Returns the weights, flat where they train, with masters and states of this rank's share."""
-        return Persistent(stored_weights(partition.flat), partition.states, 0)
+        flat = partition.flat
+        if sharding.stage < 3:
+            return Persistent(stored_weights(flat), partition.states, 0)
+        weights = divided_weights(flat) + small_weights(flat, sharding)
+        return Persistent(weights, partition.states, gradient_buffers(flat, sharding))
 
     def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
         """Returns the bytes at the optimizer step of the rank that needs the most."""
         assert isinstance(layout, ZeroLayout)
-        return AtStep(*max((partition.peak(rank, 0) for rank in layout.ranks), key=sum))
+        small = small_weights(partition.flat, sharding) if sharding.stage == 3 else 0
+        return AtStep(*max((partition.peak(rank, small) for rank in layout.ranks), key=sum))
 
 
 BACKENDS: Mapping[type[DataParallel], Backend] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from planner.memory.autograd.marks import Happened, Happening
 from planner.memory.autograd.tape import Snapshot
 from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, largest_lines, line
 
@@ -20,25 +21,27 @@ def follow(places: Sequence[Position], run: Any, tied: int, waits_from: int) -> 
         tied: Bytes of the gradient of a tied embedding, which waits for the stem's.
         waits_from: Index of the last part that uses it.
     """
+    forward = [place.part.forward_happened for place in places]
+    backward = [_recomputed_within(place.part.backward_happened) for place in places]
+    run.complete(forward, backward)
+    run.plans(_entered([*enumerate(forward), *reversed([*enumerate(backward)])]))
     moments: dict[Moment, list[Line]] = {m: [] for m in COMPOSED}
     last = places[-1].place
     for i, part, held, saved, _, _ in places:
         found = moments[Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD]
-        if not part.forward_happened:
-            found += [line(s, held, saved, run.alive.extra(), own=0) for s in part.forward]
-        for happened in part.forward_happened:
+        for happened in forward[i]:
             for extra in (*run.happens(i, happened.kind, happened.name), run.alive.extra()):
                 found.append(line(happened.at, held, saved, extra, own=0))
             found += [line(s, held, saved, run.alive.extra(), own=0) for s in happened.after]
         if part.returned is not None:
             found.append(line(part.returned, saved, saved, run.alive.extra(), own=0))
-    for i, part, _, saved, kept, waiting in reversed(places):
+    for i, _, _, saved, kept, waiting in reversed(places):
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
         found = moments[Moment.START_OF_BACKWARD if i >= last - 1 else moment]
         saved = saved[0] + kept[0], saved[1] + kept[1]
         waits = tied if i < waits_from else 0
         before = saved[0] + waiting[0] + waits, saved[1] + waiting[1]
-        for happened in part.backward_happened:
+        for happened in backward[i]:
             for extra in run.happens(i, happened.kind, happened.name):
                 found.append(line(happened.at, before, saved, extra, own=happened.at.gradients))
             found += [line(s, before, saved, run.alive.extra(), own=s.gradients) for s in happened.after]
@@ -46,6 +49,26 @@ def follow(places: Sequence[Position], run: Any, tied: int, waits_from: int) -> 
     for extra in run.ends():
         moments[Moment.EMBEDDING_BACKWARD].append(line(NOTHING, ended, ended, extra, own=0))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
+
+
+def _recomputed_within(happened: Sequence[Happened]) -> Sequence[Happened]:
+    """Returns what happens in a part's backward, with the first module entered before its recomputation.
+
+    That module's backward asks for the first saved tensor, which starts the recomputation.
+    """
+    first = next((n for n, h in enumerate(happened) if h.kind is Happening.ENTERS_BACKWARD), 0)
+    if not any(h.kind is Happening.ENTERS for h in happened[:first]):
+        return happened
+    begins, module = happened[0], happened[first]
+    moved = [begins._replace(after=()), Happened(module.kind, module.name, begins.at, begins.after)]
+    stays = module._replace(kind=Happening.BEGINS, name="")
+    return [*moved, *happened[1:first], stays, *happened[first + 1 :]]
+
+
+def _entered(parts: Sequence[tuple[int, Sequence[Happened]]]) -> list[tuple[int, str]]:
+    """Returns the (part, name) of every module that is entered, in order."""
+    kinds = Happening.ENTERS, Happening.ENTERS_BACKWARD
+    return [(i, h.name) for i, happened in parts for h in happened if h.kind in kinds]
 
 
 def merged(found: Sequence[Lines]) -> Lines:

@@ -54,10 +54,13 @@ class TracedModel:
         updates: AnyOptimizer | None = None,
         evaluates: bool = False,
         marked: bool = False,
+        by_zero3: bool = False,
     ) -> Setting:
         """Returns the setting with these fields, the same object each time; see `Setting`."""
         length = self.sequence_length
-        return Setting(dtypes, method, attention, loss, kernels, length, selection, updates, evaluates, marked)
+        return Setting(
+            dtypes, method, attention, loss, kernels, length, selection, updates, evaluates, marked, by_zero3
+        )
 
     @memoized
     def units(self, setting: Setting, ranks: int, account_type: type[Account] = Account) -> Units:

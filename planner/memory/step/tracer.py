@@ -78,6 +78,8 @@ class Tracer:
             sequence_length=s.sequence_length,
             selection=s.selection,
         )
+        # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
+        layers.by_zero3 = s.by_zero3 and self.architecture.linear_class == "Linear"
         if isinstance(layers, LigerLayers):
             layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
         layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.dtypes.other  # the embeddings' dtype

@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 from torch._subclasses import fake_impls
+from torch.nn import functional
 
 
 @contextmanager
@@ -23,6 +24,7 @@ def on_fake_tensors() -> Iterator[None]:
     - `Module.to` replaces every parameter, which torch refuses for fake tensors whose values are shared; where neither
       dtype nor device changes it has nothing to do.
     - Stage 3 compares its order of modules with that of other ranks, whose numbers no pretended group sends.
+    - Stage 3 replaces `functional.linear` for good, and is undone.
     - Groups of ranks, and the environment that says this process's rank, are as before when the context ends.
     """
     from deepspeed.comm import comm
@@ -36,6 +38,7 @@ def on_fake_tensors() -> Iterator[None]:
         stack.enter_context(mock.patch.dict(os.environ))
         stack.enter_context(mock.patch.dict(fake_impls.op_implementations_dict, {scalar: _value_of}))
         stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _apply))
+        stack.enter_context(mock.patch.object(functional, "linear", functional.linear))
         for module in (utils, partitioned_param_coordinator):
             stack.enter_context(mock.patch.object(module, "assert_ints_same_as_other_ranks"))
         known = {name: copy.copy(value) for name, value in vars(groups).items() if value is None or type(value) is dict}

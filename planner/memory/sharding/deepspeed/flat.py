@@ -11,6 +11,7 @@ from planner.libraries.allocator import allocated
 from planner.libraries.deepspeed import NOT_DECAYED, Piece, partition_size, pieces
 from planner.memory.settings.parameters import module_of
 from planner.memory.sharding.account import Account, Parameter, Unit
+from strategies import Zero
 
 
 class ParameterAccount(Account):
@@ -136,6 +137,25 @@ def stored_weights(flat: Flat) -> int:
     """Returns the bytes of all weights on a rank of stage 1 or 2: trained ones in flat tensors, others as they are."""
     frozen = sum(allocated(p.num_bytes) for p in flat.parameters if not p.trains)
     return frozen + sum(allocated(size * flat.ranks * flat.itemsize) for size in flat.sizes)
+
+
+def divided_weights(flat: Flat) -> int:
+    """Returns the bytes of a rank's shares of all weights in stage 3: trained ones in one tensor, others apart."""
+    trained = sum(flat.share(p) for p in flat.parameters if p.trains)
+    frozen = sum(allocated(flat.share(p) * p.itemsize) for p in flat.parameters if not p.trains)
+    return allocated(trained * flat.itemsize) + frozen
+
+
+def small_weights(flat: Flat, sharding: Zero) -> int:
+    """Returns the bytes of the parameters that stay gathered in stage 3, except during the optimizer step."""
+    small = (p for p in flat.parameters if p.num_elements <= sharding.persistence_threshold)
+    return sum(allocated(flat.share(p) * flat.ranks * p.itemsize) for p in small)
+
+
+def gradient_buffers(flat: Flat, sharding: Zero) -> int:
+    """Returns the bytes of stage 3's bucket, and of this rank's shares of all gradients."""
+    shares = sum(flat.share(p) for group in flat.groups for p in group)
+    return allocated(sharding.reduce_bucket * flat.itemsize) + allocated(shares * flat.itemsize)
 
 
 def _kind(parameter: Parameter) -> bool:

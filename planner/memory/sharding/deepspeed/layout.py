@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from planner.libraries.deepspeed import largest_ranks
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.deepspeed.flat import Flat
+from planner.memory.sharding.deepspeed.gathered import Gathered
 from planner.memory.sharding.deepspeed.reduced import Reduced
 from planner.memory.sharding.deepspeed.run import Run
 from planner.memory.sharding.layout import Extra, Layout, Turn
@@ -32,6 +33,9 @@ class ZeroLayout(Layout):
     def runs(self) -> Iterator[Run]:
         """Yields the bookkeeping of each rank, at the start of a micro-batch."""
         s = self.sharding
+        if s.stage == 3:
+            yield Gathered(self.flat, s)
+            return
         for rank in self.ranks:
             yield Reduced(self.flat, rank, s.reduce_bucket, s.buckets, s.stage == 2, self.turn)
 

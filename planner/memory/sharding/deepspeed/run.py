@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from planner.memory.autograd.marks import Happening
+from planner.memory.autograd.marks import Happened, Happening
 from planner.memory.sharding.layout import Extra
 
 
@@ -30,6 +30,12 @@ class Run:
 
     def __init__(self) -> None:
         self.alive = Alive()
+
+    def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
+        """Adds to what happens in each part's forward and backward what the run needs in addition."""
+
+    def plans(self, order: Sequence[tuple[int, str]]) -> None:
+        """Learns the (part, name) of every module in the order in which it is entered."""
 
     def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
         """Follows one happening of a part, and yields the instants within it."""

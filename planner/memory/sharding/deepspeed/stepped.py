@@ -15,7 +15,7 @@ from planner.memory.sharding.deepspeed.reduced import kept_gradients
 from planner.memory.sharding.optimizers import OptimizerRule, rule_of
 from strategies import AnyOptimizer, Zero
 
-FP64, BOOL = 8, 1
+FP64 = 8
 
 
 class Subgroup(NamedTuple):
@@ -105,8 +105,6 @@ class FlatOptimizer:
         groups, flat = self.subgroups(rank), self.flat
         kept = kept_gradients(flat, rank) if self.sharding.stage < 3 else -persistent
         found = [kept + allocated(max(s.largest for s in groups) * FP64)]  # norms in fp64 (zero/utils.py)
-        if self.sharding.stage == 3:
-            found.append(kept + self._overflow(sum(s.elements for s in groups)))
         last = max(i for i, s in enumerate(groups) if s.parts)
         for i, subgroup in enumerate(groups):
             copied = allocated(subgroup.elements * flat.itemsize) if subgroup.parts > 1 else 0
@@ -116,8 +114,4 @@ class FlatOptimizer:
             held = kept if i < last or self.sharding.stage == 3 or not (wider or copied) else 0
             found.append(held + gradient + self.rule.temporaries([([self._tensor(subgroup.elements)], 1)], 1))
         gradients = max(kept, 0)
-        return gradients, max(found) - gradients
-
-    def _overflow(self, elements: int) -> int:
-        """Returns the bytes of `torch.isinf` on all gradients: their absolute values and a tensor of booleans."""
-        return allocated(elements * self.flat.itemsize) + allocated(elements * BOOL)
+        return gradients, max(0, *found) - gradients

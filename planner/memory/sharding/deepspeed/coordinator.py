@@ -1,0 +1,189 @@
+"""Follows which parameters ZeRO-3 has gathered: when a module is entered, ahead of it, and until they are released.
+
+Source: deepspeed/runtime/zero/partitioned_param_coordinator.py and partition_parameters.py, DeepSpeed 0.19.8. A step
+after the first is followed, whose order of modules is known (`ZeRoTraceMode.COMPLETE`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from planner.libraries.allocator import allocated
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS
+from planner.memory.sharding.deepspeed.flat import Flat, Owned
+from planner.memory.sharding.deepspeed.run import Alive
+from strategies import Zero
+
+Module = tuple[int, str]
+"""Part and name of a module that has parameters."""
+
+
+class Gather:
+    """An all-gather of several parameters: a flat buffer, from which tensors of their own are copied.
+
+    The buffer stays until the module of each parameter has been entered, since all of them refer to the handle.
+    """
+
+    def __init__(self, buffer_bytes: int, parameters: Sequence[Owned]) -> None:
+        self.buffer_bytes, self.parameters = buffer_bytes, parameters
+        self.waiting, self.is_complete = len(parameters), False
+
+
+class Coordinator:
+    """Follows the parameters of one micro-batch.
+
+    Args:
+        flat: The parameters.
+        sharding: How they are divided, with all sizes filled in.
+        alive: The bytes that are alive.
+        order: Every module in the order in which it is entered, in forward and backward.
+    """
+
+    def __init__(self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module]) -> None:
+        self.flat, self.sharding, self.alive, self.order = flat, sharding, alive, order
+        self._modules: dict[Module, list[Owned]] = defaultdict(list)
+        for parameter in flat.parameters:
+            self._modules[parameter.part, parameter.module].append(parameter)
+        used = [self.parameters(module) for module in order]
+        self._queue = deque((p, step) for step, found in enumerate(used) for p in found)
+        self._traversed = [*accumulate((sum(p.num_elements for p in found) for found in used), initial=0)]
+        self._uses: dict[int, list[int]] = defaultdict(list)
+        for step, found in enumerate(used):
+            for p in found:
+                self._uses[p.number].append(step)
+        self._step = self._live = 0
+        self._fetched_for: dict[int, int] = defaultdict(lambda: -1)
+        self._handles: dict[int, Gather | None] = {}
+        """Parameters in flight; None for one that was gathered alone, into its own tensor."""
+        self._sizes: dict[int, int] = {}
+        """Bytes of each gathered parameter that is not in flight in a buffer."""
+        self._active: dict[int, set[Module]] = defaultdict(set)
+
+    def parameters(self, module: Module) -> list[Owned]:
+        """Returns the parameters of a module; a tied head has that of the stem."""
+        if module[1].startswith(WITHOUT_PARAMETERS):
+            return []
+        return self._modules.get(module) or self._modules[0, module[1]]
+
+    def persists(self, parameter: Owned) -> bool:
+        """Returns whether a parameter is so small that it stays gathered."""
+        return parameter.num_elements <= self.sharding.persistence_threshold
+
+    def enter(self, module: Module) -> Iterator[int]:
+        """Follows `fetch_sub_module`, and yields 0 at each instant that can be the largest."""
+        parameters = self.parameters(module)
+        self._gather([p for p in parameters if self._is_missing(p)])
+        for parameter in parameters:
+            self._active[parameter.number].add(module)
+            if parameter.number in self._handles:
+                self._wait(self._handles.pop(parameter.number))
+                yield 0
+                self._drop_buffer()
+        new = {p.number for p in parameters if self._fetched_for[p.number] < self._step}
+        popped: set[int] = set()
+        while self._queue and len(popped) < len(new):
+            queued, step = self._queue.popleft()
+            self._fetched_for[queued.number] = step
+            popped.add(queued.number)
+        self._prefetch()
+        self._step += 1
+        yield 0
+
+    def _prefetch(self) -> None:
+        """Gathers what comes next, about as many elements as the prefetch bucket, unless too many are gathered."""
+        most = min(self.sharding.max_live_parameters - self._live, self.sharding.prefetch_bucket)
+        found: dict[int, Owned] = {}
+        elements = 0
+        while self._queue and elements < most:
+            queued, step = self._queue.popleft()
+            self._fetched_for[queued.number] = max(self._fetched_for[queued.number], step)
+            if self._is_missing(queued) and queued.number not in found:
+                found[queued.number] = queued
+                elements += queued.num_elements
+        self._gather(list(found.values()))
+
+    def _is_missing(self, parameter: Owned) -> bool:
+        known = parameter.number in self._sizes or parameter.number in self._handles
+        return not known and not self.persists(parameter)
+
+    def _gather(self, parameters: list[Owned]) -> None:
+        """Follows `all_gather_coalesced`: one parameter goes into its own tensor, several into a buffer."""
+        if not parameters:
+            return
+        self._live += sum(p.num_elements for p in parameters)
+        if len(parameters) == 1:
+            (parameter,) = parameters
+            size = allocated(self.flat.share(parameter) * self.flat.ranks * parameter.itemsize)
+            self._hold(parameter, size)
+            self._handles[parameter.number] = None
+            return
+        size = sum(self.flat.share(p) for p in parameters) * self.flat.ranks * parameters[0].itemsize
+        gather = Gather(allocated(size), parameters)
+        self.alive.communication += gather.buffer_bytes
+        for parameter in parameters:
+            self._handles[parameter.number] = gather
+
+    def _hold(self, parameter: Owned, size: int) -> None:
+        self._sizes[parameter.number] = size
+        self.alive.unsharded += size
+
+    def _wait(self, gather: Gather | None) -> None:
+        """Follows `AllGatherCoalescedHandle.wait`, which copies all its parameters out of the buffer."""
+        self._left = gather
+        if gather is None:
+            return
+        gather.waiting -= 1
+        if not gather.is_complete:
+            gather.is_complete = True
+            for parameter in gather.parameters:
+                self._hold(parameter, allocated(parameter.num_bytes))
+
+    def _drop_buffer(self) -> None:
+        """Frees the buffer of the gather that was waited for when no parameter refers to it any more."""
+        if self._left is not None and not self._left.waiting:
+            self.alive.communication -= self._left.buffer_bytes
+
+    def leave(self, module: Module, also: Iterable[Owned] = ()) -> None:
+        """Follows `release_sub_module`.
+
+        Args:
+            module: The module that has run.
+            also: Frozen parameters of a recomputation, which are released with it whatever comes next.
+        """
+        at_once = list(also)
+        releasable = [p for p in self.parameters(module) if self._is_done(p)]
+        for parameter in (*self.parameters(module), *at_once):
+            self._active[parameter.number].discard(module)
+        for parameter in {p.number: p for p in (*releasable, *at_once)}.values():
+            self._release(parameter)
+
+    def _is_done(self, parameter: Owned) -> bool:
+        """Returns whether no use of a parameter is near (`__params_to_release`)."""
+        if self._fetched_for[parameter.number] > self._step:
+            return False
+        uses = self._uses[parameter.number]
+        later = bisect_left(uses, self._step)
+        if later == len(uses):
+            return True
+        return self._traversed[uses[later]] - self._traversed[self._step] >= self.sharding.max_reuse_distance
+
+    def _release(self, parameter: Owned) -> None:
+        available = parameter.number in self._sizes and parameter.number not in self._handles
+        if available and not self._active[parameter.number] and not self.persists(parameter):
+            self.alive.unsharded -= self._sizes.pop(parameter.number)
+            self._live -= parameter.num_elements
+
+    def activate(self, parameter: Owned, module: Module) -> None:
+        """Keeps a parameter gathered until a module has run backward (`update_recompute_parameters`)."""
+        self._active[parameter.number].add(module)
+
+    def end(self) -> None:
+        """Releases what is left at the end of backward, such as the embedding, whose input has no gradient."""
+        for number in list(self._sizes):
+            self.alive.unsharded -= self._sizes.pop(number)
+        for gather in {id(g): g for g in self._handles.values() if g is not None}.values():
+            self.alive.communication -= gather.buffer_bytes
+        self._handles.clear()

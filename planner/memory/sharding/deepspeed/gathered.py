@@ -1,0 +1,110 @@
+"""Follows a micro-batch of ZeRO-3: gathered parameters, and gradients that are divided parameter by parameter.
+
+Source: deepspeed/runtime/zero/stage3.py, DeepSpeed 0.19.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.libraries.allocator import allocated
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happening
+from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
+from planner.memory.sharding.deepspeed.flat import Flat, Owned
+from planner.memory.sharding.deepspeed.modules import Containers
+from planner.memory.sharding.deepspeed.run import Run
+from planner.memory.sharding.layout import Extra
+from strategies import Zero
+
+
+class Gathered(Run):
+    """Follows one micro-batch of stage 3; the bucket and this rank's shares of gradients persist.
+
+    Args:
+        flat: The parameters.
+        sharding: How they are divided, with all sizes filled in.
+    """
+
+    def __init__(self, flat: Flat, sharding: Zero) -> None:
+        super().__init__()
+        self.flat, self.sharding = flat, sharding
+        self._elements, self._waiting = 0, list[Owned]()
+        self._large = 0
+        """Bytes of gradients that did not fit into the bucket and wait for it to be reduced."""
+        self._entered_backward: Module | None = None
+        """The module of a part that entered backward first, to which a recomputation belongs."""
+        self._recomputed: list[Owned] = []
+
+    def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
+        """Adds the modules without parameters."""
+        containers = Containers(forward)
+        forward[:] = [containers.forward(i, happened) for i, happened in enumerate(forward)]
+        backward[:] = [containers.backward(i, happened) for i, happened in enumerate(backward)]
+
+    def plans(self, order: Sequence[Module]) -> None:
+        """Learns the order in which modules are entered."""
+        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, order)
+
+    def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
+        """Follows a module that is entered or left, or a finished gradient."""
+        module = part, name
+        match kind:
+            case Happening.BEGINS:
+                pass
+            case Happening.ENTERS | Happening.ENTERS_BACKWARD:
+                yield from self._enter(module, kind)
+            case Happening.LEAVES:
+                self.coordinator.leave(module)
+            case Happening.LEAVES_BACKWARD:
+                also: list[Owned] = []
+                if module == self._entered_backward:
+                    also, self._recomputed, self._entered_backward = self._recomputed, [], None
+                self.coordinator.leave(module, also)
+            case Happening.GRADIENT:
+                yield from self._add(self.flat.find(part, name))
+
+    def _enter(self, module: Module, kind: Happening) -> Iterator[Extra]:
+        named = not module[1].startswith(WITHOUT_PARAMETERS)
+        if named and kind is Happening.ENTERS_BACKWARD and self._entered_backward is None:
+            self._entered_backward = module
+        owner = self._entered_backward
+        if kind is Happening.ENTERS and owner is not None:  # a recomputation
+            for parameter in self.coordinator.parameters(module):
+                if not parameter.trains:
+                    self.coordinator.activate(parameter, owner)
+                    self._recomputed.append(parameter)
+        for _ in self.coordinator.enter(module):
+            yield self.alive.extra()
+
+    def _add(self, parameter: Owned) -> Iterator[Extra]:
+        """Follows `reduce_independent_p_g_buckets_and_remove_grads`."""
+        yield self.alive.extra()
+        if self._elements and self._elements + parameter.num_elements > self.sharding.reduce_bucket:
+            yield from self._reduce()
+        if self._elements + parameter.num_elements > self.sharding.reduce_bucket:
+            size = allocated(parameter.num_bytes)
+            self._large += size
+            self.alive.gradients += size
+        self._elements += parameter.num_elements
+        self._waiting.append(parameter)
+
+    def _reduce(self) -> Iterator[Extra]:
+        """Follows `__reduce_and_partition_ipg_grads`, which interleaves the shares of all ranks in a new tensor.
+
+        A single gradient that the ranks divide evenly needs none (comm/coalesced_collectives.py).
+        """
+        if not self._waiting:
+            return
+        first = self._waiting[0]
+        if len(self._waiting) > 1 or first.num_elements % self.flat.ranks:
+            elements = sum(self.flat.share(p) for p in self._waiting) * self.flat.ranks
+            yield self.alive.extra(allocated(elements * first.itemsize))
+        self.alive.gradients -= self._large
+        self._large = self._elements = 0
+        self._waiting.clear()
+
+    def ends(self) -> Iterator[Extra]:
+        """Follows the reduction of what is left, and the release of what is gathered."""
+        yield from self._reduce()
+        yield self.alive.extra()
+        self.coordinator.end()

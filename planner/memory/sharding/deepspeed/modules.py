@@ -1,0 +1,83 @@
+"""Adds the modules that have no parameters of their own: ZeRO-3 gathers ahead whenever any module is entered.
+
+Only parameters' modules are marked in a traced part. The names of the others follow: a container is entered before the
+first of its modules, and again when another was in between. Sources: transformers' modeling files; peft/tuners/lora/
+layer.py, where an adapted layer is a module around the layer, the dropout and both matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happening
+
+DOWN = ".lora_A"
+"""End of the name of an adapter's first matrix, before which its dropout runs, even if that does nothing."""
+
+ENTERED = Happening.ENTERS, Happening.ENTERS_BACKWARD
+
+
+class Containers:
+    """Adds what is entered around the marked modules of a model.
+
+    Args:
+        parts: What happens in the forward of each part.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[Happened]]) -> None:
+        self.last = len(parts) - 1
+        names = {h.name for happened in parts for h in happened if h.kind is Happening.ENTERS}
+        self._adapted = {name.removesuffix(DOWN) for name in names if name.endswith(DOWN)}
+        self._wrappers = 3 if self._adapted else 1
+        """The model's own module and PEFT's two around it; its body is one more."""
+
+    def forward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
+        """Returns what happens in a part's forward, with all modules."""
+        first = self._wrappers + 1 if part == 0 else int(self._is_block(part))
+        found = self._within(happened, first)
+        return [*found, _entered(found[-1], Happening.ENTERS)] if part == 0 and found else found  # rotary embeddings
+
+    def backward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
+        """Returns what happens in a part's backward, with all modules."""
+        return self._within(happened, self._wrappers if part == self.last else int(self._is_block(part)))
+
+    def _is_block(self, part: int) -> bool:
+        return 0 < part < self.last - 1
+
+    def _within(self, happened: Sequence[Happened], first: int) -> list[Happened]:
+        """Adds the containers within a part, and `first` modules before them."""
+        found: list[Happened] = []
+        inside: tuple[str, ...] = ()
+        for h in happened:
+            found += self._before(h, inside)
+            if h.kind in ENTERED and not h.name.startswith(WITHOUT_PARAMETERS):
+                inside = self._around(h.name)
+            found.append(h)
+            if h.kind is Happening.BEGINS and not h.name and len(found) == 1:
+                kind = Happening.ENTERS if any(x.kind is Happening.LEAVES for x in happened) else ENTERED[1]
+                found += [_entered(h, kind) for _ in range(first)]
+            if h.kind is Happening.LEAVES_BACKWARD and h.name.endswith(DOWN):
+                found.append(_entered(h, Happening.ENTERS_BACKWARD))
+        return found
+
+    def _before(self, h: Happened, inside: tuple[str, ...]) -> Iterator[Happened]:
+        """Yields the containers that are entered before a module is."""
+        if h.kind not in ENTERED or h.name.startswith(WITHOUT_PARAMETERS):
+            return
+        for container in self._around(h.name):
+            if container not in inside:
+                yield _entered(h, h.kind)
+        if h.kind is Happening.ENTERS and h.name.endswith(DOWN):
+            yield _entered(h, h.kind)
+
+    def _around(self, name: str) -> tuple[str, ...]:
+        """Returns the containers of a module within its part."""
+        layer = name.rpartition(".lora_")[0] or name
+        parents = layer.split(".")[:-1]
+        found = tuple(".".join(parents[: i + 1]) for i in range(len(parents)))
+        return (*found, layer) if layer in self._adapted else found
+
+
+def _entered(at: Happened, kind: Happening) -> Happened:
+    """Returns the entering of a module without parameters at an instant."""
+    return Happened(kind, f"{WITHOUT_PARAMETERS}module", at.at, ())
