@@ -17,6 +17,7 @@ from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, 
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import Phase, Scope, Trace
+from planner.replay.setup.accounts import check
 from planner.replay.setup.build import build, equip, is_nf4, stored
 from planner.replay.setup.cpu_offload import offloading
 from planner.replay.setup.loading import Loading, Placed
@@ -68,6 +69,7 @@ def replay(
     Returns:
         The trace of loading and of `STEPS` optimizer steps, for the whole model.
     """
+    check(strategy)
     if kept and (strategy.sharding.shards or strategy.precision.facts.linear_dtype == "fp8"):
         kept += UNLIKE
     if engine_of(strategy, workload.world_size).replays_all_blocks:

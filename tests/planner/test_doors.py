@@ -33,7 +33,7 @@ from planner import PlannerError, estimate, verify
 
 
 def asked(option):
-    owner = {} if not option.belongs_to else {owner.axis_name(): str(owner) for owner in option.belongs_to[:1]}
+    owner = {name: str(owners[0]) for name, owners in option.owners().items()}
     return {**owner, option.name: "dummy", "gpus": 1 if "no_shard" in owner.values() else 2}
 
 
@@ -47,7 +47,7 @@ def told(ask, option):
 def replayed(option):
     from planner.replay import Workload, replay
 
-    options = {**PLAIN.to_options(), **{owner.axis_name(): owner for owner in option.belongs_to[:1]}}
+    options = {**PLAIN.to_options(), **{name: owners[0] for name, owners in option.owners().items()}}
     if options["finetuning"] == "qlora":
         options["quantization"] = OPTIONS["quantization"].kind("nf4")
     strategy = Strategy.of({**options, option.name: option.kind("dummy")})
@@ -107,7 +107,7 @@ def test_every_axis_says_who_computes_its_members() -> None:
 
 def owned(option: Option) -> dict[str, Any]:
     """What an option's values refine."""
-    return {owner.axis_name(): owner for owner in option.belongs_to[:1]}
+    return {name: owners[0] for name, owners in option.owners().items()}
 
 
 def members() -> Iterator[Any]:

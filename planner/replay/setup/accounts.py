@@ -9,6 +9,7 @@ from strategies import (
     AdapterDtype,
     Allocator,
     Attention,
+    ContradictionError,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -21,6 +22,7 @@ from strategies import (
     Quantization,
     Sharding,
     ShardingBackend,
+    Strategy,
     TrainedModules,
     UnquantizedDtype,
     Update,
@@ -68,3 +70,9 @@ ACCOUNTS = Accounts(
 
 As in `planner.memory.accounts`, a new choice is refused until it is named here. Optimizers are not listed: their
 builders are looked up when one is made."""
+
+
+def check(strategy: Strategy) -> None:
+    """Raises ContradictionError if no replay runs a choice of a strategy."""
+    if reason := ACCOUNTS.lacking(strategy):
+        raise ContradictionError(f"this configuration cannot be replayed: {reason}", "estimate needs no replay")

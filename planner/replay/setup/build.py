@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from planner.replay.backend import Backend
-from planner.replay.setup.accounts import ACCOUNTS
+from planner.replay.setup.accounts import check
 from planner.replay.setup.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.setup.optimizers import prepare
 from planner.replay.stand_ins import compiled, flash, fused_loss, liger
@@ -21,7 +21,6 @@ from strategies import (
     AdapterDtype,
     Attention,
     BitFit,
-    ContradictionError,
     Freeze,
     Full,
     Lora,
@@ -72,8 +71,7 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
         ContradictionError: No replay runs a choice of the strategy.
         PlannerError: The configuration is refused, or the model's code fails.
     """
-    if reason := ACCOUNTS.lacking(strategy):
-        raise ContradictionError(f"this configuration cannot be replayed: {reason}", "estimate needs no replay")
+    check(strategy)
     dtype = loaded(strategy, trains=isinstance(strategy.finetuning, Full))
     attention = strategy.attention
     sdpa = backend.sdpa
