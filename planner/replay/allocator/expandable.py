@@ -16,7 +16,6 @@ from planner.replay.allocator.native import (
     Block,
     CachingAllocator,
     Observer,
-    Pool,
     ignored,
 )
 
@@ -32,7 +31,9 @@ class ExpandableAllocator(CachingAllocator):
 
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
         super().__init__(limit_bytes, observer)
-        self._ranges: dict[Pool, Block] = {}
+        self._ranges = {
+            small: Block(RANGE_BYTES, RANGE_BYTES * (1 + small), small, mapped=False) for small in (True, False)
+        }
         """The first block of each pool's range; the blocks of a range are linked, mapped or not."""
 
     def segments(self) -> Iterator[Block]:
@@ -44,31 +45,25 @@ class ExpandableAllocator(CachingAllocator):
                     yield block
                 block = block.next
 
-    def _range(self, pool: Pool) -> Block:
-        """Returns the first block of a pool's range of addresses."""
-        if pool not in self._ranges:
-            self._ranges[pool] = Block(RANGE_BYTES, RANGE_BYTES * (1 + len(self._ranges)), pool, mapped=False)
-        return self._ranges[pool]
-
-    def _cached(self, size: int, pool: Pool) -> Block | None:
+    def _cached(self, size: int, small: bool) -> Block | None:
         """Removes the best-fitting free block from its pool and returns it; None if there is none.
 
         A block that can grow counts as large as it can become.
         """
-        blocks = self._pools[pool]
-        place = bisect_left(blocks, (size, -1), key=lambda b: b.key)
-        if place == len(blocks):
+        pool = self._pools[small]
+        place = bisect_left(pool, (size, -1), key=lambda b: b.key)
+        if place == len(pool):
             return None
-        while place + 1 < len(blocks) and _could_be(blocks[place + 1]) < _could_be(blocks[place]):
+        while place + 1 < len(pool) and _could_be(pool[place + 1]) < _could_be(pool[place]):
             place += 1
-        return blocks.pop(place)
+        return pool.pop(place)
 
-    def _new(self, size: int, pool: Pool) -> Block | None:
+    def _new(self, size: int, small: bool) -> Block | None:
         """Maps memory at the first unmapped addresses with enough room, counting a free block just before them.
 
         Returns None if it would exceed the limit.
         """
-        hole: Block | None = self._range(pool)
+        hole: Block | None = self._ranges[small]
         while hole is not None:
             before = hole.previous if not hole.mapped and hole.previous is not None and hole.previous.usable else None
             found = before.size if before is not None else 0
@@ -88,7 +83,7 @@ class ExpandableAllocator(CachingAllocator):
         Returns:
             The block that results, which is in no pool; None if it would exceed the limit.
         """
-        page = SMALL_SEGMENT if hole.pool.small else LARGE_SEGMENT
+        page = SMALL_SEGMENT if hole.small else LARGE_SEGMENT
         num_bytes = min(-(-missing // page) * page, hole.size)
         if not self._reserve(num_bytes):
             return None
@@ -107,10 +102,10 @@ class ExpandableAllocator(CachingAllocator):
 
     def _give_back(self) -> None:
         """Unmaps every page that is wholly free."""
-        for pool, blocks in self._pools.items():
-            page, start = (SMALL_SEGMENT if pool.small else LARGE_SEGMENT), self._range(pool).address
-            self._pools[pool] = []
-            for block in blocks:
+        for small, pool in self._pools.items():
+            page, start = (SMALL_SEGMENT if small else LARGE_SEGMENT), self._ranges[small].address
+            self._pools[small] = []
+            for block in pool:
                 first = start + -(-(block.address - start) // page) * page
                 end = start + (block.address + block.size - start) // page * page
                 self._unmap(block, first, end)
@@ -133,7 +128,7 @@ class ExpandableAllocator(CachingAllocator):
         if block.previous is not None and not block.previous.mapped:
             block.previous.absorb_next()
 
-    def _splits(self, rest: int, pool: Pool) -> bool:
+    def _splits(self, rest: int, small: bool) -> bool:
         return rest >= SMALLEST_REMAINDER
 
 

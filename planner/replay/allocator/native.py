@@ -1,17 +1,13 @@
 """Simulates CUDA's caching allocator on a trace of allocations and frees: the bytes that it reserves, and its blocks.
 
-This is the native backend. Every stream has pools of its own: a block freed on one serves no request of another.
-Source: c10/cuda/CUDACachingAllocator.cpp: kSmallSize, kSmallBuffer,
+This is the native backend on one stream. Source: c10/cuda/CUDACachingAllocator.cpp: kSmallSize, kSmallBuffer,
 kMinLargeAlloc, kLargeBuffer, kRoundLarge, `should_split`, `get_free_block`, `free_block`, `release_cached_blocks`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
 
 from hardware import PlannerError
 
@@ -47,21 +43,13 @@ class OutOfMemoryError(PlannerError):
     """Reports a request that the allocator cannot serve within its limit."""
 
 
-class Pool(NamedTuple):
-    """Identifies a pool of blocks."""
-
-    small: bool
-    """Whether it serves requests of `SMALL` bytes and fewer."""
-    stream: int = 0
-
-
 class Block:
     """Represents consecutive bytes of a segment, in use or free.
 
     Args:
         size: Bytes of the block.
         address: Its first address.
-        pool: The pool that it belongs to.
+        small: Whether it belongs to the small pool.
         mapped: Whether there is memory behind its addresses.
 
     Attributes:
@@ -70,10 +58,10 @@ class Block:
         next: The block after it in the segment, or None.
     """
 
-    __slots__ = ("address", "free", "mapped", "next", "pool", "previous", "size")
+    __slots__ = ("address", "free", "mapped", "next", "previous", "size", "small")
 
-    def __init__(self, size: int, address: int, pool: Pool, *, mapped: bool = True) -> None:
-        self.size, self.address, self.pool, self.free, self.mapped = size, address, pool, True, mapped
+    def __init__(self, size: int, address: int, small: bool, *, mapped: bool = True) -> None:
+        self.size, self.address, self.small, self.free, self.mapped = size, address, small, True, mapped
         self.previous: Block | None = None
         self.next: Block | None = None
 
@@ -89,7 +77,7 @@ class Block:
 
     def split(self, size: int) -> Block:
         """Shrinks the block to `size` bytes and returns a new block of the rest."""
-        rest = Block(self.size - size, self.address + size, self.pool, mapped=self.mapped)
+        rest = Block(self.size - size, self.address + size, self.small, mapped=self.mapped)
         rest.previous, rest.next = self, self.next
         if rest.next is not None:
             rest.next.previous = rest
@@ -136,27 +124,26 @@ class CachingAllocator:
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
         self.limit_bytes, self.observe = limit_bytes, observer
         self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = self.retries = 0
-        self._pools: defaultdict[Pool, list[Block]] = defaultdict(list)
-        """Free blocks of each pool, ordered by `Block.key`."""
+        self._pools: dict[bool, list[Block]] = {True: [], False: []}
+        """Free blocks of the small (True) and the large (False) pool, ordered by `Block.key`."""
         self._next_address = FIRST_ADDRESS
         self._heads: dict[int, Block] = {}
         """The first block of every segment, by address."""
         self._held: dict[int, Block] = {}
         """The blocks in use, by the number of their storage in the trace."""
 
-    def run(self, trace: Iterable[tuple[int, int]], streams: Mapping[int, int] = MappingProxyType({})) -> None:
+    def run(self, trace: Iterable[tuple[int, int]]) -> None:
         """Serves the requests of a trace, or of the next part of one.
 
         Args:
             trace: (storage, +bytes) for an allocation, (storage, -bytes) for its free, (0, 0) for emptying the cache.
-            streams: The stream of each storage; 0 where it is not listed.
 
         Raises:
             OutOfMemoryError: A request does not fit.
         """
         for storage, size in trace:
             if size > 0:
-                self._held[storage] = self.allocate(size, streams.get(storage, 0))
+                self._held[storage] = self.allocate(size)
             elif size == 0:
                 self._give_back()
             elif storage in self._held:
@@ -166,8 +153,8 @@ class CachingAllocator:
         """Sets the peaks to the present bytes, as `torch.cuda.reset_peak_memory_stats` does."""
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
 
-    def allocate(self, size: int, stream: int = 0) -> Block:
-        """Serves a request of `size` bytes on a stream.
+    def allocate(self, size: int) -> Block:
+        """Serves a request of `size` bytes.
 
         Returns:
             The allocated block, which can be larger than the request.
@@ -176,18 +163,18 @@ class CachingAllocator:
             OutOfMemoryError: The request does not fit, even after free segments have been returned.
         """
         size = max(SMALLEST_REMAINDER, -(-size // SMALLEST_REMAINDER) * SMALLEST_REMAINDER)
-        pool = Pool(size <= SMALL, stream)
-        block = self._cached(size, pool) or self._new(size, pool)
+        small = size <= SMALL
+        block = self._cached(size, small) or self._new(size, small)
         if block is None:
             self.retries += 1
             self._give_back()
-            block = self._new(size, pool)
+            block = self._new(size, small)
         if block is None:
             raise OutOfMemoryError(
                 f"{size} bytes cannot be reserved beside {self.reserved} of {self.limit_bytes}, "
                 f"of which {self.allocated} are allocated"
             )
-        if self._splits(block.size - size, pool):
+        if self._splits(block.size - size, small):
             self._cache(block.split(size))
         block.free = False
         self.allocated += block.size
@@ -213,15 +200,15 @@ class CachingAllocator:
         """Yields the first block of every segment, in the order of addresses."""
         yield from (self._heads[address] for address in sorted(self._heads))
 
-    def _cached(self, size: int, pool: Pool) -> Block | None:
+    def _cached(self, size: int, small: bool) -> Block | None:
         """Removes the smallest sufficient free block from its pool and returns it; None if there is none."""
-        blocks = self._pools[pool]
-        place = bisect_left(blocks, (size, -1), key=lambda b: b.key)
-        return blocks.pop(place) if place < len(blocks) else None
+        pool = self._pools[small]
+        place = bisect_left(pool, (size, -1), key=lambda b: b.key)
+        return pool.pop(place) if place < len(pool) else None
 
-    def _new(self, size: int, pool: Pool) -> Block | None:
+    def _new(self, size: int, small: bool) -> Block | None:
         """Returns a new segment for a request; None if it would exceed the limit."""
-        if pool.small:
+        if small:
             num_bytes = SMALL_SEGMENT
         elif size < SMALLEST_OWN_SEGMENT:
             num_bytes = LARGE_SEGMENT
@@ -230,7 +217,7 @@ class CachingAllocator:
         if not self._reserve(num_bytes):
             return None
         self._next_address -= num_bytes
-        segment = Block(num_bytes, self._next_address, pool)
+        segment = Block(num_bytes, self._next_address, small)
         self._heads[segment.address] = segment
         self.observe("segment_alloc", segment, num_bytes)
         return segment
@@ -245,22 +232,22 @@ class CachingAllocator:
 
     def _give_back(self) -> None:
         """Returns the segments that are wholly free to the device."""
-        for pool, blocks in self._pools.items():
-            self._pools[pool] = [b for b in blocks if b.previous is not None or b.next is not None]
-            for segment in (b for b in blocks if b.previous is None and b.next is None):
+        for small, pool in self._pools.items():
+            self._pools[small] = [b for b in pool if b.previous is not None or b.next is not None]
+            for segment in (b for b in pool if b.previous is None and b.next is None):
                 self.reserved -= segment.size
                 del self._heads[segment.address]
                 self.observe("segment_free", segment, segment.size)
 
-    def _splits(self, rest: int, pool: Pool) -> bool:
+    def _splits(self, rest: int, small: bool) -> bool:
         """Returns whether the rest of a block, in bytes, becomes a free block of its own."""
-        return rest >= SMALLEST_REMAINDER if pool.small else rest > SMALL
+        return rest >= SMALLEST_REMAINDER if small else rest > SMALL
 
     def _cache(self, block: Block) -> None:
         """Puts a free block into its pool."""
-        insort(self._pools[block.pool], block, key=lambda b: b.key)
+        insort(self._pools[block.small], block, key=lambda b: b.key)
 
     def _forget(self, block: Block) -> None:
         """Removes a free block from its pool."""
-        blocks = self._pools[block.pool]
-        blocks.pop(bisect_left(blocks, block.key, key=lambda b: b.key))
+        pool = self._pools[block.small]
+        pool.pop(bisect_left(pool, block.key, key=lambda b: b.key))

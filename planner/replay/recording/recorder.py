@@ -86,9 +86,6 @@ class LiveBytes(TorchDispatchMode):
         self._listed: set[int] = set()
         """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
         self._storages = 0
-        self._computation = torch.cpu.current_stream()
-        self._streams: dict[Any, int] = {}
-        """Number of each stream that a sharding backend made; on this device they only have a name."""
 
     def __enter__(self) -> LiveBytes:
         self._resize = torch.UntypedStorage.resize_
@@ -97,8 +94,7 @@ class LiveBytes(TorchDispatchMode):
             result = self._resize(storage, size)
             if storage._cdata in self._live:
                 self._drop(storage._cdata)
-                label = Label("unsharded_parameters", f"{self.path} gathered".strip(), self._stream())
-                self._hold(storage._cdata, size, label)
+                self._hold(storage._cdata, size, Label("unsharded_parameters", f"{self.path} gathered".strip()))
             return result
 
         torch.UntypedStorage.resize_ = resize_  # type: ignore[method-assign,assignment]  # restored in __exit__
@@ -142,7 +138,7 @@ class LiveBytes(TorchDispatchMode):
         """
         for name, tensor, scope in tensors:
             if tensor is not None and (number := self.number(tensor)):
-                self.trace.labels[number] = Label(category, name, self.trace.labels[number].stream)
+                self.trace.labels[number] = Label(category, name)
                 self._homes[number] = scope
 
     def settle(self) -> None:
@@ -236,17 +232,11 @@ class LiveBytes(TorchDispatchMode):
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._live:
-            stream = self._stream()
-            category = "communication" if stream or func.namespace in _COLLECTIVES else None
+            category = "communication" if func.namespace in _COLLECTIVES else None
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
             name = func._opname if node is None else node.name()
-            self._hold(storage._cdata, storage.nbytes(), Label(category, f"{self.path} {name}".strip(), stream))
+            self._hold(storage._cdata, storage.nbytes(), Label(category, f"{self.path} {name}".strip()))
             weakref.finalize(storage, self._drop, storage._cdata)
-
-    def _stream(self) -> int:
-        """Returns the number of the stream on which allocations are made now, in the order of first use."""
-        stream = torch.cpu.current_stream()
-        return 0 if stream is self._computation else self._streams.setdefault(stream, len(self._streams) + 1)
 
     def _hold(self, key: int, num_bytes: int, label: Label) -> None:
         """Records an allocation; storages without bytes are followed but leave no event."""

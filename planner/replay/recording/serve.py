@@ -46,11 +46,11 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
     """
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}
-    fits, streams = True, trace.streams
+    fits = True
     for phase, step, events in trace.sections:
         allocator.reset_peaks()
         try:
-            allocator.run(((storage, size) for storage, size, _ in events), streams)
+            allocator.run((storage, size) for storage, size, _ in events)
         except OutOfMemoryError:
             fits = False
         peaks = allocator.peak_allocated, allocator.peak_reserved

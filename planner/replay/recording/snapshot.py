@@ -24,6 +24,7 @@ NO_CATEGORY = "unknown"
 """The category of segments. The viewer fails if it is not among the categories (MemoryViz.js, `annotate_snapshot`)."""
 
 _DEVICE = {"device": 0}
+_STREAM = {"stream": 0}
 _SETTINGS = {
     "max_split_size": -1,
     "garbage_collection_threshold": 0.0,
@@ -89,10 +90,10 @@ class _Recorder:
     def snapshot(self) -> dict[str, Any]:
         """Serves the whole trace and returns the snapshot."""
         try:
-            self.allocator.run(self._requests(), self.trace.streams)
+            self.allocator.run(self._requests())
         except OutOfMemoryError:
-            free = (self.allocator.limit_bytes or 0) - self.allocator.reserved
-            self._enter("oom", 0, self.now, size=self.now.requested_bytes, device_free=free)
+            limit = self.allocator.limit_bytes or 0
+            self._enter("oom", self.now, size=self.now.requested_bytes, device_free=limit - self.allocator.reserved)
         kind = f"expandable_segments:{self.expandable}"
         return {
             "segments": [self._segment(first) for first in self.allocator.segments()],
@@ -117,21 +118,20 @@ class _Recorder:
         """Records an action of the allocator; see `planner.replay.allocator.native.Observer`."""
         if action == "alloc":
             self.used[block.address] = self.now
-            self._enter("alloc", block.pool.stream, self.now, addr=block.address, size=size)
+            self._enter("alloc", self.now, addr=block.address, size=size)
         elif action == "free":
             size = self.used.pop(block.address).requested_bytes
-            for part in ("free_requested", "free_completed"):  # both at once: a replay waits for no other stream
-                self._enter(part, block.pool.stream, self.now, addr=block.address, size=size)
+            for part in ("free_requested", "free_completed"):  # both at once: there is only one stream
+                self._enter(part, self.now, addr=block.address, size=size)
         else:
             if action in ("segment_alloc", "segment_map"):
                 self.needed[block.address] = self.now.frames
-            use = self.now._replace(category=NO_CATEGORY)
-            self._enter(action, block.pool.stream, use, addr=block.address, size=size)
+            self._enter(action, self.now._replace(category=NO_CATEGORY), addr=block.address, size=size)
 
-    def _enter(self, action: str, stream: int, use: _Use, **fields: int) -> None:
+    def _enter(self, action: str, use: _Use, **fields: int) -> None:
         """Appends an entry to the record. A replay has no clock: its time is the number of the entry."""
         about = {"time_us": len(self.entries), "frames": use.frames, "category": use.category}
-        self.entries.append({"action": action, **fields, "stream": stream, **about})
+        self.entries.append({"action": action, **fields, **_STREAM, **about})
 
     def _segment(self, first: Block) -> dict[str, Any]:
         blocks = [self._block(block) for block in _chain(first)]
@@ -144,8 +144,8 @@ class _Recorder:
             "allocated_size": in_use,
             "active_size": in_use,
             "requested_size": sum(block["requested_size"] for block in active),
-            "stream": first.pool.stream,
-            "segment_type": "small" if first.pool.small else "large",
+            **_STREAM,
+            "segment_type": "small" if first.small else "large",
             "segment_pool_id": (0, 0),
             "is_expandable": self.expandable,
             "frames": self.needed.get(first.address, []),

@@ -47,8 +47,6 @@ class Label(NamedTuple):
     """Memory category; None if the storage's lifetime decides it (see `categories_of`)."""
     name: str
     """Name of a tensor, or the path of the module and the operator that allocated it."""
-    stream: int = 0
-    """Stream on which it was allocated: 0 is that of the computation, the others are those of a sharding backend."""
 
 
 class Section(NamedTuple):
@@ -92,11 +90,6 @@ class Trace(NamedTuple):
     def last_step(self) -> int:
         """Number of the last step: the steady one, which reports are about."""
         return self.sections[-1].step
-
-    @property
-    def streams(self) -> Mapping[int, int]:
-        """The stream of each storage that was allocated on another one than that of the computation."""
-        return {storage: label.stream for storage, label in self.labels.items() if label.stream}
 
     def events(self) -> Iterator[Event]:
         """Yields the events of all sections in order."""

@@ -130,19 +130,3 @@ def test_of_equal_blocks_the_one_in_the_youngest_segment_is_used() -> None:
 
 def test_an_emptied_cache_keeps_only_segments_in_use() -> None:
     assert after((1, 12 * MIB), (2, 14 * MIB), (1, -12 * MIB), (0, 0)).reserved == 14 * MIB
-
-
-@pytest.mark.parametrize("kind", [CachingAllocator, ExpandableAllocator])
-def test_a_block_that_is_freed_on_one_stream_serves_no_request_of_another(kind: type[CachingAllocator]) -> None:
-    allocator = kind()
-    allocator.run([(1, 40 * MIB), (1, -40 * MIB), (2, 40 * MIB)], {2: 1})
-    assert (allocator.allocated, allocator.reserved) == (40 * MIB, 80 * MIB)
-    allocator.run([(3, 40 * MIB)])
-    assert (allocator.allocated, allocator.reserved) == (80 * MIB, 80 * MIB)
-
-
-@pytest.mark.parametrize("kind", [CachingAllocator, ExpandableAllocator])
-def test_at_the_limit_what_another_stream_has_freed_is_returned(kind: type[CachingAllocator]) -> None:
-    allocator = kind(60 * MIB)
-    allocator.run([(1, 40 * MIB), (1, -40 * MIB), (2, 40 * MIB)], {2: 1})
-    assert (allocator.allocated, allocator.reserved, allocator.retries) == (40 * MIB, 40 * MIB, 1)

@@ -90,14 +90,3 @@ def test_within_a_small_budget_the_allocator_gives_cached_memory_back_or_fails(a
     tight = within((whole.allocated_bytes + whole.reserved_bytes) // 2)
     assert tight.allocators[whole.plan.strategy.allocator].retries > 0
     assert not within(whole.allocated_bytes - 2**20).fits
-
-
-def test_fsdp2_gathers_and_reduces_on_streams_of_its_own() -> None:
-    fields = find_model("smollm2-135m").architecture.config()
-    trace = replay(fields, PLAIN._replace(sharding=Fsdp2()), Workload(64, 1, world_size=2))
-    on_streams = {label.category for label in trace.labels.values() if label.stream}
-    assert on_streams == {"communication", "gradients"}
-    # The shards of the gradients are what the reduce-scatter returns, in the dtype in which they are stored.
-    gradients = [label for label in trace.labels.values() if label.category == "gradients"]
-    assert gradients
-    assert all(label.stream for label in gradients)
