@@ -36,7 +36,8 @@ from strategies.optimizer import (
 )
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
-from strategies.sharding import Offload, Sharding, ShardingBackend, indivisible
+from strategies.rules_fsdp1 import fsdp1
+from strategies.sharding import Fsdp2, Offload, Sharding, ShardingBackend, indivisible
 from strategies.strategy import Strategy
 from strategies.update import Update
 
@@ -161,7 +162,7 @@ def _compiled_method(method: Method) -> str | None:
 
 def _quantized_base(s: Strategy, cluster: Cluster) -> str | None:
     quantization, gpu = quantization_of(s.finetuning), cluster.gpu
-    if quantization is not Quantization.NONE and s.sharding.shards and not quantization.shards:
+    if quantization is not Quantization.NONE and isinstance(s.sharding, Fsdp2) and not quantization.shards:
         # accelerate's fsdp2_prepare_model leaves uint8 Params4bit out of sharding and warns of corruption; MatMul8bitLt
         # multiplies `state.CB` and not the parameter; GPTQModel's packed weights are buffers
         return f"{_kind(quantization)} weights cannot be sharded by FSDP2"
@@ -223,7 +224,7 @@ def _precision(s: Strategy, _: Cluster) -> str | None:
         return "fp8-mixed is for whole weights: accelerate would convert the adapters' layers as well"
     if not isinstance(s.finetuning, Full):
         return "fp8-mixed is not derived for layers whose weights are frozen"
-    if s.sharding.shards:
+    if isinstance(s.sharding, Fsdp2):
         # AORecipeKwargs: enable_fsdp_float8_all_gather=True, WeightWithDynamicFloat8CastTensor
         return "fp8-mixed is not derived for FSDP2, which gathers weights in fp8 then"
     return None
@@ -237,9 +238,9 @@ def _optimizer(s: Strategy, cluster: Cluster) -> str | None:
     facts = name.facts  # not `s.optimizer.facts`: an own rank does not change the kind
     if isinstance(facts, Blockwise) and not cluster.gpu.supports_bitsandbytes:
         return f"bitsandbytes does not run on {cluster.gpu.name}"
-    if s.sharding.shards and (reason := _UNSHARDED[type(facts)]):
+    if isinstance(s.sharding, Fsdp2) and (reason := _UNSHARDED[type(facts)]):
         return reason
-    if isinstance(facts, Whole) and not facts.takes_shards and s.sharding.shards:
+    if isinstance(facts, Whole) and not facts.takes_shards and isinstance(s.sharding, Fsdp2):
         # multi_tensor_applier passes data pointers to a kernel (apex, csrc/multi_tensor_apply.cuh); a DTensor has none
         return f"{name} does not take parameters that FSDP2 has sharded: bf16-mixed keeps fp32 weights there"
     if name is Optimizer.ADAMW_FP32_MASTER and (isinstance(s.finetuning, Lora) or s.precision.facts.trained_bytes != 2):
@@ -300,6 +301,7 @@ RULES: tuple[Rule, ...] = (
     _precision,
     _optimizer,
     _update,
+    fsdp1,
 )
 """All rules but `indivisible`; the first that objects gives the reason that users see.
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import copies_modules
+from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
 from planner.models.decoder import Decoder
+from planner.models.parameters import ParameterTensor
 from strategies import (
     Attention,
     Batching,
     BitFit,
     Freeze,
+    Fsdp1,
+    Fsdp2,
     Full,
     Kernels,
     Lora,
@@ -64,11 +68,13 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if lacking := _lacks(inventory, method):
         return lacking
     trains_in_half = strategy.precision.facts.trained_bytes < FP32
-    one_dtype = "FSDP2" if shards else "ZeroRedundancyOptimizer" if strategy.sharding.divides_states else None
+    one_dtype = "FSDP2" if isinstance(strategy.sharding, Fsdp2) else "ZeroRedundancyOptimizer" if strategy.sharding.divides_states else None
     if isinstance(method, Full | Freeze) and one_dtype and trains_in_half and inventory.keeps_fp32:
         # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, as does
         # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
         return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
+    if isinstance(strategy.sharding, Fsdp1) and (reason := _in_one_dtype(inventory, strategy)):
+        return reason
     if not isinstance(method, Lora):
         return None
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
@@ -81,11 +87,37 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
     if any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
+        if isinstance(strategy.sharding, Fsdp1):
+            return "PEFT folds adapters into the weights of experts outside of the forward that FSDP1 gathers them for"
         if method.variant is LoraVariant.DORA:
             return "PEFT has no DoRA for the parameters of experts"
         if method.dropout:
             return "PEFT has no LoRA dropout for the parameters of experts"
     return None
+
+
+def _in_one_dtype(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says that FSDP1 cannot join a unit's parameters, if they have different dtypes; None if they do not.
+
+    Source: torch/distributed/fsdp/_flat_param.py, `_validate_tensors_to_flatten`.
+    """
+    method = strategy.finetuning
+    quantizes = quantization_of(method) is not Quantization.NONE
+    dtypes = Dtypes.of(strategy.precision, method, strategy.sharding)
+    own = dtypes.of_trained() if isinstance(method, Full | Freeze) else dtypes
+    root, units = (*inventory.stem.tensors, *inventory.head.tensors), [b.tensors for b in inventory.blocks.values()]
+    for of_unit, tensors in ((dtypes if isinstance(method, Freeze) else own, root), *((own, u) for u in units)):
+        found = {
+            of_unit.linear if _is_packed(t, quantizes) else stored_itemsize(t, of_unit, quantizes=quantizes)
+            for t in tensors
+        }
+        if len(found) > 1:
+            return "FSDP1 joins parameters of one dtype alone: transformers keeps some of this model's in fp32"
+    return None
+
+
+def _is_packed(tensor: ParameterTensor, quantizes: bool) -> bool:
+    return quantizes and tensor.layer is not None and tensor.layer.quantizes and len(tensor.shape) > 1
 
 
 def _lacks(inventory: Inventory, method: Method) -> str | None:

@@ -116,6 +116,8 @@ class Tape:
         """Output of the first module of a unit of its own in the part, whose backward prefetches the part before."""
         self.snapshots_at_prefetch: int | None = None
         """Instants of backward before it came to `first_unit`; None if it has not."""
+        self._last_unit: tuple[str, int] | None = None
+        """Name of the last module of a unit of its own, and the number of functions recorded when its forward ended."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
         self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...], str]] = []
@@ -198,6 +200,18 @@ class Tape:
         """Returns the marks since the last call; their places count from the meter's last `mark`."""
         taken, self._marks = self._marks, []
         return taken
+
+    def enter_unit(self, name: str) -> None:
+        """Remembers the module whose forward has just ended: so far it is the last one that is a unit of its own."""
+        self._last_unit = name, len(self._nodes)
+
+    @property
+    def reached_first(self) -> str | None:
+        """The module, a unit of its own, that backward reaches before it needs any saved tensor; None if there is none."""
+        if self._last_unit is None:
+            return None
+        name, number = self._last_unit
+        return None if any(saved for _, _, saved, _ in self._nodes[number:]) else name
 
     def forget(self) -> None:
         """Drops all recorded functions, where no backward will run."""

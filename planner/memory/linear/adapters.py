@@ -32,7 +32,9 @@ def adapted(
         out = f.clone(out, f"{name} clone")
     casts = base.casts_under_autocast or f.autocast is None
     if casts:
-        x = f.to(x, f.dtypes.adapter_seen, f"{name} lora input")
+        # PEFT casts to the dtype that A's weight has when its forward has not begun yet
+        seen = f.dtypes.stored_adapter if f.dtypes.adapters_apart and not f.gathered(name) else f.dtypes.adapter
+        x = f.to(x, seen, f"{name} lora input")
     if adapter.magnitude is not None:
         dropped, drops = f.dropout(x, method.dropout, f"{name} lora dropout"), method.dropout > 0
         change = dora(f, name, dropped, out, adapter, weight, bias, drops=drops)

@@ -53,4 +53,6 @@ def low_rank(f: Parameters, name: str, x: Tensor, adapter: Adapter) -> Tensor:
     low = Ops.linear(f, x, adapter.down, None, rank, f"{name} lora_A")
     if f.dtypes.adapters_apart and f.tape.first_unit is None:
         f.tape.first_unit = low.variable
-    return Ops.linear(f, low, adapter.up, None, out_features, f"{name} lora_B")
+    out = Ops.linear(f, low, adapter.up, None, out_features, f"{name} lora_B")
+    f.tape.enter_unit(name)
+    return out

@@ -51,11 +51,8 @@ class Dtypes(NamedTuple):
     """Whether FSDP1 or FSDP2, with mixed precision, casts the inputs of its units."""
     adapters_apart: bool = False
     """Whether adapters are units of FSDP1 of their own, so that PEFT sees their stored dtype around their forward."""
-
-    @property
-    def adapter_seen(self) -> int:
-        """Returns bytes per element of an adapter's weight as PEFT sees it, which casts the adapter's input to it."""
-        return self.stored_adapter if self.adapters_apart else self.adapter
+    adapters_stay: bool = False
+    """Whether these stay gathered until backward, so that PEFT sees what was gathered in a recomputation."""
 
     @property
     def kept_in_fp32(self) -> int:
@@ -107,6 +104,7 @@ class Dtypes(NamedTuple):
                 kept,
                 casts_inputs=True,
                 adapters_apart=apart,
+                adapters_stay=apart and not sharding.reshards,
             )
         fp8 = facts.linear_dtype == "fp8"
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, fp8, adapters_apart=apart)

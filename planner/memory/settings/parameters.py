@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Tape, Tensor, Variable
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.trainable import Trainable
+
+
+def _none(name: str) -> bool:
+    return False
 
 
 class Parameters(Ops):
@@ -15,6 +21,8 @@ class Parameters(Ops):
         super().__init__(tape, autocast=dtypes.autocast, sequence_length=sequence_length)
         self.dtypes, self.trained, self.trains_base = dtypes, trained, trained.weights
         self.parameters: dict[str, Variable] = {}
+        self.gathered: Callable[[str], bool] = _none
+        """Whether the adapter of a layer, by its name, is gathered already before its forward begins."""
 
     def parameter(self, name: str, elements: int, itemsize: int, *, trains: bool) -> Tensor:
         """Returns a parameter, without storage since its bytes are persistent; trained ones gather a gradient.

@@ -151,6 +151,8 @@ class Tracer:
         """
         layers = self._layers(kind, trained, recomputed=again, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = checkpoints
+        if again:
+            layers.gathered = self._gathered(kind, trained, itemsize)
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
         run = PartRun(layers)
@@ -163,6 +165,24 @@ class Tracer:
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
+
+    def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int) -> Callable[[str], bool]:
+        """Says which adapters of a block are gathered when it is recomputed.
+
+        Backward of FSDP1 prefetches A when it comes to the output of B. In a recomputation that starts at B's saved
+        input this is so for the last adapter; other units are gathered anew unless they have stayed gathered.
+        """
+        dtypes = self.setting.dtypes
+        if not dtypes.adapters_apart or dtypes.adapter == dtypes.stored_adapter:
+            return lambda name: False
+        if dtypes.adapters_stay:
+            return lambda name: True
+        layers = self._layers(kind, trained, kinds=WITHIN_BLOCKS)
+        layers.checkpoints = layers.input_requires_grad = True
+        x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
+        layers.leave_block(self.architecture.block(layers, x, kind))
+        last = layers.tape.reached_first
+        return lambda name: name == last
 
     def checkpointed_block(
         self,

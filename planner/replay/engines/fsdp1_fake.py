@@ -1,15 +1,17 @@
-"""Lets FSDP1 run on fake tensors, whose data has no address, and offload to a host that is the meta device."""
+"""Lets FSDP1 run on fake tensors, whose data has no address, and offload to a host whose memory is the device's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import FullyShardedDataParallel, _flat_param, _runtime_utils
+from torch.distributed.fsdp._flat_param import FlatParamHandle
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from planner.replay.setup.cpu_offload import HOST
+from planner.replay.recording.recorder import LiveBytes
 
 
 @contextmanager
@@ -47,37 +49,51 @@ def _catch_all_reshard(state: Any) -> None:
         _runtime_utils._reshard(state, handle, _runtime_utils._should_free_in_backward(state, handle))
 
 
-class _Torch:
-    """Serves as `torch` in FSDP1's modules, where `torch.device("cpu")` is the host and not the step's device."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-    @staticmethod
-    def device(name: Any) -> torch.device:
-        """Returns a device, and `HOST` for the CPU."""
-        return HOST if name == "cpu" else torch.device(name)
-
-
 @contextmanager
 def on_host() -> Iterator[None]:
-    """Lets FSDP1 offload to `HOST`, whose memory cannot be pinned."""
-    flat: Any = _flat_param
-    runtime: Any = _runtime_utils
-    pin = torch.Tensor.pin_memory
-    flat.torch = runtime.torch = _Torch()
-    torch.Tensor.pin_memory = lambda tensor, *_: tensor  # type: ignore[method-assign,assignment]  # restored below
+    """Lets FSDP1 offload to the host, whose memory is the device's in a replay.
+
+    What FSDP1 pins leaves the record, and what it copies to the device is a tensor of its own, as it is on a GPU
+    (`pre_unshard` and `_use_low_precision_shard`).
+    """
+    handle: Any = FlatParamHandle
+    pin, unshard, cast = torch.Tensor.pin_memory, handle.pre_unshard, handle._use_low_precision_shard
+    torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign,assignment]  # restored below
+    handle.pre_unshard = lambda self: _pre_unshard(self, unshard)
+    handle._use_low_precision_shard = lambda self: _cast(self, cast)
     try:
         yield
     finally:
-        flat.torch = runtime.torch = torch
         torch.Tensor.pin_memory = pin  # type: ignore[method-assign]  # the original
+        handle.pre_unshard, handle._use_low_precision_shard = unshard, cast
+
+
+def _pinned(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
+    """Returns the tensor, which is the host's from now on."""
+    for mode in _get_current_dispatch_mode_stack():
+        if isinstance(mode, LiveBytes):
+            mode.leave(tensor)
+    return tensor
+
+
+def _pre_unshard(handle: Any, original: Callable[[Any], bool]) -> bool:
+    """Copies the shard to the device, unless it is cast to a copy anyway."""
+    ran = original(handle)
+    if not handle._uses_param_mixed_precision:
+        handle.flat_param.data = handle.flat_param.data.clone()
+    return ran
+
+
+def _cast(handle: Any, original: Callable[[Any], None]) -> None:
+    """Copies the shard to the device while it is cast."""
+    flat = handle.flat_param
+    flat._local_shard, on_host = flat._local_shard.clone(), flat._local_shard
+    original(handle)
+    flat._local_shard = on_host
 
 
 def moved_to_host(model: torch.nn.Module) -> None:
-    """Moves the shards of a wrapped model to `HOST`, where the original leaves them on the CPU."""
+    """Says that the shards of a wrapped model are the host's."""
     for unit in FullyShardedDataParallel.fsdp_modules(model):
-        handle: Any = unit._handle
-        if handle is not None:
-            handle.flat_param_to(HOST)
-            handle._use_sharded_views()
+        if unit._handle is not None:
+            _pinned(unit._handle.flat_param)

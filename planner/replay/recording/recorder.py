@@ -86,6 +86,8 @@ class LiveBytes(TorchDispatchMode):
         self._listed: set[int] = set()
         """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
         self._storages = 0
+        self._hosted: set[int] = set()
+        """Addresses of storages that stand for memory of the host."""
 
     def __enter__(self) -> LiveBytes:
         self._resize = torch.UntypedStorage.resize_
@@ -124,6 +126,13 @@ class LiveBytes(TorchDispatchMode):
         """Starts a section of the trace: the events that follow belong to this phase and step."""
         self.trace.sections.append(Section(phase, step, []))
         self.scope, self.path = None, ""
+
+    def leave(self, tensor: torch.Tensor) -> None:
+        """Says that a tensor's memory stands for the host's from now on."""
+        storage = tensor.untyped_storage()
+        self._drop(storage._cdata)
+        self._hosted.add(storage._cdata)
+        weakref.finalize(storage, self._hosted.discard, storage._cdata)
 
     def move(self, scope: Scope | None) -> None:
         """Says at which block the events that follow happen."""
@@ -231,7 +240,7 @@ class LiveBytes(TorchDispatchMode):
         if tensor.device.type != "cpu":
             return
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._live:
+        if storage._cdata not in self._live and storage._cdata not in self._hosted:
             category = "communication" if func.namespace in _COLLECTIVES else None
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
             name = func._opname if node is None else node.name()
