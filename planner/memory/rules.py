@@ -26,8 +26,10 @@ from strategies import (
     Operation,
     Quantization,
     Rowwise,
+    ShardingBackend,
     Strategy,
     TrainedModules,
+    Zero,
     quantization_of,
 )
 
@@ -55,7 +57,11 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
 
 def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
-    method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, strategy.sharding.shards
+    method, tied, shards = (
+        strategy.finetuning,
+        inventory.architecture.tied_to is not None,
+        strategy.sharding.backend is ShardingBackend.FSDP2,
+    )
     parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
     if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
         return "bitfit trains biases, and the model has none"
@@ -85,6 +91,22 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
             return "PEFT has no DoRA for the parameters of experts"
         if method.dropout:
             return "PEFT has no LoRA dropout for the parameters of experts"
+    return None
+
+
+def _of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says what of a model is not derived for DeepSpeed; None if everything is."""
+    sharding = strategy.sharding
+    if not isinstance(sharding, Zero):
+        return None
+    if inventory.keeps_fp32:
+        # deepspeed/runtime/engine.py, `_cast_module_mixed_precision`, casts every parameter
+        return "DeepSpeed casts the routers, too, which transformers keeps in fp32: that forward is not derived"
+    if sharding.stage == 3 and inventory.num_expert_parameters:
+        # accelerate/utils/deepspeed.py, `set_moe_leaf_modules`
+        return "ZeRO-3 gathers a mixture's experts as one module: that is not derived"
+    if sharding.stage == 3 and copies_modules(strategy.finetuning):
+        return "PEFT's trained copies of modules are not derived for ZeRO-3"
     return None
 
 
@@ -149,5 +171,5 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_trainable, _of_layers, _of_model)
+RULES = (_of_trainable, _of_deepspeed, _of_layers, _of_model)
 """Rules in the order in which they are checked; users see the first reason that is found."""
