@@ -98,6 +98,8 @@ class MemoryModel:
 
     def violation(self, strategy: Strategy) -> str | None:
         """Says why the model cannot be trained with a strategy; None if it can."""
+        if self.evaluation_batch_size is not None and isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
+            return "an evaluation between steps is not derived for ZeRO-3"
         return violation(self.traced.inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:

@@ -29,9 +29,11 @@ from strategies import (
     Method,
     Operation,
     Quantization,
+    Replicated,
     Rowwise,
     Strategy,
     TrainedModules,
+    Zero,
     quantization_of,
 )
 
@@ -59,7 +61,7 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
 
 def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
-    method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, strategy.sharding.shards
+    method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, _by_fsdp2(strategy)
     parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
     if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
         return "bitfit trains biases, and the model has none"
@@ -68,32 +70,56 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if lacking := _lacks(inventory, method):
         return lacking
     trains_in_half = strategy.precision.facts.trained_bytes < FP32
-    one_dtype = "FSDP2" if isinstance(strategy.sharding, Fsdp2) else "ZeroRedundancyOptimizer" if strategy.sharding.divides_states else None
+    one_dtype = _takes_one_dtype(strategy)
     if isinstance(method, Full | Freeze) and one_dtype and trains_in_half and inventory.keeps_fp32:
         # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, as does
         # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
         return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
-    if isinstance(strategy.sharding, Fsdp1) and (reason := _in_one_dtype(inventory, strategy)):
-        return reason
     if not isinstance(method, Lora):
         return None
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
-    if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
+    if copies_modules(method) and one_dtype and stored.stored_adapter != stored.stored_trained:
         return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
         return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
     if tied and shards and copies_modules(method):
         # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
-    if any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears):
+    if _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
-        if isinstance(strategy.sharding, Fsdp1):
-            return "PEFT folds adapters into the weights of experts outside of the forward that FSDP1 gathers them for"
         if method.variant is LoraVariant.DORA:
             return "PEFT has no DoRA for the parameters of experts"
         if method.dropout:
             return "PEFT has no LoRA dropout for the parameters of experts"
     return None
+
+
+def _by_fsdp2(strategy: Strategy) -> bool:
+    return isinstance(strategy.sharding, Fsdp2)
+
+
+def _takes_one_dtype(strategy: Strategy) -> str | None:
+    """Returns the class that wants all trained parameters in one dtype; None if there is none."""
+    sharding = strategy.sharding
+    if isinstance(sharding, Fsdp2):
+        return "FSDP2"
+    return "ZeroRedundancyOptimizer" if isinstance(sharding, Replicated) and sharding.divides_states else None
+
+
+def _adapts_fused(inventory: Inventory, method: Lora) -> bool:
+    parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
+    return any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears)
+
+
+def _of_fsdp1(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says why FSDP1 does not take a model's parameters; None if it does."""
+    if not isinstance(strategy.sharding, Fsdp1):
+        return None
+    method = strategy.finetuning
+    if isinstance(method, Lora) and _adapts_fused(inventory, method):
+        # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
+        return "PEFT folds adapters into the weights of experts outside of the forward that FSDP1 gathers them for"
+    return _in_one_dtype(inventory, strategy)
 
 
 def _in_one_dtype(inventory: Inventory, strategy: Strategy) -> str | None:
@@ -118,6 +144,22 @@ def _in_one_dtype(inventory: Inventory, strategy: Strategy) -> str | None:
 
 def _is_packed(tensor: ParameterTensor, quantizes: bool) -> bool:
     return quantizes and tensor.layer is not None and tensor.layer.quantizes and len(tensor.shape) > 1
+
+
+def _of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says what of a model is not derived for DeepSpeed; None if everything is."""
+    sharding = strategy.sharding
+    if not isinstance(sharding, Zero):
+        return None
+    if inventory.keeps_fp32:
+        # deepspeed/runtime/engine.py, `_cast_module_mixed_precision`, casts every parameter
+        return "DeepSpeed casts the routers, too, which transformers keeps in fp32: that forward is not derived"
+    if sharding.stage == 3 and inventory.num_expert_parameters:
+        # accelerate/utils/deepspeed.py, `set_moe_leaf_modules`
+        return "ZeRO-3 gathers a mixture's experts as one module: that is not derived"
+    if sharding.stage == 3 and copies_modules(strategy.finetuning):
+        return "PEFT's trained copies of modules are not derived for ZeRO-3"
+    return None
 
 
 def _lacks(inventory: Inventory, method: Method) -> str | None:
@@ -181,5 +223,5 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_trainable, _of_layers, _of_model)
+RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_model)
 """Rules in the order in which they are checked; users see the first reason that is found."""

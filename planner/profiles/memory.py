@@ -17,7 +17,16 @@ from planner.memory.step.time import Traffic
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
-from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated, Sharding, Strategy, Update
+from strategies import (
+    AnyOptimizer,
+    DataParallel,
+    GradientBuckets,
+    Replicated,
+    Sharding,
+    ShardingBackend,
+    Strategy,
+    Update,
+)
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 """The moment of a step for each phase of a profile."""
@@ -71,6 +80,8 @@ class ProfiledMemory:
             return reason
         if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
             return "a profile is of one rank, which has no buckets for its gradients to be views of"
+        if strategy.sharding.backend is ShardingBackend.DEEPSPEED:
+            return "a profile does not tell when each gradient is complete, as DeepSpeed's buckets ask"
         if strategy.sharding.choice is Sharding.ZERO1:
             return "a profile does not tell which rank has which states"
         if strategy.sharding.on_host:

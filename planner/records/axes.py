@@ -11,6 +11,7 @@ from typing import Any
 from hardware import PlannerError
 from hardware.errors import shown
 from strategies import ALL_LINEAR, OPTIONS, InvalidChoiceError, LoraTargets, Names, Option, Shares, WholeNumbers
+from strategies.sharding import ALIASES
 
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _RANGE = re.compile(
@@ -46,7 +47,32 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         raise InvalidChoiceError("axis", unknown[0], OPTIONS)
+    given = _without_aliases(given)
     return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if not _is_open(said)}
+
+
+def _without_aliases(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what a caller says with an alias of the sharding axis replaced by what it stands for.
+
+    Raises:
+        RequestError: The alias stands beside other values, or another backend is named.
+    """
+    said = given.get("sharding")
+    names = [name for name in several(said) if isinstance(name, str) and name in ALIASES]
+    if not names:
+        return given
+    if len(several(said)) > 1:
+        raise RequestError(
+            f"sharding {names[0]} sets the backend of all values", "ask for it alone, or name --sharding-backend"
+        )
+    meant = ALIASES[names[0]]
+    backend = given.get("sharding_backend")
+    if not _is_open(backend) and several(backend) != (meant["sharding_backend"],):
+        raise RequestError(
+            f"sharding {names[0]} is {meant['sharding_backend']}'s, not {shown(str(backend))}'s",
+            f"sharding {meant['sharding']} runs under each backend",
+        )
+    return {**given, **meant}
 
 
 def _is_open(said: Any) -> bool:

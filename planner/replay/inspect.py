@@ -10,7 +10,7 @@ from planner.replay.setup.build import build, equip, half, linear_layers
 from planner.replay.silence import undisturbed
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, tokens_per_sample
-from strategies import Strategy
+from strategies import ShardingBackend, Strategy
 
 POSITIONS = ("max_position_embeddings", "n_positions")
 """Fields of a config.json that limit the length of a sequence, in the order in which they are looked up."""
@@ -81,7 +81,7 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
     """
     with undisturbed():
         model = equip(_tied(build(source, strategy, CUDA_PATH)), strategy)
-    mixed = strategy.sharding.shards and strategy.precision.facts.autocast_bytes is not None
+    mixed = strategy.sharding.backend is ShardingBackend.FSDP2 and strategy.precision.facts.autocast_bytes is not None
     computed = half(strategy.precision).itemsize if mixed else None
     weights: Counter[Weight] = Counter()
     gathered = gradients = 0

@@ -1,6 +1,6 @@
 """Holds the axis of sharding: its choices, and one module for each library that divides a model among ranks."""
 
-from strategies.sharding.axis import AXIS, BACKENDS, DataParallel, indivisible
+from strategies.sharding.axis import ALIASES, AXIS, BACKENDS, DataParallel, indivisible
 from strategies.sharding.choices import (
     ALL_RANKS,
     GradientBuckets,
@@ -16,6 +16,7 @@ from strategies.sharding.fsdp2 import Fsdp2
 from strategies.sharding.replicated import Replicated
 
 __all__ = [
+    "ALIASES",
     "ALL_RANKS",
     "AXIS",
     "BACKENDS",

@@ -28,8 +28,8 @@ class Containers:
         self.last = len(parts) - 1
         names = {h.name for happened in parts for h in happened if h.kind is Happening.ENTERS}
         self._adapted = {name.removesuffix(DOWN) for name in names if name.endswith(DOWN)}
-        self._wrappers = 3 if self._adapted else 1
-        """The model's own module and PEFT's two around it; its body is one more."""
+        self._wrappers = 2 if self._adapted else 1
+        """The model's own module, or PEFT's two, the inner of which calls its `forward`; the body is one more."""
 
     def forward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
         """Returns what happens in a part's forward, with all modules."""
@@ -39,7 +39,13 @@ class Containers:
 
     def backward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
         """Returns what happens in a part's backward, with all modules."""
-        return self._within(happened, self._wrappers if part == self.last else int(self._is_block(part)))
+        found = self._within(happened, self._wrappers if part == self.last else int(self._is_block(part)))
+        if part != self.last - 1:
+            return found
+        head = next((i for i, h in enumerate(found, 1) if h.kind is Happening.LEAVES_BACKWARD), None)
+        if head is not None:  # the body's output is what the head starts from
+            found.insert(head, _entered(found[head - 1], Happening.ENTERS_BACKWARD))
+        return found
 
     def _is_block(self, part: int) -> bool:
         return 0 < part < self.last - 1
