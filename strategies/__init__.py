@@ -41,7 +41,7 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
-from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import (
@@ -92,6 +92,7 @@ __all__ = [
     "DataParallel",
     "Engine",
     "Exactly",
+    "ExpertQuantization",
     "Factored",
     "Finetuning",
     "Framework",

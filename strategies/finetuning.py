@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from strategies.axis import Axis, Choice, ContradictionError, Names, Option, Shares, Values, WholeNumbers
-from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 
 
 class Finetuning(Choice):
@@ -91,6 +91,8 @@ class Lora(NamedTuple):
         dropout: Share of the adapters' inputs that is dropped.
         adapter_dtype: Dtype of the adapters.
         trained_modules: Modules that train as a whole in addition to the adapters.
+        unquantized_dtype: Dtype of what a quantized base leaves unquantized.
+        expert_quantization: Whether the experts of a quantized mixture are quantized as well.
     """
 
     rank: int = DEFAULT_LORA_RANK
@@ -101,6 +103,12 @@ class Lora(NamedTuple):
     adapter_dtype: AdapterDtype = AdapterDtype.FP32
     trained_modules: TrainedModules = TrainedModules.NONE
     unquantized_dtype: UnquantizedDtype = UnquantizedDtype.FP32
+    expert_quantization: ExpertQuantization = ExpertQuantization.NONE
+
+    @property
+    def separates_experts(self) -> bool:
+        """Whether each expert has linear layers of its own, which are quantized."""
+        return self.quantization is not Quantization.NONE and self.expert_quantization is ExpertQuantization.SAME
 
     @property
     def is_prepared(self) -> bool:
@@ -171,6 +179,7 @@ _LORA_FIELDS = {
     "adapter_dtype": "adapter_dtype",
     "trained_modules": "trained_modules",
     "unquantized_dtype": "unquantized_dtype",
+    "expert_quantization": "expert_quantization",
 }
 """Field of `Lora` that an option sets."""
 _FREEZE_FIELDS = ("trained_blocks", "trained_modules")
@@ -194,7 +203,7 @@ def _split(method: Method) -> Values:
     if isinstance(method, Lora):
         said |= {name: getattr(method, field) for name, field in _LORA_FIELDS.items()}
         if method.method is Finetuning.LORA:
-            del said["unquantized_dtype"]
+            del said["unquantized_dtype"], said["expert_quantization"]
     elif isinstance(method, Freeze):
         said |= {name: getattr(method, name) for name in _FREEZE_FIELDS}
     return said
@@ -258,6 +267,13 @@ AXIS = Axis(
             UnquantizedDtype,
             phrase="rest {}",
             hidden_default=UnquantizedDtype.FP32,
+            belongs_to=(Finetuning.QLORA,),
+        ),
+        Option(
+            "expert_quantization",
+            ExpertQuantization,
+            phrase="experts too",
+            hidden_default=ExpertQuantization.NONE,
             belongs_to=(Finetuning.QLORA,),
         ),
         Option(

@@ -51,6 +51,18 @@ class Quantization(Choice):
         return self.is_gptq or self is Quantization.AWQ
 
 
+class ExpertQuantization(Choice):
+    """Says whether the experts of a mixture are quantized as other linear layers are.
+
+    transformers 5 keeps the experts of a block as parameters of three dimensions, and bitsandbytes quantizes linear
+    layers alone. In transformers 4 each expert is a module with linear layers of its own, as it still is where a
+    trainer takes the experts apart before it quantizes them.
+    """
+
+    NONE = "none", "fused experts are not quantized: transformers 5 quantizes linear layers alone"
+    SAME = "same", "each expert has linear layers of its own, quantized as all others (transformers 4)"
+
+
 class UnquantizedDtype(Choice):
     """Says which dtype those weights have that a quantized base leaves unquantized: embeddings, norms and the head.
 

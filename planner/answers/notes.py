@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.answers.frameworks import notes_on_framework
-from planner.memory.settings.dtypes import FP32, Dtypes
+from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
 from planner.problem.problem import Problem
 from strategies import (
     Allocator,
     Attention,
+    ExpertQuantization,
     Finetuning,
     GradientSync,
     Kernels,
@@ -90,10 +91,20 @@ def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy])
     methods = {s.finetuning.method for s in strategies}
     if asked.gradient_accumulation_steps is None:  # a search
         methods |= set(asked.finetuning or Finetuning)
-    if experts and Finetuning.QLORA in methods:
+    if not experts or Finetuning.QLORA not in methods:
+        return
+    if asked.expert_quantization != (ExpertQuantization.SAME,):
+        apart = any(part.stacks for part in model.inventory.blocks.values())
+        way_out = "; --expert-quantization same plans a trainer that takes them apart first" if apart else ""
         yield (
             f"qlora quantizes linear layers alone: the experts of {model.name}, {experts / model.num_parameters:.0%} "
-            f"of its parameters, are none, and become fp32 ({experts * FP32 / 2**30:.1f} GiB)."
+            f"of its parameters, are none. They stay in half precision ({experts * HALF / 2**30:.1f} GiB), or become "
+            f"fp32 where PEFT prepares the base ({experts * FP32 / 2**30:.1f} GiB){way_out}."
+        )
+    if any(isinstance(s.finetuning, Lora) and s.finetuning.separates_experts for s in strategies):
+        yield (
+            "expert-quantization same is the step of transformers 4, or of a trainer that takes experts apart: they "
+            "run one after the other, and tokens are spread evenly over them."
         )
 
 

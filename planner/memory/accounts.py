@@ -12,6 +12,7 @@ from strategies import (
     AdapterDtype,
     Allocator,
     Attention,
+    ExpertQuantization,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -64,6 +65,7 @@ ACCOUNTS = Accounts(
         Framework: ((Framework.TRANSFORMERS, Framework.TRL, Framework.AXOLOTL, Framework.LLAMA_FACTORY),),
         Allocator: ((Allocator.NATIVE, Allocator.EXPANDABLE),),
         UnquantizedDtype: ((UnquantizedDtype.FP32, UnquantizedDtype.BF16, UnquantizedDtype.FP16),),
+        ExpertQuantization: ((ExpertQuantization.NONE, ExpertQuantization.SAME),),
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
     },
 )

@@ -85,6 +85,8 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if tied and shards and copies_modules(method):
         # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
+    if method.separates_experts and not any(part.stacks for part in inventory.blocks.values()):
+        return "the model has no experts that were linear layers of their own in transformers 4"
     if _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
         if method.variant is LoraVariant.DORA:
@@ -108,7 +110,8 @@ def _takes_one_dtype(strategy: Strategy) -> str | None:
 
 def _adapts_fused(inventory: Inventory, method: Lora) -> bool:
     parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
-    return any(layer.fused and all(map(method.adapts, layer.fused)) for part in parts for layer in part.linears)
+    whole = (w for part in parts for w in part.linears if not (method.separates_experts and w.is_stack))
+    return any(layer.fused and all(map(method.adapts, layer.fused)) for layer in whole)
 
 
 def _of_fsdp1(inventory: Inventory, strategy: Strategy) -> str | None:

@@ -43,6 +43,18 @@ class Linear(NamedTuple):
         """
         return rank * self.experts * max(1, len(self.fused))
 
+    @property
+    def is_stack(self) -> bool:
+        """Returns whether it is a stack of experts that was fused from a layer or several of each expert."""
+        return self.experts > 1 and bool(self.fused)
+
+    @property
+    def of_experts(self) -> tuple[Linear, ...]:
+        """Returns the layers that a stack was fused from: `mlp.experts.0.w1`, ... for `mlp.experts.gate_up_proj`."""
+        path, rows = self.name.rpartition(".")[0], self.out_features // len(self.fused)
+        names = (f"{path}.{number}.{name}" for number in range(self.experts) for name in self.fused)
+        return tuple(Linear(name, self.in_features, rows, False) for name in names)
+
 
 class ParameterTensor(NamedTuple):
     """Describes one parameter."""
@@ -81,6 +93,21 @@ class Parameters(NamedTuple):
     def num_parameters(self) -> int:
         """Returns the number of elements of all tensors."""
         return sum(t.num_elements for t in self.tensors)
+
+    @property
+    def stacks(self) -> dict[str, Linear]:
+        """Returns the stacks of experts that were fused from layers, by the name of their parameter."""
+        return {layer.name: layer for layer in self.linears if layer.is_stack}
+
+    def with_separate_experts(self) -> Parameters:
+        """Returns the parameters with the layers of each expert in the place of the stacks they were fused to."""
+        tensors: list[ParameterTensor] = []
+        for t in self.tensors:
+            layers = self.stacks[t.name].of_experts if t.name in self.stacks else ()
+            apart = [ParameterTensor(f"{w.name}.weight", (w.out_features, w.in_features), w) for w in layers]
+            tensors += apart or [t]
+        linears = [w for layer in self.linears for w in (layer.of_experts if layer.is_stack else (layer,))]
+        return Parameters(tuple(tensors), tuple(linears))
 
 
 class Heads(NamedTuple):

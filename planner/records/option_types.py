@@ -13,6 +13,7 @@ from strategies import (
     Allocator,
     Attention,
     Checkpointing,
+    ExpertQuantization,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -67,6 +68,7 @@ QuantizationName = (
 LoraVariantName = LoraVariant | Literal["lora", "rslora", "dora", "all"]
 AdapterDtypeName = AdapterDtype | Literal["fp32", "weights", "all"]
 UnquantizedDtypeName = UnquantizedDtype | Literal["fp32", "bf16", "fp16", "all"]
+ExpertQuantizationName = ExpertQuantization | Literal["none", "same", "all"]
 TrainedModulesName = TrainedModules | Literal["none", "embeddings", "head", "embeddings-and-head", "all"]
 CheckpointingName = (
     Checkpointing | Literal["none", "full", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
@@ -101,6 +103,7 @@ class Options(TypedDict, total=False):
     lora_dropout: float | Sequence[float] | None
     adapter_dtype: AdapterDtypeName | Sequence[AdapterDtypeName] | None
     unquantized_dtype: UnquantizedDtypeName | Sequence[UnquantizedDtypeName] | None
+    expert_quantization: ExpertQuantizationName | Sequence[ExpertQuantizationName] | None
     trained_blocks: int | str | Sequence[int | str] | None
     trained_modules: TrainedModulesName | Sequence[TrainedModulesName] | None
     checkpointing: CheckpointingName | Sequence[CheckpointingName] | None

@@ -12,6 +12,7 @@ from strategies import (
     Allocator,
     Attention,
     Checkpointing,
+    ExpertQuantization,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -69,6 +70,7 @@ class StrategyChoice(Record):
     adapter_dtype: AdapterDtype | None = None
     trained_modules: TrainedModules | None = None
     unquantized_dtype: UnquantizedDtype | None = None
+    expert_quantization: ExpertQuantization | None = None
     trained_blocks: Count | None = None
     checkpointing: Checkpointing
     checkpoint_every: Count | None = None

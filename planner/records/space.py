@@ -23,6 +23,7 @@ from strategies import (
     Attention,
     Checkpointing,
     ContradictionError,
+    ExpertQuantization,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -77,6 +78,7 @@ class SearchSpace(Record):
     adapter_dtype: tuple[AdapterDtype, ...] = ()
     trained_modules: tuple[TrainedModules, ...] = ()
     unquantized_dtype: tuple[UnquantizedDtype, ...] = ()
+    expert_quantization: tuple[ExpertQuantization, ...] = ()
     trained_blocks: tuple[Count, ...] = ()
     checkpointing: tuple[Checkpointing, ...] = ()
     checkpoint_every: tuple[Count, ...] = ()

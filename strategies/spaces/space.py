@@ -27,7 +27,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import allocator_runs_on, exclusion
 from strategies.sharding import (
     ALL_RANKS,
@@ -100,6 +100,7 @@ class Space(NamedTuple):
     trained_modules: tuple[TrainedModules, ...] = (TrainedModules.NONE,)
     unquantized_dtype: tuple[UnquantizedDtype, ...] = (UnquantizedDtype.FP32, UnquantizedDtype.BF16)
     """Both that trainers leave; on a GPU without bf16, fp16 instead. If empty, `usual_unquantized_dtypes`."""
+    expert_quantization: tuple[ExpertQuantization, ...] = (ExpertQuantization.NONE,)
     trained_blocks: tuple[int, ...] = (DEFAULT_TRAINED_BLOCKS,)
     checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
     checkpoint_every: tuple[int, ...] = (1,)

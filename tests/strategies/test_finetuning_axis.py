@@ -15,6 +15,7 @@ from strategies import (
     AdapterDtype,
     BitFit,
     ContradictionError,
+    ExpertQuantization,
     Finetuning,
     Freeze,
     Full,
@@ -50,6 +51,7 @@ REFINED = {
         "lora_dropout",
         "adapter_dtype",
         "unquantized_dtype",
+        "expert_quantization",
         "trained_modules",
     ],
     Finetuning.FREEZE: ["trained_blocks", "trained_modules"],
@@ -131,6 +133,7 @@ QLORA: dict[str, Any] = {
     "adapter_dtype": AdapterDtype.FP32,
     "trained_modules": TrainedModules.NONE,
     "unquantized_dtype": UnquantizedDtype.BF16,
+    "expert_quantization": ExpertQuantization.SAME,
 }
 FREEZE: dict[str, Any] = {
     "finetuning": Finetuning.FREEZE,
@@ -155,7 +158,14 @@ FREEZE: dict[str, Any] = {
                 TrainedModules.HEAD,
             ),
         ),
-        (QLORA, Lora(quantization=Quantization.INT8, unquantized_dtype=UnquantizedDtype.BF16)),
+        (
+            QLORA,
+            Lora(
+                quantization=Quantization.INT8,
+                unquantized_dtype=UnquantizedDtype.BF16,
+                expert_quantization=ExpertQuantization.SAME,
+            ),
+        ),
         (FREEZE, Freeze(3, TrainedModules.EMBEDDINGS)),
         ({"finetuning": Finetuning.BITFIT}, BitFit()),
     ],
@@ -190,6 +200,13 @@ def test_only_a_lora_has_a_quantized_base() -> None:
     assert [quantization_of(method) for method in (Full(), Freeze(), BitFit(), Lora())] == [Quantization.NONE] * 4
     for quantization in Quantization:
         assert quantization_of(Lora(quantization=quantization)) is quantization
+
+
+def test_only_a_quantized_base_has_separate_experts() -> None:
+    same = ExpertQuantization.SAME
+    assert Lora(quantization=Quantization.NF4, expert_quantization=same).separates_experts
+    assert not Lora(quantization=Quantization.NF4).separates_experts
+    assert not Lora(expert_quantization=same).separates_experts
 
 
 def test_each_quantization_is_of_bitsandbytes_or_of_a_checkpoint_or_none() -> None:

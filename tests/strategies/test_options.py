@@ -43,6 +43,7 @@ def test_a_strategy_has_a_field_for_every_axis_and_every_option_is_of_one() -> N
         "lora_dropout",
         "adapter_dtype",
         "unquantized_dtype",
+        "expert_quantization",
         "trained_blocks",
         "trained_modules",
         "checkpointing",

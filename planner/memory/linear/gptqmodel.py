@@ -142,9 +142,10 @@ def gptq_triton_layer(
 def _product(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
     """Returns `x @ weight` in fp16, with a weight that is dequantized in forward and again in backward."""
     elements, size, rows = x.width * out_features, x.per_sample * HALF, x.per_sample // x.width
-    _dequantize(f, elements)
+    whole = _dequantize(f, elements)
     flops, width = 2 * x.per_sample * out_features, out_features
     out = f.product(rows * width, width, HALF, f"{name} output", x, flops=flops, operation=Operation.MM)
+    del whole
     if x.variable is not None and out.variable is not None:
         variable = x.variable
 

@@ -72,7 +72,8 @@ def layer(
     compute, given = f.dtypes.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, compute, trains=False) if has_bias else None
-    out = _matmul(f, f.to(x, compute, f"{name} input"), bias, out_features, double, name)
+    x = f.to(x, compute, f"{name} input")  # the variable of `Linear4bit.forward`, until it returns
+    out = _matmul(f, x, bias, out_features, double, name)
 
     def weight() -> Tensor:
         return Tensor(_dequantize(f, elements, compute, double), elements, 0, columns, compute, None)
@@ -86,11 +87,12 @@ def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: b
     The weight is dequantized in forward and again in backward; no tensor is saved.
     """
     compute, elements, size = x.itemsize, x.width * out_features, x.per_sample * x.itemsize
-    _dequantize(f, elements, compute, double)
+    weight = _dequantize(f, elements, compute, double)
     rows = x.per_sample // x.width
     flops, width = 2 * x.per_sample * out_features, out_features
     operation = Operation.MM if bias is None else Operation.ADDMM
     out = f.product(rows * width, width, compute, f"{name} output", x, flops=flops, operation=operation)
+    del weight
     if x.variable is not None and out.variable is not None:
         variable = x.variable
 

@@ -39,6 +39,8 @@ def unit(
     account = account_type(ranks, is_block)
     kind = KINDS.get(quantization_of(method))
     own = dtypes.of_trained() if trained.weights else dtypes
+    if isinstance(method, Lora) and method.separates_experts:
+        parameters = parameters.with_separate_experts()
     for t in parameters.tensors:
         stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)

@@ -10,6 +10,7 @@ from strategies import (
     Allocator,
     Attention,
     ContradictionError,
+    ExpertQuantization,
     Finetuning,
     Framework,
     GradientBuckets,
@@ -63,6 +64,7 @@ ACCOUNTS = Accounts(
         Framework: ((Framework.TRANSFORMERS, Framework.TRL, Framework.AXOLOTL, Framework.LLAMA_FACTORY),),
         Allocator: (KINDS,),
         UnquantizedDtype: ((UnquantizedDtype.FP32, UnquantizedDtype.BF16, UnquantizedDtype.FP16),),
+        ExpertQuantization: ((ExpertQuantization.NONE, ExpertQuantization.SAME),),
         Update: ((Update.AFTER_BACKWARD, Update.IN_BACKWARD),),
     },
 )

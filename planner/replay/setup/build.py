@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
@@ -14,6 +15,7 @@ from planner.replay.setup.optimizers import prepare
 from planner.replay.stand_ins import compiled, flash, fused_loss, liger
 from planner.replay.stand_ins.float8 import convert
 from planner.replay.stand_ins.quantized import quantize
+from planner.replay.stand_ins.separate_experts import adapted_apart, separate
 from planner.replay.structure import source as subject
 from planner.replay.structure.source import EAGER, Source, base_of
 from planner.replay.structure.trainable import choose, names_of, trained_modules
@@ -100,7 +102,10 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
     liger.patch(model, strategy.kernels)
     fused_loss.fuse(model, strategy.loss, adds_in_place=adds_in_place)
     if isinstance(method, Lora):
-        model = _adapted(model, method)
+        if method.separates_experts:
+            separate(model)
+        with adapted_apart() if method.separates_experts else nullcontext():
+            model = _adapted(model, method)
         if is_quantized(strategy):
             compute = half(strategy.precision)
             storage = compute if strategy.sharding.shards else torch.uint8

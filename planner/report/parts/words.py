@@ -30,18 +30,22 @@ def has_adapters(choice: StrategyChoice) -> bool:
     return choice.lora_rank is not None
 
 
+_OF_THE_REST = ("unquantized_dtype", "expert_quantization")
+"""Options that say how what is no linear layer of a quantized base is stored."""
+
+
 def quantization(choice: StrategyChoice) -> str:
-    """Returns the quantization of the base, and the dtype of the rest if that is not fp32; empty without QLoRA."""
+    """Returns the quantization of the base, and what is said of the rest if that is not usual; empty without QLoRA."""
     if choice.quantization is Quantization.NONE:
         return ""
-    but = [option.name for option in AXES["finetuning"].refinements if option.name != "unquantized_dtype"]
+    but = [option.name for option in AXES["finetuning"].refinements if option.name not in _OF_THE_REST]
     return ", ".join([str(choice.quantization), *_refinements(choice, "finetuning", but=but)])
 
 
 def adapters(choice: StrategyChoice) -> str:
     """Returns what refines adapters, such as `rank 16 on all-linear`; empty without LoRA."""
     return (
-        " ".join(_refinements(choice, "finetuning", but=("quantization", "unquantized_dtype")))
+        " ".join(_refinements(choice, "finetuning", but=("quantization", *_OF_THE_REST)))
         if has_adapters(choice)
         else ""
     )

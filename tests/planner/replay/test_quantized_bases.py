@@ -1,10 +1,12 @@
 """Quantized base models beside their replays: what their layers do that other layers do not."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from planner import verify
+from planner import ContradictionError, verify
 
 TOLERANCE = 0.0002
 """Largest relative difference between model and replay, phase by phase."""
@@ -41,3 +43,54 @@ def test_dora_runs_over_a_quantized_conv1d(quantization: str) -> None:
     """Its weight is turned round before it is quantized, so that PEFT does not turn it."""
     found = differences("gpt2", quantization=quantization, lora_variant="dora")
     assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
+
+
+MIXTURE = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+    "num_experts_per_tok": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+MIXTURES = {
+    "mixtral": {**MIXTURE, "num_local_experts": 8},
+    "olmoe": {**MIXTURE, "num_experts": 4},
+    "qwen3_moe": {**MIXTURE, "num_experts": 8, "moe_intermediate_size": 256, "head_dim": 64},
+}
+ATTENTION = {"lora_targets": "q_proj,k_proj,v_proj,o_proj"}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "choices"),
+    [
+        ("mixtral", {**ATTENTION}),
+        ("mixtral", {**ATTENTION, "checkpointing": "full", "lora_dropout": 0.1, "unquantized_dtype": "bf16"}),
+        ("mixtral", {"quantization": "nf4-double", "precision": "bf16-true"}),
+        ("mixtral", {"quantization": "int8", "checkpointing": "full"}),
+        ("mixtral", {**ATTENTION, "quantization": "gptq-4bit-triton", "precision": "fp16-mixed"}),
+        ("mixtral", {**ATTENTION, "gpus": 2, "sharding": "full_shard", "unquantized_dtype": "bf16"}),
+        ("olmoe", {"checkpointing": "full"}),
+        ("qwen3_moe", {**ATTENTION, "checkpointing": "full"}),
+        ("qwen3_moe", {"unquantized_dtype": "bf16"}),
+    ],
+    ids=str,
+)
+def test_experts_that_are_quantized_run_one_after_the_other(
+    model_type: str, choices: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, **MIXTURES[model_type]}))
+    found = differences(str(tmp_path), expert_quantization="same", **choices)
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=0.001)
+
+
+def test_a_replay_of_experts_that_were_never_linear_layers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "granitemoe", **MIXTURES["mixtral"]}))
+    with pytest.raises(ContradictionError, match="no experts that were linear layers of their own"):
+        differences(str(tmp_path), expert_quantization="same")
