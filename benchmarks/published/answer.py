@@ -45,6 +45,8 @@ def ask(run: Run) -> Answer:
     request = dict(run.request)
     if request["loss"] == "liger-cross-entropy":
         request["loss"] = "full"  # the terms of a loss on logits are beside today's
+    if run.foak:
+        request["kernels"] = "liger"
     with foak() if run.foak else nullcontext():
         return Answer(run, said, _said(run, request, terms=True))
 

@@ -62,7 +62,7 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         allocated_bytes=row.get("allocated_bytes"),
         device_bytes=row["nvidia_smi_bytes"] if "outcome" not in row else None,
         then=tuple(_then(row, versions)),
-        foak="rms-norm" in kernels or "fused-lora" in kernels,
+        foak=bool(kernels) and row["model"] != "mixtral-8x7b",
     )
 
 
@@ -105,9 +105,8 @@ def _of_kernels(row: dict[str, Any], request: dict[str, Any], nearest: list[str]
             request["loss"] = "full"
         nearest.append(f"Triton cross-entropy: {request['loss']}")
     kernels = row.get("kernels", [])
-    if kernels and model_type != "mixtral":
-        request["kernels"] = "liger"
-        nearest.append("Triton RMSNorm and RoPE beside transformers' MLP: liger, which has an MLP of its own")
+    if kernels:
+        nearest.append("Triton RMSNorm and RoPE beside transformers' MLP: eager")
     if "fused-lora" in kernels:
         nearest.append("fused LoRA: PEFT's layers")
         if row["num_gpus"] > 1:
