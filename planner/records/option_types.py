@@ -25,6 +25,7 @@ from strategies import (
     Quantization,
     Sharding,
     TrainedModules,
+    UnquantizedDtype,
     Update,
 )
 
@@ -59,9 +60,11 @@ FinetuningName = Finetuning | Literal["full", "lora", "qlora", "freeze", "bitfit
 QuantizationName = Quantization | Literal["none", "nf4", "nf4-double", "int8", "gptq-4bit", "awq-4bit", "all"]
 LoraVariantName = LoraVariant | Literal["lora", "rslora", "dora", "all"]
 AdapterDtypeName = AdapterDtype | Literal["fp32", "weights", "all"]
+UnquantizedDtypeName = UnquantizedDtype | Literal["fp32", "bf16", "fp16", "all"]
 TrainedModulesName = TrainedModules | Literal["none", "embeddings", "head", "embeddings-and-head", "all"]
 CheckpointingName = (
-    Checkpointing | Literal["none", "full", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
+    Checkpointing
+    | Literal["none", "full", "full-reentrant", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
 )
 ShardingName = Sharding | Literal["no_shard", "zero1", "shard_grad_op", "full_shard", "hybrid_shard", "all"]
 GradientBucketsName = GradientBuckets | Literal["copies", "views", "all"]
@@ -89,6 +92,7 @@ class Options(TypedDict, total=False):
     lora_variant: LoraVariantName | Sequence[LoraVariantName] | None
     lora_dropout: float | Sequence[float] | None
     adapter_dtype: AdapterDtypeName | Sequence[AdapterDtypeName] | None
+    unquantized_dtype: UnquantizedDtypeName | Sequence[UnquantizedDtypeName] | None
     trained_blocks: int | str | Sequence[int | str] | None
     trained_modules: TrainedModulesName | Sequence[TrainedModulesName] | None
     checkpointing: CheckpointingName | Sequence[CheckpointingName] | None

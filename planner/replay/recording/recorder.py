@@ -17,6 +17,9 @@ from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Se
 _TENSOR_AND_PYTHON = 2
 """Use count of a storage with a single tensor, seen from Python, which holds a reference of its own."""
 
+_BUFFER_ALONE = 4
+"""Use count of a tensor that only a buffer of autograd owns, seen from within a dispatch mode, which adds three."""
+
 FP32_BYTES = 4
 """Bytes per element of an fp32 tensor."""
 
@@ -210,9 +213,12 @@ class LiveBytes(TorchDispatchMode):
         """Returns whether autograd would add a gradient into this buffer in a real step.
 
         Under fake tensors it always adds out of place; a real step adds in place if the buffer is no view and has no
-        other owner (torch/csrc/autograd/input_buffer.cpp). All additions that backward itself makes are of this kind.
+        other owner (torch/csrc/autograd/input_buffer.cpp), such as a backward function in Python that was called with
+        it. All additions that backward itself makes are of this kind.
         """
         if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
+            return False
+        if gathered._use_count() > _BUFFER_ALONE:
             return False
         return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
