@@ -74,7 +74,5 @@ def _footprint(model: str, request: Mapping[str, Any]) -> tuple[Footprint, int]:
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
-    _, solver, candidate = resolve_one(
-        model, axes.pop("gpu"), None, axes, {**workload, "headroom": 0.0}, size, steps
-    )
+    _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, {**workload, "headroom": 0.0}, size, steps)
     return candidate.footprint, solver.budget_bytes

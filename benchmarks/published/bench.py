@@ -89,7 +89,7 @@ def _run(row: dict[str, str]) -> Run:
         model=MODELS.get(row["model_name"], row["model_name"]),
         engine=Engine.ONE_GPU if ranks == 1 else Engine.FSDP1,
         method=row["method"],
-        kernels="transformers" if row["method"] != "gptq-lora" else "Triton",
+        kernels="Triton kernels" if row["method"] == "gptq-lora" else "transformers",
         tokens=size * length,
         request=request,
         nearest=tuple(nearest),

@@ -27,7 +27,7 @@ MODELS = {
 COMMON = {
     "gpu": "A100-80GB-SXM",
     "sequence_length": TOKENS,
-    "checkpointing": "full",
+    "checkpointing": "full-reentrant",
     "attention": "flash-attention-2",
     "optimizer": "adamw-foreach",
     "allocator": "native",
@@ -53,7 +53,7 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         model=MODELS[row["model"]],
         engine=Engine.ONE_GPU if row["num_gpus"] == 1 else Engine.FSDP1,
         method=row["method"] if quantization == "none" else f"{row['method']} {quantization}",
-        kernels=" + ".join(["transformers" if not kernels else "Triton", f"{row['loss']} loss"]),
+        kernels="Triton kernels" if kernels else "transformers",
         tokens=row["micro_batch_size"] * TOKENS,
         request=request,
         nearest=tuple(nearest),
@@ -76,7 +76,7 @@ def _unsaid(row: dict[str, Any]) -> str | None:
 
 def _request(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Returns the request of a row, and what it says by the nearest choice."""
-    request, nearest = COMMON | {"micro_batch_size": row["micro_batch_size"]}, ["reentrant checkpointing: full"]
+    request, nearest = COMMON | {"micro_batch_size": row["micro_batch_size"]}, list[str]()
     sharded, autocast = row["num_gpus"] > 1, row["autocast"] != "none"
     mixed, true = ("fp16-mixed", "fp16-true") if row.get("weights_dtype") == "fp16" else ("bf16-mixed", "bf16-true")
     request["precision"] = mixed if autocast else true
@@ -120,7 +120,6 @@ def _then(row: dict[str, Any], versions: dict[str, str]) -> Iterator[Term]:
     residual = then.FP32 if row.get("prepared") else then.HALF
     if row["loss"] != "fused-linear":
         yield then.loss(transformers, words, triton=row["loss"] == "cross-entropy")
-    yield then.reentrant(hidden, residual)
     if row["num_gpus"] > 1 and row["method"] != "full":
         yield then.reentrant_under_fsdp1(hidden, architecture.num_hidden_layers, residual)
     if term := then.repeated_heads(architecture, transformers, then.HALF):

@@ -1,4 +1,4 @@
-"""Defines a run that others measured: the request that asks the planner the same, and what its own libraries did else."""
+"""Defines a run that others measured: the request that asks the planner the same, and what else its libraries did."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from published.answer import Answer, Said
 from published.bench import is_full
 from published.replayed import Replay, replay_of
-from published.run import Run
+from published.run import Engine, Run
 
 from hardware import GIB
 
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
     @property
     def fits(self) -> bool | None:
-        """Returns whether the planner says that the run fits: by its replay where there is one, else by the estimate."""
+        """Returns whether the planner says that the run fits: by its replay where there is one, or the estimate."""
         if self.answer is None:
             return None
         return self.replay.fits if self.replay else self.answer.planner.fits
@@ -55,14 +55,15 @@ class Line(NamedTuple):
         yield (replay.process_bytes + more + run.driver_bytes) / run.device_bytes - 1
 
 
-HEAD = """| engine, method, kernels | n | planner: median | 90% | worst | with its own libraries: median | 90% | worst | driver's bytes: median | worst | ran | out of memory |
-|---|---|---|---|---|---|---|---|---|---|---|---|"""
+COLUMNS = ("engine, method, kernels", "n", "planner: median", "90%", "worst")
+COLUMNS += ("own libraries: median", "90%", "worst", "driver's: median", "worst", "ran", "out of memory")
 
 
 def table(lines: Sequence[Line]) -> Iterator[str]:
     """Yields the rows of the table of one set, by engine, method and kernels, and one of all."""
-    yield HEAD
-    for group in dict.fromkeys(line.group for line in lines):
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|---" * len(COLUMNS) + "|"
+    for group in sorted({line.group for line in lines}, key=lambda group: (group[0] is not Engine.ONE_GPU, group)):
         yield _row(", ".join(group), [line for line in lines if line.group == group])
     yield _row("all", lines)
 

@@ -54,19 +54,6 @@ def loss(transformers: str, words: int, *, triton: bool) -> Term:
     )
 
 
-def reentrant(hidden_size: int, itemsize: int) -> Term:
-    """Returns what reentrant checkpointing holds beside the non-reentrant one: the output of the recomputed block.
-
-    Source: torch/utils/checkpoint.py, `CheckpointFunction.backward`: `outputs` lives until the block's backward is over.
-    """
-    return Term(
-        f"reentrant checkpointing keeps the recomputed block's output during its backward, {itemsize} x hidden per token "
-        "(transformers 4, modeling_utils.py, gradient_checkpointing_enable(None))",
-        {BLOCK: hidden_size * itemsize},
-        {},
-    )
-
-
 def reentrant_under_fsdp1(hidden_size: int, blocks: int, itemsize: int) -> Term:
     """Returns what reentrant checkpointing holds in addition where FSDP1 gathers frozen parameters.
 
@@ -77,8 +64,8 @@ def reentrant_under_fsdp1(hidden_size: int, blocks: int, itemsize: int) -> Term:
     others' inputs, but for its own output's, which is always there.
     """
     return Term(
-        f"FSDP1 keeps gradients of frozen blocks' inputs under reentrant checkpointing, {blocks} - 2 times {itemsize} x "
-        "hidden per token (torch, fsdp/_runtime_utils.py, _register_post_backward_reshard_only_hook)",
+        f"FSDP1 keeps gradients of frozen blocks' inputs under reentrant checkpointing, {blocks - 2} x {itemsize} x "
+        "hidden a token (torch, fsdp/_runtime_utils.py, _register_post_backward_reshard_only_hook)",
         {BLOCK: (blocks - 2) * hidden_size * itemsize},
         {},
     )
@@ -120,10 +107,10 @@ def half_ends(hidden_size: int, words: int) -> Term:
     input is then in half precision as well, and autocast needs no copy of the head.
     """
     matrix = words * hidden_size * HALF
-    held = {moment: -2 * matrix for moment in Moment}
+    held = dict.fromkeys(Moment, -2 * matrix)
     held[END], held[START] = -3 * matrix, -3 * matrix
     return Term(
         "TRL casts embedding and head of a prepared base back to bf16 (trl 0.13, peft_module_casting_to_bf16)",
-        {moment: -HALF * hidden_size for moment in (Moment.FORWARD, END, START, BLOCK)},
+        dict.fromkeys((Moment.FORWARD, END, START, BLOCK), -HALF * hidden_size),
         held,
     )

@@ -218,7 +218,7 @@ class LiveBytes(TorchDispatchMode):
         """
         if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
             return False
-        if gathered._use_count() > _BUFFER_ALONE:
+        if gathered._use_count() > _BUFFER_ALONE:  # type: ignore[attr-defined]  # torch's stubs leave it out
             return False
         return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
