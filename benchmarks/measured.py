@@ -53,7 +53,7 @@ def predicted(case: dict[str, Any]) -> tuple[int, int]:
     # The script pins the memory-efficient kernel, and repeats grouped keys and values for it.
     cluster, kernel = Cluster(load_catalog().get("T4")), SdpaKernel.EFFICIENT
     memory = MemoryModel(TracedModel(model.inventory, length), cluster, kernel)
-    footprint = memory.footprint(strategy, accumulates=False)
+    footprint = memory.footprint(strategy, micro_batches=1)
     itemsize = 2 if case["quantization"] == Quantization.NONE else 4
     logits = size * length * model.architecture.vocab_size * itemsize
     moments = footprint.moments(size)

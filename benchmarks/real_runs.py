@@ -23,13 +23,13 @@ from strategies import (
     Attention,
     Checkpointing,
     Checkpoints,
+    Fsdp2,
     Full,
     Lora,
     Method,
     Optimizer,
     Precision,
     Replicated,
-    Sharded,
     Sharding,
     Strategy,
 )
@@ -84,7 +84,7 @@ class Case(NamedTuple):
             optimizer=Optimizer(self.optimizer),
             finetuning=self.method,
             checkpointing=Checkpoints(Checkpointing(self.checkpointing)),
-            sharding=Replicated() if self.sharding == "no_shard" else Sharded(Sharding(self.sharding)),
+            sharding=Replicated() if self.sharding == "no_shard" else Fsdp2(Sharding(self.sharding)),
             attention=Attention(self.attention),
         )
 

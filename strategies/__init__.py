@@ -44,7 +44,18 @@ from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
-from strategies.sharding import DataParallel, GradientBuckets, Offload, Replicated, Sharded, Sharding, indivisible
+from strategies.sharding import (
+    DataParallel,
+    Fsdp1,
+    Fsdp2,
+    GradientBuckets,
+    GradientSync,
+    Offload,
+    Replicated,
+    Sharding,
+    ShardingBackend,
+    indivisible,
+)
 from strategies.spaces.chain import Chain
 from strategies.spaces.space import Space, usual_precisions
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
@@ -82,8 +93,11 @@ __all__ = [
     "Finetuning",
     "Framework",
     "Freeze",
+    "Fsdp1",
+    "Fsdp2",
     "Full",
     "GradientBuckets",
+    "GradientSync",
     "InvalidChoiceError",
     "Kernels",
     "Lora",
@@ -106,8 +120,8 @@ __all__ = [
     "Replicated",
     "Rowwise",
     "Sampler",
-    "Sharded",
     "Sharding",
+    "ShardingBackend",
     "Shares",
     "Space",
     "Strategy",

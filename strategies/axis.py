@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
-from itertools import product
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from hardware import PlannerError, nearest_names
@@ -148,14 +147,27 @@ class Option(NamedTuple):
     hidden_default: Any = None
     """Value that sentences about a plan do not mention."""
     belongs_to: tuple[Choice, ...] = ()
-    """Choices of the axis that the option applies to; empty for all of them."""
+    """Choices that the option applies to, of the axis or of options before it; empty for all of them."""
     monotone: bool = False
     """Whether memory and time never fall when the value rises, so that what fits with a value fits with all smaller
     ones."""
 
-    def refines(self, choice: object) -> bool:
-        """Returns whether the option applies to a choice of its axis."""
-        return not self.belongs_to or choice in self.belongs_to
+    def refines(self, values: Mapping[str, Any]) -> bool:
+        """Returns whether the option applies where other options have these values; one that has none is not asked."""
+        return all(values[name] in owners for name, owners in self.owners().items() if name in values)
+
+    def can_refine(self, values: Mapping[str, Iterable[Any]]) -> bool:
+        """Returns whether the option applies for some of the values that each other option may have."""
+        asked = ((values[name], owners) for name, owners in self.owners().items() if name in values)
+        return all(any(value in owners for value in of) for of, owners in asked)
+
+    def owners(self) -> dict[str, tuple[Choice, ...]]:
+        """Returns the choices that the option applies to, by the name of the option that has them."""
+        found: dict[str, tuple[Choice, ...]] = {}
+        for choice in self.belongs_to:
+            name = type(choice).axis_name()
+            found[name] = (*found.get(name, ()), choice)
+        return found
 
 
 Values = Mapping[str, Any]
@@ -192,8 +204,8 @@ class Axis(NamedTuple):
         return (self.choices, *self.refinements)
 
     def refining(self, choice: object) -> list[Option]:
-        """Returns the refinements that apply to a choice."""
-        return [option for option in self.refinements if option.refines(choice)]
+        """Returns the refinements that apply to a choice, some of them only with some values of others."""
+        return [option for option in self.refinements if option.refines({self.name: choice})]
 
     def value(self, values: Values) -> Any:
         """Returns the value that options make in a strategy."""
@@ -213,10 +225,14 @@ class Axis(NamedTuple):
         Args:
             space: Returns the values to combine, given the name of an option.
         """
-        for choice in space(self.name):
-            names = [option.name for option in self.refining(choice)]
-            for values in product(*map(space, names)):
-                yield self.value({self.name: choice, **dict(zip(names, values, strict=True))})
+        found: list[dict[str, Any]] = [{}]
+        for option in self.options:
+            found = [
+                {**values, option.name: value}
+                for values in found
+                for value in (space(option.name) if option.refines(values) else (None,))
+            ]
+        yield from (self.value({name: v for name, v in values.items() if v is not None}) for values in found)
 
 
 def axis_of(choices: type[Choice], help: str = "", phrase: str = "{}", hidden_default: Any = None) -> Axis:

@@ -50,8 +50,7 @@ def memory_of(request: Mapping[str, Any], gpu: GPU) -> MemoryModel:
 
 def footprint_of(request: Mapping[str, Any], gpu: GPU) -> Footprint:
     """Returns the memory model's footprint of a request on a GPU."""
-    accumulates = request.get("gradient_accumulation_steps", 1) > 1
-    return memory_of(request, gpu).footprint(strategy_of(request), accumulates=accumulates)
+    return memory_of(request, gpu).footprint(strategy_of(request), request.get("gradient_accumulation_steps", 1))
 
 
 def edge_of(request: Mapping[str, Any]) -> Edge:

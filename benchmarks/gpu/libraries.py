@@ -13,8 +13,9 @@ import torch
 from gpu.forked import NotHereError
 
 from planner.replay.backend import Backend
+from planner.replay.engines import engine_of
 from planner.replay.real.run import SCALE, initialize
-from planner.replay.setup.build import build, equip, half, head_of, is_quantized, linear_layers, place
+from planner.replay.setup.build import build, equip, half, head_of, is_quantized, linear_layers
 from planner.replay.setup.optimizers import BUILDERS
 from planner.replay.stand_ins import flash
 from planner.replay.structure.parameter_roles import TrainedParameter
@@ -106,7 +107,7 @@ def assembled(source: Any, strategy: Strategy, backend: Backend) -> Any:
         from accelerate.utils import convert_model_to_fp8_ao
 
         convert_model_to_fp8_ao(model)
-    model = place(_compiled(model, strategy), strategy, None, backend)
+    model = engine_of(strategy, 1).place(_compiled(model, strategy), backend)
     initialize(model)
     return model
 

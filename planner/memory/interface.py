@@ -43,13 +43,12 @@ class StepMemory(Protocol):
         """Says why the model cannot be trained with a strategy; None if it can."""
         ...
 
-    def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
+    def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the memory of a strategy on one rank.
 
         Args:
             strategy: A strategy that the model can be trained with.
-            accumulates: Whether an optimizer step has more than one micro-batch, so that gradients exist while later
-                ones run.
+            micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
         ...
 

@@ -10,11 +10,13 @@ from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
-from planner.memory.sharding.layout import Layout, replication_buffers
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.partition import Partition
-from planner.memory.sharding.state import Unit
+from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.evaluation import evaluation, saving
-from planner.memory.step.footprint import Footprint, Persistent
+from planner.memory.step.footprint import Footprint
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
 from planner.memory.step.time import Traffic
@@ -105,18 +107,16 @@ class MemoryModel:
         gpu = self.cluster.gpu
         return Selection(self.sdpa_kernel, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
 
-    def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
+    def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the memory of a strategy on one rank.
 
         Args:
             strategy: A strategy that the model can be trained with.
-            accumulates: Whether an optimizer step has more than one micro-batch, so that gradients exist while later
-                ones run.
+            micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
-        s = strategy
-        updates = _updates(s)
+        s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
         return self._footprint(
-            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, updates, accumulates
+            self.setting(s), s.optimizer, s.checkpointing, s.sharding, s.allocator, _updates(s), turns
         )
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
@@ -142,20 +142,19 @@ class MemoryModel:
         sharding: DataParallel,
         allocator: Allocator,
         updates: AnyOptimizer | None,
-        accumulates: bool,
+        turns: tuple[Turn, ...],
     ) -> Footprint:
-        layout = self._layout(setting, sharding, updates, accumulates)
-        gradients = step = layout.at_step
-        if updates is None and not sharding.on_host:
-            step += self._partition(setting, optimizer, sharding).temporaries
-        left = layout.left(self.traced.without_backward(setting, checkpointing)) if sharding.shards else 0
+        layout = self._layout(setting, sharding, updates, turns[-1])
+        partition = self._partition(setting, optimizer, sharding)
+        step = backend_of(sharding).at_step(layout, sharding, partition, updates)
+        left = layout.left(self.traced.without_backward(setting, checkpointing))
         others = self._between_steps(setting, sharding, left) | {
-            Moment.OPTIMIZER_STEP: (Line(step + left, self._ids_bytes, 0, 0, gradients, left, 0),)
+            Moment.OPTIMIZER_STEP: (Line(sum(step) + left, self._ids_bytes, 0, 0, step.gradients, left, 0),)
         }
 
         def lines_of(micro_batch_size: int) -> Lines:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)
-            return self._lines(setting, checkpointing, sharding, updates, accumulates, chunk) | others
+            return self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
 
         persistent = self._persistent(setting, optimizer, sharding)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
@@ -180,7 +179,7 @@ class MemoryModel:
             evaluated = self.traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True)
             size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
             parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
-            lines = evaluation(parts, self._layout(setting, sharding, None, False), size)
+            lines = evaluation(parts, self._layout(setting, sharding, None, Turn.ONLY), size)
             ids = self._ids_bytes
             found[Moment.EVALUATION] = largest_lines(
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
@@ -205,22 +204,19 @@ class MemoryModel:
         return self.traced.inventory.architecture.batch_bytes(length) + beside
 
     @memoized
-    def _layout(
-        self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, gradients_exist: bool
-    ) -> Layout:
-        architecture, units = self.traced.inventory.architecture, self._units(setting, sharding)
-        again, rooted = architecture.embeds_again, not architecture.head_is_unit
-        tied = architecture.tied_to is not None and not copies_modules(setting.method)
-        waits_from = None if tied or again is None else again + 1
-        return Layout(
-            units,
-            sharding,
-            self.cluster.world_size,
+    def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
+        units, ranks = self._units(setting, sharding), self.cluster.world_size
+        return backend_of(sharding).layout(units, sharding, ranks, self._ends(setting), turn, updates)
+
+    def _ends(self, setting: Setting) -> Ends:
+        """Returns how the model's embedding and head hang together."""
+        architecture = self.traced.inventory.architecture
+        again, tied = architecture.embeds_again, architecture.tied_to is not None
+        tied = tied and not copies_modules(setting.method)
+        return Ends(
             tied or again is not None,
-            gradients_exist,
-            updates,
-            rooted=rooted,
-            waits_from=waits_from,
+            rooted=not architecture.head_is_unit,
+            waits_from=None if tied or again is None else again + 1,
         )
 
     @memoized
@@ -230,30 +226,32 @@ class MemoryModel:
         checkpointing: Checkpoints,
         sharding: DataParallel,
         updates: AnyOptimizer | None,
-        accumulates: bool,
+        turns: tuple[Turn, ...],
         chunk_tokens: int | None,
     ) -> Lines:
-        places = self.traced.positions(setting, checkpointing, sharding.shards, chunk_tokens)
-        lines = compose(places, self._layout(setting, sharding, updates, accumulates))
-        ids = self._ids_bytes
-        return {m: tuple(x._replace(per_sample=x.per_sample + ids) for x in found) for m, found in lines.items()}
+        layouts = [self._layout(setting, sharding, updates, turn) for turn in turns]
+        places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
+        of_turns, ids = [compose(places, layout) for layout in layouts], self._ids_bytes
+        return {
+            moment: largest_lines(
+                x._replace(per_sample=x.per_sample + ids) for lines in of_turns for x in lines[moment]
+            )
+            for moment in of_turns[0]
+        }
 
     @memoized
     def _persistent(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Persistent:
-        units = self._units(setting, sharding)
-        if sharding.on_host:
-            return Persistent(sum(u.buffer_bytes for u in units), 0, 0)
-        stored = sum(u.stored_bytes for u in units)
-        buckets = replication_buffers(units, sharding, self.cluster.world_size)
-        return Persistent(stored, self._partition(setting, optimizer, sharding).states, buckets)
+        units, partition = self._units(setting, sharding), self._partition(setting, optimizer, sharding)
+        return backend_of(sharding).persistent(units, sharding, self.cluster.world_size, partition)
 
     @memoized
     def _partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel) -> Partition:
         units, apart = self._units(setting, sharding), setting.updates is not None
-        return Partition(units, optimizer, sharding, self.cluster.world_size, apart=apart)
+        world_size = self.cluster.world_size
+        return backend_of(sharding).partition(units, optimizer, sharding, world_size, apart=apart)
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
-        return self.traced.units(setting, self._ranks(sharding)).all
+        return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all
 
     def _ranks(self, sharding: DataParallel) -> int:
         return sharding.ranks(self.cluster.world_size)

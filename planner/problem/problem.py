@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -113,7 +113,8 @@ class Problem:
         Raises:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
-        default, values = self._default()._asdict(), {}
+        default: dict[str, Any] = self._default()._asdict()
+        values: dict[str, Any] = {}
         finetuning = self._one("finetuning", (Finetuning.FULL,))
         shards = self.cluster.world_size > 1 and finetuning is not Finetuning.QLORA
         default |= {
@@ -123,8 +124,9 @@ class Problem:
             "sharding": (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,),
         }
         for axis in AXES.values():
-            choice = values[axis.name] = self._one(axis.name, default[axis.name])
-            values |= {option.name: self._one(option.name, default[option.name]) for option in axis.refining(choice)}
+            for option in axis.options:
+                if option.refines(values):
+                    values[option.name] = self._one(option.name, default[option.name])
         strategy = Strategy.of(values)
         steps = self.request.gradient_accumulation_steps or 1
         if steps > 1 and not strategy.update.accumulates:
@@ -264,18 +266,18 @@ def _check_kernels(request: Request, model: AnyModel) -> None:
 def _check_refinements(request: Request) -> None:
     """Raises ContradictionError for an option that is given but applies to none of the requested choices."""
     for axis in AXES.values():
-        chosen = getattr(request, axis.name)
-        for option in axis.refinements if chosen else ():
+        for option in axis.refinements:
             given = [value for value in getattr(request, option.name) if value != option.hidden_default]
-            if given and not any(option.refines(choice) for choice in chosen):
-                owners = [str(choice) for choice in option.belongs_to]
+            said = {name: values for name in option.owners() if (values := getattr(request, name))}
+            if given and not option.can_refine(said):
+                name, owners = next(of for of in option.owners().items() if not {*of[1]} & {*said.get(of[0], of[1])})
                 raise ContradictionError(
                     f"{option.name}={given[0]} is given, but only {' and '.join(owners)} {_has(owners)}",
-                    f"add --{axis.name} {owners[0]}",
+                    f"add --{name.replace('_', '-')} {owners[0]}",
                 )
 
 
-def _has(owners: list[str]) -> str:
+def _has(owners: Sequence[str]) -> str:
     return "has it" if len(owners) == 1 else "have it"
 
 

@@ -6,10 +6,11 @@ from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized
 from planner.memory.settings.parts import Work
-from planner.memory.sharding.layout import replication_buffers
+from planner.memory.sharding.account import Unit
 from planner.memory.sharding.optimizers import rule_of
-from planner.memory.sharding.state import Unit
-from planner.memory.step.footprint import Footprint, Persistent
+from planner.memory.sharding.persistent import Persistent
+from planner.memory.sharding.replicated import replication_buffers
+from planner.memory.step.footprint import Footprint
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.time import Traffic
@@ -79,19 +80,18 @@ class ProfiledMemory:
         found = self._found(setting_of(strategy))
         return found.reason if isinstance(found, Refusal) else None
 
-    def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
+    def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the strategy's memory on one rank, for every micro-batch size.
 
         Args:
             strategy: A strategy without a violation.
-            accumulates: Whether an optimizer step has several micro-batches, so that gradients exist while later ones
-                run.
+            micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
         found = self._profile(strategy)
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
         gradients = -(-unit.gradient_bytes // ranks)
         temporaries = rule_of(strategy.optimizer).temporaries([(unit.trained, 1)], ranks)
-        lines = dict(self._lines(setting_of(strategy), accumulates))
+        lines = dict(self._lines(setting_of(strategy), micro_batches > 1))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
         persistent = Persistent(
             found.parameters_bytes,

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from planner.libraries.allocator import allocated
-from planner.memory.sharding.state import TrainedTensor, Unit
+from planner.memory.sharding.account import TrainedTensor, Unit
 
 VERSION: Literal[3] = 3
 """Version of the records' fields; records of another version are not read."""
@@ -97,7 +97,7 @@ class Profile(Record):
             for _ in range(t.count)
         )
         gradients = sum(allocated(t.num_elements * t.itemsize) for t in tensors)
-        return Unit(self.parameters_bytes, tensors, self.gathered_bytes, gradients, self.gathered_gradient_bytes)
+        return Unit(self.parameters_bytes, tensors, self.gathered_bytes, gradients, *[self.gathered_gradient_bytes] * 2)
 
 
 class Refusal(Record):

@@ -16,6 +16,7 @@ from strategies import (
     Finetuning,
     Framework,
     GradientBuckets,
+    GradientSync,
     Kernels,
     LoraVariant,
     Loss,
@@ -24,6 +25,7 @@ from strategies import (
     Precision,
     Quantization,
     Sharding,
+    ShardingBackend,
     TrainedModules,
     UnquantizedDtype,
     Update,
@@ -67,8 +69,10 @@ CheckpointingName = (
     | Literal["none", "full", "full-reentrant", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
 )
 ShardingName = Sharding | Literal["no_shard", "zero1", "shard_grad_op", "full_shard", "hybrid_shard", "all"]
+ShardingBackendName = ShardingBackend | Literal["fsdp2", "fsdp1", "deepspeed", "all"]
 GradientBucketsName = GradientBuckets | Literal["copies", "views", "all"]
 OffloadName = Offload | Literal["none", "cpu", "all"]
+GradientSyncName = GradientSync | Literal["last", "each", "all"]
 AttentionName = (
     Attention | Literal["eager", "sdpa", "sdpa-efficient", "flash-attention-2", "flash-attention-3", "flex", "all"]
 )
@@ -98,10 +102,12 @@ class Options(TypedDict, total=False):
     checkpointing: CheckpointingName | Sequence[CheckpointingName] | None
     checkpoint_every: int | str | Sequence[int | str] | None
     sharding: ShardingName | Sequence[ShardingName] | None
+    sharding_backend: ShardingBackendName | Sequence[ShardingBackendName] | None
     gradient_buckets: GradientBucketsName | Sequence[GradientBucketsName] | None
     reshard_size: int | str | Sequence[int | str] | None
     shard_size: int | str | Sequence[int | str] | None
     offload: OffloadName | Sequence[OffloadName] | None
+    gradient_sync: GradientSyncName | Sequence[GradientSyncName] | None
     attention: AttentionName | Sequence[AttentionName] | None
     loss: LossName | Sequence[LossName] | None
     kernels: KernelsName | Sequence[KernelsName] | None

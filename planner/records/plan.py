@@ -15,6 +15,7 @@ from strategies import (
     Finetuning,
     Framework,
     GradientBuckets,
+    GradientSync,
     Kernels,
     LoraTargets,
     LoraVariant,
@@ -24,6 +25,7 @@ from strategies import (
     Precision,
     Quantization,
     Sharding,
+    ShardingBackend,
     Strategy,
     TrainedModules,
     UnquantizedDtype,
@@ -68,10 +70,12 @@ class StrategyChoice(Record):
     checkpointing: Checkpointing
     checkpoint_every: Count | None = None
     sharding: Sharding
+    sharding_backend: ShardingBackend | None = None
     gradient_buckets: GradientBuckets | None = None
     reshard_size: Ranks | None = None
     shard_size: Ranks | None = None
     offload: Offload | None = None
+    gradient_sync: GradientSync | None = None
     attention: Attention
     loss: Loss
     kernels: Kernels
@@ -86,7 +90,8 @@ class StrategyChoice(Record):
 
     def strategy(self) -> Strategy:
         """Returns the strategy that these choices make; the inverse of `of`."""
-        return Strategy.of(dict(self))
+        # Plans written before gradient_sync was an option reduced gradients in each micro-batch.
+        return Strategy.of({**dict(self), "gradient_sync": self.gradient_sync or GradientSync.EACH})
 
 
 class Components(Record):

@@ -25,6 +25,7 @@ from strategies import (
     Finetuning,
     Framework,
     GradientBuckets,
+    GradientSync,
     Kernels,
     LoraTargets,
     LoraVariant,
@@ -35,6 +36,7 @@ from strategies import (
     Precision,
     Quantization,
     Sharding,
+    ShardingBackend,
     Space,
     TrainedModules,
     UnquantizedDtype,
@@ -77,10 +79,12 @@ class SearchSpace(Record):
     checkpointing: tuple[Checkpointing, ...] = ()
     checkpoint_every: tuple[Count, ...] = ()
     sharding: tuple[Sharding, ...] = ()
+    sharding_backend: tuple[ShardingBackend, ...] = ()
     gradient_buckets: tuple[GradientBuckets, ...] = ()
     reshard_size: tuple[Ranks, ...] = ()
     shard_size: tuple[Ranks, ...] = ()
     offload: tuple[Offload, ...] = ()
+    gradient_sync: tuple[GradientSync, ...] = ()
     attention: tuple[Attention, ...] = ()
     loss: tuple[Loss, ...] = ()
     kernels: tuple[Kernels, ...] = ()
@@ -204,7 +208,7 @@ class Described(NamedTuple):
             option
             for axis in AXES.values()
             for option in axis.options
-            if option is axis.choices or any(map(option.refines, self._searched(axis.name)))
+            if option.can_refine({name: self._searched(name) for name in option.owners()})
         ]
 
     def _searched(self, option: str) -> set[Any]:

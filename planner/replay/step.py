@@ -11,13 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.libraries.sdpa import Selection
 from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.engines import engine_of
+from planner.replay.engines.engine import Engine, Named
 from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, shorten
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.recorder import LiveBytes, parts_of
 from planner.replay.recording.trace import Phase, Scope, Trace
-from planner.replay.setup.build import autocast_dtype, build, equip, is_nf4, place, pretend, ranks, stored
+from planner.replay.setup.build import build, equip, is_nf4, stored
 from planner.replay.setup.cpu_offload import offloading
-from planner.replay.setup.ddp import Buckets, buckets_of, divided
 from planner.replay.setup.loading import Loading, Placed
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
@@ -26,7 +27,7 @@ from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
 from planner.replay.workload import Outputs, Workload
-from strategies import GradientBuckets, Strategy, Update
+from strategies import Strategy, Update
 
 STEPS = 2
 """Number of optimizer steps that are run: optimizer states exist from the second step on."""
@@ -69,8 +70,8 @@ def replay(
     """
     if kept and (strategy.sharding.shards or strategy.precision.facts.linear_dtype == "fp8"):
         kept += UNLIKE
-    if strategy.sharding.divides_states:
-        kept = 0  # which rank keeps a parameter's states depends on all parameters
+    if engine_of(strategy, workload.world_size).replays_all_blocks:
+        kept = 0
     try:
         return _replay(source, strategy, workload, kept, backend, progress)
     except IrregularError:
@@ -89,31 +90,23 @@ def _replay(
     progress("building the model")
     selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
     selection = selection.under(strategy.attention)
+    engine = engine_of(strategy, workload.world_size)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
-    with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored():
+    with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
         model = equip(model, strategy, adds_in_place=workload.has_flash)
-        mesh = None
-        if strategy.sharding.shards:
-            mesh = ranks(strategy.sharding, workload.world_size)
-        elif strategy.sharding.divides_states:
-            pretend(workload.world_size)
+        engine.pretend()
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)
-            model = place(model, strategy, mesh, backend)
+            model = engine.place(model, backend)
             scopes = follow(model, live, runs)
-            repeated = MICRO_BATCHES + (buckets_of(strategy, workload.world_size) is GradientBuckets.VIEWS)
-            micro_batches = min(workload.gradient_accumulation_steps, repeated)
+            micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES + engine.extra_micro_batches)
             load = partial(_load, model, strategy, workload, live, runs)
-            steps = Steps(model, source, strategy, workload, backend, live, scopes, micro_batches, load)
+            steps = Steps(model, engine, source, workload, backend, live, scopes, micro_batches, load)
             steps.run(progress)  # `steps` outlives the recording: freeing model and optimizer is no part of a step
     return extend(live.trace, runs)
-
-
-Named = list[tuple[str, torch.Tensor, Scope | None]]
-"""(name, tensor, block to which it belongs) of several tensors."""
 
 
 def _load(
@@ -160,8 +153,8 @@ class Steps:
 
     Args:
         model: The placed model.
+        engine: Runs what the sharding backend does.
         source: The model's source, which says what its inputs are.
-        strategy: The strategy to train it with.
         workload: Batch and sequence sizes.
         backend: The device of the step.
         live: The recorder.
@@ -173,8 +166,8 @@ class Steps:
     def __init__(
         self,
         model: Any,
+        engine: Engine,
         source: Source,
-        strategy: Strategy,
         workload: Workload,
         backend: Backend,
         live: Recorder,
@@ -183,6 +176,7 @@ class Steps:
         load: Callable[[Named, Named], None] = lambda parameters, buffers: None,
     ) -> None:
         self.live, self.workload, self.scopes, self.micro_batches = live, workload, scopes, micro_batches
+        self.engine, strategy = engine, engine.strategy
         self.parameters = [(name, p, self._home(name)) for name, p in model.named_parameters()]
         self.trained = [(name, p, scope) for name, p, scope in self.parameters if p.requires_grad]
         buffers = [(name, b, self._home(name)) for name, b in model.named_buffers()]
@@ -190,17 +184,11 @@ class Steps:
         live.settle()
         load(self.parameters, buffers)
         live.scope = None
-        self.buckets = Buckets(buckets_of(strategy, workload.world_size), live)
-        if self.buckets.kind is not None:
-            for name, parameter, scope in self.trained:
-                part = self.buckets.add(parameter, scope)
-                live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
-            live.scope = None
-        self.on_host = strategy.sharding.on_host
+        engine.watch(self.trained, live)
         # Offloaded parameters are updated on the host, so it does not matter when.
-        chosen, update = list(trained_parameters(model)), Update.AFTER_BACKWARD if self.on_host else strategy.update
+        update = strategy.update if engine.steps_on_gpu else Update.AFTER_BACKWARD
         make = partial(optimizer_of, strategy.optimizer, update=update)
-        self.optimizer = divided(make, chosen) if strategy.sharding.divides_states else make(chosen)
+        self.optimizer = engine.optimizer(make, list(trained_parameters(model)))
         batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)
         self.inputs = batch(workload.micro_batch_size)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
@@ -208,7 +196,7 @@ class Steps:
         self.kept: Any = None
         self.model = model
         self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
-        self.forward = _autocast(model, backend.device, autocast_dtype(strategy))
+        self.forward = _autocast(model, backend.device, engine.autocast)
 
     def _home(self, name: str) -> Scope | None:
         """Returns the block to which a parameter or buffer belongs."""
@@ -226,21 +214,10 @@ class Steps:
         """Runs one optimizer step; its number, from 1 on, decides what recorders do."""
         live, micro_batches = self.live, self.micro_batches
         for number in range(1, micro_batches + 1):
-            self.buckets.reduces = number == micro_batches
-            live.enter(Phase.FORWARD, step)
-            out = self.forward(**self.inputs)
-            loss = loss_of(out) / micro_batches
-            if self.workload.outputs is not Outputs.LOSS:
-                live.scope = None
-                self.kept = out
-            del out
-            live.enter(Phase.BACKWARD, step)
-            loss.backward()
-            del loss
-            gradients = [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained]
-            live.label("gradients", [g for g in gradients if not self.buckets.hold(g[1])])
+            with self.engine.micro_batch(self.model, last=number == micro_batches):
+                self._micro_batch(step)
         live.enter(Phase.OPTIMIZER, step)
-        if not self.on_host:
+        if self.engine.steps_on_gpu:
             self.optimizer.step()
         if step == 1:
             live.label("optimizer_states", self._states())
@@ -249,6 +226,22 @@ class Steps:
         if self.workload.outputs is Outputs.STEP:
             live.scope = None
             self.kept = None
+
+    def _micro_batch(self, step: int) -> None:
+        """Runs forward and backward once."""
+        live = self.live
+        live.enter(Phase.FORWARD, step)
+        out = self.forward(**self.inputs)
+        loss = loss_of(out) / self.micro_batches
+        if self.workload.outputs is not Outputs.LOSS:
+            live.scope = None
+            self.kept = out
+        del out
+        live.enter(Phase.BACKWARD, step)
+        loss.backward()
+        del loss
+        gradients = [(f"{name}.grad", p.grad, scope) for name, p, scope in self.trained]
+        live.label("gradients", [g for g in gradients if not self.engine.holds(g[1])])
 
     def _evaluate(self, step: int) -> None:
         """Evaluates as `Trainer.prediction_step` does for the loss alone; the last training batch is still alive."""

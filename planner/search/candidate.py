@@ -85,7 +85,7 @@ class Solver:
             micro_batch_size: Samples per rank and forward pass.
             steps: Accumulation steps.
         """
-        footprint = self.model.footprint(strategy, accumulates=steps > 1)
+        footprint = self.model.footprint(strategy, steps)
         return Candidate(
             strategy,
             footprint,
@@ -98,7 +98,7 @@ class Solver:
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
-        return self.model.footprint(strategy, accumulates=steps > 1).largest_micro_batch(self.budget_bytes)
+        return self.model.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
 
     def _largest(self, strategy: Strategy) -> list[Candidate]:
         """Returns the candidates that can be best: with as many steps as are allowed, and with one step.
@@ -119,11 +119,11 @@ class Solver:
     def _exact(self, strategy: Strategy) -> list[Candidate]:
         """Returns all candidates that fit and make the global batch that is asked for."""
         assert not isinstance(self.accumulation, UpTo)
-        limits = {False: self._limit(strategy, 2), True: self._limit(strategy, 1)}
+        limits = {steps: self._limit(strategy, steps) for steps in (1, 2, 3)}  # more than 3 are like 3
         return [
             self.candidate(strategy, size, steps)
             for size, steps in self.accumulation.factors(self.cluster.world_size)
-            if size <= limits[steps == 1] and (not self.allowed or size in self.allowed)
+            if size <= limits[min(steps, 3)] and (not self.allowed or size in self.allowed)
             if steps == 1 or strategy.update.accumulates
         ]
 

@@ -88,7 +88,7 @@ def _walk(space: Space, gpu: GPU, pick: Any) -> Strategy:
     values: dict[str, Any] = {}
     for axis in (AXES[FIRST], *(axis for name, axis in AXES.items() if name != FIRST)):
         for option in axis.options:
-            if option is axis.choices or option.refines(values[axis.name]):
+            if option is axis.choices or option.refines(values):
                 values[option.name] = _picked(space, gpu, option.name, values, pick)
     return Strategy.of(values)
 

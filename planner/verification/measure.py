@@ -13,11 +13,11 @@ from strategies import (
     Attention,
     ContradictionError,
     Finetuning,
+    Fsdp2,
     InvalidChoiceError,
     Kernels,
     Loss,
     Optimizer,
-    Sharded,
     Strategy,
 )
 
@@ -80,7 +80,7 @@ def check(device: Device, strategy: Strategy, world_size: int, needed_bytes: int
         )
     if strategy.checkpointing.choice.facts.offloads and device is Device.CPU:
         raise ContradictionError("on the CPU there is no other memory to offload to", "--checkpointing full")
-    if isinstance(strategy.sharding, Sharded) and strategy.sharding.on_host:
+    if isinstance(strategy.sharding, Fsdp2) and strategy.sharding.on_host:
         raise ContradictionError(
             "parameters that wait in the host's memory are a stand-in, which proves nothing when it runs for real",
             "--offload none, or --device replay",

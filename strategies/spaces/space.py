@@ -29,7 +29,17 @@ from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.rules import allocator_runs_on, exclusion
-from strategies.sharding import ALL_RANKS, DataParallel, GradientBuckets, Offload, Sharded, Sharding, indivisible
+from strategies.sharding import (
+    ALL_RANKS,
+    DataParallel,
+    Fsdp2,
+    GradientBuckets,
+    GradientSync,
+    Offload,
+    Sharding,
+    ShardingBackend,
+    indivisible,
+)
 from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
 from strategies.strategy import AXES, OPTIONS, Strategy
@@ -107,10 +117,13 @@ class Space(NamedTuple):
     checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
     checkpoint_every: tuple[int, ...] = (1,)
     sharding: tuple[Sharding, ...] = (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD)
+    sharding_backend: tuple[ShardingBackend, ...] = (ShardingBackend.FSDP2,)
     gradient_buckets: tuple[GradientBuckets, ...] = (GradientBuckets.COPIES,)
     reshard_size: tuple[int, ...] = (ALL_RANKS,)
     shard_size: tuple[int, ...] = (ALL_RANKS,)
     offload: tuple[Offload, ...] = (Offload.NONE,)
+    gradient_sync: tuple[GradientSync, ...] = (GradientSync.LAST, GradientSync.EACH)
+    """Both; they differ where gradients accumulate."""
     attention: tuple[Attention, ...] = (Attention.SDPA,)
     loss: tuple[Loss, ...] = (Loss.FULL,)
     kernels: tuple[Kernels, ...] = (Kernels.EAGER,)
@@ -226,8 +239,8 @@ class Space(NamedTuple):
     def divisible(self, cluster: Cluster) -> Space:
         """Returns the space without shard sizes that cannot divide the cluster; if none can, the sizes are kept."""
         ranks = cluster.world_size
-        resharded = tuple(n for n in self.reshard_size if indivisible(Sharded(reshard_size=n), ranks) is None)
-        hybrid = Sharded(Sharding.HYBRID_SHARD)
+        resharded = tuple(n for n in self.reshard_size if indivisible(Fsdp2(reshard_size=n), ranks) is None)
+        hybrid = Fsdp2(Sharding.HYBRID_SHARD)
         sharded = tuple(n for n in self.shard_size if indivisible(hybrid._replace(shard_size=n), ranks) is None)
         return self._replace(reshard_size=resharded or self.reshard_size, shard_size=sharded or self.shard_size)
 

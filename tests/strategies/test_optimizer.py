@@ -6,13 +6,13 @@ from hardware import Cluster, load_catalog
 from strategies import (
     AXES,
     PLAIN,
+    Fsdp2,
     Full,
     Lora,
     Optimizer,
     Precision,
     Quantization,
     Ranked,
-    Sharded,
     Strategy,
     Update,
     violation,
@@ -22,7 +22,7 @@ GPUS = load_catalog()
 ONE, TWO = (Cluster(GPUS.get("A100-80GB-SXM"), ranks) for ranks in (1, 2))
 H100, TWO_H100 = (Cluster(GPUS.get("H100-80GB-SXM"), ranks) for ranks in (1, 2))
 BF16 = PLAIN._replace(precision=Precision.BF16_TRUE, optimizer=Optimizer.ADAMW)
-SHARDED = BF16._replace(sharding=Sharded())
+SHARDED = BF16._replace(sharding=Fsdp2())
 
 
 @pytest.mark.parametrize(

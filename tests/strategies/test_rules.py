@@ -16,6 +16,7 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     Freeze,
+    Fsdp2,
     Full,
     Kernels,
     Lora,
@@ -26,7 +27,6 @@ from strategies import (
     Precision,
     Quantization,
     Replicated,
-    Sharded,
     Sharding,
     Strategy,
     TrainedModules,
@@ -79,25 +79,25 @@ def test_one_gpu_has_nobody_to_shard_with() -> None:
     assert indivisible(Replicated(Sharding.ZERO1), 1) == "one GPU has nobody to divide its optimizer's states with"
     assert indivisible(Replicated(Sharding.ZERO1), 2) is None
     for choice in (Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD):
-        assert indivisible(Sharded(choice), 1) == "one GPU has nothing to shard over"
+        assert indivisible(Fsdp2(choice), 1) == "one GPU has nothing to shard over"
 
 
 @pytest.mark.parametrize("ranks", [8, 12])
 def test_groups_are_smaller_than_the_ranks_and_divide_them(ranks: int) -> None:
     sizes = range(ranks + 2)
-    hybrid = {n for n in sizes if indivisible(Sharded(Sharding.HYBRID_SHARD, shard_size=n), ranks) is None}
-    resharded = {n for n in sizes if indivisible(Sharded(reshard_size=n), ranks) is None}
+    hybrid = {n for n in sizes if indivisible(Fsdp2(Sharding.HYBRID_SHARD, shard_size=n), ranks) is None}
+    resharded = {n for n in sizes if indivisible(Fsdp2(reshard_size=n), ranks) is None}
     divisors = {n for n in range(1, ranks) if ranks % n == 0}
     assert hybrid == divisors
     assert resharded == {0, *divisors}
-    assert indivisible(Sharded(Sharding.SHARD_GRAD_OP), ranks) is None
-    assert indivisible(Sharded(Sharding.HYBRID_SHARD, shard_size=5), ranks) == (
+    assert indivisible(Fsdp2(Sharding.SHARD_GRAD_OP), ranks) is None
+    assert indivisible(Fsdp2(Sharding.HYBRID_SHARD, shard_size=5), ranks) == (
         f"{ranks} GPUs make replicas of a smaller number of shards that divides {ranks}"
     )
 
 
 def test_what_ranks_cannot_divide_is_told_before_anything_else() -> None:
-    wrong = BF16._replace(optimizer=Optimizer.ADAFACTOR, sharding=Sharded(reshard_size=3))
+    wrong = BF16._replace(optimizer=Optimizer.ADAFACTOR, sharding=Fsdp2(reshard_size=3))
     assert refused(wrong, TWO_A100S).startswith("parameters of 2 shards are resharded")
     assert exclusion(wrong, TWO_A100S) == "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
     assert exclusion(PLAIN, A100) is None
@@ -260,10 +260,10 @@ def test_of_quantized_bases_only_nf4_can_be_sharded(quantization: Quantization) 
     strategy = BF16._replace(finetuning=Lora(quantization=quantization))
     kind = quantization.partition("-")[0].upper()
     told = "" if kind == "NF4" else f"{kind} weights cannot be sharded by FSDP2"
-    assert refused(strategy._replace(sharding=Sharded()), TWO_A100S) == told
+    assert refused(strategy._replace(sharding=Fsdp2()), TWO_A100S) == told
     assert refused(strategy, TWO_A100S) == ""
     assert refused(strategy._replace(sharding=Replicated(Sharding.ZERO1)), TWO_A100S) == ""
-    assert refused(BF16._replace(finetuning=Lora(), sharding=Sharded()), TWO_A100S) == ""
+    assert refused(BF16._replace(finetuning=Lora(), sharding=Fsdp2()), TWO_A100S) == ""
 
 
 @pytest.mark.parametrize("quantization", BY_BITSANDBYTES)
@@ -341,7 +341,7 @@ def test_fp16_weights_are_for_frozen_ones(method: Method) -> None:
         ({"finetuning": Lora()}, "fp8-mixed is for whole weights"),
         ({"finetuning": Freeze()}, "fp8-mixed is not derived for layers whose weights are frozen"),
         ({"finetuning": BitFit()}, "fp8-mixed is not derived for layers whose weights are frozen"),
-        ({"sharding": Sharded()}, "fp8-mixed is not derived for FSDP2"),
+        ({"sharding": Fsdp2()}, "fp8-mixed is not derived for FSDP2"),
         ({"sharding": Replicated(Sharding.ZERO1)}, ""),
     ],
     ids=lambda x: " ".join(map(str, x)) if isinstance(x, dict) else "",
@@ -374,7 +374,7 @@ UNSHARDED = {
 @pytest.mark.parametrize("optimizer", Optimizer)
 def test_an_optimizer_takes_shards_or_says_why_not(optimizer: Optimizer, sharding: Sharding) -> None:
     half = BF16._replace(precision=Precision.BF16_TRUE, optimizer=optimizer)
-    assert refused(half._replace(sharding=Sharded(sharding)), TWO_A100S) == UNSHARDED.get(optimizer, "")
+    assert refused(half._replace(sharding=Fsdp2(sharding)), TWO_A100S) == UNSHARDED.get(optimizer, "")
     whole = UNSHARDED[optimizer] if optimizer is Optimizer.ADAMW_OFFLOAD else ""
     assert refused(half, TWO_A100S) == whole
     assert refused(half) == ""
@@ -428,7 +428,7 @@ def test_projections_and_rows_are_of_whole_weights(optimizer: Optimizer) -> None
         ({}, 1, ""),
         ({}, 2, "an update in backward would not wait for DDP to reduce the gradient"),
         ({"sharding": Replicated(Sharding.ZERO1)}, 2, "an update in backward would not wait for DDP"),
-        ({"sharding": Sharded()}, 2, ""),
+        ({"sharding": Fsdp2()}, 2, ""),
         ({"precision": Precision.FP16_MIXED}, 1, "GradScaler decides on all gradients at once"),
         ({"precision": Precision.FP16_MIXED, "finetuning": Lora()}, 1, "GradScaler decides on all gradients at once"),
         ({"precision": Precision.FP16_TRUE, "finetuning": Lora()}, 1, ""),

@@ -11,10 +11,10 @@ from strategies import (
     OPTIONS,
     ContradictionError,
     DataParallel,
+    Fsdp2,
     GradientBuckets,
     Offload,
     Replicated,
-    Sharded,
     Sharding,
     WholeNumbers,
 )
@@ -32,7 +32,7 @@ def test_replicas_keep_the_whole_model_and_under_zero1_each_rank_its_part_of_the
 
 
 def test_shards_are_of_all_ranks_unless_groups_are_smaller() -> None:
-    whole, groups = Sharded(), Sharded(Sharding.HYBRID_SHARD, shard_size=4)
+    whole, groups = Fsdp2(), Fsdp2(Sharding.HYBRID_SHARD, shard_size=4)
     assert (whole.ranks(16), whole.replicas(16)) == (16, 1)
     assert (groups.ranks(16), groups.replicas(16)) == (4, 4)
     assert whole.shards
@@ -40,7 +40,7 @@ def test_shards_are_of_all_ranks_unless_groups_are_smaller() -> None:
 
 
 def test_parameters_stay_gathered_under_shard_grad_op_alone() -> None:
-    assert {choice: Sharded(choice).reshards for choice in (*list(Sharding)[2:],)} == {
+    assert {choice: Fsdp2(choice).reshards for choice in (*list(Sharding)[2:],)} == {
         Sharding.SHARD_GRAD_OP: False,
         Sharding.FULL_SHARD: True,
         Sharding.HYBRID_SHARD: True,
@@ -48,12 +48,12 @@ def test_parameters_stay_gathered_under_shard_grad_op_alone() -> None:
 
 
 def test_a_rank_keeps_its_share_on_the_gpu_unless_it_is_offloaded() -> None:
-    assert [Sharded(offload=offload).on_host for offload in Offload] == [False, True]
+    assert [Fsdp2(offload=offload).on_host for offload in Offload] == [False, True]
 
 
 def test_the_defaults_are_those_of_trainer_and_of_fsdp2() -> None:
     assert Replicated() == Replicated(Sharding.NO_SHARD, GradientBuckets.COPIES)
-    assert Sharded() == Sharded(Sharding.FULL_SHARD, ALL_RANKS, ALL_RANKS, Offload.NONE)
+    assert Fsdp2() == Fsdp2(Sharding.FULL_SHARD, ALL_RANKS, ALL_RANKS, Offload.NONE)
     assert ALL_RANKS == 0
 
 
@@ -84,15 +84,15 @@ def test_sizes_of_groups_are_whole_numbers_of_which_0_means_all_ranks() -> None:
         ),
         (
             {"sharding": Sharding.SHARD_GRAD_OP, "offload": Offload.CPU},
-            Sharded(Sharding.SHARD_GRAD_OP, 0, 0, Offload.CPU),
+            Fsdp2(Sharding.SHARD_GRAD_OP, 0, 0, Offload.CPU),
         ),
         (
             {"sharding": Sharding.FULL_SHARD, "offload": Offload.NONE, "reshard_size": 4},
-            Sharded(Sharding.FULL_SHARD, reshard_size=4),
+            Fsdp2(Sharding.FULL_SHARD, reshard_size=4),
         ),
         (
             {"sharding": Sharding.HYBRID_SHARD, "offload": Offload.NONE, "shard_size": 2},
-            Sharded(Sharding.HYBRID_SHARD, shard_size=2),
+            Fsdp2(Sharding.HYBRID_SHARD, shard_size=2),
         ),
     ],
     ids=lambda x: x["sharding"] if isinstance(x, dict) else "",
@@ -106,7 +106,7 @@ def test_options_make_a_sharding_and_a_sharding_says_its_options(options: dict[s
 @pytest.mark.parametrize("choice", Sharding)
 def test_what_is_left_open_is_the_default(choice: Sharding) -> None:
     made = AXIS.value({"sharding": choice})
-    assert made == (Replicated(choice) if choice in (Sharding.NO_SHARD, Sharding.ZERO1) else Sharded(choice))
+    assert made == (Replicated(choice) if choice in (Sharding.NO_SHARD, Sharding.ZERO1) else Fsdp2(choice))
 
 
 def test_a_choice_that_nobody_says_the_ranks_of_is_refused() -> None:

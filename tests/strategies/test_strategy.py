@@ -8,10 +8,10 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     DataParallel,
+    Fsdp2,
     Optimizer,
     Precision,
     Replicated,
-    Sharded,
     Sharding,
     Space,
     Strategy,
@@ -30,8 +30,8 @@ def strategy(optimizer: Optimizer, sharding: DataParallel) -> Strategy:
 @pytest.mark.parametrize("sharding", [Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD])
 def test_adafactor_does_not_run_on_sharded_parameters(sharding: Sharding) -> None:
     reason = "transformers' Adafactor does not run on parameters that FSDP2 has sharded"
-    assert violation(strategy(Optimizer.ADAFACTOR, Sharded(sharding)), TWO_GPUS) == reason
-    assert violation(strategy(Optimizer.ADAMW, Sharded(sharding)), TWO_GPUS) is None
+    assert violation(strategy(Optimizer.ADAFACTOR, Fsdp2(sharding)), TWO_GPUS) == reason
+    assert violation(strategy(Optimizer.ADAMW, Fsdp2(sharding)), TWO_GPUS) is None
 
 
 def test_adafactor_runs_where_parameters_are_whole() -> None:
@@ -41,10 +41,10 @@ def test_adafactor_runs_where_parameters_are_whole() -> None:
 @pytest.mark.parametrize(
     ("sharding", "reason"),
     [
-        (Sharded(Sharding.HYBRID_SHARD, shard_size=2), REPLICAS),
-        (Sharded(Sharding.HYBRID_SHARD, shard_size=3), REPLICAS),
-        (Sharded(Sharding.FULL_SHARD, reshard_size=2), RESHARDED),
-        (Sharded(Sharding.FULL_SHARD), None),
+        (Fsdp2(Sharding.HYBRID_SHARD, shard_size=2), REPLICAS),
+        (Fsdp2(Sharding.HYBRID_SHARD, shard_size=3), REPLICAS),
+        (Fsdp2(Sharding.FULL_SHARD, reshard_size=2), RESHARDED),
+        (Fsdp2(Sharding.FULL_SHARD), None),
         (Replicated(Sharding.ZERO1), None),
     ],
 )

@@ -32,7 +32,7 @@ def adapted(
         out = f.unary(out, f"{name} clone")
     casts = base.casts_under_autocast or f.autocast is None
     if casts:
-        x = f.to(x, f.dtypes.adapter, f"{name} lora input")
+        x = f.to(x, f.dtypes.adapter_seen, f"{name} lora input")
     if adapter.magnitude is not None:
         dropped, drops = f.dropout(x, method.dropout, f"{name} lora dropout"), method.dropout > 0
         change = dora(f, name, dropped, out, adapter, weight, bias, drops=drops)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import AdapterDtype, DataParallel, Full, Lora, Method, Precision, Quantization
+from strategies import AdapterDtype, DataParallel, Fsdp1, Fsdp2, Full, Lora, Method, Precision, Quantization
 
 FP32, HALF = 4, 2
 
@@ -37,7 +37,14 @@ class Dtypes(NamedTuple):
     fp8: bool = False
     """Whether linear layers multiply in fp8."""
     casts_inputs: bool = False
-    """Whether FSDP2, with mixed precision, casts the inputs of its units."""
+    """Whether FSDP1 or FSDP2, with mixed precision, casts the inputs of its units."""
+    adapters_apart: bool = False
+    """Whether adapters are units of FSDP1 of their own, so that PEFT sees their stored dtype around their forward."""
+
+    @property
+    def adapter_seen(self) -> int:
+        """Returns bytes per element of an adapter's weight as PEFT sees it, which casts the adapter's input to it."""
+        return self.stored_adapter if self.adapters_apart else self.adapter
 
     @property
     def kept_in_fp32(self) -> int:
@@ -55,8 +62,8 @@ class Dtypes(NamedTuple):
           leaves a GPTQ model as it is), else as it is loaded; adapters are in fp32 or in half precision.
         - Freeze and BitFit: trained parameters are in the trained dtype, all others in the frozen one (LLaMA-Factory's
           adapter.py, `cast_trainable_params_to_fp32`).
-        - FSDP2 with mixed precision gathers parameters in the compute dtype and runs without autocast (accelerate's
-          `_prepare_fsdp2`, `MixedPrecisionPolicy(param_dtype=...)`).
+        - FSDP1 and FSDP2 with mixed precision gather parameters in the compute dtype (accelerate's
+          `MixedPrecision(param_dtype=...)`); FSDP2 runs without autocast (`_prepare_fsdp2`).
         """
         facts = precision.facts
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
@@ -73,9 +80,17 @@ class Dtypes(NamedTuple):
         is_fp16 = facts.matmul_dtype == "fp16"
         prepared = isinstance(method, Lora) and method.is_prepared
         kept = FP32 if is_fp16 or prepared else stored[0]
-        if sharding.shards and autocast is not None:
+        if isinstance(sharding, Fsdp1 | Fsdp2) and autocast is not None:
+            apart = isinstance(sharding, Fsdp1)
             return cls(
-                autocast, autocast, autocast, autocast, None, is_fp16, *stored, autocast, kept, casts_inputs=True
+                *(autocast,) * 4,
+                autocast if apart else None,
+                is_fp16,
+                *stored,
+                autocast,
+                kept,
+                casts_inputs=True,
+                adapters_apart=apart,
             )
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, facts.linear_dtype == "fp8")
 

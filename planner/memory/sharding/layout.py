@@ -1,22 +1,47 @@
-"""Bytes that sharding and replication add to each moment: gathered parameters, communication buffers, gradients.
-
-FSDP2 is modelled as accelerate sets it up. Every block is a unit, and so is the input embedding. The final norm and the
-head form one unit that stays gathered from forward to backward; tied embeddings belong to it. Sources:
-accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`; torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py and
-_fsdp_collectives.py.
-"""
+"""Defines what a backend adds to each part's bytes: gathered parameters, communication buffers and gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+from enum import Enum
 from typing import NamedTuple
 
-from planner.libraries.allocator import allocated
-from planner.memory.sharding.optimizers import rule_of
-from planner.memory.sharding.state import Unit
-from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated, Sharded
-from strategies.sharding import ALL_RANKS
+
+class Turn(Enum):
+    """Names the micro-batches of a step that differ in the gradients that exist while they run."""
+
+    ONLY = "only"
+    """The step has one micro-batch."""
+    FIRST = "first"
+    """No gradient exists when it begins, and later ones add to those that it leaves."""
+    LATER = "later"
+    """All gradients exist when it begins and when it ends."""
+    LAST = "last"
+    """All gradients exist when it begins; then comes the optimizer step."""
+
+    @classmethod
+    def of(cls, micro_batches: int) -> tuple[Turn, ...]:
+        """Returns the turns of a step with 1, 2, or more micro-batches."""
+        return {1: (cls.ONLY,), 2: (cls.FIRST, cls.LAST)}.get(micro_batches, (cls.FIRST, cls.LATER, cls.LAST))
+
+    @property
+    def finds_gradients(self) -> bool:
+        """Whether all gradients exist when it begins."""
+        return self in (Turn.LATER, Turn.LAST)
+
+
+class Ends(NamedTuple):
+    """Says how a model's embedding and head hang together.
+
+    Attributes:
+        tied: Whether another part uses the token embedding as well.
+        rooted: Whether the head is no unit of its own but belongs to the root.
+        waits_from: Index of the last part that uses a tied embedding, whose gradient waits from there on for the
+            stem's; None: the head.
+    """
+
+    tied: bool = False
+    rooted: bool = False
+    waits_from: int | None = None
 
 
 class Extra(NamedTuple):
@@ -36,228 +61,51 @@ class Extra(NamedTuple):
 class Layout:
     """Computes the bytes around each part in forward and backward, on one rank.
 
-    Parts are numbered `0` (stem), `1 ... n-3` (blocks), `n-2` (head) and `n-1` (loss).
-
-    Args:
-        units: The parameters of each part, in that order.
-        sharding: How the model is replicated or sharded.
-        world_size: The number of ranks.
-        tied: Whether the head's unit holds the token embedding, because another part uses the same weight.
-        gradients_exist: Whether the micro-batch is a later one of an accumulated step, so that gradients exist from the
-            start.
-        updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
-        rooted: Whether the head is in the root's unit, which prefetches the last block as soon as the loss's backward
-            begins.
-        waits_from: Index of the last part that uses the tied embedding, whose gradient waits from there on for the
-            stem's; None: the head.
+    Parts are numbered `0` (stem), `1 ... n-3` (blocks), `n-2` (head) and `n-1` (loss). A backend's layout overrides
+    what differs from a whole model on one rank.
     """
 
-    def __init__(
-        self,
-        units: Sequence[Unit],
-        sharding: DataParallel,
-        world_size: int,
-        tied: bool,
-        gradients_exist: bool,
-        updates: AnyOptimizer | None = None,
-        rooted: bool = False,
-        waits_from: int | None = None,
-    ) -> None:
-        self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
-        sharded = sharding if isinstance(sharding, Sharded) else None
-        self._reshards = sharded is not None and sharded.reshards
-        self._post_forward = sharded.reshard_size if sharded is not None else ALL_RANKS
-        self._on_host = sharded is not None and sharded.on_host
-        self._replicates = sharded is not None and sharded.replicas(world_size) > 1
-        self.tied, self.gradients_exist, self.rooted = tied, gradients_exist, rooted
-        self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
-        """Whether DDP moves each finished gradient into its bucket, in the last micro-batch of a step."""
-        self._head = len(units) - 2
-        self._waits_from = self._head if waits_from is None else waits_from
-        self._gathered = [u.gathered_bytes for u in units]
-        self._tied_gradient = 0
-        if tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
-            self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
-            trained = units[0].trained
-            if trained and trained[0].is_embedding:
-                self._tied_gradient = allocated(trained[0].num_elements * trained[0].computed_itemsize)
-        self.updates = rule_of(updates) if updates is not None else None
-        stay = not self._on_host and updates is None
-        shares = [u.gradient_bytes if stay else 0 for u in reversed(units)]
-        self._suffix = (*accumulate(shares, initial=0),)[::-1]
-        reduced = [self._reduced(u) for u in reversed(units)]
-        self._reduced_suffix = (*accumulate(reduced, initial=0),)[::-1]
-        shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
-        self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
-
-    def _share(self, num_bytes: int) -> int:
-        """Returns one rank's share of bytes that are divided among all ranks, rounded up."""
-        return -(-num_bytes // self.ranks)
-
-    def _reduced(self, unit: Unit) -> int:
-        """Returns the bytes of a unit's all-reduce over the replicas that stay until backward ends.
-
-        FSDP2 keeps them in `_all_reduce_state`. They are a tensor of their own only where the result is added to an
-        existing gradient, cast to another dtype, or moved to the host; otherwise they are the gradient itself.
-        """
-        apart = self.gradients_exist or self._on_host or _is_cast(unit)
-        return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
+    gathers: bool
+    """Whether parameters are gathered for a part: then `gather`, `prefetch` and `reduce` are instants of a step."""
 
     @property
     def grows(self) -> bool:
-        """Whether the gradients that a part finishes add to the existing ones while its backward runs.
-
-        Otherwise each is added in place to an existing gradient, or moved into its bucket, and freed.
-        """
-        return self.sharding.shards or not (self.gradients_exist or self.in_buckets)
+        """Whether the gradients that a part finishes add to the existing ones while its backward runs."""
+        raise NotImplementedError
 
     @property
     def at_step(self) -> int:
-        """Bytes of gradients at the optimizer step; 0 where they are views of DDP's buckets."""
-        return 0 if self.in_buckets else self.all_gradients
+        """Bytes of gradients at the optimizer step."""
+        raise NotImplementedError
+
+    def own(self, i: int, num_bytes: int) -> int:
+        """Returns the bytes that gradients of part `i` take of those that its backward has made so far."""
+        return num_bytes if self.grows else 0
 
     def left(self, without_backward: int) -> int:
-        """Returns the bytes that FSDP2 still keeps from forward when the optimizer steps.
+        """Returns the bytes of gathered parameters that are still there when the optimizer steps.
 
         Args:
-            without_backward: The number of first parts whose backward never runs, so that nothing frees their shards.
+            without_backward: The number of first parts whose backward never runs.
         """
-        return self._post_forward_prefix[without_backward] if self._reshards else 0
-
-    @property
-    def all_gradients(self) -> int:
-        """Bytes of the gradients of all parts; 0 where they are on the host or updates run in backward."""
-        return self._suffix[0]
-
-    def _finished(self, i: int) -> int:
-        """Returns the bytes of gradients that exist when the backward of part `i` begins.
-
-        After the head's backward (or that of part `waits_from`) its gradient of the tied weight waits for the
-        embedding's: unsharded, and in addition to a gradient that exists already.
-        """
-        existing = 0 if self.in_buckets else self._suffix[i + 1]
-        existing = self.all_gradients if self.gradients_exist else existing
-        return existing + (self._tied_gradient if i < self._waits_from else 0)
-
-    def gather(self, i: int) -> Extra:
-        """Returns the bytes at the moment when part `i` has been gathered in forward.
-
-        The previous unit's buffer, which the all-gather state kept, is still alive: `wait_for_unshard` refers to it
-        while it copies out of the buffer of part `i`.
-        """
-        extra = self.forward(i)
-        if i == 0 or (self.tied and i >= self._head):
-            return extra
-        return extra._replace(communication=extra.communication + self._buffer(i - 1))
+        return 0
 
     def forward(self, i: int) -> Extra:
-        """Returns the bytes around the forward of part `i`: gathered parameters, a buffer and existing gradients.
-
-        The unit's all-gather buffer is kept until the next unit has been copied out. The head's unit stays gathered for
-        the loss; with tied embeddings it is gathered from the first moment on.
-        """
-        gradients = self.all_gradients if self.gradients_exist else 0
-        if not self.sharding.shards:
-            return Extra(gradients=gradients)
-        if i >= self._head:
-            # With tied embeddings the head's unit was gathered for the stem, so the last buffer is the last block's.
-            return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self.tied), gradients)
-        return Extra(self._kept_from_forward(i) + self._around(i), self._buffer(i), gradients)
-
-    def _buffer(self, i: int) -> int:
-        """Returns the bytes of part `i`'s all-gather buffer; a tied embedding is gathered with the head's unit."""
-        return self._gathered[i] or self._gathered[self._head]
-
-    def _around(self, i: int) -> int:
-        """Returns the bytes of the head's unit where it stays gathered around another part `i`.
-
-        Tied embeddings or the root keep it gathered from the embedding's forward to the end of backward: the inputs are
-        token ids, which have no gradient that could tell FSDP2 that the unit's backward is over.
-        """
-        return self._gathered[self._head] if (self.tied or self.rooted) and i < self._head else 0
-
-    def _kept_from_forward(self, i: int) -> int:
-        """Returns the bytes of gathered parameters of part `i` and of what forward left of the parts before it.
-
-        With SHARD_GRAD_OP these stay unsharded; otherwise this rank keeps a shard of them where they are resharded over
-        fewer ranks (`to_sharded_post_forward`).
-        """
-        if not self._reshards:
-            return sum(self._gathered[: i + 1])
-        return self._gathered[i] + self._post_forward_prefix[i]
+        """Returns the bytes around the forward of part `i`."""
+        raise NotImplementedError
 
     def backward(self, i: int) -> Extra:
-        """Returns the bytes around the backward of part `i`.
+        """Returns the bytes around the backward of part `i`."""
+        raise NotImplementedError
 
-        These are the gathered unit, the buffer of unit `i - 1`, which is prefetched when this backward begins, the
-        reduce-scatter input of unit `i + 1`, and the gradients that exist.
-        """
-        finished = self._finished(i)
-        if not self.sharding.shards:
-            return Extra(gradients=finished)
-        if i > self._head:
-            ahead = self._prefetched(self._head) if self.rooted else 0
-            return Extra(self._kept_from_forward(self._head), ahead, finished)
-        gathered = self._kept_from_forward(i) + self._around(i)
-        scattered = self.units[i + 1].gathered_gradient_bytes
-        return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
+    def gather(self, i: int) -> Extra:
+        """Returns the bytes at the moment when part `i` has been gathered in forward."""
+        raise NotImplementedError
 
     def prefetch(self, i: int) -> Extra:
-        """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered.
-
-        With parameters on the host, the shards are first copied to the GPU (`all_gather_inputs`).
-        """
-        extra = self.backward(i)
-        shards = self._share(self._prefetched(i)) if self._on_host and i <= self._head else 0
-        return extra._replace(communication=extra.communication + shards)
-
-    def _prefetched(self, i: int) -> int:
-        """Returns the bytes of unit `i - 1`, gathered ahead during the backward of part `i`; 0 if it stays gathered."""
-        return self._gathered[i - 1] if i and self._reshards else 0
+        """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered."""
+        raise NotImplementedError
 
     def reduce(self, i: int) -> Extra:
-        """Returns the bytes after the backward of part `i`, while its gradients are reduce-scattered.
-
-        They include the input of the reduce-scatter and what `_reducing` says.
-        """
-        unit, kept = self.units[i], self._around(i) if i else 0
-        kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
-        communication = self._prefetched(i) + unit.gathered_gradient_bytes + self._reduced_suffix[i + 1]
-        # After the stem's backward the gradient that waited has been added to the embedding's.
-        finished = self._finished(i) - (0 if i else self._tied_gradient)
-        return Extra(kept, communication, finished + self._reducing(i))
-
-    def _reducing(self, i: int) -> int:
-        """Returns the peak bytes while unit `i`'s gradients are reduce-scattered, without the input of that collective.
-
-        At first all unsharded gradients exist. After the copy into the input only the last one is left, which a loop
-        variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
-        If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
-        """
-        unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
-        last = (self.units[self._head].trained if self.tied and not i else ()) or unit.trained
-        left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
-        reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
-        updated = (share or reduced) + (reduced if share and self._replicates else 0)
-        if self.updates is not None and not self._on_host:
-            updated += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
-        return max(whole, left + reduced + share, left + updated)
-
-
-def _is_cast(unit: Unit) -> bool:
-    """Whether any gradient is stored in a wider dtype than the one in which backward makes it."""
-    return any(t.itemsize > t.computed_itemsize for t in unit.trained)
-
-
-def bucketed(sharding: DataParallel, world_size: int) -> GradientBuckets | None:
-    """Returns what DDP's gradient buckets are: copies or views; None where there are no buckets."""
-    return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None
-
-
-def replication_buffers(units: Sequence[Unit], sharding: DataParallel, world_size: int) -> int:
-    """Returns the bytes of DDP's gradient buckets, which are as large as the gradients; 0 without DDP.
-
-    Copies exist in addition to the gradients. With views the gradients themselves are in the buckets from the first
-    reduction on (torch/csrc/distributed/c10d/reducer.cpp, `mark_variable_ready_dense`).
-    """
-    return sum(u.gradient_bytes for u in units) if bucketed(sharding, world_size) else 0
+        """Returns the bytes after the backward of part `i`, while its gradients are reduced over the ranks."""
+        raise NotImplementedError

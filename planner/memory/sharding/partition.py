@@ -10,8 +10,8 @@ from functools import cached_property
 from heapq import heapify, heapreplace
 
 from planner.memory.memoized import counted
+from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.optimizers import Groups, rule_of
-from planner.memory.sharding.state import TrainedTensor, Unit
 from strategies import AnyOptimizer, DataParallel
 
 

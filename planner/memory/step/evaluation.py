@@ -29,7 +29,7 @@ def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterat
         layout: The layout of a step that begins without gradients.
         batch_size: Samples that are evaluated at once.
     """
-    shards = layout.sharding.shards
+    shards = layout.gathers
     for i, part, held, *_ in positions(parts, reach=int(shards)):
         instants = [(s.fixed, s.per_sample, layout.forward(i)) for s in part.forward]
         if shards:

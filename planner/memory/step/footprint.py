@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
-
-
-class Persistent(NamedTuple):
-    """Bytes that one rank keeps for the whole run."""
-
-    parameters: int
-    optimizer_states: int
-    communication: int
-    """Bytes of DDP's gradient buckets."""
-
-    @property
-    def total(self) -> int:
-        """Their sum, in bytes."""
-        return self.parameters + self.optimizer_states + self.communication
 
 
 class Peak(NamedTuple):

@@ -120,31 +120,31 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
         layout: What sharding and replication add.
     """
     moments: dict[Moment, list[Line]] = {m: [] for m in _COMPOSED}
-    last, shards = places[-1].place, layout.sharding.shards
+    last, shards = places[-1].place, layout.gathers
     for i, part, held, saved, kept, waiting in places:
         moment = Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD
         extra = layout.forward(i)
-        moments[moment] += [_line(s, held, saved, extra, grads=False) for s in part.forward]
+        moments[moment] += [_line(s, held, saved, extra, own=0) for s in part.forward]
         around = Snapshot(0, part.input_bytes, 0, 0, 0)
         if part.returned is not None:
-            moments[moment].append(_line(part.returned, saved, saved, extra, grads=False))
+            moments[moment].append(_line(part.returned, saved, saved, extra, own=0))
         if shards and i < last:  # the loss has nothing to gather
-            moments[moment].append(_line(around, held, saved, layout.gather(i), grads=False))
+            moments[moment].append(_line(around, held, saved, layout.gather(i), own=0))
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
         if i >= last - 1:
             moment = Moment.START_OF_BACKWARD
         extra = layout.backward(i)
         saved = saved[0] + kept[0], saved[1] + kept[1]
         before = saved[0] + waiting[0], saved[1] + waiting[1]
-        moments[moment] += [_line(s, before, saved, extra, grads=layout.grows) for s in part.backward]
+        moments[moment] += [_line(s, before, saved, extra, own=layout.own(i, s.gradients)) for s in part.backward]
         if shards:
             ahead = Snapshot(0, part.output_bytes, 0, 0, 0).above(part.saved)
-            moments[moment].append(_line(ahead, before, saved, layout.prefetch(i), grads=False))
-            moments[moment].append(_line(around, before, saved, layout.reduce(i), grads=False))
+            moments[moment].append(_line(ahead, before, saved, layout.prefetch(i), own=0))
+            moments[moment].append(_line(around, before, saved, layout.reduce(i), own=0))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
 
 
-def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, grads: bool) -> Line:
+def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: Extra, *, own: int) -> Line:
     """Returns the line of one instant of a part.
 
     Args:
@@ -152,10 +152,9 @@ def _line(s: Snapshot, before: tuple[int, int], saved: tuple[int, int], extra: E
         before: (fixed, per-sample) bytes of other parts that are alive.
         saved: (fixed, per-sample) bytes of these that are activations.
         extra: What sharding and replication add.
-        grads: Whether the part's own finished gradients add to the existing ones; otherwise they are among them, since
-            each new gradient is added in place and freed.
+        own: Bytes that the part's own finished gradients add to the existing ones; 0 where each new gradient is added in
+            place to one of these, and freed.
     """
-    own = s.gradients if grads else 0
     return Line(
         fixed=before[0] + s.fixed - s.gradients + own + sum(extra),
         per_sample=before[1] + s.per_sample,

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory.settings.parts import Work
-from planner.memory.sharding.state import Unit
-from strategies import DataParallel, Precision, Sharded
+from planner.memory.sharding.account import Unit
+from strategies import DataParallel, Fsdp1, Fsdp2, Precision
+from strategies.sharding import ALL_RANKS
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
 """Bandwidth of a node's host memory: two sockets with eight channels of DDR4-3200, as in a DGX A100 (AMD EPYC 7742:
@@ -93,7 +94,7 @@ class Traffic(NamedTuple):
         """
         gradients, world_size = sum(u.gradient_bytes for u in units), cluster.world_size
         optimizer = 3 * gradients + 2 * state_bytes
-        if isinstance(sharding, Sharded):
+        if isinstance(sharding, Fsdp1 | Fsdp2):
             return _sharded(units, sharding, cluster, optimizer)
         moved = 2 * _ring(gradients, world_size)
         if sharding.divides_states:  # each rank sends its updated parameters to the others
@@ -109,8 +110,8 @@ def _ring(num_bytes: int, ranks: int) -> int:
     return num_bytes * (ranks - 1) // ranks
 
 
-def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimizer_bytes: int) -> Traffic:
-    """Returns FSDP2's traffic on one rank.
+def _sharded(units: Sequence[Unit], sharding: Fsdp1 | Fsdp2, cluster: Cluster, optimizer_bytes: int) -> Traffic:
+    """Returns the traffic of FSDP1 or FSDP2 on one rank.
 
     In every micro-batch parameters are gathered in forward, and again in backward unless they stay gathered; gradients
     are reduce-scattered, and their shards all-reduced over the replicas. With CPU offload the host sends what is
@@ -121,17 +122,22 @@ def _sharded(units: Sequence[Unit], sharding: Sharded, cluster: Cluster, optimiz
     moved = {True: 0, False: 0}  # within a node?
     moved[ranks <= cluster.gpus_per_node] += _ring(gathered + gradients, ranks)
     if sharding.reshards:
-        again = sharding.reshard_size or ranks
+        again = _resharded_over(sharding) or ranks
         moved[again <= cluster.gpus_per_node] += _ring(gathered, again)
     if replicas > 1:
         moved[cluster.nodes == 1] += 2 * _ring(gradients // ranks, replicas)
     traffic = Traffic(per_micro_batch=moved[False], within_node=moved[True])
     if not sharding.on_host:
         return traffic._replace(optimizer_bytes=optimizer_bytes)
-    gathers = 2 if sharding.reshards and not sharding.reshard_size else 1
+    gathers = 2 if sharding.reshards and not _resharded_over(sharding) else 1
     sent = gathers * sum(u.stored_bytes - u.buffer_bytes for u in units)
     taken = sum(u.gradient_bytes for u in units)
     return traffic._replace(with_host=max(sent, taken), host_optimizer_bytes=optimizer_bytes)
+
+
+def _resharded_over(sharding: Fsdp1 | Fsdp2) -> int:
+    """Returns the ranks over which FSDP2 reshards parameters after forward; `ALL_RANKS` for FSDP1, which has no choice."""
+    return sharding.reshard_size if isinstance(sharding, Fsdp2) else ALL_RANKS
 
 
 def micro_batch_seconds(work: Work, traffic: Traffic, rates: Rates, micro_batch_size: int) -> float:

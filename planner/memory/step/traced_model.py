@@ -13,8 +13,9 @@ from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part, Work, joined
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import Trainable, trained_in_blocks
+from planner.memory.sharding.account import Account, Unit
 from planner.memory.sharding.optimizers import rule_of
-from planner.memory.sharding.state import Unit, Units
+from planner.memory.sharding.state import Units
 from planner.memory.step.step import Position, positions
 from planner.memory.step.tracer import HEAD, LOSS, STEM, Tracer
 from planner.models import Inventory
@@ -58,9 +59,9 @@ class TracedModel:
         return Setting(dtypes, method, attention, loss, kernels, length, selection, updates, evaluates)
 
     @memoized
-    def units(self, setting: Setting, ranks: int) -> Units:
-        """Returns the model's units, with parameters divided among `ranks`."""
-        return Units.of(self.inventory, setting.method, setting.dtypes, ranks)
+    def units(self, setting: Setting, ranks: int, account_type: type[Account] = Account) -> Units:
+        """Returns the model's units, with parameters divided among `ranks` as a backend's account says."""
+        return Units.of(self.inventory, setting.method, setting.dtypes, ranks, account_type)
 
     @memoized
     def work(self, setting: Setting, checkpointing: Checkpoints) -> Work:

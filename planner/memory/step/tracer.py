@@ -92,7 +92,9 @@ class Tracer:
         if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; its bytes are counted for the head.
             # It is a view, as a transposed product is, unless autocast casts it or another gradient was added to it.
-            viewed = self.setting.dtypes.autocast is None and not again and not self.setting.loss.is_fused
+            dtypes = self.setting.dtypes
+            casts = dtypes.autocast not in (None, dtypes.of_trained().other)
+            viewed = not casts and not again and not self.setting.loss.is_fused
             layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)

@@ -15,7 +15,6 @@ from torch.multiprocessing.spawn import spawn
 
 from planner.replay.real.profiled import Recorded
 from planner.replay.real.run import run_on_cpu
-from planner.replay.setup.build import mesh_of
 from planner.replay.structure.source import Source
 from planner.replay.workload import Workload
 from strategies import Strategy
@@ -54,7 +53,7 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
     ranks = workload.world_size
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     with _released():
-        found = run_on_cpu(source, strategy, workload, mesh=mesh_of(strategy.sharding, ranks))
+        found = run_on_cpu(source, strategy, workload)
     if rank == 0:
         torch.save(found, Path(folder) / FILE)
     dist.barrier()

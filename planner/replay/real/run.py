@@ -11,10 +11,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from planner.extras import Progress
 from planner.replay.backend import CPU, Backend
+from planner.replay.engines import engine_of
 from planner.replay.real.profiled import Marks, Recorded, recorded
 from planner.replay.recording.recorder import local
 from planner.replay.recording.trace import Phase, Scope
-from planner.replay.setup.build import build, equip, place
+from planner.replay.setup.build import build, equip
 from planner.replay.silence import undisturbed
 from planner.replay.step import Steps
 from planner.replay.structure.source import Source
@@ -60,7 +61,6 @@ def run(
     workload: Workload,
     backend: Backend,
     counters: Counters,
-    mesh: Any = None,
     progress: Progress = lambda _: None,
 ) -> None:
     """Runs the same steps for real that `replay` replays.
@@ -71,16 +71,17 @@ def run(
         workload: Batch and sequence sizes.
         backend: The device to run on and its kernels.
         counters: Told of each phase as it starts.
-        mesh: Device mesh of the ranks if the strategy shards, otherwise None.
         progress: Told what takes long.
     """
     progress("building the model")
     model = equip(build(source, strategy, backend), strategy)
     counters.enter(Phase.LOADING, 0)
-    model = place(model, strategy, mesh, backend)
+    engine = engine_of(strategy, workload.world_size)
+    engine.connect()
+    model = engine.place(model, backend)
     initialize(model)
     micro_batches = workload.gradient_accumulation_steps
-    Steps(model, source, strategy, workload, backend, Unlabelled(counters), {}, micro_batches).run(progress)
+    Steps(model, engine, source, workload, backend, Unlabelled(counters), {}, micro_batches).run(progress)
 
 
 def run_on_cpu(
@@ -88,7 +89,6 @@ def run_on_cpu(
     strategy: Strategy,
     workload: Workload,
     *,
-    mesh: Any = None,
     progress: Progress = lambda _: None,
 ) -> Recorded:
     """Runs the steps on the CPU and returns what its allocator allocates and frees, as torch's profiler records it.
@@ -99,7 +99,7 @@ def run_on_cpu(
     marks = Marks()
     with undisturbed():
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            run(source, strategy, workload, CPU, marks, mesh, progress)
+            run(source, strategy, workload, CPU, marks, progress)
             marks.close()
         results = profiler.profiler
         assert results is not None

@@ -6,44 +6,34 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
-from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay.backend import Backend
 from planner.replay.setup.accounts import ACCOUNTS
 from planner.replay.setup.checkpoints import checkpoint_blocks, choose_blocks
-from planner.replay.setup.cpu_offload import place_on_host
 from planner.replay.setup.optimizers import prepare
 from planner.replay.stand_ins import compiled, flash, fused_loss, liger
 from planner.replay.stand_ins.float8 import convert
 from planner.replay.stand_ins.quantized import quantize
 from planner.replay.structure import source as subject
 from planner.replay.structure.source import EAGER, Source, base_of
-from planner.replay.structure.stacks import stacks
 from planner.replay.structure.trainable import choose, names_of, trained_modules
 from strategies import (
     AdapterDtype,
     Attention,
     BitFit,
     ContradictionError,
-    DataParallel,
     Freeze,
     Full,
     Lora,
     LoraVariant,
     Precision,
     Quantization,
-    Sharded,
     Strategy,
     quantization_of,
 )
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """torch's dtype of each dtype of the catalog."""
-
-MAX_RANKS = 2**12
-"""Largest number of ranks in a replay. torch lists all ranks of a mesh several times over: 8,192 take 13 s, and 67
-million take more memory than there is."""
 
 
 def half(precision: Precision) -> torch.dtype:
@@ -55,15 +45,6 @@ def stored(precision: Precision, *, trains: bool) -> torch.dtype:
     """Returns the dtype in which the base model's weights are stored; `trains` says whether they are trained."""
     facts = precision.facts
     return torch.float32 if (facts.trained_bytes if trains else facts.frozen_bytes) == 4 else half(precision)
-
-
-def autocast_dtype(strategy: Strategy) -> torch.dtype | None:
-    """Returns the dtype of autocast, or None where forward runs without it.
-
-    With FSDP2 there is none: it computes in the dtype of the gathered parameters (accelerate, `_prepare_fsdp2`).
-    """
-    mixed = strategy.precision.facts.autocast_bytes is not None and not strategy.sharding.shards
-    return half(strategy.precision) if mixed else None
 
 
 def is_quantized(strategy: Strategy) -> bool:
@@ -179,120 +160,3 @@ def head_of(base: Any) -> Any:
     if head is not None:
         return head
     return next((m for m in reversed(list(base.modules())) if isinstance(m, torch.nn.Linear)), None)
-
-
-def place(model: Any, strategy: Strategy, mesh: Any, backend: Backend) -> Any:
-    """Shards an equipped model over a mesh, and moves it to the backend's device or to the host.
-
-    Args:
-        model: What `equip` returned.
-        strategy: The strategy.
-        mesh: The device mesh of FSDP2; None where the model is not sharded.
-        backend: Tells the device.
-
-    Returns:
-        The model in training mode, with tied weights tied again and no weight initialized.
-    """
-    if mesh is not None:
-        with _disable_current_modes():  # a mesh is a tensor whose values are read: not fake
-            shard(model, mesh, strategy)
-    if strategy.sharding.on_host:
-        return place_on_host(model).train()
-    ties = _ties(model) if mesh is None else []
-    model = model.to_empty(device=backend.device)
-    for (owner, name), *others in ties:
-        for module, own_name in others:
-            module._parameters[own_name] = owner._parameters[name]
-    return model.train()
-
-
-def _ties(model: Any) -> list[list[tuple[Any, str]]]:
-    """Returns the places (module, name) of each parameter with several: `to_empty` makes a new one in each."""
-    places: dict[int, list[tuple[Any, str]]] = {}
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                places.setdefault(id(parameter), []).append((module, name))
-    return [found for found in places.values() if len(found) > 1]
-
-
-def mesh_of(sharding: DataParallel, world_size: int) -> Any:
-    """Makes the device mesh of FSDP2: `[ranks]`, or `[replicas, shards]` where the model is divided within groups."""
-    from torch.distributed.device_mesh import init_device_mesh
-
-    shards = sharding.ranks(world_size)
-    if shards == world_size:
-        return init_device_mesh("cpu", (world_size,))
-    return init_device_mesh("cpu", (world_size // shards, shards), mesh_dim_names=("replicate", "shard"))
-
-
-def ranks(sharding: DataParallel, world_size: int) -> Any:
-    """Makes the device mesh of FSDP2 over a process group that only pretends to communicate (see `pretend`)."""
-    pretend(world_size)
-    return mesh_of(sharding, world_size)
-
-
-def pretend(world_size: int) -> None:
-    """Makes a process group whose collectives do nothing; this process is rank 0.
-
-    Raises:
-        ContradictionError: There are more than `MAX_RANKS` ranks.
-    """
-    import torch.distributed as dist
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    if world_size > MAX_RANKS:
-        raise ContradictionError(
-            f"{world_size} ranks are more than a replay pretends", f"estimate takes any number, verify {MAX_RANKS}"
-        )
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())
-
-
-def shard(model: Any, mesh: Any, strategy: Strategy) -> None:
-    """Divides a model into FSDP2 units as accelerate does (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`).
-
-    Each block is a unit, so are the embedding and the final norm with the head; the unit of the model has the rest.
-    """
-    sharding = strategy.sharding
-    assert isinstance(sharding, Sharded)
-    mixed = strategy.precision.facts.autocast_bytes is not None
-    dtype = half(strategy.precision) if mixed else None
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=dtype)
-    units: dict[str, Any] = {
-        "mesh": mesh,
-        "mp_policy": policy,
-        "reshard_after_forward": sharding.reshard_size or sharding.reshards,
-        "offload_policy": CPUOffloadPolicy(pin_memory=False) if sharding.on_host else OffloadPolicy(),
-    }
-    base = base_of(model)
-    for _, blocks in stacks(base):
-        for block in blocks:
-            fully_shard(block, **units)
-    if hasattr(base, "get_input_embeddings"):
-        _shard_ends(base, units)
-    fully_shard(model, **{**units, "reshard_after_forward": None})
-
-
-def _shard_ends(base: Any, units: dict[str, Any]) -> None:
-    """Makes a unit of a language model's embedding and one of its final norm and head; tied, all are in one unit."""
-    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
-    ends = [module for module in (embedding, head) if module is not None]
-    if _shared_elsewhere(base, ends):
-        return  # modules that share a weight must be in one unit: here that of the whole model
-    body = getattr(base, base.base_model_prefix, None)
-    norms = [module for module in body.children() if "Norm" in type(module).__name__][-1:] if body is not None else []
-    tied = head is not None and embedding.weight is head.weight
-    if not tied:
-        fully_shard(embedding, **units)
-    if last := [*norms, *([embedding] if tied else []), *([head] if head is not None else [])]:
-        fully_shard(last, **{**units, "reshard_after_forward": False})
-
-
-def _shared_elsewhere(base: Any, ends: list[Any]) -> bool:
-    """Returns whether modules outside these share a parameter with them."""
-    own = {id(p) for module in ends for p in module.parameters()}
-    inside = {id(module) for end in ends for module in end.modules()}
-    others = (m for m in base.modules() if id(m) not in inside)
-    return any(id(p) in own for m in others for p in m.parameters(recurse=False))

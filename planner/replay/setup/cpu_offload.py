@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
-from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 from transformers import modeling_utils
 
 from strategies import Strategy
@@ -32,20 +31,10 @@ DEVICE = torch.device("cpu")
 """Device that stands for the GPU."""
 
 
-def place_on_host(model: torch.nn.Module) -> torch.nn.Module:
-    """Moves the parameters to the host, as FSDP2 requires; buffers stay on the device. Nothing is initialized."""
-    model = model.to_empty(device=HOST)
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            module._buffers[name] = torch.empty_like(buffer, device=DEVICE)
-    return model
-
-
 @contextmanager
 def offloading(strategy: Strategy) -> Iterator[None]:
-    """Makes a strategy's transfers to and from the host work on fake tensors while the context lasts."""
-    activations = _activations() if strategy.checkpointing.choice.facts.offloads else nullcontext()
-    with activations, _parameters() if strategy.sharding.on_host else nullcontext():
+    """Makes activations move to the host and back on fake tensors, where a strategy offloads them."""
+    with _activations() if strategy.checkpointing.choice.facts.offloads else nullcontext():
         yield
 
 
@@ -59,30 +48,3 @@ def _activations() -> Iterator[None]:
         yield
     finally:
         owner.save_on_cpu = original
-
-
-@contextmanager
-def _parameters() -> Iterator[None]:
-    """Lets FSDP2 offload to `HOST`.
-
-    FSDP2 checks that offloaded parameters are on the CPU, and moves gradients there (`foreach_reduce`): the checks are
-    removed, and the moves go to `HOST`.
-    """
-    checks = {
-        name: getattr(FSDPParamGroup, name) for name in ("_validate_no_meta_params", "_validate_cpu_offload_params")
-    }
-    move = torch.Tensor.to
-
-    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        leaves = tensor.device == DEVICE and args == (DEVICE,) and "non_blocking" in kwargs  # only FSDP2 passes it
-        return torch.empty_like(tensor, device=HOST) if leaves else move(tensor, *args, **kwargs)
-
-    try:
-        for name in checks:
-            setattr(FSDPParamGroup, name, lambda group: None)
-        torch.Tensor.to = to  # type: ignore[method-assign,assignment]  # restored below
-        yield
-    finally:
-        for name, check in checks.items():
-            setattr(FSDPParamGroup, name, check)
-        torch.Tensor.to = move  # type: ignore[method-assign]  # the original

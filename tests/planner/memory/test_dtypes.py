@@ -10,18 +10,18 @@ from strategies import (
     BitFit,
     DataParallel,
     Freeze,
+    Fsdp2,
     Full,
     Lora,
     Method,
     Precision,
     Quantization,
     Replicated,
-    Sharded,
     Sharding,
     TrainedModules,
 )
 
-DDP, ZERO1, FSDP = Replicated(), Replicated(Sharding.ZERO1), Sharded()
+DDP, ZERO1, FSDP = Replicated(), Replicated(Sharding.ZERO1), Fsdp2()
 NF4, GPTQ, AWQ = (Lora(quantization=q) for q in (Quantization.NF4, Quantization.GPTQ, Quantization.AWQ))
 IN_WEIGHTS = Lora(adapter_dtype=AdapterDtype.WEIGHTS)
 Four = tuple[int, int, int, int]

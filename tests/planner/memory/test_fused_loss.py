@@ -35,7 +35,7 @@ def test_a_chunk_of_all_tokens_is_no_chunk() -> None:
 def test_the_solved_micro_batch_is_the_last_that_fits_although_chunks_grow_by_steps(
     loss: Loss, budget_mib: int
 ) -> None:
-    footprint = MODEL.footprint(PLAIN._replace(precision=Precision.BF16_TRUE, loss=loss), accumulates=False)
+    footprint = MODEL.footprint(PLAIN._replace(precision=Precision.BF16_TRUE, loss=loss), micro_batches=1)
     budget = budget_mib * 2**20
     size = footprint.largest_micro_batch(budget)
     assert size == 0 or footprint.process_bytes(size) <= budget
@@ -45,7 +45,7 @@ def test_the_solved_micro_batch_is_the_last_that_fits_although_chunks_grow_by_st
 @pytest.mark.parametrize("loss", [Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY, Loss.CHUNKED])
 def test_a_loss_without_all_logits_takes_less(loss: Loss) -> None:
     full, other = (
-        MODEL.footprint(PLAIN._replace(precision=Precision.BF16_MIXED, loss=choice), accumulates=False)
+        MODEL.footprint(PLAIN._replace(precision=Precision.BF16_MIXED, loss=choice), micro_batches=1)
         for choice in (Loss.FULL, loss)
     )
     assert other.allocated_bytes(16) < full.allocated_bytes(16)

@@ -33,6 +33,7 @@ from strategies import (
     Batching,
     BitFit,
     Freeze,
+    Fsdp2,
     Full,
     Lora,
     LoraVariant,
@@ -41,7 +42,6 @@ from strategies import (
     Precision,
     Quantization,
     Replicated,
-    Sharded,
 )
 
 FILE = Path(__file__).with_name("layers.json")
@@ -65,7 +65,7 @@ def layers(
     method = method or Full()
     f = kind(
         Tape(recomputed=recomputed),
-        dtypes=Dtypes.of(precision, method, Sharded() if shards else Replicated()),
+        dtypes=Dtypes.of(precision, method, Fsdp2() if shards else Replicated()),
         method=method,
         trained=Trainable(
             isinstance(method, Full), isinstance(method, BitFit), isinstance(method, Full), isinstance(method, Full)

@@ -20,6 +20,7 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     Freeze,
+    Fsdp2,
     Full,
     Kernels,
     Lora,
@@ -29,7 +30,6 @@ from strategies import (
     Precision,
     Quantization,
     Replicated,
-    Sharded,
     Sharding,
     TrainedModules,
 )
@@ -52,7 +52,7 @@ def refused(model: str, batching: Batching = Batching.FULL, **choices: Any) -> s
 def test_a_model_can_be_trained_whole_and_by_adapters(model: str) -> None:
     assert refused(model) == ""
     assert refused(model, finetuning=Lora()) == ""
-    assert refused(model, sharding=Sharded()) == ""
+    assert refused(model, sharding=Fsdp2()) == ""
 
 
 # --- what trains ---
@@ -106,12 +106,12 @@ ZERO1 = Replicated(Sharding.ZERO1)
     ("choices", "reason"),
     [
         ({}, ""),
-        ({"sharding": Sharded()}, f"FSDP2 {ROUTERS}"),
+        ({"sharding": Fsdp2()}, f"FSDP2 {ROUTERS}"),
         ({"sharding": ZERO1}, f"ZeroRedundancyOptimizer {ROUTERS}"),
-        ({"sharding": Sharded(), "finetuning": Freeze()}, f"FSDP2 {ROUTERS}"),
-        ({"sharding": Sharded(), "finetuning": Lora(targets=("q_b_proj",))}, ""),
-        ({"sharding": Sharded(), "precision": Precision.BF16_MIXED}, ""),
-        ({"sharding": Sharded(), "precision": Precision.FP32}, ""),
+        ({"sharding": Fsdp2(), "finetuning": Freeze()}, f"FSDP2 {ROUTERS}"),
+        ({"sharding": Fsdp2(), "finetuning": Lora(targets=("q_b_proj",))}, ""),
+        ({"sharding": Fsdp2(), "precision": Precision.BF16_MIXED}, ""),
+        ({"sharding": Fsdp2(), "precision": Precision.FP32}, ""),
     ],
     ids=str,
 )
@@ -127,17 +127,17 @@ def test_zero1_takes_adapters_and_trained_modules_of_one_dtype() -> None:
     assert refused("llama-2-7b", finetuning=method, sharding=ZERO1, precision=Precision.FP32) == ""
     assert refused("llama-2-7b", finetuning=method._replace(adapter_dtype=AdapterDtype.WEIGHTS), sharding=ZERO1) == ""
     assert refused("llama-2-7b", finetuning=Lora(), sharding=ZERO1) == ""
-    assert refused("llama-2-7b", finetuning=method, sharding=Sharded()) == ""
+    assert refused("llama-2-7b", finetuning=method, sharding=Fsdp2()) == ""
     assert refused("llama-2-7b", finetuning=method) == ""
 
 
 def test_a_tied_weight_is_not_sharded_apart_from_its_copies() -> None:
     method = Lora(trained_modules=HEAD)
     reason = "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
-    assert refused("llama-3.2-1b", finetuning=method, sharding=Sharded()) == reason
+    assert refused("llama-3.2-1b", finetuning=method, sharding=Fsdp2()) == reason
     assert refused("llama-3.2-1b", finetuning=method) == ""
-    assert refused("llama-3.2-1b", finetuning=Lora(), sharding=Sharded()) == ""
-    assert refused("llama-2-7b", finetuning=method, sharding=Sharded()) == ""  # not tied
+    assert refused("llama-3.2-1b", finetuning=Lora(), sharding=Fsdp2()) == ""
+    assert refused("llama-2-7b", finetuning=method, sharding=Fsdp2()) == ""  # not tied
 
 
 # --- experts and layers ---

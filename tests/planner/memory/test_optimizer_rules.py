@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from planner.libraries.allocator import allocated
+from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers import Groups, rule_of
 from planner.memory.sharding.optimizers.locals import Locals
 from planner.memory.sharding.optimizers.rule import OptimizerRule
-from planner.memory.sharding.state import TrainedTensor
 from strategies import AnyOptimizer, Optimizer, Ranked, Whole
 
 FP32, HALF, KIB = 4, 2, 1024

@@ -15,11 +15,11 @@ from strategies import (
     PLAIN,
     AnyOptimizer,
     DataParallel,
+    Fsdp2,
     Optimizer,
     Precision,
     Ranked,
     Replicated,
-    Sharded,
     Update,
     Whole,
 )
@@ -35,11 +35,11 @@ def model(ranks: int = 1) -> MemoryModel:
 
 def persistent_states(optimizer: AnyOptimizer, precision: Precision = Precision.BF16_TRUE) -> int:
     strategy = PLAIN._replace(precision=precision, optimizer=optimizer)
-    return model().footprint(strategy, accumulates=False).persistent.optimizer_states
+    return model().footprint(strategy, micro_batches=1).persistent.optimizer_states
 
 
 def step_bytes(optimizer: AnyOptimizer) -> int:
-    lines = model().footprint(HALF._replace(optimizer=optimizer), accumulates=False).lines[Moment.OPTIMIZER_STEP]
+    lines = model().footprint(HALF._replace(optimizer=optimizer), micro_batches=1).lines[Moment.OPTIMIZER_STEP]
     return max(line.at(1) for line in lines)
 
 
@@ -87,11 +87,11 @@ def test_embeddings_keep_states_in_32_bits_under_bitsandbytes() -> None:
     assert rule.states(embedding._replace(is_embedding=False)) == elements + 4 * elements // 256
 
 
-@pytest.mark.parametrize("sharding", [Replicated(), Sharded()], ids=["no_shard", "full_shard"])
+@pytest.mark.parametrize("sharding", [Replicated(), Fsdp2()], ids=["no_shard", "full_shard"])
 def test_an_update_in_backward_leaves_no_gradients(sharding: DataParallel) -> None:
     memory = model(2 if sharding.shards else 1)
     after = HALF._replace(optimizer=Optimizer.ADAMW, sharding=sharding)
-    kept, freed = (memory.footprint(after._replace(update=update), accumulates=False) for update in Update)
+    kept, freed = (memory.footprint(after._replace(update=update), micro_batches=1) for update in Update)
     gradients = [max(line.gradients for line in f.lines[Moment.OPTIMIZER_STEP]) for f in (kept, freed)]
     assert gradients[0] > 0
     assert gradients[1] == 0

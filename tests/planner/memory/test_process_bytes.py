@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hardware import GIB, MIB, Cluster, load_catalog
-from planner.memory.step.footprint import Footprint, Persistent
+from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.footprint import Footprint
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from strategies import Allocator, Attention

@@ -13,7 +13,7 @@ from planner.memory import MemoryModel, TracedModel
 from planner.memory.sharding.optimizers import rule_of
 from planner.models import find_model
 from planner.search import Solver
-from strategies import Checkpointing, Checkpoints, Optimizer, Precision, Sharded, Sharding, Space, Strategy, UpTo
+from strategies import Checkpointing, Checkpoints, Fsdp2, Optimizer, Precision, Sharding, Space, Strategy, UpTo
 
 MODELS = ("gpt2", "smollm2-135m", "qwen2.5-0.5b", "pythia-70m", "opt-125m", "gemma-2b", "smollm3-3b")
 GPUS = load_catalog()
@@ -42,7 +42,7 @@ def test_memory_grows_with_the_micro_batch(
     model: str, sequence: int, ranks: int, data: st.DataObject, size: int, accumulates: bool
 ) -> None:
     strategy = data.draw(st.sampled_from(all_strategies(ranks)))
-    footprint = memory_model(model, sequence, ranks).footprint(strategy, accumulates=accumulates)
+    footprint = memory_model(model, sequence, ranks).footprint(strategy, micro_batches=1 + accumulates)
     assert footprint.process_bytes(size) < footprint.process_bytes(size + 1)
 
 
@@ -50,7 +50,7 @@ def test_memory_grows_with_the_micro_batch(
 @settings(max_examples=100, deadline=None)
 def test_memory_grows_with_the_sequence(model: str, ranks: int, data: st.DataObject, size: int) -> None:
     strategy = data.draw(st.sampled_from(all_strategies(ranks)))
-    short, long = (memory_model(model, s, ranks).footprint(strategy, accumulates=False) for s in (256, 512))
+    short, long = (memory_model(model, s, ranks).footprint(strategy, micro_batches=1) for s in (256, 512))
     assert short.allocated_bytes(size) < long.allocated_bytes(size)
 
 
@@ -59,7 +59,7 @@ def test_memory_grows_with_the_sequence(model: str, ranks: int, data: st.DataObj
 def test_accumulating_never_takes_less(model: str, sequence: int, ranks: int, data: st.DataObject, size: int) -> None:
     strategy = data.draw(st.sampled_from(all_strategies(ranks)))
     memory = memory_model(model, sequence, ranks)
-    once, often = (memory.footprint(strategy, accumulates=a).allocated_bytes(size) for a in (False, True))
+    once, often = (memory.footprint(strategy, micro_batches=a).allocated_bytes(size) for a in (1, 3))
     assert once <= often
 
 
@@ -81,13 +81,13 @@ def test_components_add_up_and_none_is_negative(
 @given(models, sequences, st.data())
 @settings(max_examples=60, deadline=None)
 def test_full_sharding_divides_what_persists(model: str, sequence: int, data: st.DataObject) -> None:
-    strategies = [s for s in all_strategies(8) if s.sharding == Sharded(Sharding.FULL_SHARD)]
+    strategies = [s for s in all_strategies(8) if s.sharding == Fsdp2(Sharding.FULL_SHARD)]
     strategy = data.draw(st.sampled_from(strategies))
     memory = memory_model(model, sequence, 2)
     units = memory.traced.units(memory.setting(strategy), 1).all
     rule = rule_of(strategy.optimizer)  # every rank counts the steps of its shards, and has the tables
     counts = sum(rule.counts(t) for u in units for t in u.trained) + rule.tables(t for u in units for t in u.trained)
-    two, eight = (memory_model(model, sequence, n).footprint(strategy, accumulates=False) for n in (2, 8))
+    two, eight = (memory_model(model, sequence, n).footprint(strategy, micro_batches=1) for n in (2, 8))
     sharded = [memory_model(model, sequence, n).traced.units(memory.setting(strategy), n).all for n in (2, 8)]
     whole = [sum(u.buffer_bytes for u in units_of_rank) for units_of_rank in sharded]  # scales of NF4 weights
     shares = [f.persistent.parameters - kept for f, kept in zip((two, eight), whole, strict=True)]
@@ -108,7 +108,7 @@ def test_checkpointing_keeps_less_for_backward(model: str, sequence: int, ranks:
     kept, dropped = (
         max(
             line.activations_per_sample
-            for lines in memory.footprint(s, accumulates=False).lines.values()
+            for lines in memory.footprint(s, micro_batches=1).lines.values()
             for line in lines
         )
         for s in (plain, other)
@@ -120,7 +120,7 @@ def test_checkpointing_keeps_less_for_backward(model: str, sequence: int, ranks:
 @settings(max_examples=100, deadline=None)
 def test_the_solved_micro_batch_is_the_last_that_fits(model: str, budget: int) -> None:
     for strategy in all_strategies(1)[::7]:
-        footprint = memory_model(model, 512, 1).footprint(strategy, accumulates=True)
+        footprint = memory_model(model, 512, 1).footprint(strategy, micro_batches=2)
         size = footprint.largest_micro_batch(budget)
         assert size == 0 or footprint.process_bytes(size) <= budget
         assert footprint.process_bytes(size + 1) > budget

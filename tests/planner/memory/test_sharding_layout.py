@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from planner.memory.sharding.layout import Extra, Layout, bucketed, replication_buffers
+from planner.memory.sharding.account import TrainedTensor, Unit
+from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.fsdp2 import Fsdp2Layout
+from planner.memory.sharding.layout import Ends, Extra, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.partition import Partition
-from planner.memory.sharding.state import TrainedTensor, Unit
-from strategies import DataParallel, GradientBuckets, Offload, Optimizer, Replicated, Sharded, Sharding
+from planner.memory.sharding.replicated import bucketed, replication_buffers
+from strategies import DataParallel, Fsdp2, GradientBuckets, GradientSync, Offload, Optimizer, Replicated, Sharding
 
 
 def tensor(elements: int, itemsize: int = 4, computed: int = 4, is_embedding: bool = False) -> TrainedTensor:
@@ -22,13 +27,21 @@ def unit(gathered: int, gradient: int, *trained: TrainedTensor) -> Unit:
 
 STEM, BLOCK, HEAD, LOSS = unit(100, 8), unit(40, 4), unit(60, 2), unit(0, 0)
 UNITS = [STEM, BLOCK, BLOCK, HEAD, LOSS]
-DDP, FULL, GRADIENTS = Replicated(), Sharded(), Sharded(Sharding.SHARD_GRAD_OP)
+EACH = GradientSync.EACH
+DDP, FULL = Replicated(), Fsdp2(gradient_sync=EACH)
+GRADIENTS = Fsdp2(Sharding.SHARD_GRAD_OP, gradient_sync=EACH)
 PLACES = range(5)
 
 
-def layout(sharding: DataParallel, ranks: int = 2, **options: object) -> Layout:
-    said = {"tied": False, "gradients_exist": False, **options}
-    return Layout(UNITS, sharding, ranks, **said)  # type: ignore[arg-type]  # all of them are its arguments
+def made(units: list[Unit], sharding: DataParallel, ranks: int, **options: Any) -> Any:
+    """The layout of a micro-batch: the only one of its step, or a later one if `gradients_exist`."""
+    turn = Turn.LATER if options.pop("gradients_exist", False) else options.pop("turn", Turn.ONLY)
+    updates = options.pop("updates", None)
+    return backend_of(sharding).layout(units, sharding, ranks, Ends(**options), turn, updates)
+
+
+def layout(sharding: DataParallel, ranks: int = 2, **options: Any) -> Any:
+    return made(UNITS, sharding, ranks, **options)
 
 
 def test_nothing_is_there_unless_it_is_said() -> None:
@@ -127,7 +140,7 @@ def test_after_its_backward_a_part_is_reduced() -> None:
 
 
 def test_what_is_resharded_over_fewer_ranks_leaves_a_shard_from_forward() -> None:
-    found = layout(Sharded(reshard_size=4), 8)
+    found = layout(Fsdp2(reshard_size=4), 8)
     assert [found.forward(i).unsharded for i in PLACES] == [100, 40 + 25, 40 + 35, 60 + 45, 60 + 45]
     assert [found.backward(i).unsharded for i in PLACES] == [100, 65, 75, 105, 105]
     assert [found.reduce(i).unsharded for i in range(4)] == [0, 25, 35, 45]
@@ -151,14 +164,14 @@ def test_of_accumulated_steps_shards_of_all_gradients_are_there() -> None:
 
 
 def test_on_the_host_are_gradients_and_what_is_gathered_comes_by_shards() -> None:
-    found = layout(Sharded(offload=Offload.CPU))
+    found = layout(Fsdp2(offload=Offload.CPU))
     assert (found.all_gradients, found.at_step) == (0, 0)
     ahead = [found.prefetch(i).communication - found.backward(i).communication for i in PLACES]
     assert ahead == [0, 50, 20, 20, 0]
 
 
 def test_replicas_of_shards_keep_reduced_gradients_where_they_are_tensors_of_their_own() -> None:
-    hybrid = Sharded(Sharding.HYBRID_SHARD, shard_size=2)
+    hybrid = Fsdp2(Sharding.HYBRID_SHARD, shard_size=2, gradient_sync=EACH)
     alone, exist = layout(hybrid, 4), layout(hybrid, 4, gradients_exist=True)
     assert [alone.backward(i).communication for i in range(4)] == [8, 108, 44, 40]
     # of the parts behind, a share of 8 + 8 + 4 bytes
@@ -175,9 +188,8 @@ TABLE = tensor(1_000, is_embedding=True)
 TIED = [unit(100, 8, TABLE, tensor(64)), BLOCK, BLOCK, unit(60, 2, tensor(2)), LOSS]
 
 
-def tied(sharding: DataParallel, ranks: int = 2, **options: object) -> Layout:
-    said = {"tied": True, "gradients_exist": False, **options}
-    return Layout(TIED, sharding, ranks, **said)  # type: ignore[arg-type]
+def tied(sharding: DataParallel, ranks: int = 2, **options: Any) -> Any:
+    return made(TIED, sharding, ranks, tied=True, **options)
 
 
 def test_a_tied_gradient_of_the_head_waits_for_the_embeddings() -> None:
@@ -191,7 +203,7 @@ def test_a_tied_gradient_of_the_head_waits_for_the_embeddings() -> None:
 
 
 def test_a_frozen_embedding_has_no_gradient_that_waits() -> None:
-    frozen = Layout([STEM, BLOCK, HEAD, LOSS], DDP, 1, tied=True, gradients_exist=False)
+    frozen = made([STEM, BLOCK, HEAD, LOSS], DDP, 1, tied=True)
     assert [frozen.backward(i).gradients for i in range(4)] == [6, 2, 0, 0]
 
 
@@ -220,29 +232,34 @@ def test_when_the_stem_is_reduced_the_gradient_that_waited_has_been_added() -> N
     [
         # whole 8,000; then 4,096 of the last tensor, a share of 4,000 and its copy in fp32 of 8,000
         (FULL, 2, None, 4_096 + 4_000 + 8_000),
-        (Sharded(Sharding.HYBRID_SHARD, shard_size=2), 4, None, 4_096 + 4_000 + 8_000),
+        (Fsdp2(Sharding.HYBRID_SHARD, shard_size=2, gradient_sync=EACH), 4, None, 4_096 + 4_000 + 8_000),
         # AdamW's step allocates nothing, and its foreach a copy of a rank's states: 16,384 bytes of 2 or of 4 ranks
         (FULL, 2, Optimizer.ADAMW, 4_096 + 4_000 + 8_000),
         (FULL, 2, Optimizer.ADAMW_FOREACH, 4_096 + 8_000 + 4_096),
-        (Sharded(Sharding.HYBRID_SHARD, shard_size=2), 4, Optimizer.ADAMW_FOREACH, 4_096 + 8_000 + 4_000 + 4_096),
-        (Sharded(offload=Offload.CPU), 2, Optimizer.ADAMW_FOREACH, 4_096 + 4_000 + 8_000),
+        (
+            Fsdp2(Sharding.HYBRID_SHARD, shard_size=2, gradient_sync=EACH),
+            4,
+            Optimizer.ADAMW_FOREACH,
+            4_096 + 8_000 + 4_000 + 4_096,
+        ),
+        (Fsdp2(offload=Offload.CPU), 2, Optimizer.ADAMW_FOREACH, 4_096 + 4_000 + 8_000),
     ],
 )
 def test_a_share_is_cast_where_it_is_stored_in_another_dtype_and_then_updated(
-    sharding: Sharded, ranks: int, updates: Optimizer | None, gradients: int
+    sharding: Fsdp2, ranks: int, updates: Optimizer | None, gradients: int
 ) -> None:
     halves = tensor(2_000, 4, 2), tensor(2_000, 4, 2)
     cast = Unit(0, halves, 0, 8_000, 8_000)
-    found = Layout([LOSS, cast, LOSS, LOSS], sharding, ranks, False, False, updates)
+    found = Fsdp2Layout([LOSS, cast, LOSS, LOSS], sharding, ranks, Ends(), Turn.ONLY, updates)
     assert found.reduce(1).gradients == gradients
 
 
 def test_a_share_that_is_not_cast_is_the_gradient() -> None:
     same = Unit(0, (tensor(1_000), tensor(1_000)), 0, 4_000, 8_000)
-    found = Layout([LOSS, same, LOSS, LOSS], FULL, 2, False, False)
+    found = Fsdp2Layout([LOSS, same, LOSS, LOSS], FULL, 2, Ends(), Turn.ONLY, None)
     assert found.reduce(1).gradients == max(8_000, 4_096 + 4_000)
     last_small = Unit(0, (tensor(1_990), tensor(10)), 0, 4_000, 8_000)
-    assert Layout([LOSS, last_small, LOSS, LOSS], FULL, 2, False, False).reduce(1).gradients == 8_000
+    assert Fsdp2Layout([LOSS, last_small, LOSS, LOSS], FULL, 2, Ends(), Turn.ONLY, None).reduce(1).gradients == 8_000
 
 
 # --- states of each rank ---

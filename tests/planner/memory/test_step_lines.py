@@ -10,11 +10,12 @@ from planner.memory.autograd.storage import Snapshot
 from planner.memory.memoized import counted, memoized
 from planner.memory.settings.exchange import Shared
 from planner.memory.settings.parts import Part, Work, envelope, joined, largest, raised
-from planner.memory.sharding.layout import Layout
-from planner.memory.sharding.state import Unit
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.step.evaluation import evaluation
 from planner.memory.step.step import Line, Moment, compose, largest_lines, positions
-from strategies import DataParallel, Replicated, Sharded
+from strategies import DataParallel, Fsdp2, Replicated
 
 NONE = (0, 0)
 
@@ -148,7 +149,8 @@ def layout(sharding: DataParallel = Replicated(), ranks: int = 1, exist: bool = 
     units = [
         Unit(0, (), gathered, gradient, 2 * gradient) for gathered, gradient in ((100, 8), (40, 4), (60, 2), (0, 0))
     ]
-    return Layout(units, sharding, ranks, tied=False, gradients_exist=exist)
+    turn = Turn.LATER if exist else Turn.ONLY
+    return backend_of(sharding).layout(units, sharding, ranks, Ends(), turn, None)
 
 
 PARTS = [
@@ -178,7 +180,7 @@ def test_gradients_that_exist_take_those_of_a_part_in_place() -> None:
 
 
 def test_shards_are_gathered_before_a_part_runs_and_scattered_after_it() -> None:
-    assert compose(positions(PARTS, reach=1), layout(Sharded(), 2)) == {
+    assert compose(positions(PARTS, reach=1), layout(Fsdp2(), 2)) == {
         # each part with its parameters and their buffer; the block's input beside two buffers is never the largest
         Moment.FORWARD: (Line(13 + 80, 31, 20, 2, 0, 40, 40), Line(1 + 200, 10, 0, 0, 0, 100, 100)),
         Moment.END_OF_FORWARD: (Line(120 + 120, 912, 123, 17, 0, 60, 60),),
@@ -197,7 +199,7 @@ def test_an_evaluation_saves_nothing_and_has_no_slope() -> None:
     lines = list(evaluation(PARTS, layout(), 10))
     assert [line.fixed for line in lines] == [1 + 100, 13 + 310, 45 + 540, 97 + 790]
     assert {line[1:] for line in lines} == {(0, 0, 0, 0, 0, 0)}
-    sharded = list(evaluation(PARTS, layout(Sharded(), 2), 10))
+    sharded = list(evaluation(PARTS, layout(Fsdp2(), 2), 10))
     assert len(sharded) == 2 * len(PARTS)  # each part once when it has been gathered
     assert sharded[1].fixed == 0 + 50 + sharded[1].unsharded + sharded[1].communication
 

@@ -6,9 +6,9 @@ import pytest
 
 from hardware import Cluster, load_catalog
 from planner.memory.settings.parts import Work
-from planner.memory.sharding.state import Unit
+from planner.memory.sharding.account import Unit
 from planner.memory.step.time import Rates, Traffic, micro_batch_seconds, step_seconds
-from strategies import DataParallel, Offload, Precision, Replicated, Sharded, Sharding
+from strategies import DataParallel, Fsdp2, Offload, Precision, Replicated, Sharding
 
 CATALOG = load_catalog()
 A100, H100, T4, P100 = (CATALOG.get(name) for name in ("A100-40GB-SXM", "H100-80GB-SXM", "T4", "P100"))
@@ -84,37 +84,37 @@ def test_under_zero1_each_rank_updates_its_part_and_sends_it_to_the_others() -> 
 def test_fsdp_gathers_parameters_twice_and_scatters_gradients_in_every_micro_batch() -> None:
     once = (GATHERED + WHOLE_GRADIENTS) * 3 // 4
     again = GATHERED * 3 // 4
-    assert traffic(Sharded(), 4) == Traffic(within_node=once + again, optimizer_bytes=OPTIMIZER)
-    assert traffic(Sharded(Sharding.SHARD_GRAD_OP), 4) == Traffic(within_node=once, optimizer_bytes=OPTIMIZER)
+    assert traffic(Fsdp2(), 4) == Traffic(within_node=once + again, optimizer_bytes=OPTIMIZER)
+    assert traffic(Fsdp2(Sharding.SHARD_GRAD_OP), 4) == Traffic(within_node=once, optimizer_bytes=OPTIMIZER)
 
 
 def test_what_is_resharded_to_a_node_is_gathered_again_within_it() -> None:
     once = (GATHERED + WHOLE_GRADIENTS) * 15 // 16
     expected = Traffic(per_micro_batch=once, within_node=GATHERED * 7 // 8, optimizer_bytes=OPTIMIZER)
-    assert traffic(Sharded(reshard_size=8), 8, 2) == expected
-    whole = traffic(Sharded(), 8, 2)
+    assert traffic(Fsdp2(reshard_size=8), 8, 2) == expected
+    whole = traffic(Fsdp2(), 8, 2)
     assert whole == Traffic(per_micro_batch=once + GATHERED * 15 // 16, optimizer_bytes=OPTIMIZER)
-    one_rank = traffic(Sharded(reshard_size=1), 8, 2)
+    one_rank = traffic(Fsdp2(reshard_size=1), 8, 2)
     assert one_rank == Traffic(per_micro_batch=once, optimizer_bytes=OPTIMIZER)
 
 
 def test_replicas_of_shards_reduce_their_shards_over_the_nodes() -> None:
-    hybrid = traffic(Sharded(Sharding.HYBRID_SHARD, shard_size=8), 8, 2)
+    hybrid = traffic(Fsdp2(Sharding.HYBRID_SHARD, shard_size=8), 8, 2)
     within = (GATHERED + WHOLE_GRADIENTS) * 7 // 8 + GATHERED * 7 // 8
     between = 2 * (WHOLE_GRADIENTS // 8 * 1 // 2)
     assert hybrid == Traffic(per_micro_batch=between, within_node=within, optimizer_bytes=OPTIMIZER)
-    in_a_node = traffic(Sharded(Sharding.HYBRID_SHARD, shard_size=2), 4)
+    in_a_node = traffic(Fsdp2(Sharding.HYBRID_SHARD, shard_size=2), 4)
     within = (GATHERED + WHOLE_GRADIENTS) // 2 + GATHERED // 2 + 2 * (WHOLE_GRADIENTS // 2 // 2)
     assert in_a_node == Traffic(within_node=within, optimizer_bytes=OPTIMIZER)
 
 
 def test_what_is_offloaded_is_sent_from_the_host_as_often_as_it_is_gathered() -> None:
     offload = Offload.CPU
-    full = traffic(Sharded(offload=offload), 4)
+    full = traffic(Fsdp2(offload=offload), 4)
     assert (full.with_host, full.host_optimizer_bytes, full.optimizer_bytes) == (2 * STORED, OPTIMIZER, 0)
-    assert traffic(Sharded(reshard_size=2, offload=offload), 4).with_host == max(STORED, GRADIENTS)
-    kept = traffic(Sharded(Sharding.SHARD_GRAD_OP, offload=offload), 4)
-    assert (kept.with_host, kept.within_node) == (GRADIENTS, traffic(Sharded(Sharding.SHARD_GRAD_OP), 4).within_node)
+    assert traffic(Fsdp2(reshard_size=2, offload=offload), 4).with_host == max(STORED, GRADIENTS)
+    kept = traffic(Fsdp2(Sharding.SHARD_GRAD_OP, offload=offload), 4)
+    assert (kept.with_host, kept.within_node) == (GRADIENTS, traffic(Fsdp2(Sharding.SHARD_GRAD_OP), 4).within_node)
 
 
 # --- seconds ---

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.distributed.tensor import distribute_tensor
 
-from planner.replay.setup.build import ranks
+from planner.replay.engines.engine import pretend
+from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.optimizers import BUILDERS, optimizer_of
 from planner.replay.stand_ins.optimizers import BitsAndBytes
 from planner.replay.structure.parameter_roles import trained_parameters
-from strategies import Optimizer, Sharded, Sharding, Update
+from strategies import Fsdp2, Optimizer, Sharding, Update
 
 BLOCKWISE = [optimizer for optimizer, build in BUILDERS.items() if build is BitsAndBytes]
 
@@ -64,7 +65,8 @@ def test_operators_like_bitsandbytes_refuse_sharded_parameters() -> None:
     with torch.library._scoped_library("planner_test", "FRAGMENT") as library:
         library.define("update(Tensor(a!) p, Tensor(b!) state1, Tensor(c!) absmax1) -> ()")
         library.impl("update", lambda p, state1, absmax1: None, "CPU")
-        mesh = ranks(Sharded(Sharding.FULL_SHARD), 2)
+        pretend(2)
+        mesh = mesh_of(Fsdp2(Sharding.FULL_SHARD), 2)
         weight = distribute_tensor(torch.zeros(128, 64), mesh)
         with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
             torch.ops.planner_test.update(weight, torch.zeros_like(weight), torch.zeros(32))

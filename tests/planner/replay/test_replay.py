@@ -8,9 +8,9 @@ from planner import Verification, find_model, verify
 from planner.replay import Workload, replay
 from strategies import (
     PLAIN,
+    Fsdp2,
     Optimizer,
     Precision,
-    Sharded,
     Sharding,
 )
 
@@ -62,7 +62,7 @@ def test_adafactor_fails_on_sharded_parameters() -> None:
     """Why `strategies.rules` excludes it; when this no longer raises, the rule can go."""
     config = find_model("pythia-70m").architecture.config()
     strategy = PLAIN._replace(
-        precision=Precision.BF16_TRUE, optimizer=Optimizer.ADAFACTOR, sharding=Sharded(Sharding.FULL_SHARD)
+        precision=Precision.BF16_TRUE, optimizer=Optimizer.ADAFACTOR, sharding=Fsdp2(Sharding.FULL_SHARD)
     )
     with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
         replay(config, strategy, Workload(sequence_length=64, micro_batch_size=1, world_size=2))

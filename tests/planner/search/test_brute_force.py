@@ -30,7 +30,7 @@ def solver_for(model: str, gpu: str, gpus: int, sequence: int, accumulation: UpT
 
 def scanned(solver: Solver, strategy: Strategy, steps: int) -> int:
     """The largest micro-batch that fits, found by trying one after the other."""
-    footprint, size = solver.model.footprint(strategy, accumulates=steps > 1), 0
+    footprint, size = solver.model.footprint(strategy, micro_batches=steps), 0
     while footprint.process_bytes(size + 1) <= solver.budget_bytes:
         size += 1
     return size

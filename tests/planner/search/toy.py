@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hardware import Cluster, load_catalog
 from planner.memory import Footprint
 from planner.memory.settings.parts import Work
-from planner.memory.step.footprint import Persistent
+from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Moment
 from planner.memory.step.time import Traffic
@@ -46,8 +46,8 @@ class Toy:
     def violation(self, strategy: Strategy) -> str | None:
         return self.refuses(strategy)
 
-    def footprint(self, strategy: Strategy, *, accumulates: bool) -> Footprint:
-        fixed, per_sample = self.bytes_of(strategy, accumulates)
+    def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
+        fixed, per_sample = self.bytes_of(strategy, micro_batches > 1)
         line = Line(fixed, per_sample, 0, per_sample, 0, 0, 0)
         return Footprint(Persistent(0, 0, 0), {Moment.FORWARD: (line,)}, Outside(0, 0, 0), Slack(0, 0, 0))
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from planner.libraries.allocator import allocated
 from planner.memory.settings.dtypes import FP32
+from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers.rule import OptimizerRule
-from planner.memory.sharding.state import TrainedTensor
 from strategies import Blockwise
 
 BNB_BLOCK = 256

@@ -6,9 +6,9 @@ from math import prod
 
 from planner.libraries.allocator import allocated
 from planner.memory.settings.dtypes import FP32
+from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers.locals import Locals
 from planner.memory.sharding.optimizers.rule import OptimizerRule
-from planner.memory.sharding.state import TrainedTensor
 from strategies import Factored
 
 

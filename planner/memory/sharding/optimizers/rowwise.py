@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from planner.libraries.allocator import BLOCK_BYTES, allocated
+from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers.locals import Locals
 from planner.memory.sharding.optimizers.rule import OptimizerRule
-from planner.memory.sharding.state import TrainedTensor
 from strategies import Rowwise
 
 

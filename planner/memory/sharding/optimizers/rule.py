@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
+from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers.locals import Locals
-from planner.memory.sharding.state import TrainedTensor
 
 F = TypeVar("F")
 Groups = Sequence[tuple[Sequence[TrainedTensor], int]]

@@ -6,22 +6,22 @@ DDP's reducer is C++ and works on the data of real tensors: this is a stand-in t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretend
 from planner.replay.recording.trace import Scope
 from planner.replay.setup.optimizers import Several
 from planner.replay.structure.parameter_roles import TrainedParameter
 from strategies import GradientBuckets, Replicated, Strategy
 
 
-def divided(
-    make: Callable[[list[TrainedParameter]], torch.optim.Optimizer], trained: list[TrainedParameter]
-) -> torch.optim.Optimizer:
+def divided(make: Make, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
     """Builds an optimizer that keeps the states of this rank's parameters only, with ZeroRedundancyOptimizer.
 
     Args:
@@ -40,27 +40,62 @@ def divided(
     return divided
 
 
-class Followed(Protocol):
-    """A recorder that is told at which block of the model the step is."""
-
-    scope: Scope | None
-
-
 def buckets_of(strategy: Strategy, world_size: int) -> GradientBuckets | None:
     """Returns the kind of DDP's buckets; None where gradients are not reduced by DDP."""
     sharding = strategy.sharding
     return sharding.gradient_buckets if isinstance(sharding, Replicated) and world_size > 1 else None
 
 
+class ReplicatedEngine(Engine):
+    """Runs a step under DDP, or on one rank; with `zero1` under ZeroRedundancyOptimizer."""
+
+    def __init__(self, strategy: Strategy, world_size: int) -> None:
+        super().__init__(strategy, world_size)
+        self.kind = buckets_of(strategy, world_size)
+        self.extra_micro_batches = int(self.kind is GradientBuckets.VIEWS)
+        self.replays_all_blocks = self.sharding.divides_states
+        self.buckets: Buckets | None = None
+
+    def pretend(self) -> None:
+        """Joins a process group whose collectives do nothing, which ZeroRedundancyOptimizer asks for its ranks."""
+        if self.sharding.divides_states:
+            pretend(self.world_size)
+
+    def watch(self, trained: Named, live: Labelling) -> None:
+        """Allocates DDP's buckets, where there are any."""
+        if self.kind is None:
+            return
+        self.buckets = Buckets(self.kind, live)
+        for name, parameter, scope in trained:
+            part = self.buckets.add(parameter, scope)
+            live.label("communication", [(f"{name} in DDP's bucket", part, scope)])
+        live.scope = None
+
+    def optimizer(self, make: Make, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
+        """Returns an optimizer of this rank's parameters under `zero1`, else of all."""
+        return divided(make, trained) if self.sharding.divides_states else make(trained)
+
+    @contextmanager
+    def micro_batch(self, model: Any, *, last: bool) -> Iterator[None]:
+        """Lets DDP reduce gradients in the last micro-batch alone; the others run under `no_sync`."""
+        if self.buckets is not None:
+            self.buckets.reduces = last
+        yield
+
+    def holds(self, gradient: torch.Tensor | None) -> bool:
+        """Returns whether a gradient is part of a bucket."""
+        return self.buckets is not None and self.buckets.hold(gradient)
+
+
 class Buckets:
     """DDP's buckets: a part for every trained parameter.
 
     Args:
-        kind: Whether gradients are copied to the buckets or become views of them; None without DDP.
+        kind: Whether gradients are copied to the buckets or become views of them.
         live: The recorder of the step.
     """
 
-    def __init__(self, kind: GradientBuckets | None, live: Followed) -> None:
+    def __init__(self, kind: GradientBuckets, live: Labelling) -> None:
         self.kind, self.live = kind, live
         self.reduces = False
         """Whether the running micro-batch is the last of its step; the others run under `no_sync`."""

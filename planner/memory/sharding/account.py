@@ -1,0 +1,135 @@
+"""Adds up what a rank stores of one part, tensor by tensor."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from planner.libraries.allocator import allocated
+from planner.memory.linear.quantized import Kind
+
+
+class TrainedTensor(NamedTuple):
+    """A parameter that trains; FSDP2's padding is included in its shape and elements."""
+
+    shape: tuple[int, ...]
+    """Unsharded shape."""
+    num_elements: int
+    itemsize: int
+    """Bytes per element of the stored parameter, of its gradient and of states of its own dtype."""
+    is_embedding: bool
+    computed_itemsize: int
+    """Bytes per element of its gradient while backward runs."""
+    name: str = ""
+    """Name within its part; empty where a model is known only by its replays."""
+    is_hidden: bool = False
+    """Whether it is a matrix in a block."""
+    is_linear: bool = False
+    """Whether it is the weight of a linear layer in a block."""
+
+
+class Unit(NamedTuple):
+    """The parameters of one part, as a rank stores them and as it computes with them."""
+
+    stored_bytes: int
+    """Bytes of one rank's share of all parameters, as stored between steps."""
+    trained: tuple[TrainedTensor, ...]
+    gathered_bytes: int
+    """Bytes of all parameters, unsharded and in the dtype of the computation, as FSDP2 gathers them."""
+    gradient_bytes: int
+    """Bytes of one rank's share of the gradients, as stored between steps."""
+    gathered_gradient_bytes: int
+    """Bytes of the unsharded gradients in the dtype of the computation, before FSDP2 scatters them."""
+    whole_gradient_bytes: int = 0
+    """Bytes of the same gradients as tensors of their own, which is how they accumulate; without padding."""
+    buffer_bytes: int = 0
+    """The part of `stored_bytes` that is no parameter, such as scales of quantized weights: an offload leaves it."""
+    cast_bytes: int = 0
+    """Bytes of one rank's share in the dtype of the computation, of which FSDP1 makes a copy to gather; 0 where it is
+    stored so."""
+
+
+def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape to which FSDP2 pads a parameter so that the ranks can divide its first dimension.
+
+    The first dimension of a stack of experts is their number: of 16 experts on 32 ranks each rank stores one, 16 of
+    them padding (torch/distributed/fsdp/_fully_shard/_fsdp_param.py, `padded_sharded_param_size`).
+    """
+    return (-(-shape[0] // ranks) * ranks, *shape[1:])
+
+
+class Account:
+    """Adds up the bytes of a unit whose tensors are divided among `ranks` by rows."""
+
+    def __init__(self, ranks: int, is_block: bool) -> None:
+        self.ranks, self.is_block = ranks, is_block
+        self.stored = self.gathered = self.gathered_gradients = self.gradients = self.buffers = 0
+        self.whole_gradients = 0
+        self.trained: list[TrainedTensor] = []
+
+    def keep(self, shape: tuple[int, ...], stored: int, computed: int) -> None:
+        """Adds a parameter.
+
+        Args:
+            shape: Its unsharded shape, without padding.
+            stored: Bytes per element between steps.
+            computed: Bytes per element during forward and backward.
+        """
+        rows, *columns = padded_to(self.ranks, shape)
+        elements = rows // self.ranks * prod(columns)
+        self.stored += allocated(elements * stored)
+        self.gathered += self.ranks * elements * computed
+
+    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
+        """Adds a quantized weight, which is gathered as it is stored.
+
+        Args:
+            shape: (rows, columns).
+            kind: How it is quantized.
+            computed: Bytes per element of the dtype that the layer computes in, which is that of its sharded storage.
+        """
+        rows, columns = shape
+        if self.ranks == 1 or kind.sharded_bytes is None:
+            self.stored += kind.stored_bytes(rows, columns)
+            return
+        share, gathered, buffers = kind.sharded_bytes(rows, columns, self.ranks, computed)
+        self.stored += share + buffers
+        self.gathered += gathered
+        self.buffers += buffers
+
+    def train(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        stored: int,
+        computed: int,
+        *,
+        is_embedding: bool = False,
+        is_linear: bool = False,
+        apart: bool = False,
+    ) -> None:
+        """Adds a parameter that trains, and its gradient.
+
+        Args:
+            name: Its name within the part.
+            shape: Its unsharded shape, without padding.
+            stored: Bytes per element between steps.
+            computed: Bytes per element during forward and backward.
+            is_embedding: Whether it is the table of an embedding.
+            is_linear: Whether it is the weight of a linear layer.
+            apart: Whether it belongs to a module that PEFT adds.
+        """
+        whole = padded_to(self.ranks, shape)
+        elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
+        self.trained.append(
+            TrainedTensor(whole, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
+        )
+        self.keep(shape, stored, computed)
+        self.gradients += allocated(elements // self.ranks * stored)
+        self.gathered_gradients += elements * computed
+        self.whole_gradients += allocated(prod(shape) * computed)
+
+    def unit(self) -> Unit:
+        """Returns the sums."""
+        gradients = self.gradients, self.gathered_gradients, self.whole_gradients
+        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers)

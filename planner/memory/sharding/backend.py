@@ -1,0 +1,158 @@
+"""Defines what a backend of the sharding axis decides, and lists the backends.
+
+A backend says how a rank stores each part's parameters, what is around each part during a step, what stays for the
+whole run, and what the optimizer step takes. Adding one is a subclass of `Backend` in a module of its own and a line in
+`BACKENDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from planner.memory.sharding.account import Account, TrainedTensor, Unit
+from planner.memory.sharding.flat import FlatAccount, first_shares
+from planner.memory.sharding.fsdp1 import Fsdp1Layout
+from planner.memory.sharding.fsdp2 import Fsdp2Layout
+from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.partition import Partition
+from planner.memory.sharding.persistent import Persistent
+from planner.memory.sharding.replicated import ReplicatedLayout, replication_buffers
+from strategies import AnyOptimizer, DataParallel, Fsdp1, Fsdp2, GradientSync, Replicated
+
+
+class AtStep(NamedTuple):
+    """Bytes at the peak of the optimizer step, in addition to what persists."""
+
+    gradients: int
+    temporaries: int
+
+
+class Backend:
+    """Says what one value of the sharding axis means for a rank's memory; the base class is DDP's."""
+
+    account: type[Account] = Account
+    """Adds up what a rank stores of a part."""
+
+    def turns(self, sharding: Any, micro_batches: int) -> tuple[Turn, ...]:
+        """Returns the micro-batches of a step that can be the largest.
+
+        Args:
+            sharding: The value of the axis.
+            micro_batches: Micro-batches per optimizer step: 1, 2, or 3 for more.
+        """
+        return (Turn.ONLY,) if micro_batches == 1 else (Turn.LATER,)
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Any,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what is around each part in one micro-batch; `updates` steps parameters in backward, if given."""
+        return ReplicatedLayout(units, sharding, world_size, ends, turn, updates)
+
+    def partition(
+        self, units: Sequence[Unit], optimizer: AnyOptimizer, sharding: Any, world_size: int, *, apart: bool
+    ) -> Partition:
+        """Returns which tensors each rank's optimizer has; `apart` says whether each has an optimizer of its own."""
+        return Partition(units, optimizer, sharding, world_size, apart=apart)
+
+    def persistent(self, units: Sequence[Unit], sharding: Any, world_size: int, partition: Partition) -> Persistent:
+        """Returns what stays for the whole run."""
+        stored, buckets = sum(u.stored_bytes for u in units), replication_buffers(units, sharding, world_size)
+        return Persistent(stored, partition.states, buckets)
+
+    def at_step(self, layout: Layout, sharding: Any, partition: Partition, updates: AnyOptimizer | None) -> AtStep:
+        """Returns the bytes at the optimizer step, which leaves nothing to do where parameters step in backward."""
+        runs = updates is None and not sharding.on_host
+        return AtStep(layout.at_step, partition.temporaries if runs else 0)
+
+
+class ShardedBackend(Backend):
+    """Divides parameters, gradients and states among the ranks; the base class of FSDP1 and FSDP2."""
+
+    def turns(self, sharding: Fsdp1 | Fsdp2, micro_batches: int) -> tuple[Turn, ...]:
+        """Returns the micro-batches that can be the largest; the first is smaller than later ones in all respects."""
+        if sharding.gradient_sync is GradientSync.EACH or micro_batches == 1:
+            return super().turns(sharding, micro_batches)
+        return (Turn.FIRST, Turn.LAST) if micro_batches == 2 else (Turn.LATER, Turn.LAST)
+
+    def persistent(
+        self, units: Sequence[Unit], sharding: Fsdp1 | Fsdp2, world_size: int, partition: Partition
+    ) -> Persistent:
+        """Returns a rank's shards; with an offload they are in the host's memory, and buffers alone stay."""
+        if sharding.on_host:
+            return Persistent(sum(u.buffer_bytes for u in units), 0, 0)
+        return Persistent(sum(u.stored_bytes for u in units), partition.states, 0)
+
+
+class Fsdp2Backend(ShardedBackend):
+    """Divides each parameter by rows among the ranks."""
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp2,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what FSDP2 has around each part."""
+        return Fsdp2Layout(units, sharding, world_size, ends, turn, updates)
+
+
+class Fsdp1Backend(ShardedBackend):
+    """Joins the parameters of each unit to a flat one, and divides that among the ranks."""
+
+    account = FlatAccount
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp1,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what FSDP1 has around each part."""
+        return Fsdp1Layout(units, sharding, world_size, ends, turn)
+
+    def partition(
+        self, units: Sequence[Unit], optimizer: AnyOptimizer, sharding: Fsdp1, world_size: int, *, apart: bool
+    ) -> Partition:
+        """Returns the first rank's tensors, whose parts of flat parameters are tensors of their own."""
+        stem, *blocks, head, _ = units
+        ranks = sharding.ranks(world_size)
+        root = stem._replace(trained=stem.trained + head.trained, gathered_gradient_bytes=_joined(stem, head))
+        mine = [u._replace(trained=tuple(_first_shares(u, ranks))) for u in (root, *blocks)]
+        return Partition(mine, optimizer, Replicated(), 1, apart=apart)
+
+
+def _joined(*units: Unit) -> int:
+    return sum(u.gathered_gradient_bytes for u in units)
+
+
+def _first_shares(unit: Unit, ranks: int) -> list[TrainedTensor]:
+    """Returns the first rank's tensors of a unit, whose trained tensors are one flat parameter, or one each."""
+    if unit.gathered_gradient_bytes:
+        return first_shares(unit.trained, ranks)
+    return [share for tensor in unit.trained for share in first_shares([tensor], ranks)]
+
+
+BACKENDS: Mapping[type[DataParallel], Backend] = {
+    Replicated: Backend(),
+    Fsdp1: Fsdp1Backend(),
+    Fsdp2: Fsdp2Backend(),
+}
+"""Backend of each class of the sharding axis's values; one that cannot run on any number of ranks has none."""
+
+
+def backend_of(sharding: DataParallel) -> Backend:
+    """Returns the backend of a sharding."""
+    return BACKENDS[type(sharding)]

@@ -1,0 +1,126 @@
+"""Adds up what a rank stores of flat parameters, into which FSDP1 joins those of a unit.
+
+Each parameter begins at a multiple of 16 bytes, in the dtype of the computation, and the whole is padded to a multiple
+of the ranks, which have equal shares (torch/distributed/fsdp/_flat_param.py, `_init_flat_param_and_metadata` with
+`use_orig_params`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import NamedTuple
+
+from planner.libraries.allocator import allocated
+from planner.memory.linear.quantized import Kind
+from planner.memory.sharding.account import Account, TrainedTensor, Unit
+
+ALIGNMENT = 16
+"""Bytes to whose multiples parameters are aligned within a flat parameter (`_get_aligned_numel`)."""
+
+
+class _Member(NamedTuple):
+    """Describes a parameter of a flat parameter by its elements, and bytes per element stored and computed."""
+
+    elements: int
+    stored: int
+    computed: int
+
+
+class FlatAccount(Account):
+    """Adds up the flat parameters of a part: one of the base model, and one of each module that PEFT adds."""
+
+    def __init__(self, ranks: int, is_block: bool) -> None:
+        super().__init__(ranks, is_block)
+        self._base: list[_Member] = []
+        self._base_trains = False
+
+    def keep(self, shape: tuple[int, ...], stored: int, computed: int) -> None:
+        """Adds a parameter to the flat parameter of the base model; the arguments are those of `Account.keep`."""
+        self._base.append(_Member(prod(shape), stored, computed))
+
+    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
+        """Adds a quantized weight, packed into elements of the computation's dtype; its scales stay whole."""
+        rows, columns = shape
+        packed = -(-rows * columns // 2)
+        self._base.append(_Member(-(-packed // computed), computed, computed))
+        buffers = kind.stored_bytes(rows, columns) - packed
+        self.stored += buffers
+        self.buffers += buffers
+
+    def train(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        stored: int,
+        computed: int,
+        *,
+        is_embedding: bool = False,
+        is_linear: bool = False,
+        apart: bool = False,
+    ) -> None:
+        """Adds a parameter that trains; the arguments are those of `Account.train`."""
+        elements, is_hidden = prod(shape), self.is_block and len(shape) == 2
+        self.trained.append(
+            TrainedTensor(shape, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
+        )
+        if not apart:
+            self.keep(shape, stored, computed)
+            self._base_trains = True
+            return
+        whole = padded((elements,), computed, self.ranks)
+        self.stored += allocated(whole // self.ranks * stored)
+        self.gradients += allocated(whole // self.ranks * stored)
+        self.whole_gradients += allocated(whole * computed)
+
+    def unit(self) -> Unit:
+        """Returns the sums; what is gathered for the part is the base model's flat parameter alone."""
+        stored = max((m.stored for m in self._base), default=0)
+        computed = max((m.computed for m in self._base), default=1)
+        whole = padded([m.elements for m in self._base], computed, self.ranks)
+        share, gradients, views, accumulated = whole // self.ranks, self.gradients, 0, self.whole_gradients
+        if self._base_trains:
+            gradients += allocated(share * stored)
+            accumulated += allocated(whole * computed)
+            views = sum(m.elements * m.computed for m in self._base)
+        return Unit(
+            self.stored + allocated(share * stored),
+            tuple(self.trained),
+            whole * computed,
+            gradients,
+            views,
+            accumulated,
+            self.buffers,
+            share * computed if computed != stored else 0,
+        )
+
+
+def padded(elements: Sequence[int], itemsize: int, ranks: int) -> int:
+    """Returns the elements of a flat parameter, given those of its parameters and their bytes per element."""
+    *_, (_, end) = (0, 0), *_places(elements, itemsize)
+    return -(-end // ranks) * ranks
+
+
+def first_shares(tensors: Sequence[TrainedTensor], ranks: int) -> list[TrainedTensor]:
+    """Returns what the first rank has of the parameters of one flat parameter, each flat as well.
+
+    Its share is the first of equal shares, so that it has whole parameters and a part of one, and nothing of others.
+    """
+    if not tensors:
+        return []
+    elements, itemsize = [t.num_elements for t in tensors], tensors[0].computed_itemsize
+    share, found = padded(elements, itemsize, ranks) // ranks, []
+    for tensor, (start, end) in zip(tensors, _places(elements, itemsize), strict=True):
+        if start < share:
+            own = min(end, share) - start
+            found.append(tensor._replace(shape=(own,), num_elements=own, is_hidden=False, is_linear=False))
+    return found
+
+
+def _places(elements: Sequence[int], itemsize: int) -> Iterator[tuple[int, int]]:
+    """Yields where each parameter of a flat parameter begins and ends, in elements."""
+    step, end = ALIGNMENT // itemsize, 0
+    for number in elements:
+        start = -(-end // step) * step
+        end = start + number
+        yield start, end

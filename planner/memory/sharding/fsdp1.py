@@ -1,0 +1,139 @@
+"""Computes what FSDP1 adds to each moment: gathered flat parameters, flat gradients, and the buffers between them.
+
+FSDP1 is modelled as accelerate sets it up: every block is a unit, the root has embeddings, final norm and head, and is
+gathered from the model's forward to the end of backward. Backward prefetches the unit before the one that runs. A unit's
+parameters are views of a flat parameter: backward makes a gradient of each view, joins them to a flat gradient, and
+reduces that. Sources: torch/distributed/fsdp/_runtime_utils.py and _flat_param.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
+from planner.memory.sharding.replicated import tied_gradient
+from strategies import Fsdp1, GradientSync
+
+
+class Fsdp1Layout(Layout):
+    """Computes the bytes around each part in forward and backward, on one rank.
+
+    Args:
+        units: The parameters of each part: stem, blocks, head and loss.
+        sharding: How the model is sharded.
+        world_size: The number of ranks.
+        ends: How embedding and head hang together.
+        turn: Which micro-batch of the step runs.
+    """
+
+    gathers = True
+    grows = True
+
+    def __init__(
+        self, units: Sequence[Unit], sharding: Fsdp1, world_size: int, ends: Ends, turn: Turn = Turn.ONLY
+    ) -> None:
+        self.units, self.ranks, self._head = units, sharding.ranks(world_size), len(units) - 2
+        self._reshards, self._on_host = sharding.reshards, sharding.on_host
+        whole = sharding.gradient_sync is GradientSync.LAST and turn is not Turn.ONLY
+        """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
+        self._reduces = not whole or turn is Turn.LAST
+        exist = turn.finds_gradients
+        kept = [u.whole_gradient_bytes if whole else u.gradient_bytes for u in units]
+        self._at_start = sum(kept) if exist else 0
+        if not exist:
+            self._change = kept
+        elif whole and self._reduces:
+            self._change = [u.gradient_bytes - u.whole_gradient_bytes for u in units]
+        else:
+            self._change = [0] * len(units)
+        self._root_units = units[0], units[self._head]
+        self._root = sum(u.gathered_bytes for u in self._root_units)
+        self._gathered = [0, *(u.gathered_bytes for u in units[1 : self._head]), 0, 0]
+        """Bytes of each block's unit."""
+        self._gathered_before = (*accumulate(self._gathered, initial=0),)
+        # Units that stay gathered after forward are resharded after backward only where gradients are reduced
+        # (`_should_free_in_backward`).
+        stay = not self._reshards and whole
+        self._stay_in_forward, self._stay_in_backward = stay and exist, stay and not self._reduces
+        blocks = [0, *self._change[1 : self._head], 0, 0]
+        self._change_after = (*accumulate(reversed(blocks), initial=0),)[::-1]
+        self._waits = tied_gradient(units[0]) if ends.tied and units[0].gathered_gradient_bytes else 0
+        self._waits_from = self._head if ends.waits_from is None else ends.waits_from
+
+    @property
+    def at_step(self) -> int:
+        """Bytes of gradients at the optimizer step; 0 where it runs on the host."""
+        return 0 if self._on_host else sum(u.gradient_bytes for u in self.units)
+
+    def own(self, i: int, num_bytes: int) -> int:
+        """Returns the bytes that gradients of part `i` take of those that its backward has made so far.
+
+        Gradients of views of one flat parameter stay until all are there. Modules that are units of their own reduce
+        theirs at once.
+        """
+        unit = self.units[i]
+        if unit.gathered_gradient_bytes or not unit.trained:
+            return num_bytes
+        return self._change[i] * num_bytes // sum(t.num_elements * t.computed_itemsize for t in unit.trained)
+
+    def _finished(self, i: int) -> int:
+        """Returns the bytes of gradients when the backward of part `i` begins.
+
+        The head's wait for the embedding's, with which they share a flat gradient.
+        """
+        waiting = self.units[self._head].gathered_gradient_bytes if i < self._head else 0
+        waiting += self._waits if i < self._waits_from else 0
+        return self._at_start + self._change_after[i + 1] + waiting
+
+    def _kept(self, i: int, *, stay: bool) -> int:
+        """Returns the bytes of gathered parameters of the root, of part `i` and of what stays gathered."""
+        if self._reshards:
+            return self._root + self._gathered[i]
+        return self._root + self._gathered_before[-1 if stay else i + 1]
+
+    def forward(self, i: int) -> Extra:
+        """Returns the bytes around the forward of part `i`: gathered parameters and existing gradients."""
+        return Extra(self._kept(i, stay=self._stay_in_forward), 0, self._at_start)
+
+    def gather(self, i: int) -> Extra:
+        """Returns the bytes when part `i` is gathered in forward, from this rank's shard in the computation's dtype."""
+        shards = {0: sum(u.cast_bytes for u in self._root_units), self._head: 0}
+        return self.forward(i)._replace(communication=shards.get(i, self.units[i].cast_bytes))
+
+    def _ahead(self, i: int) -> int:
+        """Returns the number of the block that is gathered when the backward of part `i` begins; 0 for none."""
+        return max(min(i, self._head) - 1, 0) if self._reshards else 0
+
+    def backward(self, i: int) -> Extra:
+        """Returns the bytes around the backward of part `i`: its unit, the prefetched one, and gradients."""
+        kept = self._kept(i, stay=self._stay_in_forward or self._stay_in_backward)
+        return Extra(kept, self._gathered[self._ahead(i)], self._finished(i))
+
+    def prefetch(self, i: int) -> Extra:
+        """Returns the bytes when the backward of part `i` begins and the unit before it is gathered."""
+        extra, ahead = self.backward(i), self._ahead(i)
+        return extra._replace(communication=extra.communication + (self.units[ahead].cast_bytes if ahead else 0))
+
+    def reduce(self, i: int) -> Extra:
+        """Returns the bytes after the backward of part `i`, when its gradients are joined or reduced.
+
+        First there are the gradients of all views and the flat one. Then the unit has been resharded, and there are the
+        flat gradient, this rank's share of the sum, and the share's copy in the stored dtype. A flat gradient that was
+        added to an accumulated one stays for so long: autograd's engine holds it for FSDP1's hook.
+        """
+        extra, units = self.backward(i), self._root_units if i == 0 else (self.units[i],)
+        views = sum(u.gathered_gradient_bytes for u in units)
+        if i >= self._head or not views:
+            return extra
+        flat = sum(u.gathered_bytes for u in units)
+        before = self._at_start + self._change_after[i + 1]
+        joined = extra._replace(communication=extra.communication + flat, gradients=before + views)
+        scattered = 0
+        if self._reduces:
+            low = sum(u.cast_bytes for u in units)
+            scattered = low + sum(u.gradient_bytes for u in units)
+        resharded = 0 if not self._reshards and not self._reduces else flat
+        reduced = Extra(extra.unsharded - resharded, extra.communication + flat + scattered, before)
+        return max(joined, reduced, key=sum)

@@ -1,0 +1,244 @@
+"""Computes what FSDP2 adds to each moment: gathered parameters, communication buffers and gradients.
+
+FSDP2 is modelled as accelerate sets it up. Every block is a unit, and so is the input embedding. The final norm and the
+head form one unit that stays gathered from forward to backward; tied embeddings belong to it. Sources:
+accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`; torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py and
+_fsdp_collectives.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from planner.libraries.allocator import allocated
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
+from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.replicated import tied_gradient
+from strategies import AnyOptimizer, Fsdp2, GradientSync
+
+
+class Fsdp2Layout(Layout):
+    """Computes the bytes around each part in forward and backward, on one rank.
+
+    Parts are numbered `0` (stem), `1 ... n-3` (blocks), `n-2` (head) and `n-1` (loss).
+
+    Args:
+        units: The parameters of each part, in that order.
+        sharding: How the model is replicated or sharded.
+        world_size: The number of ranks.
+        ends: How embedding and head hang together: a tied embedding belongs to the head's unit, and a root prefetches
+            the last block as soon as the loss's backward begins.
+        turn: Which micro-batch of the step runs.
+        updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
+    """
+
+    gathers = True
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp2,
+        world_size: int,
+        ends: Ends,
+        turn: Turn = Turn.ONLY,
+        updates: AnyOptimizer | None = None,
+    ) -> None:
+        self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
+        self._reshards, self._post_forward = sharding.reshards, sharding.reshard_size
+        self._on_host, self._replicates = sharding.on_host, sharding.replicas(world_size) > 1
+        self.tied, self.rooted, waits_from = ends
+        self.gradients_exist = turn.finds_gradients
+        waits_for_last = sharding.gradient_sync is GradientSync.LAST
+        self._keeps_whole = waits_for_last and turn is not Turn.ONLY
+        """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
+        self._reduces = not self._keeps_whole or turn is Turn.LAST
+        self._head = len(units) - 2
+        self._waits_from = self._head if waits_from is None else waits_from
+        self._gathered = [u.gathered_bytes for u in units]
+        self._tied_gradient = 0
+        if self.tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
+            self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
+            self._tied_gradient = tied_gradient(units[0])
+        self.updates = rule_of(updates) if updates is not None else None
+        stay = not self._on_host and updates is None
+        self._suffix = _sums_from([u.gradient_bytes if stay else 0 for u in units])
+        self._whole_suffix = _sums_from([u.whole_gradient_bytes if self._keeps_whole else 0 for u in units])
+        self._reduced_suffix = _sums_from([self._reduced(u) for u in units])
+        shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
+        self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
+
+    def _share(self, num_bytes: int) -> int:
+        """Returns one rank's share of bytes that are divided among all ranks, rounded up."""
+        return -(-num_bytes // self.ranks)
+
+    def _reduced(self, unit: Unit) -> int:
+        """Returns the bytes of a unit's all-reduce over the replicas that stay until backward ends.
+
+        FSDP2 keeps them in `_all_reduce_state`. They are a tensor of their own only where the result is added to an
+        existing gradient, cast to another dtype, or moved to the host; otherwise they are the gradient itself.
+        """
+        added = self.gradients_exist and not self._keeps_whole
+        apart = added or self._on_host or _is_cast(unit)
+        if not self._reduces:
+            return 0
+        return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
+
+    @property
+    def grows(self) -> bool:
+        """Whether the gradients that a part finishes add to the existing ones while its backward runs.
+
+        Otherwise each is added in place to a whole gradient that exists, and freed.
+        """
+        return not (self._keeps_whole and self.gradients_exist)
+
+    @property
+    def all_gradients(self) -> int:
+        """Bytes of this rank's shards of all gradients; 0 where they are on the host or updates run in backward."""
+        return self._suffix[0]
+
+    @property
+    def at_step(self) -> int:
+        """Bytes of gradients at the optimizer step."""
+        return self.all_gradients
+
+    def left(self, without_backward: int) -> int:
+        """Returns the bytes that FSDP2 still keeps from forward when the optimizer steps.
+
+        Args:
+            without_backward: The number of first parts whose backward never runs, so that nothing frees their shards.
+        """
+        return self._post_forward_prefix[without_backward] if self._reshards else 0
+
+    def _finished(self, i: int) -> int:
+        """Returns the bytes of gradients that exist when the backward of part `i` begins.
+
+        After the head's backward (or that of part `waits_from`) its gradient of the tied weight waits for the
+        embedding's: unsharded, and in addition to a gradient that exists already.
+        """
+        return self._existing(i + 1) + (self._tied_gradient if i < self._waits_from else 0)
+
+    def _existing(self, done: int) -> int:
+        """Returns the bytes of gradients once the backward of part `done`, and of all after it, is over."""
+        if not self._keeps_whole:
+            return self.all_gradients if self.gradients_exist else self._suffix[done]
+        if not self.gradients_exist:
+            return self._whole_suffix[done]
+        if not self._reduces:
+            return self._whole_suffix[0]
+        return self._whole_suffix[0] - self._whole_suffix[done] + self._suffix[done]
+
+    def gather(self, i: int) -> Extra:
+        """Returns the bytes at the moment when part `i` has been gathered in forward.
+
+        The previous unit's buffer, which the all-gather state kept, is still alive: `wait_for_unshard` refers to it
+        while it copies out of the buffer of part `i`.
+        """
+        extra = self.forward(i)
+        if i == 0 or (self.tied and i >= self._head):
+            return extra
+        return extra._replace(communication=extra.communication + self._buffer(i - 1))
+
+    def forward(self, i: int) -> Extra:
+        """Returns the bytes around the forward of part `i`: gathered parameters, a buffer and existing gradients.
+
+        The unit's all-gather buffer is kept until the next unit has been copied out. The head's unit stays gathered for
+        the loss; with tied embeddings it is gathered from the first moment on.
+        """
+        gradients = self._existing(len(self.units)) if self.gradients_exist else 0
+        if i >= self._head:
+            # With tied embeddings the head's unit was gathered for the stem, so the last buffer is the last block's.
+            return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self.tied), gradients)
+        return Extra(self._kept_from_forward(i) + self._around(i), self._buffer(i), gradients)
+
+    def _buffer(self, i: int) -> int:
+        """Returns the bytes of part `i`'s all-gather buffer; a tied embedding is gathered with the head's unit."""
+        return self._gathered[i] or self._gathered[self._head]
+
+    def _around(self, i: int) -> int:
+        """Returns the bytes of the head's unit where it stays gathered around another part `i`.
+
+        Tied embeddings or the root keep it gathered from the embedding's forward to the end of backward: the inputs are
+        token ids, which have no gradient that could tell FSDP2 that the unit's backward is over.
+        """
+        return self._gathered[self._head] if (self.tied or self.rooted) and i < self._head else 0
+
+    def _kept_from_forward(self, i: int) -> int:
+        """Returns the bytes of gathered parameters of part `i` and of what forward left of the parts before it.
+
+        With SHARD_GRAD_OP these stay unsharded; otherwise this rank keeps a shard of them where they are resharded over
+        fewer ranks (`to_sharded_post_forward`).
+        """
+        if not self._reshards:
+            return sum(self._gathered[: i + 1])
+        return self._gathered[i] + self._post_forward_prefix[i]
+
+    def backward(self, i: int) -> Extra:
+        """Returns the bytes around the backward of part `i`.
+
+        These are the gathered unit, the buffer of unit `i - 1`, which is prefetched when this backward begins, the
+        reduce-scatter input of unit `i + 1`, and the gradients that exist.
+        """
+        finished = self._finished(i)
+        if i > self._head:
+            ahead = self._prefetched(self._head) if self.rooted else 0
+            return Extra(self._kept_from_forward(self._head), ahead, finished)
+        gathered = self._kept_from_forward(i) + self._around(i)
+        scattered = self.units[i + 1].gathered_gradient_bytes if self._reduces else 0
+        return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
+
+    def prefetch(self, i: int) -> Extra:
+        """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered.
+
+        With parameters on the host, the shards are first copied to the GPU (`all_gather_inputs`).
+        """
+        extra = self.backward(i)
+        shards = self._share(self._prefetched(i)) if self._on_host and i <= self._head else 0
+        return extra._replace(communication=extra.communication + shards)
+
+    def _prefetched(self, i: int) -> int:
+        """Returns the bytes of unit `i - 1`, gathered ahead during the backward of part `i`; 0 if it stays gathered."""
+        return self._gathered[i - 1] if i and self._reshards else 0
+
+    def reduce(self, i: int) -> Extra:
+        """Returns the bytes after the backward of part `i`, while its gradients are reduce-scattered.
+
+        They include the input of the reduce-scatter and what `_reducing` says.
+        """
+        unit, kept = self.units[i], self._around(i) if i else 0
+        kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
+        # After the stem's backward the gradient that waited has been added to the embedding's.
+        finished = self._finished(i) - (0 if i else self._tied_gradient)
+        if not self._reduces:
+            own = 0 if self.gradients_exist else unit.whole_gradient_bytes
+            return Extra(kept, self._prefetched(i), finished + own)
+        communication = self._prefetched(i) + unit.gathered_gradient_bytes + self._reduced_suffix[i + 1]
+        before = unit.whole_gradient_bytes if self._keeps_whole else 0  # `_reducing` counts them
+        return Extra(kept, communication, finished - before + self._reducing(i))
+
+    def _reducing(self, i: int) -> int:
+        """Returns the peak bytes while unit `i`'s gradients are reduce-scattered, without the input of that collective.
+
+        At first all unsharded gradients exist. After the copy into the input only the last one is left, which a loop
+        variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
+        If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
+        """
+        unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
+        last = (self.units[self._head].trained if self.tied and not i else ()) or unit.trained
+        left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
+        reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
+        updated = (share or reduced) + (reduced if share and self._replicates else 0)
+        if self.updates is not None and not self._on_host:
+            updated += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
+        return max(whole, left + reduced + share, left + updated)
+
+
+def _is_cast(unit: Unit) -> bool:
+    """Whether any gradient is stored in a wider dtype than the one in which backward makes it."""
+    return any(t.itemsize > t.computed_itemsize for t in unit.trained)
+
+
+def _sums_from(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Returns the sum of the numbers from each place on, and 0 at the end."""
+    return (*accumulate(reversed(numbers), initial=0),)[::-1]

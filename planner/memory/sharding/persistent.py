@@ -1,0 +1,19 @@
+"""Defines what one rank keeps for the whole run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Persistent(NamedTuple):
+    """Bytes that one rank keeps for the whole run."""
+
+    parameters: int
+    optimizer_states: int
+    communication: int
+    """Bytes of buffers in which gradients are reduced, such as DDP's buckets."""
+
+    @property
+    def total(self) -> int:
+        """Their sum, in bytes."""
+        return self.parameters + self.optimizer_states + self.communication

@@ -1,0 +1,136 @@
+"""Defines what a sharding backend changes in a training step; the base class is one rank that keeps the whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+
+from planner.replay.backend import Backend
+from planner.replay.recording.trace import Scope
+from planner.replay.setup.build import half
+from planner.replay.structure.parameter_roles import TrainedParameter
+from strategies import ContradictionError, Strategy
+
+MAX_RANKS = 2**12
+"""Largest number of ranks in a replay. torch lists all ranks of a mesh several times over: 8,192 take 13 s, and 67
+million take more memory than there is."""
+
+Named = list[tuple[str, Any, Scope | None]]
+"""(name, tensor, block to which it belongs) of several tensors."""
+
+Make = Callable[[list[TrainedParameter]], torch.optim.Optimizer]
+"""Builds the strategy's optimizer for some parameters."""
+
+
+class Labelling(Protocol):
+    """A recorder that is told at which block of the model the step is, and gets categories of tensors."""
+
+    scope: Scope | None
+
+    def label(self, category: str, tensors: Any) -> None:
+        """Gives a memory category to tensors, and a name and a block to each of them."""
+        ...
+
+
+class Engine:
+    """Runs what a sharding backend does in a step.
+
+    A replay calls `pretend`, and a real run `connect`; then `place`, `watch`, `optimizer`, and for every micro-batch
+    `micro_batch`.
+
+    Args:
+        strategy: The strategy of the step.
+        world_size: The number of ranks.
+    """
+
+    extra_micro_batches = 0
+    """Micro-batches of an accumulated step that are replayed in addition, since they differ from the others."""
+    replays_all_blocks = False
+    """Whether no block stands for others, because what a rank keeps depends on all parameters."""
+
+    def __init__(self, strategy: Strategy, world_size: int) -> None:
+        self.strategy, self.sharding, self.world_size = strategy, strategy.sharding, world_size
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The dtype of autocast, or None where forward runs without it."""
+        precision = self.strategy.precision
+        return half(precision) if precision.facts.autocast_bytes is not None else None
+
+    @property
+    def steps_on_gpu(self) -> bool:
+        """Whether the optimizer runs on the GPU."""
+        return not self.sharding.on_host
+
+    def pretend(self) -> None:
+        """Joins a process group whose collectives do nothing, if the step needs one."""
+
+    def connect(self) -> None:
+        """Prepares for the process group that has been joined."""
+
+    def patches(self) -> AbstractContextManager[None]:
+        """Makes the library run on fake tensors while the context lasts."""
+        return nullcontext()
+
+    def place(self, model: Any, backend: Backend) -> Any:
+        """Divides an equipped model, and moves it to the backend's device or to the host.
+
+        Args:
+            model: What `planner.replay.setup.build.equip` returned.
+            backend: Tells the device.
+
+        Returns:
+            The model in training mode, with tied weights tied again and no weight initialized.
+        """
+        ties = ties_of(model)
+        model = model.to_empty(device=backend.device)
+        for (owner, name), *others in ties:
+            for module, own_name in others:
+                module._parameters[own_name] = owner._parameters[name]
+        return model.train()
+
+    def watch(self, trained: Named, live: Labelling) -> None:
+        """Prepares for the gradients of the placed model's trained parameters, and labels what it allocates."""
+
+    def optimizer(self, make: Make, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
+        """Returns this rank's optimizer."""
+        return make(trained)
+
+    def micro_batch(self, model: Any, *, last: bool) -> AbstractContextManager[None]:
+        """Returns the context in which a micro-batch runs; `last` says whether it is the last of its step."""
+        return nullcontext()
+
+    def holds(self, gradient: torch.Tensor | None) -> bool:
+        """Returns whether a gradient is part of a buffer of the backend, and not a tensor of its own."""
+        return False
+
+
+def ties_of(model: Any) -> list[list[tuple[Any, str]]]:
+    """Returns the places (module, name) of each parameter with several: `to_empty` makes a new one in each."""
+    places: dict[int, list[tuple[Any, str]]] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                places.setdefault(id(parameter), []).append((module, name))
+    return [found for found in places.values() if len(found) > 1]
+
+
+def pretend(world_size: int) -> None:
+    """Makes a process group whose collectives do nothing; this process is rank 0.
+
+    Raises:
+        ContradictionError: There are more than `MAX_RANKS` ranks.
+    """
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    if world_size > MAX_RANKS:
+        raise ContradictionError(
+            f"{world_size} ranks are more than a replay pretends", f"estimate takes any number, verify {MAX_RANKS}"
+        )
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    dist.init_process_group("fake", rank=0, world_size=world_size, store=FakeStore())

@@ -1,0 +1,151 @@
+"""Divides a model with FSDP1 as accelerate does with `fsdp_version: 1`.
+
+Every block is a unit, and with PEFT so is every module whose weight trains, such as both matrices of an adapter; the root
+has the rest: embeddings, final norm and head. Sources: accelerate/accelerator.py, `prepare_model`;
+accelerate/utils/dataclasses.py, `FullyShardedDataParallelPlugin`; peft/utils/other.py, `fsdp_auto_wrap_policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import (
+    BackwardPrefetch,
+    CPUOffload,
+    FullyShardedDataParallel,
+    MixedPrecision,
+    ShardingStrategy,
+)
+from torch.distributed.fsdp.wrap import _or_policy, lambda_auto_wrap_policy, transformer_auto_wrap_policy
+
+from planner.replay.backend import Backend
+from planner.replay.engines.engine import Engine, pretend, ties_of
+from planner.replay.engines.fsdp1_fake import moved_to_host, on_fake_tensors, on_host
+from planner.replay.engines.fsdp2 import mesh_of
+from planner.replay.setup.build import half
+from planner.replay.structure.source import base_of
+from planner.replay.structure.stacks import stacks
+from strategies import Fsdp1, GradientSync, Lora, Sharding, Strategy
+
+KINDS = {
+    Sharding.FULL_SHARD: ShardingStrategy.FULL_SHARD,
+    Sharding.SHARD_GRAD_OP: ShardingStrategy.SHARD_GRAD_OP,
+    Sharding.HYBRID_SHARD: ShardingStrategy.HYBRID_SHARD,
+}
+"""torch's name of each sharding."""
+
+
+class Fsdp1Engine(Engine):
+    """Runs a step with `FullyShardedDataParallel`."""
+
+    sharding: Fsdp1
+
+    def __init__(self, strategy: Strategy, world_size: int) -> None:
+        super().__init__(strategy, world_size)
+        self.extra_micro_batches = int(self.sharding.gradient_sync is GradientSync.LAST)
+        self.groups: Any = None
+        """The ranks that divide a copy of the model and those that hold the same shard; None: all divide one copy."""
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Returns None: accelerate wraps the forward of the model within FSDP1's root, which `place` does."""
+        return None
+
+    def pretend(self) -> None:
+        """Joins a process group whose collectives do nothing."""
+        pretend(self.world_size)
+        self.connect()
+
+    def connect(self) -> None:
+        """Makes the groups of ranks, where each divides a copy of the model."""
+        if self.sharding.replicas(self.world_size) > 1:
+            mesh = mesh_of(self.sharding, self.world_size)
+            self.groups = mesh.get_group(1), mesh.get_group(0)
+
+    @contextmanager
+    def patches(self) -> Iterator[None]:
+        """Lets FSDP1 run on fake tensors, and offload to the host where the sharding does."""
+        with on_fake_tensors(), on_host() if self.sharding.on_host else nullcontext():
+            yield
+
+    def place(self, model: Any, backend: Backend) -> Any:
+        """Makes flat parameters of the model, unit by unit, on the device, and moves them to the host if asked."""
+        mixed = self.strategy.precision.facts.autocast_bytes is not None
+        dtype = half(self.strategy.precision) if mixed else None
+        if dtype is not None:
+            from accelerate.utils.operations import convert_outputs_to_fp32
+
+            model.forward = convert_outputs_to_fp32(torch.autocast(backend.device, dtype=dtype)(model.forward))
+        wrapped = FullyShardedDataParallel(
+            model,
+            process_group=self.groups,
+            sharding_strategy=KINDS[self.sharding.choice],
+            cpu_offload=CPUOffload(self.sharding.on_host),
+            auto_wrap_policy=_policy(model, self.strategy),
+            # the answers of `accelerate config`; Trainer's own `fsdp_config` has no prefetch
+            backward_prefetch=BackwardPrefetch.BACKWARD_PRE,
+            mixed_precision=MixedPrecision(dtype, dtype, dtype) if mixed else None,
+            param_init_fn=_materialize(model, torch.device(backend.device)),
+            device_id=torch.device(backend.device),
+            use_orig_params=True,
+        )
+        if mixed:
+            _raise(wrapped)
+        if self.sharding.on_host:
+            moved_to_host(wrapped)
+        return wrapped.train()
+
+    def micro_batch(self, model: Any, *, last: bool) -> AbstractContextManager[None]:
+        """Leaves gradients unreduced in all but the last micro-batch, unless each is to be reduced.
+
+        Source: accelerate/accelerator.py, `no_sync`.
+        """
+        waits = self.sharding.gradient_sync is GradientSync.LAST and not last
+        context: AbstractContextManager[None] = model.no_sync() if waits else nullcontext()
+        return context
+
+
+def _policy(model: Any, strategy: Strategy) -> Callable[..., bool]:
+    """Returns which modules are units: blocks, and with PEFT modules without children whose weight trains."""
+    classes = {type(block) for _, blocks in stacks(base_of(model)) for block in blocks}
+    blocks = partial(transformer_auto_wrap_policy, transformer_layer_cls=classes)
+    if not isinstance(strategy.finetuning, Lora):
+        return blocks
+    return partial(_or_policy, policies=[partial(lambda_auto_wrap_policy, lambda_fn=_trains), blocks])
+
+
+def _trains(module: torch.nn.Module) -> bool:
+    """Returns whether a module has no children, and a weight that trains."""
+    weight = getattr(module, "weight", None)
+    return not any(module.children()) and weight is not None and bool(weight.requires_grad)
+
+
+def _materialize(model: torch.nn.Module, device: torch.device) -> Callable[[torch.nn.Module], None]:
+    """Returns a function that moves a module's own tensors to a device, and ties what was tied.
+
+    Nothing is initialized. Source: accelerate/utils/fsdp_utils.py, `ensure_weights_retied`.
+    """
+    groups = {place: number for number, places in enumerate(ties_of(model)) for place in places}
+    made: dict[int, torch.nn.Parameter] = {}
+
+    def materialize(module: torch.nn.Module) -> None:
+        module.to_empty(device=device, recurse=False)
+        for name, parameter in module._parameters.items():
+            number = groups.get((module, name))
+            if number is not None and parameter is not None:
+                module._parameters[name] = made.setdefault(number, parameter)
+
+    return materialize
+
+
+def _raise(model: torch.nn.Module) -> None:
+    """Raises flat parameters that train to fp32, as accelerate does under mixed precision."""
+    for unit in FullyShardedDataParallel.fsdp_modules(model):
+        flat: Any = unit._flat_param
+        if unit._has_params and flat.requires_grad and flat.dtype is not torch.float32:
+            flat.data = flat.data.to(torch.float32)
+            unit._handle._orig_param_dtype = torch.float32

@@ -1,0 +1,30 @@
+"""Holds the axis of sharding: its choices, and one module for each library that divides a model among ranks."""
+
+from strategies.sharding.axis import AXIS, BACKENDS, DataParallel, indivisible
+from strategies.sharding.choices import (
+    ALL_RANKS,
+    GradientBuckets,
+    GradientSync,
+    Offload,
+    Sharding,
+    ShardingBackend,
+)
+from strategies.sharding.fsdp1 import Fsdp1
+from strategies.sharding.fsdp2 import Fsdp2
+from strategies.sharding.replicated import Replicated
+
+__all__ = [
+    "ALL_RANKS",
+    "AXIS",
+    "BACKENDS",
+    "DataParallel",
+    "Fsdp1",
+    "Fsdp2",
+    "GradientBuckets",
+    "GradientSync",
+    "Offload",
+    "Replicated",
+    "Sharding",
+    "ShardingBackend",
+    "indivisible",
+]

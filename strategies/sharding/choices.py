@@ -1,0 +1,70 @@
+"""Names the choices of the sharding axis and of the options that refine it."""
+
+from __future__ import annotations
+
+from strategies.axis import Choice
+
+
+class Sharding(Choice):
+    """Says what each rank of a data-parallel group stores.
+
+    `no_shard` on several GPUs is DDP. In FSDP2 `shard_grad_op` and `full_shard` are `reshard_after_forward` False and
+    True, and `hybrid_shard` is True on a mesh of replicas x shards.
+    """
+
+    NO_SHARD = "no_shard", "whole model on each GPU; DDP on several"
+    ZERO1 = "zero1", "each rank keeps the states of its parameters alone (ZeRO-1)"
+    SHARD_GRAD_OP = "shard_grad_op", "parameters stay gathered from forward to backward (ZeRO-2)"
+    FULL_SHARD = "full_shard", "parameters gathered block by block (ZeRO-3)"
+    HYBRID_SHARD = "hybrid_shard", "full_shard within each group of ranks, gradients reduced over the groups (HSDP)"
+
+
+class ShardingBackend(Choice):
+    """Names the library that divides the model among the ranks."""
+
+    FSDP2 = "fsdp2", "torch's fully_shard; with zero1 torch's ZeroRedundancyOptimizer"
+    FSDP1 = "fsdp1", "torch's FullyShardedDataParallel (accelerate's fsdp_version: 1)"
+    DEEPSPEED = "deepspeed", "DeepSpeed's ZeRO"
+
+
+class GradientSync(Choice):
+    """Says in which micro-batches of an accumulated step gradients are reduced over the ranks.
+
+    accelerate reduces them in the last one alone unless `sync_each_batch` is set (accelerator.py, `no_sync`).
+    """
+
+    LAST = "last", "in the last micro-batch; whole gradients accumulate on every GPU until then (no_sync)"
+    EACH = "each", "in every micro-batch, so that each GPU keeps its share alone (sync_each_batch)"
+
+
+class GradientBuckets(Choice):
+    """Says whether DDP reduces copies of the gradients, or gradients that are views of its buckets.
+
+    Trainer has no option for views; accelerate has one (`DistributedDataParallelKwargs`).
+    """
+
+    COPIES = "copies", "buckets in addition to the gradients, as large as they are (Trainer's default)"
+    VIEWS = "views", "gradients are views of the buckets (DDP's gradient_as_bucket_view=True)"
+
+
+class Offload(Choice):
+    """Says where a sharding backend keeps a rank's shard of the model between steps."""
+
+    NONE = "none", "on the GPU"
+    CPU = "cpu", "parameters, gradients and states in the host's memory; the optimizer runs there"
+
+
+ALL_RANKS = 0
+"""Size of a group of ranks that stands for all ranks."""
+MOST_RANKS = 2**16
+"""Largest size of a group of ranks that can be asked for."""
+
+REPLICATED = (Sharding.NO_SHARD, Sharding.ZERO1)
+"""Shardings in which every rank keeps all parameters; with DeepSpeed, `no_shard` alone."""
+SHARDED = (Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, Sharding.HYBRID_SHARD)
+"""Shardings in which gradients, at least, are divided among the ranks."""
+
+
+def divides(part: int, world_size: int) -> bool:
+    """Returns whether groups of `part` ranks divide `world_size` ranks into several equal groups."""
+    return 0 < part < world_size and world_size % part == 0
