@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from published.checkpointed_calls import checkpointed_calls
 from published.kernels import foak
 from published.run import Run
 
@@ -47,7 +48,11 @@ def ask(run: Run) -> Answer:
         request["loss"] = "full"  # the terms of a loss on logits are beside today's
     if run.foak:
         request["kernels"] = "liger"
-    with foak() if run.foak else nullcontext():
+    with ExitStack() as stack:
+        if run.foak:
+            stack.enter_context(foak())
+        if run.checkpointed_calls:
+            stack.enter_context(checkpointed_calls(frozen=run.request.get("finetuning", "full") != "full"))
         return Answer(run, said, _said(run, request, terms=True))
 
 

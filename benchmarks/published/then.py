@@ -54,19 +54,13 @@ def loss(transformers: str, words: int, *, triton: bool) -> Term:
     )
 
 
-def reentrant_under_fsdp1(hidden_size: int, blocks: int, itemsize: int) -> Term:
-    """Returns what reentrant checkpointing holds in addition where FSDP1 gathers frozen parameters.
-
-    FSDP1 reshards a frozen unit by hooks on the inputs of the unit's forward, which under reentrant checkpointing are
-    leaves of the recomputation. Until the last hook of backward removes them, they keep each block's input and its
-    gradient alive (torch/distributed/fsdp/_runtime_utils.py, `_register_post_backward_reshard_only_hook`;
-    torch/autograd/graph.py, `register_multi_grad_hook`). Backward of the first block thus has the gradients of all
-    others' inputs, but for its own output's, which is always there.
-    """
+def call_in_checkpoint(blocks: int, *, frozen: bool) -> Term:
+    """Returns the reason of what `published.checkpointed_calls` traces; the bytes are in the trace."""
+    kept = f", and keeps gradients of their inputs, {blocks} - 2 times [tokens, hidden]" if frozen else ""
     return Term(
-        f"FSDP1 keeps gradients of frozen blocks' inputs under reentrant checkpointing, {blocks - 2} x {itemsize} x "
-        "hidden a token (torch, fsdp/_runtime_utils.py, _register_post_backward_reshard_only_hook)",
-        {BLOCK: (blocks - 2) * hidden_size * itemsize},
+        f"reentrant checkpoints around FSDP1's units: FSDP1 prefetches none in backward{kept} "
+        "(transformers 4, _gradient_checkpointing_func(decoder_layer.__call__, ...))",
+        {},
         {},
     )
 
