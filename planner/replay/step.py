@@ -13,7 +13,7 @@ from planner.libraries.sdpa import Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine, Named
-from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, shorten
+from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, home_of, scopes_of, shorten
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.recorder import LiveBytes, parts_of
 from planner.replay.recording.trace import Phase, Scope, Trace
@@ -100,7 +100,8 @@ def _replay(
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)
-            model = engine.place(model, backend)
+            blocks = scopes_of(model, runs)
+            model = engine.place(model, backend, lambda path: live.move(home_of(path, blocks)))
             scopes = follow(model, live, runs)
             micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES + engine.extra_micro_batches)
             load = partial(_load, model, strategy, workload, live, runs)
@@ -200,7 +201,7 @@ class Steps:
 
     def _home(self, name: str) -> Scope | None:
         """Returns the block to which a parameter or buffer belongs."""
-        return next((scope for path, scope in self.scopes.items() if name.startswith(f"{path}.")), None)
+        return home_of(name, self.scopes)
 
     def run(self, progress: Callable[[str], None]) -> None:
         """Runs all steps, with an evaluation after each if the workload asks for it."""
@@ -223,6 +224,7 @@ class Steps:
             live.label("optimizer_states", self._states())
             live.settle()
         self.optimizer.zero_grad(set_to_none=True)
+        self.engine.after_zeroing(self.model)
         if self.workload.outputs is Outputs.STEP:
             live.scope = None
             self.kept = None

@@ -108,7 +108,7 @@ class Fsdp1Layout(Layout):
 
     def backward(self, i: int) -> Extra:
         """Returns the bytes around the backward of part `i`: its unit, the prefetched one, and gradients."""
-        kept = self._kept(i, stay=self._stay_in_forward or self._stay_in_backward)
+        kept = self._kept(i, stay=self._stay_in_backward)
         return Extra(kept, self._gathered[self._ahead(i)], self._finished(i))
 
     def prefetch(self, i: int) -> Extra:

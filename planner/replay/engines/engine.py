@@ -21,6 +21,14 @@ million take more memory than there is."""
 Named = list[tuple[str, Any, Scope | None]]
 """(name, tensor, block to which it belongs) of several tensors."""
 
+At = Callable[[str], None]
+"""Is told the path in the model of what is placed next."""
+
+
+def anywhere(path: str) -> None:
+    """Ignores where the model is being placed."""
+
+
 Make = Callable[[list[TrainedParameter]], torch.optim.Optimizer]
 """Builds the strategy's optimizer for some parameters."""
 
@@ -75,12 +83,13 @@ class Engine:
         """Makes the library run on fake tensors while the context lasts."""
         return nullcontext()
 
-    def place(self, model: Any, backend: Backend) -> Any:
+    def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Divides an equipped model, and moves it to the backend's device or to the host.
 
         Args:
             model: What `planner.replay.setup.build.equip` returned.
             backend: Tells the device.
+            at: Told the path of each module that is placed by itself.
 
         Returns:
             The model in training mode, with tied weights tied again and no weight initialized.
@@ -102,6 +111,9 @@ class Engine:
     def micro_batch(self, model: Any, *, last: bool) -> AbstractContextManager[None]:
         """Returns the context in which a micro-batch runs; `last` says whether it is the last of its step."""
         return nullcontext()
+
+    def after_zeroing(self, model: Any) -> None:
+        """Frees what holds gradients of which the optimizer has let go."""
 
     def holds(self, gradient: torch.Tensor | None) -> bool:
         """Returns whether a gradient is part of a buffer of the backend, and not a tensor of its own."""

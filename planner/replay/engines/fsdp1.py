@@ -23,7 +23,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.fsdp.wrap import _or_policy, lambda_auto_wrap_policy, transformer_auto_wrap_policy
 
 from planner.replay.backend import Backend
-from planner.replay.engines.engine import Engine, pretend, ties_of
+from planner.replay.engines.engine import At, Engine, anywhere, pretend, ties_of
 from planner.replay.engines.fsdp1_fake import moved_to_host, on_fake_tensors, on_host
 from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.build import half
@@ -72,8 +72,9 @@ class Fsdp1Engine(Engine):
         with on_fake_tensors(), on_host() if self.sharding.on_host else nullcontext():
             yield
 
-    def place(self, model: Any, backend: Backend) -> Any:
+    def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Makes flat parameters of the model, unit by unit, on the device, and moves them to the host if asked."""
+        paths = {module: path for path, module in model.named_modules()}
         mixed = self.strategy.precision.facts.autocast_bytes is not None
         dtype = half(self.strategy.precision) if mixed else None
         if dtype is not None:
@@ -89,12 +90,12 @@ class Fsdp1Engine(Engine):
             # the answers of `accelerate config`; Trainer's own `fsdp_config` has no prefetch
             backward_prefetch=BackwardPrefetch.BACKWARD_PRE,
             mixed_precision=MixedPrecision(dtype, dtype, dtype) if mixed else None,
-            param_init_fn=_materialize(model, torch.device(backend.device)),
+            param_init_fn=_materialize(model, torch.device(backend.device), lambda module: at(paths[module])),
             device_id=torch.device(backend.device),
             use_orig_params=True,
         )
         if mixed:
-            _raise(wrapped)
+            _raise(wrapped, lambda module: at(paths[module]))
         if self.sharding.on_host:
             moved_to_host(wrapped)
         return wrapped.train()
@@ -107,6 +108,12 @@ class Fsdp1Engine(Engine):
         waits = self.sharding.gradient_sync is GradientSync.LAST and not last
         context: AbstractContextManager[None] = model.no_sync() if waits else nullcontext()
         return context
+
+    def after_zeroing(self, model: Any) -> None:
+        """Frees the flat gradients, which FSDP1 does when the next forward begins (`_root_pre_forward`)."""
+        for unit in FullyShardedDataParallel.fsdp_modules(model):
+            if unit._handle is not None:
+                unit._handle._reset_flat_param_grad_info_if_needed()
 
 
 def _policy(model: Any, strategy: Strategy) -> Callable[..., bool]:
@@ -124,7 +131,7 @@ def _trains(module: torch.nn.Module) -> bool:
     return not any(module.children()) and weight is not None and bool(weight.requires_grad)
 
 
-def _materialize(model: torch.nn.Module, device: torch.device) -> Callable[[torch.nn.Module], None]:
+def _materialize(model: torch.nn.Module, device: torch.device, at: Callable[[Any], None]) -> Callable[[torch.nn.Module], None]:
     """Returns a function that moves a module's own tensors to a device, and ties what was tied.
 
     Nothing is initialized. Source: accelerate/utils/fsdp_utils.py, `ensure_weights_retied`.
@@ -133,6 +140,7 @@ def _materialize(model: torch.nn.Module, device: torch.device) -> Callable[[torc
     made: dict[int, torch.nn.Parameter] = {}
 
     def materialize(module: torch.nn.Module) -> None:
+        at(module)
         module.to_empty(device=device, recurse=False)
         for name, parameter in module._parameters.items():
             number = groups.get((module, name))
@@ -142,9 +150,10 @@ def _materialize(model: torch.nn.Module, device: torch.device) -> Callable[[torc
     return materialize
 
 
-def _raise(model: torch.nn.Module) -> None:
+def _raise(model: torch.nn.Module, at: Callable[[Any], None]) -> None:
     """Raises flat parameters that train to fp32, as accelerate does under mixed precision."""
     for unit in FullyShardedDataParallel.fsdp_modules(model):
+        at(unit.module)
         flat: Any = unit._flat_param
         if unit._has_params and flat.requires_grad and flat.dtype is not torch.float32:
             flat.data = flat.data.to(torch.float32)

@@ -12,7 +12,7 @@ from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay.backend import Backend
-from planner.replay.engines.engine import Engine, pretend
+from planner.replay.engines.engine import At, Engine, anywhere, pretend
 from planner.replay.setup.build import half
 from planner.replay.setup.cpu_offload import DEVICE, HOST
 from planner.replay.structure.source import base_of
@@ -53,7 +53,7 @@ class Fsdp2Engine(Engine):
         else:
             yield
 
-    def place(self, model: Any, backend: Backend) -> Any:
+    def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Shards the model and moves the shards to the device, or to the host."""
         with _disable_current_modes():  # a mesh is a tensor whose values are read: not fake
             shard(model, self.mesh, self.strategy)

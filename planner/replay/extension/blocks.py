@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -129,15 +130,26 @@ def follow(model: torch.nn.Module, live: LiveBytes, runs: list[BlockRun]) -> dic
     Returns:
         The scope of every block in a run, by the block's path.
     """
+    scopes = scopes_of(model, runs)
+    for path, module in model.named_modules():
+        module.register_forward_pre_hook(_enter(live, path, scopes.get(path)), prepend=True)
+        module.register_forward_hook(_leave(live, path, scopes.get(path)), always_call=True)
+    return scopes
+
+
+def scopes_of(model: torch.nn.Module, runs: list[BlockRun]) -> dict[str, Scope]:
+    """Returns the scope of every block in a run, by the block's path in the shortened model."""
     scopes = {}
     for number, run in enumerate(runs):
         path = next(name for name, _ in model.named_modules() if name.endswith(run.path))
         for i in range(run.kept * run.period):
             scopes[f"{path}.{run.replayed_from + i}"] = Scope(number, i // run.period)
-    for path, module in model.named_modules():
-        module.register_forward_pre_hook(_enter(live, path, scopes.get(path)), prepend=True)
-        module.register_forward_hook(_leave(live, path, scopes.get(path)), always_call=True)
     return scopes
+
+
+def home_of(name: str, scopes: Mapping[str, Scope]) -> Scope | None:
+    """Returns the block to which a module, parameter or buffer belongs, by its path in the model."""
+    return next((scope for path, scope in scopes.items() if f"{name}.".startswith(f"{path}.")), None)
 
 
 def _enter(live: LiveBytes, path: str, scope: Scope | None) -> Any:

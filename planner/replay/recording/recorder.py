@@ -128,6 +128,10 @@ class LiveBytes(TorchDispatchMode):
         self.trace.sections.append(Section(phase, step, []))
         self.scope, self.path = None, ""
 
+    def move(self, scope: Scope | None) -> None:
+        """Says at which block the events that follow happen."""
+        self.scope = scope
+
     def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None:
         """Names storages that are alive and assigns them to blocks.
 
