@@ -30,24 +30,33 @@ class CheckpointingFacts(NamedTuple):
         offloads: Whether the block's input waits in host memory until backward.
         keeps: Kinds of operators whose results are kept, so that the recomputation reuses them. With the value n, the
             first of every n results is kept; 1 keeps all.
+        reentrant: Whether backward of a block runs within that of its checkpoint, which holds the recomputed output and
+            its gradient until it is over.
     """
 
     recomputes: bool = True
     offloads: bool = False
     keeps: Mapping[Operation, int] = MappingProxyType({})
+    reentrant: bool = False
 
 
 class Checkpointing(Choice):
     """Says which activations of a checkpointed block are kept.
 
     `full` is non-reentrant checkpointing: only the block's input is kept (`gradient_checkpointing=True` in Trainer).
-    The selective choices are policies for `create_selective_checkpoint_contexts` of torch.utils.checkpoint.
+    `full-reentrant` is the same with `use_reentrant=True`, Trainer's default before transformers 5 and axolotl's. The
+    selective choices are policies for `create_selective_checkpoint_contexts` of torch.utils.checkpoint.
     """
 
     facts: CheckpointingFacts
 
     NONE = "none", "every activation is kept", CheckpointingFacts(recomputes=False)
     FULL = "full", "every block is recomputed in backward", CheckpointingFacts()
+    FULL_REENTRANT = (
+        "full-reentrant",
+        "the same with use_reentrant=True, Trainer's default in transformers 4: outputs are held as well",
+        CheckpointingFacts(reentrant=True),
+    )
     SELECTIVE_MATMULS = (
         "selective-matmuls",
         "blocks are recomputed but for matrix products and fused attention, whose results are kept",

@@ -1,6 +1,6 @@
 """Says which strategies a model cannot be trained with because of what it consists of, and why.
 
-`strategies/rules.py` has the rules that hold for every model; `planner/models/support.py` says which kernels libraries
+`strategies/rules/` has the rules that hold for every model; `planner/models/support.py` says which kernels libraries
 have for a model.
 """
 

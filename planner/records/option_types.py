@@ -71,7 +71,8 @@ UnquantizedDtypeName = UnquantizedDtype | Literal["fp32", "bf16", "fp16", "all"]
 ExpertQuantizationName = ExpertQuantization | Literal["none", "same", "all"]
 TrainedModulesName = TrainedModules | Literal["none", "embeddings", "head", "embeddings-and-head", "all"]
 CheckpointingName = (
-    Checkpointing | Literal["none", "full", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
+    Checkpointing
+    | Literal["none", "full", "full-reentrant", "selective-matmuls", "selective-every-second-matmul", "offload", "all"]
 )
 ShardingName = Sharding | Literal["no_shard", "zero1", "shard_grad_op", "full_shard", "hybrid_shard", "all"]
 ShardingBackendName = ShardingBackend | Literal["fsdp2", "fsdp1", "deepspeed", "all"]

@@ -23,6 +23,7 @@ def test_each_policy_keeps_and_offloads_what_torch_and_transformers_do() -> None
     assert {choice: choice.facts for choice in Checkpointing} == {
         Checkpointing.NONE: CheckpointingFacts(recomputes=False, offloads=False, keeps={}),
         Checkpointing.FULL: CheckpointingFacts(recomputes=True, offloads=False, keeps={}),
+        Checkpointing.FULL_REENTRANT: CheckpointingFacts(recomputes=True, offloads=False, keeps={}, reentrant=True),
         Checkpointing.SELECTIVE_MATMULS: CheckpointingFacts(
             recomputes=True, offloads=False, keeps={Operation.MM: 1, Operation.ADDMM: 1, Operation.SDPA: 1}
         ),

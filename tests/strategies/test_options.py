@@ -91,8 +91,8 @@ def test_every_strategy_is_what_its_options_make() -> None:
     )
     strategies = list(space.strategies(A100))
     # Full fine-tuning in 3 precisions, QLoRA with 2 quantizations x 2 dtypes of the rest, 3 other methods; of the other
-    # axes 2 x 5 x 8 x 2: gradients of shards are reduced in two ways.
-    assert len(strategies) == (3 + 4 + 3) * 160
+    # axes 2 x 6 x 8 x 2: gradients of shards are reduced in two ways.
+    assert len(strategies) == (3 + 4 + 3) * 192
     for strategy in strategies:
         again = Strategy.of(strategy.to_options())
         assert again == strategy

@@ -103,6 +103,8 @@ class Tape:
         self.meter = Meter()
         self.cost = Cost()
         self.keep_saved, self.steps, self.recomputed = keep_saved, steps, recomputed
+        self.pops_saved = recomputed
+        """Whether nothing else refers to a saved tensor once backward has unpacked it."""
         self.saved: list[Saved] = []
         self.kept: list[Storage] = []
         """Storages that live until the whole graph is gone."""
@@ -207,7 +209,7 @@ class Tape:
 
     @property
     def reached_first(self) -> str | None:
-        """The module, a unit of its own, that backward reaches before it needs any saved tensor; None if there is none."""
+        """Module, a unit of its own, that backward reaches before it needs any saved tensor; None if there is none."""
         if self._last_unit is None:
             return None
         name, number = self._last_unit
@@ -220,8 +222,9 @@ class Tape:
     def backward(self, output: Variable, gradient: Storage) -> None:
         """Runs the recorded functions in reverse, from the `gradient` of `output`.
 
-        A function's saved tensors are freed after it has passed its gradients on; those of a recomputed block before,
-        since nothing else refers to them (torch/utils/checkpoint.py, `unpack_hook` pops them).
+        A function's saved tensors are freed after it has passed its gradients on; those of a block that non-reentrant
+        checkpointing recomputed before, since nothing else refers to them (torch/utils/checkpoint.py, `unpack_hook`
+        pops them).
         """
         output.gradient = gradient
         del gradient
@@ -239,7 +242,7 @@ class Tape:
                 taken, variable.gradient = variable.gradient, None
                 hand_on = function(taken)
                 if hand_on is not None:
-                    if self.recomputed:
+                    if self.pops_saved:
                         del saved
                         saved = ()
                     hand_on()

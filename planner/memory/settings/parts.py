@@ -120,8 +120,8 @@ class Part(NamedTuple):
     ) -> Part:
         """Returns this block under checkpointing: its backward computes the block again first.
 
-        Source: torch.utils.checkpoint, non-reentrant, with `early_stop`. The arguments come from a forward that saved
-        only the block's input, arguments of its own and what a policy keeps.
+        Source: torch.utils.checkpoint, non-reentrant with `early_stop`, or reentrant. The arguments come from a forward
+        that saved only the block's input, arguments of its own and what a policy keeps.
 
         Args:
             forward: Instants of that forward.

@@ -1,9 +1,9 @@
 """Computes what FSDP1 adds to each moment: gathered flat parameters, flat gradients, and the buffers between them.
 
 FSDP1 is modelled as accelerate sets it up: every block is a unit, the root has embeddings, final norm and head, and is
-gathered from the model's forward to the end of backward. Backward prefetches the unit before the one that runs. A unit's
-parameters are views of a flat parameter: backward makes a gradient of each view, joins them to a flat gradient, and
-reduces that. Sources: torch/distributed/fsdp/_runtime_utils.py and _flat_param.py.
+gathered from the model's forward to the end of backward. Backward prefetches the unit before the one that runs. The
+parameters of a unit are views of a flat parameter: backward makes a gradient of each view, joins them to a flat
+gradient, and reduces that. Sources: torch/distributed/fsdp/_runtime_utils.py and _flat_param.py.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Fsdp1Layout(Layout):
         self._reduces = not whole or turn is Turn.LAST
         exist = turn.finds_gradients
         kept = [u.whole_gradient_bytes if whole else u.gradient_bytes for u in units]
-        self._at_start = sum(kept) if exist else 0
+        self._at_start: int = sum(kept) if exist else 0
         if not exist:
             self._change = kept
         elif whole and self._reduces:
@@ -56,7 +56,7 @@ class Fsdp1Layout(Layout):
         """Bytes of each block's unit."""
         apart = [0 if u.gathered_gradient_bytes else u.whole_gradient_bytes for u in units]
         self._gathered_before = (*accumulate(map(add, self._gathered, apart), initial=0),)
-        """Bytes of the blocks' units before each part, with those of the modules in them that are units of their own."""
+        """Bytes of the blocks' units before each part, with those of modules in them that are units of their own."""
         # Units that stay gathered after forward are resharded after backward only where gradients are reduced
         # (`_should_free_in_backward`).
         stay = not self._reshards and whole
@@ -89,7 +89,8 @@ class Fsdp1Layout(Layout):
         """
         waiting = self.units[self._head].gathered_gradient_bytes if i < self._head else 0
         waiting += self._waits if i < self._waits_from else 0
-        return self._at_start + self._change_after[i + 1] + waiting
+        change: int = self._change_after[i + 1]
+        return self._at_start + change + waiting
 
     def _kept(self, i: int, *, stay: bool) -> int:
         """Returns the bytes of gathered parameters of the root, of part `i` and of what stays gathered."""

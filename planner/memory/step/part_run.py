@@ -55,32 +55,38 @@ class PartRun:
         self.layers.arguments.clear()
         return snapshots, self._live_without(out)
 
-    def finish(self, out: Tensor, *, again: bool = False) -> Part:
+    def finish(self, out: Tensor, *, again: bool = False, reentrant: bool = False) -> Part:
         """Ends the part's forward, runs its backward, and returns what was measured.
 
         Args:
             out: The part's output; its storage is released.
             again: Whether this is the recomputation of a checkpointed block, whose graph is gone after its backward, so
                 that nothing is kept beyond.
+            reentrant: Whether the recomputation runs to its end, and its output and the gradient of it are held until
+                its backward is over (torch/utils/checkpoint.py, `CheckpointFunction.backward`: `outputs` and `args`).
         """
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
         marks = tape.take_marks()
-        recomputed = forward[: tape.snapshots_at_last_save]
+        recomputed = forward if reentrant else forward[: tape.snapshots_at_last_save]
         exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
         shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
         self.layers.leave_forward()
         saved, forward_work, names = self._live_without(out), self.work(), tuple(tape.saved)
         size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
+        frame = [out.storage] if reentrant else []
         out.storage = None
         if again:
             tape.kept.clear()
         exchange.receive(tape)
         meter.mark()
         if variable is not None:
-            tape.backward(variable, tape.storage(0, size))
+            gradients = [tape.storage(0, size)]
+            frame += gradients if reentrant else []
+            tape.backward(variable, gradients.pop())
+        frame.clear()
         total, backward, until = self.work(), meter.mark(), tape.snapshots_at_prefetch
-        before = tape.before_first_use or (0, size)
+        before = (0, size) if reentrant or tape.before_first_use is None else tape.before_first_use
         again_marks = [mark for mark in marks if mark.place < len(recomputed)] if again else []
         return Part(
             forward=envelope(forward),

@@ -166,9 +166,16 @@ class TracedModel:
         input_requires_grad: bool,
         checkpoints: bool,
         again: bool = False,
+        reentrant: bool = False,
     ) -> Part:
         return self._tracer(setting).block(
-            kind, trained, itemsize, input_requires_grad=input_requires_grad, checkpoints=checkpoints, again=again
+            kind,
+            trained,
+            itemsize,
+            input_requires_grad=input_requires_grad,
+            checkpoints=checkpoints,
+            again=again,
+            reentrant=reentrant,
         )
 
     @memoized
@@ -181,7 +188,7 @@ class TracedModel:
         input_requires_grad: bool,
         policy: Checkpointing,
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True, True)
+        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True, True, policy.facts.reentrant)
         return self._tracer(setting).checkpointed_block(
             kind, trained, itemsize, policy.facts, plain, input_requires_grad=input_requires_grad
         )

@@ -136,6 +136,7 @@ class Tracer:
         input_requires_grad: bool,
         checkpoints: bool,
         again: bool = False,
+        reentrant: bool = False,
         kept: Sequence[PolicyKept | None] | None = None,
     ) -> Part:
         """Traces a block that is not checkpointed, or the recomputation of one that is.
@@ -147,10 +148,12 @@ class Tracer:
             input_requires_grad: Whether its input needs a gradient.
             checkpoints: Whether the model's blocks are checkpointed.
             again: Whether to trace the recomputation in backward, whose graph is its own and is gone afterwards.
+            reentrant: Whether the recomputation is that of reentrant checkpointing.
             kept: The results that a checkpointed forward kept for the recomputation, by operation.
         """
         layers = self._layers(kind, trained, recomputed=again, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = checkpoints
+        layers.tape.pops_saved = again and not reentrant
         if again:
             layers.gathered = self._gathered(kind, trained, itemsize)
         if kept is not None:
@@ -164,7 +167,9 @@ class Tracer:
             layers.tape.save(layers.leaf)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
-        return run.finish(out, again=again)._replace(saves_input=input_saved, input_bytes=input_bytes)
+        return run.finish(out, again=again, reentrant=reentrant)._replace(
+            saves_input=input_saved, input_bytes=input_bytes
+        )
 
     def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int) -> Callable[[str], bool]:
         """Says which adapters of a block are gathered when it is recomputed.
@@ -194,7 +199,7 @@ class Tracer:
         *,
         input_requires_grad: bool,
     ) -> Part:
-        """Traces a checkpointed block (torch.utils.checkpoint, non-reentrant).
+        """Traces a checkpointed block (torch.utils.checkpoint).
 
         Its forward drops everything but its input and the results that the policy keeps; backward computes the block
         again.

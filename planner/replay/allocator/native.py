@@ -183,9 +183,23 @@ class CachingAllocator:
         return block
 
     def release(self, block: Block) -> None:
-        """Frees a block, joins it with free neighbours and caches the result."""
+        """Frees a block and makes it usable."""
         self.observe("free", block, block.size)
         self.allocated -= block.size
+        self.recycle(block)
+
+    def retire(self, storage: int) -> Block:
+        """Frees the block of a storage that another stream may still use (`record_stream`), and returns it.
+
+        It is not allocated any more, and serves nobody until `recycle` is called.
+        """
+        block = self._held.pop(storage)
+        self.observe("free", block, block.size)
+        self.allocated -= block.size
+        return block
+
+    def recycle(self, block: Block) -> None:
+        """Joins a block that nobody uses with free neighbours and caches the result."""
         block.free = True
         if block.next is not None and block.next.usable:
             self._forget(block.next)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,9 +75,9 @@ class DeepSpeedEngine(Engine):
         with imported() as deepspeed, without_kernels():
             deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
 
-    def place(self, model: Any, backend: Backend) -> Any:
+    def place(self, model: Any, backend: Backend, at: Callable[[str], None] = lambda name: None) -> Any:
         """Moves the model to the device, where `optimizer` divides it."""
-        self.model = super().place(model, backend)
+        self.model = super().place(model, backend, at)
         return self.model
 
     def watch(self, trained: Named, live: Labelling) -> None:

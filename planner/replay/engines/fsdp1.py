@@ -1,7 +1,7 @@
 """Divides a model with FSDP1 as accelerate does with `fsdp_version: 1`.
 
-Every block is a unit, and with PEFT so is every module whose weight trains, such as both matrices of an adapter; the root
-has the rest: embeddings, final norm and head. Sources: accelerate/accelerator.py, `prepare_model`;
+Every block is a unit, and with PEFT so is every module whose weight trains, such as both matrices of an adapter; the
+root has the rest: embeddings, final norm and head. Sources: accelerate/accelerator.py, `prepare_model`;
 accelerate/utils/dataclasses.py, `FullyShardedDataParallelPlugin`; peft/utils/other.py, `fsdp_auto_wrap_policy`.
 """
 
@@ -24,7 +24,13 @@ from torch.distributed.fsdp.wrap import _or_policy, lambda_auto_wrap_policy, tra
 
 from planner.replay.backend import Backend
 from planner.replay.engines.engine import At, Engine, anywhere, pretend, ties_of
-from planner.replay.engines.fsdp1_fake import moved_to_host, on_fake_tensors, on_host
+from planner.replay.engines.fsdp1_fake import (
+    moved_to_host,
+    on_fake_tensors,
+    on_host,
+    with_broadcast_states,
+    with_named_streams,
+)
 from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.build import half
 from planner.replay.structure.source import base_of
@@ -49,6 +55,9 @@ class Fsdp1Engine(Engine):
         self.extra_micro_batches = int(self.sharding.gradient_sync is GradientSync.LAST)
         self.groups: Any = None
         """The ranks that divide a copy of the model and those that hold the same shard; None: all divide one copy."""
+        self.broadcasts = False
+        """Whether the first rank sends its weights, as it does unless the step's device is the real CPU, which FSDP1
+        refuses to send from."""
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -69,8 +78,11 @@ class Fsdp1Engine(Engine):
     @contextmanager
     def patches(self) -> Iterator[None]:
         """Lets FSDP1 run on fake tensors, and offload to the host where the sharding does."""
-        with on_fake_tensors(), on_host() if self.sharding.on_host else nullcontext():
+        offloads = on_host() if self.sharding.on_host else nullcontext()
+        self.broadcasts = True
+        with on_fake_tensors(), with_named_streams(), with_broadcast_states(), offloads:
             yield
+        self.broadcasts = False
 
     def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Makes flat parameters of the model, unit by unit, on the device, and moves them to the host if asked."""
@@ -92,6 +104,7 @@ class Fsdp1Engine(Engine):
             mixed_precision=MixedPrecision(dtype, dtype, dtype) if mixed else None,
             param_init_fn=_materialize(model, torch.device(backend.device), lambda module: at(paths[module])),
             device_id=torch.device(backend.device),
+            sync_module_states=self.broadcasts,
             use_orig_params=True,
         )
         if mixed:
@@ -159,4 +172,5 @@ def _raise(model: torch.nn.Module, at: Callable[[Any], None]) -> None:
         flat: Any = unit._flat_param
         if unit._has_params and flat.requires_grad and flat.dtype is not torch.float32:
             flat.data = flat.data.to(torch.float32)
-            unit._handle._orig_param_dtype = torch.float32
+            handle: Any = unit._handle
+            handle._orig_param_dtype = torch.float32

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.distributed.fsdp import FullyShardedDataParallel, _flat_param, _runtime_utils
+import torch.distributed as dist
+from torch.distributed.fsdp import FullyShardedDataParallel, _flat_param, _init_utils, _runtime_utils
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from planner.replay.recording.recorder import LiveBytes
+from planner.replay.recording.streams import name_stream, share
+from planner.replay.recording.trace import Stream
 
 
 @contextmanager
@@ -31,12 +34,35 @@ def on_fake_tensors() -> Iterator[None]:
         runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated = originals
 
 
+@contextmanager
+def with_named_streams() -> Iterator[None]:
+    """Names the streams that FSDP1 makes (_runtime_utils.py, `_init_streams`), and notes what two of them use."""
+    runtime: Any = _runtime_utils
+    make = runtime._init_streams
+
+    def made(state: Any) -> None:
+        make(state)
+        name_stream(state._unshard_stream, Stream.GATHER)
+        name_stream(state._pre_unshard_stream, Stream.SHARD)
+        name_stream(state._post_backward_stream, Stream.REDUCE)
+
+    flat: Any = _flat_param
+    note = runtime._no_dispatch_record_stream
+    runtime._init_streams = made
+    runtime._no_dispatch_record_stream = flat._no_dispatch_record_stream = share
+    try:
+        yield
+    finally:
+        runtime._init_streams = make
+        runtime._no_dispatch_record_stream = flat._no_dispatch_record_stream = note
+
+
 def _holds(tensor: torch.Tensor) -> bool:
     return tensor.untyped_storage().size() > 0
 
 
 def _same_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage()._cdata == b.untyped_storage()._cdata
+    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
 
 
 def _catch_all_reshard(state: Any) -> None:
@@ -47,6 +73,50 @@ def _catch_all_reshard(state: Any) -> None:
     flat = handle.flat_param
     if not _same_storage(flat, flat._local_shard) or handle._skipped_use_sharded_views:
         _runtime_utils._reshard(state, handle, _runtime_utils._should_free_in_backward(state, handle))
+
+
+@contextmanager
+def with_broadcast_states() -> Iterator[None]:
+    """Lets every rank get its first weights from the first one, unit by unit (`sync_module_states`).
+
+    FSDP1 refuses tensors of the CPU, which is the step's device here; and the buckets of the broadcast are made in C++,
+    where no replay sees them.
+    """
+    init: Any = _init_utils
+    distributed: Any = dist
+    check, broadcast = init._check_module_states_for_sync_module_states, distributed._broadcast_coalesced
+    init._check_module_states_for_sync_module_states = lambda states: None
+    distributed._broadcast_coalesced = _broadcast
+    try:
+        yield
+    finally:
+        init._check_module_states_for_sync_module_states = check
+        distributed._broadcast_coalesced = broadcast
+
+
+BROADCASTS = 2
+"""Buckets that are broadcast at the same time (torch/csrc/distributed/c10d/comm.cpp, `broadcast_coalesced`)."""
+
+
+def _broadcast(group: Any, tensors: list[torch.Tensor], bucket_bytes: int, source: int) -> None:
+    """Joins tensors to buckets as `broadcast_coalesced` does; one that is a bucket by itself is not copied.
+
+    Source: torch/csrc/distributed/c10d/reducer.cpp, `compute_bucket_assignment_by_size`.
+    """
+    buckets: dict[torch.dtype, list[torch.Tensor]] = {}
+    flying: list[torch.Tensor] = []
+
+    def send(bucket: list[torch.Tensor]) -> None:
+        del flying[: len(flying) - BROADCASTS + 1]
+        flying.append(bucket[0] if len(bucket) == 1 else torch.cat([tensor.reshape(-1) for tensor in bucket]))
+
+    for tensor in tensors:
+        bucket = buckets.setdefault(tensor.dtype, [])
+        bucket.append(tensor)
+        if sum(t.nbytes for t in bucket) >= bucket_bytes:
+            send(buckets.pop(tensor.dtype))
+    for bucket in buckets.values():
+        send(bucket)
 
 
 @contextmanager

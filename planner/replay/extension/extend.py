@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hardware import PlannerError
 from planner.replay.extension.blocks import BlockRun
-from planner.replay.recording.trace import Event, Label, Place, Scope, Section, Trace, Work
+from planner.replay.recording.trace import Event, Place, Scope, Section, Trace, Work
 
 
 class IrregularError(PlannerError):
@@ -206,14 +206,14 @@ class _Extension:
         number = self.next_storage
         self.next_storage += 1
         self.clones[place, index] = number
-        category, name = self.trace.labels[storage]
-        self.labels[number] = Label(category, self._named(name, template, index))
+        label = self.trace.labels[storage]
+        self.labels[number] = label._replace(name=self._named(label.name, template, index))
         return number
 
     def _rename(self, storage: int, before: int, now: int) -> None:
         """Changes the block number in a storage's name from that in the replay to that in the whole model."""
-        category, name = self.trace.labels[storage]
-        self.labels[storage] = Label(category, self._named(name, before, now))
+        label = self.trace.labels[storage]
+        self.labels[storage] = label._replace(name=self._named(label.name, before, now))
 
     def _named(self, name: str, before: int, now: int) -> str:
         """Returns a name with the block's number in the whole model instead of that in the replay."""

@@ -12,10 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from planner.replay.recording.streams import SHARED, current_stream
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
 
 _TENSOR_AND_PYTHON = 2
 """Use count of a storage with a single tensor, seen from Python, which holds a reference of its own."""
+
+_BUFFER_ALONE = 4
+"""Use count of a tensor that only a buffer of autograd owns, seen from within a dispatch mode, which adds three."""
 
 FP32_BYTES = 4
 """Bytes per element of an fp32 tensor."""
@@ -96,7 +100,8 @@ class LiveBytes(TorchDispatchMode):
             result = self._resize(storage, size)
             if storage._cdata in self._live:
                 self._drop(storage._cdata)
-                self._hold(storage._cdata, size, Label("unsharded_parameters", f"{self.path} gathered".strip()))
+                name = f"{self.path} gathered".strip()
+                self._hold(storage._cdata, size, Label("unsharded_parameters", name, current_stream()))
             return result
 
         torch.UntypedStorage.resize_ = resize_  # type: ignore[method-assign,assignment]  # restored in __exit__
@@ -147,7 +152,8 @@ class LiveBytes(TorchDispatchMode):
         """
         for name, tensor, scope in tensors:
             if tensor is not None and (number := self.number(tensor)):
-                self.trace.labels[number] = Label(category, name)
+                before = self.trace.labels.get(number, Label(None, ""))  # none of a storage without bytes
+                self.trace.labels[number] = before._replace(category=category, name=name)
                 self._homes[number] = scope
 
     def settle(self) -> None:
@@ -223,9 +229,12 @@ class LiveBytes(TorchDispatchMode):
         """Returns whether autograd would add a gradient into this buffer in a real step.
 
         Under fake tensors it always adds out of place; a real step adds in place if the buffer is no view and has no
-        other owner (torch/csrc/autograd/input_buffer.cpp). All additions that backward itself makes are of this kind.
+        other owner (torch/csrc/autograd/input_buffer.cpp), such as a backward function in Python that was called with
+        it. All additions that backward itself makes are of this kind.
         """
         if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
+            return False
+        if gathered._use_count() > _BUFFER_ALONE:  # type: ignore[attr-defined]  # torch's stubs leave it out
             return False
         return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
@@ -244,7 +253,8 @@ class LiveBytes(TorchDispatchMode):
             category = "communication" if func.namespace in _COLLECTIVES else None
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
             name = func._opname if node is None else node.name()
-            self._hold(storage._cdata, storage.nbytes(), Label(category, f"{self.path} {name}".strip()))
+            label = Label(category, f"{self.path} {name}".strip(), current_stream())
+            self._hold(storage._cdata, storage.nbytes(), label)
             weakref.finalize(storage, self._drop, storage._cdata)
 
     def _hold(self, key: int, num_bytes: int, label: Label) -> None:
@@ -268,6 +278,10 @@ class LiveBytes(TorchDispatchMode):
         """
         dropped = self._live.pop(key, _NOTHING)
         number, size, _ = dropped
+        if key in SHARED:
+            SHARED.remove(key)
+            if size:
+                self.trace.labels[number] = self.trace.labels[number]._replace(shared=True)
         if self._cleared is not None:
             self._cleared.append(dropped)
         elif size:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from planner.replay.allocator.expandable import ExpandableAllocator
 from planner.replay.allocator.native import CachingAllocator, OutOfMemoryError
-from planner.replay.recording.trace import Phase, Trace
+from planner.replay.recording.streamed import StreamedAllocator
+from planner.replay.recording.trace import Phase, Stream, Trace
 from strategies import Allocator
 
 _NUMBER = re.compile(r"\.\d+(?=\.|\s|$)")
@@ -44,23 +45,28 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
         trace: The trace of a replay.
         allocator: A fresh allocator with the limit to serve the trace within.
     """
+    server: CachingAllocator | StreamedAllocator = allocator
+    if any(label.stream is not Stream.COMPUTE for label in trace.labels.values()):
+        server = StreamedAllocator(allocator, trace.labels)
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}
     fits = True
     for phase, step, events in trace.sections:
-        allocator.reset_peaks()
+        server.reset_peaks()
+        if phase is Phase.FORWARD and isinstance(server, StreamedAllocator):
+            server.catch_up()  # Trainer looks whether the loss is NaN after each backward (`_run_epoch`)
         try:
-            allocator.run((storage, size) for storage, size, _ in events)
+            server.run((storage, size) for storage, size, _ in events)
         except OutOfMemoryError:
             fits = False
-        peaks = allocator.peak_allocated, allocator.peak_reserved
+        peaks = server.peak_allocated, server.peak_reserved
         allocated, reserved = max(allocated, peaks[0]), max(reserved, peaks[1])
         if step in (0, trace.last_step):
             before = phases.get(phase, (0, 0))
             phases[phase] = max(before[0], peaks[0]), max(before[1], peaks[1])
         if not fits:
             break
-    return Served(allocated, reserved, allocator.retries, fits, phases)
+    return Served(allocated, reserved, server.retries, fits, phases)
 
 
 class Alive(NamedTuple):

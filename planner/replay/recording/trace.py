@@ -25,6 +25,19 @@ class Phase(StrEnum):
     EVALUATION = "evaluation"
 
 
+class Stream(StrEnum):
+    """Names the streams of a GPU on which storages are allocated; a block of the allocator serves one of them only."""
+
+    COMPUTE = "compute"
+    """The default stream, on which the model runs."""
+    GATHER = "gather"
+    """FSDP1's stream of all-gathers, which has the gathered parameters."""
+    SHARD = "shard"
+    """FSDP1's stream on which shards are cast, or copied from the host, before they are gathered."""
+    REDUCE = "reduce"
+    """FSDP1's stream of reduce-scatters, which has the sharded gradients."""
+
+
 class Event(NamedTuple):
     """Records one allocation (`size` > 0) or free (`size` < 0) of a storage. `EMPTY_CACHE` is the exception."""
 
@@ -47,6 +60,10 @@ class Label(NamedTuple):
     """Memory category; None if the storage's lifetime decides it (see `categories_of`)."""
     name: str
     """Name of a tensor, or the path of the module and the operator that allocated it."""
+    stream: Stream = Stream.COMPUTE
+    """Stream on which it was allocated."""
+    shared: bool = False
+    """Whether another stream used it as well (`record_stream`), so that its block is not free at once."""
 
 
 class Section(NamedTuple):

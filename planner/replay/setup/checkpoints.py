@@ -44,8 +44,8 @@ def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) ->
         checkpoints: What is recomputed, kept and offloaded.
         adapted: Whether the model has adapters, for which the embedding's output must require gradients.
     """
-    options: dict[str, Any] = {"use_reentrant": False}
     facts = checkpoints.choice.facts
+    options: dict[str, Any] = {"use_reentrant": facts.reentrant}
     if facts.keeps:
         options["context_fn"] = partial(_contexts, facts.keeps)
     if not hasattr(model, "gradient_checkpointing_enable"):

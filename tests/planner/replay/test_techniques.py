@@ -60,6 +60,8 @@ def test_every_policy_equals_its_replay(model: str, checkpointing: str, choices:
         {"precision": "fp32", "attention": "eager", "checkpointing": "selective-matmuls"},
         {**MIXED, "finetuning": "qlora", "checkpointing": "selective-every-second-matmul"},
         {**MIXED, "checkpointing": "selective-matmuls", "gpus": 2, "sharding": "full_shard"},
+        {**LORA, "checkpointing": "full-reentrant", "gpus": 2, "sharding": "full_shard"},
+        {**MIXED, "checkpointing": "full-reentrant", "attention": "eager", "checkpoint_every": 2},
         {**MIXED, "gpus": 2, "sharding": "no_shard", "gradient_buckets": "views"},
         {**TRUE, "gpus": 2, "sharding": "no_shard", "gradient_buckets": "views", "gradient_accumulation_steps": 3},
         {**MIXED, "gpus": 2, "sharding": "zero1", "optimizer": "adamw-foreach"},

@@ -1,0 +1,160 @@
+"""Reads the runs of LLMFineTuningBench: their peaks are what NVML says is used of a GPU."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from published import then
+from published.requests import FSDP1
+from published.run import Engine, Run, Term
+
+from hardware import MIB, load_catalog
+from planner.models import add_model, find_model
+
+FILE = Path(__file__).with_name("llm_fine_tuning_bench.csv")
+SOURCE = "LLMFineTuningBench"
+FULL_PERCENT = 90
+"""Share of a GPU from which on the allocator gives cached memory back: a peak then says only that the run fitted."""
+
+GPUS = {
+    "NVIDIA-A100-SXM4-80GB": ("A100-80GB-SXM", 81920 * MIB),
+    "NVIDIA-A100-80GB-PCIe": ("A100-80GB-PCIe", 81920 * MIB),
+    "L40S": ("L40S", 46068 * MIB),
+    "NVIDIA-H100-PCIe": ("H100-80GB-PCIe", 81559 * MIB),
+}
+"""Name in the catalog, and NVML's total, of each GPU."""
+MODELS = {
+    "llama3.1-8b": "llama-3.1-8b",
+    "llama3-8b": "llama-3-8b",
+    "llama2-70b": "llama-2-70b",
+    "mixtral-8x7b-instruct-v0.1": "mixtral-8x7b",
+    "granite-3b-code-base-128k": "granite-3b-code-base",
+    "granite-8b-code-base": "granite-8b-code-base",
+}
+"""The planner's names; other models are internal, and their shapes not published."""
+_GRANITE = {
+    "model_type": "llama",
+    "num_attention_heads": 32,
+    "vocab_size": 49152,
+    "attention_bias": True,
+    "mlp_bias": True,
+    "tie_word_embeddings": True,
+}
+# Granite Code Models (arXiv:2405.04324), table 1, and config.json of ibm-granite's repositories
+CODE_MODELS: dict[str, dict[str, Any]] = {
+    "granite-3b-code-base": _GRANITE
+    | {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 128000,
+    },
+    "granite-8b-code-base": _GRANITE
+    | {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 36,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 4096,
+    },
+}
+for _name, _fields in CODE_MODELS.items():
+    add_model(_name, _fields)
+
+TARGETS = {"llama3-8b": ("q_proj", "k_proj")}
+USUAL_TARGETS = ("q_proj", "v_proj")
+TRANSFORMERS = {"2.1.0": "4.45.2", "2.4.0": "4.45.2"}
+"""Version of transformers by that of fms-hf-tuning, where it is known."""
+CAST_ADAPTERS = "2"
+"""First letter of versions of fms-hf-tuning whose PEFT makes adapters fp32 (`autocast_adapter_dtype`)."""
+
+
+def runs() -> list[Run]:
+    """Returns all runs with a peak, in the file's order."""
+    lines = (line for line in FILE.read_text().splitlines() if not line.startswith("#"))
+    return [_run(row) for row in csv.DictReader(lines) if row["gpu_memory_utilization_peak"]]
+
+
+def _run(row: dict[str, str]) -> Run:
+    name, total = GPUS[row["gpu_model"]]
+    ranks = int(row["number_gpus"])
+    size, length = int(row["batch_size"]) // ranks, int(row["tokens_per_sample"])
+    request, nearest = _request(row, size, length)
+    return Run(
+        source=SOURCE,
+        name=f"{row['method']} {row['model_name']} {ranks} x {name} {size} x {length} {row['fms_hf_tuning_version']}",
+        model=MODELS.get(row["model_name"], row["model_name"]),
+        engine=Engine.ONE_GPU if ranks == 1 else Engine.FSDP1,
+        method=row["method"],
+        kernels="Triton kernels" if row["method"] == "gptq-lora" else "transformers",
+        tokens=size * length,
+        request=request,
+        nearest=tuple(nearest),
+        unsaid=_unsaid(row),
+        device_bytes=round(float(row["gpu_memory_utilization_peak"]) / 100 * total),
+        # nvmlMemory_t.used is the "sum of Reserved and Allocated device memory" (NVML API reference). What NVML counts
+        # and cudaMemGetInfo, which torch asks for its total, does not, is reserved for the driver and its firmware.
+        driver_bytes=total - load_catalog().get(name).memory_bytes,
+        then=_then(row),
+    )
+
+
+def is_full(run: Run) -> bool:
+    """Returns whether a peak is so near the GPU's size that it tells only that the run fitted."""
+    total = run.driver_bytes + load_catalog().get(run.request["gpu"]).memory_bytes
+    return run.device_bytes is not None and run.device_bytes >= FULL_PERCENT / 100 * total
+
+
+def _unsaid(row: dict[str, str]) -> str | None:
+    if row["model_name"] not in MODELS:
+        return "an internal model, its shape is not published"
+    if row["method"] == "gptq-lora":
+        return "GPTQ that dequantizes again in backward, experts as quantized linear layers"
+    return None
+
+
+def _request(row: dict[str, str], size: int, length: int) -> tuple[dict[str, Any], list[str]]:
+    """Returns the request of a row, and what it says by the nearest choice."""
+    ranks, nodes, autocast = int(row["number_gpus"]), int(row["number_nodes"]), "bf16=1" in row["overrides"]
+    steps = 1 if "gradient_accumulation_steps=1" in row["overrides"] else 4
+    nearest = []
+    request: dict[str, Any] = {
+        "gpu": GPUS[row["gpu_model"]][0],
+        "sequence_length": length,
+        "micro_batch_size": size,
+        "gradient_accumulation_steps": steps,
+        "precision": "bf16-mixed" if autocast else "bf16-true",
+        "checkpointing": "full",
+        "attention": "flash-attention-2",
+        "optimizer": "adamw-foreach",
+        "allocator": "native",
+        "loss": "full",
+    }
+    if "paged_adamw_32bit" in row["overrides"]:
+        request["optimizer"] = "adamw"
+        nearest.append("paged 32-bit AdamW: adamw")
+    if row["method"] != "full":
+        targets = TARGETS.get(row["model_name"], USUAL_TARGETS)
+        request |= {"finetuning": "lora", "lora_rank": 4, "lora_targets": targets, "lora_dropout": 0.05}
+        if not row["fms_hf_tuning_version"].startswith(CAST_ADAPTERS):
+            request["adapter_dtype"] = "weights"
+    elif autocast and ranks == 1:
+        request["precision"] = "bf16-true"
+        nearest.append("autocast over bf16 weights: bf16-true")
+    if ranks > 1:
+        request |= {"gpus": ranks // nodes, "nodes": nodes, **FSDP1}
+    return request, nearest
+
+
+def _then(row: dict[str, str]) -> tuple[Term, ...]:
+    """Returns what the row's transformers held and today's does not, where its version is known."""
+    found = []
+    if row["model_name"] in MODELS and (transformers := TRANSFORMERS.get(row["fms_hf_tuning_version"])):
+        architecture = find_model(MODELS[row["model_name"]]).architecture
+        found.append(then.loss(transformers, architecture.vocab_size, triton=False))
+        if repeated := then.repeated_heads(architecture, transformers, then.HALF):
+            found.append(repeated)
+    return tuple(found)

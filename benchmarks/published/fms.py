@@ -1,0 +1,130 @@
+"""Reads the runs of fms-acceleration: alpaca packed to 4,096 tokens on 1, 2 and 4 A100-80GB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from published import then
+from published.requests import FSDP1
+from published.run import Engine, Run, Term
+
+from planner.models import find_model
+
+FILE = Path(__file__).with_name("fms_acceleration.yaml")
+SOURCE = "fms-acceleration"
+TOKENS = 4096
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+MODELS = {
+    "mistral-7b": "mistral-7b-v0.1",
+    "llama-3-8b": "llama-3-8b",
+    "llama-2-70b": "llama-2-70b",
+    "mixtral-8x7b": "mixtral-8x7b",
+}
+COMMON = {
+    "gpu": "A100-80GB-SXM",
+    "sequence_length": TOKENS,
+    "checkpointing": "full-reentrant",
+    "attention": "flash-attention-2",
+    "optimizer": "adamw-foreach",
+    "allocator": "native",
+}
+LOSSES = {"transformers": "full", "cross-entropy": "liger-cross-entropy", "fused-linear": "liger-fused-linear"}
+"""The loss that is nearest. Liger's cross-entropy overwrites logits by their gradient, as the Triton one does."""
+NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
+"""Model types whose cross-entropy liger-kernel does not replace (planner.libraries.liger_kernel)."""
+
+
+def runs() -> list[Run]:
+    """Returns all runs, in the file's order."""
+    data = yaml.safe_load(FILE.read_text())
+    return [_run(row, data["versions"][row["id"].split("/")[0]]) for row in data["rows"]]
+
+
+def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
+    quantization, kernels = row.get("quantization", "none"), row.get("kernels", [])
+    request, nearest = _request(row)
+    return Run(
+        source=SOURCE,
+        name=row["id"],
+        model=MODELS[row["model"]],
+        engine=Engine.ONE_GPU if row["num_gpus"] == 1 else Engine.FSDP1,
+        method=row["method"] if quantization == "none" else f"{row['method']} {quantization}",
+        kernels="Triton kernels" if kernels else "transformers",
+        tokens=row["micro_batch_size"] * TOKENS,
+        request=request,
+        nearest=tuple(nearest),
+        unsaid=_unsaid(row),
+        ran="outcome" not in row,
+        allocated_bytes=row.get("allocated_bytes"),
+        device_bytes=row["nvidia_smi_bytes"] if "outcome" not in row else None,
+        then=tuple(_then(row, versions)),
+        checkpointed_calls=row["num_gpus"] > 1,
+        foak=bool(kernels) and row["model"] != "mixtral-8x7b",
+    )
+
+
+def _unsaid(row: dict[str, Any]) -> str | None:
+    if row.get("quantization") == "gptq-4bit":
+        return "GPTQ that dequantizes again in backward"
+    if row["model"] == "mixtral-8x7b" and row["method"] == "qlora":
+        return "experts as quantized linear layers"
+    return None
+
+
+def _request(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Returns the request of a row, and what it says by the nearest choice."""
+    request, nearest = COMMON | {"micro_batch_size": row["micro_batch_size"]}, list[str]()
+    sharded, autocast = row["num_gpus"] > 1, row["autocast"] != "none"
+    mixed, true = ("fp16-mixed", "fp16-true") if row.get("weights_dtype") == "fp16" else ("bf16-mixed", "bf16-true")
+    request["precision"] = mixed if autocast else true
+    if row["method"] == "full":
+        if autocast and not sharded:  # nothing raises the weights to fp32
+            request["precision"] = true
+            nearest.append("autocast over bf16 weights: bf16-true")
+    else:
+        request |= {"finetuning": row["method"], "lora_rank": 16, "lora_targets": TARGETS, "lora_dropout": 0.1}
+    if row["method"] == "qlora":
+        request["quantization"] = row["quantization"]
+        if row["quantization"] == "nf4-double":
+            request["unquantized_dtype"] = "fp32" if row.get("prepared") else "bf16"
+    if sharded:
+        request |= {"gpus": row["num_gpus"], **FSDP1}
+    _of_kernels(row, request, nearest)
+    return request, nearest
+
+
+def _of_kernels(row: dict[str, Any], request: dict[str, Any], nearest: list[str]) -> None:
+    """Adds the loss and the kernels that are nearest to a row's."""
+    request["loss"] = LOSSES[row["loss"]]
+    model_type = find_model(MODELS[row["model"]]).architecture.model_type
+    if row["loss"] == "cross-entropy":
+        if model_type in NO_LIGER_CROSS_ENTROPY:
+            request["loss"] = "full"
+        nearest.append(f"Triton cross-entropy: {request['loss']}")
+    kernels = row.get("kernels", [])
+    if kernels:
+        nearest.append("Triton RMSNorm and RoPE beside transformers' MLP: eager")
+    if "fused-lora" in kernels:
+        nearest.append("fused LoRA: PEFT's layers")
+        if row["num_gpus"] > 1:
+            nearest.append("adapters on every GPU: sharded")
+
+
+def _then(row: dict[str, Any], versions: dict[str, str]) -> Iterator[Term]:
+    """Yields what the row's libraries held and today's do not."""
+    architecture = find_model(MODELS[row["model"]]).architecture
+    hidden, words, transformers = architecture.hidden_size, architecture.vocab_size, versions["transformers"]
+    if row["loss"] != "fused-linear":
+        yield then.loss(transformers, words, triton=row["loss"] == "cross-entropy")
+    if row["num_gpus"] > 1:
+        yield then.call_in_checkpoint(architecture.num_hidden_layers, frozen=row["method"] != "full")
+    if term := then.repeated_heads(architecture, transformers, then.HALF):
+        yield term
+    if "fused-lora" in row.get("kernels", []):
+        yield then.fused_lora(hidden)
+    if row.get("prepared"):
+        yield then.half_ends(hidden, words)

@@ -1,0 +1,72 @@
+"""Defines a run that others measured: the request that asks the planner the same, and what else its libraries did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from planner.memory import Moment
+
+
+class Engine(StrEnum):
+    ONE_GPU = "one GPU"
+    FSDP1 = "FSDP1"
+
+
+class Term(NamedTuple):
+    """Bytes that a run's libraries held at moments of a step and those that the planner describes do not.
+
+    Such a difference is no choice: no option of the planner says it, since today's libraries do not do it.
+
+    Attributes:
+        reason: What held them, with the version and file that say so.
+        per_token: Bytes for each token of a micro-batch, by moment; negative where less was held.
+        fixed: Bytes that do not depend on the tokens, by moment.
+    """
+
+    reason: str
+    per_token: Mapping[Moment, int]
+    fixed: Mapping[Moment, int]
+
+
+class Run(NamedTuple):
+    """A measured run.
+
+    Attributes:
+        source: The set of measurements.
+        name: Its name within the set.
+        model: Name of the model, as the planner knows it.
+        engine: What distributes the run.
+        method: How it trains, with the quantization.
+        kernels: What computes norms, rotary embeddings and the loss.
+        tokens: Tokens of a micro-batch on one GPU.
+        request: Arguments of `planner.estimate`.
+        nearest: What the request says by the nearest choice, because the planner has no word for it.
+        unsaid: Why the planner cannot be asked at all, or None.
+        ran: Whether it ran; otherwise it was out of memory.
+        allocated_bytes: Peak of torch's allocated bytes, or None.
+        device_bytes: Peak of the bytes that the driver says are used, or None.
+        driver_bytes: Bytes of `device_bytes` that are the driver's own.
+        then: What the run's libraries held that today's do not.
+        checkpointed_calls: Whether reentrant checkpoints are around the calls of FSDP1's units.
+        foak: Whether kernels of fms-acceleration's plug-in compute norms and rotary embeddings.
+    """
+
+    source: str
+    name: str
+    model: str
+    engine: Engine
+    method: str
+    kernels: str
+    tokens: int
+    request: Mapping[str, Any]
+    nearest: tuple[str, ...] = ()
+    unsaid: str | None = None
+    ran: bool = True
+    allocated_bytes: int | None = None
+    device_bytes: int | None = None
+    driver_bytes: int = 0
+    then: tuple[Term, ...] = ()
+    checkpointed_calls: bool = False
+    foak: bool = False

@@ -1,0 +1,114 @@
+"""Prints what the planner says of measured runs: signed errors by group, verdicts, and the reasons of differences."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from published.answer import Answer, Said
+from published.bench import is_full
+from published.replayed import Replay, replay_of
+from published.run import Engine, Run
+
+from hardware import GIB
+
+
+class Line(NamedTuple):
+    """A run with what the planner says of it; `answer` is None where it cannot be asked."""
+
+    run: Run
+    answer: Answer | None
+
+    @property
+    def replay(self) -> Replay | None:
+        return replay_of(self.run)
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        return self.run.engine, self.run.method, self.run.kernels
+
+    @property
+    def fits(self) -> bool | None:
+        """Returns whether the planner says that the run fits: by its replay where there is one, or the estimate."""
+        if self.answer is None:
+            return None
+        return self.replay.fits if self.replay else self.answer.planner.fits
+
+    def errors(self, of: Callable[[Answer], Said]) -> Iterator[float]:
+        """Yields the relative error of the bytes that the run's set measures: torch's own where it has them."""
+        if self.answer is None or not self.run.ran:
+            return
+        said = of(self.answer)
+        if self.run.allocated_bytes:
+            yield said.allocated_bytes / self.run.allocated_bytes - 1
+        elif self.run.device_bytes and not is_full(self.run):
+            yield said.device_bytes / self.run.device_bytes - 1
+
+    def device_errors(self) -> Iterator[float]:
+        """Yields the error of the driver's bytes, by the replay and with the terms of the run's own libraries."""
+        run, replay = self.run, self.replay
+        if self.answer is None or replay is None or not run.device_bytes or not run.ran or is_full(run):
+            return
+        more = self.answer.derived.allocated_bytes - self.answer.planner.allocated_bytes
+        yield (replay.process_bytes + more + run.driver_bytes) / run.device_bytes - 1
+
+
+COLUMNS = ("engine, method, kernels", "n", "planner: median", "90%", "worst")
+COLUMNS += ("own libraries: median", "90%", "worst", "driver's: median", "worst", "ran", "out of memory")
+
+
+def table(lines: Sequence[Line]) -> Iterator[str]:
+    """Yields the rows of the table of one set, by engine, method and kernels, and one of all."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|---" * len(COLUMNS) + "|"
+    for group in sorted({line.group for line in lines}, key=lambda group: (group[0] is not Engine.ONE_GPU, group)):
+        yield _row(", ".join(group), [line for line in lines if line.group == group])
+    yield _row("all", lines)
+
+
+def _row(name: str, lines: Sequence[Line]) -> str:
+    cells = [name, str(len(lines))]
+    cells += _errors(error for line in lines for error in line.errors(lambda answer: answer.planner))
+    cells += _errors(error for line in lines for error in line.errors(lambda answer: answer.derived))
+    median, _, worst = _errors(error for line in lines for error in line.device_errors())
+    return f"| {' | '.join([*cells, median, worst, _judged(lines, ran=True), _judged(lines, ran=False)])} |"
+
+
+def _errors(errors: Iterable[float]) -> tuple[str, str, str]:
+    """Returns the median, the ninth decile and the worst of errors, as text."""
+    found = sorted(errors, key=abs)
+    if not found:
+        return "", "", ""
+    decile = found[math.ceil(0.9 * len(found)) - 1]
+    return f"{statistics.median(map(abs, found)):.2%}", f"{abs(decile):.2%}", f"{found[-1]:+.2%}"
+
+
+def _judged(lines: Sequence[Line], *, ran: bool) -> str:
+    """Says how many runs that ran, or did not, are judged right, and how many cannot be said."""
+    of_kind = [line for line in lines if line.run.ran is ran]
+    if not of_kind:
+        return ""
+    right = sum(line.fits is ran for line in of_kind)
+    unsaid = sum(line.fits is None for line in of_kind)
+    return f"{right} of {len(of_kind)}" + (f", {unsaid} unsaid" if unsaid else "")
+
+
+def details(lines: Sequence[Line]) -> Iterator[str]:
+    """Yields a line for each run, with the bytes in GiB, and below it why they differ."""
+    for line in lines:
+        run, answer = line.run, line.answer
+        measured = run.allocated_bytes or run.device_bytes
+        outcome = f"{measured / GIB:.2f}" if run.ran and measured else "out of memory" if not run.ran else "ran"
+        if answer is None:
+            yield f"{run.name}: {outcome}; not yet said: {run.unsaid}"
+            continue
+        kind = "allocated_bytes" if run.allocated_bytes or not run.ran else "device_bytes"
+        planner, derived = (getattr(said, kind) / GIB for said in (answer.planner, answer.derived))
+        fits = "fits" if line.fits else "does not fit"
+        yield f"{run.name}: {outcome}; planner {planner:.2f}, {fits}; with its own libraries {derived:.2f}"
+        for reason in (*(f"asked with {text}" for text in run.nearest), *(term.reason for term in run.then)):
+            yield f"    {reason}"
+        if line.fits is not run.ran:
+            yield "    judged wrong"

@@ -1,0 +1,110 @@
+"""Says what earlier transformers and fms-acceleration's kernels held at moments of a step, in bytes, by their source.
+
+The loss is that of transformers.loss.loss_utils from 4.46 on, and of the modeling files before. With `v` words, per
+token and word: today's loss holds 2 (logits in half precision) + 4 (in fp32) + 4 (log-softmax) = 10 bytes at the end of
+forward and 4 (log-softmax) + 4 (its gradient) + 4 (the logits' gradient) = 12 at the start of backward.
+"""
+
+from __future__ import annotations
+
+from published.run import Term
+
+from planner.memory import Moment
+from planner.models import Architecture
+
+HALF, FP32 = 2, 4
+END, START, BLOCK = Moment.END_OF_FORWARD, Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD
+
+SHIFTS_IN_LOSS = (4, 46)
+"""First version of transformers whose loss function casts logits to fp32 itself, and shifts a copy of them."""
+ONE_ATTENTION = (4, 48)
+"""First version whose Mistral and Mixtral attention does not repeat grouped keys and values for flash-attention."""
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Returns the numbers of a version, as in "4.48.1"."""
+    return tuple(map(int, text.split(".")))
+
+
+def loss(transformers: str, words: int, *, triton: bool) -> Term:
+    """Returns what the loss on all logits held, beside that of today's loss.
+
+    Args:
+        transformers: Version of transformers.
+        words: Number of words.
+        triton: Whether the loss is the Triton cross-entropy of fms-acceleration, which overwrites logits by their
+            gradient (fms_acceleration_foak, kernels/unsloth/cross_entropy_loss.py).
+    """
+    if version(transformers) >= SHIFTS_IN_LOSS:
+        # loss_utils.py, `ForCausalLMLoss`: logits 2, `logits.float()` 4, `shift_logits` 4, log-softmax 4. The Triton
+        # loss has no log-softmax, `FastForCausalLMLoss`.
+        end = 10 if triton else 14
+        where = "loss/loss_utils.py, ForCausalLMLoss"
+    else:
+        # modeling_llama.py, `LlamaForCausalLM.forward`: the fp32 logits take the place of the others.
+        end = 8 if triton else 12
+        where = "modeling_llama.py, LlamaForCausalLM.forward"
+    # Triton: the shifted logits become their gradient, and the slice's backward writes it into zeros of the same size.
+    start = 8 if triton else 12
+    return Term(
+        f"loss: {end} and {start} bytes per token and word before and in backward, of today's 10 and 12 "
+        f"(transformers {transformers}, {where}: fp32 logits are shifted by a copy)",
+        {END: (end - 10) * words, START: (start - 12) * words},
+        {},
+    )
+
+
+def call_in_checkpoint(blocks: int, *, frozen: bool) -> Term:
+    """Returns the reason of what `published.checkpointed_calls` traces; the bytes are in the trace."""
+    kept = f", and keeps gradients of their inputs, {blocks} - 2 times [tokens, hidden]" if frozen else ""
+    return Term(
+        f"reentrant checkpoints around FSDP1's units: FSDP1 prefetches none in backward{kept} "
+        "(transformers 4, _gradient_checkpointing_func(decoder_layer.__call__, ...))",
+        {},
+        {},
+    )
+
+
+def repeated_heads(architecture: Architecture, transformers: str, itemsize: int) -> Term | None:
+    """Returns what Mistral's attention kept before transformers 4.48: keys and values for every query head."""
+    heads, kv_heads = architecture.num_attention_heads, architecture.num_key_value_heads
+    if version(transformers) >= ONE_ATTENTION or architecture.model_type not in ("mistral", "mixtral"):
+        return None
+    more = 2 * (heads - kv_heads) * (architecture.hidden_size // heads) * itemsize
+    return Term(
+        f"keys and values are repeated for flash-attention, {more:,} bytes per token (transformers {transformers}, "
+        "modeling_mistral.py, MistralFlashAttention2.forward)",
+        {BLOCK: more},
+        {},
+    )
+
+
+def fused_lora(hidden_size: int) -> Term:
+    """Returns what the fused LoRA of q, k, v and o saves, beside PEFT's layers.
+
+    PEFT saves each projection's dropped input (2 bytes) and its mask (1). The fused functions save no mask; they apply
+    it where a dropped input is not zero. They save their own input: of q, k and v the norm's output, which nobody else
+    saves, and of o the attention's output, which flash-attention saves (fms_acceleration_foak,
+    fused_ops/unsloth_lora/bnb/fast_lora.py, `LoRA_QKV`, `LoRA_W`).
+    """
+    return Term(
+        "fused LoRA of q, k, v and o saves its input and no dropout masks, 2 x hidden per token less",
+        {BLOCK: (HALF - 4) * hidden_size},
+        {},
+    )
+
+
+def half_ends(hidden_size: int, words: int) -> Term:
+    """Returns what a prepared base whose embedding and head were cast back to half precision does not hold.
+
+    trl/trainer/sft_trainer.py, `peft_module_casting_to_bf16`: embedding and head, without the norms. The first block's
+    input is then in half precision as well, and autocast needs no copy of the head.
+    """
+    matrix = words * hidden_size * HALF
+    held = dict.fromkeys(Moment, -2 * matrix)
+    held[END], held[START] = -3 * matrix, -3 * matrix
+    return Term(
+        "TRL casts embedding and head of a prepared base back to bf16 (trl 0.13, peft_module_casting_to_bf16)",
+        dict.fromkeys((Moment.FORWARD, END, START, BLOCK), -HALF * hidden_size),
+        held,
+    )

@@ -1,0 +1,45 @@
+"""Compares the planner with training runs that others published: allocated bytes, the driver's, and what fitted.
+
+    python benchmarks/published_runs.py             # the tables
+    python benchmarks/published_runs.py --rows TEXT # each run whose name has the text, with the reasons of differences
+    python benchmarks/published_runs.py --replay    # replay requests that are not recorded yet, some seconds each
+
+The two sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes, and
+llm_fine_tuning_bench.csv the peak of NVML. Each run is asked as `planner estimate` is, with all of the GPU as budget.
+"Planner" is its answer. "With its own libraries" adds what the transformers of that time held beside today's, and what
+the run's own kernels did, where no choice says it: derived from their source, per run and term (`--rows`). The driver's
+bytes are those of the replay with the same terms. A run is judged by the replay where one is recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from published import bench, fms
+from published.answer import ask
+from published.replayed import replay_missing
+from published.run import Run
+from published.table import Line, details, table
+
+SETS = {fms.SOURCE: fms.runs, bench.SOURCE: bench.runs}
+
+
+def lines_of(runs: list[Run]) -> list[Line]:
+    return [Line(run, ask(run) if run.unsaid is None else None) for run in runs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", metavar="TEXT", help="print each run whose name has the text")
+    parser.add_argument("--replay", action="store_true", help="replay the requests that are not recorded yet")
+    options = parser.parse_args()
+    for name, runs in SETS.items():
+        if options.replay:
+            replay_missing(runs())
+        lines = lines_of([run for run in runs() if (options.rows or "") in run.name])
+        print(f"\n## {name}\n")
+        print("\n".join(table(lines) if options.rows is None else details(lines)))
+
+
+if __name__ == "__main__":
+    main()
