@@ -111,8 +111,6 @@ def is_full(run: Run) -> bool:
 def _unsaid(row: dict[str, str]) -> str | None:
     if row["model_name"] not in MODELS:
         return "an internal model, its shape is not published"
-    if row["method"] == "gptq-lora":
-        return "GPTQ that dequantizes again in backward, experts as quantized linear layers"
     return None
 
 
@@ -136,9 +134,13 @@ def _request(row: dict[str, str], size: int, length: int) -> tuple[dict[str, Any
     if "paged_adamw_32bit" in row["overrides"]:
         request["optimizer"] = "adamw"
         nearest.append("paged 32-bit AdamW: adamw")
+    if row["method"] == "gptq-lora":
+        request |= {"quantization": "gptq-4bit-triton", "expert_quantization": "same", "precision": "fp16-mixed"}
+        nearest += ["Triton kernels of fms-acceleration: eager", "fused LoRA: PEFT's layers"]
     if row["method"] != "full":
         targets = TARGETS.get(row["model_name"], USUAL_TARGETS)
-        request |= {"finetuning": "lora", "lora_rank": 4, "lora_targets": targets, "lora_dropout": 0.05}
+        finetuning = "qlora" if row["method"] == "gptq-lora" else "lora"
+        request |= {"finetuning": finetuning, "lora_rank": 4, "lora_targets": targets, "lora_dropout": 0.05}
         if not row["fms_hf_tuning_version"].startswith(CAST_ADAPTERS):
             request["adapter_dtype"] = "weights"
     elif autocast and ranks == 1:

@@ -33,7 +33,7 @@ def fsdp1(s: Strategy, _: Cluster) -> str | None:
 
 def _method(s: Strategy) -> str | None:
     method, quantization = s.finetuning, quantization_of(s.finetuning)
-    if quantization is not Quantization.NONE and not quantization.shards:
+    if quantization is not Quantization.NONE and not quantization.flattens:
         # MatMul8bitLt multiplies `state.CB` and not the parameter; packed weights of GPTQModel are buffers
         return f"{quantization} weights cannot be sharded by FSDP1"
     if isinstance(method, BitFit):
