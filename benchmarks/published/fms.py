@@ -62,7 +62,6 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         allocated_bytes=row.get("allocated_bytes"),
         device_bytes=row["nvidia_smi_bytes"] if "outcome" not in row else None,
         then=tuple(_then(row, versions)),
-        checkpointed_calls=row["num_gpus"] > 1,
         foak=bool(kernels) and row["model"] != "mixtral-8x7b",
     )
 
@@ -114,8 +113,6 @@ def _then(row: dict[str, Any], versions: dict[str, str]) -> Iterator[Term]:
     hidden, words, transformers = architecture.hidden_size, architecture.vocab_size, versions["transformers"]
     if row["loss"] != "fused-linear":
         yield then.loss(transformers, words, triton=row["loss"] == "cross-entropy")
-    if row["num_gpus"] > 1:
-        yield then.call_in_checkpoint(architecture.num_hidden_layers, frozen=row["method"] != "full")
     if term := then.repeated_heads(architecture, transformers, then.HALF):
         yield term
     if "fused-lora" in row.get("kernels", []):

@@ -56,17 +56,6 @@ def loss(transformers: str, words: int, *, triton: bool) -> Term:
     )
 
 
-def call_in_checkpoint(blocks: int, *, frozen: bool) -> Term:
-    """Returns the reason of what `published.checkpointed_calls` traces; the bytes are in the trace."""
-    kept = f", and keeps gradients of their inputs, {blocks} - 2 times [tokens, hidden]" if frozen else ""
-    return Term(
-        f"reentrant checkpoints around FSDP1's units: FSDP1 prefetches none in backward{kept} "
-        "(transformers 4, _gradient_checkpointing_func(decoder_layer.__call__, ...))",
-        {},
-        {},
-    )
-
-
 def repeated_heads(architecture: Architecture, transformers: str, itemsize: int) -> Term | None:
     """Returns what Mistral's attention kept before transformers 4.48: keys and values for every query head."""
     heads, kv_heads = architecture.num_attention_heads, architecture.num_key_value_heads

@@ -28,6 +28,8 @@ def fsdp1(s: Strategy, _: Cluster) -> str | None:
         return "compiled blocks have no account of FSDP1's units"
     if s.precision is Precision.FP8_MIXED:
         return "fp8-mixed is not derived for FSDP1"
+    if s.checkpointing.choice.facts.reentrant and s.checkpointing.every > 1:
+        return "units of FSDP1 within reentrant checkpoints beside others are not derived: checkpoint_every 1"
     return _method(s) or _OPTIMIZERS[type(s.optimizer.choice.facts)]
 
 

@@ -32,6 +32,12 @@ class Fsdp1Layout(Layout):
     gathers = True
     grows = True
     prefetches_late = True
+    prefetches: bool = True
+    """Whether backward gathers the unit before the one that runs.
+
+    A unit says in forward that backward will need it, but not within a reentrant checkpoint, where its forward runs
+    without gradients (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
+    """
 
     def __init__(
         self, units: Sequence[Unit], sharding: Fsdp1, world_size: int, ends: Ends, turn: Turn = Turn.ONLY
@@ -55,7 +61,7 @@ class Fsdp1Layout(Layout):
         self._gathered = [0, *(u.gathered_bytes for u in units[1 : self._head]), 0, 0]
         """Bytes of each block's unit."""
         apart = [0 if u.gathered_gradient_bytes else u.whole_gradient_bytes for u in units]
-        self._gathered_before = (*accumulate(map(add, self._gathered, apart), initial=0),)
+        self._gathered_before: tuple[int, ...] = (*accumulate(map(add, self._gathered, apart), initial=0),)
         """Bytes of the blocks' units before each part, with those of modules in them that are units of their own."""
         # Units that stay gathered after forward are resharded after backward only where gradients are reduced
         # (`_should_free_in_backward`).
@@ -109,7 +115,8 @@ class Fsdp1Layout(Layout):
 
     def _ahead(self, i: int) -> int:
         """Returns the number of the block that is gathered when the backward of part `i` begins; 0 for none."""
-        return max(min(i, self._head) - 1, 0) if self._reshards else 0
+        ahead: int = max(min(i, self._head) - 1, 0)
+        return ahead if self._reshards and self.prefetches else 0
 
     def backward(self, i: int) -> Extra:
         """Returns the bytes around the backward of part `i`: its unit, the prefetched one, and gradients."""

@@ -33,6 +33,7 @@ from planner.replay.engines.fsdp1_fake import (
 )
 from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.build import half
+from planner.replay.setup.checkpoints import checkpoint_calls
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
 from strategies import Fsdp1, GradientSync, Lora, Sharding, Strategy
@@ -109,6 +110,8 @@ class Fsdp1Engine(Engine):
         )
         if mixed:
             _raise(wrapped, lambda module: at(paths[module]))
+        if self.strategy.checkpointing.choice.facts.reentrant:
+            checkpoint_calls((unit, unit.module) for unit in FullyShardedDataParallel.fsdp_modules(wrapped))
         if self.sharding.on_host:
             moved_to_host(wrapped)
         return wrapped.train()

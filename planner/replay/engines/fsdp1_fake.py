@@ -124,18 +124,22 @@ def on_host() -> Iterator[None]:
     """Lets FSDP1 offload to the host, whose memory is the device's in a replay.
 
     What FSDP1 pins leaves the record, and what it copies to the device is a tensor of its own, as it is on a GPU
-    (`pre_unshard` and `_use_low_precision_shard`).
+    (`pre_unshard` and `_use_low_precision_shard`). A stream of the CPU has nothing to wait for
+    (`_post_backward_final_callback`).
     """
     handle: Any = FlatParamHandle
+    stream: Any = torch.cpu.Stream
     pin, unshard, cast = torch.Tensor.pin_memory, handle.pre_unshard, handle._use_low_precision_shard
     torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign,assignment]  # restored below
     handle.pre_unshard = lambda self: _pre_unshard(self, unshard)
     handle._use_low_precision_shard = lambda self: _cast(self, cast)
+    stream.synchronize = lambda self: None
     try:
         yield
     finally:
         torch.Tensor.pin_memory = pin  # type: ignore[method-assign]  # the original
         handle.pre_unshard, handle._use_low_precision_shard = unshard, cast
+        del stream.synchronize
 
 
 def _pinned(tensor: torch.Tensor, *_: Any) -> torch.Tensor:

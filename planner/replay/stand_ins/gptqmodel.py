@@ -74,7 +74,9 @@ class _Triton(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: GptqTritonLinear) -> torch.Tensor:
-        ctx.save_for_backward(layer.qweight.view(torch.int32), layer.scales, layer.qzeros.view(torch.int32), layer.g_idx)
+        ctx.save_for_backward(
+            layer.qweight.view(torch.int32), layer.scales, layer.qzeros.view(torch.int32), layer.g_idx
+        )
         ctx.layer = layer
         return x.half() @ layer.dequantized()
 
