@@ -68,7 +68,7 @@ class Fsdp1Layout(Layout):
         stay = not self._reshards and whole
         self._stay_in_forward, self._stay_in_backward = stay and exist, stay and not self._reduces
         blocks = [0, *self._change[1 : self._head], 0, 0]
-        self._change_after = (*accumulate(reversed(blocks), initial=0),)[::-1]
+        self._change_after: tuple[int, ...] = (*accumulate(reversed(blocks), initial=0),)[::-1]
         self._waits = tied_gradient(units[0]) if ends.tied and units[0].gathered_gradient_bytes else 0
         self._waits_from = self._head if ends.waits_from is None else ends.waits_from
 
@@ -95,8 +95,7 @@ class Fsdp1Layout(Layout):
         """
         waiting = self.units[self._head].gathered_gradient_bytes if i < self._head else 0
         waiting += self._waits if i < self._waits_from else 0
-        change: int = self._change_after[i + 1]
-        return self._at_start + change + waiting
+        return self._at_start + self._change_after[i + 1] + waiting
 
     def _kept(self, i: int, *, stay: bool) -> int:
         """Returns the bytes of gathered parameters of the root, of part `i` and of what stays gathered."""
