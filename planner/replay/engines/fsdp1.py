@@ -59,6 +59,8 @@ class Fsdp1Engine(Engine):
         self.broadcasts = False
         """Whether the first rank sends its weights, as it does unless the step's device is the real CPU, which FSDP1
         refuses to send from."""
+        self._visit: Callable[[Any], None] = lambda unit: None
+        """Says that what follows belongs to the block of a unit."""
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -81,13 +83,14 @@ class Fsdp1Engine(Engine):
         """Lets FSDP1 run on fake tensors, and offload to the host where the sharding does."""
         offloads = on_host() if self.sharding.on_host else nullcontext()
         self.broadcasts = True
-        with on_fake_tensors(), with_named_streams(), with_broadcast_states(), offloads:
+        with on_fake_tensors(lambda unit: self._visit(unit)), with_named_streams(), with_broadcast_states(), offloads:
             yield
         self.broadcasts = False
 
     def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Makes flat parameters of the model, unit by unit, on the device, and moves them to the host if asked."""
         paths = {module: path for path, module in model.named_modules()}
+        self._visit = lambda unit: at(paths[unit.module])
         mixed = self.strategy.precision.facts.autocast_bytes is not None
         dtype = half(self.strategy.precision) if mixed else None
         if dtype is not None:
