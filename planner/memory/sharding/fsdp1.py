@@ -33,6 +33,12 @@ class Fsdp1Layout(Layout):
     grows = True
     prefetches_late = True
     reduces_within = True
+    prefetches: bool = True
+    """Whether backward gathers the unit before the one that runs.
+
+    A unit says in forward that backward will need it, but not within a reentrant checkpoint, where its forward runs
+    without gradients (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
+    """
 
     def __init__(
         self, units: Sequence[Unit], sharding: Fsdp1, world_size: int, ends: Ends, turn: Turn = Turn.ONLY
@@ -114,7 +120,7 @@ class Fsdp1Layout(Layout):
 
         Adapters of the head are units between the last block and the loss.
         """
-        if not self._reshards or (i > self._head and has_adapters(self.units[self._head])):
+        if not (self._reshards and self.prefetches) or (i > self._head and has_adapters(self.units[self._head])):
             return 0
         return max(min(i, self._head) - 1, 0)
 

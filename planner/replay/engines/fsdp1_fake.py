@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,17 +20,21 @@ from planner.replay.stand_ins.nf4 import Linear4bit
 
 
 @contextmanager
-def on_fake_tensors() -> Iterator[None]:
+def on_fake_tensors(visit: Callable[[Any], None]) -> Iterator[None]:
     """Compares storages by identity where FSDP1 compares addresses, which are all 0 on fake tensors.
 
     These are `_same_storage` and `_data_ptr_allocated` (_flat_param.py), and the check of `_catch_all_reshard`
     (_runtime_utils.py).
+
+    Args:
+        visit: Called with each unit when backward is over and FSDP1 looks after it (`_post_backward_final_callback`).
     """
     runtime: Any = _runtime_utils
     flat: Any = _flat_param
     flat._get_dtype_size.cache_clear()  # allocates an element for each dtype, once in a process
     originals = runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated
-    runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated = _catch_all_reshard, _same_storage, _holds
+    runtime._catch_all_reshard = partial(_catch_all_reshard, visit)
+    flat._same_storage, flat._data_ptr_allocated = _same_storage, _holds
     try:
         yield
     finally:
@@ -67,8 +72,9 @@ def _same_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
 
 
-def _catch_all_reshard(state: Any) -> None:
+def _catch_all_reshard(visit: Callable[[Any], None], state: Any) -> None:
     """Reshards a unit whose backward did not, as the original does."""
+    visit(state)
     handle = state._handle
     if not handle:
         return
@@ -147,7 +153,8 @@ def on_host() -> Iterator[None]:
     """Lets FSDP1 offload to the host, whose memory is the device's in a replay.
 
     What FSDP1 pins leaves the record, and what it copies to the device is a tensor of its own, as it is on a GPU
-    (`pre_unshard` and `_use_low_precision_shard`).
+    (`pre_unshard` and `_use_low_precision_shard`). A stream of the CPU has nothing to wait for
+    (`_post_backward_final_callback`).
     """
     handle: Any = FlatParamHandle
     stream: Any = torch.cpu.Stream
