@@ -2,8 +2,9 @@
 
     python benchmarks/real_qlora.py              # print the table, about a minute
 
-torch's profiler records real runs (planner/replay/real/profiled.py). bitsandbytes has kernels for the CPU; what these
-allocate for themselves is left out, since no GPU allocates it.
+torch's profiler records real runs (planner/replay/real/profiled.py). What a real run on the CPU has in addition, and no
+GPU: 8 bytes for each adapter, whose scaling autograd saves as a tensor of one number, on the host whatever the device
+is (torch, `wrapped_scalar_tensor`). What remains is scratch memory of CPU kernels, which is left out (`WORKSPACES`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import bitsandbytes
 from gpu.libraries import assembled
 from real_runs import COMMON, Comparison
 from torch.profiler import ProfilerActivity, profile
@@ -20,7 +22,7 @@ from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
 from planner.replay.engines import engine_of
 from planner.replay.real.profiled import Marks, Recorded, recorded
-from planner.replay.real.run import Unlabelled
+from planner.replay.real.run import SILENT, Unlabelled
 from planner.replay.silence import undisturbed
 from planner.replay.step import Steps
 from strategies import (
@@ -74,7 +76,8 @@ WORKLOAD = Workload(128, 2)
 
 def run_for_real(fields: dict[str, Any], strategy: Strategy, workload: Workload) -> Recorded:
     """Returns what the CPU's allocator serves during the steps of a model with layers of bitsandbytes."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
+    bitsandbytes.functional.name2qmap.clear()  # a table of scales' values that each process makes once
     marks = Marks()
     with undisturbed():
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
