@@ -30,6 +30,7 @@ from strategies import (
     Lora,
     Loss,
     Quantization,
+    ShardingBackend,
     Space,
     Strategy,
     UpTo,
@@ -101,8 +102,16 @@ class Problem:
         return space if self.model.supports_sdpa else space._replace(attention=(Attention.EAGER,))
 
     def space(self) -> Space:
-        """Returns the space to search: the request's values of each option, or the default ones if it has none."""
-        return self.request.within(self._default())
+        """Returns the space to search: the request's values of each option, or the default ones if it has none.
+
+        A base that one GPU cannot hold even in 4 bits is divided by FSDP1 as well, with which QLoRA on several GPUs
+        began and which most of its recipes use.
+        """
+        space = self.request.within(self._default())
+        sharded = self.cluster.world_size > 1 and self.model.num_parameters // 2 > self.budget_bytes
+        if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
+            return space._replace(sharding_backend=(ShardingBackend.FSDP2, ShardingBackend.FSDP1))
+        return space
 
     def strategy(self) -> Strategy:
         """Returns the one strategy that the request describes, with a default for each option that it leaves open.

@@ -13,6 +13,8 @@ from hardware import GPU
 from planner.models import Model
 from planner.records.space import Described, SearchSpace
 from planner.records.verification import SCHEMA_VERSION
+from planner.report.parts.words import values_of
+from strategies import Option
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:
@@ -41,6 +43,23 @@ def space_document(described: Described) -> str:
     """
     given = {o.name: values for o in described.options() if (values := getattr(described.space, o.name))}
     return _text(json.loads(SearchSpace.model_construct(**given).model_dump_json(exclude_defaults=True)))
+
+
+def choices_document(options: Iterable[Option]) -> str:
+    """Returns options with the meaning of their values, and what each option applies to."""
+    return _text({"options": [_option(option) for option in options]})
+
+
+def _option(option: Option) -> dict[str, Any]:
+    kind = option.kind
+    named = [{"name": choice.value, "summary": choice.summary} for choice in kind] if isinstance(kind, type) else None
+    return {
+        "name": option.name,
+        "help": option.help,
+        "choices": named,
+        "values": None if isinstance(kind, type) else values_of(kind),
+        "applies_to": {name: [choice.value for choice in owners] for name, owners in option.owners().items()},
+    }
 
 
 def _entry(model: Model) -> dict[str, Any]:

@@ -159,3 +159,19 @@ def test_an_estimate_takes_one_choice_per_axis() -> None:
 def test_the_public_names_are_importable() -> None:
     for name in planner.__all__:
         assert getattr(planner, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "backends"),
+    [
+        ("llama-2-70b", "qlora", {"fsdp2", "fsdp1"}),  # 32 GiB in 4 bits
+        ("llama-2-70b", "lora", {"fsdp2"}),
+        ("llama-2-13b", "qlora", {"fsdp2"}),
+    ],
+)
+def test_a_quantized_base_that_no_gpu_holds_is_divided_by_fsdp1_as_well(
+    model: str, method: str, backends: set[str]
+) -> None:
+    asked = {"finetuning": method, "sharding": ("full_shard",), "offload": ("cpu",), "sequence_length": 512}
+    result = fit(model, gpu="RTX-3090", gpus=8, top=100, **asked)
+    assert {plan.strategy.sharding_backend for plan in result.plans} == backends

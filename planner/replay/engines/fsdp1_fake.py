@@ -26,6 +26,7 @@ def on_fake_tensors() -> Iterator[None]:
     """
     runtime: Any = _runtime_utils
     flat: Any = _flat_param
+    flat._get_dtype_size.cache_clear()  # allocates an element for each dtype, once in a process
     originals = runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated
     runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated = _catch_all_reshard, _same_storage, _holds
     try:

@@ -12,10 +12,12 @@ from rich.console import RenderableType
 
 from hardware import GPU, Link, PeakFlops
 from planner.models import find_model
+from planner.report.choices import ChoicesReport
 from planner.report.estimate import EstimateReport
 from planner.report.fit import FitReport
 from planner.report.gpus import GPUCard, GPUList
 from planner.report.models import ModelCard, ModelList
+from strategies import AXES
 
 LINK = Link(kind="pcie", bytes_per_second=15_750_000_000)
 GPUS = tuple(
@@ -53,6 +55,7 @@ REPORTS: dict[str, RenderableType] = {
     "gpu": GPUCard(GPUS[0]),
     "models": ModelList(MODELS),
     "model": ModelCard(MODELS[1]),
+    "choices": ChoicesReport(AXES["sharding"].options),
     "stand_in": ModelCard(find_model("7B")),
 }
 
