@@ -154,7 +154,7 @@ def fit(
     if not found.ranking and isinstance(accumulation, Exactly):
         _check_divisible(accumulation, solver)
     verification = _verified(problem, solver, found, progress) if verify else None
-    first, best = found.ranking.first(top), found.ranking.best_by_method()
+    first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     return FitResult.model_construct(
         request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),

@@ -78,7 +78,7 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if not isinstance(method, Lora):
         return None
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
-    if copies_modules(method) and one_dtype and stored.stored_adapter != stored.stored_trained:
+    if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
         return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
         return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"

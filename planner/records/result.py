@@ -57,7 +57,9 @@ class FitResult(Displayed, Record):
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     plans: tuple[Plan, ...]
-    """The best plans, best first, as many as `top` of the request to `fit`."""
+    """The best plans, best first, as many as `top` of the request to `fit`.
+
+    Left out are those that reduce gradients in every micro-batch and gain nothing by it."""
     best_by_method: tuple[Plan, ...]
     """Best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
     searched: Searched

@@ -13,6 +13,7 @@ import transformers
 LOGGERS = {
     "torch._subclasses.fake_tensor": logging.CRITICAL,  # failures that are raised as exceptions as well
     "torchao": logging.ERROR,  # warnings of CUDA libraries that a CPU cannot load
+    "bitsandbytes": logging.ERROR,  # warnings of optional kernels that a CPU would have
     "torch.utils._pytree": logging.ERROR,  # warnings of the way torchao registers its enums
 }
 """The level from which on messages pass, by logger."""

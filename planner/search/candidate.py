@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, Rates, StepMemory, step_seconds
-from strategies import Accumulation, Strategy, UpTo
+from strategies import Accumulation, DataParallel, Fsdp1, Fsdp2, GradientSync, Strategy, UpTo
+
+Rank = tuple[int, float, int, int, int]
+"""Sort key of a candidate; the smallest is the best."""
+
+
+def syncs_each(sharding: DataParallel) -> bool:
+    """Returns whether shards of gradients are reduced in every micro-batch."""
+    return isinstance(sharding, Fsdp1 | Fsdp2) and sharding.gradient_sync is GradientSync.EACH
 
 
 class Candidate(NamedTuple):
@@ -32,10 +40,18 @@ class Candidate(NamedTuple):
     process_bytes: int
 
     @property
-    def rank(self) -> tuple[int, float, int, int]:
-        """Returns a key that sorts by largest effective batch, fastest step, least recomputation and most headroom."""
-        recomputes = int(self.strategy.checkpointing.recomputes)
-        return (-self.global_batch_size, self.seconds, recomputes, self.process_bytes)
+    def rank(self) -> Rank:
+        """Returns a key that sorts by effective batch, time, recomputation, reductions of gradients and headroom."""
+        recomputes, syncs = int(self.strategy.checkpointing.recomputes), int(syncs_each(self.strategy.sharding))
+        return (-self.global_batch_size, self.seconds, recomputes, syncs, self.process_bytes)
+
+    @property
+    def syncs_less(self) -> Strategy | None:
+        """Returns the strategy that differs in reducing gradients once per step; None if this one does that already."""
+        if not syncs_each(self.strategy.sharding):
+            return None
+        options = {**self.strategy.to_options(), "gradient_sync": GradientSync.LAST}
+        return Strategy.of(options)
 
 
 class Solver:

@@ -6,10 +6,11 @@ Most are never asked for, so the next candidate of a chain is solved only when t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from planner.search.candidate import Candidate
+from planner.search.candidate import Candidate, Rank
 from strategies import Chain, Finetuning, Strategy
 
 
@@ -25,7 +26,7 @@ class Entry(NamedTuple):
         last: Index of the chain's last strategy that fits.
     """
 
-    rank: tuple[int, float, int, int]
+    rank: Rank
     order: int
     candidate: Candidate
     chain: Chain
@@ -57,9 +58,27 @@ class Ranking:
 
     def first(self, number: int) -> list[Candidate]:
         """Returns the best candidates, up to `number`, without removing them."""
+        return list(islice(self._copy(), number))
+
+    def recommended(self, number: int) -> list[Candidate]:
+        """Returns the best candidates, up to `number`, without those that reduce gradients more often for nothing.
+
+        They come after the same strategy with one reduction per step.
+        """
+        found: dict[Strategy, Candidate] = {}
+        for candidate in self._copy():
+            if len(found) == number:
+                break
+            if candidate.syncs_less not in found:
+                found[candidate.strategy] = candidate
+        return list(found.values())
+
+    def _copy(self) -> Iterator[Candidate]:
+        """Yields all candidates, best first, and leaves the ranking as it is."""
         copy = Ranking((), self._solve)
         copy._heap, copy._count = list(self._heap), self._count
-        return [copy.take() for _ in range(min(number, self._count))]
+        while copy:
+            yield copy.take()
 
     def take(self) -> Candidate:
         """Removes the best candidate and returns it; the ranking must not be empty."""

@@ -51,7 +51,11 @@ def test_parameters_stay_gathered_under_shard_grad_op_alone() -> None:
 
 
 def test_a_rank_keeps_its_share_on_the_gpu_unless_it_is_offloaded() -> None:
-    assert [Fsdp2(offload=offload).on_host for offload in Offload] == [False, True]
+    assert {offload: Fsdp2(offload=offload).on_host for offload in Offload} == {
+        Offload.NONE: False,
+        Offload.CPU: True,
+        Offload.OPTIMIZER: False,
+    }
 
 
 def test_the_defaults_are_those_of_trainer_and_of_fsdp2() -> None:
@@ -63,9 +67,21 @@ def test_the_defaults_are_those_of_trainer_and_of_fsdp2() -> None:
 def test_each_sharding_is_refined_by_options_of_its_own() -> None:
     assert {choice: [option.name for option in AXIS.refining(choice)] for choice in Sharding} == {
         Sharding.NO_SHARD: ["gradient_buckets"],
-        Sharding.ZERO1: ["sharding_backend", "gradient_buckets"],
-        Sharding.SHARD_GRAD_OP: ["sharding_backend", "offload", "gradient_sync"],
-        Sharding.FULL_SHARD: ["sharding_backend", "reshard_size", "offload", "gradient_sync"],
+        Sharding.ZERO1: ["sharding_backend", "gradient_buckets", "reduce_bucket", "overlap_comm"],
+        Sharding.SHARD_GRAD_OP: ["sharding_backend", "offload", "gradient_sync", "reduce_bucket", "overlap_comm"],
+        Sharding.FULL_SHARD: [
+            "sharding_backend",
+            "reshard_size",
+            "offload",
+            "gradient_sync",
+            "reduce_bucket",
+            "overlap_comm",
+            "prefetch_bucket",
+            "persistence_threshold",
+            "max_live_parameters",
+            "max_reuse_distance",
+            "sub_group_size",
+        ],
         Sharding.HYBRID_SHARD: ["sharding_backend", "shard_size", "offload", "gradient_sync"],
     }
 

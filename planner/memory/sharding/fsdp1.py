@@ -55,14 +55,14 @@ class Fsdp1Layout(Layout):
         self._gathered = [0, *(u.gathered_bytes for u in units[1 : self._head]), 0, 0]
         """Bytes of each block's unit."""
         apart = [0 if u.gathered_gradient_bytes else u.whole_gradient_bytes for u in units]
-        self._gathered_before = (*accumulate(map(add, self._gathered, apart), initial=0),)
+        self._gathered_before: tuple[int, ...] = (*accumulate(map(add, self._gathered, apart), initial=0),)
         """Bytes of the blocks' units before each part, with those of modules in them that are units of their own."""
         # Units that stay gathered after forward are resharded after backward only where gradients are reduced
         # (`_should_free_in_backward`).
         stay = not self._reshards and whole
         self._stay_in_forward, self._stay_in_backward = stay and exist, stay and not self._reduces
         blocks = [0, *self._change[1 : self._head], 0, 0]
-        self._change_after = (*accumulate(reversed(blocks), initial=0),)[::-1]
+        self._change_after: tuple[int, ...] = (*accumulate(reversed(blocks), initial=0),)[::-1]
         self._waits = tied_gradient(units[0]) if ends.tied and units[0].gathered_gradient_bytes else 0
         self._waits_from = self._head if ends.waits_from is None else ends.waits_from
 
@@ -89,8 +89,7 @@ class Fsdp1Layout(Layout):
         """
         waiting = self.units[self._head].gathered_gradient_bytes if i < self._head else 0
         waiting += self._waits if i < self._waits_from else 0
-        change: int = self._change_after[i + 1]
-        return self._at_start + change + waiting
+        return self._at_start + self._change_after[i + 1] + waiting
 
     def _kept(self, i: int, *, stay: bool) -> int:
         """Returns the bytes of gathered parameters of the root, of part `i` and of what stays gathered."""

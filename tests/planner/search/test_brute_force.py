@@ -6,7 +6,7 @@ from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import Candidate, Solver, search
-from strategies import Attention, Exactly, Finetuning, Precision, Space, Strategy, UpTo, violation
+from strategies import Attention, Exactly, Finetuning, GradientSync, Precision, Space, Strategy, UpTo, violation
 
 CASES = [
     # The budget binds for most strategies:
@@ -82,11 +82,38 @@ def test_a_wanted_batch_is_met_exactly_by_the_fastest_of_all_ways_to_make_it(
     assert {c.strategy: c.rank for c in ranked(space, solver)} == expected
 
 
-def test_candidates_are_ranked_by_batch_then_time_then_recomputation_then_headroom() -> None:
+def test_candidates_are_ranked_by_batch_then_time_then_recomputation_then_reductions_then_headroom() -> None:
     space, solver = solver_for("llama-2-7b", "A100-80GB-SXM", 8, 2048, UpTo(16))
     candidates = ranked(space, solver)
-    keys = [(-c.global_batch_size, c.seconds, c.strategy.checkpointing == "full", c.process_bytes) for c in candidates]
+    keys = [
+        (-c.global_batch_size, c.seconds, c.strategy.checkpointing == "full", syncs_each(c), c.process_bytes)
+        for c in candidates
+    ]
     assert keys == sorted(keys)
+
+
+def syncs_each(candidate: Candidate) -> bool:
+    return candidate.strategy.to_options().get("gradient_sync") is GradientSync.EACH
+
+
+def _twin(candidate: Candidate, batches: dict[Strategy, int]) -> int:
+    """The effective batch of the same strategy with one reduction per step."""
+    assert candidate.syncs_less is not None
+    return batches.get(candidate.syncs_less, 0)
+
+
+def test_more_reductions_are_recommended_only_where_they_gain_something() -> None:
+    space, solver = solver_for("llama-2-7b", "A100-80GB-SXM", 8, 2048, UpTo(16))
+    ranking = search(space, solver).ranking
+    recommended, all_of_them = ranking.recommended(len(ranking)), ranking.first(len(ranking))
+    batches = {c.strategy: c.global_batch_size for c in all_of_them}
+    left_out = [c for c in all_of_them if c not in recommended]
+    assert left_out
+    assert all(syncs_each(c) and _twin(c, batches) == c.global_batch_size for c in left_out)
+    gaining = [c for c in recommended if syncs_each(c)]
+    assert gaining
+    assert all(_twin(c, batches) < c.global_batch_size for c in gaining)
+    assert recommended[:3] == ranking.recommended(3)
 
 
 def test_only_given_micro_batches_are_used() -> None:
