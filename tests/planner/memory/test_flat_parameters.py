@@ -71,7 +71,8 @@ def test_the_first_rank_has_whole_parameters_and_a_part_of_one() -> None:
     tensors = [tensor(96), tensor(64), tensor(32)]
     assert [t.shape for t in first_shares(tensors, 2)] == [(96,)]
     assert [t.shape for t in first_shares(tensors, 1)] == [(96,), (64,), (32,)]
-    assert [t.shape for t in first_shares([tensor(50), tensor(150)], 2)] == [(50,), (49,)]  # 101 less the 52 at which it begins
+    # its share of 101 elements less the 52 at which the second begins
+    assert [t.shape for t in first_shares([tensor(50), tensor(150)], 2)] == [(50,), (49,)]
     assert first_shares([], 8) == []
 
 
@@ -97,10 +98,10 @@ STEM, BLOCK, HEAD, LOSS = unit(100, 8, 90), unit(40, 4, 36), unit(60, 2, 50), Un
 UNITS = [STEM, BLOCK, BLOCK, HEAD, LOSS]
 ROOT = 100 + 60
 PLACES = range(5)
-EACH = GradientSync.EACH
+FULL, EACH = Fsdp1(), GradientSync.EACH
 
 
-def layout(sharding: Fsdp1 = Fsdp1(), turn: Turn = Turn.ONLY, units: list[Unit] = UNITS, **ends: Any) -> Fsdp1Layout:
+def layout(sharding: Fsdp1 = FULL, turn: Turn = Turn.ONLY, units: list[Unit] = UNITS, **ends: Any) -> Fsdp1Layout:
     return Fsdp1Layout(units, sharding, 2, Ends(**ends), turn)
 
 
