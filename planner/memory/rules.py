@@ -198,16 +198,25 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
             f"{strategy.checkpointing.choice} keeps products that GPTQModel's layers then add their bias to, and torch "
             "does not take a kept tensor that has changed"
         )
-    reentrant = strategy.checkpointing.choice.facts.reentrant
-    if reentrant and inventory.architecture.shares_computed and isinstance(strategy.finetuning, Full | BitFit):
+    if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
+        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)`, where stepsize has experts x columns numbers
+        return "adam-mini does not take stacks of experts"
+    return None
+
+
+def _of_reentrant(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says why a model's blocks cannot run in reentrant checkpoints; None if they can, or do not."""
+    if not strategy.checkpointing.choice.facts.reentrant:
+        return None
+    if inventory.architecture.shares_computed and isinstance(strategy.finetuning, Full | BitFit):
         # torch/utils/checkpoint.py, `CheckpointFunction.backward`: "Trying to backward through the graph a second time"
         return (
             "reentrant checkpointing goes through the graph of what the blocks share once for each block, and torch "
             "frees it the first time"
         )
-    if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
-        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)`, where stepsize has experts x columns numbers
-        return "adam-mini does not take stacks of experts"
+    if isinstance(strategy.finetuning, Freeze) and not any(t.is_table for t in inventory.stem.tensors):
+        # transformers/modeling_utils.py, `_activation_checkpointing_enable`: only embeddings of ids, or with PEFT
+        return "reentrant checkpoints train nothing where their input needs no gradient, as that of a frozen stem"
     return None
 
 
@@ -233,5 +242,5 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_model)
+RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model)
 """Rules in the order in which they are checked; users see the first reason that is found."""

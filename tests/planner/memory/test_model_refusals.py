@@ -265,3 +265,21 @@ def test_reentrant_checkpointing_needs_blocks_that_share_no_graph(model: str, me
     reason = refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
     assert ("frees it the first time" in reason) is is_refused
     assert refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL)) == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "is_refused"),
+    [
+        ("vit-base-patch16-224", Freeze(2), True),
+        ("vit-base-patch16-224", Lora(), False),
+        ("vit-base-patch16-224", BitFit(), False),
+        ("gpt2", Freeze(2), False),
+    ],
+    ids=str,
+)
+def test_a_frozen_stem_without_token_ids_gives_reentrant_checkpoints_nothing_to_train(
+    model: str, method: Any, is_refused: bool
+) -> None:
+    reason = refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
+    assert ("as that of a frozen stem" in reason) is is_refused
+    assert refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL)) == ""
