@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from published.checkpointed_calls import checkpointed_calls
 from published.kernels import foak
 from published.run import Run
 
@@ -51,8 +50,6 @@ def ask(run: Run) -> Answer:
     with ExitStack() as stack:
         if run.foak:
             stack.enter_context(foak())
-        if run.checkpointed_calls:
-            stack.enter_context(checkpointed_calls(frozen=run.request.get("finetuning", "full") != "full"))
         return Answer(run, said, _said(run, request, terms=True))
 
 

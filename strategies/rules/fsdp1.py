@@ -28,12 +28,14 @@ def fsdp1(s: Strategy, _: Cluster) -> str | None:
         return "compiled blocks have no account of FSDP1's units"
     if s.precision is Precision.FP8_MIXED:
         return "fp8-mixed is not derived for FSDP1"
+    if s.checkpointing.choice.facts.reentrant and s.checkpointing.every > 1:
+        return "units of FSDP1 within reentrant checkpoints beside others are not derived: checkpoint_every 1"
     return _method(s) or _OPTIMIZERS[type(s.optimizer.choice.facts)]
 
 
 def _method(s: Strategy) -> str | None:
     method, quantization = s.finetuning, quantization_of(s.finetuning)
-    if quantization is not Quantization.NONE and not quantization.shards:
+    if quantization is not Quantization.NONE and not quantization.flattens:
         # MatMul8bitLt multiplies `state.CB` and not the parameter; packed weights of GPTQModel are buffers
         return f"{quantization} weights cannot be sharded by FSDP1"
     if isinstance(method, BitFit):

@@ -56,6 +56,18 @@ def sharded_bytes(rows: int, columns: int, ranks: int, itemsize: int, *, double:
     return allocated(share), share * ranks, stored_bytes(rows, columns, double=double) - packed
 
 
+def flat_bytes(rows: int, columns: int, *, double: bool) -> tuple[tuple[int], int]:
+    """Returns the bytes of the packed values, which FSDP1 joins to a flat parameter, and of what stays whole.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+        double: Whether absmax is quantized as well.
+    """
+    packed = -(-rows * columns // 2)
+    return (packed,), stored_bytes(rows, columns, double=double) - packed
+
+
 def layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, *, double: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:

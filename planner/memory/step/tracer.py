@@ -155,7 +155,7 @@ class Tracer:
         layers.checkpoints = layers.input_requires_grad = checkpoints
         layers.tape.pops_saved = again and not reentrant
         if again:
-            layers.gathered = self._gathered(kind, trained, itemsize)
+            layers.gathered = self._gathered(kind, trained, itemsize, reentrant=reentrant)
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
         run = PartRun(layers)
@@ -171,17 +171,20 @@ class Tracer:
             saves_input=input_saved, input_bytes=input_bytes
         )
 
-    def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int) -> Callable[[str], bool]:
+    def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int, *, reentrant: bool) -> Callable[[str], bool]:
         """Says which adapters of a block are gathered when it is recomputed.
 
         Backward of FSDP1 prefetches A when it comes to the output of B. In a recomputation that starts at B's saved
-        input this is so for the last adapter; other units are gathered anew unless they have stayed gathered.
+        input this is so for the last adapter; other units are gathered anew unless they have stayed gathered. One that
+        is reentrant is over before backward comes to anything in the block.
         """
         dtypes = self.setting.dtypes
         if not dtypes.adapters_apart or dtypes.adapter == dtypes.stored_adapter:
             return lambda name: False
         if dtypes.adapters_stay:
             return lambda name: True
+        if reentrant:
+            return lambda name: False
         layers = self._layers(kind, trained, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = True
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")
