@@ -90,9 +90,9 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
         if method.variant is LoraVariant.DORA:
-            return "PEFT has no DoRA for the parameters of experts and routers"
+            return "PEFT has no DoRA for the parameters of experts and routers: name targets without them"
         if method.dropout:
-            return "PEFT has no LoRA dropout for the parameters of experts and routers"
+            return "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them"
     return None
 
 

@@ -150,13 +150,13 @@ def test_a_tied_weight_is_not_sharded_apart_from_its_copies() -> None:
         (("w1", "q_proj"), "", ""),  # w1 and w3 are one parameter, adapted where both are named
         (
             ("w1", "w3"),
-            "PEFT has no DoRA for the parameters of experts and routers",
-            "PEFT has no LoRA dropout for the parameters of experts and routers",
+            "PEFT has no DoRA for the parameters of experts and routers: name targets without them",
+            "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them",
         ),
         (
             ("w2",),
-            "PEFT has no DoRA for the parameters of experts and routers",
-            "PEFT has no LoRA dropout for the parameters of experts and routers",
+            "PEFT has no DoRA for the parameters of experts and routers: name targets without them",
+            "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them",
         ),
     ],
 )
