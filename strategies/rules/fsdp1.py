@@ -22,7 +22,7 @@ def fsdp1(s: Strategy, _: Cluster) -> str | None:
         # `no_sync()` does not work with CPU offloading"
         return "FSDP1 with an offload loses the gradients of earlier micro-batches: gradient_sync last keeps them"
     if s.sharding.to_options()["offload"] is Offload.OPTIMIZER:
-        # torch/distributed/fsdp/api.py, `CPUOffload`: "offload_params ... If enabled, this implicitly offloads gradients"
+        # torch/distributed/fsdp/api.py, `CPUOffload`: gradients follow the parameters, and the optimizer runs there
         return "FSDP1 offloads parameters along with the optimizer: offload cpu"
     if s.update is Update.IN_BACKWARD:
         # autograd accumulates into flat parameters, so a hook on an original parameter never runs
