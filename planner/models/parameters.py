@@ -24,6 +24,8 @@ class Linear(NamedTuple):
     quantizes: bool = True
     """Whether the layer is quantized. It is not if transformers keeps it in fp32 next to fp16 weights
     (`_keep_in_fp32_modules`)."""
+    written_out: bool = False
+    """Whether the modeling file writes `x @ weight.T` in place of `functional.linear`."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
