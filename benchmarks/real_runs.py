@@ -2,10 +2,11 @@
 
     python benchmarks/real_runs.py               # print the table, about two minutes
     python benchmarks/real_runs.py llama qwen3   # of some models
+    python benchmarks/real_runs.py offloaded     # DeepSpeed with its optimizer on the host: compiles it first
 
 torch's profiler records real runs, and replays use the CPU's kernels. Scratch memory that CPU kernels allocate for
-themselves is left out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes with FSDP2 over
-gloo.
+themselves is left out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes over gloo, with
+FSDP2 and with DeepSpeed.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from strategies import (
     Full,
     Lora,
     Method,
+    Offload,
     Optimizer,
     Precision,
     Replicated,
     Sharding,
+    ShardingBackend,
     Strategy,
+    Zero,
 )
 
 COMMON = {
@@ -71,6 +75,8 @@ class Case(NamedTuple):
     attention: str = "sdpa"
     sharding: str = "no_shard"
     accumulation: int = 1
+    backend: str = "fsdp2"
+    offload: str = "none"
 
     def __str__(self) -> str:
         method = "lora" if isinstance(self.method, Lora) else "full"
@@ -84,14 +90,25 @@ class Case(NamedTuple):
             optimizer=Optimizer(self.optimizer),
             finetuning=self.method,
             checkpointing=Checkpoints(Checkpointing(self.checkpointing)),
-            sharding=Replicated() if self.sharding == "no_shard" else Fsdp2(Sharding(self.sharding)),
+            sharding=self.divided,
             attention=Attention(self.attention),
         )
 
     @property
+    def divided(self) -> Replicated | Fsdp2 | Zero:
+        if self.sharding == "no_shard":
+            return Replicated()
+        kind = Zero if ShardingBackend(self.backend) is ShardingBackend.DEEPSPEED else Fsdp2
+        return kind(Sharding(self.sharding), offload=Offload(self.offload))
+
+    @property
+    def ranks(self) -> int:
+        return 1 if self.sharding == "no_shard" else 2
+
+    @property
     def workload(self) -> Workload:
         """Returns 2 sequences of 128 tokens, twice the attention window of `mistral`."""
-        return Workload(128, 2, self.accumulation, world_size=2 if self.strategy.sharding.shards else 1)
+        return Workload(128, 2, self.accumulation, world_size=self.ranks)
 
 
 LORA = Lora(8, "all-linear")
@@ -120,7 +137,23 @@ CASES = (
     Case("llama", sharding="full_shard"),
     Case("llama", "bf16-mixed", sharding="shard_grad_op"),
     Case("qwen3", "bf16-mixed", sharding="full_shard", checkpointing="full", accumulation=2),
+    Case("llama", "bf16-mixed", attention="eager", sharding="zero1", accumulation=2, backend="deepspeed"),
+    Case("qwen2", "bf16-mixed", method=LORA, attention="eager", sharding="zero1", backend="deepspeed"),
+    Case("llama", "bf16-mixed", attention="eager", sharding="shard_grad_op", backend="deepspeed"),
+    Case("qwen2", "bf16-true", method=LORA, attention="eager", sharding="shard_grad_op", backend="deepspeed"),
+    Case("llama", "bf16-mixed", attention="eager", sharding="full_shard", accumulation=2, backend="deepspeed"),
+    Case("llama", "bf16-mixed", method=LORA, attention="eager", sharding="full_shard", backend="deepspeed"),
 )
+
+_ON_HOST = Case("llama", "bf16-mixed", attention="eager", backend="deepspeed", offload="optimizer")
+
+OFFLOADED = (
+    _ON_HOST._replace(sharding="shard_grad_op"),
+    _ON_HOST._replace(sharding="zero1", method=LORA),
+    _ON_HOST._replace(sharding="full_shard"),
+    _ON_HOST._replace(sharding="full_shard", offload="cpu"),
+)
+"""Cases of which DeepSpeedCPUAdam is compiled before the first of them runs, which takes minutes."""
 
 
 class Comparison(NamedTuple):
@@ -141,7 +174,7 @@ class Comparison(NamedTuple):
 def compare(case: Case) -> Comparison:
     fields, strategy, workload = TINY[case.model], case.strategy, case.workload
     replayed = replay(fields, strategy, workload, backend=CPU).peaks()
-    recorded = (run_on_ranks if strategy.sharding.shards else run_on_cpu)(fields, strategy, workload)
+    recorded = (run_on_ranks if case.ranks > 1 else run_on_cpu)(fields, strategy, workload)
     return Comparison(recorded.trace.peaks(), replayed, recorded.workspaces)
 
 
@@ -160,5 +193,6 @@ def table(cases: list[Case]) -> Iterator[str]:
 
 if __name__ == "__main__":
     wanted = [case for case in CASES if not sys.argv[1:] or case.model in sys.argv[1:]]
+    wanted += OFFLOADED if "offloaded" in sys.argv[1:] else ()
     for line in table(wanted):
         print(line, flush=True)

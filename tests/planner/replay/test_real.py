@@ -41,8 +41,9 @@ def _benchmark() -> ModuleType:
 
 
 BENCHMARK = _benchmark()
-ALONE = [case for case in BENCHMARK.CASES if not case.strategy.sharding.shards]
-SHARDED = [case for case in BENCHMARK.CASES if case.strategy.sharding.shards]
+ALONE = [case for case in BENCHMARK.CASES if case.ranks == 1]
+SHARDED = [case for case in BENCHMARK.CASES if case.ranks > 1 and case.backend == "fsdp2"]
+BY_DEEPSPEED = [case for case in BENCHMARK.CASES if case.backend == "deepspeed"]
 FIRST = {case.model: case for case in reversed(ALONE)}
 """One case of each model; the benchmark runs them all."""
 
@@ -67,6 +68,14 @@ def test_the_replay_of_every_phase_equals_the_real_run(case: Any) -> None:
 def test_rank_0_of_a_pretended_group_equals_that_of_two_processes(case: Any) -> None:
     assert BENCHMARK.compare(case).differences == pytest.approx(
         dict.fromkeys((Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER), 0.0), abs=SHARDED_TOLERANCE
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", BY_DEEPSPEED, ids=str)
+def test_a_replay_of_deepspeed_equals_two_processes_with_it(case: Any) -> None:
+    assert BENCHMARK.compare(case).differences == pytest.approx(
+        dict.fromkeys((Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER), 0.0), abs=TOLERANCE
     )
 
 
