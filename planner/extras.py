@@ -20,10 +20,12 @@ def install_hint(extra: str) -> str:
 
     try:
         needed = requires("training-planner") or []
-    except PackageNotFoundError:  # a checkout that is on the path but not installed
-        return f"pip install '.[{extra}]' in the planner's checkout"
+    except PackageNotFoundError:
+        needed = []
     marked = (text.partition(";") for text in needed)
     names = [name.strip() for name, _, marker in marked if extra in marker.replace("'", '"').split('"')]
+    if not names:  # a checkout that is not installed, or was before it had the extra
+        return f"pip install '.[{extra}]' in the planner's checkout"
     return f"pip install {' '.join(repr(name) for name in names)}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.answers.frameworks import notes_on_framework
+from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
@@ -39,6 +39,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
     notes = [*model.notes, *notes_on_framework(problem, strategies)]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
+        notes += notes_on_unquantized(problem, strategies)
     context = model.max_positions
     if context is not None and request.sequence_length > context:
         positions = model.architecture.positions if isinstance(model, Model) else "rotary"

@@ -90,9 +90,9 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
         if method.variant is LoraVariant.DORA:
-            return "PEFT has no DoRA for the parameters of experts"
+            return "PEFT has no DoRA for the parameters of experts and routers"
         if method.dropout:
-            return "PEFT has no LoRA dropout for the parameters of experts"
+            return "PEFT has no LoRA dropout for the parameters of experts and routers"
     return None
 
 
@@ -197,6 +197,13 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
         return (
             f"{strategy.checkpointing.choice} keeps products that GPTQModel's layers then add their bias to, and torch "
             "does not take a kept tensor that has changed"
+        )
+    reentrant = strategy.checkpointing.choice.facts.reentrant
+    if reentrant and inventory.architecture.shares_computed and isinstance(strategy.finetuning, Full | BitFit):
+        # torch/utils/checkpoint.py, `CheckpointFunction.backward`: "Trying to backward through the graph a second time"
+        return (
+            "reentrant checkpointing goes through the graph of what the blocks share once for each block, and torch "
+            "frees it the first time"
         )
     if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
         # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)`, where stepsize has experts x columns numbers

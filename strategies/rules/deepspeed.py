@@ -51,11 +51,25 @@ def _flat_optimizer(s: Strategy) -> str | None:
         return "DeepSpeed keeps fp32 copies of the weights itself: adamw with bf16-mixed"
     if s.update is Update.IN_BACKWARD:
         return "DeepSpeed takes each gradient as soon as it is there: an update in backward finds none"
-    if s.sharding.to_options()["offload"] is not Offload.NONE and name is not Optimizer.ADAMW:
-        # accelerate/utils/deepspeed.py, `map_pytorch_optim_to_deepspeed`, makes DeepSpeedCPUAdam of torch's AdamW
-        return f"DeepSpeed's optimizer on the host is an AdamW: {name} has no such counterpart"
+    if s.sharding.to_options()["offload"] is not Offload.NONE:
+        if name not in ON_HOST:
+            return f"DeepSpeed's optimizer on the host is an AdamW: {name} has no such counterpart"
+        if s.precision.facts.trained_bytes < FP32:
+            # accelerate's mapping leaves `fp32_optimizer_states` True, and deepspeed/runtime/base_optimizer.py,
+            # `_configure_master_weights`, wants it False
+            return "DeepSpeed's optimizer on the host keeps fp32 states, which bf16-true has none of: bf16-mixed"
     return _ON_FLAT[type(name.facts)]
 
+
+FP32 = 4
+"""Bytes per element."""
+
+ON_HOST = Optimizer.ADAMW, Optimizer.ADAMW_FOREACH
+"""Optimizers of which accelerate makes DeepSpeedCPUAdam with decoupled weight decay where the optimizer is offloaded.
+
+Source: accelerate/utils/deepspeed.py, `map_pytorch_optim_to_deepspeed`, which asks for torch's AdamW in any form. Of
+others it makes an Adam or a Lion with states in fp32, whatever was asked for.
+"""
 
 _ON_FLAT: dict[type, str | None] = {
     Whole: None,

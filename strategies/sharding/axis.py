@@ -109,7 +109,7 @@ AXIS = Axis(
             Offload,
             phrase="offload {}",
             hidden_default=Offload.NONE,
-            belongs_to=SHARDED,
+            belongs_to=(Sharding.ZERO1, *SHARDED),
         ),
         Option(
             "gradient_sync",

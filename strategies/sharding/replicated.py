@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from strategies.axis import Values, given
-from strategies.sharding.choices import GradientBuckets, Sharding, ShardingBackend
+from strategies.sharding.choices import GradientBuckets, Offload, Sharding, ShardingBackend
 
 
 class Replicated(NamedTuple):
@@ -13,16 +13,24 @@ class Replicated(NamedTuple):
 
     choice: Sharding = Sharding.NO_SHARD
     gradient_buckets: GradientBuckets = GradientBuckets.COPIES
+    offload: Offload = Offload.NONE
+    """What was asked for with `zero1`; torch offloads nothing (`strategies.rules.fsdp2`)."""
 
     @classmethod
     def of(cls, values: Values) -> Replicated:
         """Returns the value that options make."""
-        return cls(values["sharding"], given(values, "gradient_buckets", GradientBuckets.COPIES))
+        buckets, offload = (
+            given(values, "gradient_buckets", GradientBuckets.COPIES),
+            given(values, "offload", Offload.NONE),
+        )
+        return cls(values["sharding"], buckets, offload)
 
     def to_options(self) -> Values:
         """Returns the options that make the value."""
         said = {"sharding": self.choice, "gradient_buckets": self.gradient_buckets}
-        return {**said, "sharding_backend": ShardingBackend.FSDP2} if self.divides_states else said
+        if not self.divides_states:
+            return said
+        return {**said, "sharding_backend": ShardingBackend.FSDP2, "offload": self.offload}
 
     @property
     def backend(self) -> None:

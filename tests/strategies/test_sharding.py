@@ -67,7 +67,7 @@ def test_the_defaults_are_those_of_trainer_and_of_fsdp2() -> None:
 def test_each_sharding_is_refined_by_options_of_its_own() -> None:
     assert {choice: [option.name for option in AXIS.refining(choice)] for choice in Sharding} == {
         Sharding.NO_SHARD: ["gradient_buckets"],
-        Sharding.ZERO1: ["sharding_backend", "gradient_buckets", "reduce_bucket", "overlap_comm"],
+        Sharding.ZERO1: ["sharding_backend", "gradient_buckets", "offload", "reduce_bucket", "overlap_comm"],
         Sharding.SHARD_GRAD_OP: ["sharding_backend", "offload", "gradient_sync", "reduce_bucket", "overlap_comm"],
         Sharding.FULL_SHARD: [
             "sharding_backend",
@@ -98,7 +98,7 @@ def test_sizes_of_groups_are_whole_numbers_of_which_0_means_all_ranks() -> None:
     ("options", "value"),
     [
         (
-            {"sharding": Sharding.ZERO1, "gradient_buckets": GradientBuckets.VIEWS, **FSDP2},
+            {"sharding": Sharding.ZERO1, "gradient_buckets": GradientBuckets.VIEWS, "offload": Offload.NONE, **FSDP2},
             Replicated(Sharding.ZERO1, GradientBuckets.VIEWS),
         ),
         (

@@ -193,6 +193,11 @@ class Tape:
             self._nodes[-1] = (*self._nodes[-1][:3], name)
         self._mark(Happening.LEAVES, name)
 
+    def reach(self, leaf: Variable, name: str) -> None:
+        """Marks the backward of a module whose output is a leaf: only its gradient gets there."""
+        if self.marked:
+            self._nodes.append((leaf, lambda gradient: setattr(leaf, "gradient", gradient), (), name))
+
     def _mark(self, kind: Happening, name: str) -> None:
         if self.marked and name:
             self.meter.take()

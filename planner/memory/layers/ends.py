@@ -31,7 +31,7 @@ class Ends(Sublayers):
         out = self.times(out) if scaled else out
         self.embedded = out.storage
         if self.input_requires_grad and out.variable is None:
-            out.variable, self.leaf = Variable(), out
+            self._make_leaf(out, name)
         return out
 
     def embeds(self, x: Tensor) -> None:
@@ -61,8 +61,13 @@ class Ends(Sublayers):
         self.keep_in_body(pixels)
         x = images.patches(self, pixels, weight, bias, width)
         if self.input_requires_grad and x.variable is None:
-            x.variable, self.leaf = Variable(), x
+            self._make_leaf(x, weight.module)
         return images.with_class_token(self, x, token, positions)
+
+    def _make_leaf(self, out: Tensor, module: str) -> None:
+        """Makes a frozen module's output a leaf that requires a gradient: its backward reaches the module, too."""
+        out.variable, self.leaf = Variable(), out
+        self.tape.reach(out.variable, module)
 
     def _lookup(
         self, name: str, num_embeddings: int, width: int, fixed: int, per_sample: int, *, trains: bool

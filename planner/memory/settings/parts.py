@@ -74,6 +74,9 @@ class Part(NamedTuple):
     """Bytes per sample of the hidden states or logits that it starts from."""
     saves_input: bool = False
     """Whether it saves its input for backward."""
+    frame_bytes: int = 0
+    """Bytes per sample of hidden states that reentrant checkpointing holds until the part's backward is over: input,
+    recomputed output, and the gradient of it (torch/utils/checkpoint.py, `CheckpointFunction.backward`)."""
     returned: Snapshot | None = None
     """For a loss, the instant after the model's forward has returned, or None.
 
@@ -161,6 +164,7 @@ class Part(NamedTuple):
             output_bytes=self.output_bytes,
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
+            frame_bytes=self.frame_bytes and self.frame_bytes + input_bytes,
             body=self.body,
             reads=self.reads,
             leaves=self.leaves,

@@ -19,6 +19,7 @@ from planner.memory.sharding.deepspeed.flat import (
     stored_weights,
 )
 from planner.memory.sharding.deepspeed.layout import ZeroLayout
+from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.flat import FlatAccount, first_shares
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
@@ -218,11 +219,12 @@ class DeepSpeedBackend(Backend):
         self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
     ) -> Persistent:
         """Returns the weights, flat where they train, with masters and states of this rank's share."""
-        flat = partition.flat
+        flat, on_host = partition.flat, sharding.steps_on_host
+        states = 0 if on_host else partition.states
         if sharding.stage < 3:
-            return Persistent(stored_weights(flat), partition.states, 0)
-        weights = divided_weights(flat) + small_weights(flat, sharding)
-        return Persistent(weights, partition.states, gradient_buffers(flat, sharding))
+            return Persistent(stored_weights(flat), states, accumulation_buffer(flat) if on_host else 0)
+        weights = small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
+        return Persistent(weights, states, gradient_buffers(flat, sharding))
 
     def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
         """Returns the bytes at the optimizer step of the rank that needs the most."""

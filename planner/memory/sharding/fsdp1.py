@@ -32,6 +32,7 @@ class Fsdp1Layout(Layout):
     gathers = True
     grows = True
     prefetches_late = True
+    reduces_within = True
     prefetches: bool = True
     """Whether backward gathers the unit before the one that runs.
 
@@ -60,7 +61,9 @@ class Fsdp1Layout(Layout):
         self._root = sum(u.gathered_bytes for u in self._root_units)
         self._gathered = [0, *(u.gathered_bytes for u in units[1 : self._head]), 0, 0]
         """Bytes of each block's unit."""
-        apart = [0 if u.gathered_gradient_bytes else u.whole_gradient_bytes for u in units]
+        self._copied = [u.gathered_bytes // self.ranks if self._on_host else u.cast_bytes for u in units]
+        """Bytes of the copy of this rank's share that is gathered: one in the computation's dtype, or on the GPU."""
+        apart = [u.whole_gradient_bytes if has_adapters(u) else 0 for u in units]
         self._gathered_before: tuple[int, ...] = (*accumulate(map(add, self._gathered, apart), initial=0),)
         """Bytes of the blocks' units before each part, with those of modules in them that are units of their own."""
         # Units that stay gathered after forward are resharded after backward only where gradients are reduced
@@ -84,7 +87,7 @@ class Fsdp1Layout(Layout):
         theirs at once.
         """
         unit = self.units[i]
-        if unit.gathered_gradient_bytes or not unit.trained:
+        if not has_adapters(unit):
             return num_bytes
         return self._change[i] * num_bytes // sum(t.num_elements * t.computed_itemsize for t in unit.trained)
 
@@ -108,14 +111,18 @@ class Fsdp1Layout(Layout):
         return Extra(self._kept(i, stay=self._stay_in_forward), 0, self._at_start)
 
     def gather(self, i: int) -> Extra:
-        """Returns the bytes when part `i` is gathered in forward, from this rank's shard in the computation's dtype."""
-        shards = {0: sum(u.cast_bytes for u in self._root_units), self._head: 0}
-        return self.forward(i)._replace(communication=shards.get(i, self.units[i].cast_bytes))
+        """Returns the bytes when part `i` is gathered in forward, from a copy of this rank's share."""
+        copies = {0: self._copied[0] + self._copied[self._head], self._head: 0}
+        return self.forward(i)._replace(communication=copies.get(i, self._copied[i]))
 
     def _ahead(self, i: int) -> int:
-        """Returns the number of the block that is gathered when the backward of part `i` begins; 0 for none."""
-        ahead: int = max(min(i, self._head) - 1, 0)
-        return ahead if self._reshards and self.prefetches else 0
+        """Returns the number of the block that is gathered when the backward of part `i` begins; 0 for none.
+
+        Adapters of the head are units between the last block and the loss.
+        """
+        if not (self._reshards and self.prefetches) or (i > self._head and has_adapters(self.units[self._head])):
+            return 0
+        return max(min(i, self._head) - 1, 0)
 
     def backward(self, i: int) -> Extra:
         """Returns the bytes around the backward of part `i`: its unit, the prefetched one, and gradients."""
@@ -129,7 +136,19 @@ class Fsdp1Layout(Layout):
     def prefetch(self, i: int) -> Extra:
         """Returns the bytes when the backward of part `i` begins and the unit before it is gathered."""
         extra, ahead = self.backward(i), self._ahead(i)
-        return extra._replace(communication=extra.communication + (self.units[ahead].cast_bytes if ahead else 0))
+        gathering = extra.communication + (self._copied[ahead] if ahead else 0)
+        return extra._replace(communication=max(gathering, self._copied_in_vain(i)))
+
+    def _copied_in_vain(self, i: int) -> int:
+        """Returns the bytes of shares that come from the host as the backward of part `i` begins, of gathered units.
+
+        These are the root's in the beginning, and those of blocks that stay gathered (_flat_param.py, `pre_unshard`).
+        A share that is cast is on the GPU in both dtypes.
+        """
+        if not self._on_host or (self._reshards and i <= self._head):
+            return 0
+        units = self._root_units if i > self._head else self.units[max(i - 1, 1) : i]
+        return sum(u.cast_bytes + u.stored_bytes - u.buffer_bytes for u in units)
 
     def reduce(self, i: int) -> Extra:
         """Returns the bytes after the backward of part `i`, when its gradients are joined or reduced.
@@ -152,3 +171,8 @@ class Fsdp1Layout(Layout):
         resharded = 0 if not self._reshards and not self._reduces else flat
         reduced = Extra(extra.unsharded - resharded, extra.communication + flat + scattered, before)
         return max(joined, reduced, key=sum)
+
+
+def has_adapters(unit: Unit) -> bool:
+    """Returns whether modules within a unit are units of their own, which reduce their gradients themselves."""
+    return bool(unit.trained) and not unit.gathered_gradient_bytes

@@ -111,6 +111,8 @@ class Layout:
         """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered."""
         raise NotImplementedError
 
+    reduces_within = False
+    """Whether a part's gradients are reduced when the last of them is there, before its backward has returned."""
     prefetches_late = False
     """Whether a unit within a part prefetches the part before it, which is then at `before_prefetch` until it does."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from planner.libraries.deepspeed import (
     filled_in,
     largest_ranks,
 )
-from planner.replay.backend import Backend
+from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.engines.deepspeed_offload import Host, allocated_there, mapped, masters_of, on_host
 from planner.replay.engines.deepspeed_patches import on_fake_tensors, without_kernels
 from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretend
 from planner.replay.setup.build import half
@@ -42,6 +43,12 @@ class DeepSpeedEngine(Engine):
         self.live: Labelling | None = None
         self.model: Any = None
         self.engine: Any = None
+        self.host = Host()
+
+    @property
+    def steps_on_gpu(self) -> bool:
+        """Returns True: DeepSpeed's own step is run, wherever its optimizer is."""
+        return True
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -58,8 +65,10 @@ class DeepSpeedEngine(Engine):
     @contextmanager
     def patches(self) -> Iterator[None]:
         """Makes DeepSpeed run on fake tensors, as it would on a process group of real ranks."""
-        with imported(), on_fake_tensors():
-            yield
+        with imported():
+            offloaded = on_host(self.host) if self.sharding.steps_on_host else nullcontext()
+            with on_fake_tensors(), offloaded:
+                yield
 
     def pretend(self) -> None:
         """Joins a process group whose collectives do nothing."""
@@ -77,12 +86,13 @@ class DeepSpeedEngine(Engine):
 
     def place(self, model: Any, backend: Backend, at: Callable[[str], None] = lambda name: None) -> Any:
         """Moves the model to the device, where `optimizer` divides it."""
+        self.host.is_apart = backend is CUDA_PATH
         self.model = super().place(model, backend, at)
         return self.model
 
     def watch(self, trained: Named, live: Labelling) -> None:
         """Remembers the recorder, which is told of what DeepSpeed allocates."""
-        self.live = live
+        self.live = self.host.live = live
 
     def optimizer(self, make: Make, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
         """Divides the model, and returns DeepSpeed's optimizer around the strategy's."""
@@ -93,9 +103,11 @@ class DeepSpeedEngine(Engine):
             optimizer.add_param_group({"params": [t.parameter for t in others], "weight_decay": 0.0})
         with imported() as deepspeed:
             config = self._config()
+            optimizer = mapped(optimizer) if self.sharding.steps_on_host else optimizer
             self.engine, found, *_ = deepspeed.initialize(model=self.model, optimizer=optimizer, config=config)
         zero: torch.optim.Optimizer = found
         assert self.live is not None
+        self.host.leave(allocated_there(zero, self.model))
         self.live.label("parameters", [(name, p, None) for name, p in _weights(zero)])
         self.live.label("optimizer_states", [(name, p, None) for name, p in _masters(zero)])
         self.live.label("communication", [(name, p, None) for name, p in _buffers(zero)])
@@ -107,6 +119,10 @@ class DeepSpeedEngine(Engine):
         hidden_size = getattr(config, "text_config", config).hidden_size  # as transformers' `trainer_config_finalize`
         precision, sharding = self.strategy.precision, filled_in(self.sharding, hidden_size)
         zero: dict[str, Any] = {"stage": sharding.stage, "reduce_bucket_size": sharding.reduce_bucket}
+        if sharding.steps_on_host:
+            zero["offload_optimizer"] = {"device": "cpu"}
+        if sharding.on_host:
+            zero["offload_param"] = {"device": "cpu"}
         if sharding.overlap_comm is not OverlapComm.AUTO:
             zero["overlap_comm"] = sharding.overlap_comm is OverlapComm.YES
         if sharding.stage == 3:
@@ -192,8 +208,7 @@ def _weights(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _masters(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields the flat weights that the optimizer steps."""
-    name = "fp32_partitioned_groups_flat" if hasattr(zero, "lp_param_buffer") else "single_partition_of_fp32_groups"
-    for i, partition in enumerate(getattr(zero, name)):
+    for i, partition in enumerate(masters_of(zero)):
         yield f"master weights of group {i}", partition
 
 

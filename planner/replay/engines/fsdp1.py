@@ -30,6 +30,7 @@ from planner.replay.engines.fsdp1_fake import (
     on_host,
     with_broadcast_states,
     with_named_streams,
+    with_quant_states,
 )
 from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.build import half
@@ -83,7 +84,8 @@ class Fsdp1Engine(Engine):
         """Lets FSDP1 run on fake tensors, and offload to the host where the sharding does."""
         offloads = on_host() if self.sharding.on_host else nullcontext()
         self.broadcasts = True
-        with on_fake_tensors(lambda unit: self._visit(unit)), with_named_streams(), with_broadcast_states(), offloads:
+        fake = on_fake_tensors(lambda unit: self._visit(unit))
+        with fake, with_named_streams(), with_quant_states(), with_broadcast_states(), offloads:
             yield
         self.broadcasts = False
 

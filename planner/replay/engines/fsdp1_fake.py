@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.streams import name_stream, share
 from planner.replay.recording.trace import Stream
+from planner.replay.stand_ins.nf4 import Linear4bit
 
 
 @contextmanager
@@ -83,6 +84,27 @@ def _catch_all_reshard(visit: Callable[[Any], None], state: Any) -> None:
 
 
 @contextmanager
+def with_quant_states() -> Iterator[None]:
+    """Leaves scales of NF4 weights in fp32: bitsandbytes has them in a `QuantState`, the stand-in in buffers.
+
+    FSDP1 with mixed precision casts buffers (_runtime_utils.py, `_get_buffers_and_dtypes_for_computation`).
+    """
+    runtime: Any = _runtime_utils
+    original = runtime._get_buffers_and_dtypes_for_computation
+
+    def without_scales(state: Any, root: torch.nn.Module) -> tuple[list[torch.Tensor], list[torch.dtype | None]]:
+        scales = {id(b) for m in root.modules() if isinstance(m, Linear4bit) for b in m.buffers(recurse=False)}
+        buffers, dtypes = original(state, root)
+        return buffers, [None if id(b) in scales else d for b, d in zip(buffers, dtypes, strict=True)]
+
+    runtime._get_buffers_and_dtypes_for_computation = without_scales
+    try:
+        yield
+    finally:
+        runtime._get_buffers_and_dtypes_for_computation = original
+
+
+@contextmanager
 def with_broadcast_states() -> Iterator[None]:
     """Lets every rank get its first weights from the first one, unit by unit (`sync_module_states`).
 
@@ -140,7 +162,7 @@ def on_host() -> Iterator[None]:
     torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign,assignment]  # restored below
     handle.pre_unshard = lambda self: _pre_unshard(self, unshard)
     handle._use_low_precision_shard = lambda self: _cast(self, cast)
-    stream.synchronize = lambda self: None
+    stream.synchronize = lambda self: None  # which the CPU's lacks, and `_post_backward_final_callback` calls
     try:
         yield
     finally:
@@ -158,8 +180,14 @@ def _pinned(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def _pre_unshard(handle: Any, original: Callable[[Any], bool]) -> bool:
-    """Copies the shard to the device, unless it is cast to a copy anyway."""
+    """Copies the shard to the device, unless it is cast to a copy anyway.
+
+    A gradient of zeros, which `_writeback_orig_params` makes where there is none, is the host's, and
+    `prepare_gradient_for_backward` drops it again: here nothing makes it.
+    """
+    skips, handle._skip_writeback_check = handle._skip_writeback_check, handle.flat_param.grad is None
     ran = original(handle)
+    handle._skip_writeback_check = skips
     if not handle._uses_param_mixed_precision:
         handle.flat_param.data = handle.flat_param.data.clone()
     return ran

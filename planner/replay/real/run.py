@@ -25,7 +25,7 @@ from strategies import Strategy
 SCALE = 0.02
 """Standard deviation of the random weights, as `initializer_range` of most configs: it has to keep the loss finite."""
 
-_SILENT = "6"
+SILENT = "6"
 """A level above those of all messages that the profiler writes to stderr (kineto, libkineto/src/ILoggerObserver.h)."""
 
 
@@ -95,7 +95,7 @@ def run_on_cpu(
 
     The arguments are those of `run`.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
+    os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
     marks = Marks()
     with undisturbed():
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

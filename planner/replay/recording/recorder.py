@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -92,6 +93,7 @@ class LiveBytes(TorchDispatchMode):
         self._storages = 0
         self._hosted: set[int] = set()
         """Addresses of storages that stand for memory of the host."""
+        self._allocates_on_host = False
 
     def __enter__(self) -> LiveBytes:
         self._resize = torch.UntypedStorage.resize_
@@ -136,8 +138,24 @@ class LiveBytes(TorchDispatchMode):
         """Says that a tensor's memory stands for the host's from now on."""
         storage = tensor.untyped_storage()
         self._drop(storage._cdata)
+        self._host(storage)
+
+    def _host(self, storage: torch.UntypedStorage) -> None:
         self._hosted.add(storage._cdata)
         weakref.finalize(storage, self._hosted.discard, storage._cdata)
+
+    def is_on_host(self, tensor: torch.Tensor) -> bool:
+        """Returns whether a tensor's memory stands for the host's."""
+        return tensor.untyped_storage()._cdata in self._hosted
+
+    @contextmanager
+    def hosting(self) -> Iterator[None]:
+        """Says that what is allocated while the context lasts stands for the host's memory."""
+        self._allocates_on_host = True
+        try:
+            yield
+        finally:
+            self._allocates_on_host = False
 
     def move(self, scope: Scope | None) -> None:
         """Says at which block the events that follow happen."""
@@ -250,6 +268,9 @@ class LiveBytes(TorchDispatchMode):
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._live and storage._cdata not in self._hosted:
+            if self._allocates_on_host:
+                self._host(storage)
+                return
             category = "communication" if func.namespace in _COLLECTIVES else None
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
             name = func._opname if node is None else node.name()

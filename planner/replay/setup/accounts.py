@@ -59,7 +59,7 @@ ACCOUNTS = Accounts(
         GradientBuckets: ((GradientBuckets.COPIES, GradientBuckets.VIEWS),),
         ShardingBackend: ((ShardingBackend.FSDP1, ShardingBackend.FSDP2, ShardingBackend.DEEPSPEED),),
         GradientSync: ((GradientSync.LAST, GradientSync.EACH),),
-        Offload: ((Offload.NONE, Offload.CPU),),
+        Offload: ((Offload.NONE, Offload.CPU, Offload.OPTIMIZER),),
         OverlapComm: ((OverlapComm.AUTO, OverlapComm.YES, OverlapComm.NO),),
         Framework: ((Framework.TRANSFORMERS, Framework.TRL, Framework.AXOLOTL, Framework.LLAMA_FACTORY),),
         Allocator: (KINDS,),

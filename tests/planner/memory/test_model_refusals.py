@@ -150,13 +150,13 @@ def test_a_tied_weight_is_not_sharded_apart_from_its_copies() -> None:
         (("w1", "q_proj"), "", ""),  # w1 and w3 are one parameter, adapted where both are named
         (
             ("w1", "w3"),
-            "PEFT has no DoRA for the parameters of experts",
-            "PEFT has no LoRA dropout for the parameters of experts",
+            "PEFT has no DoRA for the parameters of experts and routers",
+            "PEFT has no LoRA dropout for the parameters of experts and routers",
         ),
         (
             ("w2",),
-            "PEFT has no DoRA for the parameters of experts",
-            "PEFT has no LoRA dropout for the parameters of experts",
+            "PEFT has no DoRA for the parameters of experts and routers",
+            "PEFT has no LoRA dropout for the parameters of experts and routers",
         ),
     ],
 )
@@ -248,3 +248,20 @@ def test_a_choice_without_an_account_is_refused_before_all_else(monkeypatch: pyt
     for batching in Batching:
         reason = "the memory model has no account of attention flex"
         assert refused("gpt2", batching, attention=Attention.FLEX, finetuning=Freeze(99)) == reason
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "is_refused"),
+    [
+        ("deberta-v3-xsmall", Full(), True),
+        ("deberta-v3-xsmall", BitFit(), True),
+        ("deberta-v3-xsmall", Lora(), False),
+        ("t5-small", Full(), False),
+        ("llama-3.2-1b", Full(), False),
+    ],
+    ids=str,
+)
+def test_reentrant_checkpointing_needs_blocks_that_share_no_graph(model: str, method: Any, is_refused: bool) -> None:
+    reason = refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
+    assert ("frees it the first time" in reason) is is_refused
+    assert refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL)) == ""

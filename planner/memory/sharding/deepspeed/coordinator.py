@@ -73,9 +73,9 @@ class Coordinator:
         return parameter.num_elements <= self.sharding.persistence_threshold
 
     def enter(self, module: Module) -> Iterator[int]:
-        """Follows `fetch_sub_module`, and yields 0 at each instant that can be the largest."""
+        """Follows `fetch_sub_module`, and yields the bytes of temporaries at each instant that can be the largest."""
         parameters = self.parameters(module)
-        self._gather([p for p in parameters if self._is_missing(p)])
+        yield from self._gather([p for p in parameters if self._is_missing(p)])
         for parameter in parameters:
             self._active[parameter.number].add(module)
             if parameter.number in self._handles:
@@ -88,11 +88,11 @@ class Coordinator:
             queued, step = self._queue.popleft()
             self._fetched_for[queued.number] = step
             popped.add(queued.number)
-        self._prefetch()
+        yield from self._prefetch()
         self._step += 1
         yield 0
 
-    def _prefetch(self) -> None:
+    def _prefetch(self) -> Iterator[int]:
         """Gathers what comes next, about as many elements as the prefetch bucket, unless too many are gathered."""
         most = min(self.sharding.max_live_parameters - self._live, self.sharding.prefetch_bucket)
         found: dict[int, Owned] = {}
@@ -103,28 +103,38 @@ class Coordinator:
             if self._is_missing(queued) and queued.number not in found:
                 found[queued.number] = queued
                 elements += queued.num_elements
-        self._gather(list(found.values()))
+        yield from self._gather(list(found.values()))
 
     def _is_missing(self, parameter: Owned) -> bool:
         known = parameter.number in self._sizes or parameter.number in self._handles
         return not known and not self.persists(parameter)
 
-    def _gather(self, parameters: list[Owned]) -> None:
-        """Follows `all_gather_coalesced`: one parameter goes into its own tensor, several into a buffer."""
+    def _gather(self, parameters: list[Owned]) -> Iterator[int]:
+        """Follows `all_gather_coalesced`: one parameter goes into its own tensor, several into a buffer.
+
+        One rank gathers nothing, but copies what is on the host (`NoGatherCoalescedHandle`).
+        """
         if not parameters:
             return
         self._live += sum(p.num_elements for p in parameters)
+        if self.flat.ranks == 1:
+            for parameter in parameters:
+                self._hold(parameter, allocated(parameter.num_bytes) if self.sharding.on_host else 0)
+                self._handles[parameter.number] = None
+            return
         if len(parameters) == 1:
             (parameter,) = parameters
             size = allocated(self.flat.share(parameter) * self.flat.ranks * parameter.itemsize)
             self._hold(parameter, size)
             self._handles[parameter.number] = None
-            return
-        size = sum(self.flat.share(p) for p in parameters) * self.flat.ranks * parameters[0].itemsize
-        gather = Gather(allocated(size), parameters)
-        self.alive.communication += gather.buffer_bytes
-        for parameter in parameters:
-            self._handles[parameter.number] = gather
+        else:
+            size = sum(self.flat.share(p) for p in parameters) * self.flat.ranks * parameters[0].itemsize
+            gather = Gather(allocated(size), parameters)
+            self.alive.communication += gather.buffer_bytes
+            for parameter in parameters:
+                self._handles[parameter.number] = gather
+        if self.sharding.on_host:  # this rank's shares are copied to the GPU first
+            yield sum(allocated(self.flat.share(p) * p.itemsize) for p in parameters)
 
     def _hold(self, parameter: Owned, size: int) -> None:
         self._sizes[parameter.number] = size

@@ -147,14 +147,19 @@ def divided_weights(flat: Flat) -> int:
 
 
 def small_weights(flat: Flat, sharding: Zero) -> int:
-    """Returns the bytes of the parameters that stay gathered in stage 3, except during the optimizer step."""
+    """Returns the bytes of the parameters that stay gathered in stage 3, except during the optimizer step.
+
+    One rank gathers nothing: they are views of its share, unless that is on the host.
+    """
+    if flat.ranks == 1 and not sharding.on_host:
+        return 0
     small = (p for p in flat.parameters if p.num_elements <= sharding.persistence_threshold)
     return sum(allocated(flat.share(p) * flat.ranks * p.itemsize) for p in small)
 
 
 def gradient_buffers(flat: Flat, sharding: Zero) -> int:
-    """Returns the bytes of stage 3's bucket, and of this rank's shares of all gradients."""
-    shares = sum(flat.share(p) for group in flat.groups for p in group)
+    """Returns the bytes of stage 3's bucket, and of this rank's shares of all gradients unless the host has them."""
+    shares = 0 if sharding.steps_on_host else sum(flat.share(p) for group in flat.groups for p in group)
     return allocated(sharding.reduce_bucket * flat.itemsize) + allocated(shares * flat.itemsize)
 
 

@@ -12,6 +12,7 @@ from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happenin
 from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.modules import Containers
+from planner.memory.sharding.deepspeed.offloaded import norms, sent_share
 from planner.memory.sharding.deepspeed.run import Run
 from planner.memory.sharding.layout import Extra
 from strategies import Zero
@@ -28,6 +29,7 @@ class Gathered(Run):
     def __init__(self, flat: Flat, sharding: Zero) -> None:
         super().__init__()
         self.flat, self.sharding = flat, sharding
+        self.alive.communication += norms(flat, 0, divided=True) if sharding.steps_on_host else 0
         self._elements, self._waiting = 0, list[Owned]()
         self._large = 0
         """Bytes of gradients that did not fit into the bucket and wait for it to be reduced."""
@@ -73,8 +75,8 @@ class Gathered(Run):
                 if not parameter.trains:
                     self.coordinator.activate(parameter, owner)
                     self._recomputed.append(parameter)
-        for _ in self.coordinator.enter(module):
-            yield self.alive.extra()
+        for temporary in self.coordinator.enter(module):
+            yield self.alive.extra(temporary)
 
     def _add(self, parameter: Owned) -> Iterator[Extra]:
         """Follows `reduce_independent_p_g_buckets_and_remove_grads`."""
@@ -95,10 +97,14 @@ class Gathered(Run):
         """
         if not self._waiting:
             return
-        first = self._waiting[0]
+        first, interleaved = self._waiting[0], 0
         if len(self._waiting) > 1 or first.num_elements % self.flat.ranks:
             elements = sum(self.flat.share(p) for p in self._waiting) * self.flat.ranks
-            yield self.alive.extra(allocated(elements * first.itemsize))
+            interleaved = allocated(elements * first.itemsize)
+            yield self.alive.extra(interleaved)
+        if self.sharding.steps_on_host:
+            for parameter in self._waiting:
+                yield self.alive.extra(interleaved + sent_share(self.flat.share(parameter), first.itemsize))
         self.alive.gradients -= self._large
         self._large = self._elements = 0
         self._waiting.clear()

@@ -37,7 +37,7 @@ class ZeroLayout(Layout):
             yield Gathered(self.flat, s)
             return
         for rank in self.ranks:
-            yield Reduced(self.flat, rank, s.reduce_bucket, s.buckets, s.stage == 2, self.turn)
+            yield Reduced(self.flat, rank, s.reduce_bucket, s.buckets, s.stage == 2, self.turn, s.steps_on_host)
 
     def forward(self, i: int) -> Extra:
         """Returns the bytes around the forward of part `i` in an evaluation."""

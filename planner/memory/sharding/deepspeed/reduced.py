@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from planner.libraries.allocator import allocated
 from planner.memory.autograd.marks import Happening
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
+from planner.memory.sharding.deepspeed.offloaded import norms, sent
 from planner.memory.sharding.deepspeed.run import Run
 from planner.memory.sharding.layout import Extra, Turn
 
@@ -30,14 +31,20 @@ class Reduced(Run):
         buckets: Number of buckets.
         partitions: Whether gradients are divided while backward runs (stage 2).
         turn: Which micro-batch of the step runs.
+        on_host: Whether the optimizer is on the host, to which this rank's part is sent slice by slice.
     """
 
-    def __init__(self, flat: Flat, rank: int, bucket: int, buckets: int, partitions: bool, turn: Turn) -> None:
+    def __init__(
+        self, flat: Flat, rank: int, bucket: int, buckets: int, partitions: bool, turn: Turn, on_host: bool
+    ) -> None:
         super().__init__()
-        self.flat, self.bucket, self.partitions, self.turn = flat, bucket, partitions, turn
+        self.flat, self.bucket, self.partitions, self.turn, self.on_host = flat, bucket, partitions, turn, on_host
         self._buffers = buckets * allocated(bucket * flat.itemsize)
-        self._mine = {flat.groups[g][p.number].number for g, found in enumerate(flat.pieces(rank)) for p in found}
-        self.kept = kept_gradients(flat, rank)
+        self._mine = {
+            flat.groups[g][p.number].number: p.elements for g, found in enumerate(flat.pieces(rank)) for p in found
+        }
+        self.kept = 0 if on_host else kept_gradients(flat, rank)
+        self.alive.communication += norms(flat, rank, divided=False) if on_host else 0
         self._elements, self._waiting = 0, list[Owned]()
         self._large = 0
         """Bytes of a gradient that does not fit into the bucket and waits for the next."""
@@ -99,6 +106,10 @@ class Reduced(Run):
             self._has_kept = True
             self.alive.gradients += self.kept
             yield self.alive.extra()
+        if self.on_host:
+            for parameter in self._waiting:
+                if parameter.number in self._mine:
+                    yield self.alive.extra(sent(self._mine[parameter.number]))
         self.alive.gradients -= self._large
         self._large = self._elements = 0
         self._waiting.clear()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
+from planner.memory.sharding.deepspeed.offloaded import norms, small_shares
 from planner.memory.sharding.deepspeed.reduced import kept_gradients
 from planner.memory.sharding.optimizers import OptimizerRule, rule_of
 from strategies import AnyOptimizer, Zero
@@ -49,12 +50,12 @@ class FlatOptimizer:
 
     @property
     def masters(self) -> int:
-        """Bytes of the weights that the optimizer steps, of one rank."""
+        """Bytes of the weights that the optimizer steps, of one rank, wherever they are."""
         return sum(allocated(s.elements * self.itemsize) for s in self.subgroups(0))
 
     @property
     def states(self) -> int:
-        """Bytes of one rank's masters and optimizer states."""
+        """Bytes of one rank's masters and optimizer states, wherever they are."""
         tensors = [self._tensor(s.elements) for s in self.subgroups(0)]
         return self.masters + self.rule.resident([(tensors, 1)], 1)
 
@@ -103,6 +104,8 @@ class FlatOptimizer:
             persistent: Bytes of small parameters that ZeRO-3 keeps gathered, but frees for the step.
         """
         groups, flat = self.subgroups(rank), self.flat
+        if self.sharding.steps_on_host:
+            return 0, norms(flat, rank, divided=self.sharding.stage == 3) + small_shares(flat, self.sharding)
         kept = kept_gradients(flat, rank) if self.sharding.stage < 3 else -persistent
         found = [kept + allocated(max(s.largest for s in groups) * FP64)]  # norms in fp64 (zero/utils.py)
         last = max(i for i, s in enumerate(groups) if s.parts)
