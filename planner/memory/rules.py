@@ -13,6 +13,7 @@ from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
 from planner.models.decoder import Decoder
 from planner.models.parameters import ParameterTensor
+from planner.models.support import unsupported
 from strategies import (
     Attention,
     Batching,
@@ -53,6 +54,8 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
         return reason
     if batching is not Batching.FULL and strategy.attention not in MASKED:
         return f"{strategy.attention} is known for full sequences alone, not for {batching} ones"
+    if batching is not Batching.FULL and strategy.kernels is Kernels.COMPILE:
+        return f"compiled blocks have an account for full sequences alone, not for {batching} ones"
     return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
 
 
@@ -245,5 +248,12 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model)
+def _of_kernels(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says which kernel no library has for the model's family; None if there are all that the strategy names."""
+    family = inventory.architecture.model_type
+    reasons = (unsupported(family, inventory, c) for c in (strategy.attention, strategy.loss, strategy.kernels))
+    return next(filter(None, reasons), None)
+
+
+RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model, _of_kernels)
 """Rules in the order in which they are checked; users see the first reason that is found."""

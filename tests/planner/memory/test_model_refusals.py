@@ -221,7 +221,7 @@ def test_products_that_a_bias_is_added_to_are_not_kept_under_gptq() -> None:
         ({"attention": Attention.EAGER}, ""),
         ({"attention": Attention.SDPA_EFFICIENT}, ""),
         ({"kernels": Kernels.LIGER}, "of liger's kernels only those of causal language models are known"),
-        ({"kernels": Kernels.COMPILE}, ""),
+        ({"kernels": Kernels.COMPILE}, "compiled blocks have an account for gemma"),
     ],
     ids=str,
 )
