@@ -262,9 +262,10 @@ def test_a_choice_without_an_account_is_refused_before_all_else(monkeypatch: pyt
     ids=str,
 )
 def test_reentrant_checkpointing_needs_blocks_that_share_no_graph(model: str, method: Any, is_refused: bool) -> None:
-    reason = refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
+    axes = {"finetuning": method, "attention": Attention.EAGER}
+    reason = refused(model, **axes, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
     assert ("frees it the first time" in reason) is is_refused
-    assert refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL)) == ""
+    assert refused(model, **axes, checkpointing=Checkpoints(Checkpointing.FULL)) == ""
 
 
 @pytest.mark.parametrize(
