@@ -46,6 +46,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "loses the gradients of earlier micro-batches": {
         "sharding": Fsdp1(offload=Offload.CPU, gradient_sync=GradientSync.EACH)
     },
+    "along with the optimizer": {"sharding": Fsdp1(offload=Offload.OPTIMIZER)},
     "views of a flat one": {"update": Update.IN_BACKWARD},
     "compiled blocks": {"kernels": Kernels.COMPILE},
     "fp8-mixed is not derived": {"precision": Precision.FP8_MIXED},

@@ -48,7 +48,8 @@ class Dtypes(NamedTuple):
     fp8: bool = False
     """Whether linear layers multiply in fp8."""
     casts_inputs: bool = False
-    """Whether FSDP1 or FSDP2, with mixed precision, casts the inputs of its units."""
+    """Whether FSDP2, with mixed precision, casts the inputs of its units; FSDP1 casts the model's alone
+    (torch/distributed/fsdp/api.py, `MixedPrecision.cast_forward_inputs`)."""
     adapters_apart: bool = False
     """Whether adapters are units of FSDP1 of their own, so that PEFT sees their stored dtype around their forward."""
     adapters_stay: bool = False
@@ -105,7 +106,7 @@ class Dtypes(NamedTuple):
                 *stored,
                 autocast,
                 kept,
-                casts_inputs=True,
+                casts_inputs=not apart,
                 adapters_apart=apart,
                 adapters_stay=apart and not sharding.reshards,
             )

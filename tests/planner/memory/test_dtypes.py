@@ -96,7 +96,7 @@ def test_flat_parameters_of_adapters_are_raised_to_fp32_under_mixed_precision(ad
     method = Lora(adapter_dtype=adapter_dtype)
     mixed = Dtypes.of(Precision.BF16_MIXED, method, Fsdp1())
     assert (mixed.linear, mixed.adapter, mixed.stored_linear, mixed.stored_adapter) == (2, 2, 2, 4)
-    assert (mixed.autocast, mixed.casts_inputs, mixed.adapters_apart) == (2, True, True)
+    assert (mixed.autocast, mixed.casts_inputs, mixed.adapters_apart) == (2, False, True)
     alike = Dtypes.of(Precision.BF16_TRUE, method, DDP)
     assert Dtypes.of(Precision.BF16_TRUE, method, Fsdp1()) == alike._replace(adapters_apart=True)
 
