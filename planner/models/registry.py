@@ -18,6 +18,7 @@ from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.inventory import Inventory
+from planner.models.other_kinds import other_kind
 from planner.models.support import unsupported
 from strategies import Choice
 
@@ -277,6 +278,10 @@ def _unknown(text: str) -> UnknownNameError:
     is_id = "/" in text
     known = [name for entry in registry_models() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)
+    if other := other_kind(text, lambda name: normalized(name) in _index()):
+        error.message, error.hint = f"{text} is {other.kind}, and planner plans language models", other.way_out
+        error.args = (error.message,)
+        return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:
         others.append("a path to a config.json" + ("" if others else ", hf:org/name") + " or a size such as 7B will do")
