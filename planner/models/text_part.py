@@ -26,6 +26,4 @@ def note_on_text_part(whole: str, part: str, left_out: Sequence[str]) -> str:
         left_out: Keys of `WORDS`, for the parts that are left out.
     """
     said = f"only the text part of this {whole} model counts ({part})"
-    if not left_out:
-        return said
-    return f"{said}: {' and '.join(WORDS[key] for key in left_out)} are left out"
+    return f"{said}, without {', '.join(WORDS[key] for key in left_out)}" if left_out else said

@@ -3,7 +3,7 @@
 import pytest
 
 from hardware.errors import UnknownNameError
-from planner.models import find_model, registry_models
+from planner.models import find_model, registry_models, replayed_models
 from planner.models.other_kinds import other_kind
 
 
@@ -50,7 +50,7 @@ def test_a_vision_language_model_comes_with_the_name_of_its_language_model(name:
 
 
 def test_no_name_of_the_registry_looks_like_another_kind() -> None:
-    names = [name for entry in registry_models() for name in entry.names]
+    names = [name for entry in (*registry_models(), *replayed_models()) for name in entry.names]
     assert [name for name in names if other_kind(name, lambda _: True)] == []
 
 

@@ -203,7 +203,7 @@ def test_of_a_multimodal_model_the_text_part_counts() -> None:
     architecture, notes = parse_config("c.json", json.dumps(outer).encode())
     assert architecture == parse_config("c.json", config(tie_word_embeddings=True)).architecture
     assert notes == (
-        "only the text part of this llava model counts (llama): its vision tower and the tokens of images are left out",
+        "only the text part of this llava model counts (llama), without its vision tower and the tokens of images",
     )
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hardware import builtin_catalog_path, load_catalog, read_catalog
-from planner.models import find_model
+from planner.models import find_model, recognize, sized_model
 from planner.report.documents import gpus_document, model_document, models_document
 
 
@@ -31,3 +31,12 @@ def test_the_document_of_models_lists_each_with_its_exact_size() -> None:
         "gpt2": 124_439_808,
         "llama-2-7b": 6_738_415_616,
     }
+
+
+def test_the_document_of_a_model_that_replays_plan_has_its_fields(tmp_path: Path) -> None:
+    model = sized_model("olmo-3-7b")
+    document = json.loads(model_document(model))
+    assert (document["num_parameters"], document["model_type"]) == (7_298_011_136, "olmo3")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(document["config"]), encoding="utf-8")
+    assert recognize(str(path)).source == model.source
