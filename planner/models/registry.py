@@ -146,7 +146,10 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
 
 @cache
 def _index() -> dict[str, RegistryModel]:
-    return {normalized(name): entry for entry in _entries() for name in entry.names}
+    """Returns the entry of each name; an id is found without its organization, too, unless that is another's name."""
+    entries = {normalized(name): entry for entry in _entries() for name in entry.names}
+    bare = {normalized(name.rpartition("/")[2]): entry for entry in _entries() for name in entry.names}
+    return bare | entries
 
 
 def _from_registry(entry: RegistryModel) -> Model | Foreign:

@@ -53,8 +53,18 @@ def test_no_two_models_share_a_name() -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_no_two_models_share_an_id_without_its_organization() -> None:
+    bare = [
+        name
+        for entry in ENTRIES.values()
+        for name in {normalized(name.rpartition("/")[2]) for name in entry.names if "/" in name}
+    ]
+    assert sorted(bare) == sorted(set(bare))
+
+
 def test_no_name_reads_as_a_size_or_a_path() -> None:
     names = [name for entry in ENTRIES.values() for name in entry.names]
+    names += [name.rpartition("/")[2] for name in names]
     assert not [name for name in names if registry._SIZE.fullmatch(name) or registry._spelled_as_path(name)]
 
 
@@ -74,6 +84,9 @@ def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name
         ("llama-7b", "llama-2-7b"),
         (" Llama_2 7B ", "llama-2-7b"),
         ("meta-llama/llama-2-7B-hf", "llama-2-7b"),
+        ("Llama-3.1-8B-Instruct", "llama-3.1-8b"),
+        ("gemma-3-4b-it", "gemma-3-4b"),
+        ("huggyllama/llama-7b", "llama-1-7b"),
         ("GPT2", "gpt2"),
         ("gpt-2", "gpt2"),
     ],
