@@ -76,6 +76,7 @@ class Problem:
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self.model = _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
+        self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
         length = values.get("sequence_length")
         self.request = _request(
             self.model,
