@@ -14,7 +14,7 @@ from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
