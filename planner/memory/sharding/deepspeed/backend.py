@@ -8,13 +8,13 @@ from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import AtStep, Backend
 from planner.memory.sharding.deepspeed.flat import (
     ParameterAccount,
-    accumulation_buffer,
     divided_weights,
     gradient_buffers,
     small_weights,
     stored_weights,
 )
 from planner.memory.sharding.deepspeed.layout import ZeroLayout
+from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
