@@ -13,6 +13,7 @@ from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
 from planner.models.decoder import Decoder
 from planner.models.parameters import ParameterTensor
+from planner.models.support import unsupported
 from strategies import (
     Attention,
     Batching,
@@ -53,6 +54,8 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
         return reason
     if batching is not Batching.FULL and strategy.attention not in MASKED:
         return f"{strategy.attention} is known for full sequences alone, not for {batching} ones"
+    if batching is not Batching.FULL and strategy.kernels is Kernels.COMPILE:
+        return f"compiled blocks have an account for full sequences alone, not for {batching} ones"
     return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
 
 
@@ -160,6 +163,9 @@ def _of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
     if sharding.stage == 3 and inventory.num_expert_parameters:
         # accelerate/utils/deepspeed.py, `set_moe_leaf_modules`
         return "ZeRO-3 gathers a mixture's experts as one module: that is not derived"
+    if sharding.stage == 3 and any(w.written_out for block in inventory.blocks.values() for w in block.linears):
+        # backward keeps `weight.T`, on the storage that DeepSpeed lets go of
+        return "ZeRO-3 cannot free weights of which the model multiplies a transposed view: that is not derived"
     if sharding.stage == 3 and copies_modules(strategy.finetuning):
         return "PEFT's trained copies of modules are not derived for ZeRO-3"
     return None
@@ -198,16 +204,25 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
             f"{strategy.checkpointing.choice} keeps products that GPTQModel's layers then add their bias to, and torch "
             "does not take a kept tensor that has changed"
         )
-    reentrant = strategy.checkpointing.choice.facts.reentrant
-    if reentrant and inventory.architecture.shares_computed and isinstance(strategy.finetuning, Full | BitFit):
+    if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
+        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)`, where stepsize has experts x columns numbers
+        return "adam-mini does not take stacks of experts"
+    return None
+
+
+def _of_reentrant(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says why a model's blocks cannot run in reentrant checkpoints; None if they can, or do not."""
+    if not strategy.checkpointing.choice.facts.reentrant:
+        return None
+    if inventory.architecture.shares_computed and isinstance(strategy.finetuning, Full | BitFit):
         # torch/utils/checkpoint.py, `CheckpointFunction.backward`: "Trying to backward through the graph a second time"
         return (
             "reentrant checkpointing goes through the graph of what the blocks share once for each block, and torch "
             "frees it the first time"
         )
-    if isinstance(facts, Rowwise) and any(len(t.shape) > 2 for b in inventory.blocks.values() for t in b.tensors):
-        # adam_mini/adam_mini.py: `stepsize.view(neuron_per_gpu, 1)`, where stepsize has experts x columns numbers
-        return "adam-mini does not take stacks of experts"
+    if isinstance(strategy.finetuning, Freeze) and not any(t.is_table for t in inventory.stem.tensors):
+        # transformers/modeling_utils.py, `_activation_checkpointing_enable`: only embeddings of ids, or with PEFT
+        return "reentrant checkpoints train nothing where their input needs no gradient, as that of a frozen stem"
     return None
 
 
@@ -233,5 +248,12 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_model)
+def _of_kernels(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says which kernel no library has for the model's family; None if there are all that the strategy names."""
+    family = inventory.architecture.model_type
+    reasons = (unsupported(family, inventory, c) for c in (strategy.attention, strategy.loss, strategy.kernels))
+    return next(filter(None, reasons), None)
+
+
+RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model, _of_kernels)
 """Rules in the order in which they are checked; users see the first reason that is found."""

@@ -69,6 +69,25 @@ def test_reentrant_checkpoints_refer_to_the_blocks_arguments_until_the_graph_is_
     assert reentrant["optimizer_step"] == plain["optimizer_step"]
 
 
+def test_frozen_units_of_fsdp1_keep_gradients_of_the_leaves_of_reentrant_checkpoints() -> None:
+    """Runs of others with transformers 4 show it to the byte (docs/accuracy.md)."""
+    lora = {"finetuning": "lora", "lora_targets": "q_proj,v_proj", "loss": "liger-fused-linear", "gpus": 2}
+    length, hidden_size, blocks, itemsize = 4096, 4096, 32, 2
+
+    def per_sample(checkpointing: str, backend: str) -> int:
+        choices = {"checkpointing": checkpointing, "sharding": "full_shard", "sharding_backend": backend, **lora}
+        one, two = (
+            estimated(sequence_length=length, micro_batch_size=size, **choices).memory.moments["block_backward"]
+            for size in (1, 2)
+        )
+        return two - one
+
+    more = {
+        backend: per_sample("full-reentrant", backend) - per_sample("full", backend) for backend in ("fsdp1", "fsdp2")
+    }
+    assert more["fsdp1"] - more["fsdp2"] == (blocks - 2) * length * hidden_size * itemsize
+
+
 def test_the_more_a_policy_keeps_the_less_is_computed_again() -> None:
     order = ["none", "selective-matmuls", "selective-every-second-matmul", "full", "offload"]
     assert sorted(order, key=lambda name: estimated(checkpointing=name).time.step_seconds) == order
