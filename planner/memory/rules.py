@@ -124,7 +124,7 @@ def _of_fsdp1(inventory: Inventory, strategy: Strategy) -> str | None:
     method = strategy.finetuning
     if isinstance(method, Lora) and _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
-        return "PEFT folds adapters into the weights of experts outside of the forward that FSDP1 gathers them for"
+        return "PEFT folds adapters into weights of experts and routers outside of the forward that FSDP1 gathers for"
     return _in_one_dtype(inventory, strategy)
 
 

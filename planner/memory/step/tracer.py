@@ -121,11 +121,12 @@ class Tracer:
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments, the mask among them, until it has been recomputed.
         saved, body = stem.saved, stem.body
+        arguments = (masks.fixed, masks.per_sample) if checkpointing.recomputes else (0, 0)
         if masks.saved or checkpointing.recomputes:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
             body = body[0] + masks.fixed, body[1] + masks.per_sample
-        return stem._replace(held=held, saved=saved, body=body)
+        return stem._replace(held=held, saved=saved, body=body, masks=arguments)
 
     def block(
         self,
