@@ -33,8 +33,10 @@ RECORD = Path(__file__).with_suffix(".jsonl")
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
 
 MODELS = {
+    "bert": "bert-base-cased",
     "llama": "llama-3.2-1b",
     "qwen2": "qwen2.5-0.5b",
+    "xlm-roberta": "xlm-roberta-base",
 }
 """Model of a family, where the smallest one is not the one that people train."""
 
@@ -49,6 +51,12 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "optimizer_rank": (16, 128),
     "reshard_size": (0, 4),
     "shard_size": (4, 2),
+    "reduce_bucket": (0, 20_000_000),
+    "prefetch_bucket": (0, 5_000_000),
+    "persistence_threshold": (0, 100_000),
+    "max_live_parameters": (0, 50_000_000),
+    "max_reuse_distance": (0, 10_000_000),
+    "sub_group_size": (0, 10_000_000),
 }
 """Values of options that are numbers; the other options take all their choices."""
 

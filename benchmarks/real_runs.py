@@ -2,10 +2,11 @@
 
     python benchmarks/real_runs.py               # print the table, about five minutes
     python benchmarks/real_runs.py llama qwen3   # of some models
+    python benchmarks/real_runs.py offloaded     # DeepSpeed with its optimizer on the host: compiles it first
 
 torch's profiler records real runs, and replays use the CPU's kernels. Scratch memory that CPU kernels allocate for
-themselves is left out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes with FSDP2 or
-FSDP1 over gloo.
+themselves is left out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes over gloo, with
+FSDP2, FSDP1 and DeepSpeed.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from strategies import (
     GradientSync,
     Lora,
     Method,
+    Offload,
     Optimizer,
     Precision,
     Replicated,
     Sharding,
     Strategy,
+    Zero,
 )
 
 COMMON = {
@@ -94,12 +97,16 @@ class Case(NamedTuple):
         )
 
     @property
+    def ranks(self) -> int:
+        return 1 if self.sharding == Replicated() else 2
+
+    @property
     def workload(self) -> Workload:
         """Returns 2 sequences of 128 tokens, twice the attention window of `mistral`."""
-        return Workload(128, 2, self.accumulation, world_size=2 if self.sharding.shards else 1)
+        return Workload(128, 2, self.accumulation, world_size=self.ranks)
 
 
-OF_SHARDING = "sharding_backend", "sharding", "gradient_sync"
+OF_SHARDING = "sharding_backend", "sharding", "gradient_sync", "offload"
 """Options of a sharding that tell cases apart."""
 
 LORA = Lora(8, "all-linear")
@@ -135,7 +142,23 @@ CASES = (
     Case("llama", "bf16-mixed", sharding=Fsdp1(), checkpointing="full-reentrant"),
     Case("qwen3", "bf16-true", method=LORA, sharding=Fsdp1(), checkpointing="full-reentrant", accumulation=2),
     Case("qwen3", "bf16-mixed", method=LORA, sharding=Fsdp1(), checkpointing="full", accumulation=2),
+    Case("llama", "bf16-mixed", attention="eager", sharding=Zero(Sharding.ZERO1), accumulation=2),
+    Case("qwen2", "bf16-mixed", method=LORA, attention="eager", sharding=Zero(Sharding.ZERO1)),
+    Case("llama", "bf16-mixed", attention="eager", sharding=Zero(Sharding.SHARD_GRAD_OP)),
+    Case("qwen2", "bf16-true", method=LORA, attention="eager", sharding=Zero(Sharding.SHARD_GRAD_OP)),
+    Case("llama", "bf16-mixed", attention="eager", sharding=Zero(Sharding.FULL_SHARD), accumulation=2),
+    Case("llama", "bf16-mixed", method=LORA, attention="eager", sharding=Zero(Sharding.FULL_SHARD)),
 )
+
+_ON_HOST = Case("llama", "bf16-mixed", attention="eager")
+
+OFFLOADED = (
+    _ON_HOST._replace(sharding=Zero(Sharding.SHARD_GRAD_OP, Offload.OPTIMIZER)),
+    _ON_HOST._replace(sharding=Zero(Sharding.ZERO1, Offload.OPTIMIZER), method=LORA),
+    _ON_HOST._replace(sharding=Zero(Sharding.FULL_SHARD, Offload.OPTIMIZER)),
+    _ON_HOST._replace(sharding=Zero(Sharding.FULL_SHARD, Offload.CPU)),
+)
+"""Cases of which DeepSpeedCPUAdam is compiled before the first of them runs, which takes minutes."""
 
 
 class Comparison(NamedTuple):
@@ -156,7 +179,7 @@ class Comparison(NamedTuple):
 def compare(case: Case) -> Comparison:
     fields, strategy, workload = TINY[case.model], case.strategy, case.workload
     replayed = replay(fields, strategy, workload, backend=CPU).peaks()
-    recorded = (run_on_ranks if strategy.sharding.shards else run_on_cpu)(fields, strategy, workload)
+    recorded = (run_on_ranks if case.ranks > 1 else run_on_cpu)(fields, strategy, workload)
     return Comparison(recorded.trace.peaks(), replayed, recorded.workspaces)
 
 
@@ -175,5 +198,6 @@ def table(cases: list[Case]) -> Iterator[str]:
 
 if __name__ == "__main__":
     wanted = [case for case in CASES if not sys.argv[1:] or case.model in sys.argv[1:]]
+    wanted += OFFLOADED if "offloaded" in sys.argv[1:] else ()
     for line in table(wanted):
         print(line, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,9 +95,9 @@ class ModelName(Completed):
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
         """Returns the models of the registry with their ids on the Hugging Face Hub."""
-        from planner.models import registry_models
+        from planner.models import registry_models, replayed_models
 
-        return [(model.name, model.hf) for model in registry_models()]
+        return [(model.name, model.hf) for model in (*registry_models(), *replayed_models())]
 
 
 class AxisChoice(Completed):
@@ -112,15 +112,24 @@ class AxisChoice(Completed):
     def __init__(self, choices: type[Choice]) -> None:
         self.choices = choices
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Returns the names that stand for a choice and its refinements, each with what it means."""
+        from strategies.sharding import ALIASES, Sharding
+
+        if self.choices is not Sharding:
+            return {}
+        return {name: " by ".join(meant.values()) for name, meant in ALIASES.items()}
+
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        """Returns the choices with their summaries."""
-        return [(choice.value, choice.summary) for choice in self.choices]
+        """Returns the choices with their summaries, and the aliases."""
+        return [*((choice.value, choice.summary) for choice in self.choices), *self.aliases.items()]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the choice, or `all`; raises InvalidChoiceError for any other text."""
+        """Returns the choice, an alias or `all`; raises InvalidChoiceError for any other text."""
         from planner.records.axes import ALL
 
-        return ALL if value == ALL else self.choices.parse(str(value))
+        return str(value) if value == ALL or value in self.aliases else self.choices.parse(str(value))
 
 
 class ModuleNames(Completed):

@@ -25,7 +25,8 @@ class AxisOption(Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Returns the option and its choices."""
         assert isinstance(self.type, AxisChoice)
-        self.help = ", ".join(choice.value for choice in self.type.choices)
+        aliases = "".join(f"; {name}: {meant}" for name, meant in self.type.aliases.items())
+        self.help = ", ".join(choice.value for choice in self.type.choices) + aliases
         return super().get_help_record(ctx)
 
 

@@ -14,7 +14,7 @@ from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
@@ -35,6 +35,7 @@ from strategies import (
     Checkpoints,
     DataParallel,
     Fsdp1,
+    Kernels,
     Lora,
     Loss,
     Precision,
@@ -102,6 +103,8 @@ class MemoryModel:
         """Says why the model cannot be trained with a strategy; None if it can."""
         if self.evaluation_batch_size is not None and isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
             return "an evaluation between steps is not derived for ZeRO-3"
+        if self.evaluation_batch_size is not None and strategy.kernels is Kernels.COMPILE:
+            return "compiled blocks have no account of evaluation"
         return violation(self.traced.inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:

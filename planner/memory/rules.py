@@ -13,6 +13,7 @@ from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
 from planner.models.decoder import Decoder
 from planner.models.parameters import ParameterTensor
+from planner.models.support import unsupported
 from strategies import (
     Attention,
     Batching,
@@ -53,6 +54,8 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
         return reason
     if batching is not Batching.FULL and strategy.attention not in MASKED:
         return f"{strategy.attention} is known for full sequences alone, not for {batching} ones"
+    if batching is not Batching.FULL and strategy.kernels is Kernels.COMPILE:
+        return f"compiled blocks have an account for full sequences alone, not for {batching} ones"
     return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
 
 
@@ -121,7 +124,7 @@ def _of_fsdp1(inventory: Inventory, strategy: Strategy) -> str | None:
     method = strategy.finetuning
     if isinstance(method, Lora) and _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
-        return "PEFT folds adapters into the weights of experts outside of the forward that FSDP1 gathers them for"
+        return "PEFT folds adapters into weights of experts and routers outside of the forward that FSDP1 gathers for"
     return _in_one_dtype(inventory, strategy)
 
 
@@ -160,6 +163,9 @@ def _of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
     if sharding.stage == 3 and inventory.num_expert_parameters:
         # accelerate/utils/deepspeed.py, `set_moe_leaf_modules`
         return "ZeRO-3 gathers a mixture's experts as one module: that is not derived"
+    if sharding.stage == 3 and any(w.written_out for block in inventory.blocks.values() for w in block.linears):
+        # backward keeps `weight.T`, on the storage that DeepSpeed lets go of
+        return "ZeRO-3 cannot free weights of which the model multiplies a transposed view: that is not derived"
     if sharding.stage == 3 and copies_modules(strategy.finetuning):
         return "PEFT's trained copies of modules are not derived for ZeRO-3"
     return None
@@ -242,5 +248,12 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model)
+def _of_kernels(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says which kernel no library has for the model's family; None if there are all that the strategy names."""
+    family = inventory.architecture.model_type
+    reasons = (unsupported(family, inventory, c) for c in (strategy.attention, strategy.loss, strategy.kernels))
+    return next(filter(None, reasons), None)
+
+
+RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model, _of_kernels)
 """Rules in the order in which they are checked; users see the first reason that is found."""

@@ -27,6 +27,8 @@ class Linear(NamedTuple):
     only_apart: bool = False
     """Whether PEFT adapts it only where every expert has layers of its own: elsewhere it takes the layer's name for a
     stack, or does not know the stack."""
+    written_out: bool = False
+    """Whether the modeling file writes `x @ weight.T` in place of `functional.linear`."""
 
     @property
     def target_names(self) -> tuple[str, ...]:

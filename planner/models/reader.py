@@ -50,7 +50,7 @@ class Reader(Widths):
         kept: bool = False,
     ) -> int:
         """Records weight and bias once, however often the layer is called."""
-        layer = Linear(name, x, out_features, bias, quantizes=not kept, only_apart=not adapts)
+        layer = Linear(name, x, out_features, bias, quantizes=not kept, only_apart=not adapts, written_out=written_out)
         if any(tensor.layer == layer for tensor in self.tensors):  # called before
             return out_features
         self.layers.append(layer)

@@ -47,11 +47,11 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         raise InvalidChoiceError("axis", unknown[0], OPTIONS)
-    given = _without_aliases(given)
+    given = without_aliases(given)
     return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if not _is_open(said)}
 
 
-def _without_aliases(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_aliases(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns what a caller says with an alias of the sharding axis replaced by what it stands for.
 
     Raises:

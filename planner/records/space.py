@@ -13,7 +13,7 @@ from pydantic import model_validator
 from hardware import Cluster, PlannerError
 from hardware.errors import FileError, nearest_names, shown
 from hardware.reading import MAX_PROBLEMS, Document, Location, read_document
-from planner.records.axes import RequestError, parse_axes, parse_option
+from planner.records.axes import RequestError, parse_axes, parse_option, without_aliases
 from planner.records.plan import Count, Elements, Ranks, Record, Share
 from strategies import (
     AXES,
@@ -176,7 +176,13 @@ def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
         document.add_problem((), f"must be a mapping of options to their values, not {shown(data)}")
         return {}
     space: dict[str, tuple[Any, ...]] = {}
-    for key, value in data.items():
+    said = {key.replace("-", "_"): value for key, value in data.items()}
+    try:
+        meant = without_aliases(said)
+    except PlannerError as error:
+        document.add_problem(("sharding",), f"{error.message}; {error.hint}")
+        return {}
+    for key, value in {**data, **{name: value for name, value in meant.items() if said.get(name) is not value}}.items():
         name = key.replace("-", "_")
         if name == VERSION_KEY:
             continue

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hardware import GPU
-from planner.models import Model
+from planner.models import Foreign, Model
 from planner.records.space import Described, SearchSpace
 from planner.records.verification import SCHEMA_VERSION
 from planner.report.parts.words import values_of
@@ -23,16 +23,18 @@ def gpus_document(gpus: Iterable[GPU]) -> str:
     return _text({"gpus": entries})
 
 
-def models_document(models: Iterable[Model]) -> str:
+def models_document(models: Iterable[Model | Foreign]) -> str:
     """Returns a list of the models, without their shapes."""
     return _text({"models": [_entry(model) for model in models]})
 
 
-def model_document(model: Model) -> str:
+def model_document(model: Model | Foreign) -> str:
     """Returns one model with its shape.
 
     `config` holds the fields of a config.json that decide sizes; a file with these fields is a model, too.
     """
+    if isinstance(model, Foreign):
+        return _text({**_entry(model), "config": dict(model.fields)})
     return _text({**_entry(model), "config": model.architecture.model_dump(mode="json", exclude_none=True)})
 
 
@@ -62,14 +64,18 @@ def _option(option: Option) -> dict[str, Any]:
     }
 
 
-def _entry(model: Model) -> dict[str, Any]:
+def _entry(model: Model | Foreign) -> dict[str, Any]:
+    if isinstance(model, Foreign):
+        model_type, approximate = model.fields["model_type"], False
+    else:
+        model_type, approximate = model.architecture.model_type, model.approximate
     return {
         "name": model.name,
         "num_parameters": model.num_parameters,
-        "model_type": model.architecture.model_type,
+        "model_type": model_type,
         "hf": model.hf,
         "aliases": list(model.aliases),
-        "approximate": model.approximate,
+        "approximate": approximate,
         "notes": list(model.notes),
     }
 

@@ -175,3 +175,27 @@ def test_a_quantized_base_that_no_gpu_holds_is_divided_by_fsdp1_as_well(
     asked = {"finetuning": method, "sharding": ("full_shard",), "offload": ("cpu",), "sequence_length": 512}
     result = fit(model, gpu="RTX-3090", gpus=8, top=100, **asked)
     assert {plan.strategy.sharding_backend for plan in result.plans} == backends
+
+
+@pytest.mark.parametrize(
+    ("axes", "reason"),
+    [
+        ({"attention": "all"}, "transformers runs gpt2 without flex_attention"),
+        ({"loss": "all"}, "liger-kernel has no fused linear cross-entropy for gpt2"),
+        ({"kernels": "all"}, "liger-kernel has no kernels for gpt2, or none with an account here"),
+        (
+            {"kernels": ("eager", "compile"), "batching": "packed", "mean_length": 100},
+            "compiled blocks have an account for full sequences alone, not for packed ones",
+        ),
+        (
+            {"kernels": ("eager", "compile"), "evaluation_batch_size": 4},
+            "compiled blocks have no account of evaluation",
+        ),
+    ],
+)
+def test_of_several_kernels_those_that_cannot_run_are_left_out_with_the_reason(
+    axes: dict[str, Any], reason: str
+) -> None:
+    result = fit("gpt2", gpu="A100-40GB", **axes)
+    assert result.plans
+    assert result.rejected[reason] > 0

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from operator import add
 
-from planner.memory.sharding.account import Unit
+from planner.memory.sharding.account import TrainedTensor, Unit
+from planner.memory.sharding.backend import ShardedBackend
+from planner.memory.sharding.flat import FlatAccount, first_shares
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
+from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.replicated import tied_gradient
-from strategies import Fsdp1, GradientSync
+from strategies import AnyOptimizer, Fsdp1, GradientSync, Replicated
 
 
 class Fsdp1Layout(Layout):
@@ -176,3 +179,49 @@ class Fsdp1Layout(Layout):
 def has_adapters(unit: Unit) -> bool:
     """Returns whether modules within a unit are units of their own, which reduce their gradients themselves."""
     return bool(unit.trained) and not unit.gathered_gradient_bytes
+
+
+class Fsdp1Backend(ShardedBackend):
+    """Joins the parameters of each unit to a flat one, and divides that among the ranks."""
+
+    account = FlatAccount
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp1,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what FSDP1 has around each part."""
+        return Fsdp1Layout(units, sharding, world_size, ends, turn)
+
+    def partition(
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Fsdp1,
+        world_size: int,
+        *,
+        apart: bool,
+        itemsize: int,
+    ) -> Partition:
+        """Returns the first rank's tensors, whose parts of flat parameters are tensors of their own."""
+        stem, *blocks, head, _ = units
+        ranks = sharding.ranks(world_size)
+        root = stem._replace(trained=stem.trained + head.trained, gathered_gradient_bytes=_joined(stem, head))
+        mine = [u._replace(trained=tuple(_first_shares(u, ranks))) for u in (root, *blocks)]
+        return Partition(mine, optimizer, Replicated(), 1, apart=apart)
+
+
+def _joined(*units: Unit) -> int:
+    return sum(u.gathered_gradient_bytes for u in units)
+
+
+def _first_shares(unit: Unit, ranks: int) -> list[TrainedTensor]:
+    """Returns the first rank's tensors of a unit, whose trained tensors are one flat parameter, or one each."""
+    if unit.gathered_gradient_bytes:
+        return first_shares(unit.trained, ranks)
+    return [share for tensor in unit.trained for share in first_shares([tensor], ranks)]

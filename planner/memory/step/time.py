@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hardware import Cluster
 from planner.memory.settings.parts import Work
 from planner.memory.sharding.account import Unit
-from strategies import DataParallel, Fsdp1, Fsdp2, GradientSync, Precision
+from strategies import DataParallel, Fsdp1, Fsdp2, GradientSync, Precision, Zero
 from strategies.sharding import ALL_RANKS
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
@@ -98,6 +98,8 @@ class Traffic(NamedTuple):
         optimizer = 3 * gradients + 2 * state_bytes
         if isinstance(sharding, Fsdp1 | Fsdp2):
             return _sharded(units, sharding, cluster, optimizer)
+        if isinstance(sharding, Zero):
+            return _by_deepspeed(units, sharding, cluster, state_bytes)
         moved = 2 * _ring(gradients, world_size)
         if sharding.divides_states:  # each rank sends its updated parameters to the others
             moved, optimizer = moved + _ring(gradients, world_size), 3 * gradients // world_size + 2 * state_bytes
@@ -145,6 +147,28 @@ def _sharded(units: Sequence[Unit], sharding: Fsdp1 | Fsdp2, cluster: Cluster, o
     sent = times * sum(u.stored_bytes - u.buffer_bytes for u in units)
     taken = sum(u.gradient_bytes for u in units)
     return traffic._replace(with_host=max(sent, taken), host_optimizer_bytes=optimizer_bytes)
+
+
+def _by_deepspeed(units: Sequence[Unit], sharding: Zero, cluster: Cluster, state_bytes: int) -> Traffic:
+    """Returns the traffic of DeepSpeed's ZeRO on one rank.
+
+    Stages 1 and 2 all-reduce gradients, once per step or in every micro-batch (stage_1_and_2.py,
+    `allreduce_and_scatter`), and gather the updated weights after the step. Stage 3 gathers weights in forward and in
+    backward, and reduce-scatters gradients, in every micro-batch. An optimizer on the host gets this rank's gradients.
+    """
+    ranks = cluster.world_size
+    weights, gradients = sum(u.gathered_bytes for u in units), sum(u.gradient_bytes for u in units)
+    reduced = _ring(gradients, ranks)
+    micro, step = {1: (0, 3 * reduced), 2: (2 * reduced, reduced), 3: (2 * _ring(weights, ranks) + reduced, 0)}[
+        sharding.stage
+    ]
+    near = cluster.nodes == 1
+    found = Traffic(within_node=micro, step_within_node=step) if near else Traffic(micro, step)
+    optimizer = 2 * state_bytes + gradients // ranks
+    if not sharding.steps_on_host:
+        return found._replace(optimizer_bytes=optimizer)
+    sent = 2 * weights // ranks if sharding.on_host else 0
+    return found._replace(host_optimizer_bytes=optimizer, with_host=max(sent, gradients // ranks))
 
 
 def _resharded_over(sharding: Fsdp1 | Fsdp2) -> int:

@@ -131,7 +131,8 @@ class TracedModel:
         given = last.output_itemsize, last.output_requires_grad
         head, loss = self._head(setting, *given, embedded_bytes, chunk_tokens)
         offloaded = architecture.positional if checkpointing.choice.facts.offloads else frozenset()
-        parts = joined([stem, *blocks, head, loss], checkpointed=checkpoints, offloaded=offloaded)
+        reentrant = checkpointing.choice.facts.reentrant
+        parts = joined([stem, *blocks, head, loss], checkpointed=checkpoints, reentrant=reentrant, offloaded=offloaded)
         if setting.recomputes_units:
             return keeping_leaves(parts, [not (trained.weights or trained.biases) for trained in in_blocks])
         return parts

@@ -121,11 +121,12 @@ class Tracer:
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments, the mask among them, until it has been recomputed.
         saved, body = stem.saved, stem.body
+        arguments = (masks.fixed, masks.per_sample) if checkpointing.recomputes else (0, 0)
         if masks.saved or checkpointing.recomputes:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
             body = body[0] + masks.fixed, body[1] + masks.per_sample
-        return stem._replace(held=held, saved=saved, body=body)
+        return stem._replace(held=held, saved=saved, body=body, masks=arguments)
 
     def block(
         self,
@@ -175,16 +176,17 @@ class Tracer:
         """Says which adapters of a block are gathered when it is recomputed.
 
         Backward of FSDP1 prefetches A when it comes to the output of B. In a recomputation that starts at B's saved
-        input this is so for the last adapter; other units are gathered anew unless they have stayed gathered. One that
-        is reentrant is over before backward comes to anything in the block.
+        input this is so for the last adapter; other units are gathered anew unless they have stayed gathered.
+
+        A reentrant recomputation is over before backward comes to anything in the block, and follows a forward without
+        gradients, after which parameters are views of shards again (torch/distributed/fsdp/_flat_param.py,
+        `_use_sharded_flat_param`).
         """
         dtypes = self.setting.dtypes
-        if not dtypes.adapters_apart or dtypes.adapter == dtypes.stored_adapter:
+        if reentrant or not dtypes.adapters_apart or dtypes.adapter == dtypes.stored_adapter:
             return lambda name: False
         if dtypes.adapters_stay:
             return lambda name: True
-        if reentrant:
-            return lambda name: False
         layers = self._layers(kind, trained, kinds=WITHIN_BLOCKS)
         layers.checkpoints = layers.input_requires_grad = True
         x = layers.input(self.architecture.hidden_size, itemsize, True, "block input")

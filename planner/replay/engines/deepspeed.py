@@ -21,10 +21,13 @@ from planner.replay.engines.deepspeed_offload import Host, allocated_there, mapp
 from planner.replay.engines.deepspeed_patches import on_fake_tensors, without_kernels
 from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretend
 from planner.replay.setup.build import half
-from planner.replay.structure.parameter_roles import TrainedParameter
+from planner.replay.structure.parameter_roles import Role, TrainedParameter
 from planner.replay.structure.source import base_of
 from strategies import Precision, Strategy, Zero
 from strategies.sharding import OverlapComm
+
+FLAT: dict[str, Any] = {"name": "flat weights", "role": Role(is_embedding=False, is_hidden=False, is_linear=False)}
+"""What stand-ins of optimizers are told of the tensor that DeepSpeed gives them in place of a group's parameters."""
 
 
 class DeepSpeedEngine(Engine):
@@ -99,8 +102,10 @@ class DeepSpeedEngine(Engine):
         by_parameter = {id(t.parameter): t for t in trained}
         decayed, others = ([by_parameter[id(p)] for p in group] for group in groups_of(self.model))
         optimizer = make(decayed or others)
+        group = {**optimizer.param_groups[0], **FLAT}
+        optimizer.param_groups[:] = [{**group, "params": [t.parameter for t in decayed or others]}]
         if decayed and others:
-            optimizer.add_param_group({"params": [t.parameter for t in others], "weight_decay": 0.0})
+            optimizer.add_param_group({**group, "params": [t.parameter for t in others], "weight_decay": 0.0})
         with imported() as deepspeed:
             config = self._config()
             optimizer = mapped(optimizer) if self.sharding.steps_on_host else optimizer

@@ -42,7 +42,7 @@ class StandIn(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # there is no loss to return
         """Steps every parameter that has a gradient."""
-        self._step([group for group in self.param_groups if group["params"][0].grad is not None])
+        self._step([group for group in self.param_groups if any(p.grad is not None for p in group["params"])])
 
     def _step(self, groups: list[dict[str, Any]]) -> None:
         """Steps groups of one parameter each; by default kernels work in place and only states are allocated."""

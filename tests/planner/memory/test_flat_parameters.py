@@ -8,7 +8,7 @@ import pytest
 
 from planner.memory.linear.quantized import KINDS
 from planner.memory.sharding.account import TrainedTensor, Unit
-from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.flat import FlatAccount, first_shares, padded
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
 from planner.memory.sharding.layout import Ends, Extra, Turn

@@ -11,7 +11,7 @@ from planner.memory.memoized import counted, memoized
 from planner.memory.settings.exchange import Shared
 from planner.memory.settings.parts import Part, Work, envelope, joined, largest, raised
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.step.evaluation import evaluation
 from planner.memory.step.step import Line, Moment, compose, largest_lines, positions

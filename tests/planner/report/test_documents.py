@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hardware import builtin_catalog_path, load_catalog, read_catalog
-from planner.models import find_model
+from planner.models import find_model, recognize, sized_model
 from planner.report.documents import choices_document, gpus_document, model_document, models_document
 from strategies import OPTIONS, Update
 
@@ -42,3 +42,12 @@ def test_the_document_of_choices_says_what_each_means_and_applies_to() -> None:
     assert found["update"]["choices"][0] == {"name": "after-backward", "summary": Update.AFTER_BACKWARD.summary}
     assert found["lora_dropout"]["values"] == "a number from 0 to below 1, such as 0.05"
     assert found["shard_size"]["applies_to"]["sharding"] == ["hybrid_shard"]
+
+
+def test_the_document_of_a_model_that_replays_plan_has_its_fields(tmp_path: Path) -> None:
+    model = sized_model("olmo-3-7b")
+    document = json.loads(model_document(model))
+    assert (document["num_parameters"], document["model_type"]) == (7_298_011_136, "olmo3")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(document["config"]), encoding="utf-8")
+    assert recognize(str(path)).source == model.source

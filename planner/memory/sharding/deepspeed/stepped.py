@@ -61,7 +61,10 @@ class FlatOptimizer:
 
     @property
     def moved(self) -> tuple[int, int]:
-        """(bytes between GPU and host, FLOPs) of the optimizer step."""
+        """(bytes between GPU and host, FLOPs) of the optimizer step; from the host this rank's weights come back."""
+        if self.sharding.steps_on_host:
+            returned = 0 if self.sharding.on_host else sum(s.elements for s in self.subgroups(0)) * self.flat.itemsize
+            return returned, 0
         return self.rule.moved([([self._tensor(s.elements) for s in self.subgroups(0)], 1)], 1)
 
     def _tensor(self, elements: int) -> TrainedTensor:
