@@ -289,8 +289,9 @@ class Tape:
             waiting, variable.gradient = variable.gradient, None
             if waiting is not None:
                 total = self.storage(gradient.fixed if waiting.viewed else 0, 0)
+                del total  # of the two and their sum one is left: that is the gradient from here on
                 self._mark(Happening.GRADIENT, variable.name)
-                del gradient, total
+                del gradient
             else:
                 self._mark(Happening.GRADIENT, variable.name)
             if variable.step_bytes:
