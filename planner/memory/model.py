@@ -20,7 +20,7 @@ from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import tied_gradient
 from planner.memory.step.evaluation import evaluation, saving
-from planner.memory.step.followed import follow, merged
+from planner.memory.step.followed import Tied, follow, merged
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines, positions
@@ -289,8 +289,9 @@ class MemoryModel:
         places = positions(parts, reach=len(parts))
         ends, stem = self._ends(setting), self.traced.units(setting, 1).stem
         waits_from = len(parts) - 2 if ends.waits_from is None else ends.waits_from
-        tied = tied_gradient(stem) if ends.tied else 0
-        return merged([follow(places, run, tied, waits_from) for run in layout.runs()])
+        name = f"{self.traced.inventory.architecture.embedding_name}.weight"
+        tied = Tied(name, tied_gradient(stem) if ends.tied else 0, waits_from)
+        return merged([follow(places, run, tied) for run in layout.runs()])
 
     @memoized
     def _persistent(

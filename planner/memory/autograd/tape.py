@@ -112,6 +112,8 @@ class Tape:
         self.before_first_use: tuple[int, int] | None = None
         """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
         self.marked = marked
+        self._first: set[str] = set()
+        """Modules whose input has no gradient."""
         """Whether marks are made."""
         self._marks: list[Mark] = []
         self.first_unit: Variable | None = None
@@ -184,8 +186,15 @@ class Tape:
         return run
 
     @contextmanager
-    def module(self, name: str) -> Iterator[None]:
-        """Marks the forward of a module that has parameters, and its backward; a name of "" is no module."""
+    def module(self, name: str, *, is_first: bool = False) -> Iterator[None]:
+        """Marks the forward of a module that has parameters, and its backward; a name of "" is no module.
+
+        Args:
+            name: The module's name.
+            is_first: Whether its input has no gradient, so that nothing tells when its backward is over.
+        """
+        if is_first:
+            self._first.add(name)
         self._mark(Happening.ENTERS, name)
         before = len(self._nodes)
         yield
@@ -195,6 +204,7 @@ class Tape:
 
     def reach(self, leaf: Variable, name: str) -> None:
         """Marks the backward of a module whose output is a leaf: only its gradient gets there."""
+        self._first.add(name)
         if self.marked:
             self._nodes.append((leaf, lambda gradient: setattr(leaf, "gradient", gradient), (), name))
 
@@ -256,7 +266,7 @@ class Tape:
                 module = ""
             del saved
             self._update_parameters()
-            self._mark(Happening.LEAVES_BACKWARD, module)
+            self._mark(Happening.LEAVES_BACKWARD, "" if module in self._first else module)
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient to the one that `variable` has gathered so far.
@@ -289,8 +299,9 @@ class Tape:
             waiting, variable.gradient = variable.gradient, None
             if waiting is not None:
                 total = self.storage(gradient.fixed if waiting.viewed else 0, 0)
+                del total  # of the two and their sum one is left: that is the gradient from here on
                 self._mark(Happening.GRADIENT, variable.name)
-                del gradient, total
+                del gradient
             else:
                 self._mark(Happening.GRADIENT, variable.name)
             if variable.step_bytes:

@@ -87,7 +87,7 @@ class Ends(Sublayers):
         itemsize = self.dtypes.trained if trains else self.dtypes.other
         table = self.parameter(f"{name}.weight", num_embeddings * width, itemsize, trains=trains)
         self.tape.cost.bytes_per_sample += 2 * per_sample * itemsize
-        with self.tape.module(table.module):
+        with self.tape.module(table.module, is_first=True):
             storage = self.tape.storage(fixed * itemsize, per_sample * itemsize, f"{name} output")
             out = Tensor(storage, fixed, per_sample, width, itemsize, None)
             if table.variable is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from planner.memory.autograd.marks import Happened, Happening
 from planner.memory.autograd.tape import Snapshot
@@ -12,14 +12,23 @@ from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, la
 NOTHING = Snapshot(0, 0, 0, 0, 0)
 
 
-def follow(places: Sequence[Position], run: Any, tied: int, waits_from: int) -> Lines:
+class Tied(NamedTuple):
+    """Describes the gradient of a tied embedding, which waits for the stem's."""
+
+    name: str
+    """Name of the parameter."""
+    num_bytes: int
+    waits_from: int
+    """Index of the last part that uses it."""
+
+
+def follow(places: Sequence[Position], run: Any, tied: Tied) -> Lines:
     """Returns the lines of forward and backward by moment, without what persists.
 
     Args:
         places: All parts, in order.
         run: The bookkeeping of a rank at the start of the micro-batch (`planner.memory.sharding.deepspeed.run.Run`).
-        tied: Bytes of the gradient of a tied embedding, which waits for the stem's.
-        waits_from: Index of the last part that uses it.
+        tied: The gradient of a tied embedding; of no bytes where none is.
     """
     forward = [place.part.forward_happened for place in places]
     backward = [_recomputed_within(place.part.backward_happened) for place in places]
@@ -39,9 +48,11 @@ def follow(places: Sequence[Position], run: Any, tied: int, waits_from: int) -> 
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
         found = moments[Moment.START_OF_BACKWARD if i >= last - 1 else moment]
         saved = saved[0] + kept[0], saved[1] + kept[1]
-        waits = tied if i < waits_from else 0
+        waits = tied.num_bytes if i < tied.waits_from else 0
         before = saved[0] + waiting[0] + waits, saved[1] + waiting[1]
         for happened in backward[i]:
+            if happened.kind is Happening.GRADIENT and i == 0 and happened.name == tied.name:
+                before, waits = (before[0] - waits, before[1]), 0  # it has been added to the stem's
             for extra in run.happens(i, happened.kind, happened.name):
                 found.append(line(happened.at, before, saved, extra, own=happened.at.gradients))
             found += [line(s, before, saved, run.alive.extra(), own=s.gradients) for s in happened.after]

@@ -98,10 +98,11 @@ class Tracer:
         again = self.architecture.embeds_again is not None
         if self.tied_gradient:
             # The head's gradient of the shared weight waits for the embedding's; its bytes are counted for the head.
-            # It is a view, as a transposed product is, unless autocast casts it or another gradient was added to it.
+            # It is a view, as a transposed product is, unless autocast casts it or another gradient was added to it, or
+            # DeepSpeed's own function made it (deepspeed/runtime/zero/linear.py, `LinearFunctionForZeroStage3`).
             dtypes = self.setting.dtypes
             casts = dtypes.autocast not in (None, dtypes.of_trained().other)
-            viewed = not casts and not again and not self.setting.loss.is_fused
+            viewed = not casts and not again and not self.setting.loss.is_fused and not layers.by_zero3
             layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
