@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
-from planner.libraries.liger_kernel import patch_of
 from planner.memory.attention.masks import masks_of
 from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
 from planner.memory.autograd.tape import Saved, Snapshot, Tape, Tensor, Variable
-from planner.memory.layers.compiled import CompiledLayers
 from planner.memory.layers.layers import Layers
-from planner.memory.layers.liger import LigerLayers
 from planner.memory.losses import loss as losses
 from planner.memory.losses.fused import FUSED, Chunk
 from planner.memory.settings.dtypes import FP32
@@ -19,13 +16,10 @@ from planner.memory.settings.exchange import Exchange, Shared
 from planner.memory.settings.parts import Part, raised
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import Trainable, trained_at_ends
+from planner.memory.step.layers_on import LAYERS, WITHIN_BLOCKS, layers_on
 from planner.memory.step.part_run import PartRun
 from planner.models import Architecture
 from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
-
-LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
-WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
-"""Layers within blocks, by kernels; only blocks are compiled."""
 
 STEM, HEAD, LOSS = "stem", "head", "loss"
 """Names of the parts that are not blocks; a block is named by its kind."""
@@ -63,27 +57,20 @@ class Tracer:
         kinds: Mapping[Kernels, type[Layers]] = LAYERS,
     ) -> Layers:
         """Returns new layers with a tape of their own, which run one part."""
-        s = self.setting
-        layers = kinds[s.kernels](
+        steps = self.steps(part, trained)
+        layers = layers_on(
             Tape(
-                keep_saved=keep_saved and not s.evaluates,
-                steps=self.steps(part, trained),
+                keep_saved=keep_saved and not self.setting.evaluates,
+                steps=steps,
                 recomputed=recomputed,
-                marked=s.marked,
+                marked=self.setting.marked,
             ),
-            dtypes=s.dtypes.of_trained() if trained.weights else s.dtypes,
-            method=s.method,
-            trained=trained,
-            attention=s.attention,
-            sequence_length=s.sequence_length,
-            selection=s.selection,
+            self.architecture,
+            self.setting,
+            trained,
+            kinds,
         )
-        # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
-        layers.by_zero3 = s.by_zero3 and self.architecture.linear_class == "Linear"
-        if isinstance(layers, LigerLayers):
-            layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
-        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.dtypes.other  # the embeddings' dtype
-        layers.exchange = Exchange(self._known)
+        layers.rope_itemsize, layers.exchange = self._rope_itemsize, Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:

@@ -13,7 +13,7 @@ from planner.extras import Progress
 from planner.replay.backend import CPU, Backend
 from planner.replay.engines import engine_of
 from planner.replay.real.profiled import Marks, Recorded, recorded
-from planner.replay.recording.recorder import local
+from planner.replay.recording.tensors import local
 from planner.replay.recording.trace import Phase, Scope
 from planner.replay.setup.build import build, equip
 from planner.replay.silence import undisturbed
