@@ -136,15 +136,9 @@ class MemoryModel:
             micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
         s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
+        setting, sharding, itemsize = self.setting(s), self._sharding(s), s.precision.facts.trained_bytes
         return self._footprint(
-            self.setting(s),
-            s.optimizer,
-            s.checkpointing,
-            self._sharding(s),
-            s.allocator,
-            _updates(s),
-            turns,
-            s.precision.facts.trained_bytes,
+            setting, s.optimizer, s.checkpointing, sharding, s.allocator, _updates(s), turns, itemsize
         )
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:

@@ -234,15 +234,11 @@ class Tracer:
         layers.tape.forget()
         again = plain
         if facts.keeps:
-            again = self.block(
-                kind,
-                trained,
-                itemsize,
-                input_requires_grad=input_requires_grad,
-                checkpoints=True,
-                again=True,
-                kept=keeping.kept(),
+            needs, of_block = (
+                {"input_requires_grad": input_requires_grad, "checkpoints": True},
+                (kind, trained, itemsize),
             )
+            again = self.block(*of_block, **needs, again=True, kept=keeping.kept())
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
         sizes = [(argument.fixed, argument.per_sample) for argument in arguments]
         if facts.offloads:
