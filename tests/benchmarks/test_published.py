@@ -100,8 +100,8 @@ def test_the_driver_s_bytes_under_fsdp1_are_those_of_the_replay() -> None:
     """Mixtral's are more, for a reason that is not known (docs/accuracy.md)."""
     sharded = [run for run in bench.runs() if run.engine is Engine.FSDP1 and run.model != "mixtral-8x7b"]
     errors = device_errors(sharded)
-    assert statistics.median(errors) <= 0.06
-    assert max(errors) <= 0.11
+    assert statistics.median(errors) <= 0.05
+    assert max(errors) <= 0.20
 
 
 @pytest.mark.slow

@@ -156,9 +156,8 @@ class Tracer:
             layers.tape.save(layers.leaf)
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
-        return run.finish(out, again=again, reentrant=reentrant)._replace(
-            saves_input=input_saved, input_bytes=input_bytes
-        )
+        part = run.finish(out, again=again, reentrant=reentrant)
+        return part._replace(saves_input=input_saved, input_bytes=input_bytes)
 
     def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int, *, reentrant: bool) -> Callable[[str], bool]:
         """Says which adapters of a block are gathered when it is recomputed.
@@ -234,11 +233,8 @@ class Tracer:
         layers.tape.forget()
         again = plain
         if facts.keeps:
-            needs, of_block = (
-                {"input_requires_grad": input_requires_grad, "checkpoints": True},
-                (kind, trained, itemsize),
-            )
-            again = self.block(*of_block, **needs, again=True, kept=keeping.kept())
+            recomputed = partial(self.block, kind, trained, itemsize, input_requires_grad=input_requires_grad)
+            again = recomputed(checkpoints=True, again=True, kept=keeping.kept())
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
         sizes = [(argument.fixed, argument.per_sample) for argument in arguments]
         if facts.offloads:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
-from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
+from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPCommContext, FSDPParamGroup
 from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay.backend import Backend
 from planner.replay.engines.engine import At, Engine, anywhere, pretend
+from planner.replay.recording.streams import name_stream
+from planner.replay.recording.trace import Stream
 from planner.replay.setup.build import half
 from planner.replay.setup.cpu_offload import DEVICE, HOST
 from planner.replay.structure.source import base_of
@@ -46,11 +48,8 @@ class Fsdp2Engine(Engine):
 
     @contextmanager
     def patches(self) -> Iterator[None]:
-        """Lets FSDP2 offload to `HOST`, where the sharding offloads."""
-        if self.sharding.on_host:
-            with _offloading():
-                yield
-        else:
+        """Names FSDP2's streams, and lets it offload to `HOST` where the sharding offloads."""
+        with _named_streams(), _offloading() if self.sharding.on_host else nullcontext():
             yield
 
     def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
@@ -80,6 +79,28 @@ def _on_host(model: torch.nn.Module) -> torch.nn.Module:
         for name, buffer in module.named_buffers(recurse=False):
             module._buffers[name] = torch.empty_like(buffer, device=DEVICE)
     return model
+
+
+@contextmanager
+def _named_streams() -> Iterator[None]:
+    """Names the streams that FSDP2 makes (_fully_shard/_fsdp_param_group.py, `FSDPCommContext.lazy_init`).
+
+    It waits for events instead of `record_stream`, so that a freed block serves its own stream again at once.
+    """
+    context: Any = FSDPCommContext
+    make = context.lazy_init
+
+    def made(self: Any, device: torch.device) -> None:
+        make(self, device)
+        name_stream(self.all_gather_copy_in_stream, Stream.GATHER)
+        name_stream(self.reduce_scatter_stream, Stream.REDUCE)
+        name_stream(self.all_reduce_stream, Stream.REPLICATE)
+
+    context.lazy_init = made
+    try:
+        yield
+    finally:
+        context.lazy_init = make
 
 
 @contextmanager

@@ -31,11 +31,13 @@ class Stream(StrEnum):
     COMPUTE = "compute"
     """The default stream, on which the model runs."""
     GATHER = "gather"
-    """FSDP1's stream of all-gathers, which has the gathered parameters."""
+    """FSDP's stream of all-gathers: FSDP1 has the gathered parameters there, FSDP2 the buffer they are copied from."""
     SHARD = "shard"
     """FSDP1's stream on which shards are cast, or copied from the host, before they are gathered."""
     REDUCE = "reduce"
-    """FSDP1's stream of reduce-scatters, which has the sharded gradients."""
+    """FSDP's stream of reduce-scatters, which has the sharded gradients."""
+    REPLICATE = "replicate"
+    """FSDP2's stream of all-reduces over replicas of shards, which has the gradients that are cast afterwards."""
 
 
 class Event(NamedTuple):
