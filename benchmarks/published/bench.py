@@ -11,7 +11,7 @@ from published.requests import FSDP1
 from published.run import Engine, Run, Term
 
 from hardware import MIB, load_catalog
-from planner.models import add_model, find_model
+from planner.models import find_model
 
 FILE = Path(__file__).with_name("llm_fine_tuning_bench.csv")
 SOURCE = "LLMFineTuningBench"
@@ -34,36 +34,6 @@ MODELS = {
     "granite-8b-code-base": "granite-8b-code-base",
 }
 """The planner's names; other models are internal, and their shapes not published."""
-_GRANITE = {
-    "model_type": "llama",
-    "num_attention_heads": 32,
-    "vocab_size": 49152,
-    "attention_bias": True,
-    "mlp_bias": True,
-    "tie_word_embeddings": True,
-}
-# Granite Code Models (arXiv:2405.04324), table 1, and config.json of ibm-granite's repositories
-CODE_MODELS: dict[str, dict[str, Any]] = {
-    "granite-3b-code-base": _GRANITE
-    | {
-        "hidden_size": 2560,
-        "intermediate_size": 10240,
-        "num_hidden_layers": 32,
-        "num_key_value_heads": 32,
-        "max_position_embeddings": 128000,
-    },
-    "granite-8b-code-base": _GRANITE
-    | {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 36,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 4096,
-    },
-}
-for _name, _fields in CODE_MODELS.items():
-    add_model(_name, _fields)
-
 TARGETS = {"llama3-8b": ("q_proj", "k_proj")}
 USUAL_TARGETS = ("q_proj", "v_proj")
 TRANSFORMERS = {"2.1.0": "4.45.2", "2.4.0": "4.45.2"}

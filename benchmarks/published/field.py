@@ -9,25 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 from published.answer import Said, said_of
 
-from planner.models import add_model
-
 FILE = Path(__file__).with_name("field_reports.yaml")
-
-# config.json of mistralai/Ministral-8B-Instruct-2410
-MINISTRAL: dict[str, Any] = {
-    "model_type": "mistral",
-    "hidden_size": 4096,
-    "intermediate_size": 12288,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 131072,
-    "max_position_embeddings": 32768,
-    "sliding_window": 32768,
-}
-add_model("ministral-8b-instruct-2410", MINISTRAL)
-
 
 GB = 10**9
 
