@@ -15,6 +15,7 @@ from planner.cli import main
 from planner.cli.commands import Command
 from planner.models import registry_models
 from strategies import OPTIONS
+from strategies.sharding import ALIASES
 
 QUESTIONS = {"fit": planner.api.fit, "estimate": planner.api.estimate}
 NO_OPTIONS = {"axes", "progress"}
@@ -106,7 +107,9 @@ def test_a_shell_completes_names_of_gpus_and_models() -> None:
 
 @pytest.mark.parametrize("axis", CHOICES)
 def test_a_shell_completes_the_choices_of_every_axis(axis: str) -> None:
-    assert completions("fit", "7B", f"--{axis.replace('_', '-')}", "") == [choice.value for choice in CHOICES[axis]]
+    aliases = list(ALIASES) if axis == "sharding" else []
+    known = [choice.value for choice in CHOICES[axis]]
+    assert completions("fit", "7B", f"--{axis.replace('_', '-')}", "") == [*known, *aliases]
 
 
 def test_a_broken_catalog_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
