@@ -33,8 +33,10 @@ RECORD = Path(__file__).with_suffix(".jsonl")
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
 
 MODELS = {
+    "bert": "bert-base-cased",
     "llama": "llama-3.2-1b",
     "qwen2": "qwen2.5-0.5b",
+    "xlm-roberta": "xlm-roberta-base",
 }
 """Model of a family, where the smallest one is not the one that people train."""
 

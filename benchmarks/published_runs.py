@@ -4,18 +4,19 @@
     python benchmarks/published_runs.py --rows TEXT # each run whose name has the text, with the reasons of differences
     python benchmarks/published_runs.py --replay    # replay requests that are not recorded yet, some seconds each
 
-The two sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes, and
-llm_fine_tuning_bench.csv the peak of NVML. Each run is asked as `planner estimate` is, with all of the GPU as budget.
-"Planner" is its answer. "With its own libraries" adds what the transformers of that time held beside today's, and what
-the run's own kernels did, where no choice says it: derived from their source, per run and term (`--rows`). The driver's
-bytes are those of the replay with the same terms. A run is judged by the replay where one is recorded.
+The sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes,
+llm_fine_tuning_bench.csv the peak of NVML, field_reports.yaml what users reported of single runs. Each run is asked as
+`planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own libraries" adds what the transformers
+of that time held beside today's, and what the run's own kernels did, where no choice says it: derived from their
+source, per run and term (`--rows`). The driver's bytes are those of the replay with the same terms, for the requests
+that are recorded in replays.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from published import bench, fms
+from published import bench, field, fms
 from published.answer import ask
 from published.replayed import replay_missing
 from published.run import Run
@@ -39,6 +40,8 @@ def main() -> None:
         lines = lines_of([run for run in runs() if (options.rows or "") in run.name])
         print(f"\n## {name}\n")
         print("\n".join(table(lines) if options.rows is None else details(lines)))
+    print("\n## Reports of single runs\n")
+    print("\n".join(field.rows([report for report in field.reports() if (options.rows or "") in report.said])))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Compares replays with real runs of the same step on the CPU, byte by byte, for small models.
 
-    python benchmarks/real_runs.py               # print the table, about two minutes
+    python benchmarks/real_runs.py               # print the table, about five minutes
     python benchmarks/real_runs.py llama qwen3   # of some models
     python benchmarks/real_runs.py offloaded     # DeepSpeed with its optimizer on the host: compiles it first
 
 torch's profiler records real runs, and replays use the CPU's kernels. Scratch memory that CPU kernels allocate for
 themselves is left out (planner/replay/real/profiled.py, `WORKSPACES`). The last cases run two processes over gloo, with
-FSDP2 and with DeepSpeed.
+FSDP2, FSDP1 and DeepSpeed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from strategies import (
     Attention,
     Checkpointing,
     Checkpoints,
+    DataParallel,
+    Fsdp1,
     Fsdp2,
     Full,
+    GradientSync,
     Lora,
     Method,
     Offload,
@@ -33,7 +36,6 @@ from strategies import (
     Precision,
     Replicated,
     Sharding,
-    ShardingBackend,
     Strategy,
     Zero,
 )
@@ -73,14 +75,14 @@ class Case(NamedTuple):
     method: Method = Full()
     checkpointing: str = "none"
     attention: str = "sdpa"
-    sharding: str = "no_shard"
+    sharding: DataParallel = Replicated()
     accumulation: int = 1
-    backend: str = "fsdp2"
-    offload: str = "none"
 
     def __str__(self) -> str:
         method = "lora" if isinstance(self.method, Lora) else "full"
-        others = [value for name, value in self._asdict().items() if name not in ("model", "method", "accumulation")]
+        options = self.sharding.to_options()
+        sharding = " ".join(str(options[name]) for name in OF_SHARDING if name in options)
+        others = self.precision, self.optimizer, self.checkpointing, self.attention, sharding
         return " ".join([self.model, method, *others, f"x{self.accumulation}"])
 
     @property
@@ -90,26 +92,22 @@ class Case(NamedTuple):
             optimizer=Optimizer(self.optimizer),
             finetuning=self.method,
             checkpointing=Checkpoints(Checkpointing(self.checkpointing)),
-            sharding=self.divided,
+            sharding=self.sharding,
             attention=Attention(self.attention),
         )
 
     @property
-    def divided(self) -> Replicated | Fsdp2 | Zero:
-        if self.sharding == "no_shard":
-            return Replicated()
-        kind = Zero if ShardingBackend(self.backend) is ShardingBackend.DEEPSPEED else Fsdp2
-        return kind(Sharding(self.sharding), offload=Offload(self.offload))
-
-    @property
     def ranks(self) -> int:
-        return 1 if self.sharding == "no_shard" else 2
+        return 1 if self.sharding == Replicated() else 2
 
     @property
     def workload(self) -> Workload:
         """Returns 2 sequences of 128 tokens, twice the attention window of `mistral`."""
         return Workload(128, 2, self.accumulation, world_size=self.ranks)
 
+
+OF_SHARDING = "sharding_backend", "sharding", "gradient_sync", "offload"
+"""Options of a sharding that tell cases apart."""
 
 LORA = Lora(8, "all-linear")
 
@@ -134,24 +132,31 @@ CASES = (
     Case("granite", "bf16-mixed", "adamw-foreach", attention="eager"),
     Case("llama, few words", checkpointing="full"),
     Case("deep llama", "bf16-mixed", accumulation=2),
-    Case("llama", sharding="full_shard"),
-    Case("llama", "bf16-mixed", sharding="shard_grad_op"),
-    Case("qwen3", "bf16-mixed", sharding="full_shard", checkpointing="full", accumulation=2),
-    Case("llama", "bf16-mixed", attention="eager", sharding="zero1", accumulation=2, backend="deepspeed"),
-    Case("qwen2", "bf16-mixed", method=LORA, attention="eager", sharding="zero1", backend="deepspeed"),
-    Case("llama", "bf16-mixed", attention="eager", sharding="shard_grad_op", backend="deepspeed"),
-    Case("qwen2", "bf16-true", method=LORA, attention="eager", sharding="shard_grad_op", backend="deepspeed"),
-    Case("llama", "bf16-mixed", attention="eager", sharding="full_shard", accumulation=2, backend="deepspeed"),
-    Case("llama", "bf16-mixed", method=LORA, attention="eager", sharding="full_shard", backend="deepspeed"),
+    Case("llama", sharding=Fsdp2()),
+    Case("llama", "bf16-mixed", sharding=Fsdp2(Sharding.SHARD_GRAD_OP)),
+    Case("qwen3", "bf16-mixed", sharding=Fsdp2(), checkpointing="full", accumulation=2),
+    Case("llama", sharding=Fsdp1()),
+    Case("llama", "bf16-true", sharding=Fsdp1(), checkpointing="full"),
+    Case("llama", "bf16-mixed", sharding=Fsdp1(Sharding.SHARD_GRAD_OP), accumulation=2),
+    Case("llama", "bf16-mixed", sharding=Fsdp1(gradient_sync=GradientSync.EACH), accumulation=2),
+    Case("llama", "bf16-mixed", sharding=Fsdp1(), checkpointing="full-reentrant"),
+    Case("qwen3", "bf16-true", method=LORA, sharding=Fsdp1(), checkpointing="full-reentrant", accumulation=2),
+    Case("qwen3", "bf16-mixed", method=LORA, sharding=Fsdp1(), checkpointing="full", accumulation=2),
+    Case("llama", "bf16-mixed", attention="eager", sharding=Zero(Sharding.ZERO1), accumulation=2),
+    Case("qwen2", "bf16-mixed", method=LORA, attention="eager", sharding=Zero(Sharding.ZERO1)),
+    Case("llama", "bf16-mixed", attention="eager", sharding=Zero(Sharding.SHARD_GRAD_OP)),
+    Case("qwen2", "bf16-true", method=LORA, attention="eager", sharding=Zero(Sharding.SHARD_GRAD_OP)),
+    Case("llama", "bf16-mixed", attention="eager", sharding=Zero(Sharding.FULL_SHARD), accumulation=2),
+    Case("llama", "bf16-mixed", method=LORA, attention="eager", sharding=Zero(Sharding.FULL_SHARD)),
 )
 
-_ON_HOST = Case("llama", "bf16-mixed", attention="eager", backend="deepspeed", offload="optimizer")
+_ON_HOST = Case("llama", "bf16-mixed", attention="eager")
 
 OFFLOADED = (
-    _ON_HOST._replace(sharding="shard_grad_op"),
-    _ON_HOST._replace(sharding="zero1", method=LORA),
-    _ON_HOST._replace(sharding="full_shard"),
-    _ON_HOST._replace(sharding="full_shard", offload="cpu"),
+    _ON_HOST._replace(sharding=Zero(Sharding.SHARD_GRAD_OP, Offload.OPTIMIZER)),
+    _ON_HOST._replace(sharding=Zero(Sharding.ZERO1, Offload.OPTIMIZER), method=LORA),
+    _ON_HOST._replace(sharding=Zero(Sharding.FULL_SHARD, Offload.OPTIMIZER)),
+    _ON_HOST._replace(sharding=Zero(Sharding.FULL_SHARD, Offload.CPU)),
 )
 """Cases of which DeepSpeedCPUAdam is compiled before the first of them runs, which takes minutes."""
 

@@ -1,6 +1,7 @@
 """Loads the catalog of GPUs, which is the built-in file and a user's additions, and looks GPUs up by name."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ from hardware.reading import read_document
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
 """Environment variable that names a user's catalog file."""
+
+_SIZE: Final = re.compile(r"[-_\s]*[0-9]+[-_\s]*GB", re.IGNORECASE)
+"""The size of the memory in a GPU's name, which follows the name of the card."""
 
 
 class Catalog:
@@ -85,6 +89,24 @@ class Catalog:
         if gpu is None:
             raise UnknownNameError("GPU", name, self._gpus)
         return gpu
+
+    def variants(self, name: str) -> tuple[str, ...]:
+        """Returns the GPUs that a name without a size may mean: the one that it finds, then the card's other variants.
+
+        Args:
+            name: A name or alias. It may leave the size open that the GPU has in its own name: `H100` finds one of the
+                GPUs whose names begin with `H100` and a size.
+
+        Returns:
+            Their canonical names; none where the name says the size, or where the GPU's own name has none.
+        """
+        found = self._owners.get(name_key(name))
+        size = _SIZE.search(found or "")
+        if found is None or size is None or _SIZE.search(name):
+            return ()
+        card = found[: size.start()]
+        named = ((other, _SIZE.search(other)) for other in self._gpus if other != found)
+        return (found, *(other for other, size in named if size and other[: size.start()] == card))
 
     def _validate(self, canonical: str) -> GPU:
         try:

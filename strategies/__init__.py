@@ -59,7 +59,13 @@ from strategies.sharding import (
     indivisible,
 )
 from strategies.spaces.chain import Chain
-from strategies.spaces.frameworks import usual_adapter_dtypes, usual_precisions, usual_unquantized_dtypes
+from strategies.spaces.frameworks import (
+    dividing,
+    usual_adapter_dtypes,
+    usual_checkpointing,
+    usual_precisions,
+    usual_unquantized_dtypes,
+)
 from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
 from strategies.update import Update
@@ -138,9 +144,11 @@ __all__ = [
     "Whole",
     "WholeNumbers",
     "Zero",
+    "dividing",
     "indivisible",
     "quantization_of",
     "usual_adapter_dtypes",
+    "usual_checkpointing",
     "usual_precisions",
     "usual_unquantized_dtypes",
     "violation",

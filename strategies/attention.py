@@ -22,8 +22,9 @@ class Attention(Choice):
     """Names the values of transformers' `attn_implementation`.
 
     SDPA runs the flash kernel in half precision where the GPU has it, and the memory-efficient kernel elsewhere;
-    neither stores the scores. The memory-efficient kernel does not take grouped keys and values: these go to the math
-    kernel, which stores the scores.
+    neither stores the scores. The memory-efficient kernel does not take grouped keys and values: `sdpa` gives these to
+    the math kernel, which stores the scores, and `sdpa-efficient` repeats them before, as transformers did in all cases
+    before it had `use_gqa_in_sdpa` (integrations/sdpa_attention.py), and does since with a mask.
     """
 
     facts: AttentionFacts
@@ -36,7 +37,7 @@ class Attention(Choice):
     )
     SDPA_EFFICIENT = (
         "sdpa-efficient",
-        "SDPA within torch.nn.attention.sdpa_kernel(EFFICIENT_ATTENTION); takes no grouped heads",
+        "SDPA's memory-efficient kernel (sdpa_kernel(EFFICIENT_ATTENTION)); grouped heads are repeated for it",
         AttentionFacts(),
     )
     FLASH_2 = (

@@ -44,7 +44,9 @@ class Checkpointing(Choice):
     """Says which activations of a checkpointed block are kept.
 
     `full` is non-reentrant checkpointing: only the block's input is kept (`gradient_checkpointing=True` in Trainer).
-    `full-reentrant` is the same with `use_reentrant=True`, Trainer's default before transformers 5 and axolotl's. The
+    `full-reentrant` is the same with `use_reentrant=True`, Trainer's default before transformers 5. Under FSDP1 it is
+    around the calls of the units, as transformers up to 4.51 has it (modeling_llama.py,
+    `_gradient_checkpointing_func(decoder_layer.__call__, ...)`); later versions checkpoint within the units. The
     selective choices are policies for `create_selective_checkpoint_contexts` of torch.utils.checkpoint.
     """
 

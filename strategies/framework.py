@@ -14,6 +14,7 @@ from strategies.checkpointing import Checkpointing
 from strategies.finetuning import Finetuning
 from strategies.loss import Loss
 from strategies.quantization import Quantization
+from strategies.sharding import ShardingBackend
 
 
 class FrameworkFacts(NamedTuple):
@@ -27,6 +28,9 @@ class FrameworkFacts(NamedTuple):
             unquantized; if not, that stays in the dtype of the computation.
         halves_adapters: Whether adapters over a base of bitsandbytes train in bf16.
         trains_as_loaded: Whether full fine-tuning keeps weights in bf16, as they are loaded, instead of fp32.
+        raised_by: Backends of the sharding that keep fp32 weights, or fp32 masters, even so.
+        checkpoints: What its checkpointing is, where that is on.
+        checkpoints_under: The same under backends of the sharding with which it is another.
         remark: What it also does, and the planner has no account of; empty if there is no such thing.
     """
 
@@ -36,6 +40,9 @@ class FrameworkFacts(NamedTuple):
     prepares: bool = True
     halves_adapters: bool = False
     trains_as_loaded: bool = False
+    raised_by: tuple[ShardingBackend, ...] = ()
+    checkpoints: Checkpointing = Checkpointing.FULL
+    checkpoints_under: Mapping[ShardingBackend, Checkpointing] = MappingProxyType({})
     remark: str = ""
 
 
@@ -59,6 +66,9 @@ _AXOLOTL = FrameworkFacts(
     fixed=("quantization",),
     prepares=False,  # the same, `_configure_embedding_dtypes`: prepared, then cast back to torch_dtype; not under FSDP
     trains_as_loaded=True,  # the same: loaded in torch_dtype; monkeypatch/accelerate/fsdp2.py raises nothing either
+    # accelerate/accelerator.py, `prepare_model`: "Upcasted low precision parameters"; DeepSpeed's bf16 optimizers
+    raised_by=(ShardingBackend.FSDP1, ShardingBackend.DEEPSPEED),
+    checkpoints=Checkpointing.FULL_REENTRANT,  # axolotl/utils/config/__init__.py, unless gradient_checkpointing_kwargs
     # axolotl/utils/schemas/config.py: lora_mlp_kernel, lora_qkv_kernel and lora_o_kernel become true
     remark="its fused kernels of adapters, which it switches on by itself, are left out",
 )
@@ -71,11 +81,14 @@ _LLAMA_FACTORY = FrameworkFacts(
             "optimizer_rank": 16,  # the same: galore_rank, apollo_rank
             "quantization": Quantization.NF4_DOUBLE,  # hparams/model_args.py: double_quantization=True
             # model/model_utils/checkpointing.py, `prepare_model_for_training`: unless disable_gradient_checkpointing
-            "checkpointing": Checkpointing.FULL,
+            "checkpointing": Checkpointing.FULL_REENTRANT,
         }
     ),
     prepares=False,  # the same: norms become fp32 by upcast_layernorm alone
-    remark="its checkpointing, reentrant unless use_reentrant_gc is false, is computed as non-reentrant",
+    checkpoints=Checkpointing.FULL_REENTRANT,  # hparams/model_args.py: use_reentrant_gc=True
+    # model/model_utils/checkpointing.py, `prepare_model_for_training`: "You are using fsdp2"
+    checkpoints_under=MappingProxyType({ShardingBackend.FSDP2: Checkpointing.FULL}),
+    remark="with pure_bf16 it trains in bf16-true, which is said by --precision",
 )
 
 

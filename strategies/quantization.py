@@ -38,6 +38,17 @@ class Quantization(Choice):
         return self in (Quantization.NF4, Quantization.NF4_DOUBLE)
 
     @property
+    def flattens(self) -> bool:
+        """Whether FSDP1 can join the quantized weights to flat parameters: all that shard, and AutoGPTQ's with Triton.
+
+        GPTQ's packed weights are buffers of int32. fms-acceleration makes parameters of `qweight` and `qzeros`, viewed
+        in the dtype of the model, and views them as int32 again in forward; scales and the groups of inputs stay
+        buffers (fms_acceleration_peft/autogptq_utils.py, `build_patch_to_view_tensor_to_parameter_for_fsdp_gptq`).
+        Nobody does so for GPTQModel's own layers.
+        """
+        return self.shards or self is Quantization.GPTQ_TRITON
+
+    @property
     def is_gptq(self) -> bool:
         """Returns whether the weights are those of GPTQ, a model that PEFT does not prepare.
 

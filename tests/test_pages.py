@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hardware import load_catalog
 from planner import SearchSpace
 from planner.cli import main
-from planner.models import registry_models
+from planner.models import registry_models, replayed_models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -78,7 +78,10 @@ def test_the_counts_are_those_of_registry_and_catalog() -> None:
     models = list(registry_models())
     names, families = len(models), len({model.model_type for model in models})
     gpus = len(load_catalog().names())
-    assert f"{names} names of {families} families" in README
+    replayed = len(replayed_models())
+    assert f"{names} names of {families} families and {replayed} names that" in README
+    assert f"`planner fit olmo-3-7b` and {replayed - 1} other names" in PAGES["models.md"]
+    assert f"{replayed} names of models that no family describes" in PAGES["CHANGELOG.md"]
     assert f"`planner gpus` lists {gpus};" in README
     assert f"The memory of {families} families is derived" in PAGES["models.md"]
     assert f"{names} models of {families} families; Hub ids and bare sizes; {gpus} GPUs" in PAGES["CHANGELOG.md"]

@@ -178,8 +178,8 @@ def _fuse_by_trl(model: Any) -> None:
 def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
     """Returns the model on the device with linear layers of bitsandbytes.
 
-    They are quantized one after the other, as when a model is loaded. The rest is in fp32, as PEFT's
-    `prepare_model_for_kbit_training` leaves it.
+    They are quantized one after the other, as when a model is loaded. The rest is in fp32 if PEFT prepares the model
+    (`prepare_model_for_kbit_training`), else in the dtype of the computation.
     """
     import bitsandbytes
     from peft import prepare_model_for_kbit_training
@@ -216,6 +216,8 @@ def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
                 module._buffers[name] = torch.zeros_like(buffer, device=device)
     model.tie_weights()
     setattr(model, "is_loaded_in_8bit" if quantization is Quantization.INT8 else "is_loaded_in_4bit", True)
+    if not strategy.finetuning.is_prepared:
+        return model
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 

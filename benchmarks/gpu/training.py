@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from planner.replay import Workload
 from planner.replay.backend import CPU, CUDA, Backend
+from planner.replay.engines import engine_of
 from planner.replay.real.cuda_memory import CudaCounters
 from planner.replay.real.run import Counters, Unlabelled, run_on_cpu
 from planner.replay.recording.trace import Phase
@@ -140,7 +141,8 @@ def steps_of(request: Mapping[str, Any], backend: Backend, counters: Counters | 
     source, strategy, workload = request["model"], strategy_of(request), workload_of(request)
     model = assembled(source, strategy, backend)
     recorder = Unlabelled(counters or _Nothing())
-    return Steps(model, source, strategy, workload, backend, recorder, {}, workload.gradient_accumulation_steps)
+    engine = engine_of(strategy, workload.world_size)
+    return Steps(model, engine, source, workload, backend, recorder, {}, workload.gradient_accumulation_steps)
 
 
 def kernels_of(strategy: Strategy) -> AbstractContextManager[Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from published.checkpointed_calls import checkpointed_calls
 from published.kernels import foak
 from published.run import Run
 
@@ -20,7 +19,7 @@ class Said(NamedTuple):
     Attributes:
         allocated_bytes: Peak of torch's allocated bytes.
         device_bytes: Peak of the bytes that the driver says are used.
-        fits: Whether the process fits into the GPU's usable bytes.
+        fits: Whether the process fits into the GPU with the headroom that the planner leaves unless told otherwise.
         moment: The moment of the step at which allocated bytes peak.
     """
 
@@ -51,9 +50,16 @@ def ask(run: Run) -> Answer:
     with ExitStack() as stack:
         if run.foak:
             stack.enter_context(foak())
-        if run.checkpointed_calls:
-            stack.enter_context(checkpointed_calls(frozen=run.request.get("finetuning", "full") != "full"))
         return Answer(run, said, _said(run, request, terms=True))
+
+
+def said_of(model: str, request: Mapping[str, Any]) -> Said:
+    """Returns what `planner estimate` says of a request."""
+    size = request["micro_batch_size"]
+    footprint, budget = _footprint(model, request)
+    moments, process = footprint.moments(size), footprint.process_bytes(size)
+    moment = max(moments, key=lambda m: moments[m])
+    return Said(moments[moment], process, process <= budget, moment)
 
 
 def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
@@ -75,9 +81,9 @@ def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
 
 
 def _footprint(model: str, request: Mapping[str, Any]) -> tuple[Footprint, int]:
-    """Returns the footprint of a request, and the GPU's usable bytes."""
+    """Returns the footprint of a request, and the bytes of the GPU that it may take."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
-    _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, {**workload, "headroom": 0.0}, size, steps)
+    _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
     return candidate.footprint, solver.budget_bytes

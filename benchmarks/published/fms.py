@@ -34,6 +34,7 @@ COMMON = {
 }
 LOSSES = {"transformers": "full", "cross-entropy": "liger-cross-entropy", "fused-linear": "liger-fused-linear"}
 """The loss that is nearest. Liger's cross-entropy overwrites logits by their gradient, as the Triton one does."""
+QUANTIZATIONS = {"nf4-double": "nf4-double", "gptq-4bit": "gptq-4bit-triton"}
 NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 """Model types whose cross-entropy liger-kernel does not replace (planner.libraries.liger_kernel)."""
 
@@ -57,22 +58,12 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         tokens=row["micro_batch_size"] * TOKENS,
         request=request,
         nearest=tuple(nearest),
-        unsaid=_unsaid(row),
         ran="outcome" not in row,
         allocated_bytes=row.get("allocated_bytes"),
         device_bytes=row["nvidia_smi_bytes"] if "outcome" not in row else None,
         then=tuple(_then(row, versions)),
-        checkpointed_calls=row["num_gpus"] > 1,
         foak=bool(kernels) and row["model"] != "mixtral-8x7b",
     )
-
-
-def _unsaid(row: dict[str, Any]) -> str | None:
-    if row.get("quantization") == "gptq-4bit":
-        return "GPTQ that dequantizes again in backward"
-    if row["model"] == "mixtral-8x7b" and row["method"] == "qlora":
-        return "experts as quantized linear layers"
-    return None
 
 
 def _request(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -88,7 +79,9 @@ def _request(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     else:
         request |= {"finetuning": row["method"], "lora_rank": 16, "lora_targets": TARGETS, "lora_dropout": 0.1}
     if row["method"] == "qlora":
-        request["quantization"] = row["quantization"]
+        request["quantization"] = QUANTIZATIONS[row["quantization"]]
+        if row["model"] == "mixtral-8x7b":
+            request["expert_quantization"] = "same"
         if row["quantization"] == "nf4-double":
             request["unquantized_dtype"] = "fp32" if row.get("prepared") else "bf16"
     if sharded:
@@ -120,11 +113,11 @@ def _then(row: dict[str, Any], versions: dict[str, str]) -> Iterator[Term]:
     hidden, words, transformers = architecture.hidden_size, architecture.vocab_size, versions["transformers"]
     if row["loss"] != "fused-linear":
         yield then.loss(transformers, words, triton=row["loss"] == "cross-entropy")
-    if row["num_gpus"] > 1:
-        yield then.call_in_checkpoint(architecture.num_hidden_layers, frozen=row["method"] != "full")
     if term := then.repeated_heads(architecture, transformers, then.HALF):
         yield term
     if "fused-lora" in row.get("kernels", []):
         yield then.fused_lora(hidden)
     if row.get("prepared"):
         yield then.half_ends(hidden, words)
+    if row.get("quantization") == "gptq-4bit" and row["model"] == "mixtral-8x7b":
+        yield then.one_group(architecture, row["num_gpus"])

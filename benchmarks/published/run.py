@@ -49,7 +49,6 @@ class Run(NamedTuple):
         device_bytes: Peak of the bytes that the driver says are used, or None.
         driver_bytes: Bytes of `device_bytes` that are the driver's own.
         then: What the run's libraries held that today's do not.
-        checkpointed_calls: Whether reentrant checkpoints are around the calls of FSDP1's units.
         foak: Whether kernels of fms-acceleration's plug-in compute norms and rotary embeddings.
     """
 
@@ -68,5 +67,4 @@ class Run(NamedTuple):
     device_bytes: int | None = None
     driver_bytes: int = 0
     then: tuple[Term, ...] = ()
-    checkpointed_calls: bool = False
     foak: bool = False

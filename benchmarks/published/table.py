@@ -31,10 +31,8 @@ class Line(NamedTuple):
 
     @property
     def fits(self) -> bool | None:
-        """Returns whether the planner says that the run fits: by its replay where there is one, or the estimate."""
-        if self.answer is None:
-            return None
-        return self.replay.fits if self.replay else self.answer.planner.fits
+        """Returns whether the planner says that the run fits, or None where it cannot be asked."""
+        return None if self.answer is None else self.answer.planner.fits
 
     def errors(self, of: Callable[[Answer], Said]) -> Iterator[float]:
         """Yields the relative error of the bytes that the run's set measures: torch's own where it has them."""
@@ -55,8 +53,8 @@ class Line(NamedTuple):
         yield (replay.process_bytes + more + run.driver_bytes) / run.device_bytes - 1
 
 
-COLUMNS = ("engine, method, kernels", "n", "planner: median", "90%", "worst")
-COLUMNS += ("own libraries: median", "90%", "worst", "driver's: median", "worst", "ran", "out of memory")
+COLUMNS = ("engine, method, kernels", "n", "planner: median", "90%", "worst", "own libraries: median", "90%", "worst")
+COLUMNS += ("replayed", "driver's: median", "90%", "worst", "ran", "out of memory")
 
 
 def table(lines: Sequence[Line]) -> Iterator[str]:
@@ -72,8 +70,9 @@ def _row(name: str, lines: Sequence[Line]) -> str:
     cells = [name, str(len(lines))]
     cells += _errors(error for line in lines for error in line.errors(lambda answer: answer.planner))
     cells += _errors(error for line in lines for error in line.errors(lambda answer: answer.derived))
-    median, _, worst = _errors(error for line in lines for error in line.device_errors())
-    return f"| {' | '.join([*cells, median, worst, _judged(lines, ran=True), _judged(lines, ran=False)])} |"
+    cells.append(str(sum(line.replay is not None for line in lines)))
+    cells += _errors(error for line in lines for error in line.device_errors())
+    return f"| {' | '.join([*cells, _judged(lines, ran=True), _judged(lines, ran=False)])} |"
 
 
 def _errors(errors: Iterable[float]) -> tuple[str, str, str]:

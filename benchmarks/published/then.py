@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from published.run import Term
 
+from planner.libraries.allocator import allocated
 from planner.memory import Moment
-from planner.models import Architecture
+from planner.memory.linear.gptqmodel import INT32, gptq_flat_bytes
+from planner.models import Architecture, Inventory
 
 HALF, FP32 = 2, 4
 END, START, BLOCK = Moment.END_OF_FORWARD, Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD
@@ -50,17 +52,6 @@ def loss(transformers: str, words: int, *, triton: bool) -> Term:
         f"loss: {end} and {start} bytes per token and word before and in backward, of today's 10 and 12 "
         f"(transformers {transformers}, {where}: fp32 logits are shifted by a copy)",
         {END: (end - 10) * words, START: (start - 12) * words},
-        {},
-    )
-
-
-def call_in_checkpoint(blocks: int, *, frozen: bool) -> Term:
-    """Returns the reason of what `published.checkpointed_calls` traces; the bytes are in the trace."""
-    kept = f", and keeps gradients of their inputs, {blocks} - 2 times [tokens, hidden]" if frozen else ""
-    return Term(
-        f"reentrant checkpoints around FSDP1's units: FSDP1 prefetches none in backward{kept} "
-        "(transformers 4, _gradient_checkpointing_func(decoder_layer.__call__, ...))",
-        {},
         {},
     )
 
@@ -107,4 +98,25 @@ def half_ends(hidden_size: int, words: int) -> Term:
         "TRL casts embedding and head of a prepared base back to bf16 (trl 0.13, peft_module_casting_to_bf16)",
         dict.fromkeys((Moment.FORWARD, END, START, BLOCK), -HALF * hidden_size),
         held,
+    )
+
+
+def one_group(architecture: Architecture, ranks: int) -> Term:
+    """Returns what a GPTQ checkpoint with one group for each column does not hold of scales and zeros.
+
+    TheBloke/Mixtral-8x7B-Instruct-v0.1-GPTQ, quantize_config.json: `group_size` -1. Scales are whole on every rank, and
+    zeros are divided with the weights.
+    """
+    inventory = Inventory(architecture)
+    more = 0
+    for kind in inventory.layer_kinds:
+        for layer in inventory.blocks[kind].with_separate_experts().linears:
+            (_, zeros), buffers = gptq_flat_bytes(layer.out_features, layer.in_features)
+            (_, one_zero), one_buffer = gptq_flat_bytes(layer.out_features, 1)
+            scales = buffers - one_buffer - allocated(layer.in_features * INT32) + allocated(INT32)
+            more += scales + (zeros - one_zero) // ranks
+    return Term(
+        f"the checkpoint has a scale and a zero for each column, not for each 128 elements of one: {more:,} bytes less",
+        {},
+        dict.fromkeys(Moment, -more),
     )

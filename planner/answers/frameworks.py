@@ -1,11 +1,11 @@
-"""Writes the note on what a training framework set where the request says nothing."""
+"""Writes the notes on what a training framework set where the request says nothing, and what others would."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from planner.problem.problem import Problem
-from strategies import AXES, AdapterDtype, Finetuning, Framework, Space, Strategy, quantization_of
+from strategies import AXES, AdapterDtype, Finetuning, Framework, Lora, Quantization, Space, Strategy, quantization_of
 
 
 def notes_on_framework(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
@@ -26,6 +26,37 @@ def notes_on_framework(problem: Problem, strategies: Sequence[Strategy]) -> Iter
             found.setdefault(name, {})[str(options[name])] = None
     told = ", ".join(f"{name.replace('_', '-')} {' or '.join(values)}" for name, values in found.items())
     yield f"{framework} ({facts.version}) sets here: {told or 'nothing that is left open'}; {facts.remark}."
+
+
+def notes_on_unquantized(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields that frameworks differ in what a quantized base leaves unquantized, where nothing says which is meant.
+
+    Args:
+        problem: The resolved request.
+        strategies: Strategies of the plans that are shown.
+    """
+    if problem.framework is not Framework.TRANSFORMERS or problem.request.unquantized_dtype:
+        return
+    methods = [s.finetuning for s in strategies if isinstance(s.finetuning, Lora)]
+    prepared = any(method.is_prepared for method in methods)
+    as_loaded = {str(m.unquantized_dtype) for m in methods if _is_as_loaded(m)}
+    others = ", ".join(framework.facts.version for framework in Framework if not framework.facts.prepares)
+    by_peft = "as PEFT's prepare_model_for_kbit_training makes them"
+    if as_loaded:
+        yield (
+            f"rest {' or '.join(sorted(as_loaded))}: embeddings, norms and head stay as they are loaded, as in "
+            f"{others}; elsewhere they are fp32, {by_peft}."
+        )
+    elif prepared:
+        yield (
+            f"embeddings, norms and head next to the quantized layers are fp32, {by_peft}; {others} leave them as they "
+            "are loaded: say --framework, or --unquantized-dtype bf16."
+        )
+
+
+def _is_as_loaded(method: Lora) -> bool:
+    quantizes = method.quantization is not Quantization.NONE and not method.quantization.is_gptq
+    return quantizes and not method.is_prepared
 
 
 def _set_in(problem: Problem, strategy: Strategy) -> Iterator[str]:

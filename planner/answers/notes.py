@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.answers.frameworks import notes_on_framework
+from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
@@ -39,12 +39,14 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
     notes = [*model.notes, *notes_on_framework(problem, strategies)]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
+        notes += notes_on_unquantized(problem, strategies)
     context = model.max_positions
     if context is not None and request.sequence_length > context:
         positions = model.architecture.positions if isinstance(model, Model) else "rotary"
         goes_on = _BEYOND.get(positions, "rotary positions go on, quality needs RoPE scaling")
         known = f"the {context} that {model.name} was trained with"
         notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
+    notes += _of_variants(problem)
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
     if lacking:
         notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
@@ -77,6 +79,14 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
     notes.append("tokens/s is an upper bound by a roofline.")
     return tuple(notes)
+
+
+def _of_variants(problem: Problem) -> Iterator[str]:
+    """Yields a note on which card a name without a size of memory stands for, and how its other variants are called."""
+    found, *others = problem.catalog.variants(problem.gpu_asked) or (None,)
+    if found is not None:
+        also = f"; there is also {', '.join(others)}" if others else ""
+        yield f"--gpu {problem.gpu_asked} is taken as {found}{also}."
 
 
 def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy]) -> Iterator[str]:

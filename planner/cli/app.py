@@ -100,6 +100,7 @@ main = Planner(
         "verify": "Replay the real training step of a plan, without a GPU.",
         "gpus": "List the GPUs of the catalog, or show one.",
         "models": "List the models of the registry, or show one.",
+        "choices": "Say what each choice means.",
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
         "schema": "Print the JSON Schema of an answer.",

@@ -95,9 +95,9 @@ class ModelName(Completed):
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
         """Returns the models of the registry with their ids on the Hugging Face Hub."""
-        from planner.models import registry_models
+        from planner.models import registry_models, replayed_models
 
-        return [(model.name, model.hf) for model in registry_models()]
+        return [(model.name, model.hf) for model in (*registry_models(), *replayed_models())]
 
 
 class AxisChoice(Completed):

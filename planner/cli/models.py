@@ -21,9 +21,9 @@ def models(ctx: click.Context, as_json: bool) -> None:
     """List the models that are known by name."""
     if ctx.invoked_subcommand is not None:
         return
-    from planner.models import find_model, registry_models
+    from planner.models import recognize, registry_models, replayed_models
 
-    found = [find_model(entry.name) for entry in registry_models()]
+    found = [recognize(entry.name) for entry in (*registry_models(), *replayed_models())]
     if as_json:
         from planner.report.documents import models_document
 
@@ -43,14 +43,14 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
     NAME is one that `planner models` lists, a config.json, hf:org/name, or a size such as 7B.
     """
-    from planner.models import find_model
+    from planner.models import Model, sized_model
 
-    model = find_model(name)
+    model = sized_model(name)
     if as_json or (ctx.parent and ctx.parent.params["as_json"]):
         from planner.report.documents import model_document
 
         print_document(model_document(model))
     else:
-        from planner.report.models import ModelCard
+        from planner.report.models import ModelCard, ReplayedCard
 
-        print_report(ModelCard(model))
+        print_report(ModelCard(model) if isinstance(model, Model) else ReplayedCard(model))

@@ -15,6 +15,9 @@ from strategies import OPTIONS, Batching, Names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+TECHNIQUES = "Techniques (`planner choices` says what each choice means)"
+"""Heading of the options of all axes."""
+
 
 class AxisOption(Option):
     """Extends an option: its help lists the choices of an axis, which are read only when the help is asked for."""
@@ -50,7 +53,7 @@ space_option = option(
     "--space",
     type=FILE,
     metavar="FILE",
-    section="Techniques",
+    section=TECHNIQUES,
     help="A YAML file of what to search, see `planner space show`; the options above come before it.",
 )
 
@@ -126,7 +129,7 @@ def axis_options(function: F) -> F:
 
 
 def _axis_option(said: strategies.Option) -> Callable[[F], F]:
-    names, shared = f"--{said.name.replace('_', '-')}", {"multiple": True, "section": "Techniques"}
+    names, shared = f"--{said.name.replace('_', '-')}", {"multiple": True, "section": TECHNIQUES}
     kind = said.kind
     if isinstance(kind, type):
         return option(names, cls=AxisOption, type=AxisChoice(kind), metavar="NAME", **shared)

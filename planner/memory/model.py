@@ -14,11 +14,12 @@ from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.backends import backend_of
+from planner.memory.sharding.fsdp1 import Fsdp1Layout
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import tied_gradient
-from planner.memory.step.evaluation import evaluation, saving
+from planner.memory.step.evaluation import evaluated_setting, evaluation, saving
 from planner.memory.step.followed import Tied, follow, merged
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.process import Outside, Slack
@@ -33,9 +34,8 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     DataParallel,
-    Lora,
-    Loss,
-    Precision,
+    Fsdp1,
+    Kernels,
     Strategy,
     Update,
     Zero,
@@ -100,6 +100,8 @@ class MemoryModel:
         """Says why the model cannot be trained with a strategy; None if it can."""
         if self.evaluation_batch_size is not None and isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
             return "an evaluation between steps is not derived for ZeRO-3"
+        if self.evaluation_batch_size is not None and strategy.kernels is Kernels.COMPILE:
+            return "compiled blocks have no account of evaluation"
         return violation(self.traced.inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:
@@ -109,8 +111,9 @@ class MemoryModel:
         # With FSDP2 a unit's gradient shards, and so their updates, come after its backward: `Layout` counts them.
         updates = None if s.sharding.shards else _updates(s)
         marked, by_zero3 = backend_of(s.sharding).marked, isinstance(s.sharding, Zero) and s.sharding.stage == 3
+        again = isinstance(s.sharding, Fsdp1) and s.checkpointing.choice.facts.reentrant
         return self.traced.setting(
-            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3
+            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3, again
         )
 
     def _sharding(self, strategy: Strategy) -> DataParallel:
@@ -141,7 +144,7 @@ class MemoryModel:
             s.allocator,
             _updates(s),
             turns,
-            _master_itemsize(s.precision),
+            s.precision.facts.trained_bytes,
         )
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
@@ -156,7 +159,7 @@ class MemoryModel:
 
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
-        itemsize = _master_itemsize(strategy.precision)
+        itemsize = strategy.precision.facts.trained_bytes
         return self._traffic(self.setting(strategy), strategy.optimizer, self._sharding(strategy), itemsize)
 
     @memoized
@@ -200,10 +203,7 @@ class MemoryModel:
         """
         found: Lines = {}
         if self.evaluation_batch_size is not None:
-            s = setting
-            method = s.method._replace(dropout=0.0) if isinstance(s.method, Lora) else s.method
-            loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
-            evaluated = self.traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True)
+            evaluated = evaluated_setting(self.traced, setting)
             size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
             parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
             lines = evaluation(parts, self._layout(setting, sharding, None, Turn.ONLY), size)
@@ -235,18 +235,15 @@ class MemoryModel:
     @memoized
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
         units, ranks = self._units(setting, sharding), self.cluster.world_size
-        return backend_of(sharding).layout(units, sharding, ranks, self._ends(setting), turn, updates)
+        layout = backend_of(sharding).layout(units, sharding, ranks, self._ends(setting), turn, updates)
+        if setting.recomputes_units:
+            assert isinstance(layout, Fsdp1Layout)
+            layout.prefetches = False
+        return layout
 
     def _ends(self, setting: Setting) -> Ends:
         """Returns how the model's embedding and head hang together."""
-        architecture = self.traced.inventory.architecture
-        again, tied = architecture.embeds_again, architecture.tied_to is not None
-        tied = tied and not copies_modules(setting.method)
-        return Ends(
-            tied or again is not None,
-            rooted=not architecture.head_is_unit,
-            waits_from=None if tied or again is None else again + 1,
-        )
+        return Ends.of(self.traced.inventory.architecture, copies=copies_modules(setting.method))
 
     @memoized
     def _lines(
@@ -308,8 +305,3 @@ class MemoryModel:
 def _updates(strategy: Strategy) -> AnyOptimizer | None:
     """Returns the optimizer that steps each parameter in backward; None if it steps after backward."""
     return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None
-
-
-def _master_itemsize(precision: Precision) -> int:
-    """Returns the bytes per element of master weights: fp32, unless the precision keeps everything in half."""
-    return precision.facts.trained_bytes

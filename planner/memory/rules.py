@@ -13,6 +13,7 @@ from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
 from planner.models.decoder import Decoder
 from planner.models.parameters import ParameterTensor
+from planner.models.support import unsupported
 from strategies import (
     Attention,
     Batching,
@@ -53,6 +54,8 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
         return reason
     if batching is not Batching.FULL and strategy.attention not in MASKED:
         return f"{strategy.attention} is known for full sequences alone, not for {batching} ones"
+    if batching is not Batching.FULL and strategy.kernels is Kernels.COMPILE:
+        return f"compiled blocks have an account for full sequences alone, not for {batching} ones"
     return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
 
 
@@ -90,9 +93,9 @@ def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     if _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
         if method.variant is LoraVariant.DORA:
-            return "PEFT has no DoRA for the parameters of experts"
+            return "PEFT has no DoRA for the parameters of experts and routers: name targets without them"
         if method.dropout:
-            return "PEFT has no LoRA dropout for the parameters of experts"
+            return "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them"
     return None
 
 
@@ -121,7 +124,7 @@ def _of_fsdp1(inventory: Inventory, strategy: Strategy) -> str | None:
     method = strategy.finetuning
     if isinstance(method, Lora) and _adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
-        return "PEFT folds adapters into the weights of experts outside of the forward that FSDP1 gathers them for"
+        return "PEFT folds adapters into weights of experts and routers outside of the forward that FSDP1 gathers for"
     return _in_one_dtype(inventory, strategy)
 
 
@@ -207,6 +210,22 @@ def _of_layers(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
+def _of_reentrant(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says why a model's blocks cannot run in reentrant checkpoints; None if they can, or do not."""
+    if not strategy.checkpointing.choice.facts.reentrant:
+        return None
+    if inventory.architecture.shares_computed and isinstance(strategy.finetuning, Full | BitFit):
+        # torch/utils/checkpoint.py, `CheckpointFunction.backward`: "Trying to backward through the graph a second time"
+        return (
+            "reentrant checkpointing goes through the graph of what the blocks share once for each block, and torch "
+            "frees it the first time"
+        )
+    if isinstance(strategy.finetuning, Freeze) and not any(t.is_table for t in inventory.stem.tensors):
+        # transformers/modeling_utils.py, `_activation_checkpointing_enable`: only embeddings of ids, or with PEFT
+        return "reentrant checkpoints train nothing where their input needs no gradient, as that of a frozen stem"
+    return None
+
+
 def _adds_to_kept_products(strategy: Strategy) -> bool:
     """Whether checkpointing keeps matrix products to which GPTQModel's layers then add their bias in place."""
     is_gptq = quantization_of(strategy.finetuning) is Quantization.GPTQ
@@ -229,5 +248,12 @@ def _of_model(inventory: Inventory, strategy: Strategy) -> str | None:
     return None
 
 
-RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_model)
+def _of_kernels(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says which kernel no library has for the model's family; None if there are all that the strategy names."""
+    family = inventory.architecture.model_type
+    reasons = (unsupported(family, inventory, c) for c in (strategy.attention, strategy.loss, strategy.kernels))
+    return next(filter(None, reasons), None)
+
+
+RULES = (_of_fsdp1, _of_deepspeed, _of_trainable, _of_layers, _of_reentrant, _of_model, _of_kernels)
 """Rules in the order in which they are checked; users see the first reason that is found."""

@@ -2,11 +2,20 @@
 
 from planner.models.architecture import Architecture
 from planner.models.decoder import Decoder
+from planner.models.entries import RegistryModel
 from planner.models.families import add_family, supported_model_types
 from planner.models.foreign import Foreign
 from planner.models.inventory import Inventory
+from planner.models.model import Model
 from planner.models.parameters import Linear, Parameters, ParameterTensor
-from planner.models.registry import Model, RegistryModel, add_model, find_model, recognize, registry_models
+from planner.models.registry import (
+    add_model,
+    find_model,
+    recognize,
+    registry_models,
+    replayed_models,
+    sized_model,
+)
 
 __all__ = [
     "Architecture",
@@ -23,5 +32,7 @@ __all__ = [
     "find_model",
     "recognize",
     "registry_models",
+    "replayed_models",
+    "sized_model",
     "supported_model_types",
 ]

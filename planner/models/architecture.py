@@ -74,6 +74,10 @@ class Architecture(BaseModel):
     linear layers (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here, so
     QLoRA with bitsandbytes is refused."""
 
+    shares_computed: ClassVar[bool] = False
+    """Whether blocks share a tensor that was computed from weights, and that is no argument of theirs by position:
+    backward of each block goes through its graph."""
+
     num_masks: ClassVar[int] = 1
     """Number of causal masks that eager attention makes: one for each kind of window."""
 

@@ -34,6 +34,17 @@ class Foreign:
     """The fields of its config.json, or `package.module:function`."""
     notes: tuple[str, ...] = ()
     """Notes for users on how the model was read."""
+    hf: str | None = None
+    """Its id on the Hugging Face Hub, or None."""
+    aliases: tuple[str, ...] = ()
+    """Other names that find it."""
+    num_parameters: int | None = None
+    """Its exact number of parameters, where the registry has it; None where only a replay can tell."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Returns the fields of its config.json; none of a function, which has no such file."""
+        return {} if isinstance(self.source, str) else self.source
 
     def digest(self) -> str:
         """Returns a hash that changes when the model may have changed.

@@ -24,6 +24,9 @@ class Linear(NamedTuple):
     quantizes: bool = True
     """Whether the layer is quantized. It is not if transformers keeps it in fp32 next to fp16 weights
     (`_keep_in_fp32_modules`)."""
+    only_apart: bool = False
+    """Whether PEFT adapts it only where every expert has layers of its own: elsewhere it takes the layer's name for a
+    stack, or does not know the stack."""
     written_out: bool = False
     """Whether the modeling file writes `x @ weight.T` in place of `functional.linear`."""
 
@@ -89,7 +92,13 @@ class Parameters(NamedTuple):
     """Holds the parameters of one part of a model; tied ones belong to the part that uses them first."""
 
     tensors: tuple[ParameterTensor, ...]
-    linears: tuple[Linear, ...]
+    layers: tuple[Linear, ...]
+    """All that PEFT may adapt: layers, stacks and routers."""
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        """Returns what PEFT adapts where it is a target."""
+        return tuple(layer for layer in self.layers if not layer.only_apart)
 
     @property
     def num_parameters(self) -> int:
@@ -99,17 +108,17 @@ class Parameters(NamedTuple):
     @property
     def stacks(self) -> dict[str, Linear]:
         """Returns the stacks of experts that were fused from layers, by the name of their parameter."""
-        return {layer.name: layer for layer in self.linears if layer.is_stack}
+        return {layer.name: layer for layer in self.layers if layer.is_stack}
 
     def with_separate_experts(self) -> Parameters:
         """Returns the parameters with the layers of each expert in the place of the stacks they were fused to."""
         tensors: list[ParameterTensor] = []
         for t in self.tensors:
-            layers = self.stacks[t.name].of_experts if t.name in self.stacks else ()
-            apart = [ParameterTensor(f"{w.name}.weight", (w.out_features, w.in_features), w) for w in layers]
+            of_experts = self.stacks[t.name].of_experts if t.name in self.stacks else ()
+            apart = [ParameterTensor(f"{w.name}.weight", (w.out_features, w.in_features), w) for w in of_experts]
             tensors += apart or [t]
-        linears = [w for layer in self.linears for w in (layer.of_experts if layer.is_stack else (layer,))]
-        return Parameters(tuple(tensors), tuple(linears))
+        layers = [w for layer in self.layers for w in (layer.of_experts if layer.is_stack else (layer,))]
+        return Parameters(tuple(tensors), tuple(layer._replace(only_apart=False) for layer in layers))
 
 
 class Heads(NamedTuple):

@@ -25,18 +25,18 @@ class Reader(Widths):
 
     Attributes:
         tensors: Parameters recorded so far.
-        linears: Layers among them that LoRA can adapt.
+        layers: Layers, stacks and routers among them that LoRA can adapt.
         heads: Summary of the attention recorded so far.
     """
 
     def __init__(self) -> None:
         self.tensors: list[ParameterTensor] = []
-        self.linears: list[Linear] = []
+        self.layers: list[Linear] = []
         self.heads = Heads()
 
     def parameters(self) -> Parameters:
         """Returns the parameters recorded so far."""
-        return Parameters(tuple(self.tensors), tuple(self.linears))
+        return Parameters(tuple(self.tensors), tuple(self.layers))
 
     def linear(
         self,
@@ -50,11 +50,10 @@ class Reader(Widths):
         kept: bool = False,
     ) -> int:
         """Records weight and bias once, however often the layer is called."""
-        layer = Linear(name, x, out_features, bias, quantizes=not kept, written_out=written_out)
+        layer = Linear(name, x, out_features, bias, quantizes=not kept, only_apart=not adapts, written_out=written_out)
         if any(tensor.layer == layer for tensor in self.tensors):  # called before
             return out_features
-        if adapts:
-            self.linears.append(layer)
+        self.layers.append(layer)
         self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
         if bias:
             self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
@@ -210,7 +209,7 @@ class Reader(Widths):
         in_fp32 = form in ROUTED_IN_FP32
         self.tensors.append(ParameterTensor(f"{name}.weight", (num_experts, x), in_fp32=in_fp32))
         if target:
-            self.linears.append(Linear(name, x, num_experts, False, fused=(target,)))
+            self.layers.append(Linear(name, x, num_experts, False, fused=(target,)))
         return top_k
 
     def experts(
@@ -222,17 +221,20 @@ class Reader(Widths):
         intermediate_size: int,
         activation: str,
         *,
-        targets: tuple[str, str, str] | None = None,
+        layers: tuple[str, str, str] | None = None,
+        adapts: bool = True,
+        sums_in_fp32: bool = False,
     ) -> int:
-        """Records the experts' weights, and the layers that PEFT takes them for."""
+        """Records the experts' weights, and the layers that they were fused from."""
         self.tensors.append(ParameterTensor(f"{name}.gate_up_proj", (num_experts, 2 * intermediate_size, x)))
         self.tensors.append(ParameterTensor(f"{name}.down_proj", (num_experts, x, intermediate_size)))
-        if targets:
-            *gate_up, down = targets
-            self.linears += [
+        if layers:
+            *gate_up, down = layers
+            stacks = (
                 Linear(f"{name}.gate_up_proj", x, 2 * intermediate_size, False, num_experts, tuple(gate_up)),
                 Linear(f"{name}.down_proj", intermediate_size, x, False, num_experts, (down,)),
-            ]
+            )
+            self.layers += [stack._replace(only_apart=not adapts) for stack in stacks]
         return x
 
     def biased_experts(

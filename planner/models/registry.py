@@ -4,130 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from hardware.errors import PlannerError, UnknownNameError, normalized, shown
-from hardware.reading import SafeLoader
 from planner.models.architecture import Architecture
+from planner.models.entries import RegistryModel, cut_entries
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
-from planner.models.inventory import Inventory
-from planner.models.support import unsupported
-from strategies import Choice
+from planner.models.model import Model
+from planner.models.other_kinds import other_kind
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
     from planner.models.sources import Source
 
-# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: its entry is
-# cut out and parsed alone. This relies on the layout of the files; a test compares it with a full read.
-_ENTRY: Final = re.compile(
-    r"^(?P<name>[^\s#:]+):\n"
-    r"  hf: (?P<hf>\S+)\n"
-    r"(?:  aliases: \[(?P<aliases>[^\]]*)\]\n)?"
-    r"  config: (?P<config>\{model_type: (?P<model_type>[\w-]+),[^}]*\})$",
-    re.MULTILINE,
-)
 _SIZE: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBT])", re.IGNORECASE | re.ASCII)
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
-
-
-class RegistryModel(NamedTuple):
-    """Describes a model of the registry that is not built yet; `find_model(name)` builds it."""
-
-    name: str
-    hf: str
-    """Its id on the Hugging Face Hub."""
-    aliases: tuple[str, ...]
-    model_type: str
-    config_yaml: str
-    """The fields of its config.json that decide sizes, as YAML."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Returns all names under which it is found."""
-        return (self.name, self.hf, *self.aliases)
-
-
-@dataclass(frozen=True)
-class Model:
-    """Describes a model to plan for."""
-
-    name: str
-    """The name that finds it again."""
-    architecture: Architecture
-    hf: str | None = None
-    """Its id on the Hugging Face Hub, or None."""
-    aliases: tuple[str, ...] = ()
-    """Other names that find it."""
-    approximate: bool = False
-    """Whether the architecture is a stand-in, because only a size was asked for."""
-    notes: tuple[str, ...] = ()
-    """Notes for users on how the model was read."""
-
-    @cached_property
-    def inventory(self) -> Inventory:
-        """Returns all its parameters."""
-        return Inventory(self.architecture)
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """Returns the fields of its config.json."""
-        return self.architecture.config()
-
-    @property
-    def target_names(self) -> tuple[str, ...]:
-        """Returns the names of linear layers that LoRA can adapt."""
-        return self.inventory.target_names
-
-    @property
-    def max_positions(self) -> int | None:
-        """Returns the longest sequence, in tokens, that it was trained with, or None where there is no limit."""
-        return self.architecture.num_positions
-
-    @property
-    def supports_sdpa(self) -> bool:
-        """Returns whether transformers runs it with SDPA."""
-        return self.architecture.supports_sdpa
-
-    @property
-    def groups_heads(self) -> bool | None:
-        """Returns whether several query heads share keys and values; None if that is not known."""
-        return self.inventory.heads.grouped
-
-    def unsupported(self, choice: Choice) -> str | None:
-        """Returns why no library has that kernel for the model, or None if one has."""
-        return unsupported(self.name, self.inventory, choice)
-
-    @property
-    def adapter_notes(self) -> tuple[str, ...]:
-        """Returns notes for users on training it with LoRA."""
-        return self.architecture.adapter_notes
-
-    @property
-    def tokens_per_sample(self) -> int | None:
-        """Returns the tokens of a sample where all samples have one length, or None."""
-        return self.architecture.tokens_per_sample
-
-    @property
-    def usual_length(self) -> int | None:
-        """Returns the length of sequences, in tokens, beyond which positions are missing or unusual, or None."""
-        return None if self.architecture.positions in ("rotary", "alibi") else self.max_positions
-
-    @property
-    def has_learned_positions(self) -> bool:
-        """Returns whether there is no position beyond the last one."""
-        return self.architecture.positions == "learned"
-
-    @property
-    def num_parameters(self) -> int:
-        """Returns the exact number of parameters, with tied weights counted once."""
-        return self.inventory.num_parameters
 
 
 def find_model(text: str) -> Model:
@@ -141,7 +37,22 @@ def find_model(text: str) -> Model:
     """
     model = recognize(text)
     if isinstance(model, Foreign):
-        raise PlannerError(f"{text} is of no family of the registry", "fit, estimate and verify plan it by replays")
+        raise _of_no_family(text)
+    return model
+
+
+def sized_model(text: str) -> Model | Foreign:
+    """Returns the model that a user means, if its number of parameters is known without a replay.
+
+    Args:
+        text: What the user calls the model, as for `recognize`.
+
+    Raises:
+        PlannerError: There is no such model, it cannot be read, or only a replay can tell how large it is.
+    """
+    model = recognize(text)
+    if isinstance(model, Foreign) and model.num_parameters is None:
+        raise _of_no_family(text)
     return model
 
 
@@ -194,9 +105,20 @@ _added: Final[list[RegistryModel]] = []
 
 
 @cache
+def _entries() -> tuple[RegistryModel, ...]:
+    return (*cut_entries(), *_added)
+
+
+@cache
 def registry_models() -> tuple[RegistryModel, ...]:
-    """Returns all models of the registry, none of them built."""
-    return (*_cut_entries(), *_added)
+    """Returns the models of the registry that a family describes, none of them built."""
+    return tuple(entry for entry in _entries() if entry.num_parameters is None)
+
+
+@cache
+def replayed_models() -> tuple[RegistryModel, ...]:
+    """Returns the models of the registry that no family describes; replays plan them."""
+    return tuple(entry for entry in _entries() if entry.num_parameters is not None)
 
 
 def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, aliases: Sequence[str] = ()) -> Model:
@@ -217,29 +139,30 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
     if entry.model_type not in supported_model_types():
         raise PlannerError(f"{name}: the registry has no family {entry.model_type!r}", "add_family adds one")
     _added.append(entry)
-    registry_models.cache_clear()
-    _index.cache_clear()
-    return _from_registry(entry)
-
-
-def _cut_entries() -> Iterator[RegistryModel]:
-    """Yields the entries of the registry's files, cut out of their text."""
-    for path in sorted(Path(__file__).with_name("registry").glob("*.yaml")):
-        for entry in _ENTRY.finditer(path.read_text(encoding="utf-8")):
-            aliases = tuple(alias.strip() for alias in (entry["aliases"] or "").split(",") if alias.strip())
-            yield RegistryModel(entry["name"], entry["hf"], aliases, entry["model_type"], entry["config"])
+    for kept in (_entries, registry_models, _index):
+        kept.cache_clear()
+    return _described_entry(entry)
 
 
 @cache
 def _index() -> dict[str, RegistryModel]:
-    return {normalized(name): entry for entry in registry_models() for name in entry.names}
+    """Returns the entry of each name; an id is found without its organization, too, unless that is another's name."""
+    entries = {normalized(name): entry for entry in _entries() for name in entry.names}
+    bare = {normalized(name.rpartition("/")[2]): entry for entry in _entries() for name in entry.names}
+    return bare | entries
+
+
+def _from_registry(entry: RegistryModel) -> Model | Foreign:
+    if entry.num_parameters is None:
+        return _described_entry(entry)
+    return Foreign(entry.name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters)
 
 
 @cache
-def _from_registry(entry: RegistryModel) -> Model:
-    fields: dict[str, Any] = yaml.load(entry.config_yaml, Loader=SafeLoader)
-    architecture = family(entry.model_type).model_validate(fields)
-    return Model(entry.name, architecture, entry.hf, entry.aliases, notes=architecture.notes)
+def _described_entry(entry: RegistryModel) -> Model:
+    architecture = family(entry.model_type).model_validate(entry.fields)
+    notes = (*entry.notes, *architecture.notes)
+    return Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes)
 
 
 def _spelled_as_path(text: str) -> bool:
@@ -273,10 +196,18 @@ def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
     return Foreign(name, source.architecture, source.notes)
 
 
+def _of_no_family(text: str) -> PlannerError:
+    return PlannerError(f"{text} is of no family of the registry", "fit, estimate and verify plan it by replays")
+
+
 def _unknown(text: str) -> UnknownNameError:
     is_id = "/" in text
-    known = [name for entry in registry_models() for name in entry.names if ("/" in name) == is_id]
+    known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)
+    if other := other_kind(text, lambda name: normalized(name) in _index()):
+        error.message, error.hint = f"{text} is {other.kind}, and planner plans language models", other.way_out
+        error.args = (error.message,)
+        return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:
         others.append("a path to a config.json" + ("" if others else ", hf:org/name") + " or a size such as 7B will do")

@@ -17,6 +17,7 @@ from hardware.reading import MAX_PROBLEMS, Location
 from planner.extras import install_hint
 from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
+from planner.models.text_part import described_parts, note_on_text_part
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Bytes of the largest config.json that is read."""
@@ -142,7 +143,7 @@ def parse_config(file: str, content: bytes) -> Source:
             raise document.error(hint='such as "architectures": ["LlamaForCausalLM"]')
     notes = []
     if location:
-        notes.append(f"only the text part of this {data.get('model_type')} model counts ({model_type})")
+        notes.append(note_on_text_part(str(data.get("model_type")), model_type, described_parts(data)))
     if data.get("quantization_config") is not None or part.get("quantization_config") is not None:
         notes.append("quantization_config is ignored: the weights are taken as not quantized")
     if model_type not in supported_model_types() or _is_of_another_class(part, family(model_type)):

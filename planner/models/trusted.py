@@ -9,7 +9,8 @@ import shlex
 
 from hardware.errors import PlannerError, shown
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
-from planner.models.registry import Model, is_hub_id, recognize
+from planner.models.model import Model
+from planner.models.registry import is_hub_id, recognize
 
 
 class UntrustedError(PlannerError):

@@ -8,6 +8,7 @@ from hardware import Cluster
 from planner.records.request import Request
 from strategies import (
     AXES,
+    Checkpointing,
     ContradictionError,
     Finetuning,
     Framework,
@@ -15,7 +16,9 @@ from strategies import (
     Quantization,
     Sharding,
     Space,
+    dividing,
     usual_adapter_dtypes,
+    usual_checkpointing,
     usual_precisions,
     usual_unquantized_dtypes,
 )
@@ -40,9 +43,13 @@ def options_of_one(request: Request, cluster: Cluster, space: Space, framework: 
     """
     own = {name: (value,) for name, value in framework.facts.options.items()}
     finetuning = _one(request, "finetuning", own.pop("finetuning", (Finetuning.FULL,)))
-    precision = _one(request, "precision", usual_precisions(cluster.gpu, finetuning, framework))
-    quantization = request.quantization or own.get("quantization", (Quantization.NF4,))
     shards = cluster.world_size > 1 and finetuning is not Finetuning.QLORA
+    sharding = _one(request, "sharding", (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,))
+    backends = dividing((sharding,), request.sharding_backend or space.sharding_backend)
+    precision = _one(request, "precision", usual_precisions(cluster.gpu, finetuning, framework, backends))
+    quantization = request.quantization or own.get("quantization", (Quantization.NF4,))
+    if "checkpointing" in own:
+        own["checkpointing"] = (usual_checkpointing(framework, backends),)
     default = {
         **space._asdict(),
         "finetuning": (finetuning,),
@@ -50,7 +57,8 @@ def options_of_one(request: Request, cluster: Cluster, space: Space, framework: 
         "optimizer": tuple(Optimizer),
         "adapter_dtype": usual_adapter_dtypes(finetuning, (precision,), framework),
         "unquantized_dtype": usual_unquantized_dtypes((precision,), quantization, framework),
-        "sharding": (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,),
+        "sharding": (sharding,),
+        "checkpointing": (Checkpointing.NONE,),
         **own,
     }
     values: dict[str, Any] = {}

@@ -30,6 +30,7 @@ from strategies import (
     Lora,
     Loss,
     Quantization,
+    ShardingBackend,
     Space,
     Strategy,
     UpTo,
@@ -75,6 +76,7 @@ class Problem:
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self.model = _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
+        self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
         length = values.get("sequence_length")
         self.request = _request(
             self.model,
@@ -101,8 +103,16 @@ class Problem:
         return space if self.model.supports_sdpa else space._replace(attention=(Attention.EAGER,))
 
     def space(self) -> Space:
-        """Returns the space to search: the request's values of each option, or the default ones if it has none."""
-        return self.request.within(self._default())
+        """Returns the space to search: the request's values of each option, or the default ones if it has none.
+
+        A base that one GPU cannot hold even in 4 bits is divided by FSDP1 as well, with which QLoRA on several GPUs
+        began and which most of its recipes use.
+        """
+        space = self.request.within(self._default())
+        sharded = self.cluster.world_size > 1 and self.model.num_parameters // 2 > self.budget_bytes
+        if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
+            return space._replace(sharding_backend=(ShardingBackend.FSDP2, ShardingBackend.FSDP1))
+        return space
 
     def strategy(self) -> Strategy:
         """Returns the one strategy that the request describes, with a default for each option that it leaves open.
@@ -222,12 +232,15 @@ def check_sequence(model: AnyModel, sequence_length: int) -> None:
 
 
 def _check_kernels(request: Request, model: AnyModel) -> None:
-    """Raises ContradictionError for a requested kernel that no library has for the model, or that has no account."""
+    """Raises ContradictionError if no library has any of the requested kernels for the model, or none has an account.
+
+    Of several, the search leaves out those that cannot run, and says so.
+    """
     for axis, plainest in (("attention", Attention.EAGER), ("loss", Loss.FULL), ("kernels", Kernels.EAGER)):
-        for choice in getattr(request, axis):
-            if reason := model.unsupported(choice):
-                raise ContradictionError(reason, f"--{axis} {plainest}")
-    if Kernels.COMPILE not in request.kernels:
+        reasons = [model.unsupported(choice) for choice in getattr(request, axis)]
+        if reasons and reasons[0] and all(reasons):
+            raise ContradictionError(reasons[0], f"--{axis} {plainest}")
+    if request.kernels != (Kernels.COMPILE,):
         return
     if request.batching is not Batching.FULL:
         raise ContradictionError(

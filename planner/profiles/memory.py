@@ -78,6 +78,9 @@ class ProfiledMemory:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
         if reason := ACCOUNTS.lacking(strategy):
             return reason
+        kernels = (strategy.attention, strategy.loss, strategy.kernels)
+        if reason := next(filter(None, map(self.model.unsupported, kernels)), None):
+            return reason
         if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
             return "a profile is of one rank, which has no buckets for its gradients to be views of"
         if strategy.sharding.backend is ShardingBackend.DEEPSPEED:

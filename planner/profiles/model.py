@@ -16,7 +16,7 @@ from strategies import Attention, Choice, Kernels, Loss
 
 @dataclass(frozen=True)
 class ProfiledModel:
-    """Offers what `planner.models.registry.Model` does, for a model outside the registry's families."""
+    """Offers what `planner.models.model.Model` does, for a model outside the registry's families."""
 
     foreign: Foreign
     introduction: Introduction

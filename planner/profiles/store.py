@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +27,11 @@ MAX_FILE_BYTES = 16 << 20
 FORMAT = "2"
 """Version of the files' format: a line with the digest of the rest, then the record as JSON."""
 
-LIBRARIES = ("training-planner", "torch", "transformers", "peft", "accelerate")
-"""Packages whose versions a record depends on."""
+LIBRARIES = ("torch", "transformers", "peft", "accelerate")
+"""Packages whose versions a record depends on, in addition to the code of the replay."""
+
+REPLAY = Path(__file__).parents[1] / "replay"
+"""Folder of the code that makes what the records hold."""
 
 
 def directory() -> Path:
@@ -92,9 +96,16 @@ def _digest(content: bytes) -> bytes:
 
 
 def _file(key: tuple[object, ...]) -> Path:
-    """Returns the path of a key's file; the versions of `LIBRARIES` are part of the key."""
-    parts = [FORMAT, *map(str, key), *(f"{name} {_version(name)}" for name in LIBRARIES)]
+    """Returns the path of a key's file; the replay's code and the versions of `LIBRARIES` are part of the key."""
+    parts = [FORMAT, *map(str, key), digest_of_replay(), *(f"{name} {_version(name)}" for name in LIBRARIES)]
     return directory() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json"
+
+
+@cache
+def digest_of_replay() -> str:
+    """Returns a digest of the replay's code, so that a newer one makes its records again."""
+    files = sorted(REPLAY.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _version(package: str) -> str:

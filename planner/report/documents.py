@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from hardware import GPU
-from planner.models import Model
+from planner.models import Foreign, Model
 from planner.records.space import Described, SearchSpace
 from planner.records.verification import SCHEMA_VERSION
+from planner.report.parts.words import values_of
+from strategies import Option
 
 
 def gpus_document(gpus: Iterable[GPU]) -> str:
@@ -21,16 +23,18 @@ def gpus_document(gpus: Iterable[GPU]) -> str:
     return _text({"gpus": entries})
 
 
-def models_document(models: Iterable[Model]) -> str:
+def models_document(models: Iterable[Model | Foreign]) -> str:
     """Returns a list of the models, without their shapes."""
     return _text({"models": [_entry(model) for model in models]})
 
 
-def model_document(model: Model) -> str:
+def model_document(model: Model | Foreign) -> str:
     """Returns one model with its shape.
 
     `config` holds the fields of a config.json that decide sizes; a file with these fields is a model, too.
     """
+    if isinstance(model, Foreign):
+        return _text({**_entry(model), "config": dict(model.fields)})
     return _text({**_entry(model), "config": model.architecture.model_dump(mode="json", exclude_none=True)})
 
 
@@ -43,14 +47,35 @@ def space_document(described: Described) -> str:
     return _text(json.loads(SearchSpace.model_construct(**given).model_dump_json(exclude_defaults=True)))
 
 
-def _entry(model: Model) -> dict[str, Any]:
+def choices_document(options: Iterable[Option]) -> str:
+    """Returns options with the meaning of their values, and what each option applies to."""
+    return _text({"options": [_option(option) for option in options]})
+
+
+def _option(option: Option) -> dict[str, Any]:
+    kind = option.kind
+    named = [{"name": choice.value, "summary": choice.summary} for choice in kind] if isinstance(kind, type) else None
+    return {
+        "name": option.name,
+        "help": option.help,
+        "choices": named,
+        "values": None if isinstance(kind, type) else values_of(kind),
+        "applies_to": {name: [choice.value for choice in owners] for name, owners in option.owners().items()},
+    }
+
+
+def _entry(model: Model | Foreign) -> dict[str, Any]:
+    if isinstance(model, Foreign):
+        model_type, approximate = model.fields["model_type"], False
+    else:
+        model_type, approximate = model.architecture.model_type, model.approximate
     return {
         "name": model.name,
         "num_parameters": model.num_parameters,
-        "model_type": model.architecture.model_type,
+        "model_type": model_type,
         "hf": model.hf,
         "aliases": list(model.aliases),
-        "approximate": model.approximate,
+        "approximate": approximate,
         "notes": list(model.notes),
     }
 

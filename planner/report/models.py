@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from planner.models import Architecture, Model
+from planner.models import Architecture, Foreign, Model
 from planner.models.architecture import Headed
 from planner.report.parts.blocks import fields, notes
 from planner.report.parts.format import count, grouped, percent, plural
@@ -22,26 +23,72 @@ _EXPENDABLE = ("Hugging Face id", "family", "vocabulary")
 class ModelList:
     """Draws a table of models."""
 
-    models: Sequence[Model]
+    models: Sequence[Model | Foreign]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        shapes = [model.architecture for model in self.models]
+        described = list(map(_row, self.models))
         columns = [
-            Column("model", [model.name for model in self.models], style="bold"),
-            Column("parameters", [count(model.num_parameters) for model in self.models], right=True),
-            Column("family", [shape.model_type for shape in shapes]),
-            Column("layers", [_layers(shape) for shape in shapes], right=True),
-            Column("hidden", [grouped(shape.hidden_size) for shape in shapes], right=True),
-            Column("vocabulary", [_number(shape, "vocab_size") for shape in shapes], right=True),
-            Column("context", [_number(shape, "num_positions") for shape in shapes], right=True),
-            Column("Hugging Face id", [model.hf or "-" for model in self.models]),
+            Column("model", [row.name for row in described], style="bold"),
+            Column("parameters", [row.parameters for row in described], right=True),
+            Column("family", [row.family for row in described]),
+            Column("layers", [row.layers for row in described], right=True),
+            Column("hidden", [row.hidden for row in described], right=True),
+            Column("vocabulary", [row.vocabulary for row in described], right=True),
+            Column("context", [row.context for row in described], right=True),
+            Column("Hugging Face id", [row.hf for row in described]),
         ]
         heading, rows = table_lines(shrunk(columns, _EXPENDABLE, options.max_width))
         yield heading
         yield from rows
-        yield Text(
-            f"  {plural(len(self.models), 'model')}; a config.json or a size such as 7B will do, too", style="dim"
-        )
+        replayed = sum(isinstance(model, Foreign) for model in self.models)
+        those = f" ({replayed} by replays)" if replayed else ""
+        number = plural(len(self.models), "model")
+        yield Text(f"  {number}{those}; a config.json or a size such as 7B will do, too", style="dim")
+
+
+class _Row(NamedTuple):
+    """Holds the texts of a model's cells."""
+
+    name: str
+    parameters: str
+    family: str
+    layers: str
+    hidden: str
+    vocabulary: str
+    context: str
+    hf: str
+
+
+def _row(model: Model | Foreign) -> _Row:
+    """Returns the texts of a model's cells."""
+    if isinstance(model, Foreign):
+        return _row_of_fields(model)
+    shape = model.architecture
+    return _Row(
+        model.name,
+        count(model.num_parameters),
+        shape.model_type,
+        _layers(shape),
+        grouped(shape.hidden_size),
+        _number(shape, "vocab_size"),
+        _number(shape, "num_positions"),
+        model.hf or "-",
+    )
+
+
+def _row_of_fields(model: Foreign) -> _Row:
+    """Returns the texts of the cells of a model that is known by the fields of its config.json."""
+    fields = model.fields
+    return _Row(
+        model.name,
+        "-" if model.num_parameters is None else count(model.num_parameters),
+        fields["model_type"],
+        str(fields["num_hidden_layers"]),
+        grouped(fields["hidden_size"]),
+        grouped(fields["vocab_size"]),
+        grouped(fields["max_position_embeddings"]),
+        model.hf or "-",
+    )
 
 
 def _number(shape: Architecture, name: str) -> str:
@@ -121,3 +168,29 @@ class ModelCard:
         yield heading
         rows[-1].stylize("bold")
         yield from rows
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedCard:
+    """Draws one model of the registry that no family describes."""
+
+    model: Foreign
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.model.name, style="bold")
+        yield from fields(list(self._fields()))
+        yield from notes(
+            (*self.model.notes, "planned by replays of transformers' code: the first answer takes minutes")
+        )
+
+    def _fields(self) -> Iterator[tuple[str, str]]:
+        model, row = self.model, _row_of_fields(self.model)
+        yield "parameters", f"{row.parameters} ({grouped(model.num_parameters or 0)}, exact)"
+        yield "Hugging Face id", row.hf
+        if model.aliases:
+            yield "also called", ", ".join(model.aliases)
+        yield "family", row.family
+        yield "layers", row.layers
+        yield "hidden size", row.hidden
+        yield "vocabulary", row.vocabulary
+        yield "context", f"{row.context} tokens"

@@ -32,7 +32,9 @@ class SpaceReport:
         yield ""
         yield from self._counts()
         yield Wrapped(
-            "* set here; the others are the defaults of this machine. In brackets: what could be added.", "dim"
+            "* set here; the others are the defaults of this machine. In brackets: what could be added; "
+            "`planner choices` says what each means.",
+            "dim",
         )
 
     def _values(self, option: Option) -> str:

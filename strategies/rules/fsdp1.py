@@ -8,7 +8,7 @@ from strategies.kernels import Kernels
 from strategies.optimizer import Blockwise, Factored, LowRank, Offloaded, Orthogonalized, Packed, Rowwise, Whole
 from strategies.precision import Precision
 from strategies.quantization import Quantization
-from strategies.sharding import Fsdp1, GradientSync
+from strategies.sharding import Fsdp1, GradientSync, Offload
 from strategies.strategy import Strategy
 from strategies.update import Update
 
@@ -21,6 +21,9 @@ def fsdp1(s: Strategy, _: Cluster) -> str | None:
         # torch/distributed/fsdp/_flat_param.py, `prepare_gradient_for_backward`: "Gradient accumulation outside
         # `no_sync()` does not work with CPU offloading"
         return "FSDP1 with an offload loses the gradients of earlier micro-batches: gradient_sync last keeps them"
+    if s.sharding.to_options()["offload"] is Offload.OPTIMIZER:
+        # torch/distributed/fsdp/api.py, `CPUOffload`: gradients follow the parameters, and the optimizer runs there
+        return "FSDP1 offloads parameters along with the optimizer: offload cpu"
     if s.update is Update.IN_BACKWARD:
         # autograd accumulates into flat parameters, so a hook on an original parameter never runs
         return "parameters of FSDP1 are views of a flat one, whose gradient an update in backward does not get"
@@ -28,12 +31,14 @@ def fsdp1(s: Strategy, _: Cluster) -> str | None:
         return "compiled blocks have no account of FSDP1's units"
     if s.precision is Precision.FP8_MIXED:
         return "fp8-mixed is not derived for FSDP1"
+    if s.checkpointing.choice.facts.reentrant and s.checkpointing.every > 1:
+        return "units of FSDP1 within reentrant checkpoints beside others are not derived: checkpoint_every 1"
     return _method(s) or _OPTIMIZERS[type(s.optimizer.choice.facts)]
 
 
 def _method(s: Strategy) -> str | None:
     method, quantization = s.finetuning, quantization_of(s.finetuning)
-    if quantization is not Quantization.NONE and not quantization.shards:
+    if quantization is not Quantization.NONE and not quantization.flattens:
         # MatMul8bitLt multiplies `state.CB` and not the parameter; packed weights of GPTQModel are buffers
         return f"{quantization} weights cannot be sharded by FSDP1"
     if isinstance(method, BitFit):

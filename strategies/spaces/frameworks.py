@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hardware import GPU
+from strategies.checkpointing import Checkpointing
 from strategies.finetuning import AdapterDtype, Finetuning
 from strategies.framework import Framework
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
+from strategies.sharding import BACKENDS, Replicated, Sharding, ShardingBackend
 
 UNQUANTIZED = {
     "fp32": UnquantizedDtype.FP32,
@@ -19,8 +21,17 @@ UNQUANTIZED = {
 """Dtype of weights as they are loaded, by the dtype of the computation."""
 
 
+def dividing(shardings: Sequence[Sharding], backends: Sequence[ShardingBackend]) -> tuple[ShardingBackend, ...]:
+    """Returns those of the backends that divide a model under any of the shardings."""
+    found = (b for b in backends if any(BACKENDS.get((s, b), Replicated) is not Replicated for s in shardings))
+    return tuple(dict.fromkeys(found))
+
+
 def usual_precisions(
-    gpu: GPU, method: Finetuning, framework: Framework = Framework.TRANSFORMERS
+    gpu: GPU,
+    method: Finetuning,
+    framework: Framework = Framework.TRANSFORMERS,
+    backends: Sequence[ShardingBackend] = (),
 ) -> tuple[Precision, ...]:
     """Returns the precisions to search unless others are given.
 
@@ -28,7 +39,7 @@ def usual_precisions(
     also gets bf16-true, where supported, and TF32, or fp32 on GPUs without it. With a frozen base, fp32 takes twice the
     memory without benefit; in bf16-true, without autocast, PEFT's fp32 adapters multiply in fp32, with an fp32 copy of
     every input. GPUs without bf16 and fp16 get TF32 or fp32 for all methods. A framework that trains weights as they
-    are loaded has no bf16-mixed for full fine-tuning.
+    are loaded has no bf16-mixed for full fine-tuning, unless one of the backends that divide the model raises them.
     """
     mixed = Precision.BF16_MIXED if gpu.supports_bf16 else Precision.FP16_MIXED if gpu.supports_fp16 else None
     whole = Precision.TF32 if gpu.supports_tf32 else Precision.FP32
@@ -39,7 +50,15 @@ def usual_precisions(
     if not gpu.supports_bf16:
         return (mixed, whole)
     half = (Precision.BF16_TRUE, whole)
-    return half if framework.facts.trains_as_loaded else (mixed, *half)
+    raised = any(backend in framework.facts.raised_by for backend in backends)
+    return half if framework.facts.trains_as_loaded and not raised else (mixed, *half)
+
+
+def usual_checkpointing(framework: Framework, backends: Sequence[ShardingBackend]) -> Checkpointing:
+    """Returns what checkpointing is in a framework, given the backends that divide the model."""
+    facts = framework.facts
+    under = (facts.checkpoints_under[backend] for backend in backends if backend in facts.checkpoints_under)
+    return next(under, facts.checkpoints)
 
 
 def usual_adapter_dtypes(

@@ -44,7 +44,13 @@ from strategies.sharding import (
 from strategies.sharding.deepspeed import AUTO
 from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
-from strategies.spaces.frameworks import usual_adapter_dtypes, usual_precisions, usual_unquantized_dtypes
+from strategies.spaces.frameworks import (
+    dividing,
+    usual_adapter_dtypes,
+    usual_checkpointing,
+    usual_precisions,
+    usual_unquantized_dtypes,
+)
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
 
@@ -67,8 +73,8 @@ def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
     return (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, *hybrid)
 
 
-_LED = ("precision", "optimizer", "finetuning")
-"""First axes of a strategy: fine-tuning, and those whose default choices depend on its method."""
+_LED = ("precision", "optimizer", "finetuning", "checkpointing")
+"""First axes of a strategy: fine-tuning, and those whose default choices depend on its method or on a framework."""
 
 _DIVIDED = "sharding"
 """Axis whose values a cluster can exclude regardless of all other choices."""
@@ -103,6 +109,7 @@ class Space(NamedTuple):
     expert_quantization: tuple[ExpertQuantization, ...] = (ExpertQuantization.NONE,)
     trained_blocks: tuple[int, ...] = (DEFAULT_TRAINED_BLOCKS,)
     checkpointing: tuple[Checkpointing, ...] = (Checkpointing.NONE, Checkpointing.FULL)
+    """Checkpointing; if empty, none and that of the framework."""
     checkpoint_every: tuple[int, ...] = (1,)
     sharding: tuple[Sharding, ...] = (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD)
     sharding_backend: tuple[ShardingBackend, ...] = (ShardingBackend.FSDP2,)
@@ -145,7 +152,7 @@ class Space(NamedTuple):
             return space
         facts = framework.facts
         alone = {name: (v,) for name, v in facts.options.items() if name in facts.fixed or len(space._of(name)) == 1}
-        return space._replace(framework=(framework,), adapter_dtype=(), unquantized_dtype=(), **alone)
+        return space._replace(framework=(framework,), adapter_dtype=(), unquantized_dtype=(), checkpointing=(), **alone)
 
     @property
     def least(self) -> Space:
@@ -164,9 +171,9 @@ class Space(NamedTuple):
             if name not in _LED
         ]
         for space in self._by_method(gpu):
-            precisions, optimizers, methods = (tuple(AXES[name].combinations(space._of)) for name in _LED)
+            precisions, optimizers, methods, checkpoints = (tuple(AXES[name].combinations(space._of)) for name in _LED)
             for method in methods:
-                for choices in product(precisions, optimizers, (method,), *others):
+                for choices in product(precisions, optimizers, (method,), checkpoints, *others):
                     yield Strategy(*choices)
 
     def _by_method(self, gpu: GPU) -> Iterator[Space]:
@@ -179,12 +186,14 @@ class Space(NamedTuple):
     def _usual(self, gpu: GPU, method: Finetuning) -> dict[str, tuple[Any, ...]]:
         """Returns the values of those options whose usual ones depend on the method, by the option's name."""
         (framework, *_) = self.framework
-        precisions = self.precision or usual_precisions(gpu, method, framework)
+        backends = dividing(self.sharding, self.sharding_backend)
+        precisions = self.precision or usual_precisions(gpu, method, framework, backends)
         return {
             "precision": precisions,
             "optimizer": USUAL_OPTIMIZERS[method],
             "adapter_dtype": usual_adapter_dtypes(method, precisions, framework),
             "unquantized_dtype": usual_unquantized_dtypes(precisions, self.quantization, framework),
+            "checkpointing": (Checkpointing.NONE, usual_checkpointing(framework, backends)),
         }
 
     def _chains(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Chain]:

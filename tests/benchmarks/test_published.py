@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 
 import pytest
-from published import bench, fms, then
+from published import bench, field, fms, then
 from published.answer import ask
 from published.run import Engine, Run
 from published.table import Line
@@ -37,32 +37,83 @@ def on_one_gpu(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.engine is Engine.ONE_GPU and run.unsaid is None]
 
 
+@pytest.fixture(scope="module")
+def lines() -> list[Line]:
+    """What the planner says of the runs of fms-acceleration; nothing is replayed."""
+    return [Line(run, ask(run)) for run in fms.runs()]
+
+
 @pytest.mark.slow
-def test_allocated_bytes_on_one_gpu_follow_from_the_sources_of_that_time() -> None:
+def test_allocated_bytes_follow_from_the_sources_of_that_time(lines: list[Line]) -> None:
+    errors = sorted(abs(error) for line in lines for error in line.errors(lambda answer: answer.derived))
+    assert len(errors) == 153
+    assert statistics.median(errors) <= 0.0002
+    assert errors[int(0.9 * len(errors))] <= 0.005
+    assert errors[-1] <= 0.018
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "method", "tolerance"),
+    [
+        (Engine.ONE_GPU, "full", 1e-5),
+        (Engine.FSDP1, "full", 1e-5),
+        (Engine.FSDP1, "lora", 1e-4),
+        (Engine.FSDP1, "qlora nf4-double", 0.0015),
+    ],
+)
+def test_runs_that_need_no_terms_are_what_the_planner_says(
+    lines: list[Line], engine: Engine, method: str, tolerance: float
+) -> None:
+    found = [line for line in lines if (line.run.engine, line.run.method) == (engine, method)]
     errors = [
-        error for run in on_one_gpu(fms.runs()) for error in Line(run, ask(run)).errors(lambda answer: answer.derived)
+        error
+        for line in found
+        if line.run.kernels == "transformers"
+        for error in line.errors(lambda answer: answer.planner)
     ]
-    assert len(errors) == 46
-    assert statistics.median(map(abs, errors)) <= 0.0001
-    assert max(map(abs, errors)) <= 0.0025
+    assert errors
+    assert max(map(abs, errors)) <= tolerance
 
 
 @pytest.mark.slow
-def test_runs_that_need_no_terms_are_what_the_planner_says() -> None:
-    full = [run for run in on_one_gpu(fms.runs()) if run.method == "full" and run.kernels == "transformers" and run.ran]
-    assert [run.allocated_bytes for run in full] == pytest.approx(
-        [ask(run).planner.allocated_bytes for run in full], rel=1e-5
-    )
+def test_estimates_say_what_ran_and_what_was_out_of_memory(lines: list[Line]) -> None:
+    right = Counter(line.run.ran for line in lines if line.fits is line.run.ran)
+    assert right == {True: 148, False: 59}
+    wrong = {line.run.kernels for line in lines if line.fits is not line.run.ran}
+    assert wrong == {"Triton kernels"}  # which take less than the nearest choice
+
+
+def device_errors(runs: list[Run]) -> list[float]:
+    return [abs(error) for run in runs if run.unsaid is None for error in Line(run, ask(run)).device_errors()]
 
 
 @pytest.mark.slow
 def test_the_driver_s_bytes_on_one_gpu_are_those_of_the_replay() -> None:
-    errors = [error for run in on_one_gpu(bench.runs()) for error in Line(run, ask(run)).device_errors()]
-    assert statistics.median(map(abs, errors)) <= 0.01
-    assert max(map(abs, errors)) <= 0.025
+    errors = device_errors([run for run in bench.runs() if run.engine is Engine.ONE_GPU])
+    assert statistics.median(errors) <= 0.01
+    assert max(errors) <= 0.025
 
 
 @pytest.mark.slow
-def test_what_ran_on_one_gpu_is_said_to_fit() -> None:
-    runs = on_one_gpu(bench.runs())
-    assert all(Line(run, ask(run)).fits for run in runs)
+def test_the_driver_s_bytes_under_fsdp1_are_those_of_the_replay() -> None:
+    """Mixtral's are more, for a reason that is not known (docs/accuracy.md)."""
+    sharded = [run for run in bench.runs() if run.engine is Engine.FSDP1 and run.model != "mixtral-8x7b"]
+    errors = device_errors(sharded)
+    assert statistics.median(errors) <= 0.06
+    assert max(errors) <= 0.11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "tolerance"), [("full", 0.06), ("lora", 0.08)])
+def test_nvidia_smi_s_bytes_under_fsdp1_are_those_of_the_replay(method: str, tolerance: float) -> None:
+    plain = [run for run in fms.runs() if run.engine is Engine.FSDP1 and run.kernels == "transformers"]
+    errors = device_errors([run for run in plain if run.method == method])
+    assert errors
+    assert max(errors) <= tolerance
+
+
+@pytest.mark.slow
+def test_reports_of_single_runs_are_judged_right() -> None:
+    reports = field.reports()
+    assert [report.answer.fits for report in reports] == [report.ran for report in reports]

@@ -188,7 +188,7 @@ READS = {
     "hardware/catalog.py": "the built-in catalog",
     "hardware/files.py": "the one reader of files of strangers",
     "planner/cli/output.py": "where output goes that nobody can see",
-    "planner/models/registry.py": "the built-in registry",
+    "planner/models/entries.py": "the built-in registry",
     "planner/report/timeline/html.py": "its template",
 }
 RUNS = {

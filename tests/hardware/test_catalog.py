@@ -59,6 +59,26 @@ def test_a_gpu_is_found_by_name_alias_and_the_name_that_torch_reports(asked: str
     assert load_catalog().get(asked).name == found
 
 
+@pytest.mark.parametrize(
+    ("asked", "variants"),
+    [
+        ("A100", ("A100-80GB-SXM", "A100-40GB-PCIe", "A100-40GB-SXM", "A100-80GB-PCIe")),
+        ("V100-PCIe", ("V100-16GB-PCIe", "V100-16GB-SXM", "V100-32GB-SXM", "V100-32GB-PCIe")),
+        ("NVIDIA GeForce RTX 4060 Ti", ("RTX-4060-Ti-16GB", "RTX-4060-Ti-8GB")),
+        ("rtx 3080", ("RTX-3080-10GB", "RTX-3080-12GB")),  # and not the RTX-3080-Ti, which is another card
+        ("RTX-3060", ("RTX-3060-12GB",)),
+        ("A100-40GB", ()),
+        ("NVIDIA A100 80GB PCIe", ()),
+        ("A100-80GB-SXM", ()),
+        ("H200", ()),
+        ("T4", ()),
+        ("nothing", ()),
+    ],
+)
+def test_a_name_without_a_size_may_mean_several_variants_of_a_card(asked: str, variants: tuple[str, ...]) -> None:
+    assert load_catalog().variants(asked) == variants
+
+
 def test_an_unknown_name_raises_with_the_nearest_names() -> None:
     with pytest.raises(UnknownNameError) as caught:
         load_catalog().get("A100-40")

@@ -159,3 +159,43 @@ def test_an_estimate_takes_one_choice_per_axis() -> None:
 def test_the_public_names_are_importable() -> None:
     for name in planner.__all__:
         assert getattr(planner, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "backends"),
+    [
+        ("llama-2-70b", "qlora", {"fsdp2", "fsdp1"}),  # 32 GiB in 4 bits
+        ("llama-2-70b", "lora", {"fsdp2"}),
+        ("llama-2-13b", "qlora", {"fsdp2"}),
+    ],
+)
+def test_a_quantized_base_that_no_gpu_holds_is_divided_by_fsdp1_as_well(
+    model: str, method: str, backends: set[str]
+) -> None:
+    asked = {"finetuning": method, "sharding": ("full_shard",), "offload": ("cpu",), "sequence_length": 512}
+    result = fit(model, gpu="RTX-3090", gpus=8, top=100, **asked)
+    assert {plan.strategy.sharding_backend for plan in result.plans} == backends
+
+
+@pytest.mark.parametrize(
+    ("axes", "reason"),
+    [
+        ({"attention": "all"}, "transformers runs gpt2 without flex_attention"),
+        ({"loss": "all"}, "liger-kernel has no fused linear cross-entropy for gpt2"),
+        ({"kernels": "all"}, "liger-kernel has no kernels for gpt2, or none with an account here"),
+        (
+            {"kernels": ("eager", "compile"), "batching": "packed", "mean_length": 100},
+            "compiled blocks have an account for full sequences alone, not for packed ones",
+        ),
+        (
+            {"kernels": ("eager", "compile"), "evaluation_batch_size": 4},
+            "compiled blocks have no account of evaluation",
+        ),
+    ],
+)
+def test_of_several_kernels_those_that_cannot_run_are_left_out_with_the_reason(
+    axes: dict[str, Any], reason: str
+) -> None:
+    result = fit("gpt2", gpu="A100-40GB", **axes)
+    assert result.plans
+    assert result.rejected[reason] > 0

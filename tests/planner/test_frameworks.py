@@ -11,7 +11,8 @@ from planner.records.space import described
 A100: dict[str, Any] = {"gpu": "A100-80GB-SXM", "sequence_length": 1024}
 TRL = {"adapter_dtype": "weights", "unquantized_dtype": "bf16", "checkpointing": "full", "loss": "chunked"}
 AXOLOTL = {"quantization": "nf4-double", "unquantized_dtype": "bf16"}
-LLAMA_FACTORY = {**AXOLOTL, "lora_rank": 8, "checkpointing": "full"}
+LLAMA_FACTORY = {**AXOLOTL, "lora_rank": 8, "checkpointing": "full-reentrant"}
+ZERO3 = {"gpus": 2, "sharding": "full_shard", "sharding_backend": "deepspeed"}
 
 
 @pytest.mark.parametrize(
@@ -24,11 +25,14 @@ LLAMA_FACTORY = {**AXOLOTL, "lora_rank": 8, "checkpointing": "full"}
         ("axolotl", {"finetuning": "qlora"}, AXOLOTL),
         ("axolotl", {}, {"precision": "bf16-true"}),
         ("llama-factory", {"finetuning": "qlora"}, LLAMA_FACTORY),
-        ("llama-factory", {}, {"finetuning": "lora", "lora_rank": 8, "checkpointing": "full"}),
+        ("llama-factory", {}, {"finetuning": "lora", "lora_rank": 8, "checkpointing": "full-reentrant"}),
+        ("llama-factory", {"gpus": 2}, {"finetuning": "lora", "lora_rank": 8, "checkpointing": "full"}),
+        ("axolotl", {"gpus": 2}, {"precision": "bf16-true"}),
+        ("axolotl", ZERO3, {"precision": "bf16-mixed"}),
         (
             "llama-factory",
             {"finetuning": "full", "optimizer": "galore"},
-            {"optimizer_rank": 16, "checkpointing": "full"},
+            {"optimizer_rank": 16, "checkpointing": "full-reentrant"},
         ),
     ],
     ids=str,
@@ -74,6 +78,7 @@ def test_a_search_tries_what_the_framework_offers() -> None:
     plans = fit("llama-3.2-1b", **A100, framework="axolotl", top=100).plans
     assert {p.strategy.quantization for p in plans if p.strategy.finetuning == "qlora"} == {"nf4-double"}
     assert {p.strategy.precision for p in plans if p.strategy.finetuning == "full"} == {"bf16-true", "tf32"}
+    assert {p.strategy.checkpointing for p in plans} == {"none", "full-reentrant"}
     said = fit("llama-3.2-1b", **A100, framework="trl", finetuning="qlora", unquantized_dtype="fp32", top=100).plans
     assert {p.strategy.unquantized_dtype for p in said} == {"fp32"}
 

@@ -23,3 +23,14 @@ def test_sdpa_that_writes_scores_out_says_so() -> None:
     assert says("falcon-7b", "sdpa")
     assert not says("falcon-7b", "eager")
     assert not says("falcon-40b", "sdpa")
+
+
+def test_a_name_of_several_cards_says_which_one_it_is() -> None:
+    def says(gpu: str) -> list[str]:
+        return [note for note in estimate("gpt2", gpu=gpu).notes if "--gpu" in note]
+
+    assert says("H100") == [
+        "--gpu H100 is taken as H100-80GB-SXM; there is also H100-80GB-PCIe, H100-94GB-NVL, H100-96GB-SXM."
+    ]
+    assert says("rtx-3060") == ["--gpu rtx-3060 is taken as RTX-3060-12GB."]
+    assert says("H100-80GB") == says("RTX-4090") == []

@@ -42,7 +42,7 @@ def test_a_result_prints_the_table_of_the_command_line(found: FitResult, monkeyp
 
 
 def test_the_repr_of_a_result_is_one_line(found: FitResult, estimated: EstimateResult) -> None:
-    assert repr(found) == "<FitResult: 8 plans for llama-2-7b on 1 x A100-40GB-SXM, effective batch 272>"
+    assert repr(found) == "<FitResult: 10 plans for llama-2-7b on 1 x A100-40GB-SXM, effective batch 384>"
     assert repr(estimated) == "<EstimateResult: llama-2-7b on 1 x T4 does not fit: 104.5 of 13.8 GiB>"
     nothing = fit("llama-2-70b", gpu="T4")
     assert repr(nothing) == "<FitResult: nothing fits for llama-2-70b on 1 x T4>"

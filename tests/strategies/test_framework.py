@@ -14,9 +14,13 @@ from strategies import (
     Loss,
     Precision,
     Quantization,
+    Sharding,
+    ShardingBackend,
     Space,
     UnquantizedDtype,
+    dividing,
     usual_adapter_dtypes,
+    usual_checkpointing,
     usual_precisions,
     usual_unquantized_dtypes,
 )
@@ -48,12 +52,14 @@ def test_each_sets_what_its_sources_say() -> None:
             "lora_rank": 8,
             "optimizer_rank": 16,
             "quantization": Quantization.NF4_DOUBLE,
-            "checkpointing": Checkpointing.FULL,
+            "checkpointing": Checkpointing.FULL_REENTRANT,
         },
     }
     assert [framework for framework in OTHERS if framework.facts.prepares] == []
     assert [framework for framework in OTHERS if framework.facts.halves_adapters] == [Framework.TRL]
     assert [framework for framework in OTHERS if framework.facts.trains_as_loaded] == [Framework.AXOLOTL]
+    reentrant = [f for f in OTHERS if f.facts.checkpoints is Checkpointing.FULL_REENTRANT]
+    assert reentrant == [Framework.AXOLOTL, Framework.LLAMA_FACTORY]
     assert all(framework.facts.version and framework.facts.remark for framework in OTHERS)
 
 
@@ -68,9 +74,10 @@ def test_its_space_has_its_value_where_the_default_one_has_a_single_value(framew
     plain, own = Space.default(ONE)._asdict(), Space.default(ONE, framework)._asdict()
     changed = {name for name in own if own[name] != plain[name]}
     alone = {name for name in framework.facts.options if len(plain[name]) == 1 or name in framework.facts.fixed}
-    assert changed == {"framework", "adapter_dtype", "unquantized_dtype", *alone}
+    assert changed == {"framework", "adapter_dtype", "unquantized_dtype", "checkpointing", *alone}
     assert {name: own[name] for name in alone} == {name: (framework.facts.options[name],) for name in alone}
-    assert own["checkpointing"] == (Checkpointing.NONE, Checkpointing.FULL)
+    searched = Space.default(ONE, framework).searched("checkpointing", A100)
+    assert searched == dict.fromkeys(["full", "lora", "qlora"], (Checkpointing.NONE, framework.facts.checkpoints))
 
 
 def test_adapters_over_a_quantized_base_are_halved_by_trl_alone() -> None:
@@ -106,6 +113,33 @@ def test_axolotl_trains_whole_weights_as_they_are_loaded() -> None:
     for framework in Framework:
         assert usual_precisions(A100, Finetuning.LORA, framework) == MIXED
         assert usual_precisions(T4, Finetuning.FULL, framework) == (Precision.FP16_MIXED, Precision.FP32)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        (ShardingBackend.FSDP2, Precision.BF16_TRUE),
+        (ShardingBackend.FSDP1, Precision.BF16_MIXED),
+        (ShardingBackend.DEEPSPEED, Precision.BF16_MIXED),
+    ],
+)
+def test_fsdp1_and_deepspeed_raise_what_axolotl_loads(backend: ShardingBackend, precision: Precision) -> None:
+    found = usual_precisions(A100, Finetuning.FULL, Framework.AXOLOTL, (backend,))
+    assert found[0] is precision
+
+
+def test_llama_factory_is_not_reentrant_under_fsdp2() -> None:
+    found = {backend: usual_checkpointing(Framework.LLAMA_FACTORY, (backend,)) for backend in ShardingBackend}
+    reentrant = Checkpointing.FULL_REENTRANT
+    assert found == {"fsdp2": Checkpointing.FULL, "fsdp1": reentrant, "deepspeed": reentrant}
+    assert usual_checkpointing(Framework.LLAMA_FACTORY, ()) is reentrant
+
+
+def test_a_model_is_divided_where_parameters_gradients_or_states_are() -> None:
+    every = tuple(ShardingBackend)
+    assert dividing((Sharding.NO_SHARD,), every) == ()
+    assert dividing((Sharding.ZERO1,), every) == (ShardingBackend.DEEPSPEED,)
+    assert dividing((Sharding.NO_SHARD, Sharding.FULL_SHARD), (ShardingBackend.FSDP2,)) == (ShardingBackend.FSDP2,)
 
 
 @pytest.mark.parametrize("framework", OTHERS)

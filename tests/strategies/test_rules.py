@@ -16,6 +16,7 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     Freeze,
+    Fsdp1,
     Fsdp2,
     Full,
     Kernels,
@@ -239,6 +240,19 @@ def test_compiled_blocks_have_no_account_of_fp8() -> None:
 
 BY_BITSANDBYTES = [quantization for quantization in Quantization if quantization.by_bitsandbytes]
 FROM_CHECKPOINT = [quantization for quantization in Quantization if quantization.from_checkpoint]
+
+
+def test_fsdp1_has_no_gptq_but_autogptqs_and_no_reentrant_checkpoint_beside_blocks_without_one() -> None:
+    gptq = PLAIN._replace(precision=Precision.FP16_MIXED, optimizer=Optimizer.ADAMW, sharding=Fsdp1())
+
+    def told(quantization: Quantization, every: int = 1) -> str:
+        checkpointing = Checkpoints(Checkpointing.FULL_REENTRANT, every)
+        strategy = gptq._replace(finetuning=Lora(quantization=quantization), checkpointing=checkpointing)
+        return refused(strategy, TWO_A100S)
+
+    assert told(Quantization.GPTQ) == "gptq-4bit weights cannot be sharded by FSDP1"
+    assert told(Quantization.GPTQ_TRITON) == ""
+    assert "checkpoint_every 1" in told(Quantization.GPTQ_TRITON, every=2)
 
 
 def test_autogptqs_kernel_multiplies_in_fp16() -> None:

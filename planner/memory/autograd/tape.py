@@ -1,4 +1,4 @@
-"""Autograd for bytes: tensors that have a size but no values, a tape of backward functions, and a meter of live bytes.
+"""Autograd for bytes: a tape of backward functions of tensors without values, and a meter of live bytes.
 
 A forward pass written as in the real library runs on these tensors in microseconds. As in torch, CPython's reference
 counts free a storage. One run answers for every micro-batch size: sizes are `fixed + per_sample x micro_batch_size`.
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from planner.memory.autograd.marks import Happening, Mark
 from planner.memory.autograd.storage import Meter, Saved, Snapshot, Storage
+from planner.memory.autograd.tensor import MATMUL_FP8, MATMUL_FP32, MATMUL_HALF, Cost, Tensor, Variable
 
 __all__ = [
     "MATMUL_FP8",
@@ -27,60 +28,6 @@ __all__ = [
     "Tensor",
     "Variable",
 ]
-
-MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
-"""Bytes per element of a matmul's operands. FLOPs are counted separately for each, since each has its own peak rate."""
-
-
-class Variable:
-    """Represents a tensor in the autograd graph and gathers its gradient; it holds no bytes of the tensor itself."""
-
-    __slots__ = ("gradient", "name", "parameter", "step_bytes")
-
-    def __init__(self, parameter: bool = False, step_bytes: int | None = None, name: str = "") -> None:
-        self.gradient: Storage | None = None
-        self.parameter = parameter
-        """Whether this is a parameter."""
-        self.step_bytes = step_bytes
-        """Bytes that its optimizer step allocates, if that runs in backward; otherwise None."""
-        self.name = name
-        """Name of the parameter."""
-
-
-class Tensor:
-    """Describes `fixed + per_sample x micro_batch_size` elements of `itemsize` bytes in rows of `width` elements.
-
-    `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None if no gradient is needed.
-    """
-
-    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "module", "per_sample", "storage", "variable", "width")
-
-    def __init__(
-        self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
-    ) -> None:
-        self.storage, self.fixed, self.per_sample = storage, fixed, per_sample
-        self.width, self.itemsize, self.variable = width, itemsize, variable
-        self.heads_first = False
-        """Whether its memory is laid out head by head, as a concatenation of heads is, instead of token by token."""
-        self.beside: tuple[Storage | None, ...] = ()
-        """Further results that were returned together with this one; they live as long as the caller's variables."""
-        self.module = ""
-        """Name of the module that has it, if it is a parameter."""
-
-    def constant(self, itemsize: int) -> Tensor:
-        """Returns a tensor of this shape that has no storage and needs no gradient, as an operand."""
-        return Tensor(None, self.fixed, self.per_sample, self.width, itemsize, None)
-
-
-class Cost:
-    """Counts work: FLOPs of matmuls by operand size, and bytes moved by everything else (`fixed_bytes` once a pass)."""
-
-    __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
-
-    def __init__(self) -> None:
-        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0, MATMUL_FP8: 0}
-        self.bytes_per_sample = self.fixed_bytes = 0
-
 
 Backward = Callable[[Storage], Callable[[], None] | None]
 """Takes the gradient of an operation's result, and passes the input gradients on or returns a function that does."""
@@ -112,9 +59,9 @@ class Tape:
         self.before_first_use: tuple[int, int] | None = None
         """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
         self.marked = marked
+        """Whether marks are made."""
         self._first: set[str] = set()
         """Modules whose input has no gradient."""
-        """Whether marks are made."""
         self._marks: list[Mark] = []
         self.first_unit: Variable | None = None
         """Output of the first module of a unit of its own in the part, whose backward prefetches the part before."""

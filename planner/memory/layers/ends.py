@@ -65,7 +65,7 @@ class Ends(Sublayers):
         return images.with_class_token(self, x, token, positions)
 
     def _make_leaf(self, out: Tensor, module: str) -> None:
-        """Makes a frozen module's output a leaf that requires a gradient; backward reaches the module all the same."""
+        """Makes a frozen module's output a leaf that requires a gradient: its backward reaches the module, too."""
         out.variable, self.leaf = Variable(), out
         self.tape.reach(out.variable, module)
 

@@ -15,6 +15,7 @@ from planner.memory.layers.mixtures import experts as mixture
 from planner.memory.layers.mixtures.gpt_oss_experts import biased_experts
 from planner.memory.layers.mixtures.routers import ROUTERS, Routing
 from planner.memory.layers.mixtures.separate_experts import Expert, separate_experts
+from planner.memory.settings.dtypes import FP32
 from planner.models import Linear
 from planner.models.vocabulary.forms import ROUTED_IN_FP32, RouterForm, biased_expert_shapes
 from strategies import Lora
@@ -57,17 +58,20 @@ class Layers(Ends):
         intermediate_size: int,
         activation: str,
         *,
-        targets: tuple[str, str, str] | None = None,
+        layers: tuple[str, str, str] | None = None,
+        adapts: bool = True,
+        sums_in_fp32: bool = False,
     ) -> Tensor:
         """Returns the weighted sum of the outputs of each token's experts.
 
         It is computed by a grouped product, or where experts are quantized by one after the other.
         """
-        fused, down = (targets[:2], targets[2:]) if targets else ((), ())
+        fused, down = (layers[:2], layers[2:]) if layers and adapts else ((), ())
         width, hidden = intermediate_size, x.width
-        if targets and isinstance(self.method, Lora) and self.method.separates_experts:
-            expert = Expert(self.linear, lambda gate: self.activation(activation, gate), *targets, width)
-            return separate_experts(self, name, x, scores, num_experts, expert)
+        if layers and isinstance(self.method, Lora) and self.method.separates_experts:
+            expert = Expert(self.linear, lambda gate: self.activation(activation, gate), *layers, width)
+            sums = FP32 if sums_in_fp32 else x.itemsize
+            return separate_experts(self, name, x, scores, num_experts, expert, sums)
         # Down comes first, since its wrapper is the outer one of PEFT's.
         of_down = self._stack(f"{name}.down_proj", num_experts, width, hidden, down)
         of_gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused)

@@ -48,7 +48,7 @@ class Sublayers(PassState):
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
         if kept:
             x = self.to(x, self.dtypes.kept, f"{name} input in the weight's dtype")
-        if adapts and isinstance(method, Lora) and method.adapts(name.rpartition(".")[2]):
+        if isinstance(method, Lora) and (adapts or method.separates_experts) and method.adapts(name.rpartition(".")[2]):
             return adapted(self, method, name, x, out_features, bias, layer, base)
         return layer(self, name, x, out_features, bias)[0]
 

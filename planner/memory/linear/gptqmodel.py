@@ -47,6 +47,19 @@ def gptq_bytes(rows: int, columns: int) -> int:
     return awq_bytes(rows, columns) + allocated(columns * INT32)
 
 
+def gptq_flat_bytes(rows: int, columns: int) -> tuple[tuple[int, int], int]:
+    """Returns the bytes of `qweight` and `qzeros`, which FSDP1 joins to a flat parameter, and of the buffers.
+
+    Source: fms_acceleration_peft/autogptq_utils.py, `PATCH_FOR_FSDP_TRITON_V2`.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+    """
+    groups = -(-columns // GROUP)
+    return (rows * columns // 2, groups * rows // 2), allocated(groups * rows * HALF) + allocated(columns * INT32)
+
+
 def gptq_layer(
     f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool
 ) -> tuple[Tensor, Weight, Tensor | None]:

@@ -23,6 +23,9 @@ quantization also the mean of the scales and the 256 values of a scale (bitsandb
 def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
     """Returns the stored bytes of an NF4 weight: packed 4-bit values, absmax, and their tables.
 
+    The absmax of absmax has one value for 16,384 weights: that of a small layer is far smaller than a block of the
+    allocator, which a mixture of many experts has as often.
+
     Args:
         rows: Output features.
         columns: Input features.
@@ -31,7 +34,7 @@ def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
     elements = rows * columns
     scales, packed = -(-elements // BLOCK), -(-elements // 2)
     if double:
-        return packed + scales + -(-scales // SCALE_BLOCK) * FP32 + DOUBLE_TABLE_BYTES
+        return packed + scales + allocated(-(-scales // SCALE_BLOCK) * FP32) + DOUBLE_TABLE_BYTES
     return packed + scales * FP32 + TABLE_BYTES
 
 
@@ -51,6 +54,18 @@ def sharded_bytes(rows: int, columns: int, ranks: int, itemsize: int, *, double:
     packed = -(-rows * columns // 2)
     share = -(-packed // (itemsize * ranks)) * itemsize
     return allocated(share), share * ranks, stored_bytes(rows, columns, double=double) - packed
+
+
+def flat_bytes(rows: int, columns: int, *, double: bool) -> tuple[tuple[int], int]:
+    """Returns the bytes of the packed values, which FSDP1 joins to a flat parameter, and of what stays whole.
+
+    Args:
+        rows: Output features.
+        columns: Input features.
+        double: Whether absmax is quantized as well.
+    """
+    packed = -(-rows * columns // 2)
+    return (packed,), stored_bytes(rows, columns, double=double) - packed
 
 
 def layer(

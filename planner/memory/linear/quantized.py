@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ class Kind(NamedTuple):
         stored_bytes: Returns the stored bytes of a weight of (rows, columns).
         sharded_bytes: Returns the bytes of one rank's share of a weight of (rows, columns), of the gathered weight, and
             of its scales, given the number of ranks and the bytes per element; None if FSDP2 cannot shard it.
+        flat_bytes: Returns the bytes of each packed tensor of a weight of (rows, columns) that FSDP1 joins to a flat
+            parameter, and of what stays a buffer; None if it can join none.
         casts_bias: Whether the first forward casts a bias for good to the dtype that the layer computes in
             (bitsandbytes/nn/modules.py, `Linear4bit.forward`).
     """
@@ -28,6 +30,7 @@ class Kind(NamedTuple):
     base: Base
     stored_bytes: Callable[[int, int], int]
     sharded_bytes: Callable[[int, int, int, int], tuple[int, int, int]] | None = None
+    flat_bytes: Callable[[int, int], tuple[Sequence[int], int]] | None = None
     casts_bias: bool = False
 
 
@@ -38,6 +41,7 @@ def _nf4(*, double: bool) -> Kind:
         nf4.BASE,
         partial(nf4.stored_bytes, double=double),
         partial(nf4.sharded_bytes, double=double),
+        partial(nf4.flat_bytes, double=double),
         casts_bias=True,
     )
 
@@ -47,7 +51,9 @@ KINDS: Mapping[Quantization, Kind] = {
     Quantization.NF4_DOUBLE: _nf4(double=True),
     Quantization.INT8: Kind(int8.layer, int8.BASE, int8.stored_bytes),
     Quantization.GPTQ: Kind(gptqmodel.gptq_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
-    Quantization.GPTQ_TRITON: Kind(gptqmodel.gptq_triton_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes),
+    Quantization.GPTQ_TRITON: Kind(
+        gptqmodel.gptq_triton_layer, gptqmodel.GPTQ_BASE, gptqmodel.gptq_bytes, flat_bytes=gptqmodel.gptq_flat_bytes
+    ),
     Quantization.AWQ: Kind(gptqmodel.awq_layer, gptqmodel.AWQ_BASE, gptqmodel.awq_bytes),
 }
 """The kind of linear layer of each quantization; `Quantization.NONE` has no entry."""

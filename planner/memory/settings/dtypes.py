@@ -48,7 +48,8 @@ class Dtypes(NamedTuple):
     fp8: bool = False
     """Whether linear layers multiply in fp8."""
     casts_inputs: bool = False
-    """Whether FSDP1 or FSDP2, with mixed precision, casts the inputs of its units."""
+    """Whether FSDP2, with mixed precision, casts the inputs of its units; FSDP1 casts the model's alone
+    (torch/distributed/fsdp/api.py, `MixedPrecision.cast_forward_inputs`)."""
     adapters_apart: bool = False
     """Whether adapters are units of FSDP1 of their own, so that PEFT sees their stored dtype around their forward."""
     adapters_stay: bool = False
@@ -71,7 +72,8 @@ class Dtypes(NamedTuple):
         - Freeze and BitFit: trained parameters are in the trained dtype, all others in the frozen one (LLaMA-Factory's
           adapter.py, `cast_trainable_params_to_fp32`).
         - FSDP1 and FSDP2 with mixed precision gather parameters in the compute dtype (accelerate's
-          `MixedPrecision(param_dtype=...)`); FSDP2 runs without autocast (`_prepare_fsdp2`).
+          `MixedPrecision(param_dtype=...)`); FSDP2 runs without autocast (`_prepare_fsdp2`). Flat parameters of FSDP1
+          that train are raised to fp32 after they are made (accelerate/accelerator.py, `prepare_model`).
         - DeepSpeed casts every parameter to half precision, adapters too, and runs without autocast
           (deepspeed/runtime/engine.py, `_cast_module_mixed_precision`); its fp32 masters are counted with the states.
         """
@@ -88,6 +90,8 @@ class Dtypes(NamedTuple):
             as_loaded = method.quantization is Quantization.NONE or method.quantization.is_gptq
             adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else frozen
             other = FP32 if method.is_prepared else frozen
+            if isinstance(sharding, Fsdp1) and autocast is not None:
+                adapter = FP32
             linear = frozen if as_loaded else autocast or frozen
             stored = (linear, other, adapter, other)
         is_fp16 = facts.matmul_dtype == "fp16"
@@ -102,7 +106,7 @@ class Dtypes(NamedTuple):
                 *stored,
                 autocast,
                 kept,
-                casts_inputs=True,
+                casts_inputs=not apart,
                 adapters_apart=apart,
                 adapters_stay=apart and not sharding.reshards,
             )

@@ -74,6 +74,9 @@ class Part(NamedTuple):
     """Bytes per sample of the hidden states or logits that it starts from."""
     saves_input: bool = False
     """Whether it saves its input for backward."""
+    frame_bytes: int = 0
+    """Bytes per sample of hidden states that reentrant checkpointing holds until the part's backward is over: input,
+    recomputed output, and the gradient of it (torch/utils/checkpoint.py, `CheckpointFunction.backward`)."""
     returned: Snapshot | None = None
     """For a loss, the instant after the model's forward has returned, or None.
 
@@ -87,6 +90,8 @@ class Part(NamedTuple):
     """Whether a body of the model returns just before this part's forward begins, or soon after."""
     shares: Mapping[str, Shared] = MappingProxyType({})
     """Tensors that it makes for later parts and does not save itself, by name."""
+    masks: tuple[int, int] = (0, 0)
+    """For a stem, bytes of the masks that checkpointed blocks take as arguments."""
     reads: frozenset[str] = frozenset()
     """Names of the tensors shared by other parts that its backward needs."""
     leaves: tuple[int, int] = (0, 0)
@@ -161,6 +166,7 @@ class Part(NamedTuple):
             output_bytes=self.output_bytes,
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
+            frame_bytes=self.frame_bytes and self.frame_bytes + input_bytes,
             body=self.body,
             reads=self.reads,
             leaves=self.leaves,
@@ -173,25 +179,34 @@ class Part(NamedTuple):
         )
 
 
-def joined(parts: Sequence[Part], *, checkpointed: bool, offloaded: Collection[str] = ()) -> list[Part]:
+def joined(
+    parts: Sequence[Part], *, checkpointed: bool, reentrant: bool = False, offloaded: Collection[str] = ()
+) -> list[Part]:
     """Returns the parts of a model with what they hold and save of each other's tensors.
 
     Args:
         parts: Stem, blocks, head and loss, in order, each traced alone.
         checkpointed: Whether blocks are checkpointed and thus save their arguments, shared tensors included.
+        reentrant: Whether they are so by torch's `CheckpointFunction`, whose context refers to the arguments until the
+            graph of the step is gone (torch/utils/checkpoint.py, `ctx.run_function`).
         offloaded: Names of shared tensors that checkpointed blocks move to the host instead of saving them.
     """
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
-    found, body, returned = [], (0, 0), 0
+    found, body, returned, outlives = [], (0, 0), 0, (0, 0)
     for part in parts:
         if part.leaves_body:
             part = part._replace(drops=body)
             body = (0, 0)
         body = body[0] + part.body[0], body[1] + part.body[1]
+        if any(outlives):
+            part = part._replace(kept=(part.kept[0] + outlives[0], part.kept[1] + outlives[1]))
+        outlives = part.masks if reentrant else (0, 0)
         for name, shared in part.shares.items():
             fixed, per_sample = shared.num_bytes
             if (checkpointed and not shared.cast and name not in offloaded) or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
+                if reentrant:
+                    outlives = outlives[0] + fixed, outlives[1] + per_sample
                 if shared.in_body:
                     body = body[0] - fixed, body[1] - per_sample
                 per_sample = 0

@@ -36,3 +36,5 @@ class Setting:
     """Whether parts tell when each parameter is used, and when its gradient is complete; no gradient stays then."""
     by_zero3: bool = False
     """Whether linear layers run in DeepSpeed's function for ZeRO-3."""
+    recomputes_units: bool = False
+    """Whether units of FSDP1 run within reentrant checkpoints, which compute them again with their hooks."""

@@ -1,34 +1,21 @@
-"""Defines what a backend of the sharding axis decides, and lists the backends.
+"""Defines what a backend of the sharding axis decides.
 
 A backend says how a rank stores each part's parameters, what is around each part during a step, what stays for the
 whole run, and what the optimizer step takes. Adding one is a subclass of `Backend` in a module of its own and a line in
-`BACKENDS`.
+`backends.BACKENDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from planner.memory.sharding.account import Account, TrainedTensor, Unit
-from planner.memory.sharding.deepspeed.flat import (
-    ParameterAccount,
-    divided_weights,
-    gradient_buffers,
-    small_weights,
-    stored_weights,
-)
-from planner.memory.sharding.deepspeed.layout import ZeroLayout
-from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
-from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
-from planner.memory.sharding.flat import FlatAccount, first_shares
-from planner.memory.sharding.fsdp1 import Fsdp1Layout
-from planner.memory.sharding.fsdp2 import Fsdp2Layout
+from planner.memory.sharding.account import Account, Unit
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import ReplicatedLayout, replication_buffers
-from strategies import AnyOptimizer, DataParallel, Fsdp1, Fsdp2, GradientSync, Replicated, Zero
+from strategies import AnyOptimizer, Fsdp1, Fsdp2, GradientSync
 
 
 class AtStep(NamedTuple):
@@ -116,132 +103,3 @@ class ShardedBackend(Backend):
         if sharding.on_host:
             return Persistent(sum(u.buffer_bytes for u in units), 0, 0)
         return Persistent(sum(u.stored_bytes for u in units), partition.states, 0)
-
-
-class Fsdp2Backend(ShardedBackend):
-    """Divides each parameter by rows among the ranks."""
-
-    def layout(
-        self,
-        units: Sequence[Unit],
-        sharding: Fsdp2,
-        world_size: int,
-        ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-    ) -> Layout:
-        """Returns what FSDP2 has around each part."""
-        return Fsdp2Layout(units, sharding, world_size, ends, turn, updates)
-
-
-class Fsdp1Backend(ShardedBackend):
-    """Joins the parameters of each unit to a flat one, and divides that among the ranks."""
-
-    account = FlatAccount
-
-    def layout(
-        self,
-        units: Sequence[Unit],
-        sharding: Fsdp1,
-        world_size: int,
-        ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-    ) -> Layout:
-        """Returns what FSDP1 has around each part."""
-        return Fsdp1Layout(units, sharding, world_size, ends, turn)
-
-    def partition(
-        self,
-        units: Sequence[Unit],
-        optimizer: AnyOptimizer,
-        sharding: Fsdp1,
-        world_size: int,
-        *,
-        apart: bool,
-        itemsize: int,
-    ) -> Partition:
-        """Returns the first rank's tensors, whose parts of flat parameters are tensors of their own."""
-        stem, *blocks, head, _ = units
-        ranks = sharding.ranks(world_size)
-        root = stem._replace(trained=stem.trained + head.trained, gathered_gradient_bytes=_joined(stem, head))
-        mine = [u._replace(trained=tuple(_first_shares(u, ranks))) for u in (root, *blocks)]
-        return Partition(mine, optimizer, Replicated(), 1, apart=apart)
-
-
-def _joined(*units: Unit) -> int:
-    return sum(u.gathered_gradient_bytes for u in units)
-
-
-def _first_shares(unit: Unit, ranks: int) -> list[TrainedTensor]:
-    """Returns the first rank's tensors of a unit, whose trained tensors are one flat parameter, or one each."""
-    if unit.gathered_gradient_bytes:
-        return first_shares(unit.trained, ranks)
-    return [share for tensor in unit.trained for share in first_shares([tensor], ranks)]
-
-
-class DeepSpeedBackend(Backend):
-    """Divides flat tensors of all trained parameters, or with ZeRO-3 each parameter."""
-
-    account = ParameterAccount
-    marked = True
-
-    def turns(self, sharding: Zero, micro_batches: int) -> tuple[Turn, ...]:
-        """Returns the last micro-batch, at the end of which stage 1 reduces; none finds or leaves more."""
-        return (Turn.ONLY,) if micro_batches == 1 else (Turn.LAST,)
-
-    def layout(
-        self,
-        units: Sequence[Unit],
-        sharding: Zero,
-        world_size: int,
-        ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-    ) -> Layout:
-        """Returns what ZeRO has besides each part."""
-        return ZeroLayout(units, sharding, world_size, turn)
-
-    def partition(
-        self,
-        units: Sequence[Unit],
-        optimizer: AnyOptimizer,
-        sharding: Zero,
-        world_size: int,
-        *,
-        apart: bool,
-        itemsize: int,
-    ) -> FlatOptimizer:
-        """Returns what the optimizer keeps of flat tensors, copies of the weights among them."""
-        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize)
-
-    def persistent(
-        self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
-    ) -> Persistent:
-        """Returns the weights, flat where they train, with masters and states of this rank's share."""
-        flat, on_host = partition.flat, sharding.steps_on_host
-        states = 0 if on_host else partition.states
-        if sharding.stage < 3:
-            return Persistent(stored_weights(flat), states, accumulation_buffer(flat) if on_host else 0)
-        weights = small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
-        return Persistent(weights, states, gradient_buffers(flat, sharding))
-
-    def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
-        """Returns the bytes at the optimizer step of the rank that needs the most."""
-        assert isinstance(layout, ZeroLayout)
-        small = small_weights(partition.flat, sharding) if sharding.stage == 3 else 0
-        return AtStep(*max((partition.peak(rank, small) for rank in layout.ranks), key=sum))
-
-
-BACKENDS: Mapping[type[DataParallel], Backend] = {
-    Replicated: Backend(),
-    Fsdp1: Fsdp1Backend(),
-    Fsdp2: Fsdp2Backend(),
-    Zero: DeepSpeedBackend(),
-}
-"""Backend of each class of the sharding axis's values; one that cannot run on any number of ranks has none."""
-
-
-def backend_of(sharding: DataParallel) -> Backend:
-    """Returns the backend of a sharding."""
-    return BACKENDS[type(sharding)]

@@ -41,10 +41,9 @@ class FlatAccount(Account):
 
     def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
         """Adds a quantized weight, packed into elements of the computation's dtype; its scales stay whole."""
-        rows, columns = shape
-        packed = -(-rows * columns // 2)
-        self._base.append(_Member(-(-packed // computed), computed, computed))
-        buffers = kind.stored_bytes(rows, columns) - packed
+        assert kind.flat_bytes is not None, "rules refuse what cannot be joined"
+        packed, buffers = kind.flat_bytes(*shape)
+        self._base.extend(_Member(-(-num_bytes // computed), computed, computed) for num_bytes in packed)
         self.stored += buffers
         self.buffers += buffers
 

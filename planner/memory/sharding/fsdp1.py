@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from operator import add
 
-from planner.memory.sharding.account import Unit
+from planner.memory.sharding.account import TrainedTensor, Unit
+from planner.memory.sharding.backend import ShardedBackend
+from planner.memory.sharding.flat import FlatAccount, first_shares
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
+from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.replicated import tied_gradient
-from strategies import Fsdp1, GradientSync
+from strategies import AnyOptimizer, Fsdp1, GradientSync, Replicated
 
 
 class Fsdp1Layout(Layout):
@@ -32,6 +35,13 @@ class Fsdp1Layout(Layout):
     gathers = True
     grows = True
     prefetches_late = True
+    reduces_within = True
+    prefetches: bool = True
+    """Whether backward gathers the unit before the one that runs.
+
+    A unit says in forward that backward will need it, but not within a reentrant checkpoint, where its forward runs
+    without gradients (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
+    """
 
     def __init__(
         self, units: Sequence[Unit], sharding: Fsdp1, world_size: int, ends: Ends, turn: Turn = Turn.ONLY
@@ -54,7 +64,9 @@ class Fsdp1Layout(Layout):
         self._root = sum(u.gathered_bytes for u in self._root_units)
         self._gathered = [0, *(u.gathered_bytes for u in units[1 : self._head]), 0, 0]
         """Bytes of each block's unit."""
-        apart = [0 if u.gathered_gradient_bytes else u.whole_gradient_bytes for u in units]
+        self._copied = [u.gathered_bytes // self.ranks if self._on_host else u.cast_bytes for u in units]
+        """Bytes of the copy of this rank's share that is gathered: one in the computation's dtype, or on the GPU."""
+        apart = [u.whole_gradient_bytes if has_adapters(u) else 0 for u in units]
         self._gathered_before: tuple[int, ...] = (*accumulate(map(add, self._gathered, apart), initial=0),)
         """Bytes of the blocks' units before each part, with those of modules in them that are units of their own."""
         # Units that stay gathered after forward are resharded after backward only where gradients are reduced
@@ -78,7 +90,7 @@ class Fsdp1Layout(Layout):
         theirs at once.
         """
         unit = self.units[i]
-        if unit.gathered_gradient_bytes or not unit.trained:
+        if not has_adapters(unit):
             return num_bytes
         return self._change[i] * num_bytes // sum(t.num_elements * t.computed_itemsize for t in unit.trained)
 
@@ -102,13 +114,18 @@ class Fsdp1Layout(Layout):
         return Extra(self._kept(i, stay=self._stay_in_forward), 0, self._at_start)
 
     def gather(self, i: int) -> Extra:
-        """Returns the bytes when part `i` is gathered in forward, from this rank's shard in the computation's dtype."""
-        shards = {0: sum(u.cast_bytes for u in self._root_units), self._head: 0}
-        return self.forward(i)._replace(communication=shards.get(i, self.units[i].cast_bytes))
+        """Returns the bytes when part `i` is gathered in forward, from a copy of this rank's share."""
+        copies = {0: self._copied[0] + self._copied[self._head], self._head: 0}
+        return self.forward(i)._replace(communication=copies.get(i, self._copied[i]))
 
     def _ahead(self, i: int) -> int:
-        """Returns the number of the block that is gathered when the backward of part `i` begins; 0 for none."""
-        return max(min(i, self._head) - 1, 0) if self._reshards else 0
+        """Returns the number of the block that is gathered when the backward of part `i` begins; 0 for none.
+
+        Adapters of the head are units between the last block and the loss.
+        """
+        if not (self._reshards and self.prefetches) or (i > self._head and has_adapters(self.units[self._head])):
+            return 0
+        return max(min(i, self._head) - 1, 0)
 
     def backward(self, i: int) -> Extra:
         """Returns the bytes around the backward of part `i`: its unit, the prefetched one, and gradients."""
@@ -122,7 +139,19 @@ class Fsdp1Layout(Layout):
     def prefetch(self, i: int) -> Extra:
         """Returns the bytes when the backward of part `i` begins and the unit before it is gathered."""
         extra, ahead = self.backward(i), self._ahead(i)
-        return extra._replace(communication=extra.communication + (self.units[ahead].cast_bytes if ahead else 0))
+        gathering = extra.communication + (self._copied[ahead] if ahead else 0)
+        return extra._replace(communication=max(gathering, self._copied_in_vain(i)))
+
+    def _copied_in_vain(self, i: int) -> int:
+        """Returns the bytes of shares that come from the host as the backward of part `i` begins, of gathered units.
+
+        These are the root's in the beginning, and those of blocks that stay gathered (_flat_param.py, `pre_unshard`).
+        A share that is cast is on the GPU in both dtypes.
+        """
+        if not self._on_host or (self._reshards and i <= self._head):
+            return 0
+        units = self._root_units if i > self._head else self.units[max(i - 1, 1) : i]
+        return sum(u.cast_bytes + u.stored_bytes - u.buffer_bytes for u in units)
 
     def reduce(self, i: int) -> Extra:
         """Returns the bytes after the backward of part `i`, when its gradients are joined or reduced.
@@ -145,3 +174,54 @@ class Fsdp1Layout(Layout):
         resharded = 0 if not self._reshards and not self._reduces else flat
         reduced = Extra(extra.unsharded - resharded, extra.communication + flat + scattered, before)
         return max(joined, reduced, key=sum)
+
+
+def has_adapters(unit: Unit) -> bool:
+    """Returns whether modules within a unit are units of their own, which reduce their gradients themselves."""
+    return bool(unit.trained) and not unit.gathered_gradient_bytes
+
+
+class Fsdp1Backend(ShardedBackend):
+    """Joins the parameters of each unit to a flat one, and divides that among the ranks."""
+
+    account = FlatAccount
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp1,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what FSDP1 has around each part."""
+        return Fsdp1Layout(units, sharding, world_size, ends, turn)
+
+    def partition(
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Fsdp1,
+        world_size: int,
+        *,
+        apart: bool,
+        itemsize: int,
+    ) -> Partition:
+        """Returns the first rank's tensors, whose parts of flat parameters are tensors of their own."""
+        stem, *blocks, head, _ = units
+        ranks = sharding.ranks(world_size)
+        root = stem._replace(trained=stem.trained + head.trained, gathered_gradient_bytes=_joined(stem, head))
+        mine = [u._replace(trained=tuple(_first_shares(u, ranks))) for u in (root, *blocks)]
+        return Partition(mine, optimizer, Replicated(), 1, apart=apart)
+
+
+def _joined(*units: Unit) -> int:
+    return sum(u.gathered_gradient_bytes for u in units)
+
+
+def _first_shares(unit: Unit, ranks: int) -> list[TrainedTensor]:
+    """Returns the first rank's tensors of a unit, whose trained tensors are one flat parameter, or one each."""
+    if unit.gathered_gradient_bytes:
+        return first_shares(unit.trained, ranks)
+    return [share for tensor in unit.trained for share in first_shares([tensor], ranks)]

@@ -13,6 +13,7 @@ from itertools import accumulate
 
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import Unit
+from planner.memory.sharding.backend import ShardedBackend
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.replicated import tied_gradient
@@ -242,3 +243,19 @@ def _is_cast(unit: Unit) -> bool:
 def _sums_from(numbers: Sequence[int]) -> tuple[int, ...]:
     """Returns the sum of the numbers from each place on, and 0 at the end."""
     return (*accumulate(reversed(numbers), initial=0),)[::-1]
+
+
+class Fsdp2Backend(ShardedBackend):
+    """Divides each parameter by rows among the ranks."""
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp2,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what FSDP2 has around each part."""
+        return Fsdp2Layout(units, sharding, world_size, ends, turn, updates)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
+from planner.models import Architecture
+
 
 class Turn(Enum):
     """Names the micro-batches of a step that differ in the gradients that exist while they run."""
@@ -43,6 +45,13 @@ class Ends(NamedTuple):
     tied: bool = False
     rooted: bool = False
     waits_from: int | None = None
+
+    @classmethod
+    def of(cls, architecture: Architecture, *, copies: bool) -> Ends:
+        """Returns how embedding and head of a model hang together; `copies` says that PEFT trains copies of them."""
+        again, tied = architecture.embeds_again, architecture.tied_to is not None and not copies
+        waits_from = None if tied or again is None else again + 1
+        return cls(tied or again is not None, rooted=not architecture.head_is_unit, waits_from=waits_from)
 
 
 class Extra(NamedTuple):
@@ -111,6 +120,8 @@ class Layout:
         """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered."""
         raise NotImplementedError
 
+    reduces_within = False
+    """Whether a part's gradients are reduced when the last of them is there, before its backward has returned."""
     prefetches_late = False
     """Whether a unit within a part prefetches the part before it, which is then at `before_prefetch` until it does."""
 

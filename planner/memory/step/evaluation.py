@@ -12,10 +12,20 @@ from collections.abc import Iterator, Sequence
 
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part
+from planner.memory.settings.setting import Setting
 from planner.memory.sharding.layout import Layout
 from planner.memory.sharding.state import stored_itemsize
 from planner.memory.step.step import Line, positions
+from planner.memory.step.traced_model import TracedModel
 from planner.models import Inventory
+from strategies import Lora, Loss
+
+
+def evaluated_setting(traced: TracedModel, s: Setting) -> Setting:
+    """Returns the setting of an evaluation between steps of training under a setting."""
+    method = s.method._replace(dropout=0.0) if isinstance(s.method, Lora) else s.method
+    loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
+    return traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True)
 
 
 def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:

@@ -103,6 +103,7 @@ class PartRun:
             output_requires_grad=variable is not None,
             output_itemsize=out.itemsize,
             output_bytes=size,
+            frame_bytes=2 * size if reentrant else 0,
             recomputation=envelope([raised(s, *before) for s in recomputed]),
             body=body,
             leaves_body=self.layers.leaves_body,

@@ -142,6 +142,8 @@ def compose(places: Sequence[Position], layout: Layout) -> Lines:
             ahead = Snapshot(0, part.output_bytes, 0, 0, 0).above(part.saved)
             moments[moment].append(line(ahead, before, saved, layout.prefetch(i), own=0))
         if shards:
+            if layout.reduces_within:
+                around = around.above((0, part.frame_bytes))
             moments[moment].append(line(around, before, saved, layout.reduce(i), own=0))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
 

@@ -10,6 +10,7 @@ from planner.memory.autograd.tape import NO_STEPS
 from planner.memory.losses.fused import chunk_tokens
 from planner.memory.memoized import counted, memoized
 from planner.memory.settings.dtypes import Dtypes
+from planner.memory.settings.leaves import keeping_leaves
 from planner.memory.settings.parts import Part, Work, joined
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import Trainable, trained_in_blocks
@@ -55,12 +56,12 @@ class TracedModel:
         evaluates: bool = False,
         marked: bool = False,
         by_zero3: bool = False,
+        recomputes_units: bool = False,
     ) -> Setting:
         """Returns the setting with these fields, the same object each time; see `Setting`."""
         length = self.sequence_length
-        return Setting(
-            dtypes, method, attention, loss, kernels, length, selection, updates, evaluates, marked, by_zero3
-        )
+        beside = updates, evaluates, marked, by_zero3, recomputes_units
+        return Setting(dtypes, method, attention, loss, kernels, length, selection, *beside)
 
     @memoized
     def units(self, setting: Setting, ranks: int, account_type: type[Account] = Account) -> Units:
@@ -130,7 +131,11 @@ class TracedModel:
         given = last.output_itemsize, last.output_requires_grad
         head, loss = self._head(setting, *given, embedded_bytes, chunk_tokens)
         offloaded = architecture.positional if checkpointing.choice.facts.offloads else frozenset()
-        return joined([stem, *blocks, head, loss], checkpointed=checkpoints, offloaded=offloaded)
+        reentrant = checkpointing.choice.facts.reentrant
+        parts = joined([stem, *blocks, head, loss], checkpointed=checkpoints, reentrant=reentrant, offloaded=offloaded)
+        if setting.recomputes_units:
+            return keeping_leaves(parts, [not (trained.weights or trained.biases) for trained in in_blocks])
+        return parts
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
-from planner.libraries.liger_kernel import patch_of
 from planner.memory.attention.masks import masks_of
 from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
 from planner.memory.autograd.tape import Saved, Snapshot, Tape, Tensor, Variable
-from planner.memory.layers.compiled import CompiledLayers
 from planner.memory.layers.layers import Layers
-from planner.memory.layers.liger import LigerLayers
 from planner.memory.losses import loss as losses
 from planner.memory.losses.fused import FUSED, Chunk
 from planner.memory.settings.dtypes import FP32
@@ -19,13 +16,10 @@ from planner.memory.settings.exchange import Exchange, Shared
 from planner.memory.settings.parts import Part, raised
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import Trainable, trained_at_ends
+from planner.memory.step.layers_on import LAYERS, WITHIN_BLOCKS, layers_on
 from planner.memory.step.part_run import PartRun
 from planner.models import Architecture
 from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
-
-LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
-WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
-"""Layers within blocks, by kernels; only blocks are compiled."""
 
 STEM, HEAD, LOSS = "stem", "head", "loss"
 """Names of the parts that are not blocks; a block is named by its kind."""
@@ -63,27 +57,20 @@ class Tracer:
         kinds: Mapping[Kernels, type[Layers]] = LAYERS,
     ) -> Layers:
         """Returns new layers with a tape of their own, which run one part."""
-        s = self.setting
-        layers = kinds[s.kernels](
+        steps = self.steps(part, trained)
+        layers = layers_on(
             Tape(
-                keep_saved=keep_saved and not s.evaluates,
-                steps=self.steps(part, trained),
+                keep_saved=keep_saved and not self.setting.evaluates,
+                steps=steps,
                 recomputed=recomputed,
-                marked=s.marked,
+                marked=self.setting.marked,
             ),
-            dtypes=s.dtypes.of_trained() if trained.weights else s.dtypes,
-            method=s.method,
-            trained=trained,
-            attention=s.attention,
-            sequence_length=s.sequence_length,
-            selection=s.selection,
+            self.architecture,
+            self.setting,
+            trained,
+            kinds,
         )
-        # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
-        layers.by_zero3 = s.by_zero3 and self.architecture.linear_class == "Linear"
-        if isinstance(layers, LigerLayers):
-            layers.norm_in_place = patch_of(self.architecture.model_type).norm_in_place
-        layers.rope_itemsize, layers.mask_itemsize = self._rope_itemsize, s.dtypes.other  # the embeddings' dtype
-        layers.exchange = Exchange(self._known)
+        layers.rope_itemsize, layers.exchange = self._rope_itemsize, Exchange(self._known)
         return layers
 
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:
@@ -122,11 +109,12 @@ class Tracer:
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments, the mask among them, until it has been recomputed.
         saved, body = stem.saved, stem.body
+        arguments = (masks.fixed, masks.per_sample) if checkpointing.recomputes else (0, 0)
         if masks.saved or checkpointing.recomputes:
             saved = saved[0] + masks.fixed, saved[1] + masks.per_sample
         else:
             body = body[0] + masks.fixed, body[1] + masks.per_sample
-        return stem._replace(held=held, saved=saved, body=body)
+        return stem._replace(held=held, saved=saved, body=body, masks=arguments)
 
     def block(
         self,
@@ -156,7 +144,7 @@ class Tracer:
         layers.checkpoints = layers.input_requires_grad = checkpoints
         layers.tape.pops_saved = again and not reentrant
         if again:
-            layers.gathered = self._gathered(kind, trained, itemsize)
+            layers.gathered = self._gathered(kind, trained, itemsize, reentrant=reentrant)
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
         run = PartRun(layers)
@@ -172,14 +160,18 @@ class Tracer:
             saves_input=input_saved, input_bytes=input_bytes
         )
 
-    def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int) -> Callable[[str], bool]:
+    def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int, *, reentrant: bool) -> Callable[[str], bool]:
         """Says which adapters of a block are gathered when it is recomputed.
 
         Backward of FSDP1 prefetches A when it comes to the output of B. In a recomputation that starts at B's saved
         input this is so for the last adapter; other units are gathered anew unless they have stayed gathered.
+
+        A reentrant recomputation is over before backward comes to anything in the block, and follows a forward without
+        gradients, after which parameters are views of shards again (torch/distributed/fsdp/_flat_param.py,
+        `_use_sharded_flat_param`).
         """
         dtypes = self.setting.dtypes
-        if not dtypes.adapters_apart or dtypes.adapter == dtypes.stored_adapter:
+        if reentrant or not dtypes.adapters_apart or dtypes.adapter == dtypes.stored_adapter:
             return lambda name: False
         if dtypes.adapters_stay:
             return lambda name: True

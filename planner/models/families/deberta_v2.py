@@ -46,6 +46,8 @@ class DebertaV2(Bert):
     supports_flash: ClassVar[bool] = False
     supports_flex: ClassVar[bool] = False
     positional: ClassVar[frozenset[str]] = frozenset({"pair mask"})
+    shares_computed: ClassVar[bool] = True
+    """True: the normalized embeddings of distances (modeling_deberta_v2.py, `rel_embeddings=`)."""
 
     architectures: tuple[str, ...] = ("DebertaV2ForMaskedLM",)
     type_vocab_size: Literal[0] = 0

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from planner.models.decoder import Decoder, Probability, Size
 from planner.models.families.llama import Ignored
-from planner.models.families.qwen3_moe import TARGETS
+from planner.models.families.qwen3_moe import LAYERS
 from planner.models.vocabulary.forms import RopeForm
 from planner.models.vocabulary.forward import Forward, T
 
@@ -113,7 +113,16 @@ class DeepseekV3(Decoder):
         """Computes the routed and the shared experts, and adds them up."""
         scores = self.route(f, x)
         width = self.moe_intermediate_size
-        routed = f.experts("mlp.experts", x, scores, self.n_routed_experts, width, self.hidden_act, targets=TARGETS)
+        routed = f.experts(
+            "mlp.experts",
+            x,
+            scores,
+            self.n_routed_experts,
+            width,
+            self.hidden_act,
+            layers=LAYERS,
+            sums_in_fp32=True,  # `moe` of transformers 4.57, which gave the sums the dtype of the router's scores
+        )
         return f.add(routed, self.gated(f, "mlp.shared_experts", x, width * self.n_shared_experts))
 
     def route(self, f: Forward[T], x: T) -> T:
@@ -124,7 +133,7 @@ class DeepseekV3(Decoder):
     def gated(self, f: Forward[T], name: str, x: T, width: int) -> T:
         """Computes a gated MLP whose layers' names begin with `name`.
 
-        LoRA does not reach it: PEFT takes the names of its layers for those of the experts.
+        LoRA reaches it only where each expert has layers of its own: PEFT takes their names for the experts.
         """
         bias = self.mlp_bias
         gate = f.activation(self.hidden_act, f.linear(f"{name}.gate_proj", x, width, bias=bias, adapts=False))

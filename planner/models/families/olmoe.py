@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field
 
 from planner.models.decoder import Size
 from planner.models.families.llama import Ignored, Llama
-from planner.models.families.qwen3_moe import TARGETS
+from planner.models.families.qwen3_moe import LAYERS
 from planner.models.vocabulary.forward import Forward, T
 
 
@@ -37,7 +37,7 @@ class Olmoe(Llama):
         experts, top_k = self.num_experts, self.num_experts_per_tok
         scores = f.route("mlp.gate", x, experts, top_k, normalizes=self.norm_topk_prob, target="gate")
         width = self.intermediate_size
-        return f.experts("mlp.experts", x, scores, experts, width, self.hidden_act, targets=TARGETS)
+        return f.experts("mlp.experts", x, scores, experts, width, self.hidden_act, layers=LAYERS)
 
 
 Architecture = Olmoe

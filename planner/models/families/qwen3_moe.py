@@ -14,8 +14,9 @@ from planner.models.decoder import Size
 from planner.models.families.qwen3 import Qwen3
 from planner.models.vocabulary.forward import Forward, T
 
-TARGETS = ("gate_proj", "up_proj", "down_proj")
-"""Layers that PEFT takes the experts for (peft/utils/transformers_weight_conversion.py, `qwen2_moe`)."""
+LAYERS = ("gate_proj", "up_proj", "down_proj")
+"""Layers of an expert in checkpoints (transformers/conversion_mapping.py, `qwen2_moe`). In most of these families, PEFT
+takes their names for the experts (peft/utils/transformers_weight_conversion.py)."""
 
 
 class Qwen3Moe(Qwen3):
@@ -52,10 +53,12 @@ class Qwen3Moe(Qwen3):
     def mixture(self, f: Forward[T], x: T) -> T:
         """Computes the routed experts."""
         experts, top_k = self.num_experts, self.num_experts_per_tok
-        router, targets = ("gate", TARGETS) if self.adapts_experts else (None, None)
+        router = "gate" if self.adapts_experts else None
         scores = f.route("mlp.gate", x, experts, top_k, normalizes=self.norm_topk_prob, target=router)
         width = self.moe_intermediate_size
-        return f.experts("mlp.experts", x, scores, experts, width, self.hidden_act, targets=targets)
+        return f.experts(
+            "mlp.experts", x, scores, experts, width, self.hidden_act, layers=LAYERS, adapts=self.adapts_experts
+        )
 
     def gated(self, f: Forward[T], name: str, x: T, width: int) -> T:
         """Computes a gated MLP whose layers' names begin with `name`."""

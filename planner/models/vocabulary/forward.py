@@ -45,7 +45,7 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Protocol[T]):
 
         Args:
             adapts: Whether LoRA can reach the layer. Where experts have the names of layers, PEFT takes these names for
-                the experts.
+                the experts, unless each expert has layers of its own.
             written_out: Whether the modeling file writes `x @ weight.T + bias`.
             kept: Whether the layer is one of `_keep_in_fp32_modules`, which are in fp32 where others are in fp16, and
                 are not quantized; `x` is cast to its dtype.

@@ -47,7 +47,9 @@ class Mixtures(Protocol[T]):
         intermediate_size: int,
         activation: str,
         *,
-        targets: tuple[str, str, str] | None = None,
+        layers: tuple[str, str, str] | None = None,
+        adapts: bool = True,
+        sums_in_fp32: bool = False,
     ) -> T:
         """Computes the weighted sum of the outputs of gated experts.
 
@@ -55,7 +57,10 @@ class Mixtures(Protocol[T]):
 
         Args:
             scores: Each token's weights of its experts, from `route`.
-            targets: The layers (gate, up and down) that PEFT takes the experts for, if it can adapt them with LoRA.
+            layers: Names of the linear layers (gate, up and down) that each expert had in transformers 4, and still has
+                in checkpoints; None if it had none.
+            adapts: Whether PEFT takes these names for the two parameters, and adapts them with LoRA.
+            sums_in_fp32: Whether transformers 4 multiplied and added the experts' outputs in fp32.
         """
         ...
 

@@ -29,11 +29,8 @@ def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout:
 def _efficient(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: Any) -> torch.Tensor:
     """Runs the memory-efficient kernel, which saves what flash does.
 
-    Its log-sum-exp is padded to a multiple of 32 tokens, and grouped keys and values are repeated before it.
+    Its log-sum-exp is padded to a multiple of 32 tokens.
     """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     kernel = torch.ops.aten._scaled_dot_product_efficient_attention
     out: torch.Tensor = kernel(query, key, value, None, True, dropout, True, scale=scale)[0]
     return out
@@ -125,12 +122,19 @@ def _biased(
     return out
 
 
+def _selected(selection: Selection, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> SdpaKernel:
+    """Returns the kernel that runs without a mask, after autocast's cast."""
+    itemsize = torch.get_autocast_dtype("cpu").itemsize if torch.is_autocast_enabled("cpu") else query.itemsize
+    grouped = query.shape[1] != key.shape[1]
+    return selection.kernel(itemsize, query.shape[-1], grouped=grouped, value_dim=value.shape[-1])
+
+
 def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     """Returns transformers' SDPA attention function with CUDA's kernels.
 
-    Autocast casts the inputs of SDPA and is off within it (ATen/autocast_mode.h, `WrapFunction_`). With a mask,
-    transformers repeats grouped keys and values before the call and holds both; where a single head was repeated as a
-    view, the cast copies it.
+    Autocast casts the inputs of SDPA and is off within it (ATen/autocast_mode.h, `WrapFunction_`). With a mask, and for
+    the memory-efficient kernel, transformers repeats grouped keys and values before the call and holds both; where a
+    single head was repeated as a view, the cast copies it.
 
     Args:
         selection: Says which kernel CUDA would run for a call.
@@ -138,10 +142,10 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
     from transformers.integrations.sdpa_attention import create_position_bias_mask, repeat_kv
 
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
-        bias = options.get("position_bias")
+        bias, kernel = options.get("position_bias"), _selected(selection, query, key, value)
         if bias is not None:
             mask = bias = create_position_bias_mask(bias, mask, mask is None and module.is_causal, query, key)
-        elif mask is not None:
+        elif mask is not None or kernel is SdpaKernel.EFFICIENT:
             key, value = _held = [repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value)]
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
@@ -153,9 +157,6 @@ def attention(selection: Selection) -> Callable[..., tuple[torch.Tensor, None]]:
             elif mask is not None:
                 out = _within_mask(query, key, value, mask)
             else:
-                grouped = query.shape[1] != key.shape[1]
-                widths = query.shape[-1], value.shape[-1]
-                kernel = selection.kernel(query.itemsize, widths[0], grouped=grouped, value_dim=widths[1])
                 out = _KERNELS[kernel](query, key, value, options.get("dropout", 0.0), options.get("scaling"))
         return out.transpose(1, 2).contiguous(), None
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from planner.replay.backend import Backend
-from planner.replay.recording.recorder import parts_of
+from planner.replay.recording.tensors import parts_of
 from planner.replay.recording.trace import Scope
 from planner.replay.setup.build import half
 from planner.replay.structure.parameter_roles import TrainedParameter

@@ -30,9 +30,11 @@ from planner.replay.engines.fsdp1_fake import (
     on_host,
     with_broadcast_states,
     with_named_streams,
+    with_quant_states,
 )
 from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.build import half
+from planner.replay.setup.checkpoints import checkpoint_calls
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
 from strategies import Fsdp1, GradientSync, Lora, Sharding, Strategy
@@ -58,6 +60,8 @@ class Fsdp1Engine(Engine):
         self.broadcasts = False
         """Whether the first rank sends its weights, as it does unless the step's device is the real CPU, which FSDP1
         refuses to send from."""
+        self._visit: Callable[[Any], None] = lambda unit: None
+        """Says that what follows belongs to the block of a unit."""
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -80,13 +84,15 @@ class Fsdp1Engine(Engine):
         """Lets FSDP1 run on fake tensors, and offload to the host where the sharding does."""
         offloads = on_host() if self.sharding.on_host else nullcontext()
         self.broadcasts = True
-        with on_fake_tensors(), with_named_streams(), with_broadcast_states(), offloads:
+        fake = on_fake_tensors(lambda unit: self._visit(unit))
+        with fake, with_named_streams(), with_quant_states(), with_broadcast_states(), offloads:
             yield
         self.broadcasts = False
 
     def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Makes flat parameters of the model, unit by unit, on the device, and moves them to the host if asked."""
         paths = {module: path for path, module in model.named_modules()}
+        self._visit = lambda unit: at(paths[unit.module])
         mixed = self.strategy.precision.facts.autocast_bytes is not None
         dtype = half(self.strategy.precision) if mixed else None
         if dtype is not None:
@@ -109,6 +115,8 @@ class Fsdp1Engine(Engine):
         )
         if mixed:
             _raise(wrapped, lambda module: at(paths[module]))
+        if self.strategy.checkpointing.choice.facts.reentrant:
+            checkpoint_calls((unit, unit.module) for unit in FullyShardedDataParallel.fsdp_modules(wrapped))
         if self.sharding.on_host:
             moved_to_host(wrapped)
         return wrapped.train()

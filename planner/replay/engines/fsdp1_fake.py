@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,19 +16,25 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.streams import name_stream, share
 from planner.replay.recording.trace import Stream
+from planner.replay.stand_ins.nf4 import Linear4bit
 
 
 @contextmanager
-def on_fake_tensors() -> Iterator[None]:
+def on_fake_tensors(visit: Callable[[Any], None]) -> Iterator[None]:
     """Compares storages by identity where FSDP1 compares addresses, which are all 0 on fake tensors.
 
     These are `_same_storage` and `_data_ptr_allocated` (_flat_param.py), and the check of `_catch_all_reshard`
     (_runtime_utils.py).
+
+    Args:
+        visit: Called with each unit when backward is over and FSDP1 looks after it (`_post_backward_final_callback`).
     """
     runtime: Any = _runtime_utils
     flat: Any = _flat_param
+    flat._get_dtype_size.cache_clear()  # allocates an element for each dtype, once in a process
     originals = runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated
-    runtime._catch_all_reshard, flat._same_storage, flat._data_ptr_allocated = _catch_all_reshard, _same_storage, _holds
+    runtime._catch_all_reshard = partial(_catch_all_reshard, visit)
+    flat._same_storage, flat._data_ptr_allocated = _same_storage, _holds
     try:
         yield
     finally:
@@ -65,14 +72,36 @@ def _same_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
 
 
-def _catch_all_reshard(state: Any) -> None:
+def _catch_all_reshard(visit: Callable[[Any], None], state: Any) -> None:
     """Reshards a unit whose backward did not, as the original does."""
+    visit(state)
     handle = state._handle
     if not handle:
         return
     flat = handle.flat_param
     if not _same_storage(flat, flat._local_shard) or handle._skipped_use_sharded_views:
         _runtime_utils._reshard(state, handle, _runtime_utils._should_free_in_backward(state, handle))
+
+
+@contextmanager
+def with_quant_states() -> Iterator[None]:
+    """Leaves scales of NF4 weights in fp32: bitsandbytes has them in a `QuantState`, the stand-in in buffers.
+
+    FSDP1 with mixed precision casts buffers (_runtime_utils.py, `_get_buffers_and_dtypes_for_computation`).
+    """
+    runtime: Any = _runtime_utils
+    original = runtime._get_buffers_and_dtypes_for_computation
+
+    def without_scales(state: Any, root: torch.nn.Module) -> tuple[list[torch.Tensor], list[torch.dtype | None]]:
+        scales = {id(b) for m in root.modules() if isinstance(m, Linear4bit) for b in m.buffers(recurse=False)}
+        buffers, dtypes = original(state, root)
+        return buffers, [None if id(b) in scales else d for b, d in zip(buffers, dtypes, strict=True)]
+
+    runtime._get_buffers_and_dtypes_for_computation = without_scales
+    try:
+        yield
+    finally:
+        runtime._get_buffers_and_dtypes_for_computation = original
 
 
 @contextmanager
@@ -124,18 +153,22 @@ def on_host() -> Iterator[None]:
     """Lets FSDP1 offload to the host, whose memory is the device's in a replay.
 
     What FSDP1 pins leaves the record, and what it copies to the device is a tensor of its own, as it is on a GPU
-    (`pre_unshard` and `_use_low_precision_shard`).
+    (`pre_unshard` and `_use_low_precision_shard`). A stream of the CPU has nothing to wait for
+    (`_post_backward_final_callback`).
     """
     handle: Any = FlatParamHandle
+    stream: Any = torch.cpu.Stream
     pin, unshard, cast = torch.Tensor.pin_memory, handle.pre_unshard, handle._use_low_precision_shard
     torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign,assignment]  # restored below
     handle.pre_unshard = lambda self: _pre_unshard(self, unshard)
     handle._use_low_precision_shard = lambda self: _cast(self, cast)
+    stream.synchronize = lambda self: None  # which the CPU's lacks, and `_post_backward_final_callback` calls
     try:
         yield
     finally:
         torch.Tensor.pin_memory = pin  # type: ignore[method-assign]  # the original
         handle.pre_unshard, handle._use_low_precision_shard = unshard, cast
+        del stream.synchronize
 
 
 def _pinned(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -147,8 +180,14 @@ def _pinned(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def _pre_unshard(handle: Any, original: Callable[[Any], bool]) -> bool:
-    """Copies the shard to the device, unless it is cast to a copy anyway."""
+    """Copies the shard to the device, unless it is cast to a copy anyway.
+
+    A gradient of zeros, which `_writeback_orig_params` makes where there is none, is the host's, and
+    `prepare_gradient_for_backward` drops it again: here nothing makes it.
+    """
+    skips, handle._skip_writeback_check = handle._skip_writeback_check, handle.flat_param.grad is None
     ran = original(handle)
+    handle._skip_writeback_check = skips
     if not handle._uses_param_mixed_precision:
         handle.flat_param.data = handle.flat_param.data.clone()
     return ran

@@ -13,7 +13,7 @@ from planner.extras import Progress
 from planner.replay.backend import CPU, Backend
 from planner.replay.engines import engine_of
 from planner.replay.real.profiled import Marks, Recorded, recorded
-from planner.replay.recording.recorder import local
+from planner.replay.recording.tensors import local
 from planner.replay.recording.trace import Phase, Scope
 from planner.replay.setup.build import build, equip
 from planner.replay.silence import undisturbed
@@ -25,7 +25,7 @@ from strategies import Strategy
 SCALE = 0.02
 """Standard deviation of the random weights, as `initializer_range` of most configs: it has to keep the loss finite."""
 
-_SILENT = "6"
+SILENT = "6"
 """A level above those of all messages that the profiler writes to stderr (kineto, libkineto/src/ILoggerObserver.h)."""
 
 
@@ -95,7 +95,7 @@ def run_on_cpu(
 
     The arguments are those of `run`.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
+    os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
     marks = Marks()
     with undisturbed():
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

@@ -8,19 +8,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from planner.replay.recording.streams import SHARED, current_stream
+from planner.replay.recording.tensors import local, parts_of, would_be_in_place
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
-
-_TENSOR_AND_PYTHON = 2
-"""Use count of a storage with a single tensor, seen from Python, which holds a reference of its own."""
-
-_BUFFER_ALONE = 4
-"""Use count of a tensor that only a buffer of autograd owns, seen from within a dispatch mode, which adds three."""
 
 FP32_BYTES = 4
 """Bytes per element of an fp32 tensor."""
@@ -30,20 +24,6 @@ _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm
 
 _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 """Namespaces of the operators that exchange data between ranks."""
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Returns this rank's shard of a DTensor, and any other tensor unchanged."""
-    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
-
-
-def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """Returns the plain tensors that this rank holds of a tensor: the inner ones of a wrapper subclass, else one."""
-    tensor = local(tensor)
-    if not is_traceable_wrapper_subclass(tensor):
-        return [tensor]
-    names, _ = tensor.__tensor_flatten__()
-    return [part for name in names for part in parts_of(getattr(tensor, name))]
 
 
 class _Live(NamedTuple):
@@ -202,7 +182,7 @@ class LiveBytes(TorchDispatchMode):
             # The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
             # `index_backward`); a real step writes in place, so the old storage ends here.
             self._drop(args[0].untyped_storage()._cdata)
-        if func is torch.ops.aten.add.Tensor and self._would_be_in_place(args[0]):
+        if func is torch.ops.aten.add.Tensor and would_be_in_place(args[0]):
             self._drop(args[0].untyped_storage()._cdata)
         out = func(*args, **(kwargs or {}))
         leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
@@ -241,20 +221,6 @@ class LiveBytes(TorchDispatchMode):
         if thread not in self._threads:
             self._threads.add(thread)
             self.allocate(self.workspace_bytes, Label("overhead", f"cuBLAS, {thread} thread"))
-
-    @staticmethod
-    def _would_be_in_place(gathered: torch.Tensor) -> bool:
-        """Returns whether autograd would add a gradient into this buffer in a real step.
-
-        Under fake tensors it always adds out of place; a real step adds in place if the buffer is no view and has no
-        other owner (torch/csrc/autograd/input_buffer.cpp), such as a backward function in Python that was called with
-        it. All additions that backward itself makes are of this kind.
-        """
-        if torch._C._current_graph_task_id() == -1 or torch.is_grad_enabled() or gathered._is_view():
-            return False
-        if gathered._use_count() > _BUFFER_ALONE:  # type: ignore[attr-defined]  # torch's stubs leave it out
-            return False
-        return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
     def _source(self, args: Any, i: int) -> int:
         """Returns the number of the storage that an optimizer's operator reads for its i-th result; 0 for none."""

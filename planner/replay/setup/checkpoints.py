@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,25 @@ def checkpoint_blocks(model: Any, checkpoints: Checkpoints, *, adapted: bool) ->
             block.gradient_checkpointing = bool(block.is_checkpointed)
     if adapted:
         model.enable_input_require_grads()
+
+
+def checkpoint_calls(units: Iterable[tuple[Any, Any]]) -> None:
+    """Moves reentrant checkpoints from blocks to the units of FSDP1 around them, whose hooks then run within.
+
+    Source: transformers up to 4.51, modeling_llama.py, `_gradient_checkpointing_func(decoder_layer.__call__, ...)`.
+
+    Args:
+        units: Each unit with the module that it wraps.
+    """
+    for unit, block in units:
+        if getattr(block, "gradient_checkpointing", False):
+            block.gradient_checkpointing = False
+            unit.forward = partial(_reentrant, unit.forward)
+
+
+def _reentrant(forward: Any, *args: Any, **options: Any) -> Any:
+    """Checkpoints a forward; what is given by name is not saved as an input."""
+    return checkpoint(partial(forward, **options), *args, use_reentrant=True)
 
 
 def _offloaded(function: Any, *args: Any, **options: Any) -> Any:

@@ -167,7 +167,7 @@ def _torchao(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimiz
 
 def _compiled(p: torch.Tensor, facts: Any) -> None:
     """Allocates the buffers of the compiled step for one parameter; there are none where states stay unquantized."""
-    from planner.replay.recording.recorder import local
+    from planner.replay.recording.tensors import local
 
     new_empty = local(p).new_empty
     elements = local(p).numel()

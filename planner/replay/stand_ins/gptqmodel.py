@@ -74,7 +74,9 @@ class _Triton(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: GptqTritonLinear) -> torch.Tensor:
-        ctx.save_for_backward(layer.qweight, layer.scales, layer.qzeros, layer.g_idx)
+        ctx.save_for_backward(
+            layer.qweight.view(torch.int32), layer.scales, layer.qzeros.view(torch.int32), layer.g_idx
+        )
         ctx.layer = layer
         return x.half() @ layer.dequantized()
 
@@ -84,10 +86,23 @@ class _Triton(torch.autograd.Function):
 
 
 class GptqTritonLinear(_Grouped):
-    """A GPTQ layer: it stands in for AutoGPTQ's `QuantLinear` (auto_gptq/nn_modules/qlinear/qlinear_tritonv2.py)."""
+    """A GPTQ layer: it stands in for AutoGPTQ's `QuantLinear` (auto_gptq/nn_modules/qlinear/qlinear_tritonv2.py).
 
-    def __init__(self, layer: torch.nn.Linear | Conv1D) -> None:
+    Where FSDP1 shards it, `qweight` and `qzeros` are parameters, viewed in a floating-point dtype
+    (fms_acceleration_peft/autogptq_utils.py, `build_patch_to_view_tensor_to_parameter_for_fsdp_gptq`).
+
+    Args:
+        layer: The layer whose shape and bias it takes.
+        storage: That dtype; any other leaves the weights buffers of int32.
+    """
+
+    def __init__(self, layer: torch.nn.Linear | Conv1D, storage: torch.dtype) -> None:
         super().__init__(layer, torch.float16)
+        if storage.is_floating_point:
+            for name in ("qweight", "qzeros"):
+                packed = getattr(self, name).view(storage)
+                delattr(self, name)
+                self.register_parameter(name, torch.nn.Parameter(packed, requires_grad=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiplies in fp16, the dtype of the result."""

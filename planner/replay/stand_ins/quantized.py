@@ -29,7 +29,8 @@ def quantize(
         head: The output layer, which is not quantized; None if the model has none.
         compute: Dtype that the layers compute in.
         method: How the weights are stored, and what is cast.
-        storage: Dtype of the elements into which NF4 is packed (`bnb_4bit_quant_storage`).
+        storage: Dtype of the elements into which NF4 is packed (`bnb_4bit_quant_storage`); GPTQ's as well, if it is a
+            floating-point dtype.
     """
     quantization = method.quantization
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
@@ -59,7 +60,7 @@ STAND_INS: dict[Quantization, Callable[[torch.nn.Linear | Conv1D, torch.dtype, t
     Quantization.NF4_DOUBLE: lambda layer, compute, storage: Linear4bit(layer, compute, True, storage),
     Quantization.INT8: lambda layer, compute, storage: Linear8bit(layer),
     Quantization.GPTQ: _gptq,
-    Quantization.GPTQ_TRITON: lambda layer, compute, storage: GptqTritonLinear(layer),
+    Quantization.GPTQ_TRITON: lambda layer, compute, storage: GptqTritonLinear(layer, storage),
     Quantization.AWQ: lambda layer, compute, storage: AwqLinear(layer),
 }
 """Functions that make the stand-in of each quantization from a layer, the dtype that it computes in, and that of its

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ from strategies import ContradictionError
 
 _OF_GATE, _OF_DOWN = ".experts.gate_up_proj", ".experts.down_proj"
 """Ends of the patterns of transformers' fused parameters (transformers/conversion_mapping.py)."""
+_SUMS_IN_FP32 = ("deepseek_v2", "deepseek_v3")
+"""Model types whose `moe` gave the sums the dtype of the scores (transformers 4.57, modeling_deepseek_v3.py)."""
 
 
 class Expert(torch.nn.Module):
@@ -44,7 +46,15 @@ class SeparateExperts(torch.nn.ModuleList):
     """The experts of a block, one after the other: the loop of `MixtralSparseMoeBlock` in transformers 4.57.
 
     The values of fake tensors say nothing of the routing: it is even.
+
+    Args:
+        experts: The experts.
+        sums: Dtype of the sums; None for that of the hidden states.
     """
+
+    def __init__(self, experts: Iterable[Expert], sums: torch.dtype | None) -> None:
+        super().__init__(experts)
+        self.sums = sums
 
     def forward(self, hidden_states: torch.Tensor, chosen: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the weighted sum of the outputs of each token's experts.
@@ -54,16 +64,16 @@ class SeparateExperts(torch.nn.ModuleList):
             chosen: Experts of each token, `[tokens, top_k]`.
             scores: Their scores.
         """
-        scores, pairs = scores.to(hidden_states.dtype), chosen.numel()
-        out = torch.zeros_like(hidden_states)
+        sums, pairs = self.sums or hidden_states.dtype, chosen.numel()
+        scores, out = scores.to(sums), torch.zeros_like(hidden_states, dtype=sums)
         _mask = torch.zeros(*chosen.shape, len(self), dtype=torch.int64)  # `one_hot`, which reads values
         for number, expert in enumerate(self):
             found = torch.empty((pairs + number) // len(self), 2, dtype=torch.int64)  # `torch.where` of the mask
             token, place = found.unbind(1)
             state = hidden_states[None, token].reshape(-1, hidden_states.shape[-1])
             current = expert(state) * scores[token, place, None]
-            out.index_add_(0, token, current.to(hidden_states.dtype))
-        return out
+            out.index_add_(0, token, current.to(sums))
+        return out.to(hidden_states.dtype)
 
 
 def separate(model: Any) -> None:
@@ -73,11 +83,13 @@ def separate(model: Any) -> None:
         ContradictionError: The model has none that transformers fused from linear layers.
     """
     names = _names_of(model.config.model_type)
+    sums = torch.float32 if model.config.model_type in _SUMS_IN_FP32 else None
     found = 0
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if names is not None and hasattr(child, "gate_up_proj") and hasattr(child, "down_proj"):
-                setattr(module, name, SeparateExperts(Expert(child, names) for _ in range(len(child.down_proj))))
+                experts = (Expert(child, names) for _ in range(len(child.down_proj)))
+                setattr(module, name, SeparateExperts(experts, sums))
                 found += 1
     if not found:
         raise ContradictionError(

@@ -42,6 +42,10 @@ _NO_COUNT: Final = {"size", "dim", "dims", "norm", "eps", "scale", "offset", "in
 _LARGE: Final = {"theta", "base", "token", "id", "ids", "length", "position", "positions", "vocab", "size", "max"}
 """Words in the names of fields whose numbers have no limit."""
 
+_SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""Numbers that transformers 5 writes as `{"__float__": "Infinity"}` (configuration_utils.py,
+`_encode_special_floats`)."""
+
 _OF_LOADING: Final = ("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "model_args")
 """Fields that name code or kernels to load, also from the Hub (transformers, configuration_utils.py and
 integrations/hub_kernels.py). A replay chooses its kernels itself."""
@@ -65,7 +69,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _checked(name: str, value: Any) -> Any:
     """Checks the value of one field, nested ones included."""
     if isinstance(value, Mapping):
-        return checked(value)
+        return checked(value) if (number := _special(value)) is None else number
     if isinstance(value, list):
         numbers = [item for item in value if isinstance(item, int)]
         if len(value) > MAX_LAYERS or (_counts_layers(name) and sum(numbers) > MAX_LAYERS):
@@ -74,6 +78,12 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, int) and value > (most := _most(name)):
         raise PlannerError(f"{name} is {shown(value)}", f"at most {most} are built")
     return value
+
+
+def _special(value: Mapping[str, Any]) -> float | None:
+    """Returns the number that JSON has no word for and an object stands for; None if it is another object."""
+    spelled = value.get("__float__") if len(value) == 1 else None
+    return _SPECIAL.get(spelled) if isinstance(spelled, str) else None
 
 
 def _most(name: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from planner.records.plan import Plan, StrategyChoice
 from planner.records.request import Request
 from planner.report.parts.format import count, gib, grouped, plural, short_percent
-from strategies import AXES, Quantization
+from strategies import AXES, Names, Quantization, Shares, WholeNumbers
 
 
 def moment(name: str) -> str:
@@ -139,3 +139,12 @@ def workload(request: Request, budget_bytes: int | None) -> str:
     if request.headroom and budget_bytes is not None:
         parts.append(f"{short_percent(request.headroom)} headroom leaves {gib(budget_bytes)} GiB")
     return ", ".join(parts)
+
+
+def values_of(kind: WholeNumbers | Shares | Names) -> str:
+    """Says which values an option without named choices takes."""
+    if isinstance(kind, WholeNumbers):
+        return f"a whole number from {grouped(kind.low)} to {grouped(kind.high)}, such as {grouped(kind.usual)}"
+    if isinstance(kind, Shares):
+        return f"a number from {kind.low:g} to below {kind.high:g}, such as {kind.usual:g}"
+    return f"{kind.keyword}, or names with commas between them, such as {kind.example}"

@@ -107,9 +107,8 @@ def test_a_shell_completes_names_of_gpus_and_models() -> None:
 
 @pytest.mark.parametrize("axis", CHOICES)
 def test_a_shell_completes_the_choices_of_every_axis(axis: str) -> None:
-    aliases = list(ALIASES) if axis == "sharding" else []
-    known = [choice.value for choice in CHOICES[axis]]
-    assert completions("fit", "7B", f"--{axis.replace('_', '-')}", "") == [*known, *aliases]
+    names = [choice.value for choice in CHOICES[axis]] + (list(ALIASES) if axis == "sharding" else [])
+    assert completions("fit", "7B", f"--{axis.replace('_', '-')}", "") == names
 
 
 def test_a_broken_catalog_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

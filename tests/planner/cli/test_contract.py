@@ -36,6 +36,9 @@ def run(*arguments: str) -> Result:
         (("gpus", "show", "a100 40gb"), 0),
         (("models",), 0),
         (("models", "show", "7B"), 0),
+        (("choices",), 0),
+        (("choices", "sharding-backend"), 0),
+        (("choices", "lora-dropout"), 0),
         (("schema", "fit"), 0),
     ],
 )
@@ -53,7 +56,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (
             ("xyz",),
             "unknown command 'xyz'",
-            "one of fit, estimate, explain, verify, gpus, models, space, catalog, schema",
+            "one of fit, estimate, explain, verify, gpus, models, choices, space, catalog, schema",
         ),
         (("gpus", "T4"), "unknown command 'T4'", "planner gpus show T4"),
         (("--nope",), "unknown option --nope", "planner --help explains"),

@@ -44,7 +44,10 @@ def test_an_answer_reads_back_as_itself(line: str) -> None:
     assert RESULTS[line.split()[0]].model_validate_json(text).model_dump_json(indent=2) + "\n" == text
 
 
-@pytest.mark.parametrize("line", ["gpus", "gpus show T4", "gpus --catalog {} show T4", "models", "models show 7B"])
+LISTS = ["gpus", "gpus show T4", "gpus --catalog {} show T4", "models", "models show 7B", "choices", "choices sharding"]
+
+
+@pytest.mark.parametrize("line", LISTS)
 def test_lists_and_entries_are_one_document_too(line: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     catalog = tmp_path_factory.mktemp("catalog") / "empty.yaml"
     catalog.write_text("gpus: {}\n")

@@ -10,6 +10,7 @@ from strategies import (
     BitFit,
     DataParallel,
     Freeze,
+    Fsdp1,
     Fsdp2,
     Full,
     Lora,
@@ -88,6 +89,16 @@ def test_shards_in_mixed_precision_are_gathered_in_half_and_computed_without_aut
     assert (dtypes.linear, dtypes.other, dtypes.adapter, dtypes.trained) == (2, 2, 2, 2)
     assert (dtypes.stored_linear, dtypes.stored_other, dtypes.stored_adapter, dtypes.stored_trained) == stored
     assert (dtypes.autocast, dtypes.casts_inputs, dtypes.fp8) == (None, True, False)
+
+
+@pytest.mark.parametrize("adapter_dtype", AdapterDtype)
+def test_flat_parameters_of_adapters_are_raised_to_fp32_under_mixed_precision(adapter_dtype: AdapterDtype) -> None:
+    method = Lora(adapter_dtype=adapter_dtype)
+    mixed = Dtypes.of(Precision.BF16_MIXED, method, Fsdp1())
+    assert (mixed.linear, mixed.adapter, mixed.stored_linear, mixed.stored_adapter) == (2, 2, 2, 4)
+    assert (mixed.autocast, mixed.casts_inputs, mixed.adapters_apart) == (2, False, True)
+    alike = Dtypes.of(Precision.BF16_TRUE, method, DDP)
+    assert Dtypes.of(Precision.BF16_TRUE, method, Fsdp1()) == alike._replace(adapters_apart=True)
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.TF32, Precision.BF16_TRUE])

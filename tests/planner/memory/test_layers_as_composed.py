@@ -112,7 +112,7 @@ def routed(f: Layers, form: str, **how: Any) -> Tensor:
 def mixed(f: Layers, form: str = "softmax", targets: tuple[str, str, str] | None = None) -> Tensor:
     hidden = x(f)
     scores = f.route("gate", hidden, 8, 2, normalizes=True, form=form)  # type: ignore[arg-type]
-    return f.experts("experts", hidden, scores, 8, 48, "silu", targets=targets)
+    return f.experts("experts", hidden, scores, 8, 48, "silu", layers=targets)
 
 
 def spread_over_all(f: Layers) -> Tensor:

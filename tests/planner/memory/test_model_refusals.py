@@ -150,13 +150,13 @@ def test_a_tied_weight_is_not_sharded_apart_from_its_copies() -> None:
         (("w1", "q_proj"), "", ""),  # w1 and w3 are one parameter, adapted where both are named
         (
             ("w1", "w3"),
-            "PEFT has no DoRA for the parameters of experts",
-            "PEFT has no LoRA dropout for the parameters of experts",
+            "PEFT has no DoRA for the parameters of experts and routers: name targets without them",
+            "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them",
         ),
         (
             ("w2",),
-            "PEFT has no DoRA for the parameters of experts",
-            "PEFT has no LoRA dropout for the parameters of experts",
+            "PEFT has no DoRA for the parameters of experts and routers: name targets without them",
+            "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them",
         ),
     ],
 )
@@ -221,7 +221,7 @@ def test_products_that_a_bias_is_added_to_are_not_kept_under_gptq() -> None:
         ({"attention": Attention.EAGER}, ""),
         ({"attention": Attention.SDPA_EFFICIENT}, ""),
         ({"kernels": Kernels.LIGER}, "of liger's kernels only those of causal language models are known"),
-        ({"kernels": Kernels.COMPILE}, ""),
+        ({"kernels": Kernels.COMPILE}, "compiled blocks have an account for gemma"),
     ],
     ids=str,
 )
@@ -248,3 +248,39 @@ def test_a_choice_without_an_account_is_refused_before_all_else(monkeypatch: pyt
     for batching in Batching:
         reason = "the memory model has no account of attention flex"
         assert refused("gpt2", batching, attention=Attention.FLEX, finetuning=Freeze(99)) == reason
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "is_refused"),
+    [
+        ("deberta-v3-xsmall", Full(), True),
+        ("deberta-v3-xsmall", BitFit(), True),
+        ("deberta-v3-xsmall", Lora(), False),
+        ("t5-small", Full(), False),
+        ("llama-3.2-1b", Full(), False),
+    ],
+    ids=str,
+)
+def test_reentrant_checkpointing_needs_blocks_that_share_no_graph(model: str, method: Any, is_refused: bool) -> None:
+    axes = {"finetuning": method, "attention": Attention.EAGER}
+    reason = refused(model, **axes, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
+    assert ("frees it the first time" in reason) is is_refused
+    assert refused(model, **axes, checkpointing=Checkpoints(Checkpointing.FULL)) == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "is_refused"),
+    [
+        ("vit-base-patch16-224", Freeze(2), True),
+        ("vit-base-patch16-224", Lora(), False),
+        ("vit-base-patch16-224", BitFit(), False),
+        ("gpt2", Freeze(2), False),
+    ],
+    ids=str,
+)
+def test_a_frozen_stem_without_token_ids_gives_reentrant_checkpoints_nothing_to_train(
+    model: str, method: Any, is_refused: bool
+) -> None:
+    reason = refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL_REENTRANT))
+    assert ("as that of a frozen stem" in reason) is is_refused
+    assert refused(model, finetuning=method, checkpointing=Checkpoints(Checkpointing.FULL)) == ""

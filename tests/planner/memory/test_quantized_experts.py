@@ -80,7 +80,7 @@ def test_experts_as_a_list_save_by_pair_of_token_and_expert_whatever_their_numbe
 
     x, scores = f.input(hidden, HALF, True, "x"), f.input(top_k, HALF, True, "scores")
     expert = Expert(linear, lambda gate: f.unary(gate, "silu", saves="input"), "w1", "w3", "w2", width)
-    out = separate_experts(f, "experts", x, scores, experts, expert)
+    out = separate_experts(f, "experts", x, scores, experts, expert, HALF)
     pairs = tokens * top_k
     saved: Counter[str] = Counter()
     for s in f.tape.saved:
@@ -92,10 +92,23 @@ def test_experts_as_a_list_save_by_pair_of_token_and_expert_whatever_their_numbe
     assert out.variable is not None
 
 
-@pytest.mark.parametrize("model", ["llama-3.2-1b", "granite-3.1-1b-a400m", "qwen1.5-moe-a2.7b", "gpt-oss-20b"])
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "granite-3.1-1b-a400m", "gpt-oss-20b"])
 def test_a_model_without_such_experts_is_refused(model: str) -> None:
     with pytest.raises(ContradictionError, match="no experts that were linear layers of their own"):
         estimate(model, **SAME)
+
+
+def test_experts_that_peft_does_not_know_are_adapted_where_they_are_layers() -> None:
+    (block,) = set(find_model("qwen1.5-moe-a2.7b").inventory.blocks.values())
+    assert not any(layer.is_stack for layer in block.linears)
+    apart = {layer.name for layer in block.with_separate_experts().linears}
+    assert {"mlp.experts.59.gate_proj", "mlp.experts.59.down_proj", "mlp.shared_expert.up_proj"} <= apart
+
+
+def test_shared_experts_are_adapted_where_their_names_mean_layers() -> None:
+    block = find_model("deepseek-v2-lite").inventory.blocks[True]
+    assert "mlp.shared_experts.gate_proj" not in {layer.name for layer in block.linears}
+    assert "mlp.shared_experts.gate_proj" in {layer.name for layer in block.with_separate_experts().linears}
 
 
 def test_notes_say_what_experts_are_not_quantized_and_the_way_out() -> None:

@@ -11,11 +11,11 @@ from planner.memory.memoized import counted, memoized
 from planner.memory.settings.exchange import Shared
 from planner.memory.settings.parts import Part, Work, envelope, joined, largest, raised
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.backend import backend_of
+from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.step.evaluation import evaluation
 from planner.memory.step.step import Line, Moment, compose, largest_lines, positions
-from strategies import DataParallel, Fsdp2, Replicated
+from strategies import DataParallel, Fsdp1, Fsdp2, Replicated
 
 NONE = (0, 0)
 
@@ -193,6 +193,17 @@ def test_shards_are_gathered_before_a_part_runs_and_scattered_after_it() -> None
             Line(27 + 100 + 8 + 6, 16, 27, 10, 6, 100, 8),
         ),
     }
+
+
+def test_reentrant_checkpoints_hold_hidden_states_while_flat_gradients_are_reduced() -> None:
+    parts = [PARTS[0], PARTS[1]._replace(frame_bytes=1_000), *PARTS[2:]]
+
+    def largest(sharding: DataParallel) -> int:
+        found = compose(positions(parts, reach=1), layout(sharding, 2))
+        return max(x.per_sample for x in found[Moment.BLOCK_BACKWARD])
+
+    # 2 saved by the stem, the gradient of 5 of the block's input, and the frame; FSDP2 reduces when the frame is gone
+    assert (largest(Fsdp1()), largest(Fsdp2())) == (2 + 5 + 1_000, 42)
 
 
 def test_an_evaluation_saves_nothing_and_has_no_slope() -> None:

@@ -18,6 +18,7 @@ from planner.models import (
     find_model,
     recognize,
     registry_models,
+    replayed_models,
     supported_model_types,
 )
 from planner.models.families import family
@@ -70,6 +71,12 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
 def test_a_registry_model_has_the_parameters_of_the_real_one(name: str) -> None:
     entry = next(entry for entry in registry_models() if entry.name == name)
     assert find_model(name).num_parameters == counted_by_transformers(yaml.safe_load(entry.config_yaml))
+
+
+@pytest.mark.slow
+def test_models_of_the_registry_without_a_family_have_the_parameters_of_the_real_ones() -> None:
+    counted = {e.name: counted_by_transformers(e.fields) for e in replayed_models()}
+    assert counted == {e.name: e.num_parameters for e in replayed_models()}
 
 
 @pytest.mark.parametrize("model_type", supported_model_types())

@@ -9,9 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.errors import PlannerError, UnknownNameError, normalized
-from planner.models import Model, find_model, registry, registry_models
+from planner.models import (
+    Foreign,
+    Model,
+    find_model,
+    recognize,
+    registry,
+    registry_models,
+    replayed_models,
+    sized_model,
+    supported_model_types,
+)
 
+ENTRIES = {entry.name: entry for entry in (*registry_models(), *replayed_models())}
 NAMES = [entry.name for entry in registry_models()]
+REPLAYED = [entry.name for entry in replayed_models()]
 
 
 def stand_in_shape(size: str) -> tuple[int, int]:
@@ -25,28 +37,42 @@ def stand_in_shape(size: str) -> tuple[int, int]:
 def test_cutting_the_files_finds_what_a_full_read_finds() -> None:
     files = sorted(Path(registry.__file__).with_name("registry").glob("*.yaml"))
     full = [item for file in files for item in yaml.safe_load(file.read_text()).items()]
-    assert [(e.name, e.hf, list(e.aliases), yaml.safe_load(e.config_yaml)) for e in registry_models()] == [
-        (name, entry["hf"], entry.get("aliases", []), entry["config"]) for name, entry in full
-    ]
-    assert all(set(entry) <= {"hf", "aliases", "config"} for _, entry in full)
+    optional = {"aliases": (), "text_of": (), "note": None, "num_parameters": None}
+    found = {
+        entry.name: {**{name: getattr(entry, name) for name in ("hf", *optional)}, "config": entry.fields}
+        for entry in ENTRIES.values()
+    }
+    assert len(full) == len(found)
+    for name, entry in full:
+        lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+        assert found[name] == {**optional, **entry, **lists}
 
 
 def test_no_two_models_share_a_name() -> None:
-    names = [name for entry in registry_models() for name in {normalized(name) for name in entry.names}]
+    names = [name for entry in ENTRIES.values() for name in {normalized(name) for name in entry.names}]
     assert sorted(names) == sorted(set(names))
 
 
+def test_no_two_models_share_an_id_without_its_organization() -> None:
+    bare = [
+        name
+        for entry in ENTRIES.values()
+        for name in {normalized(name.rpartition("/")[2]) for name in entry.names if "/" in name}
+    ]
+    assert sorted(bare) == sorted(set(bare))
+
+
 def test_no_name_reads_as_a_size_or_a_path() -> None:
-    names = [name for entry in registry_models() for name in entry.names]
+    names = [name for entry in ENTRIES.values() for name in entry.names]
+    names += [name.rpartition("/")[2] for name in names]
     assert not [name for name in names if registry._SIZE.fullmatch(name) or registry._spelled_as_path(name)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name: str) -> None:
-    entry = next(entry for entry in registry_models() if entry.name == name)
-    model = find_model(name)
+    entry, model = ENTRIES[name], find_model(name)
     assert (model.name, model.hf, model.aliases, model.approximate) == (*entry[:3], False)
-    assert model.notes == model.architecture.notes
+    assert model.notes == (*entry.notes, *model.architecture.notes)
     assert all(find_model(other) is model for other in entry.names)
     assert "tie_word_embeddings" in model.architecture.model_fields_set
     assert find_model(model.name) == model
@@ -58,6 +84,9 @@ def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name
         ("llama-7b", "llama-2-7b"),
         (" Llama_2 7B ", "llama-2-7b"),
         ("meta-llama/llama-2-7B-hf", "llama-2-7b"),
+        ("Llama-3.1-8B-Instruct", "llama-3.1-8b"),
+        ("gemma-3-4b-it", "gemma-3-4b"),
+        ("huggyllama/llama-7b", "llama-1-7b"),
         ("GPT2", "gpt2"),
         ("gpt-2", "gpt2"),
     ],
@@ -76,9 +105,44 @@ def test_a_directory_with_the_name_of_a_registry_model_is_not_ignored_silently(
 
 
 def test_finding_one_model_builds_that_one_alone() -> None:
-    registry._from_registry.cache_clear()
+    registry._described_entry.cache_clear()
     find_model("tinyllama-1.1b")
-    assert registry._from_registry.cache_info().misses == 1
+    assert registry._described_entry.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_every_name_of_an_entry_without_a_family_finds_its_fields(name: str) -> None:
+    entry = ENTRIES[name]
+    assert entry.model_type not in supported_model_types()
+    found = recognize(name)
+    assert found == Foreign(name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters)
+    assert all(recognize(other) == found == sized_model(other) for other in entry.names)
+    assert {"architectures", "hidden_size", "vocab_size", "max_position_embeddings"} <= set(entry.fields)
+    with pytest.raises(PlannerError, match="is of no family of the registry"):
+        find_model(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "left_out"),
+    [
+        ("gemma-3-4b", "gemma3 model counts (gemma3_text)", ["its vision tower and the tokens of images"]),
+        (
+            "gemma-4-e2b",
+            "gemma4 model counts (gemma4_text)",
+            ["its vision tower and the tokens of images", "its audio encoder and the tokens of sound"],
+        ),
+        ("mistral-small-3.1", "mistral3 model counts (mistral)", ["its vision tower and the tokens of images"]),
+    ],
+)
+def test_the_name_of_a_multimodal_model_says_what_is_left_out(name: str, whole: str, left_out: list[str]) -> None:
+    assert recognize(name).notes == (f"only the text part of this {whole}, without {', '.join(left_out)}",)
+
+
+def test_a_note_of_a_family_stands_beside_that_of_a_text_part_and_a_text_model_has_none() -> None:
+    said = "only the text part of this llama4 model counts (llama4_text)"
+    assert recognize("llama-4-scout").notes[0].startswith(said)
+    assert len(recognize("llama-4-scout").notes) == 2
+    assert recognize("gemma-3-1b").notes == ()
 
 
 # --- names that nothing has ---

@@ -202,7 +202,9 @@ def test_of_a_multimodal_model_the_text_part_counts() -> None:
     }
     architecture, notes = parse_config("c.json", json.dumps(outer).encode())
     assert architecture == parse_config("c.json", config(tie_word_embeddings=True)).architecture
-    assert notes == ("only the text part of this llava model counts (llama)",)
+    assert notes == (
+        "only the text part of this llava model counts (llama), without its vision tower and the tokens of images",
+    )
 
 
 def test_problems_of_a_text_part_stand_where_it_does() -> None:

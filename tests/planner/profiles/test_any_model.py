@@ -12,7 +12,8 @@ from click.testing import CliRunner
 import planner
 from planner.cli import main
 from planner.problem.problem import resolve_one
-from planner.profiles import measure
+from planner.profiles import measure, store
+from planner.profiles.records import Refusal
 
 TOLERANCE = 0.001
 """Largest relative difference, phase by phase: sizes are rounded to 512 bytes, which is not affine."""
@@ -25,6 +26,9 @@ CONFIGS: dict[str, tuple[Any, str]] = {
     "vit-msn": (transformers.ViTMSNConfig(**SMALL, image_size=128, num_labels=10), "ViTMSNForImageClassification"),
     "mamba": (transformers.MambaConfig(num_hidden_layers=5, hidden_size=64, vocab_size=2000), "MambaForCausalLM"),
 }  # fmt: skip
+
+
+FSDP1 = {"gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"}
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +51,8 @@ def config_file(name: str, folder: Path) -> str:
         ("classifier", {"precision": "bf16-true", "finetuning": "lora", "checkpointing": "full"}),
         ("mt5", {"precision": "bf16-mixed", "finetuning": "lora"}),
         ("mt5", {"precision": "fp32", "checkpointing": "full", "gpus": 2, "sharding": "full_shard"}),
+        ("electra", {"precision": "bf16-mixed", "gradient_accumulation_steps": 3, **FSDP1}),
+        ("electra", {"precision": "bf16-mixed", "gradient_accumulation_steps": 3, "gradient_sync": "each", **FSDP1}),
         ("vit-msn", {"precision": "bf16-mixed", "optimizer": "adamw-foreach"}),
         ("mamba", {"precision": "bf16-true"}),
         ("own_models:two_kinds", {"precision": "bf16-mixed", "checkpointing": "full"}),
@@ -139,3 +145,14 @@ def test_images_have_one_length(tmp_path: Path) -> None:
         planner.fit(config_file("vit-msn", tmp_path), gpu="T4", sequence_length=64)
     with pytest.raises(planner.ContradictionError, match=r"a sample of vit-base-patch16-224 has 197 tokens"):
         planner.fit("vit-base-patch16-224", gpu="T4", sequence_length=64)
+
+
+def test_a_record_of_another_replay_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Refusal(reason="it has no blocks")
+    store.keep(kept, "a model")
+    assert store.read(Refusal, "a model", damaged=pytest.fail) == kept
+    (tmp_path / "step.py").write_text("# another replay\n")
+    monkeypatch.setattr(store, "REPLAY", tmp_path)
+    store.digest_of_replay.cache_clear()
+    assert store.read(Refusal, "a model", damaged=pytest.fail) is None
+    store.digest_of_replay.cache_clear()

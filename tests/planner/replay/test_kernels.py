@@ -122,6 +122,10 @@ def test_losses(loss: str, choices: dict[str, Any], tmp_path: Path) -> None:
         ("llama", "flex", {**TRUE, **SHARDED, **FULL}),
         ("gemma3_text", "flex", {**MIXED, "sequence_length": 500}),
         ("gpt_neox", "sdpa-efficient", {**MIXED, **FULL}),
+        ("llama", "sdpa-efficient", {**MIXED, **FULL}),
+        ("llama", "sdpa-efficient", {"precision": "fp32", **LORA}),
+        ("qwen3", "sdpa-efficient", {**QLORA, **FULL}),
+        ("gemma3_text", "sdpa-efficient", {**LORA, **MIXED, "sequence_length": 500}),
     ],
 )
 def test_attention(model_type: str, attention: str, choices: dict[str, Any], tmp_path: Path) -> None:
@@ -141,7 +145,6 @@ def test_a_stand_in_does_not_run_for_real() -> None:
     ("model", "choices", "reason"),
     [
         ("gemma-2-2b", {"attention": "sdpa-efficient"}, "runs gemma-2-2b without SDPA"),
-        ("smollm2-135m", {"attention": "sdpa-efficient"}, "share keys and values"),
         ("gpt2", {"attention": "flex"}, "without flex_attention"),
         ("falcon-7b", {"attention": "flash-attention-2"}, "has an attention of its own"),
         ("smollm2-135m", {"attention": "flash-attention-2", "precision": "fp32"}, "half precision only"),

@@ -63,6 +63,27 @@ MIXTURES = {
     "mixtral": {**MIXTURE, "num_local_experts": 8},
     "olmoe": {**MIXTURE, "num_experts": 4},
     "qwen3_moe": {**MIXTURE, "num_experts": 8, "moe_intermediate_size": 256, "head_dim": 64},
+    "qwen2_moe": {
+        **MIXTURE,
+        "num_experts": 8,
+        "moe_intermediate_size": 128,
+        "shared_expert_intermediate_size": 512,
+    },
+    "deepseek_v3": {
+        **MIXTURE,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 8,
+        "moe_intermediate_size": 128,
+        "n_shared_experts": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 64,
+        "kv_lora_rank": 64,
+        "qk_nope_head_dim": 32,
+        "qk_rope_head_dim": 32,
+        "v_head_dim": 64,
+    },
 }
 ATTENTION = {"lora_targets": "q_proj,k_proj,v_proj,o_proj"}
 
@@ -79,6 +100,10 @@ ATTENTION = {"lora_targets": "q_proj,k_proj,v_proj,o_proj"}
         ("olmoe", {"checkpointing": "full"}),
         ("qwen3_moe", {**ATTENTION, "checkpointing": "full"}),
         ("qwen3_moe", {"unquantized_dtype": "bf16"}),
+        ("qwen2_moe", {"lora_variant": "dora"}),
+        ("qwen2_moe", {"checkpointing": "full", "lora_dropout": 0.1}),
+        ("deepseek_v3", {"unquantized_dtype": "bf16"}),
+        ("deepseek_v3", {"checkpointing": "full"}),
     ],
     ids=str,
 )

@@ -19,6 +19,7 @@ from planner.replay.recording.serve import serve
 from planner.replay.recording.trace import Event, Phase, Section, Trace
 from planner.report.verify import VerifyReport
 from planner.verification import measure
+from strategies import Fsdp1, Fsdp2, Zero
 
 TOLERANCE = 0.001
 """Largest relative difference between replay and real run, in every phase."""
@@ -42,8 +43,8 @@ def _benchmark() -> ModuleType:
 
 BENCHMARK = _benchmark()
 ALONE = [case for case in BENCHMARK.CASES if case.ranks == 1]
-SHARDED = [case for case in BENCHMARK.CASES if case.ranks > 1 and case.backend == "fsdp2"]
-BY_DEEPSPEED = [case for case in BENCHMARK.CASES if case.backend == "deepspeed"]
+SHARDED = [case for case in BENCHMARK.CASES if case.ranks > 1 and not isinstance(case.sharding, Zero)]
+BY_DEEPSPEED = [case for case in BENCHMARK.CASES if isinstance(case.sharding, Zero)]
 FIRST = {case.model: case for case in reversed(ALONE)}
 """One case of each model; the benchmark runs them all."""
 
@@ -64,10 +65,18 @@ def test_the_replay_of_every_phase_equals_the_real_run(case: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("case", SHARDED[-1:], ids=str)
+@pytest.mark.parametrize("case", [next(c for c in reversed(SHARDED) if isinstance(c.sharding, Fsdp2))], ids=str)
 def test_rank_0_of_a_pretended_group_equals_that_of_two_processes(case: Any) -> None:
     assert BENCHMARK.compare(case).differences == pytest.approx(
         dict.fromkeys((Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER), 0.0), abs=SHARDED_TOLERANCE
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in SHARDED if isinstance(case.sharding, Fsdp1)], ids=str)
+def test_flat_parameters_of_a_pretended_group_equal_those_of_two_processes(case: Any) -> None:
+    assert BENCHMARK.compare(case).differences == pytest.approx(
+        dict.fromkeys((Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER), 0.0), abs=TOLERANCE
     )
 
 

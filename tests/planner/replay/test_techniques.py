@@ -27,6 +27,8 @@ FEW_WORDS = {
 
 TRUE, MIXED = {"precision": "bf16-true"}, {"precision": "bf16-mixed"}
 LORA = {**MIXED, "finetuning": "lora"}
+GPTQ = {"precision": "fp16-mixed", "finetuning": "qlora", "quantization": "gptq-4bit-triton"}
+FSDP1 = {"gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"}
 POLICIES = [choice.value for choice in Checkpointing if choice.facts.recomputes]
 
 
@@ -62,6 +64,12 @@ def test_every_policy_equals_its_replay(model: str, checkpointing: str, choices:
         {**MIXED, "checkpointing": "selective-matmuls", "gpus": 2, "sharding": "full_shard"},
         {**LORA, "checkpointing": "full-reentrant", "gpus": 2, "sharding": "full_shard"},
         {**MIXED, "checkpointing": "full-reentrant", "attention": "eager", "checkpoint_every": 2},
+        {**TRUE, **FSDP1, "checkpointing": "full-reentrant"},
+        {**LORA, **FSDP1, "checkpointing": "full-reentrant"},
+        {**LORA, **FSDP1, "sharding": "shard_grad_op", "checkpointing": "full-reentrant"},
+        {**TRUE, **FSDP1, "finetuning": "freeze", "checkpointing": "full-reentrant", "gradient_accumulation_steps": 3},
+        {**GPTQ, **FSDP1, "checkpointing": "full-reentrant"},
+        {**GPTQ, **FSDP1, "checkpointing": "none", "gpus": 4},
         {**MIXED, "gpus": 2, "sharding": "no_shard", "gradient_buckets": "views"},
         {**TRUE, "gpus": 2, "sharding": "no_shard", "gradient_buckets": "views", "gradient_accumulation_steps": 3},
         {**MIXED, "gpus": 2, "sharding": "zero1", "optimizer": "adamw-foreach"},

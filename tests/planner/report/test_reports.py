@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from rich.console import RenderableType
 
 from hardware import GPU, Link, PeakFlops
-from planner.models import find_model
+from planner.models import Foreign, find_model, recognize
+from planner.report.choices import ChoicesReport
 from planner.report.estimate import EstimateReport
 from planner.report.fit import FitReport
 from planner.report.gpus import GPUCard, GPUList
-from planner.report.models import ModelCard, ModelList
+from planner.report.models import ModelCard, ModelList, ReplayedCard
+from strategies import AXES
 
 LINK = Link(kind="pcie", bytes_per_second=15_750_000_000)
 GPUS = tuple(
@@ -39,6 +41,8 @@ GPUS = tuple(
     )
 )
 MODELS = tuple(map(find_model, ("gpt2", "llama-3-8b", "qwen2.5-0.5b")))
+REPLAYED = recognize("gemma-4-e2b")
+assert isinstance(REPLAYED, Foreign)
 
 REPORTS: dict[str, RenderableType] = {
     "fit": FitReport(make_fit()),
@@ -52,7 +56,10 @@ REPORTS: dict[str, RenderableType] = {
     "gpus": GPUList(GPUS),
     "gpu": GPUCard(GPUS[0]),
     "models": ModelList(MODELS),
+    "models_by_replays": ModelList((MODELS[0], REPLAYED)),
     "model": ModelCard(MODELS[1]),
+    "choices": ChoicesReport(AXES["sharding"].options),
+    "model_by_replays": ReplayedCard(REPLAYED),
     "stand_in": ModelCard(find_model("7B")),
 }
 

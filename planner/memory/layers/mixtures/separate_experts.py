@@ -1,8 +1,8 @@
 """Implements mixtures whose experts are modules with linear layers of their own, which run one after the other.
 
 Source: transformers 4.57, models/mixtral/modeling_mixtral.py, `MixtralSparseMoeBlock` and `MixtralBlockSparseTop2MLP`;
-the mixtures of Qwen2, Qwen3, OLMoE and DeepSeek were written alike. How many rows an expert gets depends on the
-routing, which is taken to be even. What all experts save together does not depend on it.
+the mixtures of Qwen2, Qwen3 and OLMoE were written alike, and those of DeepSeek with sums in fp32. How many rows an
+expert gets depends on the routing, which is taken to be even. What all experts save together does not depend on it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Expert(NamedTuple):
         return self.linear(f"{name}.{self.down}", product, x.width)
 
 
-def separate_experts(f: Ops, name: str, x: Tensor, scores: Tensor, num_experts: int, expert: Expert) -> Tensor:
+def separate_experts(
+    f: Ops, name: str, x: Tensor, scores: Tensor, num_experts: int, expert: Expert, sums: int
+) -> Tensor:
     """Returns the weighted sum of the outputs of each token's experts, in the dtype of `x`.
 
     Args:
@@ -54,10 +56,11 @@ def separate_experts(f: Ops, name: str, x: Tensor, scores: Tensor, num_experts: 
         scores: Router scores, `[tokens, top_k]` per sample.
         num_experts: Number of experts.
         expert: The layers of each.
+        sums: Bytes per element of the scores, of the experts' outputs times these, and of their sums.
     """
     pairs, hidden = scores.per_sample, x.width
-    scores = f.to(scores, x.itemsize, "router scores")
-    out = f.tensor(x.per_sample, hidden, x.itemsize, "summed expert output")
+    scores = f.to(scores, sums, "router scores")
+    out = f.tensor(x.per_sample, hidden, sums, "summed expert output")
     _mask = f.tape.storage(0, pairs * num_experts * INT64, "one-hot experts")
     for number in range(num_experts):
         rows = (pairs + number) // num_experts
@@ -70,7 +73,7 @@ def separate_experts(f: Ops, name: str, x: Tensor, scores: Tensor, num_experts: 
         current = f.mul(output, share, "weighted expert output")
         del output, share
         out = _index_add_(f, out, current, found)
-    return out
+    return f.to(out, x.itemsize, "mixture output")
 
 
 def _index_add_(f: Ops, out: Tensor, x: Tensor, indices: Tensor) -> Tensor:

@@ -1,0 +1,58 @@
+"""Tensors that have a size but no values, variables that gather their gradients, and the work that is done."""
+
+from __future__ import annotations
+
+from planner.memory.autograd.storage import Storage
+
+MATMUL_FP32, MATMUL_HALF, MATMUL_FP8 = 4, 2, 1
+"""Bytes per element of a matmul's operands. FLOPs are counted separately for each, since each has its own peak rate."""
+
+
+class Variable:
+    """Represents a tensor in the autograd graph and gathers its gradient; it holds no bytes of the tensor itself."""
+
+    __slots__ = ("gradient", "name", "parameter", "step_bytes")
+
+    def __init__(self, parameter: bool = False, step_bytes: int | None = None, name: str = "") -> None:
+        self.gradient: Storage | None = None
+        self.parameter = parameter
+        """Whether this is a parameter."""
+        self.step_bytes = step_bytes
+        """Bytes that its optimizer step allocates, if that runs in backward; otherwise None."""
+        self.name = name
+        """Name of the parameter."""
+
+
+class Tensor:
+    """Describes `fixed + per_sample x micro_batch_size` elements of `itemsize` bytes in rows of `width` elements.
+
+    `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None if no gradient is needed.
+    """
+
+    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "module", "per_sample", "storage", "variable", "width")
+
+    def __init__(
+        self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
+    ) -> None:
+        self.storage, self.fixed, self.per_sample = storage, fixed, per_sample
+        self.width, self.itemsize, self.variable = width, itemsize, variable
+        self.heads_first = False
+        """Whether its memory is laid out head by head, as a concatenation of heads is, instead of token by token."""
+        self.beside: tuple[Storage | None, ...] = ()
+        """Further results that were returned together with this one; they live as long as the caller's variables."""
+        self.module = ""
+        """Name of the module that has it, if it is a parameter."""
+
+    def constant(self, itemsize: int) -> Tensor:
+        """Returns a tensor of this shape that has no storage and needs no gradient, as an operand."""
+        return Tensor(None, self.fixed, self.per_sample, self.width, itemsize, None)
+
+
+class Cost:
+    """Counts work: FLOPs of matmuls by operand size, and bytes moved by everything else (`fixed_bytes` once a pass)."""
+
+    __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
+
+    def __init__(self) -> None:
+        self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0, MATMUL_FP8: 0}
+        self.bytes_per_sample = self.fixed_bytes = 0

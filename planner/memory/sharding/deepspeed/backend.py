@@ -1,0 +1,74 @@
+"""Says what DeepSpeed's ZeRO means for a rank's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.backend import AtStep, Backend
+from planner.memory.sharding.deepspeed.flat import (
+    ParameterAccount,
+    divided_weights,
+    gradient_buffers,
+    small_weights,
+    stored_weights,
+)
+from planner.memory.sharding.deepspeed.layout import ZeroLayout
+from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
+from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
+from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.persistent import Persistent
+from strategies import AnyOptimizer, Zero
+
+
+class DeepSpeedBackend(Backend):
+    """Divides flat tensors of all trained parameters, or with ZeRO-3 each parameter."""
+
+    account = ParameterAccount
+    marked = True
+
+    def turns(self, sharding: Zero, micro_batches: int) -> tuple[Turn, ...]:
+        """Returns the last micro-batch, at the end of which stage 1 reduces; none finds or leaves more."""
+        return (Turn.ONLY,) if micro_batches == 1 else (Turn.LAST,)
+
+    def layout(
+        self,
+        units: Sequence[Unit],
+        sharding: Zero,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> Layout:
+        """Returns what ZeRO has besides each part."""
+        return ZeroLayout(units, sharding, world_size, turn)
+
+    def partition(
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Zero,
+        world_size: int,
+        *,
+        apart: bool,
+        itemsize: int,
+    ) -> FlatOptimizer:
+        """Returns what the optimizer keeps of flat tensors, copies of the weights among them."""
+        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize)
+
+    def persistent(
+        self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
+    ) -> Persistent:
+        """Returns the weights, flat where they train, with masters and states of this rank's share."""
+        flat, on_host = partition.flat, sharding.steps_on_host
+        states = 0 if on_host else partition.states
+        if sharding.stage < 3:
+            return Persistent(stored_weights(flat), states, accumulation_buffer(flat) if on_host else 0)
+        weights = small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
+        return Persistent(weights, states, gradient_buffers(flat, sharding))
+
+    def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
+        """Returns the bytes at the optimizer step of the rank that needs the most."""
+        assert isinstance(layout, ZeroLayout)
+        small = small_weights(partition.flat, sharding) if sharding.stage == 3 else 0
+        return AtStep(*max((partition.peak(rank, small) for rank in layout.ranks), key=sum))

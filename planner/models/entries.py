@@ -1,0 +1,86 @@
+"""Cuts the registry's files into entries, one for each model that is known by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import yaml
+
+from hardware.reading import SafeLoader
+from planner.models.text_part import note_on_text_part
+
+# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: its entry is
+# cut out and parsed alone. This relies on the layout of the files; a test compares it with a full read.
+_ENTRY: Final = re.compile(
+    r"^(?P<name>[^\s#:]+):\n"
+    r"  hf: (?P<hf>\S+)\n"
+    r"(?:  aliases: \[(?P<aliases>[^\]]*)\]\n)?"
+    r"(?:  text_of: \[(?P<text_of>[^\]]*)\]\n)?"
+    r"(?:  note: (?P<note>.+)\n)?"
+    r"(?:  num_parameters: (?P<num_parameters>[0-9_]+)\n)?"
+    r"  config: (?P<config>\{model_type: (?P<model_type>[\w-]+),[^}]*\})$",
+    re.MULTILINE,
+)
+
+
+class RegistryModel(NamedTuple):
+    """Describes a model of the registry that is not built yet; `find_model(name)` or `recognize(name)` builds it."""
+
+    name: str
+    hf: str
+    """Its id on the Hugging Face Hub."""
+    aliases: tuple[str, ...]
+    model_type: str
+    config_yaml: str
+    """The fields of its config.json that decide sizes, as YAML."""
+    text_of: tuple[str, ...] = ()
+    """Where it is the language model of a multimodal one: the `model_type` of that, and the keys of its config.json
+    that describe the parts that are left out."""
+    note: str | None = None
+    """What a user should know of it, or None."""
+    num_parameters: int | None = None
+    """Its exact number of parameters where no family describes it and replays plan it; None for the others."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Returns all names under which it is found."""
+        return (self.name, self.hf, *self.aliases)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Returns the fields of its config.json that decide sizes."""
+        fields: dict[str, Any] = yaml.load(self.config_yaml, Loader=SafeLoader)
+        return fields
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Returns notes for users: what is left out of a multimodal model, and what the entry says itself."""
+        notes = [] if self.note is None else [self.note]
+        if self.text_of:
+            whole, *left_out = self.text_of
+            notes.append(note_on_text_part(whole, self.model_type, left_out))
+        return tuple(notes)
+
+
+def cut_entries() -> Iterator[RegistryModel]:
+    """Yields the entries of the registry's files, cut out of their text."""
+    for path in sorted(Path(__file__).with_name("registry").glob("*.yaml")):
+        for entry in _ENTRY.finditer(path.read_text(encoding="utf-8")):
+            number = entry["num_parameters"]
+            yield RegistryModel(
+                entry["name"],
+                entry["hf"],
+                _listed(entry["aliases"]),
+                entry["model_type"],
+                entry["config"],
+                _listed(entry["text_of"]),
+                entry["note"],
+                None if number is None else int(number),
+            )
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(item.strip() for item in (text or "").split(",") if item.strip())

@@ -1,0 +1,69 @@
+"""Recognizes names of models that are no language models, such as speech models and image generators."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+SPEECH, IMAGES, VIDEO, ENCODER, VISION, SOUND = (
+    "a speech model",
+    "an image generator",
+    "a video generator",
+    "an image model",
+    "a vision-language model",
+    "a model of text and sound",
+)
+"""What a model is, as an error calls it."""
+
+KINDS: Final = (
+    (r"whisper|wav2vec|hubert|parakeet|canary|seamless|speecht5|xtts|bark|kokoro|musicgen", SPEECH),
+    (r"flux|stable-?diffusion(?!-video)|sdxl|sd-?(?:xl|3)|pixart|kandinsky|hidream|qwen-?image|sana|z-?image", IMAGES),
+    (r"wan-?[0-9]|wan|hunyuan-?video|cogvideox?|ltx|mochi|stable-?(?:diffusion-)?video|svd", VIDEO),
+    (r"clip|siglip|dino|sam|resnet|convnext|swin|efficientnet|yolo|detr|beit", ENCODER),
+    (
+        r"llava|bakllava|qwen-?[0-9.]*-?vl|internvl|idefics|paligemma|pixtral|blip|florence|molmo|smolvlm|minicpm-?v"
+        r"|deepseek-?vl|cogvlm|kosmos|fuyu|moondream|glm-?[0-9.]+v|vision|multimodal",
+        VISION,
+    ),
+    (r"qwen-?[0-9.]*-?(?:audio|omni)|voxtral|ultravox|moshi|minicpm-?o", SOUND),
+)
+"""Words with which names begin, or that stand in them after a dash, and what such a model is."""
+
+_PATTERNS: Final = tuple(
+    (re.compile(rf"(?:^|[-_. ])(?:{words})(?![a-z])", re.IGNORECASE), kind) for words, kind in KINDS
+)
+_VISION_MARK: Final = re.compile(r"-?vl(?![a-z])", re.IGNORECASE)
+"""What the name of a Qwen vision-language model has in addition to that of the language model of its shape."""
+
+
+class OtherKind(NamedTuple):
+    """Describes a model that is no language model."""
+
+    kind: str
+    """What it is, such as `a speech model`."""
+    way_out: str
+    """What can be planned in its place."""
+
+
+def other_kind(name: str, is_known: Callable[[str], bool]) -> OtherKind | None:
+    """Returns what a model is whose name says that it is no language model; None for all other names.
+
+    Args:
+        name: The name, with or without an organization in front.
+        is_known: Returns whether the registry has a model of a name.
+    """
+    base = name.rpartition("/")[2]
+    kind = next((kind for pattern, kind in _PATTERNS if pattern.search(base)), None)
+    if kind is None:
+        return None
+    text_model = _VISION_MARK.sub("", base)
+    if kind is VISION and text_model != base and is_known(text_model):
+        return OtherKind(kind, f"{text_model} has the shape of its language model, which can be planned alone")
+    if kind in (VISION, SOUND):
+        return OtherKind(kind, "a path to its config.json plans its language model alone, if that has a training class")
+    if kind in (IMAGES, VIDEO):
+        return OtherKind(
+            kind, "package.module:function, a function of yours that returns its module, is planned by replays"
+        )
+    return OtherKind(kind, "a path to its config.json is planned by replays, if transformers can train it")
