@@ -69,7 +69,7 @@ def without_aliases(given: Mapping[str, Any]) -> Mapping[str, Any]:
     backend = given.get("sharding_backend")
     if not _is_open(backend) and several(backend) != (meant["sharding_backend"],):
         raise RequestError(
-            f"sharding {names[0]} is {meant['sharding_backend']}'s, not {shown(str(backend))}'s",
+            f"sharding {names[0]} is {meant['sharding_backend']}'s, and sharding_backend is {shown(str(backend))}",
             f"sharding {meant['sharding']} runs under each backend",
         )
     return {**given, **meant}

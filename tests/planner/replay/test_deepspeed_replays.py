@@ -1,0 +1,34 @@
+"""The memory model of DeepSpeed beside replays of DeepSpeed's own engine, to a thousandth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import planner
+
+COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batch_size": 2, "attention": "sdpa"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"sharding": "zero1", "sharding_backend": "deepspeed", "gradient_accumulation_steps": 2},
+        {"sharding": "zero2", "finetuning": "lora", "precision": "bf16-true"},
+        {"sharding": "zero2", "optimizer": "adamw-8bit", "overlap_comm": "yes", "reduce_bucket": 20_000_000},
+        {"sharding": "zero3", "checkpointing": "full"},
+        {"sharding": "zero3", "finetuning": "lora", "checkpointing": "full", "prefetch_bucket": 5_000_000},
+        {"sharding": "zero1", "sharding_backend": "deepspeed", "offload": "optimizer", "gpus": 1},
+        {"sharding": "zero2", "offload": "optimizer", "gradient_accumulation_steps": 2},
+        {"sharding": "zero3", "offload": "optimizer", "finetuning": "bitfit"},
+        {"sharding": "zero3", "offload": "cpu", "precision": "fp32", "gradient_accumulation_steps": 2},
+    ],
+    ids=lambda x: " ".join(map(str, x.values())),
+)
+def test_the_model_equals_the_replay(choices: dict[str, Any]) -> None:
+    result = planner.verify("pythia-70m", **{**COMMON, **choices})
+    replayed = max(phase.replay_bytes for phase in result.phases.values())
+    predicted = max(phase.model_bytes for phase in result.phases.values())
+    assert predicted == pytest.approx(replayed, rel=1e-3)
