@@ -17,7 +17,7 @@ from planner.replay.real.profiled import Recorded
 from planner.replay.real.run import run_on_cpu
 from planner.replay.structure.source import Source
 from planner.replay.workload import Workload
-from strategies import Strategy
+from strategies import Fsdp1, Fsdp2, Strategy
 
 POLL_SECONDS = 0.0005
 """Seconds between two looks at whether gloo has released a collective's tensors."""
@@ -32,7 +32,8 @@ FILE = "recorded-{}.pt"
 def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Recorded:
     """Runs the steps on `workload.world_size` ranks and returns what one of them allocates and frees.
 
-    It is the rank with the largest peak, as a replay chooses it.
+    Ranks of FSDP have equal shares, and it is the first; of others it is the one with the largest peaks, as a replay
+    chooses it.
 
     Args:
         source: The model, as for `planner.replay.replay`.
@@ -44,7 +45,9 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
         spawn(_rank, arguments, workload.world_size)
         files = (Path(folder) / FILE.format(rank) for rank in range(workload.world_size))
         found: list[Recorded] = [torch.load(file, weights_only=False) for file in files]
-        return max(found, key=lambda record: max(record.trace.peaks().values()))
+        if isinstance(strategy.sharding, Fsdp1 | Fsdp2):
+            return found[0]
+        return max(found, key=lambda record: record.trace.size)
 
 
 def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: Workload) -> None:

@@ -115,6 +115,11 @@ class Trace(NamedTuple):
         for section in self.sections:
             yield from section.events
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The peaks of all phases, the largest first: by these, traces of several ranks are compared."""
+        return tuple(sorted(self.peaks().values(), reverse=True))
+
     def peaks(self) -> dict[Phase, int]:
         """Returns the largest sum of live bytes in each phase of the last step; 0 for phases that it does not have."""
         now, found = 0, dict.fromkeys(Phase, 0)
