@@ -21,7 +21,7 @@ from kills import kill_writers
 from postgres import server
 
 STUDIES, KILLS = 20, 10
-CANDIDATES = 1525
+CANDIDATES = 2304
 """Candidates of the request, which the exhaustive engine writes to a study."""
 ENGINES = (("tpe", 150), ("random", 200), ("nsga2", 150), ("brute-force", 200), (None, CANDIDATES))
 

@@ -53,8 +53,8 @@ def test_eight_processes_on_a_database_that_is_not_there_yet(url: str) -> None:
 
 def test_four_processes_write_the_exhaustive_candidates_once(url: str) -> None:
     answers = [ended(process) for process in [start(url) for _ in range(4)]]
-    assert {answer["searched"]["feasible"] for answer in answers} == {1525}
-    assert len(finished(url)) == len({params for _, params, _ in finished(url).values()}) == 1525
+    assert {answer["searched"]["feasible"] for answer in answers} == {2304}
+    assert len(finished(url)) == len({params for _, params, _ in finished(url).values()}) == 2304
 
 
 def test_threads_of_one_process_complete_a_study_together(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_threads_of_one_process_complete_a_study_together(tmp_path: Path) -> Non
 # --- deaths ---
 
 
-@pytest.mark.parametrize("options", [("tpe", 60), ("brute-force", 60), (None, 1525)], ids=str)
+@pytest.mark.parametrize("options", [("tpe", 60), ("brute-force", 60), (None, 2304)], ids=str)
 def test_a_study_survives_kills_at_random_moments(url: str, options: tuple[str | None, int]) -> None:
     sampler, trials = options
     asked = ["--engine", "optuna", "--trials", str(trials), "--sampler", sampler] if sampler else []

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import gt
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from strategies import Fsdp1, Fsdp2, Strategy
 POLL_SECONDS = 0.0005
 """Seconds between two looks at whether gloo has released a collective's tensors."""
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 20.0
 """Seconds after which a collective returns even if gloo has not released its tensors."""
 
 FILE = "recorded-{}.pt"
@@ -105,7 +106,7 @@ def _waiting(collective: Callable[..., Any]) -> Callable[..., Done | None]:
         work.wait()
         del work
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while [_owners(tensor) for tensor in tensors] > before and time.monotonic() < deadline:
+        while any(map(gt, map(_owners, tensors), before)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         return Done() if async_op else None
 

@@ -24,8 +24,6 @@ from strategies import Fsdp1, Fsdp2, Zero
 TOLERANCE = 0.001
 """Largest relative difference between replay and real run, in every phase."""
 
-SHARDED_TOLERANCE = 0.01
-"""The same with two processes."""
 
 SMALL = {"gpu": "A100-80GB", "sequence_length": 32, "precision": "fp32"}
 
@@ -68,7 +66,7 @@ def test_the_replay_of_every_phase_equals_the_real_run(case: Any) -> None:
 @pytest.mark.parametrize("case", [next(c for c in reversed(SHARDED) if isinstance(c.sharding, Fsdp2))], ids=str)
 def test_rank_0_of_a_pretended_group_equals_that_of_two_processes(case: Any) -> None:
     assert BENCHMARK.compare(case).differences == pytest.approx(
-        dict.fromkeys((Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER), 0.0), abs=SHARDED_TOLERANCE
+        dict.fromkeys((Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER), 0.0), abs=TOLERANCE
     )
 
 
