@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -229,10 +230,13 @@ def _buffers(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
 def imported() -> Iterator[Any]:
     """Imports DeepSpeed for the CPU, which is the device of fake tensors and of real runs here.
 
+    The variable that says so is gone afterwards: real runs of other backends in processes that inherit it keep tensors
+    longer.
+
     Raises:
         MissingExtraError: DeepSpeed is not installed.
     """
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    with needed_for("DeepSpeed", "deepspeed"):
+    device = os.environ.get("DS_ACCELERATOR", "cpu")
+    with needed_for("DeepSpeed", "deepspeed"), mock.patch.dict(os.environ, DS_ACCELERATOR=device):
         import deepspeed
     yield deepspeed

@@ -63,6 +63,7 @@ def test_the_replay_of_every_phase_equals_the_real_run(case: Any) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [next(c for c in reversed(SHARDED) if isinstance(c.sharding, Fsdp2))], ids=str)
 def test_rank_0_of_a_pretended_group_equals_that_of_two_processes(case: Any) -> None:
     assert BENCHMARK.compare(case).differences == pytest.approx(
