@@ -177,8 +177,8 @@ class Comparison(NamedTuple):
 
 
 RUNS = 5
-"""Real runs with FSDP2, the least of which counts: in about one of five, gloo's threads free a gathered tensor, which the
-profiler does not see, so that it is counted from then on."""
+"""Real runs with FSDP2, the least of which counts: in about one of five, gloo's threads free a gathered tensor, and the
+profiler does not see that, so that it is counted from then on."""
 
 
 def compare(case: Case) -> Comparison:
