@@ -44,6 +44,11 @@ class Choice(StrEnum):
         return None
 
     @classmethod
+    def aliases(cls) -> tuple[str, ...]:
+        """Returns names that users can write for a choice and its refinements; errors list them, `parse` has none."""
+        return ()
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Returns the choice with a name.
 
@@ -53,7 +58,7 @@ class Choice(StrEnum):
         try:
             return cls._value2member_map_[text]  # type: ignore[return-value]  # typed as plain Enum members
         except (KeyError, TypeError):  # TypeError: an unhashable value is no name
-            raise InvalidChoiceError(cls.axis_name(), text, [c.value for c in cls]) from None
+            raise InvalidChoiceError(cls.axis_name(), text, [*(c.value for c in cls), *cls.aliases()]) from None
 
     @classmethod
     def add(cls, value: str, summary: str, facts: Any = None) -> Self:

@@ -29,6 +29,7 @@ from strategies import (
     Kernels,
     Lora,
     Loss,
+    Option,
     Quantization,
     ShardingBackend,
     Space,
@@ -109,6 +110,7 @@ class Problem:
         began and which most of its recipes use.
         """
         space = self.request.within(self._default())
+        _check_effect(self.request, {name: values for name, values in space._asdict().items() if values})
         sharded = self.cluster.world_size > 1 and self.model.num_parameters // 2 > self.budget_bytes
         if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
             return space._replace(sharding_backend=(ShardingBackend.FSDP2, ShardingBackend.FSDP1))
@@ -120,7 +122,9 @@ class Problem:
         Raises:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
-        strategy = Strategy.of(options_of_one(self.request, self.cluster, self._default(), self.framework))
+        options = options_of_one(self.request, self.cluster, self._default(), self.framework)
+        _check_effect(self.request, {name: (value,) for name, value in options.items()})
+        strategy = Strategy.of(options)
         steps = self.request.gradient_accumulation_steps or 1
         if steps > 1 and not strategy.update.accumulates:
             raise ContradictionError(
@@ -259,17 +263,31 @@ def _check_refinements(request: Request) -> None:
     for axis in AXES.values():
         for option in axis.refinements:
             given = [value for value in getattr(request, option.name) if value != option.hidden_default]
-            said = {name: values for name in option.owners() if (values := getattr(request, name))}
-            if given and not option.can_refine(said):
-                name, owners = next(of for of in option.owners().items() if not {*of[1]} & {*said.get(of[0], of[1])})
-                raise ContradictionError(
-                    f"{option.name}={given[0]} is given, but only {' and '.join(owners)} {_has(owners)}",
-                    f"add --{name.replace('_', '-')} {owners[0]}",
-                )
+            if given:
+                _check_owners(option, given[0], {name: getattr(request, name) for name in option.owners()})
 
 
-def _has(owners: Sequence[str]) -> str:
-    return "has it" if len(owners) == 1 else "have it"
+def _check_effect(request: Request, chosen: Mapping[str, Sequence[Any]]) -> None:
+    """Raises ContradictionError for an option that is given but applies to none of the choices, defaults included."""
+    for axis in AXES.values():
+        for option in axis.refinements:
+            given = getattr(request, option.name)
+            if given and option.hidden_default not in given:
+                _check_owners(option, given[0], chosen)
+
+
+def _check_owners(option: Option, given: Any, chosen: Mapping[str, Sequence[Any]]) -> None:
+    """Raises ContradictionError if an option applies to none of the choices; an option without values is open."""
+    said = {name: values for name, values in chosen.items() if values}
+    if option.can_refine(said):
+        return
+    name, owners = next(of for of in option.owners().items() if of[0] in said and not {*of[1]} & {*said[of[0]]})
+    *others, last = owners
+    having = f"{', '.join(others)} and {last} have it" if others else f"{last} has it"
+    raise ContradictionError(
+        f"{option.name}={given} is given, but only {having}",
+        f"add --{name.replace('_', '-')} {owners[0]}",
+    )
 
 
 def _check_lora(request: Request, model: AnyModel) -> None:

@@ -68,8 +68,9 @@ def without_aliases(given: Mapping[str, Any]) -> Mapping[str, Any]:
     meant = ALIASES[names[0]]
     backend = given.get("sharding_backend")
     if not _is_open(backend) and several(backend) != (meant["sharding_backend"],):
+        others = ", ".join(map(str, several(backend)))
         raise RequestError(
-            f"sharding {names[0]} is {meant['sharding_backend']}'s, and sharding_backend is {shown(str(backend))}",
+            f"sharding {names[0]} is {meant['sharding_backend']}'s, and sharding_backend is {shown(others)}",
             f"sharding {meant['sharding']} runs under each backend",
         )
     return {**given, **meant}

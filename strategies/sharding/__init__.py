@@ -1,7 +1,8 @@
 """Holds the axis of sharding: its choices, and one module for each library that divides a model among ranks."""
 
-from strategies.sharding.axis import ALIASES, AXIS, BACKENDS, DataParallel, indivisible
+from strategies.sharding.axis import AXIS, BACKENDS, DataParallel, indivisible
 from strategies.sharding.choices import (
+    ALIASES,
     ALL_RANKS,
     GradientBuckets,
     GradientSync,

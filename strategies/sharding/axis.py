@@ -37,13 +37,6 @@ BACKENDS: Mapping[tuple[Sharding, ShardingBackend], type[Replicated | Fsdp1 | Fs
 """Class of the value that a sharding and a backend make; a backend lacks what is not listed here."""
 
 
-ALIASES: Mapping[str, Mapping[str, Choice]] = {
-    "zero2": {"sharding": Sharding.SHARD_GRAD_OP, "sharding_backend": ShardingBackend.DEEPSPEED},
-    "zero3": {"sharding": Sharding.FULL_SHARD, "sharding_backend": ShardingBackend.DEEPSPEED},
-}
-"""Names that stand for a sharding and its backend, as users of DeepSpeed say them."""
-
-
 def indivisible(sharding: DataParallel, world_size: int) -> str | None:
     """Returns why `world_size` ranks cannot divide a model with this sharding, or None.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from strategies.axis import Choice
 
 
@@ -18,6 +20,11 @@ class Sharding(Choice):
     FULL_SHARD = "full_shard", "parameters gathered block by block (ZeRO-3)"
     HYBRID_SHARD = "hybrid_shard", "full_shard within each group of ranks, gradients reduced over the groups (HSDP)"
 
+    @classmethod
+    def aliases(cls) -> tuple[str, ...]:
+        """Returns the names that say a backend as well."""
+        return tuple(ALIASES)
+
 
 class ShardingBackend(Choice):
     """Names the library that divides the model among the ranks."""
@@ -25,6 +32,13 @@ class ShardingBackend(Choice):
     FSDP2 = "fsdp2", "torch's fully_shard; with zero1 torch's ZeroRedundancyOptimizer"
     FSDP1 = "fsdp1", "torch's FullyShardedDataParallel (accelerate's fsdp_version: 1)"
     DEEPSPEED = "deepspeed", "DeepSpeed's ZeRO"
+
+
+ALIASES: Mapping[str, Mapping[str, Choice]] = {
+    "zero2": {"sharding": Sharding.SHARD_GRAD_OP, "sharding_backend": ShardingBackend.DEEPSPEED},
+    "zero3": {"sharding": Sharding.FULL_SHARD, "sharding_backend": ShardingBackend.DEEPSPEED},
+}
+"""Names that stand for a sharding and its backend, as users of DeepSpeed say them."""
 
 
 class GradientSync(Choice):

@@ -199,3 +199,34 @@ def test_of_several_kernels_those_that_cannot_run_are_left_out_with_the_reason(
     result = fit("gpt2", gpu="A100-40GB", **axes)
     assert result.plans
     assert result.rejected[reason] > 0
+
+
+@pytest.mark.parametrize("ask", [fit, estimate])
+@pytest.mark.parametrize(
+    ("axes", "message", "hint"),
+    [
+        (
+            {"sharding_backend": "deepspeed"},
+            "sharding_backend=deepspeed is given, but only zero1, shard_grad_op, full_shard and hybrid_shard have it",
+            "add --sharding zero1",
+        ),
+        (
+            {"gpus": 2, "shard_size": 2},
+            "shard_size=2 is given, but only hybrid_shard has it",
+            "--sharding hybrid_shard",
+        ),
+        ({"trained_blocks": 4}, "trained_blocks=4 is given, but only freeze has it", "--finetuning freeze"),
+    ],
+)
+def test_an_option_that_applies_to_no_default_is_not_ignored(
+    ask: Any, axes: dict[str, Any], message: str, hint: str
+) -> None:
+    with pytest.raises(ContradictionError) as caught:
+        ask("smollm2-135m", gpu="A100-80GB-SXM", **axes)
+    assert (caught.value.message, hint in caught.value.hint) == (message, True)
+
+
+def test_several_values_of_an_option_are_no_contradiction_if_one_of_them_is_what_runs_anyway() -> None:
+    assert fit("smollm2-135m", gpu="A100-80GB-SXM", offload="all", top=1).plans
+    with pytest.raises(ContradictionError, match="lora_rank=8 is given, but only lora and qlora have it"):
+        estimate("smollm2-135m", gpu="A100-80GB-SXM", lora_rank=8)
