@@ -30,7 +30,13 @@ def test_an_alias_stands_alone_and_beside_no_other_backend() -> None:
     with pytest.raises(PlannerError, match="zero3 sets the backend of all values"):
         parse_axes({"sharding": ("zero3", "no_shard")})
     with pytest.raises(PlannerError, match="zero2 is deepspeed's, and sharding_backend is 'fsdp2'"):
-        parse_axes({"sharding": "zero2", "sharding_backend": "fsdp2"})
+        parse_axes({"sharding": "zero2", "sharding_backend": ("fsdp2",)})
+
+
+def test_a_mistyped_alias_is_told_the_right_one() -> None:
+    with pytest.raises(PlannerError) as caught:
+        parse_axes({"sharding": "zero-3"})
+    assert caught.value.hint.startswith("did you mean zero3?")
 
 
 def test_python_takes_them() -> None:
