@@ -78,13 +78,8 @@ def gptq_layer(
     Returns:
         The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
     """
-    columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, f.dtypes.linear, trains=False) if has_bias else None
-
-    def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
-
-    given = x.itemsize
+    given, weight = x.itemsize, _whole(f, x.width, out_features)
     out = Ops.linear(f, x, f.to(weight(), x.itemsize, f"{name} weight"), None, out_features, name)
     return f.to(out, given, f"{name} output"), weight, bias
 
@@ -107,16 +102,10 @@ def awq_layer(
     Returns:
         The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
     """
-    given, columns, elements = x.itemsize, x.width, x.width * out_features
+    given, weight = x.itemsize, _whole(f, x.width, out_features)
     x = _cast(f, x, f"{name} input")
     out = _product(f, x, out_features, name)
-    bias = f.parameter(f"{name}.bias", out_features, HALF, trains=False) if has_bias else None
-    if bias is not None:
-        out = f.add(out, bias, f"{name} bias")
-
-    def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
-
+    out, bias = _plus_bias(f, name, out, out_features, has_bias)
     return _back(f, out, given, f"{name} output"), weight, bias
 
 
@@ -138,18 +127,31 @@ def gptq_triton_layer(
     Returns:
         The output in fp16, a function that dequantizes the weight, and the bias or None.
     """
-    columns, elements = x.width, x.width * out_features
+    weight = _whole(f, x.width, out_features)
     half = _cast(f, x, f"{name} input")
     out = _product(f, half, out_features, name)
     del half
-    bias = f.parameter(f"{name}.bias", out_features, HALF, trains=False) if has_bias else None
-    if bias is not None:
-        out = f.add(out, bias, f"{name} bias")
+    out, bias = _plus_bias(f, name, out, out_features, has_bias)
+    return out, weight, bias
+
+
+def _plus_bias(
+    f: Parameters, name: str, out: Tensor, out_features: int, has_bias: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Adds the bias in fp16, if there is one, and returns it as well."""
+    if not has_bias:
+        return out, None
+    bias = f.parameter(f"{name}.bias", out_features, HALF, trains=False)
+    return f.add(out, bias, f"{name} bias"), bias
+
+
+def _whole(f: Parameters, columns: int, rows: int) -> Weight:
+    """Returns the function that dequantizes a whole weight."""
 
     def weight() -> Tensor:
-        return Tensor(_dequantize(f, elements), elements, 0, columns, HALF, None)
+        return Tensor(_dequantize(f, rows * columns), rows * columns, 0, columns, HALF, None)
 
-    return out, weight, bias
+    return weight
 
 
 def _product(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:

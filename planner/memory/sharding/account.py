@@ -28,6 +28,25 @@ class TrainedTensor(NamedTuple):
     """Whether it is the weight of a linear layer in a block."""
 
 
+class Trains(NamedTuple):
+    """Describes a parameter that trains, before ranks divide it."""
+
+    name: str
+    """Name within its part."""
+    shape: tuple[int, ...]
+    """Unsharded shape, without padding."""
+    stored: int
+    """Bytes per element between steps."""
+    computed: int
+    """Bytes per element during forward and backward."""
+    is_embedding: bool = False
+    """Whether it is the table of an embedding."""
+    is_linear: bool = False
+    """Whether it is the weight of a linear layer."""
+    apart: bool = False
+    """Whether it belongs to a module that PEFT adds."""
+
+
 class Parameter(NamedTuple):
     """A parameter of a part, as a backend needs it that acts on each of them."""
 
@@ -114,37 +133,29 @@ class Account:
         self.gathered += gathered
         self.buffers += buffers
 
-    def train(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        stored: int,
-        computed: int,
-        *,
-        is_embedding: bool = False,
-        is_linear: bool = False,
-        apart: bool = False,
-    ) -> None:
-        """Adds a parameter that trains, and its gradient.
+    def train(self, given: Trains) -> None:
+        """Adds a parameter that trains, and its gradient."""
+        tensor = self.trained_as(given, padded_to(self.ranks, given.shape))
+        self.keep(given.shape, given.stored, given.computed, given.name)
+        self.gradients += allocated(tensor.num_elements // self.ranks * given.stored)
+        self.gathered_gradients += tensor.num_elements * given.computed
+        self.whole_gradients += allocated(prod(given.shape) * given.computed)
 
-        Args:
-            name: Its name within the part.
-            shape: Its unsharded shape, without padding.
-            stored: Bytes per element between steps.
-            computed: Bytes per element during forward and backward.
-            is_embedding: Whether it is the table of an embedding.
-            is_linear: Whether it is the weight of a linear layer.
-            apart: Whether it belongs to a module that PEFT adds.
-        """
-        whole = padded_to(self.ranks, shape)
-        elements, is_hidden = prod(whole), self.is_block and len(shape) == 2
-        self.trained.append(
-            TrainedTensor(whole, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
+    def trained_as(self, given: Trains, shape: tuple[int, ...]) -> TrainedTensor:
+        """Lists a parameter that trains, in this shape, and returns it as the optimizer sees it."""
+        is_hidden = self.is_block and len(given.shape) == 2
+        tensor = TrainedTensor(
+            shape,
+            prod(shape),
+            given.stored,
+            given.is_embedding,
+            given.computed,
+            given.name,
+            is_hidden,
+            is_hidden and given.is_linear,
         )
-        self.keep(shape, stored, computed, name)
-        self.gradients += allocated(elements // self.ranks * stored)
-        self.gathered_gradients += elements * computed
-        self.whole_gradients += allocated(prod(shape) * computed)
+        self.trained.append(tensor)
+        return tensor
 
     def unit(self) -> Unit:
         """Returns the sums."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from planner.libraries.allocator import allocated
 from planner.memory.linear.quantized import Kind
-from planner.memory.sharding.account import Account, TrainedTensor, Unit
+from planner.memory.sharding.account import Account, TrainedTensor, Trains, Unit
 
 ALIGNMENT = 16
 """Bytes to whose multiples parameters are aligned within a flat parameter (`_get_aligned_numel`)."""
@@ -47,30 +47,17 @@ class FlatAccount(Account):
         self.stored += buffers
         self.buffers += buffers
 
-    def train(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        stored: int,
-        computed: int,
-        *,
-        is_embedding: bool = False,
-        is_linear: bool = False,
-        apart: bool = False,
-    ) -> None:
-        """Adds a parameter that trains; the arguments are those of `Account.train`."""
-        elements, is_hidden = prod(shape), self.is_block and len(shape) == 2
-        self.trained.append(
-            TrainedTensor(shape, elements, stored, is_embedding, computed, name, is_hidden, is_hidden and is_linear)
-        )
-        if not apart:
-            self.keep(shape, stored, computed)
+    def train(self, given: Trains) -> None:
+        """Adds a parameter that trains, to the flat parameter of the base model or to one of a module of PEFT's."""
+        tensor = self.trained_as(given, given.shape)
+        if not given.apart:
+            self.keep(given.shape, given.stored, given.computed)
             self._base_trains = True
             return
-        whole = padded((elements,), computed, self.ranks)
-        self.stored += allocated(whole // self.ranks * stored)
-        self.gradients += allocated(whole // self.ranks * stored)
-        self.whole_gradients += allocated(whole * computed)
+        whole = padded((tensor.num_elements,), given.computed, self.ranks)
+        self.stored += allocated(whole // self.ranks * given.stored)
+        self.gradients += allocated(whole // self.ranks * given.stored)
+        self.whole_gradients += allocated(whole * given.computed)
 
     def unit(self) -> Unit:
         """Returns the sums; what is gathered for the part is the base model's flat parameter alone."""

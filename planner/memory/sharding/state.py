@@ -7,7 +7,7 @@ from typing import NamedTuple
 from planner.memory.linear.quantized import KINDS
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import Trainable, trained_at_ends, trained_in_blocks
-from planner.memory.sharding.account import Account, Unit
+from planner.memory.sharding.account import Account, Trains, Unit
 from planner.models import Inventory, Parameters
 from planner.models.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
@@ -44,19 +44,19 @@ def unit(
     for t in parameters.tensors:
         stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
-        role = {"is_embedding": t.is_embedding, "is_linear": t.layer is not None}
+        given = Trains(t.name, t.shape, stored, computed, t.is_embedding, t.layer is not None)
         if kind is not None and t.layer is not None and t.layer.quantizes:
             if len(t.shape) > 1:
                 account.quantize(t.shape, kind, computed)
             else:  # a bias; what FSDP2 shards it does not cast
                 account.keep(t.shape, computed if kind.casts_bias and ranks == 1 else stored, computed)
         elif trained.weights:
-            account.train(t.name, t.shape, stored, computed, **role)
+            account.train(given)
         elif module_trains or (trained.biases and t.is_bias):
             if copied:
                 account.keep(t.shape, stored, computed, t.name)
-            apart = isinstance(method, Lora)
-            account.train(t.name, t.shape, dtypes.stored_trained, dtypes.trained, **role, apart=apart)
+            given = given._replace(stored=dtypes.stored_trained, computed=dtypes.trained)
+            account.train(given._replace(apart=isinstance(method, Lora)))
         else:
             account.keep(t.shape, stored, computed, t.name)
     if isinstance(method, Lora):
@@ -70,7 +70,8 @@ def unit(
                 if method.variant is LoraVariant.DORA:
                     shapes["lora_magnitude_vector"] = (layer.out_features,)
                 for name, shape in shapes.items():
-                    account.train(f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter, apart=True)
+                    added = f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter
+                    account.train(Trains(*added, apart=True))
     return account.unit()
 
 

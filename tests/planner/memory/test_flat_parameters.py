@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from planner.memory.linear.quantized import KINDS
-from planner.memory.sharding.account import TrainedTensor, Unit
+from planner.memory.sharding.account import TrainedTensor, Trains, Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.flat import FlatAccount, first_shares, padded
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
@@ -31,8 +31,8 @@ def test_parameters_begin_at_multiples_of_16_bytes_and_ranks_have_equal_shares()
 
 def test_a_unit_that_trains_has_one_flat_parameter_and_one_flat_gradient() -> None:
     account = FlatAccount(2, is_block=True)
-    account.train("weight", (100, 30), 4, 2)
-    account.train("bias", (30,), 4, 2)
+    account.train(Trains("weight", (100, 30), 4, 2))
+    account.train(Trains("bias", (30,), 4, 2))
     unit = account.unit()
     # 3,000 elements, a multiple of 8, and 30: each rank has 1,515, stored in fp32 and gathered in bf16
     assert (unit.stored_bytes, unit.gathered_bytes, unit.cast_bytes) == (6_144, 6_060, 3_030)
@@ -49,7 +49,7 @@ def test_a_share_that_is_stored_as_it_is_computed_needs_no_copy() -> None:
 def test_modules_that_peft_adds_are_units_of_their_own_beside_a_frozen_one() -> None:
     account = FlatAccount(2, is_block=True)
     account.keep((1_000,), 2, 2)
-    account.train("lora_A", (8, 100), 4, 2, apart=True)
+    account.train(Trains("lora_A", (8, 100), 4, 2, apart=True))
     unit = account.unit()
     assert unit.gathered_bytes == 2_000  # the base's alone
     assert (unit.stored_bytes, unit.gradient_bytes, unit.gathered_gradient_bytes) == (1_024 + 2_048, 2_048, 0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from planner.libraries.allocator import allocated
 from planner.libraries.deepspeed import NOT_DECAYED, Piece, partition_size, pieces
 from planner.memory.settings.parameters import module_of
-from planner.memory.sharding.account import Account, Parameter, Unit
+from planner.memory.sharding.account import Account, Parameter, Trains, Unit
 from strategies import Zero
 
 
@@ -27,20 +27,10 @@ class ParameterAccount(Account):
         super().keep(shape, stored, computed, name)
         self.parameters.append(Parameter.of(name, shape, computed, trains=self._trains))
 
-    def train(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        stored: int,
-        computed: int,
-        *,
-        is_embedding: bool = False,
-        is_linear: bool = False,
-        apart: bool = False,
-    ) -> None:
+    def train(self, given: Trains) -> None:
         """Adds a parameter that trains."""
         self._trains = True
-        super().train(name, shape, stored, computed, is_embedding=is_embedding, is_linear=is_linear, apart=apart)
+        super().train(given)
         self._trains = False
 
     def unit(self) -> Unit:
