@@ -10,12 +10,11 @@ is (torch, `wrapped_scalar_tensor`). What remains is scratch memory of CPU kerne
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import bitsandbytes
 from gpu.libraries import assembled
-from real_runs import COMMON, Comparison
+from real_runs import COMMON, Comparison, table
 from torch.profiler import ProfilerActivity, profile
 
 from planner.replay import Phase, Workload, replay
@@ -97,19 +96,6 @@ def compare(case: Case, workload: Workload = WORKLOAD) -> Comparison:
     return Comparison(real.trace.peaks(), replay(LLAMA, case.strategy, workload, backend=CPU).peaks(), real.workspaces)
 
 
-def table() -> Iterator[str]:
-    yield f"{'case':<36}{'phase':<11}{'real run':>12}{'replay':>12}  difference"
-    worst = 0.0
-    for case in CASES:
-        comparison = compare(case)
-        for i, (phase, difference) in enumerate(comparison.differences.items()):
-            numbers = f"{comparison.real[phase]:>12}{comparison.replayed[phase]:>12}{difference:>+12.4%}"
-            yield f"{'' if i else case!s:<36}{phase:<11}{numbers}"
-            worst = max(worst, abs(difference))
-        yield "  left out: " + (", ".join(f"{k} {v}" for k, v in comparison.left_out.items()) or "nothing")
-    yield f"{len(CASES)} cases, largest difference {worst:.4%}"
-
-
 if __name__ == "__main__":
-    for line in table():
+    for line in table(CASES, compare, 36):
         print(line, flush=True)

@@ -12,8 +12,8 @@ FSDP2, FSDP1 and DeepSpeed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
@@ -39,6 +39,8 @@ from strategies import (
     Strategy,
     Zero,
 )
+
+C = TypeVar("C")
 
 COMMON = {
     "hidden_size": 128,
@@ -191,14 +193,15 @@ def compare(case: Case) -> Comparison:
     return Comparison(real, replayed, runs[0].workspaces)
 
 
-def table(cases: list[Case]) -> Iterator[str]:
-    yield f"{'case':<74}{'phase':<11}{'real run':>12}{'replay':>12}  difference"
+def table(cases: Sequence[C], compare: Callable[[C], Comparison], width: int) -> Iterator[str]:
+    """Yields the lines of a table of cases, whose names take `width` columns."""
+    yield f"{'case':<{width}}{'phase':<11}{'real run':>12}{'replay':>12}  difference"
     worst = 0.0
     for case in cases:
         comparison = compare(case)
         for i, (phase, difference) in enumerate(comparison.differences.items()):
             numbers = f"{comparison.real[phase]:>12}{comparison.replayed[phase]:>12}{difference:>+12.4%}"
-            yield f"{'' if i else case!s:<74}{phase:<11}{numbers}"
+            yield f"{'' if i else case!s:<{width}}{phase:<11}{numbers}"
             worst = max(worst, abs(difference))
         yield "  left out: " + (", ".join(f"{k} {v}" for k, v in comparison.left_out.items()) or "nothing")
     yield f"{len(cases)} cases, largest difference {worst:.4%}"
@@ -207,5 +210,5 @@ def table(cases: list[Case]) -> Iterator[str]:
 if __name__ == "__main__":
     wanted = [case for case in CASES if not sys.argv[1:] or case.model in sys.argv[1:]]
     wanted += OFFLOADED if "offloaded" in sys.argv[1:] else ()
-    for line in table(wanted):
+    for line in table(wanted, compare, 74):
         print(line, flush=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, Rates, StepMemory, step_seconds
-from strategies import Accumulation, DataParallel, Fsdp1, Fsdp2, GradientSync, Strategy, UpTo
+from strategies import Accumulation, DataParallel, FullySharded, GradientSync, Strategy, UpTo
 
 Rank = tuple[int, float, int, int, int]
 """Sort key of a candidate; the smallest is the best."""
@@ -15,7 +15,7 @@ Rank = tuple[int, float, int, int, int]
 
 def syncs_each(sharding: DataParallel) -> bool:
     """Returns whether shards of gradients are reduced in every micro-batch."""
-    return isinstance(sharding, Fsdp1 | Fsdp2) and sharding.gradient_sync is GradientSync.EACH
+    return isinstance(sharding, FullySharded) and sharding.gradient_sync is GradientSync.EACH
 
 
 class Candidate(NamedTuple):

@@ -14,6 +14,7 @@ from strategies.sharding.choices import (
 from strategies.sharding.deepspeed import Zero
 from strategies.sharding.fsdp1 import Fsdp1
 from strategies.sharding.fsdp2 import Fsdp2
+from strategies.sharding.fully_sharded import FullySharded
 from strategies.sharding.replicated import Replicated
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DataParallel",
     "Fsdp1",
     "Fsdp2",
+    "FullySharded",
     "GradientBuckets",
     "GradientSync",
     "Offload",

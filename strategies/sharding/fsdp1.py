@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from strategies.axis import Values, given
-from strategies.sharding.choices import ALL_RANKS, GradientSync, Offload, Sharding, ShardingBackend, divides
+from strategies.sharding.choices import ALL_RANKS, GradientSync, Offload, Sharding, ShardingBackend
+from strategies.sharding.fully_sharded import FullySharded
 
 
-class Fsdp1(NamedTuple):
-    """Shards parameters, gradients and optimizer states over ranks with FSDP1, as flat parameters."""
-
+class _Choices(NamedTuple):
     choice: Sharding = Sharding.FULL_SHARD
     shard_size: int = ALL_RANKS
     """Number of ranks that one copy of the model is divided over; the ranks hold `world_size / shard_size` copies."""
     offload: Offload = Offload.NONE
     gradient_sync: GradientSync = GradientSync.LAST
+
+
+class Fsdp1(_Choices, FullySharded):
+    """Shards parameters, gradients and optimizer states over ranks with FSDP1, as flat parameters."""
+
+    __slots__ = ()
 
     @classmethod
     def of(cls, values: Values) -> Fsdp1:
@@ -43,39 +48,3 @@ class Fsdp1(NamedTuple):
     def backend(self) -> ShardingBackend:
         """Returns `fsdp1`."""
         return ShardingBackend.FSDP1
-
-    @property
-    def shards(self) -> bool:
-        """Returns whether parameters and gradients are sharded, which they are."""
-        return True
-
-    @property
-    def divides_states(self) -> bool:
-        """Returns whether optimizer states are divided while parameters stay whole, which is not the case."""
-        return False
-
-    def ranks(self, world_size: int) -> int:
-        """Returns the number of ranks that parameters, gradients and optimizer states are divided over."""
-        return self.shard_size or world_size
-
-    def replicas(self, world_size: int) -> int:
-        """Returns the number of copies of the model that the ranks hold together."""
-        return world_size // self.ranks(world_size)
-
-    @property
-    def reshards(self) -> bool:
-        """Returns whether parameters are resharded after forward, and gathered a second time in backward."""
-        return self.choice is not Sharding.SHARD_GRAD_OP
-
-    @property
-    def on_host(self) -> bool:
-        """Returns whether persistent state is in host memory, where the optimizer also runs."""
-        return self.offload is Offload.CPU
-
-    def indivisible(self, world_size: int) -> str | None:
-        """Returns why `world_size` ranks cannot divide a model this way, or None."""
-        if world_size == 1:
-            return "one GPU has nothing to shard over"
-        if self.choice is Sharding.HYBRID_SHARD and not divides(self.shard_size, world_size):
-            return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
-        return None

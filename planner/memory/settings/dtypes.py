@@ -8,8 +8,8 @@ from strategies import (
     AdapterDtype,
     DataParallel,
     Fsdp1,
-    Fsdp2,
     Full,
+    FullySharded,
     Lora,
     Method,
     Precision,
@@ -98,7 +98,7 @@ class Dtypes(NamedTuple):
         prepared = isinstance(method, Lora) and method.is_prepared
         kept = FP32 if is_fp16 or prepared else stored[0]
         apart = isinstance(sharding, Fsdp1)
-        if isinstance(sharding, Fsdp1 | Fsdp2) and autocast is not None:
+        if isinstance(sharding, FullySharded) and autocast is not None:
             return cls(
                 *(autocast,) * 4,
                 autocast if apart else None,

@@ -15,7 +15,7 @@ from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import ReplicatedLayout, replication_buffers
-from strategies import AnyOptimizer, Fsdp1, Fsdp2, GradientSync
+from strategies import AnyOptimizer, FullySharded, GradientSync
 
 
 class AtStep(NamedTuple):
@@ -90,14 +90,14 @@ class Backend:
 class ShardedBackend(Backend):
     """Divides parameters, gradients and states among the ranks; the base class of FSDP1 and FSDP2."""
 
-    def turns(self, sharding: Fsdp1 | Fsdp2, micro_batches: int) -> tuple[Turn, ...]:
+    def turns(self, sharding: FullySharded, micro_batches: int) -> tuple[Turn, ...]:
         """Returns the micro-batches that can be the largest; the first is smaller than later ones in all respects."""
         if sharding.gradient_sync is GradientSync.EACH or micro_batches == 1:
             return super().turns(sharding, micro_batches)
         return (Turn.FIRST, Turn.LAST) if micro_batches == 2 else (Turn.LATER, Turn.LAST)
 
     def persistent(
-        self, units: Sequence[Unit], sharding: Fsdp1 | Fsdp2, world_size: int, partition: Partition
+        self, units: Sequence[Unit], sharding: FullySharded, world_size: int, partition: Partition
     ) -> Persistent:
         """Returns a rank's shards; with an offload they are in the host's memory, and buffers alone stay."""
         if sharding.on_host:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hardware import Cluster
 from planner.memory.settings.parts import Work
 from planner.memory.sharding.account import Unit
-from strategies import DataParallel, Fsdp1, Fsdp2, GradientSync, Precision, Zero
+from strategies import DataParallel, Fsdp2, FullySharded, GradientSync, Precision, Zero
 from strategies.sharding import ALL_RANKS
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
@@ -96,7 +96,7 @@ class Traffic(NamedTuple):
         """
         gradients, world_size = sum(u.gradient_bytes for u in units), cluster.world_size
         optimizer = 3 * gradients + 2 * state_bytes
-        if isinstance(sharding, Fsdp1 | Fsdp2):
+        if isinstance(sharding, FullySharded):
             return _sharded(units, sharding, cluster, optimizer)
         if isinstance(sharding, Zero):
             return _by_deepspeed(units, sharding, cluster, state_bytes)
@@ -114,7 +114,7 @@ def _ring(num_bytes: int, ranks: int) -> int:
     return num_bytes * (ranks - 1) // ranks
 
 
-def _sharded(units: Sequence[Unit], sharding: Fsdp1 | Fsdp2, cluster: Cluster, optimizer_bytes: int) -> Traffic:
+def _sharded(units: Sequence[Unit], sharding: FullySharded, cluster: Cluster, optimizer_bytes: int) -> Traffic:
     """Returns the traffic of FSDP1 or FSDP2 on one rank.
 
     In every micro-batch parameters are gathered in forward, and again in backward unless they stay gathered. Gradients
@@ -171,7 +171,7 @@ def _by_deepspeed(units: Sequence[Unit], sharding: Zero, cluster: Cluster, state
     return found._replace(host_optimizer_bytes=optimizer, with_host=max(sent, gradients // ranks))
 
 
-def _resharded_over(sharding: Fsdp1 | Fsdp2) -> int:
+def _resharded_over(sharding: FullySharded) -> int:
     """Returns the ranks that parameters are resharded over after forward; FSDP1 has no choice: `ALL_RANKS`."""
     return sharding.reshard_size if isinstance(sharding, Fsdp2) else ALL_RANKS
 

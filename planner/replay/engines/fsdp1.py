@@ -23,7 +23,8 @@ from torch.distributed.fsdp import (
 from torch.distributed.fsdp.wrap import _or_policy, lambda_auto_wrap_policy, transformer_auto_wrap_policy
 
 from planner.replay.backend import Backend
-from planner.replay.engines.engine import At, Engine, anywhere, pretend, ties_of
+from planner.replay.engines.engine import At, anywhere, ties_of
+from planner.replay.engines.fsdp import FsdpEngine
 from planner.replay.engines.fsdp1_fake import (
     moved_to_host,
     on_fake_tensors,
@@ -37,7 +38,7 @@ from planner.replay.setup.build import half
 from planner.replay.setup.checkpoints import checkpoint_calls
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
-from strategies import Fsdp1, GradientSync, Lora, Sharding, Strategy
+from strategies import Fsdp1, Lora, Sharding, Strategy
 
 KINDS = {
     Sharding.FULL_SHARD: ShardingStrategy.FULL_SHARD,
@@ -47,14 +48,13 @@ KINDS = {
 """torch's name of each sharding."""
 
 
-class Fsdp1Engine(Engine):
+class Fsdp1Engine(FsdpEngine):
     """Runs a step with `FullyShardedDataParallel`."""
 
     sharding: Fsdp1
 
     def __init__(self, strategy: Strategy, world_size: int) -> None:
         super().__init__(strategy, world_size)
-        self.extra_micro_batches = int(self.sharding.gradient_sync is GradientSync.LAST)
         self.groups: Any = None
         """The ranks that divide a copy of the model and those that hold the same shard; None: all divide one copy."""
         self.broadcasts = False
@@ -62,16 +62,6 @@ class Fsdp1Engine(Engine):
         refuses to send from."""
         self._visit: Callable[[Any], None] = lambda unit: None
         """Says that what follows belongs to the block of a unit."""
-
-    @property
-    def autocast(self) -> torch.dtype | None:
-        """Returns None: accelerate wraps the forward of the model within FSDP1's root, which `place` does."""
-        return None
-
-    def pretend(self) -> None:
-        """Joins a process group whose collectives do nothing."""
-        pretend(self.world_size)
-        self.connect()
 
     def connect(self) -> None:
         """Makes the groups of ranks, where each divides a copy of the model."""
@@ -126,7 +116,7 @@ class Fsdp1Engine(Engine):
 
         Source: accelerate/accelerator.py, `no_sync`.
         """
-        waits = self.sharding.gradient_sync is GradientSync.LAST and not last
+        waits = self.waits(last=last)
         context: AbstractContextManager[None] = model.no_sync() if waits else nullcontext()
         return context
 

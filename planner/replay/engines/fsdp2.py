@@ -12,35 +12,25 @@ from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPCommContex
 from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.replay.backend import Backend
-from planner.replay.engines.engine import At, Engine, anywhere, pretend
+from planner.replay.engines.engine import At, anywhere
+from planner.replay.engines.fsdp import FsdpEngine
 from planner.replay.recording.streams import name_stream
 from planner.replay.recording.trace import Stream
 from planner.replay.setup.build import half
 from planner.replay.setup.cpu_offload import DEVICE, HOST
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
-from strategies import DataParallel, Fsdp2, GradientSync, Strategy
+from strategies import DataParallel, Fsdp2, Strategy
 
 
-class Fsdp2Engine(Engine):
+class Fsdp2Engine(FsdpEngine):
     """Runs a step with `fully_shard`."""
 
     sharding: Fsdp2
 
     def __init__(self, strategy: Strategy, world_size: int) -> None:
         super().__init__(strategy, world_size)
-        self.extra_micro_batches = int(self.sharding.gradient_sync is GradientSync.LAST)
         self.mesh: Any = None
-
-    @property
-    def autocast(self) -> torch.dtype | None:
-        """Returns None: FSDP2 computes in the dtype of the gathered parameters (accelerate, `_prepare_fsdp2`)."""
-        return None
-
-    def pretend(self) -> None:
-        """Joins a process group whose collectives do nothing."""
-        pretend(self.world_size)
-        self.connect()
 
     def connect(self) -> None:
         """Makes the device mesh of the ranks."""
@@ -64,7 +54,7 @@ class Fsdp2Engine(Engine):
 
         Source: accelerate/accelerator.py, `no_sync`.
         """
-        waits = self.sharding.gradient_sync is GradientSync.LAST and not last
+        waits = self.waits(last=last)
         if waits:
             model.set_requires_gradient_sync(False)
         yield

@@ -18,7 +18,7 @@ from planner.replay.real.profiled import Recorded
 from planner.replay.real.run import run_on_cpu
 from planner.replay.structure.source import Source
 from planner.replay.workload import Workload
-from strategies import Fsdp1, Fsdp2, Strategy
+from strategies import FullySharded, Strategy
 
 POLL_SECONDS = 0.0005
 """Seconds between two looks at whether gloo has released a collective's tensors."""
@@ -46,7 +46,7 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
         spawn(_rank, arguments, workload.world_size)
         files = (Path(folder) / FILE.format(rank) for rank in range(workload.world_size))
         found: list[Recorded] = [torch.load(file, weights_only=False) for file in files]
-        if isinstance(strategy.sharding, Fsdp1 | Fsdp2):
+        if isinstance(strategy.sharding, FullySharded):
             return found[0]
         return max(found, key=lambda record: record.trace.size)
 

@@ -1,0 +1,70 @@
+"""Says what FSDP1 and FSDP2 have in common: parameters, gradients and states are divided over the same ranks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from strategies.sharding.choices import GradientSync, Offload, Sharding, divides
+
+
+class FullySharded:
+    """Answers what follows from the choices that FSDP1 and FSDP2 share, which the tuples beside it in a class hold."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def choice(self) -> Sharding:
+        """The choice of the axis."""
+
+    @property
+    @abstractmethod
+    def shard_size(self) -> int:
+        """Number of ranks that one copy of the model is divided over; 0: all of them."""
+
+    @property
+    @abstractmethod
+    def offload(self) -> Offload:
+        """What waits in the host's memory."""
+
+    @property
+    @abstractmethod
+    def gradient_sync(self) -> GradientSync:
+        """In which micro-batches gradients are reduced."""
+
+    @property
+    def shards(self) -> bool:
+        """Returns whether parameters and gradients are sharded, which they are."""
+        return True
+
+    @property
+    def divides_states(self) -> bool:
+        """Returns whether optimizer states are divided while parameters stay whole, which is not the case."""
+        return False
+
+    def ranks(self, world_size: int) -> int:
+        """Returns the number of ranks that parameters, gradients and optimizer states are divided over."""
+        return self.shard_size or world_size
+
+    def replicas(self, world_size: int) -> int:
+        """Returns the number of copies of the model that the ranks hold together."""
+        return world_size // self.ranks(world_size)
+
+    @property
+    def reshards(self) -> bool:
+        """Returns whether parameters are resharded after forward, and gathered a second time in backward."""
+        return self.choice is not Sharding.SHARD_GRAD_OP
+
+    @property
+    def on_host(self) -> bool:
+        """Returns whether persistent state is in host memory, where the optimizer also runs."""
+        return self.offload is Offload.CPU
+
+    def indivisible(self, world_size: int) -> str | None:
+        """Returns why `world_size` ranks cannot divide a model this way, or None."""
+        if world_size == 1:
+            return "one GPU has nothing to shard over"
+        # torch/distributed/fsdp/_fully_shard/_fsdp_init.py, `_get_post_forward_mesh_info`
+        if self.choice is Sharding.HYBRID_SHARD and not divides(self.shard_size, world_size):
+            return f"{world_size} GPUs make replicas of a smaller number of shards that divides {world_size}"
+        return None
