@@ -15,7 +15,6 @@ from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
-from planner.memory.sharding.fsdp1 import Fsdp1Layout
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import tied_gradient
@@ -34,7 +33,6 @@ from strategies import (
     Checkpointing,
     Checkpoints,
     DataParallel,
-    Fsdp1,
     Kernels,
     Strategy,
     Update,
@@ -111,7 +109,7 @@ class MemoryModel:
         # With FSDP2 a unit's gradient shards, and so their updates, come after its backward: `Layout` counts them.
         updates = None if s.sharding.shards else _updates(s)
         marked, by_zero3 = backend_of(s.sharding).marked, isinstance(s.sharding, Zero) and s.sharding.stage == 3
-        again = isinstance(s.sharding, Fsdp1) and s.checkpointing.choice.facts.reentrant
+        again = backend_of(s.sharding).is_checkpointed and s.checkpointing.choice.facts.reentrant
         return self.traced.setting(
             dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3, again
         )
@@ -229,11 +227,8 @@ class MemoryModel:
     @memoized
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
         units, ranks = self._units(setting, sharding), self.cluster.world_size
-        layout = backend_of(sharding).layout(units, sharding, ranks, self._ends(setting), turn, updates)
-        if setting.recomputes_units:
-            assert isinstance(layout, Fsdp1Layout)
-            layout.prefetches = False
-        return layout
+        around = units, sharding, ranks, self._ends(setting), turn, updates
+        return backend_of(sharding).layout(*around, recomputes_units=setting.recomputes_units)
 
     def _ends(self, setting: Setting) -> Ends:
         """Returns how the model's embedding and head hang together."""

@@ -30,6 +30,8 @@ class Backend:
 
     account: type[Account] = Account
     """Adds up what a rank stores of a part."""
+    is_checkpointed = False
+    """Whether reentrant checkpoints are around its units, whose hooks then run in the recomputation as well."""
     marked = False
     """Whether it acts on each parameter, so that parts have to tell what happens to them."""
 
@@ -50,6 +52,8 @@ class Backend:
         ends: Ends,
         turn: Turn,
         updates: AnyOptimizer | None,
+        *,
+        recomputes_units: bool = False,
     ) -> Layout:
         """Returns what is around each part in one micro-batch; `updates` steps parameters in backward, if given."""
         return ReplicatedLayout(units, sharding, world_size, ends, turn, updates)

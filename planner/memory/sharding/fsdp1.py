@@ -30,24 +30,29 @@ class Fsdp1Layout(Layout):
         world_size: The number of ranks.
         ends: How embedding and head hang together.
         turn: Which micro-batch of the step runs.
+        recomputes_units: Whether units run within reentrant checkpoints. Then backward does not gather the unit before
+            the one that runs: a unit says in forward that backward will need it, but not in a forward without gradients
+            (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
     """
 
     gathers = True
     grows = True
     prefetches_late = True
     reduces_within = True
-    prefetches: bool = True
-    """Whether backward gathers the unit before the one that runs.
-
-    A unit says in forward that backward will need it, but not within a reentrant checkpoint, where its forward runs
-    without gradients (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
-    """
 
     def __init__(
-        self, units: Sequence[Unit], sharding: Fsdp1, world_size: int, ends: Ends, turn: Turn = Turn.ONLY
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp1,
+        world_size: int,
+        ends: Ends,
+        turn: Turn = Turn.ONLY,
+        *,
+        recomputes_units: bool = False,
     ) -> None:
         self.units, self.ranks, self._head = units, sharding.ranks(world_size), len(units) - 2
         self._reshards, self._on_host = sharding.reshards, sharding.on_host
+        self._prefetches = sharding.reshards and not recomputes_units
         whole = sharding.gradient_sync is GradientSync.LAST and turn is not Turn.ONLY
         """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
         self._reduces = not whole or turn is Turn.LAST
@@ -123,7 +128,7 @@ class Fsdp1Layout(Layout):
 
         Adapters of the head are units between the last block and the loss.
         """
-        if not (self._reshards and self.prefetches) or (i > self._head and has_adapters(self.units[self._head])):
+        if not self._prefetches or (i > self._head and has_adapters(self.units[self._head])):
             return 0
         return max(min(i, self._head) - 1, 0)
 
@@ -185,6 +190,7 @@ class Fsdp1Backend(ShardedBackend):
     """Joins the parameters of each unit to a flat one, and divides that among the ranks."""
 
     account = FlatAccount
+    is_checkpointed = True
 
     def layout(
         self,
@@ -194,9 +200,11 @@ class Fsdp1Backend(ShardedBackend):
         ends: Ends,
         turn: Turn,
         updates: AnyOptimizer | None,
+        *,
+        recomputes_units: bool = False,
     ) -> Layout:
         """Returns what FSDP1 has around each part."""
-        return Fsdp1Layout(units, sharding, world_size, ends, turn)
+        return Fsdp1Layout(units, sharding, world_size, ends, turn, recomputes_units=recomputes_units)
 
     def partition(
         self,

@@ -256,6 +256,8 @@ class Fsdp2Backend(ShardedBackend):
         ends: Ends,
         turn: Turn,
         updates: AnyOptimizer | None,
+        *,
+        recomputes_units: bool = False,
     ) -> Layout:
         """Returns what FSDP2 has around each part."""
         return Fsdp2Layout(units, sharding, world_size, ends, turn, updates)

@@ -125,8 +125,7 @@ def test_backward_gathers_the_block_before_from_the_loss_on() -> None:
 
 
 def test_within_a_reentrant_checkpoint_no_unit_is_gathered_ahead() -> None:
-    found = layout()
-    found.prefetches = False
+    found = Fsdp1Layout(UNITS, FULL, 2, Ends(), recomputes_units=True)
     assert [found.backward(i).communication for i in PLACES] == [0] * 5
 
 

@@ -39,6 +39,8 @@ class DeepSpeedBackend(Backend):
         ends: Ends,
         turn: Turn,
         updates: AnyOptimizer | None,
+        *,
+        recomputes_units: bool = False,
     ) -> Layout:
         """Returns what ZeRO has besides each part."""
         return ZeroLayout(units, sharding, world_size, turn)
