@@ -84,33 +84,29 @@ def test_estimates_say_what_ran_and_what_was_out_of_memory(lines: list[Line]) ->
     assert wrong == {"Triton kernels"}  # which take less than the nearest choice
 
 
-def device_errors(runs: list[Run]) -> list[float]:
-    return [abs(error) for run in runs if run.unsaid is None for error in Line(run, ask(run)).device_errors()]
+def device_errors(runs: list[Run]) -> tuple[int, str, str]:
+    """Number of errors of the driver's bytes by the recorded replays, their median and the worst of them, unsigned."""
+    errors = [abs(error) for run in runs if run.unsaid is None for error in Line(run, ask(run)).device_errors()]
+    return len(errors), f"{statistics.median(errors):.2%}", f"{max(errors):.2%}"
 
 
 @pytest.mark.slow
-def test_the_driver_s_bytes_on_one_gpu_are_those_of_the_replay() -> None:
-    errors = device_errors([run for run in bench.runs() if run.engine is Engine.ONE_GPU])
-    assert statistics.median(errors) <= 0.01
-    assert max(errors) <= 0.025
-
-
-@pytest.mark.slow
-def test_the_driver_s_bytes_under_fsdp1_are_those_of_the_replay() -> None:
-    """Mixtral's are more, for a reason that is not known (docs/accuracy.md)."""
+def test_the_driver_s_bytes_are_as_far_from_the_replays_as_the_page_says() -> None:
+    """Errors are what they are: what changes them, for better or worse, changes docs/accuracy.md too."""
+    one = [run for run in bench.runs() if run.engine is Engine.ONE_GPU]
     sharded = [run for run in bench.runs() if run.engine is Engine.FSDP1 and run.model != "mixtral-8x7b"]
-    errors = device_errors(sharded)
-    assert statistics.median(errors) <= 0.05
-    assert max(errors) <= 0.20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("method", "tolerance"), [("full", 0.06), ("lora", 0.08)])
-def test_nvidia_smi_s_bytes_under_fsdp1_are_those_of_the_replay(method: str, tolerance: float) -> None:
     plain = [run for run in fms.runs() if run.engine is Engine.FSDP1 and run.kernels == "transformers"]
-    errors = device_errors([run for run in plain if run.method == method])
-    assert errors
-    assert max(errors) <= tolerance
+    found = {
+        "one GPU": device_errors(one),
+        "FSDP1": device_errors(sharded),
+        **{f"nvidia-smi, {m}": device_errors([run for run in plain if run.method == m]) for m in ("full", "lora")},
+    }
+    assert found == {
+        "one GPU": (20, "0.80%", "2.07%"),
+        "FSDP1": (40, "3.96%", "19.01%"),
+        "nvidia-smi, full": (2, "5.06%", "5.56%"),
+        "nvidia-smi, lora": (2, "6.72%", "7.92%"),
+    }
 
 
 @pytest.mark.slow
