@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -14,23 +14,18 @@ from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.models import Foreign, Model, recognize
 from planner.problem.batches import check_batching
+from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
 from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.records.space import SpaceSource, framework_of, given_by
 from planner.search import Candidate, Solver
 from strategies import (
-    AXES,
     Attention,
     Batching,
     ContradictionError,
     Finetuning,
     Framework,
-    Kernels,
-    Lora,
-    Loss,
-    Option,
-    Quantization,
     ShardingBackend,
     Space,
     Strategy,
@@ -94,9 +89,9 @@ class Problem:
         self.memory = _memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
-        _check_refinements(self.request)
-        _check_lora(self.request, self.model)
-        _check_kernels(self.request, self.model)
+        check_refinements(self.request)
+        check_lora(self.request, self.model)
+        check_kernels(self.request, self.model)
 
     def _default(self) -> Space:
         """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
@@ -110,7 +105,7 @@ class Problem:
         began and which most of its recipes use.
         """
         space = self.request.within(self._default())
-        _check_effect(self.request, {name: values for name, values in space._asdict().items() if values})
+        check_effect(self.request, {name: values for name, values in space._asdict().items() if values})
         sharded = self.cluster.world_size > 1 and self.model.num_parameters // 2 > self.budget_bytes
         if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
             return space._replace(sharding_backend=(ShardingBackend.FSDP2, ShardingBackend.FSDP1))
@@ -123,7 +118,7 @@ class Problem:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
         options = options_of_one(self.request, self.cluster, self._default(), self.framework)
-        _check_effect(self.request, {name: (value,) for name, value in options.items()})
+        check_effect(self.request, {name: (value,) for name, value in options.items()})
         strategy = Strategy.of(options)
         steps = self.request.gradient_accumulation_steps or 1
         if steps > 1 and not strategy.update.accumulates:
@@ -214,88 +209,6 @@ def default_length(model: AnyModel) -> int:
     if model.tokens_per_sample is not None:
         return model.tokens_per_sample
     return min(DEFAULT_SEQUENCE_LENGTH, model.usual_length or DEFAULT_SEQUENCE_LENGTH)
-
-
-def check_sequence(model: AnyModel, sequence_length: int) -> None:
-    """Checks that the model takes sequences of a length, in tokens.
-
-    Raises:
-        ContradictionError: The model has no position for the last token, or all its samples have another length.
-    """
-    if model.tokens_per_sample not in (None, sequence_length):
-        raise ContradictionError(
-            f"sequence_length={sequence_length}, but a sample of {model.name} has {model.tokens_per_sample} tokens",
-            f"--sequence-length {model.tokens_per_sample}, or leave it out",
-        )
-    context = model.max_positions
-    if context is not None and sequence_length > context and model.has_learned_positions:
-        raise ContradictionError(
-            f"sequence_length={sequence_length} is longer than the {context} learned positions of {model.name}",
-            f"--sequence-length {context}",
-        )
-
-
-def _check_kernels(request: Request, model: AnyModel) -> None:
-    """Raises ContradictionError if no library has any of the requested kernels for the model, or none has an account.
-
-    Of several, the search leaves out those that cannot run, and says so.
-    """
-    for axis, plainest in (("attention", Attention.EAGER), ("loss", Loss.FULL), ("kernels", Kernels.EAGER)):
-        reasons = [model.unsupported(choice) for choice in getattr(request, axis)]
-        if reasons and reasons[0] and all(reasons):
-            raise ContradictionError(reasons[0], f"--{axis} {plainest}")
-    if request.kernels != (Kernels.COMPILE,):
-        return
-    if request.batching is not Batching.FULL:
-        raise ContradictionError(
-            f"batching={request.batching}, but compiled blocks have an account for full sequences alone",
-            "--batching full",
-        )
-    if request.evaluation_batch_size is not None:
-        raise ContradictionError(
-            f"evaluation_batch_size={request.evaluation_batch_size}, but compiled blocks have no account of evaluation",
-            "leave it out",
-        )
-
-
-def _check_refinements(request: Request) -> None:
-    """Raises ContradictionError for an option that is given but applies to none of the requested choices."""
-    for axis in AXES.values():
-        for option in axis.refinements:
-            given = [value for value in getattr(request, option.name) if value != option.hidden_default]
-            if given:
-                _check_owners(option, given[0], {name: getattr(request, name) for name in option.owners()})
-
-
-def _check_effect(request: Request, chosen: Mapping[str, Sequence[Any]]) -> None:
-    """Raises ContradictionError for an option that is given but applies to none of the choices, defaults included."""
-    for axis in AXES.values():
-        for option in axis.refinements:
-            given = getattr(request, option.name)
-            if given and option.hidden_default not in given:
-                _check_owners(option, given[0], chosen)
-
-
-def _check_owners(option: Option, given: Any, chosen: Mapping[str, Sequence[Any]]) -> None:
-    """Raises ContradictionError if an option applies to none of the choices; an option without values is open."""
-    said = {name: values for name, values in chosen.items() if values}
-    if option.can_refine(said):
-        return
-    name, owners = next(of for of in option.owners().items() if of[0] in said and not {*of[1]} & {*said[of[0]]})
-    *others, last = owners
-    having = f"{', '.join(others)} and {last} have it" if others else f"{last} has it"
-    raise ContradictionError(
-        f"{option.name}={given} is given, but only {having}",
-        f"add --{name.replace('_', '-')} {owners[0]}",
-    )
-
-
-def _check_lora(request: Request, model: AnyModel) -> None:
-    """Raises an error for qlora without quantization, and for LoRA targets that the model does not have."""
-    if request.finetuning == (Finetuning.QLORA,) and request.quantization == (Quantization.NONE,):
-        raise ContradictionError("qlora without quantization is lora", "--finetuning lora")
-    for targets in request.lora_targets:
-        Lora(targets=targets).check_targets(model.target_names, model.name)
 
 
 def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
