@@ -44,9 +44,9 @@ class Choice(StrEnum):
         return None
 
     @classmethod
-    def aliases(cls) -> tuple[str, ...]:
-        """Returns names that users can write for a choice and its refinements; errors list them, `parse` has none."""
-        return ()
+    def aliases(cls) -> Mapping[str, str]:
+        """Returns names that users can write for a choice with refinements, and what each means; `parse` has none."""
+        return {}
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,24 +112,15 @@ class AxisChoice(Completed):
     def __init__(self, choices: type[Choice]) -> None:
         self.choices = choices
 
-    @property
-    def aliases(self) -> Mapping[str, str]:
-        """Returns the names that stand for a choice and its refinements, each with what it means."""
-        from strategies.sharding import ALIASES, Sharding
-
-        if self.choices is not Sharding:
-            return {}
-        return {name: " by ".join(meant.values()) for name, meant in ALIASES.items()}
-
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
         """Returns the choices with their summaries, and the aliases."""
-        return [*((choice.value, choice.summary) for choice in self.choices), *self.aliases.items()]
+        return [*((choice.value, choice.summary) for choice in self.choices), *self.choices.aliases().items()]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the choice, an alias or `all`; raises InvalidChoiceError for any other text."""
         from planner.records.axes import ALL
 
-        return str(value) if value == ALL or value in self.aliases else self.choices.parse(str(value))
+        return str(value) if value == ALL or value in self.choices.aliases() else self.choices.parse(str(value))
 
 
 class ModuleNames(Completed):

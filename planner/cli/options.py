@@ -25,7 +25,7 @@ class AxisOption(Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Returns the option and its choices."""
         assert isinstance(self.type, AxisChoice)
-        aliases = "".join(f"; {name}: {meant}" for name, meant in self.type.aliases.items())
+        aliases = "".join(f"; {name}: {meant}" for name, meant in self.type.choices.aliases().items())
         self.help = ", ".join(choice.value for choice in self.type.choices) + aliases
         return super().get_help_record(ctx)
 

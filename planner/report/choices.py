@@ -32,7 +32,7 @@ def _drawn(option: Option) -> Iterator[RenderableType]:
         yield Wrapped(option.help)
     kind = option.kind
     if isinstance(kind, type):
-        yield from fields([(choice.value, choice.summary) for choice in kind])
+        yield from fields([*((choice.value, choice.summary) for choice in kind), *kind.aliases().items()])
     else:
         yield Wrapped(values_of(kind))
     for name, owners in option.owners().items():

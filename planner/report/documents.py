@@ -59,6 +59,7 @@ def _option(option: Option) -> dict[str, Any]:
         "name": option.name,
         "help": option.help,
         "choices": named,
+        "aliases": dict(kind.aliases()) if isinstance(kind, type) else {},
         "values": None if isinstance(kind, type) else values_of(kind),
         "applies_to": {name: [choice.value for choice in owners] for name, owners in option.owners().items()},
     }

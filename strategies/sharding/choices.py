@@ -21,9 +21,9 @@ class Sharding(Choice):
     HYBRID_SHARD = "hybrid_shard", "full_shard within each group of ranks, gradients reduced over the groups (HSDP)"
 
     @classmethod
-    def aliases(cls) -> tuple[str, ...]:
-        """Returns the names that say a backend as well."""
-        return tuple(ALIASES)
+    def aliases(cls) -> Mapping[str, str]:
+        """Returns the names that say a backend as well, and what each means."""
+        return {name: " by ".join(meant.values()) for name, meant in ALIASES.items()}
 
 
 class ShardingBackend(Choice):

@@ -230,8 +230,7 @@ def _buffers(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
 def imported() -> Iterator[Any]:
     """Imports DeepSpeed for the CPU, which is the device of fake tensors and of real runs here.
 
-    The variable that says so is gone afterwards: real runs of other backends in processes that inherit it keep tensors
-    longer.
+    The variable that says so is as before when it is imported, so that no other process inherits it.
 
     Raises:
         MissingExtraError: DeepSpeed is not installed.
