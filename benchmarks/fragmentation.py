@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from planner.allocator.expandable import ExpandableAllocator
+from planner.allocator.native import MIB, CachingAllocator
 from planner.memory.step.process import EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE
 from planner.problem.problem import resolve_one
-from planner.replay.allocator.expandable import ExpandableAllocator
-from planner.replay.allocator.native import MIB, CachingAllocator
 from planner.replay.recording.serve import serve
 from planner.verification.replayed import replayed, step_of
 

@@ -26,9 +26,9 @@ import measured
 import yaml
 
 from hardware import MIB, load_catalog
+from planner.allocator.native import CachingAllocator
 from planner.models import find_model
 from planner.replay import Outputs, SdpaKernel, Trace, Workload, replay
-from planner.replay.allocator.native import CachingAllocator
 from planner.replay.recording.serve import serve
 from strategies import Optimizer, Quantization
 

@@ -11,10 +11,11 @@ from gpu.edges import footprint_of
 from gpu.training import strategy_of, workload_of
 
 from hardware import GIB, GPU, MIB, Catalog, load_catalog
+from planner.allocator.kinds import KINDS
 from planner.memory import Rates, step_seconds
 from planner.replay import Trace, replay
 from planner.replay.backend import CPU
-from planner.replay.recording.serve import KINDS, serve
+from planner.replay.recording.serve import serve
 from planner.verification.replayed import phases_of
 
 ALLOCATED, RESERVED = 0.005, 0.02

@@ -114,7 +114,7 @@ class MemoryModel:
             dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3, again
         )
 
-    def _sharding(self, strategy: Strategy) -> DataParallel:
+    def sharding(self, strategy: Strategy) -> DataParallel:
         """Returns the sharding of a strategy, with the sizes that a library fills in from the model's."""
         sharding = strategy.sharding
         if isinstance(sharding, Zero):
@@ -134,7 +134,7 @@ class MemoryModel:
             micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
         s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
-        setting, sharding, itemsize = self.setting(s), self._sharding(s), s.precision.facts.trained_bytes
+        setting, sharding, itemsize = self.setting(s), self.sharding(s), s.precision.facts.trained_bytes
         return self._footprint(
             setting, s.optimizer, s.checkpointing, sharding, s.allocator, _updates(s), turns, itemsize
         )
@@ -152,7 +152,7 @@ class MemoryModel:
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
         itemsize = strategy.precision.facts.trained_bytes
-        return self._traffic(self.setting(strategy), strategy.optimizer, self._sharding(strategy), itemsize)
+        return self._traffic(self.setting(strategy), strategy.optimizer, self.sharding(strategy), itemsize)
 
     @memoized
     def _footprint(
@@ -167,18 +167,18 @@ class MemoryModel:
         master_itemsize: int,
     ) -> Footprint:
         layout = self._layout(setting, sharding, updates, turns[-1])
-        partition = self._partition(setting, optimizer, sharding, master_itemsize)
+        partition = self.partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
         others = self._between_steps(setting, sharding, left) | {
-            Moment.OPTIMIZER_STEP: (Line(sum(step) + left, self._ids_bytes, 0, 0, step.gradients, left, 0),)
+            Moment.OPTIMIZER_STEP: (Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0),)
         }
 
         def lines_of(micro_batch_size: int) -> Lines:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)
             return self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
 
-        persistent = self._persistent(setting, optimizer, sharding, master_itemsize)
+        persistent = self.persistent(setting, optimizer, sharding, master_itemsize)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
         return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
 
@@ -199,26 +199,26 @@ class MemoryModel:
             size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
             parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
             lines = evaluation(parts, self._layout(setting, sharding, None, Turn.ONLY), size)
-            ids = self._ids_bytes
+            ids = self.ids_bytes
             found[Moment.EVALUATION] = largest_lines(
                 x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
             )
         if sharding.shards and not sharding.on_host:
             line = saving(self.traced.inventory, setting.dtypes)
-            found[Moment.SAVING] = (line._replace(fixed=line.fixed + left, per_sample=self._ids_bytes),)
+            found[Moment.SAVING] = (line._replace(fixed=line.fixed + left, per_sample=self.ids_bytes),)
         return found
 
     @memoized
     def _traffic(
         self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
     ) -> Traffic:
-        partition = self._partition(setting, optimizer, sharding, master_itemsize)
+        partition = self.partition(setting, optimizer, sharding, master_itemsize)
         with_host, flops = partition.moved
-        traffic = Traffic.of(self._units(setting, sharding), sharding, self.cluster, partition.states)
+        traffic = Traffic.of(self.units(setting, sharding), sharding, self.cluster, partition.states)
         return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
 
     @property
-    def _ids_bytes(self) -> int:
+    def ids_bytes(self) -> int:
         """Bytes per sample of ids, labels, and a mask or positions where fed; the caller holds them throughout."""
         length = self.traced.sequence_length
         beside = self.batching.facts.masks_samples * length * INT64
@@ -226,7 +226,7 @@ class MemoryModel:
 
     @memoized
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
-        units, ranks = self._units(setting, sharding), self.cluster.world_size
+        units, ranks = self.units(setting, sharding), self.cluster.world_size
         around = units, sharding, ranks, self._ends(setting), turn, updates
         return backend_of(sharding).layout(*around, recomputes_units=setting.recomputes_units)
 
@@ -244,7 +244,7 @@ class MemoryModel:
         turns: tuple[Turn, ...],
         chunk_tokens: int | None,
     ) -> Lines:
-        layouts, ids = [self._layout(setting, sharding, updates, turn) for turn in turns], self._ids_bytes
+        layouts, ids = [self._layout(setting, sharding, updates, turn) for turn in turns], self.ids_bytes
         if setting.marked:
             of_turns = [self._followed(setting, checkpointing, chunk_tokens, layout) for layout in layouts]
         else:
@@ -270,21 +270,22 @@ class MemoryModel:
         return merged([follow(places, run, tied) for run in layout.runs()])
 
     @memoized
-    def _persistent(
+    def persistent(
         self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
     ) -> Persistent:
-        units = self._units(setting, sharding)
-        partition = self._partition(setting, optimizer, sharding, master_itemsize)
+        """Returns what one rank keeps for the whole run."""
+        units = self.units(setting, sharding)
+        partition = self.partition(setting, optimizer, sharding, master_itemsize)
         return backend_of(sharding).persistent(units, sharding, self.cluster.world_size, partition)
 
     @memoized
-    def _partition(
-        self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
-    ) -> Any:
-        units, apart, ranks = self._units(setting, sharding), setting.updates is not None, self.cluster.world_size
+    def partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int) -> Any:
+        """Returns what the optimizer of a rank keeps and allocates."""
+        units, apart, ranks = self.units(setting, sharding), setting.updates is not None, self.cluster.world_size
         return backend_of(sharding).partition(units, optimizer, sharding, ranks, apart=apart, itemsize=master_itemsize)
 
-    def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
+    def units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
+        """Returns the parameters of each part, as a rank stores them."""
         return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all
 
     def _ranks(self, sharding: DataParallel) -> int:

@@ -142,7 +142,7 @@ def _on_cuda(
     step: Step, replayed: Trace, progress: Callable[[str], None]
 ) -> tuple[dict[str, MeasuredPhase], dict[str, int]]:
     """Runs the step on a GPU; returns the peaks of each phase, and no bytes that are left out."""
-    from planner.replay.allocator.native import CachingAllocator
+    from planner.allocator.native import CachingAllocator
     from planner.replay.real.cuda_memory import run_on_cuda
     from planner.replay.recording.serve import serve
 

@@ -161,7 +161,8 @@ def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, 
         allocator: The kind of allocator.
         limit_bytes: Bytes that the allocator may reserve within the budget.
     """
-    from planner.replay.recording.serve import KINDS, serve
+    from planner.allocator.kinds import KINDS
+    from planner.replay.recording.serve import serve
 
     kind = KINDS[allocator]
     limited, unlimited = serve(trace, kind(limit_bytes)), serve(trace, kind())

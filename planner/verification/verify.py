@@ -147,7 +147,7 @@ def _snapshot(path: Path) -> _File:
     check_writable(path)
 
     def rendered(verified: Verified) -> bytes:
-        from planner.replay.recording.serve import KINDS
+        from planner.allocator.kinds import KINDS
         from planner.replay.recording.snapshot import pickled_snapshot
 
         kind = KINDS[verified.verification.plan.strategy.allocator]

@@ -42,12 +42,38 @@ class Saved(NamedTuple):
     """Bytes per element; 0 if the shape is not known."""
 
 
+Logged = tuple[int, int, int]
+"""A storage's number with its fixed and its per-sample bytes for an allocation, (-number, 0, 0) for its release, and
+(number, FINISHED, FINISHED) where it has become a parameter's gradient."""
+
+FINISHED = -1
+
+
 class Meter:
-    """Counts live bytes and records the instants that can be peaks: before a release that follows an allocation."""
+    """Counts live bytes and records the instants that can be peaks: before a release that follows an allocation.
 
-    __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
+    Args:
+        logs: Whether to log every allocation and release in addition.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "fixed",
+        "gradients",
+        "grown",
+        "log",
+        "numbers",
+        "once",
+        "per_sample",
+        "saved_fixed",
+        "saved_per_sample",
+        "snapshots",
+    )
+
+    def __init__(self, *, logs: bool = False) -> None:
+        self.log: list[Logged] | None = [] if logs else None
+        """What has happened to storages, in order; None if that is not logged."""
+        self.numbers = 0
+        """Number of storages made so far."""
         self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
         self.grown = self.once = False
         self.snapshots: list[tuple[int, int, int, int, int]] = []
@@ -56,6 +82,11 @@ class Meter:
         """Remembers the present instant (the fields of a `Snapshot`)."""
         self.grown = False
         self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
+
+    def finish(self, gradient: Storage) -> None:
+        """Logs that a storage is a parameter's gradient from now on."""
+        if self.log is not None:
+            self.log.append((gradient.number, FINISHED, FINISHED))
 
     def mark(self) -> list[tuple[int, int, int, int, int]]:
         """Returns the instants since the last mark and starts a new list with the present one."""
@@ -67,7 +98,7 @@ class Meter:
 class Storage:
     """Holds `fixed + per_sample x micro_batch_size` bytes, which live as long as something refers to this object."""
 
-    __slots__ = ("fixed", "meter", "name", "per_sample", "saved", "viewed")
+    __slots__ = ("fixed", "meter", "name", "number", "per_sample", "saved", "viewed")
 
     def __init__(self, meter: Meter, fixed: int, per_sample: int, name: str) -> None:
         if meter.once:
@@ -78,6 +109,9 @@ class Storage:
         meter.fixed += fixed
         meter.per_sample += per_sample
         meter.grown = True
+        meter.numbers = self.number = meter.numbers + 1
+        if meter.log is not None:
+            meter.log.append((self.number, fixed, per_sample))
 
     def mark_saved(self) -> None:
         """Counts these bytes as saved for backward (as activations) from now on."""
@@ -90,6 +124,8 @@ class Storage:
         meter = self.meter
         if meter.grown:
             meter.take()
+        if meter.log is not None:
+            meter.log.append((-self.number, 0, 0))
         meter.fixed -= self.fixed
         meter.per_sample -= self.per_sample
         if self.saved:

@@ -46,8 +46,9 @@ class Tape:
         steps: Mapping[str, int] = NO_STEPS,
         recomputed: bool = False,
         marked: bool = False,
+        logs: bool = False,
     ) -> None:
-        self.meter = Meter()
+        self.meter = Meter(logs=logs)
         self.cost = Cost()
         self.keep_saved, self.steps, self.recomputed = keep_saved, steps, recomputed
         self.pops_saved = recomputed
@@ -55,7 +56,7 @@ class Tape:
         self.saved: list[Saved] = []
         self.kept: list[Storage] = []
         """Storages that live until the whole graph is gone."""
-        self.snapshots_at_last_save = self.num_saves = 0
+        self.snapshots_at_last_save = self.num_saves = self.logged_at_last_save = 0
         self.before_first_use: tuple[int, int] | None = None
         """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
         self.marked = marked
@@ -102,6 +103,7 @@ class Tape:
         if self.meter.grown:
             self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
+        self.logged_at_last_save = len(self.meter.log or ())
         return storage
 
     def keep(self, tensor: Tensor) -> None:
@@ -228,6 +230,7 @@ class Tape:
         elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
+                self.meter.finish(gradient)
                 if self.meter.grown:  # up to here it is a further tensor, even if it is then added to an existing one
                     self.meter.take()
                 self.meter.gradients += gradient.fixed

@@ -29,7 +29,8 @@ class CompiledLayers(Layers):
     tape: CompiledTape
 
     def __init__(self, tape: Tape, **options: Any) -> None:
-        super().__init__(CompiledTape(keep_saved=tape.keep_saved, recomputed=tape.recomputed), **options)
+        logs = tape.meter.log is not None
+        super().__init__(CompiledTape(keep_saved=tape.keep_saved, recomputed=tape.recomputed, logs=logs), **options)
         self._source: Variable | None = None
         # Recorded first, so that it is the last function that backward runs.
         end = Variable()

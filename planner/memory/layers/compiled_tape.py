@@ -46,8 +46,8 @@ class Fused(Storage):
 class CompiledTape(Tape):
     """Saves tensors by the rule of the min-cut, and sums gradients as fused values instead of in buffers."""
 
-    def __init__(self, *, keep_saved: bool, recomputed: bool) -> None:
-        super().__init__(keep_saved=keep_saved, recomputed=recomputed)
+    def __init__(self, *, keep_saved: bool, recomputed: bool, logs: bool = False) -> None:
+        super().__init__(keep_saved=keep_saved, recomputed=recomputed, logs=logs)
         self.outputs: list[Storage] = []
         """Buffers that the forward graph returns to be saved; alive until it has returned, even if nothing keeps them
         then."""
@@ -102,6 +102,7 @@ class CompiledTape(Tape):
             self.saved.append(Saved(source.name, source.fixed, source.per_sample))
         self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
+        self.logged_at_last_save = len(self.meter.log or ())
         return value if self.keep_saved else None
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:

@@ -11,6 +11,7 @@ from planner.memory.autograd.marks import Happened
 from planner.memory.autograd.tape import Saved, Snapshot
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Shared
+from planner.memory.settings.log import PartLog
 
 
 class Work(NamedTuple):
@@ -111,6 +112,8 @@ class Part(NamedTuple):
     """The same in its recomputation."""
     backward_happened: tuple[Happened, ...] = ()
     """The same in its backward, after the recomputation of a checkpointed block."""
+    log: PartLog | None = None
+    """Everything that it allocates and releases, where that is logged."""
 
     def recomputed(
         self,

@@ -38,3 +38,5 @@ class Setting:
     """Whether linear layers run in DeepSpeed's function for ZeRO-3."""
     recomputes_units: bool = False
     """Whether units of FSDP1 run within reentrant checkpoints, which compute them again with their hooks."""
+    logs: bool = False
+    """Whether parts log everything that they allocate and release."""

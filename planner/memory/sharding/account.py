@@ -82,6 +82,8 @@ class Unit(NamedTuple):
     stored so."""
     parameters: tuple[Parameter, ...] = ()
     """All parameters one by one, where the backend asks for them."""
+    tensors: tuple[int, ...] = ()
+    """Bytes of each stored tensor on one rank, where they are listed; they add up to `stored_bytes`."""
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -101,6 +103,7 @@ class Account:
         self.stored = self.gathered = self.gathered_gradients = self.gradients = self.buffers = 0
         self.whole_gradients = 0
         self.trained: list[TrainedTensor] = []
+        self.tensors: list[int] = []
 
     def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter.
@@ -113,8 +116,12 @@ class Account:
         """
         rows, *columns = padded_to(self.ranks, shape)
         elements = rows // self.ranks * prod(columns)
-        self.stored += allocated(elements * stored)
+        self._store(allocated(elements * stored))
         self.gathered += self.ranks * elements * computed
+
+    def _store(self, num_bytes: int) -> None:
+        self.stored += num_bytes
+        self.tensors.append(num_bytes)
 
     def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
         """Adds a quantized weight, which is gathered as it is stored.
@@ -126,10 +133,10 @@ class Account:
         """
         rows, columns = shape
         if self.ranks == 1 or kind.sharded_bytes is None:
-            self.stored += kind.stored_bytes(rows, columns)
+            self._store(kind.stored_bytes(rows, columns))
             return
         share, gathered, buffers = kind.sharded_bytes(rows, columns, self.ranks, computed)
-        self.stored += share + buffers
+        self._store(share + buffers)
         self.gathered += gathered
         self.buffers += buffers
 
@@ -160,4 +167,6 @@ class Account:
     def unit(self) -> Unit:
         """Returns the sums."""
         gradients = self.gradients, self.gathered_gradients, self.whole_gradients
-        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers)
+        return Unit(
+            self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers, tensors=tuple(self.tensors)
+        )

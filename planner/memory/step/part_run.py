@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.memory.autograd.marks import Happened, Mark, happened
-from planner.memory.autograd.tape import Snapshot, Tensor
+from planner.memory.autograd.storage import Logged
+from planner.memory.autograd.tape import Snapshot, Tensor, Variable
 from planner.memory.layers.layers import Layers
+from planner.memory.settings.log import PartLog
 from planner.memory.settings.parts import Part, RawSnapshot, Work, envelope, raised
 
 
@@ -21,7 +23,26 @@ class PartRun:
 
     def __init__(self, layers: Layers) -> None:
         self.layers, self.meter = layers, layers.tape.meter
+        self._given = 0
+        self._entry: Variable | None = None
         self.meter.mark()
+
+    def given(self, x: Tensor) -> Tensor:
+        """Says that `x` is the part's input, and returns it."""
+        assert x.storage is not None
+        self._given, self._entry = x.storage.number, x.variable
+        return x
+
+    def logged(self, start: int = 0, end: int | None = None) -> tuple[Logged, ...]:
+        """Returns what has been logged from an entry on up to another; nothing where there is no log."""
+        return tuple((self.meter.log or [])[start:end])
+
+    def log_of_forward(self, out: Tensor, *, leaves_host: bool) -> PartLog | None:
+        """Returns the log of a checkpointed part's own forward; None where there is no log."""
+        if self.meter.log is None:
+            return None
+        output = out.storage.number if out.storage is not None else 0
+        return PartLog(self.logged(), given=self._given, output=output, leaves_host=leaves_host)
 
     def _live_without(self, out: Tensor) -> tuple[int, int]:
         """Returns the live (fixed, per-sample) bytes without those of the output, unless it is saved."""
@@ -67,6 +88,8 @@ class PartRun:
         """
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
+        returns, output = len(meter.log or ()), out.storage.number if out.storage is not None else 0
+        ends = tape.logged_at_last_save if again and not reentrant else returns
         marks = tape.take_marks()
         recomputed = forward if reentrant else forward[: tape.snapshots_at_last_save]
         exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
@@ -80,10 +103,25 @@ class PartRun:
             tape.kept.clear()
         exchange.receive(tape)
         meter.mark()
+        begins, output_gradient = len(meter.log or ()), 0
         if variable is not None:
             gradients = [tape.storage(0, size)]
+            output_gradient = gradients[0].number
             frame += gradients if reentrant else []
             tape.backward(variable, gradients.pop())
+        log = None
+        if meter.log is not None:
+            gradient = self._entry.gradient if self._entry is not None else None
+            log = PartLog(
+                self.logged(0, ends),
+                self.logged(returns, begins),
+                self.logged(begins),
+                self._given,
+                output,
+                output_gradient,
+                gradient.number if gradient is not None else 0,
+            )
+            del gradient
         frame.clear()
         total, backward, until = self.work(), meter.mark(), tape.snapshots_at_prefetch
         before = (0, size) if reentrant or tape.before_first_use is None else tape.before_first_use
@@ -114,4 +152,5 @@ class PartRun:
             forward_happened=self.happened(forward, marks),
             again_happened=self.happened([raised(s, *before) for s in recomputed], again_marks) if again else (),
             backward_happened=self.happened(backward, tape.take_marks()),
+            log=log,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from planner.libraries.sdpa import Selection
@@ -62,6 +63,11 @@ class TracedModel:
         length = self.sequence_length
         beside = updates, evaluates, marked, by_zero3, recomputes_units
         return Setting(dtypes, method, attention, loss, kernels, length, selection, *beside)
+
+    @memoized
+    def logged(self, setting: Setting) -> Setting:
+        """Returns the same setting with parts that log everything that they allocate and release."""
+        return replace(setting, logs=True)
 
     @memoized
     def units(self, setting: Setting, ranks: int, account_type: type[Account] = Account) -> Units:

@@ -64,6 +64,7 @@ class Tracer:
                 steps=steps,
                 recomputed=recomputed,
                 marked=self.setting.marked,
+                logs=self.setting.logs,
             ),
             self.architecture,
             self.setting,
@@ -148,7 +149,7 @@ class Tracer:
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
         run = PartRun(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
+        x = run.given(layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input"))
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = layers.leave_block(self.architecture.block(layers, x, kind))
@@ -208,7 +209,7 @@ class Tracer:
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         layers.checkpoints = True
         run = PartRun(layers)
-        x = layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input")
+        x = run.given(layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input"))
         given = x.storage
         assert given is not None
         input_bytes, saved = given.per_sample, [given]
@@ -226,6 +227,7 @@ class Tracer:
         before = layers.probabilities if self.architecture.returns_probabilities else None
         carried = before.per_sample if before is not None else 0
         del before
+        log = run.log_of_forward(out, leaves_host=facts.offloads)
         forward, held = run.forward(out)
         forward = [raised(s, 0, carried) for s in forward]
         happened = run.happened(forward, layers.tape.take_marks())
@@ -245,7 +247,9 @@ class Tracer:
         listed += [Saved(s.name, s.fixed, s.per_sample) for s in others]
         kept = layers.tape.kept_bytes(but=saved)
         part = again.recomputed(forward, held, listed, input_bytes, of_arguments, work, kept, happened)
-        return part._replace(body=body, shares=shares)
+        if log is not None:
+            log = log._replace(again=again.log, stays=frozenset(storage.number for storage in saved))
+        return part._replace(body=body, shares=shares, log=log)
 
     def head(
         self, itemsize: int, *, input_requires_grad: bool, embedded_bytes: int, chunk_tokens: int | None
@@ -271,7 +275,7 @@ class Tracer:
         hidden_size = self.architecture.hidden_size
         # No variable holds the input here: the backbone assigns the norm's output to the same variable.
         logits = self.architecture.head(
-            layers, layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states")
+            layers, run.given(layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states"))
         )
         input_bytes = layers.sequence_length * hidden_size * itemsize
         elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
@@ -283,6 +287,7 @@ class Tracer:
         run = PartRun(layers)
         logits = layers.tensor(elements, width, logits_itemsize, "logits")
         logits.variable = Variable()
+        run.given(logits)
         loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
         del logits
         part = run.finish(loss)._replace(input_bytes=elements * logits_itemsize)

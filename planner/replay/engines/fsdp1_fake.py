@@ -13,9 +13,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel, _flat_param, _init_
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from planner.allocator.streams import Stream
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.streams import name_stream, share
-from planner.replay.recording.trace import Stream
 from planner.replay.stand_ins.nf4 import Linear4bit
 
 

@@ -11,11 +11,11 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPCommContext, FSDPParamGroup
 from torch.utils._python_dispatch import _disable_current_modes
 
+from planner.allocator.streams import Stream
 from planner.replay.backend import Backend
 from planner.replay.engines.engine import At, anywhere
 from planner.replay.engines.fsdp import FsdpEngine
 from planner.replay.recording.streams import name_stream
-from planner.replay.recording.trace import Stream
 from planner.replay.setup.build import half
 from planner.replay.setup.cpu_offload import DEVICE, HOST
 from planner.replay.structure.source import base_of

@@ -6,21 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from planner.replay.allocator.expandable import ExpandableAllocator
-from planner.replay.allocator.native import CachingAllocator, OutOfMemoryError
-from planner.replay.recording.streamed import StreamedAllocator
-from planner.replay.recording.trace import Phase, Stream, Trace
-from strategies import Allocator
+from planner.allocator.native import CachingAllocator, OutOfMemoryError
+from planner.allocator.streamed import StreamedAllocator
+from planner.allocator.streams import Stream
+from planner.replay.recording.trace import Phase, Trace
 
 _NUMBER = re.compile(r"\.\d+(?=\.|\s|$)")
 """Matches the number of a block in a tensor's name."""
-
-
-KINDS: Mapping[Allocator, type[CachingAllocator]] = {
-    Allocator.NATIVE: CachingAllocator,
-    Allocator.EXPANDABLE: ExpandableAllocator,
-}
-"""The simulated allocator of each choice of a strategy."""
 
 
 class Served(NamedTuple):
@@ -47,7 +39,7 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
     """
     server: CachingAllocator | StreamedAllocator = allocator
     if any(label.stream is not Stream.COMPUTE for label in trace.labels.values()):
-        server = StreamedAllocator(allocator, trace.labels)
+        server = StreamedAllocator(allocator, lambda storage: trace.labels[storage][2:])
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}
     fits = True

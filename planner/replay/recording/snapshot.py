@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from planner.replay.allocator.expandable import ExpandableAllocator
-from planner.replay.allocator.native import Block, CachingAllocator, OutOfMemoryError
+from planner.allocator.expandable import ExpandableAllocator
+from planner.allocator.native import Block, CachingAllocator, OutOfMemoryError
 from planner.replay.recording.serve import categories_of
 from planner.replay.recording.timeline import block_of
 from planner.replay.recording.trace import Section, Trace
@@ -115,7 +115,7 @@ class _Recorder:
                 yield storage, size
 
     def _observe(self, action: str, block: Block, size: int) -> None:
-        """Records an action of the allocator; see `planner.replay.allocator.native.Observer`."""
+        """Records an action of the allocator; see `planner.allocator.native.Observer`."""
         if action == "alloc":
             self.used[block.address] = self.now
             self._enter("alloc", self.now, addr=block.address, size=size)

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from planner.replay.recording.trace import Stream
+from planner.allocator.streams import Stream
 
 SHARED: set[int] = set()
 """Addresses of torch's storage objects that another stream uses than the one on which they were allocated."""

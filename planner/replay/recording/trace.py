@@ -7,6 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from planner.allocator.streams import Stream
+
 
 class Scope(NamedTuple):
     """Identifies a place in a run of equal blocks: the `block`-th block (or period of blocks) of the `run`-th run."""
@@ -23,21 +25,6 @@ class Phase(StrEnum):
     BACKWARD = "backward"
     OPTIMIZER = "optimizer"
     EVALUATION = "evaluation"
-
-
-class Stream(StrEnum):
-    """Names the streams of a GPU on which storages are allocated; a block of the allocator serves one of them only."""
-
-    COMPUTE = "compute"
-    """The default stream, on which the model runs."""
-    GATHER = "gather"
-    """FSDP's stream of all-gathers: FSDP1 has the gathered parameters there, FSDP2 the buffer they are copied from."""
-    SHARD = "shard"
-    """FSDP1's stream on which shards are cast, or copied from the host, before they are gathered."""
-    REDUCE = "reduce"
-    """FSDP's stream of reduce-scatters, which has the sharded gradients."""
-    REPLICATE = "replicate"
-    """FSDP2's stream of all-reduces over replicas of shards, which has the gradients that are cast afterwards."""
 
 
 class Event(NamedTuple):

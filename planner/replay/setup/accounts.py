@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.replay.recording.serve import KINDS
+from planner.allocator.kinds import KINDS
 from planner.replay.stand_ins import flash, fused_loss, quantized
 from strategies import (
     Accounts,

@@ -11,9 +11,10 @@ import torch.distributed as dist
 from torch.distributed.fsdp import _flat_param, _runtime_utils
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 
+from planner.allocator.streams import Stream
 from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
-from planner.replay.recording.trace import Stream, Trace
+from planner.replay.recording.trace import Trace
 from strategies import (
     PLAIN,
     Checkpointing,

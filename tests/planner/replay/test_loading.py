@@ -4,9 +4,9 @@ from itertools import accumulate
 
 import pytest
 
+from planner.allocator.native import MIB, CachingAllocator
 from planner.models import find_model
 from planner.replay import Phase, Trace, Workload, replay
-from planner.replay.allocator.native import MIB, CachingAllocator
 from planner.replay.recording.serve import serve
 from planner.replay.recording.trace import EMPTY_CACHE, Event
 from strategies import (

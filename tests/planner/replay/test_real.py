@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from planner import ContradictionError, InvalidChoiceError, PlannerError, Verification, verify
-from planner.replay.allocator.native import CachingAllocator
+from planner.allocator.native import CachingAllocator
 from planner.replay.real.cuda_memory import CudaCounters, Peak
 from planner.replay.recording.serve import serve
 from planner.replay.recording.trace import Event, Phase, Section, Trace

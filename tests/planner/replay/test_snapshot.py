@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from torch.cuda import _memory_viz
 
-from planner.replay.allocator.expandable import ExpandableAllocator
-from planner.replay.allocator.native import LARGE_SEGMENT, CachingAllocator, OutOfMemoryError
+from planner.allocator.expandable import ExpandableAllocator
+from planner.allocator.native import LARGE_SEGMENT, CachingAllocator, OutOfMemoryError
 from planner.replay.recording.serve import serve
 from planner.replay.recording.snapshot import pickled_snapshot, snapshot_of
 from planner.verification.replayed import Verified

@@ -32,6 +32,13 @@ class OptimizerRule(Generic[F]):
         """Returns the bytes of a tensor's states on the GPU, before they are divided where the tensor is sharded."""
         return 0
 
+    steps_at_once: ClassVar[bool] = False
+    """Whether the temporaries of all tensors exist at once."""
+
+    def states_one_by_one(self, tensor: TrainedTensor) -> Sequence[int]:
+        """Returns the bytes of each of a tensor's states on the GPU, which add up to `states`."""
+        return [self.states(tensor)]
+
     def counts(self, tensor: TrainedTensor) -> int:
         """Returns the bytes that every rank keeps unsharded for a tensor, e.g. its step counter."""
         return 0

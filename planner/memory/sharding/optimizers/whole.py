@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from planner.libraries.allocator import BLOCK_BYTES, allocated
 from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers.rule import Groups, OptimizerRule
@@ -10,6 +12,12 @@ from strategies import Whole
 
 class WholeStates(OptimizerRule[Whole]):
     """Computes states of each tensor's shape, and the copies of them that a `foreach` step makes of all at once."""
+
+    steps_at_once = True
+
+    def states_one_by_one(self, tensor: TrainedTensor) -> Sequence[int]:
+        """Returns the bytes of each of a tensor's states, in the states' dtype."""
+        return [self._one(tensor)] * self.facts.states
 
     def states(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of a tensor's states, in the states' dtype."""

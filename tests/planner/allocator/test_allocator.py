@@ -2,8 +2,8 @@
 
 import pytest
 
-from planner.replay.allocator.expandable import ExpandableAllocator
-from planner.replay.allocator.native import FIRST_ADDRESS, MIB, CachingAllocator, OutOfMemoryError
+from planner.allocator.expandable import ExpandableAllocator
+from planner.allocator.native import FIRST_ADDRESS, MIB, CachingAllocator, OutOfMemoryError
 
 
 def after(*trace: tuple[int, int]) -> CachingAllocator:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from planner.replay.allocator.native import (
+from planner.allocator.native import (
     LARGE_SEGMENT,
     SMALL_SEGMENT,
     SMALLEST_REMAINDER,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from planner.replay.allocator.native import Block, CachingAllocator, OutOfMemoryError
-from planner.replay.recording.trace import Label, Stream
+from planner.allocator.native import Block, CachingAllocator, OutOfMemoryError
+from planner.allocator.streams import Stream
 
 IN_FLIGHT = 2
 """Units that may have been freed, but not yet passed by the GPU, when FSDP1 gathers another one.
@@ -21,7 +21,8 @@ class StreamedAllocator:
 
     Args:
         compute: The allocator of the compute stream, with the limit of all.
-        labels: Tells the stream of each storage.
+        place: Returns, for a storage, the stream on which it is allocated, and whether another one uses it as well
+            (`record_stream`).
 
     Attributes:
         allocated: Bytes in allocated blocks, of all streams.
@@ -30,8 +31,8 @@ class StreamedAllocator:
         peak_reserved: The largest `reserved` since the start or the last `reset_peaks`.
     """
 
-    def __init__(self, compute: CachingAllocator, labels: Mapping[int, Label]) -> None:
-        self.limit_bytes, self._labels = compute.limit_bytes, labels
+    def __init__(self, compute: CachingAllocator, place: Callable[[int], tuple[Stream, bool]]) -> None:
+        self.limit_bytes, self._place = compute.limit_bytes, place
         self._parts = {Stream.COMPUTE: compute}
         self._waiting: list[tuple[Stream, Block]] = []
         """Blocks that were freed and wait for the GPU, oldest first."""
@@ -67,7 +68,7 @@ class StreamedAllocator:
             self.peak_reserved = max(self.peak_reserved, self.reserved)
 
     def _serve(self, storage: int, size: int) -> None:
-        _, _, stream, shared = self._labels[storage]
+        stream, shared = self._place(storage)
         if stream not in self._parts:
             self._parts[stream] = type(self._parts[Stream.COMPUTE])()
         part = self._parts[stream]

@@ -4,15 +4,16 @@ from collections.abc import Iterable
 
 import pytest
 
-from planner.replay.allocator.native import MIB, CachingAllocator
-from planner.replay.recording.streamed import StreamedAllocator
-from planner.replay.recording.trace import Label, Stream
+from planner.allocator.native import MIB, CachingAllocator
+from planner.allocator.streamed import StreamedAllocator
+from planner.allocator.streams import Stream
+from planner.replay.recording.trace import Label
 
 SIZE = 64 * MIB
 
 
 def served(labels: dict[int, Label], events: Iterable[tuple[int, int]]) -> StreamedAllocator:
-    allocator = StreamedAllocator(CachingAllocator(), labels)
+    allocator = StreamedAllocator(CachingAllocator(), lambda storage: labels[storage][2:])
     allocator.run(events)
     return allocator
 

@@ -1,0 +1,52 @@
+"""Makes the requests around the parts of a micro-batch, and those for finished gradients: a whole model on one rank.
+
+Backends that gather parameters or reduce gradients have a class of their own that overrides what differs.
+"""
+
+from __future__ import annotations
+
+from planner.memory.requests.requests import Requests
+
+
+class Around:
+    """Keeps the gradients of parameters from a step's first micro-batch to the end of the step.
+
+    Args:
+        requests: Takes the requests.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self.requests = requests
+        self.gradients: list[int] = []
+        """Storages of the gradients that exist."""
+        self.exist = False
+        """Whether all gradients existed when the micro-batch began."""
+
+    def enter_forward(self, i: int) -> None:
+        """Makes the requests before the forward of part `i`."""
+
+    def leave_forward(self, i: int) -> None:
+        """Makes the requests after the forward of part `i`."""
+
+    def enter_backward(self, i: int) -> None:
+        """Makes the requests before the backward of part `i`."""
+
+    def leave_backward(self, i: int) -> None:
+        """Makes the requests after the backward of part `i`."""
+
+    def finish(self, gradient: int) -> None:
+        """Takes a finished gradient: it stays, or is added to the one that exists and released."""
+        if self.exist:
+            self.requests.release(gradient)
+        else:
+            self.gradients.append(gradient)
+
+    def end_micro_batch(self) -> None:
+        """Says that all gradients exist."""
+        self.exist = True
+
+    def clear(self) -> None:
+        """Releases all gradients, as `zero_grad` does."""
+        for storage in self.gradients:
+            self.requests.release(storage)
+        self.gradients, self.exist = [], False

@@ -1,0 +1,107 @@
+"""Makes the requests of a micro-batch from the logs of its parts.
+
+Bytes at the largest instants follow from a few lines (`planner.memory.step.step`). What an allocator reserves for them
+depends on the order of all requests, which is made here for one micro-batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from planner.memory.autograd.storage import FINISHED, Logged
+from planner.memory.requests.around import Around
+from planner.memory.requests.requests import Requests
+from planner.memory.settings.log import PartLog
+from planner.memory.settings.parts import Part
+
+Names = dict[int, int]
+"""The storages of one run of a part that are alive: by number in the part's log, their numbers in the requests."""
+
+
+class MicroBatch:
+    """Runs forward and backward of one micro-batch.
+
+    Args:
+        requests: Takes the requests.
+        around: What sharding and replication do around each part, and with finished gradients.
+        parts: Stem, blocks, head and loss, with logs.
+        micro_batch_size: Samples of the micro-batch.
+    """
+
+    def __init__(self, requests: Requests, around: Around, parts: Sequence[Part], micro_batch_size: int) -> None:
+        self._requests, self._around, self._size = requests, around, micro_batch_size
+        self._logs = [part.log for part in parts if part.log is not None]
+        self._names: list[Names] = [{} for _ in self._logs]
+
+    def run(self) -> None:
+        """Runs forward and backward of all parts."""
+        output, around = 0, self._around
+        for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
+            around.enter_forward(i)
+            output = self._forward(log, names, output)
+            around.leave_forward(i)
+        self._requests.release(output)
+        for log, names in zip(self._logs, self._names, strict=True):
+            if log.again is None:
+                self._play(log.returned, names)
+            else:
+                self._drop(names, but=log.stays)
+        gradient = 0
+        for i in reversed(range(len(self._logs))):
+            around.enter_backward(i)
+            gradient = self._backward(self._logs[i], self._names[i], gradient)
+            around.leave_backward(i)
+        self._requests.release(gradient)
+        around.end_micro_batch()
+
+    def _forward(self, log: PartLog, names: Names, given: int) -> int:
+        """Runs a part's forward on the output of the part before, and returns its own output."""
+        if given and log.given:
+            names[log.given] = given
+        else:
+            self._requests.release(given)
+        self._play(log.forward, names)
+        if log.leaves_host and log.given in names:
+            self._requests.release(names.pop(log.given))
+        output = names.get(log.output, 0)
+        return self._requests.share(output) if output else 0
+
+    def _backward(self, log: PartLog, names: Names, gradient: int) -> int:
+        """Runs a part's backward on the gradient of its output, and returns that of its input."""
+        run, within = log, names
+        if log.again is not None:
+            run, within = log.again, {}
+            self._recompute(run, within, names.get(log.given, 0))
+        if gradient and run.output_gradient:
+            within[run.output_gradient] = gradient
+        else:
+            self._requests.release(gradient)
+        self._play(run.backward, within)
+        result = within.pop(run.given_gradient, 0)
+        self._drop(within)
+        if within is not names:
+            self._drop(names)
+        return result
+
+    def _recompute(self, log: PartLog, names: Names, given: int) -> None:
+        """Computes a checkpointed part again, and drops what its backward does not need."""
+        if given:
+            names[log.given] = self._requests.share(given)
+        self._play(log.forward, names)
+        needed = {-number for number, _, _ in log.backward if number < 0}
+        self._drop(names, but=needed)
+
+    def _drop(self, names: Names, but: Iterable[int] = ()) -> None:
+        for number in names.keys() - but:
+            self._requests.release(names.pop(number))
+
+    def _play(self, logged: Sequence[Logged], names: Names) -> None:
+        """Makes the requests of a log, except for those of storages that another part has made."""
+        size = self._size
+        for number, fixed, per_sample in logged:
+            if number < 0:
+                self._requests.release(names.pop(-number, 0))
+            elif fixed == FINISHED:
+                self._around.finish(names.pop(number, 0))
+            elif number not in names:
+                names[number] = self._requests.allocate(fixed + per_sample * size)

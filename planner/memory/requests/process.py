@@ -1,0 +1,105 @@
+"""Makes the requests of a process: loading, then two optimizer steps, the second like later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from planner.memory.requests.around import Around
+from planner.memory.requests.micro_batch import MicroBatch
+from planner.memory.requests.requests import Requests
+from planner.memory.settings.parts import Part
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.optimizers import OptimizerRule
+from planner.memory.sharding.persistent import Persistent
+
+STEPS = 2
+"""Optimizer steps of a process: its states exist from the end of the first one on, and later steps are alike."""
+MOST_MICRO_BATCHES = 2
+"""Most micro-batches of a step: the first one, which finds no gradients, and one of those that do."""
+
+
+class Steps(NamedTuple):
+    """Describes the steps of a process.
+
+    Attributes:
+        parts: Stem, blocks, head and loss, with logs.
+        units: The parameters of each part.
+        micro_batch_size: Samples of a micro-batch.
+        micro_batches: Micro-batches of a step.
+        batch_bytes: Bytes per sample of ids, labels and what else is fed, which stay until the next micro-batch.
+        workspace_bytes: Bytes of cuBLAS workspaces, which stay.
+        persistent: What stays for the whole run.
+        rule: The optimizer's rule.
+        ranks: The number of ranks that divide each tensor.
+        optimizes: Whether an optimizer step of its own follows backward on the GPU.
+    """
+
+    parts: Sequence[Part]
+    units: Sequence[Unit]
+    micro_batch_size: int
+    micro_batches: int
+    batch_bytes: int
+    workspace_bytes: int
+    persistent: Persistent
+    rule: OptimizerRule[Any]
+    ranks: int
+    optimizes: bool
+
+
+def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
+    """Returns the requests of a process, whose steps are described by `steps`.
+
+    Args:
+        steps: The steps.
+        around_of: Makes what the backend does around each part.
+    """
+    requests = Requests()
+    around = around_of(requests)
+    _load(requests, steps)
+    batch = 0
+    for step in range(STEPS):
+        for _ in range(min(steps.micro_batches, MOST_MICRO_BATCHES)):
+            requests.release(batch)
+            batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
+            MicroBatch(requests, around, steps.parts, steps.micro_batch_size).run()
+        if step == 0:
+            _make_states(requests, steps)
+        if steps.optimizes:
+            _optimize(requests, steps)
+        around.clear()
+    return requests
+
+
+def _load(requests: Requests, steps: Steps) -> None:
+    """Allocates parameters and what else is there before the first step, and the workspaces of the first products."""
+    parameters = 0
+    for unit in steps.units:
+        for num_bytes in unit.tensors or (unit.stored_bytes,):
+            requests.allocate(num_bytes)
+            parameters += num_bytes
+    requests.allocate(max(0, steps.persistent.parameters - parameters))
+    requests.allocate(steps.persistent.communication)
+    requests.allocate(steps.workspace_bytes)
+
+
+def _make_states(requests: Requests, steps: Steps) -> None:
+    """Allocates the optimizer's states, tensor by tensor."""
+    left = steps.persistent.optimizer_states
+    for tensor in (tensor for unit in steps.units for tensor in unit.trained):
+        for num_bytes in steps.rule.states_one_by_one(tensor):
+            share = min(left, -(-num_bytes // steps.ranks))
+            requests.allocate(share)
+            left -= share
+    requests.allocate(left)
+
+
+def _optimize(requests: Requests, steps: Steps) -> None:
+    """Steps all parameters, with what that allocates for each of them."""
+    held = []
+    for tensor in (tensor for unit in steps.units for tensor in unit.trained):
+        held.append(requests.allocate(steps.rule.temporaries_of(tensor, steps.ranks)))
+        if not steps.rule.steps_at_once:
+            requests.release(held.pop())
+    for temporary in held:
+        requests.release(temporary)

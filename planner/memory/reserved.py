@@ -1,0 +1,81 @@
+"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from planner.allocator.kinds import KINDS
+from planner.allocator.native import CachingAllocator, OutOfMemoryError
+from planner.allocator.streamed import StreamedAllocator
+from planner.allocator.streams import Stream
+from planner.memory.model import MemoryModel
+from planner.memory.requests.around import Around
+from planner.memory.requests.process import Steps, process
+from planner.memory.requests.requests import Requests
+from planner.memory.sharding.optimizers import rule_of
+from strategies import Allocator, Replicated, Strategy, Update
+
+
+class Reserved(NamedTuple):
+    """Holds the peaks that an allocator reaches while it serves the requests of a process."""
+
+    allocated_bytes: int
+    """Largest bytes in allocated blocks."""
+    reserved_bytes: int
+    """Largest bytes in segments."""
+    fits: bool
+    """Whether every request could be served within the limit."""
+
+
+def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
+    """Returns all requests of a process that trains with a strategy.
+
+    Args:
+        model: The model's memory on a cluster.
+        strategy: A strategy that the model can be trained with.
+        micro_batch_size: Samples of a micro-batch.
+        micro_batches: Micro-batches of a step.
+
+    Returns:
+        The requests, or None where their order is not known: of a model that is known by its replays only, and of
+        backends without an `Around`.
+    """
+    s = strategy
+    if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated):
+        return None
+    sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
+    units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
+    kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
+    steps = Steps(
+        parts=model.traced.parts(setting, s.checkpointing, model.traced.chunk_tokens(setting, micro_batch_size)),
+        units=units,
+        micro_batch_size=micro_batch_size,
+        micro_batches=micro_batches,
+        batch_bytes=model.ids_bytes,
+        workspace_bytes=model.outside.workspace_bytes,
+        persistent=model.persistent(*kept),
+        rule=rule_of(s.optimizer),
+        ranks=ranks,
+        optimizes=s.update is not Update.IN_BACKWARD and not sharding.on_host,
+    )
+    return process(steps, Around)
+
+
+def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None = None) -> Reserved:
+    """Serves requests and returns the peaks.
+
+    Args:
+        requests: The requests of a process.
+        allocator: The kind of allocator.
+        limit_bytes: Bytes that it may reserve; None for no limit.
+    """
+    compute, on_compute = KINDS[allocator](limit_bytes), (Stream.COMPUTE, False)
+    server: CachingAllocator | StreamedAllocator = compute
+    if requests.streams:
+        server = StreamedAllocator(compute, lambda storage: requests.streams.get(storage, on_compute))
+    fits = True
+    try:
+        server.run(requests.made)
+    except OutOfMemoryError:
+        fits = False
+    return Reserved(server.peak_allocated, server.peak_reserved, fits)

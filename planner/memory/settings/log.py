@@ -1,0 +1,31 @@
+"""What a part's forward and backward allocate and release, in order, with the storages that it shares with others."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from planner.memory.autograd.storage import Logged
+
+
+class PartLog(NamedTuple):
+    """Holds the allocations and releases of one part, by the numbers of its storages; 0 stands for no storage."""
+
+    forward: tuple[Logged, ...]
+    """Those of its forward, from its input on."""
+    returned: tuple[Logged, ...] = ()
+    """Those when the forward of the whole model returns."""
+    backward: tuple[Logged, ...] = ()
+    """Those of its backward, from the gradient of its output on."""
+    given: int = 0
+    """Its input, which is the output of the part before."""
+    output: int = 0
+    output_gradient: int = 0
+    """The gradient of its output, which is that of the input of the part after."""
+    given_gradient: int = 0
+    """The gradient of its input."""
+    again: PartLog | None = None
+    """The recomputation of a checkpointed part, and the backward after it; None if it is not checkpointed."""
+    stays: frozenset[int] = frozenset()
+    """What a checkpointed part keeps until its recomputation; anything else goes when the model's forward returns."""
+    leaves_host: bool = False
+    """Whether the input of a checkpointed part is in the host's memory until the recomputation."""
