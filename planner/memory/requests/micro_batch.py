@@ -63,8 +63,17 @@ class MicroBatch:
         self._play(log.forward, names)
         if log.leaves_host and log.given in names:
             self._requests.release(names.pop(log.given))
-        output = names.get(log.output, 0)
-        return self._requests.share(output) if output else 0
+        return self._hand_on(log, names)
+
+    def _hand_on(self, log: PartLog, names: Names) -> int:
+        """Returns a part's output, which the part keeps as well if its backward needs it."""
+        if log.again is None:
+            stays = all(number != -log.output for number, _, _ in log.returned)
+        else:
+            stays = log.output in log.stays
+        if log.output in names and stays:
+            return self._requests.share(names[log.output])
+        return names.pop(log.output, 0)
 
     def _backward(self, log: PartLog, names: Names, gradient: int) -> int:
         """Runs a part's backward on the gradient of its output, and returns that of its input."""
