@@ -227,10 +227,10 @@ class MemoryModel:
     @memoized
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
         units, ranks = self.units(setting, sharding), self.cluster.world_size
-        around = units, sharding, ranks, self._ends(setting), turn, updates
+        around = units, sharding, ranks, self.ends(setting), turn, updates
         return backend_of(sharding).layout(*around, recomputes_units=setting.recomputes_units)
 
-    def _ends(self, setting: Setting) -> Ends:
+    def ends(self, setting: Setting) -> Ends:
         """Returns how the model's embedding and head hang together."""
         return Ends.of(self.traced.inventory.architecture, copies=copies_modules(setting.method))
 
@@ -263,7 +263,7 @@ class MemoryModel:
         """Returns the lines of the ranks that can need the most memory, each followed through a micro-batch."""
         parts = self.traced.parts(setting, checkpointing, chunk_tokens)
         places = positions(parts, reach=len(parts))
-        ends, stem = self._ends(setting), self.traced.units(setting, 1).stem
+        ends, stem = self.ends(setting), self.traced.units(setting, 1).stem
         waits_from = len(parts) - 2 if ends.waits_from is None else ends.waits_from
         name = f"{self.traced.inventory.architecture.embedding_name}.weight"
         tied = Tied(name, tied_gradient(stem) if ends.tied else 0, waits_from)

@@ -10,10 +10,11 @@ from planner.allocator.streamed import StreamedAllocator
 from planner.allocator.streams import Stream
 from planner.memory.model import MemoryModel
 from planner.memory.requests.around import Around
+from planner.memory.requests.fsdp2 import AroundFsdp2
 from planner.memory.requests.process import Steps, process
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
-from strategies import Allocator, Replicated, Strategy, Update
+from strategies import Allocator, Fsdp2, Replicated, Strategy, Update
 
 
 class Reserved(NamedTuple):
@@ -41,7 +42,7 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         backends without an `Around`.
     """
     s = strategy
-    if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated):
+    if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp2):
         return None
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
@@ -58,6 +59,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         ranks=ranks,
         optimizes=s.update is not Update.IN_BACKWARD and not sharding.on_host,
     )
+    if isinstance(sharding, Fsdp2):
+        return process(steps, lambda requests: AroundFsdp2(requests, units, sharding, ranks, model.ends(setting)))
     return process(steps, Around)
 
 

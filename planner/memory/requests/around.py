@@ -41,8 +41,11 @@ class Around:
         else:
             self.gradients.append(gradient)
 
+    def begin_micro_batch(self, *, is_last: bool) -> None:
+        """Makes the requests before a micro-batch; `is_last` says whether it is the last one of its step."""
+
     def end_micro_batch(self) -> None:
-        """Says that all gradients exist."""
+        """Makes the requests after a micro-batch, and notes that all gradients exist."""
         self.exist = True
 
     def clear(self) -> None:

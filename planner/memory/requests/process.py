@@ -59,8 +59,9 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
     _load(requests, steps)
     batch = 0
     for step in range(STEPS):
-        for _ in range(min(steps.micro_batches, MOST_MICRO_BATCHES)):
+        for number in reversed(range(min(steps.micro_batches, MOST_MICRO_BATCHES))):
             requests.release(batch)
+            around.begin_micro_batch(is_last=not number)
             batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
             MicroBatch(requests, around, steps.parts, steps.micro_batch_size).run()
         if step == 0:
@@ -73,12 +74,12 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
 
 def _load(requests: Requests, steps: Steps) -> None:
     """Allocates parameters and what else is there before the first step, and the workspaces of the first products."""
-    parameters = 0
-    for unit in steps.units:
+    left = steps.persistent.parameters
+    for unit in steps.units if left >= sum(unit.stored_bytes for unit in steps.units) else ():
         for num_bytes in unit.tensors or (unit.stored_bytes,):
             requests.allocate(num_bytes)
-            parameters += num_bytes
-    requests.allocate(max(0, steps.persistent.parameters - parameters))
+            left -= num_bytes
+    requests.allocate(left)
     requests.allocate(steps.persistent.communication)
     requests.allocate(steps.workspace_bytes)
 

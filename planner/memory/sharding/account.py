@@ -84,6 +84,8 @@ class Unit(NamedTuple):
     """All parameters one by one, where the backend asks for them."""
     tensors: tuple[int, ...] = ()
     """Bytes of each stored tensor on one rank, where they are listed; they add up to `stored_bytes`."""
+    gathered_tensors: tuple[int, ...] = ()
+    """Bytes of each parameter as FSDP2 gathers it; they add up to `gathered_bytes`."""
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -104,6 +106,7 @@ class Account:
         self.whole_gradients = 0
         self.trained: list[TrainedTensor] = []
         self.tensors: list[int] = []
+        self.gathered_tensors: list[int] = []
 
     def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter.
@@ -117,11 +120,15 @@ class Account:
         rows, *columns = padded_to(self.ranks, shape)
         elements = rows // self.ranks * prod(columns)
         self._store(allocated(elements * stored))
-        self.gathered += self.ranks * elements * computed
+        self._gather(self.ranks * elements * computed)
 
     def _store(self, num_bytes: int) -> None:
         self.stored += num_bytes
         self.tensors.append(num_bytes)
+
+    def _gather(self, num_bytes: int) -> None:
+        self.gathered += num_bytes
+        self.gathered_tensors.append(num_bytes)
 
     def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
         """Adds a quantized weight, which is gathered as it is stored.
@@ -137,7 +144,7 @@ class Account:
             return
         share, gathered, buffers = kind.sharded_bytes(rows, columns, self.ranks, computed)
         self._store(share + buffers)
-        self.gathered += gathered
+        self._gather(gathered)
         self.buffers += buffers
 
     def train(self, given: Trains) -> None:
@@ -168,5 +175,11 @@ class Account:
         """Returns the sums."""
         gradients = self.gradients, self.gathered_gradients, self.whole_gradients
         return Unit(
-            self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers, tensors=tuple(self.tensors)
+            self.stored,
+            tuple(self.trained),
+            self.gathered,
+            *gradients,
+            self.buffers,
+            tensors=tuple(self.tensors),
+            gathered_tensors=tuple(self.gathered_tensors),
         )
