@@ -10,11 +10,12 @@ from planner.allocator.streamed import StreamedAllocator
 from planner.allocator.streams import Stream
 from planner.memory.model import MemoryModel
 from planner.memory.requests.around import Around
+from planner.memory.requests.fsdp1 import AroundFsdp1
 from planner.memory.requests.fsdp2 import AroundFsdp2
 from planner.memory.requests.process import Steps, process
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
-from strategies import Allocator, Fsdp2, Replicated, Strategy, Update
+from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy, Update
 
 
 class Reserved(NamedTuple):
@@ -42,7 +43,7 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         backends without an `Around`.
     """
     s = strategy
-    if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp2):
+    if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp1 | Fsdp2):
         return None
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
@@ -59,8 +60,11 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         ranks=ranks,
         optimizes=s.update is not Update.IN_BACKWARD and not sharding.on_host,
     )
+    if isinstance(sharding, Fsdp1):
+        prefetches = sharding.reshards and not setting.recomputes_units
+        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, prefetches=prefetches))
     if isinstance(sharding, Fsdp2):
-        return process(steps, lambda requests: AroundFsdp2(requests, units, sharding, ranks, model.ends(setting)))
+        return process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
     return process(steps, Around)
 
 
@@ -77,8 +81,12 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
     if requests.streams:
         server = StreamedAllocator(compute, lambda storage: requests.streams.get(storage, on_compute))
     fits = True
+    ends = [*requests.waits, len(requests.made)]
     try:
-        server.run(requests.made)
+        for start, end in zip([0, *requests.waits], ends, strict=True):
+            server.run(requests.made[start:end])
+            if isinstance(server, StreamedAllocator):
+                server.catch_up()
     except OutOfMemoryError:
         fits = False
     return Reserved(server.peak_allocated, server.peak_reserved, fits)

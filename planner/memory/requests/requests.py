@@ -15,10 +15,12 @@ class Requests:
 
     Attributes:
         made: The requests so far.
+        waits: The numbers of requests that are made before each time that Python waits for the GPU.
         streams: The stream of each storage that is not on the compute stream, and whether that stream uses it as well.
     """
 
     def __init__(self) -> None:
+        self.waits: list[int] = []
         self.made: list[Request] = []
         self.streams: dict[int, tuple[Stream, bool]] = {}
         self._sizes: dict[int, int] = {}
@@ -36,11 +38,15 @@ class Requests:
         if not num_bytes:
             return 0
         self._last += 1
-        if stream is not Stream.COMPUTE:
+        if stream is not Stream.COMPUTE or shared:
             self.streams[self._last] = stream, shared
         self._sizes[self._last], self._owners[self._last] = num_bytes, 1
         self.made.append((self._last, num_bytes))
         return self._last
+
+    def wait(self) -> None:
+        """Notes that Python waits here until the GPU has done everything."""
+        self.waits.append(len(self.made))
 
     def share(self, storage: int) -> int:
         """Counts one more owner of a storage and returns it."""

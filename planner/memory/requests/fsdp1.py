@@ -1,0 +1,140 @@
+"""Makes the requests of FSDP1: flat parameters that are gathered, and flat gradients that are reduced, by stream.
+
+The bytes are those of `planner.memory.sharding.fsdp1`. Shards are cast on one stream, gathered on another, and reduced
+on a third. A storage that a second stream uses serves nobody until the GPU has passed its end (`record_stream` in
+torch/distributed/fsdp/_runtime_utils.py and _flat_param.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.allocator.streams import Stream
+from planner.memory.requests.around import Around
+from planner.memory.requests.requests import Requests
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.fsdp1 import has_adapters
+from strategies import Fsdp1, GradientSync
+
+
+class AroundFsdp1(Around):
+    """Gathers a flat parameter for each block, and one for embeddings and head, and reduces their flat gradients.
+
+    Args:
+        requests: Takes the requests.
+        units: The parameters of each part: stem, blocks, head and loss.
+        sharding: How the model is sharded.
+        ranks: The number of ranks that divide each flat parameter.
+        prefetches: Whether backward gathers the unit before the one that runs.
+    """
+
+    def __init__(
+        self, requests: Requests, units: Sequence[Unit], sharding: Fsdp1, ranks: int, *, prefetches: bool
+    ) -> None:
+        super().__init__(requests)
+        self._units, self._ranks, self._head = units, ranks, len(units) - 2
+        self._reshards, self._on_host, self._prefetches = sharding.reshards, sharding.on_host, prefetches
+        self._each = sharding.gradient_sync is GradientSync.EACH
+        self._gathered: dict[int, list[int]] = {}
+        """Storages of gathered flat parameters, by part; that of embeddings and head is part 0's."""
+        self._views: list[int] = []
+        """Storages of the gradients of views of the flat parameter whose backward runs."""
+        self._roots: list[int] = []
+        """The same for embeddings and head."""
+        self._flats: dict[int, int] = {}
+        """Storages of accumulated flat gradients, by part."""
+        self._now, self._reduces = 0, True
+
+    def begin_micro_batch(self, *, is_last: bool) -> None:
+        """Notes whether gradients are reduced, and gathers embeddings and head."""
+        self.requests.wait()
+        self._reduces = self._each or is_last
+        if 0 not in self._gathered:
+            self._gather(0, (self._units[0], self._units[self._head]))
+
+    def enter_forward(self, i: int) -> None:
+        """Gathers the part's unit."""
+        self._gather_block(i)
+
+    def leave_forward(self, i: int) -> None:
+        """Reshards the part's unit."""
+        if self._reshards and i:
+            self._reshard(i)
+
+    def enter_backward(self, i: int) -> None:
+        """Gathers the part's unit, and the block before it: that of the loss, too, unless the head has adapters."""
+        self._now = i
+        self._gather_block(i)
+        if self._prefetches and (i <= self._head or not has_adapters(self._units[self._head])):
+            self._gather_block(min(i, self._head) - 1)
+
+    def leave_backward(self, i: int) -> None:
+        """Joins and reduces the gradients of the part's unit; those of the head wait for the embeddings'."""
+        units = (self._units[0], self._units[self._head]) if i == 0 else (self._units[i],)
+        views, self._views = self._views, []
+        if i == self._head:
+            self._roots += views
+        elif has_adapters(self._units[i]):
+            self._keep(self.requests.allocate(self._units[i].gradient_bytes, Stream.REDUCE))
+        else:
+            views += self._roots if i == 0 else []
+            self._join(i, units, views)
+        if 0 < i < self._head and (self._reshards or self._reduces):
+            self._reshard(i)
+
+    def _join(self, i: int, units: Sequence[Unit], views: list[int]) -> None:
+        """Joins gradients to a flat one, which is reduced or stays until the last micro-batch."""
+        if not views:
+            return
+        requests = self.requests
+        flat = requests.allocate(sum(u.gathered_bytes for u in units), Stream.COMPUTE, shared=self._reduces)
+        for storage in views:
+            requests.release(storage)
+        views.clear()
+        if not self._reduces:
+            if i in self._flats:
+                requests.release(flat)
+            else:
+                self._flats[i] = flat
+            return
+        low = requests.allocate(sum(u.cast_bytes for u in units), Stream.REDUCE)
+        self._keep(requests.allocate(sum(u.gradient_bytes for u in units), Stream.REDUCE))
+        requests.release(low)
+        requests.release(flat)
+        requests.release(self._flats.pop(i, 0))
+
+    def _keep(self, shard: int) -> None:
+        """Keeps a shard of gradients, or adds it to the one that exists, or moves it to the host."""
+        if self._on_host or (self.exist and self._each):
+            self.requests.release(shard)
+        else:
+            self.gradients.append(shard)
+
+    def finish(self, gradient: int) -> None:
+        """Takes the gradient of a view; a module that PEFT adds is a unit of its own and reduces its at once."""
+        if has_adapters(self._units[self._now]):
+            self.requests.release(gradient)
+        else:
+            self._views.append(gradient)
+
+    def end_micro_batch(self) -> None:
+        """Reshards what is still gathered, unless gradients wait for the last micro-batch."""
+        for i in list(self._gathered) if self._reduces or self._reshards else ():
+            self._reshard(i)
+        super().end_micro_batch()
+
+    def _gather_block(self, i: int) -> None:
+        if 0 < i < self._head and i not in self._gathered:
+            self._gather(i, (self._units[i],))
+
+    def _gather(self, i: int, units: Sequence[Unit]) -> None:
+        """Gathers flat parameters from copies of the shards, where these are cast or on the host."""
+        copied = [u.gathered_bytes // self._ranks if self._on_host else u.cast_bytes for u in units]
+        copies = [self.requests.allocate(num_bytes, Stream.SHARD, shared=True) for num_bytes in copied]
+        self._gathered[i] = [self.requests.allocate(u.gathered_bytes, Stream.GATHER, shared=True) for u in units]
+        for storage in copies:
+            self.requests.release(storage)
+
+    def _reshard(self, i: int) -> None:
+        for storage in self._gathered.pop(i, ()):
+            self.requests.release(storage)
