@@ -9,6 +9,7 @@ from hardware import GPU
 from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
+from planner.answers.settled import Settled
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.problem import CatalogSource, Problem, resolve_one
@@ -143,8 +144,7 @@ def fit(
         space,
     )
     accumulation = _accumulation(problem)
-    searched = problem.space()
-    settings = settings._replace(study=_study_name(problem, settings))
+    searched, settings = problem.space(), settings._replace(study=_study_name(problem, settings))
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
@@ -154,11 +154,12 @@ def fit(
     if not found.ranking and isinstance(accumulation, Exactly):
         _check_divisible(accumulation, solver)
     verification = _verified(problem, solver, found, progress) if verify else None
-    first, best = found.ranking.recommended(top), found.ranking.best_by_method()
+    settled = Settled(solver)
+    first, best = settled.of(found.ranking.recommended(top)), settled.of(found.ranking.best_by_method())
     return FitResult.model_construct(
         request=problem.request,
-        plans=tuple(plan_of(c, solver) for c in first),
-        best_by_method=tuple(plan_of(c, solver) for c in best),
+        plans=settled.plans(first),
+        best_by_method=settled.plans(best),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),
@@ -230,7 +231,7 @@ def estimate(
     problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )
-    plan, notes = plan_of(candidate, solver), notes_for(problem, [candidate.strategy])
+    plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
     return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
 
 

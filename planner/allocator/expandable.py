@@ -51,12 +51,13 @@ class ExpandableAllocator(CachingAllocator):
         A block that can grow counts as large as it can become.
         """
         pool = self._pools[small]
-        place = bisect_left(pool, (size, -1), key=lambda b: b.key)
+        place = bisect_left(pool, (size, -1))
         if place == len(pool):
             return None
-        while place + 1 < len(pool) and _could_be(pool[place + 1]) < _could_be(pool[place]):
+        free = self._free
+        while place + 1 < len(pool) and _could_be(free[pool[place + 1][1]]) < _could_be(free[pool[place][1]]):
             place += 1
-        return pool.pop(place)
+        return free.pop(pool.pop(place)[1])
 
     def _new(self, size: int, small: bool) -> Block | None:
         """Maps memory at the first unmapped addresses with enough room, counting a free block just before them.
@@ -102,13 +103,11 @@ class ExpandableAllocator(CachingAllocator):
 
     def _give_back(self) -> None:
         """Unmaps every page that is wholly free."""
-        for small, pool in self._pools.items():
-            page, start = (SMALL_SEGMENT if small else LARGE_SEGMENT), self._ranges[small].address
-            self._pools[small] = []
-            for block in pool:
-                first = start + -(-(block.address - start) // page) * page
-                end = start + (block.address + block.size - start) // page * page
-                self._unmap(block, first, end)
+        for block in self._take_free():
+            page, start = (SMALL_SEGMENT if block.small else LARGE_SEGMENT), self._ranges[block.small].address
+            first = start + -(-(block.address - start) // page) * page
+            end = start + (block.address + block.size - start) // page * page
+            self._unmap(block, first, end)
 
     def _unmap(self, block: Block, first: int, end: int) -> None:
         """Unmaps the addresses from `first` up to `end` of a free block, and caches what remains of it."""

@@ -66,11 +66,6 @@ class Block:
         self.next: Block | None = None
 
     @property
-    def key(self) -> tuple[int, int]:
-        """Position in the order of a pool: by size, then by address."""
-        return self.size, self.address
-
-    @property
     def usable(self) -> bool:
         """Whether a request can be served from this block."""
         return self.free and self.mapped
@@ -124,8 +119,10 @@ class CachingAllocator:
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
         self.limit_bytes, self.observe = limit_bytes, observer
         self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = self.retries = 0
-        self._pools: dict[bool, list[Block]] = {True: [], False: []}
-        """Free blocks of the small (True) and the large (False) pool, ordered by `Block.key`."""
+        self._pools: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+        """(size, address) of the free blocks of the small (True) and the large (False) pool, in order."""
+        self._free: dict[int, Block] = {}
+        """The free blocks, by address."""
         self._next_address = FIRST_ADDRESS
         self._heads: dict[int, Block] = {}
         """The first block of every segment, by address."""
@@ -217,8 +214,8 @@ class CachingAllocator:
     def _cached(self, size: int, small: bool) -> Block | None:
         """Removes the smallest sufficient free block from its pool and returns it; None if there is none."""
         pool = self._pools[small]
-        place = bisect_left(pool, (size, -1), key=lambda b: b.key)
-        return pool.pop(place) if place < len(pool) else None
+        place = bisect_left(pool, (size, -1))
+        return self._free.pop(pool.pop(place)[1]) if place < len(pool) else None
 
     def _new(self, size: int, small: bool) -> Block | None:
         """Returns a new segment for a request; None if it would exceed the limit."""
@@ -246,12 +243,20 @@ class CachingAllocator:
 
     def _give_back(self) -> None:
         """Returns the segments that are wholly free to the device."""
-        for small, pool in self._pools.items():
-            self._pools[small] = [b for b in pool if b.previous is not None or b.next is not None]
-            for segment in (b for b in pool if b.previous is None and b.next is None):
-                self.reserved -= segment.size
-                del self._heads[segment.address]
-                self.observe("segment_free", segment, segment.size)
+        for block in self._take_free():
+            if block.previous is not None or block.next is not None:
+                self._cache(block)
+                continue
+            self.reserved -= block.size
+            del self._heads[block.address]
+            self.observe("segment_free", block, block.size)
+
+    def _take_free(self) -> list[Block]:
+        """Removes all blocks from their pools and returns them: those of the small pool first, each pool in order."""
+        blocks = [self._free[address] for pool in self._pools.values() for _, address in pool]
+        self._pools = {True: [], False: []}
+        self._free.clear()
+        return blocks
 
     def _splits(self, rest: int, small: bool) -> bool:
         """Returns whether the rest of a block, in bytes, becomes a free block of its own."""
@@ -259,9 +264,11 @@ class CachingAllocator:
 
     def _cache(self, block: Block) -> None:
         """Puts a free block into its pool."""
-        insort(self._pools[block.small], block, key=lambda b: b.key)
+        insort(self._pools[block.small], (block.size, block.address))
+        self._free[block.address] = block
 
     def _forget(self, block: Block) -> None:
         """Removes a free block from its pool."""
         pool = self._pools[block.small]
-        pool.pop(bisect_left(pool, block.key, key=lambda b: b.key))
+        del pool[bisect_left(pool, (block.size, block.address))]
+        del self._free[block.address]

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hardware import GPU, Cluster
+from planner.answers.memory import memory_of
 from planner.memory import StepMemory
+from planner.memory.reserved import requests_of
 from planner.problem.problem import Problem, budget_bytes
-from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
+from planner.records.plan import Plan, StrategyChoice, Time
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
-from strategies import Loss, Offload, Space
+from strategies import Allocator, Loss, Offload, Space
 
 MAX_GPUS_SUGGESTED = 1024
 """GPUs of the largest cluster that is suggested."""
@@ -25,13 +27,20 @@ MOST_LOOKED_THROUGH = 1_000
 millisecond per strategy. For a larger space, only the smallest plan is tried with each change."""
 
 
-def plan_of(candidate: Candidate, solver: Solver) -> Plan:
+def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Plan:
     """Returns a candidate as users see it: its strategy, sizes, memory and time.
 
     Args:
         candidate: The candidate.
         solver: The solver that found it, with the budget.
+        serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. That of native
+            segments does so in any case: no closed form says what these need.
     """
+    requests = None
+    if serves or candidate.strategy.allocator is Allocator.NATIVE:
+        requests = requests_of(
+            solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
+        )
     ranks = solver.cluster.world_size
     tokens = candidate.global_batch_size * solver.model.real_tokens
     return Plan.model_construct(
@@ -40,44 +49,8 @@ def plan_of(candidate: Candidate, solver: Solver) -> Plan:
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         data_parallel_size=ranks,
         global_batch_size=candidate.global_batch_size,
-        memory=memory_of(candidate, solver.budget_bytes),
+        memory=memory_of(candidate, solver.budget_bytes, requests),
         time=Time.model_construct(step_seconds=candidate.seconds, tokens_per_second=tokens / candidate.seconds),
-    )
-
-
-def memory_of(candidate: Candidate, budget: int) -> Memory:
-    """Returns the memory of a candidate, with the bytes of each category at the peak, which add up to the process's.
-
-    Args:
-        candidate: The candidate.
-        budget: Bytes that a process may take on one GPU.
-    """
-    footprint, size = candidate.footprint, candidate.micro_batch_size
-    peak, persistent = footprint.peak(size), footprint.persistent
-    line = peak.line
-    activations = line.activations_fixed + line.activations_per_sample * size
-    communication = persistent.communication + line.communication
-    kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
-    allocated = footprint.allocated_bytes(size)
-    process = footprint.process_bytes(size)
-    return Memory.model_construct(
-        allocated_bytes=allocated,
-        reserved_bytes=footprint.reserved_bytes(size),
-        process_bytes=process,
-        budget_bytes=budget,
-        fits=process <= budget,
-        moment=peak.moment.value,
-        moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
-        components=Components.model_construct(
-            parameters=persistent.parameters,
-            gradients=line.gradients,
-            optimizer_states=persistent.optimizer_states,
-            activations=activations,
-            temporary=peak.tensor_bytes - kept - activations,
-            unsharded_parameters=line.unsharded,
-            communication=communication,
-            overhead=process - peak.tensor_bytes,
-        ),
     )
 
 

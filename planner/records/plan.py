@@ -131,10 +131,14 @@ class Memory(Record):
     allocated_bytes: Bytes
     """Bytes that `torch.cuda.max_memory_allocated()` reports."""
     reserved_bytes: Bytes
-    """Bytes that the caching allocator has to reserve for the allocated ones.
+    """Bytes that the caching allocator has to reserve for the step to run.
 
-    With expandable segments, no replay needed more. With the native allocator, this estimates what
-    `torch.cuda.max_memory_reserved()` reports, by ratios that were measured."""
+    With expandable segments, no replay needed more. With native ones, the allocator's model serves all requests of the
+    step within the budget, where their order is known; otherwise this is a usual amount, by ratios that were
+    measured."""
+    unlimited_reserved_bytes: Bytes | None = None
+    """Bytes that `torch.cuda.max_memory_reserved()` reports on a GPU with memory to spare, where the allocator keeps
+    every block that it has cached; None if they were not asked for, or if the order of requests is not known."""
     process_bytes: Bytes
     """Bytes that `nvidia-smi` shows for the process: reserved bytes, the CUDA context and communication buffers."""
     budget_bytes: Bytes

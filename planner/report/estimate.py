@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from planner.records.plan import Memory
 from planner.records.result import EstimateResult
 from planner.report.parts import words
 from planner.report.parts.bars import simple
@@ -74,6 +75,7 @@ class EstimateReport:
         lines = (
             ("allocated", memory.allocated_bytes, "torch.cuda.max_memory_allocated()"),
             ("reserved", memory.reserved_bytes, "what the caching allocator needs for that"),
+            *_on_a_larger_gpu(memory),
             ("process", memory.process_bytes, "nvidia-smi: with CUDA context and NCCL buffers"),
             ("budget", memory.budget_bytes, f"what may be filled: usable memory{less}"),
         )
@@ -128,6 +130,12 @@ class EstimateReport:
         for i in (len(present), len(rows) - 1):
             rows[i].stylize("bold")
         yield from rows
+
+
+def _on_a_larger_gpu(memory: Memory) -> Iterator[tuple[str, int, str]]:
+    """Yields the line of what the allocator reserves where memory is plenty, if that is known."""
+    if memory.unlimited_reserved_bytes is not None:
+        yield "  with room", memory.unlimited_reserved_bytes, "torch.cuda.max_memory_reserved() on a larger GPU"
 
 
 def _gib_column(numbers: Iterable[str]) -> Column:

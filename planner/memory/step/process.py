@@ -77,6 +77,11 @@ class Slack(NamedTuple):
         eager = attention is Attention.EAGER
         return cls(0, NATIVE_PER_MILLE_EAGER if eager else NATIVE_PER_MILLE, persistent_bytes)
 
+    @property
+    def nothing(self) -> Slack:
+        """The slack of an allocator that reserves no more than what is allocated, which none can undercut."""
+        return Slack(0, 0, self.persistent_bytes)
+
     def reserved_bytes(self, allocated_bytes: int) -> int:
         """Returns the bytes that have to be reserved when `allocated_bytes` are allocated at the peak."""
         varying = allocated_bytes - self.persistent_bytes

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware import Cluster, load_catalog
-from planner.answers.plans import memory_of
+from planner.answers.memory import memory_of
 from planner.libraries.allocator import BLOCK_BYTES
 from planner.memory import MemoryModel, TracedModel
 from planner.memory.sharding.optimizers import rule_of

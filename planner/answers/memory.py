@@ -1,0 +1,83 @@
+"""Turns a candidate's memory into what users see: what it needs, what it is made of, and whether it fits."""
+
+from __future__ import annotations
+
+from planner.memory.requests.requests import Requests
+from planner.memory.reserved import Reserved, reserved
+from planner.records.plan import Components, Memory
+from planner.search import Candidate
+from strategies import Allocator
+
+
+def memory_of(candidate: Candidate, budget: int, requests: Requests | None = None) -> Memory:
+    """Returns the memory of a candidate, with the bytes of each category at the peak, which add up to the process's.
+
+    Args:
+        candidate: The candidate.
+        budget: Bytes that a process may take on one GPU.
+        requests: All requests of its steps, for the allocator's model to serve; None for the closed form of the bytes
+            that it reserves.
+    """
+    footprint, size = candidate.footprint, candidate.micro_batch_size
+    peak, persistent = footprint.peak(size), footprint.persistent
+    line = peak.line
+    activations = line.activations_fixed + line.activations_per_sample * size
+    communication = persistent.communication + line.communication
+    kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
+    allocated = footprint.allocated_bytes(size)
+    needed: int = footprint.reserved_bytes(size)
+    unlimited: int | None = None
+    if requests is not None:
+        needed, unlimited = _served(candidate, requests, needed, footprint.outside.reserved_within(budget))
+    process = footprint.outside.process_bytes(needed)
+    return Memory.model_construct(
+        allocated_bytes=allocated,
+        reserved_bytes=needed,
+        unlimited_reserved_bytes=unlimited,
+        process_bytes=process,
+        budget_bytes=budget,
+        fits=process <= budget,
+        moment=peak.moment.value,
+        moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
+        components=Components.model_construct(
+            parameters=persistent.parameters,
+            gradients=line.gradients,
+            optimizer_states=persistent.optimizer_states,
+            activations=activations,
+            temporary=peak.tensor_bytes - kept - activations,
+            unsharded_parameters=line.unsharded,
+            communication=communication,
+            overhead=process - peak.tensor_bytes,
+        ),
+    )
+
+
+def _served(candidate: Candidate, requests: Requests, closed_form: int, limit: int) -> tuple[int, int]:
+    """Returns the bytes that the allocator has to reserve, and those that it reserves where memory is plenty.
+
+    A process near its limit gives cached blocks back and goes on, so what it reserves on a larger GPU does not decide
+    whether it fits.
+
+    Args:
+        candidate: The candidate.
+        requests: All requests of its steps.
+        closed_form: Bytes by the closed form, a bound for expandable segments.
+        limit: Bytes that may be reserved within the budget.
+    """
+    allocator = candidate.strategy.allocator
+    roomy = reserved(requests, allocator)
+    missing = missing_from(candidate, roomy)
+    unlimited = roomy.reserved_bytes + missing
+    needed = min(closed_form, unlimited) if allocator is Allocator.EXPANDABLE else unlimited
+    if needed > limit:
+        limited = reserved(requests, allocator, limit - missing)
+        needed = limited.reserved_bytes + missing if limited.fits else needed
+    return needed, unlimited
+
+
+def missing_from(candidate: Candidate, served: Reserved) -> int:
+    """Returns the allocated bytes that a candidate's requests leave out, by the closed form of its peak.
+
+    That counts what parts do to each other's tensors in a few cases that requests do not follow.
+    """
+    return candidate.footprint.allocated_bytes(candidate.micro_batch_size) - served.allocated_bytes
