@@ -68,7 +68,7 @@ def _served(candidate: Candidate, requests: Requests, closed_form: int, limit: i
     roomy = reserved(requests, allocator)
     missing = missing_from(candidate, roomy)
     unlimited = roomy.reserved_bytes + missing
-    needed = min(closed_form, unlimited) if allocator is Allocator.EXPANDABLE else unlimited
+    needed = closed_form if allocator is Allocator.EXPANDABLE else unlimited
     if needed > limit:
         limited = reserved(requests, allocator, limit - missing)
         needed = limited.reserved_bytes + missing if limited.fits else needed

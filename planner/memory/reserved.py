@@ -40,9 +40,11 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
 
     Returns:
         The requests, or None where their order is not known: of a model that is known by its replays only, and of
-        backends without an `Around`.
+        backends without an `Around`, nor of FSDP2 where it reshards to fewer ranks after forward.
     """
     s = strategy
+    if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
+        return None
     if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp1 | Fsdp2):
         return None
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))

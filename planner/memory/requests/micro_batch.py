@@ -31,21 +31,20 @@ class MicroBatch:
     def __init__(self, requests: Requests, around: Around, parts: Sequence[Part], micro_batch_size: int) -> None:
         self._requests, self._around, self._size = requests, around, micro_batch_size
         self._logs = [part.log for part in parts if part.log is not None]
+        self._copied = _copied_bytes(parts[-1]) * micro_batch_size
         self._names: list[Names] = [{} for _ in self._logs]
 
     def run(self) -> None:
         """Runs forward and backward of all parts."""
-        output, around = 0, self._around
+        around, output, logits = self._around, 0, 0
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
+            if i == len(self._logs) - 1 and self._copied and output:
+                logits = self._requests.share(output)
             output = self._forward(log, names, output)
             around.leave_forward(i)
         self._requests.release(output)
-        for log, names in zip(self._logs, self._names, strict=True):
-            if log.again is None:
-                self._play(log.returned, names)
-            else:
-                self._drop(names, but=log.stays)
+        self._return(logits)
         gradient = 0
         for i in reversed(range(len(self._logs))):
             around.enter_backward(i)
@@ -53,6 +52,17 @@ class MicroBatch:
             around.leave_backward(i)
         self._requests.release(gradient)
         around.end_micro_batch()
+
+    def _return(self, logits: int) -> None:
+        """Ends the model's forward: its logits are copied in fp32 where they are narrower, and variables go."""
+        copied = self._requests.allocate(self._copied)
+        self._requests.release(logits)
+        for log, names in zip(self._logs, self._names, strict=True):
+            if log.again is None:
+                self._play(log.returned, names)
+            else:
+                self._drop(names, but=log.stays)
+        self._requests.release(copied)
 
     def _forward(self, log: PartLog, names: Names, given: int) -> int:
         """Runs a part's forward on the output of the part before, and returns its own output."""
@@ -80,6 +90,8 @@ class MicroBatch:
         run, within = log, names
         if log.again is not None:
             run, within = log.again, {}
+            for number in log.taken:
+                self._requests.release(names.pop(number, 0))
             self._recompute(run, within, names.get(log.given, 0))
         if gradient and run.output_gradient:
             within[run.output_gradient] = gradient
@@ -114,3 +126,12 @@ class MicroBatch:
                 self._around.finish(names.pop(number, 0))
             elif number not in names:
                 names[number] = self._requests.allocate(fixed + per_sample * size)
+
+
+def _copied_bytes(loss: Part) -> int:
+    """Returns the bytes per sample of what is copied in fp32 when the model's forward has returned.
+
+    Source: accelerate, `convert_outputs_to_fp32`, as `Part.returned` counts it beside what backward needs.
+    """
+    at = loss.returned
+    return at.per_sample - at.saved_per_sample - loss.input_bytes if at is not None else 0

@@ -27,5 +27,7 @@ class PartLog(NamedTuple):
     """The recomputation of a checkpointed part, and the backward after it; None if it is not checkpointed."""
     stays: frozenset[int] = frozenset()
     """What a checkpointed part keeps until its recomputation; anything else goes when the model's forward returns."""
+    taken: frozenset[int] = frozenset()
+    """What the recomputation takes of it, and allocates in its own log."""
     leaves_host: bool = False
     """Whether the input of a checkpointed part is in the host's memory until the recomputation."""

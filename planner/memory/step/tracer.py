@@ -227,8 +227,8 @@ class Tracer:
         before = layers.probabilities if self.architecture.returns_probabilities else None
         carried = before.per_sample if before is not None else 0
         del before
-        log = run.log_of_forward(out, leaves_host=facts.offloads)
         forward, held = run.forward(out)
+        log = run.log_of_forward(out, leaves_host=facts.offloads)
         forward = [raised(s, 0, carried) for s in forward]
         happened = run.happened(forward, layers.tape.take_marks())
         body, shares = layers.unsaved_in_body(out), layers.exchange.not_saved(layers.body)
@@ -248,7 +248,8 @@ class Tracer:
         kept = layers.tape.kept_bytes(but=saved)
         part = again.recomputed(forward, held, listed, input_bytes, of_arguments, work, kept, happened)
         if log is not None:
-            log = log._replace(again=again.log, stays=frozenset(storage.number for storage in saved))
+            taken = frozenset(storage.number for storage in keeping.storages)
+            log = log._replace(again=again.log, stays=frozenset(storage.number for storage in saved), taken=taken)
         return part._replace(body=body, shares=shares, log=log)
 
     def head(
