@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 from published.kernels import foak
 from published.run import Run
 
-from planner.memory import Footprint, Moment
+from planner.answers.memory import memory_of
+from planner.memory import Moment
+from planner.memory.reserved import requests_of
 from planner.problem.problem import resolve_one
+from planner.records.plan import Memory
+from planner.search import Candidate
 
 
 class Said(NamedTuple):
@@ -18,7 +22,7 @@ class Said(NamedTuple):
 
     Attributes:
         allocated_bytes: Peak of torch's allocated bytes.
-        device_bytes: Peak of the bytes that the driver says are used.
+        device_bytes: Peak of the bytes that the driver says are used, if the GPU has room to spare.
         fits: Whether the process fits into the GPU with the headroom that the planner leaves unless told otherwise.
         moment: The moment of the step at which allocated bytes peak.
     """
@@ -55,17 +59,18 @@ def ask(run: Run) -> Answer:
 
 def said_of(model: str, request: Mapping[str, Any]) -> Said:
     """Returns what `planner estimate` says of a request."""
-    size = request["micro_batch_size"]
-    footprint, budget = _footprint(model, request)
-    moments, process = footprint.moments(size), footprint.process_bytes(size)
+    candidate, memory = _asked(model, request)
+    footprint = candidate.footprint
+    moments = footprint.moments(candidate.micro_batch_size)
     moment = max(moments, key=lambda m: moments[m])
-    return Said(moments[moment], process, process <= budget, moment)
+    return Said(moments[moment], footprint.outside.process_bytes(_reserved(memory)), memory.fits, moment)
 
 
 def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
-    size = run.request["micro_batch_size"]
-    footprint, budget = _footprint(run.model, request)
-    moments = footprint.moments(size)
+    candidate, memory = _asked(run.model, request)
+    footprint = candidate.footprint
+    moments = footprint.moments(run.request["micro_batch_size"])
+    before = max(moments.values())
     for term in run.then if terms else ():
         for moment, num_bytes in term.per_token.items():
             if moment in moments:
@@ -74,16 +79,22 @@ def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
             if moment in moments:
                 moments[moment] += num_bytes
     moment = max(moments, key=lambda m: moments[m])
-    process = footprint.process_bytes(size)
-    if terms:
-        process = footprint.outside.process_bytes(footprint.slack.reserved_bytes(moments[moment]))
-    return Said(moments[moment], process + run.driver_bytes, process <= budget, moment)
+    reserved = _reserved(memory) + moments[moment] - before
+    device = footprint.outside.process_bytes(reserved) + run.driver_bytes
+    return Said(moments[moment], device, memory.fits, moment)
 
 
-def _footprint(model: str, request: Mapping[str, Any]) -> tuple[Footprint, int]:
-    """Returns the footprint of a request, and the bytes of the GPU that it may take."""
+def _reserved(memory: Memory) -> int:
+    """Returns the bytes that the allocator reserves with room to spare, or by the closed form where that is unknown."""
+    unlimited = memory.unlimited_reserved_bytes
+    return memory.reserved_bytes if unlimited is None else unlimited
+
+
+def _asked(model: str, request: Mapping[str, Any]) -> tuple[Candidate, Memory]:
+    """Returns the candidate of a request, and what `planner estimate` says of its memory."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
-    return candidate.footprint, solver.budget_bytes
+    requests = requests_of(solver.model, candidate.strategy, size, steps)
+    return candidate, memory_of(candidate, solver.budget_bytes, requests)

@@ -39,8 +39,9 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         micro_batches: Micro-batches of a step.
 
     Returns:
-        The requests, or None where their order is not known: of a model that is known by its replays only, and of
-        backends without an `Around`, nor of FSDP2 where it reshards to fewer ranks after forward.
+        The requests, or None where their order is not known: of a model that is known by its replays only, of
+        DeepSpeed, of FSDP2 where it reshards to fewer ranks after forward, and of FSDP1 whose units run within
+        reentrant checkpoints.
     """
     s = strategy
     if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
@@ -48,6 +49,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
     if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp1 | Fsdp2):
         return None
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
+    if setting.recomputes_units:
+        return None
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
     steps = Steps(
@@ -63,8 +66,7 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         optimizes=s.update is not Update.IN_BACKWARD and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):
-        prefetches = sharding.reshards and not setting.recomputes_units
-        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, prefetches=prefetches))
+        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks))
     if isinstance(sharding, Fsdp2):
         return process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
     return process(steps, Around)
