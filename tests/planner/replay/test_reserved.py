@@ -1,0 +1,40 @@
+"""The allocator reserves for requests from the memory model what it reserves for those of a replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from planner.allocator.kinds import KINDS
+from planner.memory.reserved import requests_of, reserved
+from planner.problem.problem import resolve_one
+from planner.replay.recording.serve import serve
+from planner.verification.replayed import replayed, step_of
+from strategies import Allocator
+
+TOLERANCE = 0.03
+"""Largest relative difference of reserved bytes. The order of loading, and of a few small tensors, differs."""
+
+CASES: tuple[tuple[str, dict[str, Any], int, int], ...] = (
+    ("qwen2.5-0.5b", {"precision": "bf16-true", "finetuning": "lora"}, 4, 1),
+    ("qwen2.5-0.5b", {"precision": "bf16-mixed", "checkpointing": "full"}, 8, 2),
+    ("gpt2-medium", {"precision": "fp32"}, 4, 1),
+    ("smollm2-360m", {"precision": "bf16-mixed", "gpus": 8, "sharding": "full_shard", "checkpointing": "full"}, 8, 2),
+    ("smollm2-360m", {"precision": "bf16-mixed", "gpus": 8, "sharding_backend": "fsdp1"}, 8, 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "choices", "size", "steps"), CASES, ids=lambda x: str(x) if isinstance(x, str) else ""
+)
+def test_reserved_bytes_are_those_of_the_replay(model: str, choices: dict[str, Any], size: int, steps: int) -> None:
+    axes = {axis: choice for axis, choice in choices.items() if axis != "gpus"}
+    workload = {"gpus": choices.get("gpus", 1), "nodes": 1, "sequence_length": 512, "headroom": 0.05}
+    problem, solver, candidate = resolve_one(model, "A100-80GB-SXM", None, axes, workload, size, steps)
+    requests = requests_of(solver.model, candidate.strategy, size, steps)
+    trace = replayed(step_of(problem, candidate, lambda _: None), lambda _: None)
+    assert requests is not None
+    for allocator in Allocator:
+        expected = serve(trace, KINDS[allocator]()).reserved_bytes
+        assert reserved(requests, allocator).reserved_bytes == pytest.approx(expected, rel=TOLERANCE), allocator
