@@ -76,7 +76,10 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
     if any(s.allocator is Allocator.EXPANDABLE for s in strategies):
         notes.append("plans run with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; without it, memory fragments.")
     if any(s.allocator is Allocator.NATIVE for s in strategies):
-        notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
+        notes.append(
+            "native segments fragment: what they reserve follows from the order of all requests, where that is known; "
+            "elsewhere (DeepSpeed, models known by replays) reserved_bytes is a usual amount."
+        )
     notes.append("tokens/s is an upper bound by a roofline.")
     return tuple(notes)
 

@@ -40,8 +40,7 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
 
     Returns:
         The requests, or None where their order is not known: of a model that is known by its replays only, of
-        DeepSpeed, of FSDP2 where it reshards to fewer ranks after forward, and of FSDP1 whose units run within
-        reentrant checkpoints.
+        DeepSpeed, and of FSDP2 where it reshards to fewer ranks after forward.
     """
     s = strategy
     if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
@@ -49,8 +48,6 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
     if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp1 | Fsdp2):
         return None
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
-    if setting.recomputes_units:
-        return None
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
     steps = Steps(
@@ -66,7 +63,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         optimizes=s.update is not Update.IN_BACKWARD and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):
-        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks))
+        again = setting.recomputes_units
+        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
     if isinstance(sharding, Fsdp2):
         return process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
     return process(steps, Around)

@@ -110,6 +110,13 @@ def test_the_driver_s_bytes_are_as_far_from_the_replays_as_the_page_says() -> No
 
 
 @pytest.mark.slow
+def test_the_driver_s_bytes_on_one_gpu_are_those_of_an_estimate() -> None:
+    lines = [Line(run, ask(run)) for run in bench.runs() if run.engine is Engine.ONE_GPU and run.unsaid is None]
+    errors = [abs(error) for line in lines for error in line.errors(lambda answer: answer.planner)]
+    assert (len(errors), f"{statistics.median(errors):.2%}", f"{max(errors):.2%}") == (20, "0.43%", "1.70%")
+
+
+@pytest.mark.slow
 def test_reports_of_single_runs_are_judged_right() -> None:
     reports = field.reports()
     assert [report.answer.fits for report in reports] == [report.ran for report in reports]

@@ -25,12 +25,16 @@ class AroundFsdp1(Around):
         units: The parameters of each part: stem, blocks, head and loss.
         sharding: How the model is sharded.
         ranks: The number of ranks that divide each flat parameter.
+        recomputes_units: Whether units run within reentrant checkpoints, so that backward gathers none ahead.
     """
 
-    def __init__(self, requests: Requests, units: Sequence[Unit], sharding: Fsdp1, ranks: int) -> None:
+    def __init__(
+        self, requests: Requests, units: Sequence[Unit], sharding: Fsdp1, ranks: int, *, recomputes_units: bool
+    ) -> None:
         super().__init__(requests)
         self._units, self._ranks, self._head = units, ranks, len(units) - 2
         self._reshards, self._on_host = sharding.reshards, sharding.on_host
+        self._prefetches = sharding.reshards and not recomputes_units
         self._each = sharding.gradient_sync is GradientSync.EACH
         self._gathered: dict[int, list[int]] = {}
         """Storages of gathered flat parameters, by part; that of embeddings and head is part 0's."""
@@ -62,7 +66,7 @@ class AroundFsdp1(Around):
         """Gathers the part's unit, and the block before it: that of the loss, too, unless the head has adapters."""
         self._now = i
         self._gather_block(i)
-        if self._reshards and (i <= self._head or not has_adapters(self._units[self._head])):
+        if self._prefetches and (i <= self._head or not has_adapters(self._units[self._head])):
             self._gather_block(min(i, self._head) - 1)
 
     def leave_backward(self, i: int) -> None:

@@ -33,6 +33,8 @@ class MicroBatch:
         self._logs = [part.log for part in parts if part.log is not None]
         self._copied = _copied_bytes(parts[-1]) * micro_batch_size
         self._names: list[Names] = [{} for _ in self._logs]
+        self._leaves: list[int] = []
+        """Storages of the leaves of recomputations that stay until backward ends, and of their gradients."""
 
     def run(self) -> None:
         """Runs forward and backward of all parts."""
@@ -50,7 +52,8 @@ class MicroBatch:
             around.enter_backward(i)
             gradient = self._backward(self._logs[i], self._names[i], gradient)
             around.leave_backward(i)
-        self._requests.release(gradient)
+        for storage in (gradient, *self._leaves):
+            self._requests.release(storage)
         around.end_micro_batch()
 
     def _return(self, logits: int) -> None:
@@ -99,6 +102,9 @@ class MicroBatch:
             self._requests.release(gradient)
         self._play(run.backward, within)
         result = within.pop(run.given_gradient, 0)
+        if log.leaf_stays:
+            held = (storage for storage in (names.get(log.given, 0), result) if storage)
+            self._leaves += map(self._requests.share, held)
         self._drop(within)
         if within is not names:
             self._drop(names)

@@ -24,10 +24,12 @@ def keeping_leaves(parts: Sequence[Part], frozen: Sequence[bool]) -> list[Part]:
         frozen: Whether each block is a unit without trained parameters.
     """
     stem, *blocks, head, loss = parts
-    tensors = [int(own) + int(next_one) for own, next_one in zip(frozen, (*frozen[1:], False), strict=True)]
-    found = {(id(part), n): _keeping(part, n) for part, n in zip(blocks, tensors, strict=True)}
-    return [stem, *(found[id(part), n] for part, n in zip(blocks, tensors, strict=True)), head, loss]
+    around = list(zip(blocks, frozen, (*frozen[1:], False), strict=True))
+    found = {(id(part), own, following): _keeping(part, own, following) for part, own, following in around}
+    return [stem, *(found[id(part), own, following] for part, own, following in around), head, loss]
 
 
-def _keeping(part: Part, tensors: int) -> Part:
-    return part._replace(kept=(part.kept[0], part.kept[1] + tensors * part.input_bytes))
+def _keeping(part: Part, own: bool, following: bool) -> Part:
+    """Returns a block with what stays: of its own leaf, if it is frozen, and of the following block's."""
+    kept = part.kept[0], part.kept[1] + (own + following) * part.input_bytes
+    return part._replace(kept=kept, log=part.log and part.log._replace(leaf_stays=own))

@@ -29,5 +29,7 @@ class PartLog(NamedTuple):
     """What a checkpointed part keeps until its recomputation; anything else goes when the model's forward returns."""
     taken: frozenset[int] = frozenset()
     """What the recomputation takes of it, and allocates in its own log."""
+    leaf_stays: bool = False
+    """Whether the leaf that a checkpointed part is computed from again stays with its gradient until backward ends."""
     leaves_host: bool = False
     """Whether the input of a checkpointed part is in the host's memory until the recomputation."""
