@@ -50,7 +50,9 @@ def test_a_plan_estimated_again_is_the_same_plan() -> None:
         gradient_accumulation_steps=plan.gradient_accumulation_steps,
         **chosen,
     )
-    assert (again.memory, again.time, again.strategy) == (plan.memory, plan.time, plan.strategy)
+    assert again.memory.unlimited_reserved_bytes is not None  # only an estimate says it
+    memory = again.memory.model_copy(update={"unlimited_reserved_bytes": None})
+    assert (memory, again.time, again.strategy) == (plan.memory, plan.time, plan.strategy)
 
 
 def test_every_plan_fits_and_uses_all_allowed_accumulation() -> None:

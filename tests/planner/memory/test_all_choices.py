@@ -6,14 +6,21 @@ python tests/planner/memory/test_all_choices.py   # writes answers.json, where a
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import planner
+from planner.answers.plans import plan_of
+from planner.memory import Moment
+from planner.memory.reserved import requests_of
+from planner.problem.problem import resolve_one
+from planner.search import Candidate, Solver
 from planner.verification.replayed import phases_of
 from strategies import OPTIONS
 
@@ -24,6 +31,10 @@ NUMBER = 1_596
 PHASES = ("forward", "backward", "optimizer")
 
 
+WORKLOAD = ("gpus", "nodes", "evaluation_batch_size", "batching", "mean_length")
+"""Fields of a cell that are no choice of a strategy."""
+
+
 @cache
 def replays() -> list[dict[str, Any]]:
     lines = REPLAYS.read_text().splitlines()
@@ -31,14 +42,22 @@ def replays() -> list[dict[str, Any]]:
 
 
 @cache
-def estimated() -> list[planner.EstimateResult]:
-    """The model's answer to each of them."""
+def asked() -> list[tuple[Solver, Candidate]]:
+    """The candidate of each of them, with a solver."""
     found = []
     for recorded in replays():
-        cell = recorded["cell"]
-        length = planner.find_model(cell["model"]).tokens_per_sample or 512
-        found.append(planner.estimate(**cell, gpu="H100-80GB-SXM", sequence_length=length, micro_batch_size=2))
+        axes = dict(recorded["cell"])
+        model, steps = axes.pop("model"), axes.pop("gradient_accumulation_steps", 1)
+        workload = {name: axes.pop(name) for name in WORKLOAD if name in axes}
+        workload |= {"sequence_length": planner.find_model(model).tokens_per_sample or 512, "headroom": 0.05}
+        found.append(resolve_one(model, "H100-80GB-SXM", None, axes, workload, 2, steps)[1:])
     return found
+
+
+@cache
+def estimated() -> list[planner.Plan]:
+    """The model's answer to each of them."""
+    return [plan_of(candidate, solver) for solver, candidate in asked()]
 
 
 def test_every_choice_is_replayed() -> None:
@@ -79,6 +98,23 @@ def answers() -> dict[str, dict[str, float]]:
 
 def test_no_answer_changes_unless_that_is_meant() -> None:
     assert answers() == json.loads(ANSWERS.read_text())
+
+
+@pytest.mark.slow
+def test_requests_one_by_one_peak_where_the_closed_form_does() -> None:
+    """The two share each part's tape; how parts hang together, and what backends do around them, is written twice."""
+    errors = []
+    for solver, candidate in asked():
+        size, steps = candidate.micro_batch_size, candidate.gradient_accumulation_steps
+        requests = requests_of(solver.model, candidate.strategy, size, steps)
+        if requests is not None:
+            moments = candidate.footprint.moments(size)
+            between = {Moment.EVALUATION, Moment.SAVING}
+            closed = max(num_bytes for moment, num_bytes in moments.items() if moment not in between)
+            errors.append(abs(max(accumulate(num_bytes for _, num_bytes in requests.made)) / closed - 1))
+    assert len(errors) > 0.9 * NUMBER
+    assert statistics.median(errors) == 0
+    assert sum(error <= 0.01 for error in errors) >= 0.9 * len(errors)
 
 
 if __name__ == "__main__":
