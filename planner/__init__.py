@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
     from planner.answers.explain import explain
     from planner.api import estimate, fit
+    from planner.checking.check import check
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
     from planner.records.axes import RequestError
+    from planner.records.check import CheckResult
     from planner.records.explanation import Explanation
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
@@ -31,6 +33,7 @@ _HOMES = {
     "GPU": "hardware",
     "Catalog": "hardware",
     "CatalogError": "hardware",
+    "CheckResult": "planner.records.check",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
     "EstimateResult": "planner.records.result",
@@ -51,6 +54,7 @@ _HOMES = {
     "SpaceFileError": "planner.records.space",
     "UnknownNameError": "hardware",
     "Verification": "planner.records.verification",
+    "check": "planner.checking.check",
     "estimate": "planner.api",
     "explain": "planner.answers.explain",
     "find_model": "planner.models",
@@ -64,6 +68,7 @@ __all__ = [
     "GPU",
     "Catalog",
     "CatalogError",
+    "CheckResult",
     "Cluster",
     "ContradictionError",
     "EstimateResult",
@@ -84,6 +89,7 @@ __all__ = [
     "SpaceFileError",
     "UnknownNameError",
     "Verification",
+    "check",
     "estimate",
     "explain",
     "find_model",
