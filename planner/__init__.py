@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from planner.answers.explain import explain
     from planner.api import estimate, fit
     from planner.checking.check import check
+    from planner.exporting.export import export
+    from planner.exporting.launch import ExportError
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
@@ -38,6 +40,7 @@ _HOMES = {
     "ContradictionError": "strategies",
     "EstimateResult": "planner.records.result",
     "Explanation": "planner.records.explanation",
+    "ExportError": "planner.exporting.launch",
     "FitResult": "planner.records.result",
     "InvalidChoiceError": "strategies",
     "Memory": "planner.records.plan",
@@ -57,6 +60,7 @@ _HOMES = {
     "check": "planner.checking.check",
     "estimate": "planner.api",
     "explain": "planner.answers.explain",
+    "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",
     "load_catalog": "hardware",
@@ -73,6 +77,7 @@ __all__ = [
     "ContradictionError",
     "EstimateResult",
     "Explanation",
+    "ExportError",
     "FitResult",
     "InvalidChoiceError",
     "Memory",
@@ -92,6 +97,7 @@ __all__ = [
     "check",
     "estimate",
     "explain",
+    "export",
     "find_model",
     "fit",
     "load_catalog",

@@ -56,7 +56,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (
             ("xyz",),
             "unknown command 'xyz'",
-            "one of fit, estimate, explain, verify, check, gpus, models, choices, space, catalog, schema",
+            "one of fit, estimate, explain, verify, check, export, gpus, models, choices, space, catalog, schema",
         ),
         (("gpus", "T4"), "unknown command 'T4'", "planner gpus show T4"),
         (("--nope",), "unknown option --nope", "planner --help explains"),
