@@ -17,6 +17,7 @@ from strategies import (
 )
 
 RECIPE = "sft.yaml"
+_FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
 _REENTRANT = {Checkpointing.FULL: False, Checkpointing.FULL_REENTRANT: True, Checkpointing.OFFLOAD: False}
 
 
@@ -74,14 +75,12 @@ def _batching(batching: Batching) -> dict[str, Any]:
 
 
 def _loss(launch: Launch) -> dict[str, Any]:
-    loss, liger = launch.strategy.loss, launch.strategy.kernels is Kernels.LIGER
-    if liger != (loss is Loss.LIGER_FUSED_LINEAR) or loss is Loss.LIGER_CROSS_ENTROPY:
-        raise launch.cannot_say(
-            f"kernels {launch.strategy.kernels} with loss {loss}", "use_liger_kernel switches both on"
-        )
-    if launch.strategy.kernels is Kernels.COMPILE:
+    kernels, loss = launch.strategy.kernels, launch.strategy.loss
+    if loss is not Loss.CHUNKED:
+        raise launch.cannot_say(f"loss {loss}: its SFTTrainer always makes the logits in tiles", "--loss chunked")
+    if kernels is Kernels.COMPILE:
         raise launch.cannot_say("kernels compile: torch_compile compiles the whole model")
-    return {"use_liger_kernel": liger, "loss_type": None if liger else "nll" if loss is Loss.FULL else "chunked_nll"}
+    return {"use_liger_kernel": kernels is Kernels.LIGER, "loss_type": "nll"}
 
 
 def _checkpointing(launch: Launch) -> dict[str, Any]:
@@ -108,14 +107,16 @@ def _adapters(launch: Launch) -> dict[str, Any]:
     if strategy.finetuning not in (Finetuning.LORA, Finetuning.QLORA):
         raise launch.cannot_say(f"finetuning {strategy.finetuning}")
     quantization = strategy.quantization
-    if quantization not in (Quantization.NONE, Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.INT8):
+    if quantization not in (Quantization.NONE, *_FOUR_BITS, Quantization.INT8):
         raise launch.cannot_say(f"quantization {quantization}")
     assert strategy.lora_rank is not None
     return {
         "use_peft": True,
-        "load_in_4bit": quantization in (Quantization.NF4, Quantization.NF4_DOUBLE),
+        "load_in_4bit": quantization in _FOUR_BITS,
         "load_in_8bit": quantization is Quantization.INT8,
         "use_bnb_nested_quant": quantization is Quantization.NF4_DOUBLE,
+        # bitsandbytes' own storage, bytes, is not divided.
+        "bnb_4bit_quant_storage": "bfloat16" if launch.backend and quantization in _FOUR_BITS else None,
         "lora_r": strategy.lora_rank,
         "lora_alpha": 2 * strategy.lora_rank,
         "lora_dropout": strategy.lora_dropout or 0.0,

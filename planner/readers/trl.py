@@ -14,7 +14,7 @@ from planner.readers.hugging_face import (
     read_trained_modules,
 )
 from planner.readers.keys import Keys
-from planner.readers.precision import read_adapter_dtypes, read_precision
+from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
 from planner.readers.trainer_engine import read_engine
@@ -47,6 +47,7 @@ def read(keys: Keys, run: Run) -> None:
     _read_task(keys)
     _read_finetuning(keys, source)
     read_engine(keys, run)
+    _check_storage(keys)
     _read_precision(keys, bool(old), source)
     read_batches(keys, "per_device_train_batch_size", 8, "transformers/training_args.py")
     length = keys.entry("max_length", "max_seq_length")
@@ -111,6 +112,14 @@ def _read_finetuning(keys: Keys, source: str) -> None:
     for key, variant in (("use_dora", LoraVariant.DORA), ("use_rslora", LoraVariant.RSLORA)):
         if keys.flag(key):
             reading.say("lora_variant", variant, keys.place(key))
+
+
+def _check_storage(keys: Keys) -> None:
+    """Refuses a 4-bit base under FSDP that is stored as bytes, bitsandbytes' default: only floats are divided."""
+    reading, storage = keys.reading, keys.word("bnb_4bit_quant_storage") or "uint8"
+    four = reading.value("quantization") in (Quantization.NF4, Quantization.NF4_DOUBLE)
+    if four and reading.value("sharding_backend") in RAISED_BY_ACCELERATE and storage == "uint8":
+        reading.refuse("a 4-bit base under FSDP without bnb_4bit_quant_storage", keys.place("load_in_4bit"))
 
 
 def _read_precision(keys: Keys, old: bool, source: str) -> None:
@@ -183,12 +192,12 @@ def _read_loss(keys: Keys, old: bool, source: str) -> None:
     kind, at = keys.word("loss_type"), keys.place("loss_type")
     if kind not in (None, "nll", "chunked_nll") and reading.value("task") == "sft":
         reading.refuse(f"the loss {kind}", at)
-    if liger:
-        reading.say("loss", Loss.LIGER_FUSED_LINEAR, place)
-    elif old or kind == "nll":
-        reading.say("loss", Loss.FULL, at, source)
+    if old:
+        reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place if liger else at, source)
     else:
-        reading.say("loss", Loss.CHUNKED, at, "" if at else f"{source}, trainer/sft_config.py: chunked_nll")
+        # sft_trainer.py: the head is always fused into the loss, with Liger's other kernels as well, and "chunked_nll"
+        # is an alias of "nll".
+        reading.say("loss", Loss.CHUNKED, at, f"{source}, trainer/sft_trainer.py: tiles of the logits")
 
 
 READER = Reader("trl", "TRL 1.16", Role.RECIPE, TABLE, frozenset({"model_name_or_path"}), read, Framework.TRL)

@@ -42,6 +42,7 @@ TABLE = Table(
         "load_in_8bit": "quantization",
         "use_bnb_nested_quant": "quantization",
         "bnb_4bit_quant_type": "quantization",
+        "bnb_4bit_quant_storage": "quantization",
         "lora_r": "lora_rank",
         "lora_alpha": "lora_alpha",
         "lora_dropout": "lora_dropout",
@@ -65,18 +66,24 @@ TABLE = Table(
         "liger_kernel_config": "Liger's kernels in part",
         "use_unsloth": "Unsloth",
         "selective": "TRL's selective checkpointing",
+        "label_smoothing_factor": "label smoothing, which makes whole logits and a second forward pass",
         "pad_to_multiple_of": "rows of another length",
     },
-    left_out={**TRAINER_LEFT_OUT, **fsdp_left_out("fsdp_config")},
-    idle=TRAINER_IDLE
+    left_out={
+        **TRAINER_LEFT_OUT,
+        "router_aux_loss_coef": "the router's auxiliary loss",
+        **fsdp_left_out("fsdp_config"),
+    },
+    idle=(TRAINER_IDLE - {"label_smoothing_factor"})
     | fsdp_idle("fsdp_config")
     | words(
         """
+        ignore_bias_buffers
         dataset_name dataset_config dataset_num_proc dataset_text_field dataset_kwargs dataset_splits
         datasets dataset_train_split dataset_test_split dataset_streaming dataset_configs
         dataset_prompt_column dataset_batch_size chat_template chat_template_path eos_token pad_token
         truncation_mode shuffle_dataset completion_only_loss assistant_only_loss eval_packing do_eval env
-        lora_task_type lora_bias bnb_4bit_quant_storage system_prompt log_completions reward_weights
+        lora_task_type lora_bias system_prompt log_completions reward_weights
         temperature logging_first_step preprocessing_num_workers auto_insert_empty_system_msg benchmarks
         callbacks overwrite_hub_revision wandb_entity wandb_project wandb_run_group num_iterations epsilon
         scale_rewards ddp_timeout

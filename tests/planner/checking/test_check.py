@@ -178,6 +178,7 @@ def test_without_a_gpu_the_smallest_are_named(tmp_path: Path) -> None:
         (TRL + "use_vllm: true\n", "vLLM beside the trainer"),
         (TRL + "beta: 0.1\n", "a reference model beside the one that trains"),
         (TRL + "use_peft: true\n", "a frozen base in float32"),
+        (TRL + "label_smoothing_factor: 0.1\n", "label smoothing"),
         (TRL + "use_qlora: true\n", "would refuse: use_qlora"),
         (LLAMA_FACTORY.replace("stage: sft", "stage: dpo"), "dpo"),
         (LLAMA_FACTORY + "use_unsloth: true\n", "Unsloth"),
