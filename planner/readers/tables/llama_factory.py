@@ -64,15 +64,18 @@ TABLE = Table(
         "ref_model": "a reference model",
         "reward_model": "a reward model",
         "freeze_extra_modules": "modules that train beside the last blocks",
-        "enable_fp8_fsdp_float8_all_gather": "fp8 gathers",
-        "use_ray": "Ray",
+        "fp8_enable_fsdp_float8_all_gather": "fp8 gathers",
+        "use_hyper_parallel": "hyper parallelism",
+        "use_v1_kernels": "kernels of v1",
+        "crop_to_patches": "images beside the text",
+        "use_audio_in_video": "sound beside the text",
         "use_mca": "Megatron",
         "use_asft_loss": "a loss with a reference model",
         "use_dft_loss": "the DFT loss",
         "use_eaft_loss": "the EAFT loss",
         "rope_scaling": "RoPE scaling that changes the attention",
         "resize_vocab": "a vocabulary of another size",
-        "cp_size": "context parallelism",
+        "freeze_trainable_modules": "parts of the last blocks that train",
     },
     left_out={
         **TRAINER_LEFT_OUT,
@@ -87,21 +90,38 @@ TABLE = Table(
         """
         dataset dataset_dir template max_samples overwrite_cache preprocessing_num_workers
         preprocessing_batch_size streaming buffer_size mix_strategy interleave_probs tokenized_path
-        train_on_prompt mask_history plot_loss do_eval eval_strategy predict_with_generate
+        train_on_prompt mask_history train_from_scratch device_map asft_alpha eaft_alpha fp8_backend
+        dpo_label_smoothing kto_chosen_weight kto_rejected_weight ld_alpha max_new_tokens temperature top_k top_p
+        do_sample num_beams repetition_penalty length_penalty skip_special_tokens init_special_tokens
+        new_special_tokens_config offload_folder download_mode use_kv_cache preserve_thinking audio_sampling_rate
+        image_do_pan_and_scan oft_rank oft_block_size oft_target module_dropout pref_bco_weight
+        enable_torch_profiler hyper_parallel_args plot_loss do_eval eval_strategy predict_with_generate
         print_param_status media_dir default_system tool_format adapter_name_or_path adapter_folder
         create_new_adapter pissa_init pissa_iter pissa_convert loraplus_lr_ratio loraplus_lr_embedding
-        galore_target galore_update_interval galore_scale galore_proj_type apollo_target
-        apollo_update_interval apollo_scale apollo_proj apollo_proj_type apollo_scale_type
-        apollo_scale_front badam_mode badam_start_block badam_switch_mode badam_switch_interval
-        badam_verbose badam_update_ratio badam_mask_mode pref_beta pref_loss pref_ftx simpo_gamma
-        use_fast_tokenizer low_cpu_mem_usage quantization_device_map infer_backend infer_dtype
-        enable_thinking image_max_pixels image_min_pixels video_max_pixels video_min_pixels video_fps
-        video_maxlen freeze_vision_tower freeze_multi_modal_projector freeze_language_model
-        ignore_pad_token_for_loss compute_accuracy disable_shuffling early_stopping_steps
-        include_effective_tokens_per_second hf_hub_token ms_hub_token om_hub_token new_special_tokens
-        add_tokens add_special_tokens split_special_tokens eval_num_beams eval_on_each_dataset
-        data_shared_file_system
+        galore_target galore_update_interval galore_scale galore_proj_type apollo_target apollo_update_interval
+        apollo_scale apollo_proj apollo_proj_type apollo_scale_type apollo_scale_front badam_mode
+        badam_start_block badam_switch_mode badam_switch_interval badam_verbose badam_update_ratio
+        badam_mask_mode pref_beta pref_loss pref_ftx simpo_gamma use_fast_tokenizer low_cpu_mem_usage
+        quantization_device_map infer_backend infer_dtype enable_thinking image_max_pixels image_min_pixels
+        video_max_pixels video_min_pixels video_fps video_maxlen freeze_vision_tower freeze_multi_modal_projector
+        freeze_language_model ignore_pad_token_for_loss compute_accuracy disable_shuffling early_stopping_steps
+        include_effective_tokens_per_second hf_hub_token ms_hub_token om_hub_token new_special_tokens add_tokens
+        add_special_tokens split_special_tokens eval_num_beams eval_on_each_dataset data_shared_file_system
         """
     ),
-    idle_prefixes=(*TRAINER_IDLE_PREFIXES, "swanlab_", "use_swanlab", "ray_", "export_", "vllm_"),
+    idle_prefixes=(
+        *TRAINER_IDLE_PREFIXES,
+        "swanlab_",
+        "use_swanlab",
+        "ray_",
+        "export_",
+        "vllm_",
+        "sglang_",
+        "ppo_",
+        "profiler_",
+        "profile_",
+        "kt_",
+        "ref_model_",
+        "reward_model_",
+    ),
 )
