@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -54,8 +55,8 @@ def check(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, **argume
     """
     from planner.checking.check import check as read
 
-    given = [file for file in files if "=" not in file]
-    overrides = [file for file in files if "=" in file]
+    overrides = [text for text in files if "=" in text and not Path(text).exists()]
+    given = [file for file in files if file not in overrides]
     result = read(given, overrides=overrides, **arguments)
     if as_json:
         print_document(result.model_dump_json(indent=2))

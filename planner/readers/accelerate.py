@@ -59,8 +59,11 @@ def read(keys: Keys, run: Run) -> None:
             reading.refuse(f"{processes} processes on {machines} machines", keys.place("num_processes"))
         reading.say("gpus", max(1, processes // machines), keys.place("num_processes"))
         reading.say("nodes", machines, keys.place("num_machines"))
-    if (mixed := keys.word("mixed_precision")) is not None:
-        reading.say("launcher precision", mixed.lower(), keys.place("mixed_precision"))
+    mixed = (keys.word("mixed_precision") or "no").lower()
+    if mixed in ("bf16", "fp16"):  # Trainer takes it unless its own arguments say another
+        reading.say("launcher precision", mixed, keys.place("mixed_precision"))
+    elif mixed not in ("no", "false"):
+        reading.refuse(f"{mixed} of the launcher", keys.place("mixed_precision"))
     if kind == "FSDP":
         read_fsdp(keys, "fsdp_config", at, version=1, why="accelerate 1.15, utils/dataclasses.py: fsdp_version 1")
     elif kind == "DEEPSPEED":

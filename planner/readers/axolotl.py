@@ -27,6 +27,7 @@ from strategies import (
     Kernels,
     LoraVariant,
     Loss,
+    Offload,
     Quantization,
     Sharding,
     ShardingBackend,
@@ -86,6 +87,9 @@ def _read_finetuning(keys: Keys) -> None:
         reading.say("quantization", quantization := Quantization.NF4_DOUBLE, keys.place("load_in_4bit"))
     elif adapter == "lora" and keys.flag("load_in_8bit"):
         reading.say("quantization", quantization := Quantization.INT8, keys.place("load_in_8bit"))
+    elif keys.flag("gptq"):
+        reading.say("quantization", quantization := Quantization.GPTQ, keys.place("gptq"))
+        reading.refuse("a GPTQ base, whose kernel depends on what is installed", keys.place("gptq"))
     elif adapter == "qlora":
         reading.refuse("qlora without load_in_4bit, which axolotl refuses", place)
     method = Finetuning.LORA if quantization is Quantization.NONE else Finetuning.QLORA
@@ -124,9 +128,13 @@ def _read_engine(keys: Keys, run: Run) -> None:
     for name in strategies:
         if name.lower() in FSDP_STRATEGIES:
             reading.say("sharding", FSDP_STRATEGIES[name.lower()], place)
+        elif name.lower() not in ("auto_wrap", "offload"):
+            reading.refuse(f"FSDP's {name}", place)
     version = keys.whole("fsdp_version") or 1
     why = "" if keys.entry("fsdp_version") else "axolotl 0.19, utils/schemas/validation.py: fsdp_version 1"
     read_fsdp(keys, "fsdp_config", place, version=version, why=why)
+    if "offload" in strategies:
+        reading.say("offload", Offload.CPU, place)
 
 
 def _read_precision(keys: Keys) -> None:
@@ -178,6 +186,8 @@ def _read_checkpointing(keys: Keys) -> None:
         reading.say("checkpointing", Checkpointing.OFFLOAD, at)
         if reading.value("finetuning") is not Finetuning.FULL:
             reading.refuse("activation offloading in place of recomputation, as axolotl does with adapters", at)
+    elif asked.lower() != "true":
+        reading.refuse(f"gradient_checkpointing {asked}", place)
     else:
         said = keys.entry("gradient_checkpointing_kwargs.use_reentrant")
         default = reading.value("task") == "sft"

@@ -92,6 +92,7 @@ def read(keys: Keys, run: Run) -> None:
     at = keys.place("zero_optimization.stage")
     stage = keys.whole("zero_optimization.stage") or 0
     if stage not in STAGES:
+        reading.say("sharding", Sharding.NO_SHARD, at)
         reading.refuse(f"DeepSpeed with ZeRO stage {stage}", at)
         return
     read_stage(reading, stage, at)

@@ -31,7 +31,8 @@ FSDP_KEYS = (
 
 FSDP_IDLE = words(
     """
-        limit_all_gathers sync_module_states cpu_ram_efficient_loading transformer_layer_cls_to_wrap
+        limit_all_gathers cpu_offload_pin_memory
+        sync_module_states cpu_ram_efficient_loading transformer_layer_cls_to_wrap
         state_dict_type final_state_dict_type backward_prefetch_policy min_num_params xla xla_fsdp_v2
         xla_fsdp_grad_ckpt
         """

@@ -117,10 +117,13 @@ def _read_quantization(keys: Keys) -> None:
 def _read_precision(keys: Keys) -> None:
     reading = keys.reading
     half = "bf16" if keys.flag("bf16") else "fp16" if keys.flag("fp16") else None
+    place = keys.place(half or "bf16")
+    if half is None and (launched := reading.said.get("launcher precision")):
+        half, place = launched.value, launched.place
     if keys.flag("pure_bf16"):
         read_precision(reading, None, keys.place("pure_bf16"), stored="bf16", raised_by=())
     else:  # model/adapter.py: what trains is cast to fp32
-        read_precision(reading, half, keys.place(half or "bf16"), stored="fp32")
+        read_precision(reading, half, place, stored="fp32")
     adapters, why = AdapterDtype.FP32, f"{_SOURCE}, model/adapter.py"
     zero3 = reading.value("sharding") is Sharding.FULL_SHARD
     if zero3 and reading.value("sharding_backend") is ShardingBackend.DEEPSPEED:

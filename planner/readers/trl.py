@@ -20,6 +20,7 @@ from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
 from planner.readers.trainer_engine import read_engine
 from strategies import (
     AdapterDtype,
+    Attention,
     Batching,
     Checkpointing,
     Finetuning,
@@ -58,9 +59,12 @@ def read(keys: Keys, run: Run) -> None:
     _read_batching(keys, source)
     read_optimizer(keys, "optim", program="Trainer")
     _read_checkpointing(keys, bool(old), source)
-    read_attention(keys, "attn_implementation")
+    if keys.flag("use_flash_attention_2"):
+        reading.say("attention", Attention.FLASH_2, keys.place("use_flash_attention_2"))
+    else:
+        read_attention(keys, "attn_implementation")
     _read_loss(keys, bool(old), source)
-    if (keys.word("eval_strategy") or "no").lower() not in ("no", "false"):
+    if (keys.word("eval_strategy", "evaluation_strategy") or "no").lower() not in ("no", "false"):
         size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
         reading.say("evaluation_batch_size", size or 8, place, "" if size else "transformers/training_args.py")
 
@@ -132,11 +136,9 @@ def _read_precision(keys: Keys, old: bool, source: str) -> None:
     if stored is None:
         reading.refuse(f"the dtype {name}", place)
         return
-    launched = reading.value("launcher precision")
-    if half is None and launched in ("bf16", "fp16"):
-        half, said = launched, reading.said["launcher precision"].place
-    else:
-        said = keys.place("bf16") or keys.place("fp16") or place
+    said = keys.place("bf16") or keys.place("fp16") or place
+    if half is None and (launched := reading.said.get("launcher precision")):
+        half, said = launched.value, launched.place
     default = f"{source}, trainer/base_config.py: bf16 true unless fp16" if not (old or keys.entry("bf16")) else ""
     read_precision(reading, half, said, stored=stored, why=default)
     frozen = reading.value("finetuning") is not Finetuning.FULL

@@ -37,6 +37,8 @@ TABLE = Table(
         "use_liger_kernel": "kernels, loss",
         "use_liger": "kernels, loss",
         "attn_implementation": "attention",
+        "use_flash_attention_2": "attention",
+        "evaluation_strategy": "evaluation_batch_size",
         "use_peft": "finetuning",
         "load_in_4bit": "quantization",
         "load_in_8bit": "quantization",
@@ -74,7 +76,7 @@ TABLE = Table(
         "router_aux_loss_coef": "the router's auxiliary loss",
         **fsdp_left_out("fsdp_config"),
     },
-    idle=(TRAINER_IDLE - {"label_smoothing_factor"})
+    idle=(TRAINER_IDLE - {"label_smoothing_factor", "evaluation_strategy"})
     | fsdp_idle("fsdp_config")
     | words(
         """

@@ -223,6 +223,15 @@ def test_packed_rows_are_one_row_of_the_micro_batch(tmp_path: Path) -> None:
     assert any("one row of 2,048" in note for note in result.notes)
 
 
+def test_a_launcher_says_the_precision_where_the_recipe_does_not(tmp_path: Path) -> None:
+    recipe = LLAMA_FACTORY.replace("bf16: true\n", "").replace("deepspeed: zero/ds_z3.json\n", "")
+    files = written(tmp_path, fsdp=FSDP, recipe=recipe)
+    setting = check(files).reading["precision"]
+    assert setting.value == "bf16-mixed"
+    assert setting.place is not None
+    assert (setting.place.file, setting.place.key) == (files[0], "mixed_precision")
+
+
 def test_older_trl_is_recognized_by_its_keys(tmp_path: Path) -> None:
     (file,) = written(tmp_path, sft=TRL + "max_seq_length: 512\ntorch_dtype: bfloat16\nbf16: true\n")
     read = values(check(file, gpu="H100"))
