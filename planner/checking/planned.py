@@ -14,7 +14,7 @@ from planner.readers.reading import Reading
 from planner.readers.run import Run
 from planner.records.check import OnGpus
 from planner.records.result import EstimateResult
-from strategies import OPTIONS, Attention, Batching, ContradictionError, Sharding
+from strategies import OPTIONS, Attention, Batching, ContradictionError, Sharding, UnquantizedDtype
 
 _UNMASKED = (Attention.FLASH_2, Attention.FLASH_3)
 _UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
@@ -25,8 +25,9 @@ _WORKLOAD = (
     "gradient_accumulation_steps",
     "evaluation_batch_size",
     "batching",
+    "precision_without_bf16",
 )
-"""Settings that are arguments of `estimate` and no options of a technique."""
+"""Settings beside the options of techniques: arguments of `estimate`, and what another GPU would make of the files."""
 _PER_NODE = 8
 _SHOWN = 3
 """How many of the smallest GPUs are named."""
@@ -113,6 +114,12 @@ def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> Est
     alone = gpus * nodes == 1
     if alone and arguments.get("sharding") is Sharding.NO_SHARD:
         arguments = {name: value for name, value in arguments.items() if name != "sharding"}
+    arguments, otherwise = dict(arguments), arguments.get("precision_without_bf16")
+    arguments.pop("precision_without_bf16", None)
+    if otherwise is not None and not gpu.supports_bf16:
+        arguments["precision"] = otherwise
+        if "unquantized_dtype" in arguments:
+            arguments["unquantized_dtype"] = UnquantizedDtype.FP16
     return estimate(**arguments, gpu=gpu, gpus=gpus, nodes=nodes)
 
 

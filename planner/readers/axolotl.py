@@ -28,6 +28,7 @@ from strategies import (
     LoraVariant,
     Loss,
     Offload,
+    Precision,
     Quantization,
     Sharding,
     ShardingBackend,
@@ -147,6 +148,8 @@ def _read_precision(keys: Keys) -> None:
     elif is_bf16:
         why = "auto: bf16 on Ampere and later" if bf16.lower() == "auto" else ""
         read_precision(reading, "bf16", place, stored="bf16", raised_by=(ShardingBackend.FSDP1,), why=why)
+        if why:
+            reading.say("precision_without_bf16", Precision.FP16_MIXED, place, "auto: fp16 before Ampere")
     elif is_fp16 or keys.flag("float16"):
         place = keys.place("fp16") or keys.place("float16")
         # accelerate refuses to unscale fp16 gradients: full fine-tuning needs fp32 weights.

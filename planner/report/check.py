@@ -11,7 +11,7 @@ from rich.text import Text
 
 from planner.records.check import CheckResult, KeyPlace, OnGpus, Remark, Setting
 from planner.report.estimate import EstimateReport
-from planner.report.parts.blocks import Wrapped, notes
+from planner.report.parts.blocks import Wrapped, fields, notes
 from planner.report.parts.format import gib, plural
 from planner.report.parts.table import Column, table_lines
 
@@ -64,24 +64,22 @@ def _gpus(on: OnGpus) -> str:
     return f"{on.gpus} x {on.gpu}"
 
 
-def _settings(result: CheckResult) -> Iterator[Text]:
-    """Yields a table of what was read: the planner's word, its value, and the key or the default that says it."""
-    said = list(result.reading.items())
-    heading, rows = table_lines(
+def _settings(result: CheckResult) -> Iterator[Wrapped]:
+    """Yields what was read: the planner's word, its value, and the key or the default that says it."""
+    yield Wrapped(f"read as {result.framework}", "bold", indent=0)
+    yield from fields(
         [
-            Column(f"read as {result.framework}", [word.replace("_", "-") for word, _ in said]),
-            Column("", [_value(setting.value) for _, setting in said]),
-            Column("", [_origin(setting, result.files) for _, setting in said], style="dim"),
+            (word.replace("_", "-"), f"{_value(setting.value)}, {_origin(setting)}")
+            for word, setting in result.reading.items()
         ]
     )
-    yield from (heading, *rows)
 
 
 def _value(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _origin(setting: Setting, files: Sequence[str]) -> str:
+def _origin(setting: Setting) -> str:
     if setting.place is None:
         return f"default: {setting.why}" if setting.why else "follows"
     place = setting.place

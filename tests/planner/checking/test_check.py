@@ -232,6 +232,13 @@ def test_a_launcher_says_the_precision_where_the_recipe_does_not(tmp_path: Path)
     assert (setting.place.file, setting.place.key) == (files[0], "mixed_precision")
 
 
+def test_bf16_auto_is_fp16_on_a_gpu_without_bf16(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, qlora=AXOLOTL)
+    plan = check(file, gpu="T4", gpus=1).plan
+    assert plan is not None
+    assert (plan.strategy.precision, plan.strategy.unquantized_dtype) == ("fp16-mixed", "fp16")
+
+
 def test_older_trl_is_recognized_by_its_keys(tmp_path: Path) -> None:
     (file,) = written(tmp_path, sft=TRL + "max_seq_length: 512\ntorch_dtype: bfloat16\nbf16: true\n")
     read = values(check(file, gpu="H100"))
@@ -242,3 +249,18 @@ def test_older_trl_is_recognized_by_its_keys(tmp_path: Path) -> None:
 def test_two_recipes_are_not_one_run(tmp_path: Path) -> None:
     with pytest.raises(PlannerError, match="both are a recipe of a run"):
         check(written(tmp_path, a=AXOLOTL, b=TRL))
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_the_report_fits_the_terminal_and_names_places(
+    columns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    (file,) = written(tmp_path, qlora=AXOLOTL)
+    shown = run(file).stdout
+    assert max(map(len, shown.splitlines())) <= int(columns)
+    assert "read as axolotl 0.19" in shown
+    words = " ".join(shown.split())
+    assert "smallest GPUs that hold it" in words
+    assert "not understood, 1 key: no_such_key" in words
+    assert "qlora.yaml:3" in words

@@ -18,12 +18,21 @@ from planner.readers.run import Reader, Role, Run
 from planner.readers.settle import settle
 from strategies import OPTIONS
 
-WORDS = {*OPTIONS, "model", "gpus", "nodes", "task", "lora_alpha", "version", "global_batch_size"} | {
-    "micro_batch_size",
-    "gradient_accumulation_steps",
-    "sequence_length",
-    "evaluation_batch_size",
+WORDS = {
+    *OPTIONS,
     "batching",
+    "evaluation_batch_size",
+    "global_batch_size",
+    "gpus",
+    "gradient_accumulation_steps",
+    "lora_alpha",
+    "micro_batch_size",
+    "model",
+    "nodes",
+    "precision_without_bf16",
+    "sequence_length",
+    "task",
+    "version",
 }
 VALUES = st.one_of(
     st.none(),
