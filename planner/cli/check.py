@@ -21,7 +21,7 @@ _MACHINE = "Machine"
     cls=Command,
     examples=(
         "planner check axolotl.yaml --gpu A100-40GB",
-        "planner check sft.yaml zero3.yaml --gpu H100 --gpus 8 -- per_device_train_batch_size=2",
+        "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
         "planner check qwen3_full_sft.yaml ds_z3_config.json",
     ),
 )

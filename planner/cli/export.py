@@ -29,7 +29,7 @@ class TargetName(Completed):
     cls=Command,
     examples=(
         "planner export plan.json --to llama-factory -o run",
-        "planner fit llama-3.1-8b --gpu RTX-4090 --framework trl --json | planner export - --to trl -o run",
+        "planner export - --to trl -o run --plan 2",
     ),
 )
 @click.argument("plan", type=str)
