@@ -11,13 +11,15 @@ import yaml
 
 from hardware.errors import CatalogError, FileError, shown
 from hardware.files import UnreadableError, read_file
+from hardware.json_text import JsonError, decoded, parse_json
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's loader in C if it is installed."""
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_NODES: Final = 50_000  # after the expansion of aliases; the built-in catalog has about 4 000
-MAX_SCALAR_CHARACTERS: Final = 10_000  # PyYAML reads 1:1:1:... as a sexagesimal integer, in quadratic time
+# Unless quoted: PyYAML reads 1:1:1:... as a sexagesimal integer, in quadratic time.
+MAX_SCALAR_CHARACTERS: Final = 10_000
 MAX_DEPTH: Final = 20
 MAX_PROBLEMS: Final = 50  # more would not be read, and each takes a search for near names
 MAX_BITS: Final = 128  # of a whole number: sizes have fewer, and larger numbers overflow as floats
@@ -60,6 +62,10 @@ class Document:
         if len(self._problems) == MAX_PROBLEMS:
             self.raise_problems()
 
+    def line(self, location: Location) -> int:
+        """Returns the line of the value at `location`, from 1."""
+        return self._positions.get(location, (1, 1))[0]
+
     def refuse(self, node: yaml.Node, location: Location, message: str) -> None:
         """Adds a problem for a value without meaning, and ignores later problems at its location."""
         self.add_problem_at(_position(node.start_mark), location, message)
@@ -88,7 +94,32 @@ def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Do
         FileError: The file cannot be read or is not valid YAML.
     """
     document = Document(str(path), error=error)
+    _parse(document, _read_bytes(document, path))
+    return document
+
+
+def read_json(path: str | Path, error: type[FileError]) -> Document:
+    """Reads a JSON file as `read_document` reads YAML: with the position of each value, and duplicate keys refused.
+
+    Raises:
+        FileError: The file cannot be read or is not valid JSON.
+    """
+    document = Document(str(path), error=error)
     content = _read_bytes(document, path)
+    try:
+        data = parse_json(decoded(content))
+    except JsonError as problem:
+        document.add_problem_at((max(problem.line, 1), max(problem.column, 1)), (), problem.message)
+        document.raise_problems()
+    # JSON is YAML but for tabs between values, and for numbers such as 5e8, which YAML 1.1 reads as text.
+    _parse(document, content.replace(b"\t", b" "))
+    document.raise_problems()
+    document.data = data
+    return document
+
+
+def _parse(document: Document, content: bytes) -> None:
+    """Fills a document with the data of YAML text; raises its error if the text is not valid YAML."""
     try:
         _check_size(document, content)
         root = yaml.compose(content, Loader=SafeLoader)
@@ -100,7 +131,6 @@ def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Do
         document.add_problem((), f"not valid YAML: {_one_line(error)}")
     document.raise_problems()
     document.data = _Converter(document).convert(root, ()) if root is not None else None
-    return document
 
 
 def _read_bytes(document: Document, path: str | Path) -> bytes:
@@ -134,7 +164,7 @@ def _check_size(document: Document, content: bytes) -> None:
             open_nodes[-1][1] += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
-            if len(event.value) > MAX_SCALAR_CHARACTERS:
+            if event.implicit[0] and len(event.value) > MAX_SCALAR_CHARACTERS:  # quoted text is no number
                 message = f"a value of more than {MAX_SCALAR_CHARACTERS} characters"
                 document.add_problem_at(_position(event.start_mark), (), message)
         elif isinstance(event, yaml.AliasEvent):

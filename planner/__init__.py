@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
     from planner.answers.explain import explain
     from planner.api import estimate, fit
+    from planner.checking.check import check
+    from planner.exporting.export import export
+    from planner.exporting.launch import ExportError
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
     from planner.records.axes import RequestError
+    from planner.records.check import CheckResult
     from planner.records.explanation import Explanation
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
@@ -31,10 +35,12 @@ _HOMES = {
     "GPU": "hardware",
     "Catalog": "hardware",
     "CatalogError": "hardware",
+    "CheckResult": "planner.records.check",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
     "EstimateResult": "planner.records.result",
     "Explanation": "planner.records.explanation",
+    "ExportError": "planner.exporting.launch",
     "FitResult": "planner.records.result",
     "InvalidChoiceError": "strategies",
     "Memory": "planner.records.plan",
@@ -51,8 +57,10 @@ _HOMES = {
     "SpaceFileError": "planner.records.space",
     "UnknownNameError": "hardware",
     "Verification": "planner.records.verification",
+    "check": "planner.checking.check",
     "estimate": "planner.api",
     "explain": "planner.answers.explain",
+    "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",
     "load_catalog": "hardware",
@@ -64,10 +72,12 @@ __all__ = [
     "GPU",
     "Catalog",
     "CatalogError",
+    "CheckResult",
     "Cluster",
     "ContradictionError",
     "EstimateResult",
     "Explanation",
+    "ExportError",
     "FitResult",
     "InvalidChoiceError",
     "Memory",
@@ -84,8 +94,10 @@ __all__ = [
     "SpaceFileError",
     "UnknownNameError",
     "Verification",
+    "check",
     "estimate",
     "explain",
+    "export",
     "find_model",
     "fit",
     "load_catalog",

@@ -150,7 +150,7 @@ class DeviceChoice(Completed):
         return [("replay", "on fake tensors alone"), ("cuda", "for real on a GPU"), ("cpu", "for real, small models")]
 
 
-ANSWERS = ("fit", "estimate", "explain", "verify")
+ANSWERS = ("fit", "estimate", "explain", "verify", "check")
 """Commands whose answer has a JSON Schema."""
 
 

@@ -12,11 +12,12 @@ from planner.cli.output import print_document
 @click.command(cls=Command, examples=("planner schema fit",))
 @click.argument("answer", type=Answer())
 def schema(answer: str) -> None:
-    """Print the JSON Schema of what `fit`, `estimate`, `explain` or `verify` prints with --json."""
+    """Print the JSON Schema of what `fit`, `estimate`, `explain`, `verify` or `check` prints with --json."""
     import json
 
     from pydantic import BaseModel
 
+    from planner.records.check import CheckResult
     from planner.records.explanation import Explanation
     from planner.records.result import EstimateResult, FitResult
     from planner.records.verification import Verification
@@ -26,5 +27,6 @@ def schema(answer: str) -> None:
         "estimate": EstimateResult,
         "explain": Explanation,
         "verify": Verification,
+        "check": CheckResult,
     }
     print_document(json.dumps(results[answer].model_json_schema(mode="serialization"), indent=2))

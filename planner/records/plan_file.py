@@ -58,7 +58,7 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         PlanFileError: The file does not hold such a plan.
         PlannerError: The plan's model cannot be found, or is not trusted.
     """
-    request, plan = _read(file, index)
+    request, plan = read_plan(file, index)
     chosen = {axis: choice for axis, choice in plan.strategy.model_dump().items() if choice is not None}
     if plan.strategy.quantization is Quantization.NONE:
         del chosen["quantization"]
@@ -78,8 +78,12 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
     }
 
 
-def _read(file: str, index: int) -> tuple[Request, Plan]:
-    """Returns the request and the plan of a rank in a file."""
+def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
+    """Returns the request and the plan of a rank in a file.
+
+    Raises:
+        PlanFileError: The file does not hold such a plan.
+    """
     name = _name(file)
     found = _validated(name, _document(file))
     if isinstance(found, EstimateResult):

@@ -8,10 +8,12 @@ import shutil
 from rich.console import Console, RenderableType
 
 from planner.printable import printable
+from planner.records.check import CheckResult
 from planner.records.display import Displayed
 from planner.records.explanation import Explanation
 from planner.records.result import EstimateResult, FitResult
 from planner.records.verification import Verification
+from planner.report.check import CheckReport
 from planner.report.estimate import EstimateReport
 from planner.report.explain import ExplainReport
 from planner.report.fit import FitReport
@@ -34,6 +36,8 @@ def report_of(result: Displayed) -> RenderableType:
         return FitReport(result)
     if isinstance(result, EstimateResult):
         return EstimateReport(result)
+    if isinstance(result, CheckResult):
+        return CheckReport(result)
     if isinstance(result, Explanation):
         return ExplainReport(result)
     if isinstance(result, Verification):

@@ -63,6 +63,27 @@ def written(folder: Path, name: str, content: object) -> str:
     return name
 
 
+# --- configurations of a run ---
+
+
+def test_a_configuration_that_names_code_scripts_and_downloads_is_only_read(tmp_path: Path) -> None:
+    recipe = {"base_model": CODE, "sequence_len": 16, "plugins": ["evil.Plugin"], "trust_remote_code": True}
+    recipe |= {"chat_template_jinja": "evil.py", "datasets": [{"path": "evil/evil"}], "deepspeed": "evil.py"}
+    done, deeds = audited(tmp_path, "check", written(tmp_path, "run.yaml", recipe), "--gpu", "T4")
+    assert done.returncode == 2
+    assert "evil.py is not here: give it as another FILE" in " ".join(done.stdout.split())
+    assert deeds == []
+    del recipe["deepspeed"]
+    done, deeds = audited(tmp_path, "check", written(tmp_path, "run.yaml", recipe), "--gpu", "T4")
+    assert done.returncode == 2
+    assert "names the code 'evil:build', which would be imported and run" in " ".join(done.stdout.split())
+    assert deeds == []
+    recipe["base_model"] = "hf:evil/evil"
+    done, deeds = audited(tmp_path, "check", written(tmp_path, "run.yaml", recipe), "--gpu", "T4")
+    assert done.returncode == 2
+    assert deeds == []
+
+
 # --- plans ---
 
 

@@ -56,7 +56,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (
             ("xyz",),
             "unknown command 'xyz'",
-            "one of fit, estimate, explain, verify, gpus, models, choices, space, catalog, schema",
+            "one of fit, estimate, explain, verify, check, export, gpus, models, choices, space, catalog, schema",
         ),
         (("gpus", "T4"), "unknown command 'T4'", "planner gpus show T4"),
         (("--nope",), "unknown option --nope", "planner --help explains"),
@@ -76,7 +76,11 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (("fit", "7B", "--gpu", "A100-40"), "unknown GPU 'A100-40'", "did you mean A100-40GB-SXM, A100-40GB-PCIe?"),
         (("gpus", "show", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),
         (("models", "show", "lama-2-7b"), "unknown model 'lama-2-7b'", "did you mean llama-2-7b"),
-        (("schema", "fot"), "unknown answer 'fot'", "did you mean fit?  (one of fit, estimate, explain, verify)"),
+        (
+            ("schema", "fot"),
+            "unknown answer 'fot'",
+            "did you mean fit?  (one of fit, estimate, explain, verify, check)",
+        ),
         (("schema",), "ANSWER is missing", "for example: planner schema fit"),
         (
             (*FITS, "--max-accumulation", "4", "--global-batch-size", "8"),

@@ -1,0 +1,128 @@
+"""Compares what `planner check` reads out of published configuration files with a reading by hand.
+
+python benchmarks/config_files.py FOLDER            # one line a file, then the share of right fields by framework
+python benchmarks/config_files.py FOLDER --fields   # also each field that is not right
+
+FOLDER holds published files under the names of their frameworks, and `expected.yaml`, which says of some of them what
+is in there: a list of `cases` with `file`, `with` (files read together with it), `gpus` and `reading`. Values in angle
+brackets are what the planner has no word for: those are right where the run is refused.
+
+A field is right, refused (the run is refused, and the field is not read), or wrong. Every other file is read as well,
+alone: what it is refused for, and keys that are not understood, are printed; an internal error ends the script.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hardware import PlannerError
+from planner.checking.check import check
+from planner.records.check import CheckResult
+
+READ = ("axolotl", "llama-factory", "trl", "alignment-handbook", "open-r1")
+"""Frameworks whose files are read."""
+SEVEN = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+ZERO = {1: "zero1", 2: "shard_grad_op", 3: "full_shard"}
+
+
+def in_words(result: CheckResult) -> dict[str, Any]:
+    """What was read, in the words of the readings by hand."""
+    found = {word: setting.value for word, setting in result.reading.items()}
+    full = found.get("checkpointing")
+    if full in ("full", "full-reentrant"):
+        found["checkpointing"], found["checkpointing_reentrant"] = "full", full == "full-reentrant"
+    if isinstance(targets := found.get("lora_targets"), list) and set(targets) == SEVEN:
+        found["lora_targets"] = "all-linear"
+    deepspeed = found.get("sharding_backend") == "deepspeed"
+    if deepspeed and found.get("finetuning") == "full" and found.get("precision") == "bf16-mixed":
+        found["precision"] = "<deepspeed-bf16>"
+    found["engine"] = found.pop("sharding_backend", None)
+    if found.get("optimizer") == "paged-adamw-32bit":
+        found["optimizer"] = "<paged adamw, 32-bit states>"
+    found["zero_stage"] = next((k for k, v in ZERO.items() if deepspeed and found.get("sharding") == v), None)
+    found.setdefault("quantization", "none")
+    found["offload"] = "cpu" if found.get("offload") in ("cpu", "optimizer") else "none"
+    quantization = found["quantization"].removesuffix("-double")
+    found["frozen_dtype"] = "bf16" if quantization == "none" else quantization
+    found["galore_rank"] = found.get("optimizer_rank")
+    if found.get("gpus"):
+        found["gpus"] *= found.get("nodes", 1)
+    return found
+
+
+def compared(case: dict[str, Any], folder: Path) -> tuple[Counter[str], list[str]]:
+    """How many fields are right, refused and wrong, and a line for each that is not right."""
+    names = [case["file"], *case.get("with", ())]
+    launched = case["gpus"] if isinstance(case["gpus"], int) else None
+    try:
+        result = check([folder / name for name in names], gpus=launched, gpu="H100-80GB-SXM")
+    except PlannerError as error:
+        return Counter(refused=len(case["reading"])), [f"    all: {error.message}"]
+    found, refusals = in_words(result), [remark.what for remark in result.refused]
+    counts: Counter[str] = Counter()
+    lines = []
+    for word, expected in case["reading"].items():
+        value = found.get(word)
+        if isinstance(expected, str):  # a comma ends a value of a flow mapping, and DDP is the engine of no sharding
+            expected = {"<paged adamw": "<paged adamw, 32-bit states>", "ddp": None}.get(expected, expected)
+        unsaid = isinstance(expected, str) and expected.startswith("<") and expected != "<deepspeed-bf16>"
+        if expected is None and word != "engine":
+            continue  # the files do not say, and the framework has no fixed value
+        if value == expected or (unsaid and refusals):
+            counts["right"] += 1
+            continue
+        kind = "refused" if refusals and value is None else "wrong"
+        counts[kind] += 1
+        lines.append(f"    {word}: {value!r}, by hand {expected!r}: {kind}")
+    return counts, [*lines, *(f"    refused: {what}" for what in refusals)]
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the table."""
+    folder, fields = Path(arguments[0]), "--fields" in arguments
+    cases = yaml.safe_load((folder / "expected.yaml").read_text())["cases"]
+    totals: dict[str, Counter[str]] = {}
+    for case in cases:
+        framework = case["file"].partition("/")[0]
+        if framework not in READ:
+            continue
+        counts, lines = compared(case, folder)
+        totals.setdefault(framework, Counter()).update(counts)
+        right, every = counts["right"], counts.total()
+        print(f"{right:3} of {every:3}  {counts['refused']:2} refused {counts['wrong']:2} wrong  {case['file']}")
+        if fields and lines:
+            print("\n".join(lines))
+    print()
+    totals["all"] = sum(totals.values(), Counter())
+    for framework, counts in totals.items():
+        right, every = counts["right"], counts.total()
+        print(f"{framework:20} {right:3} of {every:3} right = {right / every:.1%}, ", end="")
+        print(f"{counts['refused']} refused, {counts['wrong']} wrong")
+    if fields:
+        print()
+        for file in sorted([*folder.rglob("*.y*ml"), *folder.rglob("*.json")]):
+            if file.parent != folder:
+                print(f"{file.relative_to(folder)}: {alone(file)}")
+
+
+def alone(file: Path) -> str:
+    """What `check` says of one file, in a line."""
+    try:
+        result = check(file, gpu="H100-80GB-SXM")
+    except PlannerError as error:
+        return error.message.replace("\n", " ")
+    unknown = (
+        f"; not understood: {', '.join(key.key for key in result.not_understood)}" if result.not_understood else ""
+    )
+    if result.plan is None:
+        return f"refused: {'; '.join(remark.what for remark in result.refused)}{unknown}"
+    return result.plan.headline() + unknown
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

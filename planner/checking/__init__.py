@@ -1,0 +1,1 @@
+"""Checks training runs that exist already: what their files say, and whether it fits."""

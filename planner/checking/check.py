@@ -1,0 +1,96 @@
+"""Provides `check`, which reads the configuration files of a run and says whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardware import GPU
+from hardware.errors import PlannerError
+from planner.checking.planned import Planned, planned
+from planner.problem.problem import CatalogSource
+from planner.readers.keys import parse_override
+from planner.readers.reading import Place, Reading, Refusal, Said
+from planner.readers.registry import READERS
+from planner.readers.run import Run
+from planner.readers.settle import settle
+from planner.records.check import CheckResult, KeyPlace, Remark, Setting
+from strategies import Choice
+
+
+def check(
+    files: str | Path | Sequence[str | Path],
+    *,
+    gpu: str | GPU | None = None,
+    gpus: int | None = None,
+    nodes: int | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    headroom: float = 0.05,
+    catalog: CatalogSource = None,
+) -> CheckResult:
+    """Reads the configuration files of a training run, and says what memory it takes and whether it fits.
+
+    Files of axolotl, LLaMA-Factory, TRL, accelerate and DeepSpeed are read, several of one run together. Nothing that
+    they name is executed or downloaded.
+
+    Args:
+        files: Path of the recipe, and of the launcher's file and DeepSpeed's JSON where the run has them.
+        gpu: Name or alias of a GPU in the catalog, or a `GPU`; None to be told the smallest GPUs that hold the run.
+        gpus: GPUs per node. By default what the files say; if they do not, several numbers are tried.
+        nodes: Number of nodes, by default what the files say.
+        overrides: Values that replace those of the files' keys: a mapping, or texts such as `KEY=VALUE`.
+        headroom: Share of the GPU's usable bytes that is left free.
+        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
+
+    Returns:
+        What was read, with the place of each value; what is refused, left out, without effect or not understood; and
+        the plan, unless something was refused.
+
+    Raises:
+        PlannerError: A file cannot be read, is of no known framework, or a value or name makes no sense.
+    """
+    paths = [files] if isinstance(files, str | Path) else list(files)
+    if not paths:
+        raise PlannerError("no file is given", "planner check run.yaml")
+    given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
+    run = Run([str(path) for path in paths], READERS, given)
+    reading = run.reading
+    settle(reading)
+    if run.recipe is None:
+        reading.refuse("no recipe among the files: none names a model")
+    found = Planned()
+    if not reading.refused:
+        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
+    return CheckResult(
+        files=tuple(run.files),
+        framework=_framework(run, reading),
+        reading={word: _setting(said) for word, said in reading.said.items() if said.value is not None},
+        refused=_remarks(reading.refused),
+        left_out=_remarks(reading.left_out),
+        without_effect=tuple(map(_key, reading.idle)),
+        dead=_remarks(reading.dead),
+        not_understood=tuple(map(_key, reading.unknown)),
+        plan=found.plan,
+        on_gpus=found.on_gpus,
+        smallest=found.smallest,
+        notes=found.notes,
+    )
+
+
+def _framework(run: Run, reading: Reading) -> str:
+    return str(reading.value("version", run.recipe.version if run.recipe else "none"))
+
+
+def _setting(said: Said) -> Setting:
+    value = said.value
+    plain = value.value if isinstance(value, Choice) else list(value) if isinstance(value, tuple) else value
+    return Setting(value=plain, place=said.place and _key(said.place), why=said.why)
+
+
+def _remarks(refusals: Sequence[Refusal]) -> tuple[Remark, ...]:
+    return tuple(Remark(what=what, place=place and _key(place)) for what, place in refusals)
+
+
+def _key(place: Place) -> KeyPlace:
+    return KeyPlace(key=place.key, file=place.file, line=place.line or None)

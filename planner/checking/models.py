@@ -1,0 +1,42 @@
+"""Finds the model that a recipe names, without network and without running code."""
+
+from __future__ import annotations
+
+from hardware.errors import PlannerError, UnknownNameError
+from planner.models import Foreign, Model
+from planner.models.trusted import named_in
+from planner.readers.reading import Reading
+from planner.readers.run import Run
+
+
+def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
+    """Returns the model, and a note if it is known under another owner's name.
+
+    Raises:
+        PlannerError: Nothing names a model, or nobody knows it.
+    """
+    said = reading.said.get("model")
+    if said is None or not said.value:
+        raise PlannerError("nothing names a model", "-- model_name_or_path=llama-3-8b, or base_model=")
+    name = str(said.value)
+    file = said.place.file if said.place else run.files[0]
+    try:
+        return named_in(file, name, None), []
+    except UnknownNameError as error:
+        owner, slash, bare = name.rpartition("/")
+        if not slash or owner.startswith((".", "/", "~")) or "-" not in bare:
+            raise _unknown(error, reading) from None
+        try:
+            found = named_in(file, bare, None)
+        except PlannerError:
+            raise _unknown(error, reading) from None
+        return found, [f"{name} is taken for {found.hf or found.name}, whose name it has"]
+
+
+def _unknown(error: UnknownNameError, reading: Reading) -> PlannerError:
+    said = reading.said["model"]
+    key = said.place.key if said.place else "model_name_or_path"
+    return PlannerError(
+        error.message,
+        f"-- {key}=NAME says another, such as {(error.suggestions or ('llama-3-8b',))[0]}, or a config.json",
+    )

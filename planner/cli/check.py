@@ -1,0 +1,70 @@
+"""Defines the command `planner check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from planner.cli.arguments import GPU_NAME, SHARE
+from planner.cli.commands import Command
+from planner.cli.options import catalog_option, json_option, number_option, option
+from planner.cli.output import print_document, print_report
+
+DOES_NOT_FIT = 1
+REFUSED = 2
+_MACHINE = "Machine"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner check axolotl.yaml --gpu A100-40GB",
+        "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
+        "planner check qwen3_full_sft.yaml ds_z3_config.json",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE... [-- KEY=VALUE...]")
+@option(
+    "--gpu", type=GPU_NAME, metavar="NAME", section=_MACHINE, help="See `planner gpus`; none asks for the smallest."
+)
+@number_option("--gpus", _MACHINE, "GPUs per node; what the files say unless given.")
+@number_option("--nodes", _MACHINE, "Nodes; what the files say unless given.")
+@option(
+    "--headroom",
+    type=SHARE,
+    default="5%",
+    show_default=True,
+    metavar="SHARE",
+    section=_MACHINE,
+    help="Share of the GPU's memory to leave free.",
+)
+@catalog_option
+@json_option
+@click.pass_context
+def check(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, **arguments: Any) -> None:
+    """Read the files of a training run, and say what memory it takes and whether it fits.
+
+    FILE is a YAML of axolotl, LLaMA-Factory or TRL, with the launcher's file of accelerate and the JSON of DeepSpeed
+    where the run has them. KEY=VALUE replaces a key of these files, as the framework's command line does. Nothing that
+    a file names is executed or downloaded.
+
+    Exits with 1 when the run does not fit on the GPU, and with 2 when it is refused: it does something that the planner
+    has no word for. What was read is printed all the same.
+    """
+    from planner.checking.check import check as read
+
+    overrides = [text for text in files if "=" in text and not Path(text).exists()]
+    given = [file for file in files if file not in overrides]
+    result = read(given, overrides=overrides, **arguments)
+    if as_json:
+        print_document(result.model_dump_json(indent=2))
+    else:
+        from planner.report.check import CheckReport
+
+        print_report(CheckReport(result))
+    if result.plan is None:
+        ctx.exit(REFUSED)
+    if arguments["gpu"] is not None and not result.fits:
+        ctx.exit(DOES_NOT_FIT)

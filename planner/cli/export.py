@@ -1,0 +1,61 @@
+"""Defines the command `planner export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from planner.cli.arguments import FILE, WHOLE_NUMBER, Completed
+from planner.cli.commands import Command
+from planner.cli.options import catalog_option, option
+from planner.cli.output import print_text
+
+
+class TargetName(Completed):
+    """Names a target of an export."""
+
+    name = "name"
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the targets with what they write."""
+        from planner.exporting.registry import TARGETS
+
+        return [(target.name, target.summary) for target in TARGETS.values()]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner export plan.json --to llama-factory -o run",
+        "planner export - --to trl -o run --plan 2",
+    ),
+)
+@click.argument("plan", type=str)
+@option("--to", type=TargetName(), required=True, metavar="TARGET", help="trl, axolotl, llama-factory or deepspeed.")
+@option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
+@option(
+    "--plan",
+    "rank",
+    type=WHOLE_NUMBER,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Which plan of an answer of fit, by its rank.",
+)
+@option("--dataset", metavar="NAME", help="Your dataset; an example of the target's unless given.")
+@option("--force", is_flag=True, help="Overwrite files.")
+@catalog_option
+def export(plan: str, to: str, output: Path, rank: int, dataset: str | None, force: bool, catalog: Path | None) -> None:
+    """Write PLAN as the files with which a training framework runs it.
+
+    PLAN is a file that `planner fit --json` or `planner estimate --json` wrote, or - for standard input. Every choice
+    that memory depends on is set. The files are read back as `planner check` reads them and have to make the same plan:
+    what the target cannot say is an error that names it.
+    """
+    from planner.exporting.export import export as made
+    from planner.exporting.export import write
+
+    for path in write(made(plan, to, rank=rank, dataset=dataset, catalog=catalog), output, force=force):
+        print_text(str(path))

@@ -1,0 +1,153 @@
+"""Provides `export`, which writes a plan as the files of a training framework.
+
+What is written is read back by `planner check` first: a choice that does not come back is an error that names it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hardware import GIB
+from hardware.errors import PlannerError
+from planner.checking.check import check
+from planner.exporting.engine import FILLED_IN
+from planner.exporting.launch import ExportError, Launch, Target
+from planner.exporting.registry import TARGETS
+from planner.files import write_whole
+from planner.models import Model
+from planner.models.trusted import named_in
+from planner.problem.problem import CatalogSource
+from planner.records.plan import Plan
+from planner.records.plan_file import read_plan
+from planner.records.request import Request
+from planner.records.result import EstimateResult, FitResult
+from strategies import InvalidChoiceError
+
+_NOT_OF_FILES = ("framework", "allocator")
+"""Options that no file of a recipe says: who runs it, and the environment, which the script sets."""
+
+
+def export(
+    plan: str | Path | FitResult | EstimateResult,
+    to: str,
+    *,
+    rank: int = 1,
+    dataset: str | None = None,
+    catalog: CatalogSource = None,
+) -> dict[str, str]:
+    """Returns the configuration files with which a training framework runs a plan.
+
+    Every choice on which memory depends is set, defaults included. The files are read back as `check` reads them, and
+    have to make the same plan.
+
+    Args:
+        plan: An answer of `fit` or `estimate`, the path of its JSON, or `-` for standard input.
+        to: Name of the target: `trl`, `axolotl`, `llama-factory` or `deepspeed`.
+        rank: Which plan of an answer of `fit`, from 1.
+        dataset: Name of the dataset; an example of the target's unless given.
+        catalog: The catalog of the plan's GPU, as for `fit`.
+
+    Returns:
+        The text of each file by its name.
+
+    Raises:
+        ExportError: The target cannot say a choice of the plan, which the error names.
+        PlannerError: There is no such target or plan, or its model has no id on the Hugging Face Hub.
+    """
+    if to not in TARGETS:
+        raise InvalidChoiceError("target", to, TARGETS)
+    request, found, source = _plan(plan, rank)
+    target = TARGETS[to]
+    if request.nodes > 1:
+        raise ExportError(f"{to} is written for one node, and the plan has {request.nodes}", "--nodes 1")
+    launch = Launch(request, found, _hub_id(source, request), dataset, to)
+    files = target.files(launch)
+    if target.read:
+        _read_back(launch, target, files, catalog)
+    return files
+
+
+def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> list[Path]:
+    """Writes files into a folder, which is made if it is not there, and returns their paths.
+
+    Raises:
+        ExportError: One of the files is there already and `force` is not set, or the folder cannot be made; then
+            nothing is written.
+        OutputFileError: A file cannot be written.
+    """
+    paths = [folder / name for name in files]
+    there = [str(path) for path in paths if os.path.lexists(path)]
+    if there and not force:
+        raise ExportError(f"{', '.join(there)} would be overwritten", "--force, or -o another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be made: {error.strerror}", "-o a folder of yours") from None
+    for path, text in zip(paths, files.values(), strict=True):
+        write_whole(path, text.encode())
+        if path.suffix == ".sh":
+            path.chmod(0o755)
+    return paths
+
+
+def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Request, Plan, str]:
+    """Returns the request, the plan, and what the source is called."""
+    if isinstance(plan, EstimateResult):
+        return plan.request, plan, "the plan"
+    if isinstance(plan, FitResult):
+        if not 0 < rank <= len(plan.plans):
+            raise ExportError(f"the answer has {len(plan.plans)} plans, not a plan {rank}", "rank=1 is the best")
+        return plan.request, plan.plans[rank - 1], "the plan"
+    return *read_plan(str(plan), rank), str(plan)
+
+
+def _hub_id(source: str, request: Request) -> str:
+    model = named_in(source, request.model, None)
+    known = model.hf if isinstance(model, Model) and not model.approximate else None
+    if known is None:
+        raise ExportError(
+            f"{request.model} has no id on the Hugging Face Hub", "plan a model that `planner models` lists"
+        )
+    return known
+
+
+def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: CatalogSource) -> None:
+    """Checks that the files make the plan; raises ExportError with the first option that they do not."""
+    request, plan = launch.request, launch.plan
+    with TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text)
+        read = [Path(folder) / name for name in target.read]
+        try:
+            result = check(read, gpu=request.gpu, gpus=request.gpus, headroom=request.headroom, catalog=catalog)
+        except PlannerError as error:
+            raise launch.cannot_say(f"this plan: {error.message}") from None
+    if result.plan is None:
+        raise launch.cannot_say(f"this plan: {result.refused[0].what}")
+    other = result.plan
+    for option, wanted in plan.strategy:
+        got = getattr(other.strategy, option)
+        if (got or FILLED_IN.get(option)) != (wanted or FILLED_IN.get(option)) and option not in _NOT_OF_FILES:
+            name = option.replace("_", "-")
+            raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
+    for word in ("batching", "evaluation_batch_size"):
+        wanted, got = getattr(request, word), getattr(other.request, word)
+        if wanted != got:
+            name = word.replace("_", "-")
+            raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
+    if other.gradient_accumulation_steps != plan.gradient_accumulation_steps:
+        raise launch.cannot_say(f"{plan.gradient_accumulation_steps} accumulation steps")
+    if other.memory.allocated_bytes != plan.memory.allocated_bytes:
+        rows, length = other.micro_batch_size, other.request.sequence_length
+        raise launch.cannot_say(
+            f"{plan.micro_batch_size} sequences of {request.sequence_length} tokens: "
+            f"it makes {rows} of {length}, with {_gib(other)} instead of {_gib(plan)} GiB at the peak"
+        )
+
+
+def _gib(plan: Plan) -> str:
+    """Returns what torch allocates at the peak, in GiB."""
+    return f"{plan.memory.allocated_bytes / GIB:.2f}"

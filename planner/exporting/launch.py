@@ -1,0 +1,160 @@
+"""Defines what a target is given, and what it returns: files by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+
+from hardware import GIB
+from hardware.errors import PlannerError
+from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
+from planner.records.plan import Plan, StrategyChoice
+from planner.records.request import Request
+from strategies import ALL_LINEAR, Allocator, LoraVariant, Optimizer, Precision, Quantization, ShardingBackend, Update
+
+ACCELERATE, DEEPSPEED, SCRIPT, REQUIREMENTS = "accelerate.yaml", "deepspeed.json", "run.sh", "requirements.txt"
+
+
+class ExportError(PlannerError):
+    """Reports a choice of a plan that a target cannot say, or files that cannot be written."""
+
+
+class Launch(NamedTuple):
+    """Holds a plan on its way to a target.
+
+    Attributes:
+        request: The request that the plan answers.
+        plan: The plan.
+        model: Id of the model on the Hugging Face Hub.
+        dataset: The user's dataset; None for an example of the target's.
+        target: Name of the target.
+    """
+
+    request: Request
+    plan: Plan
+    model: str
+    dataset: str | None
+    target: str
+
+    @property
+    def strategy(self) -> StrategyChoice:
+        """Returns the choices of the plan."""
+        return self.plan.strategy
+
+    @property
+    def ranks(self) -> int:
+        """Returns the number of GPUs."""
+        return self.plan.data_parallel_size
+
+    @property
+    def backend(self) -> ShardingBackend | None:
+        """Returns the library that divides the model; None where nothing does."""
+        divides = self.ranks > 1 and self.strategy.sharding != "no_shard"
+        return (self.strategy.sharding_backend or ShardingBackend.FSDP2) if divides else None
+
+    @property
+    def half(self) -> str | None:
+        """Returns the half precision in which the run computes, `bf16` or `fp16`; None if it is fp32."""
+        name = self.strategy.precision.value[:4]
+        return name if name in ("bf16", "fp16") else None
+
+    def cannot_say(self, what: str, hint: str | None = None) -> ExportError:
+        """Returns the error for a choice that the target has no key for."""
+        return ExportError(f"{self.target} cannot say {what}", hint)
+
+    def optimizer(self, names: Mapping[str, Mapping[str, Any]] = OPTIMIZERS) -> str:
+        """Returns the name of the optimizer in transformers' Trainer; raises ExportError if it has none."""
+        strategy = self.strategy
+        in_backward = strategy.update is Update.IN_BACKWARD
+        for name, meant in names.items():
+            layerwise = meant.get("update") is Update.IN_BACKWARD
+            if (
+                meant["optimizer"] is strategy.optimizer
+                and layerwise == in_backward
+                and strategy.optimizer_rank is None
+            ):
+                return name
+        raise self.cannot_say(f"optimizer {strategy.optimizer}{' updated in backward' if in_backward else ''}")
+
+    def attention(self) -> str:
+        """Returns transformers' name of the attention; raises ExportError if it has none."""
+        for name, meant in ATTENTIONS.items():
+            if meant is self.strategy.attention:
+                return name
+        raise self.cannot_say(f"attention {self.strategy.attention}")
+
+    def targets(self) -> list[str] | None:
+        """Returns the layers with adapters; None for every linear layer but the head."""
+        targets = self.strategy.lora_targets
+        return None if targets in (None, ALL_LINEAR) else list(targets)
+
+    def comment(self) -> str:
+        """Returns the lines with which a file opens: what made it and what is predicted."""
+        peak, seconds = self.plan.memory.process_bytes / GIB, self.plan.time.step_seconds
+        lines = (
+            f"planner export PLAN --to {self.target}",
+            f"{self.request.model} on {self.request.where}, effective batch {self.plan.global_batch_size}",
+            f"predicted: {peak:.1f} GiB of each GPU at the peak, at least {seconds:.2f} s a step",
+        )
+        return "".join(f"# {line}\n" for line in lines)
+
+    def yaml(self, keys: Mapping[str, Any]) -> str:
+        """Returns a YAML file of these keys; those that are None are left out."""
+        said = {key: value for key, value in keys.items() if value is not None}
+        return f"{self.comment()}\n{yaml.safe_dump(said, sort_keys=False, width=120)}"
+
+    def script(self, command: str) -> str:
+        """Returns a shell script that runs a command with the environment that the plan assumes."""
+        expandable = "True" if self.strategy.allocator is Allocator.EXPANDABLE else "False"
+        return (
+            f"#!/bin/sh\n{self.comment()}\nset -eu\n"
+            f"export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:{expandable}\n{command}\n"
+        )
+
+    def requirements(self, *own: str) -> str:
+        """Returns the packages that the estimate assumes, with their versions."""
+        strategy = self.strategy
+        quantized = strategy.quantization is not Quantization.NONE
+        needed = [*own]
+        if quantized or strategy.optimizer in _BITSANDBYTES:
+            needed.append("bitsandbytes==0.50.2")
+        if strategy.kernels == "liger" or strategy.loss.startswith("liger"):
+            needed.append("liger-kernel==0.8.5")
+        if strategy.optimizer in (Optimizer.ADAMW_8BIT_TORCHAO, Optimizer.ADAMW_4BIT):
+            needed.append("torchao>=0.18")
+        if strategy.attention.startswith("flash-attention"):
+            needed.append("flash-attn")
+        if self.backend is ShardingBackend.DEEPSPEED:
+            needed.append("deepspeed==0.19.8")
+        return self.comment() + "".join(f"{name}\n" for name in needed)
+
+
+_BITSANDBYTES = (
+    Optimizer.ADAMW_8BIT,
+    Optimizer.PAGED_ADAMW_8BIT,
+    Optimizer.PAGED_ADAMW_32BIT,
+    Optimizer.LION,
+    Optimizer.LION_8BIT,
+)
+
+VARIANTS = {LoraVariant.DORA: "dora", LoraVariant.RSLORA: "rslora"}
+IN_FULL = (Precision.BF16_TRUE, Precision.FP16_TRUE)
+"""Precisions whose trained weights are in half precision."""
+
+
+class Target(NamedTuple):
+    """Describes a target.
+
+    Attributes:
+        name: Its name on the command line.
+        summary: What it writes.
+        files: Returns the files of a launch by their names.
+        read: Names of those files that say what the run does; empty where `planner check` has no reader of them.
+    """
+
+    name: str
+    summary: str
+    files: Callable[[Launch], dict[str, str]]
+    read: tuple[str, ...]

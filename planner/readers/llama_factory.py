@@ -1,0 +1,188 @@
+"""Reads LLaMA-Factory's YAML.
+
+Source of defaults: LLaMA-Factory 0.9.5, hparams/*.py, model/adapter.py, model/model_utils/*.py.
+"""
+
+from __future__ import annotations
+
+from planner.readers.hugging_face import (
+    read_batches,
+    read_optimizer,
+    read_targets,
+    read_trained_modules,
+)
+from planner.readers.keys import Keys, is_on, words
+from planner.readers.precision import read_adapter_dtypes, read_precision
+from planner.readers.run import Reader, Role, Run
+from planner.readers.tables.llama_factory import LOW_RANK, OTHER_OPTIMIZERS, TABLE
+from planner.readers.trainer_engine import read_engine
+from strategies import (
+    AdapterDtype,
+    Attention,
+    Batching,
+    Checkpointing,
+    Finetuning,
+    Framework,
+    Kernels,
+    LoraVariant,
+    Loss,
+    Quantization,
+    Sharding,
+    ShardingBackend,
+    UnquantizedDtype,
+    Update,
+)
+
+_SOURCE = "LLaMA-Factory 0.9.5"
+_METHODS = {"full": Finetuning.FULL, "lora": Finetuning.LORA, "freeze": Finetuning.FREEZE}
+_ATTENTIONS = {
+    "auto": Attention.SDPA,
+    "disabled": Attention.EAGER,
+    "sdpa": Attention.SDPA,
+    "fa2": Attention.FLASH_2,
+    "fa3": Attention.FLASH_3,
+}
+
+
+def read(keys: Keys, run: Run) -> None:
+    """Says what a run of LLaMA-Factory does."""
+    reading = keys.reading
+    reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
+    stage = keys.word("stage") or "sft"
+    reading.say("task", stage, keys.place("stage"), "" if keys.entry("stage") else _SOURCE)
+    if stage not in ("pt", "sft"):
+        reading.refuse(f"{stage}: not the next-token loss of one sequence a sample", keys.place("stage"))
+    _read_finetuning(keys)
+    read_engine(keys, run)
+    _read_precision(keys)
+    read_batches(keys, "per_device_train_batch_size", 8, "transformers/training_args.py")
+    length = keys.whole("cutoff_len")
+    why = "" if length else f"{_SOURCE}, hparams/data_args.py"
+    reading.say("sequence_length", length or 2048, keys.place("cutoff_len"), why)
+    _read_batching(keys, stage)
+    _read_optimizer(keys)
+    _read_checkpointing(keys)
+    _read_kernels(keys, stage)
+    if any((found := keys.entry(name)) and is_on(name, found.value) for name in ("val_size", "eval_dataset")):
+        size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
+        reading.say("evaluation_batch_size", size or 8, place, "" if size else "transformers/training_args.py")
+
+
+def _read_finetuning(keys: Keys) -> None:
+    reading = keys.reading
+    name, place = keys.word("finetuning_type") or "lora", keys.place("finetuning_type")
+    if name not in _METHODS:
+        reading.refuse(f"the fine-tuning {name}", place)
+        return
+    reading.say("finetuning", method := _METHODS[name], place, "" if place else f"{_SOURCE}, finetuning_args.py")
+    if method is Finetuning.FREEZE:
+        layers = keys.whole("freeze_trainable_layers")
+        reading.say("trained_blocks", layers or 2, keys.place("freeze_trainable_layers"), "" if layers else _SOURCE)
+    if method is not Finetuning.LORA:
+        return
+    _read_quantization(keys)
+    for key, word, value, default in (
+        ("lora_rank", "lora_rank", keys.whole("lora_rank"), 8),
+        ("lora_dropout", "lora_dropout", keys.share("lora_dropout"), 0.0),
+    ):
+        why = "" if value is not None else f"{_SOURCE}, hparams/finetuning_args.py"
+        reading.say(word, default if value is None else value, keys.place(key), why)
+    alpha = keys.whole("lora_alpha")
+    reading.say(
+        "lora_alpha", alpha or 2 * reading.value("lora_rank"), keys.place("lora_alpha"), "" if alpha else _SOURCE
+    )
+    if not read_targets(keys, "lora_target", everything=("all",)):
+        reading.say("lora_targets", "all-linear", why=f"{_SOURCE}, hparams/finetuning_args.py")
+    read_trained_modules(keys, "additional_target")
+    for key, variant in (("use_dora", LoraVariant.DORA), ("use_rslora", LoraVariant.RSLORA)):
+        if keys.flag(key):
+            reading.say("lora_variant", variant, keys.place(key))
+
+
+def _read_quantization(keys: Keys) -> None:
+    reading, bits, place = keys.reading, keys.whole("quantization_bit"), keys.place("quantization_bit")
+    if not bits:
+        return
+    library, kind = keys.word("quantization_method") or "bnb", keys.word("quantization_type") or "nf4"
+    if library.lower() not in ("bnb", "bitsandbytes") or kind != "nf4" or bits not in (4, 8):
+        reading.refuse(f"a base in {bits} bits by {library}, {kind}", place)
+        return
+    double = keys.flag("double_quantization", otherwise=True)
+    four = Quantization.NF4_DOUBLE if double else Quantization.NF4
+    why = f"double_quantization: {_SOURCE}, hparams/model_args.py" if bits == 4 and double else ""
+    reading.say("quantization", four if bits == 4 else Quantization.INT8, place, why)
+    reading.say("finetuning", Finetuning.QLORA, place, "lora over a quantized base")
+
+
+def _read_precision(keys: Keys) -> None:
+    reading = keys.reading
+    half = "bf16" if keys.flag("bf16") else "fp16" if keys.flag("fp16") else None
+    place = keys.place(half or "bf16")
+    if half is None and (launched := reading.said.get("launcher precision")):
+        half, place = launched.value, launched.place
+    if keys.flag("pure_bf16"):
+        read_precision(reading, None, keys.place("pure_bf16"), stored="bf16", raised_by=())
+    else:  # model/adapter.py: what trains is cast to fp32
+        read_precision(reading, half, place, stored="fp32")
+    adapters, why = AdapterDtype.FP32, f"{_SOURCE}, model/adapter.py"
+    zero3 = reading.value("sharding") is Sharding.FULL_SHARD
+    if zero3 and reading.value("sharding_backend") is ShardingBackend.DEEPSPEED:
+        adapters, why = AdapterDtype.WEIGHTS, f"{_SOURCE}, model/adapter.py: adapters are not cast under ZeRO-3"
+    read_adapter_dtypes(reading, adapters, UnquantizedDtype.FP16 if half == "fp16" else UnquantizedDtype.BF16, why)
+
+
+def _read_batching(keys: Keys, stage: str) -> None:
+    reading = keys.reading
+    if keys.flag("neat_packing"):
+        reading.say("batching", Batching.PACKED, keys.place("neat_packing"))
+    elif keys.flag("packing", otherwise=stage == "pt"):
+        reading.say("batching", Batching.FULL, keys.place("packing"), "packed rows whose positions run on")
+    else:
+        reading.say("batching", Batching.PADDED, keys.place("packing"), f"{_SOURCE}: only pt packs by itself")
+
+
+def _read_optimizer(keys: Keys) -> None:
+    reading = keys.reading
+    for name, optimizer in LOW_RANK.items():
+        if keys.flag(f"use_{name}"):
+            rank, place = keys.whole(f"{name}_rank"), keys.place(f"{name}_rank")
+            reading.say("optimizer", optimizer, keys.place(f"use_{name}"))
+            reading.say("optimizer_rank", rank or 16, place, "" if rank else f"{_SOURCE}, finetuning_args.py")
+            if keys.flag(f"{name}_layerwise"):
+                reading.say("update", Update.IN_BACKWARD, keys.place(f"{name}_layerwise"))
+            return
+    for name, optimizer in OTHER_OPTIMIZERS.items():
+        if keys.flag(name):
+            reading.say("optimizer", optimizer, keys.place(name))
+            return
+    read_optimizer(keys, "optim", program=_SOURCE)
+
+
+def _read_checkpointing(keys: Keys) -> None:
+    reading = keys.reading
+    if keys.flag("disable_gradient_checkpointing"):
+        reading.say("checkpointing", Checkpointing.NONE, keys.place("disable_gradient_checkpointing"))
+        return
+    # model/model_utils/checkpointing.py, `prepare_model_for_training`: not reentrant under FSDP2
+    default = reading.value("sharding_backend") is not ShardingBackend.FSDP2
+    reentrant = default and keys.flag("use_reentrant_gc", otherwise=True)
+    choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
+    why = f"{_SOURCE}: on unless disable_gradient_checkpointing, model/model_utils/checkpointing.py"
+    reading.say("checkpointing", choice, keys.place("use_reentrant_gc"), why)
+
+
+def _read_kernels(keys: Keys, stage: str) -> None:
+    reading = keys.reading
+    name, place = keys.word("flash_attn") or "auto", keys.place("flash_attn")
+    if name in _ATTENTIONS:
+        reading.say("attention", _ATTENTIONS[name], place, "transformers' choice" if name == "auto" else "")
+    else:
+        reading.refuse(f"the attention {name}", place)
+    liger, place = keys.flag("enable_liger_kernel"), keys.place("enable_liger_kernel")
+    reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
+    fused = liger and stage in ("pt", "sft")
+    reading.say("loss", Loss.LIGER_FUSED_LINEAR if fused else Loss.FULL, place, "" if place else _SOURCE)
+
+
+_SIGNS = words("finetuning_type stage cutoff_len template lora_target quantization_bit enable_liger_kernel")
+READER = Reader("llama-factory", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, Framework.LLAMA_FACTORY)

@@ -1,0 +1,92 @@
+"""Reads the YAML of LLaMA-Factory's second engine, v1, whose keys are others.
+
+Source of defaults: LLaMA-Factory 0.9.5, src/llamafactory/v1/config/, core/model_engine.py, core/base_trainer.py.
+"""
+
+from __future__ import annotations
+
+from planner.readers.keys import Keys, Table, words
+from planner.readers.run import Reader, Role, Run
+from strategies import (
+    Attention,
+    Batching,
+    Checkpointing,
+    Finetuning,
+    Kernels,
+    Loss,
+    Optimizer,
+    Precision,
+    Sharding,
+    ShardingBackend,
+)
+
+_SOURCE = "LLaMA-Factory 0.9.5, v1/config"
+
+TABLE = Table(
+    decides={
+        "model": "model",
+        "dist_config.name": "sharding, sharding_backend",
+        "micro_batch_size": "micro_batch_size",
+        "global_batch_size": "gradient_accumulation_steps",
+        "cutoff_len": "sequence_length",
+        "bf16": "precision",
+        "enable_activation_checkpointing": "checkpointing",
+    },
+    no_word={
+        "peft_config": "adapters of v1",
+        "quant_config": "quantization of v1",
+        "cp_size": "context parallelism",
+        "dist_config.cp_size": "context parallelism",
+        "dist_config.config_file": "DeepSpeed of v1",
+        "optim_config": "an optimizer of v1's own",
+    },
+    left_out={"batching_strategy": "another strategy of batching"},
+    idle=words(
+        """
+        model_class trust_remote_code template init_config train_dataset eval_dataset output_dir
+        learning_rate max_steps num_train_epochs lr_scheduler_config max_grad_norm sample_backend
+        max_new_tokens batching_workers logging_steps save_steps save_checkpoints seed dist_config.dcp_path
+        dist_config.timeout kernel_config
+        """
+    ),
+    idle_prefixes=("kernel_config.", "save_", "logging_", "sample_"),
+)
+
+
+def read(keys: Keys, run: Run) -> None:
+    """Says what a run of v1 does: the whole model in fp32, computed in bf16 by FSDP2, torch's AdamW."""
+    reading = keys.reading
+    reading.say("model", keys.word("model"), keys.place("model"))
+    reading.say("task", "sft", why=_SOURCE)
+    reading.say("finetuning", Finetuning.FULL, why="no peft_config")
+    name, place = keys.word("dist_config.name"), keys.place("dist_config.name")
+    if name == "fsdp2":
+        reading.say_all({"sharding": Sharding.FULL_SHARD, "sharding_backend": ShardingBackend.FSDP2}, place)
+    elif name is None or name == "ddp":
+        reading.say("sharding", Sharding.NO_SHARD, place, "" if place else _SOURCE)
+    else:
+        reading.refuse(f"the engine {name} of v1", place)
+    bf16 = keys.flag("bf16", otherwise=True)
+    why = f"{_SOURCE}: true; the model is cast to fp32"
+    reading.say("precision", Precision.BF16_MIXED if bf16 else Precision.FP32, keys.place("bf16"), why)
+    micro, place = keys.whole("micro_batch_size"), keys.place("micro_batch_size")
+    reading.say("micro_batch_size", micro or 1, place, "" if micro else _SOURCE)
+    if keys.whole("global_batch_size") is None:
+        reading.say("gradient_accumulation_steps", 1, why=f"{_SOURCE}: no global_batch_size, so no accumulation")
+    else:
+        reading.say("global_batch_size", keys.whole("global_batch_size"), keys.place("global_batch_size"))
+    length, place = keys.whole("cutoff_len"), keys.place("cutoff_len")
+    reading.say("sequence_length", length or 2048, place, "" if length else _SOURCE)
+    on = keys.flag("enable_activation_checkpointing", otherwise=True)
+    place = keys.place("enable_activation_checkpointing")
+    reading.say("checkpointing", Checkpointing.FULL if on else Checkpointing.NONE, place, "" if place else _SOURCE)
+    reading.say("batching", Batching.PADDED, why=_SOURCE)
+    reading.say("optimizer", Optimizer.ADAMW_FOREACH, why="v1/core/base_trainer.py: torch.optim.AdamW")
+    reading.say("attention", Attention.SDPA, why="transformers takes SDPA where nothing is said")
+    reading.say("kernels", Kernels.EAGER, why="kernel_config auto: kernels of NPUs alone")
+    reading.say("loss", Loss.FULL, why=_SOURCE)
+
+
+READER = Reader(
+    "llama-factory v1", "LLaMA-Factory 0.9.5", Role.RECIPE, TABLE, frozenset({"dist_config", "kernel_config"}), read
+)

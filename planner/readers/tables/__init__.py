@@ -1,0 +1,1 @@
+"""Says which keys the programs with the longest tables have, one program a module."""

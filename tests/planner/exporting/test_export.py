@@ -1,0 +1,186 @@
+"""What is exported says the plan: read back, it takes the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner import ExportError, PlannerError, check, estimate, export, fit
+from planner.cli import main
+from planner.exporting.registry import TARGETS
+from planner.records.result import EstimateResult
+
+CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "finetuning": st.sampled_from(["full", "lora", "qlora"]),
+    "precision": st.sampled_from(["bf16-mixed", "bf16-true", "fp16-mixed", "fp32", "tf32"]),
+    "optimizer": st.sampled_from(
+        ["adamw", "adamw-foreach", "adamw-8bit", "paged-adamw-32bit", "adafactor", "galore", "muon"]
+    ),
+    "checkpointing": st.sampled_from(["none", "full", "full-reentrant", "offload"]),
+    "attention": st.sampled_from(["sdpa", "eager", "flash-attention-2"]),
+    "quantization": st.sampled_from(["nf4", "nf4-double", "int8"]),
+    "sharding": st.sampled_from(["no_shard", "full_shard", "shard_grad_op"]),
+    "sharding_backend": st.sampled_from(["fsdp1", "fsdp2", "deepspeed"]),
+    "batching": st.sampled_from(["full", "padded", "packed"]),
+    "lora_rank": st.sampled_from([4, 64]),
+    "lora_dropout": st.sampled_from([0.0, 0.1]),
+    "lora_targets": st.sampled_from(["all-linear", "q_proj,v_proj"]),
+    "loss": st.sampled_from(["full", "chunked"]),
+    "framework": st.sampled_from(["transformers", *(name for name in TARGETS if name != "deepspeed")]),
+    "gpus": st.sampled_from([1, 2, 8]),
+    "micro_batch_size": st.sampled_from([1, 4]),
+    "gradient_accumulation_steps": st.sampled_from([1, 16]),
+    "sequence_length": st.sampled_from([512, 2048]),
+}
+
+
+LAYERWISE = {"finetuning": "full", "precision": "bf16-true", "optimizer": "galore", "update": "in-backward"}
+
+
+def planned(**chosen: Any) -> EstimateResult:
+    return estimate("llama-3.2-1b", **{"gpu": "A100-40GB", "framework": "trl", **chosen})
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> EstimateResult | None:
+    """A plan of a few choices, or None if these contradict each other."""
+    names = draw(st.sets(st.sampled_from(sorted(CHOICES)), max_size=7))
+    try:
+        return planned(**{name: draw(CHOICES[name]) for name in sorted(names)})
+    except PlannerError:
+        return None
+
+
+@pytest.mark.parametrize("target", ["trl", "axolotl", "llama-factory"])
+@given(plan=plans())
+@settings(max_examples=40, deadline=None)
+def test_an_export_is_the_plan_or_an_error_that_names_what_it_is_not(
+    target: str, plan: EstimateResult | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if plan is None:
+        return
+    try:
+        files = export(plan, target)
+    except ExportError as error:
+        said = error.message
+        files = {}
+    if not files:
+        assert said.startswith(f"{target} cannot say ")
+        return
+    folder = tmp_path_factory.mktemp(target)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    result = check([folder / name for name in TARGETS[target].read], gpu=plan.request.gpu, gpus=plan.request.gpus)
+    assert result.not_understood == ()
+    assert result.plan is not None
+    assert result.plan.memory.moments == plan.memory.moments
+    assert result.plan.global_batch_size == plan.global_batch_size
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("trl", {"finetuning": "qlora"}),
+        ("trl", {"finetuning": "lora", "lora_targets": "q_proj,v_proj", "lora_rank": 4, "lora_variant": "dora"}),
+        ("trl", {"gpus": 8, "sharding_backend": "fsdp1", "offload": "cpu"}),
+        ("trl", {"gpus": 8, "checkpoint_every": 2, "kernels": "liger"}),
+        ("trl", {"kernels": "liger", "batching": "padded", "finetuning": "qlora", "gpus": 2, "sharding": "full_shard"}),
+        ("axolotl", {"framework": "axolotl", "batching": "padded", "finetuning": "qlora"}),
+        ("axolotl", {"framework": "axolotl", "batching": "padded", "gpus": 2, "sharding_backend": "fsdp2"}),
+        ("axolotl", {"framework": "axolotl", "attention": "flash-attention-2", "gpus": 2, "sharding": "zero2"}),
+        ("llama-factory", {**LAYERWISE, "framework": "llama-factory"}),
+        ("llama-factory", {"framework": "llama-factory", "finetuning": "qlora", "evaluation_batch_size": 4}),
+        ("llama-factory", {"framework": "llama-factory", "finetuning": "full", "gpus": 4, "sharding": "zero3"}),
+        ("llama-factory", {"framework": "llama-factory", "finetuning": "freeze", "trained_blocks": 3}),
+    ],
+)
+def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str, Any]) -> None:
+    files = export(planned(**options), target)
+    assert {"run.sh", "requirements.txt"} <= set(files)
+    assert "predicted: " in files["run.sh"]
+    assert "expandable_segments:True" in files["run.sh"]
+    for name, text in files.items():
+        if name.endswith(".yaml"):
+            assert isinstance(yaml.safe_load(text), dict)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("trl", {"finetuning": "qlora", "adapter_dtype": "fp32"}, "trl cannot say adapter-dtype fp32"),
+        ("trl", {"optimizer": "muon"}, "trl cannot say optimizer muon"),
+        (
+            "trl",
+            {"gpus": 2, "sharding": "no_shard", "gradient_buckets": "views"},
+            "trl cannot say gradient-buckets views",
+        ),
+        ("trl", {"kernels": "compile"}, "trl cannot say kernels compile"),
+        ("trl", {"loss": "full"}, "trl cannot say loss full"),
+        ("axolotl", {}, "axolotl cannot say kernels eager with loss chunked"),
+        ("axolotl", {"framework": "axolotl"}, "axolotl cannot say batching full"),
+        (
+            "llama-factory",
+            {"checkpointing": "offload", "loss": "full"},
+            "llama-factory cannot say checkpointing offload",
+        ),
+        ("deepspeed", {}, "deepspeed cannot say a plan by one GPU or DDP"),
+    ],
+)
+def test_what_a_target_cannot_say_is_named(target: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExportError) as error:
+        export(planned(**options), target)
+    assert error.value.message.startswith(message)
+
+
+def test_deepspeed_alone_has_numbers_and_no_auto() -> None:
+    plan = planned(gpus=8, sharding="zero3", loss="full", micro_batch_size=2, gradient_accumulation_steps=4)
+    content = json.loads(export(plan, "deepspeed")["deepspeed.json"])
+    assert content["train_batch_size"] == 64
+    assert content["zero_optimization"]["reduce_bucket_size"] == 2048**2
+    assert "auto" not in json.dumps(content)
+
+
+def test_a_model_without_an_id_has_no_recipe() -> None:
+    plan = estimate("1B", gpu="A100-40GB", framework="trl")
+    with pytest.raises(ExportError, match="has no id on the Hugging Face Hub"):
+        export(plan, "trl")
+
+
+def test_a_plan_of_fit_is_exported_by_its_rank() -> None:
+    found = fit("llama-3.2-1b", gpu="A100-40GB", framework="trl", top=2)
+    files = export(found, "trl", rank=2, dataset="me/mine")
+    recipe = yaml.safe_load(files["sft.yaml"])
+    assert recipe["per_device_train_batch_size"] == found.plans[1].micro_batch_size
+    assert recipe["dataset_name"] == "me/mine"
+    with pytest.raises(ExportError, match="not a plan 3"):
+        export(found, "trl", rank=3)
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=given)
+
+
+def test_the_command_writes_files_and_overwrites_none(tmp_path: Path) -> None:
+    plan = planned().model_dump_json()
+    folder = tmp_path / "run"
+    first = run("export", "-", "--to", "trl", "-o", str(folder), given=plan)
+    assert first.exit_code == 0
+    names = ("sft.yaml", "accelerate.yaml", "run.sh", "requirements.txt")
+    assert first.stdout.splitlines() == [str(folder / name) for name in names]
+    (folder / "run.sh").write_text("mine")
+    again = run("export", "-", "--to", "trl", "-o", str(folder), given=plan)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "would be overwritten" in again.stderr
+    assert (folder / "run.sh").read_text() == "mine"
+    assert run("export", "-", "--to", "trl", "-o", str(folder), "--force", given=plan).exit_code == 0
+    assert (folder / "run.sh").read_text() != "mine"
+    assert run("export", "-", "--to", "trll", given=plan).stderr.startswith("error: unknown target 'trll'")
+    (tmp_path / "file").write_text("")
+    assert run("export", "-", "--to", "trl", "-o", str(tmp_path / "file" / "x"), given=plan).exit_code == 2
