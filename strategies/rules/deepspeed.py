@@ -39,8 +39,11 @@ def deepspeed(s: Strategy, _: Cluster) -> str | None:
         return f"kernels {s.kernels} are not derived for DeepSpeed, whose hooks run at modules and gradients"
     if s.loss is not Loss.FULL:
         return f"loss {s.loss} is not derived for DeepSpeed, whose hooks run at modules and gradients"
-    if quantization_of(s.finetuning) is not Quantization.NONE:
-        return "a quantized base is not derived for DeepSpeed, which casts and divides its parameters"
+    quantization = quantization_of(s.finetuning)
+    if s.sharding.shards and quantization is not Quantization.NONE and not quantization.shards:
+        # partition_parameters.py, `Init`, divides parameters: MatMul8bitLt multiplies `state.CB` and not the parameter,
+        # and GPTQModel's packed weights are buffers
+        return f"{quantization} weights cannot be divided by ZeRO-3: zero2 keeps them whole"
     return _flat_optimizer(s)
 
 

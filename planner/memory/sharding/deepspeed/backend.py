@@ -66,7 +66,7 @@ class DeepSpeedBackend(Backend):
         states = 0 if on_host else partition.states
         if sharding.stage < 3:
             return Persistent(stored_weights(flat), states, accumulation_buffer(flat) if on_host else 0)
-        weights = small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
+        weights = flat.buffers + small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
         return Persistent(weights, states, gradient_buffers(flat, sharding))
 
     def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
