@@ -282,7 +282,10 @@ class MemoryModel:
         self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
     ) -> Any:
         units, apart, ranks = self._units(setting, sharding), setting.updates is not None, self.cluster.world_size
-        return backend_of(sharding).partition(units, optimizer, sharding, ranks, apart=apart, itemsize=master_itemsize)
+        backend, in_fp16 = backend_of(sharding), setting.dtypes.half_is_fp16
+        return backend.partition(
+            units, optimizer, sharding, ranks, apart=apart, itemsize=master_itemsize, in_fp16=in_fp16
+        )
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all

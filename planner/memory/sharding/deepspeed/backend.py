@@ -54,9 +54,10 @@ class DeepSpeedBackend(Backend):
         *,
         apart: bool,
         itemsize: int,
+        in_fp16: bool = False,
     ) -> FlatOptimizer:
         """Returns what the optimizer keeps of flat tensors, copies of the weights among them."""
-        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize)
+        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize, checks_overflow=in_fp16)
 
     def persistent(
         self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
