@@ -1,10 +1,11 @@
 """Compares replays of QLoRA with the same steps run for real by bitsandbytes' layers on the CPU, byte by byte.
 
-    python benchmarks/real_qlora.py              # print the table, about a minute
+    python benchmarks/real_qlora.py              # print the table, about two minutes
 
 torch's profiler records real runs (planner/replay/real/profiled.py). What a real run on the CPU has in addition, and no
 GPU: 8 bytes for each adapter, whose scaling autograd saves as a tensor of one number, on the host whatever the device
 is (torch, `wrapped_scalar_tensor`). What remains is scratch memory of CPU kernels, which is left out (`WORKSPACES`).
+The last cases run DeepSpeed on two processes over gloo.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
 from planner.replay.engines import engine_of
+from planner.replay.engines.deepspeed import DeepSpeedEngine
+from planner.replay.real.gloo import run_on_ranks
 from planner.replay.real.profiled import Marks, Recorded, recorded
 from planner.replay.real.run import SILENT, Unlabelled
 from planner.replay.silence import undisturbed
@@ -28,11 +31,15 @@ from strategies import (
     PLAIN,
     Checkpointing,
     Checkpoints,
+    DataParallel,
     Lora,
     Precision,
     Quantization,
+    Replicated,
+    Sharding,
     Strategy,
     UnquantizedDtype,
+    Zero,
 )
 
 LLAMA: dict[str, Any] = {**COMMON, "model_type": "llama"}
@@ -45,9 +52,11 @@ class Case(NamedTuple):
     unquantized: str = "fp32"
     precision: str = "bf16-mixed"
     checkpointing: str = "none"
+    sharding: DataParallel = Replicated()
 
     def __str__(self) -> str:
-        return " ".join(self)
+        *options, sharding = self
+        return " ".join(map(str, (*options, sharding.to_options()["sharding"])))
 
     @property
     def strategy(self) -> Strategy:
@@ -61,7 +70,12 @@ class Case(NamedTuple):
             precision=Precision(self.precision),
             finetuning=method,
             checkpointing=Checkpoints(Checkpointing(self.checkpointing)),
+            sharding=self.sharding,
         )
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(128, 2, world_size=1 if self.sharding == Replicated() else 2)
 
 
 CASES = tuple(
@@ -69,8 +83,14 @@ CASES = tuple(
     for quantization in ("nf4", "nf4-double")
     for unquantized in ("fp32", "bf16")
     for precision, checkpointing in (("bf16-mixed", "none"), ("bf16-true", "full"))
+) + tuple(
+    Case(quantization, unquantized, checkpointing=checkpointing, sharding=Zero(sharding))
+    for quantization, unquantized, checkpointing, sharding in (
+        ("nf4", "bf16", "none", Sharding.SHARD_GRAD_OP),
+        ("nf4", "bf16", "none", Sharding.FULL_SHARD),
+        ("nf4-double", "fp32", "full", Sharding.FULL_SHARD),
+    )
 )
-WORKLOAD = Workload(128, 2)
 
 
 def run_for_real(fields: dict[str, Any], strategy: Strategy, workload: Workload) -> Recorded:
@@ -83,6 +103,9 @@ def run_for_real(fields: dict[str, Any], strategy: Strategy, workload: Workload)
             marks.enter(Phase.LOADING, 0)
             model = assembled(fields, strategy, CPU)
             engine = engine_of(strategy, workload.world_size)
+            engine.connect()
+            if isinstance(engine, DeepSpeedEngine):
+                engine.model = model  # which `Engine.place` would put on the device, where it is
             micro_batches = workload.gradient_accumulation_steps
             Steps(model, engine, fields, workload, CPU, Unlabelled(marks), {}, micro_batches).run(lambda _: None)
             marks.close()
@@ -91,11 +114,15 @@ def run_for_real(fields: dict[str, Any], strategy: Strategy, workload: Workload)
         return recorded(results.kineto_results.experimental_event_tree(), marks.phases)
 
 
-def compare(case: Case, workload: Workload = WORKLOAD) -> Comparison:
-    real = run_for_real(LLAMA, case.strategy, workload)
-    return Comparison(real.trace.peaks(), replay(LLAMA, case.strategy, workload, backend=CPU).peaks(), real.workspaces)
+def compare(case: Case) -> Comparison:
+    strategy, workload = case.strategy, case.workload
+    if workload.world_size > 1:
+        real = run_on_ranks(LLAMA, strategy, workload, run_for_real)
+    else:
+        real = run_for_real(LLAMA, strategy, workload)
+    return Comparison(real.trace.peaks(), replay(LLAMA, strategy, workload, backend=CPU).peaks(), real.workspaces)
 
 
 if __name__ == "__main__":
-    for line in table(CASES, compare, 36):
+    for line in table(CASES, compare, 50):
         print(line, flush=True)

@@ -193,6 +193,7 @@ def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=compute,
         bnb_4bit_use_double_quant=quantization is Quantization.NF4_DOUBLE,
+        bnb_4bit_quant_storage=compute if strategy.sharding.shards else torch.uint8,
     )
     head = head_of(model)
     names = [path for path, module in model.named_modules() if module is head]

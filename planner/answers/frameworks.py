@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.problem.problem import Problem
-from strategies import AXES, AdapterDtype, Finetuning, Framework, Lora, Quantization, Space, Strategy, quantization_of
+from strategies import (
+    AXES,
+    AdapterDtype,
+    Finetuning,
+    Framework,
+    Lora,
+    Quantization,
+    Space,
+    Strategy,
+    Zero,
+    quantization_of,
+)
 
 
 def notes_on_framework(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
@@ -31,13 +42,20 @@ def notes_on_framework(problem: Problem, strategies: Sequence[Strategy]) -> Iter
 def notes_on_unquantized(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
     """Yields that frameworks differ in what a quantized base leaves unquantized, where nothing says which is meant.
 
+    DeepSpeed makes no difference between them.
+
     Args:
         problem: The resolved request.
         strategies: Strategies of the plans that are shown.
     """
+    if any(isinstance(s.sharding, Zero) for s in strategies):
+        yield (
+            "DeepSpeed casts adapters, embeddings, norms and head to the dtype of the computation, whatever dtype they "
+            "were loaded in."
+        )
     if problem.framework is not Framework.TRANSFORMERS or problem.request.unquantized_dtype:
         return
-    methods = [s.finetuning for s in strategies if isinstance(s.finetuning, Lora)]
+    methods = [s.finetuning for s in strategies if isinstance(s.finetuning, Lora) and not isinstance(s.sharding, Zero)]
     prepared = any(method.is_prepared for method in methods)
     as_loaded = {str(m.unquantized_dtype) for m in methods if _is_as_loaded(m)}
     others = ", ".join(framework.facts.version for framework in Framework if not framework.facts.prepares)

@@ -21,6 +21,7 @@ from strategies import (
     Optimizer,
     Precision,
     Strategy,
+    Zero,
     quantization_of,
 )
 
@@ -134,7 +135,14 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
             "compile: block.compile() for every block, with saved tensors as torch's partitioner chooses; within 2% of "
             "its graphs, not of a GPU run: inductor may reuse buffers, reorder kernels and write long chains out."
         )
-    if any(quantization_of(s.finetuning).shards and s.sharding.shards for s in strategies):
+    divided = [s.sharding for s in strategies if quantization_of(s.finetuning).shards and s.sharding.shards]
+    if any(isinstance(sharding, Zero) for sharding in divided):
+        # transformers/modeling_utils.py, `get_init_context`; quantizers/quantizer_bnb_4bit.py, `update_device_map`
+        yield (
+            "transformers loads a quantized base whole onto every GPU before ZeRO-3 divides it, since zero.Init takes "
+            "none: it has to fit there first, in half a byte per parameter."
+        )
+    if any(not isinstance(sharding, Zero) for sharding in divided):
         yield (
             "sharded qlora needs bnb_4bit_quant_storage in the dtype of the computation, such as bfloat16: packed into "
             "uint8, NF4 weights stay whole on every GPU."

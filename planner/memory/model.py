@@ -282,7 +282,8 @@ class MemoryModel:
     def partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int) -> Any:
         """Returns what the optimizer of a rank keeps and allocates."""
         units, apart, ranks = self.units(setting, sharding), setting.updates is not None, self.cluster.world_size
-        return backend_of(sharding).partition(units, optimizer, sharding, ranks, apart=apart, itemsize=master_itemsize)
+        given = {"apart": apart, "itemsize": master_itemsize, "in_fp16": setting.dtypes.half_is_fp16}
+        return backend_of(sharding).partition(units, optimizer, sharding, ranks, **given)
 
     def units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         """Returns the parameters of each part, as a rank stores them."""

@@ -12,6 +12,7 @@ from hardware import GPU, Catalog, Cluster, load_catalog
 from hardware.errors import shown
 from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, TracedModel
+from planner.memory.settings.dtypes import HALF
 from planner.models import Foreign, Model, recognize
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
@@ -24,6 +25,7 @@ from strategies import (
     Attention,
     Batching,
     ContradictionError,
+    ExpertQuantization,
     Finetuning,
     Framework,
     ShardingBackend,
@@ -106,10 +108,17 @@ class Problem:
         """
         space = self.request.within(self._default())
         check_effect(self.request, {name: values for name, values in space._asdict().items() if values})
-        sharded = self.cluster.world_size > 1 and self.model.num_parameters // 2 > self.budget_bytes
+        sharded = self.cluster.world_size > 1 and self._least_base_bytes(space) > self.budget_bytes
         if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
             return space._replace(sharding_backend=(ShardingBackend.FSDP2, ShardingBackend.FSDP1))
         return space
+
+    def _least_base_bytes(self, space: Space) -> int:
+        """Returns the bytes of the base in 4 bits, and of a mixture's experts in half precision where they stay so."""
+        experts = self.model.inventory.num_expert_parameters if isinstance(self.model, Model) else 0
+        if ExpertQuantization.SAME in space.expert_quantization:
+            experts = 0
+        return (self.model.num_parameters - experts) // 2 + experts * HALF
 
     def strategy(self) -> Strategy:
         """Returns the one strategy that the request describes, with a default for each option that it leaves open.

@@ -7,7 +7,18 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, Rates, StepMemory, step_seconds
-from strategies import Accumulation, DataParallel, FullySharded, GradientSync, Strategy, UpTo
+from strategies import (
+    Accumulation,
+    AdapterDtype,
+    DataParallel,
+    FullySharded,
+    GradientSync,
+    Lora,
+    Strategy,
+    UnquantizedDtype,
+    UpTo,
+    Zero,
+)
 
 Rank = tuple[int, float, int, int, int]
 """Sort key of a candidate; the smallest is the best."""
@@ -52,6 +63,20 @@ class Candidate(NamedTuple):
             return None
         options = {**self.strategy.to_options(), "gradient_sync": GradientSync.LAST}
         return Strategy.of(options)
+
+    @property
+    def instead(self) -> tuple[Strategy, ...]:
+        """Returns strategies that are as good: with fewer reductions of gradients, or the same step in other words."""
+        return tuple(s for s in (self.syncs_less, _cast_alike(self.strategy)) if s is not None)
+
+
+def _cast_alike(strategy: Strategy) -> Strategy | None:
+    """Returns the same step with adapters and the rest of the base loaded in fp32, which DeepSpeed casts to half."""
+    method = strategy.finetuning
+    if not isinstance(strategy.sharding, Zero) or not isinstance(method, Lora):
+        return None
+    raised = method._replace(adapter_dtype=AdapterDtype.FP32, unquantized_dtype=UnquantizedDtype.FP32)
+    return strategy._replace(finetuning=raised) if raised != method else None
 
 
 class Solver:

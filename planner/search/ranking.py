@@ -61,15 +61,15 @@ class Ranking:
         return list(islice(self._copy(), number))
 
     def recommended(self, number: int) -> list[Candidate]:
-        """Returns the best candidates, up to `number`, without those that reduce gradients more often for nothing.
+        """Returns the best candidates, up to `number`, without those for which a better one says as much.
 
-        They come after the same strategy with one reduction per step.
+        They reduce gradients more often for nothing, or are the same step in other words (`Candidate.instead`).
         """
         found: dict[Strategy, Candidate] = {}
         for candidate in self._copy():
             if len(found) == number:
                 break
-            if candidate.syncs_less not in found:
+            if not any(strategy in found for strategy in candidate.instead):
                 found[candidate.strategy] = candidate
         return list(found.values())
 

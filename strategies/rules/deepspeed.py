@@ -17,6 +17,7 @@ from strategies.optimizer import (
     Rowwise,
     Whole,
 )
+from strategies.precision import Precision
 from strategies.quantization import Quantization
 from strategies.sharding import Offload, Sharding, Zero
 from strategies.strategy import Strategy
@@ -31,16 +32,20 @@ def deepspeed(s: Strategy, _: Cluster) -> str | None:
     if s.sharding.on_host and s.sharding.choice is not Sharding.FULL_SHARD:
         # DeepSpeedZeroConfig.offload_param: "Valid only with stage 3"
         return "DeepSpeed offloads parameters in full_shard (ZeRO-3) alone: offload optimizer"
-    if precision.matmul_dtype == "fp16":
-        return "DeepSpeed's loss scaling in fp16 is not derived"
+    if s.precision is Precision.FP16_TRUE:
+        # deepspeed/runtime/base_optimizer.py, `_configure_master_weights`: others go with DeepSpeedCPUAdam alone
+        return "DeepSpeed's fp16 keeps fp32 copies of the weights: fp16-mixed"
     if precision.linear_dtype == "fp8":
         return "fp8-mixed is not derived for DeepSpeed"
     if s.kernels is not Kernels.EAGER:
         return f"kernels {s.kernels} are not derived for DeepSpeed, whose hooks run at modules and gradients"
     if s.loss is not Loss.FULL:
         return f"loss {s.loss} is not derived for DeepSpeed, whose hooks run at modules and gradients"
-    if quantization_of(s.finetuning) is not Quantization.NONE:
-        return "a quantized base is not derived for DeepSpeed, which casts and divides its parameters"
+    quantization = quantization_of(s.finetuning)
+    if s.sharding.shards and quantization is not Quantization.NONE and not quantization.shards:
+        # partition_parameters.py, `Init`, divides parameters: MatMul8bitLt multiplies `state.CB` and not the parameter,
+        # and GPTQModel's packed weights are buffers
+        return f"{quantization} weights cannot be divided by ZeRO-3: zero2 keeps them whole"
     return _flat_optimizer(s)
 
 

@@ -6,7 +6,7 @@ from hardware import Cluster
 from strategies.finetuning import AdapterDtype, Full, Lora, LoraVariant, TrainedModules, quantization_of
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
-from strategies.sharding import Fsdp2
+from strategies.sharding import Fsdp2, Zero
 from strategies.strategy import Strategy
 
 
@@ -36,7 +36,7 @@ def adapters(s: Strategy, _: Cluster) -> str | None:
         return reason
     if method.variant is LoraVariant.DORA and method.quantization.from_checkpoint:
         return f"PEFT has no DoRA over {_kind(method.quantization)}"  # peft/tuners/lora/gptq.py, awq.py
-    if s.precision.facts.matmul_dtype != "fp16":
+    if s.precision.facts.matmul_dtype != "fp16" or isinstance(s.sharding, Zero):  # DeepSpeed scales its fp32 copies
         return None
     # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
     if method.adapter_dtype is AdapterDtype.WEIGHTS:

@@ -14,7 +14,7 @@ tables of bitsandbytes' CPU kernels."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[5], CASES[6]], ids=str)
+@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[5], CASES[6], CASES[-2]], ids=str)
 def test_a_replay_has_the_bytes_of_the_real_step(case: Case) -> None:
     comparison = compare(case)
     assert comparison.differences == pytest.approx(dict.fromkeys(comparison.differences, 0.0), abs=TOLERANCE)

@@ -179,6 +179,12 @@ def test_a_quantized_base_that_no_gpu_holds_is_divided_by_fsdp1_as_well(
     assert {plan.strategy.sharding_backend for plan in result.plans} == backends
 
 
+def test_experts_that_stay_in_half_precision_count_for_whether_a_gpu_holds_the_base() -> None:
+    asked = {"finetuning": "qlora", "sharding": "full_shard", "lora_targets": "q_proj,v_proj", "sequence_length": 512}
+    plans = fit("mixtral-8x7b", gpu="A100-80GB", gpus=8, top=100, **asked).plans  # 23 GiB in 4 bits, 85 as it is
+    assert {plan.strategy.sharding_backend for plan in plans} == {"fsdp2", "fsdp1"}
+
+
 @pytest.mark.parametrize(
     ("axes", "reason"),
     [

@@ -81,11 +81,14 @@ def test_one_gpu_runs_deepspeed_to_offload() -> None:
     ("choices", "reason"),
     [
         ({"sharding": Zero(Sharding.SHARD_GRAD_OP, Offload.CPU)}, "offloads parameters in full_shard (ZeRO-3) alone"),
-        ({"precision": Precision.FP16_MIXED}, "loss scaling in fp16 is not derived"),
+        ({"precision": Precision.FP16_TRUE, "finetuning": Lora(8)}, "fp16 keeps fp32 copies of the weights"),
         ({"precision": Precision.FP8_MIXED}, "fp8-mixed is not derived for DeepSpeed"),
         ({"kernels": Kernels.LIGER}, "kernels liger are not derived for DeepSpeed"),
         ({"loss": Loss.CHUNKED}, "loss chunked is not derived for DeepSpeed"),
-        ({"finetuning": Lora(8, "all-linear", Quantization.NF4)}, "a quantized base is not derived for DeepSpeed"),
+        (
+            {"finetuning": Lora(8, "all-linear", Quantization.INT8), "sharding": Zero()},
+            "int8 weights cannot be divided by ZeRO-3",
+        ),
         ({"optimizer": Optimizer.ADAMW_FP32_MASTER}, "keeps fp32 copies of the weights itself"),
         ({"update": Update.IN_BACKWARD}, "an update in backward finds none"),
         (

@@ -87,13 +87,14 @@ def layer(
     compute, given = f.dtypes.linear, x.itemsize
     columns, elements = x.width, x.width * out_features
     bias = f.parameter(f"{name}.bias", out_features, compute, trains=False) if has_bias else None
-    x = f.to(x, compute, f"{name} input")  # the variable of `Linear4bit.forward`, until it returns
-    out = _matmul(f, x, bias, out_features, double, name)
+    with f.tape.module(name):
+        x = f.to(x, compute, f"{name} input")  # the variable of `Linear4bit.forward`, until it returns
+        out = f.to(_matmul(f, x, bias, out_features, double, name), given, f"{name} output")
 
     def weight() -> Tensor:
         return Tensor(_dequantize(f, elements, compute, double), elements, 0, columns, compute, None)
 
-    return f.to(out, given, f"{name} output"), weight, bias
+    return out, weight, bias
 
 
 def _matmul(f: Ops, x: Tensor, bias: Tensor | None, out_features: int, double: bool, name: str) -> Tensor:

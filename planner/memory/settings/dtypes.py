@@ -15,9 +15,21 @@ from strategies import (
     Precision,
     Quantization,
     ShardingBackend,
+    quantization_of,
 )
 
 FP32, HALF = 4, 2
+
+
+def raises_trained(precision: Precision, method: Method, sharding: DataParallel) -> bool:
+    """Returns whether accelerate raises all parameters that train to fp32, as it does under FSDP in mixed precision.
+
+    Over a base in 4 bits FSDP1 does so as well, FSDP2 does not. Sources: accelerate/accelerator.py, `prepare_model`,
+    for flat parameters of FSDP1; accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model` (`model_has_params4bit`).
+    """
+    if not isinstance(sharding, FullySharded) or precision.facts.autocast_bytes is None:
+        return False
+    return isinstance(sharding, Fsdp1) or not quantization_of(method).shards
 
 
 class Dtypes(NamedTuple):
@@ -72,15 +84,15 @@ class Dtypes(NamedTuple):
         - Freeze and BitFit: trained parameters are in the trained dtype, all others in the frozen one (LLaMA-Factory's
           adapter.py, `cast_trainable_params_to_fp32`).
         - FSDP1 and FSDP2 with mixed precision gather parameters in the compute dtype (accelerate's
-          `MixedPrecision(param_dtype=...)`); FSDP2 runs without autocast (`_prepare_fsdp2`). Flat parameters of FSDP1
-          that train are raised to fp32 after they are made (accelerate/accelerator.py, `prepare_model`).
+          `MixedPrecision(param_dtype=...)`); FSDP2 runs without autocast (`_prepare_fsdp2`). What trains is stored in
+          fp32, whatever dtype it was made in (`raises_trained`).
         - DeepSpeed casts every parameter to half precision, adapters too, and runs without autocast
           (deepspeed/runtime/engine.py, `_cast_module_mixed_precision`); its fp32 masters are counted with the states.
         """
         facts = precision.facts
         if sharding.backend is ShardingBackend.DEEPSPEED:
-            whole = FP32 if facts.matmul_dtype in ("fp32", "tf32") else HALF
-            return cls(whole, whole, whole, whole, None, False, whole, whole, whole, whole, whole, whole)
+            whole, is_fp16 = FP32 if facts.matmul_dtype in ("fp32", "tf32") else HALF, facts.matmul_dtype == "fp16"
+            return cls(whole, whole, whole, whole, None, is_fp16, whole, whole, whole, whole, whole, whole)
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
         if isinstance(method, Full):
             stored = (trained, trained, trained, trained)
@@ -90,10 +102,9 @@ class Dtypes(NamedTuple):
             as_loaded = method.quantization is Quantization.NONE or method.quantization.is_gptq
             adapter = FP32 if method.adapter_dtype is AdapterDtype.FP32 else frozen
             other = FP32 if method.is_prepared else frozen
-            if isinstance(sharding, Fsdp1) and autocast is not None:
-                adapter = FP32
+            raised = raises_trained(precision, method, sharding)
             linear = frozen if as_loaded else autocast or frozen
-            stored = (linear, other, adapter, other)
+            stored = (linear, other, FP32 if raised else adapter, FP32 if raised else other)
         is_fp16 = facts.matmul_dtype == "fp16"
         prepared = isinstance(method, Lora) and method.is_prepared
         kept = FP32 if is_fp16 or prepared else stored[0]

@@ -130,13 +130,14 @@ class Account:
         self.gathered += num_bytes
         self.gathered_tensors.append(num_bytes)
 
-    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
+    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int, name: str = "") -> None:
         """Adds a quantized weight, which is gathered as it is stored.
 
         Args:
             shape: (rows, columns).
             kind: How it is quantized.
             computed: Bytes per element of the dtype that the layer computes in, which is that of its sharded storage.
+            name: Its name within the part.
         """
         rows, columns = shape
         if self.ranks == 1 or kind.sharded_bytes is None:

@@ -67,6 +67,7 @@ class Backend:
         *,
         apart: bool,
         itemsize: int,
+        in_fp16: bool = False,
     ) -> Any:
         """Returns what the optimizer keeps and allocates.
 
@@ -77,6 +78,7 @@ class Backend:
             world_size: The number of ranks.
             apart: Whether each tensor has an optimizer of its own.
             itemsize: Bytes per element of the weights that the optimizer steps, where it has copies of them.
+            in_fp16: Whether the step computes in fp16, whose gradients can overflow.
         """
         return Partition(units, optimizer, sharding, world_size, apart=apart)
 

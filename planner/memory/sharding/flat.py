@@ -39,7 +39,7 @@ class FlatAccount(Account):
         """Adds a parameter to the flat parameter of the base model; the arguments are those of `Account.keep`."""
         self._base.append(_Member(prod(shape), stored, computed))
 
-    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int) -> None:
+    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int, name: str = "") -> None:
         """Adds a quantized weight, packed into elements of the computation's dtype; its scales stay whole."""
         assert kind.flat_bytes is not None, "rules refuse what cannot be joined"
         packed, buffers = kind.flat_bytes(*shape)

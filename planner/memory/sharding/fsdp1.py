@@ -215,6 +215,7 @@ class Fsdp1Backend(ShardedBackend):
         *,
         apart: bool,
         itemsize: int,
+        in_fp16: bool = False,
     ) -> Partition:
         """Returns the first rank's tensors, whose parts of flat parameters are tensors of their own."""
         stem, *blocks, head, _ = units

@@ -47,9 +47,9 @@ def unit(
         given = Trains(t.name, t.shape, stored, computed, t.is_embedding, t.layer is not None)
         if kind is not None and t.layer is not None and t.layer.quantizes:
             if len(t.shape) > 1:
-                account.quantize(t.shape, kind, computed)
+                account.quantize(t.shape, kind, computed, t.name)
             else:  # a bias; what FSDP2 shards it does not cast
-                account.keep(t.shape, computed if kind.casts_bias and ranks == 1 else stored, computed)
+                account.keep(t.shape, computed if kind.casts_bias and ranks == 1 else stored, computed, t.name)
         elif trained.weights:
             account.train(given)
         elif module_trains or (trained.biases and t.is_bias):

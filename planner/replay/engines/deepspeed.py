@@ -143,12 +143,14 @@ class DeepSpeedEngine(Engine):
         bf16: dict[str, Any] = {"enabled": in_bf16}
         if precision is Precision.BF16_TRUE:
             bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+        # "auto" in the rest of "fp16": transformers fills in nothing, so that DeepSpeed's own scaling is dynamic
         return {
             "train_micro_batch_size_per_gpu": 1,  # it scales throughput alone: Trainer's loop makes the batches
             "gradient_accumulation_steps": 1,  # `micro_batch` says which one is the last, as accelerate does
             "gradient_clipping": CLIPPING,
             "zero_allow_untested_optimizer": True,  # accelerate/accelerator.py, `_prepare_deepspeed`
             "bf16": bf16,
+            "fp16": {"enabled": half(precision) is torch.float16},
             "zero_optimization": zero,
             "steps_per_print": 10**9,
         }

@@ -100,6 +100,7 @@ def on_host(host: Host) -> Iterator[None]:
     import cpuinfo
     from deepspeed.accelerator import get_accelerator
     from deepspeed.ops.adam import DeepSpeedCPUAdam, cpu_adam
+    from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3 as Stage3
     from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 
     move, accumulate = torch.Tensor.to, DeepSpeedZeroOptimizer.async_accumulate_grad_in_cpu_via_gpu
@@ -114,6 +115,8 @@ def on_host(host: Host) -> Iterator[None]:
         stack.enter_context(mock.patch.object(DeepSpeedCPUAdam, "step", host.allocates(DeepSpeedCPUAdam.step)))
         copied = host.allocates(accumulate)  # the sum of gradients so far is the host's
         stack.enter_context(mock.patch.object(DeepSpeedZeroOptimizer, accumulate.__name__, copied))
+        checked = host.allocates(Stage3.has_overflow)  # it looks for what is infinite in the shares of all gradients
+        stack.enter_context(mock.patch.object(Stage3, "has_overflow", checked))
         stack.enter_context(mock.patch.object(torch.Tensor, "to", to))
         on_device = mock.patch.object(get_accelerator(), "on_accelerator", lambda tensor: not host.has(tensor))
         stack.enter_context(on_device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -24,9 +25,12 @@ def on_fake_tensors() -> Iterator[None]:
     - `Module.to` replaces every parameter, which torch refuses for fake tensors whose values are shared; where neither
       dtype nor device changes it has nothing to do.
     - Stage 3 compares its order of modules with that of other ranks, whose numbers no pretended group sends.
+    - `isinf` of a fake tensor allocates its result alone, and that of a real one a copy in between.
+    - Its accelerator of the CPU says that there is no fp16, which GPUs have.
     - Stage 3 replaces `functional.linear` for good, and is undone.
     - Groups of ranks, and the environment that says this process's rank, are as before when the context ends.
     """
+    from deepspeed.accelerator import get_accelerator
     from deepspeed.comm import comm
     from deepspeed.runtime.zero import parameter_offload, partitioned_param_coordinator, utils
     from deepspeed.utils import groups
@@ -35,10 +39,12 @@ def on_fake_tensors() -> Iterator[None]:
     level = logging.getLogger("DeepSpeed").level
     with ExitStack() as stack:
         stack.enter_context(without_kernels())
+        stack.enter_context(mock.patch.object(get_accelerator(), "is_fp16_supported", return_value=True))
         stack.enter_context(mock.patch.dict(os.environ))
         stack.enter_context(mock.patch.dict(fake_impls.op_implementations_dict, {scalar: _value_of}))
         stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _apply))
         stack.enter_context(mock.patch.object(functional, "linear", functional.linear))
+        stack.enter_context(mock.patch.object(torch, "isinf", _isinf))
         for module in (utils, partitioned_param_coordinator):
             stack.enter_context(mock.patch.object(module, "assert_ints_same_as_other_ranks"))
         known = {name: copy.copy(value) for name, value in vars(groups).items() if value is None or type(value) is dict}
@@ -69,6 +75,11 @@ def _value_of(mode: Any, func: Any, tensor: torch.Tensor, *args: Any, **kwargs: 
     if tensor.dtype is torch.bool:
         return False
     return 1.0 if tensor.dtype.is_floating_point else 0
+
+
+def _isinf(tensor: torch.Tensor) -> torch.Tensor:
+    """Computes `isinf` as ATen does (ATen/native/TensorCompare.cpp)."""
+    return tensor.abs() == math.inf
 
 
 _original_apply = torch.nn.Module._apply

@@ -12,6 +12,7 @@ from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPCommContex
 from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.allocator.streams import Stream
+from planner.memory.settings.dtypes import raises_trained
 from planner.replay.backend import Backend
 from planner.replay.engines.engine import At, anywhere
 from planner.replay.engines.fsdp import FsdpEngine
@@ -45,6 +46,10 @@ class Fsdp2Engine(FsdpEngine):
     def place(self, model: Any, backend: Backend, at: At = anywhere) -> Any:
         """Shards the model and moves the shards to the device, or to the host."""
         with _disable_current_modes():  # a mesh is a tensor whose values are read: not fake
+            if raises_trained(self.strategy.precision, self.strategy.finetuning, self.sharding):
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        parameter.data = parameter.data.float()
             shard(model, self.mesh, self.strategy)
         return _on_host(model).train() if self.sharding.on_host else model.to_empty(device=backend.device).train()
 

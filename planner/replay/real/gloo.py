@@ -30,7 +30,11 @@ FILE = "recorded-{}.pt"
 """Name of the file in which a rank hands over its record."""
 
 
-def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Recorded:
+Run = Callable[[Source, Strategy, Workload], Recorded]
+"""Runs the steps of one rank."""
+
+
+def run_on_ranks(source: Source, strategy: Strategy, workload: Workload, run: Run = run_on_cpu) -> Recorded:
     """Runs the steps on `workload.world_size` ranks and returns what one of them allocates and frees.
 
     Ranks of FSDP have equal shares, and it is the first; of others it is the one with the largest peaks, as a replay
@@ -40,9 +44,10 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
         source: The model, as for `planner.replay.replay`.
         strategy: The strategy to train it with.
         workload: Batch and sequence sizes, and the number of ranks.
+        run: What each rank's process calls, which imports it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (folder, source, strategy, workload)
+        arguments = (folder, source, strategy, workload, run)
         spawn(_rank, arguments, workload.world_size)
         files = (Path(folder) / FILE.format(rank) for rank in range(workload.world_size))
         found: list[Recorded] = [torch.load(file, weights_only=False) for file in files]
@@ -51,7 +56,7 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload) -> Reco
         return max(found, key=lambda record: record.trace.size)
 
 
-def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: Workload) -> None:
+def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: Workload, run: Run) -> None:
     """Runs one rank's process.
 
     The ranks meet through a file rather than a port, because a port can be taken.
@@ -60,7 +65,7 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
     ranks = workload.world_size
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     with _released():
-        found = run_on_cpu(source, strategy, workload)
+        found = run(source, strategy, workload)
     torch.save(found, Path(folder) / FILE.format(rank))
     dist.barrier()
     dist.destroy_process_group()

@@ -72,7 +72,12 @@ class Linear4bit(torch.nn.Module):
         return weight.to(dtype)
 
     def dequantize(self) -> torch.Tensor:
-        """Returns the weight in the compute dtype, for PEFT."""
+        """Returns the weight in the compute dtype, for PEFT, which asks for the packed one first.
+
+        Where ZeRO-3 has divided that, asking gathers it (deepspeed/runtime/zero/parameter_offload.py,
+        `ZeROOrderedDict`).
+        """
+        assert self.weight is not None
         return self.dequantized(self.compute)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

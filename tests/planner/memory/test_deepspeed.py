@@ -8,6 +8,7 @@ import planner
 from hardware import Cluster, load_catalog
 from planner.libraries.allocator import allocated
 from planner.libraries.deepspeed import filled_in, largest_ranks, partition_size, pieces
+from planner.memory.linear.nf4 import flat_bytes
 from planner.memory.model import MemoryModel
 from planner.memory.sharding.account import Parameter, Unit
 from planner.memory.sharding.deepspeed.coordinator import Coordinator
@@ -17,7 +18,18 @@ from planner.memory.sharding.deepspeed.run import Alive
 from planner.memory.step.step import Moment
 from planner.memory.step.traced_model import TracedModel
 from planner.models import Inventory
-from strategies import PLAIN, Lora, Offload, Optimizer, OverlapComm, Precision, Sharding, Strategy, Zero
+from strategies import (
+    PLAIN,
+    Lora,
+    Offload,
+    Optimizer,
+    OverlapComm,
+    Precision,
+    Quantization,
+    Sharding,
+    Strategy,
+    Zero,
+)
 
 HALF, FP32 = 2, 4
 INVENTORY = Inventory(planner.find_model("smollm2-135m").architecture)
@@ -139,6 +151,23 @@ def test_adapters_alone_have_masters_and_states() -> None:
     persistent = model(2).footprint(adapters, 1).persistent
     assert persistent.optimizer_states < FP32 * INVENTORY.num_parameters / 20
     assert persistent.parameters > HALF * INVENTORY.num_parameters
+
+
+@pytest.mark.parametrize("quantization", [Quantization.NF4, Quantization.NF4_DOUBLE])
+def test_zero3_divides_the_packed_values_of_a_quantized_base_and_leaves_its_scales_whole(
+    quantization: Quantization,
+) -> None:
+    base = Lora(8, "all-linear", quantization)
+
+    def parameters(choice: Sharding) -> int:
+        quantized = strategy(choice, persistence_threshold=1)._replace(finetuning=base)
+        return model(2).footprint(quantized, 1).persistent.parameters
+
+    linears = [w for kind in INVENTORY.layer_kinds for w in INVENTORY.blocks[kind].linears]
+    double = quantization is Quantization.NF4_DOUBLE
+    scales = sum(flat_bytes(w.out_features, w.in_features, double=double)[1] for w in linears)
+    whole, divided = parameters(Sharding.SHARD_GRAD_OP), parameters(Sharding.FULL_SHARD)
+    assert divided == pytest.approx(scales + (whole - scales) / 2, rel=0.002)
 
 
 def test_traffic_of_stages() -> None:

@@ -77,7 +77,7 @@ def test_replicas_compute_with_weights_as_they_are_stored(precision: Precision, 
     [
         (Precision.BF16_MIXED, Full(), (4, 4, 4, 4)),
         (Precision.FP16_MIXED, Full(), (4, 4, 4, 4)),
-        (Precision.BF16_MIXED, Lora(), (2, 2, 4, 2)),
+        (Precision.BF16_MIXED, Lora(), (2, 2, 4, 4)),
         (Precision.BF16_MIXED, Freeze(), (2, 2, 2, 4)),
         (Precision.BF16_MIXED, BitFit(), (2, 2, 2, 4)),
     ],

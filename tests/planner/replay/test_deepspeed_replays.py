@@ -24,6 +24,12 @@ COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batc
         {"sharding": "zero2", "offload": "optimizer", "gradient_accumulation_steps": 2},
         {"sharding": "zero3", "offload": "optimizer", "finetuning": "bitfit"},
         {"sharding": "zero3", "offload": "cpu", "precision": "fp32", "gradient_accumulation_steps": 2},
+        {"sharding": "zero3", "precision": "fp16-mixed", "sub_group_size": 1_000_000},
+        {"sharding": "zero3", "precision": "fp16-mixed", "offload": "cpu", "checkpointing": "full"},
+        {"sharding": "zero2", "finetuning": "qlora", "gpus": 8},
+        {"sharding": "zero2", "finetuning": "qlora", "quantization": "int8", "unquantized_dtype": "bf16"},
+        {"sharding": "zero3", "finetuning": "qlora", "quantization": "nf4-double", "checkpointing": "full"},
+        {"sharding": "zero3", "finetuning": "qlora", "persistence_threshold": 1000, "offload": "cpu"},
     ],
     ids=lambda x: " ".join(map(str, x.values())),
 )

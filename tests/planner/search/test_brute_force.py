@@ -1,12 +1,26 @@
 """The solved search equals trying every strategy with every micro-batch."""
 
+from typing import Any
+
 import pytest
 
+import planner
 from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import Candidate, Solver, search
-from strategies import Attention, Exactly, Finetuning, GradientSync, Precision, Space, Strategy, UpTo, violation
+from strategies import (
+    Attention,
+    Exactly,
+    Finetuning,
+    GradientSync,
+    Precision,
+    Space,
+    Strategy,
+    UnquantizedDtype,
+    UpTo,
+    violation,
+)
 
 CASES = [
     # The budget binds for most strategies:
@@ -114,6 +128,15 @@ def test_more_reductions_are_recommended_only_where_they_gain_something() -> Non
     assert gaining
     assert all(_twin(c, batches) < c.global_batch_size for c in gaining)
     assert recommended[:3] == ranking.recommended(3)
+
+
+def test_of_loaded_dtypes_that_deepspeed_casts_alike_one_is_recommended() -> None:
+    def dtypes(**asked: Any) -> set[UnquantizedDtype | None]:
+        common = {"gpu": "RTX-4090", "gpus": 2, "finetuning": "qlora", "sharding": "zero3", "top": 20}
+        return {plan.strategy.unquantized_dtype for plan in planner.fit("pythia-70m", **common, **asked).plans}
+
+    assert dtypes() == {UnquantizedDtype.FP32}
+    assert dtypes(unquantized_dtype="bf16") == {UnquantizedDtype.BF16}
 
 
 def test_only_given_micro_batches_are_used() -> None:

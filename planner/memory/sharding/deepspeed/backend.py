@@ -54,9 +54,10 @@ class DeepSpeedBackend(Backend):
         *,
         apart: bool,
         itemsize: int,
+        in_fp16: bool = False,
     ) -> FlatOptimizer:
         """Returns what the optimizer keeps of flat tensors, copies of the weights among them."""
-        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize)
+        return FlatOptimizer(units, optimizer, sharding, world_size, itemsize, checks_overflow=in_fp16)
 
     def persistent(
         self, units: Sequence[Unit], sharding: Zero, world_size: int, partition: FlatOptimizer
@@ -66,7 +67,7 @@ class DeepSpeedBackend(Backend):
         states = 0 if on_host else partition.states
         if sharding.stage < 3:
             return Persistent(stored_weights(flat), states, accumulation_buffer(flat) if on_host else 0)
-        weights = small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
+        weights = flat.buffers + small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
         return Persistent(weights, states, gradient_buffers(flat, sharding))
 
     def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from planner.libraries.allocator import allocated
 from planner.libraries.deepspeed import NOT_DECAYED, Piece, partition_size, pieces
+from planner.memory.linear.quantized import Kind
 from planner.memory.settings.parameters import module_of
 from planner.memory.sharding.account import Account, Parameter, Trains, Unit
 from strategies import Zero
@@ -26,6 +27,16 @@ class ParameterAccount(Account):
         """Adds a parameter under its name."""
         super().keep(shape, stored, computed, name)
         self.parameters.append(Parameter.of(name, shape, computed, trains=self._trains))
+
+    def quantize(self, shape: tuple[int, ...], kind: Kind, computed: int, name: str = "") -> None:
+        """Adds a quantized weight: packed values are a parameter, in a dtype of `computed` bytes, scales are buffers.
+
+        A parameter of integers has as many bytes, which stage 3 alone would not divide.
+        """
+        packed, buffers = kind.flat_bytes(*shape) if kind.flat_bytes is not None else ((), kind.stored_bytes(*shape))
+        for num_bytes in packed:
+            self.keep((-(-num_bytes // computed),), computed, computed, name)
+        self.buffers += buffers
 
     def train(self, given: Trains) -> None:
         """Adds a parameter that trains."""
@@ -73,7 +84,7 @@ class Flat:
     """
 
     def __init__(self, units: Sequence[Unit], ranks: int) -> None:
-        self.ranks = ranks
+        self.ranks, self.buffers = ranks, sum(unit.buffer_bytes for unit in units)
         self.parameters: list[Owned] = []
         listed = [(i, p) for i, unit in enumerate(units) for p in unit.parameters]
         kinds = sorted({_kind(p) for _, p in listed if p.trains})
@@ -125,7 +136,7 @@ class Flat:
 
 def stored_weights(flat: Flat) -> int:
     """Returns the bytes of all weights on a rank of stage 1 or 2: trained ones in flat tensors, others as they are."""
-    frozen = sum(allocated(p.num_bytes) for p in flat.parameters if not p.trains)
+    frozen = flat.buffers + sum(allocated(p.num_bytes) for p in flat.parameters if not p.trains)
     return frozen + sum(allocated(size * flat.ranks * flat.itemsize) for size in flat.sizes)
 
 

@@ -40,13 +40,22 @@ class FlatOptimizer:
         sharding: How the model is divided, with all sizes filled in.
         world_size: The number of ranks.
         master_itemsize: Bytes per element of the weights that the optimizer steps.
+        checks_overflow: Whether gradients are looked through for what is infinite or no number, as in fp16.
     """
 
     def __init__(
-        self, units: Sequence[Unit], optimizer: AnyOptimizer, sharding: Zero, world_size: int, master_itemsize: int
+        self,
+        units: Sequence[Unit],
+        optimizer: AnyOptimizer,
+        sharding: Zero,
+        world_size: int,
+        master_itemsize: int,
+        *,
+        checks_overflow: bool = False,
     ) -> None:
         self.rule: OptimizerRule[object] = rule_of(optimizer)
         self.sharding, self.flat, self.itemsize = sharding, Flat(units, world_size), master_itemsize
+        self.checks_overflow = checks_overflow
 
     @property
     def masters(self) -> int:
@@ -111,6 +120,10 @@ class FlatOptimizer:
             return 0, norms(flat, rank, divided=self.sharding.stage == 3) + small_shares(flat, self.sharding)
         kept = kept_gradients(flat, rank) if self.sharding.stage < 3 else -persistent
         found = [kept + allocated(max(s.largest for s in groups) * FP64)]  # norms in fp64 (zero/utils.py)
+        if self.checks_overflow and self.sharding.stage == 3:
+            # stage3.py, `has_overflow`: `isinf` of all shares is `abs() == inf` (ATen/native/TensorCompare.cpp)
+            shares = sum(s.elements for s in groups)
+            found.append(kept + allocated(shares * flat.itemsize) + allocated(shares))
         last = max(i for i, s in enumerate(groups) if s.parts)
         for i, subgroup in enumerate(groups):
             copied = allocated(subgroup.elements * flat.itemsize) if subgroup.parts > 1 else 0
