@@ -7,11 +7,12 @@ them would take as long as the search.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hardware import GPU, Cluster
-from planner.memory import StepMemory
+from planner.memory import Host, StepMemory
 from planner.problem.problem import Problem, budget_bytes
-from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
+from planner.records.plan import Components, HostMemory, Memory, Plan, StrategyChoice, Time
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
 from strategies import Loss, Offload, Space
@@ -65,7 +66,7 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
         reserved_bytes=footprint.reserved_bytes(size),
         process_bytes=process,
         budget_bytes=budget,
-        fits=process <= budget,
+        fits=process <= budget and footprint.host.fits(size),
         moment=peak.moment.value,
         moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
         components=Components.model_construct(
@@ -78,6 +79,19 @@ def memory_of(candidate: Candidate, budget: int) -> Memory:
             communication=communication,
             overhead=process - peak.tensor_bytes,
         ),
+        host=_host_memory(footprint.host, size),
+    )
+
+
+def _host_memory(host: Host, micro_batch_size: int) -> HostMemory:
+    """Returns the host memory of a node."""
+    return HostMemory.model_construct(
+        node_bytes=host.node_bytes(micro_batch_size),
+        budget_bytes=host.limit_bytes,
+        parameters=host.ranks * host.kept.parameters,
+        gradients=host.ranks * host.kept.gradients,
+        optimizer_states=host.ranks * host.kept.optimizer_states,
+        activations=host.ranks * host.activations(micro_batch_size),
     )
 
 
@@ -108,15 +122,16 @@ def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | 
         moment=plan.memory.moment,
         term=max(components, key=lambda name: components[name]),
         over_bytes=max(0, plan.memory.process_bytes - plan.memory.budget_bytes),
-        ways=tuple(_ways(problem, space, solver)),
+        ways=tuple(_ways(problem, space, solver, least)),
     )
 
 
-def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
+def _ways(problem: Problem, space: Space, solver: Solver, least: Candidate) -> Iterator[Way]:
     """Yields single changes after which something fits, cheapest first.
 
-    They are a loss without logits, shards in the host's memory, another fine-tuning method, a shorter sequence, more
-    GPUs of the same kind, and a larger GPU; of each kind the first that fits.
+    They are a loss without logits, shards in the host's memory, another fine-tuning method, more host memory, a shorter
+    sequence, more GPUs of the same kind, and a larger GPU; of each kind the first that fits. `least` is the candidate
+    with the smallest peak.
     """
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
@@ -142,6 +157,14 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
         ):
             yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break
+    on_host = least.footprint.host
+    if not on_host.fits(least.micro_batch_size):
+        more = -(-on_host.node_bytes(least.micro_batch_size) // 10**9)
+        roomy = memory.on(replace(cluster, host_bytes=more * 10**9))
+        if memory.is_cheap and fits(roomy, space, cluster.gpu):
+            yield Way.model_construct(
+                change=f"nodes with {more:,} GB of host memory", options={"host-memory": f"{more}GB"}
+            )
     length = request.sequence_length // 2
     while memory.is_cheap and length >= max(SHORTEST_SUGGESTED_SEQUENCE, request.mean_length or 0):
         if fits(memory.at(length), space, cluster.gpu):
@@ -158,7 +181,7 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
             break
     for gpu in sorted(problem.catalog, key=lambda g: (g.memory_bytes, g.name)):
         if gpu.memory_bytes > cluster.gpu.memory_bytes:
-            other = Cluster(gpu, cluster.gpus_per_node, cluster.nodes)
+            other = replace(cluster, gpu=gpu)
             if fits(memory.on(other), space, gpu):
                 count = f"{cluster.world_size} x " if cluster.world_size > 1 else ""
                 yield Way.model_construct(change=f"{count}{gpu.name}", options={"gpu": gpu.name})
@@ -173,4 +196,4 @@ def _larger(cluster: Cluster) -> Iterator[Cluster]:
             per_node *= 2
         else:
             nodes *= 2
-        yield Cluster(cluster.gpu, per_node, nodes)
+        yield replace(cluster, gpus_per_node=per_node, nodes=nodes)

@@ -120,6 +120,12 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             section=section,
             help="Share of the GPU's memory to leave free.",
         ),
+        option(
+            "--host-memory",
+            metavar="SIZE",
+            section=section,
+            help="Host memory of a node, such as 512GB; what is usual with its GPUs unless given.",
+        ),
     )(function)
 
 

@@ -21,6 +21,7 @@ from planner.memory.sharding.replicated import tied_gradient
 from planner.memory.step.evaluation import evaluated_setting, evaluation, saving
 from planner.memory.step.followed import Tied, follow, merged
 from planner.memory.step.footprint import Footprint
+from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines, positions
 from planner.memory.step.time import Traffic
@@ -180,7 +181,12 @@ class MemoryModel:
 
         persistent = self._persistent(setting, optimizer, sharding, master_itemsize)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
-        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
+        stepped = lines_of if setting.loss.is_fused else None
+        accumulates = Turn.ONLY not in turns
+        around = self._units(setting, sharding), sharding, self.cluster.world_size, partition
+        parts = self.traced.parts(setting, checkpointing) if checkpointing.choice.facts.offloads else ()
+        kept = backend_of(sharding).on_host(*around, updates=updates is not None, accumulates=accumulates)
+        return Footprint(persistent, lines_of(1), self.outside, slack, stepped, Host.of(kept, parts, self.cluster))
 
     @memoized
     def _between_steps(self, setting: Setting, sharding: DataParallel, left: int) -> Lines:
@@ -285,10 +291,7 @@ class MemoryModel:
         return backend_of(sharding).partition(units, optimizer, sharding, ranks, apart=apart, itemsize=master_itemsize)
 
     def _units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
-        return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all
-
-    def _ranks(self, sharding: DataParallel) -> int:
-        return sharding.ranks(self.cluster.world_size)
+        return self.traced.units(setting, sharding.ranks(self.cluster.world_size), backend_of(sharding).account).all
 
 
 def _updates(strategy: Strategy) -> AnyOptimizer | None:

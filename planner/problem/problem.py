@@ -18,6 +18,7 @@ from planner.problem.checks import check_effect, check_kernels, check_lora, chec
 from planner.problem.one import options_of_one
 from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
+from planner.records.sizes import parse_bytes
 from planner.records.space import SpaceSource, framework_of, given_by
 from planner.search import Candidate, Solver
 from strategies import (
@@ -73,7 +74,8 @@ class Problem:
         self.model = _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
         self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
-        length = values.get("sequence_length")
+        length, values = values.get("sequence_length"), dict(values)
+        values["host_memory_bytes"] = parse_bytes("host_memory", values.pop("host_memory", None))
         self.request = _request(
             self.model,
             found,
@@ -85,7 +87,7 @@ class Problem:
             },
         )
         check_batching(self.request, self.model)
-        self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
+        self.cluster = Cluster(found, self.request.gpus, self.request.nodes, self.request.host_memory_bytes)
         self.memory = _memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)

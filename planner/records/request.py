@@ -35,6 +35,8 @@ class Workload(Record):
     """Tokens per sequence."""
     headroom: Headroom = 0.05
     """Share of the GPU's usable bytes that is left free."""
+    host_memory_bytes: Total | None = None
+    """Host memory of one node that processes can use; None for what is usual with its GPUs."""
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION
     """Largest number of accumulation steps of a search; None where another field decides the number."""
     global_batch_size: Count | None = None

@@ -82,6 +82,13 @@ class Unit(NamedTuple):
     stored so."""
     parameters: tuple[Parameter, ...] = ()
     """All parameters one by one, where the backend asks for them."""
+    shares: tuple[int, ...] = ()
+    """Bytes of one rank's share of each tensor that an offload moves to the host, before any allocator rounds them;
+    that of a flat parameter of the base model comes first."""
+
+    def gradient_shares(self, ranks: int) -> list[int]:
+        """Returns the bytes of one rank's share of each gradient, as stored between steps."""
+        return [tensor.num_elements // ranks * tensor.itemsize for tensor in self.trained]
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -101,6 +108,7 @@ class Account:
         self.stored = self.gathered = self.gathered_gradients = self.gradients = self.buffers = 0
         self.whole_gradients = 0
         self.trained: list[TrainedTensor] = []
+        self.shares: list[int] = []
 
     def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter.
@@ -113,6 +121,7 @@ class Account:
         """
         rows, *columns = padded_to(self.ranks, shape)
         elements = rows // self.ranks * prod(columns)
+        self.shares.append(elements * stored)
         self.stored += allocated(elements * stored)
         self.gathered += self.ranks * elements * computed
 
@@ -129,6 +138,7 @@ class Account:
             self.stored += kind.stored_bytes(rows, columns)
             return
         share, gathered, buffers = kind.sharded_bytes(rows, columns, self.ranks, computed)
+        self.shares.append(share)
         self.stored += share + buffers
         self.gathered += gathered
         self.buffers += buffers
@@ -159,5 +169,5 @@ class Account:
 
     def unit(self) -> Unit:
         """Returns the sums."""
-        gradients = self.gradients, self.gathered_gradients, self.whole_gradients
-        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers)
+        gradients, shares = (self.gradients, self.gathered_gradients, self.whole_gradients), tuple(self.shares)
+        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers, shares=shares)

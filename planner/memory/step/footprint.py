@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 
@@ -31,6 +32,8 @@ class Footprint(NamedTuple):
     lines_of: Callable[[int], Lines] | None = None
     """Lines by micro-batch size, where they change with it in steps (a fused loss has chunks); None where `lines` hold
     for every size. `lines` are then those of one sample."""
+    host: Host = Host()
+    """Host memory of the rank's node."""
 
     def lines_at(self, micro_batch_size: int) -> Lines:
         """Returns the lines that hold at a micro-batch size."""
@@ -63,11 +66,18 @@ class Footprint(NamedTuple):
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """Returns the largest micro-batch, in samples, whose process fits into a budget; 0 if one sample does not fit.
 
-        Every line gives an upper bound and the smallest bound is the answer, so nothing is scanned. Where lines change
-        in steps, the answer is found by bisection.
+        The node's host memory has to suffice as well.
 
         Args:
             budget_bytes: Bytes of GPU memory that the process may take.
+        """
+        return self.host.largest_micro_batch(self._largest_on_gpu(budget_bytes))
+
+    def _largest_on_gpu(self, budget_bytes: int) -> int:
+        """Returns the largest micro-batch, in samples, whose process fits into a budget of GPU memory.
+
+        Every line gives an upper bound and the smallest bound is the answer, so nothing is scanned. Where lines change
+        in steps, the answer is found by bisection.
         """
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total
