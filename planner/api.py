@@ -41,6 +41,7 @@ def fit(
     global_batch_size: int | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
+    loading: str = "every-rank",
     top: int = 10,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
@@ -80,6 +81,7 @@ def fit(
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
         top: Number of plans to return.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
@@ -137,6 +139,7 @@ def fit(
             "sequence_length": sequence_length,
             "headroom": headroom,
             "host_memory": host_memory,
+            "loading": loading,
             "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
             "evaluation_batch_size": evaluation_batch_size,
             "batching": batching,
@@ -193,6 +196,7 @@ def estimate(
     mean_length: int | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
+    loading: str = "every-rank",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
@@ -212,6 +216,7 @@ def estimate(
         mean_length: Tokens per sample on average, if samples are padded or packed.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node, as for `fit`.
+        loading: `every-rank` or `rank-0`, as for `fit`.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
         progress: Function that is called with a line of text about what takes long.
         axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard
@@ -234,6 +239,7 @@ def estimate(
         "mean_length": mean_length,
         "headroom": headroom,
         "host_memory": host_memory,
+        "loading": loading,
     }
     problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from hardware import GPU, Cluster
 from planner.memory import Host, StepMemory
-from planner.problem.problem import Problem, budget_bytes
+from planner.problem.problem import Problem, budget_bytes, step_memory_of
 from planner.records.plan import Components, HostMemory, Memory, Plan, StrategyChoice, Time
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
-from strategies import Loss, Offload, Space
+from strategies import Loading, Loss, Offload, Space
 
 MAX_GPUS_SUGGESTED = 1024
 """GPUs of the largest cluster that is suggested."""
@@ -92,6 +92,7 @@ def _host_memory(host: Host, micro_batch_size: int) -> HostMemory:
         gradients=host.ranks * host.kept.gradients,
         optimizer_states=host.ranks * host.kept.optimizer_states,
         activations=host.ranks * host.activations(micro_batch_size),
+        loading=host.loading,
     )
 
 
@@ -129,7 +130,7 @@ def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | 
 def _ways(problem: Problem, space: Space, solver: Solver, least: Candidate) -> Iterator[Way]:
     """Yields single changes after which something fits, cheapest first.
 
-    They are a loss without logits, shards in the host's memory, another fine-tuning method, more host memory, a shorter
+    They are a loss without logits, more host memory, shards in the host's memory, another fine-tuning method, a shorter
     sequence, more GPUs of the same kind, and a larger GPU; of each kind the first that fits. `least` is the candidate
     with the smallest peak.
     """
@@ -143,6 +144,19 @@ def _ways(problem: Problem, space: Space, solver: Solver, least: Candidate) -> I
     has_fused = not request.loss and problem.model.unsupported(fused) is None
     if has_fused and fits(memory, space._replace(loss=(fused,)), cluster.gpu):
         yield Way.model_construct(change="liger-kernel's fused loss, without logits", options={"loss": fused.value})
+    on_host = least.footprint.host
+    if not on_host.fits(least.micro_batch_size):
+        by_one = request.model_copy(update={"loading": Loading.RANK_0})
+        if memory.is_cheap and fits(step_memory_of(problem.model, by_one, cluster), space, cluster.gpu):
+            yield Way.model_construct(
+                change="one rank of a node that loads the model for all", options={"loading": Loading.RANK_0.value}
+            )
+        more = -(-on_host.node_bytes(least.micro_batch_size) // 10**9)
+        roomy = memory.on(replace(cluster, host_bytes=more * 10**9))
+        if memory.is_cheap and fits(roomy, space, cluster.gpu):
+            yield Way.model_construct(
+                change=f"nodes with {more:,} GB of host memory", options={"host-memory": f"{more}GB"}
+            )
     offloaded = space._replace(offload=(Offload.CPU,))
     if memory.is_cheap and cluster.world_size > 1 and not request.offload and fits(memory, offloaded, cluster.gpu):
         yield Way.model_construct(
@@ -157,14 +171,6 @@ def _ways(problem: Problem, space: Space, solver: Solver, least: Candidate) -> I
         ):
             yield Way.model_construct(change=f"{method.value} fine-tuning", options={"finetuning": method.value})
             break
-    on_host = least.footprint.host
-    if not on_host.fits(least.micro_batch_size):
-        more = -(-on_host.node_bytes(least.micro_batch_size) // 10**9)
-        roomy = memory.on(replace(cluster, host_bytes=more * 10**9))
-        if memory.is_cheap and fits(roomy, space, cluster.gpu):
-            yield Way.model_construct(
-                change=f"nodes with {more:,} GB of host memory", options={"host-memory": f"{more}GB"}
-            )
     length = request.sequence_length // 2
     while memory.is_cheap and length >= max(SHORTEST_SUGGESTED_SEQUENCE, request.mean_length or 0):
         if fits(memory.at(length), space, cluster.gpu):

@@ -27,6 +27,7 @@ from strategies import (
     ContradictionError,
     Finetuning,
     Framework,
+    Loading,
     ShardingBackend,
     Space,
     Strategy,
@@ -84,11 +85,12 @@ class Problem:
                 **values,
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
+                "loading": Loading.parse(values.get("loading", Loading.EVERY_RANK)),
             },
         )
         check_batching(self.request, self.model)
         self.cluster = Cluster(found, self.request.gpus, self.request.nodes, self.request.host_memory_bytes)
-        self.memory = _memory_of(self.model, self.request, self.cluster)
+        self.memory = step_memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
         check_refinements(self.request)
@@ -185,7 +187,7 @@ def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
     return ProfiledModel.of(model, progress)
 
 
-def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
+def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
     """Returns the model's memory on a cluster: derived for the registry's families, else from replays."""
     if isinstance(model, Model):
         traced = TracedModel(model.inventory, request.sequence_length)
@@ -195,6 +197,7 @@ def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemor
             evaluation_batch_size=request.evaluation_batch_size,
             batching=request.batching,
             mean_length=request.mean_length,
+            loading=request.loading,
         )
     if request.evaluation_batch_size is not None:
         raise ContradictionError(

@@ -142,6 +142,8 @@ class HostMemory(Record):
     """Bytes of states, and of weights that an optimizer there steps in addition to those of the model."""
     activations: Bytes
     """Bytes of inputs of checkpointed blocks that wait there for backward."""
+    loading: Bytes = 0
+    """Bytes while the model is loaded, before the first step: weights that every rank casts or unpacks."""
 
     @property
     def fits(self) -> bool:

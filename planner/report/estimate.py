@@ -67,7 +67,7 @@ class EstimateReport:
                 " " * INDENT, ("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free"
             )
         if memory.process_bytes <= memory.budget_bytes and memory.host is not None:
-            needed = f": {of_budget(memory)} on the GPU, but {of_host(memory.host)} of host memory"
+            needed = f" into the host's memory: {of_host(memory.host)}; {of_budget(memory)} of the GPU"
             return Text.assemble(" " * INDENT, ("does not fit", "bold red"), needed)
         over = gib_difference(memory.process_bytes, memory.budget_bytes)
         return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over} too many")

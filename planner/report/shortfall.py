@@ -37,7 +37,7 @@ def _verdict(memory: Memory) -> Wrapped:
     if memory.fits:
         text = f" with the batch sizes asked for. The smallest plan would: {needed} of {budget} GiB."
     elif memory.process_bytes <= memory.budget_bytes and memory.host is not None:
-        text = f" into the node's host memory: {of_host(memory.host)} with the smallest plan."
+        text = f" into the node's host memory: the smallest plan takes {of_host(memory.host)}."
     else:
         over = gib_difference(memory.process_bytes, memory.budget_bytes)
         text = f": {needed} GiB are needed at least, {over} GiB more than the budget of {budget} GiB."

@@ -101,7 +101,7 @@ class Solver:
             micro_batch_size: Samples per rank and forward pass.
             steps: Accumulation steps.
         """
-        footprint = self.model.footprint(strategy, steps)
+        footprint = self._footprint(strategy, steps)
         return Candidate(
             strategy,
             footprint,
@@ -114,7 +114,11 @@ class Solver:
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
-        return self.model.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+        return self._footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+
+    def _footprint(self, strategy: Strategy, steps: int) -> Footprint:
+        """Returns the memory of a strategy, loaded on the GPU if that is within the budget, else on the host."""
+        return self.model.footprint(strategy, steps).loaded_within(self.budget_bytes)
 
     def _largest(self, strategy: Strategy) -> list[Candidate]:
         """Returns the candidates that can be best: with as many steps as are allowed, and with one step.

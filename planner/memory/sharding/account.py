@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from planner.libraries.allocator import allocated
 from planner.memory.linear.quantized import Kind
+from planner.memory.settings.dtypes import FP32
 
 
 class TrainedTensor(NamedTuple):
@@ -82,6 +83,8 @@ class Unit(NamedTuple):
     stored so."""
     parameters: tuple[Parameter, ...] = ()
     """All parameters one by one, where the backend asks for them."""
+    fp32_bytes: int = 0
+    """Bytes of the whole parameters that are stored in fp32, without what PEFT adds."""
     shares: tuple[int, ...] = ()
     """Bytes of one rank's share of each tensor that an offload moves to the host, before any allocator rounds them;
     that of a flat parameter of the base model comes first."""
@@ -109,6 +112,7 @@ class Account:
         self.whole_gradients = 0
         self.trained: list[TrainedTensor] = []
         self.shares: list[int] = []
+        self.in_fp32 = 0
 
     def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter.
@@ -122,6 +126,7 @@ class Account:
         rows, *columns = padded_to(self.ranks, shape)
         elements = rows // self.ranks * prod(columns)
         self.shares.append(elements * stored)
+        self.in_fp32 += prod(shape) * stored if stored == FP32 else 0
         self.stored += allocated(elements * stored)
         self.gathered += self.ranks * elements * computed
 
@@ -147,6 +152,8 @@ class Account:
         """Adds a parameter that trains, and its gradient."""
         tensor = self.trained_as(given, padded_to(self.ranks, given.shape))
         self.keep(given.shape, given.stored, given.computed, given.name)
+        if given.apart and given.stored == FP32:  # PEFT makes it, after the model has been loaded
+            self.in_fp32 -= prod(given.shape) * FP32
         self.gradients += allocated(tensor.num_elements // self.ranks * given.stored)
         self.gathered_gradients += tensor.num_elements * given.computed
         self.whole_gradients += allocated(prod(given.shape) * given.computed)
@@ -169,5 +176,6 @@ class Account:
 
     def unit(self) -> Unit:
         """Returns the sums."""
-        gradients, shares = (self.gradients, self.gathered_gradients, self.whole_gradients), tuple(self.shares)
-        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers, shares=shares)
+        gradients = self.gradients, self.gathered_gradients, self.whole_gradients
+        of_host = self.in_fp32, tuple(self.shares)
+        return Unit(self.stored, tuple(self.trained), self.gathered, *gradients, self.buffers, 0, (), *of_host)

@@ -33,6 +33,8 @@ class Backend:
     """Adds up what a rank stores of a part."""
     is_checkpointed = False
     """Whether reentrant checkpoints are around its units, whose hooks then run in the recomputation as well."""
+    casts_on_host = True
+    """Whether weights that are stored in fp32 are so in the host's memory, whole on every rank, while being loaded."""
     marked = False
     """Whether it acts on each parameter, so that parts have to tell what happens to them."""
 

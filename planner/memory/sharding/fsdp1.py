@@ -192,6 +192,7 @@ class Fsdp1Backend(ShardedBackend):
 
     account = FlatAccount
     is_checkpointed = True
+    casts_on_host = False  # accelerate raises the shards, which the GPU has by then
 
     def layout(
         self,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.host import Host
+from planner.memory.step.loading import Loaded
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 
@@ -34,6 +35,25 @@ class Footprint(NamedTuple):
     for every size. `lines` are then those of one sample."""
     host: Host = Host()
     """Host memory of the rank's node."""
+    loading: Loaded = Loaded()
+    """What loading takes, where it is not decided yet whether that is on the GPU or on the host."""
+
+    def loaded_within(self, budget_bytes: int) -> Footprint:
+        """Returns the footprint with the whole model on the GPU while it is loaded, or on the host where that is over.
+
+        Args:
+            budget_bytes: Bytes of GPU memory that the process may take.
+        """
+        whole = self.loading.whole_bytes
+        if not whole:
+            return self
+        if self.process_bytes_of(whole + self.outside.workspace_bytes) > budget_bytes:
+            return self._replace(loading=Loaded(), host=self.host._replace(loading=self.host.ranks * whole))
+        beside = whole - self.persistent.total
+        loaded: Lines = {Moment.LOADING: (Line(beside, 0, 0, 0, 0, beside, 0),)}
+        of_size = self.lines_of
+        stepped = None if of_size is None else lambda size: loaded | of_size(size)
+        return self._replace(loading=Loaded(), lines=loaded | self.lines, lines_of=stepped)
 
     def lines_at(self, micro_batch_size: int) -> Lines:
         """Returns the lines that hold at a micro-batch size."""
@@ -61,7 +81,11 @@ class Footprint(NamedTuple):
 
     def process_bytes(self, micro_batch_size: int) -> int:
         """Returns the bytes of GPU memory that the process takes, including context and communicator."""
-        return self.outside.process_bytes(self.reserved_bytes(micro_batch_size))
+        return self.process_bytes_of(self.allocated_bytes(micro_batch_size))
+
+    def process_bytes_of(self, allocated_bytes: int) -> int:
+        """Returns the bytes of GPU memory that the process takes where so much is allocated at the peak."""
+        return self.outside.process_bytes(self.slack.reserved_bytes(allocated_bytes))
 
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """Returns the largest micro-batch, in samples, whose process fits into a budget; 0 if one sample does not fit.

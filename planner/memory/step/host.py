@@ -24,27 +24,30 @@ class Host(NamedTuple):
     """Number of ranks on the node."""
     limit_bytes: int | None = None
     """Bytes that the node has; None where unknown."""
+    loading: int = 0
+    """Bytes of the node while the model is loaded."""
 
     @classmethod
-    def of(cls, kept: OnHost, parts: Sequence[Part], cluster: Cluster) -> Host:
+    def of(cls, kept: OnHost, parts: Sequence[Part], cluster: Cluster, loading: int = 0) -> Host:
         """Returns the host memory of a node of a cluster.
 
         Args:
             kept: What one rank keeps.
             parts: The parts of a step whose inputs wait on the host; empty where none do.
             cluster: The cluster.
+            loading: Bytes of a node while the model is loaded.
         """
         moved = ((part.forward_work.host_bytes_per_sample, number) for part, number in counted(tuple(parts)))
         inputs = tuple((per_sample, number) for per_sample, number in moved if per_sample)
-        return cls(kept, inputs, cluster.gpus_per_node, cluster.host_memory_bytes)
+        return cls(kept, inputs, cluster.gpus_per_node, cluster.host_memory_bytes, loading)
 
     def activations(self, micro_batch_size: int) -> int:
         """Returns the bytes of one rank's inputs of blocks that wait for backward."""
         return sum(blocks * pinned(per_sample * micro_batch_size) for per_sample, blocks in self.inputs)
 
     def node_bytes(self, micro_batch_size: int) -> int:
-        """Returns the bytes that all ranks of the node take."""
-        return self.ranks * (self.kept.total + self.activations(micro_batch_size))
+        """Returns the bytes that all ranks of the node take, in a step or while the model is loaded."""
+        return max(self.ranks * (self.kept.total + self.activations(micro_batch_size)), self.loading)
 
     def fits(self, micro_batch_size: int) -> bool:
         """Returns whether the node has that much; True where what it has is unknown."""

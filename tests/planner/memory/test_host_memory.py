@@ -34,7 +34,8 @@ def test_pinned_memory_is_a_power_of_two(asked: int, taken: int) -> None:
 
 
 def test_nothing_is_on_the_host_without_an_offload() -> None:
-    assert host(PLAIN).node_bytes(8) == 0
+    assert host(PLAIN).kept == OnHost()
+    assert host(PLAIN._replace(precision=Precision.BF16_TRUE)).node_bytes(8) == 0
 
 
 def test_inputs_of_blocks_wait_in_pinned_tensors_on_every_rank() -> None:

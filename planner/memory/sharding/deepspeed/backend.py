@@ -28,6 +28,7 @@ class DeepSpeedBackend(Backend):
 
     account = ParameterAccount
     marked = True
+    casts_on_host = False  # weights are in half precision; masters are made of a rank's share
 
     def turns(self, sharding: Zero, micro_batches: int) -> tuple[Turn, ...]:
         """Returns the last micro-batch, at the end of which stage 1 reduces; none finds or leaves more."""
