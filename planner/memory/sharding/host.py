@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from planner.libraries.allocator import pinned
+from planner.memory.memoized import counted
 from planner.memory.sharding.account import Unit
 
 
@@ -40,11 +41,11 @@ def shards(units: Sequence[Unit], ranks: int, states: int, *, updates: bool) -> 
         states: Bytes of the optimizer's states.
         updates: Whether parameters are stepped in backward.
     """
-    parameters = sum(pinned(share) for unit in units for share in unit.shares)
-    of_units = [unit.gradient_shares(ranks) for unit in units]
+    of_units = [(unit.shares, unit.gradient_shares(ranks), number) for unit, number in counted(tuple(units))]
+    parameters = sum(number * sum(map(pinned, shares)) for shares, _, number in of_units)
     if updates:
-        return OnHost(parameters, max(map(sum, of_units), default=0), states)
-    return OnHost(parameters, sum(pinned(share) for shares in of_units for share in shares), states)
+        return OnHost(parameters, max(sum(shares) for _, shares, _ in of_units), states)
+    return OnHost(parameters, sum(number * sum(map(pinned, shares)) for _, shares, number in of_units), states)
 
 
 def flat_shards(units: Sequence[Unit], states: int) -> OnHost:
@@ -57,7 +58,8 @@ def flat_shards(units: Sequence[Unit], states: int) -> OnHost:
         units: The parameters of each part: stem, blocks, head and loss.
         states: Bytes of the optimizer's states.
     """
-    (root, *of_stem), *of_blocks, (tail, *of_head), _ = (unit.shares or (0,) for unit in units)
-    apart = (share for shares in (of_stem, *of_blocks, of_head) for share in shares)
-    parameters = pinned(root + tail) + sum(map(pinned, apart))
+    stem, *blocks, head, _ = units
+    (root, *of_stem), (tail, *of_head) = stem.shares, head.shares
+    of_blocks = sum(number * sum(map(pinned, unit.shares)) for unit, number in counted(tuple(blocks)))
+    parameters = pinned(root + tail) + sum(map(pinned, (*of_stem, *of_head))) + of_blocks
     return OnHost(parameters, parameters, states)
