@@ -93,6 +93,11 @@ class Solver:
         """Returns whether a strategy has a candidate that fits."""
         return self.solve(strategy) is not None
 
+    def lacks_host_memory(self, strategy: Strategy) -> bool:
+        """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
+        footprint, size = self._footprint(strategy, 1), self.smallest_micro_batch
+        return not footprint.host.fits(size) and footprint.process_bytes(size) <= self.budget_bytes
+
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
         """Returns the candidate with a given micro-batch and accumulation, whether it fits or not.
 

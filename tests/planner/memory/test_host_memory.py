@@ -79,6 +79,7 @@ def test_fit_says_how_much_host_memory_would_do() -> None:
     size = str(way.options["host-memory"])
     assert planner.fit("llama-3-70b", gpu="RTX-4090", gpus=2, **FULL_70B, host_memory=size).plans
     assert "into the node's host memory" in str(result)
+    assert result.rejected["does not fit into the host's memory"] > 0
 
 
 def test_host_memory_is_the_catalogs_for_each_gpu_unless_given() -> None:
