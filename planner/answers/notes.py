@@ -147,7 +147,7 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
 def _on_loading(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
     """Yields notes on where the weights have to go while the model is loaded."""
     footprints = [problem.memory.footprint(s, 1) for s in strategies]
-    whole = [f.loading.whole_bytes for f in footprints if f.loaded_within(problem.budget_bytes).host != f.host]
+    whole = [f.loading.instead_bytes for f in footprints if f.loaded_within(problem.budget_bytes).host != f.host]
     if whole:
         yield (
             "loading: pass device_map={'': 'cpu'} to from_pretrained. Without it, transformers 5 puts the whole "

@@ -44,12 +44,12 @@ class Footprint(NamedTuple):
         Args:
             budget_bytes: Bytes of GPU memory that the process may take.
         """
-        whole = self.loading.whole_bytes
-        if not whole:
+        peak, _, instead = self.loading
+        if not peak:
             return self
-        if self.process_bytes_of(whole + self.outside.workspace_bytes) > budget_bytes:
-            return self._replace(loading=Loaded(), host=self.host._replace(loading=self.host.ranks * whole))
-        beside = whole - self.persistent.total
+        if instead and self.process_bytes_of(peak + self.outside.workspace_bytes) > budget_bytes:
+            return self._replace(loading=Loaded(), host=self.host._replace(loading=self.host.ranks * instead))
+        beside = peak - self.persistent.total
         loaded: Lines = {Moment.LOADING: (Line(beside, 0, 0, 0, 0, beside, 0),)}
         of_size = self.lines_of
         stepped = None if of_size is None else lambda size: loaded | of_size(size)

@@ -20,16 +20,18 @@ from planner.memory.settings.dtypes import HALF
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.models import Inventory
-from strategies import DataParallel, Fsdp2, Loading, Method, quantization_of
+from strategies import DataParallel, Fsdp2, Loading, Lora, Method, quantization_of
 
 
 class Loaded(NamedTuple):
     """Bytes that loading takes: of one rank's GPU, and of a node's host memory."""
 
-    whole_bytes: int = 0
-    """Bytes of the whole model on a GPU that will keep a share of it; 0 where only that share comes to the GPU."""
+    gpu_bytes: int = 0
+    """Bytes at the peak of loading a quantized base on a GPU, all of it; 0 where a step exceeds what loading takes."""
     host_bytes: int = 0
     """Bytes of a node's host memory."""
+    instead_bytes: int = 0
+    """Bytes of the host's memory for one rank that has the base there instead; 0 where the GPU keeps all of it."""
 
     @classmethod
     def of(
@@ -55,10 +57,11 @@ class Loaded(NamedTuple):
         """
         readers = 1 if loading is Loading.RANK_0 else ranks
         if quantization_of(method).by_bitsandbytes:
+            stored, added = sum(u.stored_bytes for u in whole), sum(u.gradient_bytes for u in whole)
+            peak = max(stored, stored - added + _on_the_way(inventory, method))
             if not sharding.shards:
-                return cls()
-            base = sum(u.stored_bytes for u in whole)
-            return cls(0, base) if loading is Loading.RANK_0 else cls(base)
+                return cls(peak)
+            return cls(0, stored) if loading is Loading.RANK_0 else cls(peak, 0, stored)
         host = sum(u.fp32_bytes for u in whole) if backend_of(sharding).casts_on_host else 0
         if inventory.architecture.packs_experts and not host:
             host = inventory.num_expert_parameters * HALF
@@ -66,3 +69,13 @@ class Loaded(NamedTuple):
         if isinstance(sharding, Fsdp2) and sharding.on_host:  # they are made while the weights are still there
             shares = sum(share for unit in units for share in unit.shares)
         return cls(0, readers * host + ranks * shares)
+
+
+def _on_the_way(inventory: Inventory, method: Method) -> int:
+    """Returns the bytes of the largest weight in half precision, while it is quantized or cast to fp32.
+
+    PEFT casts all that is not quantized when the rest is there; without it the last of the weights is quantized.
+    """
+    prepared = isinstance(method, Lora) and method.is_prepared
+    tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
+    return HALF * max(t.num_elements for t in tensors if prepared != (t.layer is not None and t.layer.quantizes))

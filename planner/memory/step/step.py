@@ -15,7 +15,7 @@ class Moment(StrEnum):
     """The moments of a step that can be its peak, and those before and between steps."""
 
     LOADING = "loading"
-    """Loading the model, where each GPU has all of it before ranks divide it."""
+    """Loading a base that is quantized on the GPU, all of it on each before ranks divide it."""
     FORWARD = "forward"
     END_OF_FORWARD = "end_of_forward"
     START_OF_BACKWARD = "start_of_backward"

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
 import planner
+from hardware import Cluster, load_catalog
+from planner.memory.model import MemoryModel
+from planner.memory.step.traced_model import TracedModel
+from planner.models import Inventory
+from planner.models.families import family
 from planner.records.plan import HostMemory
+from planner.replay import Workload, replay
+from strategies import PLAIN, Lora, Optimizer, Precision, Quantization, UnquantizedDtype
 
 FP32, HALF = 4, 2
 WORKSPACES = 2 * 8_519_680
 """Bytes of cuBLAS's two workspaces before sm90, which count as allocated."""
 SMOL, SMOL_PARAMETERS = "smollm2-135m", 134_515_008
 EIGHT = {"gpu": "H100-80GB-SXM", "gpus": 8, "sequence_length": 128}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 1024,
+    "intermediate_size": 2752,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+}
 QLORA = {"finetuning": "qlora", "sharding": "full_shard", "sequence_length": 512}
 
 
@@ -59,8 +77,22 @@ def test_a_quantized_base_is_whole_on_each_gpu_before_it_is_divided() -> None:
     whole = planner.estimate("llama-3-8b", gpu="RTX-4090", **{**QLORA, "sharding": "no_shard"}, checkpointing="full")
     assert divided.memory.host is not None
     assert divided.memory.host.loading == 0
-    assert divided.memory.moments["loading"] == whole.memory.components.parameters + WORKSPACES
-    assert "loading" not in whole.memory.moments
+    assert divided.memory.moments["loading"] == whole.memory.moments["loading"]
+    head, adapters = 128_256 * 4_096, 41_943_040
+    in_both = whole.memory.components.parameters - FP32 * adapters + HALF * head  # PEFT casts the head last
+    assert whole.memory.moments["loading"] == in_both + WORKSPACES
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-2)])
+def test_loading_on_one_gpu_is_that_of_a_replay(dtype: str, tolerance: float) -> None:
+    lora = Lora(8, "all-linear", quantization=Quantization.NF4, unquantized_dtype=UnquantizedDtype(dtype))
+    strategy = PLAIN._replace(precision=Precision.BF16_MIXED, finetuning=lora, optimizer=Optimizer.ADAMW)
+    traced = TracedModel(Inventory(family("llama").model_validate(LLAMA)), 64)
+    model = MemoryModel(traced, Cluster(load_catalog().get("A100-40GB")))
+    loading, *_ = replay(LLAMA, strategy, Workload(64, 1), kept=0).sections
+    replayed = max(accumulate(event.size for event in loading.events))
+    predicted = model.footprint(strategy, 1).loading.gpu_bytes
+    assert predicted == pytest.approx(replayed, rel=tolerance)
 
 
 def test_loading_is_the_peak_where_nothing_is_larger() -> None:
