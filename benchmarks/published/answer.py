@@ -66,6 +66,7 @@ def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
     size = run.request["micro_batch_size"]
     footprint, budget = _footprint(run.model, request)
     moments = footprint.moments(size)
+    moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
     for term in run.then if terms else ():
         for moment, num_bytes in term.per_token.items():
             if moment in moments:
@@ -85,5 +86,6 @@ def _footprint(model: str, request: Mapping[str, Any]) -> tuple[Footprint, int]:
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
+    workload["loading"] = "rank-0"  # all of them are of transformers 4
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
     return candidate.footprint, solver.budget_bytes
