@@ -21,6 +21,8 @@ class Cluster:
     gpu: GPU
     gpus_per_node: int = 1
     nodes: int = 1
+    host_bytes: int | None = None
+    """Host memory of one node; None for what is usual with as many of these GPUs."""
 
     def __post_init__(self) -> None:
         for field, count in (("gpus_per_node", self.gpus_per_node), ("nodes", self.nodes)):
@@ -33,6 +35,11 @@ class Cluster:
     def world_size(self) -> int:
         """Returns the total number of ranks."""
         return self.gpus_per_node * self.nodes
+
+    @property
+    def host_memory_bytes(self) -> int:
+        """Returns the bytes of one node's host memory: as given, or the catalog's for each of its GPUs."""
+        return self.host_bytes or self.gpus_per_node * self.gpu.host_memory_bytes
 
     @property
     def link_bytes_per_second(self) -> int:

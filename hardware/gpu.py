@@ -45,6 +45,7 @@ def _printable(text: str) -> str:
 
 # The bounds catch wrong units: they allow ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
 MemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=4096 * GIB)]
+HostMemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=65536 * GIB)]
 BytesPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**14)]
 FlopsPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**18)]
 Count = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, le=1024)]
@@ -107,6 +108,16 @@ def _usual_context_bytes(fields: dict[str, object]) -> int:
     return _CONTEXT_MIB.get(str(fields.get("compute_capability")), _UNKNOWN_CONTEXT_MIB) * MIB
 
 
+_HOST_TO_GPU_MEMORY = 2
+"""Bytes of host memory for each byte of GPU memory where the catalog names no machine. Rented machines have 48 GB for
+an RTX 4090 of 24 and 60 GB for an RTX 5090 of 32 (docs.fal.ai, machine types)."""
+
+
+def _usual_host_memory_bytes(fields: dict[str, object]) -> int:
+    size = fields.get("memory_bytes")
+    return _HOST_TO_GPU_MEMORY * (size if isinstance(size, int) else GIB)
+
+
 _CAPABILITY_PATTERN: dict[Vendor, str] = {
     "nvidia": r"\d{1,2}\.\d",
     "amd": r"gfx[0-9a-f]{3,5}",
@@ -136,6 +147,8 @@ class GPU(_Frozen):
     gpus_per_node: Count
     context_bytes: MemoryBytes = Field(default_factory=_usual_context_bytes)
     """Bytes of a process that the driver's context and loaded kernels take, outside of torch's allocator."""
+    host_memory_bytes: HostMemoryBytes = Field(default_factory=_usual_host_memory_bytes)
+    """This GPU's share of the host memory of the machine that it is usually in."""
     price_per_hour_usd: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, strict=True)] | None = None
     source: Text
 

@@ -12,13 +12,14 @@ from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import Settled
 from planner.extras import Progress
 from planner.models import Model
+from planner.problem.accumulation import accumulation_of, check_divisible
 from planner.problem.problem import CatalogSource, Problem, resolve_one
 from planner.records.axes import RequestError, several, whole
 from planner.records.result import EstimateResult, FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
+from strategies import DEFAULT_MAX_ACCUMULATION, ContradictionError, Engine, Exactly, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -40,6 +41,8 @@ def fit(
     max_accumulation: int | None = None,
     global_batch_size: int | None = None,
     headroom: float = 0.05,
+    host_memory: int | str | None = None,
+    loading: str = "every-rank",
     top: int = 10,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
@@ -77,6 +80,9 @@ def fit(
             accumulation costs almost no memory. Excludes `global_batch_size`.
         global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
+        host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
+            what is usual with its GPUs.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
         top: Number of plans to return.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
@@ -133,6 +139,8 @@ def fit(
             "nodes": nodes,
             "sequence_length": sequence_length,
             "headroom": headroom,
+            "host_memory": host_memory,
+            "loading": loading,
             "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
             "evaluation_batch_size": evaluation_batch_size,
             "batching": batching,
@@ -143,8 +151,9 @@ def fit(
         progress,
         space,
     )
-    accumulation = _accumulation(problem)
-    searched, settings = problem.space(), settings._replace(study=_study_name(problem, settings))
+    accumulation = accumulation_of(problem)
+    searched = problem.space()
+    settings = settings._replace(study=_study_name(problem, settings))
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
@@ -152,7 +161,7 @@ def fit(
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):
-        _check_divisible(accumulation, solver)
+        check_divisible(accumulation, solver)
     verification = _verified(problem, solver, found, progress) if verify else None
     settled = Settled(solver)
     first, best = settled.of(found.ranking.recommended(top)), settled.of(found.ranking.best_by_method())
@@ -188,6 +197,8 @@ def estimate(
     batching: str = "full",
     mean_length: int | None = None,
     headroom: float = 0.05,
+    host_memory: int | str | None = None,
+    loading: str = "every-rank",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
@@ -206,6 +217,8 @@ def estimate(
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
+        host_memory: Host memory of one node, as for `fit`.
+        loading: `every-rank` or `rank-0`, as for `fit`.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
         progress: Function that is called with a line of text about what takes long.
         axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard
@@ -227,6 +240,8 @@ def estimate(
         "batching": batching,
         "mean_length": mean_length,
         "headroom": headroom,
+        "host_memory": host_memory,
+        "loading": loading,
     }
     problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
@@ -275,26 +290,3 @@ def _verified(problem: Problem, solver: Solver, found: Found, progress: Progress
         found.rejected["the replay does not fit"] += 1
         found.ranking.take()
     return None
-
-
-def _accumulation(problem: Problem) -> Accumulation:
-    wanted, ranks = problem.request.global_batch_size, problem.cluster.world_size
-    if wanted is None:
-        return UpTo(problem.request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
-    if wanted % ranks:
-        raise ContradictionError(
-            f"a global batch of {wanted} cannot be divided over {ranks} GPUs",
-            f"--global-batch-size {-(-wanted // ranks) * ranks}",
-        )
-    return Exactly(wanted)
-
-
-def _check_divisible(accumulation: Exactly, solver: Solver) -> None:
-    """Raises ContradictionError if none of the allowed micro-batches can make the requested global batch."""
-    sizes = [size for size, _ in accumulation.factors(solver.cluster.world_size)]
-    if solver.allowed and not set(solver.allowed) & set(sizes):
-        raise ContradictionError(
-            f"no micro-batch of {', '.join(map(str, solver.allowed))} makes a global batch of "
-            f"{accumulation.global_batch_size} on {solver.cluster.world_size} GPUs",
-            f"one of {', '.join(map(str, sizes[:8]))}",
-        )

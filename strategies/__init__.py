@@ -25,6 +25,7 @@ from strategies.finetuning import (
 )
 from strategies.framework import Framework, FrameworkFacts
 from strategies.kernels import Kernels
+from strategies.loading import Loading
 from strategies.loss import Loss
 from strategies.optimizer import (
     DEFAULT_OPTIMIZER_RANK,
@@ -113,6 +114,7 @@ __all__ = [
     "GradientSync",
     "InvalidChoiceError",
     "Kernels",
+    "Loading",
     "Lora",
     "LoraTargets",
     "LoraVariant",

@@ -70,6 +70,7 @@ def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
     candidate, memory = _asked(run.model, request)
     footprint = candidate.footprint
     moments = footprint.moments(run.request["micro_batch_size"])
+    moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
     before = max(moments.values())
     for term in run.then if terms else ():
         for moment, num_bytes in term.per_token.items():
@@ -95,6 +96,7 @@ def _asked(model: str, request: Mapping[str, Any]) -> tuple[Candidate, Memory]:
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
+    workload["loading"] = "rank-0"  # all of them are of transformers 4
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
     requests = requests_of(solver.model, candidate.strategy, size, steps)
     return candidate, memory_of(candidate, solver.budget_bytes, requests)

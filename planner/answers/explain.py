@@ -31,6 +31,8 @@ def explain(
     batching: str = "full",
     mean_length: int | None = None,
     headroom: float = 0.05,
+    host_memory: int | str | None = None,
+    loading: str = "every-rank",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
@@ -55,6 +57,8 @@ def explain(
         "batching": batching,
         "mean_length": mean_length,
         "headroom": headroom,
+        "host_memory": host_memory,
+        "loading": loading,
     }
     problem, solver, candidate = resolve_one(model, gpu, catalog, axes, workload, micro_batch_size, 1, progress)
     memory = problem.memory

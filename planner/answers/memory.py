@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from planner.memory import Host
 from planner.memory.requests.requests import Requests
 from planner.memory.reserved import Reserved, reserved
-from planner.records.plan import Components, Memory
+from planner.records.plan import Components, HostMemory, Memory
 from planner.search import Candidate
 from strategies import Allocator
 
@@ -36,7 +37,7 @@ def memory_of(candidate: Candidate, budget: int, requests: Requests | None = Non
         unlimited_reserved_bytes=unlimited,
         process_bytes=process,
         budget_bytes=budget,
-        fits=process <= budget,
+        fits=process <= budget and footprint.host.fits(size),
         moment=peak.moment.value,
         moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
         components=Components.model_construct(
@@ -49,6 +50,20 @@ def memory_of(candidate: Candidate, budget: int, requests: Requests | None = Non
             communication=communication,
             overhead=process - peak.tensor_bytes,
         ),
+        host=_host_memory(footprint.host, size),
+    )
+
+
+def _host_memory(host: Host, micro_batch_size: int) -> HostMemory:
+    """Returns the host memory of a node."""
+    return HostMemory.model_construct(
+        node_bytes=host.node_bytes(micro_batch_size),
+        budget_bytes=host.limit_bytes,
+        parameters=host.ranks * host.kept.parameters,
+        gradients=host.ranks * host.kept.gradients,
+        optimizer_states=host.ranks * host.kept.optimizer_states,
+        activations=host.ranks * host.activations(micro_batch_size),
+        loading=host.loading,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hardware import GIB
 from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
@@ -64,6 +65,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
     if not gpu.supports_bitsandbytes:
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
     notes += _on_libraries(strategies)
+    notes += _on_loading(problem, strategies)
     if any(_rounds_updates(s) for s in strategies):
         notes.append(
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
@@ -151,6 +153,24 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
     if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
         yield "flash-attention plans need the flash-attn package."
+
+
+def _on_loading(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields notes on where the weights have to go while the model is loaded."""
+    footprints = [problem.memory.footprint(s, 1) for s in strategies]
+    whole = [f.loading.instead_bytes for f in footprints if f.loaded_within(problem.budget_bytes).host != f.host]
+    if whole:
+        yield (
+            "loading: pass device_map={'': 'cpu'} to from_pretrained. Without it, transformers 5 puts the whole "
+            f"quantized base ({max(whole) / GIB:.1f} GiB) on each GPU before it is divided."
+        )
+    model = problem.model
+    if isinstance(model, Model) and model.architecture.packs_experts and any(s.sharding.shards for s in strategies):
+        unpacked = model.inventory.num_expert_parameters * HALF
+        yield (
+            f"loading: every rank unpacks all experts ({unpacked / GIB:.1f} GiB), in the host's memory as long as no "
+            "device_map puts them on its GPU."
+        )
 
 
 def _without_flash(groups_heads: bool | None) -> str:

@@ -7,16 +7,17 @@ them would take as long as the search.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hardware import GPU, Cluster
 from planner.answers.memory import memory_of
 from planner.memory import StepMemory
 from planner.memory.reserved import requests_of
-from planner.problem.problem import Problem, budget_bytes
+from planner.problem.problem import Problem, budget_bytes, step_memory_of
 from planner.records.plan import Plan, StrategyChoice, Time
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
-from strategies import Allocator, Loss, Offload, Space
+from strategies import Allocator, Loading, Loss, Offload, Space
 
 MAX_GPUS_SUGGESTED = 1024
 """GPUs of the largest cluster that is suggested."""
@@ -81,15 +82,16 @@ def shortfall_of(problem: Problem, space: Space, solver: Solver) -> Shortfall | 
         moment=plan.memory.moment,
         term=max(components, key=lambda name: components[name]),
         over_bytes=max(0, plan.memory.process_bytes - plan.memory.budget_bytes),
-        ways=tuple(_ways(problem, space, solver)),
+        ways=tuple(_ways(problem, space, solver, least)),
     )
 
 
-def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
+def _ways(problem: Problem, space: Space, solver: Solver, least: Candidate) -> Iterator[Way]:
     """Yields single changes after which something fits, cheapest first.
 
-    They are a loss without logits, shards in the host's memory, another fine-tuning method, a shorter sequence, more
-    GPUs of the same kind, and a larger GPU; of each kind the first that fits.
+    They are a loss without logits, more host memory, shards in the host's memory, another fine-tuning method, a shorter
+    sequence, more GPUs of the same kind, and a larger GPU; of each kind the first that fits. `least` is the candidate
+    with the smallest peak.
     """
 
     def fits(memory: StepMemory, searched: Space, gpu: GPU) -> bool:
@@ -101,6 +103,19 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
     has_fused = not request.loss and problem.model.unsupported(fused) is None
     if has_fused and fits(memory, space._replace(loss=(fused,)), cluster.gpu):
         yield Way.model_construct(change="liger-kernel's fused loss, without logits", options={"loss": fused.value})
+    on_host = least.footprint.host
+    if not on_host.fits(least.micro_batch_size):
+        by_one = request.model_copy(update={"loading": Loading.RANK_0})
+        if memory.is_cheap and fits(step_memory_of(problem.model, by_one, cluster), space, cluster.gpu):
+            yield Way.model_construct(
+                change="one rank of a node that loads the model for all", options={"loading": Loading.RANK_0.value}
+            )
+        more = -(-on_host.node_bytes(least.micro_batch_size) // 10**9)
+        roomy = memory.on(replace(cluster, host_bytes=more * 10**9))
+        if memory.is_cheap and fits(roomy, space, cluster.gpu):
+            yield Way.model_construct(
+                change=f"nodes with {more:,} GB of host memory", options={"host-memory": f"{more}GB"}
+            )
     offloaded = space._replace(offload=(Offload.CPU,))
     if memory.is_cheap and cluster.world_size > 1 and not request.offload and fits(memory, offloaded, cluster.gpu):
         yield Way.model_construct(
@@ -131,7 +146,7 @@ def _ways(problem: Problem, space: Space, solver: Solver) -> Iterator[Way]:
             break
     for gpu in sorted(problem.catalog, key=lambda g: (g.memory_bytes, g.name)):
         if gpu.memory_bytes > cluster.gpu.memory_bytes:
-            other = Cluster(gpu, cluster.gpus_per_node, cluster.nodes)
+            other = replace(cluster, gpu=gpu)
             if fits(memory.on(other), space, gpu):
                 count = f"{cluster.world_size} x " if cluster.world_size > 1 else ""
                 yield Way.model_construct(change=f"{count}{gpu.name}", options={"gpu": gpu.name})
@@ -146,4 +161,4 @@ def _larger(cluster: Cluster) -> Iterator[Cluster]:
             per_node *= 2
         else:
             nodes *= 2
-        yield Cluster(cluster.gpu, per_node, nodes)
+        yield replace(cluster, gpus_per_node=per_node, nodes=nodes)

@@ -11,7 +11,7 @@ import click
 import strategies
 from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
 from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Names
+from strategies import OPTIONS, Batching, Loading, Names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,6 +119,15 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             metavar="SHARE",
             section=section,
             help="Share of the GPU's memory to leave free.",
+        ),
+        option(
+            "--host-memory",
+            metavar="SIZE",
+            section=section,
+            help="Host memory of a node, such as 512GB; what is usual with its GPUs unless given.",
+        ),
+        option(
+            "--loading", cls=AxisOption, type=AxisChoice(Loading), metavar="NAME", section=section, default="every-rank"
         ),
     )(function)
 

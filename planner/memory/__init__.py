@@ -6,12 +6,14 @@ from planner.memory.interface import StepMemory
 from planner.memory.model import MemoryModel
 from planner.memory.settings.parts import Part
 from planner.memory.step.footprint import Footprint, Peak
+from planner.memory.step.host import Host
 from planner.memory.step.step import Moment
 from planner.memory.step.time import Rates, step_seconds
 from planner.memory.step.traced_model import TracedModel
 
 __all__ = [
     "Footprint",
+    "Host",
     "MemoryModel",
     "Moment",
     "Part",

@@ -17,12 +17,13 @@ from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
-from planner.memory.sharding.replicated import tied_gradient
 from planner.memory.step.evaluation import evaluated_setting, evaluation, saving
-from planner.memory.step.followed import Tied, follow, merged
+from planner.memory.step.followed import Tied, followed
 from planner.memory.step.footprint import Footprint
+from planner.memory.step.host import Host
+from planner.memory.step.loading import Loaded
 from planner.memory.step.process import Outside, Slack
-from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines, positions
+from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
 from planner.memory.step.time import Traffic
 from planner.memory.step.traced_model import TracedModel
 from planner.models.architecture import INT64
@@ -34,6 +35,7 @@ from strategies import (
     Checkpoints,
     DataParallel,
     Kernels,
+    Loading,
     Strategy,
     Update,
     Zero,
@@ -50,6 +52,7 @@ class MemoryModel:
         evaluation_batch_size: Samples that are evaluated at once between steps; None without an evaluation.
         batching: How samples become sequences, which decides what is fed in addition to ids and labels.
         mean_length: Tokens of a sample on average; None where samples are full, or where it is not known.
+        loading: Which ranks of a node have the whole model while it is loaded.
     """
 
     def __init__(
@@ -60,9 +63,11 @@ class MemoryModel:
         evaluation_batch_size: int | None = None,
         batching: Batching = Batching.FULL,
         mean_length: int | None = None,
+        loading: Loading = Loading.EVERY_RANK,
     ) -> None:
         self.traced, self.cluster, self.sdpa_kernel = traced, cluster, sdpa_kernel
         self.evaluation_batch_size, self.batching, self.mean_length = evaluation_batch_size, batching, mean_length
+        self.loading = loading
         self.outside = Outside.of(cluster)
 
     @property
@@ -91,7 +96,7 @@ class MemoryModel:
         return self._with(TracedModel(self.traced.inventory, sequence_length), self.cluster)
 
     def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
-        given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length
+        given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length, self.loading
         return MemoryModel(traced, cluster, *given)
 
     def violation(self, strategy: Strategy) -> str | None:
@@ -180,7 +185,15 @@ class MemoryModel:
 
         persistent = self.persistent(setting, optimizer, sharding, master_itemsize)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
-        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
+        stepped = lines_of if setting.loss.is_fused else None
+        around = self.units(setting, sharding), sharding, self.cluster.world_size, partition
+        parts = self.traced.parts(setting, checkpointing) if checkpointing.choice.facts.offloads else ()
+        kept = backend_of(sharding).on_host(*around, updates=updates is not None, accumulates=Turn.ONLY not in turns)
+        whole, per_node = self.traced.units(setting, 1).all, self.cluster.gpus_per_node
+        how = setting.method, sharding, whole, around[0], self.loading, per_node
+        loaded = Loaded.of(self.traced.inventory, *how)
+        host = Host.of(kept, parts, self.cluster, loaded.host_bytes)
+        return Footprint(persistent, lines_of(1), self.outside, slack, stepped, host, loaded)
 
     @memoized
     def _between_steps(self, setting: Setting, sharding: DataParallel, left: int) -> Lines:
@@ -246,7 +259,10 @@ class MemoryModel:
     ) -> Lines:
         layouts, ids = [self._layout(setting, sharding, updates, turn) for turn in turns], self.ids_bytes
         if setting.marked:
-            of_turns = [self._followed(setting, checkpointing, chunk_tokens, layout) for layout in layouts]
+            parts = self.traced.parts(setting, checkpointing, chunk_tokens)
+            stem, ends = self.traced.units(setting, 1).stem, self.ends(setting)
+            tied = Tied.of(self.traced.inventory.architecture, ends, stem, head=len(parts) - 2)
+            of_turns = [followed(parts, layout, tied) for layout in layouts]
         else:
             places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
             of_turns = [compose(places, layout) for layout in layouts]
@@ -256,18 +272,6 @@ class MemoryModel:
             )
             for moment in of_turns[0]
         }
-
-    def _followed(
-        self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None, layout: Layout
-    ) -> Lines:
-        """Returns the lines of the ranks that can need the most memory, each followed through a micro-batch."""
-        parts = self.traced.parts(setting, checkpointing, chunk_tokens)
-        places = positions(parts, reach=len(parts))
-        ends, stem = self.ends(setting), self.traced.units(setting, 1).stem
-        waits_from = len(parts) - 2 if ends.waits_from is None else ends.waits_from
-        name = f"{self.traced.inventory.architecture.embedding_name}.weight"
-        tied = Tied(name, tied_gradient(stem) if ends.tied else 0, waits_from)
-        return merged([follow(places, run, tied) for run in layout.runs()])
 
     @memoized
     def persistent(
@@ -282,15 +286,13 @@ class MemoryModel:
     def partition(self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int) -> Any:
         """Returns what the optimizer of a rank keeps and allocates."""
         units, apart, ranks = self.units(setting, sharding), setting.updates is not None, self.cluster.world_size
-        given = {"apart": apart, "itemsize": master_itemsize, "in_fp16": setting.dtypes.half_is_fp16}
-        return backend_of(sharding).partition(units, optimizer, sharding, ranks, **given)
+        backend, in_fp16 = backend_of(sharding), setting.dtypes.half_is_fp16
+        given = units, optimizer, sharding, ranks
+        return backend.partition(*given, apart=apart, itemsize=master_itemsize, in_fp16=in_fp16)
 
     def units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         """Returns the parameters of each part, as a rank stores them."""
-        return self.traced.units(setting, self._ranks(sharding), backend_of(sharding).account).all
-
-    def _ranks(self, sharding: DataParallel) -> int:
-        return sharding.ranks(self.cluster.world_size)
+        return self.traced.units(setting, sharding.ranks(self.cluster.world_size), backend_of(sharding).account).all
 
 
 def _updates(strategy: Strategy) -> AnyOptimizer | None:

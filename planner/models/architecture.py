@@ -74,6 +74,9 @@ class Architecture(BaseModel):
     linear layers (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here, so
     QLoRA with bitsandbytes is refused."""
 
+    packs_experts: ClassVar[bool] = False
+    """Whether checkpoints of the family hold experts packed into 4 bits, which loading unpacks."""
+
     shares_computed: ClassVar[bool] = False
     """Whether blocks share a tensor that was computed from weights, and that is no argument of theirs by position:
     backward of each block goes through its graph."""

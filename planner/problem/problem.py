@@ -19,6 +19,7 @@ from planner.problem.checks import check_effect, check_kernels, check_lora, chec
 from planner.problem.one import options_of_one
 from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
+from planner.records.sizes import parse_bytes
 from planner.records.space import SpaceSource, framework_of, given_by
 from planner.search import Candidate, Solver
 from strategies import (
@@ -28,6 +29,7 @@ from strategies import (
     ExpertQuantization,
     Finetuning,
     Framework,
+    Loading,
     ShardingBackend,
     Space,
     Strategy,
@@ -75,7 +77,8 @@ class Problem:
         self.model = _found(model, progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
         self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
-        length = values.get("sequence_length")
+        length, values = values.get("sequence_length"), dict(values)
+        values["host_memory_bytes"] = parse_bytes("host_memory", values.pop("host_memory", None))
         self.request = _request(
             self.model,
             found,
@@ -84,11 +87,12 @@ class Problem:
                 **values,
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
+                "loading": Loading.parse(values.get("loading", Loading.EVERY_RANK)),
             },
         )
         check_batching(self.request, self.model)
-        self.cluster = Cluster(found, self.request.gpus, self.request.nodes)
-        self.memory = _memory_of(self.model, self.request, self.cluster)
+        self.cluster = Cluster(found, self.request.gpus, self.request.nodes, self.request.host_memory_bytes)
+        self.memory = step_memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(found, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
         check_refinements(self.request)
@@ -192,7 +196,7 @@ def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
     return ProfiledModel.of(model, progress)
 
 
-def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
+def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
     """Returns the model's memory on a cluster: derived for the registry's families, else from replays."""
     if isinstance(model, Model):
         traced = TracedModel(model.inventory, request.sequence_length)
@@ -202,6 +206,7 @@ def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemor
             evaluation_batch_size=request.evaluation_batch_size,
             batching=request.batching,
             mean_length=request.mean_length,
+            loading=request.loading,
         )
     if request.evaluation_batch_size is not None:
         raise ContradictionError(

@@ -7,10 +7,12 @@ from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized
 from planner.memory.settings.parts import Work
 from planner.memory.sharding.account import Unit
+from planner.memory.sharding.host import OnHost
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import replication_buffers
 from planner.memory.step.footprint import Footprint
+from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.time import Traffic
@@ -113,7 +115,10 @@ class ProfiledMemory:
             replication_buffers([unit], strategy.sharding, self.cluster.world_size),
         )
         resident = persistent.total + self.outside.workspace_bytes
-        return Footprint(persistent, lines, self.outside, Slack.of(strategy.allocator, strategy.attention, resident))
+        slack = Slack.of(strategy.allocator, strategy.attention, resident)
+        kept = OnHost(*rule_of(strategy.optimizer).on_host([(unit.trained, 1)]))
+        host = Host.of(kept, (), self.cluster)
+        return Footprint(persistent, lines, self.outside, slack, host=host)
 
     def work(self, strategy: Strategy) -> Work:
         """Returns the FLOPs and bytes of forward and backward of one micro-batch."""

@@ -125,6 +125,32 @@ class Components(Record):
     allocate."""
 
 
+class HostMemory(Record):
+    """Holds the predicted host memory of one node at its largest, of all its ranks together, in bytes.
+
+    What every process takes, offloading or not, is left out: Python, torch, CUDA's libraries, the data's workers.
+    """
+
+    node_bytes: Bytes
+    """Bytes that tensors take, pinned ones in powers of two."""
+    budget_bytes: Bytes | None
+    """Bytes that the node has: as given, or what is usual with its GPUs."""
+    parameters: Bytes
+    """Bytes of parameters that wait there to be gathered."""
+    gradients: Bytes
+    optimizer_states: Bytes
+    """Bytes of states, and of weights that an optimizer there steps in addition to those of the model."""
+    activations: Bytes
+    """Bytes of inputs of checkpointed blocks that wait there for backward."""
+    loading: Bytes = 0
+    """Bytes while the model is loaded, before the first step: weights that every rank casts or unpacks."""
+
+    @property
+    def fits(self) -> bool:
+        """Returns whether the node has that much."""
+        return self.budget_bytes is None or self.node_bytes <= self.budget_bytes
+
+
 class Memory(Record):
     """Holds the predicted memory of one rank in a steady step, in bytes."""
 
@@ -144,18 +170,23 @@ class Memory(Record):
     budget_bytes: Bytes
     """Bytes that the process may take: the GPU's usable bytes less the headroom."""
     fits: bool
-    """Whether `process_bytes` are within the budget."""
+    """Whether `process_bytes` are within the budget, and the node has the host memory."""
     moment: str
     """Name of the moment of the step at which allocated bytes peak."""
     moments: dict[str, Bytes]
     """Peak of the allocated bytes at each moment of the step, by its name."""
     components: Components
+    host: HostMemory | None = None
+    """Host memory of a node; None in plans that were written before it was known."""
 
     @property
     def verdict(self) -> str:
-        """Returns in words whether the process fits within the budget."""
+        """Returns in words whether the process fits within the budget, and the host memory, where it does not."""
         says = "fits" if self.fits else "does not fit"
-        return f"{says}: {self.process_bytes / GIB:.1f} of {self.budget_bytes / GIB:.1f} GiB"
+        on_gpu = f"{says}: {self.process_bytes / GIB:.1f} of {self.budget_bytes / GIB:.1f} GiB"
+        if self.host is None or self.host.budget_bytes is None or self.host.fits:
+            return on_gpu
+        return f"{on_gpu}, {self.host.node_bytes / GIB:.1f} of {self.host.budget_bytes / GIB:.1f} GiB of host memory"
 
 
 class Time(Record):

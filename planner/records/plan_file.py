@@ -69,6 +69,8 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         "nodes": request.nodes,
         "sequence_length": request.sequence_length,
         "headroom": request.headroom,
+        "host_memory": request.host_memory_bytes,
+        "loading": request.loading,
         "evaluation_batch_size": request.evaluation_batch_size,
         "batching": request.batching,
         "mean_length": request.mean_length,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from planner.records.plan import Count, Record, Total
 from planner.records.space import SearchSpace
-from strategies import DEFAULT_MAX_ACCUMULATION, Batching
+from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Loading
 
 DEFAULT_SEQUENCE_LENGTH = 2048
 """Default tokens per sequence, for models that have as many positions."""
@@ -35,6 +35,9 @@ class Workload(Record):
     """Tokens per sequence."""
     headroom: Headroom = 0.05
     """Share of the GPU's usable bytes that is left free."""
+    loading: Loading = Loading.EVERY_RANK
+    host_memory_bytes: Total | None = None
+    """Host memory of one node that processes can use; None for what is usual with its GPUs."""
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION
     """Largest number of accumulation steps of a search; None where another field decides the number."""
     global_batch_size: Count | None = None

@@ -12,7 +12,7 @@ from planner.records.plan import Memory
 from planner.records.result import EstimateResult
 from planner.report.parts import words
 from planner.report.parts.bars import simple
-from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, usable_width
+from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, of_host, on_host, usable_width
 from planner.report.parts.categories import category_bytes
 from planner.report.parts.format import gib, gib_difference, gib_parts, grouped, percent, plural, seconds, short_percent
 from planner.report.parts.table import GAP, INDENT, Column, table_lines
@@ -40,6 +40,7 @@ class EstimateReport:
         yield ""
         yield self._verdict()
         yield Filling(result.memory, with_legend=False)
+        yield from on_host(result.memory)
         yield ""
         yield from self._components(options.ascii_only)
         yield ""
@@ -66,6 +67,9 @@ class EstimateReport:
             return Text.assemble(
                 " " * INDENT, ("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free"
             )
+        if memory.process_bytes <= memory.budget_bytes and memory.host is not None:
+            needed = f" into the host's memory: {of_host(memory.host)}; {of_budget(memory)} of the GPU"
+            return Text.assemble(" " * INDENT, ("does not fit", "bold red"), needed)
         over = gib_difference(memory.process_bytes, memory.budget_bytes)
         return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over} too many")
 

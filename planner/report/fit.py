@@ -14,7 +14,7 @@ from rich.text import Text
 from planner.records.plan import Plan
 from planner.records.result import FitResult
 from planner.report.parts import words
-from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget
+from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, on_host
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
 from planner.report.ranking import ranking
@@ -90,3 +90,4 @@ def _best(plan: Plan) -> Iterator[RenderableType]:
     text = f" fills {of_budget(memory)}, {free_share(memory)} free; peak: {words.moment(memory.moment)}"
     yield Wrapped(Text.assemble(("plan 1", "bold"), text))
     yield Filling(memory)
+    yield from on_host(memory)

@@ -68,6 +68,7 @@ class GPUCard:
         if gpu.network_link:
             yield "to other nodes", _link_in_words(gpu.network_link)
         yield "GPUs per node", str(gpu.gpus_per_node)
+        yield "host memory", f"{gib(gpu.host_memory_bytes)} GiB for each GPU"
         supported = {
             "bf16": gpu.supports_bf16,
             "fp16": gpu.supports_fp16,

@@ -10,7 +10,7 @@ from rich.text import Text
 from planner.records.plan import Memory
 from planner.records.result import FitResult, Shortfall
 from planner.report.parts import words
-from planner.report.parts.blocks import Filling, Wrapped
+from planner.report.parts.blocks import Filling, Wrapped, of_host, on_host
 from planner.report.parts.format import gib, gib_difference
 from planner.report.parts.table import INDENT, Column, table_lines
 
@@ -36,6 +36,8 @@ def _verdict(memory: Memory) -> Wrapped:
     needed, budget = gib(memory.process_bytes), gib(memory.budget_bytes)
     if memory.fits:
         text = f" with the batch sizes asked for. The smallest plan would: {needed} of {budget} GiB."
+    elif memory.process_bytes <= memory.budget_bytes and memory.host is not None:
+        text = f" into the node's host memory: the smallest plan takes {of_host(memory.host)}."
     else:
         over = gib_difference(memory.process_bytes, memory.budget_bytes)
         text = f": {needed} GiB are needed at least, {over} GiB more than the budget of {budget} GiB."
@@ -58,3 +60,4 @@ def _smallest(shortfall: Shortfall) -> Iterator[RenderableType]:
         f"peak: {words.moment(shortfall.moment)}, most of it {words.moment(shortfall.term)}"
     )
     yield Filling(plan.memory)
+    yield from on_host(plan.memory)

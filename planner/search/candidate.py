@@ -118,6 +118,11 @@ class Solver:
         """Returns whether a strategy has a candidate that fits."""
         return self.solve(strategy) is not None
 
+    def lacks_host_memory(self, strategy: Strategy) -> bool:
+        """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
+        footprint, size = self._footprint(strategy, 1), self.smallest_micro_batch
+        return not footprint.host.fits(size) and footprint.process_bytes(size) <= self.budget_bytes
+
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
         """Returns the candidate with a given micro-batch and accumulation, whether it fits or not.
 
@@ -126,7 +131,7 @@ class Solver:
             micro_batch_size: Samples per rank and forward pass.
             steps: Accumulation steps.
         """
-        footprint = self.model.footprint(strategy, steps)
+        footprint = self._footprint(strategy, steps)
         return Candidate(
             strategy,
             footprint,
@@ -139,7 +144,11 @@ class Solver:
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
-        return self.model.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+        return self._footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+
+    def _footprint(self, strategy: Strategy, steps: int) -> Footprint:
+        """Returns the memory of a strategy, loaded on the GPU if that is within the budget, else on the host."""
+        return self.model.footprint(strategy, steps).loaded_within(self.budget_bytes)
 
     def _largest(self, strategy: Strategy) -> list[Candidate]:
         """Returns the candidates that can be best: with as many steps as are allowed, and with one step.

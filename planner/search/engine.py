@@ -17,6 +17,9 @@ DEFAULT_TRIALS = 200
 DOES_NOT_FIT = "does not fit into memory"
 """Reason of a strategy that can run but does not fit."""
 
+LACKS_HOST_MEMORY = "does not fit into the host's memory"
+"""Reason of one that would fit into the GPU's."""
+
 MOST_TRIALS = 10**7
 SECONDS_OF_A_YEAR = 365 * 24 * 3600
 MOST_SEED = 2**32 - 1

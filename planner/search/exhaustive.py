@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from hardware import Cluster
 from planner.search.candidate import Candidate, Solver
-from planner.search.engine import DOES_NOT_FIT, Found, TooManyStrategiesError
+from planner.search.engine import DOES_NOT_FIT, LACKS_HOST_MEMORY, Found, TooManyStrategiesError
 from planner.search.ranking import Entry, Ranking
 from strategies import Chain, Space
 
@@ -37,8 +37,9 @@ def search(space: Space, solver: Solver) -> Found:
     chains, rejected = possible(space, solver)
     num_strategies = sum(chain.length for chain in chains)
     ranking = Ranking(_entries(chains, solver), solver.solve)
-    if len(ranking) < num_strategies:
-        rejected[DOES_NOT_FIT] += num_strategies - len(ranking)
+    if left := num_strategies - len(ranking):
+        on_host = sum(chain.length for chain in chains if solver.lacks_host_memory(chain.least))
+        rejected += Counter({DOES_NOT_FIT: left - on_host, LACKS_HOST_MEMORY: on_host})  # without what is none
     return Found(ranking, num_strategies, rejected, time.perf_counter() - start)
 
 

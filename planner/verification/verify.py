@@ -40,6 +40,8 @@ def verify(
     batching: str = "full",
     mean_length: int | None = None,
     headroom: float = 0.05,
+    host_memory: int | str | None = None,
+    loading: str = "every-rank",
     device: str = "replay",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
@@ -66,6 +68,9 @@ def verify(
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
+        host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
+            what is usual with its GPUs.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
         device: `replay` runs the step on fake tensors only; `cuda` also runs it for real, on one GPU of this machine;
             `cpu` also runs it for real on the CPU, with one process per rank if the model is sharded. The result
             compares the replay with the real step in `measured`.
@@ -97,6 +102,8 @@ def verify(
         "batching": batching,
         "mean_length": mean_length,
         "headroom": headroom,
+        "host_memory": host_memory,
+        "loading": loading,
     }
     problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress

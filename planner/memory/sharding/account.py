@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from planner.libraries.allocator import allocated
 from planner.memory.linear.quantized import Kind
+from planner.memory.settings.dtypes import FP32
 
 
 class TrainedTensor(NamedTuple):
@@ -86,6 +87,15 @@ class Unit(NamedTuple):
     """Bytes of each stored tensor on one rank, where they are listed; they add up to `stored_bytes`."""
     gathered_tensors: tuple[int, ...] = ()
     """Bytes of each parameter as FSDP2 gathers it; they add up to `gathered_bytes`."""
+    fp32_bytes: int = 0
+    """Bytes of the whole parameters that are stored in fp32, without what PEFT adds."""
+    shares: tuple[int, ...] = ()
+    """Bytes of one rank's share of each tensor that an offload moves to the host, before any allocator rounds them;
+    that of a flat parameter of the base model comes first."""
+
+    def gradient_shares(self, ranks: int) -> list[int]:
+        """Returns the bytes of one rank's share of each gradient, as stored between steps."""
+        return [tensor.num_elements // ranks * tensor.itemsize for tensor in self.trained]
 
 
 def padded_to(ranks: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -107,6 +117,8 @@ class Account:
         self.trained: list[TrainedTensor] = []
         self.tensors: list[int] = []
         self.gathered_tensors: list[int] = []
+        self.shares: list[int] = []
+        self.in_fp32 = 0
 
     def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
         """Adds a parameter.
@@ -119,6 +131,8 @@ class Account:
         """
         rows, *columns = padded_to(self.ranks, shape)
         elements = rows // self.ranks * prod(columns)
+        self.shares.append(elements * stored)
+        self.in_fp32 += prod(shape) * stored if stored == FP32 else 0
         self._store(allocated(elements * stored))
         self._gather(self.ranks * elements * computed)
 
@@ -144,6 +158,7 @@ class Account:
             self._store(kind.stored_bytes(rows, columns))
             return
         share, gathered, buffers = kind.sharded_bytes(rows, columns, self.ranks, computed)
+        self.shares.append(share)
         self._store(share + buffers)
         self._gather(gathered)
         self.buffers += buffers
@@ -152,6 +167,8 @@ class Account:
         """Adds a parameter that trains, and its gradient."""
         tensor = self.trained_as(given, padded_to(self.ranks, given.shape))
         self.keep(given.shape, given.stored, given.computed, given.name)
+        if given.apart and given.stored == FP32:  # PEFT makes it, after the model has been loaded
+            self.in_fp32 -= prod(given.shape) * FP32
         self.gradients += allocated(tensor.num_elements // self.ranks * given.stored)
         self.gathered_gradients += tensor.num_elements * given.computed
         self.whole_gradients += allocated(prod(given.shape) * given.computed)
@@ -183,4 +200,6 @@ class Account:
             self.buffers,
             tensors=tuple(self.tensors),
             gathered_tensors=tuple(self.gathered_tensors),
+            fp32_bytes=self.in_fp32,
+            shares=tuple(self.shares),
         )

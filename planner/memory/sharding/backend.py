@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from planner.memory.sharding.account import Account, Unit
+from planner.memory.sharding.host import OnHost
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.persistent import Persistent
@@ -32,6 +33,8 @@ class Backend:
     """Adds up what a rank stores of a part."""
     is_checkpointed = False
     """Whether reentrant checkpoints are around its units, whose hooks then run in the recomputation as well."""
+    casts_on_host = True
+    """Whether weights that are stored in fp32 are so in the host's memory, whole on every rank, while being loaded."""
     marked = False
     """Whether it acts on each parameter, so that parts have to tell what happens to them."""
 
@@ -91,6 +94,28 @@ class Backend:
         """Returns the bytes at the optimizer step, which leaves nothing to do where parameters step in backward."""
         runs = updates is None and not sharding.on_host
         return AtStep(layout.at_step, partition.temporaries if runs else 0)
+
+    def on_host(
+        self,
+        units: Sequence[Unit],
+        sharding: Any,
+        world_size: int,
+        partition: Any,
+        *,
+        updates: bool,
+        accumulates: bool,
+    ) -> OnHost:
+        """Returns what one rank keeps in the host's memory.
+
+        Args:
+            units: The parameters of each part.
+            sharding: The value of the axis.
+            world_size: The number of ranks.
+            partition: What `partition` returned.
+            updates: Whether parameters are stepped in backward.
+            accumulates: Whether a step has several micro-batches.
+        """
+        return OnHost(*partition.on_host)
 
 
 class ShardedBackend(Backend):

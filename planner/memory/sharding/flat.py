@@ -55,6 +55,7 @@ class FlatAccount(Account):
             self._base_trains = True
             return
         whole = padded((tensor.num_elements,), given.computed, self.ranks)
+        self.shares.append(whole // self.ranks * given.stored)
         self.stored += allocated(whole // self.ranks * given.stored)
         self.gradients += allocated(whole // self.ranks * given.stored)
         self.whole_gradients += allocated(whole * given.computed)
@@ -78,6 +79,7 @@ class FlatAccount(Account):
             accumulated,
             self.buffers,
             share * computed if computed != stored else 0,
+            shares=(share * stored, *self.shares),
         )
 
 

@@ -15,6 +15,7 @@ from operator import add
 from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.backend import ShardedBackend
 from planner.memory.sharding.flat import FlatAccount, first_shares
+from planner.memory.sharding.host import OnHost, flat_shards
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.replicated import tied_gradient
@@ -191,6 +192,7 @@ class Fsdp1Backend(ShardedBackend):
 
     account = FlatAccount
     is_checkpointed = True
+    casts_on_host = False  # accelerate raises the shards, which the GPU has by then
 
     def layout(
         self,
@@ -223,6 +225,19 @@ class Fsdp1Backend(ShardedBackend):
         root = stem._replace(trained=stem.trained + head.trained, gathered_gradient_bytes=_joined(stem, head))
         mine = [u._replace(trained=tuple(_first_shares(u, ranks))) for u in (root, *blocks)]
         return Partition(mine, optimizer, Replicated(), 1, apart=apart)
+
+    def on_host(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp1,
+        world_size: int,
+        partition: Partition,
+        *,
+        updates: bool,
+        accumulates: bool,
+    ) -> OnHost:
+        """Returns pinned shards of flat parameters and gradients, and the optimizer's states."""
+        return flat_shards(units, partition.states) if sharding.on_host else OnHost()
 
 
 def _joined(*units: Unit) -> int:

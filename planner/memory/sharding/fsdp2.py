@@ -14,8 +14,10 @@ from itertools import accumulate
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import ShardedBackend
+from planner.memory.sharding.host import OnHost, shards
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
 from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.replicated import tied_gradient
 from strategies import AnyOptimizer, Fsdp2, GradientSync
 
@@ -261,3 +263,18 @@ class Fsdp2Backend(ShardedBackend):
     ) -> Layout:
         """Returns what FSDP2 has around each part."""
         return Fsdp2Layout(units, sharding, world_size, ends, turn, updates)
+
+    def on_host(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp2,
+        world_size: int,
+        partition: Partition,
+        *,
+        updates: bool,
+        accumulates: bool,
+    ) -> OnHost:
+        """Returns pinned shards of parameters and gradients, and the optimizer's states."""
+        if not sharding.on_host:
+            return OnHost()
+        return shards(units, sharding.ranks(world_size), partition.states, updates=updates)

@@ -50,6 +50,11 @@ class Partition:
         by_rank = zip(self._states, self.groups, strict=True)
         return max(own + self.rule.temporaries(groups, self.ranks) for own, groups in by_rank) - self.states
 
+    @cached_property
+    def on_host(self) -> tuple[int, int, int]:
+        """Bytes of parameters, gradients and states that an optimizer which steps on the host keeps there itself."""
+        return max(map(self.rule.on_host, self.groups))
+
     @property
     def moved(self) -> tuple[int, int]:
         """(bytes between GPU and host, FLOPs) of the optimizer step, on the rank that moves the most."""

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 
 from planner.memory.autograd.marks import Happened, Happening
 from planner.memory.autograd.tape import Snapshot
-from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, largest_lines, line
+from planner.memory.settings.parts import Part
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.layout import Ends, Layout
+from planner.memory.sharding.replicated import tied_gradient
+from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, largest_lines, line, positions
+from planner.models import Architecture
 
 NOTHING = Snapshot(0, 0, 0, 0, 0)
 
@@ -20,6 +25,24 @@ class Tied(NamedTuple):
     num_bytes: int
     waits_from: int
     """Index of the last part that uses it."""
+
+    @classmethod
+    def of(cls, architecture: Architecture, ends: Ends, stem: Unit, *, head: int) -> Tied:
+        """Returns that of a model whose head is the part with the number `head`."""
+        waits_from = head if ends.waits_from is None else ends.waits_from
+        return cls(f"{architecture.embedding_name}.weight", tied_gradient(stem) if ends.tied else 0, waits_from)
+
+
+def followed(parts: Sequence[Part], layout: Layout, tied: Tied) -> Lines:
+    """Returns the lines of the ranks that can need the most memory, each followed through a micro-batch.
+
+    Args:
+        parts: Stem, blocks, head and loss.
+        layout: What the library has around them.
+        tied: The gradient of a tied embedding.
+    """
+    places = positions(parts, reach=len(parts))
+    return merged([follow(places, run, tied) for run in layout.runs()])
 
 
 def follow(places: Sequence[Position], run: Any, tied: Tied) -> Lines:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.host import Host
+from planner.memory.step.loading import Loaded
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 
@@ -31,6 +33,27 @@ class Footprint(NamedTuple):
     lines_of: Callable[[int], Lines] | None = None
     """Lines by micro-batch size, where they change with it in steps (a fused loss has chunks); None where `lines` hold
     for every size. `lines` are then those of one sample."""
+    host: Host = Host()
+    """Host memory of the rank's node."""
+    loading: Loaded = Loaded()
+    """What loading takes, where it is not decided yet whether that is on the GPU or on the host."""
+
+    def loaded_within(self, budget_bytes: int) -> Footprint:
+        """Returns the footprint with the whole model on the GPU while it is loaded, or on the host where that is over.
+
+        Args:
+            budget_bytes: Bytes of GPU memory that the process may take.
+        """
+        peak, _, instead = self.loading
+        if not peak:
+            return self
+        if instead and self.process_bytes_of(peak + self.outside.workspace_bytes) > budget_bytes:
+            return self._replace(loading=Loaded(), host=self.host._replace(loading=self.host.ranks * instead))
+        beside = peak - self.persistent.total
+        loaded: Lines = {Moment.LOADING: (Line(beside, 0, 0, 0, 0, beside, 0),)}
+        of_size = self.lines_of
+        stepped = None if of_size is None else lambda size: loaded | of_size(size)
+        return self._replace(loading=Loaded(), lines=loaded | self.lines, lines_of=stepped)
 
     def lines_at(self, micro_batch_size: int) -> Lines:
         """Returns the lines that hold at a micro-batch size."""
@@ -58,16 +81,27 @@ class Footprint(NamedTuple):
 
     def process_bytes(self, micro_batch_size: int) -> int:
         """Returns the bytes of GPU memory that the process takes, including context and communicator."""
-        return self.outside.process_bytes(self.reserved_bytes(micro_batch_size))
+        return self.process_bytes_of(self.allocated_bytes(micro_batch_size))
+
+    def process_bytes_of(self, allocated_bytes: int) -> int:
+        """Returns the bytes of GPU memory that the process takes where so much is allocated at the peak."""
+        return self.outside.process_bytes(self.slack.reserved_bytes(allocated_bytes))
 
     def largest_micro_batch(self, budget_bytes: int) -> int:
         """Returns the largest micro-batch, in samples, whose process fits into a budget; 0 if one sample does not fit.
 
-        Every line gives an upper bound and the smallest bound is the answer, so nothing is scanned. Where lines change
-        in steps, the answer is found by bisection.
+        The node's host memory has to suffice as well.
 
         Args:
             budget_bytes: Bytes of GPU memory that the process may take.
+        """
+        return self.host.largest_micro_batch(self._largest_on_gpu(budget_bytes))
+
+    def _largest_on_gpu(self, budget_bytes: int) -> int:
+        """Returns the largest micro-batch, in samples, whose process fits into a budget of GPU memory.
+
+        Every line gives an upper bound and the smallest bound is the answer, so nothing is scanned. Where lines change
+        in steps, the answer is found by bisection.
         """
         allocated = self.slack.allocated_within(self.outside.reserved_within(budget_bytes))
         room = allocated - self.outside.workspace_bytes - self.persistent.total

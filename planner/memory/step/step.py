@@ -12,8 +12,10 @@ from planner.memory.sharding.layout import Extra, Layout
 
 
 class Moment(StrEnum):
-    """The moments of a step that can be its peak."""
+    """The moments of a step that can be its peak, and those before and between steps."""
 
+    LOADING = "loading"
+    """Loading a base that is quantized on the GPU, all of it on each before ranks divide it."""
     FORWARD = "forward"
     END_OF_FORWARD = "end_of_forward"
     START_OF_BACKWARD = "start_of_backward"

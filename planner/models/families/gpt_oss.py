@@ -21,6 +21,7 @@ class GptOss(Llama):
     norm_order: ClassVar[NormOrder] = "scale_then_cast"
     supports_sdpa: ClassVar[bool] = False
     num_masks: ClassVar[int] = 2
+    packs_experts: ClassVar[bool] = True
     # transformers/quantizers/quantizer_mxfp4.py, `is_trainable`
     notes: ClassVar[tuple[str, ...]] = (
         "the checkpoint is in MXFP4, which cannot be trained: plans are for Mxfp4Config(dequantize=True).",

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from planner.records.plan import Memory
+from planner.records.plan import HostMemory, Memory
 from planner.report.parts.bars import legend, stacked
 from planner.report.parts.categories import FREE, category_bytes
-from planner.report.parts.format import gib, percent
+from planner.report.parts.format import gib, gib_parts, percent
 from planner.report.parts.table import GAP, INDENT, Column
 
 _WIDEST = 120
@@ -66,6 +66,29 @@ def free_share(memory: Memory) -> str:
 def of_budget(memory: Memory) -> str:
     """Returns what the process takes, of its budget, in GiB."""
     return f"{gib(memory.process_bytes)} of {gib(memory.budget_bytes)} GiB"
+
+
+def on_host(memory: Memory) -> Iterator[Wrapped]:
+    """Yields what the ranks of a node keep in its host memory; nothing where they keep nothing and loading fits."""
+    host = memory.host
+    if host is None:
+        return
+    kept = [(name, getattr(host, name)) for name in ("parameters", "gradients", "optimizer_states", "activations")]
+    kept = [(name, num_bytes) for name, num_bytes in kept if num_bytes]
+    if not kept and host.fits:
+        return
+    parts = zip(kept, gib_parts([num_bytes for _, num_bytes in kept]), strict=True)
+    listed = ", ".join(f"{name.replace('_', ' ')} {number}" for (name, _), number in parts)
+    then = ", then " if host.node_bytes == host.loading else ": "
+    text = f" of a node: {of_host(host)}{then if listed else ''}{listed}"
+    yield Wrapped(Text.assemble(("host memory", "bold"), text))
+
+
+def of_host(host: HostMemory) -> str:
+    """Returns what the ranks of a node take of its host memory, in GiB."""
+    limit = f" of {gib(host.budget_bytes)}" if host.budget_bytes is not None else ""
+    loads = " while the model is loaded" if host.node_bytes == host.loading else ""
+    return f"{gib(host.node_bytes)}{limit} GiB{loads}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,11 @@ from planner.memory.sharding.deepspeed.flat import (
     small_weights,
     stored_weights,
 )
+from planner.memory.sharding.deepspeed.host import kept
 from planner.memory.sharding.deepspeed.layout import ZeroLayout
 from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
+from planner.memory.sharding.host import OnHost
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
 from strategies import AnyOptimizer, Zero
@@ -26,6 +28,7 @@ class DeepSpeedBackend(Backend):
 
     account = ParameterAccount
     marked = True
+    casts_on_host = False  # weights are in half precision; masters are made of a rank's share
 
     def turns(self, sharding: Zero, micro_batches: int) -> tuple[Turn, ...]:
         """Returns the last micro-batch, at the end of which stage 1 reduces; none finds or leaves more."""
@@ -75,3 +78,16 @@ class DeepSpeedBackend(Backend):
         assert isinstance(layout, ZeroLayout)
         small = small_weights(partition.flat, sharding) if sharding.stage == 3 else 0
         return AtStep(*max((partition.peak(rank, small) for rank in layout.ranks), key=sum))
+
+    def on_host(
+        self,
+        units: Sequence[Unit],
+        sharding: Zero,
+        world_size: int,
+        partition: FlatOptimizer,
+        *,
+        updates: bool,
+        accumulates: bool,
+    ) -> OnHost:
+        """Returns fp32 masters with gradients and states, and this rank's weights, in the host's memory."""
+        return kept(partition, accumulates=accumulates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.libraries.allocator import BLOCK_BYTES, allocated
+from planner.libraries.allocator import BLOCK_BYTES, allocated, pinned
 from planner.memory.sharding.account import TrainedTensor
 from planner.memory.sharding.optimizers.rule import OptimizerRule
 from strategies import Offloaded
@@ -26,6 +26,13 @@ class OffloadedStates(OptimizerRule[Offloaded]):
     def host(self, tensor: TrainedTensor) -> int:
         """Returns the bytes of a tensor's gradient, copied to the host, and of its parameter, copied back."""
         return 0 if self._stays(tensor) else 2 * tensor.num_elements * tensor.itemsize
+
+    def hosted(self, tensor: TrainedTensor) -> tuple[int, int, int]:
+        """Returns the bytes of a tensor's pinned copy, of its pinned gradient, and of both states, in its dtype."""
+        if self._stays(tensor):
+            return 0, 0, 0
+        num_bytes = tensor.num_elements * tensor.itemsize
+        return pinned(num_bytes), pinned(num_bytes), 2 * num_bytes
 
     def _stays(self, tensor: TrainedTensor) -> bool:
         return tensor.num_elements < self.facts.smallest

@@ -51,6 +51,10 @@ class OptimizerRule(Generic[F]):
         """Returns the bytes that a step moves between GPU and host for a tensor."""
         return 0
 
+    def hosted(self, tensor: TrainedTensor) -> tuple[int, int, int]:
+        """Returns the bytes of a tensor's copy, gradient and states that the optimizer keeps on the host."""
+        return 0, 0, 0
+
     def flops(self, tensor: TrainedTensor) -> int:
         """Returns the FLOPs of a step's matrix products in half precision for a tensor."""
         return 0
@@ -79,6 +83,15 @@ class OptimizerRule(Generic[F]):
         host = sum(n * sum(map(self.host, tensors)) for tensors, n in groups)
         flops = sum(n * sum(map(self.flops, tensors)) for tensors, n in groups)
         return host // ranks, flops // ranks
+
+    def on_host(self, groups: Groups) -> tuple[int, int, int]:
+        """Returns the bytes of parameters, gradients and states that the optimizer keeps on the host."""
+        found = [(n, *self.hosted(tensor)) for tensors, n in groups for tensor in tensors]
+        return (
+            sum(n * x for n, x, _, _ in found),
+            sum(n * x for n, _, x, _ in found),
+            sum(n * x for n, _, _, x in found),
+        )
 
     def temporaries(self, groups: Groups, ranks: int) -> int:
         """Returns the bytes at the peak of a whole step, on one of the ranks that share the tensors.

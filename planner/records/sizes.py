@@ -1,0 +1,36 @@
+"""Reads sizes of memory as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hardware.errors import shown
+from planner.records.axes import RequestError, whole
+
+_UNITS: Final = {"B": 1} | {
+    f"{prefix}{infix}B": base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for infix, base in (("", 1000), ("i", 1024))
+}
+_SIZE: Final = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[KMGT]?i?B)\s*", re.IGNORECASE)
+_BY_KEY: Final = {unit.lower(): size for unit, size in _UNITS.items()}
+
+
+def parse_bytes(name: str, value: int | str | None) -> int | None:
+    """Returns a size in bytes.
+
+    Args:
+        name: What it is the size of, for the error.
+        value: A number of bytes, or a number with its unit, such as `512GB` (1000^3 bytes) or `480 GiB` (1024^3 bytes).
+
+    Raises:
+        RequestError: The text is no size.
+    """
+    number: int | str | None = whole(value)
+    if number is None or (isinstance(number, int) and not isinstance(number, bool)):
+        return number
+    found = _SIZE.fullmatch(number) if isinstance(number, str) else None
+    if found is None or found["unit"].lower() not in _BY_KEY:
+        raise RequestError(f"{name} is {shown(value)}, not a size", f"{name} is such as 512GB or 480GiB")
+    return int(float(found["number"]) * _BY_KEY[found["unit"].lower()])
