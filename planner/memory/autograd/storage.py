@@ -45,10 +45,22 @@ class Saved(NamedTuple):
 class Meter:
     """Counts live bytes and records the instants that can be peaks: before a release that follows an allocation."""
 
-    __slots__ = ("fixed", "gradients", "grown", "once", "per_sample", "saved_fixed", "saved_per_sample", "snapshots")
+    __slots__ = (
+        "allocations",
+        "fixed",
+        "gradients",
+        "grown",
+        "once",
+        "per_sample",
+        "saved_fixed",
+        "saved_per_sample",
+        "snapshots",
+    )
 
     def __init__(self) -> None:
         self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
+        self.allocations = 0
+        """Storages that were made. A kernel writes what was allocated for it, so these are the kernels launched."""
         self.grown = self.once = False
         self.snapshots: list[tuple[int, int, int, int, int]] = []
 
@@ -78,6 +90,7 @@ class Storage:
         meter.fixed += fixed
         meter.per_sample += per_sample
         meter.grown = True
+        meter.allocations += 1
 
     def mark_saved(self) -> None:
         """Counts these bytes as saved for backward (as activations) from now on."""
