@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hardware import GPU
 from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
@@ -77,8 +78,17 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         notes.append("plans run with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; without it, memory fragments.")
     if any(s.allocator is Allocator.NATIVE for s in strategies):
         notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
-    notes.append("tokens/s is an upper bound by a roofline.")
+    notes += _on_time(gpu)
     return tuple(notes)
+
+
+def _on_time(gpu: GPU) -> Iterator[str]:
+    """Yields a note where nothing was measured of a GPU's speed."""
+    if not gpu.sustained.measured:
+        yield (
+            f"no measured rates of {gpu.architecture} GPUs of compute capability {gpu.compute_capability}: times take "
+            "the shares of peak of the nearest architecture that has some."
+        )
 
 
 def _of_variants(problem: Problem) -> Iterator[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hardware import GPU, Cluster
+from planner.answers.times import time_of
 from planner.memory import StepMemory
 from planner.problem.problem import Problem, budget_bytes
-from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
+from planner.records.plan import Components, Memory, Plan, StrategyChoice
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
 from strategies import Loss, Offload, Space
@@ -33,7 +34,6 @@ def plan_of(candidate: Candidate, solver: Solver) -> Plan:
         solver: The solver that found it, with the budget.
     """
     ranks = solver.cluster.world_size
-    tokens = candidate.global_batch_size * solver.model.real_tokens
     return Plan.model_construct(
         strategy=StrategyChoice.of(candidate.strategy),
         micro_batch_size=candidate.micro_batch_size,
@@ -41,7 +41,7 @@ def plan_of(candidate: Candidate, solver: Solver) -> Plan:
         data_parallel_size=ranks,
         global_batch_size=candidate.global_batch_size,
         memory=memory_of(candidate, solver.budget_bytes),
-        time=Time.model_construct(step_seconds=candidate.seconds, tokens_per_second=tokens / candidate.seconds),
+        time=time_of(candidate, solver),
     )
 
 
