@@ -5,6 +5,7 @@ from hardware.catalog import CATALOG_VARIABLE, Catalog, load_catalog, read_catal
 from hardware.cluster import Cluster
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, nearest_names, normalized
 from hardware.gpu import GIB, GPU, MIB, Dtype, Link, PeakFlops
+from hardware.sustained import Sustained
 
 __all__ = [
     "CATALOG_VARIABLE",
@@ -18,6 +19,7 @@ __all__ = [
     "Link",
     "PeakFlops",
     "PlannerError",
+    "Sustained",
     "UnknownNameError",
     "builtin_catalog_path",
     "load_catalog",

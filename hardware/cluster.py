@@ -42,15 +42,11 @@ class Cluster:
         return self.host_bytes or self.gpus_per_node * self.gpu.host_memory_bytes
 
     @property
-    def link_bytes_per_second(self) -> int:
-        """Returns a GPU's bandwidth in a collective over all ranks, in bytes per second in one direction.
+    def network_bytes_per_second(self) -> int:
+        """Returns a GPU's share of its node's network, in bytes per second in one direction.
 
-        It is that of the slowest link. Within a node this is the GPU's link. Across nodes it is at most the GPU's share
-        of the network: `network_link` of the catalog (DGX H100: 400 Gb/s for each GPU), or else 100 Gb/s divided by the
-        number of GPUs in the node. Latency, protocol overhead and congestion are left out.
+        It is `network_link` of the catalog (DGX H100: 400 Gb/s for each GPU), or else 100 Gb/s divided by the number of
+        GPUs in the node.
         """
-        if self.nodes == 1:
-            return self.gpu.gpu_link.bytes_per_second
         network = self.gpu.network_link
-        share = network.bytes_per_second if network else DEFAULT_NODE_NETWORK_BYTES_PER_SECOND // self.gpus_per_node
-        return min(self.gpu.gpu_link.bytes_per_second, share)
+        return network.bytes_per_second if network else DEFAULT_NODE_NETWORK_BYTES_PER_SECOND // self.gpus_per_node

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from hardware.sustained import Sustained, sustained
+
 MIB = 2**20
 """Bytes of a MiB."""
 GIB = 2**30
@@ -145,6 +147,8 @@ class GPU(_Frozen):
     network_link: Link | None = None
     """This GPU's share of the node's network; None where unknown, see `Cluster.link_bytes_per_second`."""
     gpus_per_node: Count
+    power_watts: Annotated[int, Field(gt=0, le=10_000, strict=True)] | None = None
+    """Power limit of the board as it is sold; None where it is not known."""
     context_bytes: MemoryBytes = Field(default_factory=_usual_context_bytes)
     """Bytes of a process that the driver's context and loaded kernels take, outside of torch's allocator."""
     host_memory_bytes: HostMemoryBytes = Field(default_factory=_usual_host_memory_bytes)
@@ -174,6 +178,11 @@ class GPU(_Frozen):
     def _sm(self) -> tuple[int, int]:
         major, minor = self.compute_capability.split(".")
         return int(major), int(minor)
+
+    @property
+    def sustained(self) -> Sustained:
+        """Returns the shares of the peak rates that training reaches."""
+        return sustained(self.compute_capability)
 
     @property
     def supports_fp16(self) -> bool:

@@ -12,10 +12,10 @@ from gpu.training import strategy_of, workload_of
 
 from hardware import GIB, GPU, MIB, Catalog, load_catalog
 from planner.allocator.kinds import KINDS
-from planner.memory import Rates, step_seconds
 from planner.replay import Trace, replay
 from planner.replay.backend import CPU
 from planner.replay.recording.serve import serve
+from planner.time import Rates, step_time
 from planner.verification.replayed import phases_of
 
 ALLOCATED, RESERVED = 0.005, 0.02
@@ -186,9 +186,9 @@ def seconds_of(case: Case, gpu: GPU) -> float:
 
     request, strategy, cluster = case.request, strategy_of(case.request), Cluster(gpu)
     memory = memory_of(request, gpu)
-    rates = Rates.of(cluster, strategy.precision)
+    rates, again = Rates.of(cluster, strategy), memory.recomputation(strategy)
     size, steps = request["micro_batch_size"], request.get("gradient_accumulation_steps", 1)
-    return step_seconds(memory.work(strategy), memory.traffic(strategy), rates, size, steps)
+    return step_time(memory.work(strategy), again, memory.traffic(strategy), rates, size, steps).total
 
 
 def _rates(lines: list[Line]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from published import then
 from published.requests import FSDP1
 from published.run import Engine, Run, Term
+from published.step_times import Timed
 
 from hardware import MIB, load_catalog
 from planner.models import find_model
@@ -41,6 +42,9 @@ TRANSFORMERS = {"2.1.0": "4.45.2", "2.4.0": "4.45.2"}
 CAST_ADAPTERS = "2"
 """First letter of versions of fms-hf-tuning whose PEFT makes adapters fp32 (`autocast_adapter_dtype`)."""
 
+ETHERNET = 12_500_000_000
+"""Bytes per second of a node's network without RDMA; the rate is not published, 100 Gb/s is the planner's default."""
+
 REENTRANT = "0"
 """First letter of versions of fms-hf-tuning whose runs kept Trainer's default, reentrant checkpoints.
 
@@ -51,8 +55,35 @@ show it: 3.4 MiB a token, of which the gradients that FSDP1's frozen units keep 
 
 def runs() -> list[Run]:
     """Returns all runs with a peak, in the file's order."""
-    lines = (line for line in FILE.read_text().splitlines() if not line.startswith("#"))
-    return [_run(row) for row in csv.DictReader(lines) if row["gpu_memory_utilization_peak"]]
+    return [_run(row) for row in rows() if row["gpu_memory_utilization_peak"]]
+
+
+def rows() -> list[dict[str, str]]:
+    """Returns the rows of the file."""
+    return list(csv.DictReader(line for line in FILE.read_text().splitlines() if not line.startswith("#")))
+
+
+def timed() -> list[Timed]:
+    """Returns the runs of models whose shapes are published with their speed, in the file's order."""
+    return [_timed(row) for row in rows() if row["model_name"] in MODELS]
+
+
+def _timed(row: dict[str, str]) -> Timed:
+    run, ranks = _run(row), int(row["number_gpus"])
+    sharding = "one GPU" if ranks == 1 else "FSDP1" if row["number_nodes"] == "1" else "FSDP1 of several nodes"
+    return Timed(
+        source=f"HF trainer, {sharding}",
+        name=run.name,
+        model=run.model,
+        request=run.request,
+        tokens_per_second=float(row["tokens_per_second"]) / ranks,
+        machine=(run.model, row["gpu_model"], ranks),
+        # RDMA or not: Ethernet of an unknown rate; 100 Gb/s a node is what the planner takes where nothing is said
+        # Up to 4.51 transformers checkpointed `decoder_layer.__call__`, which is that of FSDP1's unit; since then the
+        # layer itself does (modeling_layers.py, `GradientCheckpointingLayer`), within its unit.
+        recomputes_units=ranks > 1,
+        network=None if row["enable_roce"] == "1" else ETHERNET,
+    )
 
 
 def _run(row: dict[str, str]) -> Run:
@@ -71,7 +102,7 @@ def _run(row: dict[str, str]) -> Run:
         request=request,
         nearest=tuple(nearest),
         unsaid=_unsaid(row),
-        device_bytes=round(float(row["gpu_memory_utilization_peak"]) / 100 * total),
+        device_bytes=round(float(row["gpu_memory_utilization_peak"] or 0) / 100 * total),
         # nvmlMemory_t.used is the "sum of Reserved and Allocated device memory" (NVML API reference). What NVML counts
         # and cudaMemGetInfo, which torch asks for its total, does not, is reserved for the driver and its firmware.
         driver_bytes=total - load_catalog().get(name).memory_bytes,

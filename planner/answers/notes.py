@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hardware import GIB
+from hardware import GIB, GPU
 from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
@@ -83,8 +83,17 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
             "native segments fragment: what they reserve follows from the order of all requests, where that is known; "
             "elsewhere (DeepSpeed, models known by replays) reserved_bytes is a usual amount."
         )
-    notes.append("tokens/s is an upper bound by a roofline.")
+    notes += _on_time(gpu)
     return tuple(notes)
+
+
+def _on_time(gpu: GPU) -> Iterator[str]:
+    """Yields a note where nothing was measured of a GPU's speed."""
+    if not gpu.sustained.measured:
+        yield (
+            f"no measured rates of {gpu.architecture} GPUs of compute capability {gpu.compute_capability}: times take "
+            "the shares of peak of the nearest architecture that has some."
+        )
 
 
 def _of_variants(problem: Problem) -> Iterator[str]:

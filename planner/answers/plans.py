@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from hardware import GPU, Cluster
 from planner.answers.memory import memory_of
+from planner.answers.times import time_of
 from planner.memory import StepMemory
 from planner.memory.reserved import requests_of
 from planner.problem.problem import Problem, budget_bytes, step_memory_of
-from planner.records.plan import Plan, StrategyChoice, Time
+from planner.records.plan import Plan, StrategyChoice
 from planner.records.result import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, search, smallest
 from strategies import Allocator, Loading, Loss, Offload, Space
@@ -43,7 +44,6 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Pl
             solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
         )
     ranks = solver.cluster.world_size
-    tokens = candidate.global_batch_size * solver.model.real_tokens
     return Plan.model_construct(
         strategy=StrategyChoice.of(candidate.strategy),
         micro_batch_size=candidate.micro_batch_size,
@@ -51,7 +51,7 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Pl
         data_parallel_size=ranks,
         global_batch_size=candidate.global_batch_size,
         memory=memory_of(candidate, solver.budget_bytes, requests),
-        time=Time.model_construct(step_seconds=candidate.seconds, tokens_per_second=tokens / candidate.seconds),
+        time=time_of(candidate, solver),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from hardware import Cluster
 from planner.memory.settings.parts import Work
 from planner.memory.step.footprint import Footprint
-from planner.memory.step.time import Traffic
+from planner.memory.step.traffic import Traffic
 from strategies import Strategy
 
 
@@ -54,6 +54,10 @@ class StepMemory(Protocol):
 
     def work(self, strategy: Strategy) -> Work:
         """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
+        ...
+
+    def recomputation(self, strategy: Strategy) -> Work:
+        """Returns the part of `work` that computes forward again."""
         ...
 
     def traffic(self, strategy: Strategy) -> Traffic:

@@ -16,6 +16,7 @@ from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.evaluation import evaluated_setting, evaluation, saving
 from planner.memory.step.followed import Tied, followed
@@ -24,8 +25,8 @@ from planner.memory.step.host import Host
 from planner.memory.step.loading import Loaded
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
-from planner.memory.step.time import Traffic
 from planner.memory.step.traced_model import TracedModel
+from planner.memory.step.traffic import Traffic
 from planner.models.architecture import INT64
 from strategies import (
     Allocator,
@@ -154,6 +155,10 @@ class MemoryModel:
         """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
         return self.traced.work(self.setting(strategy), strategy.checkpointing)
 
+    def recomputation(self, strategy: Strategy) -> Work:
+        """Returns the part of `work` that computes forward again."""
+        return self.traced.recomputation(self.setting(strategy), strategy.checkpointing)
+
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
         itemsize = strategy.precision.facts.trained_bytes
@@ -227,8 +232,10 @@ class MemoryModel:
     ) -> Traffic:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
         with_host, flops = partition.moved
-        traffic = Traffic.of(self.units(setting, sharding), sharding, self.cluster, partition.states)
-        return traffic._replace(step_with_host=with_host, optimizer_flops=flops)
+        again, units = setting.recomputes_units, self.units(setting, sharding)
+        traffic = Traffic.of(units, sharding, self.cluster, partition.states, recomputes_units=again)
+        moved = round(traffic.optimizer_bytes * rule_of(optimizer).passes_over_memory())
+        return traffic._replace(step_with_host=with_host, optimizer_flops=flops, optimizer_bytes=moved)
 
     @property
     def ids_bytes(self) -> int:

@@ -15,7 +15,7 @@ from planner.memory.step.footprint import Footprint
 from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
-from planner.memory.step.time import Traffic
+from planner.memory.step.traffic import Traffic
 from planner.profiles.measure import profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
@@ -125,6 +125,10 @@ class ProfiledMemory:
         found = self._profile(strategy)
         flops = found.half_flops_per_sample, found.fp32_flops_per_sample
         return Work(*flops, found.bytes_per_sample, found.fixed_bytes)
+
+    def recomputation(self, strategy: Strategy) -> Work:
+        """Returns no work: a replay does not tell what is computed again."""
+        return Work()
 
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others, and those that its optimizer step moves."""

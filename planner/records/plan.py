@@ -189,12 +189,37 @@ class Memory(Record):
         return f"{on_gpu}, {self.host.node_bytes / GIB:.1f} of {self.host.budget_bytes / GIB:.1f} GiB of host memory"
 
 
+class Shares(Record):
+    """Holds what the seconds of a step go to, as shares that add up to 1."""
+
+    compute: float
+    """Matrix products and fused attention, without recomputation."""
+    memory_bound: float
+    """Other operations, without recomputation."""
+    recomputation: float
+    """Everything that checkpointing computes again; 0 for models that only their own code describes."""
+    launch: float
+    """The GPU waits for the host, which launches kernels."""
+    communication: float
+    """The GPU waits for collectives or copies, or computes more slowly beside them."""
+    optimizer: float
+    """The optimizer step, and the sums of gradients over micro-batches."""
+
+
 class Time(Record):
-    """Holds the predicted time of one optimizer step by a roofline: an upper bound of speed, to compare plans with."""
+    """Holds the predicted time of one optimizer step; fields that answers of older versions lack are None there."""
 
     step_seconds: float
     tokens_per_second: float
     """Tokens of all ranks per second, without padding where the mean length of samples is known."""
+    tokens_per_second_per_gpu: float | None = None
+    step_seconds_low: float | None = None
+    """Four of five measured steps are between this and `step_seconds_high`."""
+    step_seconds_high: float | None = None
+    model_flops_utilization: float | None = None
+    """FLOPs of the model's products and attention, without recomputation, over the GPU's peak in the dtype of the
+    precision's products; causal attention counts half of its scores."""
+    shares: Shares | None = None
 
 
 class Plan(Record):

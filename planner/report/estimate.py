@@ -14,8 +14,9 @@ from planner.report.parts import words
 from planner.report.parts.bars import simple
 from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, of_host, on_host, usable_width
 from planner.report.parts.categories import category_bytes
-from planner.report.parts.format import gib, gib_difference, gib_parts, grouped, percent, plural, seconds, short_percent
+from planner.report.parts.format import gib, gib_difference, gib_parts, percent, plural, short_percent
 from planner.report.parts.table import GAP, INDENT, Column, table_lines
+from planner.report.parts.times import times
 
 DECIMALS = 2
 """Decimals of GiB: one more than elsewhere, since an account has small lines, too."""
@@ -48,8 +49,7 @@ class EstimateReport:
         yield ""
         yield from self._moments(usable_width(options), options.ascii_only)
         yield ""
-        speed = f"{grouped(result.time.tokens_per_second)} tokens/s"
-        yield Wrapped(f"{seconds(result.time.step_seconds)} per optimizer step, {speed}: an upper bound, by a roofline")
+        yield from times(result.time, result.data_parallel_size)
         yield from notes(result.notes)
 
     def _batch(self) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hardware import Cluster
-from planner.memory import Footprint, Rates, StepMemory, step_seconds
+from planner.memory import Footprint, StepMemory, Work
+from planner.time import Rates, step_time
 from strategies import (
     Accumulation,
     AdapterDtype,
@@ -179,4 +180,5 @@ class Solver:
 
     def _seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
         work, traffic = self.model.work(strategy), self.model.traffic(strategy)
-        return step_seconds(work, traffic, Rates.of(self.cluster, strategy.precision), micro_batch_size, steps)
+        rates = Rates.of(self.cluster, strategy)
+        return step_time(work, Work(), traffic, rates, micro_batch_size, steps).total

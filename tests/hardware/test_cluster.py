@@ -19,18 +19,14 @@ def test_ranks_are_gpus_times_nodes() -> None:
 @pytest.mark.parametrize(
     ("name", "gpus_per_node", "nodes", "expected"),
     [
-        ("H100", 8, 1, 450_000_000_000),  # NVLink 4
         ("H100", 8, 2, 50_000_000_000),  # 400 Gb/s InfiniBand for each GPU
         ("A100", 8, 2, 25_000_000_000),  # 200 Gb/s
-        ("T4", 4, 1, 15_750_000_000),  # PCIe 3.0 x16
         ("T4", 4, 2, 3_125_000_000),  # 100 Gb/s Ethernet shared by four
         ("T4", 1, 2, 12_500_000_000),
     ],
 )
-def test_a_collective_is_as_fast_as_the_slowest_link_on_its_way(
-    name: str, gpus_per_node: int, nodes: int, expected: int
-) -> None:
-    assert Cluster(CATALOG.get(name), gpus_per_node, nodes).link_bytes_per_second == expected
+def test_a_gpu_has_its_share_of_the_nodes_network(name: str, gpus_per_node: int, nodes: int, expected: int) -> None:
+    assert Cluster(CATALOG.get(name), gpus_per_node, nodes).network_bytes_per_second == expected
 
 
 @pytest.mark.parametrize(

@@ -48,4 +48,3 @@ def test_a_kept_plan_is_planned_again_to_the_same_bytes(file: Path) -> None:
         assert again.strategy.strategy() == plan.strategy.strategy()  # type: ignore[union-attr]  # each is a plan
         kept = plan.memory.model_dump(exclude_unset=True)  # type: ignore[union-attr]  # each is a plan
         assert holds(again.memory.model_dump(), kept)
-        assert again.time == plan.time  # type: ignore[union-attr]

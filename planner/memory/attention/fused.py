@@ -68,7 +68,7 @@ def fused(
     flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S; causal ones do half
     flops *= 1 if form.causal else 2
     results = (0, elements * itemsize, "attention output"), (0, rows * FP32, "attention log-sum-exp")
-    made = f.results(form.operation, results, itemsize, flops)
+    made = f.attended(form.operation, results, itemsize, flops)
     log_sum_exp = Tensor(made.pop(), 0, rows, form.heads, FP32, None)
     variable = Variable() if any(x.variable is not None for x in (query, key, value)) else None
     out = Tensor(made.pop(), 0, elements, elements // f.sequence_length, itemsize, variable)
@@ -80,7 +80,10 @@ def fused(
 
     def backward(gradient: Storage) -> None:
         tape = f.tape
-        f.multiply(itemsize, flops * 5 // 2)  # five products, where forward has two
+        if itemsize == FP32:
+            f.multiply(itemsize, flops * 5 // 2)  # five products, where forward has two
+        else:
+            tape.cost.attention_backward += flops * 5 // 2
         gradients = [tape.storage(0, size) for _, size in sizes]
         of_biases = [tape.storage(0, size) for _, size in biases]  # one for each sample, summed below
         made = [tape.storage(0, size) for size in workspace]

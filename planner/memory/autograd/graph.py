@@ -16,6 +16,9 @@ from planner.memory.autograd.tape import MATMUL_FP32, MATMUL_HALF, Storage, Tape
 from strategies import Operation
 
 FP32, HALF, BOOL = 4, 2, 1
+NARROW = 128
+"""Columns, and no more, of a matrix that leave its product waiting for memory: one read element takes part in as many
+multiplications as the other matrix has columns, and an A100 or H100 does 140 to 200 products for each byte."""
 
 
 class Target(NamedTuple):
@@ -98,14 +101,21 @@ class Graph:
             operation: Its kind for selective checkpointing; None if no policy knows it.
 
         Returns:
-            The result; saving and backward are left to the caller.
+            The result; saving and backward are left to the caller. A narrow product waits for memory: the bytes that it
+            reads are counted, too.
         """
         needs_gradient = any(x.variable is not None for x in inputs)
-        (storage,) = self.results(operation, ((0, per_sample * itemsize, name),), itemsize, flops)
+        made, runs = self.made.of(operation, ((0, per_sample * itemsize, name),))
+        if runs:
+            self.multiply(itemsize, flops)
+            self.tape.cost.written_per_sample += per_sample * itemsize
+            for x in inputs if min(width, *(x.width for x in inputs)) <= NARROW else ():
+                self.tape.cost.read_per_sample += x.per_sample * x.itemsize
+        (storage,) = made
         return Tensor(storage, 0, per_sample, width, itemsize, Variable() if needs_gradient else None)
 
-    def results(self, operation: Operation | None, sizes: Sizes, itemsize: int, flops: int) -> list[Storage]:
-        """Returns storages of all results of an operation; counts its FLOPs unless a recomputation finds them kept.
+    def attended(self, operation: Operation | None, sizes: Sizes, itemsize: int, flops: int) -> list[Storage]:
+        """Returns storages of the results of fused attention; counts its FLOPs unless a recomputation has them kept.
 
         Args:
             operation: Its kind for selective checkpointing; None if no policy knows it.
@@ -114,8 +124,10 @@ class Graph:
             flops: FLOPs per sample.
         """
         storages, runs = self.made.of(operation, sizes)
-        if runs:
+        if runs and itemsize == FP32:
             self.multiply(itemsize, flops)
+        elif runs:
+            self.tape.cost.attention_forward += flops
         return storages
 
     def fixed(self, elements: int, itemsize: int, name: str, *inputs: Tensor, saved: Sequence[Tensor] = ()) -> Tensor:
@@ -170,6 +182,7 @@ class Graph:
         *,
         temporaries: int = 0,
         flops: int = 0,
+        reads: int = 0,
     ) -> Tensor:
         """Records the backward of an operation, which makes all gradients before it passes the first one on.
 
@@ -179,6 +192,7 @@ class Graph:
             saved: What `Tape.save` returned for the tensors that backward needs.
             temporaries: Number of tensors as large as `out` that backward makes before the gradients.
             flops: FLOPs per sample of a backward that is bound by compute; 0 if it is bound by the bytes it moves.
+            reads: Bytes per sample that products of such a backward wait for, because they are narrow.
 
         Returns:
             `out`.
@@ -193,8 +207,11 @@ class Graph:
                 gradients = [Storage(meter, t.made_fixed, t.made_per_sample, "") for t in targets]
                 if flops:
                     self.multiply(itemsize, flops)
+                    cost.read_per_sample += reads
                     for made in gradients:
                         made.viewed = True
+                        cost.written_per_sample += made.per_sample
+                        cost.written_fixed += made.fixed
                 else:
                     for target in targets:
                         cost.bytes_per_sample += 3 * target.made_per_sample

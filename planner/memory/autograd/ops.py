@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.memory.autograd.graph import BOOL, FP32, HALF, Target
+from planner.memory.autograd.graph import BOOL, FP32, HALF, NARROW, Target
 from planner.memory.autograd.tape import Storage, Tensor
 from planner.memory.autograd.views import Views
 from strategies import Operation
@@ -52,7 +52,10 @@ class Ops(Views):
             if self.by_zero3:
                 saved = [self.tape.save(x), self.tape.save(weights[0])]
             products = sum(operand.variable is not None for operand in (x, weights[0]))
-            return self.differentiate(out, self.own_targets(*weights[1:], x, weights[0]), saved, flops=flops * products)
+            narrow = min(x.width, out_features) <= NARROW
+            reads = (x.per_sample + products * out.per_sample) * x.itemsize if narrow else 0
+            targets = self.own_targets(*weights[1:], x, weights[0])
+            return self.differentiate(out, targets, saved, flops=flops * products, reads=reads)
 
     def _saved(self, x: Tensor, weight: Tensor) -> Iterator[Storage | None]:
         """Saves what the gradients of a linear layer need."""

@@ -57,11 +57,11 @@ class Meter:
     """
 
     __slots__ = (
+        "allocations",
         "fixed",
         "gradients",
         "grown",
         "log",
-        "numbers",
         "once",
         "per_sample",
         "saved_fixed",
@@ -72,9 +72,9 @@ class Meter:
     def __init__(self, *, logs: bool = False) -> None:
         self.log: list[Logged] | None = [] if logs else None
         """What has happened to storages, in order; None if that is not logged."""
-        self.numbers = 0
-        """Number of storages made so far."""
         self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
+        self.allocations = 0
+        """Storages that were made. A kernel writes what was allocated for it, so these are the kernels launched."""
         self.grown = self.once = False
         self.snapshots: list[tuple[int, int, int, int, int]] = []
 
@@ -109,7 +109,7 @@ class Storage:
         meter.fixed += fixed
         meter.per_sample += per_sample
         meter.grown = True
-        meter.numbers = self.number = meter.numbers + 1
+        meter.allocations = self.number = meter.allocations + 1
         if meter.log is not None:
             meter.log.append((self.number, fixed, per_sample))
 

@@ -57,6 +57,8 @@ class Tape:
         self.kept: list[Storage] = []
         """Storages that live until the whole graph is gone."""
         self.snapshots_at_last_save = self.num_saves = self.logged_at_last_save = 0
+        self.work_at_last_save: tuple[int, ...] = ()
+        """What `done` said when the last tensor was saved, where this is a recomputation, which stops there."""
         self.before_first_use: tuple[int, int] | None = None
         """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
         self.marked = marked
@@ -104,7 +106,20 @@ class Tape:
             self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
         self.logged_at_last_save = len(self.meter.log or ())
+        if self.recomputed:
+            self.work_at_last_save = self.done()
         return storage
+
+    def done(self) -> tuple[int, ...]:
+        """Returns the work so far: FLOPs of products in half precision, fp32 and fp8, bytes, attention, kernels."""
+        cost = self.cost
+        of = cost.flops_per_sample
+        return (
+            *(of[MATMUL_HALF], of[MATMUL_FP32], of[MATMUL_FP8]),
+            *(cost.bytes_per_sample + cost.read_per_sample, cost.fixed_bytes),
+            *(cost.written_per_sample, cost.written_fixed),
+            *(cost.attention_forward, cost.attention_backward, self.meter.allocations),
+        )
 
     def keep(self, tensor: Tensor) -> None:
         """Keeps a tensor's bytes until the graph is gone, as an autograd node's attribute does, checkpointed or not."""

@@ -49,10 +49,29 @@ class Tensor:
 
 
 class Cost:
-    """Counts work: FLOPs of matmuls by operand size, and bytes moved by everything else (`fixed_bytes` once a pass)."""
+    """Counts work: FLOPs of matmuls by operand size, and bytes moved by everything else (`fixed_bytes` once a pass).
 
-    __slots__ = ("bytes_per_sample", "fixed_bytes", "flops_per_sample")
+    Apart are FLOPs of fused attention, whose kernels have rates of their own, and bytes that products wait for.
+    """
+
+    __slots__ = (
+        "attention_backward",
+        "attention_forward",
+        "bytes_per_sample",
+        "fixed_bytes",
+        "flops_per_sample",
+        "read_per_sample",
+        "written_fixed",
+        "written_per_sample",
+    )
 
     def __init__(self) -> None:
         self.flops_per_sample = {MATMUL_FP32: 0, MATMUL_HALF: 0, MATMUL_FP8: 0}
         self.bytes_per_sample = self.fixed_bytes = 0
+        self.attention_forward = self.attention_backward = 0
+        """FLOPs per sample of fused attention in half precision; half of the scores where they are causal."""
+        self.read_per_sample = 0
+        """Bytes that narrow products read, for which they wait."""
+        self.written_per_sample = self.written_fixed = 0
+        """Bytes of the results of products: a tile's sums are written when its last product is done, and meanwhile its
+        multiprocessor multiplies nothing."""

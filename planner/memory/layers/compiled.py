@@ -105,6 +105,7 @@ class CompiledLayers(Layers):
         *,
         temporaries: int = 0,
         flops: int = 0,
+        reads: int = 0,
     ) -> Tensor:
         """Records a backward function whose gradients are fused with what follows.
 
@@ -116,7 +117,7 @@ class CompiledLayers(Layers):
         for t in targets:
             self.tape.expects(t.variable)
         if flops:
-            return self._differentiate_product(out, targets, saved, flops)
+            return self._differentiate_product(out, targets, saved, flops, reads)
         tape, kept = self.tape, list(saved)
         per_sample = out.per_sample
 
@@ -133,7 +134,7 @@ class CompiledLayers(Layers):
         return out
 
     def _differentiate_product(
-        self, out: Tensor, targets: Sequence[Target], saved: Sequence[Storage | None], flops: int
+        self, out: Tensor, targets: Sequence[Target], saved: Sequence[Storage | None], flops: int, reads: int
     ) -> Tensor:
         """Records the backward of a matrix product, which makes the weight's gradient before the input's."""
         tape, itemsize = self.tape, out.itemsize
@@ -143,6 +144,9 @@ class CompiledLayers(Layers):
         def backward(gradient: Storage) -> None:
             tape.buffer(gradient)
             self.multiply(itemsize, flops)
+            tape.cost.read_per_sample += reads
+            tape.cost.written_per_sample += sum(t.per_sample for t in targets)
+            tape.cost.written_fixed += sum(t.fixed for t in targets)
             for t in reversed(targets):
                 tape.accumulate(t.variable, tape.storage(t.fixed, t.per_sample))
 

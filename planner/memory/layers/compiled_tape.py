@@ -22,6 +22,7 @@ class Fused(Storage):
 
     def __init__(self, meter: Meter, size: tuple[int, int], name: str, parents: Iterable[Storage]) -> None:
         super().__init__(meter, 0, 0, name)
+        meter.allocations -= 1  # no kernel writes it
         self.size, self.parents = size, tuple(parents)
         self.buffer: Storage | None = None
         self.origin: tuple[Storage, int] | None = None
@@ -103,6 +104,8 @@ class CompiledTape(Tape):
         self.meter.take()
         self.snapshots_at_last_save = len(self.meter.snapshots)
         self.logged_at_last_save = len(self.meter.log or ())
+        if self.recomputed:
+            self.work_at_last_save = self.done()
         return value if self.keep_saved else None
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:

@@ -76,7 +76,7 @@ def _change_of_weight(f: Parameters, adapter: Adapter, in_features: int, itemsiz
     sizes = (in_features * rank * computed, "A of the identity"), (in_features * out_features * computed, "change")
     # A checkpointing policy sees every operator, also those that no backward enters (torch/utils/checkpoint.py,
     # `_CachingTorchDispatchMode`).
-    low, change = (f.results(Operation.MM, ((size, 0, name),), computed, 0)[0] for size, name in sizes)
+    low, change = (f.made.of(Operation.MM, ((size, 0, name),))[0][0] for size, name in sizes)
     graph = [multiplied, low] if tape.keep_saved else []
     tape.cost.fixed_bytes += 2 * (in_features**2 * (own + computed) + in_features * out_features * computed)
     del identity, multiplied, low

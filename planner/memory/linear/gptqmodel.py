@@ -20,6 +20,12 @@ AWQ_BASE = Base(casts_under_autocast=False)
 """How PEFT treats an AWQ layer under an adapter (peft/tuners/lora/awq.py)."""
 
 INT32 = 4
+TORCH_MOVES = 33
+"""Half bytes that torch's operations move to dequantize a weight: the shift reads half a byte and writes int32 (4.5
+bytes), which is cast to int8 (5) and masked in place (2); less the zero point (2), times the scale (3). Source:
+auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, `forward`."""
+TRITON_MOVES = 5
+"""The same in one kernel, which reads half a byte and writes two (triton_utils/dequant.py, `dequant_kernel_248`)."""
 
 
 def awq_bytes(rows: int, columns: int) -> int:
@@ -79,7 +85,7 @@ def gptq_layer(
         The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
     """
     bias = f.parameter(f"{name}.bias", out_features, f.dtypes.linear, trains=False) if has_bias else None
-    given, weight = x.itemsize, _whole(f, x.width, out_features)
+    given, weight = x.itemsize, _whole(f, x.width, out_features, TORCH_MOVES)
     out = Ops.linear(f, x, f.to(weight(), x.itemsize, f"{name} weight"), None, out_features, name)
     return f.to(out, given, f"{name} output"), weight, bias
 
@@ -102,9 +108,9 @@ def awq_layer(
     Returns:
         The output in the dtype of `x`, a function that dequantizes the weight, and the bias or None.
     """
-    given, weight = x.itemsize, _whole(f, x.width, out_features)
+    given, weight = x.itemsize, _whole(f, x.width, out_features, TRITON_MOVES)
     x = _cast(f, x, f"{name} input")
-    out = _product(f, x, out_features, name)
+    out = _product(f, x, out_features, name, TRITON_MOVES)
     out, bias = _plus_bias(f, name, out, out_features, has_bias)
     return _back(f, out, given, f"{name} output"), weight, bias
 
@@ -127,9 +133,9 @@ def gptq_triton_layer(
     Returns:
         The output in fp16, a function that dequantizes the weight, and the bias or None.
     """
-    weight = _whole(f, x.width, out_features)
+    weight = _whole(f, x.width, out_features, TRITON_MOVES)
     half = _cast(f, x, f"{name} input")
-    out = _product(f, half, out_features, name)
+    out = _product(f, half, out_features, name, TRITON_MOVES)
     del half
     out, bias = _plus_bias(f, name, out, out_features, has_bias)
     return out, weight, bias
@@ -145,19 +151,19 @@ def _plus_bias(
     return f.add(out, bias, f"{name} bias"), bias
 
 
-def _whole(f: Parameters, columns: int, rows: int) -> Weight:
+def _whole(f: Parameters, columns: int, rows: int, moves: int) -> Weight:
     """Returns the function that dequantizes a whole weight."""
 
     def weight() -> Tensor:
-        return Tensor(_dequantize(f, rows * columns), rows * columns, 0, columns, HALF, None)
+        return Tensor(_dequantize(f, rows * columns, moves), rows * columns, 0, columns, HALF, None)
 
     return weight
 
 
-def _product(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
+def _product(f: Parameters, x: Tensor, out_features: int, name: str, moves: int) -> Tensor:
     """Returns `x @ weight` in fp16, with a weight that is dequantized in forward and again in backward."""
     elements, size, rows = x.width * out_features, x.per_sample * HALF, x.per_sample // x.width
-    whole = _dequantize(f, elements)
+    whole = _dequantize(f, elements, moves)
     flops, width = 2 * x.per_sample * out_features, out_features
     out = f.product(rows * width, width, HALF, f"{name} output", x, flops=flops, operation=Operation.MM)
     del whole
@@ -165,7 +171,7 @@ def _product(f: Parameters, x: Tensor, out_features: int, name: str) -> Tensor:
         variable = x.variable
 
         def backward(gradient: Storage) -> None:
-            whole = _dequantize(f, elements)
+            whole = _dequantize(f, elements, moves)
             f.multiply(HALF, flops)
             made = f.tape.storage(0, size)
             del whole
@@ -189,7 +195,7 @@ def _back(f: Parameters, out: Tensor, itemsize: int, name: str) -> Tensor:
     return f.to(out, itemsize, name)
 
 
-def _dequantize(f: Parameters, elements: int) -> Storage:
-    """Returns the storage of a whole weight of `elements` in half precision."""
-    f.tape.cost.fixed_bytes += elements * HALF
+def _dequantize(f: Parameters, elements: int, moves: int) -> Storage:
+    """Returns the storage of a whole weight in half precision, for which so many half bytes an element are moved."""
+    f.tape.cost.fixed_bytes += elements * moves // 2
     return f.tape.storage(elements * HALF, 0)

@@ -130,7 +130,7 @@ def _dequantize(f: Ops, elements: int, itemsize: int, double: bool) -> Storage:
     backends/cuda/ops.py, `_dequant_linear_fallback`, whose sum with the offset is a second, smaller tensor).
     """
     scales = f.tape.storage(-(-elements // BLOCK) * FP32, 0) if double else None
-    f.tape.cost.fixed_bytes += elements * itemsize
+    f.tape.cost.fixed_bytes += elements * itemsize + -(-elements // 2)  # written, and read packed
     weight = f.tape.storage(elements * itemsize, 0)
     del scales
     return weight

@@ -15,7 +15,10 @@ from planner.memory.settings.log import PartLog
 
 
 class Work(NamedTuple):
-    """Counts the work of one pass through a part: FLOPs of matmuls, bytes moved by other operations, host transfers."""
+    """Counts the work of one pass through a part: FLOPs of products, bytes moved by other operations, host transfers.
+
+    Bytes and kernels are those of one pass; `per_sample` ones are multiplied by the micro-batch.
+    """
 
     half_flops_per_sample: int = 0
     fp32_flops_per_sample: int = 0
@@ -24,6 +27,20 @@ class Work(NamedTuple):
     host_bytes_per_sample: int = 0
     """Bytes copied to the host's memory or from it."""
     fp8_flops_per_sample: int = 0
+    written_per_sample: int = 0
+    """Bytes that products write."""
+    written_fixed: int = 0
+    attention_forward: int = 0
+    """FLOPs per sample of fused attention in half precision."""
+    attention_backward: int = 0
+    kernels: int = 0
+    """Kernels that the host launches."""
+
+    @classmethod
+    def of(cls, done: tuple[int, ...]) -> Work:
+        """Returns the work that a tape says it has `done`."""
+        half, fp32, fp8, moved, fixed, *others = done
+        return cls(half, fp32, moved, fixed, 0, fp8, *others)
 
     def plus(self, other: Work) -> Work:
         """Returns the sum of both."""
@@ -53,6 +70,7 @@ class Part(NamedTuple):
     gradients: int
     """Bytes of finished parameter gradients that its backward leaves, in the dtype of the computation."""
     forward_work: Work
+    """Work of its forward; of a recomputation, until it stops."""
     backward_work: Work
     saved_tensors: tuple[Saved, ...]
     """Every tensor that backward needs; with what this part shares for others, their bytes add up to `saved`."""
@@ -112,6 +130,8 @@ class Part(NamedTuple):
     """The same in its recomputation."""
     backward_happened: tuple[Happened, ...] = ()
     """The same in its backward, after the recomputation of a checkpointed block."""
+    again_work: Work = Work()
+    """The part of `backward_work` that computes forward again."""
     log: PartLog | None = None
     """Everything that it allocates and releases, where that is logged."""
 
@@ -179,6 +199,7 @@ class Part(NamedTuple):
                 *(h.raised(*kept) for h in self.again_happened),
                 *(h.raised(fixed + kept[0], beside + kept[1]) for h in self.backward_happened),
             ),
+            again_work=self.forward_work,
         )
 
 

@@ -52,10 +52,8 @@ class PartRun:
         return self.meter.fixed - storage.fixed, self.meter.per_sample - storage.per_sample
 
     def work(self) -> Work:
-        """Returns the FLOPs and bytes moved since the run began."""
-        cost = self.layers.tape.cost
-        flops = cost.flops_per_sample
-        return Work(flops[2], flops[4], cost.bytes_per_sample, cost.fixed_bytes, fp8_flops_per_sample=flops[1])
+        """Returns the work since the run began."""
+        return Work.of(self.layers.tape.done())
 
     def happened(self, snapshots: list[RawSnapshot], marks: Sequence[Mark]) -> tuple[Happened, ...]:
         """Returns what happens to parameters at marks among instants; nothing where the tape makes no marks."""
@@ -124,6 +122,7 @@ class PartRun:
             del gradient
         frame.clear()
         total, backward, until = self.work(), meter.mark(), tape.snapshots_at_prefetch
+        stops = again and not reentrant and bool(tape.work_at_last_save)
         before = (0, size) if reentrant or tape.before_first_use is None else tape.before_first_use
         again_marks = [mark for mark in marks if mark.place < len(recomputed)] if again else []
         return Part(
@@ -135,7 +134,7 @@ class PartRun:
             saved=saved,
             kept=tape.kept_bytes(),
             gradients=meter.gradients,
-            forward_work=forward_work,
+            forward_work=Work.of(tape.work_at_last_save) if stops else forward_work,
             backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
             saved_tensors=names,
             output_requires_grad=variable is not None,

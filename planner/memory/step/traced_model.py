@@ -83,6 +83,14 @@ class TracedModel:
         return total
 
     @memoized
+    def recomputation(self, setting: Setting, checkpointing: Checkpoints) -> Work:
+        """Returns the part of `work` that computes forward again."""
+        total = Work()
+        for part, count in counted(self.parts(setting, checkpointing)):
+            total = total.plus(part.again_work.times(count))
+        return total
+
+    @memoized
     def without_backward(self, setting: Setting, checkpointing: Checkpoints) -> int:
         """Returns the number of first parts whose output needs no gradient, so that their backward never runs."""
         parts = self.parts(setting, checkpointing)

@@ -71,6 +71,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def rounded_percent(share: float) -> str:
+    """Returns a share in whole percent: 0.349 -> "35%"."""
+    return f"{100 * share:.0f}%"
+
+
 def short_percent(share: float) -> str:
     """Returns a share that somebody chose in percent: 0.05 -> "5%"."""
     return f"{100 * share:.4g}%"

@@ -174,10 +174,10 @@ def test_traffic_of_stages() -> None:
     parameters = INVENTORY.num_parameters
     found = {c: model(8).traffic(strategy(c)) for c in (Sharding.ZERO1, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD)}
     ring = HALF * parameters * 7 / 8
-    assert found[Sharding.ZERO1].within_node == 0
-    assert found[Sharding.ZERO1].step_within_node == pytest.approx(3 * ring, rel=1e-2)
-    assert found[Sharding.SHARD_GRAD_OP].within_node == pytest.approx(2 * ring, rel=1e-2)
-    assert found[Sharding.FULL_SHARD].within_node == pytest.approx(3 * ring, rel=1e-2)
+    assert found[Sharding.ZERO1].micro.within_node == 0
+    assert found[Sharding.ZERO1].step.within_node == pytest.approx(3 * ring, rel=1e-2)
+    assert found[Sharding.SHARD_GRAD_OP].micro.within_node == pytest.approx(2 * ring, rel=1e-2)
+    assert found[Sharding.FULL_SHARD].micro.within_node == pytest.approx(3 * ring, rel=1e-2)
     offloaded = model(8).traffic(strategy(Sharding.FULL_SHARD, offload=Offload.OPTIMIZER))
     assert offloaded.optimizer_bytes == 0
     assert offloaded.step_with_host == pytest.approx(HALF * parameters / 8, rel=1e-2)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from hardware import GIB
-from planner.records.plan import Components, Memory, Plan, StrategyChoice, Time
+from planner.records.plan import Components, Memory, Plan, Shares, StrategyChoice, Time
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult, Searched, Shortfall, Way
 
@@ -69,7 +69,17 @@ def make_plan(
         data_parallel_size=ranks,
         global_batch_size=micro * 16 * ranks,
         memory=_memory(sizes or FULL, budget_bytes),
-        time=Time(step_seconds=22.3, tokens_per_second=2900.0 * ranks),
+        time=Time(
+            step_seconds=22.3,
+            tokens_per_second=2900.0 * ranks,
+            tokens_per_second_per_gpu=2900.0,
+            step_seconds_low=19.4,
+            step_seconds_high=27.0,
+            model_flops_utilization=0.43,
+            shares=Shares(
+                compute=0.6, memory_bound=0.15, recomputation=0.2, launch=0.0, communication=0.04, optimizer=0.01
+            ),
+        ),
     )
 
 
@@ -103,7 +113,7 @@ def make_fit(ranks: int = 1) -> FitResult:
         notes=(
             "AdamW on bf16 weights keeps its states in bf16, too: 4 bytes per parameter, not 8. Choose bf16-mixed for "
             "states in fp32.",
-            "Speeds are upper bounds.",
+            "Speeds are predicted.",
         ),
     )
 

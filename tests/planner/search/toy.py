@@ -11,11 +11,11 @@ from planner.memory.settings.parts import Work
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Moment
-from planner.memory.step.time import Traffic
+from planner.memory.step.traffic import Traffic
 from strategies import PLAIN, Chain, Checkpointing, Checkpoints, Lora, Strategy
 
 A100 = load_catalog().get("A100-40GB-SXM")
-SECOND = A100.memory_bandwidth_bytes_per_second
+SECOND = round(A100.memory_bandwidth_bytes_per_second * A100.sustained.memory)
 """Bytes that it moves in one."""
 
 
@@ -54,6 +54,9 @@ class Toy:
     def work(self, strategy: Strategy) -> Work:
         per_sample = 2 * SECOND if strategy.checkpointing.recomputes else SECOND
         return Work(bytes_per_sample=per_sample, fixed_bytes=SECOND)
+
+    def recomputation(self, strategy: Strategy) -> Work:
+        return Work()
 
     def traffic(self, strategy: Strategy) -> Traffic:
         return Traffic()

@@ -78,6 +78,10 @@ class OptimizerRule(Generic[F]):
             tables = self.tables(t for tensors, _ in groups for t in tensors)
         return -(-states // ranks) + counts + tables
 
+    def passes_over_memory(self) -> float:
+        """Returns how many times the bytes are moved that one kernel for the whole step would move."""
+        return 1.0
+
     def moved(self, groups: Groups, ranks: int) -> tuple[int, int]:
         """Returns the (bytes between GPU and host, FLOPs) of a step on one of the ranks that share the tensors."""
         host = sum(n * sum(map(self.host, tensors)) for tensors, n in groups)

@@ -1,0 +1,127 @@
+"""Predicts each source of step times by constants that it did not give.
+
+Most rates come from other measurements: of products, kernels, memory and links. Those below come from step times. To
+predict a source, each is fitted again to the step times of the other sources; where no other source says anything of
+it, it takes the value that one would have assumed without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from published.speed import Asked, Speed
+
+from hardware import sustained
+from planner.time import host, rates
+
+
+class Constant(NamedTuple):
+    """A constant of the model that step times gave.
+
+    Attributes:
+        sources: Beginnings of the names of the sources that gave it.
+        assumed: Value without any of them.
+        concerns: Whether it has a part in the prediction of a run.
+        put: Puts a value in its place.
+        value: The value in use.
+    """
+
+    sources: tuple[str, ...]
+    assumed: float
+    concerns: Callable[[Asked], bool]
+    put: Callable[[float], None]
+    value: float
+
+
+def _share(capability: str, name: str) -> tuple[Callable[[float], None], float]:
+    def put(value: float) -> None:
+        found = sustained.BY_CAPABILITY[capability]
+        sustained.BY_CAPABILITY[capability] = found._replace(**{name: value})
+
+    return put, getattr(sustained.BY_CAPABILITY[capability], name)
+
+
+def _flash_1(capability: str) -> tuple[Callable[[float], None], float]:
+    def put(value: float) -> None:
+        found = sustained.BY_CAPABILITY[capability]
+        kernels = {**found.attention, "flash-1": (value, value / 1.2)}
+        sustained.BY_CAPABILITY[capability] = found._replace(attention=kernels)
+
+    return put, sustained.BY_CAPABILITY[capability].attention["flash-1"][0]
+
+
+def _on(capability: str) -> Callable[[Asked], bool]:
+    return lambda asked: asked.cluster.gpu.compute_capability == capability
+
+
+def _constants() -> list[Constant]:
+    hopper, hf = sustained.BY_CAPABILITY["9.0"].attention, "HF trainer"
+    return [
+        # the best shape's share, as an A100 would reach it
+        Constant(("llm-foundry", "fms-fsdp"), 0.80 * sustained.BEST_TO_MEDIAN, _on("9.0"), *_share("9.0", "products")),
+        Constant(("torchtitan", hf), math.inf, _on("9.0"), *_share("9.0", "flops_per_joule")),
+        Constant(("fsdp_qlora",), math.inf, _on("8.6"), *_share("8.6", "flops_per_joule")),
+        Constant((hf,), math.inf, _on("8.9"), *_share("8.9", "flops_per_joule")),
+        # The middle of what FlashAttention-2's paper says of the first one; on Hopper by the ratio of the second.
+        Constant(("llm-foundry",), 0.325, _of_flash_1("8.0"), *_flash_1("8.0")),
+        Constant(("llm-foundry",), 0.325 * hopper["flash-2"][0] / 0.5, _of_flash_1("9.0"), *_flash_1("9.0")),
+        Constant((hf,), 0.43, _by_pcie, *_of_module(rates, "PCIE")),  # SimuMax: 13.5 of 31.5 GB/s
+        Constant((hf,), 0.0, lambda asked: asked.traffic.units > 0, *_of_module(host, "UNIT_SECONDS")),
+        Constant(("qwen",), 0.0, lambda asked: asked.traffic.modules > 0, *_of_module(host, "MODULE_SECONDS")),
+    ]  # fmt: skip
+
+
+def _of_flash_1(capability: str) -> Callable[[Asked], bool]:
+    return lambda asked: asked.run.kernel == "flash-1" and asked.cluster.gpu.compute_capability == capability
+
+
+def _by_pcie(asked: Asked) -> bool:
+    return asked.cluster.gpus_per_node > 2 and asked.cluster.gpu.gpu_link.kind == "pcie"
+
+
+def _of_module(module: object, name: str) -> tuple[Callable[[float], None], float]:
+    return lambda value: setattr(module, name, value), getattr(module, name)
+
+
+def left_out(runs: Sequence[Asked]) -> Iterator[Speed]:
+    """Yields the speed of each run, by constants that its source did not give."""
+    constants = _constants()
+    for source in dict.fromkeys(asked.run.source for asked in runs):
+        family = source.partition(",")[0]
+        with _restored(constants):
+            for constant in constants:
+                if any(family.startswith(name) for name in constant.sources):
+                    others = [asked for asked in runs if not asked.run.source.startswith(family)]
+                    constant.put(_fitted(constant, [asked for asked in others if constant.concerns(asked)]))
+                    rates.of_cluster.cache_clear()
+            yield from (asked.speed() for asked in runs if asked.run.source == source)
+
+
+def _fitted(constant: Constant, others: Sequence[Asked]) -> float:
+    """Returns the value with which the median error of other sources' runs is smallest; the assumed one if none has."""
+    if not others:
+        return constant.assumed
+
+    def error(value: float) -> float:
+        constant.put(value)
+        rates.of_cluster.cache_clear()
+        errors = sorted(abs(math.log(1 + asked.speed().error)) for asked in others)
+        return errors[len(errors) // 2]
+
+    candidates = [constant.value * 1.04**n for n in range(-12, 13)]
+    best = min(candidates, key=error)
+    # A constant that makes no difference to them is as unknown as one that they have no part in.
+    return best if error(candidates[0]) != error(candidates[-1]) else constant.assumed
+
+
+@contextmanager
+def _restored(constants: Sequence[Constant]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for constant in constants:
+            constant.put(constant.value)
+        rates.of_cluster.cache_clear()

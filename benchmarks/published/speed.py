@@ -1,0 +1,79 @@
+"""Asks the planner how fast a measured run is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from published.step_times import Timed
+
+from hardware import Cluster, Link, load_catalog
+from planner.memory import MemoryModel, Moved, Traffic, Work
+from planner.problem.problem import resolve_one
+from planner.time import Rates, StepTime, seconds_between, step_time
+from strategies import Strategy
+
+
+class Speed(NamedTuple):
+    """A measured run, and what the planner says of it."""
+
+    run: Timed
+    time: StepTime
+    between: tuple[float, float]
+    """Seconds between which the planner puts the step."""
+
+    @property
+    def predicted(self) -> float:
+        """Tokens per second of one GPU."""
+        return self.run.tokens / self.time.total
+
+    @property
+    def error(self) -> float:
+        """The signed error, as a share of the measurement."""
+        return self.predicted / self.run.tokens_per_second - 1
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the measured step is within the range that the planner says."""
+        low, high = self.between
+        return low <= self.run.tokens / self.run.tokens_per_second <= high
+
+
+def _gathers(memory: MemoryModel, strategy: Strategy) -> Moved:
+    """Returns the collectives that gather every unit once."""
+    units = memory._units(memory.setting(strategy), strategy.sharding)
+    return Traffic.of(units, strategy.sharding, memory.cluster, 0, recomputes_units=True).waited_for
+
+
+class Asked(NamedTuple):
+    """A run with what the planner derives of it before it looks at rates."""
+
+    run: Timed
+    cluster: Cluster
+    strategy: Strategy
+    work: Work
+    again: Work
+    traffic: Traffic
+
+    def speed(self) -> Speed:
+        """Returns what the planner says with the rates of this moment."""
+        rates, request = Rates.of(self.cluster, self.strategy, self.run.kernel), self.run.request
+        size, steps = request["micro_batch_size"], request["gradient_accumulation_steps"]
+        time = step_time(self.work, self.again, self.traffic, rates, size, steps)
+        return Speed(self.run, time, seconds_between(time, measured=self.cluster.gpu.sustained.measured))
+
+
+def ask(run: Timed) -> Asked:
+    """Asks the planner about a run."""
+    axes = dict(run.request)
+    size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps")
+    gpu = load_catalog().get(axes.pop("gpu"))
+    if run.network is not None:
+        share = run.network // axes.get("gpus", 1)
+        gpu = gpu.model_copy(update={"network_link": Link(kind="ethernet", bytes_per_second=share)})
+    workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
+    problem, _, candidate = resolve_one(run.model, gpu, None, axes, workload, size, steps)
+    strategy, memory = candidate.strategy, problem.memory
+    work, traffic = memory.work(strategy), memory.traffic(strategy)
+    if run.recomputes_units and isinstance(memory, MemoryModel):
+        traffic = traffic._replace(waited_for=_gathers(memory, strategy))
+    return Asked(run, problem.cluster, strategy, work, memory.recomputation(strategy), traffic)

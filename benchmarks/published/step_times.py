@@ -1,0 +1,104 @@
+"""Reads step times that others published: each is a request, as `planner estimate` takes it, and a measured speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from planner.models import Model
+from planner.models.families import family
+
+FILE = Path(__file__).with_name("step_times.yaml")
+
+
+class Timed(NamedTuple):
+    """A measured step time.
+
+    Attributes:
+        source: Name of the source.
+        name: Name of the run within the source.
+        model: The model, or the planner's name for it.
+        request: Arguments of `planner.estimate`.
+        tokens_per_second: Measured tokens per second of one GPU.
+        machine: What pairs are compared within: model, GPU and their number.
+        kernel: Kernel of attention that the planner has no choice for; "" where the request says it.
+        network: Bytes per second of a node's network where it is not the catalog's, or None.
+        recomputes_units: Whether the run's library put checkpoints around FSDP1's units, and gathered them three times.
+    """
+
+    source: str
+    name: str
+    model: str | Model
+    request: Mapping[str, Any]
+    tokens_per_second: float
+    machine: tuple[str, str, int]
+    kernel: str = ""
+    network: int | None = None
+    recomputes_units: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one GPU in an optimizer step."""
+        of = self.request
+        return int(of["sequence_length"] * of["micro_batch_size"] * of["gradient_accumulation_steps"])
+
+
+def timed() -> list[Timed]:
+    """Returns all step times, in the file's order."""
+    found = []
+    for source, described in yaml.load(FILE.read_text(), Loader=yaml.CSafeLoader).items():
+        for group in described["sets"]:
+            found += [_timed(source, group, row) for row in group["rows"]]
+    return found
+
+
+def _timed(source: str, group: dict[str, Any], row: list[Any]) -> Timed:
+    name, model, gpu, gpus, nodes, length, size, steps, value = row
+    request = {
+        "gpu": gpu,
+        "gpus": gpus,
+        "nodes": nodes,
+        "sequence_length": length,
+        "micro_batch_size": size,
+        "gradient_accumulation_steps": steps,
+        "allocator": "native",
+        **group["options"],
+    }
+    kernel = ""
+    if request["attention"] == "flash-attention-1":
+        request["attention"], kernel = "flash-attention-2", "flash-1"
+    tokens = length * size * steps
+    per_second = {
+        "tokens_per_second_per_gpu": value,
+        "step_seconds": tokens / value,
+        "samples_per_second": value * length / gpus / nodes,
+    }[group["metric"]]
+    machine, network = (model, gpu, gpus * nodes), group.get("network")
+    return Timed(source, name, _model(model, length), request, per_second, machine, kernel, network)
+
+
+@cache
+def _model(text: str, length: int) -> str | Model:
+    """Returns the model of a row: a name of the planner's, or the nearest architecture with the row's sizes."""
+    kind, *sizes = text.split()
+    if not sizes:
+        return text
+    layers, hidden, heads, intermediate, vocabulary = map(int, sizes)
+    config: dict[str, Any] = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": length,
+    }
+    if kind == "qwen":
+        model_type, beside = "qwen2", {"num_key_value_heads": heads, "intermediate_size": intermediate}
+        config["tie_word_embeddings"] = False
+    else:  # GPT's operations; GPT-2 of transformers itself computes its GELU in eight operations
+        model_type, beside = "opt", {"ffn_dim": intermediate, "word_embed_proj_dim": hidden, "dropout": 0.0}
+        config["activation_function"] = "gelu"
+    return Model(text, family(model_type).model_validate({"model_type": model_type, **config, **beside}))

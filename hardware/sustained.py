@@ -1,0 +1,103 @@
+"""Rates that training reaches, as shares of a GPU's peaks, by compute capability.
+
+Nothing here is for one model or one framework. A GPU whose capability has no measurement of its own takes the shares of
+the one that `NEAREST` names, which `Sustained.measured` says.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+Kernels = Mapping[str, tuple[float, float]]
+"""Shares of the peak in half precision that attention's kernels reach, forward and backward; causal attention is
+counted with half of the scores, backward with 2.5 times the FLOPs of forward."""
+
+_AMPERE_ATTENTION: Kernels = {
+    # MooreThreads/SimuMax acdbb66, configs/system/a100_pcie.json: 1.00 and 0.80 of the full square of scores.
+    "flash-2": (0.50, 0.40),
+    # "25-40%" of an A100 (FlashAttention-2, arXiv 2307.08691, introduction); the value is that of Triton's kernel in
+    # llm-foundry's step times at 65,536 tokens, the forward to backward ratio that of flash-2.
+    "flash-1": (0.36, 0.30),
+    "efficient": (0.36, 0.30),  # no measurement; the kernel of xformers, of the age of flash-1
+}
+_HOPPER_ATTENTION: Kernels = {
+    # Forward at 1k to 16k: SDPA's flash kernel 287 to 304 TFLOP/s (pytorch/benchmark, pull request 2296); backward by
+    # the ratio of an A100.
+    "flash-2": (0.30, 0.24),
+    # 447 TFLOP/s over forward and backward in a training step (stas00/ml-engineering 744d01e, insights).
+    "flash-3": (0.47, 0.44),
+    "cudnn": (0.42, 0.36),  # CUTLASS's kernel, forward 397 to 429 TFLOP/s (as flash-2)
+    # Triton's kernel in llm-foundry's step times at 65,536 tokens.
+    "flash-1": (0.20, 0.166),
+    "efficient": (0.20, 0.166),
+}
+_BLACKWELL_ATTENTION: Kernels = {
+    "flash-2": (0.37, 0.35),  # SimuMax, b200_bf16_ceperm.json 1b8ca90
+    "cudnn": (0.37, 0.35),
+    "flash-1": (0.20, 0.166),
+    "efficient": (0.20, 0.166),
+}
+
+
+class Sustained(NamedTuple):
+    """Shares of the peak rates that are reached."""
+
+    products: float
+    """Of the peak in half precision by matrix products of the shapes of training."""
+    fp8: float
+    """Of the peak in fp8."""
+    memory: float
+    """Of the memory's bandwidth by operations that are not products."""
+    attention: Kernels
+    flops_per_joule: float | None = None
+    """FLOPs of products in half precision per joule, where the power limit of boards decides; None: it does not."""
+    nvlink: float = 0.78
+    """Of the link between GPUs by collectives; A100 node: 235 of 300 GB/s (ml-engineering 744d01e, network)."""
+    measured: bool = True
+
+
+BEST_TO_MEDIAN = 0.83
+"""Median rate of 183 training shapes on an A100, 0.72 of the peak (SimuMax, a100_pcie.json), over that of the best
+shape, 271.2 TFLOP/s (ml-engineering 744d01e, compute/accelerator, MAMF)."""
+
+BY_CAPABILITY: dict[str, Sustained] = {
+    # Products: SimuMax's median; memory: SimuMax's 0.81 of cross-entropy.
+    "8.0": Sustained(0.72, 0.72, 0.81, _AMPERE_ATTENTION),
+    # Boards with 70 to 300 W: 62 TFLOP/s of an RTX A5000 (230 W) in fsdp_qlora's step times. GeForce, whose peak with
+    # sums in fp32 is half of the others', reaches as large a share as Ada's.
+    "8.6": Sustained(0.80, 0.80, 0.81, _AMPERE_ATTENTION, 0.27e12),
+    # RTX 4090: 158.6 of 165 TFLOP/s in the best shape (mli/transformers-benchmarks, issue 4). L40S (350 W): 180 TFLOP/s
+    # in LLMFineTuningBench's step times.
+    "8.9": Sustained(0.96, 0.80, 0.81, _AMPERE_ATTENTION, 0.51e12),
+    # Products: llm-foundry's and fms-fsdp's step times; best shape 0.80 (MAMF), "H100 matmuls are power limited"
+    # (thonking.ai). Power: 475 TFLOP/s at 500 W (torchtitan), 330 at 350 W (LLMFineTuningBench). fp8: MAMF's 0.71 by
+    # the same ratio. NVLink: copies 380 of 450 GB/s (github.com/NVIDIA/nccl, issue 1264).
+    "9.0": Sustained(0.56, 0.50, 0.81, _HOPPER_ATTENTION, 0.95e12, 0.84),
+    # Products: median of SimuMax's 514 shapes; memory 0.67; NVLink: all-gathers 0.67 of 900 GB/s.
+    "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67),
+    # MAMF: MI300X 668.4, MI355X 1565, Gaudi2 418.7, Gaudi3 1243 TFLOP/s; fp8 Gaudi2 826.5, Gaudi3 1289.5.
+    "gfx942": Sustained(0.51 * BEST_TO_MEDIAN, 0.42, 0.81, _AMPERE_ATTENTION, None, 0.70),
+    "gfx950": Sustained(0.62 * BEST_TO_MEDIAN, 0.52, 0.81, _AMPERE_ATTENTION, None, 0.70),
+    "gaudi2": Sustained(0.97 * BEST_TO_MEDIAN, 0.79, 0.81, _AMPERE_ATTENTION),
+    "gaudi3": Sustained(0.68 * BEST_TO_MEDIAN, 0.58, 0.81, _AMPERE_ATTENTION),
+}
+NEAREST = {"10.3": "10.0", "12.0": "8.9", "7.5": "8.6", "gfx90a": "gfx942", "gfx908": "gfx942"}
+"""Capability whose shares another one takes; all others take those of an A100."""
+
+PCIE = 0.35
+"""Share of PCIe that collectives reach on four GPUs and more: A100 11 of 31.5 GB/s (LLMFineTuningBench's step times),
+13.5 on eight (SimuMax)."""
+PCIE_PAIR = 0.65
+"""The same on two GPUs: 20.7 of 31.5 GB/s (SimuMax)."""
+NETWORK = 0.85
+"""Share of a node's network that collectives reach: 340 of 400 GB/s by 32 nodes of 8 H100 in an all-gather of 2 GB
+(github.com/NVIDIA/nccl, issue 1218)."""
+HOST_LINK = 0.80
+"""Share of PCIe that copies between GPU and host reach: 25 of 31.5 GB/s (ZaidQureshi/bam, issue 54), 55 of 63
+(ml-engineering)."""
+
+
+def sustained(capability: str) -> Sustained:
+    """Returns the shares of a compute capability, or those of the nearest one that is measured."""
+    if capability in BY_CAPABILITY:
+        return BY_CAPABILITY[capability]
+    return BY_CAPABILITY[NEAREST.get(capability, "8.0")]._replace(measured=False)

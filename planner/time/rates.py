@@ -1,0 +1,95 @@
+"""What one rank of a cluster does per second, as training reaches it."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+from hardware import Cluster, Sustained
+from hardware.sustained import HOST_LINK, NETWORK, PCIE, PCIE_PAIR
+from strategies import Attention, Strategy
+
+HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
+"""Bandwidth of a node's host memory: two sockets with eight channels of DDR4-3200, as in a DGX A100 (AMD EPYC 7742:
+204.8 GB/s per socket)."""
+
+
+class Rates(NamedTuple):
+    """What one rank can do per second."""
+
+    half_flops: float
+    """FLOP/s of matrix products in half precision."""
+    fp32_flops: float
+    """FLOP/s of matrix products in fp32, or in TF32 where the precision is `tf32`."""
+    fp8_flops: float
+    """FLOP/s of matrix products in fp8; those in half precision where the GPU has no fp8 rate."""
+    attention_forward: float
+    """FLOP/s of fused attention in half precision."""
+    attention_backward: float
+    bytes: float
+    """Bytes per second of GPU memory."""
+    node_link_bytes: float
+    """Bytes per second of a rank in a collective within a node."""
+    network_bytes: float
+    """Bytes per second of a rank in a collective over all GPUs of several nodes."""
+    peer_bytes: float
+    """Bytes per second of a rank in a collective with its peers of other nodes."""
+    host_link_bytes: float
+    """Bytes per second between GPU and host, in either direction."""
+    host_bytes: float
+    """Bytes per second of host memory, this rank's share."""
+
+    @classmethod
+    def of(cls, cluster: Cluster, strategy: Strategy, kernel: str = "") -> Rates:
+        """Returns the rates of one rank on a cluster.
+
+        Args:
+            cluster: The cluster.
+            strategy: The strategy.
+            kernel: Name of the kernel that computes attention; that of the strategy if empty.
+        """
+        kernel = kernel or _kernel(strategy.attention, cluster)
+        return of_cluster(cluster, strategy.precision.facts.matmul_dtype, kernel)
+
+
+@cache
+def of_cluster(cluster: Cluster, dtype: str, kernel: str) -> Rates:
+    """Returns the rates of one rank.
+
+    By default torch multiplies fp32 matrices without TF32 (`allow_tf32` is off); the precision `tf32` allows it. Where
+    the GPU has no half-precision rate, or the precision does not use one, the fp32 rate stands for it.
+    """
+    gpu, peak, share = cluster.gpu, cluster.gpu.peak_flops, cluster.gpu.sustained
+    half = peak.of(dtype) if dtype in ("fp16", "bf16") else None  # type: ignore[arg-type]
+    fp32 = (peak.tf32 if dtype == "tf32" else None) or peak.fp32
+    power = (share.flops_per_joule or math.inf) * (gpu.power_watts or math.inf)
+    half_flops = min((half or fp32) * share.products, power)
+    forward, backward = share.attention.get(kernel) or share.attention["flash-2"]
+    return Rates(
+        half_flops,
+        min(fp32 * share.products, power),
+        peak.fp8 * share.fp8 if peak.fp8 else half_flops,
+        min((half or fp32) * forward, power),
+        min((half or fp32) * backward, power),
+        gpu.memory_bandwidth_bytes_per_second * share.memory,
+        *_links(cluster, share),
+        gpu.host_link.bytes_per_second * HOST_LINK,
+        HOST_MEMORY_BYTES_PER_SECOND / cluster.gpus_per_node,
+    )
+
+
+def _kernel(attention: Attention, cluster: Cluster) -> str:
+    if attention is Attention.SDPA and cluster.gpu.prefers_cudnn_attention:
+        return "cudnn"
+    return {Attention.FLASH_3: "flash-3", Attention.SDPA_EFFICIENT: "efficient", Attention.FLEX: "flex"}.get(
+        attention, "flash-2"
+    )
+
+
+def _links(cluster: Cluster, share: Sustained) -> tuple[float, float, float]:
+    """Returns bytes per second of a rank within a node, over all GPUs of several nodes, and between peers."""
+    link, pcie = cluster.gpu.gpu_link, PCIE_PAIR if cluster.gpus_per_node == 2 else PCIE
+    within = link.bytes_per_second * (pcie if link.kind == "pcie" else share.nvlink)
+    nic = cluster.network_bytes_per_second * NETWORK
+    return within, min(within, nic * cluster.gpus_per_node), min(within, nic)

@@ -1,0 +1,67 @@
+"""The seconds of an optimizer step, and what they go to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from planner.memory import Traffic, Work
+from planner.time.collectives import beside, collective_seconds
+from planner.time.gpu import gpu_seconds
+from planner.time.host import host_seconds
+from planner.time.optimizer import accumulation_seconds, optimizer_seconds
+from planner.time.rates import Rates
+
+
+class StepTime(NamedTuple):
+    """Seconds of one optimizer step; all but `total` add up to it."""
+
+    total: float
+    compute: float
+    """Matrix products and fused attention, without recomputation."""
+    memory_bound: float
+    """Other operations, without recomputation."""
+    recomputation: float
+    """Everything that checkpointing computes again."""
+    launch: float
+    """The GPU waits for the host, which launches kernels."""
+    communication: float
+    """The GPU waits for collectives or copies, or computes more slowly beside them."""
+    optimizer: float
+    """The optimizer step, and the sums of gradients over micro-batches."""
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Returns what adds up to `total`, by name."""
+        return {name: seconds for name, seconds in self._asdict().items() if name != "total"}
+
+
+def step_time(work: Work, again: Work, traffic: Traffic, rates: Rates, micro_batch_size: int, steps: int) -> StepTime:
+    """Returns the time of one optimizer step.
+
+    The GPU computes, the host launches and links exchange at the same time; the longest decides. What is reduced once
+    per step, as DDP does, overlaps with the last backward, which is two thirds of its micro-batch.
+
+    Args:
+        work: Work of one micro-batch, fixed and per sample.
+        again: The part of it that computes forward again.
+        traffic: What a rank exchanges, and the work of the optimizer step.
+        rates: What a rank can do per second.
+        micro_batch_size: Samples per micro-batch.
+        steps: Micro-batches per optimizer step.
+    """
+    gpu, repeated = gpu_seconds(work, rates, micro_batch_size), gpu_seconds(again, rates, micro_batch_size)
+    busy = max(gpu.total, host_seconds(work, traffic))
+    exchanging = max(collective_seconds(traffic.micro, rates), traffic.with_host / rates.host_link_bytes)
+    micro = beside(busy, exchanging) + collective_seconds(traffic.waited_for, rates)
+    backward = busy * 2 / 3
+    last = beside(backward, collective_seconds(traffic.step, rates)) - backward
+    optimizer = optimizer_seconds(traffic, rates) + accumulation_seconds(traffic, rates, steps)
+    return StepTime(
+        total=steps * micro + last + optimizer,
+        compute=steps * (gpu.products - repeated.products),
+        memory_bound=steps * (gpu.memory_bound - repeated.memory_bound),
+        recomputation=steps * repeated.total,
+        launch=steps * (busy - gpu.total),
+        communication=steps * (micro - busy) + last,
+        optimizer=optimizer,
+    )
