@@ -27,7 +27,7 @@ import planner
 from planner import PlannerError
 from planner.models import registry_models
 from planner.verification.replayed import phases_of
-from strategies import AXES, OPTIONS, Quantization
+from strategies import AXES, OPTIONS, Outputs, Quantization
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
@@ -76,6 +76,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
         "model": tuple(models()),
         "gpus": (1, 2, 8),
         "gradient_accumulation_steps": (1, 2),
+        "outputs": tuple(choice.value for choice in Outputs),
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
@@ -148,7 +149,10 @@ class Recorded(NamedTuple):
 
 def read_record() -> list[Recorded]:
     lines = RECORD.read_text().splitlines() if RECORD.exists() else []
-    return [Recorded(x["cell"], x.get("bytes", {}), x.get("refused")) for x in map(json.loads, lines)]
+    return [
+        Recorded({"outputs": "released", **x["cell"]}, x.get("bytes", {}), x.get("refused"))
+        for x in map(json.loads, lines)
+    ]
 
 
 def chosen(known: list[Recorded]) -> Cover:

@@ -11,13 +11,14 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.extras import Progress
 from planner.models import Model
+from planner.problem.accumulation import accumulation_of, check_divisible
 from planner.problem.problem import CatalogSource, Problem, resolve_one
 from planner.records.axes import RequestError, several, whole
 from planner.records.result import EstimateResult, FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Engine, Exactly, Space, UpTo
+from strategies import DEFAULT_MAX_ACCUMULATION, ContradictionError, Engine, Exactly, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -36,6 +37,7 @@ def fit(
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     max_accumulation: int | None = None,
     global_batch_size: int | None = None,
     headroom: float = 0.05,
@@ -72,6 +74,8 @@ def fit(
             are padded to `sequence_length`; `packed`, several samples share a sequence, each with its own positions.
         mean_length: Tokens per sample on average, if samples are padded or packed. With it, tokens per second leave
             padding out; memory does not depend on it.
+        outputs: How long the training loop keeps what the model returned, the logits among it: `released`, as Trainer
+            does; `kept` until the next forward has returned, as `outputs = model(...)` in a loop; `kept-in-step`.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step; 16 by default, since
             accumulation costs almost no memory. Excludes `global_batch_size`.
         global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
@@ -136,13 +140,14 @@ def fit(
             "evaluation_batch_size": evaluation_batch_size,
             "batching": batching,
             "mean_length": mean_length,
+            "outputs": outputs,
             "max_accumulation": steps,
             "global_batch_size": global_batch_size,
         },
         progress,
         space,
     )
-    accumulation = _accumulation(problem)
+    accumulation = accumulation_of(problem.request)
     searched = problem.space()
     settings = settings._replace(study=_study_name(problem, settings))
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
@@ -152,7 +157,7 @@ def fit(
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):
-        _check_divisible(accumulation, solver)
+        check_divisible(accumulation, solver)
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     return FitResult.model_construct(
@@ -186,6 +191,7 @@ def estimate(
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     headroom: float = 0.05,
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
@@ -204,6 +210,7 @@ def estimate(
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
+        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
         progress: Function that is called with a line of text about what takes long.
@@ -225,6 +232,7 @@ def estimate(
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,
+        "outputs": outputs,
         "headroom": headroom,
     }
     problem, solver, candidate = resolve_one(
@@ -274,26 +282,3 @@ def _verified(problem: Problem, solver: Solver, found: Found, progress: Progress
         found.rejected["the replay does not fit"] += 1
         found.ranking.take()
     return None
-
-
-def _accumulation(problem: Problem) -> Accumulation:
-    wanted, ranks = problem.request.global_batch_size, problem.cluster.world_size
-    if wanted is None:
-        return UpTo(problem.request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
-    if wanted % ranks:
-        raise ContradictionError(
-            f"a global batch of {wanted} cannot be divided over {ranks} GPUs",
-            f"--global-batch-size {-(-wanted // ranks) * ranks}",
-        )
-    return Exactly(wanted)
-
-
-def _check_divisible(accumulation: Exactly, solver: Solver) -> None:
-    """Raises ContradictionError if none of the allowed micro-batches can make the requested global batch."""
-    sizes = [size for size, _ in accumulation.factors(solver.cluster.world_size)]
-    if solver.allowed and not set(solver.allowed) & set(sizes):
-        raise ContradictionError(
-            f"no micro-batch of {', '.join(map(str, solver.allowed))} makes a global batch of "
-            f"{accumulation.global_batch_size} on {solver.cluster.world_size} GPUs",
-            f"one of {', '.join(map(str, sizes[:8]))}",
-        )

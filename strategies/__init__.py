@@ -40,6 +40,7 @@ from strategies.optimizer import (
     Rowwise,
     Whole,
 )
+from strategies.outputs import Outputs
 from strategies.precision import Precision
 from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import violation
@@ -126,6 +127,7 @@ __all__ = [
     "Optimizer",
     "Option",
     "Orthogonalized",
+    "Outputs",
     "OverlapComm",
     "Packed",
     "Precision",

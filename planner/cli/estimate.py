@@ -15,6 +15,7 @@ from planner.cli.options import (
     json_option,
     machine_options,
     number_option,
+    outputs_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 
@@ -34,6 +35,7 @@ _WORKLOAD = "Workload"
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
 @evaluation_option
 @batching_options
+@outputs_option
 @axis_options
 @catalog_option
 @json_option

@@ -18,6 +18,7 @@ from planner.cli.options import (
     machine_options,
     number_option,
     option,
+    outputs_option,
     space_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
@@ -44,6 +45,7 @@ _SEARCH = "Search"
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
 @evaluation_option
 @batching_options
+@outputs_option
 @axis_options
 @space_option
 @catalog_option

@@ -18,6 +18,7 @@ from planner.cli.options import (
     machine_or_plan_options,
     number_option,
     option,
+    outputs_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 
@@ -60,6 +61,7 @@ _WORKLOAD = "Workload"
 )
 @evaluation_option
 @batching_options
+@outputs_option
 @axis_options
 @catalog_option
 @json_option

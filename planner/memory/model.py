@@ -6,7 +6,7 @@ from typing import Any
 
 from hardware import Cluster
 from planner.libraries.deepspeed import filled_in
-from planner.libraries.sdpa import SdpaKernel, Selection
+from planner.libraries.sdpa import Selection
 from planner.memory.memoized import memoized
 from planner.memory.rules import violation
 from planner.memory.settings.dtypes import Dtypes
@@ -18,9 +18,10 @@ from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import tied_gradient
-from planner.memory.step.evaluation import evaluated_setting, evaluation, saving
+from planner.memory.step.evaluation import evaluation, saving
 from planner.memory.step.followed import Tied, follow, merged
 from planner.memory.step.footprint import Footprint
+from planner.memory.step.outputs import KeptOutputs, raised
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines, positions
 from planner.memory.step.time import Traffic
@@ -30,10 +31,10 @@ from strategies import (
     Allocator,
     AnyOptimizer,
     Batching,
-    Checkpointing,
     Checkpoints,
     DataParallel,
     Kernels,
+    Outputs,
     Strategy,
     Update,
     Zero,
@@ -46,24 +47,24 @@ class MemoryModel:
     Args:
         traced: The model at one sequence length.
         cluster: The GPUs, one rank on each.
-        sdpa_kernel: The SDPA kernel that a training script pins; None where torch selects one.
         evaluation_batch_size: Samples that are evaluated at once between steps; None without an evaluation.
         batching: How samples become sequences, which decides what is fed in addition to ids and labels.
         mean_length: Tokens of a sample on average; None where samples are full, or where it is not known.
+        outputs: How long the training loop keeps what the model returned.
     """
 
     def __init__(
         self,
         traced: TracedModel,
         cluster: Cluster,
-        sdpa_kernel: SdpaKernel | None = None,
         evaluation_batch_size: int | None = None,
         batching: Batching = Batching.FULL,
         mean_length: int | None = None,
+        outputs: Outputs = Outputs.RELEASED,
     ) -> None:
-        self.traced, self.cluster, self.sdpa_kernel = traced, cluster, sdpa_kernel
+        self.traced, self.cluster = traced, cluster
         self.evaluation_batch_size, self.batching, self.mean_length = evaluation_batch_size, batching, mean_length
-        self.outside = Outside.of(cluster)
+        self.outputs, self.outside = outputs, Outside.of(cluster)
 
     @property
     def is_cheap(self) -> bool:
@@ -91,7 +92,7 @@ class MemoryModel:
         return self._with(TracedModel(self.traced.inventory, sequence_length), self.cluster)
 
     def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
-        given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length
+        given = self.evaluation_batch_size, self.batching, self.mean_length, self.outputs
         return MemoryModel(traced, cluster, *given)
 
     def violation(self, strategy: Strategy) -> str | None:
@@ -110,9 +111,8 @@ class MemoryModel:
         updates = None if s.sharding.shards else _updates(s)
         marked, by_zero3 = backend_of(s.sharding).marked, isinstance(s.sharding, Zero) and s.sharding.stage == 3
         again = backend_of(s.sharding).is_checkpointed and s.checkpointing.choice.facts.reentrant
-        return self.traced.setting(
-            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3, again
-        )
+        beside = updates, False, marked, by_zero3, again, self.outputs
+        return self.traced.setting(dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, *beside)
 
     def _sharding(self, strategy: Strategy) -> DataParallel:
         """Returns the sharding of a strategy, with the sizes that a library fills in from the model's."""
@@ -124,7 +124,7 @@ class MemoryModel:
     @property
     def _selection(self) -> Selection:
         gpu = self.cluster.gpu
-        return Selection(self.sdpa_kernel, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
+        return Selection(None, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
 
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the memory of a strategy on one rank.
@@ -170,8 +170,10 @@ class MemoryModel:
         partition = self._partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
-        others = self._between_steps(setting, sharding, left) | {
-            Moment.OPTIMIZER_STEP: (Line(sum(step) + left, self._ids_bytes, 0, 0, step.gradients, left, 0),)
+        kept = self._kept(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
+        stepped = Line(sum(step) + left, self._ids_bytes, 0, 0, step.gradients, left, 0)
+        others = self._between_steps(setting, sharding, left, kept.between_steps) | {
+            Moment.OPTIMIZER_STEP: tuple(raised([stepped], kept.after_step))
         }
 
         def lines_of(micro_batch_size: int) -> Lines:
@@ -183,7 +185,7 @@ class MemoryModel:
         return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int) -> Lines:
+    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:
         """Returns the lines of evaluating and saving.
 
         The training batch is still there, because its ids belong to the training loop.
@@ -192,21 +194,17 @@ class MemoryModel:
             setting: What the bytes of a part depend on in training.
             sharding: How the model is replicated or sharded.
             left: Bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
+            kept: (fixed, per-sample) bytes that the training loop keeps of its last forward pass.
         """
         found: Lines = {}
         if self.evaluation_batch_size is not None:
-            evaluated = evaluated_setting(self.traced, setting)
-            size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
-            parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
-            lines = evaluation(parts, self._layout(setting, sharding, None, Turn.ONLY), size)
-            ids = self._ids_bytes
-            found[Moment.EVALUATION] = largest_lines(
-                x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
-            )
+            layout = self._layout(setting, sharding, None, Turn.ONLY)
+            lines = evaluation(self.traced, setting, layout, self.evaluation_batch_size)
+            found[Moment.EVALUATION] = tuple(raised(lines, (self._ids_bytes * self.evaluation_batch_size, 0)))
         if sharding.shards and not sharding.on_host:
-            line = saving(self.traced.inventory, setting.dtypes)
-            found[Moment.SAVING] = (line._replace(fixed=line.fixed + left, per_sample=self._ids_bytes),)
-        return found
+            found[Moment.SAVING] = tuple(raised([saving(self.traced.inventory, setting.dtypes)], (left, 0)))
+        beside = kept[0], kept[1] + self._ids_bytes
+        return {moment: tuple(raised(lines, beside)) for moment, lines in found.items()}
 
     @memoized
     def _traffic(
@@ -250,12 +248,17 @@ class MemoryModel:
         else:
             places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
             of_turns = [compose(places, layout) for layout in layouts]
+        kept = self._kept(setting, checkpointing, chunk_tokens)
+        of_turns = [kept.around(turn, lines) for turn, lines in zip(turns, of_turns, strict=True)]
         return {
             moment: largest_lines(
                 x._replace(per_sample=x.per_sample + ids) for lines in of_turns for x in lines[moment]
             )
             for moment in of_turns[0]
         }
+
+    def _kept(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+        return KeptOutputs.of(setting.outputs, self.traced.parts(setting, checkpointing, chunk_tokens))
 
     def _followed(
         self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None, layout: Layout

@@ -26,6 +26,7 @@ from strategies import (
     ContradictionError,
     Finetuning,
     Framework,
+    Outputs,
     ShardingBackend,
     Space,
     Strategy,
@@ -82,6 +83,7 @@ class Problem:
                 **values,
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
+                "outputs": Outputs.parse(values.get("outputs", Outputs.RELEASED)),
             },
         )
         check_batching(self.request, self.model)
@@ -193,11 +195,17 @@ def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemor
             evaluation_batch_size=request.evaluation_batch_size,
             batching=request.batching,
             mean_length=request.mean_length,
+            outputs=request.outputs,
         )
     if request.evaluation_batch_size is not None:
         raise ContradictionError(
             f"evaluation_batch_size={request.evaluation_batch_size}, but of {model.name} only training steps are known",
             "leave it out: an evaluation of the micro-batch takes less than its training",
+        )
+    if request.outputs is not Outputs.RELEASED:
+        raise ContradictionError(
+            f"outputs={request.outputs}, but of {model.name} only a step is known whose loop releases them",
+            f"--outputs {Outputs.RELEASED}",
         )
     from planner.profiles import ProfiledMemory
 

@@ -27,7 +27,7 @@ from planner.replay.stand_ins import liger
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
-from planner.replay.workload import Outputs, Workload
+from planner.replay.workload import Workload
 from strategies import Strategy, Update
 
 STEPS = 2
@@ -251,7 +251,7 @@ class Steps:
             live.settle()
         self.optimizer.zero_grad(set_to_none=True)
         self.engine.after_zeroing(self.model)
-        if self.workload.outputs is Outputs.STEP:
+        if not self.workload.outputs.facts.in_next_forward:
             live.scope = None
             self.kept = None
 
@@ -261,7 +261,7 @@ class Steps:
         live.enter(Phase.FORWARD, step)
         out = self.forward(**self.inputs)
         loss = loss_of(out) / self.micro_batches
-        if self.workload.outputs is not Outputs.LOSS:
+        if self.workload.outputs.facts.in_step:
             live.scope = None
             self.kept = out
         del out

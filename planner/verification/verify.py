@@ -39,6 +39,7 @@ def verify(
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     headroom: float = 0.05,
     device: str = "replay",
     catalog: CatalogSource = None,
@@ -65,6 +66,7 @@ def verify(
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
+        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         device: `replay` runs the step on fake tensors only; `cuda` also runs it for real, on one GPU of this machine;
             `cpu` also runs it for real on the CPU, with one process per rank if the model is sharded. The result
@@ -96,6 +98,7 @@ def verify(
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,
+        "outputs": outputs,
         "headroom": headroom,
     }
     problem, solver, candidate = resolve_one(

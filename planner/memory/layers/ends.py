@@ -66,7 +66,9 @@ class Ends(Sublayers):
 
     def _make_leaf(self, out: Tensor, module: str) -> None:
         """Makes a frozen module's output a leaf that requires a gradient: its backward reaches the module, too."""
-        out.variable, self.leaf = Variable(), out
+        self.add_leaf(out)
+        self.leaf = out
+        assert out.variable is not None
         self.tape.reach(out.variable, module)
 
     def _lookup(
