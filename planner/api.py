@@ -32,6 +32,7 @@ def fit(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int | Sequence[int] = (),
     evaluation_batch_size: int | None = None,
@@ -66,6 +67,8 @@ def fit(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`.
         gpus: GPUs per node, from 1 to 1024.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
+        task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
+            `sequence-classification`.
         sequence_length: Tokens per sequence. By default 2048, or all of the model's positions if they end earlier;
             for a model whose samples all have one length, such as ViT, that length, and no other is accepted.
         micro_batch_size: Allowed numbers of sequences per GPU and forward pass, one or several. By default any number.
@@ -134,6 +137,7 @@ def fit(
         {
             "gpus": gpus,
             "nodes": nodes,
+            "task": task,
             "sequence_length": sequence_length,
             "headroom": headroom,
             "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
@@ -185,6 +189,7 @@ def estimate(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
@@ -204,6 +209,7 @@ def estimate(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`.
         gpus: GPUs per node.
         nodes: Number of nodes.
+        task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
         micro_batch_size: Sequences per GPU and forward pass.
         gradient_accumulation_steps: Forward and backward passes per optimizer step.
@@ -228,6 +234,7 @@ def estimate(
     workload = {
         "gpus": gpus,
         "nodes": nodes,
+        "task": task,
         "sequence_length": sequence_length,
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,

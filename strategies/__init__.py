@@ -70,6 +70,7 @@ from strategies.spaces.frameworks import (
 )
 from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
+from strategies.task import Task, TaskFacts
 from strategies.update import Update
 
 __all__ = [
@@ -141,6 +142,8 @@ __all__ = [
     "Shares",
     "Space",
     "Strategy",
+    "Task",
+    "TaskFacts",
     "TrainedModules",
     "UnquantizedDtype",
     "UpTo",

@@ -21,6 +21,7 @@ from strategies import (
     Optimizer,
     Precision,
     Strategy,
+    Task,
     quantization_of,
 )
 
@@ -36,7 +37,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         strategies: Strategies of the plans that are shown.
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
-    notes = [*model.notes, *notes_on_framework(problem, strategies)]
+    notes = [*model.notes, *_on_task(problem), *notes_on_framework(problem, strategies)]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
         notes += notes_on_unquantized(problem, strategies)
@@ -79,6 +80,13 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         notes.append("native segments fragment by what cannot be told in advance: reserved_bytes is a usual amount.")
     notes.append("tokens/s is an upper bound by a roofline.")
     return tuple(notes)
+
+
+def _on_task(problem: Problem) -> Iterator[str]:
+    """Yields a note on the head of an encoder, where the request does not say which one is meant."""
+    if problem.request.task is Task.SEQUENCE_CLASSIFICATION and not problem.task_asked:
+        name = problem.model.name
+        yield f"{name} is trained with a classification head: --task {Task.MASKED_LM} plans the head of its vocabulary."
 
 
 def _of_variants(problem: Problem) -> Iterator[str]:

@@ -20,6 +20,7 @@ from planner.cli.options import (
     option,
     outputs_option,
     space_option,
+    task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 from strategies import Engine, Sampler
@@ -39,6 +40,7 @@ _SEARCH = "Search"
     ),
 )
 @machine_options
+@task_option
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")

@@ -11,7 +11,7 @@ import click
 import strategies
 from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
 from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Names, Outputs
+from strategies import OPTIONS, Batching, Names, Outputs, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,6 +87,7 @@ def batching_options(function: F) -> F:
     )(function)
 
 
+task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="NAME", section="Workload")
 outputs_option = option(
     "--outputs", cls=AxisOption, type=AxisChoice(Outputs), metavar="NAME", section="Workload", default="released"
 )

@@ -13,6 +13,7 @@ from hardware.errors import shown
 from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.models import Foreign, Model, recognize
+from planner.models.tasks import for_task, task_of
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
@@ -30,6 +31,7 @@ from strategies import (
     ShardingBackend,
     Space,
     Strategy,
+    Task,
     UpTo,
     violation,
 )
@@ -71,7 +73,8 @@ class Problem:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
-        self.model = _found(model, progress)
+        self.task_asked = values.get("task") is not None
+        self.model, task = _found(model, values.get("task"), progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
         self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
         length = values.get("sequence_length")
@@ -83,6 +86,7 @@ class Problem:
                 **values,
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
+                "task": task,
                 "outputs": Outputs.parse(values.get("outputs", Outputs.RELEASED)),
             },
         )
@@ -174,15 +178,20 @@ def budget_bytes(gpu: GPU, headroom: float) -> int:
     return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
 
 
-def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
-    """Returns the model that a caller means; one outside the registry's families is built to find out what it is."""
+def _found(model: str | Model | Foreign, task: str | None, progress: Progress) -> tuple[AnyModel, Task | None]:
+    """Returns the model that a caller means, with the head of a task, and the task, where it is known.
+
+    A model outside the registry's families is built to find out what it is.
+    """
     if not isinstance(model, Model | Foreign):
         model = recognize(model)
+    if task is not None:
+        model = for_task(model, Task.parse(task))
     if isinstance(model, Model):
-        return model
+        return model, task_of(model)
     from planner.profiles import ProfiledModel
 
-    return ProfiledModel.of(model, progress)
+    return ProfiledModel.of(model, progress), task_of(model)
 
 
 def _memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:

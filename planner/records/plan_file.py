@@ -64,6 +64,7 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         del chosen["quantization"]
     return {
         "model": named_in(_name(file), request.model, model),
+        "task": request.task,
         "gpu": request.gpu,
         "gpus": request.gpus,
         "nodes": request.nodes,

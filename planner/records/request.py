@@ -8,7 +8,7 @@ from pydantic import Field
 
 from planner.records.plan import Count, Record, Total
 from planner.records.space import SearchSpace
-from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Outputs
+from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Outputs, Task
 
 DEFAULT_SEQUENCE_LENGTH = 2048
 """Default tokens per sequence, for models that have as many positions."""
@@ -24,6 +24,8 @@ class Workload(Record):
 
     model: str
     """Name by which the model is found again."""
+    task: Task | None = None
+    """What the model is trained to do; None where its own code decides that."""
     num_parameters: Total
     gpu: str
     gpu_memory_bytes: Total

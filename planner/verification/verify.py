@@ -33,6 +33,7 @@ def verify(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
@@ -60,6 +61,7 @@ def verify(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
         gpus: GPUs per node.
         nodes: Number of nodes.
+        task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
         micro_batch_size: Sequences per GPU and forward pass.
         gradient_accumulation_steps: Forward and backward passes per optimizer step.
@@ -94,6 +96,7 @@ def verify(
     workload = {
         "gpus": gpus,
         "nodes": nodes,
+        "task": task,
         "sequence_length": sequence_length,
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,

@@ -15,13 +15,13 @@ from planner.models.vocabulary.forward import Forward, T
 class Bert(Headed):
     """Describes an encoder with LayerNorm after each sublayer, and with learned positions and token types."""
 
-    classes: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForSequenceClassification")
+    classes: ClassVar[tuple[str, ...]] = ("BertForSequenceClassification", "BertForMaskedLM")
     positions: ClassVar[Positions] = "learned"
     num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "embeddings.word_embeddings"
 
-    architectures: tuple[str, ...] = ("BertForMaskedLM",)
+    architectures: tuple[str, ...] = ("BertForSequenceClassification",)
     vocab_size: Size
     max_position_embeddings: Size
     type_vocab_size: Size = 2

@@ -40,7 +40,7 @@ class Place(NamedTuple):
 class DebertaV2(Bert):
     """Extends BERT: attention scores are computed separately for contents and for distances."""
 
-    classes: ClassVar[tuple[str, ...]] = ("DebertaV2ForMaskedLM", "DebertaV2ForSequenceClassification")
+    classes: ClassVar[tuple[str, ...]] = ("DebertaV2ForSequenceClassification", "DebertaV2ForMaskedLM")
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "relative"
     supports_sdpa: ClassVar[bool] = False
     supports_flash: ClassVar[bool] = False
@@ -49,7 +49,7 @@ class DebertaV2(Bert):
     shares_computed: ClassVar[bool] = True
     """True: the normalized embeddings of distances (modeling_deberta_v2.py, `rel_embeddings=`)."""
 
-    architectures: tuple[str, ...] = ("DebertaV2ForMaskedLM",)
+    architectures: tuple[str, ...] = ("DebertaV2ForSequenceClassification",)
     type_vocab_size: Literal[0] = 0
     position_buckets: Size
     relative_attention: Literal[True]
