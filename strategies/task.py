@@ -48,6 +48,12 @@ class Task(Choice):
         TaskFacts(("ForImageClassification",)),
     )
 
+    CONTRASTIVE = (
+        "contrastive",
+        "pairs of texts, each against all others of the batch: MultipleNegativesRankingLoss of sentence-transformers",
+        TaskFacts(("Model",)),
+    )
+
     @classmethod
     def of_class(cls, name: str) -> Task | None:
         """Returns the task of a class of transformers, by its name; None if it is of no task here."""

@@ -84,9 +84,14 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
 
 def _on_task(problem: Problem) -> Iterator[str]:
     """Yields a note on the head of an encoder, where the request does not say which one is meant."""
-    if problem.request.task is Task.SEQUENCE_CLASSIFICATION and not problem.task_asked:
-        name = problem.model.name
+    task, name = problem.request.task, problem.model.name
+    if task is Task.SEQUENCE_CLASSIFICATION and not problem.task_asked:
         yield f"{name} is trained with a classification head: --task {Task.MASKED_LM} plans the head of its vocabulary."
+    if task is Task.CONTRASTIVE:
+        yield (
+            f"a sample is a pair of texts of {problem.request.sequence_length} tokens each (sentence-transformers' "
+            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none."
+        )
 
 
 def _of_variants(problem: Problem) -> Iterator[str]:

@@ -8,7 +8,7 @@ from hardware import Cluster
 from planner.libraries.deepspeed import filled_in
 from planner.libraries.sdpa import Selection
 from planner.memory.memoized import memoized
-from planner.memory.rules import violation
+from planner.memory.rules import unevaluated, unpaired, violation
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
@@ -16,12 +16,14 @@ from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.pairs import both_passes
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import tied_gradient
-from planner.memory.step.evaluation import evaluation, saving
+from planner.memory.step.evaluation import between_steps
 from planner.memory.step.followed import Tied, follow, merged
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.outputs import KeptOutputs, raised
+from planner.memory.step.pairs import COLUMNS, paired, with_scores
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines, positions
 from planner.memory.step.time import Traffic
@@ -33,7 +35,6 @@ from strategies import (
     Batching,
     Checkpoints,
     DataParallel,
-    Kernels,
     Outputs,
     Strategy,
     Update,
@@ -81,7 +82,7 @@ class MemoryModel:
         """Tokens of a sequence that are not padding, on average."""
         if self.batching is Batching.PADDED and self.mean_length is not None:
             return min(self.mean_length, self.sequence_length)
-        return self.sequence_length
+        return self.sequence_length * (COLUMNS if self._is_paired else 1)
 
     def on(self, cluster: Cluster) -> MemoryModel:
         """Returns the same model on another cluster."""
@@ -97,11 +98,11 @@ class MemoryModel:
 
     def violation(self, strategy: Strategy) -> str | None:
         """Says why the model cannot be trained with a strategy; None if it can."""
-        if self.evaluation_batch_size is not None and isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
-            return "an evaluation between steps is not derived for ZeRO-3"
-        if self.evaluation_batch_size is not None and strategy.kernels is Kernels.COMPILE:
-            return "compiled blocks have no account of evaluation"
-        return violation(self.traced.inventory, strategy, self.batching)
+        inventory, evaluates = self.traced.inventory, self.evaluation_batch_size is not None
+        if reason := evaluates and unevaluated(inventory, strategy):
+            return reason
+        paired = unpaired(inventory, strategy, self.outputs, self.cluster.world_size)
+        return paired or violation(inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:
         """Returns what the bytes of the model's parts depend on under a strategy."""
@@ -147,7 +148,7 @@ class MemoryModel:
 
     def work(self, strategy: Strategy) -> Work:
         """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
-        return self.traced.work(self.setting(strategy), strategy.checkpointing)
+        return self.traced.work(self.setting(strategy), strategy.checkpointing).times(COLUMNS if self._is_paired else 1)
 
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
@@ -178,33 +179,21 @@ class MemoryModel:
 
         def lines_of(micro_batch_size: int) -> Lines:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)
-            return self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
+            lines = self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
+            return with_scores(lines, micro_batch_size) if self._is_paired else lines
 
+        varies = setting.loss.is_fused or self._is_paired
         persistent = self._persistent(setting, optimizer, sharding, master_itemsize)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
-        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if setting.loss.is_fused else None)
+        return Footprint(persistent, lines_of(1), self.outside, slack, lines_of if varies else None)
 
     @memoized
     def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:
-        """Returns the lines of evaluating and saving.
-
-        The training batch is still there, because its ids belong to the training loop.
-
-        Args:
-            setting: What the bytes of a part depend on in training.
-            sharding: How the model is replicated or sharded.
-            left: Bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
-            kept: (fixed, per-sample) bytes that the training loop keeps of its last forward pass.
-        """
-        found: Lines = {}
-        if self.evaluation_batch_size is not None:
-            layout = self._layout(setting, sharding, None, Turn.ONLY)
-            lines = evaluation(self.traced, setting, layout, self.evaluation_batch_size)
-            found[Moment.EVALUATION] = tuple(raised(lines, (self._ids_bytes * self.evaluation_batch_size, 0)))
-        if sharding.shards and not sharding.on_host:
-            found[Moment.SAVING] = tuple(raised([saving(self.traced.inventory, setting.dtypes)], (left, 0)))
+        """Returns the lines of evaluating and saving; the loop still has the training batch, and `kept` bytes of it."""
+        layout = self._layout(setting, sharding, None, Turn.ONLY)
+        lines = between_steps(self.traced, setting, sharding, layout, self.evaluation_batch_size, self._ids_bytes, left)
         beside = kept[0], kept[1] + self._ids_bytes
-        return {moment: tuple(raised(lines, beside)) for moment, lines in found.items()}
+        return {moment: tuple(raised(found, beside)) for moment, found in lines.items()}
 
     @memoized
     def _traffic(
@@ -248,6 +237,11 @@ class MemoryModel:
         else:
             places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
             of_turns = [compose(places, layout) for layout in layouts]
+        if self._is_paired:
+            around = self._units(setting, sharding), sharding, self.cluster.world_size
+            reentrant = checkpointing.choice.facts.reentrant
+            parts = self.traced.parts(setting, checkpointing, chunk_tokens)
+            of_turns = [paired(places, parts, *both_passes(*around, turn, reentrant=reentrant)) for turn in turns]
         kept = self._kept(setting, checkpointing, chunk_tokens)
         of_turns = [kept.around(turn, lines) for turn, lines in zip(turns, of_turns, strict=True)]
         return {
@@ -256,6 +250,10 @@ class MemoryModel:
             )
             for moment in of_turns[0]
         }
+
+    @property
+    def _is_paired(self) -> bool:
+        return self.traced.inventory.architecture.objective == "each_pair"
 
     def _kept(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
         return KeptOutputs.of(setting.outputs, self.traced.parts(setting, checkpointing, chunk_tokens))

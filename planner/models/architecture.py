@@ -29,10 +29,10 @@ Masking = Literal["causal", "always", "alibi", "beside_alibi", "booleans"]
 as well (Falcon); `alibi`: one for each head, with ALiBi in it (Falcon); `beside_alibi`: one next to a separate ALiBi
 tensor (BLOOM); `booleans`: one of booleans (MPT)."""
 
-Objective = Literal["next_token", "each_token", "each_sample"]
+Objective = Literal["next_token", "each_token", "each_sample", "each_pair"]
 """What the loss compares logits with. `next_token`: labels shifted by one (causal language models); `each_token`:
 labels as they are (masked and sequence-to-sequence language models); `each_sample`: one label for each sample
-(classification)."""
+(classification); `each_pair`: two texts of a sample with each other, and with those of other samples (embeddings)."""
 
 INT64 = 8
 """Bytes per element."""

@@ -25,6 +25,7 @@ from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins import liger
 from planner.replay.structure.batches import batch_of, positions_seen
+from planner.replay.structure.pairs import forward_of
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
 from planner.replay.workload import Workload
@@ -223,7 +224,7 @@ class Steps:
         self.kept: Any = None
         self.model = model
         self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
-        self.forward = _autocast(engine.called(model), backend.device, engine.autocast)
+        self.forward = forward_of(model, engine.called(model), partial(_autocast, backend.device, engine.autocast))
 
     def _home(self, name: str) -> Scope | None:
         """Returns the block to which a parameter or buffer belongs."""
@@ -289,7 +290,7 @@ class Steps:
             yield f"{name} table of the states", table, None
 
 
-def _autocast(model: Any, device: str, dtype: torch.dtype | None) -> Any:
+def _autocast(device: str, dtype: torch.dtype | None, model: Any) -> Any:
     """Wraps a model's forward as accelerate's `prepare_model` does: in autocast, with its outputs converted to fp32."""
     if dtype is None:
         return model

@@ -96,6 +96,10 @@ class PassState(Rotary, Disentangled):
         """Ignores a parameter that no operation reads: it makes no tensors."""
         pass
 
+    def unread(self, name: str, x: Tensor, out_features: int) -> None:
+        """Ignores a layer of one row for each sample, whose result is gone when the model has returned."""
+        pass
+
     def keep_in_body(self, x: Tensor) -> None:
         """Keeps `x` alive until the model's body (a stack of blocks) returns."""
         if x.storage is self.embedded:

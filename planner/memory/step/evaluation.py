@@ -15,10 +15,40 @@ from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
 from planner.memory.sharding.layout import Layout
 from planner.memory.sharding.state import stored_itemsize
-from planner.memory.step.step import Line, largest_lines, positions
+from planner.memory.step.outputs import raised
+from planner.memory.step.step import Line, Lines, Moment, largest_lines, positions
 from planner.memory.step.traced_model import TracedModel
 from planner.models import Inventory
-from strategies import Checkpointing, Checkpoints, Lora, Loss
+from strategies import Checkpointing, Checkpoints, DataParallel, Lora, Loss
+
+
+def between_steps(
+    traced: TracedModel,
+    setting: Setting,
+    sharding: DataParallel,
+    layout: Layout,
+    batch_size: int | None,
+    ids_bytes: int,
+    left: int,
+) -> Lines:
+    """Returns the lines of evaluating and saving, without what the training loop keeps of its last batch.
+
+    Args:
+        traced: The model.
+        setting: What the bytes of a part depend on in training.
+        sharding: How the model is replicated or sharded.
+        layout: The layout of a step that begins without gradients.
+        batch_size: Samples that are evaluated at once; None for no evaluation.
+        ids_bytes: Bytes per sample of a batch.
+        left: Bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
+    """
+    found: Lines = {}
+    if batch_size is not None:
+        lines = evaluation(traced, setting, layout, batch_size)
+        found[Moment.EVALUATION] = tuple(raised(lines, (ids_bytes * batch_size, 0)))
+    if sharding.shards and not sharding.on_host:
+        found[Moment.SAVING] = tuple(raised([saving(traced.inventory, setting.dtypes)], (left, 0)))
+    return found
 
 
 def evaluation(traced: TracedModel, setting: Setting, layout: Layout, batch_size: int) -> tuple[Line, ...]:

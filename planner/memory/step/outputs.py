@@ -64,7 +64,12 @@ class KeptOutputs(NamedTuple):
         return self.after_step if self.outputs.facts.in_next_forward else NOTHING
 
 
-def raised(lines: Iterable[Line], kept: tuple[int, int]) -> Iterable[Line]:
-    """Yields lines with (fixed, per-sample) bytes added to their totals."""
-    fixed, per_sample = kept
-    return (x._replace(fixed=x.fixed + fixed, per_sample=x.per_sample + per_sample) for x in lines)
+def raised(lines: Iterable[Line], kept: tuple[int, int], saved: tuple[int, int] = NOTHING) -> Iterable[Line]:
+    """Yields lines with (fixed, per-sample) bytes added to their totals; `saved` of them are activations."""
+    for x in lines:
+        yield x._replace(
+            fixed=x.fixed + kept[0],
+            per_sample=x.per_sample + kept[1],
+            activations_fixed=x.activations_fixed + saved[0],
+            activations_per_sample=x.activations_per_sample + saved[1],
+        )

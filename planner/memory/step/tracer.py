@@ -280,6 +280,8 @@ class Tracer:
             # Logits that backward needs become their own gradient, which the head's backward frees if nothing keeps it.
             holds = self.setting.outputs.facts.in_step and not any(loss.outputs)
         head = run.finish(logits, holds_gradient=holds)._replace(input_bytes=input_bytes, leaves_body=True)
+        if self.architecture.objective == "each_pair":  # the features of a text, in which its tokens' embeddings are
+            head = head._replace(outputs=(0, input_bytes))
         if holds:
             head = head._replace(kept=(head.kept[0], head.kept[1] + loss.input_bytes))
         return head, loss

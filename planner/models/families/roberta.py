@@ -14,7 +14,11 @@ from planner.models.vocabulary.forward import Forward, T
 class Roberta(Bert):
     """Extends BERT: positions skip padding, and the heads differ."""
 
-    classes: ClassVar[tuple[str, ...]] = ("RobertaForSequenceClassification", "RobertaForMaskedLM")
+    classes: ClassVar[tuple[str, ...]] = (
+        "RobertaForSequenceClassification",
+        "RobertaForMaskedLM",
+        "RobertaModel",
+    )
 
     architectures: tuple[str, ...] = ("RobertaForSequenceClassification",)
     pad_token_id: int = 1

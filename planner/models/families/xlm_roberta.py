@@ -13,7 +13,11 @@ from planner.models.families.roberta import Roberta
 class XLMRoberta(Roberta):
     """Extends RoBERTa: only the vocabulary is larger."""
 
-    classes: ClassVar[tuple[str, ...]] = ("XLMRobertaForSequenceClassification", "XLMRobertaForMaskedLM")
+    classes: ClassVar[tuple[str, ...]] = (
+        "XLMRobertaForSequenceClassification",
+        "XLMRobertaForMaskedLM",
+        "XLMRobertaModel",
+    )
 
     architectures: tuple[str, ...] = ("XLMRobertaForSequenceClassification",)
 

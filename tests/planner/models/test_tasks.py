@@ -25,6 +25,9 @@ CLASSIFIES, MASKED = Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM
         ("xlm-roberta-base", CLASSIFIES),
         ("deberta-v3-xsmall", CLASSIFIES),
         ("modernbert-base", CLASSIFIES),
+        ("e5-base", Task.CONTRASTIVE),
+        ("bge-m3", Task.CONTRASTIVE),
+        ("gte-small", Task.CONTRASTIVE),
         ("vit-base-patch16-224", Task.IMAGE_CLASSIFICATION),
         ("tests.planner.profiles.own_models:two_kinds", None),
     ],
@@ -33,7 +36,9 @@ def test_every_family_has_a_usual_task(name: str, task: Task | None) -> None:
     assert task_of(recognize(name)) is task
 
 
-@pytest.mark.parametrize(("task", "parameters"), [(CLASSIFIES, 109_483_778), (MASKED, 109_514_298)])
+@pytest.mark.parametrize(
+    ("task", "parameters"), [(CLASSIFIES, 109_483_778), (MASKED, 109_514_298), (Task.CONTRASTIVE, 109_482_240)]
+)
 def test_a_task_decides_the_head_and_so_the_parameters(task: Task, parameters: int) -> None:
     assert for_task(find_model("bert-base"), task).num_parameters == parameters
     assert estimate("bert-base", gpu="T4", task=task.value).request.num_parameters == parameters
