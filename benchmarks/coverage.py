@@ -27,7 +27,7 @@ import planner
 from planner import PlannerError
 from planner.models import registry_models
 from planner.verification.replayed import phases_of
-from strategies import AXES, OPTIONS, Quantization
+from strategies import AXES, OPTIONS, Outputs, Quantization, Task
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
@@ -74,8 +74,10 @@ def factors() -> dict[str, tuple[Any, ...]]:
     """Returns what varies between cells, each factor with its values."""
     found: dict[str, tuple[Any, ...]] = {
         "model": tuple(models()),
+        "task": tuple(choice.value for choice in Task),
         "gpus": (1, 2, 8),
         "gradient_accumulation_steps": (1, 2),
+        "outputs": tuple(choice.value for choice in Outputs),
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
@@ -105,6 +107,8 @@ def usual() -> dict[str, Any]:
 def relevant(cell: Cell) -> Cell:
     """Returns a cell without the options that refine choices which it does not have."""
     meant = {name: cell[name] for name in factors() if name in cell}
+    if len(planner.find_model(cell["model"]).architecture.tasks) == 1:
+        meant.pop("task", None)
     for axis in AXES.values():
         for option in axis.refinements:
             if option.name in meant and not option.refines(meant):
@@ -148,7 +152,10 @@ class Recorded(NamedTuple):
 
 def read_record() -> list[Recorded]:
     lines = RECORD.read_text().splitlines() if RECORD.exists() else []
-    return [Recorded(x["cell"], x.get("bytes", {}), x.get("refused")) for x in map(json.loads, lines)]
+    return [
+        Recorded({"outputs": "released", **x["cell"]}, x.get("bytes", {}), x.get("refused"))
+        for x in map(json.loads, lines)
+    ]
 
 
 def chosen(known: list[Recorded]) -> Cover:

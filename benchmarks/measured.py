@@ -1,18 +1,22 @@
-"""Compares the memory model with peaks that others measured on a real GPU: signed errors, none left out.
+"""Compares the memory model with peaks that others measured on real GPUs: signed errors, none left out.
 
 python benchmarks/measured.py
+
+Each case is asked as a user would ask it, by the options of `planner.estimate` alone.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hardware import MIB, Cluster, load_catalog
-from planner.memory import MemoryModel, Moment, SdpaKernel, TracedModel
+import planner
+from hardware import MIB
 from planner.models import find_model
 from strategies import (
     PLAIN,
@@ -26,12 +30,35 @@ from strategies import (
     Strategy,
 )
 
-CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("measured_t4.yaml").read_text())
-AFTER_FORWARD = (Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD, Moment.EMBEDDING_BACKWARD)
+RIGS: dict[str, dict[str, Any]] = {
+    # fp16 weights without autocast. The script pins the memory-efficient kernel. Each step is a function.
+    "t4": {
+        "gpu": "T4",
+        "precision": "fp16-true",
+        "optimizer": "adamw-foreach",
+        "outputs": "kept-in-step",
+        "kernel": {"sdpa": "sdpa-efficient"},
+    },
+    # A plain loop. q, k and v are in fp32 and grouped, which SDPA gives to its math kernel.
+    "rtx4080": {
+        "gpu": "RTX-4080",
+        "precision": "bf16-true",
+        "optimizer": "paged-adamw-8bit",
+        "outputs": "kept",
+        "kernel": {},
+    },
+}
+"""What all runs of a file have in common, as the comment at its beginning says."""
+
+CASES: list[dict[str, Any]] = [
+    {"rig": name, **case}
+    for name in RIGS
+    for case in yaml.safe_load(Path(__file__).with_name(f"measured_{name}.yaml").read_text())
+]
 
 
 def strategy_of(case: dict[str, Any]) -> Strategy:
-    """Returns the strategy of a case; without autocast, fp16 weights take the bytes of bf16-true."""
+    """Returns the strategy that a replay of a case runs; without autocast, fp16 weights take the bytes of bf16-true."""
     quantization = Quantization(case["quantization"])
     return PLAIN._replace(
         precision=Precision.BF16_TRUE,
@@ -42,23 +69,35 @@ def strategy_of(case: dict[str, Any]) -> Strategy:
     )
 
 
-def predicted(case: dict[str, Any]) -> tuple[int, int]:
-    """Returns the allocated and reserved bytes that the memory model predicts for a case.
+def options_of(case: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `planner.estimate` for a case, but the model."""
+    rig = dict(RIGS[case["rig"]])
+    kernels, attention = rig.pop("kernel"), case["attention"]
+    quantization = {} if case["quantization"] == Quantization.NONE else {"quantization": case["quantization"]}
+    return {
+        **rig,
+        **quantization,
+        "attention": kernels.get(attention, attention),
+        "finetuning": case["method"],
+        "lora_rank": case["lora_rank"],
+        "lora_targets": ",".join(case["lora_targets"]),
+        "checkpointing": case.get("checkpointing", "full"),
+        "sequence_length": case["sequence_length"],
+        "micro_batch_size": case["micro_batch_size"],
+        "allocator": "native",
+    }
 
-    The measuring loop kept the model's outputs, so the logits, in the dtype of the head's weights, are alive throughout
-    backward.
-    """
-    model, strategy = find_model(case["model"]), strategy_of(case)
-    size, length = case["micro_batch_size"], case["sequence_length"]
-    # The script pins the memory-efficient kernel, and repeats grouped keys and values for it.
-    cluster, kernel = Cluster(load_catalog().get("T4")), SdpaKernel.EFFICIENT
-    memory = MemoryModel(TracedModel(model.inventory, length), cluster, kernel)
-    footprint = memory.footprint(strategy, micro_batches=1)
-    itemsize = 2 if case["quantization"] == Quantization.NONE else 4
-    logits = size * length * model.architecture.vocab_size * itemsize
-    moments = footprint.moments(size)
-    allocated = max(num_bytes + logits * (moment in AFTER_FORWARD) for moment, num_bytes in moments.items())
-    return allocated, footprint.slack.reserved_bytes(allocated)
+
+def predicted(case: dict[str, Any]) -> tuple[int, int]:
+    """Returns the allocated and reserved bytes that the planner estimates for a case."""
+    model = case["model"]
+    with tempfile.TemporaryDirectory() as folder:
+        if fields := case.get("fields"):
+            model = folder
+            config = find_model(case["model"]).architecture.config() | fields
+            (Path(folder) / "config.json").write_text(json.dumps(config))
+        memory = planner.estimate(model, **options_of(case)).memory
+    return memory.allocated_bytes, memory.reserved_bytes
 
 
 def errors(case: dict[str, Any]) -> tuple[float, float]:
@@ -71,10 +110,10 @@ def main() -> None:
     groups: dict[str, list[tuple[float, float]]] = {}
     for case in CASES:
         allocated, reserved = errors(case)
-        groups.setdefault(f"{case['method']}, {case['attention']}", []).append((allocated, reserved))
+        groups.setdefault(f"{case['rig']}, {case['method']}, {case['attention']}", []).append((allocated, reserved))
         print(f"{case['id']:70} {case['allocated_mib']:8.1f} MiB  {allocated:+.2%}   reserved {reserved:+.1%}")
     print(
-        "\n| T4 | n | allocated, median | worst | reserved (an estimate), median | worst |\n|---|---|---|---|---|---|"
+        "\n| rig | n | allocated, median | worst | reserved (an estimate), median | worst |\n|---|---|---|---|---|---|"
     )
     for name, found in sorted(groups.items()):
         cells = []

@@ -28,9 +28,9 @@ import yaml
 from hardware import MIB, load_catalog
 from planner.allocator.native import CachingAllocator
 from planner.models import find_model
-from planner.replay import Outputs, SdpaKernel, Trace, Workload, replay
+from planner.replay import SdpaKernel, Trace, Workload, replay
 from planner.replay.recording.serve import serve
-from strategies import Optimizer, Quantization
+from strategies import Optimizer, Outputs, Quantization
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 """File of earlier replays; without it everything is replayed again, which takes some minutes."""
@@ -60,10 +60,10 @@ RIGS = {
     # PEFT 0.19, which leaves the cache as it is. One session, t4-sweep, is said to have had 5.17 and 0.20. But its
     # loaded bytes of one model differ from run to run, which takes threads; and SmolLM2-135M in NF4 reserved 14 to 66
     # MiB more than it can in any order once the cache was emptied, and is within the orders' range if it was not.
-    "t4": Rig("T4", Outputs.STEP, SdpaKernel.EFFICIENT, Optimizer.ADAMW_FOREACH, True),
+    "t4": Rig("T4", Outputs.KEPT_IN_STEP, SdpaKernel.EFFICIENT, Optimizer.ADAMW_FOREACH, True),
     # q, k, v are in fp32, which flash does not take, and grouped, which the memory-efficient kernel does not.
     # PagedAdamW8bit, which needs a GPU, is replaced by an optimizer without states: 2 bytes per adapter weight less.
-    "rtx4080": Rig("RTX-4080", Outputs.NEXT, SdpaKernel.MATH, Optimizer.SGD, False),
+    "rtx4080": Rig("RTX-4080", Outputs.KEPT, SdpaKernel.MATH, Optimizer.SGD, False),
 }
 
 

@@ -10,6 +10,7 @@ from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import Settled
+from planner.answers.studies import study_name
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import accumulation_of, check_divisible
@@ -33,11 +34,13 @@ def fit(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int | Sequence[int] = (),
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     max_accumulation: int | None = None,
     global_batch_size: int | None = None,
     headroom: float = 0.05,
@@ -68,6 +71,8 @@ def fit(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`.
         gpus: GPUs per node, from 1 to 1024.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
+        task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
+            `sequence-classification`.
         sequence_length: Tokens per sequence. By default 2048, or all of the model's positions if they end earlier;
             for a model whose samples all have one length, such as ViT, that length, and no other is accepted.
         micro_batch_size: Allowed numbers of sequences per GPU and forward pass, one or several. By default any number.
@@ -76,6 +81,8 @@ def fit(
             are padded to `sequence_length`; `packed`, several samples share a sequence, each with its own positions.
         mean_length: Tokens per sample on average, if samples are padded or packed. With it, tokens per second leave
             padding out; memory does not depend on it.
+        outputs: How long the training loop keeps what the model returned, the logits among it: `released`, as Trainer
+            does; `kept` until the next forward has returned, as `outputs = model(...)` in a loop; `kept-in-step`.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step; 16 by default, since
             accumulation costs almost no memory. Excludes `global_batch_size`.
         global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
@@ -137,6 +144,7 @@ def fit(
         {
             "gpus": gpus,
             "nodes": nodes,
+            "task": task,
             "sequence_length": sequence_length,
             "headroom": headroom,
             "host_memory": host_memory,
@@ -145,15 +153,16 @@ def fit(
             "evaluation_batch_size": evaluation_batch_size,
             "batching": batching,
             "mean_length": mean_length,
+            "outputs": outputs,
             "max_accumulation": steps,
             "global_batch_size": global_batch_size,
         },
         progress,
         space,
     )
-    accumulation = accumulation_of(problem)
+    accumulation = accumulation_of(problem.request)
     searched = problem.space()
-    settings = settings._replace(study=_study_name(problem, settings))
+    settings = settings._replace(study=study_name(problem, settings))
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
@@ -190,12 +199,14 @@ def estimate(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
     loading: str = "every-rank",
@@ -210,12 +221,14 @@ def estimate(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`.
         gpus: GPUs per node.
         nodes: Number of nodes.
+        task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
         micro_batch_size: Sequences per GPU and forward pass.
         gradient_accumulation_steps: Forward and backward passes per optimizer step.
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
+        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node, as for `fit`.
         loading: `every-rank` or `rank-0`, as for `fit`.
@@ -235,10 +248,12 @@ def estimate(
     workload = {
         "gpus": gpus,
         "nodes": nodes,
+        "task": task,
         "sequence_length": sequence_length,
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,
+        "outputs": outputs,
         "headroom": headroom,
         "host_memory": host_memory,
         "loading": loading,
@@ -261,18 +276,6 @@ def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Pr
     from planner.search import study
 
     return study.search(space, solver, settings, progress)
-
-
-def _study_name(problem: Problem, settings: EngineSettings) -> str:
-    """Returns a name of the study in a storage that is the same for the same request, sampler and seed."""
-    if settings.storage is None:
-        return ""
-    from hashlib import sha256
-
-    request = problem.request
-    how = settings.sampler if settings.engine is Engine.OPTUNA else settings.engine
-    digest = sha256(f"{request.model_dump_json()} {how} {settings.seed}".encode()).hexdigest()[:8]
-    return f"{request.model} on {problem.cluster.world_size} x {request.gpu}, {how}, {digest}"
 
 
 def _verified(problem: Problem, solver: Solver, found: Found, progress: Progress) -> Verification | None:

@@ -41,6 +41,7 @@ from strategies.optimizer import (
     Rowwise,
     Whole,
 )
+from strategies.outputs import Outputs
 from strategies.precision import Precision
 from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import violation
@@ -70,6 +71,7 @@ from strategies.spaces.frameworks import (
 )
 from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
+from strategies.task import Task, TaskFacts
 from strategies.update import Update
 
 __all__ = [
@@ -128,6 +130,7 @@ __all__ = [
     "Optimizer",
     "Option",
     "Orthogonalized",
+    "Outputs",
     "OverlapComm",
     "Packed",
     "Precision",
@@ -141,6 +144,8 @@ __all__ = [
     "Shares",
     "Space",
     "Strategy",
+    "Task",
+    "TaskFacts",
     "TrainedModules",
     "UnquantizedDtype",
     "UpTo",

@@ -76,6 +76,11 @@ class Strategy(NamedTuple):
         """Returns the strategy that options make; the inverse of `to_options`."""
         return cls(*(axis.value(values) for axis in AXES.values()))
 
+    @property
+    def optimizer_in_backward(self) -> AnyOptimizer | None:
+        """The optimizer that steps each parameter in backward; None if it steps after backward."""
+        return self.optimizer if self.update is Update.IN_BACKWARD else None
+
     def to_options(self) -> dict[str, Any]:
         """Returns the value of every option that applies to the strategy's choices, by the option's name."""
         return {

@@ -26,6 +26,7 @@ def explain(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     batching: str = "full",
@@ -53,6 +54,7 @@ def explain(
     workload = {
         "gpus": gpus,
         "nodes": nodes,
+        "task": task,
         "sequence_length": sequence_length,
         "batching": batching,
         "mean_length": mean_length,

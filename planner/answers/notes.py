@@ -22,6 +22,7 @@ from strategies import (
     Optimizer,
     Precision,
     Strategy,
+    Task,
     Zero,
     quantization_of,
 )
@@ -38,7 +39,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         strategies: Strategies of the plans that are shown.
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
-    notes = [*model.notes, *notes_on_framework(problem, strategies)]
+    notes = [*model.notes, *_on_task(problem), *notes_on_framework(problem, strategies)]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
         notes += notes_on_unquantized(problem, strategies)
@@ -93,6 +94,18 @@ def _on_time(gpu: GPU) -> Iterator[str]:
         yield (
             f"no measured rates of {gpu.architecture} GPUs of compute capability {gpu.compute_capability}: times take "
             "the shares of peak of the nearest architecture that has some."
+        )
+
+
+def _on_task(problem: Problem) -> Iterator[str]:
+    """Yields a note on the head of an encoder, where the request does not say which one is meant."""
+    task, name = problem.request.task, problem.model.name
+    if task is Task.SEQUENCE_CLASSIFICATION and not problem.task_asked:
+        yield f"{name} is trained with a classification head: --task {Task.MASKED_LM} plans the head of its vocabulary."
+    if task is Task.CONTRASTIVE:
+        yield (
+            f"a sample is a pair of texts of {problem.request.sequence_length} tokens each (sentence-transformers' "
+            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none."
         )
 
 

@@ -15,6 +15,8 @@ from planner.cli.options import (
     json_option,
     machine_options,
     number_option,
+    outputs_option,
+    task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 
@@ -29,11 +31,13 @@ _WORKLOAD = "Workload"
     ),
 )
 @machine_options
+@task_option
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
 @evaluation_option
 @batching_options
+@outputs_option
 @axis_options
 @catalog_option
 @json_option

@@ -14,6 +14,7 @@ from planner.cli.options import (
     json_option,
     machine_options,
     number_option,
+    task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 
@@ -28,6 +29,7 @@ _WORKLOAD = "Workload"
     ),
 )
 @machine_options
+@task_option
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @batching_options

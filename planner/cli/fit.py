@@ -18,7 +18,9 @@ from planner.cli.options import (
     machine_options,
     number_option,
     option,
+    outputs_option,
     space_option,
+    task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 from strategies import Engine, Sampler
@@ -38,12 +40,14 @@ _SEARCH = "Search"
     ),
 )
 @machine_options
+@task_option
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
 @evaluation_option
 @batching_options
+@outputs_option
 @axis_options
 @space_option
 @catalog_option

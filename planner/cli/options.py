@@ -11,7 +11,7 @@ import click
 import strategies
 from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
 from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Loading, Names
+from strategies import OPTIONS, Batching, Loading, Names, Outputs, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,6 +85,12 @@ def batching_options(function: F) -> F:
         ),
         number_option("--mean-length", section, "Tokens of a sample on average, where they are padded or packed."),
     )(function)
+
+
+task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="NAME", section="Workload")
+outputs_option = option(
+    "--outputs", cls=AxisOption, type=AxisChoice(Outputs), metavar="NAME", section="Workload", default="released"
+)
 
 
 def machine_options(function: F) -> F:

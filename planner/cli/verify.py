@@ -18,6 +18,8 @@ from planner.cli.options import (
     machine_or_plan_options,
     number_option,
     option,
+    outputs_option,
+    task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
 
@@ -46,6 +48,7 @@ _WORKLOAD = "Workload"
     section=_WORKLOAD,
     help="The model of a plan file once more: lets its code run, or its config be downloaded.",
 )
+@task_option
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
@@ -60,6 +63,7 @@ _WORKLOAD = "Workload"
 )
 @evaluation_option
 @batching_options
+@outputs_option
 @axis_options
 @catalog_option
 @json_option

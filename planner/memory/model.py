@@ -6,9 +6,9 @@ from typing import Any
 
 from hardware import Cluster
 from planner.libraries.deepspeed import filled_in
-from planner.libraries.sdpa import SdpaKernel, Selection
+from planner.libraries.sdpa import Selection
 from planner.memory.memoized import memoized
-from planner.memory.rules import violation
+from planner.memory.rules import unevaluated, unpaired, violation
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part, Work
 from planner.memory.settings.setting import Setting
@@ -17,12 +17,15 @@ from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.pairs import both_passes
 from planner.memory.sharding.persistent import Persistent
-from planner.memory.step.evaluation import evaluated_setting, evaluation, saving
+from planner.memory.step.evaluation import between_steps
 from planner.memory.step.followed import Tied, followed
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.host import Host
 from planner.memory.step.loading import Loaded
+from planner.memory.step.outputs import KeptOutputs, raised
+from planner.memory.step.pairs import COLUMNS, paired, with_scores
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment, compose, largest_lines
 from planner.memory.step.traced_model import TracedModel
@@ -32,13 +35,11 @@ from strategies import (
     Allocator,
     AnyOptimizer,
     Batching,
-    Checkpointing,
     Checkpoints,
     DataParallel,
-    Kernels,
     Loading,
+    Outputs,
     Strategy,
-    Update,
     Zero,
 )
 
@@ -49,27 +50,26 @@ class MemoryModel:
     Args:
         traced: The model at one sequence length.
         cluster: The GPUs, one rank on each.
-        sdpa_kernel: The SDPA kernel that a training script pins; None where torch selects one.
         evaluation_batch_size: Samples that are evaluated at once between steps; None without an evaluation.
         batching: How samples become sequences, which decides what is fed in addition to ids and labels.
         mean_length: Tokens of a sample on average; None where samples are full, or where it is not known.
         loading: Which ranks of a node have the whole model while it is loaded.
+        outputs: How long the training loop keeps what the model returned.
     """
 
     def __init__(
         self,
         traced: TracedModel,
         cluster: Cluster,
-        sdpa_kernel: SdpaKernel | None = None,
         evaluation_batch_size: int | None = None,
         batching: Batching = Batching.FULL,
         mean_length: int | None = None,
         loading: Loading = Loading.EVERY_RANK,
+        outputs: Outputs = Outputs.RELEASED,
     ) -> None:
-        self.traced, self.cluster, self.sdpa_kernel = traced, cluster, sdpa_kernel
+        self.traced, self.cluster = traced, cluster
         self.evaluation_batch_size, self.batching, self.mean_length = evaluation_batch_size, batching, mean_length
-        self.loading = loading
-        self.outside = Outside.of(cluster)
+        self.loading, self.outputs, self.outside = loading, outputs, Outside.of(cluster)
 
     @property
     def is_cheap(self) -> bool:
@@ -86,7 +86,7 @@ class MemoryModel:
         """Tokens of a sequence that are not padding, on average."""
         if self.batching is Batching.PADDED and self.mean_length is not None:
             return min(self.mean_length, self.sequence_length)
-        return self.sequence_length
+        return self.sequence_length * (COLUMNS if self.is_paired else 1)
 
     def on(self, cluster: Cluster) -> MemoryModel:
         """Returns the same model on another cluster."""
@@ -97,28 +97,27 @@ class MemoryModel:
         return self._with(TracedModel(self.traced.inventory, sequence_length), self.cluster)
 
     def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
-        given = self.sdpa_kernel, self.evaluation_batch_size, self.batching, self.mean_length, self.loading
+        given = self.evaluation_batch_size, self.batching, self.mean_length, self.loading, self.outputs
         return MemoryModel(traced, cluster, *given)
 
     def violation(self, strategy: Strategy) -> str | None:
         """Says why the model cannot be trained with a strategy; None if it can."""
-        if self.evaluation_batch_size is not None and isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
-            return "an evaluation between steps is not derived for ZeRO-3"
-        if self.evaluation_batch_size is not None and strategy.kernels is Kernels.COMPILE:
-            return "compiled blocks have no account of evaluation"
-        return violation(self.traced.inventory, strategy, self.batching)
+        inventory, evaluates = self.traced.inventory, self.evaluation_batch_size is not None
+        if reason := evaluates and unevaluated(inventory, strategy):
+            return reason
+        paired = unpaired(inventory, strategy, self.outputs, self.cluster.world_size)
+        return paired or violation(inventory, strategy, self.batching)
 
     def setting(self, strategy: Strategy) -> Setting:
         """Returns what the bytes of the model's parts depend on under a strategy."""
         s, selection = strategy, self._selection.under(strategy.attention)
         dtypes = Dtypes.of(s.precision, s.finetuning, s.sharding)
         # With FSDP2 a unit's gradient shards, and so their updates, come after its backward: `Layout` counts them.
-        updates = None if s.sharding.shards else _updates(s)
+        updates = None if s.sharding.shards else s.optimizer_in_backward
         marked, by_zero3 = backend_of(s.sharding).marked, isinstance(s.sharding, Zero) and s.sharding.stage == 3
         again = backend_of(s.sharding).is_checkpointed and s.checkpointing.choice.facts.reentrant
-        return self.traced.setting(
-            dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, updates, False, marked, by_zero3, again
-        )
+        beside = updates, False, marked, by_zero3, again, self.outputs
+        return self.traced.setting(dtypes, s.finetuning, s.attention, s.loss, s.kernels, selection, *beside)
 
     def sharding(self, strategy: Strategy) -> DataParallel:
         """Returns the sharding of a strategy, with the sizes that a library fills in from the model's."""
@@ -130,7 +129,7 @@ class MemoryModel:
     @property
     def _selection(self) -> Selection:
         gpu = self.cluster.gpu
-        return Selection(self.sdpa_kernel, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
+        return Selection(None, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
 
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the memory of a strategy on one rank.
@@ -142,7 +141,7 @@ class MemoryModel:
         s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
         setting, sharding, itemsize = self.setting(s), self.sharding(s), s.precision.facts.trained_bytes
         return self._footprint(
-            setting, s.optimizer, s.checkpointing, sharding, s.allocator, _updates(s), turns, itemsize
+            setting, s.optimizer, s.checkpointing, sharding, s.allocator, s.optimizer_in_backward, turns, itemsize
         )
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
@@ -153,7 +152,7 @@ class MemoryModel:
 
     def work(self, strategy: Strategy) -> Work:
         """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
-        return self.traced.work(self.setting(strategy), strategy.checkpointing)
+        return self.traced.work(self.setting(strategy), strategy.checkpointing).times(COLUMNS if self.is_paired else 1)
 
     def recomputation(self, strategy: Strategy) -> Work:
         """Returns the part of `work` that computes forward again."""
@@ -180,17 +179,20 @@ class MemoryModel:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
-        others = self._between_steps(setting, sharding, left) | {
-            Moment.OPTIMIZER_STEP: (Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0),)
+        outputs = self._kept(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
+        stepped = Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0)
+        others = self._between_steps(setting, sharding, left, outputs.between_steps) | {
+            Moment.OPTIMIZER_STEP: tuple(raised([stepped], outputs.after_step))
         }
 
         def lines_of(micro_batch_size: int) -> Lines:
             chunk = self.traced.chunk_tokens(setting, micro_batch_size)
-            return self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
+            lines = self._lines(setting, checkpointing, sharding, updates, turns, chunk) | others
+            return with_scores(lines, micro_batch_size) if self.is_paired else lines
 
         persistent = self.persistent(setting, optimizer, sharding, master_itemsize)
         slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
-        stepped = lines_of if setting.loss.is_fused else None
+        varies = lines_of if setting.loss.is_fused or self.is_paired else None
         around = self.units(setting, sharding), sharding, self.cluster.world_size, partition
         parts = self.traced.parts(setting, checkpointing) if checkpointing.choice.facts.offloads else ()
         kept = backend_of(sharding).on_host(*around, updates=updates is not None, accumulates=Turn.ONLY not in turns)
@@ -198,44 +200,24 @@ class MemoryModel:
         how = setting.method, sharding, whole, around[0], self.loading, per_node
         loaded = Loaded.of(self.traced.inventory, *how)
         host = Host.of(kept, parts, self.cluster, loaded.host_bytes)
-        return Footprint(persistent, lines_of(1), self.outside, slack, stepped, host, loaded)
+        return Footprint(persistent, lines_of(1), self.outside, slack, varies, host, loaded)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int) -> Lines:
-        """Returns the lines of evaluating and saving.
-
-        The training batch is still there, because its ids belong to the training loop.
-
-        Args:
-            setting: What the bytes of a part depend on in training.
-            sharding: How the model is replicated or sharded.
-            left: Bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
-        """
-        found: Lines = {}
-        if self.evaluation_batch_size is not None:
-            evaluated = evaluated_setting(self.traced, setting)
-            size, plain = self.evaluation_batch_size, Checkpoints(Checkpointing.NONE)
-            parts = self.traced.parts(evaluated, plain, self.traced.chunk_tokens(evaluated, size))
-            lines = evaluation(parts, self._layout(setting, sharding, None, Turn.ONLY), size)
-            ids = self.ids_bytes
-            found[Moment.EVALUATION] = largest_lines(
-                x._replace(fixed=x.fixed + ids * size, per_sample=ids) for x in lines
-            )
-        if sharding.shards and not sharding.on_host:
-            line = saving(self.traced.inventory, setting.dtypes)
-            found[Moment.SAVING] = (line._replace(fixed=line.fixed + left, per_sample=self.ids_bytes),)
-        return found
+    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:
+        """Returns the lines of evaluating and saving; the loop still has the training batch, and `kept` bytes of it."""
+        layout = self._layout(setting, sharding, None, Turn.ONLY)
+        lines = between_steps(self.traced, setting, sharding, layout, self.evaluation_batch_size, self.ids_bytes, left)
+        beside = kept[0], kept[1] + self.ids_bytes
+        return {moment: tuple(raised(found, beside)) for moment, found in lines.items()}
 
     @memoized
     def _traffic(
         self, setting: Setting, optimizer: AnyOptimizer, sharding: DataParallel, master_itemsize: int
     ) -> Traffic:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
-        with_host, flops = partition.moved
         again, units = setting.recomputes_units, self.units(setting, sharding)
         traffic = Traffic.of(units, sharding, self.cluster, partition.states, recomputes_units=again)
-        moved = round(traffic.optimizer_bytes * rule_of(optimizer).passes_over_memory())
-        return traffic._replace(step_with_host=with_host, optimizer_flops=flops, optimizer_bytes=moved)
+        return traffic.stepped(partition.moved, rule_of(optimizer).passes_over_memory())
 
     @property
     def ids_bytes(self) -> int:
@@ -273,12 +255,27 @@ class MemoryModel:
         else:
             places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
             of_turns = [compose(places, layout) for layout in layouts]
+        if self.is_paired:
+            around = self.units(setting, sharding), sharding, self.cluster.world_size
+            reentrant = checkpointing.choice.facts.reentrant
+            parts = self.traced.parts(setting, checkpointing, chunk_tokens)
+            of_turns = [paired(places, parts, *both_passes(*around, turn, reentrant=reentrant)) for turn in turns]
+        kept = self._kept(setting, checkpointing, chunk_tokens)
+        of_turns = [kept.around(turn, lines) for turn, lines in zip(turns, of_turns, strict=True)]
         return {
             moment: largest_lines(
                 x._replace(per_sample=x.per_sample + ids) for lines in of_turns for x in lines[moment]
             )
             for moment in of_turns[0]
         }
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether a sample is a pair of texts, each of which runs through the model."""
+        return self.traced.inventory.architecture.objective == "each_pair"
+
+    def _kept(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+        return KeptOutputs.of(setting.outputs, self.traced.parts(setting, checkpointing, chunk_tokens))
 
     @memoized
     def persistent(
@@ -300,8 +297,3 @@ class MemoryModel:
     def units(self, setting: Setting, sharding: DataParallel) -> tuple[Unit, ...]:
         """Returns the parameters of each part, as a rank stores them."""
         return self.traced.units(setting, sharding.ranks(self.cluster.world_size), backend_of(sharding).account).all
-
-
-def _updates(strategy: Strategy) -> AnyOptimizer | None:
-    """Returns the optimizer that steps each parameter in backward; None if it steps after backward."""
-    return strategy.optimizer if strategy.update is Update.IN_BACKWARD else None

@@ -15,7 +15,7 @@ from planner.memory.requests.fsdp2 import AroundFsdp2
 from planner.memory.requests.process import Steps, process
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
-from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy, Update
+from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy
 
 
 class Reserved(NamedTuple):
@@ -40,12 +40,14 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
 
     Returns:
         The requests, or None where their order is not known: of a model that is known by its replays only, of
-        DeepSpeed, and of FSDP2 where it reshards to fewer ranks after forward.
+        DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
     """
     s = strategy
     if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
         return None
     if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp1 | Fsdp2):
+        return None
+    if model.is_paired:
         return None
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
@@ -60,7 +62,7 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         persistent=model.persistent(*kept),
         rule=rule_of(s.optimizer),
         ranks=ranks,
-        optimizes=s.update is not Update.IN_BACKWARD and not sharding.on_host,
+        optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):
         again = setting.recomputes_units

@@ -29,11 +29,13 @@ from strategies import (
     LowRank,
     Method,
     Operation,
+    Outputs,
     Quantization,
     Replicated,
     Rowwise,
     Strategy,
     TrainedModules,
+    Update,
     Zero,
     quantization_of,
 )
@@ -57,6 +59,35 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
     if batching is not Batching.FULL and strategy.kernels is Kernels.COMPILE:
         return f"compiled blocks have an account for full sequences alone, not for {batching} ones"
     return next((reason for rule in RULES if (reason := rule(inventory, strategy))), None)
+
+
+def unevaluated(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says why an evaluation between steps is not known; None if it is."""
+    if isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
+        return "an evaluation between steps is not derived for ZeRO-3"
+    if strategy.kernels is Kernels.COMPILE:
+        return "compiled blocks have no account of evaluation"
+    if inventory.architecture.objective == "each_pair":
+        return "an evaluation of sentence embeddings is not derived"
+    return None
+
+
+def unpaired(inventory: Inventory, strategy: Strategy, outputs: Outputs, world_size: int) -> str | None:
+    """Says what is not derived where a model runs twice before a backward; None if all is, or it runs once."""
+    if inventory.architecture.objective != "each_pair":
+        return None
+    if outputs is not Outputs.RELEASED:
+        return "the ranking loss of sentence-transformers returns no outputs that a loop could keep"
+    twice = "contrastive training runs the model twice before backward"
+    if not isinstance(strategy.sharding, Replicated):
+        return f"{twice}: that is derived for whole models alone"
+    if strategy.checkpointing.choice.facts.reentrant and world_size > 1:
+        return f"{twice}, and within reentrant checkpoints DDP would be given each gradient twice"
+    if strategy.update is Update.IN_BACKWARD:
+        return f"{twice}: updates in backward are not derived"
+    if strategy.precision.facts.linear_dtype == "fp8":
+        return f"{twice}: fp8 is not derived"
+    return None
 
 
 # --- what trains ---
@@ -176,6 +207,8 @@ def _lacks(inventory: Inventory, method: Method) -> str | None:
     architecture, modules = inventory.architecture, getattr(method, "trained_modules", TrainedModules.NONE)
     if modules.embeddings and not any(t.is_table for t in inventory.stem.tensors):
         return "the model has no token embeddings"
+    if modules.head and architecture.objective == "each_pair":
+        return "an embedding model has no head that could be trained as a module"
     if modules.head and architecture.objective == "each_sample":
         return "the model's head is a classifier, not the output embeddings that are trained as a module"
     if architecture.embeds_again is not None and (isinstance(method, Freeze) or modules is not TrainedModules.NONE):

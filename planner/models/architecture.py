@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from planner.models.vocabulary.forward import Forward, T
+from strategies import Task
 
 Size = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 """A positive number, such as a width or a number of heads."""
@@ -28,10 +29,10 @@ Masking = Literal["causal", "always", "alibi", "beside_alibi", "booleans"]
 as well (Falcon); `alibi`: one for each head, with ALiBi in it (Falcon); `beside_alibi`: one next to a separate ALiBi
 tensor (BLOOM); `booleans`: one of booleans (MPT)."""
 
-Objective = Literal["next_token", "each_token", "each_sample"]
+Objective = Literal["next_token", "each_token", "each_sample", "each_pair"]
 """What the loss compares logits with. `next_token`: labels shifted by one (causal language models); `each_token`:
 labels as they are (masked and sequence-to-sequence language models); `each_sample`: one label for each sample
-(classification)."""
+(classification); `each_pair`: two texts of a sample with each other, and with those of other samples (embeddings)."""
 
 INT64 = 8
 """Bytes per element."""
@@ -130,6 +131,20 @@ class Architecture(BaseModel):
         return fields
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Returns what the family can be trained to do, the usual task first."""
+        return (Task.CAUSAL_LM,)
+
+    @property
+    def task(self) -> Task:
+        """Returns what the model is trained to do, which is one of `tasks`."""
+        return self.tasks[0]
+
+    def for_task(self, task: Task) -> Self:
+        """Returns the same model with the head of one of its `tasks`."""
+        return self
+
+    @property
     def objective(self) -> Objective:
         """Returns what the loss compares logits with."""
         return "next_token"
@@ -198,6 +213,21 @@ class Headed(Architecture):
     """Training classes that the file names; the first one is trained."""
     num_labels: Size = 2
     """Number of labels of a classifier."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Returns the tasks of the training classes that the family describes."""
+        return tuple(task for task in map(Task.of_class, self.classes) if task is not None)
+
+    @property
+    def task(self) -> Task:
+        """Returns the task of the training class."""
+        return Task.of_class(self.architectures[0]) or self.tasks[0]
+
+    def for_task(self, task: Task) -> Self:
+        """Returns the same model with the training class of a task."""
+        name = next(name for name in self.classes if Task.of_class(name) is task)
+        return self.model_copy(update={"architectures": (name,)})
 
     @model_validator(mode="before")
     @classmethod

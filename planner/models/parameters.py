@@ -29,6 +29,9 @@ class Linear(NamedTuple):
     stack, or does not know the stack."""
     written_out: bool = False
     """Whether the modeling file writes `x @ weight.T` in place of `functional.linear`."""
+    is_unread: bool = False
+    """Whether the loss does not depend on what it returns: its weights, and adapters, have no gradients and no states,
+    since optimizers skip them, but a place in DDP's buckets."""
 
     @property
     def target_names(self) -> tuple[str, ...]:

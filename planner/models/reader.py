@@ -192,6 +192,13 @@ class Reader(Widths):
         """Records the vector."""
         self.tensors.append(ParameterTensor(name, (size,)))
 
+    def unread(self, name: str, x: int, out_features: int) -> None:
+        """Records weight and bias."""
+        layer = Linear(name, x, out_features, True, is_unread=True)
+        self.layers.append(layer)
+        self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
+        self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
+
     def route(
         self,
         name: str,

@@ -18,6 +18,7 @@ from planner.models.families import family, supported_model_types
 from planner.models.foreign import SPELLED_AS_CODE, Foreign
 from planner.models.model import Model
 from planner.models.other_kinds import other_kind
+from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
     from planner.models.sources import Source
@@ -155,14 +156,16 @@ def _index() -> dict[str, RegistryModel]:
 def _from_registry(entry: RegistryModel) -> Model | Foreign:
     if entry.num_parameters is None:
         return _described_entry(entry)
-    return Foreign(entry.name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters)
+    return usual(Foreign(entry.name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters))
 
 
 @cache
 def _described_entry(entry: RegistryModel) -> Model:
     architecture = family(entry.model_type).model_validate(entry.fields)
     notes = (*entry.notes, *architecture.notes)
-    return Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes)
+    found = usual(Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes))
+    assert isinstance(found, Model)
+    return found
 
 
 def _spelled_as_path(text: str) -> bool:
@@ -192,8 +195,8 @@ def _of_size(name: str, num_parameters: float) -> Model:
 
 def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
     if isinstance(source.architecture, Architecture):
-        return Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.notes))
-    return Foreign(name, source.architecture, source.notes)
+        return usual(Model(name, source.architecture, hf, notes=(*source.notes, *source.architecture.notes)))
+    return usual(Foreign(name, source.architecture, source.notes))
 
 
 def _of_no_family(text: str) -> PlannerError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.models.vocabulary.disentangled import DisentangledWidths
+from planner.models.vocabulary.pooling import PoolingMode
 
 
 class Widths(DisentangledWidths):
@@ -35,6 +36,10 @@ class Widths(DisentangledWidths):
         return x
 
     def first_token(self, x: int) -> int:
+        """Records nothing."""
+        return x
+
+    def pooled(self, x: int, mode: PoolingMode) -> int:
         """Records nothing."""
         return x
 

@@ -1,21 +1,21 @@
-"""Finds what bounds or fixes the accumulation steps of a search."""
+"""Finds which accumulation steps a search may take, and checks that they can make the effective batch asked for."""
 
 from __future__ import annotations
 
-from planner.problem.problem import Problem
+from planner.records.request import Workload
 from planner.search import Solver
 from strategies import DEFAULT_MAX_ACCUMULATION, Accumulation, ContradictionError, Exactly, UpTo
 
 
-def accumulation_of(problem: Problem) -> Accumulation:
-    """Returns what bounds or fixes the accumulation steps of a search.
+def accumulation_of(request: Workload) -> Accumulation:
+    """Returns the accumulation steps that a search may take.
 
     Raises:
-        ContradictionError: The GPUs cannot divide the global batch.
+        ContradictionError: The effective batch asked for cannot be divided over the GPUs.
     """
-    wanted, ranks = problem.request.global_batch_size, problem.cluster.world_size
+    wanted, ranks = request.global_batch_size, request.gpus * request.nodes
     if wanted is None:
-        return UpTo(problem.request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
+        return UpTo(request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
     if wanted % ranks:
         raise ContradictionError(
             f"a global batch of {wanted} cannot be divided over {ranks} GPUs",

@@ -16,6 +16,7 @@ from strategies import (
     Quantization,
     Sharding,
     Space,
+    Task,
     dividing,
     usual_adapter_dtypes,
     usual_checkpointing,
@@ -29,8 +30,8 @@ C = TypeVar("C")
 def options_of_one(request: Request, cluster: Cluster, space: Space, framework: Framework) -> dict[str, Any]:
     """Returns the value of every option of the configuration that a request describes.
 
-    By default fine-tuning is full, several GPUs shard fully (with qlora not at all), and every other option has the
-    first value of the default space. A framework's own defaults come before these.
+    By default fine-tuning is full, several GPUs shard fully (with qlora or pairs of texts not at all), and every other
+    option has the first value of the default space. A framework's own defaults come before these.
 
     Args:
         request: The request.
@@ -43,7 +44,8 @@ def options_of_one(request: Request, cluster: Cluster, space: Space, framework: 
     """
     own = {name: (value,) for name, value in framework.facts.options.items()}
     finetuning = _one(request, "finetuning", own.pop("finetuning", (Finetuning.FULL,)))
-    shards = cluster.world_size > 1 and finetuning is not Finetuning.QLORA
+    whole = finetuning is Finetuning.QLORA or request.task is Task.CONTRASTIVE
+    shards = cluster.world_size > 1 and not whole
     sharding = _one(request, "sharding", (Sharding.FULL_SHARD if shards else Sharding.NO_SHARD,))
     backends = dividing((sharding,), request.sharding_backend or space.sharding_backend)
     precision = _one(request, "precision", usual_precisions(cluster.gpu, finetuning, framework, backends))

@@ -14,6 +14,7 @@ from planner.extras import Progress
 from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.memory.settings.dtypes import HALF
 from planner.models import Foreign, Model, recognize
+from planner.models.tasks import for_task, task_of
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
@@ -30,9 +31,11 @@ from strategies import (
     Finetuning,
     Framework,
     Loading,
+    Outputs,
     ShardingBackend,
     Space,
     Strategy,
+    Task,
     UpTo,
     violation,
 )
@@ -74,7 +77,8 @@ class Problem:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
         self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
-        self.model = _found(model, progress)
+        self.task_asked = values.get("task") is not None
+        self.model, task = _found(model, values.get("task"), progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
         self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
         length, values = values.get("sequence_length"), dict(values)
@@ -88,6 +92,8 @@ class Problem:
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
                 "loading": Loading.parse(values.get("loading", Loading.EVERY_RANK)),
+                "task": task,
+                "outputs": Outputs.parse(values.get("outputs", Outputs.RELEASED)),
             },
         )
         check_batching(self.request, self.model)
@@ -185,15 +191,20 @@ def budget_bytes(gpu: GPU, headroom: float) -> int:
     return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
 
 
-def _found(model: str | Model | Foreign, progress: Progress) -> AnyModel:
-    """Returns the model that a caller means; one outside the registry's families is built to find out what it is."""
+def _found(model: str | Model | Foreign, task: str | None, progress: Progress) -> tuple[AnyModel, Task | None]:
+    """Returns the model that a caller means, with the head of a task, and the task, where it is known.
+
+    A model outside the registry's families is built to find out what it is.
+    """
     if not isinstance(model, Model | Foreign):
         model = recognize(model)
+    if task is not None:
+        model = for_task(model, Task.parse(task))
     if isinstance(model, Model):
-        return model
+        return model, task_of(model)
     from planner.profiles import ProfiledModel
 
-    return ProfiledModel.of(model, progress)
+    return ProfiledModel.of(model, progress), task_of(model)
 
 
 def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
@@ -207,11 +218,17 @@ def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepM
             batching=request.batching,
             mean_length=request.mean_length,
             loading=request.loading,
+            outputs=request.outputs,
         )
     if request.evaluation_batch_size is not None:
         raise ContradictionError(
             f"evaluation_batch_size={request.evaluation_batch_size}, but of {model.name} only training steps are known",
             "leave it out: an evaluation of the micro-batch takes less than its training",
+        )
+    if request.outputs is not Outputs.RELEASED:
+        raise ContradictionError(
+            f"outputs={request.outputs}, but of {model.name} only a step is known whose loop releases them",
+            f"--outputs {Outputs.RELEASED}",
         )
     from planner.profiles import ProfiledMemory
 

@@ -64,6 +64,7 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         del chosen["quantization"]
     return {
         "model": named_in(_name(file), request.model, model),
+        "task": request.task,
         "gpu": request.gpu,
         "gpus": request.gpus,
         "nodes": request.nodes,
@@ -74,6 +75,7 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         "evaluation_batch_size": request.evaluation_batch_size,
         "batching": request.batching,
         "mean_length": request.mean_length,
+        "outputs": request.outputs,
         "micro_batch_size": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         **chosen,

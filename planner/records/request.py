@@ -8,7 +8,7 @@ from pydantic import Field
 
 from planner.records.plan import Count, Record, Total
 from planner.records.space import SearchSpace
-from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Loading
+from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Loading, Outputs, Task
 
 DEFAULT_SEQUENCE_LENGTH = 2048
 """Default tokens per sequence, for models that have as many positions."""
@@ -24,6 +24,8 @@ class Workload(Record):
 
     model: str
     """Name by which the model is found again."""
+    task: Task | None = None
+    """What the model is trained to do; None where its own code decides that."""
     num_parameters: Total
     gpu: str
     gpu_memory_bytes: Total
@@ -51,6 +53,8 @@ class Workload(Record):
     batching: Batching = Batching.FULL
     mean_length: Count | None = None
     """Tokens per sample on average, if samples are padded or packed; None if that is not known."""
+    outputs: Outputs = Outputs.RELEASED
+    """How long the training loop keeps what the model returned."""
 
     @property
     def where(self) -> str:

@@ -6,6 +6,6 @@ from planner.replay.silence import quiet
 with quiet():  # this imports torch, transformers and the other libraries
     from planner.replay.step import replay
 from planner.replay.recording.trace import Phase, Trace
-from planner.replay.workload import Outputs, Workload
+from planner.replay.workload import Workload
 
-__all__ = ["Outputs", "Phase", "SdpaKernel", "Trace", "Workload", "replay"]
+__all__ = ["Phase", "SdpaKernel", "Trace", "Workload", "replay"]

@@ -25,9 +25,10 @@ from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins import liger
 from planner.replay.structure.batches import batch_of, positions_seen
+from planner.replay.structure.pairs import forward_of
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, loss_of
-from planner.replay.workload import Outputs, Workload
+from planner.replay.workload import Workload
 from strategies import Strategy, Update
 
 STEPS = 2
@@ -223,7 +224,7 @@ class Steps:
         self.kept: Any = None
         self.model = model
         self.evaluation_inputs = partial(batch, workload.evaluation_batch_size or 0)
-        self.forward = _autocast(engine.called(model), backend.device, engine.autocast)
+        self.forward = forward_of(model, engine.called(model), partial(_autocast, backend.device, engine.autocast))
 
     def _home(self, name: str) -> Scope | None:
         """Returns the block to which a parameter or buffer belongs."""
@@ -251,7 +252,7 @@ class Steps:
             live.settle()
         self.optimizer.zero_grad(set_to_none=True)
         self.engine.after_zeroing(self.model)
-        if self.workload.outputs is Outputs.STEP:
+        if not self.workload.outputs.facts.in_next_forward:
             live.scope = None
             self.kept = None
 
@@ -261,7 +262,7 @@ class Steps:
         live.enter(Phase.FORWARD, step)
         out = self.forward(**self.inputs)
         loss = loss_of(out) / self.micro_batches
-        if self.workload.outputs is not Outputs.LOSS:
+        if self.workload.outputs.facts.in_step:
             live.scope = None
             self.kept = out
         del out
@@ -289,7 +290,7 @@ class Steps:
             yield f"{name} table of the states", table, None
 
 
-def _autocast(model: Any, device: str, dtype: torch.dtype | None) -> Any:
+def _autocast(device: str, dtype: torch.dtype | None, model: Any) -> Any:
     """Wraps a model's forward as accelerate's `prepare_model` does: in autocast, with its outputs converted to fp32."""
     if dtype is None:
         return model

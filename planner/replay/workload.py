@@ -1,23 +1,11 @@
-"""What one rank runs: sizes, kernels, and how long the training loop keeps what the model returned."""
+"""What one rank runs: sizes, kernels, and what its loop does."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import NamedTuple
 
 from planner.libraries.sdpa import SdpaKernel
-from strategies import Batching
-
-
-class Outputs(StrEnum):
-    """Says how long the training loop keeps the model's output, and with it the logits."""
-
-    LOSS = "loss"
-    """The loop keeps it until it has the loss, as Trainer does."""
-    STEP = "step"
-    """The loop keeps it until the step ends, as with `out = model(...)` in a function."""
-    NEXT = "next"
-    """The loop keeps it until the next forward has returned, as with `out = model(...)` in a loop."""
+from strategies import Batching, Outputs
 
 
 class Workload(NamedTuple):
@@ -33,7 +21,8 @@ class Workload(NamedTuple):
     """Number of ranks."""
     cublas_workspace_bytes: int = 0
     """Bytes of a cuBLAS workspace; Python's thread and autograd's, which both multiply matrices, have one each."""
-    outputs: Outputs = Outputs.LOSS
+    outputs: Outputs = Outputs.RELEASED
+    """How long the training loop keeps what the model returned."""
     sdpa_kernel: SdpaKernel | None = None
     """Kernel that SDPA runs; None for the one that torch selects at each call."""
     has_flash: bool = True

@@ -94,6 +94,7 @@ def step_of(problem: Problem, candidate: Candidate, progress: Progress) -> Step:
         has_flash=problem.cluster.gpu.supports_flash_attention,
         evaluation_batch_size=problem.request.evaluation_batch_size,
         batching=problem.request.batching,
+        outputs=problem.request.outputs,
         prefers_cudnn=problem.cluster.gpu.prefers_cudnn_attention,
     )
     return Step(problem.model.source, candidate.strategy, workload)

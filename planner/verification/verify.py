@@ -33,12 +33,14 @@ def verify(
     gpu: str | GPU,
     gpus: int = 1,
     nodes: int = 1,
+    task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
     loading: str = "every-rank",
@@ -61,12 +63,14 @@ def verify(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
         gpus: GPUs per node.
         nodes: Number of nodes.
+        task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
         micro_batch_size: Sequences per GPU and forward pass.
         gradient_accumulation_steps: Forward and backward passes per optimizer step.
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
+        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
@@ -97,10 +101,12 @@ def verify(
     workload = {
         "gpus": gpus,
         "nodes": nodes,
+        "task": task,
         "sequence_length": sequence_length,
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,
+        "outputs": outputs,
         "headroom": headroom,
         "host_memory": host_memory,
         "loading": loading,

@@ -6,8 +6,9 @@ from math import prod
 
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
-from planner.memory.layers import images
+from planner.memory.layers import images, pooling
 from planner.memory.layers.sublayers import Sublayers
+from planner.models.vocabulary.pooling import PoolingMode
 
 
 class Ends(Sublayers):
@@ -66,7 +67,9 @@ class Ends(Sublayers):
 
     def _make_leaf(self, out: Tensor, module: str) -> None:
         """Makes a frozen module's output a leaf that requires a gradient: its backward reaches the module, too."""
-        out.variable, self.leaf = Variable(), out
+        self.add_leaf(out)
+        self.leaf = out
+        assert out.variable is not None
         self.tape.reach(out.variable, module)
 
     def _lookup(
@@ -123,6 +126,10 @@ class Ends(Sublayers):
             return self.loss(x, weight, bias_vector)
         logits = Ops.linear(self, x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits
+
+    def pooled(self, x: Tensor, mode: PoolingMode) -> Tensor:
+        """Returns the embedding of each sentence."""
+        return pooling.MODES[mode](self, x)
 
     def await_gradient(self, name: str, *, viewed: bool) -> None:
         """Registers a parameter that already has a gradient from another part, which counts its bytes.

@@ -56,6 +56,13 @@ class PassState(Rotary, Disentangled):
         self.leaf: Tensor | None = None
         """Output of frozen input embeddings that gets a gradient: as a leaf of autograd's graph it lives as long as the
         graph."""
+        self.leaf_bytes = (0, 0)
+        """(fixed, per-sample) bytes of all tensors that are such leaves, and no parameters."""
+
+    def add_leaf(self, x: Tensor) -> None:
+        """Makes `x` a leaf that gets a gradient."""
+        x.variable, (fixed, per_sample) = Variable(), self.leaf_bytes
+        self.leaf_bytes = fixed + x.fixed * x.itemsize, per_sample + x.per_sample * x.itemsize
 
     def unsaved_in_body(self, out: Tensor) -> tuple[int, int]:
         """Returns the (fixed, per-sample) bytes that nothing but variables of the model's body keeps alive.
@@ -87,6 +94,10 @@ class PassState(Rotary, Disentangled):
 
     def unused(self, name: str, size: int) -> None:
         """Ignores a parameter that no operation reads: it makes no tensors."""
+        pass
+
+    def unread(self, name: str, x: Tensor, out_features: int) -> None:
+        """Ignores a layer of one row for each sample, whose result is gone when the model has returned."""
         pass
 
     def keep_in_body(self, x: Tensor) -> None:
@@ -141,6 +152,8 @@ class PassState(Rotary, Disentangled):
     def zero_bias(self, x: Tensor, heads: int) -> Tensor:
         """Returns a position bias of zeros for all samples; it requires a gradient if blocks are checkpointed."""
         bias = self.fixed(self.sequence_length**2 * heads, x.itemsize, "position bias of zeros")
-        bias.heads_first, bias.variable = True, Variable() if self.checkpoints else None
+        bias.heads_first = True
+        if self.checkpoints:
+            self.add_leaf(bias)
         self.keep_in_body(bias)
         return bias

@@ -28,6 +28,8 @@ def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     Returns:
         The loss, a scalar that is counted as one element per sample.
     """
+    if objective == "each_pair":
+        return ranking(f, logits)
     if objective != "next_token":
         log_softmax = f.unary(logits, "log-softmax", saves="output")
         if f.autocast is not None:
@@ -40,6 +42,22 @@ def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     log_softmax = f.unary(upcast, "log-softmax", saves="output")
     loss = f.tensor(1, 1, FP32, "loss", log_softmax)
     return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(labels)])
+
+
+def ranking(f: Ops, embedding: Tensor) -> Tensor:
+    """Computes what sentence-transformers' ranking loss does with each embedding, without the scores.
+
+    Cosine similarities normalize embeddings in fp32 (util/similarity.py, `cos_sim`). Scores are squares of the
+    micro-batch: `planner.memory.step.pairs` counts them.
+
+    Args:
+        f: Operations on the tape.
+        embedding: Embeddings of sentences, `[width]` per sample.
+    """
+    upcast = f.to(embedding, FP32, "embedding in fp32")
+    normalized = f.unary(upcast, "normalized embedding", saves="input")
+    loss = f.tensor(1, 1, FP32, "loss", normalized)
+    return f.differentiate(loss, f.own_targets(normalized), [f.tape.save(normalized)])
 
 
 def liger_cross_entropy(f: Ops, logits: Tensor, objective: Objective) -> Tensor:

@@ -101,6 +101,10 @@ class Part(NamedTuple):
 
     Its logits are then copied in fp32 (accelerate, `convert_outputs_to_fp32`); what backward needs is included.
     """
+    outputs: tuple[int, int] = (0, 0)
+    """For a loss, bytes of what the model returns and backward does not need, the logits among them."""
+    leaf: tuple[int, int] = (0, 0)
+    """Bytes of leaves of the graph that are no parameters: they, and their gradients, live as long as the graph."""
     body: tuple[int, int] = (0, 0)
     """The part of `held` that a body of the model (a stack of blocks) keeps until it returns."""
     output_saved: bool = False
@@ -190,6 +194,7 @@ class Part(NamedTuple):
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
             frame_bytes=self.frame_bytes and self.frame_bytes + input_bytes,
+            leaf=self.leaf,
             body=self.body,
             reads=self.reads,
             leaves=self.leaves,
@@ -204,7 +209,12 @@ class Part(NamedTuple):
 
 
 def joined(
-    parts: Sequence[Part], *, checkpointed: bool, reentrant: bool = False, offloaded: Collection[str] = ()
+    parts: Sequence[Part],
+    *,
+    checkpointed: bool,
+    reentrant: bool = False,
+    offloaded: Collection[str] = (),
+    keeps_outputs: bool = False,
 ) -> list[Part]:
     """Returns the parts of a model with what they hold and save of each other's tensors.
 
@@ -214,9 +224,11 @@ def joined(
         reentrant: Whether they are so by torch's `CheckpointFunction`, whose context refers to the arguments until the
             graph of the step is gone (torch/utils/checkpoint.py, `ctx.run_function`).
         offloaded: Names of shared tensors that checkpointed blocks move to the host instead of saving them.
+        keeps_outputs: Whether the training loop keeps what the model returns through backward.
     """
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
-    found, body, returned, outlives = [], (0, 0), 0, (0, 0)
+    copies = parts[-1].returned is not None
+    found, body, returned, outputs, outlives = [], (0, 0), 0, parts[-1].outputs[1], (0, 0)
     for part in parts:
         if part.leaves_body:
             part = part._replace(drops=body)
@@ -234,12 +246,15 @@ def joined(
                 if shared.in_body:
                     body = body[0] - fixed, body[1] - per_sample
                 per_sample = 0
-            if shared.returned and parts[-1].returned is not None:
-                per_sample += shared.per_sample * FP32 if shared.itemsize < FP32 else 0
-                returned += per_sample
+            if shared.returned:
+                copy = shared.per_sample * FP32 if copies and shared.itemsize < FP32 else 0
+                returned, outputs = returned + per_sample + copy, outputs + (copy or per_sample)
+                if keeps_outputs and not copy and not per_sample:  # backward, which needs it, does not free it
+                    part = part._replace(kept=(part.kept[0], part.kept[1] + shared.num_bytes[1]))
         found.append(part)
     if (at := parts[-1].returned) is not None:
         found[-1] = found[-1]._replace(returned=at._replace(per_sample=at.per_sample + returned))
+    found[-1] = found[-1]._replace(outputs=(parts[-1].outputs[0], outputs))
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from planner.libraries.sdpa import Selection
 from planner.memory.settings.dtypes import Dtypes
-from strategies import AnyOptimizer, Attention, Kernels, Loss, Method
+from strategies import AnyOptimizer, Attention, Kernels, Loss, Method, Outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,5 +38,7 @@ class Setting:
     """Whether linear layers run in DeepSpeed's function for ZeRO-3."""
     recomputes_units: bool = False
     """Whether units of FSDP1 run within reentrant checkpoints, which compute them again with their hooks."""
+    outputs: Outputs = Outputs.RELEASED
+    """How long the training loop keeps what the model returned."""
     logs: bool = False
     """Whether parts log everything that they allocate and release."""

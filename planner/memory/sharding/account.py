@@ -81,6 +81,8 @@ class Unit(NamedTuple):
     cast_bytes: int = 0
     """Bytes of one rank's share in the dtype of the computation, of which FSDP1 makes a copy to gather; 0 where it is
     stored so."""
+    skipped_bytes: int = 0
+    """Bytes of gradients that never come, for which DDP's buckets have a place even so."""
     parameters: tuple[Parameter, ...] = ()
     """All parameters one by one, where the backend asks for them."""
     tensors: tuple[int, ...] = ()
@@ -113,7 +115,7 @@ class Account:
     def __init__(self, ranks: int, is_block: bool) -> None:
         self.ranks, self.is_block = ranks, is_block
         self.stored = self.gathered = self.gathered_gradients = self.gradients = self.buffers = 0
-        self.whole_gradients = 0
+        self.whole_gradients = self.skipped = 0
         self.trained: list[TrainedTensor] = []
         self.tensors: list[int] = []
         self.gathered_tensors: list[int] = []
@@ -173,6 +175,11 @@ class Account:
         self.gathered_gradients += tensor.num_elements * given.computed
         self.whole_gradients += allocated(prod(given.shape) * given.computed)
 
+    def skip(self, given: Trains, *, trains: bool) -> None:
+        """Adds a parameter on which the loss does not depend; `trains` says that DDP has a place for its gradient."""
+        self.keep(given.shape, given.stored, given.computed, given.name)
+        self.skipped += allocated(prod(given.shape) * given.stored) if trains else 0
+
     def trained_as(self, given: Trains, shape: tuple[int, ...]) -> TrainedTensor:
         """Lists a parameter that trains, in this shape, and returns it as the optimizer sees it."""
         is_hidden = self.is_block and len(given.shape) == 2
@@ -198,6 +205,7 @@ class Account:
             self.gathered,
             *gradients,
             self.buffers,
+            skipped_bytes=self.skipped,
             tensors=tuple(self.tensors),
             gathered_tensors=tuple(self.gathered_tensors),
             fp32_bytes=self.in_fp32,

@@ -94,4 +94,4 @@ def replication_buffers(units: Sequence[Unit], sharding: DataParallel, world_siz
     Copies exist in addition to the gradients. With views the gradients themselves are in the buckets from the first
     reduction on (torch/csrc/distributed/c10d/reducer.cpp, `mark_variable_ready_dense`).
     """
-    return sum(u.gradient_bytes for u in units) if bucketed(sharding, world_size) else 0
+    return sum(u.gradient_bytes + u.skipped_bytes for u in units) if bucketed(sharding, world_size) else 0

@@ -50,6 +50,8 @@ def unit(
                 account.quantize(t.shape, kind, computed, t.name)
             else:  # a bias; what FSDP2 shards it does not cast
                 account.keep(t.shape, computed if kind.casts_bias and ranks == 1 else stored, computed, t.name)
+        elif t.layer is not None and t.layer.is_unread:
+            account.skip(given, trains=trained.weights or (trained.biases and t.is_bias))
         elif trained.weights:
             account.train(given)
         elif module_trains or (trained.biases and t.is_bias):
@@ -71,7 +73,10 @@ def unit(
                     shapes["lora_magnitude_vector"] = (layer.out_features,)
                 for name, shape in shapes.items():
                     added = f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter
-                    account.train(Trains(*added, apart=True))
+                    if layer.is_unread:
+                        account.skip(Trains(*added), trains=True)
+                    else:
+                        account.train(Trains(*added, apart=True))
     return account.unit()
 
 

@@ -15,30 +15,69 @@ from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
 from planner.memory.sharding.layout import Layout
 from planner.memory.sharding.state import stored_itemsize
-from planner.memory.step.step import Line, positions
+from planner.memory.step.outputs import raised
+from planner.memory.step.step import Line, Lines, Moment, largest_lines, positions
 from planner.memory.step.traced_model import TracedModel
 from planner.models import Inventory
-from strategies import Lora, Loss
+from strategies import Checkpointing, Checkpoints, DataParallel, Lora, Loss
 
 
-def evaluated_setting(traced: TracedModel, s: Setting) -> Setting:
+def between_steps(
+    traced: TracedModel,
+    setting: Setting,
+    sharding: DataParallel,
+    layout: Layout,
+    batch_size: int | None,
+    ids_bytes: int,
+    left: int,
+) -> Lines:
+    """Returns the lines of evaluating and saving, without what the training loop keeps of its last batch.
+
+    Args:
+        traced: The model.
+        setting: What the bytes of a part depend on in training.
+        sharding: How the model is replicated or sharded.
+        layout: The layout of a step that begins without gradients.
+        batch_size: Samples that are evaluated at once; None for no evaluation.
+        ids_bytes: Bytes per sample of a batch.
+        left: Bytes of `Layout.left`, counted for saving only, because an evaluation gathers those parameters first.
+    """
+    found: Lines = {}
+    if batch_size is not None:
+        lines = evaluation(traced, setting, layout, batch_size)
+        found[Moment.EVALUATION] = tuple(raised(lines, (ids_bytes * batch_size, 0)))
+    if sharding.shards and not sharding.on_host:
+        found[Moment.SAVING] = tuple(raised([saving(traced.inventory, setting.dtypes)], (left, 0)))
+    return found
+
+
+def evaluation(traced: TracedModel, setting: Setting, layout: Layout, batch_size: int) -> tuple[Line, ...]:
+    """Returns the largest instants of an evaluation's forward pass, which saves nothing.
+
+    No gradients exist, and the activations of training are gone. The lines do not depend on the training micro-batch:
+    their slope is 0. They leave out what persists, and the ids of the batch.
+
+    Args:
+        traced: The model.
+        setting: The setting of training.
+        layout: The layout of a step that begins without gradients.
+        batch_size: Samples that are evaluated at once.
+    """
+    evaluated = _evaluated(traced, setting)
+    chunk_tokens = traced.chunk_tokens(evaluated, batch_size)
+    parts = traced.parts(evaluated, Checkpoints(Checkpointing.NONE), chunk_tokens)
+    return largest_lines(instants_of(parts, layout, batch_size))
+
+
+def _evaluated(traced: TracedModel, s: Setting) -> Setting:
     """Returns the setting of an evaluation between steps of training under a setting."""
     method = s.method._replace(dropout=0.0) if isinstance(s.method, Lora) else s.method
     loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
     return traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True)
 
 
-def evaluation(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:
-    """Yields the bytes at the instants of an evaluation's forward pass, which saves nothing.
-
-    No gradients exist, and the activations of training are gone. The lines do not depend on the training micro-batch:
-    their slope is 0. They leave out what persists.
-
-    Args:
-        parts: Stem, blocks, head and loss, traced without what backward needs.
-        layout: The layout of a step that begins without gradients.
-        batch_size: Samples that are evaluated at once.
-    """
+def instants_of(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:
+    """Yields the bytes at the instants of a forward pass through parts that were traced without backward's needs."""
     shards = layout.gathers
     for i, part, held, *_ in positions(parts, reach=int(shards)):
         instants = [(s.fixed, s.per_sample, layout.forward(i)) for s in part.forward]

@@ -74,7 +74,9 @@ class PartRun:
         self.layers.arguments.clear()
         return snapshots, self._live_without(out)
 
-    def finish(self, out: Tensor, *, again: bool = False, reentrant: bool = False) -> Part:
+    def finish(
+        self, out: Tensor, *, again: bool = False, reentrant: bool = False, holds_gradient: bool = False
+    ) -> Part:
         """Ends the part's forward, runs its backward, and returns what was measured.
 
         Args:
@@ -83,6 +85,7 @@ class PartRun:
                 that nothing is kept beyond.
             reentrant: Whether the recomputation runs to its end, and its output and the gradient of it are held until
                 its backward is over (torch/utils/checkpoint.py, `CheckpointFunction.backward`: `outputs` and `args`).
+            holds_gradient: Whether something else holds the gradient of the output until backward is over.
         """
         tape, meter = self.layers.tape, self.meter
         forward, held = self.forward(out)
@@ -105,7 +108,7 @@ class PartRun:
         if variable is not None:
             gradients = [tape.storage(0, size)]
             output_gradient = gradients[0].number
-            frame += gradients if reentrant else []
+            frame += gradients if reentrant or holds_gradient else []
             tape.backward(variable, gradients.pop())
         log = None
         if meter.log is not None:
@@ -142,6 +145,7 @@ class PartRun:
             output_bytes=size,
             frame_bytes=2 * size if reentrant else 0,
             recomputation=envelope([raised(s, *before) for s in recomputed]),
+            leaf=self.layers.leaf_bytes,
             body=body,
             leaves_body=self.layers.leaves_body,
             shares=shares,

@@ -30,6 +30,7 @@ from strategies import (
     Kernels,
     Loss,
     Method,
+    Outputs,
 )
 
 
@@ -58,10 +59,11 @@ class TracedModel:
         marked: bool = False,
         by_zero3: bool = False,
         recomputes_units: bool = False,
+        outputs: Outputs = Outputs.RELEASED,
     ) -> Setting:
         """Returns the setting with these fields, the same object each time; see `Setting`."""
         length = self.sequence_length
-        beside = updates, evaluates, marked, by_zero3, recomputes_units
+        beside = updates, evaluates, marked, by_zero3, recomputes_units, outputs
         return Setting(dtypes, method, attention, loss, kernels, length, selection, *beside)
 
     @memoized
@@ -146,7 +148,13 @@ class TracedModel:
         head, loss = self._head(setting, *given, embedded_bytes, chunk_tokens)
         offloaded = architecture.positional if checkpointing.choice.facts.offloads else frozenset()
         reentrant = checkpointing.choice.facts.reentrant
-        parts = joined([stem, *blocks, head, loss], checkpointed=checkpoints, reentrant=reentrant, offloaded=offloaded)
+        parts = joined(
+            [stem, *blocks, head, loss],
+            checkpointed=checkpoints,
+            reentrant=reentrant,
+            offloaded=offloaded,
+            keeps_outputs=setting.outputs.facts.in_step,
+        )
         if setting.recomputes_units:
             return keeping_leaves(parts, [not (trained.weights or trained.biases) for trained in in_blocks])
         return parts

@@ -7,16 +7,15 @@ from functools import partial
 
 from planner.memory.attention.masks import masks_of
 from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
-from planner.memory.autograd.tape import Saved, Snapshot, Tape, Tensor, Variable
+from planner.memory.autograd.tape import Saved, Tape, Tensor
 from planner.memory.layers.layers import Layers
-from planner.memory.losses import loss as losses
 from planner.memory.losses.fused import FUSED, Chunk
-from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Exchange, Shared
 from planner.memory.settings.parts import Part, raised
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import Trainable, trained_at_ends
 from planner.memory.step.layers_on import LAYERS, WITHIN_BLOCKS, layers_on
+from planner.memory.step.loss_part import loss_part
 from planner.memory.step.part_run import PartRun
 from planner.models import Architecture
 from strategies import CheckpointingFacts, Checkpoints, Kernels, Lora
@@ -279,24 +278,18 @@ class Tracer:
             layers, run.given(layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states"))
         )
         input_bytes = layers.sequence_length * hidden_size * itemsize
-        elements, width, logits_itemsize = logits.per_sample, logits.width, logits.itemsize
-        head = run.finish(logits)._replace(input_bytes=input_bytes, leaves_body=True)
         if self.setting.loss in FUSED:
-            return head, self._nothing_more(logits)
-
-        layers = self._layers(LOSS, Trainable())
-        run = PartRun(layers)
-        logits = layers.tensor(elements, width, logits_itemsize, "logits")
-        logits.variable = Variable()
-        run.given(logits)
-        loss = losses.LOSSES[self.setting.loss](layers, logits, self.architecture.objective)
-        del logits
-        part = run.finish(loss)._replace(input_bytes=elements * logits_itemsize)
-        if layers.autocast is not None and logits_itemsize < FP32:
-            fixed, per_sample = part.saved
-            at = Snapshot(fixed, per_sample + elements * (logits_itemsize + FP32), fixed, per_sample, 0)
-            part = part._replace(returned=at)
-        return head, part
+            loss, holds = self._nothing_more(logits), False
+        else:
+            loss = loss_part(self._layers(LOSS, Trainable()), self.setting.loss, self.architecture.objective, logits)
+            # Logits that backward needs become their own gradient, which the head's backward frees if nothing keeps it.
+            holds = self.setting.outputs.facts.in_step and not any(loss.outputs)
+        head = run.finish(logits, holds_gradient=holds)._replace(input_bytes=input_bytes, leaves_body=True)
+        if self.architecture.objective == "each_pair":  # the features of a text, in which its tokens' embeddings are
+            head = head._replace(outputs=(0, input_bytes))
+        if holds:
+            head = head._replace(kept=(head.kept[0], head.kept[1] + loss.input_bytes))
+        return head, loss
 
     def _nothing_more(self, loss: Tensor) -> Part:
         """Returns the loss part that follows a head which returned the loss itself."""

@@ -59,6 +59,17 @@ class Traffic(NamedTuple):
     modules: int = 0
     """Modules around which ZeRO-3 has hooks in Python."""
 
+    def stepped(self, moved: tuple[int, int], passes: float) -> Traffic:
+        """Returns this with the work of an optimizer step.
+
+        Args:
+            moved: (bytes between GPU and host, FLOPs) of the step.
+            passes: How often it reads and writes what it has to, as `OptimizerRule.passes_over_memory` says.
+        """
+        with_host, flops = moved
+        read = round(self.optimizer_bytes * passes)
+        return self._replace(step_with_host=with_host, optimizer_flops=flops, optimizer_bytes=read)
+
     @classmethod
     def of(
         cls,

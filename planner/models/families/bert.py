@@ -10,18 +10,24 @@ from typing import ClassVar
 
 from planner.models.architecture import INT64, Headed, Objective, Positions, Probability, Size
 from planner.models.vocabulary.forward import Forward, T
+from planner.models.vocabulary.pooling import PoolingMode
+from strategies import Task
 
 
 class Bert(Headed):
     """Describes an encoder with LayerNorm after each sublayer, and with learned positions and token types."""
 
-    classes: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForSequenceClassification")
+    classes: ClassVar[tuple[str, ...]] = (
+        "BertForSequenceClassification",
+        "BertForMaskedLM",
+        "BertModel",
+    )
     positions: ClassVar[Positions] = "learned"
     num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "embeddings.word_embeddings"
 
-    architectures: tuple[str, ...] = ("BertForMaskedLM",)
+    architectures: tuple[str, ...] = ("BertForSequenceClassification",)
     vocab_size: Size
     max_position_embeddings: Size
     type_vocab_size: Size = 2
@@ -30,6 +36,8 @@ class Bert(Headed):
     hidden_dropout_prob: Probability = 0.1
     attention_probs_dropout_prob: Probability = 0.1
     classifier_dropout: Probability | None = None
+    pooling_mode: PoolingMode = "mean"
+    """How a sentence's embedding is made: in sentence-transformers' own file, and not in config.json."""
     tie_word_embeddings: bool = True
 
     @property
@@ -39,14 +47,16 @@ class Bert(Headed):
 
     @property
     def objective(self) -> Objective:
+        if self.task is Task.CONTRASTIVE:
+            return "each_pair"
         return "each_sample" if self.classifies else "each_token"
 
     @property
     def tied_to(self) -> str | None:
-        return None if self.classifies else super().tied_to
+        return super().tied_to if self.task is Task.MASKED_LM else None
 
     def batch_bytes(self, sequence_length: int) -> int:
-        """Returns the bytes of one sample: int64 ids, and a label or a label for each token."""
+        """Returns the bytes of one sample: int64 ids, and a label, a label for each token, or the ids of a pair."""
         return (sequence_length + (1 if self.classifies else sequence_length)) * INT64
 
     def stem(self, f: Forward[T]) -> T:
@@ -95,7 +105,14 @@ class Bert(Headed):
 
     def head(self, f: Forward[T], x: T) -> T:
         f.keep(x)
+        if self.task is Task.CONTRASTIVE:
+            return self.sentence_embedding(f, x)
         return self.classifier(f, x) if self.classifies else self.predictions(f, x)
+
+    def sentence_embedding(self, f: Forward[T], x: T) -> T:
+        """Computes the embedding of a sentence, which the model's own pooler has no part in."""
+        f.unread("pooler.dense", x, self.hidden_size)
+        return f.pooled(x, self.pooling_mode)
 
     def predictions(self, f: Forward[T], x: T) -> T:
         """Computes logits of all tokens."""

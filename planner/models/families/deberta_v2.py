@@ -40,7 +40,11 @@ class Place(NamedTuple):
 class DebertaV2(Bert):
     """Extends BERT: attention scores are computed separately for contents and for distances."""
 
-    classes: ClassVar[tuple[str, ...]] = ("DebertaV2ForMaskedLM", "DebertaV2ForSequenceClassification")
+    classes: ClassVar[tuple[str, ...]] = (
+        "DebertaV2ForSequenceClassification",
+        "DebertaV2ForMaskedLM",
+        "DebertaV2Model",
+    )
     positions: ClassVar[Literal["rotary", "learned", "relative"]] = "relative"
     supports_sdpa: ClassVar[bool] = False
     supports_flash: ClassVar[bool] = False
@@ -49,7 +53,7 @@ class DebertaV2(Bert):
     shares_computed: ClassVar[bool] = True
     """True: the normalized embeddings of distances (modeling_deberta_v2.py, `rel_embeddings=`)."""
 
-    architectures: tuple[str, ...] = ("DebertaV2ForMaskedLM",)
+    architectures: tuple[str, ...] = ("DebertaV2ForSequenceClassification",)
     type_vocab_size: Literal[0] = 0
     position_buckets: Size
     relative_attention: Literal[True]
@@ -144,6 +148,10 @@ class DebertaV2(Bert):
         """Projects `x` with the weights of `part` (query, key or value), and lays it out by heads."""
         x = f.linear(f"attention.self.{part}_proj", x, self.hidden_size, bias=True)
         return f.by_heads(x, self.num_attention_heads)
+
+    def sentence_embedding(self, f: Forward[T], x: T) -> T:
+        """Computes the embedding of a sentence; the model has no pooler of its own."""
+        return f.pooled(x, self.pooling_mode)
 
     def classifier(self, f: Forward[T], x: T) -> T:
         x = f.dropout(f.first_token(x), self.pooler_dropout)

@@ -14,9 +14,13 @@ from planner.models.vocabulary.forward import Forward, T
 class Roberta(Bert):
     """Extends BERT: positions skip padding, and the heads differ."""
 
-    classes: ClassVar[tuple[str, ...]] = ("RobertaForMaskedLM", "RobertaForSequenceClassification")
+    classes: ClassVar[tuple[str, ...]] = (
+        "RobertaForSequenceClassification",
+        "RobertaForMaskedLM",
+        "RobertaModel",
+    )
 
-    architectures: tuple[str, ...] = ("RobertaForMaskedLM",)
+    architectures: tuple[str, ...] = ("RobertaForSequenceClassification",)
     pad_token_id: int = 1
 
     @property

@@ -13,9 +13,13 @@ from planner.models.families.roberta import Roberta
 class XLMRoberta(Roberta):
     """Extends RoBERTa: only the vocabulary is larger."""
 
-    classes: ClassVar[tuple[str, ...]] = ("XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification")
+    classes: ClassVar[tuple[str, ...]] = (
+        "XLMRobertaForSequenceClassification",
+        "XLMRobertaForMaskedLM",
+        "XLMRobertaModel",
+    )
 
-    architectures: tuple[str, ...] = ("XLMRobertaForMaskedLM",)
+    architectures: tuple[str, ...] = ("XLMRobertaForSequenceClassification",)
 
 
 Architecture = XLMRoberta

@@ -20,11 +20,12 @@ from planner.models.vocabulary.forms import (
 )
 from planner.models.vocabulary.lifetimes import Lifetimes
 from planner.models.vocabulary.mixtures import Mixtures
+from planner.models.vocabulary.pooling import Pooling
 
 T = TypeVar("T")
 
 
-class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Protocol[T]):
+class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Pooling[T], Protocol[T]):
     """Declares operations on hidden states of `[micro_batch_size, sequence_length, width]`.
 
     A `name` is that of the module or parameter that the operation uses, relative to its part of the model.
@@ -250,10 +251,6 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Protocol[T]):
 
     def dropout(self, x: T, probability: float) -> T:
         """Applies dropout; a probability of 0 leaves `x` as it is."""
-        ...
-
-    def first_token(self, x: T) -> T:
-        """Returns each sample's first row."""
         ...
 
     def clamp_fp16(self, x: T) -> T:

@@ -55,6 +55,10 @@ class Lifetimes(Protocol[T]):
         """Declares a vector among the parameters that no operation reads."""
         ...
 
+    def unread(self, name: str, x: T, out_features: int) -> None:
+        """Declares a linear layer, with a bias, on whose result the loss does not depend."""
+        ...
+
     def keep(self, x: T) -> None:
         """Keeps `x`, which the model's body has returned, until the model's own forward returns.
 

@@ -17,6 +17,7 @@ from hardware import PlannerError, nearest_names
 from hardware.errors import shown
 from planner.models.foreign import import_from_here
 from planner.replay.structure.config_data import checked, few_modules, offline
+from strategies import Task
 
 Source = Mapping[str, Any] | str
 """The fields of a config.json, or `package.module:function`, where the function returns a module."""
@@ -213,6 +214,8 @@ def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, de
         return {"input_ids": ids, "start_positions": zeros(micro_batch_size), "end_positions": zeros(micro_batch_size)}
     if "SequenceClassification" in kind:
         return {"input_ids": ids, "labels": zeros(micro_batch_size)}
+    if Task.of_class(kind) is Task.CONTRASTIVE:
+        return {"anchor": ids, "positive": zeros(micro_batch_size, sequence_length)}
     return {"labels": ids, "input_ids": ids}
 
 

@@ -68,18 +68,21 @@ def test_no_more_blocks_train_than_there_are() -> None:
     assert refused("gpt2", finetuning=Freeze(13)) == "the model has 12 blocks"
 
 
+CLASSIFIER = "the model's head is a classifier, not the output embeddings that are trained as a module"
+
+
 @pytest.mark.parametrize("method", [Lora, Freeze])
 @pytest.mark.parametrize(
     ("model", "reasons"),
     [
         ("gpt2", ["", "", "", ""]),
-        ("bert-base-cased", ["", "", "", ""]),
+        ("bert-base-cased", ["", "", CLASSIFIER, CLASSIFIER]),
         (
             "vit-base-patch16-224",
             [
                 "",
                 "the model has no token embeddings",
-                "the model's head is a classifier, not the output embeddings that are trained as a module",
+                CLASSIFIER,
                 "the model has no token embeddings",
             ],
         ),

@@ -13,7 +13,7 @@ from planner.memory.settings.parts import Part, Work, envelope, joined, largest,
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
-from planner.memory.step.evaluation import evaluation
+from planner.memory.step.evaluation import instants_of
 from planner.memory.step.step import Line, Moment, compose, largest_lines, positions
 from strategies import DataParallel, Fsdp1, Fsdp2, Replicated
 
@@ -207,10 +207,10 @@ def test_reentrant_checkpoints_hold_hidden_states_while_flat_gradients_are_reduc
 
 
 def test_an_evaluation_saves_nothing_and_has_no_slope() -> None:
-    lines = list(evaluation(PARTS, layout(), 10))
+    lines = list(instants_of(PARTS, layout(), 10))
     assert [line.fixed for line in lines] == [1 + 100, 13 + 310, 45 + 540, 97 + 790]
     assert {line[1:] for line in lines} == {(0, 0, 0, 0, 0, 0)}
-    sharded = list(evaluation(PARTS, layout(Fsdp2(), 2), 10))
+    sharded = list(instants_of(PARTS, layout(Fsdp2(), 2), 10))
     assert len(sharded) == 2 * len(PARTS)  # each part once when it has been gathered
     assert sharded[1].fixed == 0 + 50 + sharded[1].unsharded + sharded[1].communication
 

@@ -8,9 +8,10 @@ import pytest
 
 from planner.problem.problem import resolve_one
 from planner.replay import Phase, Trace, Workload, replay
-from planner.replay.extension.blocks import BlockRun
+from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, repetitions
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.recording.trace import Event, Label, Scope, Section
+from strategies import PLAIN
 
 WHOLE = 0
 LAYERS = 9
@@ -80,3 +81,50 @@ def check(event: Event, live: dict[int, int]) -> None:
         live[event.storage] = event.size
     else:
         assert live.pop(event.storage) == -event.size
+
+
+HYBRID = "mmmmmammmmmmmmmammmmmmmmmammmmmmmmmammmm"
+"""Layers of granite-4.0-h-tiny: Mamba, and attention in every tenth."""
+
+
+@pytest.mark.parametrize(
+    ("kinds", "runs", "replayed"),
+    [
+        ("a" * 32, [(0, 1, 32)], 4),
+        ("d" + "e" * 60, [(0, 1, 1), (1, 1, 60)], 5),
+        ("lllf" * 12, [(0, 4, 12)], 16),
+        ("sssssf" * 5 + "ssss", [(0, 6, 5), (30, 1, 4)], 28),
+        (
+            HYBRID,
+            [(0, 1, 5), (5, 1, 1), (6, 1, 9), (15, 1, 1), (16, 1, 9), (25, 1, 1), (26, 1, 9), (35, 1, 1), (36, 1, 4)],
+            24,
+        ),
+        ("", [], 0),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_as_few_blocks_as_possible_are_replayed(kinds: str, runs: list[tuple[int, int, int]], replayed: int) -> None:
+    found = repetitions(kinds, kept=4)
+    assert list(found) == runs
+    assert sum(period * min(count, 4) for _, period, count in found) == replayed
+
+
+def test_a_hybrid_between_whose_attending_layers_blocks_were_left_out_is_the_whole_one() -> None:
+    fields = {
+        "model_type": "granitemoehybrid",
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "shared_intermediate_size": 64,
+        "vocab_size": 256,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "mamba_n_heads": 8,
+        "mamba_d_head": 16,
+        "num_hidden_layers": 13,
+        "layer_types": [*["mamba"] * 6, "attention", *["mamba"] * 6],
+    }
+    extended, whole = (
+        replay(fields, PLAIN, Workload(64, 1), kept=kept, progress=regular) for kept in (REPLAYED_PERIODS, WHOLE)
+    )
+    assert extended.peaks() == whole.peaks()
+    assert sum(1 for _ in extended.events()) == sum(1 for _ in whole.events())

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from planner.models import find_model
-from planner.replay import Outputs, Phase, SdpaKernel, Workload, replay
+from planner.replay import Phase, SdpaKernel, Workload, replay
 from strategies import (
     PLAIN,
+    Outputs,
     Precision,
 )
 
@@ -22,14 +23,14 @@ def peaks(precision: Precision = Precision.BF16_TRUE, model: str = "smollm2-135m
 
 
 def test_outputs_kept_through_the_step_hold_the_logits_in_backward() -> None:
-    released, kept = peaks(), peaks(outputs=Outputs.STEP)
+    released, kept = peaks(), peaks(outputs=Outputs.KEPT_IN_STEP)
     assert kept[Phase.FORWARD] == pytest.approx(released[Phase.FORWARD], abs=1024)
     assert kept[Phase.BACKWARD] == pytest.approx(released[Phase.BACKWARD] + LOGITS, abs=1024)
     assert kept[Phase.OPTIMIZER] == pytest.approx(released[Phase.OPTIMIZER] + LOGITS, abs=1024)
 
 
 def test_outputs_kept_until_the_next_forward_hold_two_pairs_of_logits_there() -> None:
-    step, following = peaks(outputs=Outputs.STEP), peaks(outputs=Outputs.NEXT)
+    step, following = peaks(outputs=Outputs.KEPT_IN_STEP), peaks(outputs=Outputs.KEPT)
     assert following[Phase.FORWARD] == pytest.approx(step[Phase.FORWARD] + LOGITS, abs=1024)
     assert following[Phase.BACKWARD] == pytest.approx(step[Phase.BACKWARD], abs=1024)
 
