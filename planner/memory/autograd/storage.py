@@ -62,6 +62,7 @@ class Meter:
         "gradients",
         "grown",
         "log",
+        "numbers",
         "once",
         "per_sample",
         "saved_fixed",
@@ -73,6 +74,8 @@ class Meter:
         self.log: list[Logged] | None = [] if logs else None
         """What has happened to storages, in order; None if that is not logged."""
         self.fixed = self.per_sample = self.saved_fixed = self.saved_per_sample = self.gradients = 0
+        self.numbers = 0
+        """Storages that were made, whether or not a kernel writes them."""
         self.allocations = 0
         """Storages that were made. A kernel writes what was allocated for it, so these are the kernels launched."""
         self.grown = self.once = False
@@ -109,7 +112,8 @@ class Storage:
         meter.fixed += fixed
         meter.per_sample += per_sample
         meter.grown = True
-        meter.allocations = self.number = meter.allocations + 1
+        meter.allocations += 1
+        meter.numbers = self.number = meter.numbers + 1
         if meter.log is not None:
             meter.log.append((self.number, fixed, per_sample))
 
