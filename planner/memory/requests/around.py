@@ -13,10 +13,12 @@ class Around:
 
     Args:
         requests: Takes the requests.
+        most_micro_batches: Most micro-batches of a step that differ: the first finds no gradients, later ones do, and
+            the last may reduce them.
     """
 
-    def __init__(self, requests: Requests) -> None:
-        self.requests = requests
+    def __init__(self, requests: Requests, *, most_micro_batches: int = 2) -> None:
+        self.requests, self.most_micro_batches = requests, most_micro_batches
         self.gradients: list[int] = []
         """Storages of the gradients that exist."""
         self.exist = False

@@ -31,12 +31,13 @@ class AroundFsdp1(Around):
     def __init__(
         self, requests: Requests, units: Sequence[Unit], sharding: Fsdp1, ranks: int, *, recomputes_units: bool
     ) -> None:
-        super().__init__(requests)
+        each = sharding.gradient_sync is GradientSync.EACH
+        super().__init__(requests, most_micro_batches=2 if each else 3)
         self._units, self._ranks, self._head = units, ranks, len(units) - 2
         self._reshards, self._on_host = sharding.reshards, sharding.on_host
         self._prefetches = sharding.reshards and not recomputes_units
-        self._each = sharding.gradient_sync is GradientSync.EACH
-        self._gathered: dict[int, list[int]] = {}
+        self._each = each
+        self._gathered: dict[int, int] = {}
         """Storages of gathered flat parameters, by part; that of embeddings and head is part 0's."""
         self._views: list[int] = []
         """Storages of the gradients of views of the flat parameter whose backward runs."""
@@ -130,12 +131,11 @@ class AroundFsdp1(Around):
 
     def _gather(self, i: int, units: Sequence[Unit]) -> None:
         """Gathers flat parameters from copies of the shards, where these are cast or on the host."""
-        copied = [u.gathered_bytes // self._ranks if self._on_host else u.cast_bytes for u in units]
-        copies = [self.requests.allocate(num_bytes, Stream.SHARD, shared=True) for num_bytes in copied]
-        self._gathered[i] = [self.requests.allocate(u.gathered_bytes, Stream.GATHER, shared=True) for u in units]
-        for storage in copies:
-            self.requests.release(storage)
+        copied = sum(u.gathered_bytes // self._ranks if self._on_host else u.cast_bytes for u in units)
+        copy = self.requests.allocate(copied, Stream.SHARD, shared=True)
+        whole = sum(u.gathered_bytes for u in units)
+        self._gathered[i] = self.requests.allocate(whole, Stream.GATHER, shared=True)
+        self.requests.release(copy)
 
     def _reshard(self, i: int) -> None:
-        for storage in self._gathered.pop(i, ()):
-            self.requests.release(storage)
+        self.requests.release(self._gathered.pop(i, 0))

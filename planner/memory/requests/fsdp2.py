@@ -30,10 +30,11 @@ class AroundFsdp2(Around):
     """
 
     def __init__(self, requests: Requests, units: Sequence[Unit], sharding: Fsdp2, ranks: int, ends: Ends) -> None:
-        super().__init__(requests)
+        each = sharding.gradient_sync is GradientSync.EACH
+        super().__init__(requests, most_micro_batches=2 if each else 3)
         self._units, self._ranks, self._head = units, ranks, len(units) - 2
         self._reshards, self._on_host, self._tied = sharding.reshards, sharding.on_host, ends.tied
-        self._each = sharding.gradient_sync is GradientSync.EACH
+        self._each = each
         self._tensors = [unit.gathered_tensors for unit in units]
         if ends.tied:  # the embedding belongs to the head's unit
             self._tensors[0], self._tensors[-2] = (), (*self._tensors[0], *self._tensors[-2])

@@ -15,8 +15,6 @@ from planner.memory.sharding.persistent import Persistent
 
 STEPS = 2
 """Optimizer steps of a process: its states exist from the end of the first one on, and later steps are alike."""
-MOST_MICRO_BATCHES = 2
-"""Most micro-batches of a step: the first one, which finds no gradients, and one of those that do."""
 
 
 class Steps(NamedTuple):
@@ -59,7 +57,7 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
     _load(requests, steps)
     batch = 0
     for step in range(STEPS):
-        for number in reversed(range(min(steps.micro_batches, MOST_MICRO_BATCHES))):
+        for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
             requests.release(batch)
             around.begin_micro_batch(is_last=not number)
             batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
