@@ -40,7 +40,7 @@ class Speed(NamedTuple):
 
 def _gathers(memory: MemoryModel, strategy: Strategy) -> Moved:
     """Returns the collectives that gather every unit once."""
-    units = memory._units(memory.setting(strategy), strategy.sharding)
+    units = memory.units(memory.setting(strategy), strategy.sharding)
     return Traffic.of(units, strategy.sharding, memory.cluster, 0, recomputes_units=True).waited_for
 
 

@@ -34,7 +34,7 @@ NAMES_CODE = {
 def plan_of(model: str) -> dict[str, Any]:
     asked = ("estimate", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed", "--sequence-length", "16", "--json")
     plan = json.loads(CliRunner().invoke(main, asked).stdout)
-    return {**plan, "request": {**plan["request"], "model": model}}
+    return {**plan, "request": {**plan["request"], "model": model, "task": None}}
 
 
 def audited(

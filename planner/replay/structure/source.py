@@ -220,7 +220,8 @@ def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, de
 
 
 def base_of(model: Any) -> Any:
-    """Returns the model inside PEFT's wrapper, or the model itself where there is no wrapper."""
+    """Returns the model inside the wrappers of FSDP1 and PEFT, or the model itself where there is no wrapper."""
+    model = getattr(model, "_fsdp_wrapped_module", model)
     return model.base_model.model if hasattr(model, "peft_config") else model
 
 

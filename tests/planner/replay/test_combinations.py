@@ -15,6 +15,8 @@ HALF_HEAD = {"finetuning": "lora", "adapter_dtype": "weights", "trained_modules"
 INT8 = {"finetuning": "qlora", "quantization": "int8"}
 DORA = {"finetuning": "lora", "lora_variant": "dora"}
 
+MASKED = {"task": "masked-lm"}
+
 
 @pytest.mark.parametrize(
     ("model", "choices"),
@@ -32,10 +34,13 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ),
         ("pythia-70m", {**HALF_HEAD, **SHORT, "gpus": 2, "gradient_buckets": "views", "loss": "chunked"}),
         ("pythia-70m", {**HEAD, **SHORT, "gradient_accumulation_steps": 2}),
-        ("deberta-v3-xsmall", {"gpus": 2, "finetuning": "bitfit", "sharding": "full_shard", "checkpointing": "full"}),
-        ("deberta-v3-xsmall", {**TWO_GPUS, "sharding": "full_shard"}),
+        (
+            "deberta-v3-xsmall",
+            {**MASKED, "gpus": 2, "finetuning": "bitfit", "sharding": "full_shard", "checkpointing": "full"},
+        ),
+        ("deberta-v3-xsmall", {**MASKED, **TWO_GPUS, "sharding": "full_shard"}),
         ("pythia-70m", {"finetuning": "qlora", "quantization": "gptq-4bit"}),
-        ("bert-base", {**INT8, "checkpointing": "selective-matmuls"}),
+        ("bert-base", {**MASKED, **INT8, "checkpointing": "selective-matmuls"}),
         ("smollm2-360m", {"gpus": 2, "finetuning": "lora", "sharding": "full_shard", "offload": "cpu", **SHORT}),
         ("pythia-70m", {"finetuning": "qlora", "lora_variant": "dora"}),
         ("smollm2-135m", {"gpus": 8, "finetuning": "freeze", "sharding": "full_shard", "reshard_size": 2}),
@@ -43,7 +48,7 @@ DORA = {"finetuning": "lora", "lora_variant": "dora"}
         ("phi-1", {**TWO_GPUS, "sharding": "full_shard", "loss": "chunked"}),
         ("t5-small", FP8),
         ("t5-small", {"finetuning": "full", "checkpointing": "offload", "sequence_length": 512}),
-        ("deberta-v3-xsmall", {"finetuning": "full", "checkpointing": "offload"}),
+        ("deberta-v3-xsmall", {**MASKED, "finetuning": "full", "checkpointing": "offload"}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
