@@ -9,7 +9,7 @@ from hardware import GPU
 from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
-from planner.answers.settled import Settled
+from planner.answers.settled import settle
 from planner.answers.studies import study_name
 from planner.extras import Progress
 from planner.models import Model
@@ -171,13 +171,13 @@ def fit(
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(accumulation, Exactly):
         check_divisible(accumulation, solver)
+    settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
-    settled = Settled(solver)
-    first, best = settled.of(found.ranking.recommended(top)), settled.of(found.ranking.best_by_method())
+    first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     return FitResult.model_construct(
         request=problem.request,
-        plans=settled.plans(first),
-        best_by_method=settled.plans(best),
+        plans=tuple(plan_of(c, solver) for c in first),
+        best_by_method=tuple(plan_of(c, solver) for c in best),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),

@@ -6,49 +6,29 @@ the largest micro-batch whose requests the allocator's model serves within the b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from planner.answers.memory import missing_from
-from planner.answers.plans import plan_of
 from planner.memory.reserved import requests_of, reserved
-from planner.records.plan import Plan
-from planner.search import Candidate, Solver
-from strategies import Allocator, Exactly, Strategy
+from planner.search import DOES_NOT_FIT, Candidate, Found, Solver
+from strategies import Allocator, Exactly
 
 
-class Settled:
-    """Settles leading candidates of a search, and makes plans of them, each once.
+def settle(found: Found, solver: Solver, number: int) -> None:
+    """Gives leading candidates of a search micro-batches that the allocator serves, and rejects those of none.
 
     Args:
-        solver: The solver that found them.
+        found: What a search has found, whose ranking is changed.
+        solver: The solver that found it.
+        number: Candidates that will be recommended.
     """
 
-    def __init__(self, solver: Solver) -> None:
-        self.solver = solver
-        self._known: dict[tuple[Strategy, int], Candidate | None] = {}
-        self._plans: dict[tuple[Strategy, int, int], Plan] = {}
+    def served(candidate: Candidate) -> Candidate | None:
+        is_native = candidate.strategy.allocator is Allocator.NATIVE
+        return _settled(candidate, solver) if is_native else candidate
 
-    def of(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Returns the candidates with micro-batches that the allocator serves, best first, without those of none."""
-        return sorted((c for c in map(self._settled, candidates) if c is not None), key=lambda c: c.rank)
-
-    def _settled(self, candidate: Candidate) -> Candidate | None:
-        if candidate.strategy.allocator is not Allocator.NATIVE:
-            return candidate
-        key = candidate.strategy, candidate.gradient_accumulation_steps
-        if key not in self._known:
-            self._known[key] = _settled(candidate, self.solver)
-        return self._known[key]
-
-    def plans(self, candidates: Iterable[Candidate]) -> tuple[Plan, ...]:
-        """Returns the plans of settled candidates."""
-        found = []
-        for c in candidates:
-            key = c.strategy, c.micro_batch_size, c.gradient_accumulation_steps
-            if key not in self._plans:
-                self._plans[key] = plan_of(c, self.solver)
-            found.append(self._plans[key])
-        return tuple(found)
+    if any(candidate.strategy.allocator is Allocator.NATIVE for candidate in found.ranking.first(number)):
+        found.rejected[DOES_NOT_FIT] += found.ranking.decide(number, served)
 
 
 def _settled(candidate: Candidate, solver: Solver) -> Candidate | None:

@@ -100,6 +100,33 @@ class Ranking:
         assert candidate is not None  # it fits, since the last one, which takes more, does
         return entry._replace(rank=candidate.rank, candidate=candidate, place=place)
 
+    def decide(self, number: int, decided_as: Callable[[Candidate], Candidate | None]) -> int:
+        """Decides anew what is recommended, and the best of each method, until all of these are decided.
+
+        Args:
+            number: Candidates that are recommended.
+            decided_as: Returns the candidate that takes another one's place, which may rank otherwise, or None.
+
+        Returns:
+            The number of candidates that had no other in their place.
+        """
+        decided: set[Strategy] = set()
+        dropped = 0
+        while any(c.strategy not in decided for c in (*self.recommended(number), *self.best_by_method())):
+            asked = [*self.best_by_method(), *(entry.candidate for entry in sorted(self._heap))]
+            candidate = next(c for c in asked if c.strategy not in decided)
+            decided.add(candidate.strategy)
+            entry = next(entry for entry in self._heap if entry.candidate is candidate)
+            self._heap.remove(entry)
+            found, following = decided_as(candidate), self._following(entry)
+            alone = entry._replace(chain=Chain(candidate.strategy), place=0, last=0)
+            dropped += found is None
+            self._count -= found is None
+            self._heap += [alone._replace(rank=found.rank, candidate=found)] if found is not None else []
+            self._heap += [following] if following is not None else []
+            heapq.heapify(self._heap)
+        return dropped
+
     def best_by_method(self) -> list[Candidate]:
         """Returns the best candidate of each fine-tuning method, best first."""
         best: dict[Finetuning, Entry] = {}

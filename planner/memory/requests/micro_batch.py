@@ -6,7 +6,7 @@ depends on the order of all requests, which is made here for one micro-batch siz
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from planner.memory.autograd.storage import FINISHED, Logged
 from planner.memory.requests.around import Around
@@ -118,8 +118,8 @@ class MicroBatch:
         needed = {-number for number, _, _ in log.backward if number < 0}
         self._drop(names, but=needed)
 
-    def _drop(self, names: Names, but: Iterable[int] = ()) -> None:
-        for number in names.keys() - but:
+    def _drop(self, names: Names, but: Collection[int] = ()) -> None:
+        for number in [number for number in names if number not in but]:
             self._requests.release(names.pop(number))
 
     def _play(self, logged: Sequence[Logged], names: Names) -> None:

@@ -16,7 +16,8 @@ class Requests:
     Attributes:
         made: The requests so far.
         waits: The numbers of requests that are made before each time that Python waits for the GPU.
-        streams: The stream of each storage that is not on the compute stream, and whether that stream uses it as well.
+        streams: The stream of each storage, and whether another one uses it as well; one that is not listed is on the
+            compute stream alone.
     """
 
     def __init__(self) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-TOLERANCE = {"lora": 0.005, "qlora": 0.016}
+TOLERANCE = {"t4": {"lora": 0.005, "qlora": 0.015}, "rtx4080": {"lora": 0.005, "qlora": 0.016}}
 """Largest relative error of allocated bytes. NF4 weights are quantized while they are loaded, and what that leaves in
 the caching allocator's blocks, about 20 MiB, is not modelled; nor are the blocks of native segments, which are larger
-than the tensors in them (146 MiB in one case without checkpointing)."""
+than the tensors in them (146 MiB in one case on the RTX 4080, without checkpointing)."""
 
 FILE = Path(__file__).parents[3] / "benchmarks" / "measured.py"
 SPEC = importlib.util.spec_from_file_location("measured", FILE)
@@ -22,4 +22,4 @@ SPEC.loader.exec_module(measured)
 @pytest.mark.parametrize("case", measured.CASES, ids=lambda case: case["id"])
 def test_allocated_bytes_equal_what_a_gpu_reported(case: dict[str, Any]) -> None:
     allocated, _ = measured.errors(case)
-    assert abs(allocated) <= TOLERANCE[case["method"]]
+    assert abs(allocated) <= TOLERANCE[case["rig"]][case["method"]]

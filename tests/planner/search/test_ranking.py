@@ -80,3 +80,19 @@ def test_the_best_of_each_method_comes_best_first() -> None:
 def test_an_empty_ranking_has_nothing_to_take() -> None:
     with pytest.raises(IndexError):
         Ranking.of([]).take()
+
+
+def test_what_is_recommended_is_decided_anew_until_all_of_it_is() -> None:
+    ranking = Ranking([entry(0, chain_of(1, 4, 16, 64), last=2), entry(1, chain_of(2, 8, 32), last=2)], solved)
+    asked: list[int] = []
+
+    def decided_as(candidate: Candidate) -> Candidate | None:
+        (rank,) = ranks_of([candidate])
+        asked.append(rank)
+        if rank == 1:
+            return None
+        return candidate._replace(global_batch_size=0) if rank == 2 else candidate
+
+    assert ranking.decide(2, decided_as) == 1
+    assert asked == [1, 2, 4, 8]  # 1 has no other in its place, and 2 comes last now
+    assert (len(ranking), ranks_of(ranking.first(9))) == (5, [4, 8, 16, 32, 2])
