@@ -145,7 +145,7 @@ class GPU(_Frozen):
     """Link to the other GPUs of the node, with its bandwidth when all of them communicate."""
     host_link: Link
     network_link: Link | None = None
-    """This GPU's share of the node's network; None where unknown, see `Cluster.link_bytes_per_second`."""
+    """This GPU's share of the node's network; None where unknown, see `Cluster.network_bytes_per_second`."""
     gpus_per_node: Count
     power_watts: Annotated[int, Field(gt=0, le=10_000, strict=True)] | None = None
     """Power limit of the board as it is sold; None where it is not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hardware.errors import PlannerError, UnknownNameError
 from planner.models import Foreign, Model
-from planner.models.trusted import named_in
+from planner.models.trusted import UntrustedError, named_in
 from planner.readers.reading import Reading
 from planner.readers.run import Run
 
@@ -22,6 +22,9 @@ def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
     file = said.place.file if said.place else run.files[0]
     try:
         return named_in(file, name, None), []
+    except UntrustedError as error:
+        key = said.place.key if said.place else "model_name_or_path"
+        raise PlannerError(error.message, f"-- {key}=llama-3-8b, or another of `planner models`") from None
     except UnknownNameError as error:
         owner, slash, bare = name.rpartition("/")
         if not slash or owner.startswith((".", "/", "~")) or "-" not in bare:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hardware import GPU, load_catalog
+from hardware import GPU
 from hardware.errors import PlannerError
 from planner.api import estimate
 from planner.checking.models import model_of
-from planner.problem.problem import CatalogSource
+from planner.problem.problem import CatalogSource, catalog_of
 from planner.readers.reading import Reading
 from planner.readers.run import Run
 from planner.records.check import OnGpus
@@ -26,8 +26,10 @@ _WORKLOAD = (
     "evaluation_batch_size",
     "batching",
     "precision_without_bf16",
+    "global_batch_size",
 )
-"""Settings beside the options of techniques: arguments of `estimate`, and what another GPU would make of the files."""
+"""Settings beside the options of techniques: arguments of `estimate`, what another GPU would make of the files, and a
+global batch, which decides the accumulation once the number of GPUs is known."""
 _PER_NODE = 8
 _SHOWN = 3
 """How many of the smallest GPUs are named."""
@@ -57,13 +59,13 @@ def planned(
     Raises:
         PlannerError: The GPU is unknown, or the catalog has problems.
     """
-    known = load_catalog(catalog) if not hasattr(catalog, "gpus") else catalog
-    chosen = known.get(gpu) if isinstance(gpu, str) else gpu  # type: ignore[union-attr]
+    known = catalog_of(catalog)
+    chosen = known.get(gpu) if isinstance(gpu, str) else gpu
     notes: list[str] = []
     try:
         model, note = model_of(reading, run)
         notes += note
-        arguments = {**_arguments(reading, notes), "model": model, "headroom": headroom, "catalog": catalog}
+        arguments = {**_arguments(reading, notes), "model": model, "headroom": headroom, "catalog": known}
         if run.recipe is not None and "version" not in reading.said:
             arguments["framework"] = run.recipe.framework
         counts = _counts(reading, gpus, nodes)
@@ -73,7 +75,7 @@ def planned(
             plans = _plans(arguments, chosen, counts)
             plan = next((plan for plan in plans if plan.memory.fits), plans[-1])
             return Planned(plan, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes))
-        return _smallest(arguments, known.gpus, counts, notes)  # type: ignore[union-attr]
+        return _smallest(arguments, known.gpus, counts, notes)
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes))
@@ -90,6 +92,8 @@ def _arguments(reading: Reading, notes: list[str]) -> dict[str, Any]:
         length = said["sequence_length"]
         notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
         said |= {"micro_batch_size": 1, "sequence_length": rows * length}
+        if "global_batch_size" in said:
+            said["global_batch_size"] = _passes(said["global_batch_size"], rows)
         if "evaluation_batch_size" in said:
             said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
     if said["batching"] is not Batching.FULL and said.get("attention") in _UNMASKED:
@@ -102,12 +106,24 @@ def _arguments(reading: Reading, notes: list[str]) -> dict[str, Any]:
 
 def _counts(reading: Reading, gpus: int | None, nodes: int | None) -> list[tuple[int, int]]:
     """Returns the GPUs per node and the nodes that come into question."""
-    if gpus is not None or nodes is not None:
-        return [(reading.value("gpus", 1) if gpus is None else gpus, nodes or 1)]
-    if reading.value("gpus") is not None:
-        return [(reading.value("gpus"), reading.value("nodes", 1))]
+    gpus = reading.value("gpus") if gpus is None else gpus
+    said_nodes = reading.value("nodes") if nodes is None else nodes
+    if gpus is not None:
+        return [(gpus, 1 if said_nodes is None else said_nodes)]
+    if said_nodes is not None:
+        return [(count, said_nodes) for count in _SHARDED if count <= _PER_NODE]
     counts = _UNSHARDED if reading.value("sharding") is Sharding.NO_SHARD else _SHARDED
     return [(min(count, _PER_NODE), max(1, count // _PER_NODE)) for count in counts]
+
+
+def _passes(wanted: int, sequences: int) -> int:
+    """Returns how many passes of so many sequences make a wanted global batch."""
+    passes, rest = divmod(wanted, sequences)
+    if rest or not passes:
+        raise ContradictionError(
+            f"a global batch of {wanted} is no multiple of {sequences} sequences a pass", "another number of GPUs"
+        )
+    return passes
 
 
 def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:
@@ -116,6 +132,9 @@ def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> Est
         arguments = {name: value for name, value in arguments.items() if name != "sharding"}
     arguments, otherwise = dict(arguments), arguments.get("precision_without_bf16")
     arguments.pop("precision_without_bf16", None)
+    wanted = arguments.pop("global_batch_size", None)
+    if wanted is not None:
+        arguments["gradient_accumulation_steps"] = _passes(wanted, arguments["micro_batch_size"] * gpus * nodes)
     if otherwise is not None and not gpu.supports_bf16:
         arguments["precision"] = otherwise
         if "unquantized_dtype" in arguments:

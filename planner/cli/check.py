@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hardware.errors import PlannerError
 from planner.cli.arguments import GPU_NAME, SHARE
 from planner.cli.commands import Command
 from planner.cli.options import catalog_option, json_option, number_option, option
@@ -57,6 +58,8 @@ def check(ctx: click.Context, /, files: tuple[str, ...], as_json: bool, **argume
 
     overrides = [text for text in files if "=" in text and not Path(text).exists()]
     given = [file for file in files if file not in overrides]
+    if not given:
+        raise PlannerError(f"{overrides[0]!r} is no file here, and is taken for KEY=VALUE", "planner check run.yaml")
     result = read(given, overrides=overrides, **arguments)
     if as_json:
         print_document(result.model_dump_json(indent=2))

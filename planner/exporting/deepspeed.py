@@ -6,8 +6,9 @@ import json
 
 from planner.exporting.engine import deepspeed_json
 from planner.exporting.launch import DEEPSPEED, Launch, Target
+from planner.libraries.deepspeed import filled_in
 from planner.models import find_model
-from strategies import ShardingBackend
+from strategies import ShardingBackend, Zero
 
 
 def files(launch: Launch) -> dict[str, str]:
@@ -15,8 +16,9 @@ def files(launch: Launch) -> dict[str, str]:
     if launch.backend is not ShardingBackend.DEEPSPEED:
         raise launch.cannot_say(f"a plan by {launch.backend or 'one GPU or DDP'}", "--sharding-backend deepspeed")
     content = json.loads(deepspeed_json(launch))
-    hidden: int = getattr(find_model(launch.request.model).architecture, "hidden_size")  # noqa: B009 - of families
-    plan = launch.plan
+    plan, sharding = launch.plan, launch.plan.strategy.strategy().sharding
+    assert isinstance(sharding, Zero)
+    sizes = filled_in(sharding, find_model(launch.request.model).architecture.hidden_size)
     content |= {
         "train_batch_size": plan.global_batch_size,
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
@@ -24,11 +26,10 @@ def files(launch: Launch) -> dict[str, str]:
         "gradient_clipping": 1.0,
     }
     zero = content["zero_optimization"]
-    # transformers/integrations/deepspeed.py, `trainer_config_finalize`
     filled = {
-        "reduce_bucket_size": hidden * hidden,
-        "stage3_prefetch_bucket_size": int(0.9 * hidden * hidden),
-        "stage3_param_persistence_threshold": 10 * hidden,
+        "reduce_bucket_size": sizes.reduce_bucket,
+        "stage3_prefetch_bucket_size": sizes.prefetch_bucket,
+        "stage3_param_persistence_threshold": sizes.persistence_threshold,
     }
     zero |= {key: filled[key] for key, value in zero.items() if value == "auto"}
     return {DEEPSPEED: json.dumps(content, indent=2) + "\n"}

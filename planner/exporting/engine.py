@@ -7,8 +7,8 @@ from typing import Any
 
 from planner.exporting.launch import DEEPSPEED, Launch
 from strategies import Offload, OverlapComm, Sharding, ShardingBackend
+from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
 
-_STAGES = {Sharding.ZERO1: 1, Sharding.SHARD_GRAD_OP: 2, Sharding.FULL_SHARD: 3}
 _OF_STAGE_3 = {
     "stage3_prefetch_bucket_size": "prefetch_bucket",
     "stage3_param_persistence_threshold": "persistence_threshold",
@@ -16,16 +16,20 @@ _OF_STAGE_3 = {
     "stage3_max_reuse_distance": "max_reuse_distance",
     "sub_group_size": "sub_group_size",
 }
-FILLED_IN = {"max_live_parameters": 10**9, "max_reuse_distance": 10**9, "sub_group_size": 10**9}
+FILLED_IN = {
+    "max_live_parameters": LIVE_PARAMETERS,
+    "max_reuse_distance": REUSE_DISTANCE,
+    "sub_group_size": SUB_GROUP_SIZE,
+}
 """What the planner's 0 stands for; for the other sizes it is "auto"."""
 
 
 def deepspeed_json(launch: Launch) -> str:
     """Returns DeepSpeed's JSON, with the batch as "auto": transformers fills in what the recipe says."""
     strategy = launch.strategy
-    if strategy.sharding not in _STAGES:
+    if strategy.sharding not in STAGES:
         raise launch.cannot_say(f"sharding {strategy.sharding} by DeepSpeed")
-    zero: dict[str, Any] = {"stage": _STAGES[strategy.sharding]}
+    zero: dict[str, Any] = {"stage": STAGES[strategy.sharding]}
     if strategy.offload in (Offload.OPTIMIZER, Offload.CPU):
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if strategy.offload is Offload.CPU:

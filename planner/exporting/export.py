@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hardware import GIB
+from hardware import GIB, Catalog
 from hardware.errors import PlannerError
 from planner.checking.check import check
 from planner.exporting.engine import FILLED_IN
 from planner.exporting.launch import ExportError, Launch, Target
 from planner.exporting.registry import TARGETS
-from planner.files import write_whole
+from planner.files import check_writable, write_whole
 from planner.models import Model
 from planner.models.trusted import named_in
-from planner.problem.problem import CatalogSource
+from planner.problem.problem import CatalogSource, catalog_of
 from planner.records.plan import Plan
 from planner.records.plan_file import read_plan
 from planner.records.request import Request
@@ -66,7 +66,7 @@ def export(
     launch = Launch(request, found, _hub_id(source, request), dataset, to)
     files = target.files(launch)
     if target.read:
-        _read_back(launch, target, files, catalog)
+        _read_back(launch, target, files, catalog_of(catalog))
     return files
 
 
@@ -76,16 +76,20 @@ def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> lis
     Raises:
         ExportError: One of the files is there already and `force` is not set, or the folder cannot be made; then
             nothing is written.
-        OutputFileError: A file cannot be written.
+        OutputFileError: A file cannot be written; then none is.
     """
     paths = [folder / name for name in files]
     there = [str(path) for path in paths if os.path.lexists(path)]
     if there and not force:
         raise ExportError(f"{', '.join(there)} would be overwritten", "--force, or -o another folder")
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"{folder} is a file, not a folder", "-o a folder of yours")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"{folder} cannot be made: {error.strerror}", "-o a folder of yours") from None
+    for path in paths:
+        check_writable(path)
     for path, text in zip(paths, files.values(), strict=True):
         write_whole(path, text.encode())
         if path.suffix == ".sh":
@@ -114,7 +118,7 @@ def _hub_id(source: str, request: Request) -> str:
     return known
 
 
-def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: CatalogSource) -> None:
+def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: Catalog) -> None:
     """Checks that the files make the plan; raises ExportError with the first option that they do not."""
     request, plan = launch.request, launch.plan
     with TemporaryDirectory() as folder:
@@ -124,7 +128,7 @@ def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog
         try:
             result = check(read, gpu=request.gpu, gpus=request.gpus, headroom=request.headroom, catalog=catalog)
         except PlannerError as error:
-            raise launch.cannot_say(f"this plan: {error.message}") from None
+            raise launch.cannot_say(f"this plan: {error.message}", error.hint) from None
     if result.plan is None:
         raise launch.cannot_say(f"this plan: {result.refused[0].what}")
     other = result.plan

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from planner.exporting.engine import accelerate_yaml, deepspeed_json
-from planner.exporting.launch import ACCELERATE, DEEPSPEED, IN_FULL, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
+from planner.exporting.launch import ACCELERATE, DEEPSPEED, IN_FULL, REQUIREMENTS, SCRIPT, Launch, Target
 from strategies import (
     Batching,
     Checkpointing,
     Finetuning,
     Kernels,
+    LoraVariant,
     Loss,
     Quantization,
     ShardingBackend,
@@ -121,8 +122,8 @@ def _adapters(launch: Launch) -> dict[str, Any]:
         "lora_alpha": 2 * strategy.lora_rank,
         "lora_dropout": strategy.lora_dropout or 0.0,
         "lora_target_modules": launch.targets() or "all-linear",
-        "use_dora": VARIANTS.get(strategy.lora_variant) == "dora",  # type: ignore[arg-type]
-        "use_rslora": VARIANTS.get(strategy.lora_variant) == "rslora",  # type: ignore[arg-type]
+        "use_dora": strategy.lora_variant is LoraVariant.DORA,
+        "use_rslora": strategy.lora_variant is LoraVariant.RSLORA,
     }
 
 

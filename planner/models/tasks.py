@@ -63,4 +63,6 @@ def for_task(model: Model | Foreign, task: Task) -> Model | Foreign:
 def _of_foreign(model: Foreign) -> Task | None:
     names = model.fields.get("architectures")
     first = names[0] if isinstance(names, list) and names else None
-    return Task.of_class(first) if isinstance(first, str) else None
+    task = Task.of_class(first) if isinstance(first, str) else None
+    # A class without a head is no sign of a model of texts: CLIPModel and WhisperModel end so as well.
+    return None if task is Task.CONTRASTIVE else task

@@ -50,6 +50,11 @@ CatalogSource = Catalog | str | Path | None
 """Catalog, or path of a file that adds to the built-in one; None for the file that PLANNER_CATALOG names, if any."""
 
 
+def catalog_of(source: CatalogSource) -> Catalog:
+    """Returns a catalog as it is, or the built-in one with what a file adds."""
+    return source if isinstance(source, Catalog) else load_catalog(source)
+
+
 class Problem:
     """Holds a request and what its names stand for: the model, the cluster, the budget and the memory model.
 
@@ -76,7 +81,7 @@ class Problem:
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
-        self.catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
+        self.catalog = catalog_of(catalog)
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)

@@ -82,7 +82,7 @@ def _read_deepspeed(keys: Keys, run: Run) -> None:
     stage, at = keys.whole(f"{_ZERO}.zero_stage"), keys.place(f"{_ZERO}.zero_stage")
     if stage is None:
         stage, at = 2, keys.place("distributed_type")  # utils/dataclasses.py, DeepSpeedPlugin.zero_stage
-    if stage not in deepspeed.STAGES:
+    if stage not in deepspeed.SHARDINGS:
         reading.refuse(f"DeepSpeed with ZeRO stage {stage}", at)
         return
     deepspeed.read_stage(reading, stage, at)

@@ -13,16 +13,17 @@ from planner.readers.keys import Keys, Table, words
 from planner.readers.reading import Reading
 from planner.readers.run import Reader, Role, Run
 from strategies import Offload, Optimizer, OverlapComm, Sharding, ShardingBackend
+from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
 
-STAGES = {1: Sharding.ZERO1, 2: Sharding.SHARD_GRAD_OP, 3: Sharding.FULL_SHARD}
+SHARDINGS = {number: sharding for sharding, number in STAGES.items()}
 
 _SIZES = {
     "reduce_bucket": (("reduce_bucket_size",), 500_000_000),
     "prefetch_bucket": (("stage3_prefetch_bucket_size", "prefetch_bucket_size"), 50_000_000),
     "persistence_threshold": (("stage3_param_persistence_threshold", "param_persistence_threshold"), 100_000),
-    "max_live_parameters": (("stage3_max_live_parameters", "max_live_parameters"), 1_000_000_000),
-    "max_reuse_distance": (("stage3_max_reuse_distance", "max_reuse_distance"), 1_000_000_000),
-    "sub_group_size": (("sub_group_size",), 1_000_000_000),
+    "max_live_parameters": (("stage3_max_live_parameters", "max_live_parameters"), LIVE_PARAMETERS),
+    "max_reuse_distance": (("stage3_max_reuse_distance", "max_reuse_distance"), REUSE_DISTANCE),
+    "sub_group_size": (("sub_group_size",), SUB_GROUP_SIZE),
 }
 """Names under `zero_optimization` of each option that counts elements, and its default."""
 _OF_STAGE_3 = tuple(_SIZES)[1:]
@@ -91,7 +92,7 @@ def read(keys: Keys, run: Run) -> None:
     reading = keys.reading
     at = keys.place("zero_optimization.stage")
     stage = keys.whole("zero_optimization.stage") or 0
-    if stage not in STAGES:
+    if stage not in SHARDINGS:
         reading.say("sharding", Sharding.NO_SHARD, at)
         reading.refuse(f"DeepSpeed with ZeRO stage {stage}", at)
         return
@@ -121,7 +122,7 @@ def read(keys: Keys, run: Run) -> None:
 
 def read_stage(reading: Reading, stage: int, at: Any) -> None:
     """Says what a stage of ZeRO shards."""
-    reading.say("sharding", STAGES[stage], at)
+    reading.say("sharding", SHARDINGS[stage], at)
     reading.say("sharding_backend", ShardingBackend.DEEPSPEED, at)
 
 

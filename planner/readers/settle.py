@@ -27,14 +27,3 @@ def settle(reading: Reading) -> None:
     if backend is not ShardingBackend.DEEPSPEED and reading.value("sharding") is Sharding.NO_SHARD:
         for word in ("sharding_backend", "offload"):
             reading.said.pop(word, None)
-    if "global_batch_size" in reading.said and reading.value("gpus") is not None:
-        _accumulate(reading)
-
-
-def _accumulate(reading: Reading) -> None:
-    """Says the accumulation that makes a wanted global batch on the known number of GPUs."""
-    wanted = reading.said.pop("global_batch_size")
-    passes = reading.value("micro_batch_size") * reading.value("gpus") * reading.value("nodes", 1)
-    if wanted.value % passes:
-        reading.refuse(f"a global batch of {wanted.value} is no multiple of {passes} sequences a pass", wanted.place)
-    reading.say("gradient_accumulation_steps", max(1, wanted.value // passes), wanted.place)

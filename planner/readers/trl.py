@@ -177,6 +177,7 @@ def _read_checkpointing(keys: Keys, old: bool, source: str) -> None:
         return
     kwargs = ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")
     reentrant = keys.flag(*(f"{name}.use_reentrant" for name in kwargs), otherwise=old)
+    place = place or keys.place(*(f"{name}.use_reentrant" for name in kwargs))
     choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
     if keys.flag("activation_checkpointing_kwargs.offload"):
         choice = Checkpointing.OFFLOAD

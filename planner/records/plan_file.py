@@ -91,6 +91,8 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
     name = _name(file)
     found = _validated(name, _document(file))
     if isinstance(found, EstimateResult):
+        if index != 1:
+            raise PlanFileError(f"{name} has one plan, not a plan {index}", "--plan 1")
         return found.request, found
     if not 0 < index <= len(found.plans):
         raise PlanFileError(f"{name} has {len(found.plans)} plans, not a plan {index}", "--plan 1 is the best")

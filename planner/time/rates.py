@@ -69,7 +69,7 @@ def of_cluster(cluster: Cluster, dtype: str, kernel: str) -> Rates:
     return Rates(
         half_flops,
         min(fp32 * share.products, power),
-        peak.fp8 * share.fp8 if peak.fp8 else half_flops,
+        peak.fp8 * share.fp8 if peak.fp8 else half_flops,  # the energy of such a product is not known: no limit
         min((half or fp32) * forward, power),
         min((half or fp32) * backward, power),
         gpu.memory_bandwidth_bytes_per_second * share.memory,
@@ -82,9 +82,8 @@ def of_cluster(cluster: Cluster, dtype: str, kernel: str) -> Rates:
 def _kernel(attention: Attention, cluster: Cluster) -> str:
     if attention is Attention.SDPA and cluster.gpu.prefers_cudnn_attention:
         return "cudnn"
-    return {Attention.FLASH_3: "flash-3", Attention.SDPA_EFFICIENT: "efficient", Attention.FLEX: "flex"}.get(
-        attention, "flash-2"
-    )
+    # FlexAttention has no measured rate; it is taken for flash-2.
+    return {Attention.FLASH_3: "flash-3", Attention.SDPA_EFFICIENT: "efficient"}.get(attention, "flash-2")
 
 
 def _links(cluster: Cluster, share: Sustained) -> tuple[float, float, float]:

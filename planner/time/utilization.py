@@ -13,7 +13,7 @@ def model_flops_utilization(
     """Returns the share of the GPU's peak that products and attention of the model take, without recomputation.
 
     Causal attention is counted with half of its scores. Products whose result nothing needs are not counted: those of
-    gradients of frozen weights. The peak is that of the dtype of the precision's products.
+    gradients of frozen weights. The peak is that of the dtype in which the precision multiplies by weights.
 
     Args:
         work: Work of one micro-batch of one sample.
@@ -24,7 +24,8 @@ def model_flops_utilization(
         seconds: Seconds of the step.
     """
     peaks = cluster.gpu.peak_flops
-    peak = peaks.of(strategy.precision.facts.matmul_dtype) or peaks.fp32
+    facts = strategy.precision.facts
+    peak = peaks.of(facts.linear_dtype or facts.matmul_dtype) or peaks.fp32
     return samples * (_flops(work) - _flops(again)) / seconds / peak
 
 

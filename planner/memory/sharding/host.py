@@ -15,7 +15,7 @@ from planner.memory.sharding.account import Unit
 
 
 class OnHost(NamedTuple):
-    """Bytes of host memory that one rank keeps for the whole run, or that come and go within a step."""
+    """Bytes of host memory that one rank needs, kept for the whole run or coming and going within a step."""
 
     parameters: int = 0
     gradients: int = 0

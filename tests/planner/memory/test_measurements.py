@@ -9,7 +9,7 @@ import pytest
 TOLERANCE = {"t4": {"lora": 0.005, "qlora": 0.015}, "rtx4080": {"lora": 0.005, "qlora": 0.016}}
 """Largest relative error of allocated bytes. NF4 weights are quantized while they are loaded, and what that leaves in
 the caching allocator's blocks, about 20 MiB, is not modelled; nor are the blocks of native segments, which are larger
-than the tensors in them (146 MiB in one case on the RTX 4080, without checkpointing)."""
+than the tensors in them (by the allocator's model 103 of 146 MiB in one case on the RTX 4080)."""
 
 FILE = Path(__file__).parents[3] / "benchmarks" / "measured.py"
 SPEC = importlib.util.spec_from_file_location("measured", FILE)

@@ -29,6 +29,7 @@ def rates(gpu: str, precision: Precision = Precision.BF16_MIXED, gpus: int = 1, 
         ("A100-40GB-SXM", Precision.FP32, 19.5e12 * 0.72, 19.5e12 * 0.72),
         ("A100-40GB-SXM", Precision.TF32, 156e12 * 0.72, 156e12 * 0.72),
         ("RTX-4090", Precision.BF16_MIXED, 165.2e12 * 0.96, 82.6e12 * 0.96),
+        ("V100-32GB-SXM", Precision.TF32, 15.7e12 * 0.72, 15.7e12 * 0.72),  # which has no TF32
     ],
 )
 def test_products_run_at_a_share_of_the_peak_of_their_dtype(

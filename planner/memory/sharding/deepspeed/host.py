@@ -8,11 +8,10 @@ stage3.py and partition_parameters.py, DeepSpeed 0.19.8.
 from __future__ import annotations
 
 from planner.libraries.allocator import pinned
+from planner.memory.settings.dtypes import FP32
 from planner.memory.sharding.deepspeed.flat import Flat
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.host import OnHost
-
-FP32 = 4
 
 
 def kept(optimizer: FlatOptimizer, *, accumulates: bool) -> OnHost:
