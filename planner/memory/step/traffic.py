@@ -12,7 +12,7 @@ from strategies.sharding import ALL_RANKS
 
 
 class Moved(NamedTuple):
-    """Bytes that each rank sends in collectives, by the link that limits them, and the number of collectives."""
+    """Bytes that each rank sends in collectives, by the link that limits them, and what they wait for."""
 
     within_node: int = 0
     """Between the GPUs of a node."""
@@ -20,9 +20,8 @@ class Moved(NamedTuple):
     """Over all GPUs of several nodes: NCCL's rings enter and leave a node by every NIC that it has."""
     between_peers: int = 0
     """Between one GPU of each node and its peers, while the others do the same: each has its own NIC alone."""
-    collectives: int = 0
     hops: int = 0
-    """Ranks that these collectives pass through one after another, summed: each waits for the one before it."""
+    """Ranks that collectives pass through one after another, summed: each waits for the one before it."""
 
     def plus(self, other: Moved) -> Moved:
         """Returns the sum of both."""
@@ -120,10 +119,10 @@ def _collective(num_bytes: int, ranks: int, cluster: Cluster, number: int, *, pe
     """
     if ranks == 1:
         return Moved()
-    sent, beside = num_bytes * (ranks - 1) // ranks, {"collectives": number, "hops": number * (ranks - 1)}
+    sent, hops = num_bytes * (ranks - 1) // ranks, number * (ranks - 1)
     if cluster.nodes == 1 or (ranks <= cluster.gpus_per_node and not peers):
-        return Moved(within_node=sent, **beside)
-    return Moved(between_peers=sent, **beside) if peers else Moved(across_nodes=sent, **beside)
+        return Moved(within_node=sent, hops=hops)
+    return Moved(between_peers=sent, hops=hops) if peers else Moved(across_nodes=sent, hops=hops)
 
 
 def _sharded(

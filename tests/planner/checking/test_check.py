@@ -264,3 +264,41 @@ def test_the_report_fits_the_terminal_and_names_places(
     assert "smallest GPUs that hold it" in words
     assert "not understood, 1 key: no_such_key" in words
     assert "qlora.yaml:3" in words
+
+
+V1 = """\
+model: Qwen/Qwen3-4B
+train_dataset: data.yaml
+cutoff_len: 1024
+micro_batch_size: 1
+global_batch_size: 64
+bf16: true
+dist_config:
+  name: fsdp2
+"""
+
+
+def test_a_global_batch_decides_the_accumulation_on_each_number_of_gpus(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, v1=V1)
+    for gpus, steps in ((8, 8), (2, 32)):
+        plan = check(file, gpu="H100", gpus=gpus).plan
+        assert plan is not None
+        assert (plan.gradient_accumulation_steps, plan.global_batch_size) == (steps, 64)
+    refused = check(file, gpu="H100", gpus=7)
+    assert refused.plan is None
+    assert "a global batch of 64 is no multiple of 7 sequences a pass" in refused.refused[0].what
+
+
+def test_one_of_gpus_and_nodes_leaves_the_other_as_the_files_say(tmp_path: Path) -> None:
+    two = FSDP.replace("num_machines: 1", "num_machines: 2").replace("num_processes: 2", "num_processes: 16")
+    files = written(tmp_path, sft=TRL, fsdp=two)
+    for given, expected in (({}, (8, 2)), ({"gpus": 4}, (4, 2)), ({"nodes": 1}, (8, 1))):
+        plan = check(files, gpu="H100", **given).plan
+        assert plan is not None
+        assert (plan.request.gpus, plan.request.nodes) == expected
+
+
+def test_an_argument_that_is_no_file_is_named() -> None:
+    result = run("missing=x.yaml")
+    assert result.exit_code == 2
+    assert "'missing=x.yaml' is no file here, and is taken for KEY=VALUE" in result.stderr

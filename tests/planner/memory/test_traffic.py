@@ -33,8 +33,8 @@ def test_one_rank_moves_what_its_optimizer_reads_and_writes() -> None:
 
 
 def test_ddp_reduces_gradients_once_a_step_which_moves_each_twice() -> None:
-    assert traffic(Replicated(), 4).step == Moved(within_node=2 * 960 * 3 // 4, collectives=4, hops=12)
-    assert traffic(Replicated(), 8, 2).step == Moved(across_nodes=2 * (960 * 15 // 16), collectives=4, hops=60)
+    assert traffic(Replicated(), 4).step == Moved(within_node=2 * 960 * 3 // 4, hops=12)
+    assert traffic(Replicated(), 8, 2).step == Moved(across_nodes=2 * (960 * 15 // 16), hops=60)
 
 
 def test_under_zero1_each_rank_updates_its_part_and_sends_it_to_the_others() -> None:
@@ -46,7 +46,7 @@ def test_under_zero1_each_rank_updates_its_part_and_sends_it_to_the_others() -> 
 def test_fsdp_gathers_parameters_twice_and_scatters_gradients_in_every_micro_batch() -> None:
     once = (GATHERED + WHOLE_GRADIENTS) * 3 // 4
     both = traffic(Fsdp2(gradient_sync=EACH), 4)
-    assert both.micro == Moved(within_node=once + GATHERED * 3 // 4, collectives=6, hops=18)
+    assert both.micro == Moved(within_node=once + GATHERED * 3 // 4, hops=18)
     assert (both.step, both.units, both.gradient_bytes) == (Moved(), 2, GRADIENTS)
     assert traffic(Fsdp2(Sharding.SHARD_GRAD_OP, gradient_sync=EACH), 4).micro.within_node == once
 
@@ -81,7 +81,7 @@ def test_gradients_that_wait_for_the_last_micro_batch_are_reduced_once_a_step() 
 def test_a_recomputation_that_runs_whole_units_waits_for_a_third_gather() -> None:
     cluster = Cluster(A100, 4)
     found = Traffic.of(UNITS, Fsdp1(), cluster, STATES, recomputes_units=True)
-    assert found.waited_for == Moved(within_node=GATHERED * 3 // 4, collectives=2, hops=6)
+    assert found.waited_for == Moved(within_node=GATHERED * 3 // 4, hops=6)
     kept = Traffic.of(UNITS, Fsdp1(Sharding.SHARD_GRAD_OP), cluster, STATES, recomputes_units=True)
     assert kept.waited_for == Traffic.of(UNITS, Fsdp1(), cluster, STATES).waited_for == Moved()
 

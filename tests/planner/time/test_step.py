@@ -66,7 +66,7 @@ def test_a_micro_batch_takes_the_longest_of_gpu_host_and_links(moved: Traffic, s
 
 
 def test_a_collective_passes_each_rank_of_its_ring() -> None:
-    found = step_time(Work(), Work(), Traffic(Moved(collectives=2, hops=14)), RATES, 1, 1)
+    found = step_time(Work(), Work(), Traffic(Moved(hops=14)), RATES, 1, 1)
     assert found.total == pytest.approx(14 * HOP_SECONDS)
 
 
@@ -96,7 +96,7 @@ def test_a_step_is_its_micro_batches_what_is_waited_for_and_the_update(moved: Tr
 def test_the_parts_of_a_step_add_up_to_it() -> None:
     work = Work(300, 20, 4_000, 500, 10, 80, 100, 50, 60, 70, 400_000)
     again = Work(100, 0, 1_000, 0, 0, 0, 20, 10, 30, 0)
-    moved = Traffic(Moved(100, 200, 300, 4, 28), Moved(50), Moved(10, 20), 100, 30, 40, 50, 60, 70, 3, 9)
+    moved = Traffic(Moved(100, 200, 300, 28), Moved(50), Moved(10, 20), 100, 30, 40, 50, 60, 70, 3, 9)
     found = step_time(work, again, moved, RATES, 3, 4)
     assert sum(found.parts.values()) == pytest.approx(found.total)
     assert found.recomputation == pytest.approx(4 * sum(gpu_seconds(again, RATES, 3)))
