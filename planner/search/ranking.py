@@ -58,7 +58,7 @@ class Ranking:
 
     def first(self, number: int) -> list[Candidate]:
         """Returns the best candidates, up to `number`, without removing them."""
-        return list(islice(self._copy(), number))
+        return list(islice(self._copy(), min(number, len(self))))
 
     def recommended(self, number: int) -> list[Candidate]:
         """Returns the best candidates, up to `number`, without those for which a better one says as much.

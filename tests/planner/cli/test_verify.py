@@ -87,9 +87,10 @@ def test_fit_certifies_its_first_plan() -> None:
 
 
 def test_fit_steps_down_where_the_replay_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The native allocator's reserve is a usual amount: promise less of it, and a replay denies the promise."""
-    monkeypatch.setattr("planner.memory.step.process.NATIVE_PER_MILLE", 0)
-    options = (*SMALL, "--allocator", "native", "--json")
+    """The closed form covers what expandable segments need: promise less of it, and a replay denies the promise."""
+    monkeypatch.setattr("planner.memory.step.process.EXPANDABLE_PER_MILLE", 0)
+    monkeypatch.setattr("planner.memory.step.process.EXPANDABLE_BYTES", 0)
+    options = (*SMALL, "--allocator", "expandable", "--json")
     promised, verified = (json.loads(run("fit", *options, *more).stdout) for more in ((), ("--verify",)))
     denied = verified["rejected"]["the replay does not fit"]
     assert denied >= 1
