@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
+    from planner.pages.report import report_page
     from planner.records.axes import RequestError
     from planner.records.check import CheckResult
     from planner.records.explanation import Explanation
@@ -64,6 +65,7 @@ _HOMES = {
     "find_model": "planner.models",
     "fit": "planner.api",
     "load_catalog": "hardware",
+    "report_page": "planner.pages.report",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -101,6 +103,7 @@ __all__ = [
     "find_model",
     "fit",
     "load_catalog",
+    "report_page",
     "verify",
 ]
 
