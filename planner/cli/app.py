@@ -101,6 +101,7 @@ main = Planner(
         "check": "Read the configuration files of a run, and say whether it fits.",
         "export": "Write a plan as the files of a training framework.",
         "gpus": "List the GPUs of the catalog, or show one.",
+        "machines": "List the machines that clouds rent, with their prices, or show one.",
         "models": "List the models of the registry, or show one.",
         "choices": "Say what each choice means.",
         "space": "Show what is searched.",

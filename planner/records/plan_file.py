@@ -65,7 +65,7 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
     return {
         "model": named_in(_name(file), request.model, model),
         "task": request.task,
-        "gpu": request.gpu,
+        "gpu": request.machine or request.gpu,
         "gpus": request.gpus,
         "nodes": request.nodes,
         "sequence_length": request.sequence_length,
