@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from planner.answers.explain import explain
     from planner.api import estimate, fit
     from planner.checking.check import check
+    from planner.checking.fix import fix
     from planner.exporting.export import export
     from planner.exporting.launch import ExportError
     from planner.extras import MissingExtraError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
     from planner.records.axes import RequestError
-    from planner.records.check import CheckResult
+    from planner.records.check import Change, CheckResult
     from planner.records.explanation import Explanation
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
@@ -35,6 +36,7 @@ _HOMES = {
     "GPU": "hardware",
     "Catalog": "hardware",
     "CatalogError": "hardware",
+    "Change": "planner.records.check",
     "CheckResult": "planner.records.check",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
@@ -63,6 +65,7 @@ _HOMES = {
     "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",
+    "fix": "planner.checking.fix",
     "load_catalog": "hardware",
     "verify": "planner.verification.verify",
 }
@@ -72,6 +75,7 @@ __all__ = [
     "GPU",
     "Catalog",
     "CatalogError",
+    "Change",
     "CheckResult",
     "Cluster",
     "ContradictionError",
@@ -100,6 +104,7 @@ __all__ = [
     "export",
     "find_model",
     "fit",
+    "fix",
     "load_catalog",
     "verify",
 ]
