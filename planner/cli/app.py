@@ -100,6 +100,7 @@ main = Planner(
         "verify": "Replay the real training step of a plan, without a GPU.",
         "check": "Read the configuration files of a run, and say whether it fits.",
         "export": "Write a plan as the files of a training framework.",
+        "report": "Draw plans as one page of HTML.",
         "gpus": "List the GPUs of the catalog, or show one.",
         "machines": "List the machines that clouds rent, with their prices, or show one.",
         "models": "List the models of the registry, or show one.",

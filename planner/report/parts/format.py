@@ -96,6 +96,12 @@ def seconds(duration: float) -> str:
     return f"{duration / 60:.1f} min" if duration < 6000 else f"{duration / 3600:.1f} h"
 
 
+def seconds_between(low: float, high: float) -> str:
+    """Returns a range of durations, whose unit is written once where both have it: (4.31, 5.62) -> "4.3-5.6 s"."""
+    (start, unit), (end, other) = seconds(low).split(), seconds(high).split()
+    return f"{start}-{end} {unit}" if unit == other else f"{start} {unit} - {end} {other}"
+
+
 def plural(number: int, noun: str) -> str:
     """Returns a number with its noun: (1, "GPU") -> "1 GPU", (2, "GPU") -> "2 GPUs"."""
     return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"
