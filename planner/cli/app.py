@@ -102,6 +102,7 @@ main = Planner(
         "export": "Write a plan as the files of a training framework.",
         "report": "Draw plans as one page of HTML.",
         "gpus": "List the GPUs of the catalog, or show one.",
+        "machines": "List the machines that clouds rent, with their prices, or show one.",
         "models": "List the models of the registry, or show one.",
         "choices": "Say what each choice means.",
         "space": "Show what is searched.",

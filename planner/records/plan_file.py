@@ -79,7 +79,7 @@ def arguments_of_plan(request: Request, plan: Plan, source: str, *, model: str |
     return {
         "model": named_in(source, request.model, model),
         "task": request.task,
-        "gpu": request.gpu,
+        "gpu": request.machine or request.gpu,
         "gpus": request.gpus,
         "nodes": request.nodes,
         "sequence_length": request.sequence_length,

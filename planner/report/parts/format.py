@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hardware import GIB, MIB
 
 _COUNT_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+_SMALLEST_IN_CENTS = 0.1
 _SMALLEST_ROUNDED = 9.995  # from here on, two decimals would make more than three digits
 
 
@@ -64,6 +65,11 @@ def grouped(number: float) -> str:
 def thousands(number: float) -> str:
     """Returns a number in little room: 78256.7 -> "78.3k"."""
     return count(number).replace(" ", "")
+
+
+def usd(dollars: float) -> str:
+    """Returns US dollars: 21.957642 -> "21.96", 0.0345 -> "0.034"."""
+    return f"{dollars:,.2f}" if dollars >= _SMALLEST_IN_CENTS else f"{dollars:.2g}"
 
 
 def percent(share: float) -> str:
