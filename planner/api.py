@@ -10,7 +10,7 @@ from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
-from planner.answers.studies import study_name
+from planner.answers.studies import about, study_name
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import accumulation_of, check_divisible
@@ -164,7 +164,7 @@ def fit(
     )
     accumulation = accumulation_of(problem.request)
     searched = problem.space()
-    settings = settings._replace(study=study_name(problem, settings))
+    settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:

@@ -46,7 +46,7 @@ def test_a_line_goes_from_the_lower_left_to_the_upper_right() -> None:
     assert plain(canvas) == ["  ⣠⠞", "⣠⠞⠁ "]
     canvas = Canvas(4, 2, ascii_only=True)
     canvas.line([(0, 0), (1, 1)], "")
-    assert plain(canvas) == ["  **", "**  "]
+    assert plain(canvas) == ["  **", "*** "]
 
 
 def test_what_is_above_is_left_out_and_marks_lie_over_lines_over_levels() -> None:
