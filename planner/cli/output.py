@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from planner.extras import Advance
 from planner.printable import is_plain, printable
+from planner.progress import Advance
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from planner.extras import Advance
+from planner.progress import Advance
 from planner.search.bulk import add_missing
 from planner.search.candidate import Candidate, Rank, Solver
 from planner.search.engine import EngineError, EngineSettings, Found, Progress

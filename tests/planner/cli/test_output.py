@@ -12,7 +12,7 @@ from rich.text import Text
 
 from planner.cli import main, output
 from planner.cli.output import print_document, print_report, print_text, show_progress
-from planner.extras import Advance
+from planner.progress import Advance
 
 ESTIMATE = ("estimate", "gpt2", "--gpu", "T4")
 
