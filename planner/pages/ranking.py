@@ -72,8 +72,7 @@ def ranking(sheet: Sheet) -> str:
 def _row(place: int, row: Row, sheet: Sheet, several: bool) -> str:
     plan = row.plan
     title = words.method(plan.strategy)
-    if several:
-        title = f"{sheet.groups[row.group]}: {title}"
+    rest = f"{sheet.groups[row.group]}, {_rest(plan)}" if several else _rest(plan)
     cells = "".join(
         f'<td class="number" data-key="{column.key(row):.6g}">{escape(column.cell(plan))}'
         f"<small>{escape(column.below(plan))}</small></td>"
@@ -84,7 +83,7 @@ def _row(place: int, row: Row, sheet: Sheet, several: bool) -> str:
     return (
         f'<tr{front}><td data-key="{place}">{number}</td>'
         f'<td data-key="{escape(title)}"><i class="swatch g{row.group}"></i>{escape(title)}'
-        f"<small>{escape(_rest(plan))}</small></td>{cells}</tr>"
+        f"<small>{escape(rest)}</small></td>{cells}</tr>"
     )
 
 

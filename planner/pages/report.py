@@ -112,7 +112,7 @@ def _sections(sheet: Sheet) -> Iterator[str]:
     yield _cards(
         "Go on",
         [(_named(subject), commands(subject), "") for subject in subjects],
-        "Each command plans exactly what is shown here.",
+        "Each command is of exactly the plan that is shown.",
     )
     if notes := list(dict.fromkeys(note for answer in sheet.answers for note in answer.notes)):
         items = "".join(f"<li>{escape(note)}</li>" for note in notes)
