@@ -19,12 +19,11 @@ from strategies import (
     Kernels,
     Lora,
     Loss,
-    Optimizer,
-    Precision,
     Strategy,
     Task,
     Zero,
     quantization_of,
+    rounds_updates,
 )
 
 _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
@@ -67,7 +66,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
     notes += _on_libraries(strategies)
     notes += _on_loading(problem, strategies)
-    if any(_rounds_updates(s) for s in strategies):
+    if any(rounds_updates(s) for s in strategies):
         notes.append(
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
             "away, which can stall training at low learning rates."
@@ -127,7 +126,7 @@ def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy])
         )
     experts, asked = model.inventory.num_expert_parameters, problem.request
     methods = {s.finetuning.method for s in strategies}
-    if asked.gradient_accumulation_steps is None:  # a search
+    if asked.objective is not None:  # a search
         methods |= set(asked.finetuning or Finetuning)
     if not experts or Finetuning.QLORA not in methods:
         return
@@ -207,12 +206,6 @@ def _without_flash(groups_heads: bool | None) -> str:
     if groups_heads:
         return "sdpa runs the math kernel, since heads share keys and values: scores are written out"
     return efficient
-
-
-def _rounds_updates(strategy: Strategy) -> bool:
-    """Returns whether the optimizer adds its updates to bf16 weights, with no fp32 copy of them."""
-    full_bf16 = strategy.precision is Precision.BF16_TRUE and strategy.finetuning.method is Finetuning.FULL
-    return full_bf16 and strategy.optimizer is not Optimizer.ADAMW_FP32_MASTER
 
 
 def _attends_in_fp32(strategy: Strategy) -> bool:

@@ -251,7 +251,8 @@ def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping
     """Returns the validated request; raises RequestError with all its invalid values."""
     try:
         named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
-        named["gpu_memory_bytes"] = gpu.memory_bytes
+        named |= {"gpu_memory_bytes": gpu.memory_bytes, "gpu_usd_per_hour": gpu.price_per_hour_usd}
+        values = {name: value for name, value in values.items() if name != "gpu_usd_per_hour" or value is not None}
         return Request.model_validate({**named, **axes, **{name: whole(value) for name, value in values.items()}})
     except ValidationError as error:
         problems = error.errors(include_url=False)

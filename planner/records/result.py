@@ -59,9 +59,14 @@ class FitResult(Displayed, Record):
     plans: tuple[Plan, ...]
     """The best plans, best first, as many as `top` of the request to `fit`.
 
-    Left out are those that reduce gradients in every micro-batch and gain nothing by it."""
+    Left out are those that reduce gradients in every micro-batch and gain nothing by it. Plans of the same method,
+    precision, optimizer and checkpointing as a better one, and in nothing 5% better, are among them only where there is
+    room."""
     best_by_method: tuple[Plan, ...]
     """Best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
+    usual: tuple[Plan, ...] = ()
+    """Fastest plan of each fine-tuning method at a usual effective batch, where the batch is open: 64 sequences, or
+    slightly more where the GPUs cannot divide 64. Those with a quantized base come after those without."""
     searched: Searched
     rejected: dict[str, int]
     """Number of strategies that cannot run or do not fit, by reason."""

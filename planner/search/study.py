@@ -27,7 +27,7 @@ from planner.search.shared import SharedStudy
 from planner.search.storage import open_storage
 from planner.search.suggest import Suggestion, suggested
 from planner.search.trials import Trial, TrialRunner, attributes, front, missing_gib, objectives, score
-from strategies import Space
+from strategies import Chain, Space
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -73,7 +73,8 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
     if settings.sampler.facts.is_multi_objective:
         candidates = list(front(candidates, solver))
     seconds = time.perf_counter() - start
-    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed))
+    tried = tuple(Chain(c.strategy) for c in found.candidates)
+    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed), tried)
 
 
 def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted: float) -> int | None:
