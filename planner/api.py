@@ -23,7 +23,7 @@ from planner.records.result import EstimateResult, FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from strategies import ContradictionError, Engine, Exactly, Objective, Space
+from strategies import ContradictionError, Engine, Exactly, Lora, Objective, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -208,8 +208,9 @@ def fit(
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     usual = usual_of(found, solver, bounded=max_accumulation is not None)
-    listed = [c.strategy for c in (*first, *best, *usual)]
-    return FitResult.model_construct(
+    listed = (*first, *best, *usual)
+    of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
+    answer = FitResult.model_construct(
         request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
@@ -223,10 +224,14 @@ def fit(
             trials=found.num_trials,
         ),
         rejected=dict(found.rejected),
-        notes=notes_for(problem, listed),
+        notes=notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0)),
         shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
         verification=verification,
     )
+    if not answer.plans:
+        return answer
+    told = notes_for(problem, [answer.recommended.strategy.strategy()])
+    return answer.model_copy(update={"plan_notes": told})
 
 
 def estimate(

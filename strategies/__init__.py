@@ -1,7 +1,15 @@
 """Defines training techniques: one axis per file, with the closed set of its choices and the physical facts of each."""
 
 from strategies.accounts import Accounts
-from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exactly, Steps, UpTo, usual_batch
+from strategies.accumulation import (
+    DEFAULT_MAX_ACCUMULATION,
+    LARGEST_USUAL_BATCH,
+    Accumulation,
+    Exactly,
+    Steps,
+    UpTo,
+    usual_batch,
+)
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
@@ -83,6 +91,7 @@ __all__ = [
     "DEFAULT_MAX_ACCUMULATION",
     "DEFAULT_OPTIMIZER_RANK",
     "DEFAULT_TRAINED_BLOCKS",
+    "LARGEST_USUAL_BATCH",
     "OPTIONS",
     "PLAIN",
     "Accounts",

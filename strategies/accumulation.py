@@ -14,6 +14,7 @@ fine-tuning recipes (Alpaca-LoRA: 32, axolotl's examples: 1 to 8, LLaMA-Factory'
 USUAL_BATCH = 64
 """Least of the effective batches that fine-tuning usually has, 64 to 128 sequences: LIMA trains with 32 to 64, Alpaca,
 Alpaca-LoRA and Vicuna with 128."""
+LARGEST_USUAL_BATCH = 2 * USUAL_BATCH
 
 
 def usual_batch(world_size: int) -> int:

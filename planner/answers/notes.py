@@ -11,6 +11,7 @@ from planner.models import Model
 from planner.problem.batches import notes_on_batching
 from planner.problem.problem import Problem
 from strategies import (
+    LARGEST_USUAL_BATCH,
     Allocator,
     Attention,
     ExpertQuantization,
@@ -30,15 +31,21 @@ _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
 """Words for what happens beyond the positions that a model was trained with, by kind of positions."""
 
 
-def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ...]:
+def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora: int = 0) -> tuple[str, ...]:
     """Returns the notes on a request and the strategies that answer it, in sentences.
 
     Args:
         problem: The resolved request.
         strategies: Strategies of the plans that are shown.
+        largest_of_lora: Largest effective batch of the plans with adapters, in samples.
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
-    notes = [*model.notes, *_on_task(problem), *notes_on_framework(problem, strategies)]
+    notes = [
+        *_on_large_batches(largest_of_lora),
+        *model.notes,
+        *_on_task(problem),
+        *notes_on_framework(problem, strategies),
+    ]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
         notes += notes_on_unquantized(problem, strategies)
@@ -85,6 +92,15 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         )
     notes += _on_time(gpu)
     return tuple(notes)
+
+
+def _on_large_batches(largest_of_lora: int) -> Iterator[str]:
+    """Yields a note where plans with adapters have a larger effective batch than is usual."""
+    if largest_of_lora > LARGEST_USUAL_BATCH:
+        yield (
+            f"effective batches above {LARGEST_USUAL_BATCH} are unusual for LoRA, which loses more to large ones than "
+            'full fine-tuning does, whatever its rank ("LoRA Without Regret", Thinking Machines, 2025).'
+        )
 
 
 def _on_time(gpu: GPU) -> Iterator[str]:

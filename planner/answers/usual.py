@@ -6,13 +6,19 @@ from collections import Counter
 
 from planner.answers.settled import settle
 from planner.search import Candidate, Found, Order, Solver, ranked
-from strategies import Exactly, Finetuning, Objective, Steps, Strategy, usual_batch
+from planner.search.alike import NOTICED
+from strategies import Exactly, Finetuning, Objective, Optimizer, Steps, Strategy, usual_batch
+
+_ADAMW = (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.ADAMW_FP32_MASTER)
+"""AdamW with states of at least 16 bits."""
 
 
 def usual_of(found: Found, solver: Solver, *, bounded: bool) -> list[Candidate]:
     """Returns the fastest candidate of each method at a usual effective batch, the one to run first.
 
-    A quantized base comes last: where a whole one fits, its layers are nearer to the model that was published.
+    Quantizing the base and computing activations again are for where memory is short. So a method comes first that does
+    without both, if there is one, and then the fastest. Of each method those come first that step with AdamW, for which
+    learning rates are published.
 
     Args:
         found: What a search has found.
@@ -31,16 +37,18 @@ def usual_of(found: Found, solver: Solver, *, bounded: bool) -> list[Candidate]:
         wanted = Exactly(batch, max_steps=accumulation.max_steps if bounded else None)
 
     def risks(strategy: Strategy) -> int:
-        return 2 * solver.order.risks(strategy) + (strategy.finetuning.method is Finetuning.QLORA)
+        return 2 * solver.order.risks(strategy) + (strategy.optimizer not in _ADAMW)
 
-    at_batch = Solver(
-        solver.model,
-        solver.budget_bytes,
-        wanted,
-        solver.allowed,
-        Order(Objective.THROUGHPUT, risks),
-        solver.limits,
-    )
+    order = Order(Objective.THROUGHPUT, risks)
+    at_batch = Solver(solver.model, solver.budget_bytes, wanted, solver.allowed, order, solver.limits)
     fastest = found._replace(ranking=ranked(found.chains, at_batch), rejected=Counter())
     settle(fastest, at_batch, 1)
-    return fastest.ranking.best_by_method()
+    return sorted(fastest.ranking.best_by_method(), key=lambda c: (order.risks(c.strategy), *_rank(c)))
+
+
+def _rank(candidate: Candidate) -> tuple[bool, float]:
+    """Returns whether a candidate saves memory at a price, and its time, a quantized base having to be much faster."""
+    strategy = candidate.strategy
+    quantizes = strategy.finetuning.method is Finetuning.QLORA
+    seconds = candidate.seconds_per_sample * (1 + NOTICED * quantizes)
+    return quantizes or strategy.checkpointing.recomputes, seconds

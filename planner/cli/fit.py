@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
 from planner.cli.commands import Command
@@ -57,7 +58,8 @@ _SEARCH = "Search"
 @axis_options
 @space_option
 @catalog_option
-@number_option("--top", "Options", "Number of plans to list.", default=10)
+@number_option("--top", "Options", "Number of plans; where it is given, all of them are shown.", default=10)
+@option("--notes", is_flag=True, section="Options", help="Show all plans, notes, and reasons of rejections.")
 @option("--engine", cls=AxisOption, type=AxisChoice(Engine), metavar="NAME", section=_SEARCH, default="exhaustive")
 @option("--sampler", cls=AxisOption, type=AxisChoice(Sampler), metavar="NAME", section=_SEARCH)
 @number_option("--trials", _SEARCH, "Most trials of optuna, 200 unless given.")
@@ -67,7 +69,7 @@ _SEARCH = "Search"
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
 @json_option
 @click.pass_context
-def fit(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any) -> None:
+def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **arguments: Any) -> None:
     """Find the configurations of MODEL that fit, largest effective batch first.
 
     MODEL is a name that `planner models` lists, a config.json, hf:org/name, a size such as 7B, or module:function,
@@ -86,6 +88,7 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any) -> N
     else:
         from planner.report.fit import FitReport
 
-        print_report(FitReport(result))
+        listed = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
+        print_report(FitReport(result, ctx.obj or (), notes or listed))
     if not result.plans:
         ctx.exit(NOTHING_FITS)

@@ -90,6 +90,13 @@ def seconds(duration: float) -> str:
     return f"{duration / 60:.1f} min" if duration < 6000 else f"{duration / 3600:.1f} h"
 
 
+def seconds_between(low: float, high: float) -> str:
+    """Returns a range of durations, its unit once where both have the same: "26.8 to 37.0 s"."""
+    first, unit = seconds(low).split(" ")
+    second = seconds(high)
+    return f"{first} to {second}" if second.endswith(f" {unit}") else f"{first} {unit} to {second}"
+
+
 def plural(number: int, noun: str) -> str:
     """Returns a number with its noun: (1, "GPU") -> "1 GPU", (2, "GPU") -> "2 GPUs"."""
     return f"{grouped(number)} {noun}" if number == 1 else f"{grouped(number)} {noun}s"
