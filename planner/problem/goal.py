@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from planner.problem.problem import Problem
@@ -87,14 +88,35 @@ def limits_of(problem: Problem) -> RunLimits:
     request = problem.request
     if request.budget_usd is not None:
         _check_price(problem, "--budget")
-    price = request.gpu_usd_per_hour
-    per_second = None if price is None else price * problem.cluster.world_size / SECONDS_PER_HOUR
+    price = usd_per_hour(problem)
+    per_second = None if price is None else price / SECONDS_PER_HOUR
     samples = samples_of_run(request, problem.memory.real_tokens)
     return RunLimits(samples, request.deadline_seconds, request.budget_usd, per_second)
 
 
+def usd_per_hour(problem: Problem) -> float | None:
+    """Returns the price of all GPUs for an hour, as given or as the catalog has it; None where it is not known."""
+    given = problem.request.gpu_usd_per_hour
+    return problem.cluster.price_per_hour_usd if given is None else given * problem.cluster.world_size
+
+
+def notes_on_price(problem: Problem) -> Iterator[str]:
+    """Yields a note on the price of the catalog where an answer depends on it."""
+    request, priced = problem.request, problem.cluster.priced
+    depends = request.objective is Objective.COST or request.samples is not None or request.tokens is not None
+    if not depends or request.gpu_usd_per_hour is not None:
+        return
+    name = request.machine or request.gpu
+    if priced.price_per_hour_usd is None:
+        yield f"no price of {name} is known, so that none of a run is said: --price USD, for one GPU and hour."
+        return
+    read = f", read on {priced.price_date}" if priced.price_date else ""
+    source = f" ({priced.price_source})" if priced.price_source else ""
+    yield f"prices are of {priced.price_per_hour_usd:,.2f} USD an hour for {name}{read}{source}."
+
+
 def _check_price(problem: Problem, asked: str) -> None:
-    if problem.request.gpu_usd_per_hour is None:
+    if usd_per_hour(problem) is None:
         raise ContradictionError(
             f"{asked} needs the price of a GPU, and the catalog has none of {problem.cluster.gpu.name}",
             "--price USD, for one GPU and hour; or price_per_hour_usd in a catalog",

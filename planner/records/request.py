@@ -29,6 +29,8 @@ class Workload(Record):
     """What the model is trained to do; None where its own code decides that."""
     num_parameters: Total
     gpu: str
+    machine: str | None = None
+    """Name of the machine that each node is; None where only its GPUs are known."""
     gpu_memory_bytes: Total
     """Bytes of one GPU that processes can use."""
     gpus: Gpus = 1
@@ -70,7 +72,7 @@ class Workload(Record):
     budget_usd: Amount | None = None
     """Most US dollars of a run; None without a budget."""
     gpu_usd_per_hour: Amount | None = None
-    """Price of one GPU, as given or as the catalog has it; None where it is not known."""
+    """Price of one GPU as it is given; None for that of the catalog."""
     outputs: Outputs = Outputs.RELEASED
     """How long the training loop keeps what the model returned."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hardware import GIB, MIB
 
 _COUNT_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+_SMALLEST_IN_CENTS = 0.1
 _SMALLEST_ROUNDED = 9.995  # from here on, two decimals would make more than three digits
 
 
@@ -66,6 +67,11 @@ def thousands(number: float) -> str:
     return count(number).replace(" ", "")
 
 
+def usd(dollars: float) -> str:
+    """Returns US dollars: 21.957642 -> "21.96", 0.0345 -> "0.034"."""
+    return f"{dollars:,.2f}" if dollars >= _SMALLEST_IN_CENTS else f"{dollars:.2g}"
+
+
 def percent(share: float) -> str:
     """Returns a share in percent: 0.0349 -> "3.5%"."""
     return f"{100 * share:.1f}%"
@@ -91,10 +97,9 @@ def seconds(duration: float) -> str:
 
 
 def seconds_between(low: float, high: float) -> str:
-    """Returns a range of durations, its unit once where both have the same: "26.8 to 37.0 s"."""
-    first, unit = seconds(low).split(" ")
-    second = seconds(high)
-    return f"{first} to {second}" if second.endswith(f" {unit}") else f"{first} {unit} to {second}"
+    """Returns a range of durations, whose unit is written once where both have it: (4.31, 5.62) -> "4.3-5.6 s"."""
+    (start, unit), (end, other) = seconds(low).split(), seconds(high).split()
+    return f"{start}-{end} {unit}" if unit == other else f"{start} {unit} - {end} {other}"
 
 
 def plural(number: int, noun: str) -> str:
