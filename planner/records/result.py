@@ -59,9 +59,9 @@ class FitResult(Displayed, Record):
     plans: tuple[Plan, ...]
     """The best plans, best first, as many as `top` of the request to `fit`.
 
-    Left out are those that reduce gradients in every micro-batch and gain nothing by it. Plans of the same method,
-    precision, optimizer and checkpointing as a better one, and in nothing 5% better, are among them only where there is
-    room."""
+    Left out are those that reduce gradients in every micro-batch and gain nothing by it. Those of the same method,
+    precision, optimizer and checkpointing as a better one, of which neither the batch nor the speed is 5% better, are
+    among them only where there is room."""
     best_by_method: tuple[Plan, ...]
     """Best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
     usual: tuple[Plan, ...] = ()

@@ -30,4 +30,4 @@ def picked(result: FitResult, room: int) -> Sequence[Plan]:
 
 
 def _numbers(plan: Plan) -> Numbers:
-    return Numbers(plan.strategy.strategy(), plan.global_batch_size, plan.time.step_seconds, plan.memory.process_bytes)
+    return Numbers(plan.strategy.strategy(), plan.global_batch_size, plan.time.step_seconds)

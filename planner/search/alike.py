@@ -20,12 +20,11 @@ class Numbers(NamedTuple):
     global_batch_size: int
     seconds: float
     """Seconds of a step."""
-    process_bytes: int
 
     @classmethod
     def of(cls, candidate: Candidate) -> Numbers:
         """Returns the numbers of a candidate."""
-        return cls(candidate.strategy, candidate.global_batch_size, candidate.seconds, candidate.process_bytes)
+        return cls(candidate.strategy, candidate.global_batch_size, candidate.seconds)
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -37,12 +36,12 @@ class Numbers(NamedTuple):
 def alike(plan: Numbers, better: Numbers) -> bool:
     """Returns whether a plan is of the same kind as a better one, and in nothing noticeably better.
 
-    It is neither larger in its batch, nor faster per sample, nor smaller in memory by `NOTICED`.
+    It is neither larger in its batch nor faster per sample by `NOTICED`. Memory does not count, since every plan takes
+    less of it with a smaller micro-batch.
     """
     more = 1 + NOTICED
     return (
         plan.kind == better.kind
         and plan.global_batch_size < better.global_batch_size * more
         and plan.global_batch_size / plan.seconds < better.global_batch_size / better.seconds * more
-        and plan.process_bytes * more > better.process_bytes
     )

@@ -147,6 +147,10 @@ def workload(request: Request, budget_bytes: int | None) -> str:
         parts.append(f"micro-batch of {' or '.join(map(grouped, request.micro_batch_size))}")
     if request.global_batch_size is not None:
         parts.append(f"effective batch of {grouped(request.global_batch_size)}")
+    elif request.tokens_per_step is not None:
+        parts.append(f"next to {plural(request.tokens_per_step, 'token')} a step")
+    if request.gradient_accumulation_steps is not None:
+        parts.append(plural(request.gradient_accumulation_steps, "accumulation step"))
     elif request.max_accumulation is not None:
         parts.append(f"up to {plural(request.max_accumulation, 'accumulation step')}")
     if request.headroom and budget_bytes is not None:

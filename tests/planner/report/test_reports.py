@@ -151,7 +151,7 @@ def test_the_last_line_goes_on_with_the_plan_to_run() -> None:
     assert rendered(FitReport(result, command), 120).splitlines()[-1] == (
         "  planner fit llama-2-7b --gpu A100-40GB --json | planner export - --to transformers --plan 5 -o run"
     )
-    narrow = rendered(FitReport(result, command), 56).splitlines()
+    narrow = rendered(FitReport(result, command), 52).splitlines()
     assert narrow[-3:] == [
         "  planner fit llama-2-7b --gpu A100-40GB --json |",
         "    planner export - --to transformers --plan 5 \\",
@@ -170,4 +170,4 @@ def test_a_quantization_that_all_plans_share_is_told_below_the_table() -> None:
     text = rendered(FitReport(make_fit().model_copy(update={"plans": plans, "best_by_method": plans})), 120)
     assert "qlora: nf4" not in text  # it is that of plan 1, which is told in full
     others = make_fit().model_copy(update={"plans": plans[::-1], "best_by_method": plans})
-    assert "qlora: nf4" in rendered(FitReport(others), 120)
+    assert "qlora: LoRA rank 16 on all-linear, nf4" in rendered(FitReport(others), 120)
