@@ -72,13 +72,13 @@ def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int)
     """Yields the command that goes on, on lines that a shell takes as one."""
     command = [word for word in command if word != "--notes"]
     asks = [_PROGRAM, *command] + ([] if "--json" in command else ["--json"])
-    plan = ["--plan", str(number)] if number > 1 else []
+    plan = [f"--plan {number}"] if number > 1 else []
     if _can_be_exported(result.request):
         target = str(result.recommended.strategy.framework)
-        then = [_PROGRAM, "export", "-", "--to", target, *plan, "-o", "run"]
+        then = [f"{_PROGRAM} export -", f"--to {target}", *plan, "-o run"]
     else:
-        then = [_PROGRAM, "verify", "-", *plan]
-    yield from _shell_lines([*map(shlex.quote, asks), "|"], list(map(shlex.quote, then)), width)
+        then = [f"{_PROGRAM} verify -", *plan]
+    yield from _shell_lines([*map(shlex.quote, asks), "|"], then, width)
 
 
 def _shell_lines(first: Sequence[str], then: Sequence[str], width: int) -> Iterator[Text]:
