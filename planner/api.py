@@ -10,7 +10,7 @@ from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
-from planner.answers.studies import study_name
+from planner.answers.studies import about, study_name
 from planner.answers.usual import usual_of
 from planner.extras import Progress
 from planner.models import Model
@@ -194,7 +194,7 @@ def fit(
     )
     accumulation = accumulation_of(problem.request, problem.memory.real_tokens)
     searched = problem.space()
-    settings = settings._replace(study=study_name(problem, settings))
+    settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
     order, limits = order_of(problem), limits_of(problem)
     sizes = problem.request.micro_batch_size
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, sizes, order, limits)

@@ -41,6 +41,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+plot_option = option("--plot", is_flag=True, help="Draw moments of the step, and memory and speed as curves.")
 catalog_option = option(
     "--catalog",
     type=FILE,
