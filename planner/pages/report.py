@@ -51,7 +51,7 @@ def report_page(*plans: Answer, catalog: CatalogSource = None) -> str:
             style=style,
             script=script,
             subtitles="".join(f"<p>{escape(text)}</p>" for text in _subtitles(sheet)),
-            legend=legend(sheet.groups) if len(sheet.groups) > 1 else "",
+            legend=legend(sheet) if len(sheet.rows) > 1 else "",
             sections="\n".join(_sections(sheet)),
             footer=escape(_FOOTER),
         )
