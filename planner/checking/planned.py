@@ -88,7 +88,7 @@ def _arguments(reading: Reading, notes: list[str]) -> dict[str, Any]:
     if "sequence_length" not in said:
         raise ContradictionError("nothing says how long sequences are", "-- max_length=2048")
     rows = said["micro_batch_size"]
-    if said["batching"] is Batching.PACKED and rows > 1:
+    if said["batching"] is Batching.PACKED and rows > 1 and not reading.value("rows_stay_apart"):
         length = said["sequence_length"]
         notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
         said |= {"micro_batch_size": 1, "sequence_length": rows * length}

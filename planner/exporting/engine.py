@@ -74,14 +74,14 @@ def fsdp_config(launch: Launch) -> dict[str, Any]:
     return said
 
 
-def accelerate_yaml(launch: Launch) -> str:
-    """Returns accelerate's launcher file."""
+def accelerate_yaml(launch: Launch, autocast: str | None = None) -> str:
+    """Returns accelerate's launcher file; `autocast` is its mixed precision, by default the plan's half precision."""
     backend = launch.backend
     said: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "NO" if launch.ranks == 1 else "MULTI_GPU",
         "machine_rank": 0,
-        "mixed_precision": launch.half or "no",
+        "mixed_precision": autocast or launch.half or "no",
         "num_machines": 1,
         "num_processes": launch.ranks,
     }

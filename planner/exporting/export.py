@@ -6,6 +6,7 @@ What is written is read back by `planner check` first: a choice that does not co
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +37,7 @@ def export(
     *,
     rank: int = 1,
     dataset: str | None = None,
+    random_weights: bool = False,
     catalog: CatalogSource = None,
 ) -> dict[str, str]:
     """Returns the configuration files with which a training framework runs a plan.
@@ -47,7 +49,9 @@ def export(
         plan: An answer of `fit` or `estimate`, the path of its JSON, or `-` for standard input.
         to: Name of the target: `trl`, `axolotl`, `llama-factory` or `deepspeed`.
         rank: Which plan of an answer of `fit`, from 1.
-        dataset: Name of the dataset; an example of the target's unless given.
+        dataset: Name or file of the data; an example of the target's unless given, if it has one.
+        random_weights: Whether the script makes the model's weights, so that it needs no network; of `transformers` and
+            `pytorch`.
         catalog: The catalog of the plan's GPU, as for `fit`.
 
     Returns:
@@ -63,7 +67,10 @@ def export(
     target = TARGETS[to]
     if request.nodes > 1:
         raise ExportError(f"{to} is written for one node, and the plan has {request.nodes}", "--nodes 1")
-    launch = Launch(request, found, _hub_id(source, request), dataset, to)
+    if random_weights and not target.makes_weights:
+        raise ExportError(f"{to} loads weights and makes none", "--random-weights is of transformers and pytorch")
+    command = _command(plan, to, rank, dataset, random_weights)
+    launch = Launch(request, found, _model(source, request), dataset, to, command, random_weights)
     files = target.files(launch)
     if target.read:
         _read_back(launch, target, files, catalog_of(catalog))
@@ -108,14 +115,21 @@ def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Req
     return *read_plan(str(plan), rank), str(plan)
 
 
-def _hub_id(source: str, request: Request) -> str:
+def _model(source: str, request: Request) -> Model:
+    """Returns the model; raises ExportError for one that is code."""
     model = named_in(source, request.model, None)
-    known = model.hf if isinstance(model, Model) and not model.approximate else None
-    if known is None:
-        raise ExportError(
-            f"{request.model} has no id on the Hugging Face Hub", "plan a model that `planner models` lists"
-        )
-    return known
+    if not isinstance(model, Model):
+        raise ExportError(f"{request.model} is no model of transformers", "plan a model that `planner models` lists")
+    return model
+
+
+def _command(plan: object, to: str, rank: int, dataset: str | None, random_weights: bool) -> str:
+    """Returns the command that makes the files, as a shell takes it."""
+    words = ["planner", "export", str(plan) if isinstance(plan, str | Path) else "PLAN", "--to", to]
+    words += ["--plan", str(rank)] if rank > 1 else []
+    words += ["--dataset", dataset] if dataset is not None else []
+    words += ["--random-weights"] if random_weights else []
+    return shlex.join(words)
 
 
 def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: Catalog) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.readers import accelerate, axolotl, deepspeed, llama_factory, llama_factory_v1, trl
+from planner.readers import accelerate, axolotl, deepspeed, llama_factory, llama_factory_v1, trainer, trl
 from planner.readers.run import Reader
 
 READERS: tuple[Reader, ...] = (
@@ -11,5 +11,6 @@ READERS: tuple[Reader, ...] = (
     axolotl.READER,
     llama_factory_v1.READER,
     llama_factory.READER,
+    trainer.READER,
     trl.READER,
 )

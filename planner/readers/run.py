@@ -105,6 +105,10 @@ class Run:
     def _takes(self, role: Role, key: str) -> bool:
         return role in self._found and self._found[role][0].table.knows(key)
 
+    def beside(self, place: Place | None, name: str) -> Path:
+        """Returns the path of a file that stands beside the one that names it."""
+        return (Path(place.file).parent if place is not None and place.line else Path()) / name
+
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.
 

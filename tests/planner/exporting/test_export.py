@@ -58,7 +58,7 @@ def plans(draw: st.DrawFn) -> EstimateResult | None:
         return None
 
 
-@pytest.mark.parametrize("target", ["trl", "axolotl", "llama-factory"])
+@pytest.mark.parametrize("target", ["transformers", "trl", "axolotl", "llama-factory"])
 @given(plan=plans())
 @settings(max_examples=40, deadline=None)
 def test_an_export_is_the_plan_or_an_error_that_names_what_it_is_not(
