@@ -28,7 +28,8 @@ from strategies import (
 )
 
 RECIPE, PROGRAM, CONFIG = "train.yaml", "train.py", "config.json"
-MEASURE, PREDICTED = "measure.py", "predicted.json"
+PREDICTED = "predicted.json"
+HELPERS = ("model.py", "data.py", "measure.py")
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
 _LONG = {"bf16": "bfloat16", "fp16": "float16", None: "float32"}
 _LIGER = ("rope", "rms_norm", "swiglu", "geglu")
@@ -39,7 +40,7 @@ def files(launch: Launch) -> dict[str, str]:
     """Returns the script with its recipe, the launcher's file, what is predicted, and what random weights need."""
     mixed = _autocast(launch)
     made = {RECIPE: launch.yaml(_recipe(launch)), PROGRAM: program(launch, "train_transformers.py")}
-    made[MEASURE] = program(launch, MEASURE)
+    made |= {name: program(launch, name) for name in HELPERS}
     made[ACCELERATE] = accelerate_yaml(launch, mixed or "no")
     if launch.backend is ShardingBackend.DEEPSPEED:
         made[DEEPSPEED] = deepspeed_json(launch)
