@@ -45,7 +45,7 @@ def fit(
     global_batch_size: int | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     top: int = 10,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
@@ -89,7 +89,8 @@ def fit(
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
-        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
+            every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         top: Number of plans to return.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
@@ -209,7 +210,7 @@ def estimate(
     outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
@@ -231,7 +232,7 @@ def estimate(
         outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node, as for `fit`.
-        loading: `every-rank` or `rank-0`, as for `fit`.
+        loading: `auto`, `every-rank` or `rank-0`, as for `fit`.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
         progress: Function that is called with a line of text about what takes long.
         axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard

@@ -33,7 +33,7 @@ def explain(
     mean_length: int | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],

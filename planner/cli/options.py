@@ -132,9 +132,7 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             section=section,
             help="Host memory of a node, such as 512GB; what is usual with its GPUs unless given.",
         ),
-        option(
-            "--loading", cls=AxisOption, type=AxisChoice(Loading), metavar="NAME", section=section, default="every-rank"
-        ),
+        option("--loading", cls=AxisOption, type=AxisChoice(Loading), metavar="NAME", section=section, default="auto"),
     )(function)
 
 

@@ -64,7 +64,7 @@ class MemoryModel:
         evaluation_batch_size: int | None = None,
         batching: Batching = Batching.FULL,
         mean_length: int | None = None,
-        loading: Loading = Loading.EVERY_RANK,
+        loading: Loading = Loading.AUTO,
         outputs: Outputs = Outputs.RELEASED,
     ) -> None:
         self.traced, self.cluster = traced, cluster
@@ -197,7 +197,7 @@ class MemoryModel:
         parts = self.traced.parts(setting, checkpointing) if checkpointing.choice.facts.offloads else ()
         kept = backend_of(sharding).on_host(*around, updates=updates is not None, accumulates=Turn.ONLY not in turns)
         whole, per_node = self.traced.units(setting, 1).all, self.cluster.gpus_per_node
-        how = setting.method, sharding, whole, around[0], self.loading, per_node
+        how = setting.method, sharding, whole, around[0], self.loading, per_node, self.cluster.host_memory_bytes
         loaded = Loaded.of(self.traced.inventory, *how)
         host = Host.of(kept, parts, self.cluster, loaded.host_bytes)
         return Footprint(persistent, lines_of(1), self.outside, slack, varies, host, loaded)

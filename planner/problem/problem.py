@@ -96,7 +96,7 @@ class Problem:
                 **values,
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
-                "loading": Loading.parse(values.get("loading", Loading.EVERY_RANK)),
+                "loading": Loading.parse(values.get("loading", Loading.AUTO)),
                 "task": task,
                 "outputs": Outputs.parse(values.get("outputs", Outputs.RELEASED)),
             },

@@ -37,7 +37,7 @@ class Workload(Record):
     """Tokens per sequence."""
     headroom: Headroom = 0.05
     """Share of the GPU's usable bytes that is left free."""
-    loading: Loading = Loading.EVERY_RANK
+    loading: Loading = Loading.AUTO
     host_memory_bytes: Total | None = None
     """Host memory of one node that processes can use; None for what is usual with its GPUs."""
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION

@@ -43,7 +43,7 @@ def verify(
     outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     device: str = "replay",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
@@ -74,7 +74,8 @@ def verify(
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
-        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
+            every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         device: `replay` runs the step on fake tensors only; `cuda` also runs it for real, on one GPU of this machine;
             `cpu` also runs it for real on the CPU, with one process per rank if the model is sharded. The result
             compares the replay with the real step in `measured`.

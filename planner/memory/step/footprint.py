@@ -44,7 +44,7 @@ class Footprint(NamedTuple):
         Args:
             budget_bytes: Bytes of GPU memory that the process may take.
         """
-        peak, _, instead = self.loading
+        peak, instead = self.loading.gpu_bytes, self.loading.instead_bytes
         if not peak:
             return self
         if instead and self.process_bytes_of(peak + self.outside.workspace_bytes) > budget_bytes:
