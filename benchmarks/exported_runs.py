@@ -118,7 +118,6 @@ def outcome(case: Case) -> Outcome:
                 raise SystemExit(f"{case}:\n{done.stderr[-3000:]}")
             found += [max(json.loads(file.read_text()).values()) for file in folder.glob("peaks-*.json")]
         measured = json.loads((folder / "measured.jsonl").read_text().splitlines()[0])
-        print(found)
     strategy = plan.strategy.strategy()
     workload = Workload(128, 2, 2, case.ranks, batching=plan.request.batching)
     replayed = replay(TINY[case.model], strategy, workload, backend=CPU).peaks()

@@ -64,8 +64,9 @@ def planned(
     notes: list[str] = []
     try:
         model, note = model_of(reading, run)
+        apart = run.recipe is not None and run.recipe.rows_stay_apart
         notes += note
-        arguments = {**_arguments(reading, notes), "model": model, "headroom": headroom, "catalog": known}
+        arguments = {**_arguments(reading, notes, apart=apart), "model": model, "headroom": headroom, "catalog": known}
         if run.recipe is not None and "version" not in reading.said:
             arguments["framework"] = run.recipe.framework
         counts = _counts(reading, gpus, nodes)
@@ -81,14 +82,17 @@ def planned(
         return Planned(notes=tuple(notes))
 
 
-def _arguments(reading: Reading, notes: list[str]) -> dict[str, Any]:
-    """Returns the arguments of `estimate` that the reading makes, but for the model and the GPUs."""
+def _arguments(reading: Reading, notes: list[str], *, apart: bool) -> dict[str, Any]:
+    """Returns the arguments of `estimate` that the reading makes, but for the model and the GPUs.
+
+    Packed rows of a micro-batch become one row, unless they stay apart.
+    """
     said = {word: reading.value(word) for word in OPTIONS if reading.value(word) is not None}
     said |= {word: reading.value(word) for word in _WORKLOAD if reading.value(word) is not None}
     if "sequence_length" not in said:
         raise ContradictionError("nothing says how long sequences are", "-- max_length=2048")
     rows = said["micro_batch_size"]
-    if said["batching"] is Batching.PACKED and rows > 1 and not reading.value("rows_stay_apart"):
+    if said["batching"] is Batching.PACKED and rows > 1 and not apart:
         length = said["sequence_length"]
         notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
         said |= {"micro_batch_size": 1, "sequence_length": rows * length}

@@ -35,6 +35,7 @@ class Reader(NamedTuple):
         signs: Keys of which a file of the program has at least one.
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
+        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Reader(NamedTuple):
     signs: frozenset[str]
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
+    rows_stay_apart: bool = False
 
     def recognizes(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of the program."""

@@ -18,7 +18,6 @@ from strategies import (
     Batching,
     Checkpointing,
     Finetuning,
-    Framework,
     GradientSync,
     Kernels,
     LoraVariant,
@@ -143,7 +142,6 @@ def _read_batching(keys: Keys) -> None:
         keys.reading.refuse(f"the batching {name}", place)
         return
     keys.reading.say("batching", _BATCHINGS[name], place, "" if place else _SCRIPT)
-    keys.reading.say("rows_stay_apart", True, place, "train.py, Collator: a micro-batch of packed rows has several")
 
 
 def _read_optimizer(keys: Keys) -> None:
@@ -205,4 +203,4 @@ def _read_kernels(keys: Keys) -> None:
 
 
 _SIGNS = frozenset({"sequence_length"})
-READER = Reader("transformers", "transformers 5.24", Role.RECIPE, TABLE, _SIGNS, read, Framework.TRANSFORMERS)
+READER = Reader("transformers", "transformers 5.24", Role.RECIPE, TABLE, _SIGNS, read, rows_stay_apart=True)

@@ -11,7 +11,10 @@ from transformers import AutoTokenizer
 def samples(data: str | None, run: Run, counted: int) -> list[list[int]]:
     """Returns the token ids of each sample; without data, for random weights, so many samples that count upwards."""
     if data is None and run.config_file is not None:
-        return ((torch.arange(counted)[:, None] * 7 + torch.arange(run.sequence_length)) % 64).tolist()
+        made = ((torch.arange(counted)[:, None] * 7 + torch.arange(run.sequence_length)) % 64).tolist()
+        half = run.sequence_length // 2  # to have some padding, or rows of two samples
+        shorter = {"full": [], "padded": range(0, counted, 2), "packed": range(counted)}[run.batching]
+        return [sample[:half] if at in shorter else sample for at, sample in enumerate(made)]
     if data is None:
         raise SystemExit("no data: --train_data FILE, JSON lines with text or input_ids, or the id of a dataset")
     if Path(data).exists():
