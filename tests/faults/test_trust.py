@@ -214,6 +214,7 @@ READS = {
     "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",
     "planner/exporting/transformers.py": "the scripts that are handed on",
     "planner/models/entries.py": "the built-in registry",
+    "planner/pages/report.py": "its template",
     "planner/profiles/store.py": "the replay's own code, of which it makes a digest",
     "planner/report/timeline/html.py": "its template",
 }
