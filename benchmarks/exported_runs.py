@@ -70,6 +70,16 @@ CASES = (
     Case("transformers", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
     Case("transformers", "llama", {**FSDP1, "precision": "bf16-mixed"}),
     Case("transformers", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32"}),
+    Case("pytorch", "llama", {"precision": "fp32", "optimizer": "muon"}),
+    Case("pytorch", "llama", {"precision": "bf16-mixed", "checkpointing": "selective-matmuls"}),
+    Case("pytorch", "llama", {"precision": "bf16-mixed", "outputs": "kept"}),
+    Case("pytorch", "llama", {"precision": "bf16-true", "update": "in-backward", "gradient_accumulation_steps": 1}),
+    Case("pytorch", "qwen3", {**LORA, "precision": "bf16-mixed", "batching": "packed"}),
+    Case("pytorch", "llama", {**FSDP2, "precision": "fp32"}),
+    Case("pytorch", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
+    Case("pytorch", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
+    Case("pytorch", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32", "gradient_buckets": "views"}),
+    Case("pytorch", "llama", {"gpus": 2, "sharding": "zero1", "precision": "bf16-true"}),
 )
 
 
@@ -111,7 +121,7 @@ def outcome(case: Case) -> Outcome:
             launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
             command[1:1] = launch
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", **_launcher(folder)}
-        found = []
+        found: list[int] = []
         for _ in range(RUNS if case.ranks > 1 else 1):
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode:
@@ -119,7 +129,8 @@ def outcome(case: Case) -> Outcome:
             found += [max(json.loads(file.read_text()).values()) for file in folder.glob("peaks-*.json")]
         measured = json.loads((folder / "measured.jsonl").read_text().splitlines()[0])
     strategy = plan.strategy.strategy()
-    workload = Workload(128, 2, 2, case.ranks, batching=plan.request.batching)
+    request, steps = plan.request, plan.gradient_accumulation_steps
+    workload = Workload(128, 2, steps, case.ranks, outputs=request.outputs, batching=request.batching)
     replayed = replay(TINY[case.model], strategy, workload, backend=CPU).peaks()
     model = equip(build(TINY[case.model], strategy, CPU), strategy)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -143,7 +154,7 @@ def train(folder: str) -> None:
     sys.path.insert(0, folder)
     sys.argv = ["train.py", "--max_steps", str(STEPS)]
     marks = Marks()
-    patched = _transformers(marks)
+    patched = _transformers(marks) if Path("accelerate.yaml").exists() else _pytorch(marks)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         marks.enter(Phase.LOADING, 0)
         with patched:
@@ -187,6 +198,27 @@ def _transformers(marks: Marks) -> Any:
     stack.enter_context(patch.object(Trainer, "compute_loss", compute_loss))
     stack.enter_context(patch.object(Trainer, "_clip_grad_norm", clip_grad_norm))
     stack.enter_context(patch.object(PartialState, "__init__", started))
+    stack.enter_context(released())
+    return stack
+
+
+def _pytorch(marks: Marks) -> Any:
+    """Returns a context in which a loop marks its steps."""
+    from contextlib import ExitStack
+    from unittest.mock import patch
+
+    import measure
+
+    from planner.replay.real.gloo import released
+
+    start = measure.Measure.start
+
+    def started(self: Any) -> None:
+        start(self)
+        marks.enter(Phase.FORWARD, len(self.seconds) + 1)
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(measure.Measure, "start", started))
     stack.enter_context(released())
     return stack
 

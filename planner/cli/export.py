@@ -39,7 +39,7 @@ class TargetName(Completed):
     type=TargetName(),
     required=True,
     metavar="TARGET",
-    help="transformers, trl, axolotl, llama-factory or deepspeed.",
+    help="transformers, pytorch, trl, axolotl, llama-factory or deepspeed.",
 )
 @option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
 @option(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from planner.exporting import axolotl, deepspeed, llama_factory, transformers, trl
+from planner.exporting import axolotl, deepspeed, llama_factory, pytorch, transformers, trl
 from planner.exporting.launch import Target
 
-_ALL = transformers.TARGET, trl.TARGET, axolotl.TARGET, llama_factory.TARGET, deepspeed.TARGET
+_ALL = transformers.TARGET, pytorch.TARGET, trl.TARGET, axolotl.TARGET, llama_factory.TARGET, deepspeed.TARGET
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}

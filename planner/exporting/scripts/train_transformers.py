@@ -6,6 +6,7 @@
 Data are JSON lines with "text" or "input_ids", or the id of a dataset on the Hugging Face Hub with a column "text".
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def arguments() -> tuple[Run, TrainingArguments]:
     parser = HfArgumentParser((Run, TrainingArguments))
     said = yaml.safe_load((HERE / "train.yaml").read_text())
     if not torch.cuda.is_available():
-        print("no GPU here: this runs on the CPU")
+        if os.environ.get("RANK", "0") == "0":
+            print("no GPU here: this runs on the CPU")
         said |= {"use_cpu": True, "tf32": None}
     parser.set_defaults(**said)
     run, args, *unknown = parser.parse_args_into_dataclasses()
