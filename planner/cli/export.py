@@ -14,23 +14,34 @@ from planner.cli.options import catalog_option, option
 from planner.cli.output import print_text
 
 
-class TargetName(Completed):
-    """Names a target of an export."""
+class FrameworkName(Completed):
+    """Names a framework whose files are written."""
 
     name = "name"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        """Returns the targets with what they write."""
+        """Returns the frameworks with what they write."""
         from planner.exporting.registry import TARGETS
 
         return [(target.name, target.summary) for target in TARGETS.values()]
+
+
+class TargetName(FrameworkName):
+    """Names a target of an export: a framework, or what starts its script."""
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the targets with what they write."""
+        from planner.exporting.launchers.registry import LAUNCHERS
+
+        return [*super().names(ctx), *((launcher.name, launcher.summary) for launcher in LAUNCHERS.values())]
 
 
 @click.command(
     cls=Command,
     examples=(
         "planner export plan.json --to llama-factory -o run",
-        "planner export - --to trl -o run --plan 2",
+        "planner export - --to transformers --random-weights -o run --plan 2",
+        "planner export plan.json --to slurm --with pytorch -o run",
     ),
 )
 @click.argument("plan", type=str)
@@ -39,7 +50,14 @@ class TargetName(Completed):
     type=TargetName(),
     required=True,
     metavar="TARGET",
-    help="transformers, pytorch, trl, axolotl, llama-factory or deepspeed.",
+    help="transformers, pytorch, trl, axolotl, llama-factory or deepspeed; bash, slurm, kubernetes or skypilot.",
+)
+@option(
+    "--with",
+    "framework",
+    type=FrameworkName(),
+    metavar="FRAMEWORK",
+    help="Whose script bash, slurm, kubernetes or skypilot starts; transformers unless given.",
 )
 @option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
 @option(

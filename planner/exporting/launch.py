@@ -23,6 +23,16 @@ class ExportError(PlannerError):
     """Reports a choice of a plan that a target cannot say, or files that cannot be written."""
 
 
+class Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as they are read."""
+
+
+Blocks.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
 class Launch(NamedTuple):
     """Holds a plan on its way to a target.
 
@@ -120,14 +130,23 @@ class Launch(NamedTuple):
     def yaml(self, keys: Mapping[str, Any]) -> str:
         """Returns a YAML file of these keys; those that are None are left out."""
         said = {key: value for key, value in keys.items() if value is not None}
-        return f"{self.comment()}\n{yaml.safe_dump(said, sort_keys=False, width=120)}"
+        return f"{self.comment()}\n{yaml.dump(said, Dumper=Blocks, sort_keys=False, width=120)}"
 
     def script(self, command: str) -> str:
         """Returns a shell script that runs a command with the environment that the plan assumes."""
         expandable = "True" if self.strategy.allocator is Allocator.EXPANDABLE else "False"
         return (
             f"#!/bin/sh\n{self.comment()}\nset -eu\n"
-            f"export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:{expandable}\n{command}\n"
+            f"export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:{expandable}\n{self._node()}{command}\n"
+        )
+
+    def _node(self) -> str:
+        """Returns the lines that find out which of several nodes this is; none for one node."""
+        if self.request.nodes == 1:
+            return ""
+        return (
+            'NODE_RANK="${NODE_RANK:-${SLURM_NODEID:?NODE_RANK is the number of this node, from 0}}"\n'
+            ': "${MASTER_ADDR:?MASTER_ADDR is the address of node 0}" "${MASTER_PORT:=29500}"\n'
         )
 
 
@@ -145,6 +164,7 @@ class Target(NamedTuple):
         files: Returns the files of a launch by their names.
         read: Names of those files that say what the run does; empty where `planner check` has no reader of them.
         makes_weights: Whether it can make random weights.
+        many_nodes: Whether its script runs on several nodes, by NODE_RANK, MASTER_ADDR and MASTER_PORT.
     """
 
     name: str
@@ -152,3 +172,4 @@ class Target(NamedTuple):
     files: Callable[[Launch], dict[str, str]]
     read: tuple[str, ...]
     makes_weights: bool = False
+    many_nodes: bool = False

@@ -51,7 +51,11 @@ _OUTPUTS = {Outputs.RELEASED: None, Outputs.KEPT_IN_STEP: "step", Outputs.KEPT: 
 
 def files(launch: Launch) -> dict[str, str]:
     """Returns the script with its recipe, what it imports, what is predicted, and what random weights need."""
-    command = f'torchrun --standalone --nproc_per_node={launch.ranks} {PROGRAM} "$@"'
+    nodes, gpus = launch.request.nodes, launch.request.gpus
+    where = "--standalone"
+    if nodes > 1:
+        where = f'--nnodes={nodes} --node_rank="$NODE_RANK" --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT"'
+    command = f'torchrun {where} --nproc_per_node={gpus} {PROGRAM} "$@"'
     # torch and transformers' models; PEFT and autocast's conversion of outputs are accelerate's.
     required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE)
     return {
@@ -119,4 +123,6 @@ def _sharding(launch: Launch) -> dict[str, Any]:
     }
 
 
-TARGET = Target("pytorch", "torch 2.13: train.py with train.yaml, run.sh", files, (), makes_weights=True)
+TARGET = Target(
+    "pytorch", "torch 2.13: train.py with train.yaml, run.sh", files, (), makes_weights=True, many_nodes=True
+)

@@ -18,10 +18,12 @@ def files(launch: Launch) -> dict[str, str]:
     made[ACCELERATE] = accelerate_yaml(launch, autocast(launch) or "no")
     if launch.backend is ShardingBackend.DEEPSPEED:
         made[DEEPSPEED] = deepspeed_json(launch)
+    nodes = ' --machine_rank "$NODE_RANK" --main_process_ip "$MASTER_ADDR" --main_process_port "$MASTER_PORT"'
+    where = nodes if launch.request.nodes > 1 else ""
     required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE)
     return {
         **made,
-        SCRIPT: launch.script(f'accelerate launch --config_file {ACCELERATE} {PROGRAM} "$@"'),
+        SCRIPT: launch.script(f'accelerate launch --config_file {ACCELERATE}{where} {PROGRAM} "$@"'),
         REQUIREMENTS: packages.requirements(launch, *required),
     }
 
@@ -99,4 +101,5 @@ TARGET = Target(
     files,
     (RECIPE, ACCELERATE),
     makes_weights=True,
+    many_nodes=True,
 )
