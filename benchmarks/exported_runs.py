@@ -30,6 +30,7 @@ from planner.records.result import EstimateResult
 from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
 from planner.replay.real.profiled import Marks, recorded
+from planner.replay.recording.trace import Trace
 from planner.replay.setup.build import build, equip
 
 STEPS = 4
@@ -125,8 +126,8 @@ def outcome(case: Case) -> Outcome:
         for _ in range(RUNS if case.ranks > 1 else 1):
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode:
-                raise SystemExit(f"{case}:\n{done.stderr[-3000:]}")
-            found += [max(json.loads(file.read_text()).values()) for file in folder.glob("peaks-*.json")]
+                raise SystemExit(f"{case}:\n{done.stderr[-6000:]}")
+            found += [json.loads(file.read_text()) for file in folder.glob("peak-*.json")]
         measured = json.loads((folder / "measured.jsonl").read_text().splitlines()[0])
     strategy = plan.strategy.strategy()
     request, steps = plan.request, plan.gradient_accumulation_steps
@@ -149,7 +150,7 @@ def _launcher(folder: Path) -> dict[str, str]:
 
 
 def train(folder: str) -> None:
-    """Runs train.py of a folder as one rank, and writes the peak of each phase of its last step."""
+    """Runs train.py of a folder as one rank, and writes the peak of its steps."""
     os.chdir(folder)
     sys.path.insert(0, folder)
     sys.argv = ["train.py", "--max_steps", str(STEPS)]
@@ -163,8 +164,17 @@ def train(folder: str) -> None:
     results = profiler.profiler
     assert results is not None
     trace = recorded(results.kineto_results.experimental_event_tree(), marks.phases).trace
-    peaks = {phase: size for phase, size in trace.peaks().items() if phase is not Phase.LOADING}
-    Path(f"peaks-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(peaks))
+    Path(f"peak-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(_peak(trace)))
+
+
+def _peak(trace: Trace) -> int:
+    """Returns the most live bytes of a steady step, which is any but the first: batches have more padding or less."""
+    now = peak = 0
+    for section in trace.sections:
+        for _, size, _ in section.events:
+            now += size
+            peak = max(peak, now) if section.step > 1 else peak
+    return peak
 
 
 def _transformers(marks: Marks) -> Any:

@@ -15,6 +15,7 @@ from strategies import (
     Kernels,
     LoraVariant,
     Loss,
+    Optimizer,
     Precision,
     Quantization,
     ShardingBackend,
@@ -171,6 +172,8 @@ def liger(launch: Launch) -> dict[str, bool] | None:
 def learning_rate(launch: Launch) -> float:
     """Returns a usual rate; for random weights one with which the loss falls within a few steps."""
     adapted = launch.strategy.finetuning in (Finetuning.LORA, Finetuning.QLORA)
+    if launch.random_weights and launch.strategy.optimizer in (Optimizer.SGD, Optimizer.SGD_MOMENTUM):
+        return 0.1
     if launch.random_weights:
         return 0.01 if adapted else 0.001
     return 0.0002 if adapted else 0.00002
