@@ -93,11 +93,11 @@ class Trials:
 
     def _tried(self, keys: Mapping[str, Any]) -> Trial | None:
         try:
-            run = Run(self.sources, READERS, {**self.overrides, **keys})
+            cluster = self.cluster
+            run = Run(self.sources, READERS, {**self.overrides, **keys}, cluster.gpus * cluster.nodes)
             settle(run.reading)
             if run.reading.refused:
                 return None
-            cluster = self.cluster
             said = {**arguments_of(run.reading, run, []), **cluster.fixed}
             rest = on_cluster(said, cluster.gpu, cluster.gpus, cluster.nodes)
             model, gpu, catalog = (rest.pop(name) for name in ("model", "gpu", "catalog"))

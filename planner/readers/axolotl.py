@@ -121,7 +121,7 @@ def _read_engine(keys: Keys, run: Run) -> None:
         run.refer(file, keys.place("deepspeed"))
         return
     strategies = keys.names("fsdp") or ()
-    config = keys.source.data.get("fsdp_config")
+    config = keys.source.recipe.get("fsdp_config")
     if not strategies and not config:
         if reading.value("sharding") is None:
             reading.say("sharding", Sharding.NO_SHARD, why="no fsdp and no deepspeed")

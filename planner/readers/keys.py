@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hardware.errors import shown
+from planner.readers.interpolation import is_open
 from planner.readers.reading import Place, Reading, Refusal
 from planner.readers.source import Entry, Source, Table
 
@@ -28,7 +29,9 @@ class Keys:
         for name in names:
             assert name in self._table.decides, name
             found = self._entries.get(name)
-            if found is not None and found.value is not None:
+            if found is not None and is_open(found.value):
+                self._refuse(found, "which nothing in the file says")
+            elif found is not None and found.value is not None:
                 return found
         return None
 

@@ -194,7 +194,9 @@ def _read_loss(keys: Keys, old: bool, source: str) -> None:
     liger, place = keys.flag(*names), keys.place(*names)
     reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else source)
     kind, at = keys.word("loss_type"), keys.place("loss_type")
-    if kind not in (None, "nll", "chunked_nll") and reading.value("task") == "sft":
+    if reading.value("task") != "sft":
+        return
+    if kind not in (None, "nll", "chunked_nll"):
         reading.refuse(f"the loss {kind}", at)
     if old:
         reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place if liger else at, source)

@@ -1,0 +1,24 @@
+"""Holds what readers of programs with a step of their own share."""
+
+from __future__ import annotations
+
+from planner.readers.keys import Keys
+from planner.readers.reading import Reading
+
+
+def refuse_step(reading: Reading, program: str, what: str) -> None:
+    """Refuses to plan a run whose step the memory model does not derive.
+
+    Args:
+        reading: What was read.
+        program: Name of the program.
+        what: What its step does in its own way.
+    """
+    reading.refuse(f"a step of {program}'s own, which is not derived: {what}")
+
+
+def say_number(keys: Keys, key: str, word: str, otherwise: int, why: str) -> int:
+    """Says a whole number, or the program's default, and returns it."""
+    number = keys.whole(key)
+    keys.reading.say(word, otherwise if number is None else number, keys.place(key), "" if number is not None else why)
+    return otherwise if number is None else number
