@@ -127,19 +127,24 @@ def source_of(file: str, content: bytes, *, is_json: bool) -> Source:
     Raises:
         ConfigFileError: It is no mapping, or has duplicate keys, tags or other problems.
     """
-    read = read_json if is_json else read_document
     try:
-        document = read(file, ConfigFileError, content=content)
+        document = _mapping(file, content, is_json=is_json)
     except ConfigFileError as error:
         if any(sign in content for sign in _TEMPLATE):
             raise ConfigFileError(error.problems, "{{ }} and {% %} are of a template: fill it in first") from None
         raise
+    return Source(file, document, content.decode(), is_json)
+
+
+def _mapping(file: str, content: bytes, *, is_json: bool) -> Document:
+    read = read_json if is_json else read_document
+    document = read(file, ConfigFileError, content=content)
     if not isinstance(document.data, dict) and document.data is not None:
         document.add_problem((), f"{shown(document.data)} is not a mapping of keys to values")
     elif not document.data:
         document.add_problem((), "has no keys")
     document.raise_problems()
-    return Source(file, document, content.decode(), is_json)
+    return document
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ from planner.readers.hugging_face import (
     TRAINER_NO_WORD,
     read_attention,
     read_batches,
+    read_evaluation,
     read_optimizer,
 )
 from planner.readers.keys import Keys
@@ -98,8 +99,7 @@ def read(keys: Keys, run: Run) -> None:
     reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
     reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
     if (keys.word("eval_strategy", "evaluation_strategy") or "no").lower() not in ("no", "false"):
-        size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
-        reading.say("evaluation_batch_size", 8 if size is None else size, place, "" if place else _SOURCE)
+        read_evaluation(keys)
 
 
 def _read_precision(keys: Keys) -> None:

@@ -7,7 +7,7 @@ LoRA's for `finetune_lora`, `model_name` for `pretrain`, else `finetune_full`.
 from __future__ import annotations
 
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step, say_number
+from planner.readers.own_steps.shared import refuse_step
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
 from strategies import (
@@ -90,7 +90,7 @@ def read(keys: Keys, run: Run) -> None:
         reading.say("precision", _PRECISIONS[name], place, "" if place else f"{_SOURCE}: bf16-true where supported")
     else:
         reading.refuse(f"the precision {name}", place)
-    micro = say_number(keys, "train.micro_batch_size", "micro_batch_size", 1, f"{_SOURCE}, args.py")
+    micro = keys.say_whole("micro_batch_size", "train.micro_batch_size", otherwise=1, why=f"{_SOURCE}, args.py")
     wanted = keys.whole("train.global_batch_size") or 16
     if gpus is None:
         reading.say("global_batch_size", wanted, keys.place("train.global_batch_size"))
@@ -143,11 +143,9 @@ def _read_finetuning(keys: Keys) -> None:
         reading.say("quantization", _QUANTIZATIONS[quantize], place)
     elif quantize is not None:
         reading.refuse(f"a base in {quantize}", place)
-    say_number(keys, "lora_r", "lora_rank", 8, source)
-    say_number(keys, "lora_alpha", "lora_alpha", 16, source)
-    dropout = keys.share("lora_dropout")
-    why = "" if dropout is not None else source
-    reading.say("lora_dropout", 0.05 if dropout is None else dropout, keys.place("lora_dropout"), why)
+    keys.say_whole("lora_rank", "lora_r", otherwise=8, why=source)
+    keys.say_whole("lora_alpha", "lora_alpha", otherwise=16, why=source)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.05, why=source)
     layers = [
         name for key, names in _TARGETS.items() if keys.flag(key, otherwise=key in _ON_BY_DEFAULT) for name in names
     ]

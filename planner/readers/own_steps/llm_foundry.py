@@ -8,7 +8,7 @@ from __future__ import annotations
 from planner.readers.engine import FSDP_STRATEGIES
 from planner.readers.hugging_face import read_targets
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step, say_number
+from planner.readers.own_steps.shared import refuse_step
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
 from strategies import (
@@ -142,16 +142,13 @@ def _read_model(keys: Keys) -> None:
         reading.say("attention", choice, keys.place("model.attn_config.attn_impl"), "" if kind else "transformers' own")
     else:
         reading.refuse(f"the attention {kind}", keys.place("model.attn_config.attn_impl"))
-    rank = keys.whole(f"{_PEFT}.r")
     if keys.entry(f"{_PEFT}.peft_type", f"{_PEFT}.r") is None:
         reading.say("finetuning", Finetuning.FULL, why="no peft_config")
         return
     reading.say("finetuning", Finetuning.LORA, keys.place(f"{_PEFT}.peft_type", f"{_PEFT}.r"))
-    reading.say("lora_rank", rank or 8, keys.place(f"{_PEFT}.r"), "" if rank else "PEFT's default")
-    say_number(keys, f"{_PEFT}.lora_alpha", "lora_alpha", 8, "PEFT's default")
-    dropout = keys.share(f"{_PEFT}.lora_dropout")
-    why = "" if dropout is not None else "PEFT's default"
-    reading.say("lora_dropout", dropout or 0.0, keys.place(f"{_PEFT}.lora_dropout"), why)
+    keys.say_whole("lora_rank", f"{_PEFT}.r", otherwise=8, why="PEFT's default")
+    keys.say_whole("lora_alpha", f"{_PEFT}.lora_alpha", otherwise=8, why="PEFT's default")
+    keys.say_share("lora_dropout", f"{_PEFT}.lora_dropout", otherwise=0.0, why="PEFT's default")
     read_targets(keys, f"{_PEFT}.target_modules", everything=("all-linear",))
     reading.say("adapter_dtype", AdapterDtype.FP32, why=f"{_SOURCE}: the whole model is fp32")
     reading.refuse("a frozen base in fp32", keys.place(f"{_PEFT}.peft_type", f"{_PEFT}.r"))

@@ -16,7 +16,7 @@ from planner.readers.hugging_face import (
     read_targets,
 )
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step, say_number
+from planner.readers.own_steps.shared import refuse_step
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
@@ -97,10 +97,12 @@ def read(keys: Keys, run: Run) -> None:
     stored = "fp32" if dtype == "float32" else half or "bf16"
     read_precision(reading, half, place, stored=stored, why="" if place else f"{_SOURCE}: as the checkpoint is")
     read_adapter_dtypes(reading, AdapterDtype.FP32, UnquantizedDtype.BF16, "PEFT's fp32 adapters")
-    micro = say_number(keys, "per_device_train_batch_size", "micro_batch_size", 1, _SOURCE)
+    micro = keys.say_whole("micro_batch_size", "per_device_train_batch_size", otherwise=1, why=_SOURCE)
     if keys.entry("gradient_accumulation_steps") or run.ranks:
         steps = -(-16 // max(1, micro) // (run.ranks or 1))
-        say_number(keys, "gradient_accumulation_steps", "gradient_accumulation_steps", steps, f"{_SOURCE}: 16 in all")
+        keys.say_whole(
+            "gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=steps, why=f"{_SOURCE}: 16 in all"
+        )
     if keys.entry("max_length"):
         reading.say("sequence_length", keys.whole("max_length"), keys.place("max_length"))
     packs = keys.flag("packing") or keys.flag("padding_free")
@@ -137,11 +139,9 @@ def _read_finetuning(keys: Keys) -> None:
         reading.say("quantization", four if bits == 4 else Quantization.INT8, keys.place("quant_bits"))
     elif bits or method:
         reading.refuse(f"a base in {bits} bits by {method}", keys.place("quant_bits", "quant_method"))
-    say_number(keys, "lora_rank", "lora_rank", 8, _SOURCE)
-    say_number(keys, "lora_alpha", "lora_alpha", 32, _SOURCE)
-    dropout = keys.share("lora_dropout")
-    why = "" if dropout is not None else _SOURCE
-    reading.say("lora_dropout", 0.05 if dropout is None else dropout, keys.place("lora_dropout"), why)
+    keys.say_whole("lora_rank", "lora_rank", otherwise=8, why=_SOURCE)
+    keys.say_whole("lora_alpha", "lora_alpha", otherwise=32, why=_SOURCE)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.05, why=_SOURCE)
     if not read_targets(keys, "target_modules", everything=("all-linear",)):
         reading.say("lora_targets", "all-linear", why=_SOURCE)
 

@@ -7,7 +7,7 @@ name, never imported.
 from __future__ import annotations
 
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step, say_number
+from planner.readers.own_steps.shared import refuse_step
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
 from strategies import (
@@ -128,10 +128,9 @@ def _read_finetuning(keys: Keys) -> None:
     elif eight:
         reading.say("quantization", Quantization.INT8, keys.place("quantization.load_in_8bit"))
     why = f"{_SOURCE}, components/_peft/lora.py"
-    say_number(keys, "peft.dim", "lora_rank", 8, why)
-    say_number(keys, "peft.alpha", "lora_alpha", 32, why)
-    dropout = keys.share("peft.dropout")
-    reading.say("lora_dropout", dropout or 0.0, keys.place("peft.dropout"), "" if dropout is not None else why)
+    keys.say_whole("lora_rank", "peft.dim", otherwise=8, why=why)
+    keys.say_whole("lora_alpha", "peft.alpha", otherwise=32, why=why)
+    keys.say_share("lora_dropout", "peft.dropout", otherwise=0.0, why=why)
     targets, place = keys.names("peft.target_modules") or ("*_proj",), keys.place("peft.target_modules")
     if targets == ("*_proj",):
         reading.say("lora_targets", "all-linear", place, "" if place else why)
@@ -159,7 +158,7 @@ def _read_precision(keys: Keys) -> None:
 
 def _read_batch(keys: Keys, run: Run) -> None:
     reading, key = keys.reading, "step_scheduler.global_batch_size"
-    micro = say_number(keys, "step_scheduler.local_batch_size", "micro_batch_size", 1, _SOURCE)
+    micro = keys.say_whole("micro_batch_size", "step_scheduler.local_batch_size", otherwise=1, why=_SOURCE)
     wanted = keys.whole(key)
     if wanted and run.ranks:
         steps = max(1, wanted // run.ranks // max(1, micro))

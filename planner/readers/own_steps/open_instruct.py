@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step, say_number
+from planner.readers.own_steps.shared import refuse_step
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
@@ -66,8 +66,8 @@ def read(keys: Keys, run: Run) -> None:
     read_precision(reading, "bf16", None, stored="bf16", why=f"{_SOURCE}: loaded in bf16")
     unquantized = UnquantizedDtype.FP32
     read_adapter_dtypes(reading, AdapterDtype.FP32, unquantized, "PEFT's k-bit preparation has the last word")
-    say_number(keys, "per_device_train_batch_size", "micro_batch_size", 8, _SOURCE)
-    say_number(keys, "gradient_accumulation_steps", "gradient_accumulation_steps", 1, _SOURCE)
+    keys.say_whole("micro_batch_size", "per_device_train_batch_size", otherwise=8, why=_SOURCE)
+    keys.say_whole("gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=1, why=_SOURCE)
     if keys.entry("max_seq_length"):
         reading.say("sequence_length", keys.whole("max_seq_length"), keys.place("max_seq_length"))
     packs, place = keys.flag("packing"), keys.place("packing")
@@ -94,11 +94,9 @@ def _read_finetuning(keys: Keys) -> None:
     if keys.flag("use_qlora"):
         reading.say("finetuning", Finetuning.QLORA, keys.place("use_qlora"))
         reading.say("quantization", Quantization.NF4_DOUBLE, keys.place("use_qlora"), _SOURCE)
-    say_number(keys, "lora_rank", "lora_rank", 64, _SOURCE)
-    say_number(keys, "lora_alpha", "lora_alpha", 16, _SOURCE)
-    dropout = keys.share("lora_dropout")
-    why = "" if dropout is not None else _SOURCE
-    reading.say("lora_dropout", 0.1 if dropout is None else dropout, keys.place("lora_dropout"), why)
+    keys.say_whole("lora_rank", "lora_rank", otherwise=64, why=_SOURCE)
+    keys.say_whole("lora_alpha", "lora_alpha", otherwise=16, why=_SOURCE)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.1, why=_SOURCE)
     reading.say("lora_targets", "all-linear", why=f"{_SOURCE}: all seven of a block")
 
 

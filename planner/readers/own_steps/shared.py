@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from planner.readers.keys import Keys
 from planner.readers.reading import Reading
 
 
@@ -15,10 +14,3 @@ def refuse_step(reading: Reading, program: str, what: str) -> None:
         what: What its step does in its own way.
     """
     reading.refuse(f"a step of {program}'s own, which is not derived: {what}")
-
-
-def say_number(keys: Keys, key: str, word: str, otherwise: int, why: str) -> int:
-    """Says a whole number, or the program's default, and returns it."""
-    number = keys.whole(key)
-    keys.reading.say(word, otherwise if number is None else number, keys.place(key), "" if number is not None else why)
-    return otherwise if number is None else number

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from planner.readers.keys import Keys
 from planner.readers.own_steps.models import TORCHTUNE
-from planner.readers.own_steps.shared import refuse_step, say_number
+from planner.readers.own_steps.shared import refuse_step
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
 from strategies import (
@@ -118,8 +118,8 @@ def read(keys: Keys, run: Run) -> None:
         reading.say("precision", _DTYPES[name], keys.place("dtype"), "weights stay as they are loaded")
     else:
         reading.refuse(f"the dtype {name or 'of nothing'}", keys.place("dtype"))
-    say_number(keys, "batch_size", "micro_batch_size", 1, _SOURCE)
-    say_number(keys, "gradient_accumulation_steps", "gradient_accumulation_steps", 1, _SOURCE)
+    keys.say_whole("micro_batch_size", "batch_size", otherwise=1, why=_SOURCE)
+    keys.say_whole("gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=1, why=_SOURCE)
     if keys.entry("tokenizer.max_seq_len"):
         reading.say("sequence_length", keys.whole("tokenizer.max_seq_len"), keys.place("tokenizer.max_seq_len"))
     packed, place = keys.flag("dataset.packed"), keys.place("dataset.packed")
@@ -153,10 +153,9 @@ def _read_model(keys: Keys) -> None:
         at = keys.place("model.quantize_base") or place
         reading.say("quantization", Quantization.NF4_DOUBLE, at, "torchao's NF4Tensor, whose scales are int8")
     why = f"{_SOURCE}, models/*/_model_builders.py"
-    say_number(keys, "model.lora_rank", "lora_rank", 8, why)
-    say_number(keys, "model.lora_alpha", "lora_alpha", 16, why)
-    dropout = keys.share("model.lora_dropout")
-    reading.say("lora_dropout", dropout or 0.0, keys.place("model.lora_dropout"), "" if dropout is not None else why)
+    keys.say_whole("lora_rank", "model.lora_rank", otherwise=8, why=why)
+    keys.say_whole("lora_alpha", "model.lora_alpha", otherwise=16, why=why)
+    keys.say_share("lora_dropout", "model.lora_dropout", otherwise=0.0, why=why)
     layers = [_LAYERS.get(name, name) for name in keys.names("model.lora_attn_modules") or ()]
     layers += _MLP if keys.flag("model.apply_lora_to_mlp") else ()
     reading.say("lora_targets", tuple(layers), keys.place("model.lora_attn_modules"))
@@ -172,9 +171,8 @@ def _read_loss(keys: Keys) -> None:
     place = keys.place("loss._component_")
     reading.say("task", "sft", why="the loss of the next token")
     if name in _CHUNKED:
-        chunks = keys.whole("loss.num_output_chunks")
         reading.say("loss", Loss.CHUNKED, place)
-        reading.say("loss_chunks", chunks or 8, keys.place("loss.num_output_chunks"), "" if chunks else _SOURCE)
+        keys.say_whole("loss_chunks", "loss.num_output_chunks", otherwise=8, why=_SOURCE)
     elif name == "CrossEntropyLoss":
         reading.say("loss", Loss.FULL, place)
     elif "DPO" in name:
