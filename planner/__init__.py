@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
+    from planner.pages.report import report_page
     from planner.records.axes import RequestError
     from planner.records.check import Change, CheckResult
     from planner.records.explanation import Explanation
@@ -67,6 +68,7 @@ _HOMES = {
     "fit": "planner.api",
     "fix": "planner.checking.fix",
     "load_catalog": "hardware",
+    "report_page": "planner.pages.report",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -106,6 +108,7 @@ __all__ = [
     "fit",
     "fix",
     "load_catalog",
+    "report_page",
     "verify",
 ]
 

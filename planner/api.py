@@ -10,7 +10,7 @@ from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
-from planner.answers.studies import study_name
+from planner.answers.studies import about, study_name
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import accumulation_of, check_divisible
@@ -32,7 +32,7 @@ def fit(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -68,8 +68,9 @@ def fit(
         model: Name or alias in the registry, path to a config.json, `hf:org/name` on the Hugging Face Hub, size such as
             `1B` for a Llama-shaped model of about that size, `package.module:function`, which is imported and called
             for a `torch.nn.Module`, or a `Model`. Models outside the registry's families are planned by replays.
-        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
-        gpus: GPUs per node, from 1 to 1024.
+        gpu: Name or alias of a GPU or machine in the catalog, a size such as `24GiB` for a card that is not listed, or
+            a `GPU`. A machine, such as `p5.48xlarge`, decides GPUs, host memory, network and price of each node.
+        gpus: GPUs per node, from 1 to 1024; by default as many as the machine has, or else one.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
         task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
             `sequence-classification`.
@@ -163,7 +164,7 @@ def fit(
     )
     accumulation = accumulation_of(problem.request)
     searched = problem.space()
-    settings = settings._replace(study=study_name(problem, settings))
+    settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
     solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
@@ -198,7 +199,7 @@ def estimate(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -219,8 +220,8 @@ def estimate(
 
     Args:
         model: The model, as for `fit`.
-        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
-        gpus: GPUs per node.
+        gpu: Name or alias of a GPU or a machine in the catalog, or a `GPU`, as for `fit`.
+        gpus: GPUs per node, by default as for `fit`.
         nodes: Number of nodes.
         task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.

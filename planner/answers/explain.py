@@ -24,7 +24,7 @@ def explain(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,

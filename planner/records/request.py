@@ -28,6 +28,8 @@ class Workload(Record):
     """What the model is trained to do; None where its own code decides that."""
     num_parameters: Total
     gpu: str
+    machine: str | None = None
+    """Name of the machine that each node is; None where only its GPUs are known."""
     gpu_memory_bytes: Total
     """Bytes of one GPU that processes can use."""
     gpus: Gpus = 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from hardware import PlannerError
 from hardware.errors import shown
@@ -88,6 +89,8 @@ class EngineSettings(NamedTuple):
     storage: str | None = None
     study: str = "planner"
     """Name of the study in the storage."""
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What the study is about, such as model and machine, as its attributes in the storage."""
 
     @classmethod
     def of(

@@ -31,7 +31,7 @@ def verify(
     model: str | Model | Foreign,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -61,7 +61,7 @@ def verify(
     Args:
         model: The model, as for `fit`, or a `Foreign` that names one outside the registry's families.
         gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
-        gpus: GPUs per node.
+        gpus: GPUs per node; by default as many as the machine has, or else one.
         nodes: Number of nodes.
         task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
