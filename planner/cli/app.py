@@ -54,7 +54,7 @@ class Planner(LazyGroup):
                 from planner.plugins import load_plugins
 
                 load_plugins()
-            with self.make_context("planner", args) as ctx:
+            with self.make_context("planner", args, obj=tuple(args)) as ctx:
                 self.invoke(ctx)
         except click.exceptions.Exit as end:
             return end.exit_code

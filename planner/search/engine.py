@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hardware import PlannerError
 from hardware.errors import shown
 from planner.search.ranking import Ranking
-from strategies import ContradictionError, Engine, Sampler
+from strategies import Chain, ContradictionError, Engine, Sampler
 
 DEFAULT_TRIALS = 200
 """Default number of trials of a study; `benchmarks/engines.py` measures what is found within it."""
@@ -46,6 +46,8 @@ class Found(NamedTuple):
     seconds: float
     num_trials: int | None = None
     """Number of completed trials; None if nothing was sampled."""
+    chains: tuple[Chain, ...] = ()
+    """All strategies that can run, whether they fit or not; of a sampler, those that it found to fit."""
 
 
 class EngineError(PlannerError):

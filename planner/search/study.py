@@ -20,8 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from planner.progress import Advance
 from planner.search.bulk import add_missing
-from planner.search.candidate import Candidate, Rank, Solver
+from planner.search.candidate import Candidate, Solver
 from planner.search.engine import EngineError, EngineSettings, Found, Progress
+from planner.search.order import Rank
 from planner.search.ranking import Ranking
 from planner.search.samplers import EveryStrategy, sampler_of
 from planner.search.shared import SharedStudy
@@ -40,7 +41,7 @@ from planner.search.trials import (
     objectives,
     readable,
 )
-from strategies import Space
+from strategies import Chain, Space
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -91,7 +92,8 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
     if settings.sampler.facts.is_multi_objective:
         candidates = list(front(candidates, solver))
     seconds = time.perf_counter() - start
-    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed))
+    tried = tuple(Chain(c.strategy) for c in found.candidates)
+    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed), tried)
 
 
 def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted: Rank) -> int | None:

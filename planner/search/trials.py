@@ -10,7 +10,7 @@ from hardware import GIB
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import DOES_NOT_FIT
 from planner.search.suggest import Suggestion
-from strategies import Exactly, Space, Strategy, UpTo, violation
+from strategies import Exactly, Objective, Space, Strategy, UpTo, violation
 
 CANNOT_RUN = 2.0**20
 """Value of the constraint for a strategy that cannot run: more GiB than are ever missing."""
@@ -39,8 +39,13 @@ BATCH, SPEED, HEADROOM = "effective batch", "tokens per second", "headroom"
 def objective_of(solver: Solver) -> str:
     """Returns the name of what a sampler of one objective maximizes.
 
-    Where the batch is given, all candidates have the same, and the fastest one is the best.
+    Where the batch is given, all candidates have the same, and the fastest one is the best. At the price of one
+    machine, the fastest one is also the cheapest.
     """
+    if solver.order.objective is Objective.MEMORY:
+        return HEADROOM
+    if solver.order.objective in (Objective.THROUGHPUT, Objective.COST):
+        return SPEED
     return SPEED if isinstance(solver.accumulation, Exactly) else BATCH
 
 
