@@ -55,7 +55,7 @@ def _run(plan: Plan) -> str:
         said.append(f"the run: {plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}")
     if plan.usd_per_million_tokens is not None:
         said.append(f"{plan.usd_per_million_tokens:#.3g} USD per million tokens")
-    return f"<p>{escape('; '.join(said))}</p>" if said else ""
+    return f'<p class="run">{escape("; ".join(said))}</p>' if said else ""
 
 
 def _verdict(subject: Subject) -> str:
