@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from planner import Plan, fit
+from planner import Plan, fit, report_page
 from planner.cli import main
 from planner.pages.subjects import sheet_of
 
@@ -48,3 +51,17 @@ def test_a_command_leaves_out_what_is_filled_in() -> None:
     assert subject.spelled == (
         "llama-2-7b --gpu A100-40GB-SXM --micro-batch-size 1 --gradient-accumulation-steps 64 --finetuning lora"
     )
+
+
+def test_every_command_of_a_page_runs(tmp_path: Path) -> None:
+    page = report_page(fit("pythia-70m", gpu="T4", finetuning=["lora", "full"]))
+    lines = [html.unescape(re.sub("<[^>]*>", "", line)) for line in re.findall("<code>(.*?)</code>", page)]
+    estimates = {line for line in lines if line.startswith("planner estimate") and "|" not in line}
+    exports = [line.split(" | ") for line in lines if "|" in line]
+    assert len(estimates) == len(exports) >= 2
+    for number, (asks, then) in enumerate(exports):
+        assert asks.removesuffix(" --json") in estimates
+        printed = CliRunner().invoke(main, shlex.split(asks)[1:])
+        command = then.replace("-o run", f"-o {tmp_path / str(number)}")
+        run = CliRunner().invoke(main, shlex.split(command)[1:], input=printed.stdout)
+        assert (printed.exit_code, run.exit_code) == (0, 0), run.output
