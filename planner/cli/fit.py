@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
 from planner.cli.commands import Command
+from planner.cli.errors import DOES_NOT_FIT
 from planner.cli.options import (
     AxisOption,
     axis_options,
@@ -27,8 +28,6 @@ from planner.cli.options import (
 from planner.cli.output import print_document, print_report, show_progress
 from strategies import Engine, Sampler
 
-NOTHING_FITS = 1
-"""Exit code when nothing fits."""
 _WORKLOAD = "Workload"
 _SEARCH = "Search"
 
@@ -91,4 +90,4 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
         listed = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
         print_report(FitReport(result, ctx.obj or (), notes or listed))
     if not result.plans:
-        ctx.exit(NOTHING_FITS)
+        ctx.exit(DOES_NOT_FIT)
