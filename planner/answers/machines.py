@@ -1,4 +1,4 @@
-"""Finds the best plan on each of many machines.
+"""Finds the best plan on each of many machines, and ranks the machines.
 
 What machines have in common is computed once: memory that does not depend on the GPU (`MemoryModel.on`), and which
 strategies can run, which depends on what a GPU supports and not on how large or fast it is.
@@ -6,23 +6,55 @@ strategies can run, which depends on what a GPU supports and not on how large or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import NamedTuple
 
 from hardware import Cluster
+from planner.answers.commands import fit_command
+from planner.answers.plans import plan_of
 from planner.problem.problem import Problem
 from planner.problem.site import Site
+from planner.records.machines import MachinePlan
 from planner.search import Candidate, Solver
 from planner.search.exhaustive import check_number, possible
-from strategies import Accumulation, Chain, Space
+from strategies import Chain, Space
+
+SECONDS_PER_HOUR = 3600
+_MILLION = 10**6
 
 
 class Placed(NamedTuple):
-    """Holds a request on one machine, and the best candidate there; None if nothing fits or can run."""
+    """Holds a request on one machine, and the best candidate there."""
 
     problem: Problem
     solver: Solver
-    candidate: Candidate | None
+    candidate: Candidate
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Returns the tokens of all ranks per second."""
+        return self.candidate.global_batch_size * self.solver.model.real_tokens / self.candidate.seconds
+
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """Returns US dollars for a million tokens; None where the price of the machine is not known."""
+        per_hour = self.problem.cluster.price_per_hour_usd
+        return None if per_hour is None else per_hour / SECONDS_PER_HOUR / self.tokens_per_second * _MILLION
+
+    @property
+    def size(self) -> tuple[float, ...]:
+        """Returns a key that sorts by memory of all GPUs, price and number of GPUs."""
+        cluster = self.problem.cluster
+        price = cluster.price_per_hour_usd
+        total = cluster.world_size * cluster.gpu.memory_bytes
+        return total, inf if price is None else price, cluster.world_size
+
+    @property
+    def cost(self) -> tuple[float, ...]:
+        """Returns a key that sorts by price per token; machines without a price come last."""
+        cost = self.usd_per_million_tokens
+        return inf if cost is None else cost, *self.size
 
 
 class Placing:
@@ -30,26 +62,31 @@ class Placing:
 
     Args:
         problem: The request, resolved for any machine.
-        accumulation: What bounds or fixes the accumulation steps.
+        solver_of: Returns the solver of a request.
     """
 
-    def __init__(self, problem: Problem, accumulation: Accumulation) -> None:
-        self.problem, self.accumulation = problem, accumulation
+    def __init__(self, problem: Problem, solver_of: Callable[[Problem], Solver]) -> None:
+        self.problem, self.solver_of = problem, solver_of
         self._chains: dict[tuple[Space, object], list[Chain]] = {}
 
-    def place(self, site: Site, nodes: int) -> Placed:
-        """Returns the best candidate on nodes of one kind.
+    def all(self, sites: Iterable[tuple[Site, int]]) -> list[Placed]:
+        """Returns what each pair of (site, nodes) gives where something fits.
 
         Raises:
             TooManyStrategiesError: Deciding all strategies would take too long.
         """
+        return [placed for site, nodes in sites if (placed := self.on(site, nodes)) is not None]
+
+    def on(self, site: Site, nodes: int) -> Placed | None:
+        """Returns the best candidate on nodes of one kind; None if nothing fits or can run."""
         problem = self.problem.at(site, nodes)
-        solver = Solver(problem.memory, problem.budget_bytes, self.accumulation, problem.request.micro_batch_size)
+        solver = self.solver_of(problem)
         found = (solver.solve(chain.least) for chain in self._possible(problem.space(), solver))
-        return Placed(problem, solver, min((c for c in found if c), key=lambda c: c.rank, default=None))
+        best = min((candidate for candidate in found if candidate), key=lambda c: c.rank, default=None)
+        return None if best is None else Placed(problem, solver, best)
 
     def _possible(self, space: Space, solver: Solver) -> list[Chain]:
-        """Returns the chains of strategies that can run, the first of which is the best of each."""
+        """Returns the chains of strategies that can run, of each of which the first is the best."""
         key = space, _traits(solver.cluster)
         if key not in self._chains:
             check_number(space, solver.cluster)
@@ -64,6 +101,31 @@ def _traits(cluster: Cluster) -> object:
     return gpu.vendor, gpu.compute_capability, peaks, cluster.gpus_per_node, cluster.nodes
 
 
-def placed(placing: Placing, sites: Iterable[tuple[Site, int]]) -> Iterator[Placed]:
-    """Yields what each pair of (site, nodes) gives."""
-    return (placing.place(site, nodes) for site, nodes in sites)
+def machine_plan_of(placed: Placed) -> MachinePlan:
+    """Returns a machine as users see it, with its best plan and the command that shows the others."""
+    problem, cluster = placed.problem, placed.problem.cluster
+    return MachinePlan.model_construct(
+        name=problem.gpu_asked,
+        gpu=cluster.gpu.name,
+        gpu_memory_bytes=cluster.gpu.memory_bytes,
+        gpus=cluster.gpus_per_node,
+        nodes=cluster.nodes,
+        offer=cluster.machine.offer if cluster.machine else None,
+        price_per_hour_usd=cluster.price_per_hour_usd,
+        price_date=cluster.priced.price_date if cluster.price_per_hour_usd is not None else None,
+        usd_per_million_tokens=placed.usd_per_million_tokens,
+        plan=plan_of(placed.candidate, placed.solver, serves=False),
+        command=fit_command(problem),
+    )
+
+
+def notes_on(found: Sequence[Placed]) -> tuple[str, ...]:
+    """Returns notes on prices, in sentences."""
+    days = [day for placed in found if (day := placed.problem.cluster.priced.price_date) is not None]
+    unpriced = sum(placed.problem.cluster.price_per_hour_usd is None for placed in found)
+    notes = []
+    if days:
+        notes.append(f"prices were read between {min(days)} and {max(days)}; `planner machines NAME` has their sources.")
+    if unpriced:
+        notes.append(f"no price is known of {unpriced} of {len(found)} machines: a catalog of yours can say it.")
+    return tuple(notes)
