@@ -18,7 +18,7 @@ from planner.problem.site import Site
 from planner.records.machines import MachinePlan
 from planner.search import Candidate, Solver
 from planner.search.exhaustive import check_number, possible
-from strategies import Chain, Space
+from strategies import Allocator, Chain, Space
 
 SECONDS_PER_HOUR = 3600
 _MILLION = 10**6
@@ -121,11 +121,18 @@ def machine_plan_of(placed: Placed) -> MachinePlan:
 
 def notes_on(found: Sequence[Placed]) -> tuple[str, ...]:
     """Returns notes on prices, in sentences."""
-    days = [day for placed in found if (day := placed.problem.cluster.priced.price_date) is not None]
+    priced = [placed.problem.cluster.priced for placed in found]
+    days = [one.price_date for one in priced if one.price_date is not None and one.price_per_hour_usd is not None]
     unpriced = sum(placed.problem.cluster.price_per_hour_usd is None for placed in found)
     notes = []
     if days:
-        notes.append(f"prices were read between {min(days)} and {max(days)}; `planner machines NAME` has their sources.")
+        notes.append(
+            f"prices were read between {min(days)} and {max(days)}; `planner machines NAME` has their sources."
+        )
     if unpriced:
         notes.append(f"no price is known of {unpriced} of {len(found)} machines: a catalog of yours can say it.")
+    if any(placed.candidate.strategy.allocator is Allocator.NATIVE for placed in found):
+        notes.append(
+            "memory on AMD's and Intel's GPUs is an estimate here, whose segments fragment: the command decides."
+        )
     return tuple(notes)
