@@ -9,7 +9,7 @@ from planner.cli.commands import Command
 from planner.cli.output import print_document
 
 
-@click.command(cls=Command, examples=("planner schema fit", "planner schema catalog > catalog.schema.json"))
+@click.command(cls=Command, examples=("planner schema fit", "planner schema catalog"))
 @click.argument("answer", type=Answer())
 def schema(answer: str) -> None:
     """Print the JSON Schema of what a command prints with --json, or of a catalog file.
