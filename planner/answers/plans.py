@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from hardware import GPU, Cluster
 from planner.answers.memory import memory_of
+from planner.answers.runs import run_of, usd_per_million_tokens
 from planner.answers.times import time_of
 from planner.memory import StepMemory
 from planner.memory.reserved import requests_of
@@ -52,6 +53,8 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None)
         global_batch_size=candidate.global_batch_size,
         memory=memory_of(candidate, solver.budget_bytes, requests),
         time=time_of(candidate, solver),
+        usd_per_million_tokens=usd_per_million_tokens(candidate, solver),
+        run=run_of(candidate, solver),
     )
 
 

@@ -10,17 +10,20 @@ from hardware.errors import shown
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
-from planner.answers.studies import study_name
+from planner.answers.studies import about, study_name
+from planner.answers.usual import usual_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.accumulation import accumulation_of, check_divisible
+from planner.problem.accumulation import accumulation_of, bounded, check_batches, check_divisible
+from planner.problem.goal import limits_of, notes_on_price, order_of, run_fields
 from planner.problem.problem import CatalogSource, Problem, resolve_one
+from planner.records.amounts import parse_count
 from planner.records.axes import RequestError, several, whole
 from planner.records.result import EstimateResult, FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from strategies import DEFAULT_MAX_ACCUMULATION, ContradictionError, Engine, Exactly, Space
+from strategies import ContradictionError, Engine, Exactly, Lora, Objective, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -41,8 +44,17 @@ def fit(
     batching: str = "full",
     mean_length: int | None = None,
     outputs: str = "released",
+    objective: str = "batch",
     max_accumulation: int | None = None,
+    gradient_accumulation_steps: int | None = None,
     global_batch_size: int | None = None,
+    tokens_per_step: int | str | None = None,
+    tokens: int | str | None = None,
+    samples: int | str | None = None,
+    epochs: float | None = None,
+    deadline: float | str | None = None,
+    budget: float | None = None,
+    price: float | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
     loading: str = "auto",
@@ -59,10 +71,12 @@ def fit(
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
 ) -> FitResult:
-    """Finds the configurations that fit and give the largest effective batch.
+    """Finds the configurations that fit, by default those of the largest effective batch.
 
     The effective batch is micro-batch x accumulation steps x GPUs, in sequences per optimizer step. Plans with equal
     effective batches are ordered by predicted step time, then by less recomputation, then by more memory left free.
+    Whatever the objective, plans come last that put convergence at risk by a choice nobody asked for, such as fp16
+    where the GPU has bf16; an option with a single value is asked for.
 
     Args:
         model: Name or alias in the registry, path to a config.json, `hf:org/name` on the Hugging Face Hub, size such as
@@ -84,9 +98,22 @@ def fit(
             padding out; memory does not depend on it.
         outputs: How long the training loop keeps what the model returned, the logits among it: `released`, as Trainer
             does; `kept` until the next forward has returned, as `outputs = model(...)` in a loop; `kept-in-step`.
+        objective: What plans are ordered by: `batch`, the largest effective batch, then the shortest time;
+            `throughput`, the most tokens per second; `cost`, the lowest price per token; `memory`, the fewest bytes of
+            the process, by default at an effective batch of 64 sequences, or slightly more where the GPUs cannot
+            divide 64.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step; 16 by default, since
-            accumulation costs almost no memory. Excludes `global_batch_size`.
+            accumulation costs almost no memory. Excludes the next three.
+        gradient_accumulation_steps: Number of accumulation steps that every plan must have.
         global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
+        tokens_per_step: Tokens of all GPUs per optimizer step, in place of `global_batch_size`: the effective batch is
+            the nearest that the GPUs can divide. A number, or text such as `512k`.
+        tokens: Tokens of a run, a number or text such as `1.5B`: plans then say how long the run takes.
+        samples: Samples of a run, in place of `tokens`, a number or text such as `10M`.
+        epochs: How often the run goes over these; once by default.
+        deadline: Most seconds of the run, or text such as `24h`; plans that take longer are rejected.
+        budget: Most US dollars of the run; plans that cost more are rejected.
+        price: Price of one GPU for an hour, in US dollars; by default that of the catalog, if it has one.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
@@ -128,16 +155,18 @@ def fit(
         PlannerError: The base class of these; alone or as another subclass, it reports a model that cannot be
             downloaded, built or replayed, a space that is too large for the engine, or a storage that cannot be used.
     """
-    if max_accumulation is not None and global_batch_size is not None:
-        raise ContradictionError(
-            f"max_accumulation={max_accumulation} and global_batch_size={global_batch_size} exclude each other",
-            "a wanted global batch decides the accumulation steps: give one of the two",
-        )
+    chosen = Objective.parse(objective)
+    batches = {
+        "max_accumulation": max_accumulation,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+        "global_batch_size": global_batch_size,
+        "tokens_per_step": parse_count("tokens_per_step", tokens_per_step),
+    }
+    check_batches(batches)
     top = whole(top)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise RequestError(f"top is {shown(top)}, which is not a positive whole number", "10 is the default")
     settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
-    steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
     problem = Problem(
         model,
         gpu,
@@ -156,16 +185,19 @@ def fit(
             "batching": batching,
             "mean_length": mean_length,
             "outputs": outputs,
-            "max_accumulation": steps,
-            "global_batch_size": global_batch_size,
+            "objective": chosen,
+            **bounded(batches, chosen),
+            **run_fields(tokens, samples, epochs, deadline, budget, price),
         },
         progress,
         space,
     )
-    accumulation = accumulation_of(problem.request)
+    accumulation = accumulation_of(problem.request, problem.memory.real_tokens)
     searched = problem.space()
-    settings = settings._replace(study=study_name(problem, settings))
-    solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
+    settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
+    order, limits = order_of(problem), limits_of(problem)
+    sizes = problem.request.micro_batch_size
+    solver = Solver(problem.memory, problem.budget_bytes, accumulation, sizes, order, limits)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
         raise EngineError(f"timeout is {settings.timeout_seconds}: no trial was completed in time", "--timeout 60")
@@ -176,10 +208,14 @@ def fit(
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
-    return FitResult.model_construct(
+    usual = usual_of(found, solver, bounded=max_accumulation is not None)
+    listed = (*first, *best, *usual)
+    of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
+    answer = FitResult.model_construct(
         request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
+        usual=tuple(plan_of(c, solver) for c in usual),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),
@@ -189,10 +225,14 @@ def fit(
             trials=found.num_trials,
         ),
         rejected=dict(found.rejected),
-        notes=notes_for(problem, [c.strategy for c in (*first, *best)]),
+        notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
         shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
         verification=verification,
     )
+    if not answer.plans:
+        return answer
+    told = notes_for(problem, [answer.recommended.strategy.strategy()])
+    return answer.model_copy(update={"plan_notes": told})
 
 
 def estimate(

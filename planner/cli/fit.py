@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
 from planner.cli.commands import Command
@@ -14,6 +15,7 @@ from planner.cli.options import (
     batching_options,
     catalog_option,
     evaluation_option,
+    goal_options,
     json_option,
     machines_options,
     number_option,
@@ -46,14 +48,20 @@ _SEARCH = "Search"
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
+@number_option("--gradient-accumulation-steps", _WORKLOAD, "Accumulation steps of every plan.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
+@option(
+    "--tokens-per-step", metavar="N", section=_WORKLOAD, help="The same in tokens, such as 512k: the nearest batch."
+)
+@goal_options
 @evaluation_option
 @batching_options
 @outputs_option
 @axis_options
 @space_option
 @catalog_option
-@number_option("--top", "Options", "Number of plans to list.", default=10)
+@number_option("--top", "Options", "Number of plans; where it is given, all of them are shown.", default=10)
+@option("--notes", is_flag=True, section="Options", help="Show all plans, notes, and reasons of rejections.")
 @option("--engine", cls=AxisOption, type=AxisChoice(Engine), metavar="NAME", section=_SEARCH, default="exhaustive")
 @option("--sampler", cls=AxisOption, type=AxisChoice(Sampler), metavar="NAME", section=_SEARCH)
 @number_option("--trials", _SEARCH, "Most trials of optuna, 200 unless given.")
@@ -63,7 +71,7 @@ _SEARCH = "Search"
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
 @json_option
 @click.pass_context
-def fit(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any) -> None:
+def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **arguments: Any) -> None:
     """Find the configurations of MODEL that fit, largest effective batch first.
 
     MODEL is a name that `planner models` lists, a config.json, hf:org/name, a size such as 7B, or module:function,
@@ -88,6 +96,7 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any) -> N
     else:
         from planner.report.fit import FitReport
 
-        print_report(FitReport(result))
+        listed = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
+        print_report(FitReport(result, ctx.obj or (), notes or listed))
     if not result.plans:
         ctx.exit(NOTHING_FITS)

@@ -20,7 +20,7 @@ from planner.cli.arguments import (
     ModuleNames,
 )
 from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Loading, Names, Outputs, Task
+from strategies import OPTIONS, Batching, Loading, Names, Objective, Outputs, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +50,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+plot_option = option("--plot", is_flag=True, help="Draw moments of the step, and memory and speed as curves.")
 catalog_option = option(
     "--catalog",
     type=FILE,
@@ -93,6 +94,22 @@ def batching_options(function: F) -> F:
             "--batching", cls=AxisOption, type=AxisChoice(Batching), metavar="NAME", section=section, default="full"
         ),
         number_option("--mean-length", section, "Tokens of a sample on average, where they are padded or packed."),
+    )(function)
+
+
+def goal_options(function: F) -> F:
+    """Adds what a search looks for, and what a run may take."""
+    section = "Goal"
+    return decorated(
+        option(
+            "--objective", cls=AxisOption, type=AxisChoice(Objective), metavar="NAME", section=section, default="batch"
+        ),
+        option("--tokens", metavar="N", section=section, help="Tokens of a run, such as 1.5B: says how long it takes."),
+        option("--samples", metavar="N", section=section, help="Samples of a run, such as 10M, instead of tokens."),
+        option("--epochs", metavar="N", section=section, help="How often the run goes over them; once unless given."),
+        option("--deadline", metavar="TIME", section=section, help="Longest time of the run, such as 24h."),
+        option("--budget", metavar="USD", section=section, help="Highest price of the run."),
+        option("--price", metavar="USD", section=section, help="Of one GPU for an hour; the catalog's unless given."),
     )(function)
 
 

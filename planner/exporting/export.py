@@ -102,9 +102,10 @@ def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Req
     if isinstance(plan, EstimateResult):
         return plan.request, plan, "the plan"
     if isinstance(plan, FitResult):
-        if not 0 < rank <= len(plan.plans):
-            raise ExportError(f"the answer has {len(plan.plans)} plans, not a plan {rank}", "rank=1 is the best")
-        return plan.request, plan.plans[rank - 1], "the plan"
+        plans = plan.listed
+        if not 0 < rank <= len(plans):
+            raise ExportError(f"the answer has {len(plans)} plans, not a plan {rank}", "rank=1 is the best")
+        return plan.request, plans[rank - 1], "the plan"
     return *read_plan(str(plan), rank), str(plan)
 
 

@@ -10,30 +10,16 @@ from typing import NamedTuple
 from hardware import PlannerError
 from planner.answers.commands import spelled
 from planner.answers.curves import Curves, curves
-from planner.problem.problem import CatalogSource, resolve_one
+from planner.problem.again import resolve_plan
+from planner.problem.problem import CatalogSource
 from planner.records.plan import Plan
-from planner.records.plan_file import arguments_of_plan, read_answer
+from planner.records.plan_file import read_answer
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from planner.report.parts import words
 
 Answer = str | Path | FitResult | EstimateResult
 """An answer of `fit` or `estimate`, or the path of its JSON; `-` is standard input."""
-
-_OWN_ARGUMENTS = ("model", "gpu", "micro_batch_size", "gradient_accumulation_steps")
-_WORKLOAD = (
-    "task",
-    "gpus",
-    "nodes",
-    "sequence_length",
-    "headroom",
-    "host_memory",
-    "loading",
-    "evaluation_batch_size",
-    "batching",
-    "mean_length",
-    "outputs",
-)
 
 MOST_SUBJECTS = 6
 """Most plans with pictures of their own: there are as many colors that one can tell apart."""
@@ -160,10 +146,7 @@ def _chosen(answers: Sequence[FitResult | EstimateResult], rows: Sequence[Row]) 
 def _subject(row: Row, label: str, catalog: CatalogSource) -> Subject:
     """Returns a plan with its pictures and commands; without them where its model is not here, or is untrusted code."""
     try:
-        arguments = arguments_of_plan(row.request, row.plan, "the plan")
-        model, gpu, size, steps = (arguments.pop(name) for name in _OWN_ARGUMENTS)
-        workload = {name: arguments.pop(name) for name in _WORKLOAD}
-        resolved = resolve_one(model, gpu, catalog, arguments, workload, size, steps)
+        resolved = resolve_plan(row.request, row.plan, catalog)
         return Subject(row, label, curves(row.plan, *resolved), spelled(resolved[0]), "")
     except PlannerError as error:
         return Subject(row, label, None, None, error.message)
