@@ -11,10 +11,15 @@ from planner.models.tasks import task_of
 from planner.problem.one import options_of_one
 from planner.problem.problem import Problem, default_length
 from planner.records.request import Request
-from strategies import OPTIONS, Framework, Task
+from strategies import OPTIONS, Framework, Objective, Task
 
-_BOUNDS = ("max_accumulation", "global_batch_size")
-"""Fields of a request that bound the batches of a search."""
+_BOUNDS = ("objective", "max_accumulation", "gradient_accumulation_steps", "global_batch_size", "tokens_per_step")
+"""Fields of a request that say what a search looks for, and bound its batches."""
+_RUN = {
+    **{name: name for name in ("tokens", "samples", "epochs")},
+    **{"deadline": "deadline_seconds", "budget": "budget_usd", "price": "gpu_usd_per_hour"},
+}
+"""Field of a request for each option that describes a run."""
 
 
 def spelled(problem: Problem) -> str:
@@ -34,9 +39,12 @@ def fit_command(problem: Problem) -> str:
     request, usual = problem.request, Request.model_fields
     found = ["planner", "fit", request.model, *_trained_where(problem)]
     for name in _BOUNDS:
-        value = getattr(request, name, None)
-        if value is not None and value != usual[name].default:
+        value = getattr(request, name)
+        if value not in (None, usual[name].default, Objective.BATCH):
             found += [f"--{name.replace('_', '-')}", str(value)]
+    for option, field in _RUN.items():
+        if (value := getattr(request, field)) is not None:
+            found += [f"--{option}", str(value)]
     for name, values in {"micro_batch_size": request.micro_batch_size, **request.given()}.items():
         for value in values:
             text = ",".join(value) if isinstance(value, tuple) else str(value)

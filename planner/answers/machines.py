@@ -6,22 +6,19 @@ strategies can run, which depends on what a GPU supports and not on how large or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
 from hardware import Cluster
-from planner.answers.commands import fit_command
-from planner.answers.plans import plan_of
+from planner.answers.runs import usd_per_million_tokens
+from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
 from planner.problem.site import Site
-from planner.records.machines import MachinePlan
 from planner.search import Candidate, Solver
 from planner.search.exhaustive import check_number, possible
-from strategies import Allocator, Chain, Space
-
-SECONDS_PER_HOUR = 3600
-_MILLION = 10**6
+from strategies import Chain, ContradictionError, Objective, Space
 
 
 class Placed(NamedTuple):
@@ -39,16 +36,23 @@ class Placed(NamedTuple):
     @property
     def usd_per_million_tokens(self) -> float | None:
         """Returns US dollars for a million tokens; None where the price of the machine is not known."""
-        per_hour = self.problem.cluster.price_per_hour_usd
-        return None if per_hour is None else per_hour / SECONDS_PER_HOUR / self.tokens_per_second * _MILLION
+        return usd_per_million_tokens(self.candidate, self.solver)
 
     @property
     def size(self) -> tuple[float, ...]:
         """Returns a key that sorts by memory of all GPUs, price and number of GPUs."""
-        cluster = self.problem.cluster
-        price = cluster.price_per_hour_usd
+        cluster, price = self.problem.cluster, usd_per_hour(self.problem)
         total = cluster.world_size * cluster.gpu.memory_bytes
         return total, inf if price is None else price, cluster.world_size
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Returns a key that sorts by the objective: risks of the plan, then what the machines are compared by."""
+        risks, *rank = self.candidate.rank
+        objective = self.problem.request.objective
+        if objective is Objective.COST:
+            return risks, *self.cost, *rank
+        return (risks, *self.size, *rank) if objective is Objective.MEMORY else (risks, *rank, *self.cost)
 
     @property
     def cost(self) -> tuple[float, ...]:
@@ -63,19 +67,34 @@ class Placing:
     Args:
         problem: The request, resolved for any machine.
         solver_of: Returns the solver of a request.
+
+    Attributes:
+        refused: Number of machines to which the request cannot be put, by reason.
     """
 
     def __init__(self, problem: Problem, solver_of: Callable[[Problem], Solver]) -> None:
         self.problem, self.solver_of = problem, solver_of
         self._chains: dict[tuple[Space, object], list[Chain]] = {}
+        self.refused: Counter[str] = Counter()
 
-    def all(self, sites: Iterable[tuple[Site, int]]) -> list[Placed]:
+    def all(self, sites: Sequence[tuple[Site, int]]) -> list[Placed]:
         """Returns what each pair of (site, nodes) gives where something fits.
 
         Raises:
             TooManyStrategiesError: Deciding all strategies would take too long.
+            ContradictionError: The request can be put to none of them: the GPUs of none can divide the effective batch,
+                or the price of none is known.
         """
-        return [placed for site, nodes in sites if (placed := self.on(site, nodes)) is not None]
+        found, refusal = [], None
+        for site, nodes in sites:
+            try:
+                found += [placed] if (placed := self.on(site, nodes)) else []
+            except ContradictionError as error:
+                self.refused[error.message] += 1
+                refusal = error
+        if refusal is not None and self.refused.total() == len(sites):
+            raise refusal
+        return found
 
     def on(self, site: Site, nodes: int) -> Placed | None:
         """Returns the best candidate on nodes of one kind; None if nothing fits or can run."""
@@ -99,40 +118,3 @@ def _traits(cluster: Cluster) -> object:
     gpu = cluster.gpu
     peaks = frozenset(name for name, peak in gpu.peak_flops if peak is not None)
     return gpu.vendor, gpu.compute_capability, peaks, cluster.gpus_per_node, cluster.nodes
-
-
-def machine_plan_of(placed: Placed) -> MachinePlan:
-    """Returns a machine as users see it, with its best plan and the command that shows the others."""
-    problem, cluster = placed.problem, placed.problem.cluster
-    return MachinePlan.model_construct(
-        name=problem.gpu_asked,
-        gpu=cluster.gpu.name,
-        gpu_memory_bytes=cluster.gpu.memory_bytes,
-        gpus=cluster.gpus_per_node,
-        nodes=cluster.nodes,
-        offer=cluster.machine.offer if cluster.machine else None,
-        price_per_hour_usd=cluster.price_per_hour_usd,
-        price_date=cluster.priced.price_date if cluster.price_per_hour_usd is not None else None,
-        usd_per_million_tokens=placed.usd_per_million_tokens,
-        plan=plan_of(placed.candidate, placed.solver, serves=False),
-        command=fit_command(problem),
-    )
-
-
-def notes_on(found: Sequence[Placed]) -> tuple[str, ...]:
-    """Returns notes on prices, in sentences."""
-    priced = [placed.problem.cluster.priced for placed in found]
-    days = [one.price_date for one in priced if one.price_date is not None and one.price_per_hour_usd is not None]
-    unpriced = sum(placed.problem.cluster.price_per_hour_usd is None for placed in found)
-    notes = []
-    if days:
-        notes.append(
-            f"prices were read between {min(days)} and {max(days)}; `planner machines NAME` has their sources."
-        )
-    if unpriced:
-        notes.append(f"no price is known of {unpriced} of {len(found)} machines: a catalog of yours can say it.")
-    if any(placed.candidate.strategy.allocator is Allocator.NATIVE for placed in found):
-        notes.append(
-            "memory on AMD's and Intel's GPUs is an estimate here, whose segments fragment: the command decides."
-        )
-    return tuple(notes)

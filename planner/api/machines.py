@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from planner.answers.machines import Placed, Placing, machine_plan_of, notes_on
+from planner.answers.machine_ranking import ranking_of
+from planner.answers.machines import Placing
+from planner.api.asked import fields_of, number_of, solver_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.accumulation import accumulation_of
 from planner.problem.problem import CatalogSource, Problem, catalog_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
-from planner.records.axes import RequestError, several, whole
+from planner.records.axes import RequestError
 from planner.records.machines import MachineRanking
 from planner.records.space import SpaceSource
-from planner.search import Solver
-from strategies import DEFAULT_MAX_ACCUMULATION, ContradictionError
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -36,8 +35,17 @@ def fit_machines(
     batching: str = "full",
     mean_length: int | None = None,
     outputs: str = "released",
+    objective: str = "batch",
     max_accumulation: int | None = None,
+    gradient_accumulation_steps: int | None = None,
     global_batch_size: int | None = None,
+    tokens_per_step: int | str | None = None,
+    tokens: int | str | None = None,
+    samples: int | str | None = None,
+    epochs: float | None = None,
+    deadline: float | str | None = None,
+    budget: float | None = None,
+    price: float | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
     loading: str = "auto",
@@ -63,8 +71,18 @@ def fit_machines(
         batching: `full`, `padded` or `packed`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
         outputs: `released`, `kept` or `kept-in-step`.
+        objective: What plans and machines are ordered by: `batch`, `throughput`, `cost`, where machines without a known
+            price are left out, or `memory`, the smallest machine.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step.
-        global_batch_size: Effective batch, in sequences, that every plan must have.
+        gradient_accumulation_steps: Number of accumulation steps that every plan must have.
+        global_batch_size: Effective batch, in sequences; machines whose GPUs cannot divide it are left out.
+        tokens_per_step: Tokens of all GPUs per optimizer step, in place of `global_batch_size`.
+        tokens: Tokens of a run, or text such as `1.5B`: machines then say how long it takes and what it costs.
+        samples: Samples of a run, in place of `tokens`, or text such as `10M`.
+        epochs: How often the run goes over these.
+        deadline: Most seconds of the run, or text such as `24h`; machines that take longer are left out.
+        budget: Most US dollars of the run.
+        price: Price of one GPU for an hour, in US dollars; by default that of the catalog.
         headroom: Share of the GPU's usable bytes that is left free.
         host_memory: Host memory of one node; by default the machine's, or what is usual with its GPUs.
         loading: `auto`, `every-rank` or `rank-0`.
@@ -80,59 +98,13 @@ def fit_machines(
     Raises:
         PlannerError: For the same reasons as `fit`, or because the catalog has none of the machines.
     """
+    given = dict(locals())
     loaded = catalog_of(catalog)
     sites = sites_of(gpu, loaded, gpus, nodes)
     if not sites:
         raise RequestError("the catalog has no such machine with so many GPUs", "planner machines lists all")
-    if max_accumulation is not None and global_batch_size is not None:
-        raise ContradictionError("max_accumulation and global_batch_size exclude each other", "give one of the two")
-    steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
     (first, number), *_ = sites
-    values = {
-        "gpus": first.gpus,
-        "nodes": number,
-        "task": task,
-        "sequence_length": sequence_length,
-        "headroom": headroom,
-        "host_memory": host_memory,
-        "loading": loading,
-        "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
-        "evaluation_batch_size": evaluation_batch_size,
-        "batching": batching,
-        "mean_length": mean_length,
-        "outputs": outputs,
-        "max_accumulation": steps,
-        "global_batch_size": global_batch_size,
-    }
-    problem = Problem(model, first.gpu, loaded, axes, values, progress, space)
-    placed = sorted(Placing(problem, solver_of).all(sites), key=lambda p: (*p.candidate.rank, *p.cost))
-    return _ranking(problem, placed, len(sites), whole(top))
-
-
-def solver_of(problem: Problem) -> Solver:
-    """Returns the solver of a request."""
-    accumulation = accumulation_of(problem.request)
-    return Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
-
-
-def _ranking(problem: Problem, placed: Sequence[Placed], asked: int, top: int) -> MachineRanking:
-    marked: dict[str, Any] = {}
-    if placed:
-        marked["smallest"] = min(placed, key=lambda p: p.size)
-        marked["fastest"] = max(placed, key=lambda p: p.tokens_per_second)
-        cheapest = min(placed, key=lambda p: p.cost)
-        marked["cheapest"] = None if cheapest.usd_per_million_tokens is None else cheapest
-    shown = [*placed[:top], *(p for p in marked.values() if p is not None)]
-    plans = {id(p): machine_plan_of(p) for p in shown}
-    first = placed[0].problem if placed else problem
-    found: dict[str, Any] = {name: None if p is None else plans[id(p)] for name, p in marked.items()}
-    return MachineRanking.model_construct(
-        None,
-        request=first.request,
-        machines=tuple(plans[id(p)] for p in placed[:top]),
-        **found,
-        asked=asked,
-        fitting=len(placed),
-        unpriced=sum(p.usd_per_million_tokens is None for p in placed),
-        notes=(*problem.model.notes, *notes_on(placed)),
-    )
+    fields = fields_of({**given, "gpus": first.gpus, "nodes": number})
+    problem = Problem(model, first.gpu, loaded, axes, fields, progress, space)
+    placing = Placing(problem, solver_of)
+    return ranking_of(problem, placing.all(sites), placing.refused, len(sites), number_of("top", top))

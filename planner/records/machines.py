@@ -28,8 +28,6 @@ class MachinePlan(Record):
     """US dollars for all nodes; None where no price is known."""
     price_date: date | None = None
     """Day on which the price was read."""
-    usd_per_million_tokens: float | None = None
-    """US dollars for a million tokens; None where no price is known."""
     plan: Plan
     command: str
     """Command that shows all plans on this machine."""
@@ -67,6 +65,8 @@ class MachineRanking(Displayed, Record):
     """Number of machines on which something fits."""
     unpriced: int
     """Number of these whose price is not known."""
+    refused: dict[str, int]
+    """Number of machines to which the request cannot be put, by reason: GPUs that cannot divide the effective batch."""
     notes: tuple[str, ...] = ()
 
     def headline(self) -> str:

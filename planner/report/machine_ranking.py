@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from planner.records.machines import MachinePlan, MachineRanking
+from planner.records.plan import Plan
 from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import count, gib, plural, thousands, usd
@@ -17,6 +18,7 @@ from planner.report.parts.table import Column, shrunk, table_lines
 _EXPENDABLE = ("precision", "micro x accum x ranks", "ckpt", "GiB")
 """Columns that are left out where the terminal is narrow, one after the other."""
 _UNKNOWN = "-"
+SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class MachineRankingReport:
             yield Wrapped(f"Nothing fits on any of {plural(result.asked, 'machine')}.", "bold")
         yield from notes(result.notes)
         yield ""
-        yield Wrapped(f"{result.fitting} of {plural(result.asked, 'machine')} fit", "dim")
+        refused = "".join(f"; {reason} ({number})" for reason, number in result.refused.items())
+        yield Wrapped(f"{result.fitting} of {plural(result.asked, 'machine')} fit{refused}", "dim")
         yield from self._commands()
 
     @property
@@ -65,7 +68,7 @@ class MachineRankingReport:
             Column("GiB", [gib(plan.memory.process_bytes) for plan in plans], right=True),
             Column("tok/s", [thousands(plan.time.tokens_per_second) for plan in plans], right=True, style="cyan"),
             Column("USD/h", [_price(machine.price_per_hour_usd) for machine in machines], right=True),
-            Column("USD/Mtok", [_price(machine.usd_per_million_tokens) for machine in machines], right=True),
+            *_costs(plans),
             Column("", [self._marks(machine) for machine in machines], style="green"),
         ]
         heading, lines = table_lines(shrunk(columns, _EXPENDABLE, width))
@@ -80,6 +83,17 @@ class MachineRankingReport:
     def _commands(self) -> Iterator[RenderableType]:
         for machine in self.result.machines[:1]:
             yield Text(f"  {machine.command}", style="bold", no_wrap=True, overflow="ignore")
+
+
+def _costs(plans: Sequence[Plan]) -> list[Column]:
+    """Returns the columns of what a run takes, or else of the price of tokens."""
+    runs = [plan.run for plan in plans if plan.run is not None]
+    if len(runs) < len(plans):
+        return [Column("USD/Mtok", [_price(plan.usd_per_million_tokens) for plan in plans], right=True)]
+    return [
+        Column("hours", [f"{run.seconds / SECONDS_PER_HOUR:,.1f}" for run in runs], right=True),
+        Column("USD", [_UNKNOWN if run.usd is None else f"{run.usd:,.0f}" for run in runs], right=True, style="cyan"),
+    ]
 
 
 def _price(dollars: float | None) -> str:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hardware import Catalog, load_catalog
-from planner import MachineRanking, PlannerError, RequestError, fit, fit_machines
+from planner import ContradictionError, MachineRanking, PlannerError, RequestError, fit, fit_machines
 from planner.problem.sites import are_several, sites_of
 
 NAMES = ("T4", "A10G", "H100", "RTX-3090", "MI300X", "P100")
@@ -72,7 +72,17 @@ def test_several_machines_are_told_from_one(
     assert are_several(gpu, gpus, nodes, catalog) is several  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{}, {"global_batch_size": 64}, {"finetuning": "full", "max_accumulation": 4}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"global_batch_size": 64},
+        {"finetuning": "full", "max_accumulation": 4},
+        {"objective": "throughput"},
+        {"objective": "memory"},
+        {"objective": "throughput", "samples": "1M", "deadline": "24h", "sequence_length": 512},
+    ],
+)
 @pytest.mark.parametrize("gpus", [1, 4])
 def test_each_machine_has_the_plan_that_a_search_on_it_alone_finds(
     options: dict,
@@ -87,8 +97,12 @@ def test_each_machine_has_the_plan_that_a_search_on_it_alone_finds(
             assert alone.request.gpu not in found
         elif alone.plans[0].strategy.allocator != "native":  # whose memory a search on one machine serves
             assert found[alone.request.gpu] == alone.plans[0]
-    batches = [machine.plan.global_batch_size for machine in result.machines]
-    assert batches == sorted(batches, reverse=True)
+    if not options:
+        batches = [machine.plan.global_batch_size for machine in result.machines]
+        assert batches == sorted(batches, reverse=True)
+    if options.get("objective") == "throughput":
+        speeds = [machine.plan.time.tokens_per_second for machine in result.machines]
+        assert speeds == sorted(speeds, reverse=True)
     assert result.fitting == len(result.machines)
 
 
@@ -100,12 +114,12 @@ def test_the_smallest_the_fastest_and_the_cheapest_are_marked(catalog: Catalog) 
     assert result.cheapest
     assert (result.smallest.gpu, result.fastest.gpu) == ("L4", "H100-80GB-SXM")
     everything = fit_machines("llama-2-7b", gpu=("T4", "L4", "H100", "A16"), finetuning="lora", top=9).machines
-    priced = [machine for machine in everything if machine.usd_per_million_tokens is not None]
-    assert result.cheapest.name == min(priced, key=lambda machine: machine.usd_per_million_tokens or 0).name
+    priced = [machine for machine in everything if machine.plan.usd_per_million_tokens is not None]
+    assert result.cheapest.name == min(priced, key=lambda machine: machine.plan.usd_per_million_tokens or 0).name
     tokens_per_hour = 3600 * result.cheapest.plan.time.tokens_per_second
     assert result.cheapest.price_per_hour_usd
     expected = result.cheapest.price_per_hour_usd / tokens_per_hour * 1e6
-    assert result.cheapest.usd_per_million_tokens == pytest.approx(expected)
+    assert result.cheapest.plan.usd_per_million_tokens == pytest.approx(expected)
 
 
 def test_an_unknown_price_is_said_and_never_the_cheapest(catalog: Catalog) -> None:
@@ -130,3 +144,26 @@ def test_nothing_fits_is_an_answer(catalog: Catalog) -> None:
     assert "Nothing fits on any of 2 machines." in str(result)
     with pytest.raises(RequestError, match="the catalog has no such machine with so many GPUs"):
         fit_machines("gpt2", gpu="DigitalOcean", gpus=3)
+
+
+def test_the_cheapest_within_a_deadline_comes_first_and_the_price_of_the_run_is_said(catalog: Catalog) -> None:
+    asked = {"finetuning": "lora", "sequence_length": 512, "samples": "10M", "deadline": "24h", "objective": "cost"}
+    result = fit_machines("qwen2.5-7b", gpu="machines", top=99, **asked)  # type: ignore[arg-type]
+    runs = [machine.plan.run for machine in result.machines]
+    prices = [run.usd for run in runs if run is not None]
+    assert len(prices) == len(runs) > 3
+    assert prices == sorted(prices, key=lambda price: price or 0)
+    assert all(run is not None and run.seconds <= 24 * 3600 for run in runs)
+    assert result.refused == {
+        "--objective cost needs the price of a GPU, and the catalog has none of H200": 1,
+        "--objective cost needs the price of a GPU, and the catalog has none of B200": 1,
+        "--objective cost needs the price of a GPU, and the catalog has none of MI300X": 1,
+    }
+
+
+def test_machines_that_cannot_divide_the_batch_are_left_out_and_counted(catalog: Catalog) -> None:
+    result = fit_machines("gpt2", gpu="T4", gpus=(1, 3, 4), global_batch_size=8)
+    assert sorted(machine.gpus for machine in result.machines) == [1, 4]
+    assert result.refused == {"a global batch of 8 cannot be divided over 3 GPUs": 1}
+    with pytest.raises(ContradictionError, match="a global batch of 8 cannot be divided over 7 GPUs"):
+        fit_machines("gpt2", gpu="T4", gpus=(3, 7), global_batch_size=8)
