@@ -18,7 +18,7 @@ from planner.cli.options import (
     evaluation_option,
     goal_options,
     json_option,
-    machine_options,
+    machines_options,
     number_option,
     option,
     outputs_option,
@@ -26,6 +26,7 @@ from planner.cli.options import (
     task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.several import asks_for_several, fit_machines
 from strategies import Engine, Sampler
 
 _WORKLOAD = "Workload"
@@ -38,9 +39,10 @@ _SEARCH = "Search"
         "planner fit llama-2-7b --gpu A100-40GB",
         "planner fit qwen2.5-1.5b --gpu T4 --gpus 4 --finetuning lora --lora-rank 8",
         "planner fit config.json --gpu H100 --gpus 8 --global-batch-size 512 --json",
+        "planner fit llama-3-8b --gpu any --gpus 1,2,4,8 --finetuning lora",
     ),
 )
-@machine_options
+@machines_options
 @task_option
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
@@ -75,10 +77,16 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
     whose code is imported and run: the function returns a torch module, and example_inputs(micro_batch_size,
     sequence_length) beside it the arguments of its forward. What the registry does not know is replayed, once.
 
+    Several GPUs, machines or counts give a ranking of machines, each with its best plan.
+
     Techniques restrict the search and may be repeated; those not given are searched over their usual choices.
 
     Exits with 1 when nothing fits, and says what would.
     """
+    if asks_for_several(arguments):
+        if not fit_machines(model, arguments, as_json=as_json).machines:
+            ctx.exit(NOTHING_FITS)
+        return
     from planner.api import fit as find
 
     result = find(model, **arguments, progress=show_progress)

@@ -41,6 +41,7 @@ class Reader(NamedTuple):
         signs: Keys of which a file of the program has at least one.
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
+        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
         spelling: How its files say settings.
         root: Key below which the recipe lies in the file of a job; empty if there is no such file.
         interpolates: Whether `${other.key}` stands for the value of another key.
@@ -53,6 +54,7 @@ class Reader(NamedTuple):
     signs: frozenset[str]
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
+    rows_stay_apart: bool = False
     spelling: Spelling = Spelling()
     root: str = ""
     interpolates: bool = False
@@ -159,6 +161,10 @@ class Run:
 
     def _takes(self, role: Role, key: str) -> bool:
         return role in self._found and self._found[role][0].table.knows(key)
+
+    def beside(self, place: Place | None, name: str) -> Path:
+        """Returns the path of a file that stands beside the one that names it."""
+        return (Path(place.file).parent if place is not None and place.line else Path()) / name
 
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.
