@@ -85,7 +85,7 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
     """
     if asks_for_several(arguments):
         if not fit_machines(model, arguments, as_json=as_json).machines:
-            ctx.exit(NOTHING_FITS)
+            ctx.exit(DOES_NOT_FIT)
         return
     from planner.api import fit as find
 
