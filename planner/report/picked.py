@@ -22,11 +22,17 @@ def picked(result: FitResult, room: int) -> Sequence[Plan]:
     room = max(LEAST, room)
     apart: list[Plan] = []
     for plan in result.plans:
+        if _runs(plan) in map(_runs, result.usual):
+            continue  # with fewer steps in a batch than there
         if not any(alike(_numbers(plan), _numbers(better)) for better in apart):
             apart.append(plan)
     chosen = list(result.best_by_method[:room])
     chosen += [plan for plan in apart if plan not in chosen][: room - len(chosen)]
     return [plan for plan in result.listed if plan in chosen]
+
+
+def _runs(plan: Plan) -> tuple[object, ...]:
+    return plan.strategy, plan.micro_batch_size
 
 
 def _numbers(plan: Plan) -> Numbers:
