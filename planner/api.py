@@ -23,6 +23,7 @@ from planner.records.result import EstimateResult, FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
+from planner.search import pareto as front_of
 from strategies import ContradictionError, Engine, Exactly, Lora, Objective, Space
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def fit(
     host_memory: int | str | None = None,
     loading: str = "auto",
     top: int = 10,
+    pareto: bool = False,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
@@ -120,6 +122,7 @@ def fit(
         loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
             every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         top: Number of plans to return.
+        pareto: Whether to return the front of effective batch, speed and memory as well, which is exact.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
         space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
@@ -216,6 +219,7 @@ def fit(
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         usual=tuple(plan_of(c, solver) for c in usual),
+        front=tuple(plan_of(c, solver, quickly=True) for c in (front_of(found.chains, solver) if pareto else ())),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),

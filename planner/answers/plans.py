@@ -30,7 +30,7 @@ MOST_LOOKED_THROUGH = 1_000
 millisecond per strategy. For a larger space, only the smallest plan is tried with each change."""
 
 
-def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Plan:
+def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False, quickly: bool = False) -> Plan:
     """Returns a candidate as users see it: its strategy, sizes, memory and time.
 
     Args:
@@ -38,9 +38,10 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Pl
         solver: The solver that found it, with the budget.
         serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. That of native
             segments does so in any case: no closed form says what these need.
+        quickly: Whether they are taken for what is usual all the same.
     """
     requests = None
-    if serves or candidate.strategy.allocator is Allocator.NATIVE:
+    if not quickly and (serves or candidate.strategy.allocator is Allocator.NATIVE):
         requests = requests_of(
             solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
         )

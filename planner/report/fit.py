@@ -14,7 +14,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
-from planner.report.picked import picked
+from planner.report.picked import of_front, picked
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
 from planner.report.to_run import to_run
@@ -74,9 +74,8 @@ class FitReport:
 
     def _table(self, width: int, room: int) -> Iterator[RenderableType]:
         sections = self._sections(room)
-        numbers = self.result.listed
         plans = [plan for _, section in sections for plan in section]
-        columns, caption = ranking(plans, numbers, width, self.result.recommended)
+        columns, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
         heading, rows = table_lines(columns)
         yield heading
         remaining = iter(rows)
@@ -99,6 +98,10 @@ class FitReport:
         if usual:
             sections.append((f"fastest of each method at a usual effective batch, {grouped(batch)}", usual))
             room -= len(usual) + 1
+        if result.front:
+            shown = result.front if self.full else of_front(result, room - 2)
+            of = "" if len(shown) == len(result.front) else f", {len(shown)} of {grouped(len(result.front))}"
+            return [*sections, (f"the front of effective batch, speed and memory{of}", shown)]
         found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2)
         others = [plan for plan in found if plan not in usual]
         return [*sections, (self._title(others), others)] if others else sections

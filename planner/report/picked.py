@@ -31,6 +31,25 @@ def picked(result: FitResult, room: int) -> Sequence[Plan]:
     return [plan for plan in result.listed if plan in chosen]
 
 
+def of_front(result: FitResult, room: int) -> Sequence[Plan]:
+    """Returns plans of the front, those of the largest batch first: its ends, and others that are spread over it.
+
+    Args:
+        result: The answer, with a front.
+        room: Number of plans.
+    """
+    front, room = result.front, max(LEAST, room)
+    if len(front) <= room:
+        return front
+    fastest = max(front, key=lambda plan: plan.time.tokens_per_second)
+    smallest = min(front, key=lambda plan: plan.memory.process_bytes)
+    ends = {front.index(plan) for plan in (fastest, smallest)}
+    spread = [round(i * (len(front) - 1) / (room - 1)) for i in range(room)]
+    while len(ends | set(spread)) > room:
+        spread.pop(len(spread) // 2)
+    return [front[place] for place in sorted(ends | set(spread))]
+
+
 def _runs(plan: Plan) -> tuple[object, ...]:
     return plan.strategy, plan.micro_batch_size
 

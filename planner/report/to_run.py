@@ -17,7 +17,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, on_host
 from planner.report.parts.format import gib, gib_difference, grouped, plural, seconds, seconds_between
 from planner.report.parts.table import INDENT
-from strategies import Task
+from strategies import Objective, Task
 
 _PROGRAM = "planner"
 _CONTINUED = " \\"
@@ -33,7 +33,7 @@ def to_run(result: FitResult, command: Sequence[str], width: int) -> Iterator[Re
         width: Columns of the terminal.
     """
     plan, request = result.recommended, result.request
-    number = result.listed.index(plan) + 1
+    number = result.numbered()(plan)
     says = words.strategy(plan.strategy, plan.data_parallel_size, brief=True)
     yield Wrapped(Text.assemble((f"plan {number}", "bold"), f": {says}"))
     yield Filling(plan.memory)
@@ -42,6 +42,8 @@ def to_run(result: FitResult, command: Sequence[str], width: int) -> Iterator[Re
     yield Wrapped(_fast(plan))
     if plan.run is not None:
         yield Wrapped(_run(plan))
+    elif request.objective is Objective.COST and plan.usd_per_million_tokens is not None:
+        yield Wrapped(f"{plan.usd_per_million_tokens:.3g} USD per million tokens")
     if command:
         yield from _goes_on(result, number, command, width)
 
