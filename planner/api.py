@@ -11,7 +11,7 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
-from planner.answers.usual import usual_of
+from planner.answers.usual import fastest_of, usual_of
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import accumulation_of, bounded, check_batches, check_divisible
@@ -212,7 +212,8 @@ def fit(
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     usual = usual_of(found, solver, bounded=max_accumulation is not None)
-    listed = (*first, *best, *usual)
+    fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
+    listed = (*first, *best, *usual, *((fastest,) if fastest else ()))
     of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
     answer = FitResult.model_construct(
         request=problem.request,
@@ -230,7 +231,8 @@ def fit(
         ),
         rejected=dict(found.rejected),
         notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
-        shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
+        shortfall=None if found.ranking or fastest else shortfall_of(problem, searched, solver),
+        fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
     )
     if not answer.plans:

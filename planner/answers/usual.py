@@ -52,3 +52,18 @@ def _rank(candidate: Candidate) -> tuple[bool, float]:
     quantizes = strategy.finetuning.method is Finetuning.QLORA
     seconds = candidate.seconds_per_sample * (1 + NOTICED * quantizes)
     return quantizes or strategy.checkpointing.recomputes, seconds
+
+
+def fastest_of(found: Found, solver: Solver) -> Candidate | None:
+    """Returns the fastest candidate that fits, whatever the limits of the run; None if none fits.
+
+    Args:
+        found: What a search has found.
+        solver: The solver that found it.
+    """
+    order = solver.order._replace(objective=Objective.THROUGHPUT)
+    unbounded = solver.limits._replace(seconds=None, usd=None)
+    at_once = Solver(solver.model, solver.budget_bytes, solver.accumulation, solver.allowed, order, unbounded)
+    fastest = found._replace(ranking=ranked(found.chains, at_once), rejected=Counter())
+    settle(fastest, at_once, 1)
+    return next(iter(fastest.ranking.first(1)), None)

@@ -38,6 +38,8 @@ class Reader(NamedTuple):
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
         spelling: How its files say settings.
+        root: Key below which the recipe lies in the file of a job; empty if there is no such file.
+        interpolates: Whether `${other.key}` stands for the value of another key.
     """
 
     name: str
@@ -48,10 +50,22 @@ class Reader(NamedTuple):
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
     spelling: Spelling = Spelling()
+    root: str = ""
+    interpolates: bool = False
 
     def recognizes(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of the program."""
-        return not self.signs.isdisjoint(data)
+        return not self.signs.isdisjoint(data) or self.is_below_root(data)
+
+    def is_below_root(self, data: Mapping[str, Any]) -> bool:
+        """Returns whether a file is of a job whose recipe is of the program."""
+        below = data.get(self.root) if self.root else None
+        return isinstance(below, dict) and not self.signs.isdisjoint(below)
+
+    def read_as(self, source: Source) -> Source:
+        """Returns a file with its recipe found, and its references understood."""
+        root = (self.root,) if self.is_below_root(source.data) else ()
+        return source._replace(root=root, interpolates=self.interpolates)
 
 
 class Run:
@@ -61,13 +75,20 @@ class Run:
         sources: The files.
         readers: Readers, those with the most telling signs first.
         overrides: Values of keys that the command line says.
+        ranks: GPUs of all nodes, where the command line says them: some programs are other programs on several.
 
     Raises:
         PlannerError: A file is of no known program, there are two of a kind, or no file has a key of the command line.
     """
 
-    def __init__(self, sources: Sequence[Source], readers: Sequence[Reader], overrides: Mapping[str, Any]) -> None:
-        self.reading = Reading()
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        readers: Sequence[Reader],
+        overrides: Mapping[str, Any],
+        ranks: int | None = None,
+    ) -> None:
+        self.reading, self.ranks = Reading(), ranks
         self._engine = next(reader for reader in readers if reader.role is Role.ENGINE)
         self._found: dict[Role, tuple[Reader, Source]] = {}
         for source in sources:
@@ -77,7 +98,7 @@ class Run:
                 raise PlannerError(
                     f"{other} and {source.file} both are a {reader.role} of a run", "check one run at a time"
                 )
-            self._found[reader.role] = reader, source
+            self._found[reader.role] = reader, reader.read_as(source)
         self._unplaced = dict(overrides)
         for role in reversed(Role):
             if role in self._found:

@@ -80,6 +80,8 @@ class FitResult(Displayed, Record):
     plan_notes: tuple[str, ...] = ()
     """Those of the notes that are on the recommended plan."""
     shortfall: Shortfall | None = None
+    fastest: Plan | None = None
+    """Fastest plan that fits, where none is within the deadline and the budget of the run; else None."""
     verification: Verification | None = None
     """Verification of the first plan by a replay; None unless it was requested."""
 

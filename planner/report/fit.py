@@ -17,7 +17,7 @@ from planner.report.parts.table import INDENT, table_lines
 from planner.report.picked import of_front, picked
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
-from planner.report.to_run import to_run
+from planner.report.to_run import speed, takes, to_run
 from planner.report.verify import verdict
 from strategies import LARGEST_USUAL_BATCH, Objective
 
@@ -48,7 +48,8 @@ class FitReport:
         result = self.result
         head = list(self._head())
         if not result.plans:
-            yield from (*head, "", *shortfall_lines(result), *notes(result.notes), "", *self._searched())
+            lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
+            yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
             return
         last = list(self._last(options.max_width))
         room = LINES - _height(console, *head, *last) - 1  # and what was searched
@@ -65,6 +66,17 @@ class FitReport:
         shown = result.plans or ((result.shortfall.smallest,) if result.shortfall else ())
         yield Wrapped(words.subject(result.request), "bold", indent=0)
         yield Wrapped(words.workload(result.request, shown[0].memory.budget_bytes if shown else None), indent=0)
+
+    def _over(self, fastest: Plan) -> Iterator[RenderableType]:
+        """Yields that no plan is within the limits of the run, and what the fastest one takes."""
+        request = self.result.request
+        deadline = "" if request.deadline_seconds is None else f"{seconds(request.deadline_seconds)}"
+        budget = "" if request.budget_usd is None else f"{request.budget_usd:,.2f} USD"
+        limits = " and ".join(limit for limit in (deadline, budget) if limit)
+        says = f" within {limits}. The fastest plan that fits takes {takes(fastest)}:"
+        yield Wrapped(Text.assemble(("No run ends", "bold red"), says), indent=0)
+        yield Wrapped(words.strategy(fastest.strategy, fastest.data_parallel_size))
+        yield Wrapped(speed(fastest))
 
     def _last(self, width: int) -> Iterator[RenderableType]:
         yield ""

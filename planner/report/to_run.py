@@ -39,9 +39,9 @@ def to_run(result: FitResult, command: Sequence[str], width: int) -> Iterator[Re
     yield Filling(plan.memory)
     yield Wrapped(_filled(plan, request))
     yield from on_host(plan.memory)
-    yield Wrapped(_fast(plan))
+    yield Wrapped(speed(plan))
     if plan.run is not None:
-        yield Wrapped(_run(plan))
+        yield Wrapped(f"the run: {takes(plan)}")
     elif request.objective is Objective.COST and plan.usd_per_million_tokens is not None:
         yield Wrapped(f"{plan.usd_per_million_tokens:.3g} USD per million tokens")
     if command:
@@ -56,7 +56,8 @@ def _filled(plan: Plan, request: Request) -> str:
     return f"{text}, {of_gpu} of the GPU's {gib(request.gpu_memory_bytes)}"
 
 
-def _fast(plan: Plan) -> str:
+def speed(plan: Plan) -> str:
+    """Returns how long a step takes, with its range, and the tokens per second."""
     time, between = plan.time, ""
     if time.step_seconds_low is not None and time.step_seconds_high is not None:
         between = f" ({seconds_between(time.step_seconds_low, time.step_seconds_high)} in 4 of 5 cases)"
@@ -64,10 +65,12 @@ def _fast(plan: Plan) -> str:
     return f"a step of {of}: {seconds(time.step_seconds)}{between}, {grouped(time.tokens_per_second)} tokens/s"
 
 
-def _run(plan: Plan) -> str:
-    assert plan.run is not None
+def takes(plan: Plan) -> str:
+    """Returns what the run takes with a plan: steps, time, and price where it is known."""
+    if plan.run is None:
+        return ""
     price = "" if plan.run.usd is None else f", {plan.run.usd:,.2f} USD"
-    return f"the run: {plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}"
+    return f"{plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}"
 
 
 def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int) -> Iterator[Text]:
