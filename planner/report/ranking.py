@@ -133,6 +133,9 @@ class _Table:
         cells = [self.axes[axis](plan.strategy) for plan in self.plans]
         if axis == "sharding" and self.level >= Level.SHORT_CELLS:
             return Column("shard", [cell.replace("shard_", "").replace("_shard", "") for cell in cells])
+        if axis == "checkpointing" and self.level >= Level.SHORT_CELLS:
+            short = [cell.partition("-")[0] for cell in cells]
+            cells = short if len(set(short)) == len(set(cells)) else cells
         heading = "ckpt" if axis == "checkpointing" and self.level >= Level.SHORT_HEADINGS else axis
         return Column(heading, cells, style="bold" if axis == "method" else "")
 

@@ -83,7 +83,18 @@ def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int)
         then = [f"{_PROGRAM} export -", f"--to {target}", *plan, "-o run"]
     else:
         then = [f"{_PROGRAM} verify -", *plan]
-    yield from _shell_lines([*map(shlex.quote, asks), "|"], then, width)
+    yield from _shell_lines([*_with_values(asks), "|"], then, width)
+
+
+def _with_values(said: Sequence[str]) -> list[str]:
+    """Returns words as a shell takes them, each option together with its value."""
+    found: list[str] = []
+    for word in said:
+        if found and found[-1].startswith("-") and " " not in found[-1] and not word.startswith("-"):
+            found[-1] += f" {shlex.quote(word)}"
+        else:
+            found.append(shlex.quote(word))
+    return found
 
 
 def _shell_lines(first: Sequence[str], then: Sequence[str], width: int) -> Iterator[Text]:
