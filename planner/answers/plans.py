@@ -30,18 +30,17 @@ MOST_LOOKED_THROUGH = 1_000
 millisecond per strategy. For a larger space, only the smallest plan is tried with each change."""
 
 
-def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False, quickly: bool = False) -> Plan:
+def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None) -> Plan:
     """Returns a candidate as users see it: its strategy, sizes, memory and time.
 
     Args:
         candidate: The candidate.
         solver: The solver that found it, with the budget.
-        serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. That of native
-            segments does so in any case: no closed form says what these need.
-        quickly: Whether they are taken for what is usual all the same.
+        serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. If None, that
+            of native segments does so: no closed form says what these need.
     """
     requests = None
-    if not quickly and (serves or candidate.strategy.allocator is Allocator.NATIVE):
+    if serves or (serves is None and candidate.strategy.allocator is Allocator.NATIVE):
         requests = requests_of(
             solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
         )

@@ -108,7 +108,7 @@ main = Planner(
         "choices": "Say what each choice means.",
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
-        "schema": "Print the JSON Schema of an answer.",
+        "schema": "Print the JSON Schema of an answer or of a catalog.",
     },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from planner.readers import accelerate, axolotl, deepspeed, llama_factory, llama_factory_v1, training_arguments, trl
+from planner.readers import (
+    accelerate,
+    axolotl,
+    deepspeed,
+    llama_factory,
+    llama_factory_v1,
+    trainer,
+    training_arguments,
+    trl,
+)
 from planner.readers.own_steps import litgpt, llm_foundry, ms_swift, nemo, open_instruct, torchtune
 from planner.readers.run import Reader
 
@@ -15,6 +24,7 @@ READERS: tuple[Reader, ...] = (
     axolotl.READER,
     llama_factory_v1.READER,
     llama_factory.READER,
+    trainer.READER,
     ms_swift.READER,
     open_instruct.READER,
     training_arguments.SCRIPT,

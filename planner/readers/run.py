@@ -18,6 +18,10 @@ from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
 
 
+class UnknownFileError(PlannerError):
+    """Reports a file that is of no program whose files are read."""
+
+
 class Role(StrEnum):
     """Names what a file of a run says."""
 
@@ -37,6 +41,7 @@ class Reader(NamedTuple):
         signs: Keys of which a file of the program has at least one.
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
+        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
         spelling: How its files say settings.
         root: Key below which the recipe lies in the file of a job; empty if there is no such file.
         interpolates: Whether `${other.key}` stands for the value of another key.
@@ -49,6 +54,7 @@ class Reader(NamedTuple):
     signs: frozenset[str]
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
+    rows_stay_apart: bool = False
     spelling: Spelling = Spelling()
     root: str = ""
     interpolates: bool = False
@@ -156,6 +162,10 @@ class Run:
     def _takes(self, role: Role, key: str) -> bool:
         return role in self._found and self._found[role][0].table.knows(key)
 
+    def beside(self, place: Place | None, name: str) -> Path:
+        """Returns the path of a file that stands beside the one that names it."""
+        return (Path(place.file).parent if place is not None and place.line else Path()) / name
+
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.
 
@@ -193,5 +203,5 @@ def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
     for reader in readers:
         if reader.recognizes(source.data):
             return reader
-    names = ", ".join(reader.name for reader in readers)
-    raise PlannerError(f"{source.file} is of no framework that is read", f"read are files of {names}")
+    names = ", ".join(dict.fromkeys(reader.name for reader in readers))
+    raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")

@@ -22,8 +22,8 @@ def picked(result: FitResult, room: int) -> Sequence[Plan]:
     room = max(LEAST, room)
     apart: list[Plan] = []
     for plan in result.plans:
-        if _runs(plan) in map(_runs, result.usual):
-            continue  # with fewer steps in a batch than there
+        if any(_steps_alike(plan, usual) for usual in result.usual):
+            continue
         if not any(alike(_numbers(plan), _numbers(better)) for better in apart):
             apart.append(plan)
     chosen = list(result.best_by_method[:room])
@@ -50,8 +50,9 @@ def of_front(result: FitResult, room: int) -> Sequence[Plan]:
     return [front[place] for place in sorted(ends | set(spread))]
 
 
-def _runs(plan: Plan) -> tuple[object, ...]:
-    return plan.strategy, plan.micro_batch_size
+def _steps_alike(plan: Plan, usual: Plan) -> bool:
+    """Returns whether a plan differs from one of a usual batch in hardly more than its accumulation steps."""
+    return plan.micro_batch_size == usual.micro_batch_size and _numbers(plan).kind == _numbers(usual).kind
 
 
 def _numbers(plan: Plan) -> Numbers:

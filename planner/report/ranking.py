@@ -23,7 +23,8 @@ class Level(IntEnum):
     SHORT_CELLS = 2
     NO_FREE_SHARE = 3
     NO_EQUAL_CELLS = 4
-    NO_SPEED = 5
+    SHORT_METHOD = 5
+    NO_SPEED = 6
 
 
 def _axis(name: str) -> Callable[[StrategyChoice], str]:
@@ -133,6 +134,8 @@ class _Table:
         cells = [self.axes[axis](plan.strategy) for plan in self.plans]
         if axis == "sharding" and self.level >= Level.SHORT_CELLS:
             return Column("shard", [cell.replace("shard_", "").replace("_shard", "") for cell in cells])
+        if axis == "method" and self.level >= Level.SHORT_METHOD:  # without what is said of the rest of the base
+            cells = [cell.partition(",")[0] for cell in cells]
         if axis == "checkpointing" and self.level >= Level.SHORT_CELLS:
             short = [cell.partition("-")[0] for cell in cells]
             cells = short if len(set(short)) == len(set(cells)) else cells
