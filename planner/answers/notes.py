@@ -200,7 +200,7 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
         )
     if any(s.loss is Loss.CHUNKED for s in strategies):
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
-    if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
+    if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 
 

@@ -11,7 +11,6 @@ from planner.readers.reading import Reading
 from planner.readers.run import Run
 from strategies import OPTIONS, Attention, Batching, ContradictionError, Sharding, UnquantizedDtype
 
-_UNMASKED = (Attention.FLASH_2, Attention.FLASH_3)
 _UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
 """Numbers of GPUs that are tried where nothing says how many there are."""
 _WORKLOAD = (
@@ -55,11 +54,12 @@ def arguments_of(reading: Reading, run: Run, notes: list[str], length: int) -> d
             said["global_batch_size"] = _passes(said["global_batch_size"], rows)
         if "evaluation_batch_size" in said:
             said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
-    if said["batching"] is not Batching.FULL and said.get("attention") in _UNMASKED:
+    attention: Attention | None = said.get("attention")
+    if said["batching"] is not Batching.FULL and attention is not None and attention.is_flash:
         # Without padding within a batch, transformers passes flash-attn no mask, and packed rows only their lengths:
         # modeling_flash_attention_utils.py, `_flash_attention_forward`.
         said["batching"] = Batching.FULL
-        notes.append(f"{said['attention']} is planned for full rows: a padded batch is copied without its padding")
+        notes.append(f"{attention} is planned for full rows: a padded batch is copied without its padding")
     if run.recipe is not None and "version" not in reading.said:
         said["framework"] = run.recipe.framework
     return said

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
 from planner.cli.commands import Command
+from planner.cli.errors import DOES_NOT_FIT
 from planner.cli.options import (
     AxisOption,
     axis_options,
@@ -21,15 +22,14 @@ from planner.cli.options import (
     number_option,
     option,
     outputs_option,
+    plot_option,
     space_option,
     task_option,
 )
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_document, print_report, print_text, show_progress
 from planner.cli.several import asks_for_several, fit_machines
 from strategies import Engine, Sampler
 
-NOTHING_FITS = 1
-"""Exit code when nothing fits."""
 _WORKLOAD = "Workload"
 _SEARCH = "Search"
 
@@ -69,9 +69,10 @@ _SEARCH = "Search"
 @number_option("--seed", _SEARCH, "Of the sampler, 0 unless given.")
 @option("--storage", metavar="URL", section=_SEARCH, help="A database that keeps the trials: sqlite:///study.db.")
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
+@plot_option
 @json_option
 @click.pass_context
-def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **arguments: Any) -> None:
+def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: bool, **arguments: Any) -> None:
     """Find the configurations of MODEL that fit, largest effective batch first.
 
     MODEL is a name that `planner models` lists, a config.json, hf:org/name, a size such as 7B, or module:function,
@@ -85,8 +86,8 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
     Exits with 1 when nothing fits, and says what would.
     """
     if asks_for_several(arguments):
-        if not fit_machines(model, arguments, as_json=as_json).machines:
-            ctx.exit(NOTHING_FITS)
+        if not fit_machines(model, {**arguments, "plot": plot}, as_json=as_json).machines:
+            ctx.exit(DOES_NOT_FIT)
         return
     from planner.api import fit as find
 
@@ -97,6 +98,11 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
         from planner.report.fit import FitReport
 
         listed = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
+        if plot:
+            from planner.report.plots.answer import plotted
+
+            print_report(plotted(result, arguments["catalog"]))
+            print_text("")
         print_report(FitReport(result, ctx.obj or (), notes or listed))
     if not result.plans:
-        ctx.exit(NOTHING_FITS)
+        ctx.exit(DOES_NOT_FIT)

@@ -70,7 +70,7 @@ def _run(plan: Plan) -> str:
 
 def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int) -> Iterator[Text]:
     """Yields the command that goes on, on lines that a shell takes as one."""
-    command = [word for word in command if word != "--notes"]
+    command = [word for word in command if word not in ("--notes", "--plot")]
     asks = [_PROGRAM, *command] + ([] if "--json" in command else ["--json"])
     plan = [f"--plan {number}"] if number > 1 else []
     if _can_be_exported(result.request):
