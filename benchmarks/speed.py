@@ -96,7 +96,7 @@ def large_space() -> None:
 
 
 def sweep_speed() -> None:
-    """Sweeps 20 models over all GPUs at four lengths; seconds of the processor, which a busy machine does not change."""
+    """Sweeps 20 models over all GPUs at four lengths, in seconds of processors, which other work does not change."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = sweep(SWEPT.split(), gpu="any", sequence_length=(256, 512, 1024, 2048))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
