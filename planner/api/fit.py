@@ -10,12 +10,7 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
-<<<<<<< HEAD
-from planner.answers.usual import usual_of
-=======
 from planner.answers.usual import fastest_of, usual_of
-from planner.api.asked import fields_of, number_of, solver_of
->>>>>>> mend
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import check_divisible
