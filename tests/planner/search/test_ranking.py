@@ -96,3 +96,9 @@ def test_what_is_recommended_is_decided_anew_until_all_of_it_is() -> None:
     assert ranking.decide(2, decided_as) == 1
     assert asked == [1, 2, 4, 8]  # 1 has no other in its place, and 2 comes last now
     assert (len(ranking), ranks_of(ranking.first(9))) == (5, [4, 8, 16, 32, 2])
+
+
+def test_of_a_front_all_candidates_of_a_strategy_are_recommended() -> None:
+    sizes = [SOLVER.candidate(LORA, size, 1) for size in (1, 2, 4, 8)]
+    found = Ranking.of(sizes).recommended(3)
+    assert [candidate.micro_batch_size for candidate in found] == [8, 4, 2]
