@@ -16,6 +16,7 @@ from planner.cli.options import (
     machine_options,
     number_option,
     outputs_option,
+    plot_option,
     task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
@@ -40,8 +41,9 @@ _WORKLOAD = "Workload"
 @outputs_option
 @axis_options
 @catalog_option
+@plot_option
 @json_option
-def estimate(as_json: bool, model: str, **arguments: Any) -> None:
+def estimate(as_json: bool, plot: bool, model: str, **arguments: Any) -> None:
     """Itemise the memory of one configuration of MODEL, whether it fits or not.
 
     MODEL is as for `fit`. Techniques take one choice each.
@@ -55,3 +57,7 @@ def estimate(as_json: bool, model: str, **arguments: Any) -> None:
         from planner.report.estimate import EstimateReport
 
         print_report(EstimateReport(result))
+        if plot:
+            from planner.report.plots.answer import plotted
+
+            print_report(plotted(result, arguments["catalog"]))
