@@ -219,9 +219,11 @@ class LiveBytes(TorchDispatchMode):
         flops = 0 if formula is None else formula(*args, **kwargs, out_val=out)
         # Backward computes without gradients; what checkpointing computes again in it is to have some.
         again = flops if torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD else 0
-        half = made[0].element_size() < FP32_BYTES
-        split = [(n, 0) if half else (0, n) for n in (flops, again)]
-        work = Work(*split[0], sum(sizes), fixed, *split[1], kernels=1)
+        work = Work(num_bytes=sum(sizes), fixed_bytes=fixed, kernels=1)
+        if made[0].element_size() < FP32_BYTES:
+            work = work._replace(half_flops=flops, again_half_flops=again)
+        else:
+            work = work._replace(fp32_flops=flops, again_fp32_flops=again)
         self.work[place] = self.work.get(place, Work()).plus(work)
 
     def _add_workspace(self, thread: str) -> None:
