@@ -81,7 +81,7 @@ class Problem:
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
-        self.catalog = catalog_of(catalog)
+        self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
         found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
@@ -110,7 +110,7 @@ class Problem:
         check_lora(self.request, self.model)
         check_kernels(self.request, self.model)
 
-    def _default(self) -> Space:
+    def default_space(self) -> Space:
         """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
         space = Space.default(self.cluster, self.framework)
         return space if self.model.supports_sdpa else space._replace(attention=(Attention.EAGER,))
@@ -121,7 +121,7 @@ class Problem:
         A base that one GPU cannot hold even in 4 bits is divided by FSDP1 as well, with which QLoRA on several GPUs
         began and which most of its recipes use.
         """
-        space = self.request.within(self._default())
+        space = self.request.within(self.default_space())
         check_effect(self.request, {name: values for name, values in space._asdict().items() if values})
         sharded = self.cluster.world_size > 1 and self._least_base_bytes(space) > self.budget_bytes
         if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
@@ -141,7 +141,7 @@ class Problem:
         Raises:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
-        options = options_of_one(self.request, self.cluster, self._default(), self.framework)
+        options = options_of_one(self.request, self.cluster, self.default_space(), self.framework)
         check_effect(self.request, {name: (value,) for name, value in options.items()})
         strategy = Strategy.of(options)
         steps = self.request.gradient_accumulation_steps or 1
