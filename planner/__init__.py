@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from planner.answers.explain import explain
     from planner.api import estimate, fit
     from planner.checking.check import check
+    from planner.checking.fix import fix
     from planner.exporting.export import export
     from planner.exporting.launch import ExportError
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
+    from planner.pages.report import report_page
     from planner.records.axes import RequestError
-    from planner.records.check import CheckResult
+    from planner.records.check import Change, CheckResult
     from planner.records.explanation import Explanation
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
@@ -35,6 +37,7 @@ _HOMES = {
     "GPU": "hardware",
     "Catalog": "hardware",
     "CatalogError": "hardware",
+    "Change": "planner.records.check",
     "CheckResult": "planner.records.check",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
@@ -63,7 +66,9 @@ _HOMES = {
     "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",
+    "fix": "planner.checking.fix",
     "load_catalog": "hardware",
+    "report_page": "planner.pages.report",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -72,6 +77,7 @@ __all__ = [
     "GPU",
     "Catalog",
     "CatalogError",
+    "Change",
     "CheckResult",
     "Cluster",
     "ContradictionError",
@@ -100,7 +106,9 @@ __all__ = [
     "export",
     "find_model",
     "fit",
+    "fix",
     "load_catalog",
+    "report_page",
     "verify",
 ]
 

@@ -33,7 +33,7 @@ def fit(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -46,7 +46,7 @@ def fit(
     global_batch_size: int | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     top: int = 10,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
@@ -69,8 +69,9 @@ def fit(
         model: Name or alias in the registry, path to a config.json, `hf:org/name` on the Hugging Face Hub, size such as
             `1B` for a Llama-shaped model of about that size, `package.module:function`, which is imported and called
             for a `torch.nn.Module`, or a `Model`. Models outside the registry's families are planned by replays.
-        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
-        gpus: GPUs per node, from 1 to 1024.
+        gpu: Name or alias of a GPU or machine in the catalog, a size such as `24GiB` for a card that is not listed, or
+            a `GPU`. A machine, such as `p5.48xlarge`, decides GPUs, host memory, network and price of each node.
+        gpus: GPUs per node, from 1 to 1024; by default as many as the machine has, or else one.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
         task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
             `sequence-classification`.
@@ -90,7 +91,8 @@ def fit(
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
-        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
+            every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         top: Number of plans to return.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
@@ -198,7 +200,7 @@ def estimate(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -210,7 +212,7 @@ def estimate(
     outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
@@ -219,8 +221,8 @@ def estimate(
 
     Args:
         model: The model, as for `fit`.
-        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
-        gpus: GPUs per node.
+        gpu: Name or alias of a GPU or a machine in the catalog, or a `GPU`, as for `fit`.
+        gpus: GPUs per node, by default as for `fit`.
         nodes: Number of nodes.
         task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
@@ -232,7 +234,7 @@ def estimate(
         outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node, as for `fit`.
-        loading: `every-rank` or `rank-0`, as for `fit`.
+        loading: `auto`, `every-rank` or `rank-0`, as for `fit`.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
         progress: Function that is called with a line of text about what takes long.
         axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard

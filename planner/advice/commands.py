@@ -36,8 +36,6 @@ def option_name(name: str) -> str:
 
 def option_value(name: str, value: Any) -> str | int:
     """Returns the value of an option as the command line takes it."""
-    if name == "gpu":
-        return str(value if isinstance(value, str) else value.name)
     if name == "host_memory_bytes":
         return f"{value // 10**9}GB" if value % 10**9 == 0 else f"{value}B"
     if isinstance(value, tuple):
@@ -47,8 +45,9 @@ def option_value(name: str, value: Any) -> str | int:
 
 def _options(problem: Problem) -> Iterator[str]:
     request = problem.request
-    for name in ("gpu", "gpus", "nodes"):
-        if name == "gpu" or getattr(request, name) != 1:
+    yield from _said("gpu", request.machine or request.gpu)
+    for name in ("gpus", "nodes"):
+        if getattr(request, name) != 1 and not (name == "gpus" and request.machine):
             yield from _said(name, getattr(request, name))
     for name in _WORKLOAD:
         value = getattr(request, name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from hardware import GPU, Cluster
+from hardware import Cluster
 from planner.advice.changes import Change
 from planner.advice.variants import Variants
+from planner.problem.site import Site
 from planner.records.advice import Cost
 
 MAX_GPUS_SUGGESTED = 1024
@@ -21,41 +23,45 @@ def more_gpus(variants: Variants) -> Iterator[Change]:
     cluster = variants.problem.cluster
     per_node, nodes = cluster.gpus_per_node, cluster.nodes
     while per_node * nodes < MAX_GPUS_SUGGESTED:
-        if nodes == 1 and per_node * 2 <= max(cluster.gpu.gpus_per_node, per_node):
+        options = {"nodes": nodes * 2}
+        if nodes == 1 and cluster.machine is None and per_node * 2 <= max(cluster.gpu.gpus_per_node, per_node):
             per_node *= 2
+            options = {"gpus": per_node}
         else:
             nodes *= 2
-        options = {"gpus": per_node, "nodes": nodes}
-        told = _price(cluster.gpu, per_node * nodes)
-        yield Change(options, f"{per_node * nodes} x {cluster.gpu.name}", Cost.MONEY, but=told)
+            options |= {"gpus": per_node} if per_node != cluster.gpus_per_node else {}
+        larger = replace(cluster, gpus_per_node=per_node, nodes=nodes)
+        yield Change(options, f"{larger.world_size} x {cluster.gpu.name}", Cost.MONEY, but=_price(larger))
 
 
-def other_gpus(variants: Variants) -> Iterator[Change]:
-    """Yields other GPUs, one of them or as many as are asked for: those of the same vendor, then the cheapest first."""
-    cluster = variants.problem.cluster
-    counts = {1, cluster.gpus_per_node} if cluster.nodes == 1 else {cluster.gpus_per_node}
-    least = cluster.world_size * cluster.gpu.memory_bytes
-    machines = sorted(
-        (gpu.vendor != cluster.gpu.vendor, cost_key(gpu, count * cluster.nodes), count, gpu.name, gpu)
-        for gpu in variants.problem.catalog
-        for count in counts
-        if gpu != cluster.gpu and (gpu.memory_bytes > cluster.gpu.memory_bytes or count * gpu.memory_bytes > least)
-    )
-    for *_, count, _, gpu in machines:
-        options: dict[str, object] = {"gpu": gpu}
-        if count != cluster.gpus_per_node:
-            options["gpus"] = count
-        ranks = count * cluster.nodes
-        yield Change(options, f"{ranks} x {gpu.name}", Cost.MONEY, but=_price(gpu, ranks))
+def other_machines(variants: Variants) -> Iterator[Change]:
+    """Yields other GPUs, one or as many as are asked for, and machines: of the same vendor, then the cheapest first."""
+    problem = variants.problem
+    now, nodes, catalog = problem.cluster, problem.cluster.nodes, problem.catalog
+    counts = {1, now.gpus_per_node} if nodes == 1 else {now.gpus_per_node}
+    sites = [Site(gpu, count) for gpu in catalog for count in counts]
+    sites += [Site(catalog.get(machine.gpu), machine.gpus, machine) for machine in catalog.machines]
+    offers = [(site.cluster(nodes, problem.request.host_memory_bytes), site) for site in sites]
+    others = [(offer, site) for offer, site in offers if offer.gpu != now.gpu and _is_larger(offer, now)]
+    for offer, site in sorted(others, key=lambda of: (of[0].gpu.vendor != now.gpu.vendor, cost_key(of[0]), of[1].name)):
+        words = f"{offer.world_size} x {offer.gpu.name}"
+        if site.machine is not None:
+            words = f"{f'{nodes} x ' if nodes > 1 else ''}{site.name}, {words} of {site.machine.provider}"
+        yield Change({"site": site}, words, Cost.MONEY, but=_price(offer))
 
 
-def cost_key(gpu: GPU, number: int) -> tuple[float, float]:
-    """Returns what sorts machines by cost: the price where the catalog has one, otherwise all of their memory.
+def _is_larger(offer: Cluster, now: Cluster) -> bool:
+    """Returns whether a GPU has more memory, or all of them together have."""
+    return offer.gpu.memory_bytes > now.gpu.memory_bytes or memory_of(offer) > memory_of(now)
 
-    Machines of unknown price come after those of a known one: what they cost cannot be told.
+
+def cost_key(cluster: Cluster) -> tuple[float, float]:
+    """Returns what sorts clusters by cost: the price where the catalog has one, otherwise all of their memory.
+
+    Those of unknown price come after those of a known one: what they cost cannot be told.
     """
-    price = gpu.price_per_hour_usd
-    return (price * number if price is not None else float("inf"), number * gpu.memory_bytes)
+    price = cluster.price_per_hour_usd
+    return (price if price is not None else float("inf"), memory_of(cluster))
 
 
 def memory_of(cluster: Cluster) -> int:
@@ -63,6 +69,9 @@ def memory_of(cluster: Cluster) -> int:
     return cluster.world_size * cluster.gpu.memory_bytes
 
 
-def _price(gpu: GPU, number: int) -> str:
-    price = gpu.price_per_hour_usd
-    return f"{price * number:,.2f} USD per hour" if price is not None else ""
+def _price(cluster: Cluster) -> str:
+    price = cluster.price_per_hour_usd
+    if price is None:
+        return ""
+    day = cluster.priced.price_date
+    return f"{price:,.2f} USD per hour{f' on {day:%Y-%m-%d}' if day else ''}"

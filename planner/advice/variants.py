@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from hardware import GPU, Cluster
 from planner.memory import StepMemory
 from planner.problem.accumulation import accumulation_of
 from planner.problem.one import options_of_one
-from planner.problem.problem import Problem, budget_bytes, step_memory_of
+from planner.problem.problem import Problem, budget_bytes, named_at, step_memory_of
+from planner.problem.site import Site
 from planner.records.request import Request
 from planner.search import Solver
 from planner.search.exhaustive import possible
@@ -49,13 +48,14 @@ class Variants:
         Options that apply to none of the choices any more are dropped, as their user has to drop them.
 
         Args:
-            options: New values by name; `gpu` is a `GPU`.
+            options: New values by name; `site` is another GPU or machine.
         """
         problem = copy.copy(self.problem)
         problem.request = _request(problem.request, options)
-        cluster, gpu = problem.cluster, options.get("gpu", problem.cluster.gpu)
-        problem.cluster = Cluster(gpu, problem.request.gpus, problem.request.nodes, problem.request.host_memory_bytes)
-        problem.budget_bytes = budget_bytes(gpu, problem.request.headroom) - self._beyond
+        cluster, request = problem.cluster, problem.request
+        site = options.get("site") or Site(cluster.gpu, request.gpus, cluster.machine if request.machine else None)
+        problem.cluster = site.cluster(request.nodes, request.host_memory_bytes)
+        problem.budget_bytes = budget_bytes(site.gpu, request.headroom) - self._beyond
         if problem.cluster != cluster or any(name in options for name in _OF_MEMORY):
             problem.memory = self._memory(problem)
         return Variant(self, problem, options)
@@ -164,13 +164,14 @@ def _request(request: Request, options: Mapping[str, Any]) -> Request:
     """Returns a request with other values of options, without those that then apply to nothing."""
     said: dict[str, Any] = {}
     for name, value in options.items():
-        if name == "gpu":
-            assert isinstance(value, GPU)
-            said |= {"gpu": value.name, "gpu_memory_bytes": value.memory_bytes}
+        if name == "site":
+            said |= {**named_at(value), "gpus": value.gpus}
         elif name in OPTIONS or name == "micro_batch_size":
             said[name] = (value,)
         else:
             said[name] = value
+    if "gpus" in options:  # a machine is rented as a whole
+        said["machine"] = None
     found = request.model_copy(update=said)
     chosen = {name: values for name in OPTIONS if (values := getattr(found, name))}
     dropped = {
@@ -180,8 +181,3 @@ def _request(request: Request, options: Mapping[str, Any]) -> Request:
         if option.name in chosen and option.name not in options and not option.can_refine(chosen)
     }
     return found.model_copy(update=dropped) if dropped else found
-
-
-def on_more(cluster: Cluster, gpus: int, nodes: int) -> Cluster:
-    """Returns a cluster of the same GPUs with another number of them."""
-    return replace(cluster, gpus_per_node=gpus, nodes=nodes)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from planner.advice.changes import Change, cost_of, options_of
 from planner.advice.costs import told_cost
-from planner.advice.machines import MOST_TIMES_THE_MEMORY, cost_key, memory_of, more_gpus, other_gpus
+from planner.advice.machines import MOST_TIMES_THE_MEMORY, cost_key, memory_of, more_gpus, other_machines
 from planner.advice.minimal import Found, Minimal
 from planner.advice.spelled import spelled_way
 from planner.advice.techniques import changes_from, is_slow_to_try, unusual
@@ -153,7 +153,7 @@ def _room_on_host(least: Trial) -> Iterator[Change]:
 
 def _of_machines(variants: Variants, least: Trial) -> Iterator[Found]:
     """Yields the cheapest other GPUs that fit, and the fewest more of the same unless they are many times as large."""
-    others = _first(variants, other_gpus(variants), least)
+    others = _first(variants, other_machines(variants), least)
     more = _first(variants, more_gpus(variants), least)
     if others is not None:
         yield others
@@ -191,22 +191,9 @@ def _ranked(found: Iterable[Found], least: Trial) -> list[Found]:
         each = sorted((change.cost.place for change in one.changes), reverse=True)
         shorter_by = -options_of(one.changes).get("sequence_length", 0)
         cluster = one.trial.solver.cluster
-        machine = cost_key(cluster.gpu, cluster.world_size)
-        keyed.append(
-            (
-                (
-                    cost.place,
-                    each[1:],
-                    len(options_of(one.changes)),
-                    unusual(one.changes),
-                    shorter_by,
-                    machine,
-                    relative,
-                ),
-                cost,
-                one,
-            )
-        )
+        machine = cost_key(cluster)
+        key = each[1:], len(options_of(one.changes)), unusual(one.changes), shorter_by, machine, relative
+        keyed.append(((cost.place, *key), cost, one))
     kept: list[Found] = []
     number: dict[Cost, int] = {}
     seen: set[object] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hardware import GIB, GPU
+from hardware.unlisted import ASSUMED, memory_of
 from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
@@ -50,6 +51,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         known = f"the {context} that {model.name} was trained with"
         notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
     notes += _of_variants(problem)
+    notes += _on_unlisted(gpu)
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
     if lacking:
         notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
@@ -86,6 +88,16 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         )
     notes += _on_time(gpu)
     return tuple(notes)
+
+
+def _on_unlisted(gpu: GPU) -> Iterator[str]:
+    """Yields a note on what is assumed of a card of which only the size is known."""
+    if memory_of(gpu.name) is not None and gpu.source.startswith(ASSUMED):
+        yield (
+            f"{gpu.name} is no card of the catalog: all of it is taken as usable, of which drivers keep 1 to 8%, and "
+            f"architecture ({gpu.architecture}, {gpu.compute_capability}), rates and links are those of "
+            f"{gpu.source.removeprefix(ASSUMED)}, so that times are no more than a guess."
+        )
 
 
 def _on_time(gpu: GPU) -> Iterator[str]:
@@ -186,8 +198,16 @@ def _on_loading(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[st
             "loading: pass device_map={'': 'cpu'} to from_pretrained. Without it, transformers 5 puts the whole "
             f"quantized base ({max(whole) / GIB:.1f} GiB) on each GPU before it is divided."
         )
-    model = problem.model
-    if isinstance(model, Model) and model.architecture.packs_experts and any(s.sharding.shards for s in strategies):
+    spared = max((f.loading.spared_bytes for f in footprints), default=0)
+    if spared:
+        # accelerate/utils/fsdp_utils.py, `fsdp2_load_full_state_dict`: rank 0 broadcasts its state dict to all others
+        yield (
+            f"loading: rank 0 alone may load the weights, since on every rank they take {spared / GIB:,.0f} GiB of a "
+            "node's host memory: with cpu_ram_efficient_loading, other ranks build the model by from_config within "
+            "accelerate's init_empty_weights()."
+        )
+    model, divides = problem.model, any(s.sharding.shards for s in strategies)
+    if isinstance(model, Model) and model.architecture.packs_experts and divides and not spared:
         unpacked = model.inventory.num_expert_parameters * HALF
         yield (
             f"loading: every rank unpacks all experts ({unpacked / GIB:.1f} GiB), in the host's memory as long as no "

@@ -82,10 +82,23 @@ class GPUName(Completed):
     name = "name"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        """Returns the GPUs of the catalog, with that of `--catalog`."""
+        """Returns the GPUs and machines of the catalog, with that of `--catalog`."""
         from hardware import load_catalog
 
-        return [(gpu, None) for gpu in load_catalog(ctx.params.get("catalog")).names()]
+        catalog = load_catalog(ctx.params.get("catalog"))
+        return [*((gpu, None) for gpu in catalog.names()), *((m.name, m.offer) for m in catalog.machines)]
+
+
+class MachineName(Completed):
+    """Names a machine of the catalog."""
+
+    name = "name"
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the machines of the catalog, with that of `--catalog`."""
+        from hardware import load_catalog
+
+        return [(machine.name, machine.offer) for machine in load_catalog(ctx.params.get("catalog")).machines]
 
 
 class ModelName(Completed):
@@ -175,6 +188,7 @@ class Answer(Completed):
 WHOLE_NUMBER = WholeNumber()
 SHARE = Share()
 GPU_NAME = GPUName()
+MACHINE_NAME = MachineName()
 MODEL_NAME = ModelName()
 DEVICE = DeviceChoice()
 FILE = click.Path(path_type=Path)

@@ -103,6 +103,32 @@ def machine_or_plan_options(function: F) -> F:
     return _machine(function, gpu_required=False)
 
 
+def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
+    """Makes a size of memory the default of --gpu, as which it is the name of a stand-in.
+
+    Raises:
+        PlannerError: The text is no size.
+    """
+    if size is None:
+        return
+    from hardware.errors import PlannerError
+    from hardware.unlisted import memory_of
+
+    if memory_of(size) is None:
+        raise PlannerError(f"--vram is {size!r}, not a size", "--vram 24GiB")
+    ctx.default_map = {**(ctx.default_map or {}), "gpu": size}
+
+
+def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | None:
+    """Returns --gpu; raises PlannerError if --vram says something else."""
+    size = (ctx.default_map or {}).get("gpu")
+    if size is not None and gpu != size:
+        from hardware.errors import PlannerError
+
+        raise PlannerError(f"--gpu {gpu} and --vram {size} both say what the GPU is", "give one of the two")
+    return gpu
+
+
 def _machine(function: F, *, gpu_required: bool) -> F:
     section = "Machine"
     return decorated(
@@ -113,9 +139,19 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             required=gpu_required,
             metavar="NAME",
             section=section,
-            help="See `planner gpus`.",
+            callback=_not_both,
+            help="See `planner gpus` and `planner machines`.",
         ),
-        number_option("--gpus", section, "GPUs per node.", default=1),
+        option(
+            "--vram",
+            is_eager=True,  # before --gpu, whose default it is
+            expose_value=False,
+            callback=_as_gpu,
+            metavar="SIZE",
+            section=section,
+            help="Memory of a card that is not listed, such as 24GiB.",
+        ),
+        number_option("--gpus", section, "GPUs per node; 1, or as many as the machine has, unless given."),
         number_option("--nodes", section, "Nodes.", default=1),
         option(
             "--headroom",
@@ -132,9 +168,7 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             section=section,
             help="Host memory of a node, such as 512GB; what is usual with its GPUs unless given.",
         ),
-        option(
-            "--loading", cls=AxisOption, type=AxisChoice(Loading), metavar="NAME", section=section, default="every-rank"
-        ),
+        option("--loading", cls=AxisOption, type=AxisChoice(Loading), metavar="NAME", section=section, default="auto"),
     )(function)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ from planner.models.tasks import for_task, task_of
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
+from planner.problem.site import Site
 from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.records.sizes import parse_bytes
@@ -84,31 +86,42 @@ class Problem:
         self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
-        found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
-        self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
-        length, values = values.get("sequence_length"), dict(values)
+        site = Site.of(gpu, self.catalog, values.get("gpus"))
+        self.gpu_asked = gpu.name if isinstance(gpu, GPU) else gpu.strip()
+        length, values = values.get("sequence_length"), {**values, "gpus": site.gpus}
         values["host_memory_bytes"] = parse_bytes("host_memory", values.pop("host_memory", None))
         self.request = _request(
             self.model,
-            found,
+            site,
             axes,
             {
                 **values,
                 "sequence_length": default_length(self.model) if length is None else length,
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
-                "loading": Loading.parse(values.get("loading", Loading.EVERY_RANK)),
+                "loading": Loading.parse(values.get("loading", Loading.AUTO)),
                 "task": task,
                 "outputs": Outputs.parse(values.get("outputs", Outputs.RELEASED)),
             },
         )
         check_batching(self.request, self.model)
-        self.cluster = Cluster(found, self.request.gpus, self.request.nodes, self.request.host_memory_bytes)
+        self.cluster = site.cluster(self.request.nodes, self.request.host_memory_bytes)
         self.memory = step_memory_of(self.model, self.request, self.cluster)
-        self.budget_bytes = budget_bytes(found, self.request.headroom)
+        self.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
         check_refinements(self.request)
         check_lora(self.request, self.model)
         check_kernels(self.request, self.model)
+
+    def at(self, site: Site, nodes: int) -> Problem:
+        """Returns the same request for another site; what does not depend on the GPU is computed once for all."""
+        other = copy(self)
+        where = {**named_at(site), "gpus": site.gpus, "nodes": nodes}
+        other.request = self.request.model_copy(update=where)
+        other.gpu_asked = site.name
+        other.cluster = site.cluster(nodes, self.request.host_memory_bytes)
+        other.memory = self.memory.on(other.cluster)
+        other.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
+        return other
 
     def default_space(self) -> Space:
         """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
@@ -247,11 +260,16 @@ def default_length(model: AnyModel) -> int:
     return min(DEFAULT_SEQUENCE_LENGTH, model.usual_length or DEFAULT_SEQUENCE_LENGTH)
 
 
-def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
+def named_at(site: Site) -> dict[str, Any]:
+    """Returns the fields of a request that say where the model is trained."""
+    machine = site.machine.name if site.machine else None
+    return {"gpu": site.gpu.name, "gpu_memory_bytes": site.gpu.memory_bytes, "machine": machine}
+
+
+def _request(model: AnyModel, site: Site, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
     """Returns the validated request; raises RequestError with all its invalid values."""
     try:
-        named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
-        named["gpu_memory_bytes"] = gpu.memory_bytes
+        named = {"model": model.name, "num_parameters": model.num_parameters, **named_at(site)}
         return Request.model_validate({**named, **axes, **{name: whole(value) for name, value in values.items()}})
     except ValidationError as error:
         problems = error.errors(include_url=False)

@@ -17,6 +17,7 @@ from planner.readers.hugging_face import (
 from planner.readers.keys import Keys, is_on
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.spelling.hugging_face import AXOLOTL
 from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, TABLE, TASKS
 from strategies import (
     AdapterDtype,
@@ -228,4 +229,6 @@ def _read_kernels(keys: Keys) -> None:
         reading.say("loss", Loss.LIGER_CROSS_ENTROPY, keys.place("liger_cross_entropy"))
 
 
-READER = Reader("axolotl", "axolotl 0.19", Role.RECIPE, TABLE, frozenset({"base_model"}), read, Framework.AXOLOTL)
+READER = Reader(
+    "axolotl", "axolotl 0.19", Role.RECIPE, TABLE, frozenset({"base_model"}), read, Framework.AXOLOTL, spelling=AXOLOTL
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.readers.keys import Keys, words
+from planner.readers.keys import Keys
+from planner.readers.source import words
 from strategies import ALL_LINEAR, Attention, Optimizer, TrainedModules, Update
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {

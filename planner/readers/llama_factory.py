@@ -11,9 +11,11 @@ from planner.readers.hugging_face import (
     read_targets,
     read_trained_modules,
 )
-from planner.readers.keys import Keys, is_on, words
+from planner.readers.keys import Keys, is_on
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.source import words
+from planner.readers.spelling.hugging_face import LLAMA_FACTORY
 from planner.readers.tables.llama_factory import LOW_RANK, OTHER_OPTIMIZERS, TABLE
 from planner.readers.trainer_engine import read_engine
 from strategies import (
@@ -185,4 +187,6 @@ def _read_kernels(keys: Keys, stage: str) -> None:
 
 
 _SIGNS = words("finetuning_type stage cutoff_len template lora_target quantization_bit enable_liger_kernel")
-READER = Reader("llama-factory", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, Framework.LLAMA_FACTORY)
+READER = Reader(
+    "llama-factory", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, Framework.LLAMA_FACTORY, spelling=LLAMA_FACTORY
+)

@@ -5,8 +5,10 @@ Source of defaults: LLaMA-Factory 0.9.5, src/llamafactory/v1/config/, core/model
 
 from __future__ import annotations
 
-from planner.readers.keys import Keys, Table, words
+from planner.readers.keys import Keys
 from planner.readers.run import Reader, Role, Run
+from planner.readers.source import Table, words
+from planner.readers.spelling.hugging_face import LLAMA_FACTORY_V1
 from strategies import (
     Attention,
     Batching,
@@ -88,5 +90,11 @@ def read(keys: Keys, run: Run) -> None:
 
 
 READER = Reader(
-    "llama-factory v1", "LLaMA-Factory 0.9.5", Role.RECIPE, TABLE, frozenset({"dist_config", "kernel_config"}), read
+    "llama-factory v1",
+    "LLaMA-Factory 0.9.5",
+    Role.RECIPE,
+    TABLE,
+    frozenset({"dist_config", "kernel_config"}),
+    read,
+    spelling=LLAMA_FACTORY_V1,
 )

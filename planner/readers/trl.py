@@ -16,6 +16,7 @@ from planner.readers.hugging_face import (
 from planner.readers.keys import Keys
 from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.spelling.hugging_face import TRL
 from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
 from planner.readers.trainer_engine import read_engine
 from strategies import (
@@ -203,4 +204,6 @@ def _read_loss(keys: Keys, old: bool, source: str) -> None:
         reading.say("loss", Loss.CHUNKED, at, f"{source}, trainer/sft_trainer.py: tiles of the logits")
 
 
-READER = Reader("trl", "TRL 1.16", Role.RECIPE, TABLE, frozenset({"model_name_or_path"}), read, Framework.TRL)
+READER = Reader(
+    "trl", "TRL 1.16", Role.RECIPE, TABLE, frozenset({"model_name_or_path"}), read, Framework.TRL, spelling=TRL
+)

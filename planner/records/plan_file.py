@@ -58,14 +58,28 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         PlanFileError: The file does not hold such a plan.
         PlannerError: The plan's model cannot be found, or is not trusted.
     """
-    request, plan = read_plan(file, index)
+    return arguments_of_plan(*read_plan(file, index), _name(file), model=model)
+
+
+def arguments_of_plan(request: Request, plan: Plan, source: str, *, model: str | None = None) -> dict[str, Any]:
+    """Returns the arguments of `estimate` that reproduce a plan.
+
+    Args:
+        request: The request that the plan answers.
+        plan: The plan.
+        source: Name of its source in errors.
+        model: Name of the plan's model as the user repeats it, as for `arguments_of`.
+
+    Raises:
+        PlannerError: The plan's model cannot be found, or is not trusted.
+    """
     chosen = {axis: choice for axis, choice in plan.strategy.model_dump().items() if choice is not None}
     if plan.strategy.quantization is Quantization.NONE:
         del chosen["quantization"]
     return {
-        "model": named_in(_name(file), request.model, model),
+        "model": named_in(source, request.model, model),
         "task": request.task,
-        "gpu": request.gpu,
+        "gpu": request.machine or request.gpu,
         "gpus": request.gpus,
         "nodes": request.nodes,
         "sequence_length": request.sequence_length,
@@ -88,8 +102,7 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
     Raises:
         PlanFileError: The file does not hold such a plan.
     """
-    name = _name(file)
-    found = _validated(name, _document(file))
+    name, found = _name(file), read_answer(file)
     if isinstance(found, EstimateResult):
         if index != 1:
             raise PlanFileError(f"{name} has one plan, not a plan {index}", "--plan 1")
@@ -97,6 +110,15 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
     if not 0 < index <= len(found.plans):
         raise PlanFileError(f"{name} has {len(found.plans)} plans, not a plan {index}", "--plan 1 is the best")
     return found.request, found.plans[index - 1]
+
+
+def read_answer(file: str) -> FitResult | EstimateResult:
+    """Returns the answer of `fit` or `estimate` in a file, or on standard input.
+
+    Raises:
+        PlanFileError: The file does not hold one.
+    """
+    return _validated(_name(file), _document(file))
 
 
 def _document(file: str) -> Any:

@@ -28,6 +28,8 @@ class Workload(Record):
     """What the model is trained to do; None where its own code decides that."""
     num_parameters: Total
     gpu: str
+    machine: str | None = None
+    """Name of the machine that each node is; None where only its GPUs are known."""
     gpu_memory_bytes: Total
     """Bytes of one GPU that processes can use."""
     gpus: Gpus = 1
@@ -37,7 +39,7 @@ class Workload(Record):
     """Tokens per sequence."""
     headroom: Headroom = 0.05
     """Share of the GPU's usable bytes that is left free."""
-    loading: Loading = Loading.EVERY_RANK
+    loading: Loading = Loading.AUTO
     host_memory_bytes: Total | None = None
     """Host memory of one node that processes can use; None for what is usual with its GPUs."""
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION

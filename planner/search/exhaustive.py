@@ -33,7 +33,7 @@ def search(space: Space, solver: Solver) -> Found:
         TooManyStrategiesError: Deciding all of them would take too long.
     """
     start = time.perf_counter()
-    _check_number(space, solver.cluster)
+    check_number(space, solver.cluster)
     chains, rejected = possible(space, solver)
     num_strategies = sum(chain.length for chain in chains)
     ranking = Ranking(_entries(chains, solver), solver.solve)
@@ -75,7 +75,7 @@ def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
     return trained, last
 
 
-def _check_number(space: Space, cluster: Cluster) -> None:
+def check_number(space: Space, cluster: Cluster) -> None:
     """Raises TooManyStrategiesError if the space has too many chains to solve, or too many combinations to check."""
     asked = space.least.num_divisible(cluster)
     if asked <= MOST_SOLVED:
@@ -109,7 +109,7 @@ def smallest(space: Space, solver: Solver) -> Candidate | None:
     Raises:
         TooManyStrategiesError: Finding it would take too long.
     """
-    _check_number(space, solver.cluster)
+    check_number(space, solver.cluster)
     chains, _ = possible(space, solver)
     candidates = (solver.candidate(chain.least, solver.smallest_micro_batch, 1) for chain in chains)
     return min(candidates, key=lambda c: (c.process_bytes, c.rank), default=None)

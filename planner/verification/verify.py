@@ -33,7 +33,7 @@ def verify(
     model: str | Model | Foreign,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -45,7 +45,7 @@ def verify(
     outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
-    loading: str = "every-rank",
+    loading: str = "auto",
     device: str = "replay",
     catalog: CatalogSource = None,
     progress: Progress = lambda _: None,
@@ -63,7 +63,7 @@ def verify(
     Args:
         model: The model, as for `fit`, or a `Foreign` that names one outside the registry's families.
         gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
-        gpus: GPUs per node.
+        gpus: GPUs per node; by default as many as the machine has, or else one.
         nodes: Number of nodes.
         task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
@@ -76,7 +76,8 @@ def verify(
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
-        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded.
+        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
+            every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         device: `replay` runs the step on fake tensors only; `cuda` also runs it for real, on one GPU of this machine;
             `cpu` also runs it for real on the CPU, with one process per rank if the model is sharded. The result
             compares the replay with the real step in `measured`.

@@ -210,6 +210,7 @@ READS = {
     "hardware/files.py": "the one reader of files of strangers",
     "planner/cli/output.py": "where output goes that nobody can see",
     "planner/models/entries.py": "the built-in registry",
+    "planner/pages/report.py": "its template",
     "planner/profiles/store.py": "the replay's own code, of which it makes a digest",
     "planner/report/timeline/html.py": "its template",
 }

@@ -38,13 +38,18 @@ class Footprint(NamedTuple):
     loading: Loaded = Loaded()
     """What loading takes, where it is not decided yet whether that is on the GPU or on the host."""
 
+    def on(self, outside: Outside, host_bytes: int) -> Footprint:
+        """Returns the footprint with what a GPU adds, in a node with so much host memory."""
+        slack = self.slack._replace(persistent_bytes=self.persistent.total + outside.workspace_bytes)
+        return self._replace(outside=outside, slack=slack, host=self.host._replace(limit_bytes=host_bytes))
+
     def loaded_within(self, budget_bytes: int) -> Footprint:
         """Returns the footprint with the whole model on the GPU while it is loaded, or on the host where that is over.
 
         Args:
             budget_bytes: Bytes of GPU memory that the process may take.
         """
-        peak, _, instead = self.loading
+        peak, instead = self.loading.gpu_bytes, self.loading.instead_bytes
         if not peak:
             return self
         if instead and self.process_bytes_of(peak + self.outside.workspace_bytes) > budget_bytes:

@@ -2,13 +2,16 @@
 
 What `from_pretrained` reads into the host's memory are pages of the checkpoint's files, which ranks share and the
 system gives back: they take nothing. What is cast or unpacked there is memory of each rank's own. With accelerate every
-rank reads all weights, also with `cpu_ram_efficient_loading`, which since transformers 5 decides alone who sends them.
+rank reads all weights, also with `cpu_ram_efficient_loading`, which `accelerate launch` sets unless told otherwise:
+since transformers 5 it decides alone who sends them. What another rank than the first has is then thrown away, so a
+script may leave it on the meta device there, which is planned where a node cannot hold more.
 Checkpoints are taken to be in half precision.
 
 A base that bitsandbytes quantizes goes to the GPU unless `device_map` says otherwise, all of it on each, whatever FSDP
 does with it later. Sources: transformers 5.24, core_model_loading.py, `convert_and_load_state_dict_in_model`;
-quantizers/quantizer_bnb_4bit.py, `update_device_map`; quantizers/quantizer_mxfp4.py; accelerate 1.15,
-utils/fsdp_utils.py, `fsdp2_prepare_model`.
+modeling_utils.py, `_move_missing_keys_from_meta_to_device`; quantizers/quantizer_bnb_4bit.py, `update_device_map`;
+quantizers/quantizer_mxfp4.py; accelerate 1.15, commands/launch.py, `--fsdp_cpu_ram_efficient_loading`;
+utils/fsdp_utils.py, `fsdp2_prepare_model` and `fsdp2_load_full_state_dict`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from planner.memory.settings.dtypes import HALF
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.models import Inventory
-from strategies import DataParallel, Fsdp2, Loading, Lora, Method, quantization_of
+from strategies import DataParallel, Fsdp2, FullySharded, Loading, Lora, Method, quantization_of
 
 
 class Loaded(NamedTuple):
@@ -32,6 +35,8 @@ class Loaded(NamedTuple):
     """Bytes of a node's host memory."""
     instead_bytes: int = 0
     """Bytes of the host's memory for one rank that has the base there instead; 0 where the GPU keeps all of it."""
+    spared_bytes: int = 0
+    """Bytes of a node's host memory if every rank had the model, where that is over and rank 0 alone has it; else 0."""
 
     @classmethod
     def of(
@@ -43,6 +48,7 @@ class Loaded(NamedTuple):
         units: Sequence[Unit],
         loading: Loading,
         ranks: int,
+        limit_bytes: int | None,
     ) -> Loaded:
         """Returns what loading a model takes.
 
@@ -54,8 +60,8 @@ class Loaded(NamedTuple):
             units: The same as each rank stores its share of them.
             loading: Which ranks of a node have all weights.
             ranks: The number of ranks on a node.
+            limit_bytes: The node's host memory; None where unknown.
         """
-        readers = 1 if loading is Loading.RANK_0 else ranks
         if quantization_of(method).by_bitsandbytes:
             stored, added = sum(u.stored_bytes for u in whole), sum(u.gradient_bytes for u in whole)
             peak = max(stored, stored - added + _on_the_way(inventory, method))
@@ -68,7 +74,11 @@ class Loaded(NamedTuple):
         shares = 0
         if isinstance(sharding, Fsdp2) and sharding.on_host:  # they are made while the weights are still there
             shares = sum(share for unit in units for share in unit.shares)
-        return cls(0, readers * host + ranks * shares)
+        each, by_one = (readers * host + ranks * shares for readers in (ranks, 1))
+        sends = loading is Loading.AUTO and isinstance(sharding, FullySharded)
+        if sends and limit_bytes is not None and each > limit_bytes:
+            return cls(0, by_one, spared_bytes=each)
+        return cls(0, by_one if loading is Loading.RANK_0 else each)
 
 
 def _on_the_way(inventory: Inventory, method: Method) -> int:

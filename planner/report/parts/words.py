@@ -122,7 +122,8 @@ def spelled_batch(numbers: Sequence[str]) -> str:
 def subject(request: Request) -> str:
     """Returns the model and the machine."""
     nodes = f"{plural(request.nodes, 'node')} of " if request.nodes > 1 else ""
-    machine = f"{nodes}{grouped(request.gpus)} x {request.gpu}"
+    rented = f"{request.machine}: " if request.machine else ""
+    machine = f"{nodes}{rented}{grouped(request.gpus)} x {request.gpu}"
     text = f"{request.model}, {count(request.num_parameters)} parameters, on {machine}"
     return f"{text} ({gib(request.gpu_memory_bytes)} GiB usable)"
 

@@ -115,9 +115,31 @@ def test_a_quantized_base_that_no_gpu_holds_is_loaded_on_the_host() -> None:
     assert planner.estimate("llama-3-70b", **cards, host_memory="128GB", loading="rank-0").memory.fits
 
 
+SEVENTY: dict[str, Any] = {**EIGHT, "nodes": 4, "finetuning": "full", "precision": "bf16-mixed"}
+"""A model of which a node's 2 TiB hold less than 8 copies in fp32."""
+
+
+def test_rank_0_alone_loads_what_a_node_cannot_hold_eight_times() -> None:
+    result = planner.fit("llama-3-70b", **SEVENTY)
+    assert result.plans
+    assert any("rank 0 alone may load the weights, since on every rank they take 2,103 GiB" in n for n in result.notes)
+    chosen = {**SEVENTY, "sharding": "full_shard", "checkpointing": "full"}
+    spared, by_one = host("llama-3-70b", **chosen), host("llama-3-70b", **chosen, loading="rank-0")
+    every = host("llama-3-70b", **chosen, loading="every-rank")
+    assert (spared, 8 * spared.loading) == (by_one, every.loading)
+    assert host("llama-3-70b", **chosen, host_memory="3TB") == host(
+        "llama-3-70b", **chosen, host_memory="3TB", loading="every-rank"
+    )
+
+
+def test_replicas_are_loaded_by_every_rank_whatever_a_node_holds() -> None:
+    asked: dict[str, Any] = {**EIGHT, "finetuning": "full", "precision": "bf16-mixed", "sharding": "no_shard"}
+    assert not planner.estimate(SMOL, **asked, host_memory="4GB").memory.fits
+
+
 def test_fit_says_that_another_way_of_loading_would_do() -> None:
-    asked: dict[str, Any] = {**EIGHT, "nodes": 4, "finetuning": "full", "precision": "bf16-mixed"}
+    asked = {**SEVENTY, "loading": "every-rank"}
     result = planner.fit("llama-3-70b", **asked)
     assert result.shortfall is not None
     assert result.shortfall.ways[0].options == {"loading": "rank-0"}
-    assert planner.fit("llama-3-70b", **asked, loading="rank-0").plans
+    assert planner.fit("llama-3-70b", **{**asked, "loading": "rank-0"}).plans

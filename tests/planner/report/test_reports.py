@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from handmade import make_estimate, make_fit, make_plan, make_shortfall, make_single_method, rendered
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import RenderableType
 
-from hardware import GPU, Link, PeakFlops
+from hardware import GPU, Link, Machine, PeakFlops
 from planner.models import Foreign, find_model, recognize
 from planner.report.choices import ChoicesReport
 from planner.report.estimate import EstimateReport
 from planner.report.fit import FitReport
 from planner.report.gpus import GPUCard, GPUList
+from planner.report.machines import MachineCard, MachineList
 from planner.report.models import ModelCard, ModelList, ReplayedCard
 from strategies import AXES
 
@@ -40,6 +42,22 @@ GPUS = tuple(
         ("Large", "9.0", 85_045_870_592, PeakFlops(fp32=67 * 10**12, fp16=989 * 10**12, bf16=989 * 10**12)),
     )
 )
+MACHINES = (
+    Machine(
+        name="eight.large",
+        provider="A cloud",
+        gpu="Large",
+        gpus=8,
+        host_memory_bytes=2**41,
+        network_bytes_per_second=400 * 10**9,
+        price_per_hour_usd=55.04,
+        price_date=date(2026, 11, 9),
+        price_source="its price list",
+        region="east",
+        source="its documentation",
+    ),
+    Machine(name="one.small", provider="Another", gpu="Small", spot=True, source="said by a friend"),
+)
 MODELS = tuple(map(find_model, ("gpt2", "llama-3-8b", "qwen2.5-0.5b")))
 REPLAYED = recognize("gemma-4-e2b")
 assert isinstance(REPLAYED, Foreign)
@@ -55,6 +73,8 @@ REPORTS: dict[str, RenderableType] = {
     "estimate_does_not_fit": EstimateReport(make_estimate(ranks=8, budget_bytes=20 * 2**30, sharding="full_shard")),
     "gpus": GPUList(GPUS),
     "gpu": GPUCard(GPUS[0]),
+    "machines": MachineList(MACHINES),
+    "machine": MachineCard(MACHINES[0]),
     "models": ModelList(MODELS),
     "models_by_replays": ModelList((MODELS[0], REPLAYED)),
     "model": ModelCard(MODELS[1]),

@@ -1,0 +1,97 @@
+"""Turns what was read into the arguments of `estimate`, on a number of GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hardware import GPU
+from planner.readers.reading import Reading
+from planner.readers.run import Run
+from strategies import OPTIONS, Attention, Batching, ContradictionError, Sharding, UnquantizedDtype
+
+_UNMASKED = (Attention.FLASH_2, Attention.FLASH_3)
+_UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
+"""Numbers of GPUs that are tried where nothing says how many there are."""
+_WORKLOAD = (
+    "sequence_length",
+    "micro_batch_size",
+    "gradient_accumulation_steps",
+    "evaluation_batch_size",
+    "batching",
+    "precision_without_bf16",
+    "global_batch_size",
+)
+"""Settings beside the options of techniques: arguments of `estimate`, what another GPU would make of the files, and a
+global batch, which decides the accumulation once the number of GPUs is known."""
+PER_NODE = 8
+
+
+def arguments_of(reading: Reading, run: Run, notes: list[str]) -> dict[str, Any]:
+    """Returns the arguments of `estimate` that a reading makes, but for the model and the GPUs.
+
+    Raises:
+        ContradictionError: They make no run.
+    """
+    said = {word: reading.value(word) for word in OPTIONS if reading.value(word) is not None}
+    said |= {word: reading.value(word) for word in _WORKLOAD if reading.value(word) is not None}
+    if "sequence_length" not in said:
+        raise ContradictionError("nothing says how long sequences are", "-- max_length=2048")
+    rows = said["micro_batch_size"]
+    if said["batching"] is Batching.PACKED and rows > 1:
+        length = said["sequence_length"]
+        notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
+        said |= {"micro_batch_size": 1, "sequence_length": rows * length}
+        if "global_batch_size" in said:
+            said["global_batch_size"] = _passes(said["global_batch_size"], rows)
+        if "evaluation_batch_size" in said:
+            said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
+    if said["batching"] is not Batching.FULL and said.get("attention") in _UNMASKED:
+        # Without padding within a batch, transformers passes flash-attn no mask, and packed rows only their lengths:
+        # modeling_flash_attention_utils.py, `_flash_attention_forward`.
+        said["batching"] = Batching.FULL
+        notes.append(f"{said['attention']} is planned for full rows: a padded batch is copied without its padding")
+    if run.recipe is not None and "version" not in reading.said:
+        said["framework"] = run.recipe.framework
+    return said
+
+
+def counts_of(reading: Reading, gpus: int | None, nodes: int | None) -> list[tuple[int, int]]:
+    """Returns the GPUs per node and the nodes that come into question."""
+    gpus = reading.value("gpus") if gpus is None else gpus
+    said_nodes = reading.value("nodes") if nodes is None else nodes
+    if gpus is not None:
+        return [(gpus, 1 if said_nodes is None else said_nodes)]
+    if said_nodes is not None:
+        return [(count, said_nodes) for count in _SHARDED if count <= PER_NODE]
+    counts = _UNSHARDED if reading.value("sharding") is Sharding.NO_SHARD else _SHARDED
+    return [(min(count, PER_NODE), max(1, count // PER_NODE)) for count in counts]
+
+
+def _passes(wanted: int, sequences: int) -> int:
+    """Returns how many passes of so many sequences make a wanted global batch."""
+    passes, rest = divmod(wanted, sequences)
+    if rest or not passes:
+        raise ContradictionError(
+            f"a global batch of {wanted} is no multiple of {sequences} sequences a pass", "another number of GPUs"
+        )
+    return passes
+
+
+def on_cluster(arguments: Mapping[str, Any], gpu: GPU, gpus: int, nodes: int) -> dict[str, Any]:
+    """Returns the arguments of `estimate` on a number of GPUs, which decides the accumulation of a global batch.
+
+    Raises:
+        ContradictionError: The global batch cannot be divided.
+    """
+    made, alone = dict(arguments), gpus * nodes == 1
+    if alone and made.get("sharding") is Sharding.NO_SHARD:
+        del made["sharding"]
+    otherwise, wanted = made.pop("precision_without_bf16", None), made.pop("global_batch_size", None)
+    if wanted is not None:
+        made["gradient_accumulation_steps"] = _passes(wanted, made["micro_batch_size"] * gpus * nodes)
+    if otherwise is not None and not gpu.supports_bf16:
+        made["precision"] = otherwise
+        if "unquantized_dtype" in made:
+            made["unquantized_dtype"] = UnquantizedDtype.FP16
+    return {**made, "gpu": gpu, "gpus": gpus, "nodes": nodes}
