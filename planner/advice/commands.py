@@ -109,13 +109,12 @@ def _spelled(numbers: Sequence[int]) -> Iterator[str]:
 
 def changed_options(request: Request, options: dict[str, Any]) -> dict[str, str | int]:
     """Returns changed options as the command line takes them, without those that have that value already."""
-    found = {}
+    found: dict[str, str | int] = {}
     for name, value in options.items():
-        if (
-            name in Workload.model_fields
-            and name not in ("gpu", "micro_batch_size")
-            and getattr(request, name) == value
-        ):
-            continue
-        found[option_name(name)] = option_value(name, value)
+        if name == "site":
+            found["gpu"] = value.name
+            if value.machine is None and value.gpus != request.gpus:
+                found["gpus"] = value.gpus
+        elif getattr(request, name) != value:
+            found[option_name(name)] = option_value(name, value)
     return found
