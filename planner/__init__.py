@@ -9,9 +9,9 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
-    from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
+    from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
     from planner.answers.explain import explain
-    from planner.api import estimate, fit
+    from planner.api import estimate, fit, fit_machines
     from planner.checking.check import check
     from planner.checking.fix import fix
     from planner.exporting.export import export
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from planner.records.axes import RequestError
     from planner.records.check import Change, CheckResult
     from planner.records.explanation import Explanation
+    from planner.records.machines import MachinePlan, MachineRanking
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
     from planner.records.request import Request
@@ -46,6 +47,9 @@ _HOMES = {
     "ExportError": "planner.exporting.launch",
     "FitResult": "planner.records.result",
     "InvalidChoiceError": "strategies",
+    "Machine": "hardware",
+    "MachinePlan": "planner.records.machines",
+    "MachineRanking": "planner.records.machines",
     "Memory": "planner.records.plan",
     "MissingExtraError": "planner.extras",
     "Model": "planner.models",
@@ -66,6 +70,7 @@ _HOMES = {
     "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",
+    "fit_machines": "planner.api",
     "fix": "planner.checking.fix",
     "load_catalog": "hardware",
     "report_page": "planner.pages.report",
@@ -86,6 +91,9 @@ __all__ = [
     "ExportError",
     "FitResult",
     "InvalidChoiceError",
+    "Machine",
+    "MachinePlan",
+    "MachineRanking",
     "Memory",
     "MissingExtraError",
     "Model",
@@ -106,6 +114,7 @@ __all__ = [
     "export",
     "find_model",
     "fit",
+    "fit_machines",
     "fix",
     "load_catalog",
     "report_page",

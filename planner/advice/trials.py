@@ -22,14 +22,12 @@ class Trial(NamedTuple):
         strategy: The strategy.
         batch: Its micro-batch and accumulation steps.
         over: Bytes over the budget by moment, negative where there is room; with those of `KEPT` and `HOST`.
-        accumulates: Whether the number of accumulation steps is open.
     """
 
     solver: Solver
     strategy: Strategy
     batch: tuple[int, int]
     over: Mapping[str, int]
-    accumulates: bool = True
 
     @property
     def worst(self) -> int:
@@ -51,8 +49,8 @@ class Trial(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Returns whether it fits."""
-        return self.worst <= 0
+        """Returns whether it fits, and some batch of the strategy is within the limits of a run, if there are any."""
+        return self.worst <= 0 and (not self.solver.limits.bind or self.solver.fits(self.strategy))
 
     def candidate(self) -> Candidate:
         """Returns the strategy at that batch."""
@@ -64,7 +62,7 @@ class Trial(NamedTuple):
         A search accumulates as much as it may, so that the optimizer's step counts as little as it will.
         """
         size, steps = self.batch
-        if self.accumulates and isinstance(self.solver.accumulation, UpTo) and self.strategy.update.accumulates:
+        if isinstance(self.solver.accumulation, UpTo) and self.strategy.update.accumulates:
             steps = self.solver.accumulation.max_steps
         samples = size * steps * self.solver.cluster.world_size
         return self.solver.seconds(self.strategy, size, steps) / (samples * self.solver.model.real_tokens)
@@ -81,7 +79,7 @@ def trial_of(variant: Variant, strategy: Strategy, batch: tuple[int, int]) -> Tr
     solver = variant.solver
     footprint = solver.footprint(strategy, batch[1])
     over = _over(footprint, batch[0], solver.budget_bytes)
-    return Trial(solver, strategy, batch, over, variant.is_search)
+    return Trial(solver, strategy, batch, over)
 
 
 def _over(footprint: Footprint, size: int, budget: int) -> dict[str, int]:

@@ -8,18 +8,23 @@ from typing import Any
 
 from planner.memory import StepMemory
 from planner.problem.accumulation import accumulation_of
+from planner.problem.goal import limits_of
 from planner.problem.one import options_of_one
 from planner.problem.problem import Problem, budget_bytes, named_at, step_memory_of
 from planner.problem.site import Site
 from planner.records.request import Request
 from planner.search import Solver
+from planner.search.candidate import ALIKE_FROM
 from planner.search.exhaustive import possible
-from strategies import AXES, OPTIONS, ContradictionError, Exactly, Space, Strategy, UpTo
+from strategies import AXES, OPTIONS, Accumulation, ContradictionError, Space, Steps, Strategy, UpTo, WholeNumbers
 
 _RESOLVED = frozenset({"finetuning", "expert_quantization", "framework", "sharding_backend", "quantization"})
 """Options on which the values of others depend where a request leaves those open."""
 _DIVIDED = frozenset(option.name for axis in ("sharding", "optimizer", "update") for option in AXES[axis].options)
 """Options that make sense on some numbers of GPUs, or under some shardings, alone."""
+_NUMBERS = tuple(option.name for option in OPTIONS.values() if isinstance(option.kind, WholeNumbers))
+MOST_NEAR = 500
+"""Strategies near another one above which the numbers that are open have their first value: ranges can be long."""
 _OF_MEMORY = ("sequence_length", "evaluation_batch_size", "outputs", "loading", "host_memory_bytes")
 
 
@@ -40,7 +45,7 @@ class Variants:
     @property
     def is_search(self) -> bool:
         """Whether the request is one for a search, which solves the micro-batch, and not of one configuration."""
-        return self.problem.request.gradient_accumulation_steps is None
+        return self.problem.request.objective is not None
 
     def changed(self, options: Mapping[str, Any]) -> Variant:
         """Returns the request with other values of options.
@@ -85,7 +90,9 @@ class Variant:
 
     def __init__(self, variants: Variants, problem: Problem, options: Mapping[str, Any]) -> None:
         self._variants, self.problem, self.options = variants, problem, options
-        self.solver = Solver(problem.memory, problem.budget_bytes, self._accumulation, problem.request.micro_batch_size)
+        sizes, order = problem.request.micro_batch_size, variants.solver.order
+        limits = limits_of(problem) if variants.solver.limits.bind else variants.solver.limits
+        self.solver = Solver(problem.memory, problem.budget_bytes, self._accumulation, sizes, order, limits)
 
     @property
     def is_search(self) -> bool:
@@ -98,9 +105,11 @@ class Variant:
         return self.problem.cluster.world_size == self._variants.problem.cluster.world_size
 
     @property
-    def _accumulation(self) -> UpTo | Exactly:
-        steps = self.problem.request.gradient_accumulation_steps
-        return accumulation_of(self.problem.request) if steps is None else UpTo(steps)
+    def _accumulation(self) -> Accumulation:
+        request = self.problem.request
+        if not self.is_search:
+            return Steps(request.gradient_accumulation_steps or 1)
+        return accumulation_of(request, self.problem.memory.real_tokens)
 
     def space(self) -> Space:
         """Returns what the changed request searches.
@@ -135,6 +144,8 @@ class Variant:
             other_gpu = self.problem.cluster.gpu != self._variants.problem.cluster.gpu  # which decides what is open
             held = {n: (v,) for n, v in kept.items() if v in getattr(space, n) or not (getattr(space, n) or other_gpu)}
             space = space._replace(**held)
+            if space.num_divisible(self.problem.cluster) > MOST_NEAR:
+                space = space._replace(**{name: getattr(space, name)[:1] for name in _NUMBERS})
         chains, _ = possible(space, self.solver)
         for chain in chains:
             said = chain.least.to_options()
@@ -144,18 +155,17 @@ class Variant:
     def batches(self, strategy: Strategy) -> Iterator[tuple[int, int]]:
         """Yields the (micro-batch, accumulation steps) of which one fits if any of the strategy's do."""
         accumulation, size = self.solver.accumulation, self.solver.smallest_micro_batch
-        accumulates = strategy.update.accumulates
-        if not self._variants.is_search:
-            steps = self.problem.request.gradient_accumulation_steps or 1
-            if steps == 1 or accumulates:
-                yield size, steps
+        if isinstance(accumulation, Steps):
+            if accumulation.steps == 1 or strategy.update.accumulates:
+                yield size, accumulation.steps
         elif isinstance(accumulation, UpTo):
             yield size, 1
         else:
-            least: dict[int, tuple[int, int]] = {}  # gradients accumulate in the same way from three steps on
+            least: dict[int, tuple[int, int]] = {}
             for wanted, steps in accumulation.factors(self.solver.cluster.world_size):
-                if (steps == 1 or accumulates) and (not self.solver.allowed or wanted in self.solver.allowed):
-                    key = min(steps, 3)
+                accumulates = steps == 1 or strategy.update.accumulates
+                if accumulates and (not self.solver.allowed or wanted in self.solver.allowed):
+                    key = min(steps, ALIKE_FROM)
                     least[key] = min(least.get(key, (wanted, steps)), (wanted, steps))
             yield from least.values()
 

@@ -175,7 +175,7 @@ def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> Found
         same = variant.solver.cluster.world_size == least.solver.cluster.world_size
         if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:
             continue
-        trial = best_near(variant, least.strategy) or best_near(variant, None)
+        trial = best_near(variant, least.strategy)
         if trial is not None and trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
             return Found((change,), trial)
     return None

@@ -7,6 +7,7 @@ them would take as long as the search.
 from __future__ import annotations
 
 from planner.answers.memory import memory_of
+from planner.answers.runs import run_of, usd_per_million_tokens
 from planner.answers.times import time_of
 from planner.memory.reserved import requests_of
 from planner.records.plan import Plan, StrategyChoice
@@ -14,17 +15,17 @@ from planner.search import Candidate, Solver
 from strategies import Allocator
 
 
-def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Plan:
+def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None) -> Plan:
     """Returns a candidate as users see it: its strategy, sizes, memory and time.
 
     Args:
         candidate: The candidate.
         solver: The solver that found it, with the budget.
-        serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. That of native
-            segments does so in any case: no closed form says what these need.
+        serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. If None, that
+            of native segments does so: no closed form says what these need.
     """
     requests = None
-    if serves or candidate.strategy.allocator is Allocator.NATIVE:
+    if serves or (serves is None and candidate.strategy.allocator is Allocator.NATIVE):
         requests = requests_of(
             solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
         )
@@ -37,4 +38,6 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool = False) -> Pl
         global_batch_size=candidate.global_batch_size,
         memory=memory_of(candidate, solver.budget_bytes, requests),
         time=time_of(candidate, solver),
+        usd_per_million_tokens=usd_per_million_tokens(candidate, solver),
+        run=run_of(candidate, solver),
     )

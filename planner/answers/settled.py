@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from planner.answers.memory import missing_from
 from planner.memory.reserved import requests_of, reserved
 from planner.search import DOES_NOT_FIT, Candidate, Found, Solver
-from strategies import Allocator, Exactly
+from strategies import Allocator, Exactly, Objective
 
 
 def settle(found: Found, solver: Solver, number: int) -> None:
@@ -32,7 +32,12 @@ def settle(found: Found, solver: Solver, number: int) -> None:
 
 
 def settled(candidate: Candidate, solver: Solver) -> Candidate | None:
-    """Returns the best candidate of the same strategy whose requests are served; None if there is none."""
+    """Returns the best candidate of the same strategy whose requests are served; None if there is none.
+
+    Where the least memory is looked for, the candidate has the smallest micro-batch that is within the limits.
+    """
+    if solver.order.objective is Objective.MEMORY:
+        return candidate if _is_served(candidate, solver) else None
     options = list(_options(candidate, solver))
     asked = candidate.micro_batch_size, candidate.gradient_accumulation_steps
     start = options.index(asked) if asked in options else 0
@@ -45,7 +50,10 @@ def settled(candidate: Candidate, solver: Solver) -> Candidate | None:
         else:
             high = place
             start = max(place - 1, low + 1)
-    return solver.candidate(candidate.strategy, *options[low]) if low >= 0 else None
+    if low < 0:
+        return None
+    best = solver.candidate(candidate.strategy, *options[low])
+    return best if solver.exceeded(best) is None else None
 
 
 def _options(candidate: Candidate, solver: Solver) -> Iterator[tuple[int, int]]:

@@ -118,7 +118,7 @@ class _Search:
         """Returns the change to shorter sequences, alone or with all that takes less memory and trains the same."""
         found: list[Found] = []
         for moves in ((), tuple(move for move in self._usable(SMALLER) if not move.alters)):
-            length = int(self.now.reading.value("sequence_length")) // 2
+            length = int(self.now.reading.value("sequence_length") or 0) // 2
             keys, longest = self._keys(moves), max((change.length for change in found), default=_SHORTEST)
             while keys is not None and length >= longest:
                 more = spelled(self._spelling, {"sequence_length": length}, self._there) or {}
@@ -218,7 +218,9 @@ class _Search:
         return trial if trial is not None and trial.fits else None
 
     def _with_batch(self, keys: Mapping[str, Any], rows: int, steps: int) -> Trial | None:
-        says = {"micro_batch_size": rows, "gradient_accumulation_steps": steps}
+        now = {"micro_batch_size": self.now.rows, "gradient_accumulation_steps": self.now.steps}
+        then = {"micro_batch_size": rows, "gradient_accumulation_steps": steps}
+        says = {word: number for word, number in then.items() if number != now[word]}
         batch = spelled(self._spelling, says, self._there)
         if batch is None:
             return None

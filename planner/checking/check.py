@@ -57,7 +57,7 @@ def check(
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
     sources = [read_source(str(path)) for path in paths]
-    run = Run(sources, READERS, given)
+    run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
     settle(reading)
     if run.recipe is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hardware import GPU
 from hardware.errors import PlannerError
 from planner.api import estimate
-from planner.checking.asked import PER_NODE, arguments_of, counts_of, on_cluster
+from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.models import model_of
 from planner.checking.trials import Cluster
 from planner.problem.problem import CatalogSource, catalog_of
@@ -55,16 +56,24 @@ def planned(
         model, note = model_of(reading, run)
         notes += note
         fixed = {"model": model, "headroom": headroom, "catalog": known}
-        arguments = {**arguments_of(reading, run, notes), **fixed}
+        lengths = lengths_of(reading, model)
+        arguments = {**arguments_of(reading, run, notes, lengths[0]), **fixed}
         counts = counts_of(reading, gpus, nodes)
         if len(counts) > 1:
             notes.append("the files do not say how many GPUs there are: --gpus N does")
+        if len(lengths) > 1:
+            notes.append(f"the files do not say how long sequences are: {lengths[0]:,} tokens are planned")
         if chosen is not None:
             plans = _plans(arguments, chosen, counts)
             plan = next((plan for plan in plans if plan.memory.fits), plans[-1])
-            cluster = Cluster(chosen, plan.request.gpus, plan.request.nodes, fixed)
-            return Planned(plan, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
-        return _smallest(arguments, known.gpus, counts, notes)
+            cluster = Cluster(chosen, plan.request.gpus, plan.request.nodes, fixed, lengths[0])
+            found = Planned(plan, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
+        else:
+            found = _smallest(arguments, known.gpus, counts, notes)
+        if len(lengths) > 1 and found.plan is not None:
+            gpu = next(gpu for gpu in (chosen, *known.gpus) if gpu is not None and gpu.name == found.plan.request.gpu)
+            found = found._replace(on_gpus=(*found.on_gpus, *_of_lengths(run, found.plan, fixed, gpu, sorted(lengths))))
+        return found
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes))
@@ -123,6 +132,17 @@ def _plans(arguments: dict[str, Any], gpu: GPU, counts: Sequence[tuple[int, int]
     if not plans:
         raise errors[0]
     return plans
+
+
+def _of_lengths(
+    run: Run, plan: EstimateResult, fixed: Mapping[str, Any], gpu: GPU, lengths: Sequence[int]
+) -> Iterator[OnGpus]:
+    """Yields the peak of a run of other lengths, on the GPUs of its plan."""
+    for length in lengths:
+        arguments = {**arguments_of(run.reading, run, [], length), **fixed}
+        with suppress(PlannerError):
+            found = _estimate(arguments, gpu, plan.request.gpus, plan.request.nodes)
+            yield _on(found).model_copy(update={"sequence_length": length})
 
 
 def _on(plan: EstimateResult) -> OnGpus:

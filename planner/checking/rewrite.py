@@ -38,7 +38,7 @@ def _rewritten(source: Source, keys: Mapping[str, Any]) -> str | None:
     text, data = source.text, deepcopy(source.data)
     try:
         for key, value in keys.items():
-            path = tuple(key.split("."))
+            path = (*map(str, source.root), *key.split("."))
             text = rewritten(text, path, value, is_json=source.is_json, beside=_beside(key, keys))
             _put(data, path, value)
         read = source_of(source.file, text.encode(), is_json=source.is_json)

@@ -28,6 +28,8 @@ class Cluster(NamedTuple):
     nodes: int
     fixed: Mapping[str, Any]
     """The model, the catalog and the headroom."""
+    length: int
+    """Tokens per sequence where the files do not say how many."""
 
 
 class Trial(NamedTuple):
@@ -93,12 +95,12 @@ class Trials:
 
     def _tried(self, keys: Mapping[str, Any]) -> Trial | None:
         try:
-            run = Run(self.sources, READERS, {**self.overrides, **keys})
+            cluster = self.cluster
+            run = Run(self.sources, READERS, {**self.overrides, **keys}, cluster.gpus * cluster.nodes)
             settle(run.reading)
             if run.reading.refused:
                 return None
-            cluster = self.cluster
-            said = {**arguments_of(run.reading, run, []), **cluster.fixed}
+            said = {**arguments_of(run.reading, run, [], cluster.length), **cluster.fixed}
             rest = on_cluster(said, cluster.gpu, cluster.gpus, cluster.nodes)
             model, gpu, catalog = (rest.pop(name) for name in ("model", "gpu", "catalog"))
             sizes = [rest.pop(name, 1) for name in ("micro_batch_size", "gradient_accumulation_steps")]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from planner.cli.commands import LazyGroup, Option
-from planner.cli.output import drop_output, guard_streams, print_text
+from planner.cli.output import clear_progress, drop_output, guard_streams, print_text
 from planner.entry import INTERRUPTED, was_interrupted
 
 BROKEN_PIPE = 128 + 13
@@ -44,6 +44,7 @@ class Planner(LazyGroup):
             sys.stdout.flush()
             return code
         except BaseException as error:
+            clear_progress()
             drop_output()
             return self._failed(error)
 
@@ -53,7 +54,7 @@ class Planner(LazyGroup):
                 from planner.plugins import load_plugins
 
                 load_plugins()
-            with self.make_context("planner", args) as ctx:
+            with self.make_context("planner", args, obj=tuple(args)) as ctx:
                 self.invoke(ctx)
         except click.exceptions.Exit as end:
             return end.exit_code
@@ -107,7 +108,7 @@ main = Planner(
         "choices": "Say what each choice means.",
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
-        "schema": "Print the JSON Schema of an answer.",
+        "schema": "Print the JSON Schema of an answer or of a catalog.",
     },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(

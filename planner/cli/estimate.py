@@ -16,6 +16,7 @@ from planner.cli.options import (
     machine_options,
     number_option,
     outputs_option,
+    plot_option,
     task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
@@ -42,9 +43,10 @@ _WORKLOAD = "Workload"
 @outputs_option
 @axis_options
 @catalog_option
+@plot_option
 @json_option
 @click.pass_context
-def estimate(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any) -> None:
+def estimate(ctx: click.Context, /, as_json: bool, plot: bool, model: str, **arguments: Any) -> None:
     """Itemise the memory of one configuration of MODEL, whether it fits or not.
 
     MODEL is as for `fit`. Techniques take one choice each.
@@ -60,5 +62,9 @@ def estimate(ctx: click.Context, /, as_json: bool, model: str, **arguments: Any)
         from planner.report.estimate import EstimateReport
 
         print_report(EstimateReport(result))
+        if plot:
+            from planner.report.plots.answer import plotted
+
+            print_report(plotted(result, arguments["catalog"]))
     if not result.memory.fits:
         ctx.exit(DOES_NOT_FIT)

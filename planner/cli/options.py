@@ -9,9 +9,18 @@ from typing import Any, TypeVar
 import click
 
 import strategies
-from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
+from planner.cli.arguments import (
+    FILE,
+    GPU_NAME,
+    MODEL_NAME,
+    SHARE,
+    WHOLE_NUMBER,
+    WHOLE_NUMBERS,
+    AxisChoice,
+    ModuleNames,
+)
 from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Loading, Names, Outputs, Task
+from strategies import OPTIONS, Batching, Loading, Names, Objective, Outputs, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,6 +50,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+plot_option = option("--plot", is_flag=True, help="Draw moments of the step, and memory and speed as curves.")
 catalog_option = option(
     "--catalog",
     type=FILE,
@@ -67,8 +77,8 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
         help: Its text in the help.
         attributes: More arguments of `click.option`.
     """
-    shown = attributes.get("default") is not None
-    return option(name, type=WHOLE_NUMBER, metavar="N", section=section, help=help, show_default=shown, **attributes)
+    shown, kind = attributes.get("default") is not None, attributes.pop("type", WHOLE_NUMBER)
+    return option(name, type=kind, metavar="N", section=section, help=help, show_default=shown, **attributes)
 
 
 evaluation_option = number_option(
@@ -87,6 +97,22 @@ def batching_options(function: F) -> F:
     )(function)
 
 
+def goal_options(function: F) -> F:
+    """Adds what a search looks for, and what a run may take."""
+    section = "Goal"
+    return decorated(
+        option(
+            "--objective", cls=AxisOption, type=AxisChoice(Objective), metavar="NAME", section=section, default="batch"
+        ),
+        option("--tokens", metavar="N", section=section, help="Tokens of a run, such as 1.5B: says how long it takes."),
+        option("--samples", metavar="N", section=section, help="Samples of a run, such as 10M, instead of tokens."),
+        option("--epochs", metavar="N", section=section, help="How often the run goes over them; once unless given."),
+        option("--deadline", metavar="TIME", section=section, help="Longest time of the run, such as 24h."),
+        option("--budget", metavar="USD", section=section, help="Highest price of the run."),
+        option("--price", metavar="USD", section=section, help="Of one GPU for an hour; the catalog's unless given."),
+    )(function)
+
+
 task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="NAME", section="Workload")
 outputs_option = option(
     "--outputs", cls=AxisOption, type=AxisChoice(Outputs), metavar="NAME", section="Workload", default="released"
@@ -96,6 +122,11 @@ outputs_option = option(
 def machine_options(function: F) -> F:
     """Adds the model, and the options that say where it is trained."""
     return _machine(function, gpu_required=True)
+
+
+def machines_options(function: F) -> F:
+    """Adds the same as `machine_options`, but takes several GPUs, machines and counts."""
+    return _machine(function, gpu_required=True, several=True)
 
 
 def machine_or_plan_options(function: F) -> F:
@@ -129,8 +160,10 @@ def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | 
     return gpu
 
 
-def _machine(function: F, *, gpu_required: bool) -> F:
-    section = "Machine"
+def _machine(function: F, *, gpu_required: bool, several: bool = False) -> F:
+    section, more = "Machine", "; several: 1,2,4" if several else ""
+    kind = WHOLE_NUMBERS if several else WHOLE_NUMBER
+    groups = ", or several: A100,H100, any, machines, AWS" if several else ""
     return decorated(
         click.argument("model", type=MODEL_NAME),
         option(
@@ -140,7 +173,7 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             metavar="NAME",
             section=section,
             callback=_not_both,
-            help="See `planner gpus` and `planner machines`.",
+            help=f"See `planner gpus` and `planner machines`{groups}.",
         ),
         option(
             "--vram",
@@ -151,8 +184,10 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             section=section,
             help="Memory of a card that is not listed, such as 24GiB.",
         ),
-        number_option("--gpus", section, "GPUs per node; 1, or as many as the machine has, unless given."),
-        number_option("--nodes", section, "Nodes.", default=1),
+        number_option(
+            "--gpus", section, f"GPUs per node; 1, or as many as the machine has, unless given{more}.", type=kind
+        ),
+        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind),
         option(
             "--headroom",
             type=SHARE,

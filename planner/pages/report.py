@@ -51,7 +51,7 @@ def report_page(*plans: Answer, catalog: CatalogSource = None) -> str:
             style=style,
             script=script,
             subtitles="".join(f"<p>{escape(text)}</p>" for text in _subtitles(sheet)),
-            legend=legend(sheet.groups) if len(sheet.groups) > 1 else "",
+            legend=legend(sheet) if len(sheet.rows) > 1 else "",
             sections="\n".join(_sections(sheet)),
             footer=escape(_FOOTER),
         )
@@ -112,7 +112,7 @@ def _sections(sheet: Sheet) -> Iterator[str]:
     yield _cards(
         "Go on",
         [(_named(subject), commands(subject), "") for subject in subjects],
-        "Each command plans exactly what is shown here.",
+        "Each command is of exactly the plan that is shown.",
     )
     if notes := list(dict.fromkeys(note for answer in sheet.answers for note in answer.notes)):
         items = "".join(f"<li>{escape(note)}</li>" for note in notes)

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from hardware import PlannerError
 from planner.answers.commands import spelled
 from planner.answers.curves import Curves, curves
-from planner.problem.problem import CatalogSource, resolve_one
+from planner.pages.names import names_of
+from planner.problem.again import resolve_plan
+from planner.problem.problem import CatalogSource
 from planner.records.plan import Plan
-from planner.records.plan_file import arguments_of_plan, read_answer
+from planner.records.plan_file import read_answer
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
-from planner.report.parts import words
+from strategies import Objective
 
 Answer = str | Path | FitResult | EstimateResult
 """An answer of `fit` or `estimate`, or the path of its JSON; `-` is standard input."""
 
-_OWN_ARGUMENTS = ("model", "gpu", "micro_batch_size", "gradient_accumulation_steps")
-_WORKLOAD = (
-    "task",
-    "gpus",
-    "nodes",
-    "sequence_length",
-    "headroom",
-    "host_memory",
-    "loading",
-    "evaluation_batch_size",
-    "batching",
-    "mean_length",
-    "outputs",
-)
-
 MOST_SUBJECTS = 6
 """Most plans with pictures of their own: there are as many colors that one can tell apart."""
+OTHERS = MOST_SUBJECTS
+"""Number of the color of all other plans."""
+_BEST = {
+    Objective.BATCH: "largest batch",
+    Objective.THROUGHPUT: "fastest",
+    Objective.COST: "lowest price",
+    Objective.MEMORY: "least memory",
+}
+"""What the first plan of an objective is."""
 
 
 class Row(NamedTuple):
@@ -45,9 +40,9 @@ class Row(NamedTuple):
     request: Request
     plan: Plan
     rank: int | None
-    """Its place in the answer's ranking; None for a plan that is not in it."""
+    """Its number in the answer, as `--plan` takes it; None where there is no other plan."""
     group: int
-    """Number of the color that it has everywhere on the page."""
+    """Number of the color that it has everywhere on the page: that of a plan with pictures, or `OTHERS`."""
     on_front: bool
     """Whether no other plan of its answer has a larger batch, more tokens/s or more free memory without less of
     another."""
@@ -74,13 +69,14 @@ class Sheet(NamedTuple):
     rows: tuple[Row, ...]
     subjects: tuple[Subject, ...]
     groups: tuple[str, ...]
-    """What each color means."""
+    """What each color means, but that of the others."""
 
 
 def sheet_of(answers: Sequence[Answer], catalog: CatalogSource) -> Sheet:
     """Reads answers, and returns what a page shows of them.
 
-    One answer of `fit` is about its best plan of each method; several answers are about the first plan of each.
+    One answer of `fit` is about the plan to run, the best one by the objective, and one of every other method; several
+    answers are about the plan to run of each.
 
     Raises:
         PlanFileError: A file holds no plan.
@@ -91,52 +87,67 @@ def sheet_of(answers: Sequence[Answer], catalog: CatalogSource) -> Sheet:
     read = [a if isinstance(a, FitResult | EstimateResult) else read_answer(str(a)) for a in answers]
     if not any(_plans(answer) for answer in read):
         raise PlannerError("there is no plan to draw: nothing fits", "planner fit says what would")
-    groups = _groups(read)
-    rows = tuple(_rows(read, groups))
-    chosen = _chosen(read, rows)
-    return Sheet(tuple(read), rows, tuple(_subject(row, groups[row.group], catalog) for row in chosen), tuple(groups))
+    if len(read) == 1:
+        chosen = _of_one(read[0])
+        groups: list[str] = list(chosen)
+        own: list[list[Plan | None]] = [[*chosen.values()]]
+    else:
+        groups, own = names_of(read), [[_to_run(answer)] for answer in read]
+    rows = tuple(_rows(read, own))
+    pictured = sorted((row for row in rows if row.group != OTHERS), key=lambda row: row.group)
+    subjects = tuple(_subject(row, groups[row.group], catalog) for row in pictured)
+    return Sheet(tuple(read), rows, subjects, tuple(groups))
 
 
-def _plans(answer: FitResult | EstimateResult) -> Sequence[tuple[int | None, Plan]]:
-    """Returns the plans of an answer with their ranks; where nothing fits, the smallest."""
+def _plans(answer: FitResult | EstimateResult) -> Sequence[Plan]:
+    """Returns the plans of an answer in the order of their numbers; where nothing fits, the smallest."""
     if isinstance(answer, EstimateResult):
-        return [(None, answer)]
-    if not answer.plans:
-        return [(None, answer.shortfall.smallest)] if answer.shortfall is not None else []
-    others = [plan for plan in answer.best_by_method if plan not in answer.plans]
-    return [*zip(count(1), answer.plans, strict=False), *((None, plan) for plan in others)]
+        return [answer]
+    if not answer.plans and answer.shortfall is not None:
+        return [answer.shortfall.smallest]
+    return answer.listed
 
 
-def _groups(answers: Sequence[FitResult | EstimateResult]) -> list[str]:
-    """Returns what colors mean: the methods of one answer, or several answers by what tells them apart."""
-    if len(answers) == 1:
-        return list(dict.fromkeys(str(plan.strategy.finetuning) for _, plan in _plans(answers[0])))
-    requests = [answer.request for answer in answers]
-    firsts = [next((plan for _, plan in _plans(answer)), None) for answer in answers]
-    said = [
-        [request.model for request in requests],
-        [request.where for request in requests],
-        [f"{request.sequence_length:,} tokens" for request in requests],
-        [words.method(plan.strategy) if plan is not None else "nothing" for plan in firsts],
-        [words.axis(plan.strategy, "precision") if plan is not None else "" for plan in firsts],
-        [f"checkpointing {plan.strategy.checkpointing}" if plan is not None else "" for plan in firsts],
-    ]
-    labels = [""] * len(answers)
-    for texts in said:
-        if len(set(texts)) > 1 and len(set(labels)) < len(labels):
-            labels = [f"{label}, {text}".removeprefix(", ") for label, text in zip(labels, texts, strict=True)]
-    labels = [label or answer.request.model for label, answer in zip(labels, answers, strict=True)]
-    return [label if labels.count(label) == 1 else f"{label} ({i})" for i, label in enumerate(labels, start=1)]
+def _to_run(answer: FitResult | EstimateResult) -> Plan | None:
+    """Returns the plan of an answer that is to be run, or the smallest; None if there is none at all."""
+    if isinstance(answer, FitResult) and answer.plans:
+        return answer.recommended
+    return next(iter(_plans(answer)), None)
 
 
-def _rows(answers: Sequence[FitResult | EstimateResult], groups: Sequence[str]) -> Iterator[Row]:
-    for number, answer in enumerate(answers):
+def _of_one(answer: FitResult | EstimateResult) -> dict[str, Plan]:
+    """Returns the plans of one answer that get pictures, by what tells them apart."""
+    first = _to_run(answer)
+    assert first is not None
+    method = str(first.strategy.finetuning)
+    if isinstance(answer, EstimateResult) or not answer.plans:
+        return {method: first}
+    best = f"{_BEST[answer.request.objective or Objective.BATCH]}: {answer.plans[0].strategy.finetuning}"
+    chosen = {f"to run: {method}": first}
+    if answer.plans[0] != first:
+        chosen[best] = answer.plans[0]
+    for plan in (*answer.usual, *answer.best_by_method):
+        if plan.strategy.finetuning not in {other.strategy.finetuning for other in chosen.values()}:
+            chosen[str(plan.strategy.finetuning)] = plan
+    return chosen
+
+
+def _rows(answers: Sequence[FitResult | EstimateResult], own: Sequence[Sequence[Plan | None]]) -> Iterator[Row]:
+    """Yields the plans of all answers, each with its color.
+
+    Args:
+        answers: The answers.
+        own: For each answer the plans with pictures; their colors are numbered over all answers.
+    """
+    before = 0
+    for answer, pictured in zip(answers, own, strict=True):
         plans = _plans(answer)
-        measured = [_measures(plan) for _, plan in plans]
-        for (rank, plan), own in zip(plans, measured, strict=True):
-            group = number if len(answers) > 1 else groups.index(str(plan.strategy.finetuning))
-            beaten = any(_beats(other, own) for other in measured)
-            yield Row(answer.request, plan, rank, group, plan.memory.fits and not beaten)
+        measured = [_measures(plan) for plan in plans]
+        for number, (plan, values) in enumerate(zip(plans, measured, strict=True), start=1):
+            group = before + pictured.index(plan) if plan in pictured else OTHERS
+            beaten = any(_beats(other, values) for other in measured)
+            yield Row(answer.request, plan, number if len(plans) > 1 else None, group, plan.memory.fits and not beaten)
+        before += len(pictured)
 
 
 def _measures(plan: Plan) -> tuple[float, float, float]:
@@ -148,22 +159,10 @@ def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
     return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
-def _chosen(answers: Sequence[FitResult | EstimateResult], rows: Sequence[Row]) -> Iterator[Row]:
-    """Yields the first plan of each color."""
-    seen: set[int] = set()
-    for row in rows:
-        if row.group not in seen:
-            seen.add(row.group)
-            yield row
-
-
 def _subject(row: Row, label: str, catalog: CatalogSource) -> Subject:
     """Returns a plan with its pictures and commands; without them where its model is not here, or is untrusted code."""
     try:
-        arguments = arguments_of_plan(row.request, row.plan, "the plan")
-        model, gpu, size, steps = (arguments.pop(name) for name in _OWN_ARGUMENTS)
-        workload = {name: arguments.pop(name) for name in _WORKLOAD}
-        resolved = resolve_one(model, gpu, catalog, arguments, workload, size, steps)
+        resolved = resolve_plan(row.request, row.plan, catalog)
         return Subject(row, label, curves(row.plan, *resolved), spelled(resolved[0]), "")
     except PlannerError as error:
         return Subject(row, label, None, None, error.message)

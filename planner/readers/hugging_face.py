@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.readers.keys import Keys
 from planner.readers.source import words
-from strategies import ALL_LINEAR, Attention, Optimizer, TrainedModules, Update
+from strategies import ALL_LINEAR, Attention, LoraVariant, Optimizer, TrainedModules, Update
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     name: {"optimizer": optimizer, **more}
@@ -47,6 +47,9 @@ ATTENTIONS: Mapping[str, Attention] = {
     "kernels-community/vllm-flash-attn3": Attention.FLASH_3,
 }
 """What each `attn_implementation` means."""
+
+VARIANTS = {LoraVariant.DORA: "dora", LoraVariant.RSLORA: "rslora"}
+"""Names of LoRA's variants in keys such as `use_dora`."""
 
 TRAINER_IDLE = words(
     """
@@ -148,13 +151,23 @@ def read_trained_modules(keys: Keys, *names: str) -> None:
 
 def read_batches(keys: Keys, micro: str, micro_default: int, why: str) -> None:
     """Says micro-batch and accumulation, which is 1 where nothing says it."""
-    reading = keys.reading
-    for key, word, default in (
-        (micro, "micro_batch_size", micro_default),
-        ("gradient_accumulation_steps", "gradient_accumulation_steps", 1),
-    ):
-        number = keys.whole(key)
-        if number is None:
-            reading.say(word, default, why=why)
-        else:
-            reading.say(word, number, keys.place(key))
+    keys.say_whole("micro_batch_size", micro, otherwise=micro_default, why=why)
+    keys.say_whole("gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=1, why=why)
+
+
+def read_evaluation(keys: Keys) -> None:
+    """Says how many samples Trainer evaluates at once."""
+    why = "transformers/training_args.py"
+    keys.say_whole("evaluation_batch_size", "per_device_eval_batch_size", otherwise=8, why=why)
+
+
+def read_variants(keys: Keys, prefix: str) -> None:
+    """Says which variant of LoRA the keys switch on.
+
+    Args:
+        keys: The keys.
+        prefix: What stands before the variants' names.
+    """
+    for variant, name in VARIANTS.items():
+        if keys.flag(f"{prefix}{name}"):
+            keys.reading.say("lora_variant", variant, keys.place(f"{prefix}{name}"))

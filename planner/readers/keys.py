@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hardware.errors import shown
+from planner.readers.interpolation import is_open
 from planner.readers.reading import Place, Reading, Refusal
 from planner.readers.source import Entry, Source, Table
 
@@ -28,7 +29,9 @@ class Keys:
         for name in names:
             assert name in self._table.decides, name
             found = self._entries.get(name)
-            if found is not None and found.value is not None:
+            if found is not None and is_open(found.value):
+                self._refuse(found, "which nothing in the file says")
+            elif found is not None and found.value is not None:
                 return found
         return None
 
@@ -100,6 +103,26 @@ class Keys:
             return tuple(found.value)
         self._refuse(found, "not a list of names")
         return None
+
+    def say_whole(self, word: str, *names: str, otherwise: int, why: str) -> int:
+        """Says a whole number, or a default where no key says it, and returns what is said.
+
+        Args:
+            word: Name of the setting.
+            names: Keys.
+            otherwise: The default.
+            why: Its source.
+        """
+        return int(self._say(word, names, self.whole(*names), otherwise, why))
+
+    def say_share(self, word: str, *names: str, otherwise: float, why: str) -> None:
+        """Says a number from 0 to below 1, or a default where no key says it."""
+        self._say(word, names, self.share(*names), otherwise, why)
+
+    def _say(self, word: str, names: tuple[str, ...], value: float | None, otherwise: float, why: str) -> float:
+        said = otherwise if value is None else value
+        self.reading.say(word, said, self.place(*names), why if value is None else "")
+        return said
 
     def _refuse(self, entry: Entry, expected: str) -> None:
         self.reading.refuse(f"{entry.place.key} is {shown(entry.value)}, {expected}", entry.place)

@@ -71,14 +71,12 @@ def read(keys: Keys, run: Run) -> None:
     bf16 = keys.flag("bf16", otherwise=True)
     why = f"{_SOURCE}: true; the model is cast to fp32"
     reading.say("precision", Precision.BF16_MIXED if bf16 else Precision.FP32, keys.place("bf16"), why)
-    micro, place = keys.whole("micro_batch_size"), keys.place("micro_batch_size")
-    reading.say("micro_batch_size", micro or 1, place, "" if micro else _SOURCE)
+    keys.say_whole("micro_batch_size", "micro_batch_size", otherwise=1, why=_SOURCE)
     if keys.whole("global_batch_size") is None:
         reading.say("gradient_accumulation_steps", 1, why=f"{_SOURCE}: no global_batch_size, so no accumulation")
     else:
         reading.say("global_batch_size", keys.whole("global_batch_size"), keys.place("global_batch_size"))
-    length, place = keys.whole("cutoff_len"), keys.place("cutoff_len")
-    reading.say("sequence_length", length or 2048, place, "" if length else _SOURCE)
+    keys.say_whole("sequence_length", "cutoff_len", otherwise=2048, why=_SOURCE)
     on = keys.flag("enable_activation_checkpointing", otherwise=True)
     place = keys.place("enable_activation_checkpointing")
     reading.say("checkpointing", Checkpointing.FULL if on else Checkpointing.NONE, place, "" if place else _SOURCE)

@@ -18,6 +18,10 @@ from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
 
 
+class UnknownFileError(PlannerError):
+    """Reports a file that is of no program whose files are read."""
+
+
 class Role(StrEnum):
     """Names what a file of a run says."""
 
@@ -37,7 +41,10 @@ class Reader(NamedTuple):
         signs: Keys of which a file of the program has at least one.
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
+        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
         spelling: How its files say settings.
+        root: Key below which the recipe lies in the file of a job; empty if there is no such file.
+        interpolates: Whether `${other.key}` stands for the value of another key.
     """
 
     name: str
@@ -47,11 +54,24 @@ class Reader(NamedTuple):
     signs: frozenset[str]
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
+    rows_stay_apart: bool = False
     spelling: Spelling = Spelling()
+    root: str = ""
+    interpolates: bool = False
 
     def recognizes(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of the program."""
-        return not self.signs.isdisjoint(data)
+        return not self.signs.isdisjoint(data) or self.is_below_root(data)
+
+    def is_below_root(self, data: Mapping[str, Any]) -> bool:
+        """Returns whether a file is of a job whose recipe is of the program."""
+        below = data.get(self.root) if self.root else None
+        return isinstance(below, dict) and not self.signs.isdisjoint(below)
+
+    def read_as(self, source: Source) -> Source:
+        """Returns a file with its recipe found, and its references understood."""
+        root = (self.root,) if self.is_below_root(source.data) else ()
+        return source._replace(root=root, interpolates=self.interpolates)
 
 
 class Run:
@@ -61,13 +81,20 @@ class Run:
         sources: The files.
         readers: Readers, those with the most telling signs first.
         overrides: Values of keys that the command line says.
+        ranks: GPUs of all nodes, where the command line says them: some programs are other programs on several.
 
     Raises:
         PlannerError: A file is of no known program, there are two of a kind, or no file has a key of the command line.
     """
 
-    def __init__(self, sources: Sequence[Source], readers: Sequence[Reader], overrides: Mapping[str, Any]) -> None:
-        self.reading = Reading()
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        readers: Sequence[Reader],
+        overrides: Mapping[str, Any],
+        ranks: int | None = None,
+    ) -> None:
+        self.reading, self.ranks = Reading(), ranks
         self._engine = next(reader for reader in readers if reader.role is Role.ENGINE)
         self._found: dict[Role, tuple[Reader, Source]] = {}
         for source in sources:
@@ -77,7 +104,7 @@ class Run:
                 raise PlannerError(
                     f"{other} and {source.file} both are a {reader.role} of a run", "check one run at a time"
                 )
-            self._found[reader.role] = reader, source
+            self._found[reader.role] = reader, reader.read_as(source)
         self._unplaced = dict(overrides)
         for role in reversed(Role):
             if role in self._found:
@@ -135,6 +162,10 @@ class Run:
     def _takes(self, role: Role, key: str) -> bool:
         return role in self._found and self._found[role][0].table.knows(key)
 
+    def beside(self, place: Place | None, name: str) -> Path:
+        """Returns the path of a file that stands beside the one that names it."""
+        return (Path(place.file).parent if place is not None and place.line else Path()) / name
+
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.
 
@@ -172,5 +203,5 @@ def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
     for reader in readers:
         if reader.recognizes(source.data):
             return reader
-    names = ", ".join(reader.name for reader in readers)
-    raise PlannerError(f"{source.file} is of no framework that is read", f"read are files of {names}")
+    names = ", ".join(dict.fromkeys(reader.name for reader in readers))
+    raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")

@@ -9,7 +9,11 @@ import yaml
 
 from hardware.errors import FileError, PlannerError, shown
 from hardware.reading import STANDARD_INPUT, Document, Location, SafeLoader, read_bytes, read_document, read_json
+from planner.readers.interpolation import interpolated
 from planner.readers.reading import COMMAND_LINE, Place
+
+_TEMPLATE = (b"{{", b"{%")
+"""Signs of Jinja and of GitHub's expressions, which are no YAML outside of quotes."""
 
 
 class ConfigFileError(FileError):
@@ -66,19 +70,31 @@ class Source(NamedTuple):
     text: str
     is_json: bool
     overrides: Mapping[str, Any] = {}
+    root: Location = ()
+    """Mapping below which the recipe lies, as in a file of a job."""
+    interpolates: bool = False
+    """Whether `${other.key}` stands for the value of another key, as OmegaConf has it."""
 
     @property
     def data(self) -> dict[str, Any]:
         """Returns the mapping that the file holds."""
         return self.document.data if isinstance(self.document.data, dict) else {}
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Returns the mapping of keys, with the values of others in place of `${...}`."""
+        recipe = self.data
+        for name in self.root:
+            recipe = recipe[str(name)]
+        return interpolated(recipe) if self.interpolates else recipe
+
     def line(self, location: Location) -> int:
         """Returns the line of a value, from 1."""
-        return self.document.line(location)
+        return self.document.line((*self.root, *location))
 
     def entries(self, table: Table) -> dict[str, Entry]:
         """Returns every key with its value; keys of the table's sections are written with dots."""
-        found = dict(self._flat(self.data, (), table))
+        found = dict(self._flat(self.recipe, (), table))
         for key, value in self.overrides.items():
             found[key] = Entry(value, Place(COMMAND_LINE, 0, key))
         return found
@@ -111,6 +127,16 @@ def source_of(file: str, content: bytes, *, is_json: bool) -> Source:
     Raises:
         ConfigFileError: It is no mapping, or has duplicate keys, tags or other problems.
     """
+    try:
+        document = _mapping(file, content, is_json=is_json)
+    except ConfigFileError as error:
+        if any(sign in content for sign in _TEMPLATE):
+            raise ConfigFileError(error.problems, "{{ }} and {% %} are of a template: fill it in first") from None
+        raise
+    return Source(file, document, content.decode(), is_json)
+
+
+def _mapping(file: str, content: bytes, *, is_json: bool) -> Document:
     read = read_json if is_json else read_document
     document = read(file, ConfigFileError, content=content)
     if not isinstance(document.data, dict) and document.data is not None:
@@ -118,7 +144,7 @@ def source_of(file: str, content: bytes, *, is_json: bool) -> Source:
     elif not document.data:
         document.add_problem((), "has no keys")
     document.raise_problems()
-    return Source(file, document, content.decode(), is_json)
+    return document
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -40,10 +40,12 @@ class Remark(Record):
 
 
 class OnGpus(Record):
-    """Holds the peak of the run on a number of GPUs."""
+    """Holds the peak of the run on a number of GPUs, or with sequences of a length."""
 
     gpu: str
     gpus: Total
+    sequence_length: Total | None = None
+    """Tokens per sequence of the files, where these do not say how many; None where they do."""
     process_bytes: Bytes
     budget_bytes: Bytes
     fits: bool
@@ -105,7 +107,7 @@ class CheckResult(Displayed, Record):
     plan: EstimateResult | None = None
     """The run as `estimate` answers; None if it was refused."""
     on_gpus: tuple[OnGpus, ...] = ()
-    """The peak on several numbers of GPUs, where the files do not say how many there are."""
+    """The peak on several numbers of GPUs and with several lengths, where the files do not say which."""
     smallest: tuple[OnGpus, ...] = ()
     """The smallest GPUs of the catalog that hold the run, where no GPU was named."""
     changes: tuple[Change, ...] = ()

@@ -222,6 +222,17 @@ class Time(Record):
     shares: Shares | None = None
 
 
+class Run(Record):
+    """Holds what a run over the samples asked for takes with a plan."""
+
+    steps: Total
+    """Optimizer steps, the last one of which may have fewer samples."""
+    seconds: float
+    """Seconds of its samples at the speed of a full step."""
+    usd: float | None = None
+    """US dollars for all GPUs; None where their price is not known."""
+
+
 class Plan(Record):
     """Holds one configuration with its memory and time; `memory.fits` says whether it fits."""
 
@@ -236,3 +247,7 @@ class Plan(Record):
     """Sequences of all ranks per optimizer step, the effective batch: the product of the three."""
     memory: Memory
     time: Time
+    usd_per_million_tokens: float | None = None
+    """Price of all GPUs for a million tokens, in US dollars; None where their price is not known."""
+    run: Run | None = None
+    """What a run takes; None if none is asked for."""

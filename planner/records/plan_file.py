@@ -107,9 +107,10 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
         if index != 1:
             raise PlanFileError(f"{name} has one plan, not a plan {index}", "--plan 1")
         return found.request, found
-    if not 0 < index <= len(found.plans):
-        raise PlanFileError(f"{name} has {len(found.plans)} plans, not a plan {index}", "--plan 1 is the best")
-    return found.request, found.plans[index - 1]
+    plans = found.listed
+    if not 0 < index <= len(plans):
+        raise PlanFileError(f"{name} has {len(plans)} plans, not a plan {index}", "--plan 1 is the best")
+    return found.request, plans[index - 1]
 
 
 def read_answer(file: str) -> FitResult | EstimateResult:

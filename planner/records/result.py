@@ -9,7 +9,7 @@ from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
 from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION, Verification
-from strategies import Engine, Sampler
+from strategies import Engine, Objective, Sampler
 
 
 class Searched(Record):
@@ -36,17 +36,48 @@ class FitResult(Displayed, Record):
     plans: tuple[Plan, ...]
     """The best plans, best first, as many as `top` of the request to `fit`.
 
-    Left out are those that reduce gradients in every micro-batch and gain nothing by it."""
+    Left out are those that reduce gradients in every micro-batch and gain nothing by it. Those of the same method,
+    precision, optimizer and checkpointing as a better one, of which neither the batch nor the speed is 5% better, are
+    among them only where there is room."""
     best_by_method: tuple[Plan, ...]
     """Best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
+    usual: tuple[Plan, ...] = ()
+    """Fastest plan of each fine-tuning method at a usual effective batch, where the batch is open: 64 sequences, or
+    slightly more where the GPUs cannot divide 64. Those with a quantized base come after those without."""
     searched: Searched
     rejected: dict[str, int]
     """Number of strategies that cannot run or do not fit, by reason."""
     notes: tuple[str, ...]
     """Notes for users on techniques that are left out, risks and approximations."""
+    plan_notes: tuple[str, ...] = ()
+    """Those of the notes that are on the recommended plan."""
     shortfall: Shortfall | None = None
     verification: Verification | None = None
     """Verification of the first plan by a replay; None unless it was requested."""
+
+    @property
+    def listed(self) -> tuple[Plan, ...]:
+        """Returns all plans of the answer, each once, in the order of their numbers, which begin with 1.
+
+        Those of `plans` come first, then those of `usual` and of `best_by_method` that are not among them.
+        """
+        found = list(self.plans)
+        for plan in (*self.usual, *self.best_by_method):
+            if plan not in found:
+                found.append(plan)
+        return tuple(found)
+
+    @property
+    def recommended(self) -> Plan:
+        """Returns the plan to run; `plans` must not be empty.
+
+        It is the best one by the objective. Where that is the largest batch, which few runs have a use for, it is the
+        fastest one at a usual batch, unless the best one was verified.
+        """
+        looks_for_batch = self.request.objective in (None, Objective.BATCH)
+        if looks_for_batch and self.usual and self.verification is None and self.searched.sampler is None:
+            return self.usual[0]
+        return self.plans[0]
 
     def headline(self) -> str:
         """Returns the number of plans and the effective batch of the first one in words."""

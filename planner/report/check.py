@@ -62,8 +62,9 @@ def _smallest(result: CheckResult) -> Iterator[Text | Wrapped]:
 
 
 def _gpus(on: OnGpus) -> str:
-    """Returns the number of GPUs and their name, such as `8 x T4`."""
-    return f"{on.gpus} x {on.gpu}"
+    """Returns the number of GPUs and their name, such as `8 x T4`, and the length where it is open."""
+    tokens = f", {on.sequence_length:,} tokens" if on.sequence_length is not None else ""
+    return f"{on.gpus} x {on.gpu}{tokens}"
 
 
 def _settings(result: CheckResult) -> Iterator[Wrapped]:

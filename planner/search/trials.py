@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from hardware import GIB
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import DOES_NOT_FIT
 from planner.search.suggest import Suggestion
-from strategies import Space, Strategy, UpTo, violation
+from strategies import Exactly, Objective, Space, Strategy, UpTo, violation
 
 CANNOT_RUN = 2.0**20
 """Value of the constraint for a strategy that cannot run: more GiB than are ever missing."""
@@ -32,9 +32,33 @@ class Trial(NamedTuple):
     missing_gib: float
 
 
-def score(candidate: Candidate) -> float:
-    """Returns the effective batch, plus a fraction for the speed, which breaks ties as the ranking does."""
-    return candidate.global_batch_size + 1 / (1 + candidate.seconds)
+BATCH, SPEED, HEADROOM = "effective batch", "tokens per second", "headroom"
+"""Names of what is maximized: sequences, tokens without padding, and GiB of the budget."""
+
+
+def objective_of(solver: Solver) -> str:
+    """Returns the name of what a sampler of one objective maximizes.
+
+    Where the batch is given, all candidates have the same, and the fastest one is the best. At the price of one
+    machine, the fastest one is also the cheapest.
+    """
+    if solver.order.objective is Objective.MEMORY:
+        return HEADROOM
+    if solver.order.objective in (Objective.THROUGHPUT, Objective.COST):
+        return SPEED
+    return SPEED if isinstance(solver.accumulation, Exactly) else BATCH
+
+
+def readable(values: Mapping[str, float]) -> dict[str, float]:
+    """Returns values of objectives as a study keeps them: with as many digits as one reads.
+
+    Ties that this makes are broken in the answer, which ranks candidates themselves.
+    """
+    return {name: round(value, 2 if name == HEADROOM or value < _MANY else 0) for name, value in values.items()}
+
+
+_MANY = 100
+"""Number from which on its digits behind the point say nothing."""
 
 
 class TrialRunner:
@@ -95,7 +119,7 @@ class TrialRunner:
 
 def front(candidates: Iterable[Candidate], solver: Solver) -> Iterator[Candidate]:
     """Yields the Pareto front: candidates that no other one dominates in batch, speed and headroom."""
-    measured = [(objectives(c, solver), c) for c in candidates]
+    measured = [(tuple(objectives(c, solver).values()), c) for c in candidates]
     for values, candidate in measured:
         if not any(_beats(other, values) for other, _ in measured):
             yield candidate
@@ -121,10 +145,14 @@ def missing_gib(candidate: Candidate, solver: Solver) -> float:
     return (candidate.process_bytes - solver.budget_bytes) / GIB
 
 
-def objectives(candidate: Candidate, solver: Solver) -> tuple[float, float, float]:
-    """Returns effective batch in samples, tokens per second without padding, and headroom in GiB."""
+def objectives(candidate: Candidate, solver: Solver) -> dict[str, float]:
+    """Returns effective batch in samples, tokens per second without padding, and headroom in GiB, by name."""
     tokens = candidate.global_batch_size * solver.model.real_tokens
-    return candidate.global_batch_size, tokens / candidate.seconds, -missing_gib(candidate, solver)
+    return {
+        BATCH: float(candidate.global_batch_size),
+        SPEED: tokens / candidate.seconds,
+        HEADROOM: -missing_gib(candidate, solver),
+    }
 
 
 def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
@@ -138,5 +166,5 @@ def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
         "micro-batch": candidate.micro_batch_size,
         "accumulation": candidate.gradient_accumulation_steps,
         "GiB": round(candidate.process_bytes / GIB, 2),
-        "tokens per second": round(objectives(candidate, solver)[1]),
+        "tokens per second": readable(objectives(candidate, solver))[SPEED],
     }

@@ -15,13 +15,12 @@ from planner.advice import minimal, techniques, ways
 from planner.advice.changes import items_of, options_of
 from planner.advice.trials import best_near, tried
 from planner.advice.variants import Variants
+from planner.api.asked import solver_of
 from planner.cli import main
-from planner.problem.accumulation import accumulation_of
 from planner.problem.problem import Problem
 from planner.records.advice import Cost, Way
-from planner.search import Solver
 from planner.search.exhaustive import possible
-from strategies import Checkpointing, Kernels, Loss, Optimizer, Update
+from strategies import OPTIONS, Checkpointing, Kernels, Loss, Objective, Optimizer, Update
 
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a long sequence on four cards": ("qwen2.5-14b", {"gpu": "RTX-3090", "gpus": 4, "sequence_length": 8192}),
@@ -143,7 +142,7 @@ FEW = (
         ("gpt2-xl", {"precision": "fp32", "checkpointing": "none", "optimizer": "adamw", "sequence_length": 1024}),
         ("llama-3-8b", {"precision": "bf16-true", "checkpointing": "none", "sequence_length": 4096}),
         ("gemma-3-4b", {"precision": "bf16-true", "optimizer": "adamw"}),
-        ("smollm2-1.7b", {"precision": "bf16-mixed", "micro_batch_size": 16}),
+        ("smollm2-1.7b", {"precision": "bf16-mixed", "micro_batch_size": (16,)}),
     ],
     ids=str,
 )
@@ -155,12 +154,11 @@ def test_brute_force_finds_the_same_smallest_sets(
     monkeypatch.setattr(ways, "workload_changes", lambda _: ())
     monkeypatch.setattr(ways, "shorter", lambda _: ())
     monkeypatch.setattr(minimal, "MOST_OF_A_COST", 1000)
-    values = {"max_accumulation": 16, **{n: v for n, v in options.items() if n.endswith(("length", "size"))}}
-    values |= {"micro_batch_size": (values["micro_batch_size"],)} if "micro_batch_size" in values else {}
-    axes = {n: v for n, v in options.items() if n not in values}
+    sizes = {name: value for name, value in options.items() if name not in OPTIONS}
+    values = {"max_accumulation": 16, "objective": Objective.BATCH, **sizes}
+    axes = {name: value for name, value in options.items() if name in OPTIONS}
     problem = Problem(model, gpu, None, {**axes, "finetuning": "full"}, values)
-    space = problem.space()
-    solver = Solver(problem.memory, problem.budget_bytes, accumulation_of(problem.request), ())
+    solver, space = solver_of(problem), problem.space()
     variants = Variants(problem, space, solver)
     strategies = [chain.least for chain in possible(space, variants.changed({}).solver)[0]]
     trials = [trial for s in strategies if (trial := tried(variants.changed({}), s)) is not None]

@@ -47,6 +47,7 @@ def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name:
     arguments = {*inspect.signature(QUESTIONS[name]).parameters, *OPTIONS} - NO_OPTIONS
     assert {parameter.name for parameter in command(name).params} - {
         "as_json",
+        "notes",
         "vram",
     } == arguments  # --vram is a spelling of --gpu
 

@@ -87,7 +87,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (
             ("schema", "fot"),
             "unknown answer 'fot'",
-            "did you mean fit?  (one of fit, estimate, explain, verify, check)",
+            "did you mean fit?  (one of fit, machines, estimate, explain",
         ),
         (("schema",), "ANSWER is missing", "for example: planner schema fit"),
         (

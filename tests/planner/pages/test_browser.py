@@ -127,5 +127,5 @@ def test_a_page_says_all_without_scripts(browser: Any, pages: dict[str, str], tm
     page.goto(file.as_uri())
     text = page.inner_text("body")
     context.close()
-    for said in ("start of backward, the peak", "budget", "3,241", "planner verify", "qlora nf4-double, rest bf16"):
+    for said in ("start of backward, the peak", "budget", "4,251", "planner verify", "qlora nf4-double, rest bf16"):
         assert said in text

@@ -26,7 +26,7 @@ def test_one_answer_is_shown_by_its_methods_and_several_by_their_first_plans(pag
     def headings(page: str) -> list[str]:
         return re.findall(r'<article class="card"><h3><i class="swatch g\d"></i>([^<]*) <small', page)
 
-    assert headings(pages["fit"]) == ["qlora", "lora", "full"]
+    assert headings(pages["fit"]) == ["to run: lora", "largest batch: qlora", "full"]
     assert headings(pages["machines"]) == ["8 x H100-80GB-SXM", "8 x A100-80GB-SXM", "4 x L40S", "8 x A10G"]
     assert headings(pages["models"]) == ["gpt2", "bert-base"]
 
@@ -80,6 +80,6 @@ def test_what_is_no_plan_is_refused(found: FitResult, tmp_path: Path) -> None:
         report_page(tmp_path / "no.json")
     with pytest.raises(PlannerError, match="1 to 6 answers, not of 7"):
         report_page(*[found] * 7)
-    nothing = found.model_copy(update={"plans": (), "best_by_method": ()})
+    nothing = found.model_copy(update={"plans": (), "best_by_method": (), "usual": ()})
     with pytest.raises(PlannerError, match="no plan to draw"):
         report_page(nothing)

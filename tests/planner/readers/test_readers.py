@@ -25,6 +25,8 @@ WORDS = {
     "global_batch_size",
     "gpus",
     "gradient_accumulation_steps",
+    "loss_chunk_tokens",
+    "loss_chunks",
     "lora_alpha",
     "micro_batch_size",
     "model",

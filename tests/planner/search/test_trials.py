@@ -8,10 +8,10 @@ import pytest
 from toy import LORA, RECOMPUTED, Toy
 
 from hardware import GIB
-from planner.search import Candidate, Solver
+from planner.search import Candidate, Order, Solver
 from planner.search.suggest import FILLING, Suggestion
-from planner.search.trials import TrialRunner, attributes, front, missing_gib, objectives, score
-from strategies import Checkpointing, Exactly, Finetuning, Optimizer, Precision, Space, UpTo
+from planner.search.trials import TrialRunner, attributes, front, missing_gib, objective_of, objectives, readable
+from strategies import Checkpointing, Exactly, Finetuning, Objective, Optimizer, Precision, Space, UpTo
 
 SOLVER = Solver(Toy(), 100, UpTo(4))
 SPACE = Space.default(Toy().cluster)._replace(
@@ -23,11 +23,31 @@ def candidate(batch: int, seconds: float, process_bytes: int = 0) -> Candidate:
     return SOLVER.candidate(LORA, 1, 1)._replace(global_batch_size=batch, seconds=seconds, process_bytes=process_bytes)
 
 
-def test_a_score_is_the_batch_and_the_faster_of_two_equal_ones_scores_more() -> None:
-    assert score(candidate(32, 0.0)) == 33.0
-    assert score(candidate(32, 1.0)) == 32.5
-    assert score(candidate(32, 3.0)) == 32.25
-    assert score(candidate(33, 1e9)) > score(candidate(32, 1e-3))
+def test_the_batch_is_maximized_and_the_speed_where_the_batch_is_given() -> None:
+    assert objective_of(SOLVER) == "effective batch"
+    assert objective_of(Solver(Toy(), 100, Exactly(8))) == "tokens per second"
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        ("batch", "effective batch"),
+        ("throughput", "tokens per second"),
+        ("cost", "tokens per second"),
+        ("memory", "headroom"),
+    ],
+)
+def test_what_is_maximized_follows_the_objective(objective: str, name: str) -> None:
+    assert objective_of(Solver(Toy(), 100, UpTo(4), order=Order(Objective(objective)))) == name
+
+
+def test_values_of_a_study_have_as_many_digits_as_one_reads() -> None:
+    exact = {"effective batch": 272.0, "tokens per second": 3240.988147, "headroom": -0.123456}
+    assert readable(exact) == {"effective batch": 272.0, "tokens per second": 3241.0, "headroom": -0.12}
+    assert readable({"tokens per second": 1.23456, "headroom": 123.456}) == {
+        "tokens per second": 1.23,
+        "headroom": 123.46,
+    }
 
 
 def test_what_is_missing_is_what_a_process_takes_beyond_the_budget() -> None:
@@ -38,7 +58,11 @@ def test_what_is_missing_is_what_a_process_takes_beyond_the_budget() -> None:
 
 def test_objectives_are_batch_speed_in_real_tokens_and_headroom() -> None:
     solver = Solver(Toy(real_tokens=30), 3 * GIB, UpTo(1))
-    assert objectives(candidate(8, 2.0, 2 * GIB), solver) == (8, 8 * 30 / 2, 1.0)
+    assert objectives(candidate(8, 2.0, 2 * GIB), solver) == {
+        "effective batch": 8,
+        "tokens per second": 8 * 30 / 2,
+        "headroom": 1.0,
+    }
 
 
 def test_a_front_has_all_that_no_other_beats_everywhere() -> None:
@@ -67,7 +91,7 @@ def test_a_strategy_that_fits_is_its_best_candidate() -> None:
         "micro-batch": 8,
         "accumulation": 4,
         "GiB": 0.0,
-        "tokens per second": round(32 * 100 / 36),
+        "tokens per second": round(32 * 100 / 36, 2),
     }
 
 

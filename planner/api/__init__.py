@@ -1,0 +1,7 @@
+"""Provides the functions of the public API that ask for plans, a question a file."""
+
+from planner.api.estimate import estimate
+from planner.api.fit import fit
+from planner.api.machines import fit_machines
+
+__all__ = ["estimate", "fit", "fit_machines"]
