@@ -15,7 +15,7 @@ from planner.problem.sites import are_several
 if TYPE_CHECKING:
     from planner.records.machines import MachineRanking
 
-_OF_ONE = ("sampler", "trials", "timeout", "seed", "storage", "verify", "plot")
+_OF_ONE = ("pareto", "sampler", "trials", "timeout", "seed", "storage", "verify", "plot")
 """Arguments of `fit` that belong to one machine."""
 
 
