@@ -71,20 +71,20 @@ class Ranking:
         They reduce gradients more often for nothing, or are the same step in other words (`Candidate.instead`). Those
         that are nearly the same as a better one (`alike`) come only where there is room for all of them.
         """
-        found: list[Candidate] = []  # a front has several candidates of a strategy
+        found: list[Candidate] = []
+        apart: list[int] = []  # places in `found`
         strategies: set[Strategy] = set()
-        apart: list[int] = []
         for looked, candidate in enumerate(self._copy()):
             if len(apart) == number or (looked >= MOST_LOOKED * number and len(found) >= number):
                 break
             if any(strategy in strategies for strategy in candidate.instead):
                 continue
-            strategies.add(candidate.strategy)
-            if not any(alike(Numbers.of(candidate), Numbers.of(found[better])) for better in apart):
+            if not any(alike(Numbers.of(candidate), Numbers.of(found[place])) for place in apart):
                 apart.append(len(found))
+            strategies.add(candidate.strategy)
             found.append(candidate)
-        others = (place for place in range(len(found)) if place not in apart)
-        return [found[place] for place in sorted((*apart, *islice(others, number - len(apart))))]
+        others = [place for place in range(len(found)) if place not in apart]
+        return [found[place] for place in sorted([*apart, *others[: number - len(apart)]])]
 
     def _copy(self) -> Iterator[Candidate]:
         """Yields all candidates, best first, and leaves the ranking as it is."""
