@@ -110,6 +110,7 @@ main = Planner(
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
         "schema": "Print the JSON Schema of an answer or of a catalog.",
+        "completion": "Print or install what lets a shell complete commands.",
     },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(
