@@ -98,7 +98,7 @@ main = Planner(
         "fit": "Find the configurations that fit, largest effective batch first.",
         "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "estimate": "Itemise the memory of one configuration.",
-        "explain": "List what one configuration saves for backward.",
+        "explain": "Say what fills one configuration, and what other choices would save.",
         "verify": "Replay the real training step of a plan, without a GPU.",
         "check": "Read the configuration files of a run, and say whether it fits.",
         "export": "Write a plan as the files of a training framework.",
