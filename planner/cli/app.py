@@ -96,6 +96,7 @@ main = Planner(
     package="planner.cli",
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
+        "compare": "Lay plans, GPUs or choices side by side.",
         "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "estimate": "Itemise the memory of one configuration.",
         "explain": "Say what fills one configuration, and what other choices would save.",
