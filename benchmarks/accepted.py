@@ -132,6 +132,10 @@ def of_deepspeed(file: Path) -> None:
     known |= {"zero_optimization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "bf16", "fp16"}
     if set(content) - known:
         raise ValueError(f"keys that DeepSpeed does not read: {sorted(set(content) - known)}")
+    sizes = [content.pop(key) for key in ("train_batch_size", "train_micro_batch_size_per_gpu")]
+    if "auto" not in sizes and sizes[0] % (sizes[1] * content["gradient_accumulation_steps"]):
+        raise ValueError(f"a batch of {sizes[0]} is no multiple of {sizes[1]} x the accumulation")
+    # In one process the world is one, whose batch DeepSpeed works out itself.
     filled = {key: value for key, value in content.items() if value != "auto"} | {"train_micro_batch_size_per_gpu": 1}
     zero = {key: value for key, value in content["zero_optimization"].items() if value != "auto"}
     DeepSpeedConfig({**filled, "zero_optimization": zero})
@@ -156,8 +160,9 @@ def of_axolotl(file: Path) -> None:
 
 def of_llama_factory(file: Path) -> None:
     """Has LLaMA-Factory's parser read a recipe."""
-    from llamafactory.hparams import get_train_args
+    from llamafactory.hparams import get_train_args, parser
 
+    parser.is_torch_bf16_gpu_available = lambda: True  # of this machine, not of the file
     content = yaml.safe_load(file.read_text())
     if "deepspeed" in content:  # whether DeepSpeed is installed is not what is asked
         del content["deepspeed"]
