@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interr
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
     from planner.answers.explain import explain
-    from planner.api import estimate, fit, fit_machines
+    from planner.api import compare, estimate, fit, fit_machines, sweep
     from planner.checking.check import check
     from planner.checking.fix import fix
     from planner.exporting.export import export
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from planner.pages.report import report_page
     from planner.records.axes import RequestError
     from planner.records.check import Change, CheckResult
+    from planner.records.comparison import Compared, Comparison
     from planner.records.explanation import Explanation
     from planner.records.machines import MachinePlan, MachineRanking
     from planner.records.plan import Memory, Plan
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from planner.records.request import Request
     from planner.records.result import EstimateResult, FitResult
     from planner.records.space import SearchSpace, SpaceFileError
+    from planner.records.sweep import SweepResult, SweepRow
     from planner.records.verification import Verification
+    from planner.sweeps.tables import SweepFileError
     from planner.verification.verify import verify
     from strategies import ContradictionError, InvalidChoiceError
 
@@ -40,6 +43,8 @@ _HOMES = {
     "CatalogError": "hardware",
     "Change": "planner.records.check",
     "CheckResult": "planner.records.check",
+    "Compared": "planner.records.comparison",
+    "Comparison": "planner.records.comparison",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
     "EstimateResult": "planner.records.result",
@@ -62,9 +67,13 @@ _HOMES = {
     "RequestError": "planner.records.axes",
     "SearchSpace": "planner.records.space",
     "SpaceFileError": "planner.records.space",
+    "SweepFileError": "planner.sweeps.tables",
+    "SweepResult": "planner.records.sweep",
+    "SweepRow": "planner.records.sweep",
     "UnknownNameError": "hardware",
     "Verification": "planner.records.verification",
     "check": "planner.checking.check",
+    "compare": "planner.api",
     "estimate": "planner.api",
     "explain": "planner.answers.explain",
     "export": "planner.exporting.export",
@@ -74,6 +83,7 @@ _HOMES = {
     "fix": "planner.checking.fix",
     "load_catalog": "hardware",
     "report_page": "planner.pages.report",
+    "sweep": "planner.api",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -85,6 +95,8 @@ __all__ = [
     "Change",
     "CheckResult",
     "Cluster",
+    "Compared",
+    "Comparison",
     "ContradictionError",
     "EstimateResult",
     "Explanation",
@@ -106,9 +118,13 @@ __all__ = [
     "RequestError",
     "SearchSpace",
     "SpaceFileError",
+    "SweepFileError",
+    "SweepResult",
+    "SweepRow",
     "UnknownNameError",
     "Verification",
     "check",
+    "compare",
     "estimate",
     "explain",
     "export",
@@ -118,6 +134,7 @@ __all__ = [
     "fix",
     "load_catalog",
     "report_page",
+    "sweep",
     "verify",
 ]
 

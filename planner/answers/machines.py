@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from hardware import Cluster
+from hardware import GIB, Cluster
 from planner.answers.runs import usd_per_million_tokens
 from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
 from planner.problem.site import Site
 from planner.search import Candidate, Solver
 from planner.search.exhaustive import check_number, possible
-from strategies import Chain, ContradictionError, Objective, Space
+from strategies import Chain, ContradictionError, Finetuning, Objective, Space
+
+NO_PRICE = "no price is known"
+"""Reason of a machine that is left out where prices decide."""
 
 
 class Placed(NamedTuple):
@@ -40,9 +43,12 @@ class Placed(NamedTuple):
 
     @property
     def size(self) -> tuple[float, ...]:
-        """Returns a key that sorts by memory of all GPUs, price and number of GPUs."""
+        """Returns a key that sorts by memory of all GPUs, in whole GiB of each, then by price and number of GPUs.
+
+        Cards of the same size differ by some MiB, which makes none of them smaller.
+        """
         cluster, price = self.problem.cluster, usd_per_hour(self.problem)
-        total = cluster.world_size * cluster.gpu.memory_bytes
+        total = cluster.world_size * round(cluster.gpu.memory_bytes / GIB)
         return total, inf if price is None else price, cluster.world_size
 
     @property
@@ -98,11 +104,22 @@ class Placing:
 
     def on(self, site: Site, nodes: int) -> Placed | None:
         """Returns the best candidate on nodes of one kind; None if nothing fits or can run."""
+        return min(self.by_method(site, nodes).values(), key=lambda p: p.candidate.rank, default=None)
+
+    def by_method(self, site: Site, nodes: int) -> dict[Finetuning, Placed]:
+        """Returns the best candidate of each fine-tuning method with which something fits on nodes of one kind."""
         problem = self.problem.at(site, nodes)
+        request = problem.request
+        needs_price = request.objective is Objective.COST or request.budget_usd is not None
+        if needs_price and usd_per_hour(problem) is None:
+            raise ContradictionError(NO_PRICE, "--price USD, for one GPU and hour; or price_per_hour_usd in a catalog")
         solver = self.solver_of(problem)
-        found = (solver.solve(chain.least) for chain in self._possible(problem.space(), solver))
-        best = min((candidate for candidate in found if candidate), key=lambda c: c.rank, default=None)
-        return None if best is None else Placed(problem, solver, best)
+        best: dict[Finetuning, Candidate] = {}
+        for chain in self._possible(problem.space(), solver):
+            candidate, method = solver.solve(chain.least), chain.least.finetuning.method
+            if candidate is not None and (method not in best or candidate.rank < best[method].rank):
+                best[method] = candidate
+        return {method: Placed(problem, solver, candidate) for method, candidate in best.items()}
 
     def _possible(self, space: Space, solver: Solver) -> list[Chain]:
         """Returns the chains of strategies that can run, of each of which the first is the best."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardware import GPU
+from planner.advice import ways_of_one
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress
@@ -28,6 +29,7 @@ def estimate(
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
+    global_batch_size: int | None = None,
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
@@ -50,6 +52,7 @@ def estimate(
         sequence_length: Tokens per sequence, by default as for `fit`.
         micro_batch_size: Sequences per GPU and forward pass.
         gradient_accumulation_steps: Forward and backward passes per optimizer step.
+        global_batch_size: Effective batch, in sequences, in place of the passes, which it decides.
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
@@ -64,7 +67,8 @@ def estimate(
             precision where the GPU supports it, AdamW, no checkpointing.
 
     Returns:
-        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, and notes.
+        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, notes, and if
+        it does not fit, `ways` out.
 
     Raises:
         ContradictionError: An option has several values, or the GPU, the model or another choice excludes a choice.
@@ -75,6 +79,7 @@ def estimate(
         "nodes": nodes,
         "task": task,
         "sequence_length": sequence_length,
+        "global_batch_size": global_batch_size,
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,
@@ -87,4 +92,5 @@ def estimate(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )
     plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
-    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
+    ways = () if plan.memory.fits else ways_of_one(problem, solver, candidate, "estimate")
+    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes, ways=ways)

@@ -22,10 +22,11 @@ from planner.cli.options import (
     number_option,
     option,
     outputs_option,
+    plot_option,
     space_option,
     task_option,
 )
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_document, print_report, print_text, show_progress
 from planner.cli.several import asks_for_several, fit_machines
 from strategies import Engine, Sampler
 
@@ -60,6 +61,7 @@ _SEARCH = "Search"
 @space_option
 @catalog_option
 @number_option("--top", "Options", "Number of plans; where it is given, all of them are shown.", default=10)
+@option("--pareto", is_flag=True, section="Options", help="The front of effective batch, speed and memory as well.")
 @option("--notes", is_flag=True, section="Options", help="Show all plans, notes, and reasons of rejections.")
 @option("--engine", cls=AxisOption, type=AxisChoice(Engine), metavar="NAME", section=_SEARCH, default="exhaustive")
 @option("--sampler", cls=AxisOption, type=AxisChoice(Sampler), metavar="NAME", section=_SEARCH)
@@ -68,9 +70,10 @@ _SEARCH = "Search"
 @number_option("--seed", _SEARCH, "Of the sampler, 0 unless given.")
 @option("--storage", metavar="URL", section=_SEARCH, help="A database that keeps the trials: sqlite:///study.db.")
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
+@plot_option
 @json_option
 @click.pass_context
-def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **arguments: Any) -> None:
+def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: bool, **arguments: Any) -> None:
     """Find the configurations of MODEL that fit, largest effective batch first.
 
     MODEL is a name that `planner models` lists, a config.json, hf:org/name, a size such as 7B, or module:function,
@@ -84,7 +87,7 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
     Exits with 1 when nothing fits, and says what would.
     """
     if asks_for_several(arguments):
-        if not fit_machines(model, arguments, as_json=as_json).machines:
+        if not fit_machines(ctx, model, {**arguments, "plot": plot}, as_json=as_json).machines:
             ctx.exit(DOES_NOT_FIT)
         return
     from planner.api import fit as find
@@ -96,6 +99,11 @@ def fit(ctx: click.Context, /, as_json: bool, model: str, notes: bool, **argumen
         from planner.report.fit import FitReport
 
         listed = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
+        if plot:
+            from planner.report.plots.answer import plotted
+
+            print_report(plotted(result, arguments["catalog"]))
+            print_text("")
         print_report(FitReport(result, ctx.obj or (), notes or listed))
     if not result.plans:
         ctx.exit(DOES_NOT_FIT)
