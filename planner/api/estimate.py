@@ -28,6 +28,7 @@ def estimate(
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
+    global_batch_size: int | None = None,
     evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
@@ -50,6 +51,7 @@ def estimate(
         sequence_length: Tokens per sequence, by default as for `fit`.
         micro_batch_size: Sequences per GPU and forward pass.
         gradient_accumulation_steps: Forward and backward passes per optimizer step.
+        global_batch_size: Effective batch, in sequences, in place of the passes, which it decides.
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
         batching: `full`, `padded` or `packed`, as for `fit`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
@@ -75,6 +77,7 @@ def estimate(
         "nodes": nodes,
         "task": task,
         "sequence_length": sequence_length,
+        "global_batch_size": global_batch_size,
         "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,

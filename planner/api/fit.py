@@ -10,7 +10,7 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
-from planner.answers.usual import usual_of
+from planner.answers.usual import fastest_of, usual_of
 from planner.api.asked import fields_of, number_of, solver_of
 from planner.extras import Progress
 from planner.models import Model
@@ -21,6 +21,7 @@ from planner.records.result import FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
+from planner.search import pareto as front_of
 from strategies import ContradictionError, Engine, Exactly, Lora, Space
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def fit(
     host_memory: int | str | None = None,
     loading: str = "auto",
     top: int = 10,
+    pareto: bool = False,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
@@ -118,6 +120,7 @@ def fit(
         loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
             every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         top: Number of plans to return.
+        pareto: Whether to return the front of effective batch, speed and memory as well, which is exact.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
         space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
@@ -170,13 +173,15 @@ def fit(
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     usual = usual_of(found, solver, bounded=max_accumulation is not None)
-    listed = (*first, *best, *usual)
+    fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
+    listed = (*first, *best, *usual, *((fastest,) if fastest else ()))
     of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
     answer = FitResult.model_construct(
         request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         usual=tuple(plan_of(c, solver) for c in usual),
+        front=tuple(plan_of(c, solver, serves=False) for c in (front_of(found.chains, solver) if pareto else ())),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),
@@ -187,7 +192,8 @@ def fit(
         ),
         rejected=dict(found.rejected),
         notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
-        shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
+        shortfall=None if found.ranking or fastest else shortfall_of(problem, searched, solver),
+        fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
     )
     if not answer.plans:

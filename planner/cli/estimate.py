@@ -36,6 +36,7 @@ _WORKLOAD = "Workload"
 @number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
 @number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
+@number_option("--global-batch-size", _WORKLOAD, "The effective batch, which decides the passes.")
 @evaluation_option
 @batching_options
 @outputs_option

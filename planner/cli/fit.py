@@ -61,6 +61,7 @@ _SEARCH = "Search"
 @space_option
 @catalog_option
 @number_option("--top", "Options", "Number of plans; where it is given, all of them are shown.", default=10)
+@option("--pareto", is_flag=True, section="Options", help="The front of effective batch, speed and memory as well.")
 @option("--notes", is_flag=True, section="Options", help="Show all plans, notes, and reasons of rejections.")
 @option("--engine", cls=AxisOption, type=AxisChoice(Engine), metavar="NAME", section=_SEARCH, default="exhaustive")
 @option("--sampler", cls=AxisOption, type=AxisChoice(Sampler), metavar="NAME", section=_SEARCH)

@@ -16,8 +16,8 @@ from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import Quantization
 
-MAX_FILE_BYTES: Final = 1 << 20
-"""Bytes of the largest file that is read: an answer with 500 plans; one with ten has 26 kB."""
+MAX_FILE_BYTES: Final = 1 << 24
+"""Bytes of the largest file that is read: an answer with 5,000 plans, as a long front has; one with ten has 40 kB."""
 
 STANDARD_INPUT: Final = "-"
 """Name of standard input as a file."""

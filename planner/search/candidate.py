@@ -125,8 +125,7 @@ class Solver:
 
     def solve(self, strategy: Strategy) -> Candidate | None:
         """Returns the best candidate of a strategy that fits and is within the limits, or None."""
-        found = (c for c in self._options(strategy) if self.exceeded(c) is None)
-        return min(found, key=lambda c: c.rank, default=None)
+        return min(self.within(strategy), key=lambda c: c.rank, default=None)
 
     def fits(self, strategy: Strategy) -> bool:
         """Returns whether a strategy has a candidate that fits and is within the limits."""
@@ -143,6 +142,14 @@ class Solver:
         """
         fastest = min(self._options(strategy), key=lambda c: c.seconds_per_sample, default=None)
         return None if fastest is None else self.exceeded(fastest)
+
+    def within(self, strategy: Strategy) -> list[Candidate]:
+        """Returns the candidates that fit within the limits, the best one among them; all of a batch that is given."""
+        return [candidate for candidate in self._options(strategy) if self.exceeded(candidate) is None]
+
+    def sizes(self, strategy: Strategy, steps: int) -> Sequence[int]:
+        """Returns the micro-batches that fit with a number of steps, smallest first."""
+        return self._sizes(self._limit(strategy, steps))
 
     def lacks_host_memory(self, strategy: Strategy) -> bool:
         """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
@@ -191,7 +198,7 @@ class Solver:
         for steps in self.steps_of(strategy):
             if most is not None and steps * most < largest and self._only_batch:
                 continue  # more steps never leave room for larger micro-batches
-            sizes = self._sizes(self._limit(strategy, steps))
+            sizes = self.sizes(strategy, steps)
             most = (sizes[-1] if sizes else 0) if steps == 1 else most
             if not sizes:
                 continue
