@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interr
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
     from planner.answers.explain import explain
-    from planner.api import estimate, fit, fit_machines
+    from planner.api import estimate, fit, fit_machines, sweep
     from planner.checking.check import check
     from planner.checking.fix import fix
     from planner.exporting.export import export
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from planner.records.request import Request
     from planner.records.result import EstimateResult, FitResult
     from planner.records.space import SearchSpace, SpaceFileError
+    from planner.records.sweep import SweepResult, SweepRow
     from planner.records.verification import Verification
+    from planner.sweeps.tables import SweepFileError
     from planner.verification.verify import verify
     from strategies import ContradictionError, InvalidChoiceError
 
@@ -62,6 +64,9 @@ _HOMES = {
     "RequestError": "planner.records.axes",
     "SearchSpace": "planner.records.space",
     "SpaceFileError": "planner.records.space",
+    "SweepFileError": "planner.sweeps.tables",
+    "SweepResult": "planner.records.sweep",
+    "SweepRow": "planner.records.sweep",
     "UnknownNameError": "hardware",
     "Verification": "planner.records.verification",
     "check": "planner.checking.check",
@@ -74,6 +79,7 @@ _HOMES = {
     "fix": "planner.checking.fix",
     "load_catalog": "hardware",
     "report_page": "planner.pages.report",
+    "sweep": "planner.api",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -106,6 +112,9 @@ __all__ = [
     "RequestError",
     "SearchSpace",
     "SpaceFileError",
+    "SweepFileError",
+    "SweepResult",
+    "SweepRow",
     "UnknownNameError",
     "Verification",
     "check",
@@ -118,6 +127,7 @@ __all__ = [
     "fix",
     "load_catalog",
     "report_page",
+    "sweep",
     "verify",
 ]
 

@@ -18,7 +18,7 @@ from planner.problem.problem import Problem
 from planner.problem.site import Site
 from planner.search import Candidate, Solver
 from planner.search.exhaustive import check_number, possible
-from strategies import Chain, ContradictionError, Objective, Space
+from strategies import Chain, ContradictionError, Finetuning, Objective, Space
 
 
 class Placed(NamedTuple):
@@ -98,11 +98,18 @@ class Placing:
 
     def on(self, site: Site, nodes: int) -> Placed | None:
         """Returns the best candidate on nodes of one kind; None if nothing fits or can run."""
+        return min(self.by_method(site, nodes).values(), key=lambda p: p.candidate.rank, default=None)
+
+    def by_method(self, site: Site, nodes: int) -> dict[Finetuning, Placed]:
+        """Returns the best candidate of each fine-tuning method with which something fits on nodes of one kind."""
         problem = self.problem.at(site, nodes)
         solver = self.solver_of(problem)
-        found = (solver.solve(chain.least) for chain in self._possible(problem.space(), solver))
-        best = min((candidate for candidate in found if candidate), key=lambda c: c.rank, default=None)
-        return None if best is None else Placed(problem, solver, best)
+        best: dict[Finetuning, Candidate] = {}
+        for chain in self._possible(problem.space(), solver):
+            candidate, method = solver.solve(chain.least), chain.least.finetuning.method
+            if candidate is not None and (method not in best or candidate.rank < best[method].rank):
+                best[method] = candidate
+        return {method: Placed(problem, solver, candidate) for method, candidate in best.items()}
 
     def _possible(self, space: Space, solver: Solver) -> list[Chain]:
         """Returns the chains of strategies that can run, of each of which the first is the best."""

@@ -3,5 +3,6 @@
 from planner.api.estimate import estimate
 from planner.api.fit import fit
 from planner.api.machines import fit_machines
+from planner.api.sweep import sweep
 
-__all__ = ["estimate", "fit", "fit_machines"]
+__all__ = ["estimate", "fit", "fit_machines", "sweep"]

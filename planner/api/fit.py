@@ -11,10 +11,10 @@ from planner.answers.plans import plan_of, shortfall_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
 from planner.answers.usual import fastest_of, usual_of
-from planner.api.asked import fields_of, number_of, solver_of
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import check_divisible
+from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
 from planner.records.result import FitResult, Searched

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from planner.answers.machine_ranking import ranking_of
 from planner.answers.machines import Placing
-from planner.api.asked import fields_of, number_of, solver_of
 from planner.extras import Progress
 from planner.models import Model
+from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.problem import CatalogSource, Problem, catalog_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
 from planner.records.axes import RequestError

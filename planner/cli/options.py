@@ -129,6 +129,12 @@ def machines_options(function: F) -> F:
     return _machine(function, gpu_required=True, several=True)
 
 
+def sweep_options(function: F) -> F:
+    """Adds several models, and where they are trained."""
+    models = click.argument("models", type=MODEL_NAME, nargs=-1, required=True, metavar="MODEL...")
+    return models(_where(function, gpu_required=True, several=True))
+
+
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
     return _machine(function, gpu_required=False)
@@ -161,11 +167,14 @@ def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | 
 
 
 def _machine(function: F, *, gpu_required: bool, several: bool = False) -> F:
+    return click.argument("model", type=MODEL_NAME)(_where(function, gpu_required=gpu_required, several=several))
+
+
+def _where(function: F, *, gpu_required: bool, several: bool) -> F:
     section, more = "Machine", "; several: 1,2,4" if several else ""
     kind = WHOLE_NUMBERS if several else WHOLE_NUMBER
     groups = ", or several: A100,H100, any, machines, AWS" if several else ""
     return decorated(
-        click.argument("model", type=MODEL_NAME),
         option(
             "--gpu",
             type=GPU_NAME,

@@ -25,6 +25,7 @@ def schema(answer: str) -> None:
     from planner.records.explanation import Explanation
     from planner.records.machines import MachineRanking
     from planner.records.result import EstimateResult, FitResult
+    from planner.records.sweep import SweepResult
     from planner.records.verification import Verification
 
     results: dict[str, type[BaseModel]] = {
@@ -34,6 +35,7 @@ def schema(answer: str) -> None:
         "verify": Verification,
         "check": CheckResult,
         "machines": MachineRanking,
+        "sweep": SweepResult,
     }
     found = results[answer].model_json_schema(mode="serialization") if answer in results else catalog_schema()
     print_document(json.dumps(found, indent=2))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import compress
 from typing import NamedTuple
 
-from planner.pages.subjects import OTHERS, Row, Sheet
+from planner.pages.rows import OTHERS, Row
+from planner.pages.subjects import Sheet
 from planner.records.plan import Plan
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share
@@ -87,8 +89,8 @@ def _row(place: int, row: Row, sheet: Sheet, columns: Sequence[_Column]) -> str:
     plan = row.plan
     title = words.method(plan.strategy)
     rest = _rest(plan)
-    if len(sheet.answers) > 1:
-        rest = f"{row.request.model}, {row.request.where}, {rest}"
+    several = [len({other.request.model for other in sheet.rows}) > 1, len({other.place for other in sheet.rows}) > 1]
+    rest = ", ".join([*compress((row.request.model, row.place), several), rest])
     cells = "".join(
         f'<td class="number {column.kind}" data-key="{column.key(row):.6g}">{escape(column.cell(plan))}'
         f"<small>{escape(column.below(plan))}</small></td>"

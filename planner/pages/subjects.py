@@ -9,22 +9,20 @@ from typing import NamedTuple
 from hardware import PlannerError
 from planner.answers.commands import spelled
 from planner.answers.curves import Curves, curves
+from planner.pages.machines import groups_of, machine_rows
 from planner.pages.names import names_of
+from planner.pages.rows import MOST_SUBJECTS, OTHERS, Row, front_of
 from planner.problem.again import resolve_plan
 from planner.problem.problem import CatalogSource
+from planner.records.machines import MachineRanking
 from planner.records.plan import Plan
 from planner.records.plan_file import read_answer
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import Objective
 
-Answer = str | Path | FitResult | EstimateResult
-"""An answer of `fit` or `estimate`, or the path of its JSON; `-` is standard input."""
+Answer = str | Path | FitResult | EstimateResult | MachineRanking
+"""An answer of `fit`, `fit_machines` or `estimate`, or the path of its JSON; `-` is standard input."""
 
-MOST_SUBJECTS = 6
-"""Most plans with pictures of their own: there are as many colors that one can tell apart."""
-OTHERS = MOST_SUBJECTS
-"""Number of the color of all other plans."""
 _BEST = {
     Objective.BATCH: "largest batch",
     Objective.THROUGHPUT: "fastest",
@@ -32,20 +30,6 @@ _BEST = {
     Objective.MEMORY: "least memory",
 }
 """What the first plan of an objective is."""
-
-
-class Row(NamedTuple):
-    """Holds one plan of an answer."""
-
-    request: Request
-    plan: Plan
-    rank: int | None
-    """Its number in the answer, as `--plan` takes it; None where there is no other plan."""
-    group: int
-    """Number of the color that it has everywhere on the page: that of a plan with pictures, or `OTHERS`."""
-    on_front: bool
-    """Whether no other plan of its answer has a larger batch, more tokens/s or more free memory without less of
-    another."""
 
 
 class Subject(NamedTuple):
@@ -65,7 +49,7 @@ class Subject(NamedTuple):
 class Sheet(NamedTuple):
     """Holds all that a page shows."""
 
-    answers: tuple[FitResult | EstimateResult, ...]
+    answers: tuple[FitResult | EstimateResult | MachineRanking, ...]
     rows: tuple[Row, ...]
     subjects: tuple[Subject, ...]
     groups: tuple[str, ...]
@@ -75,8 +59,8 @@ class Sheet(NamedTuple):
 def sheet_of(answers: Sequence[Answer], catalog: CatalogSource) -> Sheet:
     """Reads answers, and returns what a page shows of them.
 
-    One answer of `fit` is about the plan to run, the best one by the objective, and one of every other method; several
-    answers are about the plan to run of each.
+    One answer of `fit` is about the plan to run, the best one by the objective, and one of every other method; one of
+    `fit_machines`, about the best machines; several answers are about the plan to run of each.
 
     Raises:
         PlanFileError: A file holds no plan.
@@ -84,19 +68,32 @@ def sheet_of(answers: Sequence[Answer], catalog: CatalogSource) -> Sheet:
     """
     if not 0 < len(answers) <= MOST_SUBJECTS:
         raise PlannerError(f"a page is of 1 to {MOST_SUBJECTS} answers, not of {len(answers)}", "write several pages")
-    read = [a if isinstance(a, FitResult | EstimateResult) else read_answer(str(a)) for a in answers]
-    if not any(_plans(answer) for answer in read):
-        raise PlannerError("there is no plan to draw: nothing fits", "planner fit says what would")
-    if len(read) == 1:
-        chosen = _of_one(read[0])
-        groups: list[str] = list(chosen)
-        own: list[list[Plan | None]] = [[*chosen.values()]]
-    else:
-        groups, own = names_of(read), [[_to_run(answer)] for answer in read]
-    rows = tuple(_rows(read, own))
+    read = [read_answer(str(answer)) if isinstance(answer, str | Path) else answer for answer in answers]
+    groups, rows = _of_several(read) if len(read) > 1 else _of_one(read[0])
     pictured = sorted((row for row in rows if row.group != OTHERS), key=lambda row: row.group)
     subjects = tuple(_subject(row, groups[row.group], catalog) for row in pictured)
+    if not subjects:
+        raise PlannerError("there is no plan to draw: nothing fits", "planner fit says what would")
     return Sheet(tuple(read), rows, subjects, tuple(groups))
+
+
+def _of_one(answer: FitResult | EstimateResult | MachineRanking) -> tuple[list[str], tuple[Row, ...]]:
+    """Returns what colors mean, and the rows, of one answer."""
+    if isinstance(answer, MachineRanking):
+        return list(groups_of(answer)), tuple(machine_rows(answer))
+    chosen = _chosen(answer)
+    return list(chosen), tuple(_rows([answer], [list(chosen.values())]))
+
+
+def _of_several(
+    answers: Sequence[FitResult | EstimateResult | MachineRanking],
+) -> tuple[list[str], tuple[Row, ...]]:
+    """Returns what colors mean, and the rows, of several answers."""
+    single = [answer for answer in answers if not isinstance(answer, MachineRanking)]
+    if len(single) < len(answers):
+        raise PlannerError("a ranking of machines is a page of its own", "write two pages")
+    plans = map(_to_run, single)
+    return names_of(single), tuple(_rows(single, [[plan] if plan is not None else [] for plan in plans]))
 
 
 def _plans(answer: FitResult | EstimateResult) -> Sequence[Plan]:
@@ -115,10 +112,11 @@ def _to_run(answer: FitResult | EstimateResult) -> Plan | None:
     return next(iter(_plans(answer)), None)
 
 
-def _of_one(answer: FitResult | EstimateResult) -> dict[str, Plan]:
+def _chosen(answer: FitResult | EstimateResult) -> dict[str, Plan]:
     """Returns the plans of one answer that get pictures, by what tells them apart."""
     first = _to_run(answer)
-    assert first is not None
+    if first is None:
+        return {}
     method = str(first.strategy.finetuning)
     if isinstance(answer, EstimateResult) or not answer.plans:
         return {method: first}
@@ -132,7 +130,7 @@ def _of_one(answer: FitResult | EstimateResult) -> dict[str, Plan]:
     return chosen
 
 
-def _rows(answers: Sequence[FitResult | EstimateResult], own: Sequence[Sequence[Plan | None]]) -> Iterator[Row]:
+def _rows(answers: Sequence[FitResult | EstimateResult], own: Sequence[Sequence[Plan]]) -> Iterator[Row]:
     """Yields the plans of all answers, each with its color.
 
     Args:
@@ -142,21 +140,10 @@ def _rows(answers: Sequence[FitResult | EstimateResult], own: Sequence[Sequence[
     before = 0
     for answer, pictured in zip(answers, own, strict=True):
         plans = _plans(answer)
-        measured = [_measures(plan) for plan in plans]
-        for number, (plan, values) in enumerate(zip(plans, measured, strict=True), start=1):
+        for number, (plan, on_front) in enumerate(zip(plans, front_of(plans), strict=True), start=1):
             group = before + pictured.index(plan) if plan in pictured else OTHERS
-            beaten = any(_beats(other, values) for other in measured)
-            yield Row(answer.request, plan, number if len(plans) > 1 else None, group, plan.memory.fits and not beaten)
-        before += len(pictured)
-
-
-def _measures(plan: Plan) -> tuple[float, float, float]:
-    free = plan.memory.budget_bytes - plan.memory.process_bytes
-    return plan.global_batch_size, plan.time.tokens_per_second, free
-
-
-def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+            yield Row(answer.request, plan, answer.request.where, number if len(plans) > 1 else None, group, on_front)
+        before += 1 if len(answers) > 1 else 0
 
 
 def _subject(row: Row, label: str, catalog: CatalogSource) -> Subject:
