@@ -69,7 +69,7 @@ def notes_on_batching(request: Workload, strategies: Sequence[Strategy]) -> Iter
     if batching is Batching.PADDED and any(s.allocator is Allocator.NATIVE for s in strategies):
         yield (
             "batches padded to their longest sample differ in length, and native segments of one length fit another "
-            "badly: reserved_bytes is of full sequences, and no promise. In ms-swift 1.5's benchmark, lengths that vary "
+            "badly: reserved_bytes is of full sequences, and no promise. In ms-swift 1.5's benchmark, varying lengths "
             "reserved 7% to 82% more than fixed ones. --allocator expandable does not fragment so."
         )
     if batching is Batching.PACKED and mean is not None:
