@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interr
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
     from planner.answers.explain import explain
-    from planner.api import estimate, fit, fit_machines, sweep
+    from planner.api import compare, estimate, fit, fit_machines, sweep
     from planner.checking.check import check
     from planner.checking.fix import fix
     from planner.exporting.export import export
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from planner.pages.report import report_page
     from planner.records.axes import RequestError
     from planner.records.check import Change, CheckResult
+    from planner.records.comparison import Compared, Comparison
     from planner.records.explanation import Explanation
     from planner.records.machines import MachinePlan, MachineRanking
     from planner.records.plan import Memory, Plan
@@ -42,6 +43,8 @@ _HOMES = {
     "CatalogError": "hardware",
     "Change": "planner.records.check",
     "CheckResult": "planner.records.check",
+    "Compared": "planner.records.comparison",
+    "Comparison": "planner.records.comparison",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
     "EstimateResult": "planner.records.result",
@@ -70,6 +73,7 @@ _HOMES = {
     "UnknownNameError": "hardware",
     "Verification": "planner.records.verification",
     "check": "planner.checking.check",
+    "compare": "planner.api",
     "estimate": "planner.api",
     "explain": "planner.answers.explain",
     "export": "planner.exporting.export",
@@ -91,6 +95,8 @@ __all__ = [
     "Change",
     "CheckResult",
     "Cluster",
+    "Compared",
+    "Comparison",
     "ContradictionError",
     "EstimateResult",
     "Explanation",
@@ -118,6 +124,7 @@ __all__ = [
     "UnknownNameError",
     "Verification",
     "check",
+    "compare",
     "estimate",
     "explain",
     "export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from planner.models import Model
@@ -46,10 +47,23 @@ def fit_command(problem: Problem) -> str:
         if (value := getattr(request, field)) is not None:
             found += [f"--{option}", str(value)]
     for name, values in {"micro_batch_size": request.micro_batch_size, **request.given()}.items():
-        for value in values:
-            text = ",".join(value) if isinstance(value, tuple) else str(value)
+        for text in _spelled_values(values):
             found += [f"--{name.replace('_', '-')}", text]
     return shlex.join(found)
+
+
+def _spelled_values(values: Sequence[Any]) -> Iterator[str]:
+    """Yields values as the command line takes them, whole numbers that follow each other as ranges."""
+    if not values or not all(type(value) is int for value in values):
+        yield from (",".join(value) if isinstance(value, tuple) else str(value) for value in values)
+        return
+    first = last = values[0]
+    for number in (*values[1:], None):
+        if number == last + 1:
+            last = number
+            continue
+        yield str(first) if first == last else f"{first}..{last}"
+        first = last = number
 
 
 def needed_options(problem: Problem) -> dict[str, Any]:

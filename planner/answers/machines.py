@@ -20,6 +20,9 @@ from planner.search import Candidate, Solver
 from planner.search.exhaustive import check_number, possible
 from strategies import Chain, ContradictionError, Finetuning, Objective, Space
 
+NO_PRICE = "no price is known"
+"""Reason of a machine that is left out where prices decide."""
+
 
 class Placed(NamedTuple):
     """Holds a request on one machine, and the best candidate there."""
@@ -103,6 +106,10 @@ class Placing:
     def by_method(self, site: Site, nodes: int) -> dict[Finetuning, Placed]:
         """Returns the best candidate of each fine-tuning method with which something fits on nodes of one kind."""
         problem = self.problem.at(site, nodes)
+        request = problem.request
+        needs_price = request.objective is Objective.COST or request.budget_usd is not None
+        if needs_price and usd_per_hour(problem) is None:
+            raise ContradictionError(NO_PRICE, "--price USD, for one GPU and hour; or price_per_hour_usd in a catalog")
         solver = self.solver_of(problem)
         best: dict[Finetuning, Candidate] = {}
         for chain in self._possible(problem.space(), solver):

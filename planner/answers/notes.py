@@ -42,10 +42,10 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
     notes = [
-        *_on_large_batches(largest_of_lora),
         *model.notes,
         *_on_task(problem),
         *notes_on_framework(problem, strategies),
+        *_on_large_batches(largest_of_lora),
     ]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes

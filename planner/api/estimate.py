@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardware import GPU
+from planner.advice import ways_of_one
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress
@@ -66,7 +67,8 @@ def estimate(
             precision where the GPU supports it, AdamW, no checkpointing.
 
     Returns:
-        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, and notes.
+        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, notes, and if
+        it does not fit, `ways` out.
 
     Raises:
         ContradictionError: An option has several values, or the GPU, the model or another choice excludes a choice.
@@ -90,4 +92,5 @@ def estimate(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )
     plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
-    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
+    ways = () if plan.memory.fits else ways_of_one(problem, solver, candidate, "estimate")
+    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes, ways=ways)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware import GPU
+from planner.advice import shortfall_of
 from planner.answers.notes import notes_for
-from planner.answers.plans import plan_of, shortfall_of
+from planner.answers.plans import plan_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
 from planner.answers.usual import fastest_of, usual_of

@@ -96,6 +96,7 @@ main = Planner(
     package="planner.cli",
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
+        "compare": "Lay plans, GPUs or choices side by side.",
         "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "estimate": "Itemise the memory of one configuration.",
         "explain": "List what one configuration saves for backward.",

@@ -87,7 +87,7 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
     Exits with 1 when nothing fits, and says what would.
     """
     if asks_for_several(arguments):
-        if not fit_machines(model, {**arguments, "plot": plot}, as_json=as_json).machines:
+        if not fit_machines(ctx, model, {**arguments, "plot": plot}, as_json=as_json).machines:
             ctx.exit(DOES_NOT_FIT)
         return
     from planner.api import fit as find

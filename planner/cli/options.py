@@ -135,6 +135,12 @@ def sweep_options(function: F) -> F:
     return models(_where(function, gpu_required=True, several=True))
 
 
+def compare_options(function: F) -> F:
+    """Adds plans or models, and where these are trained."""
+    plans = click.argument("plans", type=MODEL_NAME, nargs=-1, required=True, metavar="PLAN...|MODEL")
+    return plans(_where(function, gpu_required=False, several=True))
+
+
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
     return _machine(function, gpu_required=False)

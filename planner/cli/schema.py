@@ -22,6 +22,7 @@ def schema(answer: str) -> None:
 
     from hardware.schema import catalog_schema
     from planner.records.check import CheckResult
+    from planner.records.comparison import Comparison
     from planner.records.explanation import Explanation
     from planner.records.machines import MachineRanking
     from planner.records.result import EstimateResult, FitResult
@@ -36,6 +37,7 @@ def schema(answer: str) -> None:
         "check": CheckResult,
         "machines": MachineRanking,
         "sweep": SweepResult,
+        "compare": Comparison,
     }
     found = results[answer].model_json_schema(mode="serialization") if answer in results else catalog_schema()
     print_document(json.dumps(found, indent=2))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
 
 from hardware import PlannerError
 from planner.cli.output import print_document, print_report, show_progress
@@ -11,7 +15,7 @@ from planner.problem.sites import are_several
 if TYPE_CHECKING:
     from planner.records.machines import MachineRanking
 
-_OF_ONE = ("sampler", "trials", "timeout", "seed", "storage", "verify", "plot")
+_OF_ONE = ("pareto", "sampler", "trials", "timeout", "seed", "storage", "verify", "plot")
 """Arguments of `fit` that belong to one machine."""
 
 
@@ -23,19 +27,22 @@ def asks_for_several(arguments: dict[str, Any]) -> bool:
     return are_several(arguments["gpu"], arguments["gpus"], arguments["nodes"], arguments["catalog"])
 
 
-def fit_machines(model: str, arguments: dict[str, Any], *, as_json: bool) -> MachineRanking:
+def fit_machines(ctx: click.Context, model: str, arguments: dict[str, Any], *, as_json: bool) -> MachineRanking:
     """Prints the ranking of the machines and returns it.
 
     Raises:
         PlannerError: An argument belongs to one machine.
     """
     from planner.api import fit_machines as rank
+    from strategies import OPTIONS
 
-    given = [name for name in _OF_ONE if arguments.pop(name)]
-    if given or arguments.pop("engine") != "exhaustive":
-        option = f"--{given[0]}" if given else "--engine"
-        raise PlannerError(f"{option} is for one machine, not for several", "--gpu A100-40GB, the one you choose")
-    result = rank(model, **arguments, progress=show_progress)
+    known = {*signature(rank).parameters, *OPTIONS}
+    for name in arguments.keys() - known:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise PlannerError(f"{option} is for one machine, not for several", "--gpu A100-40GB, the one you choose")
+    asked = {name: value for name, value in arguments.items() if name in known}
+    result = rank(model, **asked, progress=show_progress)
     if as_json:
         print_document(result.model_dump_json(indent=2))
     else:

@@ -84,7 +84,7 @@ class Problem:
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
-        self.catalog = catalog_of(catalog)
+        self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
         site = Site.of(gpu, self.catalog, values.get("gpus"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from planner.records.advice import Shortfall, Way
 from planner.records.display import Displayed
-from planner.records.plan import Bytes, Plan, Record
+from planner.records.plan import Plan, Record
 from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION, Verification
 from strategies import Engine, Objective, Sampler
@@ -26,30 +27,6 @@ class Searched(Record):
     """Sampler of optuna; None for the exhaustive engine."""
     trials: int | None = None
     """Number of completed trials of the study, including those of earlier runs; None for the exhaustive engine."""
-
-
-class Way(Record):
-    """Describes a change of the request after which something fits."""
-
-    change: str
-    """Description of the change in words."""
-    options: dict[str, str | int]
-    """Values of the options to change, by the name that the command line gives them."""
-
-
-class Shortfall(Record):
-    """Says why nothing fits: the smallest plan found, and what it lacks."""
-
-    smallest: Plan
-    """Plan with the smallest peak, which does not fit."""
-    moment: str
-    """Name of the moment of the step at which that plan peaks."""
-    term: str
-    """Name of the largest memory category at that moment."""
-    over_bytes: Bytes
-    """Bytes by which that plan exceeds the budget."""
-    ways: tuple[Way, ...]
-    """Single changes of the request after which something fits, cheapest first."""
 
 
 class FitResult(Displayed, Record):
@@ -127,6 +104,8 @@ class EstimateResult(Displayed, Plan):
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     notes: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
+    """Smallest sets of changes after which the plan fits, by what they cost the user; empty where it fits."""
 
     def headline(self) -> str:
         """Returns in words whether the plan fits, and how much of the budget it takes."""

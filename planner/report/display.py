@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 
 from planner.printable import printable
 from planner.records.check import CheckResult
+from planner.records.comparison import Comparison
 from planner.records.display import Displayed
 from planner.records.explanation import Explanation
 from planner.records.machines import MachineRanking
@@ -16,6 +17,7 @@ from planner.records.result import EstimateResult, FitResult
 from planner.records.sweep import SweepResult
 from planner.records.verification import Verification
 from planner.report.check import CheckReport
+from planner.report.comparison import ComparisonReport
 from planner.report.estimate import EstimateReport
 from planner.report.explain import ExplainReport
 from planner.report.fit import FitReport
@@ -44,6 +46,8 @@ def report_of(result: Displayed) -> RenderableType:
         return CheckReport(result)
     if isinstance(result, Explanation):
         return ExplainReport(result)
+    if isinstance(result, Comparison):
+        return ComparisonReport(result)
     if isinstance(result, MachineRanking):
         return MachineRankingReport(result)
     if isinstance(result, SweepResult):

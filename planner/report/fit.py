@@ -87,8 +87,8 @@ class FitReport:
     def _table(self, width: int, room: int) -> Iterator[RenderableType]:
         sections = self._sections(room)
         plans = [plan for _, section in sections for plan in section]
-        columns, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
-        heading, rows = table_lines(columns)
+        columns, gap, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
+        heading, rows = table_lines(columns, gap)
         yield heading
         remaining = iter(rows)
         for title, section in sections:

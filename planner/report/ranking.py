@@ -9,7 +9,7 @@ from planner.records.plan import Plan, StrategyChoice
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share
 from planner.report.parts.format import gib, grouped, thousands
-from planner.report.parts.table import Column, fits
+from planner.report.parts.table import GAP, Column, fits
 from strategies import AXES
 
 _BATCH = "micro x accum x ranks = batch"
@@ -24,7 +24,8 @@ class Level(IntEnum):
     NO_FREE_SHARE = 3
     NO_EQUAL_CELLS = 4
     SHORT_METHOD = 5
-    NO_SPEED = 6
+    NARROW_GAPS = 6
+    NO_SPEED = 7
 
 
 def _axis(name: str) -> Callable[[StrategyChoice], str]:
@@ -50,8 +51,8 @@ _NAMED_ALONE = ("method", "precision", "optimizer", "quantization", "framework")
 
 def ranking(
     plans: Sequence[Plan], number_of: Callable[[Plan], int], width: int, in_full: Plan | None = None
-) -> tuple[list[Column], str]:
-    """Returns the columns of a table that fits, and a caption with what no column shows.
+) -> tuple[list[Column], int, str]:
+    """Returns the columns of a table that fits, the blanks between them, and a caption with what no column shows.
 
     Args:
         plans: Plans of the table, in its order.
@@ -61,10 +62,10 @@ def ranking(
     """
     for level in Level:
         table = _Table(plans, number_of, level)
-        columns = table.columns()
-        if fits(columns, width):
+        columns, gap = table.columns(), 1 if level >= Level.NARROW_GAPS else GAP
+        if fits(columns, width, gap):
             break
-    return columns, table.caption(in_full)
+    return columns, gap, table.caption(in_full)
 
 
 class _Table:
@@ -134,8 +135,8 @@ class _Table:
         cells = [self.axes[axis](plan.strategy) for plan in self.plans]
         if axis == "sharding" and self.level >= Level.SHORT_CELLS:
             return Column("shard", [cell.replace("shard_", "").replace("_shard", "") for cell in cells])
-        if axis == "method" and self.level >= Level.SHORT_METHOD:  # without what is said of the rest of the base
-            cells = [cell.partition(",")[0] for cell in cells]
+        if axis == "method" and self.level >= Level.SHORT_METHOD:
+            cells = [cell.replace(", rest ", "/") for cell in cells]
         if axis == "checkpointing" and self.level >= Level.SHORT_CELLS:
             short = [cell.partition("-")[0] for cell in cells]
             cells = short if len(set(short)) == len(set(cells)) else cells

@@ -153,7 +153,7 @@ class Solver:
 
     def lacks_host_memory(self, strategy: Strategy) -> bool:
         """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
-        footprint, size = self._footprint(strategy, 1), self.smallest_micro_batch
+        footprint, size = self.footprint(strategy, 1), self.smallest_micro_batch
         return not footprint.host.fits(size) and footprint.process_bytes(size) <= self.budget_bytes
 
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
@@ -164,14 +164,14 @@ class Solver:
             micro_batch_size: Samples per rank and forward pass.
             steps: Accumulation steps.
         """
-        footprint = self._footprint(strategy, steps)
+        footprint = self.footprint(strategy, steps)
         return Candidate(
             strategy,
             footprint,
             micro_batch_size,
             steps,
             micro_batch_size * steps * self.cluster.world_size,
-            self._seconds(strategy, micro_batch_size, steps),
+            self.seconds(strategy, micro_batch_size, steps),
             footprint.process_bytes(micro_batch_size),
             self.order,
         )
@@ -245,9 +245,9 @@ class Solver:
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
-        return self._footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+        return self.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
 
-    def _footprint(self, strategy: Strategy, steps: int) -> Footprint:
+    def footprint(self, strategy: Strategy, steps: int) -> Footprint:
         """Returns the memory of a strategy, loaded on the GPU if that is within the budget, else on the host."""
         return self.model.footprint(strategy, steps).loaded_within(self.budget_bytes)
 
@@ -265,7 +265,8 @@ class Solver:
             self.candidate(strategy, size, steps) for size, steps in factors if size <= limits[min(steps, ALIKE_FROM)]
         ]
 
-    def _seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+    def seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+        """Returns the predicted time of an optimizer step of that many micro-batches."""
         work, traffic = self.model.work(strategy), self.model.traffic(strategy)
         rates = Rates.of(self.cluster, strategy)
         return step_time(work, Work(), traffic, rates, micro_batch_size, steps).total
