@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from planner.api.asked import solver_of
 
 from planner import estimate, fit
 from planner.advice import minimal, techniques, ways
 from planner.advice.changes import items_of, options_of
 from planner.advice.trials import best_near, tried
 from planner.advice.variants import Variants
-from planner.api.asked import solver_of
 from planner.cli import main
 from planner.problem.problem import Problem
 from planner.records.advice import Cost, Way
