@@ -45,7 +45,7 @@ def fit_command(problem: Problem) -> str:
             found += [f"--{name.replace('_', '-')}", str(value)]
     for option, field in _RUN.items():
         if (value := getattr(request, field)) is not None:
-            found += [f"--{option}", str(value)]
+            found += [f"--{option}", f"{value:.12g}"]
     for name, values in {"micro_batch_size": request.micro_batch_size, **request.given()}.items():
         for text in _spelled_values(values):
             found += [f"--{name.replace('_', '-')}", text]
