@@ -98,6 +98,12 @@ def test_what_is_recommended_is_decided_anew_until_all_of_it_is() -> None:
     assert (len(ranking), ranks_of(ranking.first(9))) == (5, [4, 8, 16, 32, 2])
 
 
+def test_of_a_front_all_candidates_of_a_strategy_are_recommended() -> None:
+    sizes = [SOLVER.candidate(LORA, size, 1) for size in (1, 2, 4, 8)]
+    found = Ranking.of(sizes).recommended(3)
+    assert [candidate.micro_batch_size for candidate in found] == [8, 4, 2]
+
+
 def test_what_is_nearly_the_same_is_recommended_only_where_there_is_room() -> None:
     def numbers(*found: Candidate) -> list[tuple[int, bool]]:
         return [(c.global_batch_size, c.strategy.checkpointing.recomputes) for c in found]
