@@ -81,7 +81,7 @@ _SEARCH = "Search"
 @json_option
 @click.pass_context
 def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: bool, **arguments: Any) -> None:
-    """Find the configurations of MODEL that fit, largest effective batch first.
+    """Find the configurations of MODEL that fit, and the one to run, which stands last.
 
     MODEL is a name that `planner models` lists, a config.json, hf:org/name, a size such as 7B, or module:function,
     whose code is imported and run: the function returns a torch module, and example_inputs(micro_batch_size,
