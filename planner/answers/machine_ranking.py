@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from planner.answers.commands import fit_command
-from planner.answers.machines import Placed
+from planner.answers.machines import Placed, Placing
 from planner.answers.plans import plan_of
 from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
@@ -16,14 +15,14 @@ from strategies import Allocator
 
 
 def ranking_of(
-    problem: Problem, found: Sequence[Placed], refused: Counter[str], asked: int, top: int, file: str | None = None
+    problem: Problem, found: Sequence[Placed], placing: Placing, asked: int, top: int, file: str | None = None
 ) -> MachineRanking:
     """Returns the answer of `fit_machines`.
 
     Args:
         problem: The request on any of the machines.
         found: Machines on which something fits.
-        refused: Number of machines to which the request cannot be put, by reason.
+        placing: What has placed the request, with the reasons of the machines that are left out.
         asked: Number of machines that were asked for.
         top: Number of machines to return.
         file: Catalog file that the commands have to name; None for the built-in catalog, or that of the environment.
@@ -46,7 +45,8 @@ def ranking_of(
         asked=asked,
         fitting=len(placed),
         unpriced=sum(p.usd_per_million_tokens is None for p in placed),
-        refused=dict(refused),
+        refused=dict(placing.refused),
+        exceeding=dict(placing.exceeding),
         notes=(*problem.model.notes, *_on_prices(placed), *_on_memory(placed)),
     )
 

@@ -76,12 +76,14 @@ class Placing:
 
     Attributes:
         refused: Number of machines to which the request cannot be put, by reason.
+        exceeding: Number of machines that would do but for the deadline or the budget of the run, by reason.
     """
 
     def __init__(self, problem: Problem, solver_of: Callable[[Problem], Solver]) -> None:
         self.problem, self.solver_of = problem, solver_of
         self._chains: dict[tuple[Space, object], list[Chain]] = {}
         self.refused: Counter[str] = Counter()
+        self.exceeding: Counter[str] = Counter()
 
     def all(self, sites: Sequence[tuple[Site, int]]) -> list[Placed]:
         """Returns what each pair of (site, nodes) gives where something fits.
@@ -115,10 +117,14 @@ class Placing:
             raise ContradictionError(NO_PRICE, "--price USD, for one GPU and hour; or price_per_hour_usd in a catalog")
         solver = self.solver_of(problem)
         best: dict[Finetuning, Candidate] = {}
-        for chain in self._possible(problem.space(), solver):
+        chains = self._possible(problem.space(), solver)
+        for chain in chains:
             candidate, method = solver.solve(chain.least), chain.least.finetuning.method
             if candidate is not None and (method not in best or candidate.rank < best[method].rank):
                 best[method] = candidate
+        if not best and solver.limits.bind:
+            reasons = (solver.exceeds(chain.least) for chain in chains)
+            self.exceeding.update([reason for reason in reasons if reason is not None][:1])
         return {method: Placed(problem, solver, candidate) for method, candidate in best.items()}
 
     def _possible(self, space: Space, solver: Solver) -> list[Chain]:

@@ -109,4 +109,4 @@ def fit_machines(
     problem = Problem(model, first.gpu, loaded, axes, fields, progress, space)
     placing = Placing(problem, solver_of)
     found, file = placing.all(sites), str(catalog) if isinstance(catalog, str | Path) else None
-    return ranking_of(problem, found, placing.refused, len(sites), number_of("top", top), file)
+    return ranking_of(problem, found, placing, len(sites), number_of("top", top), file)

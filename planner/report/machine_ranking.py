@@ -35,12 +35,21 @@ class MachineRankingReport:
         if result.machines:
             yield from self._table(options.max_width)
         else:
-            yield Wrapped(f"Nothing fits on any of {plural(result.asked, 'machine')}.", "bold")
+            yield Wrapped(self._nothing, "bold")
         yield from notes(result.notes)
         yield ""
-        refused = "".join(f"; {reason} ({number})" for reason, number in result.refused.items())
+        refused = "".join(f"; {reason} ({number})" for reason, number in {**result.refused, **result.exceeding}.items())
         yield Wrapped(f"{result.fitting} of {plural(result.asked, 'machine')} fit{refused}", "dim")
         yield from self._commands()
+
+    @property
+    def _nothing(self) -> str:
+        """Returns why there is no machine, and what to ask for instead."""
+        machines = plural(self.result.asked, "machine")
+        if not self.result.exceeding:
+            return f"Nothing fits on any of {machines}."
+        instead = "--gpu machines has those of several GPUs, --gpus 8 or --nodes 2 asks for more"
+        return f"No run on any of {machines} is within the deadline and the budget: {instead}."
 
     @property
     def _rows(self) -> list[tuple[str, MachinePlan]]:
