@@ -69,6 +69,13 @@ _SEARCH = "Search"
 @option("--timeout", type=float, metavar="SECONDS", section=_SEARCH, help="No trial begins after that.")
 @number_option("--seed", _SEARCH, "Of the sampler, 0 unless given.")
 @option("--storage", metavar="URL", section=_SEARCH, help="A database that keeps the trials: sqlite:///study.db.")
+@option(
+    "--why-not",
+    multiple=True,
+    metavar="KEY=VALUE",
+    section="Options",
+    help="Say why no plan with that value, such as checkpointing=none, comes first; may be repeated.",
+)
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
 @plot_option
 @json_option
@@ -105,5 +112,9 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
             print_report(plotted(result, arguments["catalog"]))
             print_text("")
         print_report(FitReport(result, ctx.obj or (), notes or listed))
+        if result.why_not:
+            from planner.report.why_not import WhyNotReport
+
+            print_report(WhyNotReport(result.why_not))
     if not result.plans:
         ctx.exit(DOES_NOT_FIT)
