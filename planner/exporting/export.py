@@ -9,15 +9,11 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from hardware import GIB, Catalog
-from hardware.errors import PlannerError
-from planner.checking.check import check
-from planner.exporting.engine import FILLED_IN
 from planner.exporting.launch import ExportError, Launch, Target
 from planner.exporting.launchers.launcher import Launcher
 from planner.exporting.launchers.registry import LAUNCHERS
+from planner.exporting.read_back import read_back
 from planner.exporting.registry import DEEPSPEED_ALONE, DEFAULT, TARGETS
 from planner.files import check_writable, write_whole
 from planner.models import Model
@@ -28,9 +24,6 @@ from planner.records.plan_file import read_plan
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import InvalidChoiceError
-
-_NOT_OF_FILES = ("framework", "allocator")
-"""Options that no file of a recipe says: who runs it, and the environment, which the script sets."""
 
 
 def export(
@@ -77,7 +70,7 @@ def export(
     launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights)
     files = target.files(launch)
     if target.read:
-        _read_back(launch, target, files, catalog_of(catalog))
+        read_back(launch, target, files, catalog_of(catalog))
     return {**files, **launcher.files(launch, files)} if launcher else files
 
 
@@ -152,49 +145,3 @@ def _command(plan: object, to: str, framework: str | None, rank: int, dataset: s
     words += ["--dataset", dataset] if dataset is not None else []
     words += ["--random-weights"] if random_weights else []
     return shlex.join(words)
-
-
-def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: Catalog) -> None:
-    """Checks that the files make the plan; raises ExportError with the first option that they do not."""
-    request, plan = launch.request, launch.plan
-    with TemporaryDirectory() as folder:
-        for name, text in files.items():
-            (Path(folder) / name).write_text(text)
-        read = [Path(folder) / name for name in target.read]
-        try:
-            result = check(
-                read,
-                gpu=request.gpu,
-                gpus=request.gpus,
-                nodes=request.nodes,
-                headroom=request.headroom,
-                catalog=catalog,
-            )
-        except PlannerError as error:
-            raise launch.cannot_say(f"this plan: {error.message}", error.hint) from None
-    if result.plan is None:
-        raise launch.cannot_say(f"this plan: {result.refused[0].what}")
-    other = result.plan
-    for option, wanted in plan.strategy:
-        got = getattr(other.strategy, option)
-        if (got or FILLED_IN.get(option)) != (wanted or FILLED_IN.get(option)) and option not in _NOT_OF_FILES:
-            name = option.replace("_", "-")
-            raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
-    for word in ("batching", "evaluation_batch_size"):
-        wanted, got = getattr(request, word), getattr(other.request, word)
-        if wanted != got:
-            name = word.replace("_", "-")
-            raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
-    if other.gradient_accumulation_steps != plan.gradient_accumulation_steps:
-        raise launch.cannot_say(f"{plan.gradient_accumulation_steps} accumulation steps")
-    if other.memory.allocated_bytes != plan.memory.allocated_bytes:
-        rows, length = other.micro_batch_size, other.request.sequence_length
-        raise launch.cannot_say(
-            f"{plan.micro_batch_size} sequences of {request.sequence_length} tokens: "
-            f"it makes {rows} of {length}, with {_gib(other)} instead of {_gib(plan)} GiB at the peak"
-        )
-
-
-def _gib(plan: Plan) -> str:
-    """Returns what torch allocates at the peak, in GiB."""
-    return f"{plan.memory.allocated_bytes / GIB:.2f}"
