@@ -9,6 +9,7 @@ from planner.readers.hugging_face import read_attention, read_batches, read_targ
 from planner.readers.keys import Keys
 from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.spelling.hugging_face import TRAIN_YAML
 from planner.readers.tables.trainer import LIGER, SYNC, TABLE
 from planner.readers.trainer_engine import read_engine
 from planner.readers.trainer_optimizer import read_trainer_optimizer
@@ -171,5 +172,13 @@ def _read_kernels(keys: Keys) -> None:
     reading.say("loss", loss, keys.place("use_liger_kernel"), "" if keys.entry("use_liger_kernel") else _SOURCE)
 
 
-_SIGNS = frozenset({"sequence_length"})
-READER = Reader("transformers", "transformers 5.24", Role.RECIPE, TABLE, _SIGNS, read, rows_stay_apart=True)
+READER = Reader(
+    "transformers",
+    "transformers 5.24",
+    Role.RECIPE,
+    TABLE,
+    frozenset({"sequence_length"}),
+    read,
+    rows_stay_apart=True,
+    spelling=TRAIN_YAML,
+)
