@@ -16,7 +16,7 @@ from planner import fit, report_page
 
 WIDTH, HEIGHT = 1280, 1010
 """Pixels of the part that is shown."""
-COLORS = 96
+COLORS = 256
 """Colors of the pictures: flat areas and the edges of letters need no more."""
 
 
@@ -29,7 +29,7 @@ def main() -> None:
             tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
             tab.set_content(page)
             shown = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
-            shown.quantize(COLORS).save(Path(__file__).with_name(name), optimize=True)
+            shown.quantize(COLORS, Image.Quantize.MAXCOVERAGE).save(Path(__file__).with_name(name), optimize=True)
         browser.close()
 
 

@@ -167,9 +167,9 @@ class Catalog:
         """Returns the canonical names of the machines, in the order of the file."""
         return self._machines.names()
 
-    def name_owners(self) -> dict[str, str]:
-        """Returns the canonical name for the key (see `name_key`) of each name and alias of a GPU."""
-        return dict(self._gpus.owners)
+    def name_keys(self) -> set[str]:
+        """Returns the keys (see `name_key`) of all names and aliases, of GPUs and machines."""
+        return {*self._gpus.owners, *self._machines.owners}
 
     def merge(self, other: "Catalog") -> "Catalog":
         """Returns a catalog with the entries of `other` added; one of the same name is replaced, in its place.

@@ -2,9 +2,9 @@
 
 import math
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MIB = 2**20
@@ -46,14 +46,23 @@ def _day(value: object) -> object:
     return value
 
 
+_WHOLE: Final = {"type": "integer"}
+_NUMBER: Final = {"type": ["number", "string"], "pattern": r"^[0-9][0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?$"}
+
+
+def _within(least: int, most: int, kind: dict[str, Any] = _WHOLE) -> tuple[Any, ...]:
+    """Returns what bounds a number, for pydantic and in JSON Schemas, where a function hides the bounds."""
+    return Field(ge=least, le=most), WithJsonSchema({**kind, "minimum": least, "maximum": most})
+
+
 # The bounds catch wrong units: they allow ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
-MemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=4096 * GIB)]
-HostMemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=65536 * GIB)]
-BytesPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**14)]
-FlopsPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**18)]
+MemoryBytes = Annotated[int, BeforeValidator(_whole_number), *_within(16 * MIB, 4096 * GIB)]
+HostMemoryBytes = Annotated[int, BeforeValidator(_whole_number), *_within(16 * MIB, 65536 * GIB)]
+BytesPerSecond = Annotated[int, BeforeValidator(_rate), *_within(10**6, 10**14, _NUMBER)]
+FlopsPerSecond = Annotated[int, BeforeValidator(_rate), *_within(10**6, 10**18, _NUMBER)]
 Usd = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, strict=True)]
 Day = Annotated[date, BeforeValidator(_day)]
-Count = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, le=1024)]
+Count = Annotated[int, BeforeValidator(_whole_number), *_within(1, 1024)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=1000, pattern=r"\S"), AfterValidator(_printable)]
 Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
 

@@ -52,5 +52,10 @@ class Attention(Choice):
     )
     FLEX = "flex", "torch flex_attention, compiled: windows and soft-capping without masks or scores", AttentionFacts()
 
+    @property
+    def is_flash(self) -> bool:
+        """Returns whether the kernel is one of the flash-attn package, which takes no mask."""
+        return self in (Attention.FLASH_2, Attention.FLASH_3)
+
 
 AXIS = axis_of(Attention, phrase="{} attention")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from planner.models import Model
@@ -11,7 +12,15 @@ from planner.models.tasks import task_of
 from planner.problem.one import options_of_one
 from planner.problem.problem import Problem, default_length
 from planner.records.request import Request
-from strategies import OPTIONS, Framework, Task
+from strategies import OPTIONS, Framework, Objective, Task
+
+_BOUNDS = ("objective", "max_accumulation", "gradient_accumulation_steps", "global_batch_size", "tokens_per_step")
+"""Fields of a request that say what a search looks for, and bound its batches."""
+_RUN = {
+    **{name: name for name in ("tokens", "samples", "epochs")},
+    **{"deadline": "deadline_seconds", "budget": "budget_usd", "price": "gpu_usd_per_hour"},
+}
+"""Field of a request for each option that describes a run."""
 
 
 def spelled(problem: Problem) -> str:
@@ -24,6 +33,37 @@ def spelled(problem: Problem) -> str:
     for name, value in needed_options(problem).items():
         arguments += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
     return shlex.join(arguments)
+
+
+def fit_command(problem: Problem) -> str:
+    """Returns the command that searches what a request asks for."""
+    request, usual = problem.request, Request.model_fields
+    found = ["planner", "fit", request.model, *_trained_where(problem)]
+    for name in _BOUNDS:
+        value = getattr(request, name)
+        if value not in (None, usual[name].default, Objective.BATCH):
+            found += [f"--{name.replace('_', '-')}", str(value)]
+    for option, field in _RUN.items():
+        if (value := getattr(request, field)) is not None:
+            found += [f"--{option}", str(value)]
+    for name, values in {"micro_batch_size": request.micro_batch_size, **request.given()}.items():
+        for text in _spelled_values(values):
+            found += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(found)
+
+
+def _spelled_values(values: Sequence[Any]) -> Iterator[str]:
+    """Yields values as the command line takes them, whole numbers that follow each other as ranges."""
+    if not values or not all(type(value) is int for value in values):
+        yield from (",".join(value) if isinstance(value, tuple) else str(value) for value in values)
+        return
+    first = last = values[0]
+    for number in (*values[1:], None):
+        if number == last + 1:
+            last = number
+            continue
+        yield str(first) if first == last else f"{first}..{last}"
+        first = last = number
 
 
 def needed_options(problem: Problem) -> dict[str, Any]:
@@ -50,11 +90,18 @@ def _filled_in(request: Request, options: dict[str, Any], problem: Problem) -> d
 
 def _workload(problem: Problem) -> list[str]:
     """Returns the arguments that say what is trained, where, and in which batches, but those that are usual."""
+    (size,), steps = problem.request.micro_batch_size, problem.request.gradient_accumulation_steps
+    found = [*_trained_where(problem), "--micro-batch-size", str(size)]
+    return [*found, "--gradient-accumulation-steps", str(steps)] if steps != 1 else found
+
+
+def _trained_where(problem: Problem) -> list[str]:
+    """Returns the arguments that say what is trained and where, but those that are usual."""
     request, usual = problem.request, Request.model_fields
-    found = ["--gpu", request.gpu]
+    found = ["--gpu", request.machine or request.gpu]
     for name in ("gpus", "nodes", "headroom", "loading", "evaluation_batch_size", "batching", "mean_length", "outputs"):
         value = getattr(request, name)
-        if value is not None and value != usual[name].default:
+        if value is not None and value != usual[name].default and not (name == "gpus" and request.machine):
             found += [f"--{name.replace('_', '-')}", str(value)]
     if request.host_memory_bytes is not None:
         found += ["--host-memory", f"{request.host_memory_bytes}B"]
@@ -62,9 +109,7 @@ def _workload(problem: Problem) -> list[str]:
         found += ["--sequence-length", str(request.sequence_length)]
     if request.task is not None and request.task != _usual_task(problem):
         found += ["--task", str(request.task)]
-    (size,), steps = request.micro_batch_size, request.gradient_accumulation_steps
-    found += ["--micro-batch-size", str(size)]
-    return [*found, "--gradient-accumulation-steps", str(steps)] if steps != 1 else found
+    return found
 
 
 def _usual_task(problem: Problem) -> Task | None:

@@ -42,10 +42,10 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
     notes = [
-        *_on_large_batches(largest_of_lora),
         *model.notes,
         *_on_task(problem),
         *notes_on_framework(problem, strategies),
+        *_on_large_batches(largest_of_lora),
     ]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
@@ -200,7 +200,7 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
         )
     if any(s.loss is Loss.CHUNKED for s in strategies):
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
-    if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
+    if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 
 

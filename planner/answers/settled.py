@@ -25,13 +25,13 @@ def settle(found: Found, solver: Solver, number: int) -> None:
 
     def served(candidate: Candidate) -> Candidate | None:
         is_native = candidate.strategy.allocator is Allocator.NATIVE
-        return _settled(candidate, solver) if is_native else candidate
+        return settled(candidate, solver) if is_native else candidate
 
     if any(candidate.strategy.allocator is Allocator.NATIVE for candidate in found.ranking.first(number)):
         found.rejected[DOES_NOT_FIT] += found.ranking.decide(number, served)
 
 
-def _settled(candidate: Candidate, solver: Solver) -> Candidate | None:
+def settled(candidate: Candidate, solver: Solver) -> Candidate | None:
     """Returns the best candidate of the same strategy whose requests are served; None if there is none.
 
     Where the least memory is looked for, the candidate has the smallest micro-batch that is within the limits.

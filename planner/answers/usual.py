@@ -7,7 +7,7 @@ from collections import Counter
 from planner.answers.settled import settle
 from planner.search import Candidate, Found, Order, Solver, ranked
 from planner.search.alike import NOTICED
-from strategies import Exactly, Finetuning, Objective, Optimizer, Steps, Strategy, usual_batch
+from strategies import Chain, Exactly, Finetuning, Objective, Optimizer, Steps, Strategy, usual_batch
 
 _ADAMW = (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.ADAMW_FP32_MASTER)
 """AdamW with states of at least 16 bits."""
@@ -41,7 +41,8 @@ def usual_of(found: Found, solver: Solver, *, bounded: bool) -> list[Candidate]:
 
     order = Order(Objective.THROUGHPUT, risks)
     at_batch = Solver(solver.model, solver.budget_bytes, wanted, solver.allowed, order, solver.limits)
-    fastest = found._replace(ranking=ranked(found.chains, at_batch), rejected=Counter())
+    first = (Chain(chain.least) for chain in found.chains)  # no other one of a chain is faster
+    fastest = found._replace(ranking=ranked(first, at_batch), rejected=Counter())
     settle(fastest, at_batch, 1)
     return sorted(fastest.ranking.best_by_method(), key=lambda c: (order.risks(c.strategy), *_rank(c)))
 
@@ -52,3 +53,18 @@ def _rank(candidate: Candidate) -> tuple[bool, float]:
     quantizes = strategy.finetuning.method is Finetuning.QLORA
     seconds = candidate.seconds_per_sample * (1 + NOTICED * quantizes)
     return quantizes or strategy.checkpointing.recomputes, seconds
+
+
+def fastest_of(found: Found, solver: Solver) -> Candidate | None:
+    """Returns the fastest candidate that fits, whatever the limits of the run; None if none fits.
+
+    Args:
+        found: What a search has found.
+        solver: The solver that found it.
+    """
+    order = solver.order._replace(objective=Objective.THROUGHPUT)
+    unbounded = solver.limits._replace(seconds=None, usd=None)
+    at_once = Solver(solver.model, solver.budget_bytes, solver.accumulation, solver.allowed, order, unbounded)
+    fastest = found._replace(ranking=ranked(found.chains, at_once), rejected=Counter())
+    settle(fastest, at_once, 1)
+    return next(iter(fastest.ranking.first(1)), None)

@@ -7,11 +7,11 @@ from typing import Any
 
 from hardware import GPU
 from planner.models import Foreign, Model
+from planner.problem.accumulation import passes
 from planner.readers.reading import Reading
 from planner.readers.run import Run
-from strategies import OPTIONS, Attention, Batching, ContradictionError, Sharding, UnquantizedDtype
+from strategies import OPTIONS, Attention, Batching, Sharding, UnquantizedDtype
 
-_UNMASKED = (Attention.FLASH_2, Attention.FLASH_3)
 _UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
 """Numbers of GPUs that are tried where nothing says how many there are."""
 _WORKLOAD = (
@@ -52,14 +52,15 @@ def arguments_of(reading: Reading, run: Run, notes: list[str], length: int) -> d
         notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
         said |= {"micro_batch_size": 1, "sequence_length": rows * length}
         if "global_batch_size" in said:
-            said["global_batch_size"] = _passes(said["global_batch_size"], rows)
+            said["global_batch_size"] = passes(said["global_batch_size"], rows)
         if "evaluation_batch_size" in said:
             said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
-    if said["batching"] is not Batching.FULL and said.get("attention") in _UNMASKED:
+    attention: Attention | None = said.get("attention")
+    if said["batching"] is not Batching.FULL and attention is not None and attention.is_flash:
         # Without padding within a batch, transformers passes flash-attn no mask, and packed rows only their lengths:
         # modeling_flash_attention_utils.py, `_flash_attention_forward`.
         said["batching"] = Batching.FULL
-        notes.append(f"{said['attention']} is planned for full rows: a padded batch is copied without its padding")
+        notes.append(f"{attention} is planned for full rows: a padded batch is copied without its padding")
     if run.recipe is not None and "version" not in reading.said:
         said["framework"] = run.recipe.framework
     return said
@@ -86,16 +87,6 @@ def counts_of(reading: Reading, gpus: int | None, nodes: int | None) -> list[tup
     return [(min(count, PER_NODE), max(1, count // PER_NODE)) for count in counts]
 
 
-def _passes(wanted: int, sequences: int) -> int:
-    """Returns how many passes of so many sequences make a wanted global batch."""
-    passes, rest = divmod(wanted, sequences)
-    if rest or not passes:
-        raise ContradictionError(
-            f"a global batch of {wanted} is no multiple of {sequences} sequences a pass", "another number of GPUs"
-        )
-    return passes
-
-
 def on_cluster(arguments: Mapping[str, Any], gpu: GPU, gpus: int, nodes: int) -> dict[str, Any]:
     """Returns the arguments of `estimate` on a number of GPUs, which decides the accumulation of a global batch.
 
@@ -107,7 +98,7 @@ def on_cluster(arguments: Mapping[str, Any], gpu: GPU, gpus: int, nodes: int) ->
         del made["sharding"]
     otherwise, wanted = made.pop("precision_without_bf16", None), made.pop("global_batch_size", None)
     if wanted is not None:
-        made["gradient_accumulation_steps"] = _passes(wanted, made["micro_batch_size"] * gpus * nodes)
+        made["gradient_accumulation_steps"] = passes(wanted, made["micro_batch_size"] * gpus * nodes)
     if otherwise is not None and not gpu.supports_bf16:
         made["precision"] = otherwise
         if "unquantized_dtype" in made:

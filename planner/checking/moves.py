@@ -41,7 +41,7 @@ class Move(NamedTuple):
 
 
 RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
-_FLASH = (Attention.FLASH_2, Attention.FLASH_3)
+_FLASH = tuple(attention for attention in Attention if attention.is_flash)
 _SHARDED_LESS = (Sharding.SHARD_GRAD_OP, Sharding.ZERO1)
 _ADAMS = (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.PAGED_ADAMW_32BIT)
 _WHOLE_LOGITS = (Loss.FULL, Loss.LIGER_CROSS_ENTROPY)

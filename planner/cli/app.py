@@ -96,6 +96,8 @@ main = Planner(
     package="planner.cli",
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
+        "compare": "Lay plans, GPUs or choices side by side.",
+        "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "estimate": "Itemise the memory of one configuration.",
         "explain": "List what one configuration saves for backward.",
         "verify": "Replay the real training step of a plan, without a GPU.",
@@ -108,7 +110,7 @@ main = Planner(
         "choices": "Say what each choice means.",
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
-        "schema": "Print the JSON Schema of an answer.",
+        "schema": "Print the JSON Schema of an answer or of a catalog.",
     },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hardware.errors import PlannerError
 from planner.cli.arguments import FILE, GPU_NAME, SHARE, WHOLE_NUMBER
 from planner.cli.commands import Command
+from planner.cli.errors import DOES_NOT_FIT, USAGE
 from planner.cli.options import catalog_option, json_option, number_option, option
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_document, print_report, print_text, show_progress
 
-DOES_NOT_FIT = 1
-REFUSED = 2
+if TYPE_CHECKING:
+    from planner.records.check import CheckResult
+
 _MACHINE, _CHANGES = "Machine", "Changes"
 
 
@@ -25,6 +27,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
         "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
         "planner check qwen3_full_sft.yaml ds_z3_config.json",
         "planner check axolotl.yaml --gpu RTX-4090 --fix fitting.yaml",
+        "planner check --each configs/*.yaml --gpu A100-40GB",
         "cat axolotl.yaml | planner check - --gpu RTX-4090 --json",
     ),
 )
@@ -62,6 +65,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
     help="Which change, by its rank.",
 )
 @option("--force", is_flag=True, section=_CHANGES, help="Overwrite files.")
+@option("--each", is_flag=True, help="Take each FILE for a run of its own, and print a line for it.")
 @json_option
 @click.pass_context
 def check(
@@ -71,6 +75,7 @@ def check(
     fixed: Path | None,
     change: int,
     force: bool,
+    each: bool,
     as_json: bool,
     **arguments: Any,
 ) -> None:
@@ -93,6 +98,10 @@ def check(
     given = [file for file in files if file not in overrides]
     if not given:
         raise PlannerError(f"{overrides[0]!r} is no file here, and is taken for KEY=VALUE", "planner check run.yaml")
+    if each:
+        if as_json or fixed is not None:
+            raise PlannerError(f"--each prints lines, not {'--json' if as_json else '--fix'}", "one run at a time")
+        ctx.exit(_each(given, overrides, arguments))
     result = read(given, overrides=overrides, **arguments)
     if fixed is not None:
         if arguments["gpu"] is None:
@@ -105,7 +114,35 @@ def check(
         from planner.report.check import CheckReport
 
         print_report(CheckReport(result))
+    ctx.exit(_code(result, arguments))
+
+
+def _each(files: list[str], overrides: list[str], arguments: dict[str, Any]) -> int:
+    """Prints a line for each file, and returns the exit code of the worst; files that are no runs are passed over."""
+    from planner.checking.check import check as read
+    from planner.readers.run import UnknownFileError
+
+    worst = 0
+    for file in files:
+        try:
+            result = read(file, overrides=overrides, **arguments)
+        except UnknownFileError as error:
+            print_text(f"passed over: {error.message}")
+            continue
+        except PlannerError as error:
+            print_text(error.message)
+            worst = USAGE
+            continue
+        if result.reading and "model" not in result.reading:
+            print_text(f"passed over: {file} names no model")
+            continue
+        print_text(result.headline())
+        worst = max(worst, _code(result, arguments))
+    return worst
+
+
+def _code(result: CheckResult, arguments: dict[str, Any]) -> int:
+    """Returns the exit code of an answer; without a GPU there is nothing that it would have to fit."""
     if result.plan is None:
-        ctx.exit(REFUSED)
-    if arguments["gpu"] is not None and not result.fits:
-        ctx.exit(DOES_NOT_FIT)
+        return USAGE
+    return DOES_NOT_FIT if arguments["gpu"] is not None and not result.fits else 0

@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 import click
 
 import strategies
-from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
+from planner.cli.arguments import (
+    FILE,
+    GPU_NAME,
+    MODEL_NAME,
+    SHARE,
+    WHOLE_NUMBER,
+    WHOLE_NUMBERS,
+    AxisChoice,
+    ModuleNames,
+)
 from planner.cli.commands import Option
 from strategies import OPTIONS, Batching, Loading, Names, Objective, Outputs, Task
 
@@ -68,8 +77,8 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
         help: Its text in the help.
         attributes: More arguments of `click.option`.
     """
-    shown = attributes.get("default") is not None
-    return option(name, type=WHOLE_NUMBER, metavar="N", section=section, help=help, show_default=shown, **attributes)
+    shown, kind = attributes.get("default") is not None, attributes.pop("type", WHOLE_NUMBER)
+    return option(name, type=kind, metavar="N", section=section, help=help, show_default=shown, **attributes)
 
 
 evaluation_option = number_option(
@@ -115,6 +124,23 @@ def machine_options(function: F) -> F:
     return _machine(function, gpu_required=True)
 
 
+def machines_options(function: F) -> F:
+    """Adds the same as `machine_options`, but takes several GPUs, machines and counts."""
+    return _machine(function, gpu_required=True, several=True)
+
+
+def sweep_options(function: F) -> F:
+    """Adds several models, and where they are trained."""
+    models = click.argument("models", type=MODEL_NAME, nargs=-1, required=True, metavar="MODEL...")
+    return models(_where(function, gpu_required=True, several=True))
+
+
+def compare_options(function: F) -> F:
+    """Adds plans or models, and where these are trained."""
+    plans = click.argument("plans", type=MODEL_NAME, nargs=-1, required=True, metavar="PLAN...|MODEL")
+    return plans(_where(function, gpu_required=False, several=True))
+
+
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
     return _machine(function, gpu_required=False)
@@ -146,10 +172,15 @@ def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | 
     return gpu
 
 
-def _machine(function: F, *, gpu_required: bool) -> F:
-    section = "Machine"
+def _machine(function: F, *, gpu_required: bool, several: bool = False) -> F:
+    return click.argument("model", type=MODEL_NAME)(_where(function, gpu_required=gpu_required, several=several))
+
+
+def _where(function: F, *, gpu_required: bool, several: bool) -> F:
+    section, more = "Machine", "; several: 1,2,4" if several else ""
+    kind = WHOLE_NUMBERS if several else WHOLE_NUMBER
+    groups = ", or several: A100,H100, any, machines, AWS" if several else ""
     return decorated(
-        click.argument("model", type=MODEL_NAME),
         option(
             "--gpu",
             type=GPU_NAME,
@@ -157,7 +188,7 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             metavar="NAME",
             section=section,
             callback=_not_both,
-            help="See `planner gpus` and `planner machines`.",
+            help=f"See `planner gpus` and `planner machines`{groups}.",
         ),
         option(
             "--vram",
@@ -168,8 +199,10 @@ def _machine(function: F, *, gpu_required: bool) -> F:
             section=section,
             help="Memory of a card that is not listed, such as 24GiB.",
         ),
-        number_option("--gpus", section, "GPUs per node; 1, or as many as the machine has, unless given."),
-        number_option("--nodes", section, "Nodes.", default=1),
+        number_option(
+            "--gpus", section, f"GPUs per node; 1, or as many as the machine has, unless given{more}.", type=kind
+        ),
+        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind),
         option(
             "--headroom",
             type=SHARE,

@@ -26,9 +26,11 @@ def report(plans: tuple[str, ...], output: Path, catalog: Path | None) -> None:
     """Draw answers as one page of HTML that needs no network.
 
     PLAN is a file that `planner fit --json` or `planner estimate --json` wrote, or - for standard input; several are
-    drawn side by side. The page shows memory at each moment of the step against the budget, memory and speed over the
-    micro-batch and the length of sequences, effective batch against speed and free memory, what the seconds go to, a
-    ranking that sorts, and commands to copy.
+    drawn side by side. So is a ranking of machines.
+
+    The page shows memory at each moment of the step against the budget, memory and speed over the micro-batch and the
+    length of sequences, effective batch or price against speed and free memory, what the seconds go to, a ranking that
+    sorts, and commands to copy.
     """
     from planner.files import check_writable, write_whole
     from planner.pages.report import report_page

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from planner.cli.arguments import DEVICE, FILE
 from planner.cli.commands import Command
+from planner.cli.errors import DOES_NOT_FIT
 from planner.cli.options import (
     axis_options,
     batching_options,
@@ -23,8 +24,6 @@ from planner.cli.options import (
 )
 from planner.cli.output import print_document, print_report, show_progress
 
-DOES_NOT_FIT = 1
-"""Exit code when the replay does not fit."""
 BESIDE_A_PLAN = ("catalog", "device", "timeline", "snapshot")
 """Options that a plan file does not decide, so they can be given with one."""
 _WORKLOAD = "Workload"

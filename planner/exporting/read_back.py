@@ -50,7 +50,7 @@ def read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog:
         if (got or FILLED_IN.get(option)) != (wanted or FILLED_IN.get(option)) and option not in _NOT_OF_FILES:
             name = option.replace("_", "-")
             raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
-    for word in ("batching", "evaluation_batch_size"):
+    for word in ("batching", "evaluation_batch_size", "outputs", "task"):
         wanted, got = getattr(request, word), getattr(other.request, word)
         if wanted != got:
             name = word.replace("_", "-")

@@ -6,9 +6,10 @@ from html import escape
 
 from planner.pages.charts.filling import filling
 from planner.pages.subjects import Subject
+from planner.records.plan import Plan
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share, of_budget
-from planner.report.parts.format import gib_difference, grouped, rounded_percent, seconds, seconds_between
+from planner.report.parts.format import gib_difference, grouped, plural, rounded_percent, seconds, seconds_between
 
 
 def card(subject: Subject) -> str:
@@ -19,7 +20,7 @@ def card(subject: Subject) -> str:
     return (
         f'<article class="card"><h3><i class="swatch g{row.group}"></i>{escape(subject.label)} {number}</h3>'
         f"<p>{escape(words.strategy(plan.strategy, plan.data_parallel_size))}</p>"
-        f"{_facts(subject)}{_verdict(subject)}{filling(plan.memory)}</article>"
+        f"{_facts(subject)}{_run(plan)}{_verdict(subject)}{filling(plan.memory)}</article>"
     )
 
 
@@ -44,6 +45,17 @@ def _facts(subject: Subject) -> str:
         for number, name, more in facts
     )
     return f'<dl class="facts">{items}</dl>'
+
+
+def _run(plan: Plan) -> str:
+    """Returns what a run takes, and what tokens cost, as far as the answer says so."""
+    said = []
+    if plan.run is not None:
+        price = f", {plan.run.usd:,.2f} USD" if plan.run.usd is not None else ""
+        said.append(f"the run: {plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}")
+    if plan.usd_per_million_tokens is not None:
+        said.append(f"{plan.usd_per_million_tokens:#.3g} USD per million tokens")
+    return f'<p class="run">{escape("; ".join(said))}</p>' if said else ""
 
 
 def _verdict(subject: Subject) -> str:

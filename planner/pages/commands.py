@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from planner.exporting.registry import TARGETS
 from planner.pages.subjects import Subject
 
 
@@ -15,10 +16,18 @@ def commands(subject: Subject) -> str:
     lines = {
         "itemize its memory": estimate,
         "replay its real step, without a GPU": f"planner verify {subject.spelled}",
-        "write it as files of a framework": f"{estimate} --json | planner export - --to trl -o run",
     }
+    target = str(subject.row.plan.strategy.framework)
+    if target in TARGETS and subject.row.request.nodes == 1:
+        lines[f"write it as files of {target}"] = f"{estimate} --json | planner export - --to {target} -o run"
     return "".join(
-        f'<figure class="command"><figcaption>{escape(said)}</figcaption>'
-        f"<pre><code>{escape(line)}</code></pre><button>copy</button></figure>"
+        f'<figure class="command"><figcaption>{escape(said)}</figcaption><button>copy</button>'
+        f"<pre><code>{_breakable(line)}</code></pre></figure>"
         for said, line in lines.items()
     )
+
+
+def _breakable(line: str) -> str:
+    """Returns a command that breaks before its options, not at their dashes."""
+    first, *options = line.split(" --")
+    return " ".join(f"<span>{escape(part)}</span>" for part in (first, *(f"--{option}" for option in options)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import compress
 from typing import NamedTuple
 
-from planner.pages.subjects import Row, Sheet
+from planner.pages.rows import OTHERS, Row
+from planner.pages.subjects import Sheet
 from planner.records.plan import Plan
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share
@@ -21,6 +23,8 @@ class _Column(NamedTuple):
     key: Callable[[Row], float]
     cell: Callable[[Plan], str]
     below: Callable[[Plan], str]
+    kind: str = ""
+    """Class of its cells: `wide` for a column that a phone leaves out, `last` for the one before those."""
 
 
 _COLUMNS = (
@@ -44,6 +48,7 @@ _COLUMNS = (
         lambda row: row.plan.time.tokens_per_second,
         lambda plan: grouped(plan.time.tokens_per_second),
         lambda plan: _utilization(plan),
+        "last",
     ),
     _Column(
         "step",
@@ -51,17 +56,28 @@ _COLUMNS = (
         lambda row: row.plan.time.step_seconds,
         lambda plan: seconds(plan.time.step_seconds),
         lambda plan: "",
+        "wide",
     ),
+)
+_PRICE = _Column(
+    "price",
+    "USD",
+    lambda row: row.plan.usd_per_million_tokens or 0,
+    lambda plan: f"{plan.usd_per_million_tokens:#.3g}" if plan.usd_per_million_tokens is not None else "-",
+    lambda plan: "per M tokens",
+    "wide",
 )
 
 
 def ranking(sheet: Sheet) -> str:
     """Returns the table: the best first, as in the answers."""
-    several = len(sheet.answers) > 1
+    has_prices = any(row.plan.usd_per_million_tokens is not None for row in sheet.rows)
+    columns = (*_COLUMNS, _PRICE) if has_prices else _COLUMNS
     heads = "".join(
-        f'<th scope="col" class="number"><button>{c.heading}</button><small>{c.unit}</small></th>' for c in _COLUMNS
+        f'<th scope="col" class="number {c.kind}"><button>{c.heading}</button><small>{c.unit}</small></th>'
+        for c in columns
     )
-    rows = "".join(_row(place, row, sheet, several) for place, row in enumerate(sheet.rows, start=1))
+    rows = "".join(_row(place, row, sheet, columns) for place, row in enumerate(sheet.rows, start=1))
     return (
         '<table id="ranking"><thead><tr>'
         '<th scope="col" aria-sort="ascending"><button>#</button></th>'
@@ -69,22 +85,23 @@ def ranking(sheet: Sheet) -> str:
     )
 
 
-def _row(place: int, row: Row, sheet: Sheet, several: bool) -> str:
+def _row(place: int, row: Row, sheet: Sheet, columns: Sequence[_Column]) -> str:
     plan = row.plan
     title = words.method(plan.strategy)
-    if several:
-        title = f"{sheet.groups[row.group]}: {title}"
+    rest = _rest(plan)
+    several = [len({other.request.model for other in sheet.rows}) > 1, len({other.place for other in sheet.rows}) > 1]
+    rest = ", ".join([*compress((row.request.model, row.place), several), rest])
     cells = "".join(
-        f'<td class="number" data-key="{column.key(row):.6g}">{escape(column.cell(plan))}'
+        f'<td class="number {column.kind}" data-key="{column.key(row):.6g}">{escape(column.cell(plan))}'
         f"<small>{escape(column.below(plan))}</small></td>"
-        for column in _COLUMNS
+        for column in columns
     )
     number = grouped(row.rank) if row.rank is not None else ""
     front = ' class="front"' if row.on_front else ""
     return (
         f'<tr{front}><td data-key="{place}">{number}</td>'
         f'<td data-key="{escape(title)}"><i class="swatch g{row.group}"></i>{escape(title)}'
-        f"<small>{escape(_rest(plan))}</small></td>{cells}</tr>"
+        f"<small>{escape(rest)}</small></td>{cells}</tr>"
     )
 
 
@@ -102,7 +119,10 @@ def _utilization(plan: Plan) -> str:
     return f"{rounded_percent(share)} MFU" if share is not None else ""
 
 
-def legend(groups: Sequence[str]) -> str:
+def legend(sheet: Sheet) -> str:
     """Returns what the colors and marks of the page mean."""
-    items = "".join(f'<li><i class="swatch g{i}"></i>{escape(name)}</li>' for i, name in enumerate(groups))
+    named = list(enumerate(sheet.groups))
+    if any(row.group == OTHERS for row in sheet.rows):
+        named.append((OTHERS, "other plans"))
+    items = "".join(f'<li><i class="swatch g{i}"></i>{escape(name)}</li>' for i, name in named)
     return f'<ul class="legend groups">{items}</ul>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -11,12 +11,14 @@ from planner.pages.cards import card
 from planner.pages.charts import memory, speed
 from planner.pages.charts.front import front
 from planner.pages.charts.moments import categories, moments
+from planner.pages.charts.price import price
 from planner.pages.charts.shares import shares
 from planner.pages.commands import commands
 from planner.pages.ranking import legend, ranking
 from planner.pages.subjects import Answer, Sheet, Subject, sheet_of
 from planner.printable import printable
 from planner.problem.problem import CatalogSource
+from planner.records.machines import MachineRanking
 from planner.report.parts import words
 from planner.report.parts.format import count, gib
 
@@ -26,8 +28,9 @@ def report_page(*plans: Answer, catalog: CatalogSource = None) -> str:
 
     It shows each plan's memory at every moment of the step against the budget, memory and speed over the micro-batch
     and over the length of sequences, effective batch against speed and free memory, what the seconds of a step go to,
-    a ranking that sorts, and commands to copy. One answer of `fit` is shown by the best plan of each fine-tuning
-    method, several answers by the first plan of each, side by side.
+    a ranking that sorts, and commands to copy. One answer of `fit` is shown by the plan to run, the best by the
+    objective, and one of each other fine-tuning method; a ranking of machines, by the best, cheapest, fastest and
+    smallest of them; several answers, by the plan to run of each, side by side.
 
     Args:
         plans: Answers, or paths of their JSON; `-` is standard input. At most six.
@@ -51,7 +54,7 @@ def report_page(*plans: Answer, catalog: CatalogSource = None) -> str:
             style=style,
             script=script,
             subtitles="".join(f"<p>{escape(text)}</p>" for text in _subtitles(sheet)),
-            legend=legend(sheet.groups) if len(sheet.groups) > 1 else "",
+            legend=legend(sheet) if len(sheet.rows) > 1 else "",
             sections="\n".join(_sections(sheet)),
             footer=escape(_FOOTER),
         )
@@ -66,30 +69,44 @@ _FOOTER = (
 
 
 def _title(sheet: Sheet) -> str:
-    models = dict.fromkeys(answer.request.model for answer in sheet.answers)
-    machines = dict.fromkeys(answer.request.where for answer in sheet.answers)
-    return f"{' and '.join(models) if len(models) < 3 else f'{len(models)} models'} on " + (
-        " and ".join(machines) if len(machines) < 3 else f"{len(machines)} machines"
-    )
+    models = dict.fromkeys(row.request.model for row in sheet.rows)
+    machines = dict.fromkeys(row.place for row in sheet.rows)
+    return f"{_listed(models, 'models')} on {_listed(machines, 'machines')}"
+
+
+def _listed(names: Collection[str], kind: str) -> str:
+    """Returns one or two names, or the number of more."""
+    return " and ".join(names) if len(names) < 3 else f"{len(names)} {kind}"
 
 
 def _subtitles(sheet: Sheet) -> Iterator[str]:
+    answer = sheet.answers[0]
     if len(sheet.answers) > 1:
         yield f"{len(sheet.answers)} answers side by side"
         return
-    request, plan = sheet.answers[0].request, sheet.rows[0].plan
-    usable = f"{gib(request.gpu_memory_bytes)} GiB usable"
-    yield f"{count(request.num_parameters)} parameters, {usable}, {words.workload(request, plan.memory.budget_bytes)}"
+    if isinstance(answer, MachineRanking):
+        yield answer.headline()
+    else:
+        request, plan = answer.request, sheet.rows[0].plan
+        sizes = f"{count(request.num_parameters)} parameters, {gib(request.gpu_memory_bytes)} GiB usable"
+        yield f"{sizes}, {words.workload(request, plan.memory.budget_bytes)}"
 
 
 def _sections(sheet: Sheet) -> Iterator[str]:
     subjects = sheet.subjects
     drawn = [subject for subject in subjects if subject.curves is not None]
     yield f'<section class="cards">{"".join(map(card, subjects))}</section>'
-    plans, seconds = front(sheet.rows), shares(subjects)
+    plans, prices, seconds = front(sheet.rows), price(sheet.rows), shares(subjects)
+    if prices and len({row.plan.global_batch_size for row in sheet.rows}) == 1:
+        plans = ""  # which would stand in one column
+    all_of = "All machines" if isinstance(sheet.answers[0], MachineRanking) else "All plans"
     yield _cards(
-        "Batch, speed, memory" if plans else "Speed",
-        [("All plans", plans, _OF_FRONT), ("Where the seconds of a step go", seconds, "")],
+        "Batch, speed, memory" if plans else "Price, speed, memory" if prices else "Speed",
+        [
+            (all_of, plans, _OF_FRONT),
+            ("Price and speed", prices, _OF_PRICES),
+            ("Where the seconds of a step go", seconds, ""),
+        ],
     )
     yield _cards(
         "Memory at each moment of a step",
@@ -112,7 +129,7 @@ def _sections(sheet: Sheet) -> Iterator[str]:
     yield _cards(
         "Go on",
         [(_named(subject), commands(subject), "") for subject in subjects],
-        "Each command plans exactly what is shown here.",
+        "Each command is of exactly the plan that is shown.",
     )
     if notes := list(dict.fromkeys(note for answer in sheet.answers for note in answer.notes)):
         items = "".join(f"<li>{escape(note)}</li>" for note in notes)
@@ -123,6 +140,9 @@ _OF_FRONT = (
     "A mark's area is the memory that is left free. It is filled where no other plan has more of batch, speed or free "
     "memory without less of another. Dotted: the most speed at each batch."
 )
+
+
+_OF_PRICES = "Filled: nothing is both faster and cheaper. Dotted: the most speed up to each price."
 
 
 def _cards(title: str, cards: Sequence[tuple[str, str, str]], said: str = "", key: str = "") -> str:

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from hardware import PlannerError
 from planner.answers.commands import spelled
 from planner.answers.curves import Curves, curves
+from planner.pages.machines import groups_of, machine_rows
+from planner.pages.names import names_of
+from planner.pages.rows import MOST_SUBJECTS, OTHERS, Row, front_of
 from planner.problem.again import resolve_plan
 from planner.problem.problem import CatalogSource
+from planner.records.machines import MachineRanking
 from planner.records.plan import Plan
 from planner.records.plan_file import read_answer
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
-from planner.report.parts import words
+from strategies import Objective
 
-Answer = str | Path | FitResult | EstimateResult
-"""An answer of `fit` or `estimate`, or the path of its JSON; `-` is standard input."""
+Answer = str | Path | FitResult | EstimateResult | MachineRanking
+"""An answer of `fit`, `fit_machines` or `estimate`, or the path of its JSON; `-` is standard input."""
 
-MOST_SUBJECTS = 6
-"""Most plans with pictures of their own: there are as many colors that one can tell apart."""
-
-
-class Row(NamedTuple):
-    """Holds one plan of an answer."""
-
-    request: Request
-    plan: Plan
-    rank: int | None
-    """Its place in the answer's ranking; None for a plan that is not in it."""
-    group: int
-    """Number of the color that it has everywhere on the page."""
-    on_front: bool
-    """Whether no other plan of its answer has a larger batch, more tokens/s or more free memory without less of
-    another."""
+_BEST = {
+    Objective.BATCH: "largest batch",
+    Objective.THROUGHPUT: "fastest",
+    Objective.COST: "lowest price",
+    Objective.MEMORY: "least memory",
+}
+"""What the first plan of an objective is."""
 
 
 class Subject(NamedTuple):
@@ -56,17 +49,18 @@ class Subject(NamedTuple):
 class Sheet(NamedTuple):
     """Holds all that a page shows."""
 
-    answers: tuple[FitResult | EstimateResult, ...]
+    answers: tuple[FitResult | EstimateResult | MachineRanking, ...]
     rows: tuple[Row, ...]
     subjects: tuple[Subject, ...]
     groups: tuple[str, ...]
-    """What each color means."""
+    """What each color means, but that of the others."""
 
 
 def sheet_of(answers: Sequence[Answer], catalog: CatalogSource) -> Sheet:
     """Reads answers, and returns what a page shows of them.
 
-    One answer of `fit` is about its best plan of each method; several answers are about the first plan of each.
+    One answer of `fit` is about the plan to run, the best one by the objective, and one of every other method; one of
+    `fit_machines`, about the best machines; several answers are about the plan to run of each.
 
     Raises:
         PlanFileError: A file holds no plan.
@@ -74,73 +68,82 @@ def sheet_of(answers: Sequence[Answer], catalog: CatalogSource) -> Sheet:
     """
     if not 0 < len(answers) <= MOST_SUBJECTS:
         raise PlannerError(f"a page is of 1 to {MOST_SUBJECTS} answers, not of {len(answers)}", "write several pages")
-    read = [a if isinstance(a, FitResult | EstimateResult) else read_answer(str(a)) for a in answers]
-    if not any(_plans(answer) for answer in read):
+    read = [read_answer(str(answer)) if isinstance(answer, str | Path) else answer for answer in answers]
+    groups, rows = _of_several(read) if len(read) > 1 else _of_one(read[0])
+    pictured = sorted((row for row in rows if row.group != OTHERS), key=lambda row: row.group)
+    subjects = tuple(_subject(row, groups[row.group], catalog) for row in pictured)
+    if not subjects:
         raise PlannerError("there is no plan to draw: nothing fits", "planner fit says what would")
-    groups = _groups(read)
-    rows = tuple(_rows(read, groups))
-    chosen = _chosen(read, rows)
-    return Sheet(tuple(read), rows, tuple(_subject(row, groups[row.group], catalog) for row in chosen), tuple(groups))
+    return Sheet(tuple(read), rows, subjects, tuple(groups))
 
 
-def _plans(answer: FitResult | EstimateResult) -> Sequence[tuple[int | None, Plan]]:
-    """Returns the plans of an answer with their ranks; where nothing fits, the smallest."""
+def _of_one(answer: FitResult | EstimateResult | MachineRanking) -> tuple[list[str], tuple[Row, ...]]:
+    """Returns what colors mean, and the rows, of one answer."""
+    if isinstance(answer, MachineRanking):
+        return list(groups_of(answer)), tuple(machine_rows(answer))
+    chosen = _chosen(answer)
+    return list(chosen), tuple(_rows([answer], [list(chosen.values())]))
+
+
+def _of_several(
+    answers: Sequence[FitResult | EstimateResult | MachineRanking],
+) -> tuple[list[str], tuple[Row, ...]]:
+    """Returns what colors mean, and the rows, of several answers."""
+    single = [answer for answer in answers if not isinstance(answer, MachineRanking)]
+    if len(single) < len(answers):
+        raise PlannerError("a ranking of machines is a page of its own", "write two pages")
+    plans = map(_to_run, single)
+    return names_of(single), tuple(_rows(single, [[plan] if plan is not None else [] for plan in plans]))
+
+
+def _plans(answer: FitResult | EstimateResult) -> Sequence[Plan]:
+    """Returns the plans of an answer in the order of their numbers; where nothing fits, the smallest."""
     if isinstance(answer, EstimateResult):
-        return [(None, answer)]
-    if not answer.plans:
-        return [(None, answer.shortfall.smallest)] if answer.shortfall is not None else []
-    others = [plan for plan in answer.best_by_method if plan not in answer.plans]
-    return [*zip(count(1), answer.plans, strict=False), *((None, plan) for plan in others)]
+        return [answer]
+    if not answer.plans and answer.shortfall is not None:
+        return [answer.shortfall.smallest]
+    return answer.listed
 
 
-def _groups(answers: Sequence[FitResult | EstimateResult]) -> list[str]:
-    """Returns what colors mean: the methods of one answer, or several answers by what tells them apart."""
-    if len(answers) == 1:
-        return list(dict.fromkeys(str(plan.strategy.finetuning) for _, plan in _plans(answers[0])))
-    requests = [answer.request for answer in answers]
-    firsts = [next((plan for _, plan in _plans(answer)), None) for answer in answers]
-    said = [
-        [request.model for request in requests],
-        [request.where for request in requests],
-        [f"{request.sequence_length:,} tokens" for request in requests],
-        [words.method(plan.strategy) if plan is not None else "nothing" for plan in firsts],
-        [words.axis(plan.strategy, "precision") if plan is not None else "" for plan in firsts],
-        [f"checkpointing {plan.strategy.checkpointing}" if plan is not None else "" for plan in firsts],
-    ]
-    labels = [""] * len(answers)
-    for texts in said:
-        if len(set(texts)) > 1 and len(set(labels)) < len(labels):
-            labels = [f"{label}, {text}".removeprefix(", ") for label, text in zip(labels, texts, strict=True)]
-    labels = [label or answer.request.model for label, answer in zip(labels, answers, strict=True)]
-    return [label if labels.count(label) == 1 else f"{label} ({i})" for i, label in enumerate(labels, start=1)]
+def _to_run(answer: FitResult | EstimateResult) -> Plan | None:
+    """Returns the plan of an answer that is to be run, or the smallest; None if there is none at all."""
+    if isinstance(answer, FitResult) and answer.plans:
+        return answer.recommended
+    return next(iter(_plans(answer)), None)
 
 
-def _rows(answers: Sequence[FitResult | EstimateResult], groups: Sequence[str]) -> Iterator[Row]:
-    for number, answer in enumerate(answers):
+def _chosen(answer: FitResult | EstimateResult) -> dict[str, Plan]:
+    """Returns the plans of one answer that get pictures, by what tells them apart."""
+    first = _to_run(answer)
+    if first is None:
+        return {}
+    method = str(first.strategy.finetuning)
+    if isinstance(answer, EstimateResult) or not answer.plans:
+        return {method: first}
+    best = f"{_BEST[answer.request.objective or Objective.BATCH]}: {answer.plans[0].strategy.finetuning}"
+    chosen = {f"to run: {method}": first}
+    if answer.plans[0] != first:
+        chosen[best] = answer.plans[0]
+    for plan in (*answer.usual, *answer.best_by_method):
+        if plan.strategy.finetuning not in {other.strategy.finetuning for other in chosen.values()}:
+            chosen[str(plan.strategy.finetuning)] = plan
+    return chosen
+
+
+def _rows(answers: Sequence[FitResult | EstimateResult], own: Sequence[Sequence[Plan]]) -> Iterator[Row]:
+    """Yields the plans of all answers, each with its color.
+
+    Args:
+        answers: The answers.
+        own: For each answer the plans with pictures; their colors are numbered over all answers.
+    """
+    before = 0
+    for answer, pictured in zip(answers, own, strict=True):
         plans = _plans(answer)
-        measured = [_measures(plan) for _, plan in plans]
-        for (rank, plan), own in zip(plans, measured, strict=True):
-            group = number if len(answers) > 1 else groups.index(str(plan.strategy.finetuning))
-            beaten = any(_beats(other, own) for other in measured)
-            yield Row(answer.request, plan, rank, group, plan.memory.fits and not beaten)
-
-
-def _measures(plan: Plan) -> tuple[float, float, float]:
-    free = plan.memory.budget_bytes - plan.memory.process_bytes
-    return plan.global_batch_size, plan.time.tokens_per_second, free
-
-
-def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
-
-
-def _chosen(answers: Sequence[FitResult | EstimateResult], rows: Sequence[Row]) -> Iterator[Row]:
-    """Yields the first plan of each color."""
-    seen: set[int] = set()
-    for row in rows:
-        if row.group not in seen:
-            seen.add(row.group)
-            yield row
+        for number, (plan, on_front) in enumerate(zip(plans, front_of(plans), strict=True), start=1):
+            group = before + pictured.index(plan) if plan in pictured else OTHERS
+            yield Row(answer.request, plan, answer.request.where, number if len(plans) > 1 else None, group, on_front)
+        before += 1 if len(answers) > 1 else 0
 
 
 def _subject(row: Row, label: str, catalog: CatalogSource) -> Subject:

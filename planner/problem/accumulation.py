@@ -94,3 +94,18 @@ def check_divisible(accumulation: Exactly, solver: Solver) -> None:
             f"{accumulation.global_batch_size} on {solver.cluster.world_size} GPUs",
             f"one of {', '.join(map(str, sizes[:8]))}",
         )
+
+
+def passes(wanted: int, sequences: int) -> int:
+    """Returns how many passes of so many sequences make an effective batch.
+
+    Raises:
+        ContradictionError: No number of passes makes it.
+    """
+    found, rest = divmod(wanted, sequences)
+    if rest or not found:
+        raise ContradictionError(
+            f"a global batch of {wanted} is no multiple of {sequences} sequences a pass",
+            f"--global-batch-size {max(1, round(wanted / sequences)) * sequences}, or another micro-batch",
+        )
+    return found

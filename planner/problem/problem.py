@@ -16,6 +16,7 @@ from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.memory.settings.dtypes import HALF
 from planner.models import Foreign, Model, recognize
 from planner.models.tasks import for_task, task_of
+from planner.problem.accumulation import passes
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
@@ -83,7 +84,7 @@ class Problem:
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
-        self.catalog = catalog_of(catalog)
+        self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
         site = Site.of(gpu, self.catalog, values.get("gpus"))
@@ -183,7 +184,7 @@ def resolve_one(
     """Resolves a request for one configuration and computes its memory and time, whether it fits or not.
 
     The arguments are those of `Problem`, with one value for each option; `workload` holds the fields of the `Request`
-    that have no argument of their own.
+    that have no argument of their own. A `global_batch_size` among them decides the accumulation steps.
 
     Returns:
         The resolved request, a solver with its budget, and the candidate.
@@ -200,8 +201,25 @@ def resolve_one(
         "max_accumulation": None,
     }
     problem = Problem(model, gpu, catalog, axes, {**workload, **sizes}, progress)
+    wanted = problem.request.global_batch_size
+    if wanted is not None:
+        gradient_accumulation_steps = _steps(wanted, micro_batch_size * problem.cluster.world_size, sizes)
+        made = {"gradient_accumulation_steps": gradient_accumulation_steps}
+        problem.request = problem.request.model_copy(update=made)
     solver = Solver(problem.memory, problem.budget_bytes, UpTo(gradient_accumulation_steps))
     return problem, solver, solver.candidate(problem.strategy(), micro_batch_size, gradient_accumulation_steps)
+
+
+def _steps(wanted: int, sequences: int, sizes: Mapping[str, Any]) -> int:
+    """Returns the accumulation steps of an effective batch; raises ContradictionError if other steps are given."""
+    steps, given = passes(wanted, sequences), sizes["gradient_accumulation_steps"]
+    if given not in (1, steps):
+        raise ContradictionError(
+            f"global_batch_size={wanted} and gradient_accumulation_steps={given} contradict each other: "
+            f"{sequences} sequences a pass make it in {steps} steps",
+            "give one of the two",
+        )
+    return steps
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:

@@ -18,6 +18,10 @@ from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
 
 
+class UnknownFileError(PlannerError):
+    """Reports a file that is of no program whose files are read."""
+
+
 class Role(StrEnum):
     """Names what a file of a run says."""
 
@@ -199,5 +203,5 @@ def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
     for reader in readers:
         if reader.recognizes(source.data):
             return reader
-    names = ", ".join(reader.name for reader in readers)
-    raise PlannerError(f"{source.file} is of no framework that is read", f"read are files of {names}")
+    names = ", ".join(dict.fromkeys(reader.name for reader in readers))
+    raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")

@@ -114,7 +114,8 @@ def _read_finetuning(keys: Keys, source: str) -> None:
 def _check_storage(keys: Keys) -> None:
     """Refuses a 4-bit base under FSDP that is stored as bytes, bitsandbytes' default: only floats are divided."""
     reading, storage = keys.reading, keys.word("bnb_4bit_quant_storage") or "uint8"
-    four = reading.value("quantization") in (Quantization.NF4, Quantization.NF4_DOUBLE)
+    quantization: Quantization = reading.value("quantization", Quantization.NONE)
+    four = quantization.is_nf4
     if four and reading.value("sharding_backend") in RAISED_BY_ACCELERATE and storage == "uint8":
         reading.refuse("a 4-bit base under FSDP without bnb_4bit_quant_storage", keys.place("load_in_4bit"))
 

@@ -251,3 +251,8 @@ class Plan(Record):
     """Price of all GPUs for a million tokens, in US dollars; None where their price is not known."""
     run: Run | None = None
     """What a run takes; None if none is asked for."""
+
+    @property
+    def what(self) -> tuple[object, ...]:
+        """Returns what tells it from other plans of the same request: its choices, micro-batch and steps."""
+        return *dict(self.strategy).values(), self.micro_batch_size, self.gradient_accumulation_steps

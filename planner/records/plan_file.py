@@ -11,13 +11,14 @@ from hardware import PlannerError
 from hardware.files import UnreadableError, read_file, read_standard_input
 from hardware.json_text import JsonError, decoded, parse_json
 from planner.models.trusted import named_in
+from planner.records.machines import MachineRanking
 from planner.records.plan import Plan
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import Quantization
 
-MAX_FILE_BYTES: Final = 1 << 20
-"""Bytes of the largest file that is read: an answer with 500 plans; one with ten has 26 kB."""
+MAX_FILE_BYTES: Final = 1 << 24
+"""Bytes of the largest file that is read: an answer with 5,000 plans, as a long front has; one with ten has 40 kB."""
 
 STANDARD_INPUT: Final = "-"
 """Name of standard input as a file."""
@@ -103,6 +104,8 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
         PlanFileError: The file does not hold such a plan.
     """
     name, found = _name(file), read_answer(file)
+    if isinstance(found, MachineRanking):
+        raise PlanFileError(f"{name} ranks machines", "choose one: the file has the command of each")
     if isinstance(found, EstimateResult):
         if index != 1:
             raise PlanFileError(f"{name} has one plan, not a plan {index}", "--plan 1")
@@ -113,8 +116,8 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
     return found.request, plans[index - 1]
 
 
-def read_answer(file: str) -> FitResult | EstimateResult:
-    """Returns the answer of `fit` or `estimate` in a file, or on standard input.
+def read_answer(file: str) -> FitResult | EstimateResult | MachineRanking:
+    """Returns the answer of `fit`, `fit_machines` or `estimate` in a file, or on standard input.
 
     Raises:
         PlanFileError: The file does not hold one.
@@ -137,11 +140,13 @@ def _document(file: str) -> Any:
         raise PlanFileError(f"{_name(file)}{place} is not a plan: {error.message}", _WAY_OUT) from None
 
 
-def _validated(name: str, document: Any) -> FitResult | EstimateResult:
+def _validated(name: str, document: Any) -> FitResult | EstimateResult | MachineRanking:
     """Returns the answer that a document holds; raises PlanFileError with the first problem if it holds none."""
-    kind: type[FitResult | EstimateResult] = EstimateResult
+    kind: type[FitResult | EstimateResult | MachineRanking] = EstimateResult
     if isinstance(document, dict) and "plans" in document:
         kind = FitResult
+    elif isinstance(document, dict) and "machines" in document:
+        kind = MachineRanking
     try:
         return kind.model_validate(document, strict=False)
     except ValidationError as error:

@@ -14,10 +14,10 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
-from planner.report.picked import picked
+from planner.report.picked import of_front, picked
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
-from planner.report.to_run import to_run
+from planner.report.to_run import speed, takes, to_run
 from planner.report.verify import verdict
 from strategies import LARGEST_USUAL_BATCH, Objective
 
@@ -48,7 +48,8 @@ class FitReport:
         result = self.result
         head = list(self._head())
         if not result.plans:
-            yield from (*head, "", *shortfall_lines(result), *notes(result.notes), "", *self._searched())
+            lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
+            yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
             return
         last = list(self._last(options.max_width))
         room = LINES - _height(console, *head, *last) - 1  # and what was searched
@@ -66,6 +67,17 @@ class FitReport:
         yield Wrapped(words.subject(result.request), "bold", indent=0)
         yield Wrapped(words.workload(result.request, shown[0].memory.budget_bytes if shown else None), indent=0)
 
+    def _over(self, fastest: Plan) -> Iterator[RenderableType]:
+        """Yields that no plan is within the limits of the run, and what the fastest one takes."""
+        request = self.result.request
+        deadline = "" if request.deadline_seconds is None else f"{seconds(request.deadline_seconds)}"
+        budget = "" if request.budget_usd is None else f"{request.budget_usd:,.2f} USD"
+        limits = " and ".join(limit for limit in (deadline, budget) if limit)
+        says = f" within {limits}. The fastest plan that fits takes {takes(fastest)}:"
+        yield Wrapped(Text.assemble(("No run ends", "bold red"), says), indent=0)
+        yield Wrapped(words.strategy(fastest.strategy, fastest.data_parallel_size))
+        yield Wrapped(speed(fastest))
+
     def _last(self, width: int) -> Iterator[RenderableType]:
         yield ""
         yield from to_run(self.result, self.command, width)
@@ -74,10 +86,9 @@ class FitReport:
 
     def _table(self, width: int, room: int) -> Iterator[RenderableType]:
         sections = self._sections(room)
-        numbers = self.result.listed
         plans = [plan for _, section in sections for plan in section]
-        columns, caption = ranking(plans, numbers, width, self.result.recommended)
-        heading, rows = table_lines(columns)
+        columns, gap, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
+        heading, rows = table_lines(columns, gap)
         yield heading
         remaining = iter(rows)
         for title, section in sections:
@@ -99,6 +110,10 @@ class FitReport:
         if usual:
             sections.append((f"fastest of each method at a usual effective batch, {grouped(batch)}", usual))
             room -= len(usual) + 1
+        if result.front:
+            shown = result.front if self.full else of_front(result, room - 2)
+            of = "" if len(shown) == len(result.front) else f", {len(shown)} of {grouped(len(result.front))}"
+            return [*sections, (f"the front of effective batch, speed and memory{of}", shown)]
         found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2)
         others = [plan for plan in found if plan not in usual]
         return [*sections, (self._title(others), others)] if others else sections

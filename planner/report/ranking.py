@@ -9,7 +9,7 @@ from planner.records.plan import Plan, StrategyChoice
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share
 from planner.report.parts.format import gib, grouped, thousands
-from planner.report.parts.table import Column, fits
+from planner.report.parts.table import GAP, Column, fits
 from strategies import AXES
 
 _BATCH = "micro x accum x ranks = batch"
@@ -23,7 +23,9 @@ class Level(IntEnum):
     SHORT_CELLS = 2
     NO_FREE_SHARE = 3
     NO_EQUAL_CELLS = 4
-    NO_SPEED = 5
+    SHORT_METHOD = 5
+    NARROW_GAPS = 6
+    NO_SPEED = 7
 
 
 def _axis(name: str) -> Callable[[StrategyChoice], str]:
@@ -48,30 +50,30 @@ _NAMED_ALONE = ("method", "precision", "optimizer", "quantization", "framework")
 
 
 def ranking(
-    plans: Sequence[Plan], numbered: Sequence[Plan], width: int, in_full: Plan | None = None
-) -> tuple[list[Column], str]:
-    """Returns the columns of a table that fits, and a caption with what no column shows.
+    plans: Sequence[Plan], number_of: Callable[[Plan], int], width: int, in_full: Plan | None = None
+) -> tuple[list[Column], int, str]:
+    """Returns the columns of a table that fits, the blanks between them, and a caption with what no column shows.
 
     Args:
         plans: Plans of the table, in its order.
-        numbered: Plans whose place is the number in the table.
+        number_of: Returns the number of a plan in the table.
         width: Columns of the terminal.
         in_full: Plan of which all choices are told elsewhere, so that the caption needs only say where others differ.
     """
     for level in Level:
-        table = _Table(plans, numbered, level)
-        columns = table.columns()
-        if fits(columns, width):
+        table = _Table(plans, number_of, level)
+        columns, gap = table.columns(), 1 if level >= Level.NARROW_GAPS else GAP
+        if fits(columns, width, gap):
             break
-    return columns, table.caption(in_full)
+    return columns, gap, table.caption(in_full)
 
 
 class _Table:
     """Makes the columns and the caption of a table at one level."""
 
-    def __init__(self, plans: Sequence[Plan], numbered: Sequence[Plan], level: Level) -> None:
+    def __init__(self, plans: Sequence[Plan], number_of: Callable[[Plan], int], level: Level) -> None:
         self.plans = plans
-        self.numbered = numbered
+        self.number_of = number_of
         self.level = level
         has_ranks = any(plan.data_parallel_size > 1 for plan in plans)
         self.axes = {axis: text for axis, text in _AXES.items() if axis != "sharding" or has_ranks}
@@ -102,7 +104,7 @@ class _Table:
                 everywhere.append(said)
         parts += [f"{of}: {', '.join(said)}" for of, said in of_some.items()]
         if in_full is not None:
-            parts.append(f"rest as plan {self.numbered.index(in_full) + 1}")
+            parts.append(f"rest as plan {self.number_of(in_full)}")
         return "; ".join([*parts, f"all: {', '.join(everywhere)}"] if everywhere else parts)
 
     def _is_default(self, axis: str) -> bool:
@@ -111,7 +113,7 @@ class _Table:
         return default is not None and all(getattr(plan.strategy, axis) == default for plan in self.plans)
 
     def columns(self) -> list[Column]:
-        numbers = [str(self.numbered.index(plan) + 1) for plan in self.plans]
+        numbers = [str(self.number_of(plan)) for plan in self.plans]
         before = [axis for axis in self.shown if axis not in ("checkpointing", "sharding")]
         after = [axis for axis in self.shown if axis not in before]
         columns = [
@@ -123,6 +125,8 @@ class _Table:
         ]
         if self.level < Level.NO_FREE_SHARE:
             columns.append(Column("budget free", [free_share(plan.memory) for plan in self.plans], right=True))
+            if any(plan.run is not None and plan.usd_per_million_tokens is not None for plan in self.plans):
+                columns.append(Column("USD/M tokens", [_usd(plan) for plan in self.plans], right=True))
         if self.level < Level.NO_SPEED:
             columns.append(self._speed())
         return columns
@@ -131,6 +135,11 @@ class _Table:
         cells = [self.axes[axis](plan.strategy) for plan in self.plans]
         if axis == "sharding" and self.level >= Level.SHORT_CELLS:
             return Column("shard", [cell.replace("shard_", "").replace("_shard", "") for cell in cells])
+        if axis == "method" and self.level >= Level.SHORT_METHOD:
+            cells = [cell.replace(", rest ", "/") for cell in cells]
+        if axis == "checkpointing" and self.level >= Level.SHORT_CELLS:
+            short = [cell.partition("-")[0] for cell in cells]
+            cells = short if len(set(short)) == len(set(cells)) else cells
         heading = "ckpt" if axis == "checkpointing" and self.level >= Level.SHORT_HEADINGS else axis
         return Column(heading, cells, style="bold" if axis == "method" else "")
 
@@ -153,3 +162,7 @@ class _Table:
         if self.level < Level.SHORT_CELLS:
             return spelled
         return [text.replace(" x ", "x").replace(" = ", "=") for text in spelled]
+
+
+def _usd(plan: Plan) -> str:
+    return "" if plan.usd_per_million_tokens is None else f"{plan.usd_per_million_tokens:.3g}"

@@ -17,7 +17,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, on_host
 from planner.report.parts.format import gib, gib_difference, grouped, plural, seconds, seconds_between
 from planner.report.parts.table import INDENT
-from strategies import Task
+from strategies import Objective, Task
 
 _PROGRAM = "planner"
 _CONTINUED = " \\"
@@ -33,15 +33,17 @@ def to_run(result: FitResult, command: Sequence[str], width: int) -> Iterator[Re
         width: Columns of the terminal.
     """
     plan, request = result.recommended, result.request
-    number = result.listed.index(plan) + 1
+    number = result.numbered()(plan)
     says = words.strategy(plan.strategy, plan.data_parallel_size, brief=True)
     yield Wrapped(Text.assemble((f"plan {number}", "bold"), f": {says}"))
     yield Filling(plan.memory)
     yield Wrapped(_filled(plan, request))
     yield from on_host(plan.memory)
-    yield Wrapped(_fast(plan))
+    yield Wrapped(speed(plan))
     if plan.run is not None:
-        yield Wrapped(_run(plan))
+        yield Wrapped(f"the run: {takes(plan)}")
+    elif request.objective is Objective.COST and plan.usd_per_million_tokens is not None:
+        yield Wrapped(f"{plan.usd_per_million_tokens:.3g} USD per million tokens")
     if command:
         yield from _goes_on(result, number, command, width)
 
@@ -54,7 +56,8 @@ def _filled(plan: Plan, request: Request) -> str:
     return f"{text}, {of_gpu} of the GPU's {gib(request.gpu_memory_bytes)}"
 
 
-def _fast(plan: Plan) -> str:
+def speed(plan: Plan) -> str:
+    """Returns how long a step takes, with its range, and the tokens per second."""
     time, between = plan.time, ""
     if time.step_seconds_low is not None and time.step_seconds_high is not None:
         between = f" ({seconds_between(time.step_seconds_low, time.step_seconds_high)} in 4 of 5 cases)"
@@ -62,15 +65,17 @@ def _fast(plan: Plan) -> str:
     return f"a step of {of}: {seconds(time.step_seconds)}{between}, {grouped(time.tokens_per_second)} tokens/s"
 
 
-def _run(plan: Plan) -> str:
-    assert plan.run is not None
+def takes(plan: Plan) -> str:
+    """Returns what the run takes with a plan: steps, time, and price where it is known."""
+    if plan.run is None:
+        return ""
     price = "" if plan.run.usd is None else f", {plan.run.usd:,.2f} USD"
-    return f"the run: {plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}"
+    return f"{plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}"
 
 
 def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int) -> Iterator[Text]:
     """Yields the command that goes on, on lines that a shell takes as one."""
-    command = [word for word in command if word != "--notes"]
+    command = [word for word in command if word not in ("--notes", "--plot")]
     asks = [_PROGRAM, *command] + ([] if "--json" in command else ["--json"])
     plan = [f"--plan {number}"] if number > 1 else []
     if _can_be_exported(result.request):
@@ -78,7 +83,18 @@ def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int)
         then = [f"{_PROGRAM} export -", f"--to {target}", *plan, "-o run"]
     else:
         then = [f"{_PROGRAM} verify -", *plan]
-    yield from _shell_lines([*map(shlex.quote, asks), "|"], then, width)
+    yield from _shell_lines([*_with_values(asks), "|"], then, width)
+
+
+def _with_values(said: Sequence[str]) -> list[str]:
+    """Returns words as a shell takes them, each option together with its value."""
+    found: list[str] = []
+    for word in said:
+        if found and found[-1].startswith("-") and " " not in found[-1] and not word.startswith("-"):
+            found[-1] += f" {shlex.quote(word)}"
+        else:
+            found.append(shlex.quote(word))
+    return found
 
 
 def _shell_lines(first: Sequence[str], then: Sequence[str], width: int) -> Iterator[Text]:

@@ -122,8 +122,7 @@ class Solver:
 
     def solve(self, strategy: Strategy) -> Candidate | None:
         """Returns the best candidate of a strategy that fits and is within the limits, or None."""
-        found = (c for c in self._options(strategy) if self.exceeded(c) is None)
-        return min(found, key=lambda c: c.rank, default=None)
+        return min(self.within(strategy), key=lambda c: c.rank, default=None)
 
     def fits(self, strategy: Strategy) -> bool:
         """Returns whether a strategy has a candidate that fits and is within the limits."""
@@ -141,9 +140,17 @@ class Solver:
         fastest = min(self._options(strategy), key=lambda c: c.seconds_per_sample, default=None)
         return None if fastest is None else self.exceeded(fastest)
 
+    def within(self, strategy: Strategy) -> list[Candidate]:
+        """Returns the candidates that fit within the limits, the best one among them; all of a batch that is given."""
+        return [candidate for candidate in self._options(strategy) if self.exceeded(candidate) is None]
+
+    def sizes(self, strategy: Strategy, steps: int) -> Sequence[int]:
+        """Returns the micro-batches that fit with a number of steps, smallest first."""
+        return self._sizes(self._limit(strategy, steps))
+
     def lacks_host_memory(self, strategy: Strategy) -> bool:
         """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
-        footprint, size = self._footprint(strategy, 1), self.smallest_micro_batch
+        footprint, size = self.footprint(strategy, 1), self.smallest_micro_batch
         return not footprint.host.fits(size) and footprint.process_bytes(size) <= self.budget_bytes
 
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
@@ -154,14 +161,14 @@ class Solver:
             micro_batch_size: Samples per rank and forward pass.
             steps: Accumulation steps.
         """
-        footprint = self._footprint(strategy, steps)
+        footprint = self.footprint(strategy, steps)
         return Candidate(
             strategy,
             footprint,
             micro_batch_size,
             steps,
             micro_batch_size * steps * self.cluster.world_size,
-            self._seconds(strategy, micro_batch_size, steps),
+            self.seconds(strategy, micro_batch_size, steps),
             footprint.process_bytes(micro_batch_size),
             self.order,
         )
@@ -188,7 +195,7 @@ class Solver:
         for steps in self.steps_of(strategy):
             if most is not None and steps * most < largest and self._only_batch:
                 continue  # more steps never leave room for larger micro-batches
-            sizes = self._sizes(self._limit(strategy, steps))
+            sizes = self.sizes(strategy, steps)
             most = (sizes[-1] if sizes else 0) if steps == 1 else most
             if not sizes:
                 continue
@@ -235,9 +242,9 @@ class Solver:
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
-        return self._footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+        return self.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
 
-    def _footprint(self, strategy: Strategy, steps: int) -> Footprint:
+    def footprint(self, strategy: Strategy, steps: int) -> Footprint:
         """Returns the memory of a strategy, loaded on the GPU if that is within the budget, else on the host."""
         return self.model.footprint(strategy, steps).loaded_within(self.budget_bytes)
 
@@ -255,7 +262,8 @@ class Solver:
             self.candidate(strategy, size, steps) for size, steps in factors if size <= limits[min(steps, ALIKE_FROM)]
         ]
 
-    def _seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+    def seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+        """Returns the predicted time of an optimizer step of that many micro-batches."""
         work, traffic = self.model.work(strategy), self.model.traffic(strategy)
         rates = Rates.of(self.cluster, strategy)
         return step_time(work, Work(), traffic, rates, micro_batch_size, steps).total

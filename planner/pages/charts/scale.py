@@ -50,6 +50,17 @@ def powers(low: float, high: float, most: int) -> list[float]:
     return [2.0**power for power in range(first, last + 1, step)]
 
 
+def rounded(low: float, high: float, most: int) -> list[float]:
+    """Returns powers of ten from `low` to `high`, with multiples between them, `most` numbers at the most."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        found = [digit * 10.0**exponent for exponent in exponents for digit in digits]
+        found = [number for number in found if low <= number <= high]
+        if len(found) <= most:
+            break
+    return found
+
+
 def short(number: float) -> str:
     """Returns a number of an axis in little room: 2500 -> "2.5k"."""
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):

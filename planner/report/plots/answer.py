@@ -15,7 +15,7 @@ from planner.report.plots.scatter import Scatter
 
 
 def plotted(result: FitResult | EstimateResult, catalog: CatalogSource = None) -> RenderableType:
-    """Returns what rich draws: pictures of an estimate's plan; of a search all plans, and pictures of the first.
+    """Returns what rich draws: pictures of an estimate's plan; of a search all plans, and pictures of the one to run.
 
     Args:
         result: The answer.
@@ -28,8 +28,9 @@ def plotted(result: FitResult | EstimateResult, catalog: CatalogSource = None) -
         return _of_plan(result.request, result, catalog)
     if not result.plans:
         return Group()
-    first = _of_plan(result.request, result.plans[0], catalog)
-    return Group(Scatter(result.plans), first) if len(result.plans) > 1 else first
+    first = _of_plan(result.request, result.recommended, catalog)
+    plans = result.listed
+    return Group(Scatter(plans, result.recommended), first) if len(plans) > 1 else first
 
 
 def _of_plan(request: Request, plan: Plan, catalog: CatalogSource) -> PlanPlot:

@@ -1,4 +1,4 @@
-"""Draws plans by effective batch and tokens per second in characters; each is the number of its place."""
+"""Draws plans by effective batch and tokens per second in characters; each is its number."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from planner.report.plots.canvas import Canvas
 
 _HEIGHT = 11
 """Rows of the picture."""
-_TITLE = "tokens/s over effective batch, by place in the ranking"
+_TITLE = "tokens/s over effective batch, by number"
 
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Draws plans, the first ones over those behind them where they meet."""
+    """Draws plans; where they meet, the recommended one stands, or the one with the smaller number."""
 
     plans: Sequence[Plan]
+    """The plans in the order of their numbers, which begin with 1."""
+    recommended: Plan
+    """The one of them that is drawn first."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         highest = 1.1 * max(plan.time.tokens_per_second for plan in self.plans)
@@ -33,10 +36,10 @@ class Scatter:
         width = usable_width(options) - INDENT - margin - 1
         canvas = Canvas(width, _HEIGHT, ascii_only=options.ascii_only)
         left_out = []
-        for number, plan in enumerate(self.plans, start=1):
+        for number, plan in sorted(enumerate(self.plans, start=1), key=lambda pair: pair[1] is not self.recommended):
             place = self._across(plan), plan.time.tokens_per_second / highest
             if canvas.is_free(*place, len(str(number))):
-                canvas.mark(*place, str(number), "bold cyan")
+                canvas.mark(*place, str(number), "bold green" if plan is self.recommended else "cyan")
             else:
                 left_out.append(number)
         yield ""

@@ -48,6 +48,7 @@ def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name:
     assert {parameter.name for parameter in command(name).params} - {
         "as_json",
         "notes",
+        "plot",
         "vram",
     } == arguments  # --vram is a spelling of --gpu
 

@@ -31,7 +31,7 @@ def run(*arguments: str) -> Result:
         (("fit", "llama-2-70b", "--gpu", "T4"), 1),
         (("fit", "llama-2-70b", "--gpu", "T4", "--json"), 1),
         (("estimate", "tinyllama-1.1b", "--gpu", "A100-40GB"), 0),
-        (("estimate", "llama-2-70b", "--gpu", "T4", "--precision", "fp16-mixed"), 0),
+        (("estimate", "llama-2-70b", "--gpu", "T4", "--precision", "fp16-mixed"), 1),
         (("fit", "gpt2", "--vram", "16GiB"), 0),
         (("gpus",), 0),
         (("gpus", "show", "a100 40gb"), 0),
@@ -87,7 +87,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (
             ("schema", "fot"),
             "unknown answer 'fot'",
-            "did you mean fit?  (one of fit, estimate, explain, verify, check)",
+            "did you mean fit?  (one of fit, machines, estimate, explain",
         ),
         (("schema",), "ANSWER is missing", "for example: planner schema fit"),
         (

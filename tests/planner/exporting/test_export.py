@@ -126,13 +126,21 @@ def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str,
         ("trl", {"kernels": "compile"}, "trl cannot say kernels compile"),
         ("trl", {"loss": "full"}, "trl cannot say loss full"),
         ("axolotl", {}, "axolotl cannot say kernels eager with loss chunked"),
-        ("axolotl", {"framework": "axolotl"}, "axolotl cannot say batching full"),
         (
             "llama-factory",
             {"checkpointing": "offload", "loss": "full"},
             "llama-factory cannot say checkpointing offload",
         ),
         ("deepspeed", {}, "deepspeed cannot say a plan by one GPU or DDP"),
+        ("transformers", {"framework": "transformers", "optimizer": "muon"}, "transformers cannot say optimizer muon"),
+        ("transformers", {"framework": "transformers", "outputs": "kept"}, "transformers cannot say outputs kept"),
+        ("pytorch", {}, "pytorch cannot say framework trl"),
+        ("pytorch", {"framework": "transformers", "optimizer": "adam-mini"}, "pytorch cannot say optimizer adam-mini"),
+        (
+            "pytorch",
+            {"framework": "transformers", "gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"},
+            "pytorch cannot say sharding by fsdp1",
+        ),
     ],
 )
 def test_what_a_target_cannot_say_is_named(target: str, options: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from planner import EstimateResult, FitResult, estimate, fit, report_page
+from planner import EstimateResult, FitResult, estimate, fit, fit_machines, report_page
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,8 @@ def pages(found: FitResult, estimated: EstimateResult) -> dict[str, str]:
         "estimate": report_page(estimated),
         "machines": report_page(*on_machines),
         "models": report_page(*(fit(model, gpu="A10G", top=30) for model in ("gpt2", "bert-base-uncased"))),
+        "prices": report_page(fit_machines("llama-3-8b", gpu="machines", top=30, global_batch_size=64)),
+        "batches": report_page(fit_machines("gpt2", gpu=["T4", "A10G", "L4", "H100"], gpus=[1, 8])),
         "nothing fits": report_page(fit("llama-2-70b", gpu="T4")),
     }
 

@@ -10,7 +10,7 @@ import pytest
 
 SCREENS = {"light": (1280, "light"), "dark": (1280, "dark"), "tablet": (820, "light"), "phone": (390, "light"),
            "dark phone": (390, "dark"), "small phone": (340, "light")}  # fmt: skip
-KINDS = ("fit", "estimate", "machines", "models", "nothing fits")
+KINDS = ("fit", "estimate", "machines", "models", "prices", "batches", "nothing fits")
 LEAST_CONTRAST, LEAST_OF_MARKS = 4.5, 3.0  # WCAG 2.2, 1.4.3 and 1.4.11
 SMALLEST_TEXT = 10.5
 LOOKED_AT = Path(__file__).with_name("looked_at.js").read_text()
@@ -127,5 +127,5 @@ def test_a_page_says_all_without_scripts(browser: Any, pages: dict[str, str], tm
     page.goto(file.as_uri())
     text = page.inner_text("body")
     context.close()
-    for said in ("start of backward, the peak", "budget", "3,241", "planner verify", "qlora nf4-double, rest bf16"):
+    for said in ("start of backward, the peak", "budget", "4,251", "planner verify", "qlora nf4-double, rest bf16"):
         assert said in text

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from planner import Plan, fit
+from planner import Plan, fit, report_page
 from planner.cli import main
 from planner.pages.subjects import sheet_of
 
@@ -29,21 +32,36 @@ CASES: tuple[dict[str, Any], ...] = (
 def test_a_command_plans_what_is_shown(case: dict[str, Any]) -> None:
     result = fit(**case, top=6)
     assert result.plans
-    for plan in result.plans:
-        alone = result.model_copy(update={"plans": (plan,), "best_by_method": ()})
+    for plan in result.listed:
+        alone = result.model_copy(update={"plans": (plan,), "best_by_method": (), "usual": ()})
         (subject,) = sheet_of([alone], None).subjects
         assert subject.spelled is not None
         run = CliRunner().invoke(main, ["estimate", *shlex.split(subject.spelled), "--json"])
         assert run.exit_code == 0, run.output
         again = json.loads(run.stdout)
         said = Plan.model_validate({name: again[name] for name in Plan.model_fields})
-        assert said.model_copy(update={"memory": plan.memory}) == plan
+        others = {"memory": plan.memory, "usd_per_million_tokens": plan.usd_per_million_tokens}  # a search has prices
+        assert said.model_copy(update=others) == plan
         assert said.memory.process_bytes == plan.memory.process_bytes
 
 
 def test_a_command_leaves_out_what_is_filled_in() -> None:
     result = fit("llama-2-7b", gpu="A100-40GB", finetuning="lora", checkpointing="none")
-    (subject,) = sheet_of([result], None).subjects
+    subject = sheet_of([result], None).subjects[0]
     assert subject.spelled == (
-        "llama-2-7b --gpu A100-40GB-SXM --micro-batch-size 1 --gradient-accumulation-steps 16 --finetuning lora"
+        "llama-2-7b --gpu A100-40GB-SXM --micro-batch-size 1 --gradient-accumulation-steps 64 --finetuning lora"
     )
+
+
+def test_every_command_of_a_page_runs(tmp_path: Path) -> None:
+    page = report_page(fit("pythia-70m", gpu="T4", finetuning=["lora", "full"]))
+    lines = [html.unescape(re.sub("<[^>]*>", "", line)) for line in re.findall("<code>(.*?)</code>", page)]
+    estimates = {line for line in lines if line.startswith("planner estimate") and "|" not in line}
+    exports = [line.split(" | ") for line in lines if "|" in line]
+    assert len(estimates) == len(exports) >= 2
+    for number, (asks, then) in enumerate(exports):
+        assert asks.removesuffix(" --json") in estimates
+        printed = CliRunner().invoke(main, shlex.split(asks)[1:])
+        command = then.replace("-o run", f"-o {tmp_path / str(number)}")
+        run = CliRunner().invoke(main, shlex.split(command)[1:], input=printed.stdout)
+        assert (printed.exit_code, run.exit_code) == (0, 0), run.output

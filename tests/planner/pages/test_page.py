@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from planner import EstimateResult, FitResult, PlanFileError, PlannerError, report_page
+from planner import EstimateResult, FitResult, PlanFileError, PlannerError, fit_machines, report_page
 from planner.cli import main
 
 
@@ -26,9 +26,35 @@ def test_one_answer_is_shown_by_its_methods_and_several_by_their_first_plans(pag
     def headings(page: str) -> list[str]:
         return re.findall(r'<article class="card"><h3><i class="swatch g\d"></i>([^<]*) <small', page)
 
-    assert headings(pages["fit"]) == ["qlora", "lora", "full"]
+    assert headings(pages["fit"]) == ["to run: lora", "largest batch: qlora", "full"]
     assert headings(pages["machines"]) == ["8 x H100-80GB-SXM", "8 x A100-80GB-SXM", "4 x L40S", "8 x A10G"]
     assert headings(pages["models"]) == ["gpt2", "bert-base"]
+
+
+def test_a_ranking_of_machines_is_drawn_by_price_and_by_what_each_is_the_best_in(pages: dict[str, str]) -> None:
+    page = pages["prices"]
+    assert "<h3>Price and speed</h3>" in page
+    assert "All machines" not in page  # all of them make the same batch
+    assert "<h3>All machines</h3>" in pages["batches"]
+    for role in ("best", "cheapest", "fastest", "smallest"):
+        assert len(re.findall(rf'<i class="swatch g\d"></i>[^<]*{role}[^<]*:', page)) >= 1
+    assert len(re.findall("<tr", page)) > 30
+
+
+def test_a_ranking_of_machines_is_a_page_of_its_own(found: FitResult) -> None:
+    ranking = fit_machines("gpt2", gpu=["T4", "L4"])
+    with pytest.raises(PlannerError, match="a page of its own"):
+        report_page(found, ranking)
+
+
+def test_a_file_that_ranks_machines_is_drawn_and_is_no_plan_elsewhere(tmp_path: Path) -> None:
+    ranking = fit_machines("gpt2", gpu=["T4", "L4"])
+    file = tmp_path / "machines.json"
+    file.write_text(ranking.model_dump_json())
+    assert report_page(file) == report_page(ranking)
+    run = CliRunner().invoke(main, ["verify", str(file)])
+    assert run.exit_code == 2
+    assert "ranks machines" in run.stderr
 
 
 def test_what_an_answer_quotes_is_text(estimated: EstimateResult) -> None:
@@ -80,6 +106,6 @@ def test_what_is_no_plan_is_refused(found: FitResult, tmp_path: Path) -> None:
         report_page(tmp_path / "no.json")
     with pytest.raises(PlannerError, match="1 to 6 answers, not of 7"):
         report_page(*[found] * 7)
-    nothing = found.model_copy(update={"plans": (), "best_by_method": ()})
+    nothing = found.model_copy(update={"plans": (), "best_by_method": (), "usual": ()})
     with pytest.raises(PlannerError, match="no plan to draw"):
         report_page(nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -91,13 +92,13 @@ def test_pictures_fit_the_terminal(estimated: EstimateResult, found: FitResult, 
 
 
 def test_every_place_of_a_ranking_is_drawn_or_said(found: FitResult) -> None:
-    text = "\n".join(drawn(Scatter(found.plans)))
+    text = "\n".join(drawn(Scatter(found.listed, found.recommended)))
     numbers = set(text.replace("│", " ").replace(",", " ").split())
-    assert {str(number) for number in range(1, len(found.plans) + 1)} <= numbers
+    assert {str(number) for number in range(1, len(found.listed) + 1)} <= numbers
 
 
 def test_plans_of_one_batch_stand_in_the_middle(found: FitResult) -> None:
-    lines = drawn(Scatter(found.plans[:1]), 60)
+    lines = drawn(Scatter(found.plans[:1], found.plans[0]), 60)
     assert lines[-1].strip() == str(found.plans[0].global_batch_size)
     assert 25 < lines[-1].index(str(found.plans[0].global_batch_size)) < 35
 
@@ -108,6 +109,16 @@ def test_the_command_draws_behind_its_report() -> None:
     assert (alone.exit_code, with_plot.exit_code) == (0, 0)
     assert with_plot.stdout.startswith(alone.stdout)
     assert "GiB over micro-batch" in with_plot.stdout.removeprefix(alone.stdout)
+
+
+def test_a_search_is_drawn_before_its_report_which_stays_last_above_the_prompt() -> None:
+    asked = ["fit", "pythia-70m", "--gpu", "T4", "--finetuning", "lora"]
+    alone, with_plot = (CliRunner().invoke(main, [*asked, *more]).stdout for more in ([], ["--plot"]))
+    alone = re.sub(r"in [0-9.]+ m?s", "", alone)
+    shown = re.sub(r"in [0-9.]+ m?s", "", with_plot)
+    assert "tokens/s over effective batch" in shown
+    assert shown.splitlines()[-1] == alone.splitlines()[-1]
+    assert shown.index("GiB over micro-batch") < shown.index("pythia-70m, ")
 
 
 def test_nothing_is_drawn_where_nothing_fits() -> None:

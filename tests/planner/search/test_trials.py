@@ -8,10 +8,10 @@ import pytest
 from toy import LORA, RECOMPUTED, Toy
 
 from hardware import GIB
-from planner.search import Candidate, Solver
+from planner.search import Candidate, Order, Solver
 from planner.search.suggest import FILLING, Suggestion
 from planner.search.trials import TrialRunner, attributes, front, missing_gib, objective_of, objectives, readable
-from strategies import Checkpointing, Exactly, Finetuning, Optimizer, Precision, Space, UpTo
+from strategies import Checkpointing, Exactly, Finetuning, Objective, Optimizer, Precision, Space, UpTo
 
 SOLVER = Solver(Toy(), 100, UpTo(4))
 SPACE = Space.default(Toy().cluster)._replace(
@@ -26,6 +26,19 @@ def candidate(batch: int, seconds: float, process_bytes: int = 0) -> Candidate:
 def test_the_batch_is_maximized_and_the_speed_where_the_batch_is_given() -> None:
     assert objective_of(SOLVER) == "effective batch"
     assert objective_of(Solver(Toy(), 100, Exactly(8))) == "tokens per second"
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        ("batch", "effective batch"),
+        ("throughput", "tokens per second"),
+        ("cost", "tokens per second"),
+        ("memory", "headroom"),
+    ],
+)
+def test_what_is_maximized_follows_the_objective(objective: str, name: str) -> None:
+    assert objective_of(Solver(Toy(), 100, UpTo(4), order=Order(Objective(objective)))) == name
 
 
 def test_values_of_a_study_have_as_many_digits_as_one_reads() -> None:

@@ -1,4 +1,4 @@
-"""Provides `fit`, which searches the configurations that fit, and `estimate`, which itemizes one configuration."""
+"""Provides `fit`, which searches the configurations that fit."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from hardware.errors import shown
+from planner.advice import shortfall_of
 from planner.answers.notes import notes_for
-from planner.answers.plans import plan_of, shortfall_of
+from planner.answers.plans import plan_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
-from planner.answers.usual import usual_of
+from planner.answers.usual import fastest_of, usual_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.accumulation import accumulation_of, bounded, check_batches, check_divisible
-from planner.problem.goal import limits_of, notes_on_price, order_of, run_fields
-from planner.problem.problem import CatalogSource, Problem, resolve_one
-from planner.records.amounts import parse_count
-from planner.records.axes import RequestError, several, whole
-from planner.records.result import EstimateResult, FitResult, Searched
+from planner.problem.accumulation import check_divisible
+from planner.problem.asked import fields_of, number_of, solver_of
+from planner.problem.goal import notes_on_price
+from planner.problem.problem import CatalogSource, Problem
+from planner.records.result import FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from strategies import ContradictionError, Engine, Exactly, Lora, Objective, Space
+from planner.search import pareto as front_of
+from strategies import ContradictionError, Engine, Exactly, Lora, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -59,6 +59,7 @@ def fit(
     host_memory: int | str | None = None,
     loading: str = "auto",
     top: int = 10,
+    pareto: bool = False,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
@@ -120,6 +121,7 @@ def fit(
         loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
             every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         top: Number of plans to return.
+        pareto: Whether to return the front of effective batch, speed and memory as well, which is exact.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
         space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
@@ -155,67 +157,32 @@ def fit(
         PlannerError: The base class of these; alone or as another subclass, it reports a model that cannot be
             downloaded, built or replayed, a space that is too large for the engine, or a storage that cannot be used.
     """
-    chosen = Objective.parse(objective)
-    batches = {
-        "max_accumulation": max_accumulation,
-        "gradient_accumulation_steps": gradient_accumulation_steps,
-        "global_batch_size": global_batch_size,
-        "tokens_per_step": parse_count("tokens_per_step", tokens_per_step),
-    }
-    check_batches(batches)
-    top = whole(top)
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise RequestError(f"top is {shown(top)}, which is not a positive whole number", "10 is the default")
+    given = dict(locals())
+    top = number_of("top", top)
     settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
-    problem = Problem(
-        model,
-        gpu,
-        catalog,
-        axes,
-        {
-            "gpus": gpus,
-            "nodes": nodes,
-            "task": task,
-            "sequence_length": sequence_length,
-            "headroom": headroom,
-            "host_memory": host_memory,
-            "loading": loading,
-            "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
-            "evaluation_batch_size": evaluation_batch_size,
-            "batching": batching,
-            "mean_length": mean_length,
-            "outputs": outputs,
-            "objective": chosen,
-            **bounded(batches, chosen),
-            **run_fields(tokens, samples, epochs, deadline, budget, price),
-        },
-        progress,
-        space,
-    )
-    accumulation = accumulation_of(problem.request, problem.memory.real_tokens)
-    searched = problem.space()
+    problem = Problem(model, gpu, catalog, axes, fields_of(given), progress, space)
+    solver, searched = solver_of(problem), problem.space()
     settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
-    order, limits = order_of(problem), limits_of(problem)
-    sizes = problem.request.micro_batch_size
-    solver = Solver(problem.memory, problem.budget_bytes, accumulation, sizes, order, limits)
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
         raise EngineError(f"timeout is {settings.timeout_seconds}: no trial was completed in time", "--timeout 60")
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
-    if not found.ranking and isinstance(accumulation, Exactly):
-        check_divisible(accumulation, solver)
+    if not found.ranking and isinstance(solver.accumulation, Exactly):
+        check_divisible(solver.accumulation, solver)
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     usual = usual_of(found, solver, bounded=max_accumulation is not None)
-    listed = (*first, *best, *usual)
+    fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
+    listed = (*first, *best, *usual, *((fastest,) if fastest else ()))
     of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
     answer = FitResult.model_construct(
         request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         usual=tuple(plan_of(c, solver) for c in usual),
+        front=tuple(plan_of(c, solver, serves=False) for c in (front_of(found.chains, solver) if pareto else ())),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),
@@ -226,85 +193,14 @@ def fit(
         ),
         rejected=dict(found.rejected),
         notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
-        shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
+        shortfall=None if found.ranking or fastest else shortfall_of(problem, searched, solver),
+        fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
     )
     if not answer.plans:
         return answer
     told = notes_for(problem, [answer.recommended.strategy.strategy()])
     return answer.model_copy(update={"plan_notes": told})
-
-
-def estimate(
-    model: str | Model,
-    *,
-    gpu: str | GPU,
-    gpus: int | None = None,
-    nodes: int = 1,
-    task: str | None = None,
-    sequence_length: int | None = None,
-    micro_batch_size: int = 1,
-    gradient_accumulation_steps: int = 1,
-    evaluation_batch_size: int | None = None,
-    batching: str = "full",
-    mean_length: int | None = None,
-    outputs: str = "released",
-    headroom: float = 0.05,
-    host_memory: int | str | None = None,
-    loading: str = "auto",
-    catalog: CatalogSource = None,
-    progress: Progress = lambda _: None,
-    **axes: Unpack[Options],
-) -> EstimateResult:
-    """Itemizes the memory and time of one configuration, whether it fits or not.
-
-    Args:
-        model: The model, as for `fit`.
-        gpu: Name or alias of a GPU or a machine in the catalog, or a `GPU`, as for `fit`.
-        gpus: GPUs per node, by default as for `fit`.
-        nodes: Number of nodes.
-        task: What the model is trained to do, by default as for `fit`.
-        sequence_length: Tokens per sequence, by default as for `fit`.
-        micro_batch_size: Sequences per GPU and forward pass.
-        gradient_accumulation_steps: Forward and backward passes per optimizer step.
-        evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
-        batching: `full`, `padded` or `packed`, as for `fit`.
-        mean_length: Tokens per sample on average, if samples are padded or packed.
-        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
-        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
-        host_memory: Host memory of one node, as for `fit`.
-        loading: `auto`, `every-rank` or `rank-0`, as for `fit`.
-        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
-        progress: Function that is called with a line of text about what takes long.
-        axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard
-            fully (with qlora not at all), and every other option has the first value of the default space: mixed
-            precision where the GPU supports it, AdamW, no checkpointing.
-
-    Returns:
-        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, and notes.
-
-    Raises:
-        ContradictionError: An option has several values, or the GPU, the model or another choice excludes a choice.
-        PlannerError: Any other reason for which `fit` raises.
-    """
-    workload = {
-        "gpus": gpus,
-        "nodes": nodes,
-        "task": task,
-        "sequence_length": sequence_length,
-        "evaluation_batch_size": evaluation_batch_size,
-        "batching": batching,
-        "mean_length": mean_length,
-        "outputs": outputs,
-        "headroom": headroom,
-        "host_memory": host_memory,
-        "loading": loading,
-    }
-    problem, solver, candidate = resolve_one(
-        model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
-    )
-    plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
-    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
 
 
 def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:

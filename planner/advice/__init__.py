@@ -1,0 +1,5 @@
+"""Finds the changes of a request that would help, ranked by what they cost the user."""
+
+from planner.advice.shortfall import shortfall_of, ways_of_one
+
+__all__ = ["shortfall_of", "ways_of_one"]
