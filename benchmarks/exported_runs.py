@@ -6,8 +6,8 @@
 
 Each script runs as it was written, with random weights of a small model, in one process or two over gloo; torch's
 profiler records what it allocates, as in real_runs.py. Besides, the loss has to fall, and the effective batch and the
-number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP it is told
-that the two processes are of a GPU kind.
+number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP2 it is told
+that the two processes are of a GPU kind. FSDP1 does not run so: accelerate gives it the number of a device.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Case(NamedTuple):
 
 LORA = {"finetuning": "lora", "lora_rank": 8}
 FSDP2 = {"gpus": 2, "sharding": "full_shard"}
-FSDP1 = {**FSDP2, "sharding_backend": "fsdp1"}
 CASES = (
     Case("transformers", "llama", {"precision": "fp32"}),
     Case("transformers", "llama", {"precision": "bf16-mixed", "checkpointing": "full"}),
@@ -71,7 +70,6 @@ CASES = (
     Case("transformers", "llama", {**FSDP2, "precision": "fp32"}),
     Case("transformers", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
     Case("transformers", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
-    Case("transformers", "llama", {**FSDP1, "precision": "bf16-mixed"}),
     Case("transformers", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32"}),
     Case("pytorch", "llama", {"precision": "fp32", "optimizer": "muon"}),
     Case("pytorch", "llama", {"precision": "bf16-mixed", "checkpointing": "selective-matmuls"}),
