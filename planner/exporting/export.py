@@ -5,7 +5,6 @@ What is written is read back by `planner check` first: a choice that does not co
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from planner.exporting.launchers.launcher import Launcher
 from planner.exporting.launchers.registry import LAUNCHERS
 from planner.exporting.read_back import read_back
 from planner.exporting.registry import DEEPSPEED_ALONE, DEFAULT, TARGETS
-from planner.files import check_writable, write_whole
+from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in
 from planner.problem.problem import CatalogSource, catalog_of
@@ -94,27 +93,21 @@ def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> lis
     """Writes files into a folder, which is made if it is not there, and returns their paths.
 
     Raises:
-        ExportError: One of the files is there already and `force` is not set, or the folder cannot be made; then
-            nothing is written.
-        OutputFileError: A file cannot be written; then none is.
+        ExportError: The folder cannot be made.
+        OutputFileError: A file is there already and `force` is not set, or one cannot be written; then none is.
     """
-    paths = [folder / name for name in files]
-    there = [str(path) for path in paths if os.path.lexists(path)]
-    if there and not force:
-        raise ExportError(f"{', '.join(there)} would be overwritten", "--force, or -o another folder")
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file, not a folder", "-o a folder of yours")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"{folder} cannot be made: {error.strerror}", "-o a folder of yours") from None
+    paths = {folder / name: text for name, text in files.items()}
+    write_all(paths, force=force)
     for path in paths:
-        check_writable(path)
-    for path, text in zip(paths, files.values(), strict=True):
-        write_whole(path, text.encode())
         if path.suffix == ".sh":
             path.chmod(0o755)
-    return paths
+    return list(paths)
 
 
 def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Request, Plan, str]:
