@@ -35,17 +35,18 @@ def spelled(problem: Problem) -> str:
     return shlex.join(arguments)
 
 
-def fit_command(problem: Problem) -> str:
-    """Returns the command that searches what a request asks for."""
+def fit_command(problem: Problem, catalog: str | None = None) -> str:
+    """Returns the command that searches what a request asks for, with a catalog file if there is one."""
     request, usual = problem.request, Request.model_fields
     found = ["planner", "fit", request.model, *_trained_where(problem)]
     for name in _BOUNDS:
         value = getattr(request, name)
         if value not in (None, usual[name].default, Objective.BATCH):
             found += [f"--{name.replace('_', '-')}", str(value)]
+    found += [] if catalog is None else ["--catalog", catalog]
     for option, field in _RUN.items():
         if (value := getattr(request, field)) is not None:
-            found += [f"--{option}", str(value)]
+            found += [f"--{option}", f"{value:.12g}"]
     for name, values in {"micro_batch_size": request.micro_batch_size, **request.given()}.items():
         for text in _spelled_values(values):
             found += [f"--{name.replace('_', '-')}", text]

@@ -16,7 +16,7 @@ from strategies import Allocator
 
 
 def ranking_of(
-    problem: Problem, found: Sequence[Placed], refused: Counter[str], asked: int, top: int
+    problem: Problem, found: Sequence[Placed], refused: Counter[str], asked: int, top: int, file: str | None = None
 ) -> MachineRanking:
     """Returns the answer of `fit_machines`.
 
@@ -26,6 +26,7 @@ def ranking_of(
         refused: Number of machines to which the request cannot be put, by reason.
         asked: Number of machines that were asked for.
         top: Number of machines to return.
+        file: Catalog file that the commands have to name; None for the built-in catalog, or that of the environment.
     """
     placed = sorted(found, key=lambda p: p.rank)
     marked: dict[str, Placed | None] = {}
@@ -35,7 +36,7 @@ def ranking_of(
         cheapest = min(placed, key=lambda p: p.cost)
         marked["cheapest"] = None if cheapest.usd_per_million_tokens is None else cheapest
     shown = [*placed[:top], *(p for p in marked.values() if p is not None)]
-    plans = {id(p): machine_plan_of(p) for p in shown}
+    plans = {id(p): machine_plan_of(p, file) for p in shown}
     marks: dict[str, Any] = {name: None if p is None else plans[id(p)] for name, p in marked.items()}
     return MachineRanking.model_construct(
         None,
@@ -50,7 +51,7 @@ def ranking_of(
     )
 
 
-def machine_plan_of(placed: Placed) -> MachinePlan:
+def machine_plan_of(placed: Placed, file: str | None) -> MachinePlan:
     """Returns a machine as users see it, with its best plan and the command that shows the others."""
     problem, cluster = placed.problem, placed.problem.cluster
     return MachinePlan.model_construct(
@@ -63,7 +64,7 @@ def machine_plan_of(placed: Placed) -> MachinePlan:
         price_per_hour_usd=usd_per_hour(problem),
         price_date=cluster.priced.price_date if problem.request.gpu_usd_per_hour is None else None,
         plan=plan_of(placed.candidate, placed.solver, serves=False),
-        command=fit_command(problem),
+        command=fit_command(problem, file),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from hardware import Cluster
+from hardware import GIB, Cluster
 from planner.answers.runs import usd_per_million_tokens
 from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
@@ -43,9 +43,12 @@ class Placed(NamedTuple):
 
     @property
     def size(self) -> tuple[float, ...]:
-        """Returns a key that sorts by memory of all GPUs, price and number of GPUs."""
+        """Returns a key that sorts by memory of all GPUs, in whole GiB of each, then by price and number of GPUs.
+
+        Cards of the same size differ by some MiB, which makes none of them smaller.
+        """
         cluster, price = self.problem.cluster, usd_per_hour(self.problem)
-        total = cluster.world_size * cluster.gpu.memory_bytes
+        total = cluster.world_size * round(cluster.gpu.memory_bytes / GIB)
         return total, inf if price is None else price, cluster.world_size
 
     @property

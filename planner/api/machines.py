@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.answers.machine_ranking import ranking_of
@@ -107,4 +108,5 @@ def fit_machines(
     fields = fields_of({**given, "gpus": first.gpus, "nodes": number})
     problem = Problem(model, first.gpu, loaded, axes, fields, progress, space)
     placing = Placing(problem, solver_of)
-    return ranking_of(problem, placing.all(sites), placing.refused, len(sites), number_of("top", top))
+    found, file = placing.all(sites), str(catalog) if isinstance(catalog, str | Path) else None
+    return ranking_of(problem, found, placing.refused, len(sites), number_of("top", top), file)

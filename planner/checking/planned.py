@@ -13,6 +13,7 @@ from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of
 from planner.checking.models import model_of
 from planner.checking.trials import Cluster
 from planner.problem.problem import CatalogSource, catalog_of
+from planner.problem.site import Site
 from planner.readers.reading import Reading
 from planner.readers.run import Run
 from planner.records.check import OnGpus
@@ -50,7 +51,8 @@ def planned(
         PlannerError: The GPU is unknown, or the catalog has problems.
     """
     known = catalog_of(catalog)
-    chosen = known.get(gpu) if isinstance(gpu, str) else gpu
+    site = None if gpu is None else Site.of(gpu, known, gpus)
+    chosen, gpus = (site.gpu, site.gpus if site.machine else gpus) if site else (None, gpus)
     notes: list[str] = []
     try:
         model, note = model_of(reading, run)

@@ -15,8 +15,8 @@ from planner.cli.output import print_text
 @click.command(
     cls=Command,
     examples=(
-        "planner fit llama-2-7b --gpu A100-40GB --json | planner report - -o report.html",
-        "planner report on-h100.json on-a100.json -o report.html",
+        "planner report plan.json",
+        "planner report on-h100.json on-a100.json -o machines.html",
     ),
 )
 @click.argument("plans", type=str, metavar="PLAN...", nargs=-1, required=True)

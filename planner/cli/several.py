@@ -20,11 +20,14 @@ _OF_ONE = ("pareto", "sampler", "trials", "timeout", "seed", "storage", "verify"
 
 
 def asks_for_several(arguments: dict[str, Any]) -> bool:
-    """Returns whether arguments of `planner fit` ask for more than one machine; the catalog in them is loaded."""
+    """Returns whether arguments of `planner fit` ask for several machines; if not, the catalog in them is loaded."""
     from hardware import load_catalog
 
-    arguments["catalog"] = load_catalog(arguments["catalog"])
-    return are_several(arguments["gpu"], arguments["gpus"], arguments["nodes"], arguments["catalog"])
+    loaded = load_catalog(arguments["catalog"])
+    if are_several(arguments["gpu"], arguments["gpus"], arguments["nodes"], loaded):
+        return True
+    arguments["catalog"] = loaded
+    return False
 
 
 def fit_machines(ctx: click.Context, model: str, arguments: dict[str, Any], *, as_json: bool) -> MachineRanking:

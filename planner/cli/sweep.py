@@ -58,15 +58,7 @@ _WORKLOAD = "Workload"
 @number_option("--jobs", "Options", "Processes; as many as there are cores unless given.")
 @json_option
 @click.pass_context
-def sweep(
-    ctx: click.Context,
-    /,
-    as_json: bool,
-    models: tuple[str, ...],
-    sequence_length: Any,
-    output: Path | None,
-    **arguments: Any,
-) -> None:
+def sweep(ctx: click.Context, /, as_json: bool, models: tuple[str, ...], output: Path | None, **arguments: Any) -> None:
     """Plan every MODEL on every machine at every length, and show the best plan of each fine-tuning method.
 
     MODEL is as for `fit`, or `all` for the registry. A sweep that was interrupted goes on where its file ends.

@@ -14,7 +14,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
-from planner.report.picked import of_front, picked
+from planner.report.picked import LEAST, of_front, picked
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
 from planner.report.to_run import speed, takes, to_run
@@ -115,6 +115,8 @@ class FitReport:
             of = "" if len(shown) == len(result.front) else f", {len(shown)} of {grouped(len(result.front))}"
             return [*sections, (f"the front of effective batch, speed and memory{of}", shown)]
         found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2)
+        if self._is_front and not self.full:
+            found = result.plans[: max(LEAST, room - 2)]
         others = [plan for plan in found if plan not in usual]
         return [*sections, (self._title(others), others)] if others else sections
 

@@ -8,6 +8,7 @@ from math import inf
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+from hardware import GIB
 from planner.records.sweep import SweepResult, SweepRow
 from planner.report.parts.blocks import Wrapped
 from planner.report.parts.format import count, gib, grouped, plural, seconds, thousands
@@ -85,7 +86,7 @@ class SweepReport:
             Column("method", [str(method) for (_, _, method), _ in lines]),
             Column("fit on", [f"{len(fit)} of {len(groups[key])}" for key, fit in lines], right=True),
             Column("smallest", [_best(fit, _by_size) for _, fit in lines]),
-            Column("fastest", [_best(fit, lambda row: -(row.tokens_per_second or 0)) for _, fit in lines]),
+            Column("fastest", [_best(fit, _by_speed) for _, fit in lines]),
             Column("cheapest", [_best([r for r in fit if r.usd_per_million_tokens], _by_cost) for _, fit in lines]),
         ]
 
@@ -97,13 +98,18 @@ def _cell(row: SweepRow) -> str:
     return f"{batch}  {gib(row.process_bytes or 0)}  {speed.rjust(5)}"
 
 
-def _by_size(row: SweepRow) -> float:
-    return row.size * (row.budget_bytes or 0)
+def _by_size(row: SweepRow) -> tuple[float, ...]:
+    """Returns a key that sorts by memory of all GPUs, in whole GiB of each, then by price."""
+    return row.size * round((row.budget_bytes or 0) / GIB), row.usd_per_hour or inf
 
 
-def _by_cost(row: SweepRow) -> float:
-    return row.usd_per_million_tokens or inf
+def _by_speed(row: SweepRow) -> tuple[float, ...]:
+    return (-(row.tokens_per_second or 0),)
 
 
-def _best(rows: Sequence[SweepRow], key: Callable[[SweepRow], float]) -> str:
+def _by_cost(row: SweepRow) -> tuple[float, ...]:
+    return (row.usd_per_million_tokens or inf,)
+
+
+def _best(rows: Sequence[SweepRow], key: Callable[[SweepRow], tuple[float, ...]]) -> str:
     return min(rows, key=key).where if rows else _ABSENT

@@ -37,14 +37,17 @@ def pareto(chains: Iterable[Chain], solver: Solver) -> list[Candidate]:
     """
     strategies = [chain.least for chain in chains if solver.fits(chain.least)]
     fewest = min(map(solver.order.risks, strategies), default=0)
+    chosen = (strategy for strategy in strategies if solver.order.risks(strategy) == fewest)
+    return front_of(candidate for strategy in chosen for candidate in candidates_of(strategy, solver))
+
+
+def front_of(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Returns the candidates that no other one beats, whatever their risks, those of the largest batch first."""
     found: dict[Point, Candidate] = {}
-    for strategy in strategies:
-        if solver.order.risks(strategy) > fewest:
-            continue
-        for candidate in _candidates(strategy, solver):
-            point = Point(-candidate.global_batch_size, candidate.seconds_per_sample, candidate.process_bytes)
-            if point not in found or candidate.rank < found[point].rank:
-                found[point] = candidate
+    for candidate in candidates:
+        point = Point(-candidate.global_batch_size, candidate.seconds_per_sample, candidate.process_bytes)
+        if point not in found or candidate.rank < found[point].rank:
+            found[point] = candidate
     return [found[point] for point in undominated(found)]
 
 
@@ -68,7 +71,7 @@ def undominated(points: Iterable[Point]) -> Iterator[Point]:
         seconds[start:end], num_bytes[start:end] = [point.seconds_per_sample], [point.process_bytes]
 
 
-def _candidates(strategy: Strategy, solver: Solver) -> Iterator[Candidate]:
+def candidates_of(strategy: Strategy, solver: Solver) -> Iterator[Candidate]:
     """Yields the candidates of a strategy that fit within the limits and that none of its own beats for sure."""
     if isinstance(solver.accumulation, Exactly):
         yield from solver.within(strategy)

@@ -71,19 +71,20 @@ class Ranking:
         They reduce gradients more often for nothing, or are the same step in other words (`Candidate.instead`). Those
         that are nearly the same as a better one (`alike`) come only where there is room for all of them.
         """
-        found: dict[Strategy, Candidate] = {}
-        apart: list[Candidate] = []
+        found: list[Candidate] = []
+        apart: list[int] = []  # places in `found`
+        strategies: set[Strategy] = set()
         for looked, candidate in enumerate(self._copy()):
             if len(apart) == number or (looked >= MOST_LOOKED * number and len(found) >= number):
                 break
-            if any(strategy in found for strategy in candidate.instead):
+            if any(strategy in strategies for strategy in candidate.instead):
                 continue
-            found[candidate.strategy] = candidate
-            if not any(alike(Numbers.of(candidate), Numbers.of(better)) for better in apart):
-                apart.append(candidate)
-        others = (c for c in found.values() if c not in apart)
-        chosen = {c.strategy for c in (*apart, *islice(others, number - len(apart)))}
-        return [c for c in found.values() if c.strategy in chosen]
+            if not any(alike(Numbers.of(candidate), Numbers.of(found[place])) for place in apart):
+                apart.append(len(found))
+            strategies.add(candidate.strategy)
+            found.append(candidate)
+        others = [place for place in range(len(found)) if place not in apart]
+        return [found[place] for place in sorted([*apart, *others[: number - len(apart)]])]
 
     def _copy(self) -> Iterator[Candidate]:
         """Yields all candidates, best first, and leaves the ranking as it is."""

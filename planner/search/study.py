@@ -90,7 +90,7 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
         found.of(Suggestion(trial.params))
     candidates = found.candidates
     if settings.sampler.facts.is_multi_objective:
-        candidates = list(front(candidates, solver))
+        candidates = front(candidates)
     seconds = time.perf_counter() - start
     tried = tuple(Chain(c.strategy) for c in found.candidates)
     return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed), tried)

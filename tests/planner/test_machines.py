@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -186,3 +187,13 @@ def test_the_command_ranks_where_several_machines_are_asked_for(
     result = CliRunner().invoke(main, ["fit", "gpt2", *arguments])
     assert result.exit_code == code
     assert said in result.stdout + result.stderr
+
+
+def test_a_command_names_the_catalog_file_that_its_machine_is_in(tmp_path: Path, catalog: Catalog) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("machines: {box: {base: g4dn.metal, provider: us}}")
+    (box,) = fit_machines("gpt2", gpu="us", catalog=file).machines
+    assert box.name == "box"
+    result = CliRunner().invoke(main, box.command.split()[1:])
+    assert result.exit_code == 0, result.stderr
+    assert "on box: 8 x T4" in result.stdout

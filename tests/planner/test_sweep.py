@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from planner import MissingExtraError, PlannerError, SweepFileError, SweepResult, fit, sweep
+from planner.cli import main
 from planner.sweeps import run
 from planner.sweeps.tables import COLUMNS
 
@@ -144,3 +146,22 @@ def test_a_sweep_survives_a_round_trip_through_json_and_reads_as_a_table(swept: 
     )
     with pytest.raises(PlannerError, match="a sweep is of at least one model"):
         sweep([], gpu="T4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("gpt2", "--gpu", "T4"), 0, "largest that fits on 1 x T4: full gpt2"),
+        (("gpt2", "qwen2.5-0.5b", "--gpu", "T4,L4", "--sequence-length", "128,256"), 0, "24 of 24 combinations fit"),
+        (("llama-3-70b", "--gpu", "T4", "--finetuning", "full", "--jobs", "1"), 1, "full none"),
+        (("gpt2", "--gpu", "T4", "--json"), 0, '"rows"'),
+        (("gpt2", "--gpu", "T4", "-o", "rows.txt"), 2, "rows.txt ends in none of .csv, .parquet"),
+        (("gpt2", "--gpu", "T4", "--jobs", "0"), 2, "jobs is 0, which is not a positive whole number"),
+    ],
+)
+def test_the_command_sweeps_and_says_by_its_code_whether_anything_fits(
+    arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    result = CliRunner().invoke(main, ["sweep", *arguments])
+    assert result.exit_code == code
+    assert said in result.stdout + result.stderr

@@ -73,7 +73,7 @@ class Placer:
             y: The point's place.
             radius: Pixels that the point's mark takes around it.
         """
-        width = text_width(text, TEXT)
+        width = text_width(text, TEXT, bold=True)
         off = radius + _GAP
         places = [
             (x + off, y - TEXT / 2),
@@ -87,7 +87,7 @@ class Placer:
 
     def place_along(self, text: str, left: float, right: float, y: float) -> Label | None:
         """Returns a label above or below a horizontal line, near one of its ends or its middle."""
-        width = text_width(text, TEXT)
+        width = text_width(text, TEXT, bold=True)
         starts = (right - width - _GAP, left + _GAP, (left + right - width) / 2)
         tops = (y - TEXT - _GAP, y + _GAP)
         return self._first(text, width, [(start, top) for top in tops for start in starts])

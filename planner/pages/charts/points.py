@@ -9,7 +9,7 @@ from typing import NamedTuple
 from planner.pages.charts.place import Box, Placer
 from planner.pages.charts.scale import Scale, rounded, short, spanned, ticks
 from planner.pages.charts.svg import BOTTOM, LEFT, RIGHT, TOP, Axis, Size, axes, both, label, line, mark
-from planner.pages.rows import Row
+from planner.pages.rows import OTHERS, Row
 from planner.report.parts import words
 from planner.report.parts.format import gib, grouped
 
@@ -54,12 +54,13 @@ class Points(NamedTuple):
         yield line(self._stairs(x, y), "front")
         placer = Placer(Box(LEFT, TOP - 8, size.width - 2, ground - 2))
         most = max(map(_free, self.rows)) or 1
-        # Large marks first, so that small ones lie on top; labels of filled ones before those of others.
-        for row in sorted(self.rows, key=lambda row: -_free(row)):
+        # Large marks first, so that small ones lie on top, and last those of plans with pictures; labels of filled ones
+        # before those of others.
+        for row in sorted(self.rows, key=lambda row: (row.group != OTHERS, -_free(row))):
             place, r = self._place(row, x, y), _radius(row, most)
             placer.take(Box(place[0] - r, place[1] - r, place[0] + r, place[1] + r))
             yield mark(row.group, *place, r, "point" if self.is_filled(row) else "point beaten", _said(row))
-        for row in sorted(self.rows, key=lambda row: not self.is_filled(row)):
+        for row in sorted(self.rows, key=lambda row: (row.group == OTHERS, not self.is_filled(row))):
             place, r = self._place(row, x, y), _radius(row, most)
             if row.rank is not None and (placed := placer.place(f"#{row.rank}", *place, r)):
                 yield label(placed, "rank" if self.is_filled(row) else "rank beaten")

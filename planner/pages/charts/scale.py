@@ -74,9 +74,12 @@ def length(number: float) -> str:
     return f"{number / 1024:g}K" if number >= 16384 and number % 1024 == 0 else f"{number:,.0f}"
 
 
-def text_width(text: str, size: float) -> float:
-    """Returns how wide a text is at most, in pixels: letters of usual fonts are narrower than 0.62 of their size."""
-    return 0.62 * size * len(text)
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Returns how wide a short text is, in pixels, in the widest of usual fonts, DejaVu Sans.
+
+    On average its digits and letters are narrower than 0.62 of their size, bold ones with a number sign than 0.76.
+    """
+    return (0.76 if bold else 0.62) * size * len(text)
 
 
 def spanned(values: Sequence[float]) -> tuple[float, float]:

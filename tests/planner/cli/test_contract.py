@@ -160,6 +160,10 @@ def test_a_checked_catalog_tells_what_it_adds_and_changes(tmp_path: Path) -> Non
     file.write_text(json.dumps({"gpus": {"T4": {"gpus_per_node": 4}, "Mine": entry}}))
     result = run("catalog", "check", str(file))
     assert result.stdout == f"{file}: no problems, 2 GPUs\n  changes  T4\n  adds  Mine\n"
+    machines = tmp_path / "machines.yaml"
+    machines.write_text("machines: {p5.48xlarge: {spot: true}, box: {base: p5.48xlarge}}")
+    result = run("catalog", "check", str(machines))
+    assert result.stdout == f"{machines}: no problems, 2 machines\n  changes  p5.48xlarge\n  adds  box\n"
     assert "Mine" in run("gpus", "--catalog", str(file)).stdout
     assert run("gpus", "--catalog", str(file), "show", "Mine").exit_code == 0
 

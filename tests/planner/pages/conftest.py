@@ -28,6 +28,7 @@ def pages(found: FitResult, estimated: EstimateResult) -> dict[str, str]:
     on_machines = [fit("llama-3-8b", gpu=gpu, gpus=gpus) for gpu, gpus in machines]
     return {
         "fit": report_page(found),
+        "front": report_page(fit("qwen2.5-1.5b", gpu="T4", gpus=2, pareto=True)),
         "estimate": report_page(estimated),
         "machines": report_page(*on_machines),
         "models": report_page(*(fit(model, gpu="A10G", top=30) for model in ("gpt2", "bert-base-uncased"))),

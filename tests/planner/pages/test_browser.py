@@ -10,7 +10,7 @@ import pytest
 
 SCREENS = {"light": (1280, "light"), "dark": (1280, "dark"), "tablet": (820, "light"), "phone": (390, "light"),
            "dark phone": (390, "dark"), "small phone": (340, "light")}  # fmt: skip
-KINDS = ("fit", "estimate", "machines", "models", "prices", "batches", "nothing fits")
+KINDS = ("fit", "front", "estimate", "machines", "models", "prices", "batches", "nothing fits")
 LEAST_CONTRAST, LEAST_OF_MARKS = 4.5, 3.0  # WCAG 2.2, 1.4.3 and 1.4.11
 SMALLEST_TEXT = 10.5
 LOOKED_AT = Path(__file__).with_name("looked_at.js").read_text()
