@@ -86,7 +86,7 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         "keep_outputs": _OUTPUTS[launch.request.outputs],
         **_checkpointing(launch),
         **_sharding(launch),
-        **({"max_steps": 8, "output": None} if launch.random_weights else {"epochs": 1, "output": "output"}),
+        **({"max_steps": 5, "output": None} if launch.random_weights else {"epochs": 1, "output": "output"}),
     }
 
 

@@ -78,7 +78,7 @@ TABLE = Table(
         "router_aux_loss_coef": "the router's auxiliary loss",
         **fsdp_left_out("fsdp_config"),
     },
-    idle=(TRAINER_IDLE - {"label_smoothing_factor", "evaluation_strategy"})
+    idle=(TRAINER_IDLE - {"label_smoothing_factor", "evaluation_strategy", "tf32"})
     | fsdp_idle("fsdp_config")
     | words(
         """
