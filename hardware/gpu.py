@@ -65,6 +65,7 @@ _CONTEXT_MIB = {
     "10.0": 715,
     "10.3": 715,  # as 10.0
     "12.0": 350,
+    "12.1": 350,  # as 12.0
 }
 """Largest measured CUDA context in MiB, by compute capability. It is the process memory in torch's out-of-memory
 messages less what is allocated and reserved; on sm90, "Process ... has 522.00 MiB memory in use" of a process without

@@ -10,8 +10,8 @@ from importlib import import_module
 TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
-    from planner.answers.explain import explain
     from planner.api import compare, estimate, fit, fit_machines, sweep
+    from planner.api.explain import explain
     from planner.checking.check import check
     from planner.checking.fix import fix
     from planner.exporting.export import export
@@ -75,7 +75,7 @@ _HOMES = {
     "check": "planner.checking.check",
     "compare": "planner.api",
     "estimate": "planner.api",
-    "explain": "planner.answers.explain",
+    "explain": "planner.api.explain",
     "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",

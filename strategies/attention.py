@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from strategies.axis import Choice, axis_of
@@ -56,6 +57,11 @@ class Attention(Choice):
     def is_flash(self) -> bool:
         """Returns whether the kernel is one of the flash-attn package, which takes no mask."""
         return self in (Attention.FLASH_2, Attention.FLASH_3)
+
+    @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns the other names of transformers' `attn_implementation`."""
+        return {"flex_attention": cls.FLEX}
 
 
 AXIS = axis_of(Attention, phrase="{} attention")

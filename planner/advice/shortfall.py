@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from planner.advice.variants import Variants
 from planner.advice.ways import ways_out
 from planner.answers.plans import plan_of
@@ -9,7 +11,7 @@ from planner.problem.problem import Problem
 from planner.records.advice import Shortfall, Way
 from planner.search import Candidate, Solver, TooManyStrategiesError, smallest
 from planner.search.exhaustive import possible
-from strategies import Space
+from strategies import Space, Strategy
 
 MOST_LOOKED_THROUGH = 1_000
 """Most strategies of a space that are all looked at; of a larger space, the smallest plan alone is changed."""
@@ -61,3 +63,17 @@ def ways_of_one(problem: Problem, solver: Solver, candidate: Candidate, verb: st
     space = Space(**{name: (value,) for name, value in candidate.strategy.to_options().items()})
     variants = Variants(problem, space, solver, beyond)
     return tuple(ways_out(variants, [candidate.strategy], verb))
+
+
+def ways_among(variants: Variants, strategies: Sequence[Strategy], held: frozenset[str]) -> tuple[Candidate, list[Way]]:
+    """Returns the smallest of strategies that do not fit, and the ways out that leave some options as they are.
+
+    Args:
+        variants: The request of the search.
+        strategies: Strategies that can run; at least one.
+        held: Options that have to keep their values.
+    """
+    solver = variants.changed({}).solver
+    candidates = (solver.candidate(strategy, solver.smallest_micro_batch, 1) for strategy in strategies)
+    least = min(candidates, key=lambda candidate: candidate.process_bytes)
+    return least, ways_out(variants, strategies, "fit", held)

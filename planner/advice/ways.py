@@ -35,30 +35,35 @@ LESSER_METHODS = {
 """Methods that are advised to those who ask for one."""
 
 
-def ways_out(variants: Variants, strategies: Sequence[Strategy], verb: str) -> list[Way]:
+def ways_out(
+    variants: Variants, strategies: Sequence[Strategy], verb: str, held: frozenset[str] = frozenset()
+) -> list[Way]:
     """Returns the smallest sets of changes after which something fits, by what they cost.
 
     Args:
         variants: The request, of which nothing fits.
         strategies: All strategies that can run, or some of a space that is too large.
         verb: The command whose request this is.
+        held: Options that have to keep their values.
     """
     plain = variants.changed({})
     trials = [trial for strategy in strategies if (trial := tried(plain, strategy)) is not None]
     least = best(trials)
     if least is None:
         return []
-    found = of_techniques(variants, trials, least)
+    found = of_techniques(variants, trials, least, held)
     if variants.problem.memory.is_cheap:
         found += _of_machines(variants, least)
     told = (spelled_way(variants, _longest(variants, one), least, verb) for one in _ranked(found, least))
     return [way for way in told if way is not None]
 
 
-def of_techniques(variants: Variants, trials: Sequence[Trial], least: Trial) -> list[Found]:
+def of_techniques(
+    variants: Variants, trials: Sequence[Trial], least: Trial, held: frozenset[str] = frozenset()
+) -> list[Found]:
     """Returns the smallest sets of changes of the run itself."""
     minimal = Minimal(variants)
-    changes = [*changes_from(values_of(trials))]
+    changes = [change for change in changes_from(values_of(trials)) if not change.options.keys() & held]
     methods = [*_lesser_methods(changes, trials)]
     others = [change for change in changes if "finetuning" not in change.options and not is_slow_to_try(change)]
     if variants.problem.memory.is_cheap:

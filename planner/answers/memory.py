@@ -26,6 +26,9 @@ def memory_of(candidate: Candidate, budget: int, requests: Requests | None = Non
     unlimited: int | None = None
     if requests is not None:
         needed, unlimited = _served(candidate, requests, needed, footprint.outside.reserved_within(budget))
+    elif (served := candidate.served) is not None:
+        needed = served.reserved_bytes + missing_from(candidate, served)
+        unlimited = None if served.retries else needed
     process = footprint.outside.process_bytes(needed)
     return Memory.model_construct(
         allocated_bytes=allocated,

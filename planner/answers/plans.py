@@ -25,7 +25,8 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None)
             of native segments does so: no closed form says what these need.
     """
     requests = None
-    if serves or (serves is None and candidate.strategy.allocator is Allocator.NATIVE):
+    undecided = candidate.strategy.allocator is Allocator.NATIVE and candidate.served is None
+    if serves or (serves is None and undecided):
         requests = requests_of(
             solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hardware import GPU
 from planner.advice import shortfall_of
+from planner.advice import why_not as why_not_of
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.answers.settled import settle
@@ -18,6 +19,7 @@ from planner.problem.accumulation import check_divisible
 from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
+from planner.records.axes import several
 from planner.records.result import FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
@@ -63,6 +65,7 @@ def fit(
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
+    why_not: str | Sequence[str] = (),
     engine: str = "exhaustive",
     sampler: str | None = None,
     trials: int | None = None,
@@ -127,6 +130,8 @@ def fit(
         space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
         verify: Whether to replay the best plan, and if its replay does not fit, the next ones, until one fits. Plans
             before that one are removed from the answer. Needs the extra `verify`.
+        why_not: Values of options, such as `checkpointing=none`, of which the answer says what beats them, or by how
+            much they do not fit and what would pay for them.
         engine: `exhaustive` decides every strategy of the space; `optuna` samples a space that is too large for that.
         sampler: Sampler of optuna: `tpe` (the default), `nsga2` for the Pareto front of effective batch, speed and
             headroom, `gp` (needs the extra `gp`), `random` or `brute-force`.
@@ -196,6 +201,9 @@ def fit(
         shortfall=None if found.ranking or fastest else shortfall_of(problem, searched, solver),
         fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
+        why_not=tuple(
+            why_not_of(problem, searched, solver, next(iter(first), None), text) for text in several(why_not)
+        ),
     )
     if not answer.plans:
         return answer

@@ -36,7 +36,7 @@ def fix(result: CheckResult, path: str | Path, *, rank: int = 1, force: bool = F
 
 def _change(result: CheckResult, rank: int) -> Change:
     if result.plan is None:
-        raise PlannerError(f"there is no change to write: {result.headline()}")
+        raise PlannerError(f"there is no change to write: {result.headline()}", "-- KEY=VALUE says another run")
     if not 0 < rank <= len(result.changes):
         number = len(result.changes)
         what = f"{number} change{'s' if number != 1 else ''}" if number else "no change that its files can say"

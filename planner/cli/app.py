@@ -97,7 +97,7 @@ main = Planner(
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
         "estimate": "Itemise the memory of one configuration.",
-        "explain": "List what one configuration saves for backward.",
+        "explain": "Say what fills one configuration, and what other choices would save.",
         "compare": "Lay plans, GPUs or choices side by side.",
         "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "verify": "Replay the real training step of a plan, without a GPU.",
@@ -111,6 +111,7 @@ main = Planner(
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
         "schema": "Print the JSON Schema of an answer or of a catalog.",
+        "completion": "Print or install what lets a shell complete commands.",
     },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(

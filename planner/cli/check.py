@@ -130,7 +130,7 @@ def _each(files: list[str], overrides: list[str], arguments: dict[str, Any]) -> 
             print_text(f"passed over: {error.message}")
             continue
         except PlannerError as error:
-            print_text(error.message)
+            print_text(f"broken: {error.message}")
             worst = USAGE
             continue
         if result.reading and "model" not in result.reading:

@@ -69,12 +69,19 @@ _SEARCH = "Search"
 @option("--timeout", type=float, metavar="SECONDS", section=_SEARCH, help="No trial begins after that.")
 @number_option("--seed", _SEARCH, "Of the sampler, 0 unless given.")
 @option("--storage", metavar="URL", section=_SEARCH, help="A database that keeps the trials: sqlite:///study.db.")
+@option(
+    "--why-not",
+    multiple=True,
+    metavar="KEY=VALUE",
+    section="Options",
+    help="Say why no plan with that value, such as checkpointing=none, comes first; may be repeated.",
+)
 @option("--verify", is_flag=True, section="Options", help="Replay the best plan; take the next where it does not fit.")
 @plot_option
 @json_option
 @click.pass_context
 def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: bool, **arguments: Any) -> None:
-    """Find the configurations of MODEL that fit, largest effective batch first.
+    """Find the configurations of MODEL that fit, and the one to run, which stands last.
 
     MODEL is a name that `planner models` lists, a config.json, hf:org/name, a size such as 7B, or module:function,
     whose code is imported and run: the function returns a torch module, and example_inputs(micro_batch_size,
@@ -105,5 +112,9 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
             print_report(plotted(result, arguments["catalog"]))
             print_text("")
         print_report(FitReport(result, ctx.obj or (), notes or listed))
+        if result.why_not:
+            from planner.report.why_not import WhyNotReport
+
+            print_report(WhyNotReport(result.why_not))
     if not result.plans:
         ctx.exit(DOES_NOT_FIT)

@@ -28,7 +28,17 @@ TECHNIQUES = "Techniques (`planner choices` says what each choice means)"
 """Heading of the options of all axes."""
 
 
-class AxisOption(Option):
+class SeveralOption(Option):
+    """Extends an option that may be repeated: its values may also stand behind it with commas between them."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Returns the values, each for itself."""
+        if self.multiple and value:
+            value = tuple(part for text in value for part in (text.split(",") if isinstance(text, str) else (text,)))
+        return super().type_cast_value(ctx, value)
+
+
+class AxisOption(SeveralOption):
     """Extends an option: its help lists the choices of an axis, which are read only when the help is asked for."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -234,4 +244,4 @@ def _axis_option(said: strategies.Option) -> Callable[[F], F]:
         return option(names, cls=AxisOption, type=AxisChoice(kind), metavar="NAME", **shared)
     if isinstance(kind, Names):
         return option(names, type=ModuleNames(kind.keyword), metavar="NAMES", help=said.help, **shared)
-    return option(names, metavar="N", help=said.help, **shared)
+    return option(names, cls=SeveralOption, metavar="N", help=said.help, **shared)

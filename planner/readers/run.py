@@ -157,7 +157,8 @@ class Run:
         for key in self._unplaced:
             known = {name for reader, _ in self._found.values() for name in reader.table.decides}
             near = nearest_names(key, known)
-            raise PlannerError(f"no file of this run has a key {key!r}", (near and f"did you mean {near[0]}?") or None)
+            way_out = f"did you mean {near[0]}?" if near else "-- KEY=VALUE with a key of the files' program"
+            raise PlannerError(f"no file of this run has a key {key!r}", way_out)
 
     def _takes(self, role: Role, key: str) -> bool:
         return role in self._found and self._found[role][0].table.knows(key)

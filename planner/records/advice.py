@@ -55,3 +55,32 @@ class Shortfall(Record):
     """Bytes by which that plan exceeds the budget."""
     ways: tuple[Way, ...]
     """Smallest sets of changes after which something fits, by what they cost the user."""
+
+
+class Fate(StrEnum):
+    """Says what became of the strategies that have a value of an option."""
+
+    FIRST = "comes first"
+    BEATEN = "fits, and is beaten"
+    DOES_NOT_FIT = "does not fit"
+    CANNOT_RUN = "cannot run"
+
+
+class WhyNot(Record):
+    """Says why no plan with a value of an option comes first."""
+
+    option: str
+    value: str
+    fate: Fate
+    says: str
+    """What beat its best plan, by how much the smallest one is over the budget, or why none can run, in a sentence."""
+    plan: Plan | None = None
+    """Best plan with that value, or the smallest where none fits; None where none can run."""
+    moment: str | None = None
+    """Name of the moment of the step at which the smallest plan peaks, where none fits."""
+    term: str | None = None
+    """Name of the largest memory category at that moment."""
+    over_bytes: Bytes = 0
+    """Bytes by which the smallest plan exceeds the budget."""
+    ways: tuple[Way, ...] = ()
+    """What would pay for it: smallest sets of other changes after which a plan with that value fits."""

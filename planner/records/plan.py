@@ -197,7 +197,7 @@ class Shares(Record):
     memory_bound: float
     """Other operations, without recomputation."""
     recomputation: float
-    """Everything that checkpointing computes again; 0 for models that only their own code describes."""
+    """Everything that checkpointing computes again; of models that only their own code describes, the products."""
     launch: float
     """The GPU waits for the host, which launches kernels."""
     communication: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from planner.records.advice import Shortfall, Way
+from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
 from planner.records.request import Request
@@ -61,6 +61,8 @@ class FitResult(Displayed, Record):
     """Fastest plan that fits, where none is within the deadline and the budget of the run; else None."""
     verification: Verification | None = None
     """Verification of the first plan by a replay; None unless it was requested."""
+    why_not: tuple[WhyNot, ...] = ()
+    """Why no plan with the values that were asked about comes first."""
 
     @property
     def listed(self) -> tuple[Plan, ...]:

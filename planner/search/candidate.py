@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, StepMemory, Work
+from planner.memory.reserved import Reserved
 from planner.search.order import BY_BATCH, Order, Rank, syncs_each
 from planner.search.run_limits import NO_LIMITS, RunLimits
 from planner.time import Rates, step_time
@@ -41,6 +42,7 @@ class Candidate(NamedTuple):
         seconds: Predicted time of an optimizer step.
         process_bytes: Peak bytes of the process on one GPU.
         order: What makes a candidate better than another one.
+        served: What the allocator's model reserves within the budget, where it has decided the candidate.
     """
 
     strategy: Strategy
@@ -51,6 +53,7 @@ class Candidate(NamedTuple):
     seconds: float
     process_bytes: int
     order: Order = BY_BATCH
+    served: Reserved | None = None
 
     @property
     def rank(self) -> Rank:
