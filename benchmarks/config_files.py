@@ -5,10 +5,11 @@ python benchmarks/config_files.py FOLDER --fields   # also each field that is no
 
 FOLDER holds published files under the names of their frameworks, and `expected.yaml`, which says of some of them what
 is in there: a list of `cases` with `file`, `with` (files read together with it), `gpus` and `reading`. Values in angle
-brackets are what the planner has no word for: those are right where the run is refused.
+brackets are what the planner has no word for: those are right where a refusal names the very thing.
 
-A field is right, refused (the run is refused, and the field is not read), or wrong. Every other file is read as well,
-alone: what it is refused for, and keys that are not understood, are printed; an internal error ends the script.
+A field is right; not understood, where it is not read and the run is refused; or wrong, which nothing tells the user.
+Every file is read alone as well: what it is refused for, and keys that are not understood, are printed; an internal
+error ends the script.
 """
 
 from __future__ import annotations
@@ -24,9 +25,17 @@ from hardware import PlannerError
 from planner.checking.check import check
 from planner.records.check import CheckResult
 
-READ = ("axolotl", "llama-factory", "trl", "alignment-handbook", "open-r1")
-"""Frameworks whose files are read."""
 SEVEN = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+NO_WORD = {
+    "<cut cross-entropy>": "cut cross-entropy",
+    "<dpo>": "dpo",
+    "<completion>": "context parallelism",
+    "<deepspeed-bf16>": None,
+    "<lion": "lion",
+    "<paged adamw": None,
+}
+"""What a refusal says of each value in angle brackets; None for those that are the planner's words by now."""
+PAGED = "<paged adamw"
 ZERO = {1: "zero1", 2: "shard_grad_op", 3: "full_shard"}
 
 
@@ -41,44 +50,57 @@ def in_words(result: CheckResult) -> dict[str, Any]:
     deepspeed = found.get("sharding_backend") == "deepspeed"
     if deepspeed and found.get("finetuning") == "full" and found.get("precision") == "bf16-mixed":
         found["precision"] = "<deepspeed-bf16>"
+    if not found:
+        return found
     found["engine"] = found.pop("sharding_backend", None)
     if found.get("optimizer") == "paged-adamw-32bit":
-        found["optimizer"] = "<paged adamw, 32-bit states>"
+        found["optimizer"] = PAGED
     found["zero_stage"] = next((k for k, v in ZERO.items() if deepspeed and found.get("sharding") == v), None)
-    found.setdefault("quantization", "none")
     found["offload"] = "cpu" if found.get("offload") in ("cpu", "optimizer") else "none"
-    quantization = found["quantization"].removesuffix("-double")
-    found["frozen_dtype"] = "bf16" if quantization == "none" else quantization
+    if "finetuning" in found:
+        quantization = found.setdefault("quantization", "none").removesuffix("-double")
+        in_fp32 = any(remark.what.startswith("a frozen base in f") for remark in result.refused)
+        found["frozen_dtype"] = quantization if quantization != "none" else "fp32" if in_fp32 else "bf16"
     found["galore_rank"] = found.get("optimizer_rank")
     if found.get("gpus"):
         found["gpus"] *= found.get("nodes", 1)
     return found
 
 
+def judged(expected: Any, value: Any, refusals: list[str]) -> str:
+    """Whether a field is right, not understood, or wrong.
+
+    Args:
+        expected: The value by hand; in angle brackets what has no word.
+        value: What was read; None if nothing was.
+        refusals: What the run is refused for.
+    """
+    if value == expected:
+        return "right"
+    named = NO_WORD.get(expected) if isinstance(expected, str) else None
+    if named is not None and any(named in what.casefold() for what in refusals):
+        return "right"
+    return "not understood" if refusals and value is None else "wrong"
+
+
 def compared(case: dict[str, Any], folder: Path) -> tuple[Counter[str], list[str]]:
-    """How many fields are right, refused and wrong, and a line for each that is not right."""
+    """How many fields are right, not understood and wrong, and a line for each that is not right."""
     names = [case["file"], *case.get("with", ())]
     launched = case["gpus"] if isinstance(case["gpus"], int) else None
+    asked = {word: value for word, value in case["reading"].items() if value is not None or word == "engine"}
     try:
         result = check([folder / name for name in names], gpus=launched, gpu="H100-80GB-SXM")
     except PlannerError as error:
-        return Counter(refused=len(case["reading"])), [f"    all: {error.message}"]
+        return Counter({"not understood": len(asked)}), [f"    all: {error.message}"]
     found, refusals = in_words(result), [remark.what for remark in result.refused]
     counts: Counter[str] = Counter()
     lines = []
-    for word, expected in case["reading"].items():
-        value = found.get(word)
-        if isinstance(expected, str):  # a comma ends a value of a flow mapping, and DDP is the engine of no sharding
-            expected = {"<paged adamw": "<paged adamw, 32-bit states>", "ddp": None}.get(expected, expected)
-        unsaid = isinstance(expected, str) and expected.startswith("<") and expected != "<deepspeed-bf16>"
-        if expected is None and word != "engine":
-            continue  # the files do not say, and the framework has no fixed value
-        if value == expected or (unsaid and refusals):
-            counts["right"] += 1
-            continue
-        kind = "refused" if refusals and value is None else "wrong"
+    for word, expected in asked.items():
+        # DDP is the engine of no sharding; a case with null says that the framework has no fixed value.
+        kind = judged(None if expected == "ddp" else expected, found.get(word), refusals)
         counts[kind] += 1
-        lines.append(f"    {word}: {value!r}, by hand {expected!r}: {kind}")
+        if kind != "right":
+            lines.append(f"    {word}: {found.get(word)!r}, by hand {expected!r}: {kind}")
     return counts, [*lines, *(f"    refused: {what}" for what in refusals)]
 
 
@@ -89,12 +111,11 @@ def main(arguments: list[str]) -> None:
     totals: dict[str, Counter[str]] = {}
     for case in cases:
         framework = case["file"].partition("/")[0]
-        if framework not in READ:
-            continue
         counts, lines = compared(case, folder)
         totals.setdefault(framework, Counter()).update(counts)
         right, every = counts["right"], counts.total()
-        print(f"{right:3} of {every:3}  {counts['refused']:2} refused {counts['wrong']:2} wrong  {case['file']}")
+        rest = f"{counts['not understood']:2} not understood {counts['wrong']:2} wrong"
+        print(f"{right:3} of {every:3}  {rest}  {case['file']}")
         if fields and lines:
             print("\n".join(lines))
     print()
@@ -102,7 +123,7 @@ def main(arguments: list[str]) -> None:
     for framework, counts in totals.items():
         right, every = counts["right"], counts.total()
         print(f"{framework:20} {right:3} of {every:3} right = {right / every:.1%}, ", end="")
-        print(f"{counts['refused']} refused, {counts['wrong']} wrong")
+        print(f"{counts['not understood']} not understood, {counts['wrong']} wrong")
     if fields:
         print()
         for file in sorted([*folder.rglob("*.y*ml"), *folder.rglob("*.json")]):

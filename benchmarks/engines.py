@@ -16,6 +16,7 @@ from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import EngineSettings, Solver, search
 from planner.search import study as studies
+from planner.search.candidate import Rank
 from strategies import Engine, Sampler, Space, UpTo
 
 SEEDS = 20
@@ -38,8 +39,8 @@ def solver_of(problem: Problem) -> Solver:
     return Solver(memory, int(0.95 * gpu.memory_bytes), UpTo(16))
 
 
-def trials_needed(space: Space, solver: Solver, best: float, sampler: Sampler, seed: int) -> int | None:
-    """Returns the trials until a study finds a plan with the best score, or None if it does not find one."""
+def trials_needed(space: Space, solver: Solver, best: Rank, sampler: Sampler, seed: int) -> int | None:
+    """Returns the trials until a study finds a plan as good as the best, or None if it does not find one."""
     settings = EngineSettings(Engine.OPTUNA, sampler, MOST, seed=seed)
     return studies.trials_until(space, solver, settings, best)
 
@@ -50,7 +51,7 @@ def main(seeds: int) -> None:
         solver = solver_of(problem)
         space = Space.default(solver.cluster)
         found = search(space, solver)
-        best = studies.score(found.ranking.first(1)[0])
+        best = found.ranking.first(1)[0].rank
         for sampler in SAMPLERS:
             needed = [trials_needed(space, solver, best, sampler, seed) for seed in range(seeds)]
             hits = [n for n in needed if n is not None]

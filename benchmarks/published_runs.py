@@ -5,7 +5,9 @@
     python benchmarks/published_runs.py --replay    # replay requests that are not recorded yet, some seconds each
 
 The sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes,
-llm_fine_tuning_bench.csv the peak of NVML, field_reports.yaml what users reported of single runs. Each run is asked as
+llm_fine_tuning_bench.csv the peak of NVML, llm_foundry.csv runs of which only is known that they ran,
+torchtitan.csv the bytes that torch reserved,
+field_reports.yaml what users reported of single runs. Each run is asked as
 `planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own libraries" adds what the transformers
 of that time held beside today's, and what the run's own kernels did, where no choice says it: derived from their
 source, per run and term (`--rows`). The driver's bytes are those of the replay with the same terms, for the requests
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 
-from published import bench, field, fms
+from published import bench, field, fms, foundry, torchtitan
 from published.answer import ask
 from published.replayed import replay_missing
 from published.run import Run
@@ -40,6 +42,11 @@ def main() -> None:
         lines = lines_of([run for run in runs() if (options.rows or "") in run.name])
         print(f"\n## {name}\n")
         print("\n".join(table(lines) if options.rows is None else details(lines)))
+    if options.rows is None:
+        print(f"\n## {foundry.SOURCE}\n")
+        print("\n".join(foundry.table()))
+        print(f"\n## {torchtitan.SOURCE}\n")
+        print("\n".join(torchtitan.table()))
     print("\n## Reports of single runs\n")
     print("\n".join(field.rows([report for report in field.reports() if (options.rows or "") in report.said])))
 

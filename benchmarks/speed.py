@@ -16,6 +16,7 @@ import hardware
 import planner
 import strategies
 from hardware import Cluster, load_catalog
+from planner import sweep
 from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import Solver, search
@@ -23,6 +24,7 @@ from strategies import ALL_LINEAR, Allocator, Attention, Finetuning, Optimizer, 
 
 RUNS = 9
 FIT = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "A100-40GB", "--json"]
+MACHINES = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "any", "--json"]
 HELP = [sys.executable, "-m", "planner", "--help"]
 LIBRARIES = [sys.executable, "-c", "import click, yaml, pydantic\nclass First(pydantic.BaseModel): x: int"]
 """Imports the planner's libraries; pydantic imports most of itself only when the first model class is created."""
@@ -31,6 +33,8 @@ LARGE_OPTIMIZERS = (
     *(Optimizer.ADAFACTOR, Optimizer.LION, Optimizer.SGD, Optimizer.SGD_MOMENTUM),
     *(Optimizer.LION_8BIT, Optimizer.ADAMW_8BIT_TORCHAO, Optimizer.ADAMW_4BIT),
 )
+SWEPT = """llama-2-7b llama-2-13b llama-3-8b llama-3-70b qwen2.5-0.5b qwen2.5-1.5b qwen2.5-7b qwen2.5-14b qwen2.5-32b
+qwen2.5-72b qwen3-8b qwen3-14b mistral-7b gemma-2-9b gemma-3-4b phi-4 pythia-1b olmo-2-7b smollm3-3b gemma-2-2b"""
 CLICK = [sys.executable, "-c", "import click"]
 
 
@@ -91,6 +95,15 @@ def large_space() -> None:
     print(f"a large space {found.seconds:17.2f} s for {found.num_strategies:,} strategies, {rate:,.0f} per second")
 
 
+def sweep_speed() -> None:
+    """Sweeps 20 models over all GPUs at four lengths, in seconds of processors, which other work does not change."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = sweep(SWEPT.split(), gpu="any", sequence_length=(256, 512, 1024, 2048))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"a sweep of 20 models     {used:6.1f} s of processors for {len(found.rows):,} rows, at most 120 wanted")
+
+
 def compile_packages() -> None:
     """Compiles the packages to bytecode, as pip does, since a checkout may have none or an old one."""
     for package in (hardware, strategies, planner):
@@ -100,10 +113,12 @@ def compile_packages() -> None:
 if __name__ == "__main__":
     compile_packages()
     compare("planner fit --json", FIT, LIBRARIES, 0.40)
+    compare("planner fit --gpu any", MACHINES, LIBRARIES, 1.00)
     compare("planner --help", HELP, CLICK, 0.12)
     catalog_speed()
     for gpus in (1, 8):
         search_speed(gpus)
     large_space()
+    sweep_speed()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(f"largest process          {peak / 1024:6.0f} MB, at most 120 wanted")

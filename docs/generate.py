@@ -13,8 +13,11 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -108,7 +111,17 @@ def _default(value: Any) -> str:
     return "..." if callable(value) else repr(value)
 
 
+def _bare(annotation: Any) -> Any:
+    """Returns a type without what `Annotated` adds, which may have an address in it."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return reduce(or_, map(_bare, get_args(annotation)))
+    return annotation
+
+
 def _type(annotation: Any) -> str:
+    annotation = _bare(annotation)
     text = annotation.__name__ if isinstance(annotation, type) and "[" not in str(annotation) else str(annotation)
     for noise in ("typing.", "planner.records.plan.", "planner.records.request.", "planner.records.result."):
         text = text.replace(noise, "")

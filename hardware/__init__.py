@@ -1,10 +1,12 @@
-"""Describes what machines offer (GPU, node, cluster), and loads, validates and merges YAML catalogs."""
+"""Describes what machines offer (GPU, node, cluster, prices), and loads, validates and merges YAML catalogs."""
 
 from hardware.builtin import builtin_catalog_path
 from hardware.catalog import CATALOG_VARIABLE, Catalog, load_catalog, read_catalog
 from hardware.cluster import Cluster
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, nearest_names, normalized
-from hardware.gpu import GIB, GPU, MIB, Dtype, Link, PeakFlops
+from hardware.fields import GIB, MIB
+from hardware.gpu import GPU, Dtype, Link, PeakFlops
+from hardware.machine import Machine
 from hardware.sustained import Sustained
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Cluster",
     "Dtype",
     "Link",
+    "Machine",
     "PeakFlops",
     "PlannerError",
     "Sustained",

@@ -26,8 +26,14 @@ def builtin_catalog_path() -> Path:
 def cut_entries(text: str) -> dict[str, str]:
     """Returns the YAML text of each entry by name; the text is a mapping with this one key."""
     matches = list(_ENTRY.finditer(text))
-    ends = [match.start() for match in matches[1:]] + [len(text)]
-    return {match["name"]: text[match.start() : end] for match, end in zip(matches, ends, strict=True)}
+    ends = [*(match.start() for match in matches[1:]), len(text)]
+    return {match["name"]: text[match.start() : end] for match, end in zip(matches, ends, strict=False)}
+
+
+def cut_sections(text: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the YAML text of each GPU and of each machine by name."""
+    gpus, _, machines = text.partition("\nmachines:\n")
+    return cut_entries(gpus), cut_entries(machines)
 
 
 def parse_entry(name: str, text: str) -> dict[str, Any]:
@@ -39,6 +45,8 @@ def parse_entry(name: str, text: str) -> dict[str, Any]:
 def entry_aliases(name: str, text: str) -> list[str]:
     """Returns the aliases of one entry; its text is parsed only if they are not in a list on one line."""
     match = _ALIASES.search(text)
+    if match is None and "aliases:" not in text:
+        return []
     if match is None:
         return list(parse_entry(name, text).get("aliases", ()))
     return [alias.strip().strip("\"'") for alias in match["names"].split(",") if alias.strip()]

@@ -1,56 +1,61 @@
-"""Loads the catalog of GPUs, which is the built-in file and a user's additions, and looks GPUs up by name."""
+"""Loads the catalog, which is the built-in file and a user's additions, and looks GPUs and machines up by name."""
 
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
 
-from hardware.builtin import builtin_catalog_path, cut_entries, entry_aliases, parse_entry
-from hardware.entries import claim_names, name_key, validated_gpus
+from hardware.builtin import builtin_catalog_path, cut_sections, entry_aliases, parse_entry
+from hardware.entries import derived, validated
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, shown
+from hardware.fields import GIB
 from hardware.gpu import GPU
+from hardware.machine import Machine
+from hardware.named import Named, name_key
 from hardware.reading import read_document
+from hardware.unlisted import memory_of, unlisted
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
 """Environment variable that names a user's catalog file."""
+
+LEAST, MOST = GIB, 4096 * GIB
+"""Least and most bytes of a card that is not listed."""
 
 _SIZE: Final = re.compile(r"[-_\s]*[0-9]+[-_\s]*GB", re.IGNORECASE)
 """The size of the memory in a GPU's name, which follows the name of the card."""
 
 
 class Catalog:
-    """Holds GPUs, which are found by name or alias; it does not change once it is made.
+    """Holds GPUs and machines, which are found by name or alias; it does not change once it is made.
 
     Case, '-', '_', spaces and a leading "NVIDIA" or "AMD" do not count, so names as torch reports them are found, too.
     """
 
-    __slots__ = ("_file", "_gpus", "_owners", "_texts")
+    __slots__ = ("_file", "_gpus", "_machines", "_texts")
 
-    def __init__(self, gpus: Iterable[GPU] = ()) -> None:
-        """Makes a catalog of GPUs.
+    def __init__(self, gpus: Iterable[GPU] = (), machines: Iterable[Machine] = ()) -> None:
+        """Makes a catalog of GPUs and machines.
 
         Raises:
-            CatalogError: Two GPUs have a name in common.
+            CatalogError: Two of them have a name in common.
         """
-        self._gpus: dict[str, GPU | None] = {}
-        self._owners: dict[str, str] = {}
         self._texts: dict[str, str] = {}
         self._file = Path()
-        self._add(gpus)
+        self._gpus: Named[GPU] = Named(self._parsed_gpu)
+        self._machines: Named[Machine] = Named(self._parsed_machine)
+        self._add(gpus, machines)
 
-    def _add(self, gpus: Iterable[GPU]) -> None:
-        problems = []
-        added: set[str] = set()
-        for gpu in gpus:
-            owners = [gpu.name] if gpu.name in added else []
-            owners += [owner for _, owner in claim_names(self._owners, gpu.name, gpu.aliases)]
-            problems += [f"{gpu.name}: one of its names already belongs to {owner}" for owner in owners]
-            added.add(gpu.name)
-            self._gpus[gpu.name] = gpu
+    def _add(self, gpus: Iterable[GPU], machines: Iterable[Machine]) -> None:
+        problems = self._gpus.add(gpus) + self._machines.add(machines)
+        problems += [
+            f"{owner}: one of its names already belongs to {self._gpus.owners[key]}"
+            for key, owner in self._machines.owners.items()
+            if key in self._gpus.owners
+        ]
         if problems:
             raise CatalogError(problems)
 
@@ -59,11 +64,11 @@ class Catalog:
         """Returns the catalog of the built-in file, whose entries are parsed and validated only when asked for."""
         catalog = cls()
         catalog._file = file
-        catalog._texts = cut_entries(file.read_text(encoding="utf-8"))
-        for name, text in catalog._texts.items():
-            catalog._gpus[name] = None
-            for alias in (name, *entry_aliases(name, text)):
-                catalog._owners[name_key(alias)] = name
+        gpus, machines = cut_sections(file.read_text(encoding="utf-8"))
+        catalog._texts = gpus | machines
+        for named, texts in ((catalog._gpus, gpus), (catalog._machines, machines)):
+            for name, text in texts.items():
+                named.promise(name, entry_aliases(name, text))
         return catalog
 
     def find(self, name: str) -> GPU | None:
@@ -75,20 +80,38 @@ class Catalog:
         """
         if not isinstance(name, str):
             raise PlannerError(f"the GPU is {shown(name)}, not a name", "gpu='A100-40GB', or a GPU of a catalog")
-        canonical = self._owners.get(name_key(name))
-        return None if canonical is None else self._gpus[canonical] or self._validate(canonical)
+        return self._gpus.find(name)
 
     def get(self, name: str) -> GPU:
-        """Returns the GPU with a name or alias.
+        """Returns the GPU with a name or alias, or a stand-in of the size that the name says, such as `24GiB`.
 
         Raises:
             UnknownNameError: There is none; the hint gives the nearest names.
-            PlannerError: The name is not a string.
+            PlannerError: The name is not a string, or the size is that of no card.
         """
         gpu = self.find(name)
+        if gpu is None and (size := memory_of(name)) is not None:
+            if not LEAST <= size <= MOST:
+                raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
+            return unlisted(name.replace(" ", ""), size, self.gpus)
         if gpu is None:
-            raise UnknownNameError("GPU", name, self._gpus)
+            raise UnknownNameError("GPU", name, (*self.names(), *self._machines.names()))
         return gpu
+
+    def find_machine(self, name: str) -> Machine | None:
+        """Returns the machine with a name or alias, or None."""
+        return self._machines.find(name)
+
+    def machine(self, name: str) -> Machine:
+        """Returns the machine with a name or alias.
+
+        Raises:
+            UnknownNameError: There is none; the hint gives the nearest names.
+        """
+        machine = self.find_machine(name)
+        if machine is None:
+            raise UnknownNameError("machine", name, self._machines.names())
+        return machine
 
     def variants(self, name: str) -> tuple[str, ...]:
         """Returns the GPUs that a name without a size may mean: the one that it finds, then the card's other variants.
@@ -100,46 +123,65 @@ class Catalog:
         Returns:
             Their canonical names; none where the name says the size, or where the GPU's own name has none.
         """
-        found = self._owners.get(name_key(name))
+        found = self._gpus.owners.get(name_key(name))
         size = _SIZE.search(found or "")
         if found is None or size is None or _SIZE.search(name):
             return ()
         card = found[: size.start()]
-        named = ((other, _SIZE.search(other)) for other in self._gpus if other != found)
+        named = ((other, _SIZE.search(other)) for other in self.names() if other != found)
         return (found, *(other for other, size in named if size and other[: size.start()] == card))
 
-    def _validate(self, canonical: str) -> GPU:
+    def _parsed_gpu(self, canonical: str) -> GPU:
         try:
-            gpu = GPU.model_validate(parse_entry(canonical, self._texts[canonical]))
+            return GPU.model_validate(parse_entry(canonical, self._texts[canonical]))
         except (yaml.YAMLError, ValidationError, TypeError, KeyError):
             read_catalog(self._file)  # raises, with line and column of every problem
             raise
-        self._gpus[canonical] = gpu
-        return gpu
+
+    def _parsed_machine(self, canonical: str) -> Machine:
+        try:
+            return Machine.model_validate(self._machine_fields(canonical))
+        except (yaml.YAMLError, ValidationError, TypeError, KeyError):
+            read_catalog(self._file)
+            raise
+
+    def _machine_fields(self, canonical: str) -> dict[str, Any]:
+        fields = parse_entry(canonical, self._texts[canonical])
+        return derived(fields, self._machine_fields(fields["base"]) if "base" in fields else None)
 
     @property
     def gpus(self) -> tuple[GPU, ...]:
         """Returns all GPUs, in the order of the file."""
-        return tuple(gpu or self._validate(name) for name, gpu in self._gpus.items())
+        return self._gpus.all()
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Returns all machines, in the order of the file."""
+        return self._machines.all()
 
     def names(self) -> tuple[str, ...]:
-        """Returns the canonical names, in the order of the file."""
-        return tuple(self._gpus)
+        """Returns the canonical names of the GPUs, in the order of the file."""
+        return self._gpus.names()
 
-    def name_owners(self) -> dict[str, str]:
-        """Returns the canonical name for the key (see `name_key`) of each name and alias."""
-        return dict(self._owners)
+    def machine_names(self) -> tuple[str, ...]:
+        """Returns the canonical names of the machines, in the order of the file."""
+        return self._machines.names()
+
+    def name_keys(self) -> set[str]:
+        """Returns the keys (see `name_key`) of all names and aliases, of GPUs and machines."""
+        return {*self._gpus.owners, *self._machines.owners}
 
     def merge(self, other: "Catalog") -> "Catalog":
-        """Returns a catalog with the GPUs of `other` added; one of the same name is replaced as a whole, in its place.
+        """Returns a catalog with the entries of `other` added; one of the same name is replaced, in its place.
 
         Raises:
-            CatalogError: A GPU of `other` has a name of a GPU that it does not replace.
+            CatalogError: An entry of `other` has a name of an entry that it does not replace.
         """
         merged = Catalog()
-        merged._file, merged._texts, merged._gpus = self._file, self._texts, dict(self._gpus)
-        merged._owners = {key: owner for key, owner in self._owners.items() if owner not in other._gpus}
-        merged._add(other.gpus)
+        merged._file, merged._texts = self._file, self._texts
+        merged._gpus = self._gpus.without(other.names())
+        merged._machines = self._machines.without(other.machine_names())
+        merged._add(other.gpus, other.machines)
         return merged
 
     def __iter__(self) -> Iterator[GPU]:
@@ -149,10 +191,12 @@ class Catalog:
         return len(self._gpus)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name_key(name) in self._owners
+        return isinstance(name, str) and name_key(name) in self._gpus.owners
 
     def __eq__(self, other: object) -> bool:
-        return self.gpus == other.gpus if isinstance(other, Catalog) else NotImplemented
+        if not isinstance(other, Catalog):
+            return NotImplemented
+        return self.gpus == other.gpus and self.machines == other.machines
 
     def __hash__(self) -> int:
         return hash(self.names())
@@ -173,7 +217,7 @@ def read_catalog(path: str | Path, base: Catalog | None = None) -> Catalog:
     Raises:
         CatalogError: The file has problems; each is given as `file:line:column: path: message`.
     """
-    return Catalog(validated_gpus(read_document(path), base if base is not None else Catalog()))
+    return Catalog(*validated(read_document(path), base if base is not None else Catalog()))
 
 
 def load_catalog(path: str | Path | None = None) -> Catalog:

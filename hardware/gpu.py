@@ -1,74 +1,40 @@
 """Describes a GPU as training sees it: usable bytes, rates, links, and what its architecture supports."""
 
-import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from hardware.fields import (
+    GIB,
+    MIB,
+    BytesPerSecond,
+    Count,
+    Day,
+    FlopsPerSecond,
+    Frozen,
+    HostMemoryBytes,
+    MemoryBytes,
+    Name,
+    Text,
+    Usd,
+)
 from hardware.sustained import Sustained, sustained
-
-MIB = 2**20
-"""Bytes of a MiB."""
-GIB = 2**30
-"""Bytes of a GiB."""
 
 Vendor = Literal["nvidia", "amd", "intel"]
 Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
 LinkKind = Literal["nvlink", "nvlink-c2c", "xgmi", "pcie", "roce", "infiniband", "ethernet", "efa"]
 
 
-def _whole_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PydanticCustomError("whole_number", "must be a whole number without quotes or exponent")
-    return value
-
-
-def _rate(value: object) -> object:
-    """Accepts numbers in strings too: YAML 1.1 reads `1555e9` as a string (a number would be `1.555e+12`)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise PydanticCustomError("rate", "must be a number such as 1555e9")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise PydanticCustomError("rate", "must be a number such as 1555e9") from None
-    if not math.isfinite(number):
-        raise PydanticCustomError("rate", "must be finite")
-    return value if isinstance(value, int) else round(number)
-
-
-def _printable(text: str) -> str:
-    """Refuses control characters, which would reach the terminal that shows the entry."""
-    if not text.isprintable():
-        raise PydanticCustomError("printable", "must be one line without control characters")
-    return text
-
-
-# The bounds catch wrong units: they allow ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
-MemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=4096 * GIB)]
-HostMemoryBytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=16 * MIB, le=65536 * GIB)]
-BytesPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**14)]
-FlopsPerSecond = Annotated[int, BeforeValidator(_rate), Field(ge=10**6, le=10**18)]
-Count = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, le=1024)]
-Text = Annotated[str, Field(strict=True, min_length=1, max_length=1000, pattern=r"\S"), AfterValidator(_printable)]
-Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
-
-
-class _Frozen(BaseModel):
-    """Makes models immutable, and refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Link(_Frozen):
+class Link(Frozen):
     """Describes a link of one GPU; `bytes_per_second` is the bandwidth of all its lanes in one direction."""
 
     kind: LinkKind
     bytes_per_second: BytesPerSecond
 
 
-class PeakFlops(_Frozen):
+class PeakFlops(Frozen):
     """Holds dense peak rates in FLOP/s (int8: operations/s), with products accumulated in fp32 (int8: in int32).
 
     `fp32` is the rate of the vector units, the others are rates of the matrix units; None if the GPU has no such units.
@@ -99,6 +65,7 @@ _CONTEXT_MIB = {
     "10.0": 715,
     "10.3": 715,  # as 10.0
     "12.0": 350,
+    "12.1": 350,  # as 12.0
 }
 """Largest measured CUDA context in MiB, by compute capability. It is the process memory in torch's out-of-memory
 messages less what is allocated and reserved; on sm90, "Process ... has 522.00 MiB memory in use" of a process without
@@ -129,7 +96,7 @@ _CDNA2_AND_NEWER = ("gfx90a", "gfx942", "gfx950")
 _CAPABILITY_EXAMPLE: dict[Vendor, str] = {"nvidia": '"8.0"', "amd": "gfx942", "intel": "gaudi2"}
 
 
-class GPU(_Frozen):
+class GPU(Frozen):
     """Describes one device as torch numbers devices; rates are per second and in one direction."""
 
     name: Name
@@ -153,7 +120,12 @@ class GPU(_Frozen):
     """Bytes of a process that the driver's context and loaded kernels take, outside of torch's allocator."""
     host_memory_bytes: HostMemoryBytes = Field(default_factory=_usual_host_memory_bytes)
     """This GPU's share of the host memory of the machine that it is usually in."""
-    price_per_hour_usd: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, strict=True)] | None = None
+    price_per_hour_usd: Usd | None = None
+    """US dollars for one GPU that is rented alone, without taxes and storage; None where no price is known."""
+    price_date: Day | None = None
+    """Day on which the price was read; None where nobody has written it down."""
+    price_source: Text | None = None
+    """Where it was read, of which tier."""
     source: Text
 
     @model_validator(mode="after")
@@ -170,7 +142,7 @@ class GPU(_Frozen):
             )
         return self
 
-    def _has_sm(self, minimum: tuple[int, int]) -> bool:
+    def has_sm(self, minimum: tuple[int, int]) -> bool:
         """Returns whether this is an NVIDIA GPU of at least this compute capability."""
         return self.vendor == "nvidia" and self._sm >= minimum
 
@@ -199,7 +171,7 @@ class GPU(_Frozen):
         NVIDIA does from sm80 on (A100 whitepaper); AMD from CDNA1 on and Gaudi do, whose entries have a bf16 peak. On
         older NVIDIA GPUs torch emulates bf16 slowly, and `torch.cuda.is_bf16_supported()` returns True.
         """
-        return self._has_sm((8, 0)) or (self.vendor != "nvidia" and self.peak_flops.bf16 is not None)
+        return self.has_sm((8, 0)) or (self.vendor != "nvidia" and self.peak_flops.bf16 is not None)
 
     @property
     def supports_tf32(self) -> bool:
@@ -207,7 +179,7 @@ class GPU(_Frozen):
 
         NVIDIA does from sm80 on (A100 whitepaper); of AMD only gfx942 does (xf32 of the CDNA3 ISA, absent from CDNA4).
         """
-        return self._has_sm((8, 0)) or (self.vendor == "amd" and self.peak_flops.tf32 is not None)
+        return self.has_sm((8, 0)) or (self.vendor == "amd" and self.peak_flops.tf32 is not None)
 
     @property
     def supports_fp8(self) -> bool:
@@ -215,7 +187,7 @@ class GPU(_Frozen):
 
         NVIDIA has them from sm89 on (which `torch._scaled_mm` checks), AMD from gfx942 on, Intel in Gaudi 2 and 3.
         """
-        return self._has_sm((8, 9)) or (self.vendor != "nvidia" and self.peak_flops.fp8 is not None)
+        return self.has_sm((8, 9)) or (self.vendor != "nvidia" and self.peak_flops.fp8 is not None)
 
     @property
     def supports_flash_attention(self) -> bool:
@@ -245,7 +217,7 @@ class GPU(_Frozen):
         """
         if self.vendor == "amd":
             return self.compute_capability in _CDNA2_AND_NEWER
-        return self.vendor == "intel" or self._has_sm((6, 0))
+        return self.vendor == "intel" or self.has_sm((6, 0))
 
     @property
     def supports_triton(self) -> bool:
@@ -253,7 +225,7 @@ class GPU(_Frozen):
 
         Source: torch/_dynamo/device_interface.py, `raise_if_triton_unavailable`.
         """
-        return self.vendor == "amd" or self._has_sm((7, 0))
+        return self.vendor == "amd" or self.has_sm((7, 0))
 
     @property
     def cublas_workspace_bytes(self) -> int:

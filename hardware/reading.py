@@ -10,11 +10,14 @@ from typing import Any, Final
 import yaml
 
 from hardware.errors import CatalogError, FileError, shown
-from hardware.files import UnreadableError, read_file
+from hardware.files import UnreadableError, read_file, read_standard_input
 from hardware.json_text import JsonError, decoded, parse_json
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's loader in C if it is installed."""
+
+STANDARD_INPUT: Final = "-"
+"""Name of standard input as a file."""
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_NODES: Final = 50_000  # after the expansion of aliases; the built-in catalog has about 4 000
@@ -83,29 +86,30 @@ class Document:
             raise self.error(lines, self.hint if len(lines) < MAX_PROBLEMS else "the rest of the file was not read")
 
 
-def read_document(path: str | Path, error: type[FileError] = CatalogError) -> Document:
+def read_document(path: str | Path, error: type[FileError] = CatalogError, *, content: bytes | None = None) -> Document:
     """Reads a YAML file of mappings, sequences and plain scalars.
 
     Args:
         path: The file.
         error: Type of the error that is raised here, and later by the document.
+        content: What the file holds, if it has been read already; `path` is then its name.
 
     Raises:
         FileError: The file cannot be read or is not valid YAML.
     """
     document = Document(str(path), error=error)
-    _parse(document, _read_bytes(document, path))
+    _parse(document, _read_bytes(document, path) if content is None else content)
     return document
 
 
-def read_json(path: str | Path, error: type[FileError]) -> Document:
+def read_json(path: str | Path, error: type[FileError], *, content: bytes | None = None) -> Document:
     """Reads a JSON file as `read_document` reads YAML: with the position of each value, and duplicate keys refused.
 
     Raises:
         FileError: The file cannot be read or is not valid JSON.
     """
     document = Document(str(path), error=error)
-    content = _read_bytes(document, path)
+    content = _read_bytes(document, path) if content is None else content
     try:
         data = parse_json(decoded(content))
     except JsonError as problem:
@@ -133,9 +137,19 @@ def _parse(document: Document, content: bytes) -> None:
     document.data = _Converter(document).convert(root, ()) if root is not None else None
 
 
+def read_bytes(path: str | Path, error: type[FileError]) -> bytes:
+    """Returns the content of a file of text, within the limit; `-` is standard input.
+
+    Raises:
+        FileError: It cannot be read, or is no text in UTF-8.
+    """
+    return _read_bytes(Document(str(path), error=error), path)
+
+
 def _read_bytes(document: Document, path: str | Path) -> bytes:
     try:
-        content = read_file(path, MAX_FILE_BYTES)
+        is_input = path == STANDARD_INPUT
+        content = read_standard_input(MAX_FILE_BYTES) if is_input else read_file(path, MAX_FILE_BYTES)
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         before = content[: error.start]

@@ -80,7 +80,7 @@ BY_CAPABILITY: dict[str, Sustained] = {
     "gaudi2": Sustained(0.97 * BEST_TO_MEDIAN, 0.79, 0.81, _AMPERE_ATTENTION),
     "gaudi3": Sustained(0.68 * BEST_TO_MEDIAN, 0.58, 0.81, _AMPERE_ATTENTION),
 }
-NEAREST = {"10.3": "10.0", "12.0": "8.9", "7.5": "8.6", "gfx90a": "gfx942", "gfx908": "gfx942"}
+NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "7.5": "8.6", "gfx90a": "gfx942", "gfx908": "gfx942"}
 """Capability whose shares another one takes; all others take those of an A100."""
 
 PCIE = 0.35

@@ -9,25 +9,31 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
-    from hardware import GPU, Catalog, CatalogError, Cluster, PlannerError, UnknownNameError, load_catalog
-    from planner.answers.explain import explain
-    from planner.api import estimate, fit
+    from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
+    from planner.api import compare, estimate, fit, fit_machines, sweep
+    from planner.api.explain import explain
     from planner.checking.check import check
+    from planner.checking.fix import fix
     from planner.exporting.export import export
     from planner.exporting.launch import ExportError
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
     from planner.models.sources import ModelConfigError
+    from planner.pages.report import report_page
     from planner.records.axes import RequestError
-    from planner.records.check import CheckResult
+    from planner.records.check import Change, CheckResult
+    from planner.records.comparison import Compared, Comparison
     from planner.records.explanation import Explanation
+    from planner.records.machines import MachinePlan, MachineRanking
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
     from planner.records.request import Request
     from planner.records.result import EstimateResult, FitResult
     from planner.records.space import SearchSpace, SpaceFileError
+    from planner.records.sweep import SweepResult, SweepRow
     from planner.records.verification import Verification
+    from planner.sweeps.tables import SweepFileError
     from planner.verification.verify import verify
     from strategies import ContradictionError, InvalidChoiceError
 
@@ -35,7 +41,10 @@ _HOMES = {
     "GPU": "hardware",
     "Catalog": "hardware",
     "CatalogError": "hardware",
+    "Change": "planner.records.check",
     "CheckResult": "planner.records.check",
+    "Compared": "planner.records.comparison",
+    "Comparison": "planner.records.comparison",
     "Cluster": "hardware",
     "ContradictionError": "strategies",
     "EstimateResult": "planner.records.result",
@@ -43,6 +52,9 @@ _HOMES = {
     "ExportError": "planner.exporting.launch",
     "FitResult": "planner.records.result",
     "InvalidChoiceError": "strategies",
+    "Machine": "hardware",
+    "MachinePlan": "planner.records.machines",
+    "MachineRanking": "planner.records.machines",
     "Memory": "planner.records.plan",
     "MissingExtraError": "planner.extras",
     "Model": "planner.models",
@@ -55,15 +67,23 @@ _HOMES = {
     "RequestError": "planner.records.axes",
     "SearchSpace": "planner.records.space",
     "SpaceFileError": "planner.records.space",
+    "SweepFileError": "planner.sweeps.tables",
+    "SweepResult": "planner.records.sweep",
+    "SweepRow": "planner.records.sweep",
     "UnknownNameError": "hardware",
     "Verification": "planner.records.verification",
     "check": "planner.checking.check",
+    "compare": "planner.api",
     "estimate": "planner.api",
-    "explain": "planner.answers.explain",
+    "explain": "planner.api.explain",
     "export": "planner.exporting.export",
     "find_model": "planner.models",
     "fit": "planner.api",
+    "fit_machines": "planner.api",
+    "fix": "planner.checking.fix",
     "load_catalog": "hardware",
+    "report_page": "planner.pages.report",
+    "sweep": "planner.api",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -72,14 +92,20 @@ __all__ = [
     "GPU",
     "Catalog",
     "CatalogError",
+    "Change",
     "CheckResult",
     "Cluster",
+    "Compared",
+    "Comparison",
     "ContradictionError",
     "EstimateResult",
     "Explanation",
     "ExportError",
     "FitResult",
     "InvalidChoiceError",
+    "Machine",
+    "MachinePlan",
+    "MachineRanking",
     "Memory",
     "MissingExtraError",
     "Model",
@@ -92,15 +118,23 @@ __all__ = [
     "RequestError",
     "SearchSpace",
     "SpaceFileError",
+    "SweepFileError",
+    "SweepResult",
+    "SweepRow",
     "UnknownNameError",
     "Verification",
     "check",
+    "compare",
     "estimate",
     "explain",
     "export",
     "find_model",
     "fit",
+    "fit_machines",
+    "fix",
     "load_catalog",
+    "report_page",
+    "sweep",
     "verify",
 ]
 

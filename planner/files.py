@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hardware import PlannerError
@@ -42,6 +42,25 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         raise _refused(path, error) from None
     _through_temporary(path, target, lambda temporary: None)
+
+
+def write_all(files: Mapping[Path, str], *, force: bool = False) -> None:
+    """Writes several files, each atomically, and none if one of them cannot be written.
+
+    Args:
+        files: Their texts by their paths.
+        force: Whether files that are there are replaced.
+
+    Raises:
+        OutputFileError: One of them is there and `force` is not set, or cannot be written.
+    """
+    there = [str(path) for path in files if os.path.lexists(path)]
+    if there and not force:
+        raise OutputFileError(f"{', '.join(there)} would be overwritten", "--force, or another path")
+    for path in files:
+        check_writable(path)
+    for path, text in files.items():
+        write_whole(path, text.encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -1,7 +1,15 @@
 """Defines training techniques: one axis per file, with the closed set of its choices and the physical facts of each."""
 
 from strategies.accounts import Accounts
-from strategies.accumulation import DEFAULT_MAX_ACCUMULATION, Accumulation, Exactly, UpTo
+from strategies.accumulation import (
+    DEFAULT_MAX_ACCUMULATION,
+    LARGEST_USUAL_BATCH,
+    Accumulation,
+    Exactly,
+    Steps,
+    UpTo,
+    usual_batch,
+)
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
@@ -27,6 +35,7 @@ from strategies.framework import Framework, FrameworkFacts
 from strategies.kernels import Kernels
 from strategies.loading import Loading
 from strategies.loss import Loss
+from strategies.objective import Objective
 from strategies.optimizer import (
     DEFAULT_OPTIMIZER_RANK,
     AnyOptimizer,
@@ -43,6 +52,7 @@ from strategies.optimizer import (
 )
 from strategies.outputs import Outputs
 from strategies.precision import Precision
+from strategies.quality import num_risks, rounds_updates
 from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
@@ -81,6 +91,7 @@ __all__ = [
     "DEFAULT_MAX_ACCUMULATION",
     "DEFAULT_OPTIMIZER_RANK",
     "DEFAULT_TRAINED_BLOCKS",
+    "LARGEST_USUAL_BATCH",
     "OPTIONS",
     "PLAIN",
     "Accounts",
@@ -124,6 +135,7 @@ __all__ = [
     "LowRank",
     "Method",
     "Names",
+    "Objective",
     "Offload",
     "Offloaded",
     "Operation",
@@ -143,6 +155,7 @@ __all__ = [
     "ShardingBackend",
     "Shares",
     "Space",
+    "Steps",
     "Strategy",
     "Task",
     "TaskFacts",
@@ -155,8 +168,11 @@ __all__ = [
     "Zero",
     "dividing",
     "indivisible",
+    "num_risks",
     "quantization_of",
+    "rounds_updates",
     "usual_adapter_dtypes",
+    "usual_batch",
     "usual_checkpointing",
     "usual_precisions",
     "usual_unquantized_dtypes",

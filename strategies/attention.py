@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from strategies.axis import Choice, axis_of
@@ -51,6 +52,16 @@ class Attention(Choice):
         AttentionFacts(half_only=True, capability=(9.0, 9.0)),
     )
     FLEX = "flex", "torch flex_attention, compiled: windows and soft-capping without masks or scores", AttentionFacts()
+
+    @property
+    def is_flash(self) -> bool:
+        """Returns whether the kernel is one of the flash-attn package, which takes no mask."""
+        return self in (Attention.FLASH_2, Attention.FLASH_3)
+
+    @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns the other names of transformers' `attn_implementation`."""
+        return {"flex_attention": cls.FLEX}
 
 
 AXIS = axis_of(Attention, phrase="{} attention")

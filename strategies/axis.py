@@ -49,8 +49,13 @@ class Choice(StrEnum):
         return {}
 
     @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns names that training libraries have for choices, and the choice that each is."""
+        return {}
+
+    @classmethod
     def parse(cls, text: str) -> Self:
-        """Returns the choice with a name.
+        """Returns the choice with a name, spelled as here or as a training library does; case and _ for - do not count.
 
         Raises:
             InvalidChoiceError: The axis has no such choice; the hint gives the nearest names.
@@ -58,7 +63,13 @@ class Choice(StrEnum):
         try:
             return cls._value2member_map_[text]  # type: ignore[return-value]  # typed as plain Enum members
         except (KeyError, TypeError):  # TypeError: an unhashable value is no name
-            raise InvalidChoiceError(cls.axis_name(), text, [*(c.value for c in cls), *cls.aliases()]) from None
+            pass
+        if isinstance(text, str):
+            plain = {_plain(choice.value): choice for choice in cls}
+            plain |= {_plain(name): cls.parse(value) for name, value in cls.spellings().items()}
+            if (found := plain.get(_plain(text))) is not None:
+                return found
+        raise InvalidChoiceError(cls.axis_name(), text, [*(c.value for c in cls), *cls.aliases()])
 
     @classmethod
     def add(cls, value: str, summary: str, facts: Any = None) -> Self:
@@ -95,6 +106,11 @@ class Choice(StrEnum):
         cls._member_map_[name] = cls._value2member_map_[value] = member
         added: Self = member
         return added
+
+
+def _plain(text: str) -> str:
+    """Returns a name without what does not count in it."""
+    return text.strip().casefold().replace("_", "-")
 
 
 class InvalidChoiceError(PlannerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
 from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
@@ -152,6 +153,21 @@ class Optimizer(Choice):
     def open_to(cls) -> tuple[type, ...]:
         """Returns the types of facts with which plug-ins may add optimizers."""
         return get_args(Facts)
+
+    @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns the names of TrainingArguments' `optim` (transformers/training_args.py, `OptimizerNames`)."""
+        return {
+            "adamw_torch_fused": cls.ADAMW,
+            "adamw_torch": cls.ADAMW_FOREACH,
+            "adamw_bnb_8bit": cls.ADAMW_8BIT,
+            "paged_adamw": cls.PAGED_ADAMW_32BIT,
+            "adamw_torch_8bit": cls.ADAMW_8BIT_TORCHAO,
+            "adamw_torch_4bit": cls.ADAMW_4BIT,
+            "lion_32bit": cls.LION,
+            "galore_adamw": cls.GALORE,
+            "apollo_adamw": cls.APOLLO,
+        }
 
     @property
     def choice(self) -> Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hardware import Dtype
@@ -46,6 +47,12 @@ class Precision(Choice):
         "bf16-mixed, and linear layers multiply in fp8 (torchao float8, tensorwise scales, as accelerate runs it)",
         PrecisionFacts(4, 2, 2, "bf16", "fp8"),
     )
+
+    @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns the names of accelerate's `mixed_precision` and TrainingArguments' flags, and those of Lightning."""
+        mixed = {"bf16": cls.BF16_MIXED, "fp16": cls.FP16_MIXED, "16-mixed": cls.FP16_MIXED, "fp8": cls.FP8_MIXED}
+        return {**mixed, "32-true": cls.FP32, "float32": cls.FP32, "no": cls.FP32, "16-true": cls.FP16_TRUE}
 
 
 AXIS = axis_of(Precision)

@@ -29,13 +29,18 @@ class Quantization(Choice):
         return self in (Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.INT8)
 
     @property
+    def is_nf4(self) -> bool:
+        """Returns whether weights are packed as NF4, with or without double quantization."""
+        return self in (Quantization.NF4, Quantization.NF4_DOUBLE)
+
+    @property
     def shards(self) -> bool:
         """Whether FSDP2 can shard the quantized weights: NF4 is packed into elements of a floating-point dtype.
 
         `bnb_4bit_quant_storage` names that dtype, which must be the one that FSDP2 gathers. In uint8 accelerate leaves
         the weights unsharded (accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model`).
         """
-        return self in (Quantization.NF4, Quantization.NF4_DOUBLE)
+        return self.is_nf4
 
     @property
     def flattens(self) -> bool:

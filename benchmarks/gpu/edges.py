@@ -18,7 +18,7 @@ from planner.models.families import family
 from planner.models.inventory import Inventory
 from planner.replay.backend import CUDA
 from planner.replay.silence import undisturbed
-from planner.replay.step import STEPS
+from planner.replay.workload import STEPS
 
 RUNS = 10
 """Steps that a possible micro-batch has to complete."""

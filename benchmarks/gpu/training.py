@@ -21,7 +21,8 @@ from planner.replay.real.cuda_memory import CudaCounters
 from planner.replay.real.run import Counters, Unlabelled, run_on_cpu
 from planner.replay.recording.trace import Phase
 from planner.replay.silence import undisturbed
-from planner.replay.step import STEPS, Steps
+from planner.replay.step import Steps
+from planner.replay.workload import STEPS
 from strategies import PLAIN, Allocator, Attention, Strategy
 
 WARM_STEPS, TIMED_STEPS = 2, 7

@@ -80,7 +80,7 @@ def _is_as_loaded(method: Lora) -> bool:
 def _set_in(problem: Problem, strategy: Strategy) -> Iterator[str]:
     """Yields the names of the options of a strategy that the framework decided."""
     facts, request, options = problem.framework.facts, problem.request, strategy.to_options()
-    searches = request.gradient_accumulation_steps is None
+    searches = request.objective is not None
     single = {name for name, values in Space.default(problem.cluster)._asdict().items() if len(values) == 1}
     decided = set(facts.options) & (single | set(facts.fixed)) if searches else set(facts.options)
     quantized = strategy.finetuning.method is Finetuning.QLORA

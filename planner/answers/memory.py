@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from planner.memory import Host
+from planner.memory import Footprint, Host
 from planner.memory.requests.requests import Requests
 from planner.memory.reserved import Reserved, reserved
+from planner.memory.step.step import Line
 from planner.records.plan import Components, HostMemory, Memory
 from planner.search import Candidate
 from strategies import Allocator
@@ -20,16 +21,14 @@ def memory_of(candidate: Candidate, budget: int, requests: Requests | None = Non
             that it reserves.
     """
     footprint, size = candidate.footprint, candidate.micro_batch_size
-    peak, persistent = footprint.peak(size), footprint.persistent
-    line = peak.line
-    activations = line.activations_fixed + line.activations_per_sample * size
-    communication = persistent.communication + line.communication
-    kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
-    allocated = footprint.allocated_bytes(size)
+    peak, allocated = footprint.peak(size), footprint.allocated_bytes(size)
     needed: int = footprint.reserved_bytes(size)
     unlimited: int | None = None
     if requests is not None:
         needed, unlimited = _served(candidate, requests, needed, footprint.outside.reserved_within(budget))
+    elif (served := candidate.served) is not None:
+        needed = served.reserved_bytes + missing_from(candidate, served)
+        unlimited = None if served.retries else needed
     process = footprint.outside.process_bytes(needed)
     return Memory.model_construct(
         allocated_bytes=allocated,
@@ -40,17 +39,35 @@ def memory_of(candidate: Candidate, budget: int, requests: Requests | None = Non
         fits=process <= budget and footprint.host.fits(size),
         moment=peak.moment.value,
         moments={moment.value: num_bytes for moment, num_bytes in footprint.moments(size).items()},
-        components=Components.model_construct(
-            parameters=persistent.parameters,
-            gradients=line.gradients,
-            optimizer_states=persistent.optimizer_states,
-            activations=activations,
-            temporary=peak.tensor_bytes - kept - activations,
-            unsharded_parameters=line.unsharded,
-            communication=communication,
-            overhead=process - peak.tensor_bytes,
-        ),
+        components=components_of(footprint, peak.line, size, process),
         host=_host_memory(footprint.host, size),
+    )
+
+
+def components_of(footprint: Footprint, line: Line, micro_batch_size: int, process_bytes: int) -> Components:
+    """Returns the bytes of each category at one instant of a step; they add up to what the process takes.
+
+    Args:
+        footprint: The strategy's memory.
+        line: The instant, one of the footprint's lines.
+        micro_batch_size: Samples per rank and forward pass.
+        process_bytes: Bytes that the process takes at that instant.
+    """
+    persistent, tensors = footprint.persistent, line.at(micro_batch_size) + footprint.persistent.total
+    activations = line.activations_fixed + line.activations_per_sample * micro_batch_size
+    communication = persistent.communication + line.communication
+    kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
+    # A fused loss saves gradients in forward, which backward hands over: then they are gradients alone.
+    activations = min(activations, tensors - kept)
+    return Components.model_construct(
+        parameters=persistent.parameters,
+        gradients=line.gradients,
+        optimizer_states=persistent.optimizer_states,
+        activations=activations,
+        temporary=tensors - kept - activations,
+        unsharded_parameters=line.unsharded,
+        communication=communication,
+        overhead=process_bytes - tensors,
     )
 
 

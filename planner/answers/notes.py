@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hardware import GIB, GPU
+from hardware.unlisted import ASSUMED, memory_of
 from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
 from planner.problem.problem import Problem
 from strategies import (
+    LARGEST_USUAL_BATCH,
     Allocator,
     Attention,
     ExpertQuantization,
@@ -19,27 +21,32 @@ from strategies import (
     Kernels,
     Lora,
     Loss,
-    Optimizer,
-    Precision,
     Strategy,
     Task,
     Zero,
     quantization_of,
+    rounds_updates,
 )
 
 _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
 """Words for what happens beyond the positions that a model was trained with, by kind of positions."""
 
 
-def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ...]:
+def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora: int = 0) -> tuple[str, ...]:
     """Returns the notes on a request and the strategies that answer it, in sentences.
 
     Args:
         problem: The resolved request.
         strategies: Strategies of the plans that are shown.
+        largest_of_lora: Largest effective batch of the plans with adapters, in samples.
     """
     model, request, gpu = problem.model, problem.request, problem.cluster.gpu
-    notes = [*model.notes, *_on_task(problem), *notes_on_framework(problem, strategies)]
+    notes = [
+        *model.notes,
+        *_on_task(problem),
+        *notes_on_framework(problem, strategies),
+        *_on_large_batches(largest_of_lora),
+    ]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
         notes += notes_on_unquantized(problem, strategies)
@@ -50,6 +57,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         known = f"the {context} that {model.name} was trained with"
         notes.append(f"{request.sequence_length} tokens are more than {known}: {goes_on}.")
     notes += _of_variants(problem)
+    notes += _on_unlisted(gpu)
     lacking = [name for name, has in (("bf16", gpu.supports_bf16), ("fp16", gpu.supports_fp16)) if not has]
     if lacking:
         notes.append(f"{gpu.name} has no {' or '.join(lacking)}: precisions that need it are left out.")
@@ -67,7 +75,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         notes.append(f"bitsandbytes does not run on {gpu.name}: qlora and adamw-8bit are left out.")
     notes += _on_libraries(strategies)
     notes += _on_loading(problem, strategies)
-    if any(_rounds_updates(s) for s in strategies):
+    if any(rounds_updates(s) for s in strategies):
         notes.append(
             "bf16-true keeps weights and optimizer states in bf16 (8 bits of precision): small updates are rounded "
             "away, which can stall training at low learning rates."
@@ -86,6 +94,25 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy]) -> tuple[str, ..
         )
     notes += _on_time(gpu)
     return tuple(notes)
+
+
+def _on_large_batches(largest_of_lora: int) -> Iterator[str]:
+    """Yields a note where plans with adapters have a larger effective batch than is usual."""
+    if largest_of_lora > LARGEST_USUAL_BATCH:
+        yield (
+            f"effective batches above {LARGEST_USUAL_BATCH} are unusual for LoRA, which loses more to large ones than "
+            'full fine-tuning does, whatever its rank ("LoRA Without Regret", Thinking Machines, 2025).'
+        )
+
+
+def _on_unlisted(gpu: GPU) -> Iterator[str]:
+    """Yields a note on what is assumed of a card of which only the size is known."""
+    if memory_of(gpu.name) is not None and gpu.source.startswith(ASSUMED):
+        yield (
+            f"{gpu.name} is no card of the catalog: all of it is taken as usable, of which drivers keep 1 to 8%, and "
+            f"architecture ({gpu.architecture}, {gpu.compute_capability}), rates and links are those of "
+            f"{gpu.source.removeprefix(ASSUMED)}, so that times are no more than a guess."
+        )
 
 
 def _on_time(gpu: GPU) -> Iterator[str]:
@@ -127,7 +154,7 @@ def _of_modeling(problem: Problem, model: Model, strategies: Sequence[Strategy])
         )
     experts, asked = model.inventory.num_expert_parameters, problem.request
     methods = {s.finetuning.method for s in strategies}
-    if asked.gradient_accumulation_steps is None:  # a search
+    if asked.objective is not None:  # a search
         methods |= set(asked.finetuning or Finetuning)
     if not experts or Finetuning.QLORA not in methods:
         return
@@ -173,7 +200,7 @@ def _on_libraries(strategies: Sequence[Strategy]) -> Iterator[str]:
         )
     if any(s.loss is Loss.CHUNKED for s in strategies):
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
-    if any(s.attention in (Attention.FLASH_2, Attention.FLASH_3) for s in strategies):
+    if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 
 
@@ -215,12 +242,6 @@ def _without_flash(groups_heads: bool | None) -> str:
     if groups_heads:
         return "sdpa runs the math kernel, since heads share keys and values: scores are written out"
     return efficient
-
-
-def _rounds_updates(strategy: Strategy) -> bool:
-    """Returns whether the optimizer adds its updates to bf16 weights, with no fp32 copy of them."""
-    full_bf16 = strategy.precision is Precision.BF16_TRUE and strategy.finetuning.method is Finetuning.FULL
-    return full_bf16 and strategy.optimizer is not Optimizer.ADAMW_FP32_MASTER
 
 
 def _attends_in_fp32(strategy: Strategy) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from planner.answers.memory import missing_from
 from planner.memory.reserved import requests_of, reserved
 from planner.search import DOES_NOT_FIT, Candidate, Found, Solver
-from strategies import Allocator, Exactly
+from strategies import Allocator, Exactly, Objective
 
 
 def settle(found: Found, solver: Solver, number: int) -> None:
@@ -25,27 +25,33 @@ def settle(found: Found, solver: Solver, number: int) -> None:
 
     def served(candidate: Candidate) -> Candidate | None:
         is_native = candidate.strategy.allocator is Allocator.NATIVE
-        return _settled(candidate, solver) if is_native else candidate
+        return settled(candidate, solver) if is_native else candidate
 
     if any(candidate.strategy.allocator is Allocator.NATIVE for candidate in found.ranking.first(number)):
         found.rejected[DOES_NOT_FIT] += found.ranking.decide(number, served)
 
 
-def _settled(candidate: Candidate, solver: Solver) -> Candidate | None:
-    """Returns the best candidate of the same strategy whose requests are served; None if there is none."""
+def settled(candidate: Candidate, solver: Solver) -> Candidate | None:
+    """Returns the best candidate of the same strategy whose requests are served; None if there is none.
+
+    Where the least memory is looked for, the candidate has the smallest micro-batch that is within the limits.
+    """
+    if solver.order.objective is Objective.MEMORY:
+        return _served(candidate, solver)
     options = list(_options(candidate, solver))
     asked = candidate.micro_batch_size, candidate.gradient_accumulation_steps
     start = options.index(asked) if asked in options else 0
     low, high = -1, len(options)  # the options at `low` and below are served, those at `high` and above are not
+    best: Candidate | None = None
     while high - low > 1:
         place = start if low < start < high else (low + high) // 2
-        if _is_served(solver.candidate(candidate.strategy, *options[place]), solver):
-            low = place
+        if (served := _served(solver.candidate(candidate.strategy, *options[place]), solver)) is not None:
+            low, best = place, served
             start = min(place + 1, high - 1)
         else:
             high = place
             start = max(place - 1, low + 1)
-    return solver.candidate(candidate.strategy, *options[low]) if low >= 0 else None
+    return best if best is not None and solver.exceeded(best) is None else None
 
 
 def _options(candidate: Candidate, solver: Solver) -> Iterator[tuple[int, int]]:
@@ -63,15 +69,16 @@ def _options(candidate: Candidate, solver: Solver) -> Iterator[tuple[int, int]]:
             yield size, steps
 
 
-def _is_served(candidate: Candidate, solver: Solver) -> bool:
-    """Returns whether the allocator's model serves a candidate's requests within the budget.
+def _served(candidate: Candidate, solver: Solver) -> Candidate | None:
+    """Returns a candidate with what the allocator's model reserves for it, or None if that exceeds the budget.
 
-    Where their order is not known, the closed form decides.
+    Where the order of its requests is not known, the closed form decides.
     """
     size, steps = candidate.micro_batch_size, candidate.gradient_accumulation_steps
     requests = requests_of(solver.model, candidate.strategy, size, steps)
     if requests is None:
-        return candidate.process_bytes <= solver.budget_bytes
+        return candidate if candidate.process_bytes <= solver.budget_bytes else None
     limit = candidate.footprint.outside.reserved_within(solver.budget_bytes)
     served = reserved(requests, candidate.strategy.allocator, limit)
-    return served.fits and served.reserved_bytes + missing_from(candidate, served) <= limit
+    fits = served.fits and served.reserved_bytes + missing_from(candidate, served) <= limit
+    return candidate._replace(served=served) if fits else None

@@ -9,13 +9,15 @@ from typing import Any
 from hardware import GPU
 from hardware.errors import PlannerError
 from planner.checking.planned import Planned, planned
+from planner.checking.proposals import proposals
+from planner.checking.trials import Trials
 from planner.problem.problem import CatalogSource
-from planner.readers.keys import parse_override
 from planner.readers.reading import Place, Reading, Refusal, Said
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.records.check import CheckResult, KeyPlace, Remark, Setting
+from planner.readers.source import parse_override, read_source
+from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
 
 
@@ -54,7 +56,8 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
-    run = Run([str(path) for path in paths], READERS, given)
+    sources = [read_source(str(path)) for path in paths]
+    run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
     settle(reading)
     if run.recipe is None:
@@ -62,6 +65,11 @@ def check(
     found = Planned()
     if not reading.refused:
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
+    changes: tuple[Change, ...] = ()
+    notes = found.notes
+    if found.plan is not None and found.cluster is not None:
+        changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
+        notes = (*notes, *more)
     return CheckResult(
         files=tuple(run.files),
         framework=_framework(run, reading),
@@ -74,7 +82,8 @@ def check(
         plan=found.plan,
         on_gpus=found.on_gpus,
         smallest=found.smallest,
-        notes=found.notes,
+        changes=changes,
+        notes=notes,
     )
 
 

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hardware import GPU
 from hardware.errors import PlannerError
 from planner.api import estimate
+from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.models import model_of
+from planner.checking.trials import Cluster
 from planner.problem.problem import CatalogSource, catalog_of
+from planner.problem.site import Site
 from planner.readers.reading import Reading
 from planner.readers.run import Run
 from planner.records.check import OnGpus
 from planner.records.result import EstimateResult
-from strategies import OPTIONS, Attention, Batching, ContradictionError, Sharding, UnquantizedDtype
+from strategies import ContradictionError
 
-_UNMASKED = (Attention.FLASH_2, Attention.FLASH_3)
-_UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
-"""Numbers of GPUs that are tried where nothing says how many there are."""
-_WORKLOAD = (
-    "sequence_length",
-    "micro_batch_size",
-    "gradient_accumulation_steps",
-    "evaluation_batch_size",
-    "batching",
-    "precision_without_bf16",
-    "global_batch_size",
-)
-"""Settings beside the options of techniques: arguments of `estimate`, what another GPU would make of the files, and a
-global batch, which decides the accumulation once the number of GPUs is known."""
-_PER_NODE = 8
 _SHOWN = 3
 """How many of the smallest GPUs are named."""
 
@@ -42,6 +31,8 @@ class Planned(NamedTuple):
     on_gpus: tuple[OnGpus, ...] = ()
     smallest: tuple[OnGpus, ...] = ()
     notes: tuple[str, ...] = ()
+    cluster: Cluster | None = None
+    """On what it is planned, where a GPU is named."""
 
 
 def planned(
@@ -60,86 +51,38 @@ def planned(
         PlannerError: The GPU is unknown, or the catalog has problems.
     """
     known = catalog_of(catalog)
-    chosen = known.get(gpu) if isinstance(gpu, str) else gpu
+    site = None if gpu is None else Site.of(gpu, known, gpus)
+    chosen, gpus = (site.gpu, site.gpus if site.machine else gpus) if site else (None, gpus)
     notes: list[str] = []
     try:
         model, note = model_of(reading, run)
         notes += note
-        arguments = {**_arguments(reading, notes), "model": model, "headroom": headroom, "catalog": known}
-        if run.recipe is not None and "version" not in reading.said:
-            arguments["framework"] = run.recipe.framework
-        counts = _counts(reading, gpus, nodes)
+        fixed = {"model": model, "headroom": headroom, "catalog": known}
+        lengths = lengths_of(reading, model)
+        arguments = {**arguments_of(reading, run, notes, lengths[0]), **fixed}
+        counts = counts_of(reading, gpus, nodes)
         if len(counts) > 1:
             notes.append("the files do not say how many GPUs there are: --gpus N does")
+        if len(lengths) > 1:
+            notes.append(f"the files do not say how long sequences are: {lengths[0]:,} tokens are planned")
         if chosen is not None:
             plans = _plans(arguments, chosen, counts)
             plan = next((plan for plan in plans if plan.memory.fits), plans[-1])
-            return Planned(plan, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes))
-        return _smallest(arguments, known.gpus, counts, notes)
+            cluster = Cluster(chosen, plan.request.gpus, plan.request.nodes, fixed, lengths[0])
+            found = Planned(plan, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
+        else:
+            found = _smallest(arguments, known.gpus, counts, notes)
+        if len(lengths) > 1 and found.plan is not None:
+            gpu = next(gpu for gpu in (chosen, *known.gpus) if gpu is not None and gpu.name == found.plan.request.gpu)
+            found = found._replace(on_gpus=(*found.on_gpus, *_of_lengths(run, found.plan, fixed, gpu, sorted(lengths))))
+        return found
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes))
 
 
-def _arguments(reading: Reading, notes: list[str]) -> dict[str, Any]:
-    """Returns the arguments of `estimate` that the reading makes, but for the model and the GPUs."""
-    said = {word: reading.value(word) for word in OPTIONS if reading.value(word) is not None}
-    said |= {word: reading.value(word) for word in _WORKLOAD if reading.value(word) is not None}
-    if "sequence_length" not in said:
-        raise ContradictionError("nothing says how long sequences are", "-- max_length=2048")
-    rows = said["micro_batch_size"]
-    if said["batching"] is Batching.PACKED and rows > 1:
-        length = said["sequence_length"]
-        notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
-        said |= {"micro_batch_size": 1, "sequence_length": rows * length}
-        if "global_batch_size" in said:
-            said["global_batch_size"] = _passes(said["global_batch_size"], rows)
-        if "evaluation_batch_size" in said:
-            said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
-    if said["batching"] is not Batching.FULL and said.get("attention") in _UNMASKED:
-        # Without padding within a batch, transformers passes flash-attn no mask, and packed rows only their lengths:
-        # modeling_flash_attention_utils.py, `_flash_attention_forward`.
-        said["batching"] = Batching.FULL
-        notes.append(f"{said['attention']} is planned for full rows: a padded batch is copied without its padding")
-    return said
-
-
-def _counts(reading: Reading, gpus: int | None, nodes: int | None) -> list[tuple[int, int]]:
-    """Returns the GPUs per node and the nodes that come into question."""
-    gpus = reading.value("gpus") if gpus is None else gpus
-    said_nodes = reading.value("nodes") if nodes is None else nodes
-    if gpus is not None:
-        return [(gpus, 1 if said_nodes is None else said_nodes)]
-    if said_nodes is not None:
-        return [(count, said_nodes) for count in _SHARDED if count <= _PER_NODE]
-    counts = _UNSHARDED if reading.value("sharding") is Sharding.NO_SHARD else _SHARDED
-    return [(min(count, _PER_NODE), max(1, count // _PER_NODE)) for count in counts]
-
-
-def _passes(wanted: int, sequences: int) -> int:
-    """Returns how many passes of so many sequences make a wanted global batch."""
-    passes, rest = divmod(wanted, sequences)
-    if rest or not passes:
-        raise ContradictionError(
-            f"a global batch of {wanted} is no multiple of {sequences} sequences a pass", "another number of GPUs"
-        )
-    return passes
-
-
 def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:
-    alone = gpus * nodes == 1
-    if alone and arguments.get("sharding") is Sharding.NO_SHARD:
-        arguments = {name: value for name, value in arguments.items() if name != "sharding"}
-    arguments, otherwise = dict(arguments), arguments.get("precision_without_bf16")
-    arguments.pop("precision_without_bf16", None)
-    wanted = arguments.pop("global_batch_size", None)
-    if wanted is not None:
-        arguments["gradient_accumulation_steps"] = _passes(wanted, arguments["micro_batch_size"] * gpus * nodes)
-    if otherwise is not None and not gpu.supports_bf16:
-        arguments["precision"] = otherwise
-        if "unquantized_dtype" in arguments:
-            arguments["unquantized_dtype"] = UnquantizedDtype.FP16
-    return estimate(**arguments, gpu=gpu, gpus=gpus, nodes=nodes)
+    return estimate(**on_cluster(arguments, gpu, gpus, nodes))
 
 
 def _smallest(
@@ -150,7 +93,7 @@ def _smallest(
     GPUs that cannot run it, such as those without bf16, are passed over.
     """
     by_size = sorted(known, key=lambda gpu: (gpu.memory_bytes, gpu.name))
-    usual = (_PER_NODE, 1) if counts[0][0] > 1 and len(counts) > 1 else counts[0]
+    usual = (PER_NODE, 1) if counts[0][0] > 1 and len(counts) > 1 else counts[0]
     found: list[EstimateResult] = []
     last: EstimateResult | None = None
     refused: PlannerError | None = None
@@ -191,6 +134,17 @@ def _plans(arguments: dict[str, Any], gpu: GPU, counts: Sequence[tuple[int, int]
     if not plans:
         raise errors[0]
     return plans
+
+
+def _of_lengths(
+    run: Run, plan: EstimateResult, fixed: Mapping[str, Any], gpu: GPU, lengths: Sequence[int]
+) -> Iterator[OnGpus]:
+    """Yields the peak of a run of other lengths, on the GPUs of its plan."""
+    for length in lengths:
+        arguments = {**arguments_of(run.reading, run, [], length), **fixed}
+        with suppress(PlannerError):
+            found = _estimate(arguments, gpu, plan.request.gpus, plan.request.nodes)
+            yield _on(found).model_copy(update={"sequence_length": length})
 
 
 def _on(plan: EstimateResult) -> OnGpus:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from planner.cli.commands import LazyGroup, Option
-from planner.cli.output import drop_output, guard_streams, print_text
+from planner.cli.output import clear_progress, drop_output, guard_streams, print_text
 from planner.entry import INTERRUPTED, was_interrupted
 
 BROKEN_PIPE = 128 + 13
@@ -44,6 +44,7 @@ class Planner(LazyGroup):
             sys.stdout.flush()
             return code
         except BaseException as error:
+            clear_progress()
             drop_output()
             return self._failed(error)
 
@@ -53,7 +54,7 @@ class Planner(LazyGroup):
                 from planner.plugins import load_plugins
 
                 load_plugins()
-            with self.make_context("planner", args) as ctx:
+            with self.make_context("planner", args, obj=tuple(args)) as ctx:
                 self.invoke(ctx)
         except click.exceptions.Exit as end:
             return end.exit_code
@@ -95,17 +96,22 @@ main = Planner(
     package="planner.cli",
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
+        "compare": "Lay plans, GPUs or choices side by side.",
+        "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "estimate": "Itemise the memory of one configuration.",
-        "explain": "List what one configuration saves for backward.",
+        "explain": "Say what fills one configuration, and what other choices would save.",
         "verify": "Replay the real training step of a plan, without a GPU.",
         "check": "Read the configuration files of a run, and say whether it fits.",
         "export": "Write a plan as the files of a training framework.",
+        "report": "Draw plans as one page of HTML.",
         "gpus": "List the GPUs of the catalog, or show one.",
+        "machines": "List the machines that clouds rent, with their prices, or show one.",
         "models": "List the models of the registry, or show one.",
         "choices": "Say what each choice means.",
         "space": "Show what is searched.",
         "catalog": "Check a GPU catalog of your own.",
-        "schema": "Print the JSON Schema of an answer.",
+        "schema": "Print the JSON Schema of an answer or of a catalog.",
+        "completion": "Print or install what lets a shell complete commands.",
     },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(

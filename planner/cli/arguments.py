@@ -37,6 +37,21 @@ class WholeNumber(_Type):
             raise PlannerError(f"{_named(param)} is {value!r}, not a whole number", f"{_named(param)} 4") from None
 
 
+class WholeNumbers(WholeNumber):
+    """Reads one whole number, or several with commas between them."""
+
+    name = "numbers"
+
+    def convert(  # type: ignore[override]  # several numbers are a sequence
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, ...]:
+        """Returns the number, or the numbers; raises PlannerError for any other text."""
+        if isinstance(value, int | tuple):
+            return value
+        numbers = [super(WholeNumbers, self).convert(part.strip(), param, ctx) for part in str(value).split(",")]
+        return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
 class Share(_Type):
     """Reads a share, such as 5% or 0.05."""
 
@@ -82,10 +97,23 @@ class GPUName(Completed):
     name = "name"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        """Returns the GPUs of the catalog, with that of `--catalog`."""
+        """Returns the GPUs and machines of the catalog, with that of `--catalog`."""
         from hardware import load_catalog
 
-        return [(gpu, None) for gpu in load_catalog(ctx.params.get("catalog")).names()]
+        catalog = load_catalog(ctx.params.get("catalog"))
+        return [*((gpu, None) for gpu in catalog.names()), *((m.name, m.offer) for m in catalog.machines)]
+
+
+class MachineName(Completed):
+    """Names a machine of the catalog."""
+
+    name = "name"
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the machines of the catalog, with that of `--catalog`."""
+        from hardware import load_catalog
+
+        return [(machine.name, machine.offer) for machine in load_catalog(ctx.params.get("catalog")).machines]
 
 
 class ModelName(Completed):
@@ -150,8 +178,8 @@ class DeviceChoice(Completed):
         return [("replay", "on fake tensors alone"), ("cuda", "for real on a GPU"), ("cpu", "for real, small models")]
 
 
-ANSWERS = ("fit", "estimate", "explain", "verify", "check")
-"""Commands whose answer has a JSON Schema."""
+ANSWERS = ("fit", "machines", "estimate", "explain", "verify", "check", "sweep", "compare", "catalog")
+"""What has a JSON Schema: answers of commands, `machines` that of `fit` on several, and catalog files."""
 
 
 class Answer(Completed):
@@ -173,8 +201,10 @@ class Answer(Completed):
 
 
 WHOLE_NUMBER = WholeNumber()
+WHOLE_NUMBERS = WholeNumbers()
 SHARE = Share()
 GPU_NAME = GPUName()
+MACHINE_NAME = MachineName()
 MODEL_NAME = ModelName()
 DEVICE = DeviceChoice()
 FILE = click.Path(path_type=Path)

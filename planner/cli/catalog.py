@@ -25,6 +25,10 @@ def check(file: Path) -> None:
     builtin = read_catalog(builtin_catalog_path())
     found = read_catalog(file, base=builtin)
     builtin.merge(found)
-    print_text(f"{file}: no problems, {len(found)} {'GPU' if len(found) == 1 else 'GPUs'}")
+    entries = [(len(found), "GPU"), (len(found.machines), "machine")]
+    counted = [f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in entries if number]
+    print_text(f"{file}: no problems, {' and '.join(counted) or 'no entries'}")
     for gpu in found:
         print_text(f"  {'changes' if builtin.find(gpu.name) else 'adds'}  {gpu.name}")
+    for machine in found.machines:
+        print_text(f"  {'changes' if builtin.find_machine(machine.name) else 'adds'}  {machine.name}")

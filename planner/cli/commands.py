@@ -74,6 +74,8 @@ class Group(click.Group, Command):
             PlannerError: There is no such command.
         """
         word = args[0]
+        if self.list_commands(ctx) == ["show"] and not word.startswith("-") and word != "show":
+            return super().resolve_command(ctx, ["show", *args])  # `planner gpus T4` shows it
         if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
             raise self._unknown(ctx, word)
         return super().resolve_command(ctx, args)
@@ -82,8 +84,6 @@ class Group(click.Group, Command):
         from hardware.errors import PlannerError, nearest_names
 
         names = self.list_commands(ctx)
-        if names == ["show"]:
-            return PlannerError(f"unknown command {word!r}", f"{ctx.command_path} show {word}")
         near = nearest_names(word, names)
         hint = f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(names)}"
         return PlannerError(f"unknown command {word!r}", hint)

@@ -15,6 +15,8 @@ from planner.cli.commands import Command
 from planner.plugins import said
 from planner.printable import printable
 
+DOES_NOT_FIT = 1
+"""Exit code of an answer that nothing fits, or not what was asked about."""
 USAGE = 2
 """Exit code of a mistake in the request."""
 INTERNAL = 70

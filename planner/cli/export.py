@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,27 +14,51 @@ from planner.cli.options import catalog_option, option
 from planner.cli.output import print_text
 
 
-class TargetName(Completed):
-    """Names a target of an export."""
+class FrameworkName(Completed):
+    """Names a framework whose files are written."""
 
     name = "name"
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
-        """Returns the targets with what they write."""
+        """Returns the frameworks with what they write."""
         from planner.exporting.registry import TARGETS
 
         return [(target.name, target.summary) for target in TARGETS.values()]
+
+
+class TargetName(FrameworkName):
+    """Names a target of an export: a framework, or what starts its script."""
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the targets with what they write."""
+        from planner.exporting.launchers.registry import LAUNCHERS
+
+        return [*super().names(ctx), *((launcher.name, launcher.summary) for launcher in LAUNCHERS.values())]
 
 
 @click.command(
     cls=Command,
     examples=(
         "planner export plan.json --to llama-factory -o run",
-        "planner export - --to trl -o run --plan 2",
+        "planner export - --to transformers --random-weights -o run --plan 2",
+        "planner export plan.json --to slurm --with pytorch -o run",
     ),
 )
 @click.argument("plan", type=str)
-@option("--to", type=TargetName(), required=True, metavar="TARGET", help="trl, axolotl, llama-factory or deepspeed.")
+@option(
+    "--to",
+    type=TargetName(),
+    required=True,
+    metavar="TARGET",
+    help="transformers, pytorch, trl, axolotl, llama-factory or deepspeed; bash, slurm, kubernetes or skypilot.",
+)
+@option(
+    "--with",
+    "framework",
+    type=FrameworkName(),
+    metavar="FRAMEWORK",
+    help="Whose script bash, slurm, kubernetes or skypilot starts; transformers unless given.",
+)
 @option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
 @option(
     "--plan",
@@ -44,10 +69,11 @@ class TargetName(Completed):
     show_default=True,
     help="Which plan of an answer of fit, by its rank.",
 )
-@option("--dataset", metavar="NAME", help="Your dataset; an example of the target's unless given.")
+@option("--dataset", metavar="NAME", help="Your data; an example of the target's unless given, if it has one.")
+@option("--random-weights", is_flag=True, help="Weights and data are made by the script: it needs no network.")
 @option("--force", is_flag=True, help="Overwrite files.")
 @catalog_option
-def export(plan: str, to: str, output: Path, rank: int, dataset: str | None, force: bool, catalog: Path | None) -> None:
+def export(plan: str, to: str, output: Path, force: bool, **options: Any) -> None:
     """Write PLAN as the files with which a training framework runs it.
 
     PLAN is a file that `planner fit --json` or `planner estimate --json` wrote, or - for standard input. Every choice
@@ -57,5 +83,5 @@ def export(plan: str, to: str, output: Path, rank: int, dataset: str | None, for
     from planner.exporting.export import export as made
     from planner.exporting.export import write
 
-    for path in write(made(plan, to, rank=rank, dataset=dataset, catalog=catalog), output, force=force):
+    for path in write(made(plan, to, **options), output, force=force):
         print_text(str(path))

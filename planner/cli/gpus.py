@@ -50,7 +50,8 @@ def show(ctx: click.Context, name: str, catalog: Path | None, as_json: bool) -> 
     from hardware import load_catalog
 
     listing = ctx.parent.params if ctx.parent else {}
-    gpu = load_catalog(catalog or listing.get("catalog")).get(name)
+    loaded = load_catalog(catalog or listing.get("catalog"))
+    gpu = loaded.get(name)
     if as_json or listing.get("as_json"):
         from planner.report.documents import gpus_document
 
@@ -58,4 +59,4 @@ def show(ctx: click.Context, name: str, catalog: Path | None, as_json: bool) -> 
     else:
         from planner.report.gpus import GPUCard
 
-        print_report(GPUCard(gpu))
+        print_report(GPUCard(gpu, [machine for machine in loaded.machines if machine.gpu == gpu.name]))

@@ -9,9 +9,18 @@ from typing import Any, TypeVar
 import click
 
 import strategies
-from planner.cli.arguments import FILE, GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, AxisChoice, ModuleNames
+from planner.cli.arguments import (
+    FILE,
+    GPU_NAME,
+    MODEL_NAME,
+    SHARE,
+    WHOLE_NUMBER,
+    WHOLE_NUMBERS,
+    AxisChoice,
+    ModuleNames,
+)
 from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Loading, Names, Outputs, Task
+from strategies import OPTIONS, Batching, Loading, Names, Objective, Outputs, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,7 +28,17 @@ TECHNIQUES = "Techniques (`planner choices` says what each choice means)"
 """Heading of the options of all axes."""
 
 
-class AxisOption(Option):
+class SeveralOption(Option):
+    """Extends an option that may be repeated: its values may also stand behind it with commas between them."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Returns the values, each for itself."""
+        if self.multiple and value:
+            value = tuple(part for text in value for part in (text.split(",") if isinstance(text, str) else (text,)))
+        return super().type_cast_value(ctx, value)
+
+
+class AxisOption(SeveralOption):
     """Extends an option: its help lists the choices of an axis, which are read only when the help is asked for."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -41,6 +60,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+plot_option = option("--plot", is_flag=True, help="Draw moments of the step, and memory and speed as curves.")
 catalog_option = option(
     "--catalog",
     type=FILE,
@@ -67,8 +87,8 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
         help: Its text in the help.
         attributes: More arguments of `click.option`.
     """
-    shown = attributes.get("default") is not None
-    return option(name, type=WHOLE_NUMBER, metavar="N", section=section, help=help, show_default=shown, **attributes)
+    shown, kind = attributes.get("default") is not None, attributes.pop("type", WHOLE_NUMBER)
+    return option(name, type=kind, metavar="N", section=section, help=help, show_default=shown, **attributes)
 
 
 evaluation_option = number_option(
@@ -87,6 +107,22 @@ def batching_options(function: F) -> F:
     )(function)
 
 
+def goal_options(function: F) -> F:
+    """Adds what a search looks for, and what a run may take."""
+    section = "Goal"
+    return decorated(
+        option(
+            "--objective", cls=AxisOption, type=AxisChoice(Objective), metavar="NAME", section=section, default="batch"
+        ),
+        option("--tokens", metavar="N", section=section, help="Tokens of a run, such as 1.5B: says how long it takes."),
+        option("--samples", metavar="N", section=section, help="Samples of a run, such as 10M, instead of tokens."),
+        option("--epochs", metavar="N", section=section, help="How often the run goes over them; once unless given."),
+        option("--deadline", metavar="TIME", section=section, help="Longest time of the run, such as 24h."),
+        option("--budget", metavar="USD", section=section, help="Highest price of the run."),
+        option("--price", metavar="USD", section=section, help="Of one GPU for an hour; the catalog's unless given."),
+    )(function)
+
+
 task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="NAME", section="Workload")
 outputs_option = option(
     "--outputs", cls=AxisOption, type=AxisChoice(Outputs), metavar="NAME", section="Workload", default="released"
@@ -98,25 +134,85 @@ def machine_options(function: F) -> F:
     return _machine(function, gpu_required=True)
 
 
+def machines_options(function: F) -> F:
+    """Adds the same as `machine_options`, but takes several GPUs, machines and counts."""
+    return _machine(function, gpu_required=True, several=True)
+
+
+def sweep_options(function: F) -> F:
+    """Adds several models, and where they are trained."""
+    models = click.argument("models", type=MODEL_NAME, nargs=-1, required=True, metavar="MODEL...")
+    return models(_where(function, gpu_required=True, several=True))
+
+
+def compare_options(function: F) -> F:
+    """Adds plans or models, and where these are trained."""
+    plans = click.argument("plans", type=MODEL_NAME, nargs=-1, required=True, metavar="PLAN...|MODEL")
+    return plans(_where(function, gpu_required=False, several=True))
+
+
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
     return _machine(function, gpu_required=False)
 
 
-def _machine(function: F, *, gpu_required: bool) -> F:
-    section = "Machine"
+def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
+    """Makes a size of memory the default of --gpu, as which it is the name of a stand-in.
+
+    Raises:
+        PlannerError: The text is no size.
+    """
+    if size is None:
+        return
+    from hardware.errors import PlannerError
+    from hardware.unlisted import memory_of
+
+    if memory_of(size) is None:
+        raise PlannerError(f"--vram is {size!r}, not a size", "--vram 24GiB")
+    ctx.default_map = {**(ctx.default_map or {}), "gpu": size}
+
+
+def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | None:
+    """Returns --gpu; raises PlannerError if --vram says something else."""
+    size = (ctx.default_map or {}).get("gpu")
+    if size is not None and gpu != size:
+        from hardware.errors import PlannerError
+
+        raise PlannerError(f"--gpu {gpu} and --vram {size} both say what the GPU is", "give one of the two")
+    return gpu
+
+
+def _machine(function: F, *, gpu_required: bool, several: bool = False) -> F:
+    return click.argument("model", type=MODEL_NAME)(_where(function, gpu_required=gpu_required, several=several))
+
+
+def _where(function: F, *, gpu_required: bool, several: bool) -> F:
+    section, more = "Machine", "; several: 1,2,4" if several else ""
+    kind = WHOLE_NUMBERS if several else WHOLE_NUMBER
+    groups = ", or several: A100,H100, any, machines, AWS" if several else ""
     return decorated(
-        click.argument("model", type=MODEL_NAME),
         option(
             "--gpu",
             type=GPU_NAME,
             required=gpu_required,
             metavar="NAME",
             section=section,
-            help="See `planner gpus`.",
+            callback=_not_both,
+            help=f"See `planner gpus` and `planner machines`{groups}.",
         ),
-        number_option("--gpus", section, "GPUs per node.", default=1),
-        number_option("--nodes", section, "Nodes.", default=1),
+        option(
+            "--vram",
+            is_eager=True,  # before --gpu, whose default it is
+            expose_value=False,
+            callback=_as_gpu,
+            metavar="SIZE",
+            section=section,
+            help="Memory of a card that is not listed, such as 24GiB.",
+        ),
+        number_option(
+            "--gpus", section, f"GPUs per node; 1, or as many as the machine has, unless given{more}.", type=kind
+        ),
+        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind),
         option(
             "--headroom",
             type=SHARE,
@@ -148,4 +244,4 @@ def _axis_option(said: strategies.Option) -> Callable[[F], F]:
         return option(names, cls=AxisOption, type=AxisChoice(kind), metavar="NAME", **shared)
     if isinstance(kind, Names):
         return option(names, type=ModuleNames(kind.keyword), metavar="NAMES", help=said.help, **shared)
-    return option(names, metavar="N", help=said.help, **shared)
+    return option(names, cls=SeveralOption, metavar="N", help=said.help, **shared)

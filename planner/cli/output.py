@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from planner.printable import is_plain, printable
+from planner.progress import Advance
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -25,10 +26,31 @@ NARROWEST, WIDEST = 40, 1000
 must be a mistake."""
 
 
+_CLEARED = "\r\x1b[K"
+"""Moves a terminal's cursor to the begin of its line, and clears the line (ECMA-48, EL)."""
+_BAR = 20
+"""Columns of a bar of progress."""
+
+
 def show_progress(text: str) -> None:
-    """Prints a line on stderr for a user who waits at a terminal."""
+    """Prints a line on stderr for a user who waits at a terminal; of work whose length is known, a bar in one line."""
+    if not sys.stderr.isatty():
+        return
+    said = f"{_CLEARED}planner: {printable(text)}"
+    if not isinstance(text, Advance):
+        click.echo(said, err=True)
+    elif text.total == 0:
+        clear_progress()
+    else:
+        filled = _BAR * text.done // text.total
+        line = f"{_CLEARED}planner: {'#' * filled}{'.' * (_BAR - filled)} {printable(text)}"
+        click.echo(line[: _columns() + len(_CLEARED) - 1], err=True, nl=False)
+
+
+def clear_progress() -> None:
+    """Clears a line of progress, so that what follows does not stand behind it."""
     if sys.stderr.isatty():
-        click.echo(f"planner: {printable(text)}", err=True)
+        click.echo(_CLEARED, err=True, nl=False)
 
 
 def print_text(text: str) -> None:

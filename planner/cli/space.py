@@ -27,20 +27,23 @@ def space() -> None:
 )
 @click.argument("file", type=FILE, required=False)
 @option("--gpu", type=GPU_NAME, metavar="NAME", section="Machine", help="See `planner gpus`.", required=True)
-@number_option("--gpus", "Machine", "GPUs per node.", default=1)
+@number_option("--gpus", "Machine", "GPUs per node; 1, or as many as the machine has, unless given.")
 @number_option("--nodes", "Machine", "Nodes.", default=1)
 @axis_options
 @catalog_option
 @json_option
-def show(file: Path | None, gpu: str, gpus: int, nodes: int, catalog: Path | None, as_json: bool, **axes: Any) -> None:
+def show(
+    file: Path | None, gpu: str, gpus: int | None, nodes: int, catalog: Path | None, as_json: bool, **axes: Any
+) -> None:
     """Show what is searched on a machine: by default, or with a YAML FILE and options that narrow or widen it.
 
     The JSON holds every option with its values: it can be edited and given back to `planner fit --space`.
     """
-    from hardware import Cluster, load_catalog
+    from hardware import load_catalog
+    from planner.problem.site import Site
     from planner.records.space import described
 
-    description = described(file, Cluster(load_catalog(catalog).get(gpu), gpus, nodes), axes)
+    description = described(file, Site.of(gpu, load_catalog(catalog), gpus).cluster(nodes, None), axes)
     if as_json:
         from planner.report.documents import space_document
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from planner.cli.arguments import DEVICE, FILE
 from planner.cli.commands import Command
+from planner.cli.errors import DOES_NOT_FIT
 from planner.cli.options import (
     axis_options,
     batching_options,
@@ -22,9 +22,8 @@ from planner.cli.options import (
     task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.planned import planned
 
-DOES_NOT_FIT = 1
-"""Exit code when the replay does not fit."""
 BESIDE_A_PLAN = ("catalog", "device", "timeline", "snapshot")
 """Options that a plan file does not decide, so they can be given with one."""
 _WORKLOAD = "Workload"
@@ -87,18 +86,9 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: s
 
     Exits with 1 when the replay does not fit.
     """
-    from planner.records.plan_file import arguments_of, check_exists, is_plan
     from planner.verification.verify import verify as certify
 
-    if is_plan(model):
-        _refuse_options_beside_a_plan(ctx)
-        arguments = {**arguments_of(model, plan, model=named), **{name: arguments[name] for name in BESIDE_A_PLAN}}
-    else:
-        _refuse_model_beside_a_model(named)
-        if arguments["gpu"] is None:
-            check_exists(model)
-            raise click.UsageError("Missing option '--gpu'.", ctx)
-        arguments["model"] = model
+    arguments = planned(ctx, model, plan, named, arguments, BESIDE_A_PLAN)
     result = certify(**arguments, progress=show_progress)
     if as_json:
         print_document(result.model_dump_json(indent=2))
@@ -108,22 +98,3 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: s
         print_report(VerifyReport(result))
     if not result.fits:
         ctx.exit(DOES_NOT_FIT)
-
-
-def _refuse_options_beside_a_plan(ctx: click.Context) -> None:
-    """Raises ContradictionError for an option that a plan file decides, since it would be ignored."""
-    from strategies import ContradictionError
-
-    allowed = {"model", "plan", "named", "as_json", *BESIDE_A_PLAN}
-    for name in ctx.params:
-        if name not in allowed and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise ContradictionError(f"{option} is given beside a plan, which decides it", f"drop {option}")
-
-
-def _refuse_model_beside_a_model(named: str | None) -> None:
-    """Raises ContradictionError if `--model` is given without a plan file."""
-    from strategies import ContradictionError
-
-    if named is not None:
-        raise ContradictionError("--model is given, but no plan file whose model it could repeat", "drop --model")

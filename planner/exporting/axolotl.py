@@ -6,6 +6,7 @@ from typing import Any
 
 from planner.exporting.engine import deepspeed_json, fsdp_config
 from planner.exporting.launch import DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
+from planner.exporting.packages import requirements
 from strategies import (
     Batching,
     Checkpointing,
@@ -34,7 +35,7 @@ def files(launch: Launch) -> dict[str, str]:
     return {
         **made,
         SCRIPT: launch.script(f"axolotl train {RECIPE} --launcher torchrun -- --nproc_per_node={launch.ranks}"),
-        REQUIREMENTS: launch.requirements("axolotl==0.19.0"),
+        REQUIREMENTS: requirements(launch, "axolotl==0.19.0"),
     }
 
 

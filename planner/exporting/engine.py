@@ -74,21 +74,23 @@ def fsdp_config(launch: Launch) -> dict[str, Any]:
     return said
 
 
-def accelerate_yaml(launch: Launch) -> str:
-    """Returns accelerate's launcher file."""
+def accelerate_yaml(launch: Launch, autocast: str | None = None) -> str:
+    """Returns accelerate's launcher file; `autocast` is its mixed precision, by default the plan's half precision."""
     backend = launch.backend
     said: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "NO" if launch.ranks == 1 else "MULTI_GPU",
         "machine_rank": 0,
-        "mixed_precision": launch.half or "no",
-        "num_machines": 1,
+        "mixed_precision": autocast or launch.half or "no",
+        "num_machines": launch.request.nodes,
         "num_processes": launch.ranks,
     }
     if backend is ShardingBackend.DEEPSPEED:
         zero3 = launch.strategy.sharding is Sharding.FULL_SHARD
         said["distributed_type"] = "DEEPSPEED"
         said["deepspeed_config"] = {"deepspeed_config_file": DEEPSPEED, "zero3_init_flag": zero3}
+        if launch.request.nodes > 1:  # else accelerate starts the other nodes by pdsh
+            said["deepspeed_config"]["deepspeed_multinode_launcher"] = "standard"
         del said["mixed_precision"]  # accelerate refuses it beside a JSON that says so
     elif backend is not None:
         said["distributed_type"] = "FSDP"

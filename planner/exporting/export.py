@@ -6,6 +6,7 @@ What is written is read back by `planner check` first: a choice that does not co
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,9 @@ from hardware.errors import PlannerError
 from planner.checking.check import check
 from planner.exporting.engine import FILLED_IN
 from planner.exporting.launch import ExportError, Launch, Target
-from planner.exporting.registry import TARGETS
+from planner.exporting.launchers.launcher import Launcher
+from planner.exporting.launchers.registry import LAUNCHERS
+from planner.exporting.registry import DEEPSPEED_ALONE, DEFAULT, TARGETS
 from planner.files import check_writable, write_whole
 from planner.models import Model
 from planner.models.trusted import named_in
@@ -34,8 +37,10 @@ def export(
     plan: str | Path | FitResult | EstimateResult,
     to: str,
     *,
+    framework: str | None = None,
     rank: int = 1,
     dataset: str | None = None,
+    random_weights: bool = False,
     catalog: CatalogSource = None,
 ) -> dict[str, str]:
     """Returns the configuration files with which a training framework runs a plan.
@@ -45,9 +50,13 @@ def export(
 
     Args:
         plan: An answer of `fit` or `estimate`, the path of its JSON, or `-` for standard input.
-        to: Name of the target: `trl`, `axolotl`, `llama-factory` or `deepspeed`.
+        to: Name of a framework, `transformers`, `pytorch`, `trl`, `axolotl`, `llama-factory` or `deepspeed`, or of what
+            starts its script: `bash`, `slurm`, `kubernetes` or `skypilot`.
+        framework: Whose files `to` starts, where it is one of these; `transformers` unless given.
         rank: Which plan of an answer of `fit`, from 1.
-        dataset: Name of the dataset; an example of the target's unless given.
+        dataset: Name or file of the data; an example of the target's unless given, if it has one.
+        random_weights: Whether the script makes the model's weights, so that it needs no network; of `transformers` and
+            `pytorch`.
         catalog: The catalog of the plan's GPU, as for `fit`.
 
     Returns:
@@ -57,17 +66,35 @@ def export(
         ExportError: The target cannot say a choice of the plan, which the error names.
         PlannerError: There is no such target or plan, or its model has no id on the Hugging Face Hub.
     """
-    if to not in TARGETS:
-        raise InvalidChoiceError("target", to, TARGETS)
+    launcher, target = _named(to, framework)
     request, found, source = _plan(plan, rank)
-    target = TARGETS[to]
-    if request.nodes > 1:
-        raise ExportError(f"{to} is written for one node, and the plan has {request.nodes}", "--nodes 1")
-    launch = Launch(request, found, _hub_id(source, request), dataset, to)
+    if request.nodes > 1 and not (target.many_nodes and launcher):
+        by = f"{target.name} is written for one node" if launcher else "run.sh starts one node"
+        raise ExportError(f"{by}, and the plan has {request.nodes}", "--nodes 1, or --to slurm --with transformers")
+    if random_weights and not target.makes_weights:
+        raise ExportError(f"{target.name} loads weights and makes none", "--random-weights is of transformers, pytorch")
+    command = _command(plan, to, framework, rank, dataset, random_weights)
+    launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights)
     files = target.files(launch)
     if target.read:
         _read_back(launch, target, files, catalog_of(catalog))
-    return files
+    return {**files, **launcher.files(launch, files)} if launcher else files
+
+
+def _named(to: str, framework: str | None) -> tuple[Launcher | None, Target]:
+    """Returns the launcher, if `to` is one, and the target of the files."""
+    if to not in LAUNCHERS:
+        if to not in TARGETS:
+            raise InvalidChoiceError("target", to, [*TARGETS, *LAUNCHERS])
+        if framework is not None:
+            raise ExportError(f"{to} is a framework itself", f"--to slurm --with {to}")
+        return None, TARGETS[to]
+    name = framework or DEFAULT
+    if name not in TARGETS:
+        raise InvalidChoiceError("framework", name, TARGETS)
+    if name == DEEPSPEED_ALONE:
+        raise ExportError(f"{name} alone has no script to start", f"--to {to} --with {DEFAULT}")
+    return LAUNCHERS[to], TARGETS[name]
 
 
 def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> list[Path]:
@@ -102,20 +129,29 @@ def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Req
     if isinstance(plan, EstimateResult):
         return plan.request, plan, "the plan"
     if isinstance(plan, FitResult):
-        if not 0 < rank <= len(plan.plans):
-            raise ExportError(f"the answer has {len(plan.plans)} plans, not a plan {rank}", "rank=1 is the best")
-        return plan.request, plan.plans[rank - 1], "the plan"
+        plans = plan.listed
+        if not 0 < rank <= len(plans):
+            raise ExportError(f"the answer has {len(plans)} plans, not a plan {rank}", "rank=1 is the best")
+        return plan.request, plans[rank - 1], "the plan"
     return *read_plan(str(plan), rank), str(plan)
 
 
-def _hub_id(source: str, request: Request) -> str:
+def _model(source: str, request: Request) -> Model:
+    """Returns the model; raises ExportError for one that is code."""
     model = named_in(source, request.model, None)
-    known = model.hf if isinstance(model, Model) and not model.approximate else None
-    if known is None:
-        raise ExportError(
-            f"{request.model} has no id on the Hugging Face Hub", "plan a model that `planner models` lists"
-        )
-    return known
+    if not isinstance(model, Model):
+        raise ExportError(f"{request.model} is no model of transformers", "plan a model that `planner models` lists")
+    return model
+
+
+def _command(plan: object, to: str, framework: str | None, rank: int, dataset: str | None, random_weights: bool) -> str:
+    """Returns the command that makes the files, as a shell takes it."""
+    words = ["planner", "export", str(plan) if isinstance(plan, str | Path) else "PLAN", "--to", to]
+    words += ["--with", framework] if framework is not None else []
+    words += ["--plan", str(rank)] if rank > 1 else []
+    words += ["--dataset", dataset] if dataset is not None else []
+    words += ["--random-weights"] if random_weights else []
+    return shlex.join(words)
 
 
 def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: Catalog) -> None:
@@ -126,7 +162,14 @@ def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog
             (Path(folder) / name).write_text(text)
         read = [Path(folder) / name for name in target.read]
         try:
-            result = check(read, gpu=request.gpu, gpus=request.gpus, headroom=request.headroom, catalog=catalog)
+            result = check(
+                read,
+                gpu=request.gpu,
+                gpus=request.gpus,
+                nodes=request.nodes,
+                headroom=request.headroom,
+                catalog=catalog,
+            )
         except PlannerError as error:
             raise launch.cannot_say(f"this plan: {error.message}", error.hint) from None
     if result.plan is None:

@@ -9,10 +9,12 @@ import yaml
 
 from hardware import GIB
 from hardware.errors import PlannerError
+from planner.models import Model
+from planner.printable import printable
 from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
 from planner.records.plan import Plan, StrategyChoice
 from planner.records.request import Request
-from strategies import ALL_LINEAR, Allocator, LoraVariant, Optimizer, Precision, Quantization, ShardingBackend, Update
+from strategies import ALL_LINEAR, Allocator, LoraVariant, Precision, ShardingBackend, Update
 
 ACCELERATE, DEEPSPEED, SCRIPT, REQUIREMENTS = "accelerate.yaml", "deepspeed.json", "run.sh", "requirements.txt"
 
@@ -21,22 +23,46 @@ class ExportError(PlannerError):
     """Reports a choice of a plan that a target cannot say, or files that cannot be written."""
 
 
+class Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as they are read."""
+
+
+Blocks.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
 class Launch(NamedTuple):
     """Holds a plan on its way to a target.
 
     Attributes:
         request: The request that the plan answers.
         plan: The plan.
-        model: Id of the model on the Hugging Face Hub.
+        described: The model.
         dataset: The user's dataset; None for an example of the target's.
         target: Name of the target.
+        command: The command that makes the files.
+        random_weights: Whether weights are random, so that nothing is downloaded.
     """
 
     request: Request
     plan: Plan
-    model: str
+    described: Model
     dataset: str | None
     target: str
+    command: str
+    random_weights: bool = False
+
+    @property
+    def model(self) -> str:
+        """Returns the model's id on the Hugging Face Hub; raises ExportError if it has none."""
+        if self.described.hf is None or self.described.approximate:
+            raise ExportError(
+                f"{self.request.model} has no id on the Hugging Face Hub",
+                "plan a model that `planner models` lists, or --to transformers --random-weights",
+            )
+        return self.described.hf
 
     @property
     def strategy(self) -> StrategyChoice:
@@ -94,50 +120,35 @@ class Launch(NamedTuple):
         """Returns the lines with which a file opens: what made it and what is predicted."""
         peak, seconds = self.plan.memory.process_bytes / GIB, self.plan.time.step_seconds
         lines = (
-            f"planner export PLAN --to {self.target}",
+            self.command,
             f"{self.request.model} on {self.request.where}, effective batch {self.plan.global_batch_size}",
             f"predicted: {peak:.1f} GiB of each GPU at the peak, at least {seconds:.2f} s a step",
         )
-        return "".join(f"# {line}\n" for line in lines)
+        # A line break would end the comment, and what follows it would be run.
+        return "".join("# {}\n".format(printable(line).replace("\n", " ")) for line in lines)
 
     def yaml(self, keys: Mapping[str, Any]) -> str:
         """Returns a YAML file of these keys; those that are None are left out."""
         said = {key: value for key, value in keys.items() if value is not None}
-        return f"{self.comment()}\n{yaml.safe_dump(said, sort_keys=False, width=120)}"
+        return f"{self.comment()}\n{yaml.dump(said, Dumper=Blocks, sort_keys=False, width=120)}"
 
     def script(self, command: str) -> str:
         """Returns a shell script that runs a command with the environment that the plan assumes."""
         expandable = "True" if self.strategy.allocator is Allocator.EXPANDABLE else "False"
         return (
             f"#!/bin/sh\n{self.comment()}\nset -eu\n"
-            f"export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:{expandable}\n{command}\n"
+            f"export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:{expandable}\n{self._node()}{command}\n"
         )
 
-    def requirements(self, *own: str) -> str:
-        """Returns the packages that the estimate assumes, with their versions."""
-        strategy = self.strategy
-        quantized = strategy.quantization is not Quantization.NONE
-        needed = [*own]
-        if quantized or strategy.optimizer in _BITSANDBYTES:
-            needed.append("bitsandbytes==0.50.2")
-        if strategy.kernels == "liger" or strategy.loss.startswith("liger"):
-            needed.append("liger-kernel==0.8.5")
-        if strategy.optimizer in (Optimizer.ADAMW_8BIT_TORCHAO, Optimizer.ADAMW_4BIT):
-            needed.append("torchao>=0.18")
-        if strategy.attention.startswith("flash-attention"):
-            needed.append("flash-attn")
-        if self.backend is ShardingBackend.DEEPSPEED:
-            needed.append("deepspeed==0.19.8")
-        return self.comment() + "".join(f"{name}\n" for name in needed)
+    def _node(self) -> str:
+        """Returns the lines that find out which of several nodes this is; none for one node."""
+        if self.request.nodes == 1:
+            return ""
+        return (
+            'NODE_RANK="${NODE_RANK:-${SLURM_NODEID:?NODE_RANK is the number of this node, from 0}}"\n'
+            ': "${MASTER_ADDR:?MASTER_ADDR is the address of node 0}" "${MASTER_PORT:=29500}"\n'
+        )
 
-
-_BITSANDBYTES = (
-    Optimizer.ADAMW_8BIT,
-    Optimizer.PAGED_ADAMW_8BIT,
-    Optimizer.PAGED_ADAMW_32BIT,
-    Optimizer.LION,
-    Optimizer.LION_8BIT,
-)
 
 VARIANTS = {LoraVariant.DORA: "dora", LoraVariant.RSLORA: "rslora"}
 IN_FULL = (Precision.BF16_TRUE, Precision.FP16_TRUE)
@@ -152,9 +163,13 @@ class Target(NamedTuple):
         summary: What it writes.
         files: Returns the files of a launch by their names.
         read: Names of those files that say what the run does; empty where `planner check` has no reader of them.
+        makes_weights: Whether it can make random weights.
+        many_nodes: Whether its script runs on several nodes, by NODE_RANK, MASTER_ADDR and MASTER_PORT.
     """
 
     name: str
     summary: str
     files: Callable[[Launch], dict[str, str]]
     read: tuple[str, ...]
+    makes_weights: bool = False
+    many_nodes: bool = False

@@ -6,6 +6,7 @@ from typing import Any
 
 from planner.exporting.engine import accelerate_yaml, deepspeed_json
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
+from planner.exporting.packages import requirements
 from strategies import (
     Attention,
     Batching,
@@ -40,7 +41,7 @@ def files(launch: Launch) -> dict[str, str]:
     elif launch.backend is not None:
         command = f"accelerate launch --config_file {ACCELERATE} -m llamafactory.launcher {RECIPE}"
     made[ACCELERATE] = accelerate_yaml(launch)
-    return {**made, SCRIPT: launch.script(command), REQUIREMENTS: launch.requirements("llamafactory==0.9.5")}
+    return {**made, SCRIPT: launch.script(command), REQUIREMENTS: requirements(launch, "llamafactory==0.9.5")}
 
 
 def _recipe(launch: Launch) -> dict[str, Any]:

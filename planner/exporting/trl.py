@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from planner.exporting import packages
 from planner.exporting.engine import accelerate_yaml, deepspeed_json
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, IN_FULL, REQUIREMENTS, SCRIPT, Launch, Target
 from strategies import (
@@ -31,8 +32,8 @@ def files(launch: Launch) -> dict[str, str]:
         RECIPE: launch.yaml(_recipe(launch)),
         **launcher,
         SCRIPT: launch.script(f"trl sft --config {RECIPE} --accelerate_config {ACCELERATE}"),
-        REQUIREMENTS: launch.requirements(
-            "torch==2.13.0", "transformers==5.24.0", "accelerate==1.15.0", "peft==0.21.2", "trl==1.16.0"
+        REQUIREMENTS: packages.requirements(
+            launch, packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE, packages.PEFT, packages.TRL
         ),
     }
 

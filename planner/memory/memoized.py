@@ -6,8 +6,12 @@ from collections.abc import Callable, Hashable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+_RESULTS = "_remembered"
+
 P = ParamSpec("P")
 R = TypeVar("R")
+Results = dict[str, dict[Hashable, Any]]
+"""Results of an instance's memoized methods, by the method's name and its arguments."""
 
 
 def memoized(method: Callable[P, R]) -> Callable[P, R]:
@@ -25,13 +29,24 @@ def memoized(method: Callable[P, R]) -> Callable[P, R]:
         if kwargs:
             raise TypeError(f"{name} remembers by position: {', '.join(kwargs)} is given by name")
         instance: Any = args[0]
-        table: dict[Hashable, R] = instance.__dict__.setdefault(f"_{name}_results", {})
+        table: dict[Hashable, R] = results_of(instance).setdefault(name, {})
         key = args[1:]
         if key not in table:
             table[key] = method(*args, **kwargs)
         return table[key]
 
     return remembered
+
+
+def results_of(instance: object) -> Results:
+    """Returns what an instance remembers, by the name of the method."""
+    results: Results = instance.__dict__.setdefault(_RESULTS, {})
+    return results
+
+
+def remember_in(instance: object, results: Results) -> None:
+    """Makes an instance remember where others do whose memoized methods give the same results."""
+    instance.__dict__[_RESULTS] = results
 
 
 def counted(items: list[R] | tuple[R, ...]) -> list[tuple[R, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 from hardware import Cluster
 from planner.libraries.deepspeed import filled_in
 from planner.libraries.sdpa import Selection
-from planner.memory.memoized import memoized
+from planner.memory.memoized import memoized, remember_in, results_of
 from planner.memory.rules import unevaluated, unpaired, violation
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part, Work
@@ -69,7 +69,10 @@ class MemoryModel:
     ) -> None:
         self.traced, self.cluster = traced, cluster
         self.evaluation_batch_size, self.batching, self.mean_length = evaluation_batch_size, batching, mean_length
-        self.loading, self.outputs, self.outside = loading, outputs, Outside.of(cluster)
+        self.loading, self.outputs, self.outside, gpu = loading, outputs, Outside.of(cluster), cluster.gpu
+        self._selection = Selection(None, gpu.supports_flash_attention, batching, gpu.prefers_cudnn_attention)
+        self._kind = cluster.gpus_per_node, cluster.nodes, self._selection  # what decides the memoized results
+        self._shared = {self._kind: results_of(self)}
 
     @property
     def is_cheap(self) -> bool:
@@ -89,8 +92,11 @@ class MemoryModel:
         return self.sequence_length * (COLUMNS if self.is_paired else 1)
 
     def on(self, cluster: Cluster) -> MemoryModel:
-        """Returns the same model on another cluster."""
-        return self._with(self.traced, cluster)
+        """Returns the same model on another cluster; what does not depend on the GPU is computed once for all."""
+        found = self._with(self.traced, cluster)
+        found._shared = self._shared
+        remember_in(found, self._shared.setdefault(found._kind, {}))
+        return found
 
     def at(self, sequence_length: int) -> MemoryModel:
         """Returns the same model at another sequence length, in tokens."""
@@ -108,6 +114,7 @@ class MemoryModel:
         paired = unpaired(inventory, strategy, self.outputs, self.cluster.world_size)
         return paired or violation(inventory, strategy, self.batching)
 
+    @memoized
     def setting(self, strategy: Strategy) -> Setting:
         """Returns what the bytes of the model's parts depend on under a strategy."""
         s, selection = strategy, self._selection.under(strategy.attention)
@@ -126,11 +133,6 @@ class MemoryModel:
             return filled_in(sharding, self.traced.inventory.architecture.hidden_size)
         return sharding
 
-    @property
-    def _selection(self) -> Selection:
-        gpu = self.cluster.gpu
-        return Selection(None, gpu.supports_flash_attention, self.batching, gpu.prefers_cudnn_attention)
-
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the memory of a strategy on one rank.
 
@@ -139,10 +141,9 @@ class MemoryModel:
             micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
         s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
-        setting, sharding, itemsize = self.setting(s), self.sharding(s), s.precision.facts.trained_bytes
-        return self._footprint(
-            setting, s.optimizer, s.checkpointing, sharding, s.allocator, s.optimizer_in_backward, turns, itemsize
-        )
+        given = self.setting(s), s.optimizer, s.checkpointing, self.sharding(s), s.allocator, s.optimizer_in_backward
+        found = self._footprint(*given, turns, s.precision.facts.trained_bytes)
+        return found.on(self.outside, self.cluster.host_memory_bytes)
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
         """Returns stem, blocks, head and loss of a step; equal blocks are the same object."""
@@ -191,7 +192,7 @@ class MemoryModel:
             return with_scores(lines, micro_batch_size) if self.is_paired else lines
 
         persistent = self.persistent(setting, optimizer, sharding, master_itemsize)
-        slack = Slack.of(allocator, setting.attention, persistent.total + self.outside.workspace_bytes)
+        slack = Slack.of(allocator, setting.attention, persistent.total)
         varies = lines_of if setting.loss.is_fused or self.is_paired else None
         around = self.units(setting, sharding), sharding, self.cluster.world_size, partition
         parts = self.traced.parts(setting, checkpointing) if checkpointing.choice.facts.offloads else ()
@@ -200,7 +201,7 @@ class MemoryModel:
         how = setting.method, sharding, whole, around[0], self.loading, per_node, self.cluster.host_memory_bytes
         loaded = Loaded.of(self.traced.inventory, *how)
         host = Host.of(kept, parts, self.cluster, loaded.host_bytes)
-        return Footprint(persistent, lines_of(1), self.outside, slack, varies, host, loaded)
+        return Footprint(persistent, lines_of(1), Outside(0, 0, 0), slack, varies, host, loaded)
 
     @memoized
     def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:

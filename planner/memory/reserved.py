@@ -27,6 +27,8 @@ class Reserved(NamedTuple):
     """Largest bytes in segments."""
     fits: bool
     """Whether every request could be served within the limit."""
+    retries: int
+    """How often cached segments were given back to serve a request."""
 
 
 def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
@@ -95,4 +97,4 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
                 server.catch_up()
     except OutOfMemoryError:
         fits = False
-    return Reserved(server.peak_allocated, server.peak_reserved, fits)
+    return Reserved(server.peak_allocated, server.peak_reserved, fits, server.retries)

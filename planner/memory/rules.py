@@ -96,7 +96,7 @@ def unpaired(inventory: Inventory, strategy: Strategy, outputs: Outputs, world_s
 def _of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
     method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, _by_fsdp2(strategy)
-    parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
+    parts = inventory.parts
     if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
         return "bitfit trains biases, and the model has none"
     if isinstance(method, Freeze) and method.trained_blocks > len(inventory.layer_kinds):
@@ -143,7 +143,7 @@ def _takes_one_dtype(strategy: Strategy) -> str | None:
 
 
 def _adapts_fused(inventory: Inventory, method: Lora) -> bool:
-    parts = (inventory.stem, *inventory.blocks.values(), inventory.head)
+    parts = inventory.parts
     whole = (w for part in parts for w in part.linears if not (method.separates_experts and w.is_stack))
     return any(layer.fused and all(map(method.adapts, layer.fused)) for layer in whole)
 

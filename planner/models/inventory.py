@@ -64,6 +64,11 @@ class Inventory:
         self.architecture.head(reader, self.architecture.hidden_size)
         return reader.parameters()
 
+    @property
+    def parts(self) -> tuple[Parameters, ...]:
+        """Returns the parameters of the stem, of one layer of each kind, and of the head."""
+        return (self.stem, *self.blocks.values(), self.head)
+
     @cached_property
     def num_parameters(self) -> int:
         """Returns the exact number of parameters, with tied weights counted once."""
@@ -84,5 +89,4 @@ class Inventory:
 
         They are those of every linear layer but the language-model head, as in PEFT's `all-linear`.
         """
-        parts = (self.stem, *self.blocks.values(), self.head)
-        return tuple(dict.fromkeys(n for part in parts for w in part.linears for n in w.target_names))
+        return tuple(dict.fromkeys(n for part in self.parts for w in part.linears for n in w.target_names))

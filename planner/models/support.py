@@ -55,7 +55,7 @@ def _of_attention(name: str, inventory: Inventory, attention: Attention) -> str 
         return f"{name} has an attention of its own, for which {attention} has no account here"
     if attention in (Attention.SDPA, Attention.SDPA_EFFICIENT) and not model.supports_sdpa:
         return f"transformers runs {name} without SDPA"
-    if attention in (Attention.FLASH_2, Attention.FLASH_3):
+    if attention.is_flash:
         if not model.supports_flash:
             return f"transformers runs {name} without flash-attn"
         if heads.width > LARGEST_HEAD:

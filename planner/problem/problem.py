@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -15,9 +16,11 @@ from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.memory.settings.dtypes import HALF
 from planner.models import Foreign, Model, recognize
 from planner.models.tasks import for_task, task_of
+from planner.problem.accumulation import passes
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
+from planner.problem.site import Site
 from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.records.sizes import parse_bytes
@@ -81,16 +84,16 @@ class Problem:
     ) -> None:
         axes = {**given_by(space), **parse_axes(axes)}
         self.framework = framework_of(axes)
-        self.catalog = catalog_of(catalog)
+        self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
-        found = gpu if isinstance(gpu, GPU) else self.catalog.get(gpu)
-        self.gpu_asked = found.name if isinstance(gpu, GPU) else gpu.strip()
-        length, values = values.get("sequence_length"), dict(values)
+        site = Site.of(gpu, self.catalog, values.get("gpus"))
+        self.gpu_asked = gpu.name if isinstance(gpu, GPU) else gpu.strip()
+        length, values = values.get("sequence_length"), {**values, "gpus": site.gpus}
         values["host_memory_bytes"] = parse_bytes("host_memory", values.pop("host_memory", None))
         self.request = _request(
             self.model,
-            found,
+            site,
             axes,
             {
                 **values,
@@ -102,15 +105,26 @@ class Problem:
             },
         )
         check_batching(self.request, self.model)
-        self.cluster = Cluster(found, self.request.gpus, self.request.nodes, self.request.host_memory_bytes)
+        self.cluster = site.cluster(self.request.nodes, self.request.host_memory_bytes)
         self.memory = step_memory_of(self.model, self.request, self.cluster)
-        self.budget_bytes = budget_bytes(found, self.request.headroom)
+        self.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
         check_sequence(self.model, self.request.sequence_length)
         check_refinements(self.request)
         check_lora(self.request, self.model)
         check_kernels(self.request, self.model)
 
-    def _default(self) -> Space:
+    def at(self, site: Site, nodes: int) -> Problem:
+        """Returns the same request for another site; what does not depend on the GPU is computed once for all."""
+        other = copy(self)
+        where = {**named_at(site), "gpus": site.gpus, "nodes": nodes}
+        other.request = self.request.model_copy(update=where)
+        other.gpu_asked = site.name
+        other.cluster = site.cluster(nodes, self.request.host_memory_bytes)
+        other.memory = self.memory.on(other.cluster)
+        other.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
+        return other
+
+    def default_space(self) -> Space:
         """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
         space = Space.default(self.cluster, self.framework)
         return space if self.model.supports_sdpa else space._replace(attention=(Attention.EAGER,))
@@ -121,7 +135,7 @@ class Problem:
         A base that one GPU cannot hold even in 4 bits is divided by FSDP1 as well, with which QLoRA on several GPUs
         began and which most of its recipes use.
         """
-        space = self.request.within(self._default())
+        space = self.request.within(self.default_space())
         check_effect(self.request, {name: values for name, values in space._asdict().items() if values})
         sharded = self.cluster.world_size > 1 and self._least_base_bytes(space) > self.budget_bytes
         if sharded and Finetuning.QLORA in space.finetuning and not self.request.sharding_backend:
@@ -141,7 +155,7 @@ class Problem:
         Raises:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
-        options = options_of_one(self.request, self.cluster, self._default(), self.framework)
+        options = options_of_one(self.request, self.cluster, self.default_space(), self.framework)
         check_effect(self.request, {name: (value,) for name, value in options.items()})
         strategy = Strategy.of(options)
         steps = self.request.gradient_accumulation_steps or 1
@@ -170,7 +184,7 @@ def resolve_one(
     """Resolves a request for one configuration and computes its memory and time, whether it fits or not.
 
     The arguments are those of `Problem`, with one value for each option; `workload` holds the fields of the `Request`
-    that have no argument of their own.
+    that have no argument of their own. A `global_batch_size` among them decides the accumulation steps.
 
     Returns:
         The resolved request, a solver with its budget, and the candidate.
@@ -187,8 +201,25 @@ def resolve_one(
         "max_accumulation": None,
     }
     problem = Problem(model, gpu, catalog, axes, {**workload, **sizes}, progress)
+    wanted = problem.request.global_batch_size
+    if wanted is not None:
+        gradient_accumulation_steps = _steps(wanted, micro_batch_size * problem.cluster.world_size, sizes)
+        made = {"gradient_accumulation_steps": gradient_accumulation_steps}
+        problem.request = problem.request.model_copy(update=made)
     solver = Solver(problem.memory, problem.budget_bytes, UpTo(gradient_accumulation_steps))
     return problem, solver, solver.candidate(problem.strategy(), micro_batch_size, gradient_accumulation_steps)
+
+
+def _steps(wanted: int, sequences: int, sizes: Mapping[str, Any]) -> int:
+    """Returns the accumulation steps of an effective batch; raises ContradictionError if other steps are given."""
+    steps, given = passes(wanted, sequences), sizes["gradient_accumulation_steps"]
+    if given not in (1, steps):
+        raise ContradictionError(
+            f"global_batch_size={wanted} and gradient_accumulation_steps={given} contradict each other: "
+            f"{sequences} sequences a pass make it in {steps} steps",
+            "give one of the two",
+        )
+    return steps
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:
@@ -247,11 +278,16 @@ def default_length(model: AnyModel) -> int:
     return min(DEFAULT_SEQUENCE_LENGTH, model.usual_length or DEFAULT_SEQUENCE_LENGTH)
 
 
-def _request(model: AnyModel, gpu: GPU, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
+def named_at(site: Site) -> dict[str, Any]:
+    """Returns the fields of a request that say where the model is trained."""
+    machine = site.machine.name if site.machine else None
+    return {"gpu": site.gpu.name, "gpu_memory_bytes": site.gpu.memory_bytes, "machine": machine}
+
+
+def _request(model: AnyModel, site: Site, axes: Mapping[str, Any], values: Mapping[str, Any]) -> Request:
     """Returns the validated request; raises RequestError with all its invalid values."""
     try:
-        named = {"model": model.name, "num_parameters": model.num_parameters, "gpu": gpu.name}
-        named["gpu_memory_bytes"] = gpu.memory_bytes
+        named = {"model": model.name, "num_parameters": model.num_parameters, **named_at(site)}
         return Request.model_validate({**named, **axes, **{name: whole(value) for name, value in values.items()}})
     except ValidationError as error:
         problems = error.errors(include_url=False)

@@ -14,6 +14,9 @@ from strategies import PLAIN, Strategy
 
 if TYPE_CHECKING:  # torch is imported only when there is something to replay
     from planner.replay.extension import affine
+    from planner.replay.recording.trace import Trace
+    from planner.replay.structure.source import Source
+    from planner.replay.workload import Workload
 
 
 FEATURE = "a model that the registry does not know"
@@ -111,18 +114,19 @@ def _spelled(setting: Strategy) -> str:
 
 
 def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: int, has_flash: bool) -> Profile:
-    """Replays a setting at two micro-batch sizes and returns its profile."""
-    from planner.replay import Workload, replay
+    """Replays a setting and returns its profile."""
+    from planner.replay import Workload
     from planner.replay.extension import affine
     from planner.replay.inspect import weights_of
     from planner.replay.step import MICRO_BATCHES
+    from planner.replay.workload import STEPS
 
-    workload = Workload(sequence_length, affine.SMALL, MICRO_BATCHES, ranks, has_flash=has_flash)
-    small, large = (
-        replay(foreign.source, setting, workload._replace(micro_batch_size=size))
-        for size in (affine.SMALL, affine.LARGE)
-    )
-    step, weights = affine.affine(small, large), weights_of(foreign.source, setting)
+    # Without optimizer states, the first step is like the second (NF4 moves a table of 1 KiB to the GPU in the first),
+    # but FSDP prepares itself in the first.
+    steps = STEPS if setting.sharding.shards else 1
+    workload = Workload(sequence_length, affine.SMALL, MICRO_BATCHES, ranks, has_flash=has_flash, optimizer_steps=steps)
+    step = affine.affine(*_replayed(foreign.source, setting, workload))
+    weights = weights_of(foreign.source, setting)
     fixed, per_sample = step.work
     return Profile(
         parameters_bytes=step.parameters,
@@ -136,7 +140,32 @@ def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: 
         fp32_flops_per_sample=per_sample.fp32_flops,
         bytes_per_sample=per_sample.num_bytes,
         fixed_bytes=fixed.num_bytes,
+        again_half_flops_per_sample=per_sample.again_half_flops,
+        again_fp32_flops_per_sample=per_sample.again_fp32_flops,
+        kernels=fixed.kernels,
     )
+
+
+def _replayed(source: Source, setting: Strategy, workload: Workload) -> tuple[Trace, Trace]:
+    """Returns the traces of `affine.SMALL` and `affine.LARGE` samples.
+
+    One replay tells both of a model of transformers; nobody knows what a user's own code does with many samples.
+    """
+    from planner.replay import replay
+    from planner.replay.backend import CUDA_PATH
+    from planner.replay.extension import affine
+    from planner.replay.extension.resized import PRIMES, is_distinct, resized
+
+    sizes = affine.SMALL, affine.LARGE
+    if not isinstance(source, str):
+        exact = CUDA_PATH._replace(block_bytes=1)
+        for samples in PRIMES:
+            trace = replay(source, setting, workload._replace(micro_batch_size=samples), backend=exact)
+            if is_distinct(trace, samples):
+                small, large = (resized(trace, samples, size) for size in sizes)
+                return small, large
+    small, large = (replay(source, setting, workload._replace(micro_batch_size=size)) for size in sizes)
+    return small, large
 
 
 def _instant(instant: affine.Instant) -> Instant:

@@ -124,11 +124,12 @@ class ProfiledMemory:
         """Returns the FLOPs and bytes of forward and backward of one micro-batch."""
         found = self._profile(strategy)
         flops = found.half_flops_per_sample, found.fp32_flops_per_sample
-        return Work(*flops, found.bytes_per_sample, found.fixed_bytes)
+        return Work(*flops, found.bytes_per_sample, found.fixed_bytes, kernels=found.kernels)
 
     def recomputation(self, strategy: Strategy) -> Work:
-        """Returns no work: a replay does not tell what is computed again."""
-        return Work()
+        """Returns the FLOPs that compute forward again, for one sample."""
+        found = self._profile(strategy)
+        return Work(found.again_half_flops_per_sample, found.again_fp32_flops_per_sample)
 
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others, and those that its optimizer step moves."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import TrainedTensor, Unit
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 """Version of the records' fields; records of another version are not read."""
 
 Affine = tuple[int, int]
@@ -22,7 +22,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
 
 
 class Introduction(Record):
@@ -88,6 +88,12 @@ class Profile(Record):
     """Bytes that forward and backward of one sample read and write."""
     fixed_bytes: int
     """Bytes that forward and backward read and write whatever the micro-batch size is."""
+    again_half_flops_per_sample: int
+    """Of the FLOPs in half precision, those that compute forward again within backward."""
+    again_fp32_flops_per_sample: int
+    """Of the FLOPs in fp32, those that compute forward again within backward."""
+    kernels: NonNegativeInt
+    """Kernels that forward and backward of one micro-batch launch."""
 
     def unit(self) -> Unit:
         """Returns all parameters as one unit of sharding."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from planner.readers import deepspeed
 from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out, read_fsdp
-from planner.readers.keys import Keys, Table, words
+from planner.readers.keys import Keys
 from planner.readers.run import Reader, Role, Run
+from planner.readers.source import Table, words
 from strategies import Sharding
 
 _ZERO = "deepspeed_config"

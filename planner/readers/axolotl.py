@@ -13,10 +13,12 @@ from planner.readers.hugging_face import (
     read_optimizer,
     read_targets,
     read_trained_modules,
+    read_variants,
 )
 from planner.readers.keys import Keys, is_on
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.spelling.hugging_face import AXOLOTL
 from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, TABLE, TASKS
 from strategies import (
     AdapterDtype,
@@ -25,7 +27,6 @@ from strategies import (
     Finetuning,
     Framework,
     Kernels,
-    LoraVariant,
     Loss,
     Offload,
     Precision,
@@ -47,19 +48,15 @@ def read(keys: Keys, run: Run) -> None:
     _read_engine(keys, run)
     _read_precision(keys)
     read_batches(keys, "micro_batch_size", 1, "axolotl 0.19, utils/schemas/training.py")
-    length = keys.whole("sequence_len")
-    reading.say(
-        "sequence_length", length or 512, keys.place("sequence_len"), "" if length else "utils/schemas/model.py"
-    )
+    keys.say_whole("sequence_length", "sequence_len", otherwise=512, why="axolotl 0.19, utils/schemas/model.py")
     _read_batching(keys)
     read_optimizer(keys, "optimizer", program="axolotl")
     _read_checkpointing(keys)
     _read_attention(keys)
     _read_kernels(keys)
     if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
-        size, place = keys.whole("eval_batch_size"), keys.place("eval_batch_size")
-        why = "" if size else "axolotl: eval_batch_size is the micro-batch"
-        reading.say("evaluation_batch_size", size or reading.value("micro_batch_size"), place, why)
+        micro, why = reading.value("micro_batch_size"), "axolotl: eval_batch_size is the micro-batch"
+        keys.say_whole("evaluation_batch_size", "eval_batch_size", otherwise=micro, why=why)
 
 
 def _read_task(keys: Keys) -> None:
@@ -101,17 +98,13 @@ def _read_finetuning(keys: Keys) -> None:
     else:
         reading.refuse("an adapter without lora_r", place)
     reading.say("lora_alpha", keys.whole("lora_alpha"), keys.place("lora_alpha"))
-    dropout = keys.share("lora_dropout")
-    why = "" if dropout is not None else "axolotl 0.19, utils/schemas/peft.py"
-    reading.say("lora_dropout", dropout or 0.0, keys.place("lora_dropout"), why)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.0, why="axolotl 0.19, utils/schemas/peft.py")
     if keys.flag("lora_target_linear"):
         reading.say("lora_targets", "all-linear", keys.place("lora_target_linear"))
     elif not read_targets(keys, "lora_target_modules", everything=()):
         reading.refuse("an adapter without lora_target_linear and lora_target_modules", place)
     read_trained_modules(keys, "lora_modules_to_save")
-    for name, variant in (("peft_use_dora", LoraVariant.DORA), ("peft_use_rslora", LoraVariant.RSLORA)):
-        if keys.flag(name):
-            reading.say("lora_variant", variant, keys.place(name))
+    read_variants(keys, "peft_use_")
 
 
 def _read_engine(keys: Keys, run: Run) -> None:
@@ -120,7 +113,7 @@ def _read_engine(keys: Keys, run: Run) -> None:
         run.refer(file, keys.place("deepspeed"))
         return
     strategies = keys.names("fsdp") or ()
-    config = keys.source.data.get("fsdp_config")
+    config = keys.source.recipe.get("fsdp_config")
     if not strategies and not config:
         if reading.value("sharding") is None:
             reading.say("sharding", Sharding.NO_SHARD, why="no fsdp and no deepspeed")
@@ -228,4 +221,6 @@ def _read_kernels(keys: Keys) -> None:
         reading.say("loss", Loss.LIGER_CROSS_ENTROPY, keys.place("liger_cross_entropy"))
 
 
-READER = Reader("axolotl", "axolotl 0.19", Role.RECIPE, TABLE, frozenset({"base_model"}), read, Framework.AXOLOTL)
+READER = Reader(
+    "axolotl", "axolotl 0.19", Role.RECIPE, TABLE, frozenset({"base_model"}), read, Framework.AXOLOTL, spelling=AXOLOTL
+)

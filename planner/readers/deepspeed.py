@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.readers.keys import Keys, Table, words
+from planner.readers.keys import Keys
 from planner.readers.reading import Reading
 from planner.readers.run import Reader, Role, Run
+from planner.readers.source import Table, words
 from strategies import Offload, Optimizer, OverlapComm, Sharding, ShardingBackend
 from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.readers.keys import Keys, words
-from strategies import ALL_LINEAR, Attention, Optimizer, TrainedModules, Update
+from planner.readers.keys import Keys
+from planner.readers.source import words
+from strategies import ALL_LINEAR, Attention, LoraVariant, Optimizer, TrainedModules, Update
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     name: {"optimizer": optimizer, **more}
@@ -15,13 +16,11 @@ OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
         ("adamw_torch", Optimizer.ADAMW_FOREACH, {}),
         ("adamw_8bit", Optimizer.ADAMW_8BIT, {}),
         ("adamw_bnb_8bit", Optimizer.ADAMW_8BIT, {}),
-        ("paged_adamw", Optimizer.PAGED_ADAMW_32BIT, {}),
         ("paged_adamw_32bit", Optimizer.PAGED_ADAMW_32BIT, {}),
         ("paged_adamw_8bit", Optimizer.PAGED_ADAMW_8BIT, {}),
         ("adamw_torch_8bit", Optimizer.ADAMW_8BIT_TORCHAO, {}),
         ("adamw_torch_4bit", Optimizer.ADAMW_4BIT, {}),
         ("adafactor", Optimizer.ADAFACTOR, {}),
-        ("lion", Optimizer.LION, {}),
         ("lion_32bit", Optimizer.LION, {}),
         ("lion_8bit", Optimizer.LION_8BIT, {}),
         ("sgd", Optimizer.SGD, {}),
@@ -46,6 +45,9 @@ ATTENTIONS: Mapping[str, Attention] = {
     "kernels-community/vllm-flash-attn3": Attention.FLASH_3,
 }
 """What each `attn_implementation` means."""
+
+VARIANTS = {LoraVariant.DORA: "dora", LoraVariant.RSLORA: "rslora"}
+"""Names of LoRA's variants in keys such as `use_dora`."""
 
 TRAINER_IDLE = words(
     """
@@ -147,13 +149,23 @@ def read_trained_modules(keys: Keys, *names: str) -> None:
 
 def read_batches(keys: Keys, micro: str, micro_default: int, why: str) -> None:
     """Says micro-batch and accumulation, which is 1 where nothing says it."""
-    reading = keys.reading
-    for key, word, default in (
-        (micro, "micro_batch_size", micro_default),
-        ("gradient_accumulation_steps", "gradient_accumulation_steps", 1),
-    ):
-        number = keys.whole(key)
-        if number is None:
-            reading.say(word, default, why=why)
-        else:
-            reading.say(word, number, keys.place(key))
+    keys.say_whole("micro_batch_size", micro, otherwise=micro_default, why=why)
+    keys.say_whole("gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=1, why=why)
+
+
+def read_evaluation(keys: Keys) -> None:
+    """Says how many samples Trainer evaluates at once."""
+    why = "transformers/training_args.py"
+    keys.say_whole("evaluation_batch_size", "per_device_eval_batch_size", otherwise=8, why=why)
+
+
+def read_variants(keys: Keys, prefix: str) -> None:
+    """Says which variant of LoRA the keys switch on.
+
+    Args:
+        keys: The keys.
+        prefix: What stands before the variants' names.
+    """
+    for variant, name in VARIANTS.items():
+        if keys.flag(f"{prefix}{name}"):
+            keys.reading.say("lora_variant", variant, keys.place(f"{prefix}{name}"))

@@ -2,127 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import yaml
-
-from hardware.errors import FileError, PlannerError, shown
-from hardware.reading import Document, Location, SafeLoader, read_document, read_json
-from planner.readers.reading import COMMAND_LINE, Place, Reading, Refusal
+from hardware.errors import shown
+from planner.readers.interpolation import is_open
+from planner.readers.reading import Place, Reading, Refusal
+from planner.readers.source import Entry, Source, Table
 
 _OFF: tuple[Any, ...] = (None, False, "", "none", "no", "false", "auto", [], {})
 """Values with which a key switches nothing on."""
-
-
-class ConfigFileError(FileError):
-    """Reports all problems of a configuration file that cannot be read."""
-
-    subject = "the configuration"
-    way_out = "the file has to be the YAML or JSON that the framework itself reads"
-
-
-class Table(NamedTuple):
-    """Describes the keys of a file; those of a nested mapping are written with dots.
-
-    Attributes:
-        decides: Keys that decide memory, with the planner's words that they make.
-        no_word: Keys of what the planner has no word for, with its name; refused where they switch it on.
-        left_out: Keys of what changes memory a little and the account lacks, with its name.
-        idle: Keys without an effect on memory.
-        idle_prefixes: Beginnings of such keys.
-        dead: Keys that nobody reads, with the reason.
-        strict: Whether the program itself refuses keys that it does not know.
-    """
-
-    decides: Mapping[str, str]
-    no_word: Mapping[str, str] = {}
-    left_out: Mapping[str, str] = {}
-    idle: frozenset[str] = frozenset()
-    idle_prefixes: tuple[str, ...] = ()
-    dead: Mapping[str, str] = {}
-    strict: bool = False
-
-    def knows(self, key: str) -> bool:
-        """Returns whether the table says anything about a key."""
-        named = (self.decides, self.no_word, self.left_out, self.idle, self.dead)
-        return any(key in names for names in named) or key.startswith(self.idle_prefixes)
-
-    def is_section(self, path: str) -> bool:
-        """Returns whether keys below a path are keys of their own."""
-        every = (*self.decides, *self.no_word, *self.left_out, *self.idle, *self.dead, *self.idle_prefixes)
-        return any(key.startswith(f"{path}.") for key in every)
-
-
-class Entry(NamedTuple):
-    """Holds the value of a key and its place."""
-
-    value: Any
-    place: Place
-
-
-class Source(NamedTuple):
-    """Holds one file of a run, and what the command line says instead of its keys."""
-
-    file: str
-    document: Document
-    overrides: Mapping[str, Any] = {}
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Returns the mapping that the file holds."""
-        return self.document.data if isinstance(self.document.data, dict) else {}
-
-    def line(self, location: Location) -> int:
-        """Returns the line of a value, from 1."""
-        return self.document.line(location)
-
-    def entries(self, table: Table) -> dict[str, Entry]:
-        """Returns every key with its value; keys of the table's sections are written with dots."""
-        found = dict(self._flat(self.data, (), table))
-        for key, value in self.overrides.items():
-            found[key] = Entry(value, Place(COMMAND_LINE, 0, key))
-        return found
-
-    def _flat(self, data: Mapping[str, Any], above: Location, table: Table) -> Iterator[tuple[str, Entry]]:
-        for name, value in data.items():
-            location = (*above, name)
-            path = ".".join(map(str, location))
-            if isinstance(value, dict) and value and table.is_section(path):
-                yield from self._flat(value, location, table)
-            else:
-                yield path, Entry(value, Place(self.file, self.line(location), path))
-
-
-def read_source(file: str) -> Source:
-    """Returns a file of a run, read as its framework reads it: YAML 1.1, or JSON by its name.
-
-    Raises:
-        ConfigFileError: It cannot be read, is no mapping, or has duplicate keys, tags or other problems.
-    """
-    read = read_json if file.lower().endswith(".json") else read_document
-    document = read(file, ConfigFileError)
-    if not isinstance(document.data, dict) and document.data is not None:
-        document.add_problem((), f"{shown(document.data)} is not a mapping of keys to values")
-    elif not document.data:
-        document.add_problem((), "has no keys")
-    document.raise_problems()
-    return Source(file, document)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Returns key and value of `KEY=VALUE`; the value is read as YAML.
-
-    Raises:
-        PlannerError: The text is no such pair, or the value is no plain value.
-    """
-    key, equals, value = text.lstrip("-").partition("=")
-    if not equals or not key:
-        raise PlannerError(f"{shown(text)} is not KEY=VALUE", "planner check run.yaml -- micro_batch_size=4")
-    try:
-        return key, yaml.load(value, Loader=SafeLoader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
-        raise PlannerError(f"{key} is {shown(value)}, which is not a plain value", f"{key}=4") from None
 
 
 class Keys:
@@ -141,7 +29,9 @@ class Keys:
         for name in names:
             assert name in self._table.decides, name
             found = self._entries.get(name)
-            if found is not None and found.value is not None:
+            if found is not None and is_open(found.value):
+                self._refuse(found, "which nothing in the file says")
+            elif found is not None and found.value is not None:
                 return found
         return None
 
@@ -214,6 +104,26 @@ class Keys:
         self._refuse(found, "not a list of names")
         return None
 
+    def say_whole(self, word: str, *names: str, otherwise: int, why: str) -> int:
+        """Says a whole number, or a default where no key says it, and returns what is said.
+
+        Args:
+            word: Name of the setting.
+            names: Keys.
+            otherwise: The default.
+            why: Its source.
+        """
+        return int(self._say(word, names, self.whole(*names), otherwise, why))
+
+    def say_share(self, word: str, *names: str, otherwise: float, why: str) -> None:
+        """Says a number from 0 to below 1, or a default where no key says it."""
+        self._say(word, names, self.share(*names), otherwise, why)
+
+    def _say(self, word: str, names: tuple[str, ...], value: float | None, otherwise: float, why: str) -> float:
+        said = otherwise if value is None else value
+        self.reading.say(word, said, self.place(*names), why if value is None else "")
+        return said
+
     def _refuse(self, entry: Entry, expected: str) -> None:
         self.reading.refuse(f"{entry.place.key} is {shown(entry.value)}, {expected}", entry.place)
 
@@ -249,8 +159,3 @@ def is_on(name: str, value: Any) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return value > (1 if name.endswith(("size", "degree")) else 0)
     return value not in _OFF
-
-
-def words(text: str) -> frozenset[str]:
-    """Returns the names in a text, with white space between them."""
-    return frozenset(text.split())

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from planner.readers.hugging_face import (
     read_batches,
+    read_evaluation,
     read_optimizer,
     read_targets,
     read_trained_modules,
+    read_variants,
 )
-from planner.readers.keys import Keys, is_on, words
+from planner.readers.keys import Keys, is_on
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.source import words
+from planner.readers.spelling.hugging_face import LLAMA_FACTORY
 from planner.readers.tables.llama_factory import LOW_RANK, OTHER_OPTIMIZERS, TABLE
 from planner.readers.trainer_engine import read_engine
 from strategies import (
@@ -24,7 +28,6 @@ from strategies import (
     Finetuning,
     Framework,
     Kernels,
-    LoraVariant,
     Loss,
     Quantization,
     Sharding,
@@ -56,16 +59,13 @@ def read(keys: Keys, run: Run) -> None:
     read_engine(keys, run)
     _read_precision(keys)
     read_batches(keys, "per_device_train_batch_size", 8, "transformers/training_args.py")
-    length = keys.whole("cutoff_len")
-    why = "" if length else f"{_SOURCE}, hparams/data_args.py"
-    reading.say("sequence_length", length or 2048, keys.place("cutoff_len"), why)
+    keys.say_whole("sequence_length", "cutoff_len", otherwise=2048, why=f"{_SOURCE}, hparams/data_args.py")
     _read_batching(keys, stage)
     _read_optimizer(keys)
     _read_checkpointing(keys)
     _read_kernels(keys, stage)
     if any((found := keys.entry(name)) and is_on(name, found.value) for name in ("val_size", "eval_dataset")):
-        size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
-        reading.say("evaluation_batch_size", size or 8, place, "" if size else "transformers/training_args.py")
+        read_evaluation(keys)
 
 
 def _read_finetuning(keys: Keys) -> None:
@@ -76,27 +76,18 @@ def _read_finetuning(keys: Keys) -> None:
         return
     reading.say("finetuning", method := _METHODS[name], place, "" if place else f"{_SOURCE}, finetuning_args.py")
     if method is Finetuning.FREEZE:
-        layers = keys.whole("freeze_trainable_layers")
-        reading.say("trained_blocks", layers or 2, keys.place("freeze_trainable_layers"), "" if layers else _SOURCE)
+        keys.say_whole("trained_blocks", "freeze_trainable_layers", otherwise=2, why=_SOURCE)
     if method is not Finetuning.LORA:
         return
     _read_quantization(keys)
-    for key, word, value, default in (
-        ("lora_rank", "lora_rank", keys.whole("lora_rank"), 8),
-        ("lora_dropout", "lora_dropout", keys.share("lora_dropout"), 0.0),
-    ):
-        why = "" if value is not None else f"{_SOURCE}, hparams/finetuning_args.py"
-        reading.say(word, default if value is None else value, keys.place(key), why)
-    alpha = keys.whole("lora_alpha")
-    reading.say(
-        "lora_alpha", alpha or 2 * reading.value("lora_rank"), keys.place("lora_alpha"), "" if alpha else _SOURCE
-    )
+    why = f"{_SOURCE}, hparams/finetuning_args.py"
+    rank = keys.say_whole("lora_rank", "lora_rank", otherwise=8, why=why)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.0, why=why)
+    keys.say_whole("lora_alpha", "lora_alpha", otherwise=2 * rank, why=why)
     if not read_targets(keys, "lora_target", everything=("all",)):
         reading.say("lora_targets", "all-linear", why=f"{_SOURCE}, hparams/finetuning_args.py")
     read_trained_modules(keys, "additional_target")
-    for key, variant in (("use_dora", LoraVariant.DORA), ("use_rslora", LoraVariant.RSLORA)):
-        if keys.flag(key):
-            reading.say("lora_variant", variant, keys.place(key))
+    read_variants(keys, "use_")
 
 
 def _read_quantization(keys: Keys) -> None:
@@ -145,9 +136,9 @@ def _read_optimizer(keys: Keys) -> None:
     reading = keys.reading
     for name, optimizer in LOW_RANK.items():
         if keys.flag(f"use_{name}"):
-            rank, place = keys.whole(f"{name}_rank"), keys.place(f"{name}_rank")
             reading.say("optimizer", optimizer, keys.place(f"use_{name}"))
-            reading.say("optimizer_rank", rank or 16, place, "" if rank else f"{_SOURCE}, finetuning_args.py")
+            why = f"{_SOURCE}, hparams/finetuning_args.py"
+            keys.say_whole("optimizer_rank", f"{name}_rank", otherwise=16, why=why)
             if keys.flag(f"{name}_layerwise"):
                 reading.say("update", Update.IN_BACKWARD, keys.place(f"{name}_layerwise"))
             return
@@ -185,4 +176,6 @@ def _read_kernels(keys: Keys, stage: str) -> None:
 
 
 _SIGNS = words("finetuning_type stage cutoff_len template lora_target quantization_bit enable_liger_kernel")
-READER = Reader("llama-factory", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, Framework.LLAMA_FACTORY)
+READER = Reader(
+    "llama-factory", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, Framework.LLAMA_FACTORY, spelling=LLAMA_FACTORY
+)

@@ -5,8 +5,10 @@ Source of defaults: LLaMA-Factory 0.9.5, src/llamafactory/v1/config/, core/model
 
 from __future__ import annotations
 
-from planner.readers.keys import Keys, Table, words
+from planner.readers.keys import Keys
 from planner.readers.run import Reader, Role, Run
+from planner.readers.source import Table, words
+from planner.readers.spelling.hugging_face import LLAMA_FACTORY_V1
 from strategies import (
     Attention,
     Batching,
@@ -69,14 +71,12 @@ def read(keys: Keys, run: Run) -> None:
     bf16 = keys.flag("bf16", otherwise=True)
     why = f"{_SOURCE}: true; the model is cast to fp32"
     reading.say("precision", Precision.BF16_MIXED if bf16 else Precision.FP32, keys.place("bf16"), why)
-    micro, place = keys.whole("micro_batch_size"), keys.place("micro_batch_size")
-    reading.say("micro_batch_size", micro or 1, place, "" if micro else _SOURCE)
+    keys.say_whole("micro_batch_size", "micro_batch_size", otherwise=1, why=_SOURCE)
     if keys.whole("global_batch_size") is None:
         reading.say("gradient_accumulation_steps", 1, why=f"{_SOURCE}: no global_batch_size, so no accumulation")
     else:
         reading.say("global_batch_size", keys.whole("global_batch_size"), keys.place("global_batch_size"))
-    length, place = keys.whole("cutoff_len"), keys.place("cutoff_len")
-    reading.say("sequence_length", length or 2048, place, "" if length else _SOURCE)
+    keys.say_whole("sequence_length", "cutoff_len", otherwise=2048, why=_SOURCE)
     on = keys.flag("enable_activation_checkpointing", otherwise=True)
     place = keys.place("enable_activation_checkpointing")
     reading.say("checkpointing", Checkpointing.FULL if on else Checkpointing.NONE, place, "" if place else _SOURCE)
@@ -88,5 +88,11 @@ def read(keys: Keys, run: Run) -> None:
 
 
 READER = Reader(
-    "llama-factory v1", "LLaMA-Factory 0.9.5", Role.RECIPE, TABLE, frozenset({"dist_config", "kernel_config"}), read
+    "llama-factory v1",
+    "LLaMA-Factory 0.9.5",
+    Role.RECIPE,
+    TABLE,
+    frozenset({"dist_config", "kernel_config"}),
+    read,
+    spelling=LLAMA_FACTORY_V1,
 )

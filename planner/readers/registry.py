@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from planner.readers import accelerate, axolotl, deepspeed, llama_factory, llama_factory_v1, trl
+from planner.readers import (
+    accelerate,
+    axolotl,
+    deepspeed,
+    llama_factory,
+    llama_factory_v1,
+    trainer,
+    training_arguments,
+    trl,
+)
+from planner.readers.own_steps import litgpt, llm_foundry, ms_swift, nemo, open_instruct, torchtune
 from planner.readers.run import Reader
 
 READERS: tuple[Reader, ...] = (
     accelerate.READER,
     deepspeed.READER,
+    torchtune.READER,
+    llm_foundry.READER,
+    nemo.READER,
     axolotl.READER,
     llama_factory_v1.READER,
     llama_factory.READER,
+    trainer.READER,
+    ms_swift.READER,
+    open_instruct.READER,
+    training_arguments.SCRIPT,
     trl.READER,
+    litgpt.READER,
+    training_arguments.ARGUMENTS,
 )

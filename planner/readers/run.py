@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardware.errors import PlannerError, nearest_names
-from planner.readers.keys import Keys, Source, Table, read_source
+from planner.readers.keys import Keys
 from planner.readers.reading import Place, Reading
+from planner.readers.source import Entry, Source, Table, read_source
+from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
+
+
+class UnknownFileError(PlannerError):
+    """Reports a file that is of no program whose files are read."""
 
 
 class Role(StrEnum):
@@ -35,6 +41,10 @@ class Reader(NamedTuple):
         signs: Keys of which a file of the program has at least one.
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
+        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
+        spelling: How its files say settings.
+        root: Key below which the recipe lies in the file of a job; empty if there is no such file.
+        interpolates: Whether `${other.key}` stands for the value of another key.
     """
 
     name: str
@@ -44,40 +54,65 @@ class Reader(NamedTuple):
     signs: frozenset[str]
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
+    rows_stay_apart: bool = False
+    spelling: Spelling = Spelling()
+    root: str = ""
+    interpolates: bool = False
 
     def recognizes(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of the program."""
-        return not self.signs.isdisjoint(data)
+        return not self.signs.isdisjoint(data) or self.is_below_root(data)
+
+    def is_below_root(self, data: Mapping[str, Any]) -> bool:
+        """Returns whether a file is of a job whose recipe is of the program."""
+        below = data.get(self.root) if self.root else None
+        return isinstance(below, dict) and not self.signs.isdisjoint(below)
+
+    def read_as(self, source: Source) -> Source:
+        """Returns a file with its recipe found, and its references understood."""
+        root = (self.root,) if self.is_below_root(source.data) else ()
+        return source._replace(root=root, interpolates=self.interpolates)
 
 
 class Run:
     """Holds the files of one run and what they say.
 
     Args:
-        files: Paths of the files.
+        sources: The files.
         readers: Readers, those with the most telling signs first.
         overrides: Values of keys that the command line says.
+        ranks: GPUs of all nodes, where the command line says them: some programs are other programs on several.
 
     Raises:
-        PlannerError: A file cannot be read, is of no known program, or there are two of a kind.
+        PlannerError: A file is of no known program, there are two of a kind, or no file has a key of the command line.
     """
 
-    def __init__(self, files: Sequence[str], readers: Sequence[Reader], overrides: Mapping[str, Any]) -> None:
-        self.reading = Reading()
-        self.files = list(files)
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        readers: Sequence[Reader],
+        overrides: Mapping[str, Any],
+        ranks: int | None = None,
+    ) -> None:
+        self.reading, self.ranks = Reading(), ranks
         self._engine = next(reader for reader in readers if reader.role is Role.ENGINE)
         self._found: dict[Role, tuple[Reader, Source]] = {}
-        for file in files:
-            source = read_source(file)
+        for source in sources:
             reader = _reader_of(source, readers)
             if reader.role in self._found:
                 other = self._found[reader.role][1].file
-                raise PlannerError(f"{other} and {file} both are a {reader.role} of a run", "check one run at a time")
-            self._found[reader.role] = reader, source
-        self._override(overrides)
+                raise PlannerError(
+                    f"{other} and {source.file} both are a {reader.role} of a run", "check one run at a time"
+                )
+            self._found[reader.role] = reader, reader.read_as(source)
+        self._unplaced = dict(overrides)
+        for role in reversed(Role):
+            if role in self._found:
+                self._override(role)
         for role in Role:
             if role in self._found:
-                self._read(*self._found[role])
+                self._read(role)
+        self._check_placed()
 
     @property
     def recipe(self) -> Reader | None:
@@ -85,25 +120,52 @@ class Run:
         found = self._found.get(Role.RECIPE)
         return found and found[0]
 
-    def _read(self, reader: Reader, source: Source) -> None:
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Returns the files, those that others name included."""
+        return tuple(source for _, source in self._found.values())
+
+    @property
+    def files(self) -> list[str]:
+        """Returns the names of the files."""
+        return [source.file for source in self.sources]
+
+    def entries(self) -> dict[str, Entry]:
+        """Returns every key of every file, recipes' in place of others' of the same name."""
+        ordered = (self._found[role] for role in Role if role in self._found)
+        return {key: entry for reader, source in ordered for key, entry in source.entries(reader.table).items()}
+
+    def source_for(self, key: str) -> Source | None:
+        """Returns the file that a key belongs into: the recipe if its program knows it, else engine or launcher."""
+        role = next((role for role in reversed(Role) if self._takes(role, key)), None)
+        return None if role is None else self._found[role][1]
+
+    def _read(self, role: Role) -> None:
+        reader, source = self._found[role]
         keys = Keys(source, reader.table, self.reading)
         reader.read(keys, self)
         keys.sort_the_rest()
 
-    def _override(self, overrides: Mapping[str, Any]) -> None:
-        for key, value in overrides.items():
-            role = next((role for role in reversed(Role) if self._takes(role, key)), None)
-            if role is None:
-                known = {name for reader, _ in self._found.values() for name in reader.table.decides}
-                near = nearest_names(key, known)
-                raise PlannerError(
-                    f"no file of this run has a key {key!r}", (near and f"did you mean {near[0]}?") or None
-                )
-            reader, source = self._found[role]
-            self._found[role] = reader, source._replace(overrides={**source.overrides, key: value})
+    def _override(self, role: Role) -> None:
+        """Gives a file those values of the command line whose keys its program knows."""
+        reader, source = self._found[role]
+        taken = {key: value for key, value in self._unplaced.items() if reader.table.knows(key)}
+        self._unplaced = {key: value for key, value in self._unplaced.items() if key not in taken}
+        self._found[role] = reader, source._replace(overrides={**source.overrides, **taken})
+
+    def _check_placed(self) -> None:
+        for key in self._unplaced:
+            known = {name for reader, _ in self._found.values() for name in reader.table.decides}
+            near = nearest_names(key, known)
+            way_out = f"did you mean {near[0]}?" if near else "-- KEY=VALUE with a key of the files' program"
+            raise PlannerError(f"no file of this run has a key {key!r}", way_out)
 
     def _takes(self, role: Role, key: str) -> bool:
         return role in self._found and self._found[role][0].table.knows(key)
+
+    def beside(self, place: Place | None, name: str) -> Path:
+        """Returns the path of a file that stands beside the one that names it."""
+        return (Path(place.file).parent if place is not None and place.line else Path()) / name
 
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.
@@ -121,12 +183,12 @@ class Run:
             self.reading.refuse(f"{name} is not here: give it as another FILE", place)
             return
         source = read_source(str(found))
-        self.files.append(str(found))
         if not self._engine.recognizes(source.data):
             self.reading.refuse(f"{found} is no DeepSpeed configuration", place)
             return
         self._found[Role.ENGINE] = self._engine, source
-        self._read(self._engine, source)
+        self._override(Role.ENGINE)
+        self._read(Role.ENGINE)
 
     def _resolved(self, name: str, place: Place | None) -> Path | None:
         if not name.lower().endswith(".json"):
@@ -142,5 +204,5 @@ def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
     for reader in readers:
         if reader.recognizes(source.data):
             return reader
-    names = ", ".join(reader.name for reader in readers)
-    raise PlannerError(f"{source.file} is of no framework that is read", f"read are files of {names}")
+    names = ", ".join(dict.fromkeys(reader.name for reader in readers))
+    raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")

@@ -9,13 +9,16 @@ from __future__ import annotations
 from planner.readers.hugging_face import (
     read_attention,
     read_batches,
+    read_evaluation,
     read_optimizer,
     read_targets,
     read_trained_modules,
+    read_variants,
 )
 from planner.readers.keys import Keys
 from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.spelling.hugging_face import TRL
 from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
 from planner.readers.trainer_engine import read_engine
 from strategies import (
@@ -26,7 +29,6 @@ from strategies import (
     Finetuning,
     Framework,
     Kernels,
-    LoraVariant,
     Loss,
     Quantization,
     ShardingBackend,
@@ -51,11 +53,8 @@ def read(keys: Keys, run: Run) -> None:
     _check_storage(keys)
     _read_precision(keys, bool(old), source)
     read_batches(keys, "per_device_train_batch_size", 8, "transformers/training_args.py")
-    length = keys.entry("max_length", "max_seq_length")
-    if length is None:
-        reading.say("sequence_length", 1024, why=f"{source}, trainer/sft_config.py")
-    else:
-        reading.say("sequence_length", keys.whole("max_length", "max_seq_length"), length.place)
+    why = f"{source}, trainer/sft_config.py"
+    keys.say_whole("sequence_length", "max_length", "max_seq_length", otherwise=1024, why=why)
     _read_batching(keys, source)
     read_optimizer(keys, "optim", program="Trainer")
     _read_checkpointing(keys, bool(old), source)
@@ -65,8 +64,7 @@ def read(keys: Keys, run: Run) -> None:
         read_attention(keys, "attn_implementation")
     _read_loss(keys, bool(old), source)
     if (keys.word("eval_strategy", "evaluation_strategy") or "no").lower() not in ("no", "false"):
-        size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
-        reading.say("evaluation_batch_size", size or 8, place, "" if size else "transformers/training_args.py")
+        read_evaluation(keys)
 
 
 def _read_task(keys: Keys) -> None:
@@ -102,26 +100,22 @@ def _read_finetuning(keys: Keys, source: str) -> None:
             reading.refuse(f"a base in {kind}", keys.place("bnb_4bit_quant_type"))
         nested = Quantization.NF4_DOUBLE if keys.flag("use_bnb_nested_quant") else Quantization.NF4
         reading.say("quantization", nested if keys.flag("load_in_4bit") else Quantization.INT8, quantized)
-    for key, word, value, default in (
-        ("lora_r", "lora_rank", keys.whole("lora_r"), 16),
-        ("lora_alpha", "lora_alpha", keys.whole("lora_alpha"), 32),
-        ("lora_dropout", "lora_dropout", keys.share("lora_dropout"), 0.05),
-    ):
-        why = "" if value is not None else f"{source}, trainer/model_config.py"
-        reading.say(word, default if value is None else value, keys.place(key), why)
+    why = f"{source}, trainer/model_config.py"
+    keys.say_whole("lora_rank", "lora_r", otherwise=16, why=why)
+    keys.say_whole("lora_alpha", "lora_alpha", otherwise=32, why=why)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.05, why=why)
     if not read_targets(keys, "lora_target_modules", everything=("all-linear",)):
         why = "PEFT's targets of Llama and its relatives: utils/constants.py"
         reading.say("lora_targets", ("q_proj", "v_proj"), why=why)
     read_trained_modules(keys, "lora_modules_to_save")
-    for key, variant in (("use_dora", LoraVariant.DORA), ("use_rslora", LoraVariant.RSLORA)):
-        if keys.flag(key):
-            reading.say("lora_variant", variant, keys.place(key))
+    read_variants(keys, "use_")
 
 
 def _check_storage(keys: Keys) -> None:
     """Refuses a 4-bit base under FSDP that is stored as bytes, bitsandbytes' default: only floats are divided."""
     reading, storage = keys.reading, keys.word("bnb_4bit_quant_storage") or "uint8"
-    four = reading.value("quantization") in (Quantization.NF4, Quantization.NF4_DOUBLE)
+    quantization: Quantization = reading.value("quantization", Quantization.NONE)
+    four = quantization.is_nf4
     if four and reading.value("sharding_backend") in RAISED_BY_ACCELERATE and storage == "uint8":
         reading.refuse("a 4-bit base under FSDP without bnb_4bit_quant_storage", keys.place("load_in_4bit"))
 
@@ -193,7 +187,9 @@ def _read_loss(keys: Keys, old: bool, source: str) -> None:
     liger, place = keys.flag(*names), keys.place(*names)
     reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else source)
     kind, at = keys.word("loss_type"), keys.place("loss_type")
-    if kind not in (None, "nll", "chunked_nll") and reading.value("task") == "sft":
+    if reading.value("task") != "sft":
+        return
+    if kind not in (None, "nll", "chunked_nll"):
         reading.refuse(f"the loss {kind}", at)
     if old:
         reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place if liger else at, source)
@@ -203,4 +199,6 @@ def _read_loss(keys: Keys, old: bool, source: str) -> None:
         reading.say("loss", Loss.CHUNKED, at, f"{source}, trainer/sft_trainer.py: tiles of the logits")
 
 
-READER = Reader("trl", "TRL 1.16", Role.RECIPE, TABLE, frozenset({"model_name_or_path"}), read, Framework.TRL)
+READER = Reader(
+    "trl", "TRL 1.16", Role.RECIPE, TABLE, frozenset({"model_name_or_path"}), read, Framework.TRL, spelling=TRL
+)

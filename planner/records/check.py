@@ -9,6 +9,9 @@ from planner.records.plan import Bytes, Record, Total
 from planner.records.result import EstimateResult
 from planner.records.verification import SCHEMA_VERSION
 
+Purpose = Literal["fits", "larger batch", "faster step"]
+"""What a change of a run is for."""
+
 
 class KeyPlace(Record):
     """Names a key of a file."""
@@ -37,13 +40,48 @@ class Remark(Record):
 
 
 class OnGpus(Record):
-    """Holds the peak of the run on a number of GPUs."""
+    """Holds the peak of the run on a number of GPUs, or with sequences of a length."""
 
     gpu: str
     gpus: Total
+    sequence_length: Total | None = None
+    """Tokens per sequence of the files, where these do not say how many; None where they do."""
     process_bytes: Bytes
     budget_bytes: Bytes
     fits: bool
+
+
+class KeyChange(Record):
+    """Says which value a key of a file gets."""
+
+    key: str
+    file: str
+    before: Any = None
+    """Its value now; None where the file has no such key."""
+    after: Any
+
+
+class Change(Record):
+    """Holds a change of a run's files, and what the run takes with it."""
+
+    purpose: Purpose
+    what: str
+    """The change in words."""
+    alters: bool
+    """Whether training has another result: another method, optimizer or length."""
+    keys: tuple[KeyChange, ...]
+    diff: str
+    """Unified diff of the files."""
+    files: dict[str, str]
+    """New text of each file that changes, by its name."""
+    micro_batch_size: Total
+    """Sequences of the files per GPU and pass."""
+    gradient_accumulation_steps: Total
+    global_batch_size: Total
+    process_bytes: Bytes
+    budget_bytes: Bytes
+    fits: bool
+    step_seconds: float
 
 
 class CheckResult(Displayed, Record):
@@ -69,9 +107,11 @@ class CheckResult(Displayed, Record):
     plan: EstimateResult | None = None
     """The run as `estimate` answers; None if it was refused."""
     on_gpus: tuple[OnGpus, ...] = ()
-    """The peak on several numbers of GPUs, where the files do not say how many there are."""
+    """The peak on several numbers of GPUs and with several lengths, where the files do not say which."""
     smallest: tuple[OnGpus, ...] = ()
     """The smallest GPUs of the catalog that hold the run, where no GPU was named."""
+    changes: tuple[Change, ...] = ()
+    """The smallest changes of the files that make the run fit; where it fits, a larger batch or a faster step."""
     notes: tuple[str, ...] = ()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hardware import MIB
 from planner.records.display import Displayed
 from planner.records.plan import Bytes, Plan, Record
 from planner.records.request import Request
@@ -53,6 +54,39 @@ class SavingPart(Record):
         return len(self.blocks) or 1
 
 
+class Step(Record):
+    """Says what one other choice saves or costs, with all else as it is."""
+
+    option: str
+    """Name of the option that has another value."""
+    value: str
+    process_bytes: Bytes
+    """Bytes of the process with that value."""
+    saved_bytes: int
+    """Bytes that this is less than the configuration's; negative if it is more."""
+    relative_time: float
+    """Time per token over that of the configuration."""
+    fits: bool
+
+    @property
+    def is_felt(self) -> bool:
+        """Returns whether the step changes the memory by a mebibyte, or the time by half a percent."""
+        return abs(self.saved_bytes) >= MIB or abs(self.relative_time - 1) >= 0.005
+
+
+class Group(Record):
+    """Describes equal tensors that are saved for backward, of all blocks together."""
+
+    name: str
+    count: int
+    """Number of tensors."""
+    shape: str
+    """Shape of one of them: samples x rows x columns."""
+    formula: str
+    """How their bytes come about: number x shape x bytes per element."""
+    num_bytes: Bytes
+
+
 class Explanation(Displayed, Record):
     """Holds the answer of `explain`: what one configuration saves for backward, tensor by tensor."""
 
@@ -61,6 +95,10 @@ class Explanation(Displayed, Record):
     plan: Plan
     parts: tuple[SavingPart, ...]
     """The stem, each kind of equal blocks, the head and the loss, in the order of the forward pass."""
+    groups: tuple[Group, ...] = ()
+    """What is saved for backward, tensors of the same name in all blocks together, the largest first."""
+    steps: tuple[Step, ...] = ()
+    """What each other choice of an option saves or costs, one at a time, in the order of the options."""
 
     def headline(self) -> str:
         """Returns in words how much is saved."""

@@ -197,7 +197,7 @@ class Shares(Record):
     memory_bound: float
     """Other operations, without recomputation."""
     recomputation: float
-    """Everything that checkpointing computes again; 0 for models that only their own code describes."""
+    """Everything that checkpointing computes again; of models that only their own code describes, the products."""
     launch: float
     """The GPU waits for the host, which launches kernels."""
     communication: float
@@ -222,6 +222,17 @@ class Time(Record):
     shares: Shares | None = None
 
 
+class Run(Record):
+    """Holds what a run over the samples asked for takes with a plan."""
+
+    steps: Total
+    """Optimizer steps, the last one of which may have fewer samples."""
+    seconds: float
+    """Seconds of its samples at the speed of a full step."""
+    usd: float | None = None
+    """US dollars for all GPUs; None where their price is not known."""
+
+
 class Plan(Record):
     """Holds one configuration with its memory and time; `memory.fits` says whether it fits."""
 
@@ -236,3 +247,12 @@ class Plan(Record):
     """Sequences of all ranks per optimizer step, the effective batch: the product of the three."""
     memory: Memory
     time: Time
+    usd_per_million_tokens: float | None = None
+    """Price of all GPUs for a million tokens, in US dollars; None where their price is not known."""
+    run: Run | None = None
+    """What a run takes; None if none is asked for."""
+
+    @property
+    def what(self) -> tuple[object, ...]:
+        """Returns what tells it from other plans of the same request: its choices, micro-batch and steps."""
+        return *dict(self.strategy).values(), self.micro_batch_size, self.gradient_accumulation_steps

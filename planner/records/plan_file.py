@@ -11,13 +11,14 @@ from hardware import PlannerError
 from hardware.files import UnreadableError, read_file, read_standard_input
 from hardware.json_text import JsonError, decoded, parse_json
 from planner.models.trusted import named_in
+from planner.records.machines import MachineRanking
 from planner.records.plan import Plan
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import Quantization
 
-MAX_FILE_BYTES: Final = 1 << 20
-"""Bytes of the largest file that is read: an answer with 500 plans; one with ten has 26 kB."""
+MAX_FILE_BYTES: Final = 1 << 24
+"""Bytes of the largest file that is read: an answer with 5,000 plans, as a long front has; one with ten has 40 kB."""
 
 STANDARD_INPUT: Final = "-"
 """Name of standard input as a file."""
@@ -58,14 +59,28 @@ def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict
         PlanFileError: The file does not hold such a plan.
         PlannerError: The plan's model cannot be found, or is not trusted.
     """
-    request, plan = read_plan(file, index)
+    return arguments_of_plan(*read_plan(file, index), _name(file), model=model)
+
+
+def arguments_of_plan(request: Request, plan: Plan, source: str, *, model: str | None = None) -> dict[str, Any]:
+    """Returns the arguments of `estimate` that reproduce a plan.
+
+    Args:
+        request: The request that the plan answers.
+        plan: The plan.
+        source: Name of its source in errors.
+        model: Name of the plan's model as the user repeats it, as for `arguments_of`.
+
+    Raises:
+        PlannerError: The plan's model cannot be found, or is not trusted.
+    """
     chosen = {axis: choice for axis, choice in plan.strategy.model_dump().items() if choice is not None}
     if plan.strategy.quantization is Quantization.NONE:
         del chosen["quantization"]
     return {
-        "model": named_in(_name(file), request.model, model),
+        "model": named_in(source, request.model, model),
         "task": request.task,
-        "gpu": request.gpu,
+        "gpu": request.machine or request.gpu,
         "gpus": request.gpus,
         "nodes": request.nodes,
         "sequence_length": request.sequence_length,
@@ -88,15 +103,26 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
     Raises:
         PlanFileError: The file does not hold such a plan.
     """
-    name = _name(file)
-    found = _validated(name, _document(file))
+    name, found = _name(file), read_answer(file)
+    if isinstance(found, MachineRanking):
+        raise PlanFileError(f"{name} ranks machines", "choose one: the file has the command of each")
     if isinstance(found, EstimateResult):
         if index != 1:
             raise PlanFileError(f"{name} has one plan, not a plan {index}", "--plan 1")
         return found.request, found
-    if not 0 < index <= len(found.plans):
-        raise PlanFileError(f"{name} has {len(found.plans)} plans, not a plan {index}", "--plan 1 is the best")
-    return found.request, found.plans[index - 1]
+    plans = found.listed
+    if not 0 < index <= len(plans):
+        raise PlanFileError(f"{name} has {len(plans)} plans, not a plan {index}", "--plan 1 is the best")
+    return found.request, plans[index - 1]
+
+
+def read_answer(file: str) -> FitResult | EstimateResult | MachineRanking:
+    """Returns the answer of `fit`, `fit_machines` or `estimate` in a file, or on standard input.
+
+    Raises:
+        PlanFileError: The file does not hold one.
+    """
+    return _validated(_name(file), _document(file))
 
 
 def _document(file: str) -> Any:
@@ -114,11 +140,13 @@ def _document(file: str) -> Any:
         raise PlanFileError(f"{_name(file)}{place} is not a plan: {error.message}", _WAY_OUT) from None
 
 
-def _validated(name: str, document: Any) -> FitResult | EstimateResult:
+def _validated(name: str, document: Any) -> FitResult | EstimateResult | MachineRanking:
     """Returns the answer that a document holds; raises PlanFileError with the first problem if it holds none."""
-    kind: type[FitResult | EstimateResult] = EstimateResult
+    kind: type[FitResult | EstimateResult | MachineRanking] = EstimateResult
     if isinstance(document, dict) and "plans" in document:
         kind = FitResult
+    elif isinstance(document, dict) and "machines" in document:
+        kind = MachineRanking
     try:
         return kind.model_validate(document, strict=False)
     except ValidationError as error:

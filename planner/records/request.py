@@ -8,7 +8,7 @@ from pydantic import Field
 
 from planner.records.plan import Count, Record, Total
 from planner.records.space import SearchSpace
-from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Loading, Outputs, Task
+from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Loading, Objective, Outputs, Task
 
 DEFAULT_SEQUENCE_LENGTH = 2048
 """Default tokens per sequence, for models that have as many positions."""
@@ -16,6 +16,7 @@ DEFAULT_SEQUENCE_LENGTH = 2048
 Gpus = Annotated[int, Field(gt=0, le=1024, strict=True)]
 Nodes = Annotated[int, Field(gt=0, le=2**16, strict=True)]
 SequenceLength = Annotated[int, Field(gt=0, le=2**24, strict=True)]
+Amount = Annotated[float, Field(gt=0)]
 Headroom = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -28,6 +29,8 @@ class Workload(Record):
     """What the model is trained to do; None where its own code decides that."""
     num_parameters: Total
     gpu: str
+    machine: str | None = None
+    """Name of the machine that each node is; None where only its GPUs are known."""
     gpu_memory_bytes: Total
     """Bytes of one GPU that processes can use."""
     gpus: Gpus = 1
@@ -40,19 +43,36 @@ class Workload(Record):
     loading: Loading = Loading.AUTO
     host_memory_bytes: Total | None = None
     """Host memory of one node that processes can use; None for what is usual with its GPUs."""
+    objective: Objective | None = None
+    """What a search looks for; None for a single configuration, and in answers that were written before others than the
+    largest batch could be looked for."""
     max_accumulation: Count | None = DEFAULT_MAX_ACCUMULATION
     """Largest number of accumulation steps of a search; None where another field decides the number."""
     global_batch_size: Count | None = None
-    """Effective batch that a search has to make, in sequences; None if it looks for the largest."""
+    """Effective batch that a plan has to make, in sequences; None if it is open."""
+    tokens_per_step: Count | None = None
+    """Tokens of all ranks per optimizer step that a plan has to come next to; None if they are open."""
     micro_batch_size: tuple[Count, ...] = ()
     """Micro-batches that are allowed, in sequences; empty for all of them."""
     gradient_accumulation_steps: Count | None = None
-    """Micro-batches per optimizer step of a single configuration; None for a search."""
+    """Micro-batches per optimizer step; None if a search may choose the number."""
     evaluation_batch_size: Count | None = None
     """Samples that each GPU evaluates at once between steps; None for no evaluation."""
     batching: Batching = Batching.FULL
     mean_length: Count | None = None
     """Tokens per sample on average, if samples are padded or packed; None if that is not known."""
+    tokens: Total | None = None
+    """Tokens of one epoch of a run; None if they are not given."""
+    samples: Total | None = None
+    """Samples of one epoch of a run; None if they are not given."""
+    epochs: Amount | None = None
+    """Epochs of a run; None for one."""
+    deadline_seconds: Amount | None = None
+    """Most seconds of a run; None without a deadline."""
+    budget_usd: Amount | None = None
+    """Most US dollars of a run; None without a budget."""
+    gpu_usd_per_hour: Amount | None = None
+    """Price of one GPU as it is given; None for that of the catalog."""
     outputs: Outputs = Outputs.RELEASED
     """How long the training loop keeps what the model returned."""
 

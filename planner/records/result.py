@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
+from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.display import Displayed
-from planner.records.plan import Bytes, Plan, Record
+from planner.records.plan import Plan, Record
 from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION, Verification
-from strategies import Engine, Sampler
+from strategies import Engine, Objective, Sampler
 
 
 class Searched(Record):
@@ -27,30 +29,6 @@ class Searched(Record):
     """Number of completed trials of the study, including those of earlier runs; None for the exhaustive engine."""
 
 
-class Way(Record):
-    """Describes a change of the request after which something fits."""
-
-    change: str
-    """Description of the change in words."""
-    options: dict[str, str | int]
-    """Values of the options to change, by the name that the command line gives them."""
-
-
-class Shortfall(Record):
-    """Says why nothing fits: the smallest plan found, and what it lacks."""
-
-    smallest: Plan
-    """Plan with the smallest peak, which does not fit."""
-    moment: str
-    """Name of the moment of the step at which that plan peaks."""
-    term: str
-    """Name of the largest memory category at that moment."""
-    over_bytes: Bytes
-    """Bytes by which that plan exceeds the budget."""
-    ways: tuple[Way, ...]
-    """Single changes of the request after which something fits, cheapest first."""
-
-
 class FitResult(Displayed, Record):
     """Holds the answer of `fit`: ranked plans, or the reasons why nothing fits in `shortfall`."""
 
@@ -59,17 +37,60 @@ class FitResult(Displayed, Record):
     plans: tuple[Plan, ...]
     """The best plans, best first, as many as `top` of the request to `fit`.
 
-    Left out are those that reduce gradients in every micro-batch and gain nothing by it."""
+    Left out are those that reduce gradients in every micro-batch and gain nothing by it. Those of the same method,
+    precision, optimizer and checkpointing as a better one, of which neither the batch nor the speed is 5% better, are
+    among them only where there is room."""
     best_by_method: tuple[Plan, ...]
     """Best plan of each fine-tuning method that fits, whether it is among `plans` or not."""
+    usual: tuple[Plan, ...] = ()
+    """Fastest plan of each fine-tuning method at a usual effective batch, where the batch is open: 64 sequences, or
+    slightly more where the GPUs cannot divide 64. Those with a quantized base come after those without."""
+    front: tuple[Plan, ...] = ()
+    """All plans that no other one beats in effective batch, speed and memory, over every strategy, micro-batch and
+    number of steps, those of the largest batch first; empty unless it was asked for. At the price of one machine, the
+    cost of a token goes with the speed."""
     searched: Searched
     rejected: dict[str, int]
     """Number of strategies that cannot run or do not fit, by reason."""
     notes: tuple[str, ...]
     """Notes for users on techniques that are left out, risks and approximations."""
+    plan_notes: tuple[str, ...] = ()
+    """Those of the notes that are on the recommended plan."""
     shortfall: Shortfall | None = None
+    fastest: Plan | None = None
+    """Fastest plan that fits, where none is within the deadline and the budget of the run; else None."""
     verification: Verification | None = None
     """Verification of the first plan by a replay; None unless it was requested."""
+    why_not: tuple[WhyNot, ...] = ()
+    """Why no plan with the values that were asked about comes first."""
+
+    @property
+    def listed(self) -> tuple[Plan, ...]:
+        """Returns all plans of the answer, each once, in the order of their numbers, which begin with 1.
+
+        Those of `plans` come first, then those of `usual`, of `best_by_method` and of `front` that are not among them.
+        """
+        found: dict[tuple[object, ...], Plan] = {}
+        for plan in (*self.plans, *self.usual, *self.best_by_method, *self.front):
+            found.setdefault(plan.what, plan)
+        return tuple(found.values())
+
+    @property
+    def recommended(self) -> Plan:
+        """Returns the plan to run; `plans` must not be empty.
+
+        It is the best one by the objective. Where that is the largest batch, which few runs have a use for, it is the
+        fastest one at a usual batch, unless the best one was verified.
+        """
+        looks_for_batch = self.request.objective in (None, Objective.BATCH)
+        if looks_for_batch and self.usual and self.verification is None and self.searched.sampler is None:
+            return self.usual[0]
+        return self.plans[0]
+
+    def numbered(self) -> Callable[[Plan], int]:
+        """Returns a function from a plan of the answer to its number, which commands take that take the answer."""
+        numbers = {plan.what: number for number, plan in enumerate(self.listed, start=1)}
+        return lambda plan: numbers[plan.what]
 
     def headline(self) -> str:
         """Returns the number of plans and the effective batch of the first one in words."""
@@ -85,6 +106,8 @@ class EstimateResult(Displayed, Plan):
     schema_version: Literal[1] = SCHEMA_VERSION
     request: Request
     notes: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
+    """Smallest sets of changes after which the plan fits, by what they cost the user; empty where it fits."""
 
     def headline(self) -> str:
         """Returns in words whether the plan fits, and how much of the budget it takes."""

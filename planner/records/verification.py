@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from planner.records.advice import Way
 from planner.records.display import Displayed
 from planner.records.plan import Bytes, Plan, Record
 from planner.records.request import Request
@@ -115,6 +116,9 @@ class Verification(Displayed, Record):
     seconds: float
     """Time that the replay took, without the real run."""
     notes: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
+    """Smallest sets of changes after which the plan fits by the memory model, less what the replay takes beyond that;
+    empty where the replay fits."""
 
     def headline(self) -> str:
         """Returns in words whether the replay fits, and how far the memory model is from it."""

@@ -31,9 +31,6 @@ from planner.replay.structure.source import Source, loss_of
 from planner.replay.workload import Workload
 from strategies import Strategy, Update
 
-STEPS = 2
-"""Number of optimizer steps that are run: optimizer states exist from the second step on."""
-
 MICRO_BATCHES = 2
 """Number of micro-batches of an accumulated step that are run.
 
@@ -68,7 +65,7 @@ def replay(
         progress: Told what takes long.
 
     Returns:
-        The trace of loading and of `STEPS` optimizer steps, for the whole model.
+        The trace of loading and of the optimizer steps, for the whole model.
     """
     check(strategy)
     if kept and (strategy.sharding.shards or strategy.precision.facts.linear_dtype == "fp8"):
@@ -124,7 +121,7 @@ def _replay(
         engine.candidates = engine.ranks_of(model)
         engine.rank = engine.candidates[number]
         engine.pretend()
-        live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes)
+        live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes, workload.micro_batch_size)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)
             blocks = scopes_of(model, runs)
@@ -232,8 +229,9 @@ class Steps:
 
     def run(self, progress: Callable[[str], None]) -> None:
         """Runs all steps, with an evaluation after each if the workload asks for it."""
-        for step in range(1, STEPS + 1):
-            progress(f"step {step} of {STEPS}")
+        steps = self.workload.optimizer_steps
+        for step in range(1, steps + 1):
+            progress(f"step {step} of {steps}")
             self.step(step)
             if self.workload.evaluation_batch_size is not None:
                 self._evaluate(step)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from planner.libraries.sdpa import SdpaKernel
 from strategies import Batching, Outputs
 
+STEPS = 2
+"""Number of optimizer steps that are run: optimizer states exist from the second step on."""
+
 
 class Workload(NamedTuple):
     """Describes what one rank runs, and what its process allocates that no tensor shows."""
@@ -35,3 +38,5 @@ class Workload(NamedTuple):
     """Whether SDPA tries cuDNN's kernel first."""
     empties_cache: bool = True
     """Whether PEFT empties the cache before it adds adapters to a quantized model (it does from version 0.20 on)."""
+    optimizer_steps: int = STEPS
+    """Optimizer steps that are run."""

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from planner.records.check import CheckResult, KeyPlace, OnGpus, Remark, Setting
+from planner.report.changes import change_lines
 from planner.report.estimate import EstimateReport
 from planner.report.parts.blocks import Wrapped, fields, notes
 from planner.report.parts.format import gib, plural
@@ -33,6 +34,7 @@ class CheckReport:
         if result.smallest or result.on_gpus:
             yield ""
             yield from _smallest(result)
+        yield from change_lines(result)
         yield ""
         yield from _settings(result)
         yield from _keys("no effect on memory", result.without_effect)
@@ -60,8 +62,9 @@ def _smallest(result: CheckResult) -> Iterator[Text | Wrapped]:
 
 
 def _gpus(on: OnGpus) -> str:
-    """Returns the number of GPUs and their name, such as `8 x T4`."""
-    return f"{on.gpus} x {on.gpu}"
+    """Returns the number of GPUs and their name, such as `8 x T4`, and the length where it is open."""
+    tokens = f", {on.sequence_length:,} tokens" if on.sequence_length is not None else ""
+    return f"{on.gpus} x {on.gpu}{tokens}"
 
 
 def _settings(result: CheckResult) -> Iterator[Wrapped]:

@@ -9,14 +9,20 @@ from rich.console import Console, RenderableType
 
 from planner.printable import printable
 from planner.records.check import CheckResult
+from planner.records.comparison import Comparison
 from planner.records.display import Displayed
 from planner.records.explanation import Explanation
+from planner.records.machines import MachineRanking
 from planner.records.result import EstimateResult, FitResult
+from planner.records.sweep import SweepResult
 from planner.records.verification import Verification
 from planner.report.check import CheckReport
+from planner.report.comparison import ComparisonReport
 from planner.report.estimate import EstimateReport
 from planner.report.explain import ExplainReport
 from planner.report.fit import FitReport
+from planner.report.machine_ranking import MachineRankingReport
+from planner.report.sweep import SweepReport
 from planner.report.verify import VerifyReport
 
 NARROWEST, NO_TERMINAL = 40, 100
@@ -40,6 +46,12 @@ def report_of(result: Displayed) -> RenderableType:
         return CheckReport(result)
     if isinstance(result, Explanation):
         return ExplainReport(result)
+    if isinstance(result, Comparison):
+        return ComparisonReport(result)
+    if isinstance(result, MachineRanking):
+        return MachineRankingReport(result)
+    if isinstance(result, SweepResult):
+        return SweepReport(result)
     if isinstance(result, Verification):
         return VerifyReport(result)
     raise TypeError(f"no report is made of a {type(result).__name__}")

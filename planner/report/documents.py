@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from hardware import GPU
+from hardware import GPU, Machine
 from planner.models import Foreign, Model
 from planner.records.space import Described, SearchSpace
 from planner.records.verification import SCHEMA_VERSION
@@ -21,6 +21,12 @@ def gpus_document(gpus: Iterable[GPU]) -> str:
     """Returns a catalog of the GPUs; it can be given back as `--catalog`."""
     entries = {gpu.name: gpu.model_dump(mode="json", exclude={"name"}, exclude_none=True) for gpu in gpus}
     return _text({"gpus": entries})
+
+
+def machines_document(machines: Iterable[Machine]) -> str:
+    """Returns a catalog of the machines; it can be given back as `--catalog`."""
+    entries = {m.name: m.model_dump(mode="json", exclude={"name"}, exclude_none=True) for m in machines}
+    return _text({"machines": entries})
 
 
 def models_document(models: Iterable[Model | Foreign]) -> str:

@@ -17,6 +17,7 @@ from planner.report.parts.categories import category_bytes
 from planner.report.parts.format import gib, gib_difference, gib_parts, percent, plural, short_percent
 from planner.report.parts.table import GAP, INDENT, Column, table_lines
 from planner.report.parts.times import times
+from planner.report.ways import way_lines
 
 DECIMALS = 2
 """Decimals of GiB: one more than elsewhere, since an account has small lines, too."""
@@ -51,6 +52,7 @@ class EstimateReport:
         yield ""
         yield from times(result.time, result.data_parallel_size)
         yield from notes(result.notes)
+        yield from way_lines(result.ways)
 
     def _batch(self) -> str:
         result = self.result

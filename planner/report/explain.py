@@ -1,25 +1,30 @@
-"""The answer of `explain`: what each part saves for backward."""
+"""The answer of `explain`: the peak, what is saved for backward, and what other choices would save or cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from planner.records.explanation import Explanation, SavedTensor, SavingPart
 from planner.report.parts import words
-from planner.report.parts.blocks import Wrapped
+from planner.report.parts.blocks import Filling, Wrapped
 from planner.report.parts.format import gib, mib, plural
 from planner.report.parts.table import Column, table_lines
+
+SHOWN = 12
+"""Most groups of saved tensors that are shown; `--json` has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainReport:
-    """Draws an explanation: a table for each part."""
+    """Draws an explanation: the peak, what is saved for backward, and one step along each axis."""
 
     result: Explanation
+    saved: bool = False
+    """Whether a table of each part's tensors is drawn instead."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         result, plan = self.result, self.result.plan
@@ -28,14 +33,65 @@ class ExplainReport:
         yield Wrapped(words.strategy(plan.strategy, plan.data_parallel_size), indent=0)
         samples = plural(size, "sample")
         yield Wrapped(f"{samples} of {plural(result.request.sequence_length, 'token')} per micro-batch", indent=0)
-        for part in result.parts:
-            yield ""
-            yield from self._table(part, size)
-        total = sum(part.count * part.saved_bytes(size) for part in result.parts)
         yield ""
+        if self.saved:
+            for part in result.parts:
+                yield from self._table(part, size)
+                yield ""
+        else:
+            yield from self._peak()
+            yield from self._groups()
+        total = sum(part.count * part.saved_bytes(size) for part in result.parts)
         peak = gib(plan.memory.allocated_bytes, 2)
         yield Wrapped(f"saved for backward in all: {gib(total, 2)} GiB; allocated at the peak: {peak} GiB")
         yield Wrapped(f"as a plan it {plan.memory.verdict}")
+        if not self.saved:
+            yield from self._steps()
+
+    def _peak(self) -> Iterator[RenderableType]:
+        memory = self.result.plan.memory
+        yield Wrapped(f"the peak is at {words.moment(memory.moment)}")
+        yield Filling(memory)
+        yield ""
+
+    def _groups(self) -> Iterator[RenderableType]:
+        """Lists the largest groups of tensors that are saved for backward."""
+        groups = self.result.groups[:SHOWN]
+        if not groups:
+            return
+        rest = sum(group.num_bytes for group in self.result.groups[SHOWN:])
+        names, formulas = [group.name for group in groups], [group.formula for group in groups]
+        sizes = [gib(group.num_bytes, 2) for group in groups]
+        if rest:
+            names, formulas, sizes = [*names, "others"], [*formulas, ""], [*sizes, gib(rest, 2)]
+        heading, lines = table_lines(
+            [
+                Column("saved for backward", names),
+                Column("number x samples x shape x bytes", formulas),
+                Column("GiB", sizes, right=True),
+            ]
+        )
+        yield heading
+        yield from lines
+        yield ""
+
+    def _steps(self) -> Iterator[RenderableType]:
+        """Lists what one other choice saves or costs."""
+        steps = self.result.steps
+        if not steps:
+            return
+        heading, lines = table_lines(
+            [
+                Column("one step along an axis", [f"{step.option} {step.value}".replace("_", "-") for step in steps]),
+                Column("GiB", [gib(step.process_bytes, 2) for step in steps], right=True),
+                Column("change", [_change(step.saved_bytes) for step in steps], right=True),
+                Column("time of a token", [f"{step.relative_time - 1:+.1%}" for step in steps], right=True),
+                Column("", ["" if step.fits else "does not fit" for step in steps]),
+            ]
+        )
+        yield ""
+        yield heading
+        yield from lines
 
     def _table(self, part: SavingPart, size: int) -> Iterator[Text]:
         """Lists a part's tensors; what it shares with other parts, which save it as well, is one row."""
@@ -54,6 +110,11 @@ class ExplainReport:
             ]
         )
         yield from (heading, *lines)
+
+
+def _change(saved_bytes: int) -> str:
+    sign = "-" if saved_bytes > 0 else "+"
+    return f"{sign}{gib(abs(saved_bytes), 2)}"
 
 
 def _name(part: SavingPart) -> str:

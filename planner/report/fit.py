@@ -1,11 +1,8 @@
-"""Renders the answer of `fit`.
-
-It shows the best plan of each method, the ranking and what fills the GPU, or why nothing fits.
-"""
+"""Renders the answer of `fit`: the plans side by side, then the one to run, last above the prompt, on one screen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -14,12 +11,27 @@ from rich.text import Text
 from planner.records.plan import Plan
 from planner.records.result import FitResult
 from planner.report.parts import words
-from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, on_host
+from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
+from planner.report.picked import LEAST, of_front, picked
 from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
+from planner.report.to_run import speed, takes, to_run
 from planner.report.verify import verdict
+from strategies import LARGEST_USUAL_BATCH, Objective
+
+LINES = 23
+"""Lines of a terminal of usual size, 24, without that of the prompt."""
+MOST_USUAL = 3
+"""Most plans at a usual effective batch that are shown on one screen."""
+TITLES = {
+    Objective.BATCH: "largest effective batch",
+    Objective.THROUGHPUT: "most tokens per second",
+    Objective.COST: "lowest price per token",
+    Objective.MEMORY: "least memory",
+}
+"""Titles of the plans of each objective."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,67 +39,134 @@ class FitReport:
     """Draws the plans that were found."""
 
     result: FitResult
+    command: Sequence[str] = ()
+    """Arguments of the command that asked, from which the line is made that goes on; none for no such line."""
+    full: bool = False
+    """Whether all plans, notes and reasons are shown, on as many lines as they take."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         result = self.result
+        head = list(self._head())
+        if not result.plans:
+            lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
+            yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
+            return
+        last = list(self._last(options.max_width))
+        room = LINES - _height(console, *head, *last) - 1  # and what was searched
+        table = list(self._table(options.max_width, room - 1))
+        if (over := _height(console, *table) - room) > 0:  # a caption of several lines
+            table = list(self._table(options.max_width, room - 1 - over))
+        told = list(self._told(console, room - _height(console, *table)))
+        yield from (*head, *table, *self._searched(len(result.notes) - len(told)))
+        yield from notes(result.notes if self.full else told, spaced=self.full)
+        yield from last
+
+    def _head(self) -> Iterator[RenderableType]:
+        result = self.result
         shown = result.plans or ((result.shortfall.smallest,) if result.shortfall else ())
-        budget = shown[0].memory.budget_bytes if shown else None
         yield Wrapped(words.subject(result.request), "bold", indent=0)
-        yield Wrapped(words.workload(result.request, budget), indent=0)
+        yield Wrapped(words.workload(result.request, shown[0].memory.budget_bytes if shown else None), indent=0)
+
+    def _over(self, fastest: Plan) -> Iterator[RenderableType]:
+        """Yields that no plan is within the limits of the run, and what the fastest one takes."""
+        request = self.result.request
+        deadline = "" if request.deadline_seconds is None else f"{seconds(request.deadline_seconds)}"
+        budget = "" if request.budget_usd is None else f"{request.budget_usd:,.2f} USD"
+        limits = " and ".join(limit for limit in (deadline, budget) if limit)
+        says = f" within {limits}. The fastest plan that fits takes {takes(fastest)}:"
+        yield Wrapped(Text.assemble(("No run ends", "bold red"), says), indent=0)
+        yield Wrapped(words.strategy(fastest.strategy, fastest.data_parallel_size))
+        yield Wrapped(speed(fastest))
+
+    def _last(self, width: int) -> Iterator[RenderableType]:
         yield ""
-        if result.plans:
-            yield from self._tables(options.max_width)
-            yield ""
-            yield from _best(result.plans[0])
-            if result.verification is not None:
-                yield verdict(result.verification)
-        else:
-            yield from shortfall_lines(result)
-        yield from notes(result.notes)
-        yield ""
-        yield from self._searched()
+        yield from to_run(self.result, self.command, width)
+        if self.result.verification is not None:
+            yield verdict(self.result.verification)
+
+    def _table(self, width: int, room: int) -> Iterator[RenderableType]:
+        sections = self._sections(room)
+        plans = [plan for _, section in sections for plan in section]
+        columns, gap, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
+        heading, rows = table_lines(columns, gap)
+        yield heading
+        remaining = iter(rows)
+        for title, section in sections:
+            yield Text(" " * INDENT + title, style="dim italic")
+            for _ in section:
+                yield next(remaining)
+        yield Wrapped(caption, "dim")
+
+    def _sections(self, room: int) -> list[tuple[str, Sequence[Plan]]]:
+        """Returns the plans of the table with a title for each group of them.
+
+        Args:
+            room: Lines for the heading, the titles and the plans.
+        """
+        result = self.result
+        batch = result.usual[0].global_batch_size if result.usual else 0
+        usual = result.usual if self.full else result.usual[:MOST_USUAL]
+        sections: list[tuple[str, Sequence[Plan]]] = []
+        if usual:
+            sections.append((f"fastest of each method at a usual effective batch, {grouped(batch)}", usual))
+            room -= len(usual) + 1
+        if result.front:
+            shown = result.front if self.full else of_front(result, room - 2)
+            of = "" if len(shown) == len(result.front) else f", {len(shown)} of {grouped(len(result.front))}"
+            return [*sections, (f"the front of effective batch, speed and memory{of}", shown)]
+        found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2)
+        if self._is_front and not self.full:
+            found = result.plans[: max(LEAST, room - 2)]
+        others = [plan for plan in found if plan not in usual]
+        return [*sections, (self._title(others), others)] if others else sections
+
+    def _warned(self, shown: Sequence[Plan]) -> str:
+        """Returns words on batches that are large for LoRA, on which there is a note."""
+        large = any(words.has_adapters(p.strategy) and p.global_batch_size > LARGEST_USUAL_BATCH for p in shown)
+        return "; LoRA loses by large ones, see the note" + ("" if self.full else ": --notes") if large else ""
+
+    def _title(self, shown: Sequence[Plan]) -> str:
+        request, searched = self.result.request, self.result.searched
+        tried = "" if searched.sampler is None else ", of those that were tried"
+        if self._is_front:
+            return f"the front of batch, speed and headroom{tried}"
+        objective = request.objective or Objective.BATCH
+        wanted = self.result.plans[0].global_batch_size
+        is_open = request.global_batch_size is None and request.tokens_per_step is None
+        if objective is Objective.BATCH:
+            title = TITLES[objective] if is_open else f"fastest at an effective batch of {grouped(wanted)}"
+            return title + tried + self._warned(shown)
+        same = not is_open or (objective is Objective.MEMORY and not self.result.usual)
+        return TITLES[objective] + (f" at an effective batch of {grouped(wanted)}" if same else "") + tried
 
     @property
     def _is_front(self) -> bool:
         sampler = self.result.searched.sampler
         return sampler is not None and sampler.facts.is_multi_objective
 
-    def _tables(self, width: int) -> Iterator[RenderableType]:
-        best, plans = self.result.best_by_method, self.result.plans
-        ranked = "all plans" if self.result.searched.sampler is None else "the best that were tried"
-        if self._is_front:
-            ranked = "the front of batch, speed and headroom"
-        sections = [("best plan of each method", best), (f"{ranked}, by effective batch, then by speed", plans)]
-        if all(plan in best for plan in plans):
-            sections = sections[:1]
-        columns, caption = ranking([plan for _, section in sections for plan in section], plans, width)
-        heading, rows = table_lines(columns)
-        yield heading
-        remaining = iter(rows)
-        for title, section in sections:
-            if len(sections) > 1:
-                yield Text(" " * INDENT + title, style="dim italic")
-            for _ in section:
-                yield next(remaining)
-        yield Wrapped(caption, "dim")
+    def _told(self, console: Console, room: int) -> Iterator[str]:
+        """Yields the notes on the plan to run for which there are lines left."""
+        for text in self.result.plan_notes or self.result.notes:
+            room -= _height(console, *notes((text,), spaced=False))
+            if room < 0:
+                return
+            yield text
 
-    def _searched(self) -> Iterator[RenderableType]:
+    def _searched(self, untold: int = 0) -> Iterator[RenderableType]:
         searched, rejected = self.result.searched, self.result.rejected
         text = f"searched {grouped(searched.strategies)} strategies in {seconds(searched.seconds)}"
         if searched.trials is not None:
             text += f" by {plural(searched.trials, 'trial')} ({searched.sampler})"
-        left = "plans on the front" if self._is_front else "fit"
-        yield Wrapped(f"{text}, {grouped(searched.feasible)} {left}", "dim")
-        if rejected:
+        text += f", {grouped(searched.feasible)} {'plans on the front' if self._is_front else 'fit'}"
+        if untold and not self.full:
+            text += f"; {plural(untold, 'more note')}: --notes"
+        yield Wrapped(text, "dim")
+        if rejected and (self.full or not self.result.plans):
             counted = sorted(rejected.items(), key=lambda item: -item[1])
             reasons = "; ".join(f"{reason} ({grouped(number)})" for reason, number in counted)
             yield Wrapped(reasons, "dim", prefix="rejected: ")
 
 
-def _best(plan: Plan) -> Iterator[RenderableType]:
-    """Yields how the best plan fills the GPU."""
-    memory = plan.memory
-    text = f" fills {of_budget(memory)}, {free_share(memory)} free; peak: {words.moment(memory.moment)}"
-    yield Wrapped(Text.assemble(("plan 1", "bold"), text))
-    yield Filling(memory)
-    yield from on_host(memory)
+def _height(console: Console, *parts: RenderableType) -> int:
+    """Returns the lines that parts take below each other."""
+    return sum(len(console.render_lines(part, pad=False)) for part in parts)

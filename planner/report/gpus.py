@@ -9,7 +9,8 @@ from typing import get_args
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from hardware import GPU, MIB, Dtype, Link
+from hardware import GPU, MIB, Dtype, Link, Machine
+from planner.report.machines import price_of
 from planner.report.parts.blocks import Wrapped, fields
 from planner.report.parts.format import gib, grouped, plural
 from planner.report.parts.table import Column, shrunk, table_lines
@@ -46,9 +47,10 @@ class GPUList:
 
 @dataclass(frozen=True, slots=True)
 class GPUCard:
-    """Draws everything that is known about one GPU."""
+    """Draws everything that is known about one GPU, and names the machines that have it."""
 
     gpu: GPU
+    machines: Sequence[Machine] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.gpu.name, style="bold")
@@ -80,8 +82,9 @@ class GPUCard:
         yield "supports", ", ".join(name for name, has in supported.items() if has)
         if missing := ", ".join(name for name, has in supported.items() if not has):
             yield "lacks", missing
-        if gpu.price_per_hour_usd is not None:
-            yield "price", f"{gpu.price_per_hour_usd:.2f} USD per hour"
+        yield "price", price_of(gpu)
+        if self.machines:
+            yield "machines", ", ".join(machine.name for machine in self.machines)
         yield "source", gpu.source
 
 

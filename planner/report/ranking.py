@@ -9,7 +9,7 @@ from planner.records.plan import Plan, StrategyChoice
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share
 from planner.report.parts.format import gib, grouped, thousands
-from planner.report.parts.table import Column, fits
+from planner.report.parts.table import GAP, Column, fits
 from strategies import AXES
 
 _BATCH = "micro x accum x ranks = batch"
@@ -23,12 +23,13 @@ class Level(IntEnum):
     SHORT_CELLS = 2
     NO_FREE_SHARE = 3
     NO_EQUAL_CELLS = 4
-    NO_SPEED = 5
+    SHORT_METHOD = 5
+    NARROW_GAPS = 6
+    NO_SPEED = 7
 
 
 def _axis(name: str) -> Callable[[StrategyChoice], str]:
-    hidden_default = AXES[name].choices.hidden_default
-    return lambda choice: "" if getattr(choice, name) == hidden_default else words.axis(choice, name)
+    return lambda choice: words.axis(choice, name)
 
 
 _AXES: dict[str, Callable[[StrategyChoice], str]] = {
@@ -41,33 +42,38 @@ _AXES: dict[str, Callable[[StrategyChoice], str]] = {
     "quantization": words.quantization,
     **{name: _axis(name) for name in words.SURROUNDINGS},
 }
-"""Columns of strategies, and the text that each has for a strategy."""
+"""Columns of strategies, and the text that each has for a strategy, empty where the axis does not apply."""
 _MAIN_AXES = ("method", "precision", "optimizer", "checkpointing", "sharding")
 """Axes that have a column even if all plans agree."""
+_NAMED_ALONE = ("method", "precision", "optimizer", "quantization", "framework")
+"""Axes whose values say in a caption what they are."""
 
 
-def ranking(plans: Sequence[Plan], ranked: Sequence[Plan], width: int) -> tuple[list[Column], str]:
-    """Returns the columns of a table that fits, and a caption with what all plans share and no column shows.
+def ranking(
+    plans: Sequence[Plan], number_of: Callable[[Plan], int], width: int, in_full: Plan | None = None
+) -> tuple[list[Column], int, str]:
+    """Returns the columns of a table that fits, the blanks between them, and a caption with what no column shows.
 
     Args:
         plans: Plans of the table, in its order.
-        ranked: Plans whose place is the number in the table.
+        number_of: Returns the number of a plan in the table.
         width: Columns of the terminal.
+        in_full: Plan of which all choices are told elsewhere, so that the caption needs only say where others differ.
     """
     for level in Level:
-        table = _Table(plans, ranked, level)
-        columns = table.columns()
-        if fits(columns, width):
+        table = _Table(plans, number_of, level)
+        columns, gap = table.columns(), 1 if level >= Level.NARROW_GAPS else GAP
+        if fits(columns, width, gap):
             break
-    return columns, table.caption()
+    return columns, gap, table.caption(in_full)
 
 
 class _Table:
     """Makes the columns and the caption of a table at one level."""
 
-    def __init__(self, plans: Sequence[Plan], ranked: Sequence[Plan], level: Level) -> None:
+    def __init__(self, plans: Sequence[Plan], number_of: Callable[[Plan], int], level: Level) -> None:
         self.plans = plans
-        self.ranked = ranked
+        self.number_of = number_of
         self.level = level
         has_ranks = any(plan.data_parallel_size > 1 for plan in plans)
         self.axes = {axis: text for axis, text in _AXES.items() if axis != "sharding" or has_ranks}
@@ -80,18 +86,34 @@ class _Table:
         """Returns the texts of an axis, of the plans that have one."""
         return {self.axes[axis](plan.strategy) for plan in self.plans} - {""}
 
-    def caption(self) -> str:
+    def caption(self, in_full: Plan | None) -> str:
+        """Returns what is true of each row that has such a choice, and no column shows."""
         parts = [_BATCH] if self.level >= Level.SHORT_HEADINGS else []
-        shared = [
-            value if axis in ("method", "precision", "optimizer", "framework") else f"{axis} {value}"
-            for axis in self.axes
-            if axis not in self.shown
-            for value in self._values(axis)
-        ]
-        return "; ".join([*parts, f"all: {', '.join(shared)}"] if shared else parts)
+        everywhere: list[str] = []
+        of_some: dict[str, list[str]] = {}
+        for axis in self.axes:
+            value = next(iter(self._values(axis)), None) if axis not in self.shown else None
+            if value is None:
+                continue
+            said = value if axis in _NAMED_ALONE else f"{axis} {value}"
+            having = [plan for plan in self.plans if self.axes[axis](plan.strategy)]
+            if len(having) < len(self.plans) and (in_full is None or in_full not in having):
+                methods = dict.fromkeys(str(plan.strategy.finetuning) for plan in having)
+                of_some.setdefault(", ".join(methods), []).append(said)
+            elif in_full is None and not self._is_default(axis):
+                everywhere.append(said)
+        parts += [f"{of}: {', '.join(said)}" for of, said in of_some.items()]
+        if in_full is not None:
+            parts.append(f"rest as plan {self.number_of(in_full)}")
+        return "; ".join([*parts, f"all: {', '.join(everywhere)}"] if everywhere else parts)
+
+    def _is_default(self, axis: str) -> bool:
+        """Returns whether all plans have the default of an axis, which sentences about a plan do not mention."""
+        default = AXES[axis].choices.hidden_default if axis in AXES else None
+        return default is not None and all(getattr(plan.strategy, axis) == default for plan in self.plans)
 
     def columns(self) -> list[Column]:
-        numbers = [str(self.ranked.index(plan) + 1) if plan in self.ranked else "-" for plan in self.plans]
+        numbers = [str(self.number_of(plan)) for plan in self.plans]
         before = [axis for axis in self.shown if axis not in ("checkpointing", "sharding")]
         after = [axis for axis in self.shown if axis not in before]
         columns = [
@@ -102,7 +124,9 @@ class _Table:
             self._peak(),
         ]
         if self.level < Level.NO_FREE_SHARE:
-            columns.append(Column("free", [free_share(plan.memory) for plan in self.plans], right=True))
+            columns.append(Column("budget free", [free_share(plan.memory) for plan in self.plans], right=True))
+            if any(plan.run is not None and plan.usd_per_million_tokens is not None for plan in self.plans):
+                columns.append(Column("USD/M tokens", [_usd(plan) for plan in self.plans], right=True))
         if self.level < Level.NO_SPEED:
             columns.append(self._speed())
         return columns
@@ -111,6 +135,11 @@ class _Table:
         cells = [self.axes[axis](plan.strategy) for plan in self.plans]
         if axis == "sharding" and self.level >= Level.SHORT_CELLS:
             return Column("shard", [cell.replace("shard_", "").replace("_shard", "") for cell in cells])
+        if axis == "method" and self.level >= Level.SHORT_METHOD:
+            cells = [cell.replace(", rest ", "/") for cell in cells]
+        if axis == "checkpointing" and self.level >= Level.SHORT_CELLS:
+            short = [cell.partition("-")[0] for cell in cells]
+            cells = short if len(set(short)) == len(set(cells)) else cells
         heading = "ckpt" if axis == "checkpointing" and self.level >= Level.SHORT_HEADINGS else axis
         return Column(heading, cells, style="bold" if axis == "method" else "")
 
@@ -133,3 +162,7 @@ class _Table:
         if self.level < Level.SHORT_CELLS:
             return spelled
         return [text.replace(" x ", "x").replace(" = ", "=") for text in spelled]
+
+
+def _usd(plan: Plan) -> str:
+    return "" if plan.usd_per_million_tokens is None else f"{plan.usd_per_million_tokens:.3g}"

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from planner.records.advice import Shortfall
 from planner.records.plan import Memory
-from planner.records.result import FitResult, Shortfall
+from planner.records.result import FitResult
 from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, of_host, on_host
 from planner.report.parts.format import gib, gib_difference
-from planner.report.parts.table import INDENT, Column, table_lines
+from planner.report.parts.table import INDENT
+from planner.report.ways import way_lines
 
 
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
@@ -26,10 +28,7 @@ def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
     yield _verdict(shortfall.smallest.memory)
     yield ""
     yield from _smallest(shortfall)
-    if shortfall.ways:
-        yield ""
-        yield Text(" " * INDENT + "what would fit, cheapest first", style="bold")
-        yield from _ways(shortfall)
+    yield from way_lines(shortfall.ways)
 
 
 def _verdict(memory: Memory) -> Wrapped:
@@ -42,13 +41,6 @@ def _verdict(memory: Memory) -> Wrapped:
         over = gib_difference(memory.process_bytes, memory.budget_bytes)
         text = f": {needed} GiB are needed at least, {over} GiB more than the budget of {budget} GiB."
     return Wrapped(Text.assemble(("Nothing fits", "bold red"), text), indent=0)
-
-
-def _ways(shortfall: Shortfall) -> Iterator[Text]:
-    changes = [f"{number}. {way.change}" for number, way in enumerate(shortfall.ways, start=1)]
-    options = [" ".join(f"--{name} {value}" for name, value in way.options.items()) for way in shortfall.ways]
-    _, rows = table_lines([Column("", changes), Column("", options, style="bold")])
-    yield from rows
 
 
 def _smallest(shortfall: Shortfall) -> Iterator[RenderableType]:

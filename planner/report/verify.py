@@ -13,6 +13,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import gib, mib, plural, seconds
 from planner.report.parts.table import Column, table_lines
+from planner.report.ways import way_lines
 from strategies import Allocator
 
 DECIMALS = 2
@@ -46,6 +47,7 @@ class VerifyReport:
         yield ""
         yield Wrapped(f"two steps of the real model replayed on fake tensors in {seconds(result.seconds)}")
         yield from notes(result.notes)
+        yield from way_lines(result.ways)
 
     def _peaks(self) -> Iterator[Text | Wrapped]:
         result, memory = self.result, self.result.plan.memory

@@ -2,8 +2,11 @@
 
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import DOES_NOT_FIT, EngineError, EngineSettings, Found, TooManyStrategiesError
-from planner.search.exhaustive import search, smallest
+from planner.search.exhaustive import ranked, search, smallest
+from planner.search.order import Order
+from planner.search.pareto import pareto
 from planner.search.ranking import Ranking
+from planner.search.run_limits import RunLimits
 
 __all__ = [
     "DOES_NOT_FIT",
@@ -11,9 +14,13 @@ __all__ = [
     "EngineError",
     "EngineSettings",
     "Found",
+    "Order",
     "Ranking",
+    "RunLimits",
     "Solver",
     "TooManyStrategiesError",
+    "pareto",
+    "ranked",
     "search",
     "smallest",
 ]

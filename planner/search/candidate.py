@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory import Footprint, StepMemory, Work
+from planner.memory.reserved import Reserved
+from planner.search.order import BY_BATCH, Order, Rank, syncs_each
+from planner.search.run_limits import NO_LIMITS, RunLimits
 from planner.time import Rates, step_time
 from strategies import (
     Accumulation,
     AdapterDtype,
-    DataParallel,
-    FullySharded,
+    Exactly,
     GradientSync,
     Lora,
+    Objective,
+    Steps,
     Strategy,
     UnquantizedDtype,
-    UpTo,
     Zero,
 )
 
-Rank = tuple[int, float, int, int, int]
-"""Sort key of a candidate; the smallest is the best."""
-
-
-def syncs_each(sharding: DataParallel) -> bool:
-    """Returns whether shards of gradients are reduced in every micro-batch."""
-    return isinstance(sharding, FullySharded) and sharding.gradient_sync is GradientSync.EACH
+ALIKE_FROM = 3
+"""Accumulation steps from which on more of them take the same memory: the first and the last micro-batch of a step can
+differ from those between them."""
 
 
 class Candidate(NamedTuple):
@@ -41,6 +41,8 @@ class Candidate(NamedTuple):
         global_batch_size: Samples of all ranks per optimizer step, the effective batch.
         seconds: Predicted time of an optimizer step.
         process_bytes: Peak bytes of the process on one GPU.
+        order: What makes a candidate better than another one.
+        served: What the allocator's model reserves within the budget, where it has decided the candidate.
     """
 
     strategy: Strategy
@@ -50,17 +52,23 @@ class Candidate(NamedTuple):
     global_batch_size: int
     seconds: float
     process_bytes: int
+    order: Order = BY_BATCH
+    served: Reserved | None = None
 
     @property
     def rank(self) -> Rank:
-        """Returns a key that sorts by effective batch, time, recomputation, reductions of gradients and headroom."""
-        recomputes, syncs = int(self.strategy.checkpointing.recomputes), int(syncs_each(self.strategy.sharding))
-        return (-self.global_batch_size, self.seconds, recomputes, syncs, self.process_bytes)
+        """Returns a key that sorts candidates best first."""
+        return self.order.rank(self)
+
+    @property
+    def seconds_per_sample(self) -> float:
+        """Returns the seconds of a step over its samples on all ranks."""
+        return self.seconds / self.global_batch_size
 
     @property
     def syncs_less(self) -> Strategy | None:
         """Returns the strategy that differs in reducing gradients once per step; None if this one does that already."""
-        if not syncs_each(self.strategy.sharding):
+        if not syncs_each(self.strategy):
             return None
         options = {**self.strategy.to_options(), "gradient_sync": GradientSync.LAST}
         return Strategy.of(options)
@@ -88,6 +96,8 @@ class Solver:
         budget_bytes: Bytes that a process may take on one GPU.
         accumulation: What bounds or fixes the accumulation steps.
         micro_batch_sizes: Micro-batches that are allowed, in samples; empty for all.
+        order: What makes a candidate better than another one.
+        limits: Time and price of a run.
     """
 
     def __init__(
@@ -96,9 +106,12 @@ class Solver:
         budget_bytes: int,
         accumulation: Accumulation,
         micro_batch_sizes: Sequence[int] = (),
+        order: Order = BY_BATCH,
+        limits: RunLimits = NO_LIMITS,
     ) -> None:
         self.model, self.budget_bytes, self.accumulation = model, budget_bytes, accumulation
         self.allowed = tuple(sorted(micro_batch_sizes, reverse=True))
+        self.order, self.limits = order, limits
 
     @property
     def smallest_micro_batch(self) -> int:
@@ -111,17 +124,36 @@ class Solver:
         return self.model.cluster
 
     def solve(self, strategy: Strategy) -> Candidate | None:
-        """Returns the best candidate of a strategy that fits, or None."""
-        options = self._largest(strategy) if isinstance(self.accumulation, UpTo) else self._exact(strategy)
-        return min(options, key=lambda c: c.rank, default=None)
+        """Returns the best candidate of a strategy that fits and is within the limits, or None."""
+        return min(self.within(strategy), key=lambda c: c.rank, default=None)
 
     def fits(self, strategy: Strategy) -> bool:
-        """Returns whether a strategy has a candidate that fits."""
+        """Returns whether a strategy has a candidate that fits and is within the limits."""
         return self.solve(strategy) is not None
+
+    def exceeded(self, candidate: Candidate) -> str | None:
+        """Returns which limit of a run a candidate exceeds, as a reason; None if it exceeds none."""
+        return self.limits.exceeded(candidate.seconds_per_sample) if self.limits.bind else None
+
+    def exceeds(self, strategy: Strategy) -> str | None:
+        """Returns which limit of a run every candidate of a strategy exceeds that fits; None if none fits, or not all.
+
+        It is that of the fastest one.
+        """
+        fastest = min(self._options(strategy), key=lambda c: c.seconds_per_sample, default=None)
+        return None if fastest is None else self.exceeded(fastest)
+
+    def within(self, strategy: Strategy) -> list[Candidate]:
+        """Returns the candidates that fit within the limits, the best one among them; all of a batch that is given."""
+        return [candidate for candidate in self._options(strategy) if self.exceeded(candidate) is None]
+
+    def sizes(self, strategy: Strategy, steps: int) -> Sequence[int]:
+        """Returns the micro-batches that fit with a number of steps, smallest first."""
+        return self._sizes(self._limit(strategy, steps))
 
     def lacks_host_memory(self, strategy: Strategy) -> bool:
         """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
-        footprint, size = self._footprint(strategy, 1), self.smallest_micro_batch
+        footprint, size = self.footprint(strategy, 1), self.smallest_micro_batch
         return not footprint.host.fits(size) and footprint.process_bytes(size) <= self.budget_bytes
 
     def candidate(self, strategy: Strategy, micro_batch_size: int, steps: int) -> Candidate:
@@ -132,53 +164,109 @@ class Solver:
             micro_batch_size: Samples per rank and forward pass.
             steps: Accumulation steps.
         """
-        footprint = self._footprint(strategy, steps)
+        footprint = self.footprint(strategy, steps)
         return Candidate(
             strategy,
             footprint,
             micro_batch_size,
             steps,
             micro_batch_size * steps * self.cluster.world_size,
-            self._seconds(strategy, micro_batch_size, steps),
+            self.seconds(strategy, micro_batch_size, steps),
             footprint.process_bytes(micro_batch_size),
+            self.order,
         )
+
+    def steps_of(self, strategy: Strategy) -> list[int]:
+        """Returns the accumulation steps of which one is the best for a strategy, where the batch is open.
+
+        Memory is the same from `ALIKE_FROM` steps on, and the time per sample is affine in one over the steps, so that
+        one end of them is the fastest, and the larger one has the largest batch. That one comes first.
+        """
+        assert not isinstance(self.accumulation, Exactly)
+        if isinstance(self.accumulation, Steps):
+            steps = self.accumulation.steps
+            return [steps] if steps == 1 or strategy.update.accumulates else []
+        most = self.accumulation.max_steps if strategy.update.accumulates else 1
+        return list(dict.fromkeys((most, *range(1, min(most, ALIKE_FROM) + 1))))
+
+    def _options(self, strategy: Strategy) -> Iterator[Candidate]:
+        """Yields candidates that fit, the best one and the fastest one among them."""
+        if isinstance(self.accumulation, Exactly):
+            yield from self._exact(strategy)
+            return
+        largest, most = 0, None
+        for steps in self.steps_of(strategy):
+            if most is not None and steps * most < largest and self._only_batch:
+                continue  # more steps never leave room for larger micro-batches
+            sizes = self.sizes(strategy, steps)
+            most = (sizes[-1] if sizes else 0) if steps == 1 else most
+            if not sizes:
+                continue
+            largest = max(largest, steps * sizes[-1])
+            yield self.candidate(strategy, sizes[-1], steps)
+            if self.limits.bind:
+                yield from self._within_limits(strategy, sizes, steps)
+            elif self.order.objective is Objective.MEMORY:
+                yield self.candidate(strategy, sizes[0], steps)
+
+    @property
+    def _only_batch(self) -> bool:
+        """Returns whether the largest batch is the best one, however long it takes."""
+        return self.order.objective is Objective.BATCH and not self.limits.bind
+
+    def _within_limits(self, strategy: Strategy, sizes: Sequence[int], steps: int) -> Iterator[Candidate]:
+        """Yields the candidates that are best within the limits of a run, if not all are within.
+
+        The time per sample falls with the micro-batch (see `planner.time.step`), so that the smallest one within the
+        limits takes the least memory. Where it rises with the steps, fewer of them are within than are allowed.
+
+        Args:
+            strategy: The strategy.
+            sizes: Micro-batches that fit, smallest first.
+            steps: Accumulation steps.
+        """
+
+        def within(size: int, count: int) -> bool:
+            return self.exceeded(self.candidate(strategy, size, count)) is None
+
+        if within(sizes[-1], steps):
+            if self.order.objective is Objective.MEMORY:
+                place = bisect_left(sizes, True, key=lambda size: within(size, steps))
+                yield self.candidate(strategy, sizes[place], steps)
+        elif steps > ALIKE_FROM and not isinstance(self.accumulation, Steps) and within(sizes[-1], ALIKE_FROM):
+            over = bisect_left(range(ALIKE_FROM, steps), True, key=lambda count: not within(sizes[-1], count))
+            yield self.candidate(strategy, sizes[-1], ALIKE_FROM + over - 1)
+
+    def _sizes(self, limit: int) -> Sequence[int]:
+        """Returns the micro-batches that are allowed, up to a limit, smallest first."""
+        if self.allowed:
+            return [size for size in reversed(self.allowed) if size <= limit]
+        return range(1, limit + 1)
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
-        return self._footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+        return self.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
 
-    def _footprint(self, strategy: Strategy, steps: int) -> Footprint:
+    def footprint(self, strategy: Strategy, steps: int) -> Footprint:
         """Returns the memory of a strategy, loaded on the GPU if that is within the budget, else on the host."""
         return self.model.footprint(strategy, steps).loaded_within(self.budget_bytes)
 
-    def _largest(self, strategy: Strategy) -> list[Candidate]:
-        """Returns the candidates that can be best: with as many steps as are allowed, and with one step.
-
-        More steps only multiply the batch, but more than one keeps gradients in memory between micro-batches, so one
-        step may allow a larger micro-batch.
-        """
-        assert isinstance(self.accumulation, UpTo)
-        found = []
-        for steps in {1, self.accumulation.max_steps if strategy.update.accumulates else 1}:
-            limit = self._limit(strategy, steps)
-            if self.allowed:
-                limit = next((size for size in self.allowed if size <= limit), 0)
-            if limit > 0:
-                found.append(self.candidate(strategy, limit, steps))
-        return found
-
     def _exact(self, strategy: Strategy) -> list[Candidate]:
         """Returns all candidates that fit and make the global batch that is asked for."""
-        assert not isinstance(self.accumulation, UpTo)
-        limits = {steps: self._limit(strategy, steps) for steps in (1, 2, 3)}  # more than 3 are like 3
-        return [
-            self.candidate(strategy, size, steps)
+        assert isinstance(self.accumulation, Exactly)
+        factors = [
+            (size, steps)
             for size, steps in self.accumulation.factors(self.cluster.world_size)
-            if size <= limits[min(steps, 3)] and (not self.allowed or size in self.allowed)
+            if not self.allowed or size in self.allowed
             if steps == 1 or strategy.update.accumulates
         ]
+        limits = {steps: self._limit(strategy, steps) for steps in {min(steps, ALIKE_FROM) for _, steps in factors}}
+        return [
+            self.candidate(strategy, size, steps) for size, steps in factors if size <= limits[min(steps, ALIKE_FROM)]
+        ]
 
-    def _seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+    def seconds(self, strategy: Strategy, micro_batch_size: int, steps: int) -> float:
+        """Returns the predicted time of an optimizer step of that many micro-batches."""
         work, traffic = self.model.work(strategy), self.model.traffic(strategy)
         rates = Rates.of(self.cluster, strategy)
         return step_time(work, Work(), traffic, rates, micro_batch_size, steps).total

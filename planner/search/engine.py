@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from hardware import PlannerError
 from hardware.errors import shown
 from planner.search.ranking import Ranking
-from strategies import ContradictionError, Engine, Sampler
+from strategies import Chain, ContradictionError, Engine, Sampler
 
 DEFAULT_TRIALS = 200
 """Default number of trials of a study; `benchmarks/engines.py` measures what is found within it."""
@@ -45,6 +46,8 @@ class Found(NamedTuple):
     seconds: float
     num_trials: int | None = None
     """Number of completed trials; None if nothing was sampled."""
+    chains: tuple[Chain, ...] = ()
+    """All strategies that can run, whether they fit or not; of a sampler, those that it found to fit."""
 
 
 class EngineError(PlannerError):
@@ -88,6 +91,8 @@ class EngineSettings(NamedTuple):
     storage: str | None = None
     study: str = "planner"
     """Name of the study in the storage."""
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What the study is about, such as model and machine, as its attributes in the storage."""
 
     @classmethod
     def of(

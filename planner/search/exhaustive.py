@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hardware import Cluster
 from planner.search.candidate import Candidate, Solver
@@ -33,14 +33,24 @@ def search(space: Space, solver: Solver) -> Found:
         TooManyStrategiesError: Deciding all of them would take too long.
     """
     start = time.perf_counter()
-    _check_number(space, solver.cluster)
+    check_number(space, solver.cluster)
     chains, rejected = possible(space, solver)
     num_strategies = sum(chain.length for chain in chains)
     ranking = Ranking(_entries(chains, solver), solver.solve)
     if left := num_strategies - len(ranking):
         on_host = sum(chain.length for chain in chains if solver.lacks_host_memory(chain.least))
-        rejected += Counter({DOES_NOT_FIT: left - on_host, LACKS_HOST_MEMORY: on_host})  # without what is none
-    return Found(ranking, num_strategies, rejected, time.perf_counter() - start)
+        over = sum((_over_limits(chain, solver) for chain in chains), Counter[str]())
+        rejected += over
+        rejected += Counter({DOES_NOT_FIT: left - on_host - over.total(), LACKS_HOST_MEMORY: on_host})
+    return Found(ranking, num_strategies, rejected, time.perf_counter() - start, chains=tuple(chains))
+
+
+def ranked(chains: Iterable[Chain], solver: Solver) -> Ranking:
+    """Returns the candidates of chains of strategies that can run.
+
+    Their strategies have as many risks as each other, as those have that `search` returns.
+    """
+    return Ranking(_entries(chains, solver), solver.solve)
 
 
 def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
@@ -55,8 +65,24 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
         if reason is not None:
             rejected[reason] += chain.length - trained
         if trained:
-            found.append(chain if trained == chain.length else chain._replace(values=chain.values[:trained]))
+            found += _alike(chain if trained == chain.length else chain._replace(values=chain.values[:trained]), solver)
     return found, rejected
+
+
+def _alike(chain: Chain, solver: Solver) -> Iterator[Chain]:
+    """Yields the chain in parts whose strategies have as many risks, so that the first of each is its best.
+
+    A low rank, for example, is a risk that higher ones are not.
+    """
+    start, risks = 0, solver.order.risks
+    while start < chain.length:
+        of_first = risks(chain.at(start))
+        end = chain.length
+        if risks(chain.at(end - 1)) != of_first:
+            end = next(place for place in range(start, end) if risks(chain.at(place)) != of_first)
+        whole = (start, end) == (0, chain.length)
+        yield chain if whole else Chain(chain.at(start), chain.axis, chain.values[start:end])
+        start = end
 
 
 def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
@@ -75,7 +101,7 @@ def _trainable(chain: Chain, solver: Solver) -> tuple[int, str | None]:
     return trained, last
 
 
-def _check_number(space: Space, cluster: Cluster) -> None:
+def check_number(space: Space, cluster: Cluster) -> None:
     """Raises TooManyStrategiesError if the space has too many chains to solve, or too many combinations to check."""
     asked = space.least.num_divisible(cluster)
     if asked <= MOST_SOLVED:
@@ -86,15 +112,26 @@ def _check_number(space: Space, cluster: Cluster) -> None:
         raise TooManyStrategiesError(space.counted(cluster)[0], number, most)
 
 
-def _entries(chains: list[Chain], solver: Solver) -> Iterator[Entry]:
+def _entries(chains: Iterable[Chain], solver: Solver) -> Iterator[Entry]:
     for order, chain in enumerate(chains):
         candidate = solver.solve(chain.least)
         if candidate is not None:
             yield Entry(candidate.rank, order, candidate, chain, 0, _last_that_fits(chain, solver))
 
 
+def _over_limits(chain: Chain, solver: Solver) -> Counter[str]:
+    """Counts the strategies of a chain that fit but are over a limit of the run, by reason.
+
+    Those that fit come first, and of these the ones that are within the limits.
+    """
+    if not solver.limits.bind:
+        return Counter()
+    reasons = (solver.exceeds(chain.at(place)) for place in range(chain.length))
+    return Counter(reason for reason in reasons if reason is not None)
+
+
 def _last_that_fits(chain: Chain, solver: Solver) -> int:
-    """Returns the index of the last strategy of a chain that fits, given that the first one fits."""
+    """Returns the index of the last strategy of a chain that fits within the limits, given that the first one does."""
     last = chain.length - 1
     if last == 0 or solver.fits(chain.at(last)):
         return last
@@ -109,7 +146,7 @@ def smallest(space: Space, solver: Solver) -> Candidate | None:
     Raises:
         TooManyStrategiesError: Finding it would take too long.
     """
-    _check_number(space, solver.cluster)
+    check_number(space, solver.cluster)
     chains, _ = possible(space, solver)
     candidates = (solver.candidate(chain.least, solver.smallest_micro_batch, 1) for chain in chains)
     return min(candidates, key=lambda c: (c.process_bytes, c.rank), default=None)

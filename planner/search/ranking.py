@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from planner.search.candidate import Candidate, Rank
+from planner.search.alike import Numbers, alike
+from planner.search.candidate import Candidate
+from planner.search.order import Rank
 from strategies import Chain, Finetuning, Strategy
+
+MOST_LOOKED = 5
+"""How many candidates are looked at for each one that is recommended, to find some that are not nearly the same."""
 
 
 class Entry(NamedTuple):
@@ -63,15 +68,23 @@ class Ranking:
     def recommended(self, number: int) -> list[Candidate]:
         """Returns the best candidates, up to `number`, without those for which a better one says as much.
 
-        They reduce gradients more often for nothing, or are the same step in other words (`Candidate.instead`).
+        They reduce gradients more often for nothing, or are the same step in other words (`Candidate.instead`). Those
+        that are nearly the same as a better one (`alike`) come only where there is room for all of them.
         """
-        found: dict[Strategy, Candidate] = {}
-        for candidate in self._copy():
-            if len(found) == number:
+        found: list[Candidate] = []
+        apart: list[int] = []  # places in `found`
+        strategies: set[Strategy] = set()
+        for looked, candidate in enumerate(self._copy()):
+            if len(apart) == number or (looked >= MOST_LOOKED * number and len(found) >= number):
                 break
-            if not any(strategy in found for strategy in candidate.instead):
-                found[candidate.strategy] = candidate
-        return list(found.values())
+            if any(strategy in strategies for strategy in candidate.instead):
+                continue
+            if not any(alike(Numbers.of(candidate), Numbers.of(found[place])) for place in apart):
+                apart.append(len(found))
+            strategies.add(candidate.strategy)
+            found.append(candidate)
+        others = [place for place in range(len(found)) if place not in apart]
+        return [found[place] for place in sorted([*apart, *others[: number - len(apart)]])]
 
     def _copy(self) -> Iterator[Candidate]:
         """Yields all candidates, best first, and leaves the ranking as it is."""

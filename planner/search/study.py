@@ -18,16 +18,30 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from planner.progress import Advance
 from planner.search.bulk import add_missing
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import EngineError, EngineSettings, Found, Progress
+from planner.search.order import Rank
 from planner.search.ranking import Ranking
 from planner.search.samplers import EveryStrategy, sampler_of
 from planner.search.shared import SharedStudy
 from planner.search.storage import open_storage
 from planner.search.suggest import Suggestion, suggested
-from planner.search.trials import Trial, TrialRunner, attributes, front, missing_gib, objectives, score
-from strategies import Space
+from planner.search.trials import (
+    BATCH,
+    HEADROOM,
+    SPEED,
+    Trial,
+    TrialRunner,
+    attributes,
+    front,
+    missing_gib,
+    objective_of,
+    objectives,
+    readable,
+)
+from strategies import Chain, Space
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -35,8 +49,11 @@ if TYPE_CHECKING:
 CONSTRAINT = "GiB missing"
 """Name of the constraint, which a trial violates if it is above 0."""
 
-OBJECTIVES = {"effective batch": "maximize", "tokens per second": "maximize", "headroom": "maximize"}
-"""Objectives of samplers that look for the Pareto front, with their directions; other samplers maximize `score`."""
+FRONT = (BATCH, SPEED, HEADROOM)
+"""Objectives of samplers that look for the Pareto front; others maximize the first or the second (`objective_of`)."""
+
+BEFORE_SECONDS, BETWEEN_SECONDS = 1.0, 0.2
+"""Seconds of a search before progress is told, and between two times of telling."""
 
 MOST_WRITTEN = 5_000
 """Most candidates that the exhaustive engine writes to a study, best first."""
@@ -64,31 +81,36 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
     with _quiet(), open_storage(settings.storage) as storage:
         study = _study(space, solver, settings, storage)
         shared = SharedStudy(study, storage, _wanted(study, settings), deadline, progress)
-        shared.run(_Objective(runner, settings, progress))
+        objective = _Objective(runner, settings, progress)
+        shared.run(objective)
+        objective.end()
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     found = TrialRunner(space, solver, fills=runner.fills, known=runner)
     for trial in completed:  # in the order of their numbers, so that every process gives the same answer
         found.of(Suggestion(trial.params))
     candidates = found.candidates
     if settings.sampler.facts.is_multi_objective:
-        candidates = list(front(candidates, solver))
+        candidates = front(candidates)
     seconds = time.perf_counter() - start
-    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed))
+    tried = tuple(Chain(c.strategy) for c in found.candidates)
+    return Found(Ranking.of(candidates), found.num_strategies, found.rejected, seconds, len(completed), tried)
 
 
-def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted: float) -> int | None:
-    """Returns how many trials a single-objective study in memory takes to reach a score, or None if it does not."""
+def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted: Rank) -> int | None:
+    """Returns how many trials a study in memory takes to find a candidate of a rank, or None if it does not."""
+    runner = TrialRunner(space, solver, fills=False)
 
-    def missing(completed: Sequence[FrozenTrial]) -> int:
-        reached = any(trial.value is not None and trial.value >= wanted for trial in completed)
-        return len(completed) if reached else most(completed)
+    def is_found() -> bool:
+        return any(candidate.rank <= wanted for candidate in runner.candidates)
 
     with _quiet():
         study = _study(space, solver, settings, None)
         most = _wanted(study, settings)
-        objective = _Objective(TrialRunner(space, solver, fills=False), settings, lambda _: None)
-        SharedStudy(study, None, missing, None, lambda _: None).run(objective)
-    return len(study.trials) if study.best_value >= wanted else None
+        shared = SharedStudy(
+            study, None, lambda completed: len(completed) if is_found() else most(completed), None, lambda _: None
+        )
+        shared.run(_Objective(runner, settings, lambda _: None))
+    return len(study.trials) if is_found() else None
 
 
 def write(space: Space, solver: Solver, found: Found, settings: EngineSettings, progress: Progress) -> None:
@@ -121,7 +143,7 @@ def _finished(space: Space, solver: Solver, candidate: Candidate) -> FrozenTrial
     return optuna.create_trial(
         params=params,
         distributions=distributions,
-        values=[score(candidate)],
+        values=[readable(objectives(candidate, solver))[objective_of(solver)]],
         user_attrs=attributes(trial, solver),
         constraints={CONSTRAINT: trial.missing_gib},
     )
@@ -139,13 +161,14 @@ def _wanted(study: optuna.Study, settings: EngineSettings) -> Callable[[Sequence
 
 
 class _Objective:
-    """Tries the strategy that a trial suggests, and reports the largest batch so far once a second."""
+    """Tries the strategy that a trial suggests, and tells of progress and of the best so far several times a second."""
 
     def __init__(self, runner: TrialRunner, settings: EngineSettings, progress: Progress) -> None:
         self.runner, self.settings, self.progress = runner, settings, progress
-        self.largest, self.told = 0, time.monotonic()
+        self.best: Candidate | None = None
+        self.told, self.begun = 0.0, time.monotonic()
 
-    def __call__(self, trial: optuna.Trial) -> Any:
+    def __call__(self, trial: optuna.Trial) -> list[float]:
         found = self.runner.of(Suggestion(trial))
         trial.set_constraint(CONSTRAINT, found.missing_gib)
         for name, value in attributes(found, self.runner.solver).items():
@@ -155,33 +178,52 @@ class _Objective:
 
     def _report(self, trial: optuna.Trial, found: Trial) -> None:
         if found.candidate is not None:
-            self.largest = max(self.largest, found.candidate.global_batch_size)
-        if (now := time.monotonic()) - self.told >= 1:
+            self.best = min(found.candidate, self.best or found.candidate, key=lambda candidate: candidate.rank)
+        now, wanted = time.monotonic(), self.settings.trials
+        if now - self.begun >= BEFORE_SECONDS and now - self.told >= BETWEEN_SECONDS:
             self.told = now
-            self.progress(f"trial {trial.number + 1}, {self.settings.trials} wanted; largest batch {self.largest}")
+            best = "nothing fits yet"
+            if self.best is not None:
+                seen = readable(objectives(self.best, self.runner.solver))
+                best = f"best: batch {seen[BATCH]:,.0f}, {seen[SPEED]:,.0f} tokens/s"
+            done = min(trial.number + 1, wanted)
+            self.progress(Advance(f"trial {done:,} of {wanted:,}, {best}", done, wanted))
+
+    def end(self) -> None:
+        """Tells that no trial follows, if anything was told."""
+        if self.told:
+            self.progress(Advance("all trials are done", 0, 0))
 
 
-def _values(found: Trial, solver: Solver, settings: EngineSettings) -> Any:
-    if not settings.sampler.facts.is_multi_objective:
-        return score(found.candidate) if found.candidate is not None else 0.0
-    return objectives(found.candidate, solver) if found.candidate is not None else (0.0, 0.0, -found.missing_gib)
+def _values(found: Trial, solver: Solver, settings: EngineSettings) -> list[float]:
+    """Returns the values of a trial's objectives; of one that does not fit, nothing but what is missing."""
+    none = {BATCH: 0.0, SPEED: 0.0, HEADROOM: -found.missing_gib}
+    values = readable(objectives(found.candidate, solver) if found.candidate is not None else none)
+    return [values[name] for name in _names(solver, settings)]
+
+
+def _names(solver: Solver, settings: EngineSettings) -> Sequence[str]:
+    """Returns the names of a study's objectives, all of which are maximized."""
+    return FRONT if settings.sampler.facts.is_multi_objective else (objective_of(solver),)
 
 
 def _study(space: Space, solver: Solver, settings: EngineSettings, storage: RDBStorage | None) -> optuna.Study:
     """Returns a new study, or the one of that name in the storage."""
-    is_front = settings.sampler.facts.is_multi_objective
-    directions = list(OBJECTIVES.values()) if is_front else ["maximize"]
+    names = _names(solver, settings)
     sampler = sampler_of(settings.sampler, settings.seed, space, solver.cluster.gpu)
     study = optuna.create_study(
         storage=storage,
         sampler=sampler,
         study_name=settings.study if storage is not None else None,
-        directions=directions,  # type: ignore[arg-type]  # literals, as the signature spells them
+        directions=["maximize" for _ in names],
         load_if_exists=True,
     )
-    if [direction.name.lower() for direction in study.directions] != directions:
+    if study.metric_names not in (None, list(names)) or len(study.directions) != len(names):
         raise EngineError(f"study {settings.study!r} was made for other objectives", "give another --storage")
-    study.set_metric_names(list(OBJECTIVES) if is_front else ["effective batch"])
+    study.set_metric_names(list(names))
+    for name, value in settings.about.items():
+        if study.user_attrs.get(name) != value:
+            study.set_user_attr(name, value)
     return study
 
 

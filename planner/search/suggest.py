@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 FIRST = "finetuning"
 """Axis that is suggested first, since the default choices of other axes depend on it."""
 
-FILLING = "share of the largest micro-batch"
-"""Parameter of samplers with several objectives, from 0 to 1."""
+FILLING = "share of the largest batch"
+"""Parameter of samplers with several objectives, from 0 to 1: the place on a strategy's own front."""
 
 
 class Suggestion:
@@ -37,7 +37,7 @@ class Suggestion:
         return _walk(space, gpu, self._pick)
 
     def filling(self) -> float:
-        """Returns the share, from 0 to 1, of the strategy's largest micro-batch that is tried."""
+        """Returns the place on the strategy's own front, from its smallest batch at 0 to its largest at 1."""
         if isinstance(self.source, Mapping):
             return float(self.source.get(FILLING, 1.0))
         return self.source.suggest_float(FILLING, 0.0, 1.0)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hardware import GIB
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import DOES_NOT_FIT
+from planner.search.pareto import candidates_of, front_of
 from planner.search.suggest import Suggestion
-from strategies import Space, Strategy, UpTo, violation
+from strategies import Exactly, Objective, Space, Strategy, violation
 
 CANNOT_RUN = 2.0**20
 """Value of the constraint for a strategy that cannot run: more GiB than are ever missing."""
@@ -32,9 +33,33 @@ class Trial(NamedTuple):
     missing_gib: float
 
 
-def score(candidate: Candidate) -> float:
-    """Returns the effective batch, plus a fraction for the speed, which breaks ties as the ranking does."""
-    return candidate.global_batch_size + 1 / (1 + candidate.seconds)
+BATCH, SPEED, HEADROOM = "effective batch", "tokens per second", "headroom"
+"""Names of what is maximized: sequences, tokens without padding, and GiB of the budget."""
+
+
+def objective_of(solver: Solver) -> str:
+    """Returns the name of what a sampler of one objective maximizes.
+
+    Where the batch is given, all candidates have the same, and the fastest one is the best. At the price of one
+    machine, the fastest one is also the cheapest.
+    """
+    if solver.order.objective is Objective.MEMORY:
+        return HEADROOM
+    if solver.order.objective in (Objective.THROUGHPUT, Objective.COST):
+        return SPEED
+    return SPEED if isinstance(solver.accumulation, Exactly) else BATCH
+
+
+def readable(values: Mapping[str, float]) -> dict[str, float]:
+    """Returns values of objectives as a study keeps them: with as many digits as one reads.
+
+    Ties that this makes are broken in the answer, which ranks candidates themselves.
+    """
+    return {name: round(value, 2 if name == HEADROOM or value < _MANY else 0) for name, value in values.items()}
+
+
+_MANY = 100
+"""Number from which on its digits behind the point say nothing."""
 
 
 class TrialRunner:
@@ -43,15 +68,16 @@ class TrialRunner:
     Args:
         space: The space that suggestions come from.
         solver: Solves strategies.
-        fills: Whether a trial chooses the share of a strategy's largest micro-batch to take.
+        fills: Whether a trial chooses micro-batch and accumulation steps, on the strategy's own front.
         known: A runner of the same space, whose solutions are reused.
     """
 
     def __init__(self, space: Space, solver: Solver, *, fills: bool, known: TrialRunner | None = None) -> None:
         self.space, self.solver = space, solver
-        self.fills = fills and isinstance(solver.accumulation, UpTo)
+        self.fills = fills
         self._known: dict[Strategy, Trial] = known._known if known is not None else {}
         self._solved: dict[Strategy, Trial] = {}
+        self._fronts: dict[Strategy, list[Candidate]] = known._fronts if known is not None else {}
         self._filled: dict[tuple[Strategy, int], Trial] = {}
 
     @property
@@ -71,39 +97,36 @@ class TrialRunner:
         return Counter(t.reason or DOES_NOT_FIT for t in self._solved.values() if t.candidate is None)
 
     def of(self, suggestion: Suggestion) -> Trial:
-        """Returns the result of the strategy, and of the share of its micro-batch, that are suggested."""
+        """Returns the result of the strategy, and of the place on its own front, that are suggested."""
         strategy = suggestion.strategy(self.space, self.solver.cluster.gpu)
         if strategy not in self._known:
             self._known[strategy] = _tried(strategy, self.solver)
         trial = self._solved[strategy] = self._known[strategy]
         if not self.fills or trial.candidate is None:
             return trial
-        return self._filled_by(trial.candidate, suggestion.filling())
+        return self._filled_by(strategy, suggestion.filling())
 
-    def _filled_by(self, largest: Candidate, filling: float) -> Trial:
-        """Returns the result at a share of a strategy's largest micro-batch, with at least one sample."""
-        size = max(1, round(largest.micro_batch_size * filling))
-        if self.solver.allowed:
-            size = min((n for n in self.solver.allowed if n <= largest.micro_batch_size), key=lambda n: abs(n - size))
-        key = largest.strategy, size
-        if key not in self._filled:
-            steps = largest.gradient_accumulation_steps
-            candidate = self.solver.candidate(largest.strategy, size, steps)
-            self._filled[key] = Trial(largest.strategy, candidate, None, missing_gib(candidate, self.solver))
-        return self._filled[key]
+    def _filled_by(self, strategy: Strategy, filling: float) -> Trial:
+        """Returns the result at a place of the strategy's own front of batch, speed and memory.
 
-
-def front(candidates: Iterable[Candidate], solver: Solver) -> Iterator[Candidate]:
-    """Yields the Pareto front: candidates that no other one dominates in batch, speed and headroom."""
-    measured = [(objectives(c, solver), c) for c in candidates]
-    for values, candidate in measured:
-        if not any(_beats(other, values) for other, _ in measured):
-            yield candidate
+        Args:
+            strategy: A strategy that fits.
+            filling: The place, from the smallest batch at 0 to the largest one at 1.
+        """
+        if strategy not in self._fronts:
+            self._fronts[strategy] = front_of(candidates_of(strategy, self.solver))[::-1]
+        own = self._fronts[strategy]
+        place = round(filling * (len(own) - 1))
+        if (strategy, place) not in self._filled:
+            candidate = own[place]
+            self._filled[strategy, place] = Trial(strategy, candidate, None, missing_gib(candidate, self.solver))
+        return self._filled[strategy, place]
 
 
-def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    """Returns whether `a` dominates `b`: it is nowhere smaller, and somewhere larger."""
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+def front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Returns the Pareto front of candidates with no more risks than necessary, those of the largest batch first."""
+    fewest = min((c.order.risks(c.strategy) for c in candidates), default=0)
+    return front_of(c for c in candidates if c.order.risks(c.strategy) == fewest)
 
 
 def _tried(strategy: Strategy, solver: Solver) -> Trial:
@@ -121,10 +144,14 @@ def missing_gib(candidate: Candidate, solver: Solver) -> float:
     return (candidate.process_bytes - solver.budget_bytes) / GIB
 
 
-def objectives(candidate: Candidate, solver: Solver) -> tuple[float, float, float]:
-    """Returns effective batch in samples, tokens per second without padding, and headroom in GiB."""
+def objectives(candidate: Candidate, solver: Solver) -> dict[str, float]:
+    """Returns effective batch in samples, tokens per second without padding, and headroom in GiB, by name."""
     tokens = candidate.global_batch_size * solver.model.real_tokens
-    return candidate.global_batch_size, tokens / candidate.seconds, -missing_gib(candidate, solver)
+    return {
+        BATCH: float(candidate.global_batch_size),
+        SPEED: tokens / candidate.seconds,
+        HEADROOM: -missing_gib(candidate, solver),
+    }
 
 
 def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
@@ -138,5 +165,5 @@ def attributes(found: Trial, solver: Solver) -> dict[str, Any]:
         "micro-batch": candidate.micro_batch_size,
         "accumulation": candidate.gradient_accumulation_steps,
         "GiB": round(candidate.process_bytes / GIB, 2),
-        "tokens per second": round(objectives(candidate, solver)[1]),
+        "tokens per second": readable(objectives(candidate, solver))[SPEED],
     }

@@ -41,6 +41,10 @@ def step_time(work: Work, again: Work, traffic: Traffic, rates: Rates, micro_bat
     The GPU computes, the host launches and links exchange at the same time; the longest decides. What is reduced once
     per step, as DDP does, overlaps with the last backward, which is two thirds of its micro-batch.
 
+    The time per sample never rises with the micro-batch: between the sizes where another of the three becomes the
+    longest, a step takes `fixed + per_sample x micro_batch_size` seconds, and `fixed` is not below 0. At a given
+    micro-batch, the time per sample is affine in one over the steps. Searches rely on both.
+
     Args:
         work: Work of one micro-batch, fixed and per sample.
         again: The part of it that computes forward again.

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import GPU
 from hardware.errors import shown
+from planner.advice import ways_of_one
 from planner.extras import Progress
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
-from planner.problem.problem import CatalogSource, resolve_one
+from planner.problem.problem import CatalogSource, Problem, resolve_one
 from planner.records.verification import Verification
 from planner.report.parts.categories import STACKED
 from planner.report.timeline import renderer_of
+from planner.search import Candidate, Solver
 from planner.verification.measure import device_of
 from planner.verification.replayed import Verified, verify_candidate
 
@@ -31,7 +33,7 @@ def verify(
     model: str | Model | Foreign,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -61,7 +63,7 @@ def verify(
     Args:
         model: The model, as for `fit`, or a `Foreign` that names one outside the registry's families.
         gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
-        gpus: GPUs per node.
+        gpus: GPUs per node; by default as many as the machine has, or else one.
         nodes: Number of nodes.
         task: What the model is trained to do, by default as for `fit`.
         sequence_length: Tokens per sequence, by default as for `fit`.
@@ -89,7 +91,8 @@ def verify(
 
     Returns:
         The peak bytes of each phase in the replay and in the memory model, the bytes that each kind of caching
-        allocator reserves, whether the plan's serves the step within the budget, and the tensors alive at the peak.
+        allocator reserves, whether the plan's serves the step within the budget, the tensors alive at the peak, and
+        ways out if the replay does not fit.
 
     Raises:
         InvalidChoiceError: There is no such device, option or choice.
@@ -119,7 +122,15 @@ def verify(
     for file in files:
         progress(f"writing {file.path}")
         write_whole(file.path, file.render(verified))
-    return verified.verification
+    return _advised(problem, solver, candidate, verified.verification)
+
+
+def _advised(problem: Problem, solver: Solver, candidate: Candidate, found: Verification) -> Verification:
+    """Returns a verification with the ways out where the replay does not fit."""
+    if found.fits:
+        return found
+    beyond = max(0, found.process_bytes - found.plan.memory.process_bytes)
+    return found.model_copy(update={"ways": ways_of_one(problem, solver, candidate, "verify", beyond)})
 
 
 class _File(NamedTuple):

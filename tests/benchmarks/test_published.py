@@ -92,7 +92,10 @@ def device_errors(runs: list[Run]) -> tuple[int, str, str]:
 
 @pytest.mark.slow
 def test_the_driver_s_bytes_are_as_far_from_the_replays_as_the_page_says() -> None:
-    """Errors are what they are: what changes them, for better or worse, changes docs/accuracy.md too."""
+    """Errors are what they are: what changes them, for better or worse, changes docs/accuracy.md too.
+
+    Mixtral under FSDP1 is left out: it took gigabytes more than its replay, for reasons that are not derived.
+    """
     one = [run for run in bench.runs() if run.engine is Engine.ONE_GPU]
     sharded = [run for run in bench.runs() if run.engine is Engine.FSDP1 and run.model != "mixtral-8x7b"]
     plain = [run for run in fms.runs() if run.engine is Engine.FSDP1 and run.kernels == "transformers"]

@@ -17,6 +17,7 @@ import yaml
 from hardware.builtin import builtin_catalog_path
 from planner.cli import main
 from planner.models import registry_models
+from planner.readers.registry import READERS
 from strategies import OPTIONS
 
 CONTEXT = click.Context(main)
@@ -202,6 +203,38 @@ def _config(rng: random.Random) -> Case:
     return Case(ask, dumped(rng, mutated(rng, rng.choice(CONFIGS), _times(rng)), False), ".json")
 
 
+PLAUSIBLE: list[Any] = [1, 2, 8, 2048, True, False, None, "auto", "bf16", "lora", "full", "llama-3.2-1b", "adamw_torch",
+                        "FSDP", "DEEPSPEED", 3, 0.1, "q_proj", ["q_proj"], "full_shard auto_wrap", "${batch_size}",
+                        "meta-llama/Llama-3.2-1B", "torch.optim.AdamW", "../x.json", "zero2"]  # fmt: skip
+RECIPES: list[dict[str, Any]] = [
+    {"base_model": "meta-llama/Llama-3.2-1B", "adapter": "lora", "lora_r": 8, "lora_target_linear": True,
+     "sequence_len": 512, "micro_batch_size": 4, "bf16": "auto", "plugins": ["axolotl.integrations.liger.LigerPlugin"]},
+    {"model_name_or_path": "Qwen/Qwen3-0.6B", "stage": "sft", "finetuning_type": "lora", "cutoff_len": 512,
+     "per_device_train_batch_size": 4, "bf16": True},
+    {"model_name_or_path": "Qwen/Qwen2.5-0.5B", "max_length": 512, "dtype": "bfloat16", "fsdp": "full_shard",
+     "per_device_train_batch_size": 2, "fsdp_config": {"offload_params": False}},
+    {"per_device_train_batch_size": 2, "optim": "adamw_torch", "model_name_or_path": "gpt2", "block_size": 128},
+]  # fmt: skip
+
+
+def _run(rng: random.Random) -> Case:
+    data = copy.deepcopy(rng.choice(RECIPES))
+    if rng.random() < 0.5:
+        reader = rng.choice(READERS)
+        names = sorted({*reader.table.decides, *reader.table.no_word, *reader.signs})
+        for name in rng.sample(names, min(len(names), rng.randint(1, 8))):
+            *above, last = name.split(".")
+            at = data
+            for part in above:
+                at[part] = at = inner if isinstance(inner := at.get(part), dict) else {}
+            at[last] = rng.choice(PLAUSIBLE)
+    where = [[], ["--gpu", rng.choice(["T4", "RTX-3060", "H100"])], ["--gpu", "A100-40GB", "--gpus", "2"]]
+    words = [[], ["--each"], ["--json"], ["--fix", "/nowhere/x.yaml", "--gpu", "T4"], ["--", "micro_batch_size=7"]]
+    ask = ["check", rng.choice(["-", "FILE"]), *rng.choice(where), *rng.choice(words)]
+    is_json = rng.random() < 0.3
+    return Case(ask, dumped(rng, mutated(rng, data, _times(rng)), not is_json), ".json" if is_json else ".yaml")
+
+
 def _plan(rng: random.Random) -> Case:
     data = mutated(rng, rng.choice(PLANS), _times(rng))
     if isinstance(data, dict) and isinstance(data.get("request"), dict) and rng.random() < 0.2:
@@ -210,5 +243,5 @@ def _plan(rng: random.Random) -> Case:
     return Case([*ask, *(["--model", "evil"] if rng.random() < 0.1 else [])], dumped(rng, data, False), ".json")
 
 
-CASES = {"words": _words, "catalog": _catalog, "space": _space, "config": _config, "plan": _plan}
+CASES = {"words": _words, "catalog": _catalog, "space": _space, "config": _config, "run": _run, "plan": _plan}
 KINDS = tuple(CASES)

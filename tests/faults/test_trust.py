@@ -209,7 +209,12 @@ READS = {
     "hardware/catalog.py": "the built-in catalog",
     "hardware/files.py": "the one reader of files of strangers",
     "planner/cli/output.py": "where output goes that nobody can see",
+    "planner/exporting/scripts/data.py": "run by users alone: their data",
+    "planner/exporting/scripts/measure.py": "run by users alone: what was predicted, and what it measures",
+    "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",
+    "planner/exporting/transformers.py": "the scripts that are handed on",
     "planner/models/entries.py": "the built-in registry",
+    "planner/pages/report.py": "its template",
     "planner/profiles/store.py": "the replay's own code, of which it makes a digest",
     "planner/report/timeline/html.py": "its template",
 }

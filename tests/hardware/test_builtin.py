@@ -1,15 +1,20 @@
 import pytest
 
-from hardware.builtin import builtin_catalog_path, cut_entries, entry_aliases, parse_entry
+from hardware.builtin import builtin_catalog_path, cut_sections, entry_aliases, parse_entry
 from hardware.catalog import read_catalog
 from hardware.gpu import GPU
+from hardware.machine import Machine
 
-TEXTS = cut_entries(builtin_catalog_path().read_text(encoding="utf-8"))
+TEXTS, MACHINES = cut_sections(builtin_catalog_path().read_text(encoding="utf-8"))
 CATALOG = read_catalog(builtin_catalog_path())
+
+SHARED = ("GB10",)
+"""GPUs whose entry has a part of the memory that they share with their host."""
 
 
 def test_cutting_finds_the_entries_of_a_full_read_in_their_order() -> None:
     assert tuple(TEXTS) == CATALOG.names()
+    assert tuple(MACHINES) == CATALOG.machine_names()
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -40,5 +45,27 @@ def test_a_built_in_entry_is_physically_plausible(gpu: GPU) -> None:
 @pytest.mark.parametrize("gpu", CATALOG.gpus, ids=lambda gpu: gpu.name)
 def test_usable_memory_is_a_little_less_than_the_number_on_the_box(gpu: GPU) -> None:
     boxes = [8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 180, 186, 192, 256, 288]
-    box = min(size for size in boxes if size * 2**30 >= gpu.memory_bytes * 0.995)
-    assert 0.90 <= gpu.memory_bytes / (box * 2**30) <= 1.0
+    num_bytes = gpu.memory_bytes + (gpu.host_memory_bytes if gpu.name in SHARED else 0)
+    box = min(size for size in boxes if size * 2**30 >= num_bytes * 0.995)
+    assert 0.90 <= num_bytes / (box * 2**30) <= 1.0
+
+
+@pytest.mark.parametrize("machine", CATALOG.machines, ids=lambda machine: machine.name)
+def test_a_machine_is_of_the_gpus_that_its_catalog_has_and_priced_as_they_are(machine: Machine) -> None:
+    gpu = CATALOG.get(machine.gpu)
+    assert machine.gpu == gpu.name
+    assert machine.gpus <= gpu.gpus_per_node
+    if machine.host_memory_bytes is not None:
+        assert machine.host_memory_bytes >= gpu.memory_bytes / 4
+    if machine.price_per_hour_usd is None:
+        assert machine.price_source is None
+    else:
+        assert machine.price_source
+        assert machine.price_date or "unverified" in machine.price_source or "3b38af7" in machine.price_source
+        assert 0.1 < machine.price_per_hour_usd / machine.gpus < 15
+
+
+@pytest.mark.parametrize("gpu", [gpu for gpu in CATALOG if gpu.price_per_hour_usd], ids=lambda gpu: gpu.name)
+def test_a_price_has_its_day_and_its_source(gpu: GPU) -> None:
+    assert gpu.price_date
+    assert gpu.price_source

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from hardware import Catalog, CatalogError, load_catalog, read_catalog
-from hardware.entries import claim_names, name_key
+from hardware.named import claim_names, name_key
 
 WRONG_EVERYWHERE = """\
 schema_version: 2
@@ -83,8 +83,11 @@ def test_an_alias_that_names_another_gpu_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", "my.yaml:1:1: (file): must be a mapping with the keys schema_version and gpus; the file is empty"),
-        ("- 1", "my.yaml:1:1: (file): must be a mapping with the keys schema_version and gpus; not [1]"),
+        (
+            "",
+            "my.yaml:1:1: (file): must be a mapping with the key gpus or machines; the file is empty",
+        ),
+        ("- 1", "my.yaml:1:1: (file): must be a mapping with the key gpus or machines; not [1]"),
         ("schema_version: 1", "my.yaml:1:1: gpus: must be a mapping of GPU names, not None"),
         ("schema_version: true\ngpus: {}", "my.yaml:1:17: schema_version: must be 1, not True"),
         ("gpus: [T4]", "my.yaml:1:1: gpus: must be a mapping of GPU names, not ['T4']"),

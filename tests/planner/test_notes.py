@@ -34,3 +34,12 @@ def test_a_name_of_several_cards_says_which_one_it_is() -> None:
     ]
     assert says("rtx-3060") == ["--gpu rtx-3060 is taken as RTX-3060-12GB."]
     assert says("H100-80GB") == says("RTX-4090") == []
+
+
+def test_padded_batches_of_native_segments_are_no_promise() -> None:
+    options = {"gpu": "A100-40GB", "batching": "padded", "mean_length": 512, "precision": "bf16-mixed"}
+    noted = {
+        allocator: "and no promise" in " ".join(estimate("pythia-70m", allocator=allocator, **options).notes)
+        for allocator in ("native", "expandable")
+    }
+    assert noted == {"native": True, "expandable": False}

@@ -51,7 +51,7 @@ def masks_of(
     scores = sequence_length**2
     if attention is Attention.FLEX:
         return Masks(0, architecture.num_masks * block_mask_bytes(sequence_length))
-    if attention in (Attention.FLASH_2, Attention.FLASH_3):
+    if attention.is_flash:
         return Masks()
     match architecture.masking:
         case "alibi":

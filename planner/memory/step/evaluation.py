@@ -98,6 +98,6 @@ def saving(inventory: Inventory, dtypes: Dtypes) -> Line:
         inventory: The model's parameters.
         dtypes: Bytes per element of each kind of parameter.
     """
-    tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
+    tensors = (t for part in inventory.parts for t in part.tensors)
     largest = max(t.num_elements * stored_itemsize(t, dtypes, quantizes=False) for t in tensors)
     return Line(largest, 0, 0, 0, 0, largest, 0)

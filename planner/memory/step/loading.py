@@ -87,5 +87,5 @@ def _on_the_way(inventory: Inventory, method: Method) -> int:
     PEFT casts all that is not quantized when the rest is there; without it the last of the weights is quantized.
     """
     prepared = isinstance(method, Lora) and method.is_prepared
-    tensors = (t for part in (inventory.stem, *inventory.blocks.values(), inventory.head) for t in part.tensors)
+    tensors = (t for part in inventory.parts for t in part.tensors)
     return HALF * max(t.num_elements for t in tensors if prepared != (t.layer is not None and t.layer.quantizes))

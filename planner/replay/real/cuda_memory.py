@@ -12,9 +12,8 @@ from planner.replay.backend import CUDA
 from planner.replay.real.run import run
 from planner.replay.recording.trace import Phase
 from planner.replay.silence import undisturbed
-from planner.replay.step import STEPS
 from planner.replay.structure.source import Source
-from planner.replay.workload import Workload
+from planner.replay.workload import STEPS, Workload
 from strategies import Strategy
 
 

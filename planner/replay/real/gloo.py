@@ -64,7 +64,7 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
     torch.set_num_threads(1)
     ranks = workload.world_size
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
-    with _released():
+    with released():
         found = run(source, strategy, workload)
     torch.save(found, Path(folder) / FILE.format(rank))
     dist.barrier()
@@ -83,7 +83,7 @@ class Done:
 
 
 @contextmanager
-def _released() -> Iterator[None]:
+def released() -> Iterator[None]:
     """Makes collectives return only when gloo's threads have released their tensors.
 
     The profiler does not see those threads, and would miss a tensor that is freed there.

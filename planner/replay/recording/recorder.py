@@ -45,6 +45,8 @@ class LiveBytes(TorchDispatchMode):
         block_bytes: What the device's allocator rounds sizes up to, in bytes.
         workspace_bytes: Size of a cuBLAS workspace. Every thread allocates one at its first matrix product and keeps it
             (aten/src/ATen/cuda/CublasHandlePool.cpp): Python's thread, and the one in which autograd runs backward.
+        samples: Samples of a micro-batch, by which the tensors are told whose size depends on it; it is a prime where
+            that matters.
 
     Attributes:
         trace: The trace so far.
@@ -53,9 +55,9 @@ class LiveBytes(TorchDispatchMode):
         path: The module where the step is now; set likewise.
     """
 
-    def __init__(self, block_bytes: int, workspace_bytes: int = 0) -> None:
+    def __init__(self, block_bytes: int, workspace_bytes: int = 0, samples: int = 1) -> None:
         super().__init__()
-        self.block_bytes, self.workspace_bytes = block_bytes, workspace_bytes
+        self.block_bytes, self.workspace_bytes, self.samples = block_bytes, workspace_bytes, samples
         self._threads: set[str] = set()
         """Threads that have allocated their cuBLAS workspace."""
         self.work: dict[Place, Work] = {}
@@ -203,17 +205,25 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def _count(self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor]) -> None:
-        """Adds an operator's FLOPs and bytes to its block's work. Views and in-place operators are not counted."""
+        """Adds an operator to its block's work: views not at all, those that write in place as a kernel alone."""
+        place = len(self.trace.sections) - 1, self.scope
         made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
         if not made:
+            if func._schema.is_mutable:
+                self.work[place] = self.work.get(place, Work()).plus(Work(kernels=1))
             return
         given = (x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
-        moved = sum(local(x).nbytes for x in (*given, *made))
+        sizes = [local(x).nbytes for x in (*given, *made)]
+        fixed = sum(size for size in sizes if size % self.samples)
         formula = flop_registry.get(func._overloadpacket)
         flops = 0 if formula is None else formula(*args, **kwargs, out_val=out)
-        half = made[0].element_size() < FP32_BYTES
-        place = len(self.trace.sections) - 1, self.scope
-        work = Work(flops if half else 0, 0 if half else flops, moved)
+        # Backward computes without gradients; what checkpointing computes again in it is to have some.
+        again = flops if torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD else 0
+        work = Work(num_bytes=sum(sizes), fixed_bytes=fixed, kernels=1)
+        if made[0].element_size() < FP32_BYTES:
+            work = work._replace(half_flops=flops, again_half_flops=again)
+        else:
+            work = work._replace(fp32_flops=flops, again_fp32_flops=again)
         self.work[place] = self.work.get(place, Work()).plus(work)
 
     def _add_workspace(self, thread: str) -> None:

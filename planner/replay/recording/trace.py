@@ -72,6 +72,14 @@ class Work(NamedTuple):
     """FLOPs of the other operators."""
     num_bytes: int = 0
     """Bytes of the inputs and outputs of all operators that allocate a result."""
+    fixed_bytes: int = 0
+    """Of these, bytes of tensors whose size is no multiple of the number of samples."""
+    again_half_flops: int = 0
+    """Of `half_flops`, those that compute forward again within backward."""
+    again_fp32_flops: int = 0
+    """Of `fp32_flops`, those that compute forward again within backward."""
+    kernels: int = 0
+    """Number of operators that allocate a result or write in place."""
 
     def plus(self, other: Work, times: int = 1) -> Work:
         """Returns the sum of this work and `times` the other."""

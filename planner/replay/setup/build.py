@@ -63,7 +63,7 @@ def is_quantized(strategy: Strategy) -> bool:
 
 def is_nf4(strategy: Strategy) -> bool:
     """Returns whether these layers are quantized to NF4, with or without double quantization."""
-    return quantization_of(strategy.finetuning) in (Quantization.NF4, Quantization.NF4_DOUBLE)
+    return quantization_of(strategy.finetuning).is_nf4
 
 
 def build(source: Source, strategy: Strategy, backend: Backend) -> Any:

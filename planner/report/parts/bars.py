@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from planner.report.parts.categories import Category
-from planner.report.parts.format import gib, gib_parts
+from planner.report.parts.categories import FREE, Category
+from planner.report.parts.format import gib, gib_difference, gib_parts
 
 _BLOCK, _ASCII_BLOCK = "━", "="
 _LEGEND_GAP = 3
@@ -45,8 +45,10 @@ def _cells(sizes: Sequence[int], width: int) -> list[int]:
 
 def legend(parts: Sequence[tuple[Category, int]], width: int, *, ascii_only: bool) -> list[Text]:
     """Draws character, name and GiB of each part, in as many lines of at most `width` cells as are needed."""
-    written = gib_parts([num_bytes for _, num_bytes in parts])
-    numbers = ["<0.1" if number == gib(0) else number for number in written]
+    filled = [num_bytes for category, num_bytes in parts if category is not FREE]
+    numbers = ["<0.1" if number == gib(0) else number for number in gib_parts(filled)]
+    if len(filled) < len(parts):  # what is free comes last, as a reader would subtract it
+        numbers.append(gib_difference(sum(num_bytes for _, num_bytes in parts), sum(filled)))
     lines = [Text(no_wrap=True)]
     for (category, _), number in zip(parts, numbers, strict=True):
         entry = Text.assemble((category.character(ascii_only), category.style), f" {category.label} ", (number, "bold"))

@@ -43,10 +43,10 @@ class Wrapped:
             yield Text.assemble(" " * self.indent, before, line, no_wrap=True, overflow="ignore")
 
 
-def notes(texts: Iterable[str]) -> Iterator[Wrapped | str]:
-    """Yields the notes, with a blank line before the first one."""
+def notes(texts: Iterable[str], *, spaced: bool = True) -> Iterator[Wrapped | str]:
+    """Yields the notes, by default with a blank line before the first one."""
     for i, text in enumerate(texts):
-        if i == 0:
+        if i == 0 and spaced:
             yield ""
         yield Wrapped(text, prefix=Text("note: ", "bold"))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hardware import GIB, MIB
 
 _COUNT_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+_SMALLEST_IN_CENTS = 0.1
 _SMALLEST_ROUNDED = 9.995  # from here on, two decimals would make more than three digits
 
 
@@ -66,6 +67,11 @@ def thousands(number: float) -> str:
     return count(number).replace(" ", "")
 
 
+def usd(dollars: float) -> str:
+    """Returns US dollars: 21.957642 -> "21.96", 0.0345 -> "0.034"."""
+    return f"{dollars:,.2f}" if dollars >= _SMALLEST_IN_CENTS else f"{dollars:.2g}"
+
+
 def percent(share: float) -> str:
     """Returns a share in percent: 0.0349 -> "3.5%"."""
     return f"{100 * share:.1f}%"
@@ -88,6 +94,12 @@ def seconds(duration: float) -> str:
     if duration < 100:
         return f"{duration:.1f} s"
     return f"{duration / 60:.1f} min" if duration < 6000 else f"{duration / 3600:.1f} h"
+
+
+def seconds_between(low: float, high: float) -> str:
+    """Returns a range of durations, whose unit is written once where both have it: (4.31, 5.62) -> "4.3-5.6 s"."""
+    (start, unit), (end, other) = seconds(low).split(), seconds(high).split()
+    return f"{start}-{end} {unit}" if unit == other else f"{start} {unit} - {end} {other}"
 
 
 def plural(number: int, noun: str) -> str:

@@ -39,9 +39,9 @@ class Column:
         return space + cell if self.right else cell + space
 
 
-def fits(columns: Sequence[Column], width: int) -> bool:
-    """Returns whether a table of these columns fits into `width` columns of the terminal."""
-    return INDENT + sum(column.width for column in columns) + GAP * (len(columns) - 1) <= width
+def fits(columns: Sequence[Column], width: int, gap: int = GAP) -> bool:
+    """Returns whether a table of these columns, with gaps between them, fits into `width` columns of the terminal."""
+    return INDENT + sum(column.width for column in columns) + gap * (len(columns) - 1) <= width
 
 
 def shrunk(columns: Sequence[Column], expendable: Sequence[str], width: int) -> list[Column]:
@@ -60,21 +60,21 @@ def shrunk(columns: Sequence[Column], expendable: Sequence[str], width: int) -> 
     return shown
 
 
-def table_lines(columns: Sequence[Column]) -> tuple[Text, list[Text]]:
-    """Returns the heading and the rows."""
-    heading = _line([(column.padded(column.heading), "bold") for column in columns])
+def table_lines(columns: Sequence[Column], gap: int = GAP) -> tuple[Text, list[Text]]:
+    """Returns the heading and the rows, with blanks between columns."""
+    heading = _line([(column.padded(column.heading), "bold") for column in columns], gap)
     rows = [
-        _line([(column.padded(cell), column.style) for column, cell in zip(columns, cells, strict=True)])
+        _line([(column.padded(cell), column.style) for column, cell in zip(columns, cells, strict=True)], gap)
         for cells in zip(*(column.cells for column in columns), strict=True)
     ]
     return heading, rows
 
 
-def _line(cells: Sequence[tuple[str, str]]) -> Text:
+def _line(cells: Sequence[tuple[str, str]], gap: int) -> Text:
     """Returns cells in a row, never wrapped or cut, without blanks at the end."""
     text = Text(" " * INDENT, no_wrap=True, overflow="ignore")
     for i, (cell, style) in enumerate(cells):
-        text.append(" " * (GAP if i else 0))
+        text.append(" " * (gap if i else 0))
         text.append(cell, style)
     text.rstrip()
     return text

@@ -83,13 +83,25 @@ SURROUNDINGS = tuple(name for name in AXES if name not in (*_MAIN, "checkpointin
 """Axes that are named last: all but the main ones and checkpointing."""
 
 
-def strategy(choice: StrategyChoice, ranks: int) -> str:
+_UNSAID = {
+    "attention": "sdpa",
+    "loss": "full",
+    "kernels": "eager",
+    "framework": "transformers",
+    "allocator": "expandable",
+}
+"""Choices of these axes that few words about a plan leave out: what a program runs by itself, or an export sets."""
+
+
+def strategy(choice: StrategyChoice, ranks: int, *, brief: bool = False) -> str:
     """Returns every axis in one line.
 
     Args:
         choice: The strategy.
         ranks: Number of GPUs.
+        brief: Whether usual choices of the last axes are left out.
     """
+    last = [name for name in SURROUNDINGS if not brief or axis(choice, name) != _UNSAID.get(name)]
     parts = [
         method(choice),
         adapters(choice),
@@ -97,7 +109,7 @@ def strategy(choice: StrategyChoice, ranks: int) -> str:
         axis(choice, "optimizer"),
         _phrase(choice, "checkpointing"),
         sharding(choice, ranks),
-        *(_phrase(choice, name) for name in SURROUNDINGS),
+        *(_phrase(choice, name) for name in last),
     ]
     return ", ".join(part for part in parts if part)
 
@@ -122,7 +134,8 @@ def spelled_batch(numbers: Sequence[str]) -> str:
 def subject(request: Request) -> str:
     """Returns the model and the machine."""
     nodes = f"{plural(request.nodes, 'node')} of " if request.nodes > 1 else ""
-    machine = f"{nodes}{grouped(request.gpus)} x {request.gpu}"
+    rented = f"{request.machine}: " if request.machine else ""
+    machine = f"{nodes}{rented}{grouped(request.gpus)} x {request.gpu}"
     text = f"{request.model}, {count(request.num_parameters)} parameters, on {machine}"
     return f"{text} ({gib(request.gpu_memory_bytes)} GiB usable)"
 
@@ -134,6 +147,10 @@ def workload(request: Request, budget_bytes: int | None) -> str:
         parts.append(f"micro-batch of {' or '.join(map(grouped, request.micro_batch_size))}")
     if request.global_batch_size is not None:
         parts.append(f"effective batch of {grouped(request.global_batch_size)}")
+    elif request.tokens_per_step is not None:
+        parts.append(f"next to {plural(request.tokens_per_step, 'token')} a step")
+    if request.gradient_accumulation_steps is not None:
+        parts.append(plural(request.gradient_accumulation_steps, "accumulation step"))
     elif request.max_accumulation is not None:
         parts.append(f"up to {plural(request.max_accumulation, 'accumulation step')}")
     if request.headroom and budget_bytes is not None:

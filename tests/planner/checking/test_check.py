@@ -179,7 +179,7 @@ def test_without_a_gpu_the_smallest_are_named(tmp_path: Path) -> None:
         (TRL + "beta: 0.1\n", "a reference model beside the one that trains"),
         (TRL + "use_peft: true\n", "a frozen base in float32"),
         (TRL + "label_smoothing_factor: 0.1\n", "label smoothing"),
-        (TRL + "use_qlora: true\n", "would refuse: use_qlora"),
+        (TRL + "use_everything: true\n", "would refuse: use_everything"),
         (LLAMA_FACTORY.replace("stage: sft", "stage: dpo"), "dpo"),
         (LLAMA_FACTORY + "use_unsloth: true\n", "Unsloth"),
         (FSDP, "no recipe"),
@@ -302,3 +302,72 @@ def test_an_argument_that_is_no_file_is_named() -> None:
     result = run("missing=x.yaml")
     assert result.exit_code == 2
     assert "'missing=x.yaml' is no file here, and is taken for KEY=VALUE" in result.stderr
+
+
+def test_a_length_of_nothing_is_no_default(tmp_path: Path) -> None:
+    for recipe in (
+        AXOLOTL.replace("sequence_len: 1024", "sequence_len: 0"),
+        TRL + "max_length: 0\n",
+        LLAMA_FACTORY.replace("cutoff_len: 1024", "cutoff_len: 0").replace("deepspeed: zero/ds_z3.json\n", ""),
+    ):
+        (file,) = written(tmp_path, run=recipe)
+        result = check(file, gpu="H100", gpus=1)
+        assert result.reading["sequence_length"].value == 0
+        assert result.plan is None
+        assert "sequence_length" in result.refused[0].what
+
+
+ARGUMENTS = {
+    "per_device_train_batch_size": 2,
+    "bf16": True,
+    "optim": "adamw_torch",
+    "fsdp": [],
+    "deepspeed": None,
+    "gradient_checkpointing": True,
+    "logging_steps": 5,
+}
+
+
+def test_training_arguments_are_planned_with_what_the_command_line_says(tmp_path: Path) -> None:
+    file = tmp_path / "training_args.json"
+    file.write_text(json.dumps(ARGUMENTS))
+    result = check(file, gpu="A100-40GB", gpus=1, overrides=["model_name_or_path=llama-3.2-1b", "block_size=1024"])
+    asked = estimate(
+        "llama-3.2-1b",
+        gpu="A100-40GB",
+        micro_batch_size=2,
+        sequence_length=1024,
+        precision="bf16-true",
+        optimizer="adamw-foreach",
+        checkpointing="full",
+    )
+    assert result.plan is not None
+    assert result.plan.memory == asked.memory
+    assert result.not_understood == ()
+
+
+def test_several_lengths_are_tried_where_nothing_says_how_long_sequences_are(tmp_path: Path) -> None:
+    file = tmp_path / "training_args.json"
+    file.write_text(json.dumps(ARGUMENTS))
+    result = check(file, gpu="A100-40GB", gpus=1, overrides={"model_name_or_path": "llama-3.2-1b"})
+    assert [on.sequence_length for on in result.on_gpus] == [512, 1024, 2048, 4096, 8192]
+    sizes = [on.process_bytes for on in result.on_gpus]
+    assert sizes == sorted(sizes)
+    assert result.plan is not None
+    assert result.plan.request.sequence_length == 2048
+    assert any("how long sequences are" in note for note in result.notes)
+
+
+def test_a_template_is_told_to_be_filled_in(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, sft=TRL + "max_length: {{ length }}\n")
+    refused = run(file)
+    assert refused.exit_code == 2
+    assert "are of a template: fill it in first" in refused.stderr
+
+
+def test_keys_of_a_json_that_a_recipe_names_are_replaced(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, recipe=LLAMA_FACTORY)
+    (tmp_path / "zero").mkdir()
+    (tmp_path / "zero/ds_z3.json").write_text(json.dumps(ZERO3))
+    result = check(file, gpu="H100", gpus=8, overrides=["zero_optimization.stage=2"])
+    assert result.reading["sharding"].value == "shard_grad_op"

@@ -45,7 +45,12 @@ def completions(*words: str) -> list[str]:
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name: str) -> None:
     arguments = {*inspect.signature(QUESTIONS[name]).parameters, *OPTIONS} - NO_OPTIONS
-    assert {parameter.name for parameter in command(name).params} - {"as_json"} == arguments
+    assert {parameter.name for parameter in command(name).params} - {
+        "as_json",
+        "notes",
+        "plot",
+        "vram",
+    } == arguments  # --vram is a spelling of --gpu
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -31,9 +31,14 @@ def run(*arguments: str) -> Result:
         (("fit", "llama-2-70b", "--gpu", "T4"), 1),
         (("fit", "llama-2-70b", "--gpu", "T4", "--json"), 1),
         (("estimate", "tinyllama-1.1b", "--gpu", "A100-40GB"), 0),
-        (("estimate", "llama-2-70b", "--gpu", "T4", "--precision", "fp16-mixed"), 0),
+        (("estimate", "llama-2-70b", "--gpu", "T4", "--precision", "fp16-mixed"), 1),
+        (("fit", "gpt2", "--vram", "16GiB"), 0),
         (("gpus",), 0),
         (("gpus", "show", "a100 40gb"), 0),
+        (("gpus", "a100 40gb"), 0),
+        (("machines",), 0),
+        (("machines", "p5.48xlarge"), 0),
+        (("models", "llama-2-7b"), 0),
         (("models",), 0),
         (("models", "show", "7B"), 0),
         (("choices",), 0),
@@ -53,17 +58,20 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
     ("arguments", "error", "hint"),
     [
         (("fitt",), "unknown command 'fitt'", "did you mean fit?"),
-        (
-            ("xyz",),
-            "unknown command 'xyz'",
-            "one of fit, estimate, explain, verify, check, export, gpus, models, choices, space, catalog, schema",
-        ),
-        (("gpus", "T4"), "unknown command 'T4'", "planner gpus show T4"),
+        (("xyz",), "unknown command 'xyz'", "one of fit, "),
+        (("gpus", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),
+        (("machines", "p5"), "unknown machine 'p5'", "did you mean p5.48xlarge, p5e.48xlarge, p5en.48xlarge?"),
         (("--nope",), "unknown option --nope", "planner --help explains"),
         (("fit",), "MODEL is missing", f"for example: {FIT}"),
         (("fit", "7B"), "--gpu is missing", f"for example: {FIT}"),
         (("fit", "7B", "--gpu"), "option '--gpu' requires an argument", "--help explains the options"),
         (("fit", "7B", "8B", "--gpu", "T4"), "got unexpected extra argument (8B)", "planner fit --help explains"),
+        (("fit", "7B", "--vram", "24"), "--vram is '24', not a size", "--vram 24GiB"),
+        (
+            ("fit", "7B", "--vram", "24GiB", "--gpu", "T4"),
+            "--gpu T4 and --vram 24GiB both say what the GPU is",
+            "give one of the two",
+        ),
         (("fit", "7B", "--gpuu", "T4"), "unknown option --gpuu", "did you mean --gpu, --gpus?"),
         ((*FITS, "--gpus", "two"), "--gpus is 'two', not a whole number", "--gpus 4"),
         ((*FITS, "--top", "1.5"), "--top is '1.5', not a whole number", "--top 4"),
@@ -79,7 +87,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (
             ("schema", "fot"),
             "unknown answer 'fot'",
-            "did you mean fit?  (one of fit, estimate, explain, verify, check)",
+            "did you mean fit?  (one of fit, machines, estimate, explain",
         ),
         (("schema",), "ANSWER is missing", "for example: planner schema fit"),
         (
@@ -152,6 +160,10 @@ def test_a_checked_catalog_tells_what_it_adds_and_changes(tmp_path: Path) -> Non
     file.write_text(json.dumps({"gpus": {"T4": {"gpus_per_node": 4}, "Mine": entry}}))
     result = run("catalog", "check", str(file))
     assert result.stdout == f"{file}: no problems, 2 GPUs\n  changes  T4\n  adds  Mine\n"
+    machines = tmp_path / "machines.yaml"
+    machines.write_text("machines: {p5.48xlarge: {spot: true}, box: {base: p5.48xlarge}}")
+    result = run("catalog", "check", str(machines))
+    assert result.stdout == f"{machines}: no problems, 2 machines\n  changes  p5.48xlarge\n  adds  box\n"
     assert "Mine" in run("gpus", "--catalog", str(file)).stdout
     assert run("gpus", "--catalog", str(file), "show", "Mine").exit_code == 0
 

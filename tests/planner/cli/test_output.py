@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.text import Text
 
-from planner.cli import main
-from planner.cli.output import print_document, print_report, print_text
+from planner.cli import main, output
+from planner.cli.output import print_document, print_report, print_text, show_progress
+from planner.progress import Advance
 
 ESTIMATE = ("estimate", "gpt2", "--gpu", "T4")
 
@@ -127,3 +128,28 @@ def test_a_report_is_as_wide_as_the_terminal_if_it_knows(
     shown = run("gpus", "show", "T4").stdout
     monkeypatch.setenv("COLUMNS", str(given))
     assert shown == run("gpus", "show", "T4").stdout
+
+
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *lines: str, columns: int = 80) -> str:
+    """What a terminal gets on stderr; its lines are cleared, as \\r and EL do, where they are drawn again."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(output, "_columns", lambda: columns)
+    for line in lines:
+        show_progress(line)
+    return capsys.readouterr().err.replace("\r\x1b[K", "<")
+
+
+def test_progress_whose_end_is_known_is_a_bar_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half, over = Advance("trial 50 of 100", 50, 100), Advance("all done", 0, 0)
+    shown = told(monkeypatch, capsys, "loading", half, over, "replaying")
+    assert shown == f"<planner: loading\n<planner: {'#' * 10}{'.' * 10} trial 50 of 100<<planner: replaying\n"
+    narrow = told(monkeypatch, capsys, half, columns=45)
+    assert len(narrow.removeprefix("<")) < 45
+
+
+def test_where_nobody_waits_at_a_terminal_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    show_progress(Advance("trial 50 of 100", 50, 100))
+    show_progress("loading")
+    assert capsys.readouterr() == ("", "")

@@ -11,9 +11,13 @@ from click.testing import CliRunner
 
 import planner
 from planner.cli import main
+from planner.models.foreign import Foreign
+from planner.models.registry import recognize
 from planner.problem.problem import resolve_one
 from planner.profiles import measure, store
 from planner.profiles.records import Refusal
+from planner.replay.extension import resized
+from strategies import PLAIN, Checkpointing, Checkpoints, Lora, Precision
 
 TOLERANCE = 0.001
 """Largest relative difference, phase by phase: sizes are rounded to 512 bytes, which is not affine."""
@@ -81,6 +85,28 @@ def test_the_work_of_a_profile_is_that_of_its_products() -> None:
     assert work.fixed_bytes >= 0
 
 
+def test_what_checkpointing_computes_again_is_no_work_of_the_model() -> None:
+    """The second product of a block is not computed again, since backward needs its input and not its result."""
+    length = 32
+    axes = {"precision": ("fp32",), "checkpointing": ("full",)}
+    problem, _, _ = resolve_one("own_models:of_products", "T4", None, axes, {"sequence_length": length}, 1, 1)
+    work, again = (of(problem.strategy()) for of in (problem.memory.work, problem.memory.recomputation))
+    assert again.fp32_flops_per_sample == 2 * length * 6 * 64 * 256
+    assert work.fp32_flops_per_sample - again.fp32_flops_per_sample == 3 * 2 * length * (6 * 2 * 64 * 256 + 64 * 500)
+    assert work.kernels > 6 * 3 * 4
+
+
+def test_one_replay_of_many_samples_tells_what_two_of_few_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = recognize(config_file("classifier", tmp_path))
+    assert isinstance(foreign, Foreign)
+    setting = PLAIN._replace(
+        precision=Precision.BF16_MIXED, finetuning=Lora(), checkpointing=Checkpoints(Checkpointing.FULL)
+    )
+    of_one = measure._measured(foreign, setting, 64, 1, True)
+    monkeypatch.setattr(resized, "PRIMES", ())
+    assert of_one == measure._measured(foreign, setting, 64, 1, True)
+
+
 def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"gpu": "T4", "sequence_length": 64, "finetuning": ["full", "lora"]}
     first = planner.fit("own_models:two_kinds", **options)
@@ -98,7 +124,7 @@ def test_a_profile_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
     kept = sorted((tmp_path / "cache").iterdir())
     content = [file.read_bytes() for file in kept]
     kept[0].write_bytes(content[0][:-20])
-    kept[1].write_bytes(content[1].replace(b'"version":3', b'"version": 3'))
+    kept[1].write_bytes(content[1].replace(b'"version":4', b'"version": 4'))
     again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
     note = f"2 kept profiles in {tmp_path / 'cache'} were damaged, and were measured again."
     assert again == first.model_copy(update={"notes": (*first.notes[:1], note, *first.notes[1:])})

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardware import PlannerError
-from planner.readers.keys import Table
 from planner.readers.registry import READERS
 from planner.readers.run import Reader, Role, Run
 from planner.readers.settle import settle
+from planner.readers.source import Table, read_source
 from strategies import OPTIONS
 
 WORDS = {
@@ -25,6 +25,8 @@ WORDS = {
     "global_batch_size",
     "gpus",
     "gradient_accumulation_steps",
+    "loss_chunk_tokens",
+    "loss_chunks",
     "lora_alpha",
     "micro_batch_size",
     "model",
@@ -81,7 +83,7 @@ def test_whatever_stands_in_a_file_is_read_or_refused(reader: Reader, data: st.D
     text = json.dumps(nested(flat)) if reader.role is Role.ENGINE else yaml.safe_dump(nested(flat))
     file.write_text(text)
     try:
-        run = Run([str(file)], READERS, {})
+        run = Run([read_source(str(file))], READERS, {})
     except PlannerError:
         return
     settle(run.reading)
@@ -105,17 +107,17 @@ def test_a_broken_file_is_told_with_its_line(text: str, problem: str, tmp_path: 
     file = tmp_path / "run.yaml"
     file.write_text(text)
     with pytest.raises(PlannerError, match="1 problem in the configuration") as error:
-        Run([str(file)], READERS, {})
+        Run([read_source(str(file))], READERS, {})
     assert problem in error.value.message
 
 
 def test_json_numbers_and_lines_are_those_of_json(tmp_path: Path) -> None:
     file = tmp_path / "ds.json"
     file.write_text('{\n\t"zero_optimization": {\n\t\t"stage": 3,\n\t\t"reduce_bucket_size": 5e7\n\t}\n}\n')
-    said = Run([str(file)], READERS, {}).reading.said["reduce_bucket"]
+    said = Run([read_source(str(file))], READERS, {}).reading.said["reduce_bucket"]
     assert said.value == 50_000_000
     assert said.place is not None
     assert (said.place.line, said.place.key) == (4, "zero_optimization.reduce_bucket_size")
     file.write_text('{"zero_optimization": {"stage": 3, "stage": 2}}')
     with pytest.raises(PlannerError, match="duplicate key"):
-        Run([str(file)], READERS, {})
+        Run([read_source(str(file))], READERS, {})

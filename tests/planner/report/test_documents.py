@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hardware import builtin_catalog_path, load_catalog, read_catalog
 from planner.models import find_model, recognize, sized_model
-from planner.report.documents import choices_document, gpus_document, model_document, models_document
+from planner.report.documents import choices_document, gpus_document, machines_document, model_document, models_document
 from strategies import OPTIONS, Update
 
 
@@ -14,6 +14,13 @@ def test_the_document_of_gpus_is_a_catalog_of_the_same_gpus(tmp_path: Path) -> N
     path = tmp_path / "my.yaml"
     path.write_text(gpus_document(gpus), encoding="utf-8")
     assert load_catalog(path).gpus == gpus
+
+
+def test_the_document_of_machines_is_a_catalog_of_the_same_machines(tmp_path: Path) -> None:
+    machines = load_catalog().machines
+    path = tmp_path / "my.yaml"
+    path.write_text(machines_document(machines), encoding="utf-8")
+    assert load_catalog(path).machines == machines
 
 
 def test_the_document_of_a_model_has_a_config_that_is_the_same_model(tmp_path: Path) -> None:

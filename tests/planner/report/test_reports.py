@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from handmade import make_estimate, make_fit, make_plan, make_shortfall, make_single_method, rendered
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import RenderableType
 
-from hardware import GPU, Link, PeakFlops
+from hardware import GPU, Link, Machine, PeakFlops
 from planner.models import Foreign, find_model, recognize
 from planner.report.choices import ChoicesReport
 from planner.report.estimate import EstimateReport
 from planner.report.fit import FitReport
 from planner.report.gpus import GPUCard, GPUList
+from planner.report.machines import MachineCard, MachineList
 from planner.report.models import ModelCard, ModelList, ReplayedCard
 from strategies import AXES
 
@@ -40,6 +42,22 @@ GPUS = tuple(
         ("Large", "9.0", 85_045_870_592, PeakFlops(fp32=67 * 10**12, fp16=989 * 10**12, bf16=989 * 10**12)),
     )
 )
+MACHINES = (
+    Machine(
+        name="eight.large",
+        provider="A cloud",
+        gpu="Large",
+        gpus=8,
+        host_memory_bytes=2**41,
+        network_bytes_per_second=400 * 10**9,
+        price_per_hour_usd=55.04,
+        price_date=date(2026, 11, 9),
+        price_source="its price list",
+        region="east",
+        source="its documentation",
+    ),
+    Machine(name="one.small", provider="Another", gpu="Small", spot=True, source="said by a friend"),
+)
 MODELS = tuple(map(find_model, ("gpt2", "llama-3-8b", "qwen2.5-0.5b")))
 REPLAYED = recognize("gemma-4-e2b")
 assert isinstance(REPLAYED, Foreign)
@@ -55,6 +73,8 @@ REPORTS: dict[str, RenderableType] = {
     "estimate_does_not_fit": EstimateReport(make_estimate(ranks=8, budget_bytes=20 * 2**30, sharding="full_shard")),
     "gpus": GPUList(GPUS),
     "gpu": GPUCard(GPUS[0]),
+    "machines": MachineList(MACHINES),
+    "machine": MachineCard(MACHINES[0]),
     "models": ModelList(MODELS),
     "models_by_replays": ModelList((MODELS[0], REPLAYED)),
     "model": ModelCard(MODELS[1]),
@@ -104,12 +124,40 @@ def test_colour_adds_nothing_but_colour(name: str) -> None:
 def test_axes_on_which_plans_differ_become_columns() -> None:
     result = make_fit()
     plans = (make_plan("lora"), make_plan("lora", lora_rank=64, lora_targets=("q_proj", "v_proj"), attention="eager"))
-    text = rendered(FitReport(result.model_copy(update={"plans": plans, "best_by_method": plans[:1]})), 160)
+    text = rendered(FitReport(result.model_copy(update={"plans": plans, "best_by_method": plans[:1]}), full=True), 160)
     heading = next(line for line in text.splitlines() if line.lstrip().startswith("#"))
     assert "LoRA" in heading
     assert "attention" in heading
     assert "rank 64 on q_proj,v_proj" in text
-    assert "all: loss full, kernels eager, transformers" in text
+    assert "rest as plan 1" in text
+
+
+def test_plans_that_say_nearly_the_same_are_shown_only_on_request() -> None:
+    plans = (make_plan("lora"), make_plan("lora", lora_rank=64), make_plan("lora", checkpointing="none"))
+    result = make_fit().model_copy(update={"plans": plans, "best_by_method": plans[:1]})
+
+    def numbers(full: bool) -> list[str]:
+        lines = rendered(FitReport(result, full=full), 160).splitlines()
+        return [line.split()[0] for line in lines if line.split()[1:2] == ["lora"]]
+
+    assert (numbers(full=False), numbers(full=True)) == (["1", "3"], ["1", "2", "3"])
+
+
+def test_the_last_line_goes_on_with_the_plan_to_run() -> None:
+    usual = make_plan("lora", 1, checkpointing="none")
+    result = make_fit().model_copy(update={"usual": (usual,)})
+    assert result.recommended == usual
+    command = ("fit", "llama-2-7b", "--gpu", "A100-40GB", "--notes")
+    assert rendered(FitReport(result, command), 120).splitlines()[-1] == (
+        "  planner fit llama-2-7b --gpu A100-40GB --json | planner export - --to transformers --plan 5 -o run"
+    )
+    narrow = rendered(FitReport(result, command), 52).splitlines()
+    assert narrow[-3:] == [
+        "  planner fit llama-2-7b --gpu A100-40GB --json |",
+        "    planner export - --to transformers --plan 5 \\",
+        "    -o run",
+    ]
+    assert rendered(FitReport(result), 120).splitlines()[-1].startswith("  a step of 16 sequences")
 
 
 def test_rejections_without_a_smallest_plan_are_still_an_answer() -> None:
@@ -120,5 +168,6 @@ def test_rejections_without_a_smallest_plan_are_still_an_answer() -> None:
 def test_a_quantization_that_all_plans_share_is_told_below_the_table() -> None:
     plans = (make_plan("qlora", quantization="nf4"), make_plan())
     text = rendered(FitReport(make_fit().model_copy(update={"plans": plans, "best_by_method": plans})), 120)
-    assert "qlora nf4" not in text
-    assert "quantization nf4" in text
+    assert "qlora: nf4" not in text  # it is that of plan 1, which is told in full
+    others = make_fit().model_copy(update={"plans": plans[::-1], "best_by_method": plans})
+    assert "qlora: LoRA rank 16 on all-linear, nf4" in rendered(FitReport(others), 120)

@@ -12,10 +12,11 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from toy import A100, Toy
 
-from planner.search import EngineError, EngineSettings, Found, Solver, bulk, search, study
+from planner.progress import Advance
+from planner.search import EngineError, EngineSettings, Found, Solver, bulk, pareto, search, study
 from planner.search.storage import open_storage
-from planner.search.trials import attributes, missing_gib, objectives, score
-from strategies import Checkpointing, Engine, Finetuning, Optimizer, Precision, Sampler, Space, UpTo
+from planner.search.trials import attributes, missing_gib, objectives, readable
+from strategies import Checkpointing, Engine, Exactly, Finetuning, Optimizer, Precision, Sampler, Space, UpTo
 
 SPACE = Space.default(Toy().cluster)._replace(
     precision=(Precision.FP32,),
@@ -63,7 +64,7 @@ def test_candidates_of_the_exhaustive_engine_are_trials_of_their_strategies(url:
             "lora_rank": CategoricalDistribution((1, 2, 4, 8, 1_000)),
             "checkpointing": CategoricalDistribution(("none", "full")),
         }
-        assert trial.values == [score(candidate)]
+        assert trial.values == [candidate.global_batch_size]
         assert trial.user_attrs["effective batch"] == candidate.global_batch_size
         assert trial.user_attrs == attributes(study.Trial(candidate.strategy, candidate, None, 0.0), SOLVER)
         assert trial.constraints == {"GiB missing": missing_gib(candidate, SOLVER)}
@@ -82,7 +83,7 @@ def test_the_best_candidates_are_written_and_no_more(url: str, monkeypatch: pyte
     monkeypatch.setattr(study, "MOST_WRITTEN", 3)
     found = search(SPACE, SOLVER)
     write(url, found)
-    assert [trial.value for trial in kept(url)] == [score(candidate) for candidate in found.ranking.first(3)]
+    assert [trial.value for trial in kept(url)] == [candidate.global_batch_size for candidate in found.ranking.first(3)]
 
 
 def test_studies_of_other_names_are_apart(url: str) -> None:
@@ -132,20 +133,21 @@ def test_trials_of_a_front_have_three_values(url: str) -> None:
     assert made.metric_names == ["effective batch", "tokens per second", "headroom"]
     assert [direction.name for direction in made.directions] == ["MAXIMIZE"] * 3
     for trial in made.get_trials():
+        free = round(-trial.constraints["GiB missing"], 2)
         if trial.user_attrs["fits"]:
-            assert trial.values[0] == trial.user_attrs["effective batch"]
-            assert trial.values[2] == -trial.constraints["GiB missing"] > 0
+            assert trial.values == [trial.user_attrs["effective batch"], trial.user_attrs["tokens per second"], free]
+            assert free >= 0
         else:
-            assert trial.values == [0.0, 0.0, -trial.constraints["GiB missing"]]
+            assert trial.values == [0.0, 0.0, free]
 
 
-def test_a_trial_of_one_value_has_its_score_or_nothing(url: str) -> None:
+def test_a_trial_of_one_value_has_its_batch_or_nothing(url: str) -> None:
     study.search(SPACE, SOLVER, sampling(url, sampler=Sampler.BRUTE_FORCE))
     made = optuna.load_study(study_name="planner", storage=url)
     assert made.metric_names == ["effective batch"]
     fitting = {tuple(trial.params.values()): trial.value for trial in made.get_trials() if trial.user_attrs["fits"]}
     found = search(SPACE, SOLVER).ranking.first(99)
-    assert sorted(fitting.values()) == sorted(map(score, found))
+    assert sorted(fitting.values()) == sorted(float(candidate.global_batch_size) for candidate in found)
     others = [trial for trial in made.get_trials() if not trial.user_attrs["fits"]]
     assert [(trial.value, trial.user_attrs["reason"]) for trial in others] == [(0.0, "does not fit into memory")] * 2
     assert all(trial.constraints["GiB missing"] > 0 for trial in others)
@@ -174,34 +176,70 @@ def test_after_the_time_is_over_there_is_what_was_found() -> None:
 
 def test_the_answer_of_a_front_is_what_no_other_beats() -> None:
     found = study.search(SPACE, SOLVER, sampling(None, sampler=Sampler.NSGA2, trials=40))
-    points = [objectives(candidate, SOLVER) for candidate in found.ranking.first(99)]
+    points = [tuple(objectives(candidate, SOLVER).values()) for candidate in found.ranking.first(99)]
     assert len(points) > 1
     for a in points:
         assert not any(a != b and all(x >= y for x, y in zip(b, a, strict=True)) for b in points)
 
 
-def test_progress_is_told_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(10**6))  # a second for every look at it
-    monkeypatch.setattr(study.time, "monotonic", lambda: next(clock) * 0.5)
+@pytest.mark.parametrize(
+    "solver", [Solver(Toy(), 60, UpTo(4)), Solver(Toy(), 70, UpTo(2)), Solver(Toy(), 999, Exactly(8))]
+)
+def test_the_front_of_enough_trials_is_that_of_the_exhaustive_engine(solver: Solver) -> None:
+    space = SPACE._replace(lora_rank=(1, 8))
+    found = study.search(space, solver, sampling(None, sampler=Sampler.NSGA2, trials=600))
+    exact = pareto(search(space, solver).chains, solver)
+    assert len(exact) > 2
+    assert found.ranking.first(999) == sorted(exact, key=lambda candidate: candidate.rank)
+
+
+def test_progress_is_told_after_a_second_and_says_how_far_the_study_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(study.time, "monotonic", lambda: next(clock) * 0.5)  # half a second for every look at it
     said: list[str] = []
     study.search(SPACE._replace(lora_rank=(1,)), SOLVER, sampling(None, trials=4), said.append)
-    assert len(said) == 2
-    assert said[0].startswith("trial 2, 4 wanted; largest batch ")
-    assert said[1].startswith("trial 4, 4 wanted; largest batch ")
+    told = [(line.done, line.total) for line in said if isinstance(line, Advance)]
+    assert told == [(2, 4), (3, 4), (4, 4), (0, 0)]
+    best = search(SPACE._replace(lora_rank=(1,)), SOLVER).ranking.first(1)[0]
+    speed = readable(objectives(best, SOLVER))["tokens per second"]
+    assert said[-2] == f"trial 4 of 4, best: batch {best.global_batch_size:,}, {speed:,.0f} tokens/s"
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_a_study_ends_when_a_score_is_reached(share: float) -> None:
-    best = score(search(SPACE, SOLVER).ranking.first(1)[0])
+def test_a_short_study_tells_nothing() -> None:
+    said: list[str] = []
+    study.search(SPACE, SOLVER, sampling(None, trials=3), said.append)
+    assert said == []
+
+
+def test_a_study_says_what_it_is_about(url: str) -> None:
+    about = {"model": "toy", "budget GiB": 37.5, "space": {"lora_rank": "1, 2"}}
+    for _ in range(2):
+        study.search(SPACE, SOLVER, sampling(url, trials=2, about=about))
+    assert optuna.load_study(study_name="planner", storage=url).user_attrs == about
+
+
+def test_where_the_batch_is_given_a_study_maximizes_the_speed(url: str) -> None:
+    solver = Solver(Toy(), 1_000, Exactly(8))
+    study.search(SPACE, solver, sampling(url, sampler=Sampler.BRUTE_FORCE))
+    made = optuna.load_study(study_name="planner", storage=url)
+    assert made.metric_names == ["tokens per second"]
+    best = search(SPACE, solver).ranking.first(1)[0]
+    assert made.best_value == readable(objectives(best, solver))["tokens per second"]
+    assert {trial.user_attrs["effective batch"] for trial in made.trials if trial.user_attrs["fits"]} == {8}
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_study_ends_when_a_candidate_of_a_rank_is_found(place: int) -> None:
+    wanted = search(SPACE, SOLVER).ranking.first(3)[place].rank
     settings = sampling(None, sampler=Sampler.BRUTE_FORCE, seed=4)
-    number = study.trials_until(SPACE, SOLVER, settings, best * share)
+    number = study.trials_until(SPACE, SOLVER, settings, wanted)
     assert number is not None
     assert 1 <= number <= 10
     reached = study.search(SPACE, SOLVER, settings._replace(trials=number)).ranking.first(1)
     before = study.search(SPACE, SOLVER, settings._replace(trials=number - 1)).ranking.first(1) if number > 1 else []
-    assert [score(candidate) >= best * share for candidate in reached] == [True]
-    assert not any(score(candidate) >= best * share for candidate in before)
-    assert study.trials_until(SPACE, SOLVER, settings, best + 1) is None
+    assert [candidate.rank <= wanted for candidate in reached] == [True]
+    assert not any(candidate.rank <= wanted for candidate in before)
+    assert study.trials_until(SPACE, SOLVER, settings, (-(10**9), *wanted[1:])) is None
 
 
 def test_sizes_that_cannot_divide_the_cluster_are_not_sampled() -> None:
@@ -215,12 +253,12 @@ def test_the_time_of_a_search_is_from_its_beginning_to_its_end(monkeypatch: pyte
     assert study.search(SPACE, SOLVER, sampling(None, trials=2)).seconds == 7.5
 
 
-def test_where_nothing_fits_yet_the_largest_batch_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_fits_yet_progress_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr(study.time, "monotonic", lambda: next(clock))
     said: list[str] = []
     study.search(SPACE, Solver(Toy(), 1, UpTo(4)), sampling(None, trials=1), said.append)
-    assert said == ["trial 1, 1 wanted; largest batch 0"]
+    assert said == ["trial 1 of 1, nothing fits yet", "all trials are done"]
 
 
 def test_optunas_log_and_the_warnings_are_afterwards_as_they_were() -> None:

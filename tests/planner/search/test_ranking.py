@@ -96,3 +96,24 @@ def test_what_is_recommended_is_decided_anew_until_all_of_it_is() -> None:
     assert ranking.decide(2, decided_as) == 1
     assert asked == [1, 2, 4, 8]  # 1 has no other in its place, and 2 comes last now
     assert (len(ranking), ranks_of(ranking.first(9))) == (5, [4, 8, 16, 32, 2])
+
+
+def test_of_a_front_all_candidates_of_a_strategy_are_recommended() -> None:
+    sizes = [SOLVER.candidate(LORA, size, 1) for size in (1, 2, 4, 8)]
+    found = Ranking.of(sizes).recommended(3)
+    assert [candidate.micro_batch_size for candidate in found] == [8, 4, 2]
+
+
+def test_what_is_nearly_the_same_is_recommended_only_where_there_is_room() -> None:
+    def numbers(*found: Candidate) -> list[tuple[int, bool]]:
+        return [(c.global_batch_size, c.strategy.checkpointing.recomputes) for c in found]
+
+    def of(strategy: Strategy, size: int) -> Candidate:
+        return SOLVER.candidate(strategy, size, 1)
+
+    ranking = Ranking.of([of(LORA, 100), of(LORA, 99), of(LORA, 98), of(RECOMPUTED, 97), of(LORA, 50)])
+    assert numbers(*ranking.recommended(2)) == [(100, False), (97, True)]
+    assert numbers(*ranking.recommended(3)) == [(100, False), (99, False), (97, True)]
+    assert numbers(*ranking.recommended(9)) == numbers(*ranking.first(9))
+    fewer_samples = [of(LORA, 4), of(LORA, 2)]  # 1.25 s for a sample, and 1.5 s
+    assert numbers(*Ranking.of(fewer_samples).recommended(1)) == [(4, False)]

@@ -96,7 +96,7 @@ def test_what_cannot_accumulate_makes_a_wanted_batch_at_once_or_not_at_all() -> 
 def test_candidates_sort_by_batch_then_speed_then_recomputation_then_headroom() -> None:
     solver = Solver(Toy(), 100, UpTo(1))
     plain, recomputed = solver.candidate(LORA, 4, 1), solver.candidate(RECOMPUTED, 4, 1)
-    assert plain.rank == (-4, 5.0, 0, 0, 50)
-    assert recomputed.rank == (-4, 9.0, 1, 0, 30)
-    assert solver.candidate(LORA, 4, 2).rank == (-8, 10.0, 0, 0, 55)
+    assert plain.rank == (0, -4, 5.0, 0, 0, 50)
+    assert recomputed.rank == (0, -4, 9.0, 1, 0, 30)
+    assert solver.candidate(LORA, 4, 2).rank == (0, -8, 10.0, 0, 0, 55)
     assert solver.candidate(LORA, 400, 1).process_bytes == 4010  # whether it fits or not

@@ -8,10 +8,21 @@ import pytest
 from toy import LORA, RECOMPUTED, Toy
 
 from hardware import GIB
-from planner.search import Candidate, Solver
+from planner.search import Candidate, Order, Solver, pareto
 from planner.search.suggest import FILLING, Suggestion
-from planner.search.trials import TrialRunner, attributes, front, missing_gib, objectives, score
-from strategies import Checkpointing, Exactly, Finetuning, Optimizer, Precision, Space, UpTo
+from planner.search.trials import TrialRunner, attributes, front, missing_gib, objective_of, objectives, readable
+from strategies import (
+    Accumulation,
+    Chain,
+    Checkpointing,
+    Exactly,
+    Finetuning,
+    Objective,
+    Optimizer,
+    Precision,
+    Space,
+    UpTo,
+)
 
 SOLVER = Solver(Toy(), 100, UpTo(4))
 SPACE = Space.default(Toy().cluster)._replace(
@@ -23,11 +34,31 @@ def candidate(batch: int, seconds: float, process_bytes: int = 0) -> Candidate:
     return SOLVER.candidate(LORA, 1, 1)._replace(global_batch_size=batch, seconds=seconds, process_bytes=process_bytes)
 
 
-def test_a_score_is_the_batch_and_the_faster_of_two_equal_ones_scores_more() -> None:
-    assert score(candidate(32, 0.0)) == 33.0
-    assert score(candidate(32, 1.0)) == 32.5
-    assert score(candidate(32, 3.0)) == 32.25
-    assert score(candidate(33, 1e9)) > score(candidate(32, 1e-3))
+def test_the_batch_is_maximized_and_the_speed_where_the_batch_is_given() -> None:
+    assert objective_of(SOLVER) == "effective batch"
+    assert objective_of(Solver(Toy(), 100, Exactly(8))) == "tokens per second"
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        ("batch", "effective batch"),
+        ("throughput", "tokens per second"),
+        ("cost", "tokens per second"),
+        ("memory", "headroom"),
+    ],
+)
+def test_what_is_maximized_follows_the_objective(objective: str, name: str) -> None:
+    assert objective_of(Solver(Toy(), 100, UpTo(4), order=Order(Objective(objective)))) == name
+
+
+def test_values_of_a_study_have_as_many_digits_as_one_reads() -> None:
+    exact = {"effective batch": 272.0, "tokens per second": 3240.988147, "headroom": -0.123456}
+    assert readable(exact) == {"effective batch": 272.0, "tokens per second": 3241.0, "headroom": -0.12}
+    assert readable({"tokens per second": 1.23456, "headroom": 123.456}) == {
+        "tokens per second": 1.23,
+        "headroom": 123.46,
+    }
 
 
 def test_what_is_missing_is_what_a_process_takes_beyond_the_budget() -> None:
@@ -38,19 +69,29 @@ def test_what_is_missing_is_what_a_process_takes_beyond_the_budget() -> None:
 
 def test_objectives_are_batch_speed_in_real_tokens_and_headroom() -> None:
     solver = Solver(Toy(real_tokens=30), 3 * GIB, UpTo(1))
-    assert objectives(candidate(8, 2.0, 2 * GIB), solver) == (8, 8 * 30 / 2, 1.0)
+    assert objectives(candidate(8, 2.0, 2 * GIB), solver) == {
+        "effective batch": 8,
+        "tokens per second": 8 * 30 / 2,
+        "headroom": 1.0,
+    }
 
 
 def test_a_front_has_all_that_no_other_beats_everywhere() -> None:
     best = candidate(8, 1.0, 50)
     slower, larger_batch = candidate(8, 2.0, 50), candidate(16, 4.0, 60)
-    more_room, equal = candidate(4, 2.0, 40), candidate(8, 1.0, 50)
-    worse_in_all = candidate(4, 3.0, 60)
-    candidates = [slower, best, larger_batch, worse_in_all, more_room, equal]
-    found = list(front(candidates, SOLVER))
-    assert found == [best, larger_batch, more_room, equal]
-    assert list(front([], SOLVER)) == []
-    assert list(front([worse_in_all], SOLVER)) == [worse_in_all]
+    more_room, worse_in_all = candidate(4, 2.0, 40), candidate(4, 3.0, 60)
+    found = front([slower, best, larger_batch, worse_in_all, more_room])
+    assert found == [larger_batch, best, more_room]
+    assert front([]) == []
+    assert front([worse_in_all]) == [worse_in_all]
+
+
+def test_a_front_has_no_more_risks_than_necessary() -> None:
+    risky = candidate(64, 1.0, 10)
+    order = Order(risks=lambda strategy: int(strategy.checkpointing.recomputes))
+    others = [candidate(8, 1.0, 50)._replace(strategy=RECOMPUTED, order=order), risky._replace(order=order)]
+    assert front(others) == others[1:]
+    assert front(others[:1]) == others[:1]
 
 
 def trial_of(solver: Solver, fills: bool = False, **params: Any) -> Any:
@@ -67,7 +108,7 @@ def test_a_strategy_that_fits_is_its_best_candidate() -> None:
         "micro-batch": 8,
         "accumulation": 4,
         "GiB": 0.0,
-        "tokens per second": round(32 * 100 / 36),
+        "tokens per second": round(32 * 100 / 36, 2),
     }
 
 
@@ -84,30 +125,19 @@ def test_a_strategy_that_fits_and_cannot_make_the_batch_still_breaks_the_constra
     assert (trial.candidate, trial.missing_gib) == (None, 1 / GIB)
 
 
-@pytest.mark.parametrize(
-    ("filling", "allowed", "size"),
-    [
-        (1.0, (), 8),
-        (0.5, (), 4),
-        (0.0, (), 1),
-        (0.3, (), 2),
-        (0.5, (1, 2, 3, 6, 64), 3),
-        (1.0, (1, 2, 64), 2),
-        (0.0, (2, 6), 2),
-    ],
-)
-def test_a_trial_that_fills_takes_a_share_of_the_largest_micro_batch(
-    filling: float, allowed: tuple[int, ...], size: int
+@pytest.mark.parametrize("accumulation", [UpTo(4), UpTo(1), Exactly(12)])
+@pytest.mark.parametrize("allowed", [(), (1, 2, 3, 6, 64)])
+def test_a_trial_that_fills_takes_a_place_on_the_strategys_own_front(
+    accumulation: Accumulation, allowed: tuple[int, ...]
 ) -> None:
-    trial = trial_of(Solver(Toy(), 100, UpTo(4), allowed), True, **{FILLING: filling})
-    assert (trial.candidate.micro_batch_size, trial.candidate.gradient_accumulation_steps) == (size, 4)
-    assert trial.missing_gib == (trial.candidate.process_bytes - 100) / GIB
-
-
-def test_where_a_batch_is_wanted_there_is_nothing_to_fill() -> None:
-    solver = Solver(Toy(), 10**6, Exactly(12))
-    assert not TrialRunner(SPACE, solver, fills=True).fills
-    assert trial_of(solver, True, **{FILLING: 0.1}).candidate.micro_batch_size == 12
+    solver = Solver(Toy(), 100, accumulation, allowed)
+    strategy = trial_of(solver).strategy
+    own = pareto([Chain(strategy)], solver)
+    assert len(own) > 1 or isinstance(accumulation, Exactly)
+    for place, expected in enumerate(reversed(own)):
+        trial = trial_of(solver, True, **{FILLING: place / max(1, len(own) - 1)})
+        assert trial.candidate == expected
+        assert trial.missing_gib == (expected.process_bytes - 100) / GIB
 
 
 def test_a_runner_counts_each_strategy_once_and_reuses_what_another_has_solved() -> None:
@@ -136,7 +166,9 @@ def test_a_runner_that_fills_has_a_candidate_for_every_size() -> None:
     runner = TrialRunner(SPACE, SOLVER, fills=True)
     for share in (1.0, 0.5, 0.51, 0.0):
         runner.of(Suggestion({"checkpointing": "none", FILLING: share}))
-    assert [candidate.micro_batch_size for candidate in runner.candidates] == [8, 4, 1]
+    own = pareto([Chain(LORA._replace(allocator=runner.candidates[0].strategy.allocator))], SOLVER)
+    assert [runner.candidates[0], runner.candidates[-1]] == [own[0], own[-1]]
+    assert 2 < len(runner.candidates) <= 4
     assert (runner.num_strategies, runner.rejected) == (1, {})
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from planner.memory import Moved, Traffic, Work
+from planner.records.plan import Record, Shares
 from planner.time import Rates, seconds_between, step_time
 from planner.time.collectives import HOP_SECONDS, OVERLAP
 from planner.time.gpu import gpu_seconds
 from planner.time.host import KERNEL_SECONDS, MODULE_SECONDS, UNIT_SECONDS
+from planner.time.step import StepTime
 
 RATES = Rates(
     half_flops=100.0,
@@ -111,3 +113,7 @@ def test_the_range_is_wider_where_the_gpu_waits_and_where_nothing_was_measured()
     assert lower < low < high < higher
     lowest, highest = (bound / waiting.total for bound in seconds_between(waiting, measured=True))
     assert lowest < low / computing.total < high / computing.total < highest
+
+
+def test_answers_name_all_parts_of_a_step() -> None:
+    assert set(StepTime._fields) - {"total"} == set(Shares.model_fields) - set(Record.model_fields)

@@ -1,4 +1,4 @@
-"""Provides `explain`, which lists what one configuration saves for backward, part by part and tensor by tensor."""
+"""Provides `explain`: what one configuration saves for backward, tensor by tensor, and what other choices save."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from hardware import GPU
+from planner.advice.steps import steps_from
 from planner.answers.plans import plan_of
 from planner.extras import Progress
 from planner.memory import MemoryModel, Part, Saved
 from planner.models import Model
 from planner.problem.problem import CatalogSource, resolve_one
-from planner.records.explanation import Explanation, SavedTensor, SavingPart
+from planner.records.explanation import Explanation, Group, SavedTensor, SavingPart
 from strategies import ContradictionError
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ def explain(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
     micro_batch_size: int = 1,
+    gradient_accumulation_steps: int = 1,
+    evaluation_batch_size: int | None = None,
     batching: str = "full",
     mean_length: int | None = None,
+    outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,
     loading: str = "auto",
@@ -38,13 +42,14 @@ def explain(
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
 ) -> Explanation:
-    """Lists the tensors that one configuration saves for backward.
+    """Says what the memory of one configuration is made of, and what every other choice would save or cost.
 
     The arguments are those of `estimate`.
 
     Returns:
         Every part of the model (stem, blocks, head, loss) with the tensors that it saves: names, shapes, bytes per
-        element and bytes; equal blocks are listed once.
+        element and bytes; equal blocks are listed once. Tensors of the same name in all blocks stand together in
+        `groups`; `steps` are all single changes of its options.
 
     Raises:
         ContradictionError: The model is planned by replays, which do not say what each block saves; `verify` lists
@@ -56,13 +61,16 @@ def explain(
         "nodes": nodes,
         "task": task,
         "sequence_length": sequence_length,
+        "evaluation_batch_size": evaluation_batch_size,
         "batching": batching,
         "mean_length": mean_length,
+        "outputs": outputs,
         "headroom": headroom,
         "host_memory": host_memory,
         "loading": loading,
     }
-    problem, solver, candidate = resolve_one(model, gpu, catalog, axes, workload, micro_batch_size, 1, progress)
+    sizes = micro_batch_size, gradient_accumulation_steps
+    problem, solver, candidate = resolve_one(model, gpu, catalog, axes, workload, *sizes, progress)
     memory = problem.memory
     if not isinstance(memory, MemoryModel):
         raise ContradictionError(
@@ -70,9 +78,33 @@ def explain(
             f"planner verify {problem.request.model} lists what is alive at the peak",
         )
     parts = memory.parts(candidate.strategy, micro_batch_size)
+    listed = tuple(_parts(parts))
     return Explanation.model_construct(
-        request=problem.request, plan=plan_of(candidate, solver), parts=tuple(_parts(parts))
+        request=problem.request,
+        plan=plan_of(candidate, solver),
+        parts=listed,
+        groups=tuple(_groups(listed, micro_batch_size)),
+        steps=steps_from(problem, solver, candidate),
     )
+
+
+def _groups(parts: Sequence[SavingPart], size: int) -> list[Group]:
+    """Returns the tensors of all parts, those of the same name and shape together, the largest first."""
+    found: dict[tuple[str, SavedTensor], int] = {}
+    for part in parts:
+        for tensor in part.tensors:
+            name = f"{tensor.name} of each block" if part.part == "block" else tensor.name
+            found[name, tensor] = found.get((name, tensor), 0) + part.count
+    groups: list[Group] = []
+    for (name, tensor), count in found.items():
+        samples = [str(size)] if tensor.bytes_per_sample else []
+        shape = " x ".join([*samples, *(f"{n:,}" for n in tensor.shape)]) if tensor.shape is not None else ""
+        formula = f"{count:,} x {shape} x {tensor.itemsize} B" if shape else ""
+        num_bytes = count * tensor.saved_bytes(size)
+        groups.append(
+            Group.model_construct(None, name=name, count=count, shape=shape, formula=formula, num_bytes=num_bytes)
+        )
+    return sorted(groups, key=lambda group: -group.num_bytes)
 
 
 def _parts(parts: Sequence[Part]) -> Iterator[SavingPart]:

@@ -1,4 +1,4 @@
-"""Provides `fit`, which searches the configurations that fit, and `estimate`, which itemizes one configuration."""
+"""Provides `fit`, which searches the configurations that fit."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from hardware.errors import shown
+from planner.advice import shortfall_of
+from planner.advice import why_not as why_not_of
 from planner.answers.notes import notes_for
-from planner.answers.plans import plan_of, shortfall_of
+from planner.answers.plans import plan_of
 from planner.answers.settled import settle
-from planner.answers.studies import study_name
+from planner.answers.studies import about, study_name
+from planner.answers.usual import fastest_of, usual_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.accumulation import accumulation_of, check_divisible
-from planner.problem.problem import CatalogSource, Problem, resolve_one
-from planner.records.axes import RequestError, several, whole
-from planner.records.result import EstimateResult, FitResult, Searched
+from planner.problem.accumulation import check_divisible
+from planner.problem.asked import fields_of, number_of, solver_of
+from planner.problem.goal import notes_on_price
+from planner.problem.problem import CatalogSource, Problem
+from planner.records.axes import several
+from planner.records.result import FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import EngineError, EngineSettings, Found, Solver, search
-from strategies import DEFAULT_MAX_ACCUMULATION, ContradictionError, Engine, Exactly, Space
+from planner.search import pareto as front_of
+from strategies import ContradictionError, Engine, Exactly, Lora, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -32,7 +37,7 @@ def fit(
     model: str | Model,
     *,
     gpu: str | GPU,
-    gpus: int = 1,
+    gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
     sequence_length: int | None = None,
@@ -41,15 +46,26 @@ def fit(
     batching: str = "full",
     mean_length: int | None = None,
     outputs: str = "released",
+    objective: str = "batch",
     max_accumulation: int | None = None,
+    gradient_accumulation_steps: int | None = None,
     global_batch_size: int | None = None,
+    tokens_per_step: int | str | None = None,
+    tokens: int | str | None = None,
+    samples: int | str | None = None,
+    epochs: float | None = None,
+    deadline: float | str | None = None,
+    budget: float | None = None,
+    price: float | None = None,
     headroom: float = 0.05,
     host_memory: int | str | None = None,
     loading: str = "auto",
     top: int = 10,
+    pareto: bool = False,
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
+    why_not: str | Sequence[str] = (),
     engine: str = "exhaustive",
     sampler: str | None = None,
     trials: int | None = None,
@@ -59,17 +75,20 @@ def fit(
     progress: Progress = lambda _: None,
     **axes: Unpack[Options],
 ) -> FitResult:
-    """Finds the configurations that fit and give the largest effective batch.
+    """Finds the configurations that fit, by default those of the largest effective batch.
 
     The effective batch is micro-batch x accumulation steps x GPUs, in sequences per optimizer step. Plans with equal
     effective batches are ordered by predicted step time, then by less recomputation, then by more memory left free.
+    Whatever the objective, plans come last that put convergence at risk by a choice nobody asked for, such as fp16
+    where the GPU has bf16; an option with a single value is asked for.
 
     Args:
         model: Name or alias in the registry, path to a config.json, `hf:org/name` on the Hugging Face Hub, size such as
             `1B` for a Llama-shaped model of about that size, `package.module:function`, which is imported and called
             for a `torch.nn.Module`, or a `Model`. Models outside the registry's families are planned by replays.
-        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
-        gpus: GPUs per node, from 1 to 1024.
+        gpu: Name or alias of a GPU or machine in the catalog, a size such as `24GiB` for a card that is not listed, or
+            a `GPU`. A machine, such as `p5.48xlarge`, decides GPUs, host memory, network and price of each node.
+        gpus: GPUs per node, from 1 to 1024; by default as many as the machine has, or else one.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
         task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
             `sequence-classification`.
@@ -83,20 +102,36 @@ def fit(
             padding out; memory does not depend on it.
         outputs: How long the training loop keeps what the model returned, the logits among it: `released`, as Trainer
             does; `kept` until the next forward has returned, as `outputs = model(...)` in a loop; `kept-in-step`.
+        objective: What plans are ordered by: `batch`, the largest effective batch, then the shortest time;
+            `throughput`, the most tokens per second; `cost`, the lowest price per token; `memory`, the fewest bytes of
+            the process, by default at an effective batch of 64 sequences, or slightly more where the GPUs cannot
+            divide 64.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step; 16 by default, since
-            accumulation costs almost no memory. Excludes `global_batch_size`.
+            accumulation costs almost no memory. Excludes the next three.
+        gradient_accumulation_steps: Number of accumulation steps that every plan must have.
         global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
+        tokens_per_step: Tokens of all GPUs per optimizer step, in place of `global_batch_size`: the effective batch is
+            the nearest that the GPUs can divide. A number, or text such as `512k`.
+        tokens: Tokens of a run, a number or text such as `1.5B`: plans then say how long the run takes.
+        samples: Samples of a run, in place of `tokens`, a number or text such as `10M`.
+        epochs: How often the run goes over these; once by default.
+        deadline: Most seconds of the run, or text such as `24h`; plans that take longer are rejected.
+        budget: Most US dollars of the run; plans that cost more are rejected.
+        price: Price of one GPU for an hour, in US dollars; by default that of the catalog, if it has one.
         headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
         host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
             what is usual with its GPUs.
         loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
             every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         top: Number of plans to return.
+        pareto: Whether to return the front of effective batch, speed and memory as well, which is exact.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
             that the environment variable PLANNER_CATALOG names, if any, is added.
         space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
         verify: Whether to replay the best plan, and if its replay does not fit, the next ones, until one fits. Plans
             before that one are removed from the answer. Needs the extra `verify`.
+        why_not: Values of options, such as `checkpointing=none`, of which the answer says what beats them, or by how
+            much they do not fit and what would pay for them.
         engine: `exhaustive` decides every strategy of the space; `optuna` samples a space that is too large for that.
         sampler: Sampler of optuna: `tpe` (the default), `nsga2` for the Pareto front of effective batch, speed and
             headroom, `gp` (needs the extra `gp`), `random` or `brute-force`.
@@ -127,58 +162,32 @@ def fit(
         PlannerError: The base class of these; alone or as another subclass, it reports a model that cannot be
             downloaded, built or replayed, a space that is too large for the engine, or a storage that cannot be used.
     """
-    if max_accumulation is not None and global_batch_size is not None:
-        raise ContradictionError(
-            f"max_accumulation={max_accumulation} and global_batch_size={global_batch_size} exclude each other",
-            "a wanted global batch decides the accumulation steps: give one of the two",
-        )
-    top = whole(top)
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise RequestError(f"top is {shown(top)}, which is not a positive whole number", "10 is the default")
+    given = dict(locals())
+    top = number_of("top", top)
     settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
-    steps = DEFAULT_MAX_ACCUMULATION if max_accumulation is None and global_batch_size is None else max_accumulation
-    problem = Problem(
-        model,
-        gpu,
-        catalog,
-        axes,
-        {
-            "gpus": gpus,
-            "nodes": nodes,
-            "task": task,
-            "sequence_length": sequence_length,
-            "headroom": headroom,
-            "host_memory": host_memory,
-            "loading": loading,
-            "micro_batch_size": tuple(map(whole, several(micro_batch_size))),
-            "evaluation_batch_size": evaluation_batch_size,
-            "batching": batching,
-            "mean_length": mean_length,
-            "outputs": outputs,
-            "max_accumulation": steps,
-            "global_batch_size": global_batch_size,
-        },
-        progress,
-        space,
-    )
-    accumulation = accumulation_of(problem.request)
-    searched = problem.space()
-    settings = settings._replace(study=study_name(problem, settings))
-    solver = Solver(problem.memory, problem.budget_bytes, accumulation, problem.request.micro_batch_size)
+    problem = Problem(model, gpu, catalog, axes, fields_of(given), progress, space)
+    solver, searched = solver_of(problem), problem.space()
+    settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
     found = _search(searched, solver, settings, progress)
     if found.num_trials == 0:
         raise EngineError(f"timeout is {settings.timeout_seconds}: no trial was completed in time", "--timeout 60")
     if not found.num_strategies:
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
-    if not found.ranking and isinstance(accumulation, Exactly):
-        check_divisible(accumulation, solver)
+    if not found.ranking and isinstance(solver.accumulation, Exactly):
+        check_divisible(solver.accumulation, solver)
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
-    return FitResult.model_construct(
+    usual = usual_of(found, solver, bounded=max_accumulation is not None)
+    fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
+    listed = (*first, *best, *usual, *((fastest,) if fastest else ()))
+    of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
+    answer = FitResult.model_construct(
         request=problem.request,
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
+        usual=tuple(plan_of(c, solver) for c in usual),
+        front=tuple(plan_of(c, solver, serves=False) for c in (front_of(found.chains, solver) if pareto else ())),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),
@@ -188,82 +197,18 @@ def fit(
             trials=found.num_trials,
         ),
         rejected=dict(found.rejected),
-        notes=notes_for(problem, [c.strategy for c in (*first, *best)]),
-        shortfall=None if found.ranking else shortfall_of(problem, searched, solver),
+        notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
+        shortfall=None if found.ranking or fastest else shortfall_of(problem, searched, solver),
+        fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
+        why_not=tuple(
+            why_not_of(problem, searched, solver, next(iter(first), None), text) for text in several(why_not)
+        ),
     )
-
-
-def estimate(
-    model: str | Model,
-    *,
-    gpu: str | GPU,
-    gpus: int = 1,
-    nodes: int = 1,
-    task: str | None = None,
-    sequence_length: int | None = None,
-    micro_batch_size: int = 1,
-    gradient_accumulation_steps: int = 1,
-    evaluation_batch_size: int | None = None,
-    batching: str = "full",
-    mean_length: int | None = None,
-    outputs: str = "released",
-    headroom: float = 0.05,
-    host_memory: int | str | None = None,
-    loading: str = "auto",
-    catalog: CatalogSource = None,
-    progress: Progress = lambda _: None,
-    **axes: Unpack[Options],
-) -> EstimateResult:
-    """Itemizes the memory and time of one configuration, whether it fits or not.
-
-    Args:
-        model: The model, as for `fit`.
-        gpu: Name or alias of a GPU in the catalog, or a `GPU`.
-        gpus: GPUs per node.
-        nodes: Number of nodes.
-        task: What the model is trained to do, by default as for `fit`.
-        sequence_length: Tokens per sequence, by default as for `fit`.
-        micro_batch_size: Sequences per GPU and forward pass.
-        gradient_accumulation_steps: Forward and backward passes per optimizer step.
-        evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
-        batching: `full`, `padded` or `packed`, as for `fit`.
-        mean_length: Tokens per sample on average, if samples are padded or packed.
-        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
-        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
-        host_memory: Host memory of one node, as for `fit`.
-        loading: `auto`, `every-rank` or `rank-0`, as for `fit`.
-        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
-        progress: Function that is called with a line of text about what takes long.
-        axes: Options of `SearchSpace` by name, with one value each. By default fine-tuning is full, several GPUs shard
-            fully (with qlora not at all), and every other option has the first value of the default space: mixed
-            precision where the GPU supports it, AdamW, no checkpointing.
-
-    Returns:
-        The plan, with its memory by category and by moment of the step in `memory`, its time in `time`, and notes.
-
-    Raises:
-        ContradictionError: An option has several values, or the GPU, the model or another choice excludes a choice.
-        PlannerError: Any other reason for which `fit` raises.
-    """
-    workload = {
-        "gpus": gpus,
-        "nodes": nodes,
-        "task": task,
-        "sequence_length": sequence_length,
-        "evaluation_batch_size": evaluation_batch_size,
-        "batching": batching,
-        "mean_length": mean_length,
-        "outputs": outputs,
-        "headroom": headroom,
-        "host_memory": host_memory,
-        "loading": loading,
-    }
-    problem, solver, candidate = resolve_one(
-        model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
-    )
-    plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
-    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
+    if not answer.plans:
+        return answer
+    told = notes_for(problem, [answer.recommended.strategy.strategy()])
+    return answer.model_copy(update={"plan_notes": told})
 
 
 def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:

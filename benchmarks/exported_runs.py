@@ -1,0 +1,248 @@
+"""Trains exported scripts for real on the CPU, and compares their peaks with replays of the same plans.
+
+    python benchmarks/exported_runs.py                # print the table, about ten minutes
+    python benchmarks/exported_runs.py fsdp2 lora     # of some cases
+
+Each script runs as it was written, with random weights of a small model, in one process or two over gloo; torch's
+profiler records what it allocates, as in real_runs.py. Besides, the loss has to fall, and the effective batch and the
+number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP it is told
+that the two processes are of a GPU kind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from real_runs import TINY
+
+from planner import estimate, export
+from planner.exporting.export import write
+from planner.records.result import EstimateResult
+from planner.replay import Phase, Workload, replay
+from planner.replay.backend import CPU
+from planner.replay.real.profiled import Marks, recorded
+from planner.replay.recording.trace import Trace
+from planner.replay.setup.build import build, equip
+
+STEPS = 4
+RUNS = 3
+"""Runs of two processes. The least of all ranks counts: where gloo's threads free a gathered tensor, the profiler does
+not see that (real_runs.py), and the ranks have equal shares."""
+
+
+class Case(NamedTuple):
+    """Describes a model, a target and the choices of a plan."""
+
+    target: str
+    model: str
+    options: Mapping[str, Any] = {}
+
+    def __str__(self) -> str:
+        return " ".join([self.target, self.model, *map(str, self.options.values())])
+
+    @property
+    def ranks(self) -> int:
+        return int(self.options.get("gpus", 1))
+
+
+LORA = {"finetuning": "lora", "lora_rank": 8}
+FSDP2 = {"gpus": 2, "sharding": "full_shard"}
+FSDP1 = {**FSDP2, "sharding_backend": "fsdp1"}
+CASES = (
+    Case("transformers", "llama", {"precision": "fp32"}),
+    Case("transformers", "llama", {"precision": "bf16-mixed", "checkpointing": "full"}),
+    Case("transformers", "llama", {"precision": "bf16-true", "optimizer": "adafactor"}),
+    Case("transformers", "qwen3", {**LORA, "precision": "bf16-mixed"}),
+    Case("transformers", "gpt_neox", {**LORA, "precision": "bf16-true", "adapter_dtype": "weights"}),
+    Case("transformers", "llama", {"precision": "fp32", "finetuning": "freeze", "trained_blocks": 1}),
+    Case("transformers", "llama", {"precision": "bf16-mixed", "optimizer": "sgd-momentum", "batching": "padded"}),
+    Case("transformers", "llama", {"precision": "bf16-mixed", "optimizer": "adamw-foreach", "batching": "packed"}),
+    Case("transformers", "llama", {**FSDP2, "precision": "fp32"}),
+    Case("transformers", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
+    Case("transformers", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
+    Case("transformers", "llama", {**FSDP1, "precision": "bf16-mixed"}),
+    Case("transformers", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32"}),
+    Case("pytorch", "llama", {"precision": "fp32", "optimizer": "muon"}),
+    Case("pytorch", "llama", {"precision": "bf16-mixed", "checkpointing": "selective-matmuls"}),
+    Case("pytorch", "llama", {"precision": "bf16-mixed", "outputs": "kept"}),
+    Case("pytorch", "llama", {"precision": "bf16-true", "update": "in-backward", "gradient_accumulation_steps": 1}),
+    Case("pytorch", "qwen3", {**LORA, "precision": "bf16-mixed", "batching": "packed"}),
+    Case("pytorch", "llama", {**FSDP2, "precision": "fp32"}),
+    Case("pytorch", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
+    Case("pytorch", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
+    Case("pytorch", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32", "gradient_buckets": "views"}),
+    Case("pytorch", "llama", {"gpus": 2, "sharding": "zero1", "precision": "bf16-true"}),
+)
+
+
+class Outcome(NamedTuple):
+    """Holds what a run measured, what its plan says, and the bytes of both peaks."""
+
+    measured: dict[str, Any]
+    plan: EstimateResult
+    trained: int
+    real: int
+    replayed: int
+
+    @property
+    def difference(self) -> float:
+        """Returns the relative difference, (replay - real) / real."""
+        return self.replayed / self.real - 1
+
+    @property
+    def problems(self) -> list[str]:
+        """Returns in words what is not as planned."""
+        losses = self.measured["losses"]
+        return [
+            *([] if losses[-1] < losses[0] else [f"the loss goes from {losses[0]} to {losses[-1]}"]),
+            *([] if self.measured["global_batch_size"] == self.plan.global_batch_size else ["another effective batch"]),
+            *([] if self.measured["trained_parameters"] == self.trained else [f"{self.trained} should train"]),
+        ]
+
+
+def outcome(case: Case) -> Outcome:
+    """Runs a case."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "model.json").write_text(json.dumps(TINY[case.model]))
+        sizes = {"sequence_length": 128, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
+        plan = estimate(str(folder / "model.json"), **{"gpu": "A100-40GB", **sizes, **case.options})
+        write(export(plan, case.target, random_weights=True), folder)
+        command = [sys.executable, __file__, "--rank", name]
+        if case.ranks > 1:
+            launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
+            command[1:1] = launch
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", **_launcher(folder)}
+        found: list[int] = []
+        for _ in range(RUNS if case.ranks > 1 else 1):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{case}:\n{done.stderr[-6000:]}")
+            found += [json.loads(file.read_text()) for file in folder.glob("peak-*.json")]
+        measured = json.loads((folder / "measured.jsonl").read_text().splitlines()[0])
+    strategy = plan.strategy.strategy()
+    request, steps = plan.request, plan.gradient_accumulation_steps
+    workload = Workload(128, 2, steps, case.ranks, outputs=request.outputs, batching=request.batching)
+    replayed = replay(TINY[case.model], strategy, workload, backend=CPU).peaks()
+    model = equip(build(TINY[case.model], strategy, CPU), strategy)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Outcome(measured, plan, trained, min(found), max(replayed.values()))
+
+
+def _launcher(folder: Path) -> dict[str, str]:
+    """Returns the environment that `accelerate launch` makes of accelerate.yaml, without its checks for GPUs."""
+    import yaml
+
+    said = yaml.safe_load((folder / "accelerate.yaml").read_text()) if (folder / "accelerate.yaml").exists() else {}
+    made = {"ACCELERATE_MIXED_PRECISION": str(said.get("mixed_precision", "no"))}
+    for name, value in said.get("fsdp_config", {}).items():
+        made |= {"ACCELERATE_USE_FSDP": "true", name.upper(): str(value)}
+    return made
+
+
+def train(folder: str) -> None:
+    """Runs train.py of a folder as one rank, and writes the peak of its steps."""
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    sys.argv = ["train.py", "--max_steps", str(STEPS)]
+    marks = Marks()
+    patched = _transformers(marks) if Path("accelerate.yaml").exists() else _pytorch(marks)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        marks.enter(Phase.LOADING, 0)
+        with patched:
+            runpy.run_path("train.py", run_name="__main__")
+        marks.close()
+    results = profiler.profiler
+    assert results is not None
+    trace = recorded(results.kineto_results.experimental_event_tree(), marks.phases).trace
+    Path(f"peak-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(_peak(trace)))
+
+
+def _peak(trace: Trace) -> int:
+    """Returns the most live bytes of a steady step, which is any but the first: batches have more padding or less."""
+    now = peak = 0
+    for section in trace.sections:
+        for _, size, _ in section.events:
+            now += size
+            peak = max(peak, now) if section.step > 1 else peak
+    return peak
+
+
+def _transformers(marks: Marks) -> Any:
+    """Returns a context in which Trainer marks its phases, and accelerate divides models on the CPU."""
+    from contextlib import ExitStack
+    from unittest.mock import patch
+
+    from accelerate.state import DistributedType, PartialState
+    from transformers import Trainer
+
+    from planner.replay.real.gloo import released
+
+    loss, clip, state = Trainer.compute_loss, Trainer._clip_grad_norm, PartialState.__init__
+
+    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+        marks.enter(Phase.FORWARD, self.state.global_step + 1)
+        found = loss(self, *args, **kwargs)
+        marks.enter(Phase.BACKWARD, self.state.global_step + 1)
+        return found
+
+    def clip_grad_norm(self: Any, *args: Any, **kwargs: Any) -> Any:
+        marks.enter(Phase.OPTIMIZER, self.state.global_step + 1)
+        return clip(self, *args, **kwargs)
+
+    def started(self: Any, *args: Any, **kwargs: Any) -> None:
+        state(self, *args, **kwargs)
+        if self.distributed_type is DistributedType.MULTI_CPU and "ACCELERATE_USE_FSDP" in os.environ:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(Trainer, "compute_loss", compute_loss))
+    stack.enter_context(patch.object(Trainer, "_clip_grad_norm", clip_grad_norm))
+    stack.enter_context(patch.object(PartialState, "__init__", started))
+    stack.enter_context(released())
+    return stack
+
+
+def _pytorch(marks: Marks) -> Any:
+    """Returns a context in which a loop marks its steps."""
+    from contextlib import ExitStack
+    from unittest.mock import patch
+
+    import measure
+
+    from planner.replay.real.gloo import released
+
+    start = measure.Measure.start
+
+    def started(self: Any) -> None:
+        start(self)
+        marks.enter(Phase.FORWARD, len(self.seconds) + 1)
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(measure.Measure, "start", started))
+    stack.enter_context(released())
+    return stack
+
+
+if __name__ == "__main__":
+    if "--rank" in sys.argv:
+        train(sys.argv[sys.argv.index("--rank") + 1])
+        raise SystemExit
+    worst = 0.0
+    for case in CASES:
+        if sys.argv[1:] and not any(word in str(case) for word in sys.argv[1:]):
+            continue
+        found = outcome(case)
+        worst = max(worst, abs(found.difference))
+        says = ", ".join(found.problems) or "as planned"
+        print(f"{case!s:<74}{found.real:>10}{found.replayed:>10}{found.difference:>+10.3%}  {says}", flush=True)
+    print(f"largest difference {worst:.3%}")

@@ -1,0 +1,52 @@
+"""Stands in for a card that no catalog lists, of which only the memory is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from hardware.fields import GIB, MIB
+from hardware.gpu import GPU
+
+_SIZE: Final = re.compile(r"\s*(?P<number>\d{1,6}(\.\d{1,3})?)\s*(?P<unit>GiB|GB|MiB|MB)\s*", re.IGNORECASE)
+_UNITS: Final = {"gib": GIB, "gb": 10**9, "mib": MIB, "mb": 10**6}
+_AMPERE: Final = (8, 0)
+ASSUMED: Final = "assumed: all but the memory is that of "
+"""Begin of the source of such a card, before the name of the listed one."""
+ABOUT: Final = 0.1
+"""Share by which the memory of another card may differ for it to be of about the same size."""
+
+
+def memory_of(name: str) -> int | None:
+    """Returns the bytes that a name says, such as `24GiB`; None if it is no size of memory."""
+    found = _SIZE.fullmatch(name)
+    return None if found is None else int(float(found["number"]) * _UNITS[found["unit"].lower()])
+
+
+def unlisted(name: str, memory_bytes: int, listed: Iterable[GPU]) -> GPU:
+    """Returns a card with so much usable memory, and all else of a listed one.
+
+    That is the slowest one of about the same size among NVIDIA's cards from Ampere on, by its peak in bf16, so that the
+    card is probably as fast or faster; where none is about as large, the nearest one. `source` names it.
+
+    Args:
+        name: Name of the card.
+        memory_bytes: Bytes that processes can use.
+        listed: GPUs of a catalog, of which one has to be NVIDIA's from Ampere on.
+    """
+    cards = [gpu for gpu in listed if gpu.vendor == "nvidia" and gpu.has_sm(_AMPERE)]
+    near = [gpu for gpu in cards if abs(gpu.memory_bytes / memory_bytes - 1) <= ABOUT]
+    alike = min(near, key=lambda gpu: (gpu.peak_flops.bf16 or 0, gpu.name)) if near else None
+    like = alike or min(cards, key=lambda gpu: (abs(gpu.memory_bytes - memory_bytes), gpu.name))
+    changed = {
+        "name": name,
+        "aliases": (),
+        "memory_bytes": memory_bytes,
+        "host_memory_bytes": 2 * memory_bytes,
+        "price_per_hour_usd": None,
+        "price_date": None,
+        "price_source": None,
+        "source": ASSUMED + like.name,
+    }
+    return like.model_copy(update=changed)

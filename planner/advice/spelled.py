@@ -1,0 +1,78 @@
+"""Spells a set of changes for its user: in words, as options, and as a command that works when it is pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.advice.changes import options_of
+from planner.advice.commands import changed_options, command_of
+from planner.advice.costs import told_cost
+from planner.advice.minimal import Found
+from planner.advice.trials import Trial
+from planner.advice.variants import Variants
+from planner.answers.plans import plan_of
+from planner.answers.settled import settled
+from planner.records.advice import Way
+from planner.search import Candidate, Solver
+from strategies import Allocator
+
+
+def spelled_way(variants: Variants, found: Found, least: Trial, verb: str) -> Way | None:
+    """Returns changes as they are told; None if the allocator's model says that nothing fits with them after all.
+
+    Args:
+        variants: The request that the changes are of.
+        found: The changes, and the strategy that fits with them.
+        least: The smallest plan without them.
+        verb: The command whose request this is.
+    """
+    changes, trial, _ = found
+    options = options_of(changes)
+    solved = _best(variants, found)
+    if solved is None:
+        return None
+    relative = trial.seconds_per_token() / least.seconds_per_token()
+    cost = told_cost(changes, relative)
+    variant = variants.changed(options)
+    return Way.model_construct(
+        change=" and ".join(change.words for change in changes),
+        options=changed_options(variants.problem.request, options),
+        cost=cost,
+        price="; ".join(_prices(found, relative)),
+        command=command_of(verb, variant.problem),
+        plan=plan_of(*solved),
+        relative_time=relative,
+    )
+
+
+def _best(variants: Variants, found: Found) -> tuple[Candidate, Solver] | None:
+    """Returns the best candidate of the strategies that fit, or the configuration asked for, and its solver."""
+    if not variants.is_search:
+        return found.trial.candidate(), found.trial.solver
+    trials = (found.trial, *found.others)
+    solved = ((trial.solver.solve(trial.strategy), trial.solver) for trial in trials)
+    known = [(candidate, solver) for candidate, solver in solved if candidate is not None]
+    candidate, solver = min(known, key=lambda item: item[0].rank)
+    if candidate.strategy.allocator is Allocator.NATIVE:
+        decided = settled(candidate, solver)
+        return (decided, solver) if decided is not None else None
+    return candidate, solver
+
+
+def _prices(found: Found, relative: float) -> Iterator[str]:
+    """Yields what changes cost in words, each once."""
+    needs = dict.fromkeys(change.needs for change in found.changes if change.needs)
+    if needs:
+        yield f"needs {' and '.join(needs)}"
+    yield from dict.fromkeys(change.but for change in found.changes if change.but)
+    if (text := speed(relative)) is not None:
+        yield text
+
+
+def speed(relative: float) -> str | None:
+    """Returns in words how a time per token compares to that without the change; None where they are alike."""
+    if abs(relative - 1) < 0.02:
+        return None
+    if relative >= 2:
+        return f"a token takes {relative:.1f} times as long"
+    return f"a token takes {abs(relative - 1):.0%} {'more' if relative > 1 else 'less'} time"

@@ -1,0 +1,213 @@
+"""Collects the ways out of a request that nothing fits, by what they cost the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from planner.advice.changes import Change, cost_of, options_of
+from planner.advice.costs import told_cost
+from planner.advice.machines import MOST_TIMES_THE_MEMORY, cost_key, memory_of, more_gpus, other_machines
+from planner.advice.minimal import Found, Minimal
+from planner.advice.spelled import spelled_way
+from planner.advice.techniques import changes_from, is_slow_to_try, unusual
+from planner.advice.trials import HOST, Trial, best, best_near, tried
+from planner.advice.variants import Variants
+from planner.advice.workloads import host_memory, of_length, shorter, workload_changes
+from planner.records.advice import Cost, Way
+from strategies import ContradictionError, Finetuning, Strategy
+
+MOST_WAYS = 8
+MOST_OF_A_COST = 3
+"""Most ways of one cost that are told."""
+MOST_METHODS = 2
+"""The same of other methods: whoever asks for one method mostly means it."""
+STEPS_OF_A_LENGTH = 8
+"""Parts of the length asked for between which the longest sequence that fits is looked for."""
+
+MOST_TIMES_AS_LONG = 2
+"""Times the time per token above which another machine is no way out, as where its nodes have a slow network."""
+LESSER_METHODS = {
+    Finetuning.FULL: (Finetuning.LORA, Finetuning.QLORA, Finetuning.FREEZE),
+    Finetuning.FREEZE: (Finetuning.LORA, Finetuning.QLORA),
+    Finetuning.BITFIT: (Finetuning.LORA, Finetuning.QLORA),
+    Finetuning.LORA: (Finetuning.QLORA,),
+}
+"""Methods that are advised to those who ask for one."""
+
+
+def ways_out(
+    variants: Variants, strategies: Sequence[Strategy], verb: str, held: frozenset[str] = frozenset()
+) -> list[Way]:
+    """Returns the smallest sets of changes after which something fits, by what they cost.
+
+    Args:
+        variants: The request, of which nothing fits.
+        strategies: All strategies that can run, or some of a space that is too large.
+        verb: The command whose request this is.
+        held: Options that have to keep their values.
+    """
+    plain = variants.changed({})
+    trials = [trial for strategy in strategies if (trial := tried(plain, strategy)) is not None]
+    least = best(trials)
+    if least is None:
+        return []
+    found = of_techniques(variants, trials, least, held)
+    if variants.problem.memory.is_cheap:
+        found += _of_machines(variants, least)
+    told = (spelled_way(variants, _longest(variants, one), least, verb) for one in _ranked(found, least))
+    return [way for way in told if way is not None]
+
+
+def of_techniques(
+    variants: Variants, trials: Sequence[Trial], least: Trial, held: frozenset[str] = frozenset()
+) -> list[Found]:
+    """Returns the smallest sets of changes of the run itself."""
+    minimal = Minimal(variants)
+    changes = [change for change in changes_from(values_of(trials)) if not change.options.keys() & held]
+    methods = [*_lesser_methods(changes, trials)]
+    others = [change for change in changes if "finetuning" not in change.options and not is_slow_to_try(change)]
+    if variants.problem.memory.is_cheap:
+        others += [*workload_changes(variants), *_room_on_host(least), *shorter(variants)]
+    inapplicable: list[tuple[Finetuning, Trial, list[Change]]] = []
+    for base in _bases(trials):
+        method = base.strategy.finetuning.method
+        beaten = (left for of, under, left in inapplicable if of is method and under.is_under(base))
+        left = next(beaten, others)
+        inapplicable.append((method, base, minimal.search(base, (), left)))
+    if all(cost_of(one.changes).place > Cost.PACKAGE.place for one in minimal.found()):
+        _try_slow(variants, minimal, least, [change for change in changes if is_slow_to_try(change)])
+    for change in methods:
+        trial = best_near(variants.changed(change.options), None)
+        if trial is not None and trial.fits:
+            minimal.add((change,), trial)
+        elif trial is not None:
+            minimal.search(trial, (change,), others)
+    return minimal.found()
+
+
+def _lesser_methods(changes: Iterable[Change], trials: Iterable[Trial]) -> Iterator[Change]:
+    """Yields the methods that take less than all that are searched."""
+    asked = {trial.strategy.finetuning.method for trial in trials}
+    for change in changes:
+        method = change.options.get("finetuning")
+        if method is not None and all(method in LESSER_METHODS.get(one, ()) for one in asked):
+            yield change
+
+
+def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Iterable[Change]) -> None:
+    """Tries changes that take long to try, that which saves the most first; where it does not fit, none does."""
+    for change in reversed([*changes]):
+        if least.solver.cluster.world_size == 1 and "offload" not in change.options:
+            continue  # one GPU shards nothing
+        trial = best_near(variants.changed(change.options), least.strategy)
+        if trial is None:
+            continue
+        if not trial.fits:
+            return
+        minimal.add((change,), trial)
+
+
+def values_of(trials: Iterable[Trial]) -> dict[str, tuple[object, ...]]:
+    """Returns the values that options have in any strategy."""
+    found: dict[str, dict[object, None]] = {}
+    for trial in trials:
+        for name, value in trial.strategy.to_options().items():
+            found.setdefault(name, {})[value] = None
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _bases(trials: Iterable[Trial]) -> list[Trial]:
+    """Returns the strategies of each method and sharding of which no other takes less at all moments, smallest first.
+
+    What the others have instead are options that changes can reach, and they take more.
+    """
+    found: dict[object, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.size):
+        key = trial.strategy.finetuning.method, trial.strategy.sharding.choice, trial.strategy.sharding.backend
+        if not any(smaller.is_under(trial) for smaller in found.setdefault(key, [])):
+            found[key].append(trial)
+    return sorted((trial for alike in found.values() for trial in alike), key=lambda trial: trial.size)
+
+
+def _longest(variants: Variants, found: Found) -> Found:
+    """Returns changes with the longest sequences that fit, in parts of the length asked for."""
+    if len(found.changes) > 1 or "sequence_length" not in found.changes[0].options:
+        return found
+    asked, fits = variants.problem.request.sequence_length, found.changes[0].options["sequence_length"]
+    part = max(1, asked // STEPS_OF_A_LENGTH)
+    lengths = range(-(-fits // part) * part + part, min(2 * fits, asked), part)
+    low, best_found = -1, found
+    high = len(lengths)
+    while high - low > 1:
+        middle = (low + high) // 2
+        change = of_length(lengths[middle], asked)
+        trial = best_near(variants.changed(change.options), found.trial.strategy)
+        if trial is not None and trial.fits:
+            low, best_found = middle, Found((change,), trial)
+        else:
+            high = middle
+    return best_found
+
+
+def _room_on_host(least: Trial) -> Iterator[Change]:
+    """Yields nodes with enough host memory, where that is what is missing."""
+    if least.over.get(HOST, 0) > 0:
+        footprint = least.solver.footprint(least.strategy, least.batch[1])
+        yield host_memory(footprint.host.node_bytes(least.batch[0]))
+
+
+def _of_machines(variants: Variants, least: Trial) -> Iterator[Found]:
+    """Yields the cheapest other GPUs that fit, and the fewest more of the same unless they are many times as large."""
+    others = _first(variants, other_machines(variants), least)
+    more = _first(variants, more_gpus(variants), least)
+    if others is not None:
+        yield others
+    if more is not None:
+        limit = MOST_TIMES_THE_MEMORY * memory_of(others.trial.solver.cluster) if others is not None else None
+        if limit is None or memory_of(more.trial.solver.cluster) <= limit:
+            yield more
+
+
+def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> Found | None:
+    """Returns the first machine on which something fits."""
+    usual = least.seconds_per_token()
+    for change in changes:
+        try:
+            variant = variants.changed(change.options)
+        except ContradictionError:  # so many GPUs do not divide the global batch
+            continue
+        # Fewer GPUs shard less, so what one holds now is no bound; as many of a smaller one cannot do.
+        same = variant.solver.cluster.world_size == least.solver.cluster.world_size
+        if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:
+            continue
+        trial = best_near(variant, least.strategy)
+        if trial is not None and trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
+            return Found((change,), trial)
+    return None
+
+
+def _ranked(found: Iterable[Found], least: Trial) -> list[Found]:
+    """Returns what is told, the cheapest first: a few of each cost, and one of those that change the same options."""
+    usual = least.seconds_per_token()
+    keyed = []
+    for one in found:
+        relative = one.trial.seconds_per_token() / usual
+        cost = told_cost(one.changes, relative)
+        each = sorted((change.cost.place for change in one.changes), reverse=True)
+        shorter_by = -options_of(one.changes).get("sequence_length", 0)
+        cluster = one.trial.solver.cluster
+        machine = cost_key(cluster)
+        key = each[1:], len(options_of(one.changes)), unusual(one.changes), shorter_by, machine, relative
+        keyed.append(((cost.place, *key), cost, one))
+    kept: list[Found] = []
+    number: dict[Cost, int] = {}
+    seen: set[object] = set()
+    for _, cost, one in sorted(keyed, key=lambda item: item[0]):
+        alike = cost, frozenset(options_of(one.changes)), frozenset(change.needs for change in one.changes)
+        most = MOST_METHODS if cost is Cost.METHOD else MOST_OF_A_COST
+        if alike in seen or number.get(cost, 0) == most:
+            continue
+        seen.add(alike)
+        number[cost] = number.get(cost, 0) + 1
+        kept.append(one)
+    return kept[:MOST_WAYS]

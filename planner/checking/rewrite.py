@@ -1,0 +1,75 @@
+"""Writes changes of a run into the texts of its files, and shows them as diffs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from difflib import unified_diff
+from typing import Any
+
+import yaml
+
+from hardware.errors import FileError
+from planner.readers.rewriting import rewritten
+from planner.readers.run import Run
+from planner.readers.source import Source, source_of
+
+_CONTEXT = 2
+"""Lines around a change in a diff."""
+
+
+def new_texts(run: Run, keys: Mapping[str, Any]) -> dict[str, str] | None:
+    """Returns the text of each file that a change touches, by its name; None if its text cannot be changed so.
+
+    The new text is read again, and has to hold the old data but for the changed keys.
+    """
+    texts: dict[str, str] = {}
+    for source in run.sources:
+        mine = {key: value for key, value in keys.items() if run.source_for(key) is source}
+        if mine:
+            text = _rewritten(source, mine)
+            if text is None:
+                return None
+            texts[source.file] = text
+    return texts
+
+
+def _rewritten(source: Source, keys: Mapping[str, Any]) -> str | None:
+    text, data = source.text, deepcopy(source.data)
+    try:
+        for key, value in keys.items():
+            path = (*map(str, source.root), *key.split("."))
+            text = rewritten(text, path, value, is_json=source.is_json, beside=_beside(key, keys))
+            _put(data, path, value)
+        read = source_of(source.file, text.encode(), is_json=source.is_json)
+    except (ValueError, yaml.YAMLError, FileError):
+        return None
+    return text if read.data == data else None
+
+
+def _beside(key: str, keys: Mapping[str, Any]) -> list[str]:
+    """Returns the other keys of a change in the same mapping, beside which a new key stands best."""
+    above, _, name = key.rpartition(".")
+    others = [other.rpartition(".") for other in keys]
+    return [last for prefix, _, last in others if prefix == above and last != name]
+
+
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    *above, name = path
+    for part in above:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ValueError(f"{part} is no mapping")
+    data[name] = value
+
+
+def diff(run: Run, texts: Mapping[str, str]) -> str:
+    """Returns the unified diff of a run's files and new texts."""
+    old = {source.file: source.text for source in run.sources}
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+        for file, text in texts.items()
+        for line in unified_diff(
+            old[file].splitlines(keepends=True), text.splitlines(keepends=True), file, file, n=_CONTEXT
+        )
+    )

@@ -1,0 +1,54 @@
+"""Writes measured.jsonl: a line with the peaks and seconds of a run, beside those of predicted.json.
+
+It needs torch alone. The first two steps, in which states and caches are made, are left out of the seconds.
+"""
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+
+
+class Measure:
+    """Follows a run step by step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+        self.started = time.perf_counter()
+
+    def start(self) -> None:
+        """Begins a step."""
+        self.started = time.perf_counter()
+
+    def end(self) -> None:
+        """Ends a step, once the GPU is done."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.started)
+
+    def write(self, model: Any, global_batch_size: int) -> None:
+        """Adds the line; one rank has to call it."""
+        # DeepSpeed leaves a rank without the parameters of others, but says how large they are.
+        trained = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+        made = {
+            "steps": len(self.seconds),
+            "step_seconds": median(self.seconds[2:] or self.seconds or [0.0]),
+            "losses": self.losses,
+            "global_batch_size": global_batch_size,
+            "trained_parameters": trained,
+        }
+        if torch.cuda.is_available():
+            made["gpu"] = torch.cuda.get_device_name()
+            made["allocated_bytes"] = torch.cuda.max_memory_allocated()
+            made["reserved_bytes"] = torch.cuda.max_memory_reserved()
+        with suppress(FileNotFoundError):
+            made["predicted"] = json.loads((HERE / "predicted.json").read_text())
+        with (HERE / "measured.jsonl").open("a") as file:
+            file.write(json.dumps(made) + "\n")

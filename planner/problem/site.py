@@ -1,0 +1,49 @@
+"""Finds what a request means by its GPU: a card of the catalog, a machine as clouds rent it, or a size of memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hardware import GPU, Catalog, Cluster, Machine
+from planner.records.axes import RequestError, whole
+
+
+class Site(NamedTuple):
+    """Holds a GPU, how many of them a node has, and what the node is rented as, where that is known."""
+
+    gpu: GPU
+    gpus: int
+    machine: Machine | None = None
+
+    @classmethod
+    def of(cls, gpu: str | GPU, catalog: Catalog, gpus: int | None) -> Site:
+        """Returns what a name stands for.
+
+        Args:
+            gpu: A GPU, or a name: of a GPU, of a machine, or a size such as `24GiB` for a card that is not listed.
+            catalog: Where names are looked up.
+            gpus: GPUs per node as asked for; None for as many as the machine has, or else one.
+
+        Raises:
+            RequestError: The machine has another number of GPUs than what is asked for.
+            UnknownNameError: The catalog has no such GPU or machine.
+        """
+        gpus = whole(gpus)
+        machine = catalog.find_machine(gpu) if isinstance(gpu, str) else None
+        if machine is None:
+            return cls(gpu if isinstance(gpu, GPU) else catalog.get(gpu), 1 if gpus is None else gpus)
+        if gpus is not None and gpus != machine.gpus:
+            raise RequestError(
+                f"gpus is {gpus}, but {machine.name} has {machine.gpus}, and is rented as a whole",
+                f"leave --gpus out, add --nodes, or --gpu {machine.gpu} --gpus {gpus}",
+            )
+        return cls(catalog.get(machine.gpu), machine.gpus, machine)
+
+    @property
+    def name(self) -> str:
+        """Returns the name of the machine, or else of the GPU."""
+        return self.machine.name if self.machine else self.gpu.name
+
+    def cluster(self, nodes: int, host_bytes: int | None) -> Cluster:
+        """Returns so many nodes of this kind; the host memory is the machine's, or what is usual, where it is None."""
+        return Cluster(self.gpu, self.gpus, nodes, host_bytes, self.machine)

@@ -1,0 +1,158 @@
+"""Reads ms-swift's YAML and JSON.
+
+Source of defaults: ms-swift 3602360, swift/arguments, swift/trainers/arguments.py; its built-in DeepSpeed files are
+swift/config/*.json.
+"""
+
+from __future__ import annotations
+
+from planner.readers.hugging_face import (
+    ATTENTIONS,
+    TRAINER_IDLE,
+    TRAINER_IDLE_PREFIXES,
+    TRAINER_LEFT_OUT,
+    TRAINER_NO_WORD,
+    read_optimizer,
+    read_targets,
+)
+from planner.readers.keys import Keys
+from planner.readers.own_steps.shared import refuse_step
+from planner.readers.precision import read_adapter_dtypes, read_precision
+from planner.readers.run import Reader, Role, Run
+from planner.readers.source import Table, words
+from strategies import (
+    AdapterDtype,
+    Attention,
+    Batching,
+    Checkpointing,
+    Finetuning,
+    Kernels,
+    Loss,
+    Quantization,
+    Sharding,
+    UnquantizedDtype,
+)
+
+_SOURCE = "ms-swift 3602360, swift/arguments"
+_TUNERS = ("tuner_type", "train_type", "sft_type")
+_ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2": Attention.FLASH_2}
+
+TABLE = Table(
+    decides={
+        "model": "model",
+        **dict.fromkeys(_TUNERS, "finetuning"),
+        "torch_dtype": "precision",
+        "bf16": "precision",
+        "fp16": "precision",
+        "quant_method": "quantization",
+        "quant_bits": "quantization",
+        "bnb_4bit_use_double_quant": "quantization",
+        "lora_rank": "lora_rank",
+        "lora_alpha": "lora_alpha",
+        "lora_dropout": "lora_dropout",
+        "target_modules": "lora_targets",
+        "per_device_train_batch_size": "micro_batch_size",
+        "gradient_accumulation_steps": "gradient_accumulation_steps",
+        "max_length": "sequence_length",
+        "packing": "batching",
+        "padding_free": "batching",
+        "optim": "optimizer",
+        "gradient_checkpointing": "checkpointing",
+        "deepspeed": "all that the JSON says",
+        "use_liger_kernel": "kernels, loss",
+        "attn_impl": "attention",
+        "rlhf_type": "task",
+    },
+    no_word={
+        **TRAINER_NO_WORD,
+        "sequence_parallel_size": "sequence parallelism",
+        "fsdp": "FSDP as ms-swift configures it",
+        "freeze_llm": "a language model that is frozen",
+        "vit_lr": "images beside the text",
+        "use_galore": "GaLore as ms-swift configures it",
+        "lisa_activated_layers": "LISA",
+        "tensor_model_parallel_size": "Megatron",
+    },
+    left_out=TRAINER_LEFT_OUT,
+    idle=TRAINER_IDLE
+    | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
+            dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf model_type template lazy_tokenize
+            streaming truncation_strategy max_pixels load_from_cache_file"""),
+    idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
+)
+
+
+def read(keys: Keys, run: Run) -> None:
+    """Says what a run of ms-swift does."""
+    reading = keys.reading
+    reading.say("model", keys.word("model"), keys.place("model"))
+    task = keys.word("rlhf_type") or "sft"
+    reading.say("task", task, keys.place("rlhf_type"))
+    if task != "sft":
+        reading.refuse(f"{task}: not the next-token loss of one sequence a sample", keys.place("rlhf_type"))
+    _read_finetuning(keys)
+    _read_engine(keys, run)
+    dtype, place = keys.word("torch_dtype"), keys.place("torch_dtype")
+    half = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16", None: "bf16"}.get(dtype)
+    stored = "fp32" if dtype == "float32" else half or "bf16"
+    read_precision(reading, half, place, stored=stored, why="" if place else f"{_SOURCE}: as the checkpoint is")
+    read_adapter_dtypes(reading, AdapterDtype.FP32, UnquantizedDtype.BF16, "PEFT's fp32 adapters")
+    micro = keys.say_whole("micro_batch_size", "per_device_train_batch_size", otherwise=1, why=_SOURCE)
+    if keys.entry("gradient_accumulation_steps") or run.ranks:
+        steps = -(-16 // max(1, micro) // (run.ranks or 1))
+        keys.say_whole(
+            "gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=steps, why=f"{_SOURCE}: 16 in all"
+        )
+    if keys.entry("max_length"):
+        reading.say("sequence_length", keys.whole("max_length"), keys.place("max_length"))
+    packs = keys.flag("packing") or keys.flag("padding_free")
+    reading.say("batching", Batching.PACKED if packs else Batching.PADDED, keys.place("packing", "padding_free"))
+    read_optimizer(keys, "optim", program="Trainer")
+    recomputes, place = keys.flag("gradient_checkpointing", otherwise=True), keys.place("gradient_checkpointing")
+    why = "" if place else f"{_SOURCE}: on"
+    reading.say("checkpointing", Checkpointing.FULL if recomputes else Checkpointing.NONE, place, why)
+    name = keys.word("attn_impl") or "sdpa"
+    if name in _ATTENTIONS:
+        reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
+    else:
+        reading.refuse(f"the attention {name}", keys.place("attn_impl"))
+    liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
+    reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
+    reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
+    refuse_step(reading, "ms-swift", "which logits its trainers keep, and how they wrap a model")
+
+
+def _read_finetuning(keys: Keys) -> None:
+    reading, place, name = keys.reading, keys.place(*_TUNERS), keys.word(*_TUNERS) or "lora"
+    if name == "full":
+        reading.say("finetuning", Finetuning.FULL, place)
+        return
+    if name != "lora":
+        reading.refuse(f"the tuner {name}", place)
+        return
+    reading.say("finetuning", Finetuning.LORA, place, "" if place else _SOURCE)
+    bits, method = keys.whole("quant_bits"), (keys.word("quant_method") or "").lower()
+    if bits and method == "bnb" and bits in (4, 8):
+        reading.say("finetuning", Finetuning.QLORA, keys.place("quant_bits"))
+        double = keys.flag("bnb_4bit_use_double_quant", otherwise=True)
+        four = Quantization.NF4_DOUBLE if double else Quantization.NF4
+        reading.say("quantization", four if bits == 4 else Quantization.INT8, keys.place("quant_bits"))
+    elif bits or method:
+        reading.refuse(f"a base in {bits} bits by {method}", keys.place("quant_bits", "quant_method"))
+    keys.say_whole("lora_rank", "lora_rank", otherwise=8, why=_SOURCE)
+    keys.say_whole("lora_alpha", "lora_alpha", otherwise=32, why=_SOURCE)
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.05, why=_SOURCE)
+    if not read_targets(keys, "target_modules", everything=("all-linear",)):
+        reading.say("lora_targets", "all-linear", why=_SOURCE)
+
+
+def _read_engine(keys: Keys, run: Run) -> None:
+    reading, name, place = keys.reading, keys.word("deepspeed"), keys.place("deepspeed")
+    if name is not None:
+        built_in = name.startswith("zero") and "." not in name
+        run.refer(f"{name}.json" if built_in else name, place)
+    elif reading.value("sharding") is None:
+        reading.say("sharding", Sharding.NO_SHARD, why="no deepspeed")
+
+
+READER = Reader("ms-swift", _SOURCE, Role.RECIPE, TABLE, frozenset({*_TUNERS, "split_dataset_ratio"}), read)

@@ -1,0 +1,167 @@
+"""Reads one file of a run as its framework does, and flattens it to keys by a table of those that its program has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+
+from hardware.errors import FileError, PlannerError, shown
+from hardware.reading import STANDARD_INPUT, Document, Location, SafeLoader, read_bytes, read_document, read_json
+from planner.readers.interpolation import interpolated
+from planner.readers.reading import COMMAND_LINE, Place
+
+_TEMPLATE = (b"{{", b"{%")
+"""Signs of Jinja and of GitHub's expressions, which are no YAML outside of quotes."""
+
+
+class ConfigFileError(FileError):
+    """Reports all problems of a configuration file that cannot be read."""
+
+    subject = "the configuration"
+    way_out = "the file has to be the YAML or JSON that the framework itself reads"
+
+
+class Table(NamedTuple):
+    """Describes the keys of a file; those of a nested mapping are written with dots.
+
+    Attributes:
+        decides: Keys that decide memory, with the planner's words that they make.
+        no_word: Keys of what the planner has no word for, with its name; refused where they switch it on.
+        left_out: Keys of what changes memory a little and the account lacks, with its name.
+        idle: Keys without an effect on memory.
+        idle_prefixes: Beginnings of such keys.
+        dead: Keys that nobody reads, with the reason.
+        strict: Whether the program itself refuses keys that it does not know.
+    """
+
+    decides: Mapping[str, str]
+    no_word: Mapping[str, str] = {}
+    left_out: Mapping[str, str] = {}
+    idle: frozenset[str] = frozenset()
+    idle_prefixes: tuple[str, ...] = ()
+    dead: Mapping[str, str] = {}
+    strict: bool = False
+
+    def knows(self, key: str) -> bool:
+        """Returns whether the table says anything about a key."""
+        named = (self.decides, self.no_word, self.left_out, self.idle, self.dead)
+        return any(key in names for names in named) or key.startswith(self.idle_prefixes)
+
+    def is_section(self, path: str) -> bool:
+        """Returns whether keys below a path are keys of their own."""
+        every = (*self.decides, *self.no_word, *self.left_out, *self.idle, *self.dead, *self.idle_prefixes)
+        return any(key.startswith(f"{path}.") for key in every)
+
+
+class Entry(NamedTuple):
+    """Holds the value of a key and its place."""
+
+    value: Any
+    place: Place
+
+
+class Source(NamedTuple):
+    """Holds one file of a run, and what the command line says instead of its keys."""
+
+    file: str
+    document: Document
+    text: str
+    is_json: bool
+    overrides: Mapping[str, Any] = {}
+    root: Location = ()
+    """Mapping below which the recipe lies, as in a file of a job."""
+    interpolates: bool = False
+    """Whether `${other.key}` stands for the value of another key, as OmegaConf has it."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Returns the mapping that the file holds."""
+        return self.document.data if isinstance(self.document.data, dict) else {}
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Returns the mapping of keys, with the values of others in place of `${...}`."""
+        recipe = self.data
+        for name in self.root:
+            recipe = recipe[str(name)]
+        return interpolated(recipe) if self.interpolates else recipe
+
+    def line(self, location: Location) -> int:
+        """Returns the line of a value, from 1."""
+        return self.document.line((*self.root, *location))
+
+    def entries(self, table: Table) -> dict[str, Entry]:
+        """Returns every key with its value; keys of the table's sections are written with dots."""
+        found = dict(self._flat(self.recipe, (), table))
+        for key, value in self.overrides.items():
+            found[key] = Entry(value, Place(COMMAND_LINE, 0, key))
+        return found
+
+    def _flat(self, data: Mapping[str, Any], above: Location, table: Table) -> Iterator[tuple[str, Entry]]:
+        for name, value in data.items():
+            location = (*above, name)
+            path = ".".join(map(str, location))
+            if isinstance(value, dict) and value and table.is_section(path):
+                yield from self._flat(value, location, table)
+            else:
+                yield path, Entry(value, Place(self.file, self.line(location), path))
+
+
+def read_source(file: str) -> Source:
+    """Returns a file of a run; `-` is standard input.
+
+    Raises:
+        ConfigFileError: It cannot be read, is no mapping, or has duplicate keys, tags or other problems.
+    """
+    content = read_bytes(file, ConfigFileError)
+    is_input = file == STANDARD_INPUT
+    is_json = content.lstrip().startswith(b"{") if is_input else file.lower().endswith(".json")
+    return source_of("standard input" if is_input else file, content, is_json=is_json)
+
+
+def source_of(file: str, content: bytes, *, is_json: bool) -> Source:
+    """Returns what a file holds, read as its framework reads it: YAML 1.1, or JSON.
+
+    Raises:
+        ConfigFileError: It is no mapping, or has duplicate keys, tags or other problems.
+    """
+    try:
+        document = _mapping(file, content, is_json=is_json)
+    except ConfigFileError as error:
+        if any(sign in content for sign in _TEMPLATE):
+            raise ConfigFileError(error.problems, "{{ }} and {% %} are of a template: fill it in first") from None
+        raise
+    return Source(file, document, content.decode(), is_json)
+
+
+def _mapping(file: str, content: bytes, *, is_json: bool) -> Document:
+    read = read_json if is_json else read_document
+    document = read(file, ConfigFileError, content=content)
+    if not isinstance(document.data, dict) and document.data is not None:
+        document.add_problem((), f"{shown(document.data)} is not a mapping of keys to values")
+    elif not document.data:
+        document.add_problem((), "has no keys")
+    document.raise_problems()
+    return document
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Returns key and value of `KEY=VALUE`; the value is read as YAML.
+
+    Raises:
+        PlannerError: The text is no such pair, or the value is no plain value.
+    """
+    key, equals, value = text.lstrip("-").partition("=")
+    if not equals or not key:
+        raise PlannerError(f"{shown(text)} is not KEY=VALUE", "planner check run.yaml -- micro_batch_size=4")
+    try:
+        return key, yaml.load(value, Loader=SafeLoader)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
+        raise PlannerError(f"{key} is {shown(value)}, which is not a plain value", f"{key}=4") from None
+
+
+def words(text: str) -> frozenset[str]:
+    """Returns the names in a text, with white space between them."""
+    return frozenset(text.split())

@@ -1,0 +1,111 @@
+"""Spells settings in keys of transformers' TrainingArguments, TRL, axolotl and LLaMA-Factory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
+from planner.readers.spelling.spelling import Also, IfThere, Spelling
+from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS
+from strategies import Attention, Checkpointing, Finetuning, Kernels, Loss, Quantization
+
+_BATCH = {
+    "micro_batch_size": ("per_device_train_batch_size",),
+    "gradient_accumulation_steps": ("gradient_accumulation_steps",),
+}
+
+
+def _of_tables(
+    optim: str, instead: Mapping[str, Any] = MappingProxyType({})
+) -> dict[tuple[str, Any], Mapping[str, Any]]:
+    """Returns optimizers and attentions by the names that transformers gives them, the first of each."""
+    found: dict[tuple[str, Any], Mapping[str, Any]] = {}
+    for name, meant in OPTIMIZERS.items():
+        if "update" not in meant:
+            found.setdefault(("optimizer", meant["optimizer"]), {optim: name})
+    for name, attention in ATTENTIONS.items():
+        found.setdefault(("attention", attention), {"attn_implementation": name, **instead})
+    return found
+
+
+_TRAINER = {
+    **_of_tables("optim"),
+    ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
+    ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
+    ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
+    ("kernels", Kernels.LIGER): {"use_liger_kernel": True},
+    ("loss", Loss.LIGER_FUSED_LINEAR): {"use_liger_kernel": True},
+}
+TRAINER = Spelling(_BATCH, _TRAINER)
+
+TRL = Spelling(
+    {**_BATCH, "sequence_length": ("max_length", "max_seq_length")},
+    {
+        **_TRAINER,
+        ("finetuning", Finetuning.LORA): {
+            "use_peft": True,
+            "lora_target_modules": "all-linear",
+            "dtype": "bfloat16",
+        },
+        ("finetuning", Finetuning.QLORA): {
+            "use_peft": True,
+            "lora_target_modules": "all-linear",
+            "dtype": "bfloat16",
+            "load_in_4bit": True,
+        },
+        ("quantization", Quantization.NF4): {"load_in_4bit": True, "load_in_8bit": False},
+    },
+)
+
+LLAMA_FACTORY = Spelling(
+    {**_BATCH, "sequence_length": ("cutoff_len",)},
+    {
+        **_of_tables("optim"),
+        ("attention", Attention.SDPA): {"flash_attn": "sdpa"},
+        ("attention", Attention.FLASH_2): {"flash_attn": "fa2"},
+        ("checkpointing", Checkpointing.FULL): {"disable_gradient_checkpointing": False},
+        ("checkpointing", Checkpointing.FULL_REENTRANT): {"disable_gradient_checkpointing": False},
+        ("checkpointing", Checkpointing.NONE): {"disable_gradient_checkpointing": True},
+        ("kernels", Kernels.LIGER): {"enable_liger_kernel": True},
+        ("loss", Loss.LIGER_FUSED_LINEAR): {"enable_liger_kernel": True},
+        ("finetuning", Finetuning.LORA): {"finetuning_type": "lora"},
+        ("finetuning", Finetuning.QLORA): {"finetuning_type": "lora", "quantization_bit": 4},
+        ("quantization", Quantization.NF4_DOUBLE): {"quantization_bit": 4},
+    },
+)
+
+LLAMA_FACTORY_V1 = Spelling(
+    {"micro_batch_size": ("micro_batch_size",), "gradient_accumulation_steps": (), "sequence_length": ("cutoff_len",)},
+    {
+        ("checkpointing", Checkpointing.FULL): {"enable_activation_checkpointing": True},
+        ("checkpointing", Checkpointing.NONE): {"enable_activation_checkpointing": False},
+    },
+)
+
+_PLUGIN = Also("axolotl.integrations.liger.LigerPlugin")
+_ADAPTER = {"lora_r": 16, "lora_alpha": 32, "lora_target_linear": True}
+
+AXOLOTL = Spelling(
+    {
+        "micro_batch_size": ("micro_batch_size",),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps",),
+        "sequence_length": ("sequence_len",),
+    },
+    {
+        **_of_tables("optimizer", dict.fromkeys(OLD_ATTENTIONS, IfThere(False))),
+        ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
+        ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
+        ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
+        ("kernels", Kernels.LIGER): {"plugins": _PLUGIN, **dict.fromkeys(LIGER, True)},
+        ("loss", Loss.LIGER_FUSED_LINEAR): {
+            "plugins": _PLUGIN,
+            "liger_fused_linear_cross_entropy": True,
+            "liger_cross_entropy": IfThere(False),
+        },
+        ("finetuning", Finetuning.LORA): {"adapter": "lora", **_ADAPTER},
+        ("finetuning", Finetuning.QLORA): {"adapter": "qlora", "load_in_4bit": True, "load_in_8bit": False, **_ADAPTER},
+        ("quantization", Quantization.NF4_DOUBLE): {"adapter": "qlora", "load_in_4bit": True, "load_in_8bit": False},
+    },
+)

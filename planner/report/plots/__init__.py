@@ -1,0 +1,1 @@
+"""Draws pictures of a plan with characters: moments of a step, curves, all plans."""

@@ -1,0 +1,64 @@
+"""Renders ways out: what to change, what it costs, what it makes, and the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from planner.records.advice import Way
+from planner.report.parts.blocks import Wrapped, usable_width
+from planner.report.parts.format import gib, thousands
+from planner.report.parts.table import INDENT
+
+MARGIN = 3
+"""Columns of a way's number, with the blank behind it."""
+_GOES_ON = " \\"
+"""What a shell takes for the end of a line, and not of the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Draws a command that can be copied whole: a line that does not fit goes on behind a backslash."""
+
+    text: str
+    indent: int = INDENT
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first, *others = self.text.split(" --")
+        lines, indent = [first], self.indent
+        for option in others:
+            longer = f"{lines[-1]} --{option}"
+            if indent + len(longer) + len(_GOES_ON) <= usable_width(options):
+                lines[-1] = longer
+            else:
+                lines[-1] += _GOES_ON
+                lines.append(f"  --{option}")
+        for line in lines:
+            yield Text(" " * indent + line, style="bold", no_wrap=True, overflow="ignore")
+
+
+def way_lines(ways: Sequence[Way], heading: str = "what would fit, by what it costs") -> Iterator[RenderableType]:
+    """Yields ways out below a heading, or nothing where there are none."""
+    if not ways:
+        return
+    yield ""
+    yield Text(" " * INDENT + heading, style="bold")
+    for number, way in enumerate(ways, start=1):
+        yield Wrapped(way.change, prefix=Text(f"{number}. ".rjust(MARGIN)))
+        indent = INDENT + MARGIN
+        if said := "; ".join(_said(way)):
+            yield Wrapped(said, "dim", indent=indent)
+        command = way.command or " ".join(f"--{name} {value}" for name, value in way.options.items())
+        yield Command(command, indent)
+
+
+def _said(way: Way) -> Iterator[str]:
+    """Yields what a way costs, and what it makes."""
+    if way.cost is not None:
+        yield f"{way.cost.value}: {way.price}" if way.price else way.cost.value
+    if way.plan is not None:
+        batch = f"batch {way.plan.global_batch_size:,}"
+        yield f"{gib(way.plan.memory.process_bytes)} GiB, {batch}, {thousands(way.plan.time.tokens_per_second)} tok/s"

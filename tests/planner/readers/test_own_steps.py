@@ -1,0 +1,183 @@
+"""Programs with a step of their own are read, with their traps, and are not planned as something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner import CheckResult, check
+
+TORCHTUNE = """\
+output_dir: /tmp/out
+model:
+  _component_: torchtune.models.llama3_1.lora_llama3_1_8b
+  lora_attn_modules: ['q_proj', 'v_proj', 'output_proj']
+  apply_lora_to_mlp: True
+  quantize_base: True
+tokenizer:
+  _component_: torchtune.models.llama3.llama3_tokenizer
+  max_seq_len: null
+checkpointer:
+  _component_: torchtune.training.FullModelHFCheckpointer
+  checkpoint_dir: ${output_dir}/Meta-Llama-3.1-8B-Instruct/
+batch_size: 2
+batch_size_val: ${batch_size}
+gradient_accumulation_steps: 8
+optimizer: {_component_: torch.optim.AdamW, fused: True, lr: 3e-4}
+loss: {_component_: torchtune.modules.loss.LinearCrossEntropyLoss}
+dtype: bf16
+enable_activation_checkpointing: True
+fsdp:
+  cpu_offload: True
+"""
+LITGPT = """\
+checkpoint_dir: checkpoints/meta-llama/Meta-Llama-3-8B
+out_dir: out
+precision: bf16-true
+quantize: bnb.nf4
+devices: 1
+lora_r: 32
+lora_key: true
+train: {global_batch_size: 8, micro_batch_size: 2, max_seq_length: 512}
+optimizer: {class_path: torch.optim.AdamW}
+"""
+FOUNDRY = """\
+compute: {gpus: 8}
+command: |
+  composer train.py
+parameters:
+  variables: {length: 4096}
+  max_seq_len: ${variables.length}
+  model:
+    name: hf_causal_lm
+    pretrained_model_name_or_path: meta-llama/Meta-Llama-3-8B
+  train_loader:
+    dataset: {max_seq_len: "${variables.length}", allow_pad_trimming: false}
+  optimizer: {name: decoupled_adamw}
+  global_train_batch_size: 64
+  device_train_microbatch_size: 2
+  precision: amp_bf16
+  fsdp_config: {sharding_strategy: FULL_SHARD, activation_checkpointing: true}
+"""
+NEMO = """\
+recipe: TrainFinetuneRecipeForNextTokenPrediction
+step_scheduler: {global_batch_size: 64, local_batch_size: 8}
+model:
+  pretrained_model_name_or_path: meta-llama/Llama-3.2-1B
+peft: {target_modules: '*_proj', dim: 16}
+distributed: {strategy: fsdp2, dp_size: none, tp_size: 1}
+loss_fn: {_target_: nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy}
+optimizer: {_target_: torch.optim.Adam}
+"""
+OPEN_INSTRUCT = """\
+model_name_or_path: meta-llama/Llama-2-7b-hf
+use_lora: true
+use_qlora: true
+max_seq_length: 4096
+per_device_train_batch_size: 1
+"""
+SWIFT = """\
+model: Qwen/Qwen2.5-7B-Instruct
+tuner_type: lora
+torch_dtype: bfloat16
+max_length: 2048
+learning_rate: 1e-4
+"""
+
+
+def read(folder: Path, text: str, gpus: int | None = None, name: str = "run.yaml") -> CheckResult:
+    (folder / name).write_text(text)
+    return check(folder / name, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus", "expected"),
+    [
+        (
+            TORCHTUNE,
+            1,
+            {
+                "model": "meta-llama/Llama-3.1-8B-Instruct",
+                "finetuning": "qlora",
+                "quantization": "nf4-double",
+                "lora_targets": ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+                "lora_rank": 8,
+                "sharding": "no_shard",
+                "optimizer": "adamw",
+            },
+        ),
+        (TORCHTUNE, 4, {"sharding": "full_shard", "sharding_backend": "fsdp2"}),
+        (
+            LITGPT,
+            None,
+            {
+                "model": "meta-llama/Meta-Llama-3-8B",
+                "lora_targets": ["q_proj", "k_proj", "v_proj"],
+                "optimizer": "paged-adamw-32bit",
+                "gradient_accumulation_steps": 4,
+                "checkpointing": "none",
+                "loss_chunk_tokens": 128,
+            },
+        ),
+        (
+            LITGPT.replace("devices: 1", "devices: 4").replace("quantize: bnb.nf4\n", ""),
+            None,
+            {"gpus": 4, "sharding_backend": "fsdp2", "checkpointing": "full", "gradient_accumulation_steps": 1},
+        ),
+        (
+            FOUNDRY,
+            None,
+            {
+                "gpus": 8,
+                "sequence_length": 4096,
+                "gradient_accumulation_steps": 4,
+                "precision": "bf16-mixed",
+                "checkpointing": "full-reentrant",
+                "sharding_backend": "fsdp1",
+                "batching": "full",
+            },
+        ),
+        (FOUNDRY, 1, {"sharding": "no_shard", "gradient_accumulation_steps": 32}),
+        (NEMO, 8, {"lora_targets": "all-linear", "lora_rank": 16, "gradient_accumulation_steps": 1}),
+        (OPEN_INSTRUCT, None, {"finetuning": "qlora", "lora_rank": 64, "optimizer": "paged-adamw-32bit"}),
+        (SWIFT, 2, {"lora_dropout": 0.05, "gradient_accumulation_steps": 8, "checkpointing": "full"}),
+    ],
+)
+def test_its_settings_are_read(text: str, gpus: int | None, expected: dict[str, Any], tmp_path: Path) -> None:
+    result = read(tmp_path, text, gpus)
+    assert {word: result.reading[word].value for word in expected} == expected
+    assert result.not_understood == ()
+    assert result.plan is None
+    assert any("a step of" in remark.what for remark in result.refused)
+
+
+def test_a_dead_key_is_told_apart(tmp_path: Path) -> None:
+    (dead,) = read(tmp_path, TORCHTUNE).dead
+    assert dead.what == "recipes read fsdp_cpu_offload and fsdp_reshard_after_forward"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (TORCHTUNE.replace("batch_size: 2\n", "batch_size: ${oc.env:BATCH}\n", 1), "which nothing in the file says"),
+        (TORCHTUNE.replace("batch_size: 2\n", "batch_size: ${batch_size}\n", 1), "which nothing in the file says"),
+        (TORCHTUNE + "tensor_parallel_dim: 2\n", "tensor parallelism"),
+        (TORCHTUNE.replace("modules.loss.LinearCrossEntropyLoss", "rlhf.loss.DPOLoss"), "dpo: pairs"),
+        (TORCHTUNE.replace("lora_llama3_1_8b", "os_system"), "the model that os_system builds"),
+        (FOUNDRY.replace("decoupled_adamw", "decoupled_lionw"), "Composer's Lion"),
+        (FOUNDRY.replace("microbatch_size: 2", "microbatch_size: auto"), "Composer halves until it fits"),
+        (NEMO.replace("tp_size: 1", "tp_size: 2"), "tensor parallelism"),
+        (SWIFT + "rlhf_type: dpo\n", "dpo: not the next-token loss"),
+    ],
+)
+def test_what_has_no_word_is_named(text: str, what: str, tmp_path: Path) -> None:
+    result = read(tmp_path, text)
+    assert any(what in remark.what for remark in result.refused), result.refused
+
+
+def test_references_of_references_end(tmp_path: Path) -> None:
+    lines = "".join(f"a{i}: ${{a{i + 1}}}${{a{i + 1}}}\n" for i in range(40))
+    result = read(tmp_path, f"{TORCHTUNE}{lines}a40: x\n")
+    assert result.reading["micro_batch_size"].value == 2

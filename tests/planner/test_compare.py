@@ -1,0 +1,84 @@
+"""Tests of plans laid side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from planner import Comparison, PlanFileError, RequestError, compare, estimate, fit
+from planner.cli import main
+
+
+@pytest.fixture(autouse=True)
+def no_user_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PLANNER_CATALOG", raising=False)
+
+
+def test_each_plan_has_a_column_that_is_named_by_what_distinguishes_it() -> None:
+    small, large = fit("gpt2", gpu="T4", top=1), fit("gpt2", gpu="H100", gpus=2, top=1)
+    result = compare(small, large)
+    assert [column.title for column in result.columns] == ["1 x T4", "2 x H100-80GB-SXM"]
+    assert [column.plan for column in result.columns] == [small.plans[0], large.plans[0]]
+    assert result.fits
+    assert repr(result) == "<Comparison: 2 plans, 2 fit>"
+    assert Comparison.model_validate(json.loads(result.model_dump_json())) == result
+
+
+def test_options_lengths_and_equal_plans_are_told_apart() -> None:
+    lora, full = (fit("gpt2", gpu="T4", finetuning=method, top=1) for method in ("lora", "full"))
+    assert [column.title for column in compare(lora, full).columns] == ["lora", "full"]
+    short, long = (fit("gpt2", gpu="T4", sequence_length=length, top=1) for length in (128, 1024))
+    assert [column.title for column in compare(short, long).columns] == ["128 tokens", "1024 tokens"]
+    assert [column.title for column in compare(lora, lora).columns] == ["lora #1", "lora #2"]
+
+
+def test_what_does_not_fit_stands_beside_what_does_and_is_named() -> None:
+    fits, does_not = (fit("llama-2-7b", gpu="T4", finetuning=method, top=1) for method in ("qlora", "full"))
+    result = compare(fits, does_not)
+    assert not result.fits
+    assert str(result).splitlines()[-1].strip() == "does not fit: full"
+
+
+def test_answers_files_and_estimates_are_plans_too(tmp_path: Path) -> None:
+    itemised = estimate("gpt2", gpu="T4")
+    file = tmp_path / "plan.json"
+    file.write_text(itemised.model_dump_json())
+    first, second = compare(itemised, file).columns
+    assert first.plan == second.plan
+    with pytest.raises(PlanFileError):
+        compare(itemised, str(tmp_path / "no.json"))
+
+
+def test_one_plan_and_too_many_are_refused() -> None:
+    plan = estimate("gpt2", gpu="T4")
+    with pytest.raises(RequestError, match="1 plans are to be compared"):
+        compare(plan)
+    with pytest.raises(RequestError, match="9 plans are to be compared"):
+        compare(*[plan] * 9)
+    with pytest.raises(RequestError, match="3 is no plan"):
+        compare(plan, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("gpt2", "--gpu", "T4,L4", "--finetuning", "lora"), 0, "1 x T4"),
+        (("gpt2", "--gpu", "T4", "--checkpointing", "none", "--checkpointing", "full"), 0, "full"),
+        (("gpt2", "--gpu", "T4", "--sequence-length", "128,256"), 0, "256 tokens"),
+        (("llama-2-7b", "--gpu", "T4,A100", "--finetuning", "full"), 1, "does not fit: 1 x T4"),
+        (("gpt2", "--gpu", "T4,A100", "--json"), 0, '"columns"'),
+        (("gpt2", "qwen2.5-0.5b", "--gpu", "T4"), 0, "qwen2.5-0.5b"),
+        (("gpt2",), 2, ""),
+        (("gpt2", "--gpu", "T4"), 2, ""),
+        (("a.json", "b.json"), 2, ""),
+    ],
+)
+def test_the_command_plans_what_it_lays_side_by_side_and_says_by_its_code_what_does_not_fit(
+    arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    result = CliRunner().invoke(main, ["compare", *arguments])
+    assert result.exit_code == code
+    assert said in result.stdout
