@@ -2,11 +2,12 @@
 
     python benchmarks/exported_runs.py                # print the table, about ten minutes
     python benchmarks/exported_runs.py fsdp2 lora     # of some cases
+    python benchmarks/exported_runs.py trl            # where TRL 1.16 is installed
 
 Each script runs as it was written, with random weights of a small model, in one process or two over gloo; torch's
 profiler records what it allocates, as in real_runs.py. Besides, the loss has to fall, and the effective batch and the
-number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP it is told
-that the two processes are of a GPU kind.
+number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP2 it is told
+that the two processes are of a GPU kind. FSDP1 does not run so: accelerate gives it the number of a device.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -56,7 +58,6 @@ class Case(NamedTuple):
 
 LORA = {"finetuning": "lora", "lora_rank": 8}
 FSDP2 = {"gpus": 2, "sharding": "full_shard"}
-FSDP1 = {**FSDP2, "sharding_backend": "fsdp1"}
 CASES = (
     Case("transformers", "llama", {"precision": "fp32"}),
     Case("transformers", "llama", {"precision": "bf16-mixed", "checkpointing": "full"}),
@@ -69,7 +70,6 @@ CASES = (
     Case("transformers", "llama", {**FSDP2, "precision": "fp32"}),
     Case("transformers", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
     Case("transformers", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
-    Case("transformers", "llama", {**FSDP1, "precision": "bf16-mixed"}),
     Case("transformers", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32"}),
     Case("pytorch", "llama", {"precision": "fp32", "optimizer": "muon"}),
     Case("pytorch", "llama", {"precision": "bf16-mixed", "checkpointing": "selective-matmuls"}),
@@ -81,6 +81,9 @@ CASES = (
     Case("pytorch", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
     Case("pytorch", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32", "gradient_buckets": "views"}),
     Case("pytorch", "llama", {"gpus": 2, "sharding": "zero1", "precision": "bf16-true"}),
+    Case("trl", "llama", {"precision": "fp32"}),
+    Case("trl", "llama", {**LORA, "precision": "bf16-mixed", "checkpointing": "full"}),
+    Case("trl", "llama", {**FSDP2, "precision": "bf16-mixed"}),
 )
 
 
@@ -115,8 +118,11 @@ def outcome(case: Case) -> Outcome:
         folder = Path(name)
         (folder / "model.json").write_text(json.dumps(TINY[case.model]))
         sizes = {"sequence_length": 128, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
-        plan = estimate(str(folder / "model.json"), **{"gpu": "A100-40GB", **sizes, **case.options})
-        write(export(plan, case.target, random_weights=True), folder)
+        source = str(folder / "model.json")
+        plan = estimate(source, **{"gpu": "A100-40GB", "framework": _framework(case), **sizes, **case.options})
+        write(
+            _trl(case, plan, folder) if case.target == "trl" else export(plan, case.target, random_weights=True), folder
+        )
         command = [sys.executable, __file__, "--rank", name]
         if case.ranks > 1:
             launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
@@ -138,6 +144,43 @@ def outcome(case: Case) -> Outcome:
     return Outcome(measured, plan, trained, min(found), max(replayed.values()))
 
 
+def _framework(case: Case) -> str:
+    return "trl" if case.target == "trl" else "transformers"
+
+
+def _trl(case: Case, plan: EstimateResult, folder: Path) -> dict[str, str]:
+    """Returns TRL's files for a model of this machine with random weights, and for data beside it.
+
+    The model has the name of one that the Hub has, since a recipe names one; its folder takes its place.
+    """
+    import yaml
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    from planner.exporting import trl
+    from planner.exporting.launch import Launch
+    from planner.models.trusted import named_in
+
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text(json.dumps(TINY[case.model]))
+    config = AutoConfig.from_pretrained(folder / "model")
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "model")
+    words = {f"w{number}": number for number in range(64)} | {"<pad>": 64, "<eos>": 65}
+    plain = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "eos_token": "<eos>"}
+    PreTrainedTokenizerFast(tokenizer_object=plain, **special).save_pretrained(folder / "model")
+    (folder / "data").mkdir()
+    texts = [" ".join(f"w{(7 * row + at) % 64}" for at in range(400)) for row in range(40)]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (folder / "data" / "train.jsonl").write_text(lines)
+    described = replace(named_in("", str(folder / "model.json"), None), hf=str(folder / "model"))
+    files = trl.files(Launch(plan.request, plan, described, str(folder / "data"), "trl", ""))
+    recipe = {**yaml.safe_load(files["sft.yaml"]), "learning_rate": 0.001, "logging_steps": 1, "save_strategy": "no"}
+    return {**files, "sft.yaml": yaml.safe_dump({**recipe, "report_to": "none", "use_cpu": True})}
+
+
 def _launcher(folder: Path) -> dict[str, str]:
     """Returns the environment that `accelerate launch` makes of accelerate.yaml, without its checks for GPUs."""
     import yaml
@@ -153,13 +196,19 @@ def train(folder: str) -> None:
     """Runs train.py of a folder as one rank, and writes the peak of its steps."""
     os.chdir(folder)
     sys.path.insert(0, folder)
+    is_trl = Path("sft.yaml").exists()
     sys.argv = ["train.py", "--max_steps", str(STEPS)]
     marks = Marks()
     patched = _transformers(marks) if Path("accelerate.yaml").exists() else _pytorch(marks)
+    if is_trl:
+        sys.argv[1:1] = ["--config", "sft.yaml"]
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         marks.enter(Phase.LOADING, 0)
         with patched:
-            runpy.run_path("train.py", run_name="__main__")
+            if is_trl:
+                runpy.run_module("trl.scripts.sft", run_name="__main__")
+            else:
+                runpy.run_path("train.py", run_name="__main__")
         marks.close()
     results = profiler.profiler
     assert results is not None
@@ -205,11 +254,35 @@ def _transformers(marks: Marks) -> Any:
             self.distributed_type = DistributedType.MULTI_GPU
 
     stack = ExitStack()
+    if Path("sft.yaml").exists():
+        stack.enter_context(_measuring_trl())
     stack.enter_context(patch.object(Trainer, "compute_loss", compute_loss))
     stack.enter_context(patch.object(Trainer, "_clip_grad_norm", clip_grad_norm))
     stack.enter_context(patch.object(PartialState, "__init__", started))
     stack.enter_context(released())
     return stack
+
+
+def _measuring_trl() -> Any:
+    """Returns a context in which TRL's trainer writes measured.jsonl, as train.py's callback does."""
+    from unittest.mock import patch
+
+    from transformers import Trainer
+
+    train = Trainer.train
+
+    def trained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = train(self, *args, **kwargs)
+        sizes = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        made = {
+            "losses": [float(row["loss"]) for row in self.state.log_history if "loss" in row],
+            "global_batch_size": sizes,
+            "trained_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+        }
+        Path("measured.jsonl").write_text(json.dumps(made) + "\n")
+        return found
+
+    return patch.object(Trainer, "train", trained)
 
 
 def _pytorch(marks: Marks) -> Any:

@@ -13,6 +13,7 @@ import pytest
 SLOW = (
     "benchmarks",
     "faults",
+    "planner/pages/test_browser.py",
     "planner/profiles",
     "planner/replay",
     "planner/cli/test_interrupts.py",

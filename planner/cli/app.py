@@ -96,10 +96,10 @@ main = Planner(
     package="planner.cli",
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
-        "compare": "Lay plans, GPUs or choices side by side.",
-        "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "estimate": "Itemise the memory of one configuration.",
         "explain": "Say what fills one configuration, and what other choices would save.",
+        "compare": "Lay plans, GPUs or choices side by side.",
+        "sweep": "Plan many models on many machines: a table, CSV or Parquet.",
         "verify": "Replay the real training step of a plan, without a GPU.",
         "check": "Read the configuration files of a run, and say whether it fits.",
         "export": "Write a plan as the files of a training framework.",

@@ -30,7 +30,7 @@ _WORKLOAD = "Workload"
     cls=Command,
     examples=(
         "planner compare llama-3-8b --gpu A100-80GB,H100 --finetuning lora",
-        "planner compare llama-3-8b --gpu H100 --checkpointing none --checkpointing full",
+        "planner compare gpt2 --gpu T4 --checkpointing none --checkpointing full",
         "planner compare on-a100.json on-h100.json",
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from planner.exporting.engine import deepspeed_json, fsdp_config
 from planner.exporting.launch import DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
+from planner.exporting.optimizers import trainer_optimizer
 from planner.exporting.packages import requirements
 from strategies import (
     Batching,
@@ -29,7 +30,10 @@ _LOSSES = {Loss.LIGER_FUSED_LINEAR: "liger_fused_linear_cross_entropy", Loss.LIG
 
 def files(launch: Launch) -> dict[str, str]:
     """Returns the recipe, DeepSpeed's JSON where it is needed, and a script."""
-    made = {RECIPE: launch.yaml(_recipe(launch))}
+    length = launch.request.sequence_length
+    exact = f"planned for rows of exactly {length} tokens: shorter ones are padded, and their mask takes memory"
+    remarks = [exact] if launch.request.batching is Batching.FULL else []
+    made = {RECIPE: launch.yaml(_recipe(launch), *remarks)}
     if launch.backend is ShardingBackend.DEEPSPEED:
         made[DEEPSPEED] = deepspeed_json(launch)
     return {
@@ -56,7 +60,7 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         "eval_batch_size": request.evaluation_batch_size,
         "num_epochs": 1,
         "learning_rate": 0.0002,
-        "optimizer": launch.optimizer(),
+        **{"optimizer" if key == "optim" else key: value for key, value in trainer_optimizer(launch).items()},
         **_precision(launch),
         **_checkpointing(launch),
         **_kernels(launch),
@@ -131,4 +135,4 @@ def _engine(launch: Launch) -> dict[str, Any]:
     return {"fsdp_version": version, "fsdp_config": {key.removeprefix("fsdp_"): value for key, value in config.items()}}
 
 
-TARGET = Target("axolotl", "axolotl 0.19: axolotl.yaml, run.sh", files, (RECIPE,))
+TARGET = Target("axolotl", "axolotl 0.19: axolotl.yaml, run.sh", files, (RECIPE,), takes_exact_rows=True)

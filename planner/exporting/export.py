@@ -5,21 +5,16 @@ What is written is read back by `planner check` first: a choice that does not co
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from hardware import GIB, Catalog
-from hardware.errors import PlannerError
-from planner.checking.check import check
-from planner.exporting.engine import FILLED_IN
 from planner.exporting.launch import ExportError, Launch, Target
 from planner.exporting.launchers.launcher import Launcher
 from planner.exporting.launchers.registry import LAUNCHERS
+from planner.exporting.read_back import read_back
 from planner.exporting.registry import DEEPSPEED_ALONE, DEFAULT, TARGETS
-from planner.files import check_writable, write_whole
+from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in
 from planner.problem.problem import CatalogSource, catalog_of
@@ -28,9 +23,6 @@ from planner.records.plan_file import read_plan
 from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import InvalidChoiceError
-
-_NOT_OF_FILES = ("framework", "allocator")
-"""Options that no file of a recipe says: who runs it, and the environment, which the script sets."""
 
 
 def export(
@@ -77,7 +69,7 @@ def export(
     launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights)
     files = target.files(launch)
     if target.read:
-        _read_back(launch, target, files, catalog_of(catalog))
+        read_back(launch, target, files, catalog_of(catalog))
     return {**files, **launcher.files(launch, files)} if launcher else files
 
 
@@ -101,27 +93,21 @@ def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> lis
     """Writes files into a folder, which is made if it is not there, and returns their paths.
 
     Raises:
-        ExportError: One of the files is there already and `force` is not set, or the folder cannot be made; then
-            nothing is written.
-        OutputFileError: A file cannot be written; then none is.
+        ExportError: The folder cannot be made.
+        OutputFileError: A file is there already and `force` is not set, or one cannot be written; then none is.
     """
-    paths = [folder / name for name in files]
-    there = [str(path) for path in paths if os.path.lexists(path)]
-    if there and not force:
-        raise ExportError(f"{', '.join(there)} would be overwritten", "--force, or -o another folder")
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file, not a folder", "-o a folder of yours")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"{folder} cannot be made: {error.strerror}", "-o a folder of yours") from None
+    paths = {folder / name: text for name, text in files.items()}
+    write_all(paths, force=force)
     for path in paths:
-        check_writable(path)
-    for path, text in zip(paths, files.values(), strict=True):
-        write_whole(path, text.encode())
         if path.suffix == ".sh":
             path.chmod(0o755)
-    return paths
+    return list(paths)
 
 
 def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Request, Plan, str]:
@@ -152,49 +138,3 @@ def _command(plan: object, to: str, framework: str | None, rank: int, dataset: s
     words += ["--dataset", dataset] if dataset is not None else []
     words += ["--random-weights"] if random_weights else []
     return shlex.join(words)
-
-
-def _read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: Catalog) -> None:
-    """Checks that the files make the plan; raises ExportError with the first option that they do not."""
-    request, plan = launch.request, launch.plan
-    with TemporaryDirectory() as folder:
-        for name, text in files.items():
-            (Path(folder) / name).write_text(text)
-        read = [Path(folder) / name for name in target.read]
-        try:
-            result = check(
-                read,
-                gpu=request.gpu,
-                gpus=request.gpus,
-                nodes=request.nodes,
-                headroom=request.headroom,
-                catalog=catalog,
-            )
-        except PlannerError as error:
-            raise launch.cannot_say(f"this plan: {error.message}", error.hint) from None
-    if result.plan is None:
-        raise launch.cannot_say(f"this plan: {result.refused[0].what}")
-    other = result.plan
-    for option, wanted in plan.strategy:
-        got = getattr(other.strategy, option)
-        if (got or FILLED_IN.get(option)) != (wanted or FILLED_IN.get(option)) and option not in _NOT_OF_FILES:
-            name = option.replace("_", "-")
-            raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
-    for word in ("batching", "evaluation_batch_size"):
-        wanted, got = getattr(request, word), getattr(other.request, word)
-        if wanted != got:
-            name = word.replace("_", "-")
-            raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
-    if other.gradient_accumulation_steps != plan.gradient_accumulation_steps:
-        raise launch.cannot_say(f"{plan.gradient_accumulation_steps} accumulation steps")
-    if other.memory.allocated_bytes != plan.memory.allocated_bytes:
-        rows, length = other.micro_batch_size, other.request.sequence_length
-        raise launch.cannot_say(
-            f"{plan.micro_batch_size} sequences of {request.sequence_length} tokens: "
-            f"it makes {rows} of {length}, with {_gib(other)} instead of {_gib(plan)} GiB at the peak"
-        )
-
-
-def _gib(plan: Plan) -> str:
-    """Returns what torch allocates at the peak, in GiB."""
-    return f"{plan.memory.allocated_bytes / GIB:.2f}"

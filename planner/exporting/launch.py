@@ -127,10 +127,11 @@ class Launch(NamedTuple):
         # A line break would end the comment, and what follows it would be run.
         return "".join("# {}\n".format(printable(line).replace("\n", " ")) for line in lines)
 
-    def yaml(self, keys: Mapping[str, Any]) -> str:
-        """Returns a YAML file of these keys; those that are None are left out."""
+    def yaml(self, keys: Mapping[str, Any], *remarks: str) -> str:
+        """Returns a YAML file of these keys, with remarks on top; keys that are None are left out."""
         said = {key: value for key, value in keys.items() if value is not None}
-        return f"{self.comment()}\n{yaml.dump(said, Dumper=Blocks, sort_keys=False, width=120)}"
+        more = "".join(f"# {remark}\n" for remark in remarks)
+        return f"{self.comment()}{more}\n{yaml.dump(said, Dumper=Blocks, sort_keys=False, width=120)}"
 
     def script(self, command: str) -> str:
         """Returns a shell script that runs a command with the environment that the plan assumes."""
@@ -164,6 +165,8 @@ class Target(NamedTuple):
         files: Returns the files of a launch by their names.
         read: Names of those files that say what the run does; empty where `planner check` has no reader of them.
         makes_weights: Whether it can make random weights.
+        takes_exact_rows: Whether data whose rows all have the sequence length make it train on full rows, though its
+            files say padding.
         many_nodes: Whether its script runs on several nodes, by NODE_RANK, MASTER_ADDR and MASTER_PORT.
     """
 
@@ -173,3 +176,4 @@ class Target(NamedTuple):
     read: tuple[str, ...]
     makes_weights: bool = False
     many_nodes: bool = False
+    takes_exact_rows: bool = False

@@ -9,6 +9,7 @@ from planner.exporting.launch import REQUIREMENTS, SCRIPT, Launch, Target
 from planner.exporting.settings import LONG, PROGRAM, RECIPE, autocast, learning_rate, liger, scripts, settings
 from strategies import (
     Checkpointing,
+    Framework,
     GradientBuckets,
     GradientSync,
     Offload,
@@ -69,6 +70,8 @@ def files(launch: Launch) -> dict[str, str]:
 def _recipe(launch: Launch) -> dict[str, Any]:
     plan, strategy, mixed = launch.plan, launch.strategy, autocast(launch)
     in_backward = strategy.update is Update.IN_BACKWARD
+    if strategy.framework is not Framework.TRANSFORMERS:
+        raise launch.cannot_say(f"framework {strategy.framework}", f"--to {strategy.framework}")
     return {
         **settings(launch),
         "micro_batch_size": plan.micro_batch_size,
@@ -83,7 +86,7 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         "keep_outputs": _OUTPUTS[launch.request.outputs],
         **_checkpointing(launch),
         **_sharding(launch),
-        **({"max_steps": 8, "output": None} if launch.random_weights else {"epochs": 1, "output": "output"}),
+        **({"max_steps": 5, "output": None} if launch.random_weights else {"epochs": 1, "output": "output"}),
     }
 
 

@@ -91,7 +91,7 @@ def _course(launch: Launch) -> dict[str, Any]:
     """Returns what memory and time do not depend on."""
     said: dict[str, Any] = {"learning_rate": learning_rate(launch), "logging_steps": 1, "report_to": "none"}
     if launch.random_weights:
-        return {**said, "lr_scheduler_type": "constant", "max_steps": 8, "save_strategy": "no"}
+        return {**said, "lr_scheduler_type": "constant", "max_steps": 5, "save_strategy": "no"}
     return {**said, "num_train_epochs": 1, "save_strategy": "steps"}
 
 

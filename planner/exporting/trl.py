@@ -7,6 +7,7 @@ from typing import Any
 from planner.exporting import packages
 from planner.exporting.engine import accelerate_yaml, deepspeed_json
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, IN_FULL, REQUIREMENTS, SCRIPT, Launch, Target
+from planner.exporting.optimizers import trainer_optimizer
 from strategies import (
     Batching,
     Checkpointing,
@@ -14,6 +15,7 @@ from strategies import (
     Kernels,
     LoraVariant,
     Loss,
+    Precision,
     Quantization,
     ShardingBackend,
 )
@@ -54,7 +56,8 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         "per_device_eval_batch_size": request.evaluation_batch_size,
         "bf16": launch.half == "bf16",
         "fp16": launch.half == "fp16",
-        "optim": launch.optimizer(),
+        "tf32": True if launch.strategy.precision is Precision.TF32 else None,
+        **trainer_optimizer(launch),
         **_loss(launch),
         **_checkpointing(launch),
         **_adapters(launch),

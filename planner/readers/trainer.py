@@ -5,14 +5,14 @@ Source of defaults: transformers 5.24, training_args.py; exporting/scripts/train
 
 from __future__ import annotations
 
-from typing import Any
-
-from planner.readers.hugging_face import read_attention, read_batches, read_optimizer, read_targets
+from planner.readers.hugging_face import read_attention, read_batches, read_targets
 from planner.readers.keys import Keys
 from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
+from planner.readers.spelling.hugging_face import TRAIN_YAML
 from planner.readers.tables.trainer import LIGER, SYNC, TABLE
 from planner.readers.trainer_engine import read_engine
+from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Batching,
@@ -22,28 +22,17 @@ from strategies import (
     Kernels,
     LoraVariant,
     Loss,
-    Optimizer,
     Quantization,
     ShardingBackend,
     TrainedModules,
     UnquantizedDtype,
-    Update,
 )
 
 _SOURCE = "transformers 5.24, training_args.py"
 _SCRIPT = "train.py, Run"
 _STORED = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _RESTS = {"bf16": UnquantizedDtype.BF16, "fp16": UnquantizedDtype.FP16}
-_OWN_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("sgd", "momentum=0.9"): {"optimizer": Optimizer.SGD_MOMENTUM},
-    ("apollo_adamw", "rank=1,scale_type=tensor"): {"optimizer": Optimizer.APOLLO_MINI},
-    ("apollo_adamw_layerwise", "rank=1,scale_type=tensor"): {
-        "optimizer": Optimizer.APOLLO_MINI,
-        "update": Update.IN_BACKWARD,
-    },
-}
 _BATCHINGS = {choice.value: choice for choice in Batching}
-_LOW_RANK = (Optimizer.GALORE, Optimizer.APOLLO)
 
 
 def read(keys: Keys, run: Run) -> None:
@@ -60,7 +49,7 @@ def read(keys: Keys, run: Run) -> None:
     read_batches(keys, "per_device_train_batch_size", 8, _SOURCE)
     reading.say("sequence_length", keys.whole("sequence_length"), keys.place("sequence_length"))
     _read_batching(keys)
-    _read_optimizer(keys)
+    read_trainer_optimizer(keys)
     _read_checkpointing(keys)
     read_attention(keys, "attn_implementation")
     _read_kernels(keys)
@@ -144,25 +133,6 @@ def _read_batching(keys: Keys) -> None:
     keys.reading.say("batching", _BATCHINGS[name], place, "" if place else _SCRIPT)
 
 
-def _read_optimizer(keys: Keys) -> None:
-    reading = keys.reading
-    arguments, place = (keys.word("optim_args") or "").replace(" ", ""), keys.place("optim_args")
-    own = _OWN_ARGUMENTS.get((keys.word("optim") or "", arguments))
-    if own is not None:
-        reading.say_all(own, keys.place("optim"))
-        return
-    read_optimizer(keys, "optim", program="Trainer")
-    if reading.value("optimizer") not in _LOW_RANK:
-        if arguments:
-            reading.refuse("arguments of the optimizer", place)
-        return
-    name, _, value = arguments.partition("=")
-    if name == "rank" and value.isdecimal():
-        reading.say("optimizer_rank", int(value), place)
-    elif arguments:
-        reading.refuse("arguments of the optimizer", place)
-
-
 def _read_checkpointing(keys: Keys) -> None:
     reading, names = keys.reading, ("activation_checkpointing", "gradient_checkpointing")
     place = keys.place(*names)
@@ -202,5 +172,13 @@ def _read_kernels(keys: Keys) -> None:
     reading.say("loss", loss, keys.place("use_liger_kernel"), "" if keys.entry("use_liger_kernel") else _SOURCE)
 
 
-_SIGNS = frozenset({"sequence_length"})
-READER = Reader("transformers", "transformers 5.24", Role.RECIPE, TABLE, _SIGNS, read, rows_stay_apart=True)
+READER = Reader(
+    "transformers",
+    "transformers 5.24",
+    Role.RECIPE,
+    TABLE,
+    frozenset({"sequence_length"}),
+    read,
+    rows_stay_apart=True,
+    spelling=TRAIN_YAML,
+)

@@ -10,7 +10,6 @@ from planner.readers.hugging_face import (
     read_attention,
     read_batches,
     read_evaluation,
-    read_optimizer,
     read_targets,
     read_trained_modules,
     read_variants,
@@ -21,6 +20,7 @@ from planner.readers.run import Reader, Role, Run
 from planner.readers.spelling.hugging_face import TRL
 from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
 from planner.readers.trainer_engine import read_engine
+from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Attention,
@@ -56,7 +56,7 @@ def read(keys: Keys, run: Run) -> None:
     why = f"{source}, trainer/sft_config.py"
     keys.say_whole("sequence_length", "max_length", "max_seq_length", otherwise=1024, why=why)
     _read_batching(keys, source)
-    read_optimizer(keys, "optim", program="Trainer")
+    read_trainer_optimizer(keys)
     _read_checkpointing(keys, bool(old), source)
     if keys.flag("use_flash_attention_2"):
         reading.say("attention", Attention.FLASH_2, keys.place("use_flash_attention_2"))
@@ -134,7 +134,7 @@ def _read_precision(keys: Keys, old: bool, source: str) -> None:
     if half is None and (launched := reading.said.get("launcher precision")):
         half, said = launched.value, launched.place
     default = f"{source}, trainer/base_config.py: bf16 true unless fp16" if not (old or keys.entry("bf16")) else ""
-    read_precision(reading, half, said, stored=stored, why=default)
+    read_precision(reading, half, said, stored=stored, tf32=keys.flag("tf32"), why=default)
     frozen = reading.value("finetuning") is not Finetuning.FULL
     if frozen and stored == "fp32" and half and reading.value("sharding_backend") is not ShardingBackend.DEEPSPEED:
         what = "a frozen base in float32, as TRL loads it unless dtype says otherwise"

@@ -211,8 +211,9 @@ READS = {
     "planner/cli/output.py": "where output goes that nobody can see",
     "planner/exporting/scripts/data.py": "run by users alone: their data",
     "planner/exporting/scripts/measure.py": "run by users alone: what was predicted, and what it measures",
+    "planner/exporting/scripts/train_pytorch.py": "run by users alone: its settings",
     "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",
-    "planner/exporting/transformers.py": "the scripts that are handed on",
+    "planner/exporting/settings.py": "the scripts that are handed on",
     "planner/models/entries.py": "the built-in registry",
     "planner/pages/report.py": "its template",
     "planner/profiles/store.py": "the replay's own code, of which it makes a digest",
@@ -220,6 +221,7 @@ READS = {
 }
 RUNS = {
     "planner/__init__.py": "its own modules",
+    "planner/api/__init__.py": "its own modules",
     "planner/cli/commands.py": "its own commands",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",

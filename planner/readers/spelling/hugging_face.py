@@ -40,6 +40,23 @@ _TRAINER = {
 }
 TRAINER = Spelling(_BATCH, _TRAINER)
 
+TRAIN_YAML = Spelling(
+    {**_BATCH, "sequence_length": ("sequence_length",)},
+    {
+        **_of_tables("optim"),
+        ("checkpointing", Checkpointing.FULL): {"activation_checkpointing": True},
+        ("checkpointing", Checkpointing.NONE): {"activation_checkpointing": False},
+        ("finetuning", Finetuning.LORA): {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"},
+        ("finetuning", Finetuning.QLORA): {
+            "use_peft": True,
+            "lora_target_modules": "all-linear",
+            "dtype": "bfloat16",
+            "load_in_4bit": True,
+        },
+        ("quantization", Quantization.NF4): {"load_in_4bit": True, "load_in_8bit": False},
+    },
+)
+
 TRL = Spelling(
     {**_BATCH, "sequence_length": ("max_length", "max_seq_length")},
     {

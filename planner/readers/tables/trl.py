@@ -17,6 +17,7 @@ TABLE = Table(
         "torch_dtype": "precision",
         "bf16": "precision",
         "fp16": "precision",
+        "tf32": "precision",
         "max_length": "sequence_length",
         "max_seq_length": "sequence_length",
         "packing": "batching",
@@ -33,6 +34,8 @@ TABLE = Table(
         "activation_checkpointing_kwargs.offload": "checkpointing",
         "activation_checkpointing_kwargs.every_n_layers": "checkpoint_every",
         "optim": "optimizer",
+        "optim_args": "optimizer, optimizer_rank",
+        "optim_target_modules": "optimizer",
         "loss_type": "loss",
         "use_liger_kernel": "kernels, loss",
         "use_liger": "kernels, loss",
@@ -60,10 +63,9 @@ TABLE = Table(
     },
     strict=True,
     no_word={
-        **TRAINER_NO_WORD,
+        **{key: what for key, what in TRAINER_NO_WORD.items() if key != "optim_args"},
         "activation_offloading": "activations that are offloaded in place of recomputation",
         "lora_target_parameters": "adapters on parameters instead of linear layers",
-        "optim_target_modules": "an optimizer of some modules alone",
         "model_init_kwargs": "arguments of from_pretrained",
         "liger_kernel_config": "Liger's kernels in part",
         "use_unsloth": "Unsloth",
@@ -76,7 +78,7 @@ TABLE = Table(
         "router_aux_loss_coef": "the router's auxiliary loss",
         **fsdp_left_out("fsdp_config"),
     },
-    idle=(TRAINER_IDLE - {"label_smoothing_factor", "evaluation_strategy"})
+    idle=(TRAINER_IDLE - {"label_smoothing_factor", "evaluation_strategy", "tf32"})
     | fsdp_idle("fsdp_config")
     | words(
         """

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from planner import ExportError, PlannerError, check, estimate, export, fit
 from planner.cli import main
+from planner.exporting.launch import Launch
 from planner.exporting.registry import TARGETS
+from planner.models import find_model
 from planner.records.result import EstimateResult
 
 CHOICES: dict[str, st.SearchStrategy[Any]] = {
@@ -124,13 +126,21 @@ def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str,
         ("trl", {"kernels": "compile"}, "trl cannot say kernels compile"),
         ("trl", {"loss": "full"}, "trl cannot say loss full"),
         ("axolotl", {}, "axolotl cannot say kernels eager with loss chunked"),
-        ("axolotl", {"framework": "axolotl"}, "axolotl cannot say batching full"),
         (
             "llama-factory",
             {"checkpointing": "offload", "loss": "full"},
             "llama-factory cannot say checkpointing offload",
         ),
         ("deepspeed", {}, "deepspeed cannot say a plan by one GPU or DDP"),
+        ("transformers", {"framework": "transformers", "optimizer": "muon"}, "transformers cannot say optimizer muon"),
+        ("transformers", {"framework": "transformers", "outputs": "kept"}, "transformers cannot say outputs kept"),
+        ("pytorch", {}, "pytorch cannot say framework trl"),
+        ("pytorch", {"framework": "transformers", "optimizer": "adam-mini"}, "pytorch cannot say optimizer adam-mini"),
+        (
+            "pytorch",
+            {"framework": "transformers", "gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"},
+            "pytorch cannot say sharding by fsdp1",
+        ),
     ],
 )
 def test_what_a_target_cannot_say_is_named(target: str, options: dict[str, Any], message: str) -> None:
@@ -184,3 +194,32 @@ def test_the_command_writes_files_and_overwrites_none(tmp_path: Path) -> None:
     assert run("export", "-", "--to", "trll", given=plan).stderr.startswith("error: unknown target 'trll'")
     (tmp_path / "file").write_text("")
     assert run("export", "-", "--to", "trl", "-o", str(tmp_path / "file" / "x"), given=plan).exit_code == 2
+
+
+def test_a_plan_of_fit_goes_through_a_pipe_to_a_script(tmp_path: Path) -> None:
+    found = run("fit", "pythia-70m", "--gpu", "T4", "--top", "2", "--json")
+    best, second = json.loads(found.stdout)["plans"][:2]
+    for rank, plan in ((1, best), (2, second)):
+        folder = tmp_path / str(rank)
+        arguments = ("--to", "transformers", "--random-weights", "-o", str(folder), "--plan", str(rank))
+        assert run("export", "-", *arguments, given=found.stdout).exit_code == 0
+        recipe = yaml.safe_load((folder / "train.yaml").read_text())
+        assert recipe["per_device_train_batch_size"] == plan["micro_batch_size"]
+        assert (folder / "train.yaml").read_text().startswith("# planner export - --to transformers")
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    plan = planned().model_dump_json()
+    folder = tmp_path / "run"
+    (folder / "run.sh").mkdir(parents=True)
+    done = run("export", "-", "--to", "trl", "-o", str(folder), "--force", given=plan)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert [path.name for path in folder.iterdir()] == ["run.sh"]
+
+
+def test_names_in_a_plan_end_no_comment() -> None:
+    plan = planned()
+    request = plan.request.model_copy(update={"gpu": "A100\nrm -rf /"})
+    launch = Launch(request, plan, find_model("llama-3.2-1b"), None, "trl", "planner export\n'x' --to trl")
+    assert [line for line in launch.comment().splitlines() if not line.startswith("# ")] == []

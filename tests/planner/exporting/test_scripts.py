@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from planner import estimate, export
 from planner.exporting.export import write
 
+ROOT = Path(__file__).parents[3]
 TINY = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -36,12 +38,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
-def run(folder: Path, config: str, target: str, **chosen: Any) -> dict[str, Any]:
+def run(folder: Path, config: str, target: str, ranks: int = 1, **chosen: Any) -> dict[str, Any]:
     """Runs an exported script and returns what it measured."""
     sizes = {"sequence_length": 32, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
     plan = estimate(config, **{"gpu": "A100-40GB", **sizes, **chosen})
     write(export(plan, target, random_weights=True), folder)
-    done = subprocess.run([sys.executable, "train.py"], cwd=folder, capture_output=True, text=True, timeout=240)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
+    command = [sys.executable, *launcher, "train.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     measured: dict[str, Any] = json.loads((folder / "measured.jsonl").read_text())
     assert measured["predicted"]["allocated_bytes"] == plan.memory.allocated_bytes
@@ -53,6 +58,7 @@ def run(folder: Path, config: str, target: str, **chosen: Any) -> dict[str, Any]
     [
         ("transformers", {"precision": "bf16-mixed", "checkpointing": "full"}, PARAMETERS),
         ("transformers", {"finetuning": "lora", "lora_rank": 4, "batching": "packed"}, ADAPTERS),
+        ("pytorch", {"precision": "fp32", "batching": "padded", "optimizer": "adamw-foreach"}, PARAMETERS),
     ],
 )
 def test_a_script_trains_what_the_plan_trains(
@@ -62,3 +68,26 @@ def test_a_script_trains_what_the_plan_trains(
     assert measured["losses"][-1] < measured["losses"][0]
     assert measured["global_batch_size"] == 4
     assert measured["trained_parameters"] == trained
+
+
+def test_two_processes_train_one_model(config: str, tmp_path: Path) -> None:
+    measured = run(tmp_path, config, "pytorch", ranks=2, precision="bf16-mixed", gpus=2, sharding="full_shard")
+    assert measured["losses"][-1] < measured["losses"][0]
+    assert measured["global_batch_size"] == 8
+
+
+def test_the_commands_of_the_readme_lead_to_a_running_step(tmp_path: Path) -> None:
+    """The first installs; the second plans and writes, and the third trains."""
+    text = (ROOT / "README.md").read_text()
+    block = next(part for part in text.split("```")[1::2] if "--random-weights" in part)
+    install, *commands = [line for line in block.splitlines()[1:] if line]
+    assert install.startswith("pip install ")
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    for command in commands:
+        # The planner of this checkout, wherever another one is installed.
+        command = command.replace("planner ", f"{sys.executable} -m planner ")
+        done = subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=tmp_path, env=environment, timeout=280)
+        assert done.returncode == 0
+    measured = json.loads((tmp_path / "run" / "measured.jsonl").read_text())
+    assert measured["losses"][-1] < measured["losses"][0]

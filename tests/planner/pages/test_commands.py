@@ -30,7 +30,7 @@ CASES: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['model']} on {case['gpu']}")
 def test_a_command_plans_what_is_shown(case: dict[str, Any]) -> None:
-    result = fit(**case, top=6)
+    result = fit(**case, top=3)
     assert result.plans
     for plan in result.listed:
         alone = result.model_copy(update={"plans": (plan,), "best_by_method": (), "usual": ()})

@@ -1,0 +1,44 @@
+"""Says the optimizer of programs that pass `optim`, `optim_args` and `optim_target_modules` to transformers' Trainer.
+
+Source: transformers 5.24, trainer_optimizer.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planner.readers.hugging_face import read_optimizer
+from planner.readers.keys import Keys
+from strategies import Optimizer, Update
+
+_OWN_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("sgd", "momentum=0.9"): {"optimizer": Optimizer.SGD_MOMENTUM},
+    ("apollo_adamw", "rank=1,scale_type=tensor"): {"optimizer": Optimizer.APOLLO_MINI},
+    ("apollo_adamw_layerwise", "rank=1,scale_type=tensor"): {
+        "optimizer": Optimizer.APOLLO_MINI,
+        "update": Update.IN_BACKWARD,
+    },
+}
+_LOW_RANK = (Optimizer.GALORE, Optimizer.APOLLO)
+
+
+def read_trainer_optimizer(keys: Keys) -> None:
+    """Says what `optim` means with its arguments: the rank of a projection, or momentum; others are refused."""
+    reading = keys.reading
+    arguments, place = (keys.word("optim_args") or "").replace(" ", ""), keys.place("optim_args")
+    own = _OWN_ARGUMENTS.get((keys.word("optim") or "", arguments))
+    if own is not None:
+        reading.say_all(own, keys.place("optim"))
+        return
+    read_optimizer(keys, "optim", program="Trainer")
+    if reading.value("optimizer") not in _LOW_RANK:
+        if arguments:
+            reading.refuse("arguments of the optimizer", place)
+        if keys.entry("optim_target_modules"):
+            reading.refuse("an optimizer of some modules alone", keys.place("optim_target_modules"))
+        return
+    name, _, value = arguments.partition("=")
+    if name == "rank" and value.isdecimal():
+        reading.say("optimizer_rank", int(value), place)
+    elif arguments:
+        reading.refuse("arguments of the optimizer", place)
