@@ -51,32 +51,42 @@ TARGETS = ("trl", "axolotl", "llama-factory", "deepspeed")
 STAGES = ("zero1", "shard_grad_op", "full_shard")
 
 
-def write(folder: Path, targets: Sequence[str] = TARGETS) -> None:
-    """Writes files of random plans, and prints what each target cannot say, by the name of the choice."""
+def exports(target: str) -> Iterator[dict[str, str] | str]:
+    """Files of random plans without end, the same in every run; for a plan that cannot be said, the choice's name."""
     from planner import ExportError, PlannerError, estimate, export
 
+    source = random.Random(target)
+    framework = target if target != "deepspeed" else "transformers"
+    while True:
+        names = source.sample(sorted(CHOICES), source.randint(2, 7))
+        chosen = {name: source.choice(CHOICES[name]) for name in names}
+        if target == "deepspeed":
+            chosen |= {"gpus": 8, "sharding_backend": "deepspeed", "sharding": source.choice(STAGES)}
+            chosen |= {"offload": source.choice(("none", "optimizer", "cpu"))}
+        try:
+            plan = estimate("llama-3.2-1b", **{"gpu": "A100-40GB", "framework": framework, **chosen})
+            yield export(plan, target)
+        except ExportError as error:
+            yield error.message.removeprefix(f"{target} cannot say ")
+        except PlannerError:  # these choices contradict each other
+            continue
+
+
+def write(folder: Path, targets: Sequence[str] = TARGETS) -> None:
+    """Writes files of random plans, and prints what each target cannot say, by the name of the choice."""
     for target in targets:
-        source, made, unsaid = random.Random(target), 0, Counter[str]()
-        while made < (PLANS if target != "deepspeed" else PLANS // 3):
-            names = source.sample(sorted(CHOICES), source.randint(2, 7))
-            chosen = {name: source.choice(CHOICES[name]) for name in names}
-            framework = target if target != "deepspeed" else "transformers"
-            if target == "deepspeed":
-                chosen |= {"gpus": 8, "sharding_backend": "deepspeed", "sharding": source.choice(STAGES)}
-                chosen |= {"offload": source.choice(("none", "optimizer", "cpu"))}
-            try:
-                plan = estimate("llama-3.2-1b", **{"gpu": "A100-40GB", "framework": framework, **chosen})
-                files = export(plan, target)
-            except ExportError as error:
-                unsaid[" ".join(error.message.split()[3:5])] += 1
-                continue
-            except PlannerError:
+        made, unsaid = 0, Counter[str]()
+        for files in exports(target):
+            if isinstance(files, str):
+                unsaid[" ".join(files.split()[:2])] += 1
                 continue
             place = folder / target / f"{made:03}"
             place.mkdir(parents=True, exist_ok=True)
             for name, text in files.items():
                 (place / name).write_text(text)
             made += 1
+            if made == (PLANS if target != "deepspeed" else PLANS // 3):
+                break
         print(f"{target}: {made} plans; not said: {dict(unsaid.most_common())}")
 
 

@@ -120,7 +120,7 @@ def check(
 def _each(files: list[str], overrides: list[str], arguments: dict[str, Any]) -> int:
     """Prints a line for each file, and returns the exit code of the worst; files that are no runs are passed over."""
     from planner.checking.check import check as read
-    from planner.readers.run import UnknownFileError
+    from planner.readers.source import UnknownFileError
 
     worst = 0
     for file in files:

@@ -13,13 +13,9 @@ from typing import Any, NamedTuple
 from hardware.errors import PlannerError, nearest_names
 from planner.readers.keys import Keys
 from planner.readers.reading import Place, Reading
-from planner.readers.source import Entry, Source, Table, read_source
+from planner.readers.source import Entry, Source, Table, UnknownFileError, read_source
 from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
-
-
-class UnknownFileError(PlannerError):
-    """Reports a file that is of no program whose files are read."""
 
 
 class Role(StrEnum):

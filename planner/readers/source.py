@@ -23,6 +23,10 @@ class ConfigFileError(FileError):
     way_out = "the file has to be the YAML or JSON that the framework itself reads"
 
 
+class UnknownFileError(PlannerError):
+    """Reports a file that is of no program whose files are read."""
+
+
 class Table(NamedTuple):
     """Describes the keys of a file; those of a nested mapping are written with dots.
 
@@ -114,7 +118,10 @@ def read_source(file: str) -> Source:
 
     Raises:
         ConfigFileError: It cannot be read, is no mapping, or has duplicate keys, tags or other problems.
+        UnknownFileError: It is TOML.
     """
+    if file.lower().endswith(".toml"):
+        raise UnknownFileError(f"{file} is TOML, as torchtitan has it, which is not read", "a YAML or JSON")
     content = read_bytes(file, ConfigFileError)
     is_input = file == STANDARD_INPUT
     is_json = content.lstrip().startswith(b"{") if is_input else file.lower().endswith(".json")
