@@ -63,11 +63,13 @@ def of_techniques(
 ) -> list[Found]:
     """Returns the smallest sets of changes of the run itself."""
     minimal = Minimal(variants)
-    changes = [change for change in changes_from(values_of(trials)) if not change.options.keys() & held]
+    is_cheap = variants.problem.memory.is_cheap
+    known = changes_from(values_of(trials)) if is_cheap else ()  # each would be replayed, which takes minutes
+    changes = [change for change in known if not change.options.keys() & held]
     methods = [*_lesser_methods(changes, trials)]
     others = [change for change in changes if "finetuning" not in change.options and not is_slow_to_try(change)]
-    if variants.problem.memory.is_cheap:
-        others += [*workload_changes(variants), *_room_on_host(least), *shorter(variants)]
+    workload = [*workload_changes(variants), *_room_on_host(least), *shorter(variants)]
+    others += [change for change in workload if is_cheap or "micro_batch_size" in change.options]
     inapplicable: list[tuple[Finetuning, Trial, list[Change]]] = []
     for base in _bases(trials):
         method = base.strategy.finetuning.method

@@ -21,12 +21,13 @@ def workload_changes(variants: Variants) -> Iterator[Change]:
     size, steps = variants.solver.smallest_micro_batch, request.gradient_accumulation_steps
     total = size * (steps or 1)
     while size > 1 and request.micro_batch_size:
-        size = -(-size // 2)
         if steps is None:
+            size = -(-size // 2)
             yield Change({"micro_batch_size": size}, f"micro-batches of {size}")
-        elif total % size == 0:
-            options = {"micro_batch_size": size, "gradient_accumulation_steps": total // size}
-            yield Change(options, f"micro-batches of {size}, {total // size} of which make the same batch")
+            continue
+        size = next(half for half in range(size // 2, 0, -1) if total % half == 0)
+        options = {"micro_batch_size": size, "gradient_accumulation_steps": total // size}
+        yield Change(options, f"micro-batches of {size}, {total // size} of which make the same batch")
     evaluated = request.evaluation_batch_size or 1
     while evaluated > 1:
         evaluated = -(-evaluated // 2)

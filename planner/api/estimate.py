@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from planner.advice import ways_of_one
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress
@@ -92,5 +91,9 @@ def estimate(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )
     plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
-    ways = () if plan.memory.fits else ways_of_one(problem, solver, candidate, "estimate")
+    if plan.memory.fits:
+        return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
+    from planner.advice import ways_of_one  # only where it is needed
+
+    ways = ways_of_one(problem, solver, candidate, "estimate")
     return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes, ways=ways)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from planner.advice import shortfall_of
-from planner.advice import why_not as why_not_of
 from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.answers.settled import settle
@@ -19,6 +17,7 @@ from planner.problem.accumulation import check_divisible
 from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
+from planner.records.advice import Shortfall, WhyNot
 from planner.records.axes import several
 from planner.records.result import FitResult, Searched
 from planner.records.space import SpaceSource
@@ -198,17 +197,30 @@ def fit(
         ),
         rejected=dict(found.rejected),
         notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
-        shortfall=None if found.ranking or fastest else shortfall_of(problem, searched, solver),
+        shortfall=None if found.ranking or fastest else _shortfall(problem, searched, solver),
         fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
-        why_not=tuple(
-            why_not_of(problem, searched, solver, next(iter(first), None), text) for text in several(why_not)
-        ),
+        why_not=_why_not(problem, searched, solver, found, several(why_not)) if why_not else (),
     )
     if not answer.plans:
         return answer
     told = notes_for(problem, [answer.recommended.strategy.strategy()])
     return answer.model_copy(update={"plan_notes": told})
+
+
+def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
+    """Returns why nothing fits; what finds that out is imported only then."""
+    from planner.advice import shortfall_of
+
+    return shortfall_of(problem, space, solver)
+
+
+def _why_not(problem: Problem, space: Space, solver: Solver, found: Found, asked: Sequence[str]) -> tuple[WhyNot, ...]:
+    """Returns why no plan with each value that is asked about comes first."""
+    from planner.advice import why_not
+
+    first = next(iter(found.ranking.first(1)), None)
+    return tuple(why_not(problem, space, solver, first, one) for one in asked)
 
 
 def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:

@@ -22,7 +22,7 @@ class Reserved(NamedTuple):
     """Holds the peaks that an allocator reaches while it serves the requests of a process."""
 
     allocated_bytes: int
-    """Largest bytes in allocated blocks."""
+    """Largest bytes in allocated blocks, from the first step on."""
     reserved_bytes: int
     """Largest bytes in segments."""
     fits: bool
@@ -87,9 +87,11 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
     if requests.streams:
         server = StreamedAllocator(compute, lambda storage: requests.streams.get(storage, on_compute))
     fits = True
-    ends = [*requests.waits, len(requests.made)]
+    starts = [requests.loaded, *requests.waits]
     try:
-        for start, end in zip([0, *requests.waits], ends, strict=True):
+        server.run(requests.made[: requests.loaded])
+        server.peak_allocated = server.allocated
+        for start, end in zip(starts, [*requests.waits, len(requests.made)], strict=True):
             server.run(requests.made[start:end])
             if isinstance(server, StreamedAllocator):
                 server.catch_up()

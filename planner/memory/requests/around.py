@@ -24,6 +24,10 @@ class Around:
         self.exist = False
         """Whether all gradients existed when the micro-batch began."""
 
+    def load(self) -> int:
+        """Makes the requests of loading that are the backend's own, and returns the bytes of parameters that stay."""
+        return 0
+
     def enter_forward(self, i: int) -> None:
         """Makes the requests before the forward of part `i`."""
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from planner.allocator.streams import Stream
 from planner.memory.requests.around import Around
+from planner.memory.requests.fsdp1_loading import Wrapping
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.fsdp1 import has_adapters
@@ -37,6 +38,9 @@ class AroundFsdp1(Around):
         self._reshards, self._on_host = sharding.reshards, sharding.on_host
         self._prefetches = sharding.reshards and not recomputes_units
         self._each = each
+        groups = [*((unit,) for unit in units[1 : self._head]), (units[0], units[self._head])]
+        self._wrapping = Wrapping(requests, groups, ranks, on_host=sharding.on_host)
+        self._begun = False
         self._gathered: dict[int, int] = {}
         """Storages of gathered flat parameters, by part; that of embeddings and head is part 0's."""
         self._views: list[int] = []
@@ -47,16 +51,24 @@ class AroundFsdp1(Around):
         """Storages of accumulated flat gradients, by part."""
         self._now, self._reduces = 0, True
 
+    def load(self) -> int:
+        """Wraps the units."""
+        return self._wrapping.wrap()
+
     def begin_micro_batch(self, *, is_last: bool) -> None:
         """Notes whether gradients are reduced, and gathers embeddings and head."""
         self.requests.wait()
         self._reduces = self._each or is_last
+        if not self._begun:
+            self._wrapping.prepare()
+            self._begun = True
         if 0 not in self._gathered:
             self._gather(0, (self._units[0], self._units[self._head]))
 
     def enter_forward(self, i: int) -> None:
         """Gathers the part's unit."""
         self._gather_block(i)
+        self._gather_adapters(i)
 
     def leave_forward(self, i: int) -> None:
         """Reshards the part's unit."""
@@ -67,6 +79,7 @@ class AroundFsdp1(Around):
         """Gathers the part's unit, and the block before it: that of the loss, too, unless the head has adapters."""
         self._now = i
         self._gather_block(i)
+        self._gather_adapters(i)
         if self._prefetches and (i <= self._head or not has_adapters(self._units[self._head])):
             self._gather_block(min(i, self._head) - 1)
 
@@ -128,6 +141,11 @@ class AroundFsdp1(Around):
     def _gather_block(self, i: int) -> None:
         if 0 < i < self._head and i not in self._gathered:
             self._gather(i, (self._units[i],))
+
+    def _gather_adapters(self, i: int) -> None:
+        """Gathers and reshards the adapters of a part, units of their own, whose ends wait for those before them."""
+        for share in self._units[i].shares[1:] if self._reshards else ():
+            self.requests.release(self.requests.allocate(share * self._ranks, Stream.GATHER, shared=True))
 
     def _gather(self, i: int, units: Sequence[Unit]) -> None:
         """Gathers flat parameters from copies of the shards, where these are cast or on the host."""

@@ -54,7 +54,8 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
     """
     requests = Requests()
     around = around_of(requests)
-    _load(requests, steps)
+    _load(requests, steps, around.load())
+    requests.loaded = len(requests.made)
     batch = 0
     for step in range(STEPS):
         for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
@@ -70,9 +71,15 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
     return requests
 
 
-def _load(requests: Requests, steps: Steps) -> None:
-    """Allocates parameters and what else is there before the first step, and the workspaces of the first products."""
-    left = steps.persistent.parameters
+def _load(requests: Requests, steps: Steps, loaded: int) -> None:
+    """Allocates parameters and what else is there before the first step, and the workspaces of the first products.
+
+    Args:
+        requests: Takes the requests.
+        steps: The steps.
+        loaded: Bytes of parameters that have been allocated.
+    """
+    left = steps.persistent.parameters - loaded
     for unit in steps.units if left >= sum(unit.stored_bytes for unit in steps.units) else ():
         for num_bytes in unit.tensors or (unit.stored_bytes,):
             requests.allocate(num_bytes)

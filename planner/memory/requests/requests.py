@@ -15,6 +15,7 @@ class Requests:
 
     Attributes:
         made: The requests so far.
+        loaded: The number of requests that are made before the first step.
         waits: The numbers of requests that are made before each time that Python waits for the GPU.
         streams: The stream of each storage, and whether another one uses it as well; one that is not listed is on the
             compute stream alone.
@@ -23,6 +24,7 @@ class Requests:
     def __init__(self) -> None:
         self.waits: list[int] = []
         self.made: list[Request] = []
+        self.loaded = 0
         self.streams: dict[int, tuple[Stream, bool]] = {}
         self._sizes: dict[int, int] = {}
         self._owners: Counter[int] = Counter()

@@ -95,6 +95,9 @@ class Unit(NamedTuple):
     """Bytes of one rank's share of each tensor that an offload moves to the host, before any allocator rounds them;
     that of a flat parameter of the base model comes first."""
 
+    joined: tuple[int, ...] = ()
+    """Bytes of each parameter of the base model that FSDP1 joins to a flat one, in the dtype of the computation."""
+
     def gradient_shares(self, ranks: int) -> list[int]:
         """Returns the bytes of one rank's share of each gradient, as stored between steps."""
         return [tensor.num_elements // ranks * tensor.itemsize for tensor in self.trained]

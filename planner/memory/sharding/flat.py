@@ -80,6 +80,7 @@ class FlatAccount(Account):
             self.buffers,
             share * computed if computed != stored else 0,
             shares=(share * stored, *self.shares),
+            joined=tuple(m.elements * m.computed for m in self._base),
         )
 
 

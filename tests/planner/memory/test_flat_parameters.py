@@ -43,7 +43,7 @@ def test_a_unit_that_trains_has_one_flat_parameter_and_one_flat_gradient() -> No
 def test_a_share_that_is_stored_as_it_is_computed_needs_no_copy() -> None:
     account = FlatAccount(4, is_block=True)
     account.keep((100,), 2, 2)
-    assert account.unit() == Unit(512, (), 200, 0, 0, 0, 0, 0, shares=(50,))
+    assert account.unit() == Unit(512, (), 200, 0, 0, 0, 0, 0, shares=(50,), joined=(200,))
 
 
 def test_modules_that_peft_adds_are_units_of_their_own_beside_a_frozen_one() -> None:
@@ -64,7 +64,7 @@ def test_packed_weights_are_joined_and_their_scales_stay_whole() -> None:
     assert sum(packed) == 64 * 128 // 2
     account.quantize((64, 128), kind, 2)
     unit = account.unit()
-    assert unit == Unit(2_048 + scales, (), 4_096, 0, 0, 0, scales, 0, shares=(2_048,))
+    assert unit == Unit(2_048 + scales, (), 4_096, 0, 0, 0, scales, 0, shares=(2_048,), joined=(4_096,))
 
 
 def test_the_first_rank_has_whole_parameters_and_a_part_of_one() -> None:
