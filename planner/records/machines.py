@@ -67,7 +67,7 @@ class MachineRanking(Displayed, Record):
     """Number of these whose price is not known."""
     refused: dict[str, int]
     """Number of machines to which the request cannot be put, by reason: GPUs that cannot divide the effective batch."""
-    exceeding: dict[str, int] = {}
+    exceeding: dict[str, int]
     """Number of machines on which something fits, but no run ends within the deadline or the budget, by reason."""
     notes: tuple[str, ...] = ()
 
