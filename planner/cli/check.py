@@ -28,7 +28,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
         "planner check qwen3_full_sft.yaml ds_z3_config.json",
         "planner check axolotl.yaml --gpu RTX-4090 --fix fitting.yaml",
         "planner check --each configs/*.yaml --gpu A100-40GB",
-        "cat axolotl.yaml | planner check - --gpu RTX-4090 --json",
+        "planner check - --gpu RTX-4090 --json < axolotl.yaml",
     ),
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE... [-- KEY=VALUE...]")
