@@ -18,7 +18,7 @@ from typing import Any
 from planner.allocator.expandable import ExpandableAllocator
 from planner.allocator.native import MIB, CachingAllocator
 from planner.memory.step.process import EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.replay.recording.serve import serve
 from planner.verification.replayed import replayed, step_of
 

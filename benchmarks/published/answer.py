@@ -12,7 +12,7 @@ from published.run import Run
 from planner.answers.memory import memory_of
 from planner.memory import Moment
 from planner.memory.reserved import requests_of
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.records.plan import Memory
 from planner.search import Candidate
 

@@ -8,7 +8,7 @@ from published.step_times import Timed
 
 from hardware import Cluster, Link, load_catalog
 from planner.memory import MemoryModel, Moved, Traffic, Work
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.time import Rates, StepTime, seconds_between, step_time
 from strategies import Strategy
 

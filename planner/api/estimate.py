@@ -9,7 +9,8 @@ from planner.answers.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.problem import CatalogSource, resolve_one
+from planner.problem.problem import CatalogSource
+from planner.problem.resolve import resolve_one
 from planner.records.result import EstimateResult
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from planner.answers.plans import plan_of
 from planner.extras import Progress
 from planner.memory import MemoryModel, Part, Saved
 from planner.models import Model
-from planner.problem.problem import CatalogSource, resolve_one
+from planner.problem.problem import CatalogSource
+from planner.problem.resolve import resolve_one
 from planner.records.explanation import Explanation, Group, SavedTensor, SavingPart
 from strategies import ContradictionError
 

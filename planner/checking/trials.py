@@ -9,7 +9,7 @@ from hardware import GPU
 from hardware.errors import PlannerError
 from planner.answers.plans import plan_of
 from planner.checking.asked import arguments_of, on_cluster
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.readers.reading import Reading
 from planner.readers.registry import READERS
 from planner.readers.run import Run

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from planner.problem.problem import CatalogSource, Problem, resolve_one
+from planner.problem.problem import CatalogSource, Problem
+from planner.problem.resolve import resolve_one
 from planner.records.plan import Plan
 from planner.records.plan_file import arguments_of_plan
 from planner.records.request import Request

@@ -16,7 +16,6 @@ from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.memory.settings.dtypes import HALF
 from planner.models import Foreign, Model, recognize
 from planner.models.tasks import for_task, task_of
-from planner.problem.accumulation import passes
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
@@ -25,7 +24,6 @@ from planner.records.axes import RequestError, parse_axes, whole
 from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.records.sizes import parse_bytes
 from planner.records.space import SpaceSource, framework_of, given_by
-from planner.search import Candidate, Solver
 from strategies import (
     Attention,
     Batching,
@@ -39,7 +37,6 @@ from strategies import (
     Space,
     Strategy,
     Task,
-    UpTo,
     violation,
 )
 
@@ -169,57 +166,6 @@ class Problem:
             hint += "" if framework is Framework.TRANSFORMERS else f", which may be one that {framework} sets"
             raise ContradictionError(f"this configuration cannot run: {reason}", hint)
         return strategy
-
-
-def resolve_one(
-    model: str | Model | Foreign,
-    gpu: str | GPU,
-    catalog: CatalogSource,
-    axes: Mapping[str, Any],
-    workload: Mapping[str, Any],
-    micro_batch_size: int,
-    gradient_accumulation_steps: int,
-    progress: Progress = lambda _: None,
-) -> tuple[Problem, Solver, Candidate]:
-    """Resolves a request for one configuration and computes its memory and time, whether it fits or not.
-
-    The arguments are those of `Problem`, with one value for each option; `workload` holds the fields of the `Request`
-    that have no argument of their own. A `global_batch_size` among them decides the accumulation steps.
-
-    Returns:
-        The resolved request, a solver with its budget, and the candidate.
-
-    Raises:
-        PlannerError: An option has several values, the strategy cannot run, or `Problem` raises.
-    """
-    micro_batch_size, gradient_accumulation_steps = whole(micro_batch_size), whole(gradient_accumulation_steps)
-    if gradient_accumulation_steps is None:
-        raise RequestError("gradient_accumulation_steps is None, not a whole number", "1 accumulates nothing")
-    sizes = {
-        "micro_batch_size": (micro_batch_size,),
-        "gradient_accumulation_steps": gradient_accumulation_steps,
-        "max_accumulation": None,
-    }
-    problem = Problem(model, gpu, catalog, axes, {**workload, **sizes}, progress)
-    wanted = problem.request.global_batch_size
-    if wanted is not None:
-        gradient_accumulation_steps = _steps(wanted, micro_batch_size * problem.cluster.world_size, sizes)
-        made = {"gradient_accumulation_steps": gradient_accumulation_steps}
-        problem.request = problem.request.model_copy(update=made)
-    solver = Solver(problem.memory, problem.budget_bytes, UpTo(gradient_accumulation_steps))
-    return problem, solver, solver.candidate(problem.strategy(), micro_batch_size, gradient_accumulation_steps)
-
-
-def _steps(wanted: int, sequences: int, sizes: Mapping[str, Any]) -> int:
-    """Returns the accumulation steps of an effective batch; raises ContradictionError if other steps are given."""
-    steps, given = passes(wanted, sequences), sizes["gradient_accumulation_steps"]
-    if given not in (1, steps):
-        raise ContradictionError(
-            f"global_batch_size={wanted} and gradient_accumulation_steps={given} contradict each other: "
-            f"{sequences} sequences a pass make it in {steps} steps",
-            "give one of the two",
-        )
-    return steps
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:

@@ -12,7 +12,8 @@ from planner.advice import ways_of_one
 from planner.extras import Progress
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
-from planner.problem.problem import CatalogSource, Problem, resolve_one
+from planner.problem.problem import CatalogSource, Problem
+from planner.problem.resolve import resolve_one
 from planner.records.verification import Verification
 from planner.report.parts.categories import STACKED
 from planner.report.timeline import renderer_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.verification.replayed import Verified, verify_candidate
 
 PYTHIA: dict[str, Any] = {"precision": "fp16-mixed"}

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from planner.answers.plans import plan_of
 from planner.cli import main
+from planner.problem.asked import solver_of
+from planner.problem.problem import Problem
+from planner.search import search
 
 PLAN = ("estimate", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed", "--sequence-length", "128", "--json")
 
@@ -90,14 +94,18 @@ def test_fit_steps_down_where_the_replay_does_not_fit(monkeypatch: pytest.Monkey
     """The closed form covers what expandable segments need: promise less of it, and a replay denies the promise."""
     monkeypatch.setattr("planner.memory.step.process.EXPANDABLE_PER_MILLE", 0)
     monkeypatch.setattr("planner.memory.step.process.EXPANDABLE_BYTES", 0)
-    options = (*SMALL, "--allocator", "expandable", "--json")
-    promised, verified = (json.loads(run("fit", *options, *more).stdout) for more in ((), ("--verify",)))
+    verified = json.loads(run("fit", *SMALL, "--allocator", "expandable", "--verify", "--json").stdout)
+    fields = {"sequence_length": 128, "max_accumulation": 1}
+    problem = Problem("pythia-70m", "RTX-3060-12GB", None, {"allocator": "expandable"}, fields)
+    solver = solver_of(problem)
+    promised = search(problem.space(), solver).ranking
     denied = verified["rejected"]["the replay does not fit"]
     assert denied >= 1
     skipped = sum(number for reason, number in verified["rejected"].items() if "cannot be replayed" in reason)
-    assert verified["searched"]["feasible"] == promised["searched"]["feasible"] - denied - skipped
+    assert verified["searched"]["feasible"] == len(promised) - denied - skipped
     if verified["plans"]:
-        assert verified["plans"][0] == promised["plans"][denied + skipped]
+        *_, expected = promised.first(denied + skipped + 1)
+        assert verified["plans"][0] == json.loads(plan_of(expected, solver).model_dump_json())
         assert verified["verification"]["fits"]
 
 

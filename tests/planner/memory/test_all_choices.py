@@ -19,7 +19,7 @@ import planner
 from planner.answers.plans import plan_of
 from planner.memory import Moment
 from planner.memory.reserved import requests_of
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.search import Candidate, Solver
 from planner.verification.replayed import phases_of
 from strategies import OPTIONS

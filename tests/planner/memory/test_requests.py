@@ -9,7 +9,7 @@ import pytest
 from planner import fit
 from planner.memory.requests.requests import Requests
 from planner.memory.reserved import requests_of, reserved
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.search import Candidate, Solver
 from strategies import Allocator
 

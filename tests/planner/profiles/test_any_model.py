@@ -13,7 +13,7 @@ import planner
 from planner.cli import main
 from planner.models.foreign import Foreign
 from planner.models.registry import recognize
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.profiles import measure, store
 from planner.profiles.records import Refusal
 from planner.replay.extension import resized

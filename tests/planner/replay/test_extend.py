@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.replay import Phase, Trace, Workload, replay
 from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, repetitions
 from planner.replay.extension.extend import IrregularError, extend

@@ -8,7 +8,7 @@ import pytest
 
 from planner.allocator.kinds import KINDS
 from planner.memory.reserved import requests_of, reserved
-from planner.problem.problem import resolve_one
+from planner.problem.resolve import resolve_one
 from planner.replay.recording.serve import serve
 from planner.verification.replayed import replayed, step_of
 from strategies import Allocator

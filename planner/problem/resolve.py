@@ -1,0 +1,68 @@
+"""Resolves a request for a single configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hardware import GPU
+from planner.extras import Progress
+from planner.models import Foreign, Model
+from planner.problem.accumulation import passes
+from planner.problem.goal import limits_of
+from planner.problem.problem import CatalogSource, Problem
+from planner.records.axes import RequestError, whole
+from planner.search import Candidate, Solver
+from strategies import ContradictionError, UpTo
+
+
+def resolve_one(
+    model: str | Model | Foreign,
+    gpu: str | GPU,
+    catalog: CatalogSource,
+    axes: Mapping[str, Any],
+    workload: Mapping[str, Any],
+    micro_batch_size: int,
+    gradient_accumulation_steps: int,
+    progress: Progress = lambda _: None,
+) -> tuple[Problem, Solver, Candidate]:
+    """Resolves a request for one configuration and computes its memory and time, whether it fits or not.
+
+    The arguments are those of `Problem`, with one value for each option; `workload` holds the fields of the `Request`
+    that have no argument of their own. A `global_batch_size` among them decides the accumulation steps.
+
+    Returns:
+        The resolved request, a solver with its budget, and the candidate.
+
+    Raises:
+        PlannerError: An option has several values, the strategy cannot run, or `Problem` raises.
+    """
+    micro_batch_size, gradient_accumulation_steps = whole(micro_batch_size), whole(gradient_accumulation_steps)
+    if gradient_accumulation_steps is None:
+        raise RequestError("gradient_accumulation_steps is None, not a whole number", "1 accumulates nothing")
+    sizes = {
+        "micro_batch_size": (micro_batch_size,),
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+        "max_accumulation": None,
+    }
+    problem = Problem(model, gpu, catalog, axes, {**workload, **sizes}, progress)
+    wanted = problem.request.global_batch_size
+    if wanted is not None:
+        gradient_accumulation_steps = _steps(wanted, micro_batch_size * problem.cluster.world_size, sizes)
+        made = {"gradient_accumulation_steps": gradient_accumulation_steps}
+        problem.request = problem.request.model_copy(update=made)
+    steps = UpTo(gradient_accumulation_steps)
+    solver = Solver(problem.memory, problem.budget_bytes, steps, limits=limits_of(problem))
+    return problem, solver, solver.candidate(problem.strategy(), micro_batch_size, gradient_accumulation_steps)
+
+
+def _steps(wanted: int, sequences: int, sizes: Mapping[str, Any]) -> int:
+    """Returns the accumulation steps of an effective batch; raises ContradictionError if other steps are given."""
+    steps, given = passes(wanted, sequences), sizes["gradient_accumulation_steps"]
+    if given not in (1, steps):
+        raise ContradictionError(
+            f"global_batch_size={wanted} and gradient_accumulation_steps={given} contradict each other: "
+            f"{sequences} sequences a pass make it in {steps} steps",
+            "give one of the two",
+        )
+    return steps
