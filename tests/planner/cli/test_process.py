@@ -85,6 +85,7 @@ def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) ->
         "planner.cli.commands",
         "planner.cli.output",
         "planner.printable",
+        "planner.progress",
     }
 
 
