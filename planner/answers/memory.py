@@ -8,7 +8,7 @@ from planner.memory.reserved import Reserved, reserved
 from planner.memory.step.step import Line
 from planner.records.plan import Components, HostMemory, Memory
 from planner.search import Candidate
-from strategies import Allocator
+from strategies import Allocator, Fsdp1
 
 
 def memory_of(candidate: Candidate, budget: int, requests: Requests | None = None) -> Memory:
@@ -111,6 +111,7 @@ def missing_from(candidate: Candidate, served: Reserved) -> int:
     """Returns the allocated bytes that a candidate's requests leave out, by the closed form of its peak.
 
     That counts what parts do to each other's tensors in a few cases that requests do not follow. Where requests have
-    more, as of experts under FSDP1, nothing is taken off: blocks that are reserved for a storage stay when it is freed.
+    more under FSDP1, as of experts, nothing is taken off: blocks that are reserved for a storage stay when it is freed.
     """
-    return max(0, candidate.footprint.allocated_bytes(candidate.micro_batch_size) - served.allocated_bytes)
+    missing = candidate.footprint.allocated_bytes(candidate.micro_batch_size) - served.allocated_bytes
+    return max(0, missing) if isinstance(candidate.strategy.sharding, Fsdp1) else missing
