@@ -135,7 +135,7 @@ def test_a_sequence_beyond_the_context_is_noted_with_rotary_and_refused_with_lea
         ({"max_accumulation": 0}, "max_accumulation is 0"),
         ({"max_accumulation": 2, "global_batch_size": 8}, "exclude each other"),
         ({"gpus": 3, "global_batch_size": 8}, "cannot be divided over 3 GPUs"),
-        ({"precision": "bf16"}, "unknown precision 'bf16'"),
+        ({"precision": "bf17"}, "unknown precision 'bf17'"),
         ({"precisions": "fp32"}, "unknown axis 'precisions'"),
         ({"lora_rank": 0}, "lora_rank is 0"),
         ({"lora_targets": "nope"}, "no linear layer 'nope'"),
