@@ -90,8 +90,9 @@ def test_the_answer_round_trips_and_the_command_prints_it() -> None:
     assert Explanation.model_validate_json(answer.model_dump_json()) == answer
     done = CliRunner().invoke(main, ["explain", "gpt2", "--gpu", "T4", "--micro-batch-size", "3", "--json"])
     assert json.loads(done.stdout) == json.loads(answer.model_dump_json())
-    shown = CliRunner().invoke(main, ["explain", "gpt2", "--gpu", "T4", "--micro-batch-size", "3"]).stdout
-    assert "12 blocks: 0-11" in shown
+    asked = ["explain", "gpt2", "--gpu", "T4", "--micro-batch-size", "3"]
+    assert "12 blocks: 0-11" in CliRunner().invoke(main, [*asked, "--saved"]).stdout
+    assert "outputs kept-in-step" in CliRunner().invoke(main, asked).stdout
     assert repr(answer).startswith("<Explanation: gpt2 saves ")
 
 

@@ -37,8 +37,12 @@ def test_a_result_prints_the_table_of_the_command_line(found: FitResult, monkeyp
     monkeypatch.setenv("COLUMNS", "100")
     run = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "A100-40GB"]
     shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    ours, theirs = ([line.rstrip() for line in text.splitlines()] for text in (str(found), shown))
-    assert [line for line in ours if "searched" not in line] == [line for line in theirs if "searched" not in line]
+    shown, command = shown.split("\n  planner fit llama-7b --gpu A100-40GB --json |\n")
+    assert command == "    planner export - --to transformers --plan 11 -o run\n"
+    (table, rest), (expected_table, expected_rest) = (text.split("  searched ") for text in (str(found), shown))
+    assert table == expected_table
+    of_plan = rest[rest.index("  plan 11:") :]  # after the notes, for which the command leaves less room
+    assert of_plan.rstrip() == expected_rest[expected_rest.index("  plan 11:") :].rstrip()
 
 
 def test_the_repr_of_a_result_is_one_line(found: FitResult, estimated: EstimateResult) -> None:
