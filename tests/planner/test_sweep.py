@@ -136,7 +136,10 @@ def test_machines_that_cannot_divide_the_batch_have_a_row_with_the_reason() -> N
     ]
 
 
-def test_a_sweep_survives_a_round_trip_through_json_and_reads_as_a_table(swept: SweepResult) -> None:
+def test_a_sweep_survives_a_round_trip_through_json_and_reads_as_a_table(
+    swept: SweepResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert SweepResult.model_validate(json.loads(swept.model_dump_json())) == swept
     assert repr(swept) == f"<SweepResult: {sum(r.fits for r in swept.rows)} of {len(swept.rows)} combinations fit>"
     assert "3 of 3" in str(swept)
