@@ -119,7 +119,7 @@ DAMAGE = [b"", b"\t", b"\0", b"\xff", b"*a", b"&a ", b"!!python/object:os.system
 
 def dumped(rng: random.Random, data: object, as_yaml: bool) -> bytes:
     """The data as JSON or YAML, sometimes with damage to its bytes."""
-    text = json.dumps(data)
+    text = json.dumps(data, default=str)  # dates
     if as_yaml and rng.random() < 0.9:
         with suppress(UnicodeEncodeError):  # a lone surrogate
             text = yaml.dump(data, Dumper=yaml.CSafeDumper, allow_unicode=True)
