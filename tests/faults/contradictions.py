@@ -6,6 +6,9 @@ import json
 import math
 from typing import Any
 
+RISKY = ("precision", "optimizer", "finetuning", "lora_rank")
+"""Options that `strategies.quality` judges."""
+
 
 def contradiction(answer: str, exit_code: int, *, is_sorted: bool) -> str | None:
     """Of an answer of `fit` or `estimate`, the first thing that cannot be; None if there is none.
@@ -23,8 +26,10 @@ def contradiction(answer: str, exit_code: int, *, is_sorted: bool) -> str | None
         return f"exit {exit_code} with {len(plans)} plans"
     if not all(plan["memory"]["fits"] for plan in [*plans, *others]):
         return "a plan of fit does not fit"
-    batches = [plan["global_batch_size"] for plan in plans]
-    if is_sorted and batches != sorted(batches, reverse=True):
+    of_a_risk: dict[tuple[Any, ...], list[int]] = {}
+    for plan in plans:  # what puts convergence at risk, which comes later, depends on these alone
+        of_a_risk.setdefault(tuple(plan["strategy"][name] for name in RISKY), []).append(plan["global_batch_size"])
+    if is_sorted and any(batches != sorted(batches, reverse=True) for batches in of_a_risk.values()):
         return "plans are not sorted by batch"
     return next(filter(None, map(_of_plan, [*plans, *others])), None)
 
