@@ -10,7 +10,7 @@ from planner.answers.plans import plan_of
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.problem import CatalogSource
-from planner.problem.resolve import resolve_one
+from planner.problem.resolve import resolve_one, workload_of
 from planner.records.result import EstimateResult
 
 if TYPE_CHECKING:
@@ -74,20 +74,8 @@ def estimate(
         ContradictionError: An option has several values, or the GPU, the model or another choice excludes a choice.
         PlannerError: Any other reason for which `fit` raises.
     """
-    workload = {
-        "gpus": gpus,
-        "nodes": nodes,
-        "task": task,
-        "sequence_length": sequence_length,
-        "global_batch_size": global_batch_size,
-        "evaluation_batch_size": evaluation_batch_size,
-        "batching": batching,
-        "mean_length": mean_length,
-        "outputs": outputs,
-        "headroom": headroom,
-        "host_memory": host_memory,
-        "loading": loading,
-    }
+    given = dict(locals())
+    workload = {**workload_of(given), "global_batch_size": global_batch_size}
     problem, solver, candidate = resolve_one(
         model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
     )

@@ -12,7 +12,7 @@ from planner.extras import Progress
 from planner.memory import MemoryModel, Part, Saved
 from planner.models import Model
 from planner.problem.problem import CatalogSource
-from planner.problem.resolve import resolve_one
+from planner.problem.resolve import resolve_one, workload_of
 from planner.records.explanation import Explanation, Group, SavedTensor, SavingPart
 from strategies import ContradictionError
 
@@ -57,21 +57,9 @@ def explain(
             the tensors that are alive at its peak.
         PlannerError: Any other reason for which `estimate` raises.
     """
-    workload = {
-        "gpus": gpus,
-        "nodes": nodes,
-        "task": task,
-        "sequence_length": sequence_length,
-        "evaluation_batch_size": evaluation_batch_size,
-        "batching": batching,
-        "mean_length": mean_length,
-        "outputs": outputs,
-        "headroom": headroom,
-        "host_memory": host_memory,
-        "loading": loading,
-    }
+    given = dict(locals())
     sizes = micro_batch_size, gradient_accumulation_steps
-    problem, solver, candidate = resolve_one(model, gpu, catalog, axes, workload, *sizes, progress)
+    problem, solver, candidate = resolve_one(model, gpu, catalog, axes, workload_of(given), *sizes, progress)
     memory = problem.memory
     if not isinstance(memory, MemoryModel):
         raise ContradictionError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from planner.problem.problem import CatalogSource, Problem
-from planner.problem.resolve import resolve_one
+from planner.problem.resolve import resolve_one, workload_of
 from planner.records.plan import Plan
 from planner.records.plan_file import arguments_of_plan
 from planner.records.request import Request
@@ -13,20 +13,6 @@ from planner.search import Candidate, Solver
 
 _OWN: Final = ("model", "gpu", "micro_batch_size", "gradient_accumulation_steps")
 """Arguments of `estimate` that `resolve_one` takes by themselves."""
-_WORKLOAD: Final = (
-    "task",
-    "gpus",
-    "nodes",
-    "sequence_length",
-    "headroom",
-    "host_memory",
-    "loading",
-    "evaluation_batch_size",
-    "batching",
-    "mean_length",
-    "outputs",
-)
-"""Those that it takes as the workload."""
 
 
 def resolve_plan(request: Request, plan: Plan, catalog: CatalogSource = None) -> tuple[Problem, Solver, Candidate]:
@@ -42,5 +28,6 @@ def resolve_plan(request: Request, plan: Plan, catalog: CatalogSource = None) ->
     """
     arguments = arguments_of_plan(request, plan, "the plan")
     model, gpu, size, steps = (arguments.pop(name) for name in _OWN)
-    workload = {name: arguments.pop(name) for name in _WORKLOAD}
-    return resolve_one(model, gpu, catalog, arguments, workload, size, steps)
+    workload = workload_of(arguments)
+    axes = {name: value for name, value in arguments.items() if name not in workload}
+    return resolve_one(model, gpu, catalog, axes, workload, size, steps)

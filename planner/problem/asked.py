@@ -9,15 +9,12 @@ from hardware.errors import shown
 from planner.problem.accumulation import accumulation_of, bounded, check_batches
 from planner.problem.goal import limits_of, order_of, run_fields
 from planner.problem.problem import Problem
+from planner.problem.resolve import workload_of
 from planner.records.amounts import parse_count
 from planner.records.axes import RequestError, several, whole
 from planner.search import Solver
 from strategies import Objective
 
-_AS_GIVEN = (
-    *("gpus", "nodes", "task", "sequence_length", "headroom", "host_memory", "loading"),
-    *("evaluation_batch_size", "batching", "mean_length", "outputs"),
-)
 _RUN = ("tokens", "samples", "epochs", "deadline", "budget", "price")
 
 
@@ -33,7 +30,7 @@ def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
     batches["tokens_per_step"] = parse_count("tokens_per_step", given["tokens_per_step"])
     check_batches(batches)
     return {
-        **{name: given[name] for name in _AS_GIVEN},
+        **workload_of(given),
         "micro_batch_size": tuple(map(whole, several(given["micro_batch_size"]))),
         "objective": chosen,
         **bounded(batches, chosen),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from hardware import GPU
 from planner.extras import Progress
@@ -14,6 +14,17 @@ from planner.problem.problem import CatalogSource, Problem
 from planner.records.axes import RequestError, whole
 from planner.search import Candidate, Solver
 from strategies import ContradictionError, UpTo
+
+WORKLOAD: Final = (
+    *("gpus", "nodes", "task", "sequence_length", "headroom", "host_memory", "loading"),
+    *("evaluation_batch_size", "batching", "mean_length", "outputs"),
+)
+"""Arguments of every question that are fields of its request as they stand."""
+
+
+def workload_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of the workload from the arguments of a question, by name."""
+    return {name: given[name] for name in WORKLOAD}
 
 
 def resolve_one(

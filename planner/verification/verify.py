@@ -13,7 +13,7 @@ from planner.extras import Progress
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
 from planner.problem.problem import CatalogSource, Problem
-from planner.problem.resolve import resolve_one
+from planner.problem.resolve import resolve_one, workload_of
 from planner.records.verification import Verification
 from planner.report.parts.categories import STACKED
 from planner.report.timeline import renderer_of
@@ -102,22 +102,10 @@ def verify(
         OutputFileError: A file cannot be written. This is checked before anything is replayed.
         PlannerError: Any other reason for which `estimate` raises; or the device or its memory does not suffice.
     """
+    given = dict(locals())
     where, files = device_of(device), list(_files(timeline, snapshot))
-    workload = {
-        "gpus": gpus,
-        "nodes": nodes,
-        "task": task,
-        "sequence_length": sequence_length,
-        "evaluation_batch_size": evaluation_batch_size,
-        "batching": batching,
-        "mean_length": mean_length,
-        "outputs": outputs,
-        "headroom": headroom,
-        "host_memory": host_memory,
-        "loading": loading,
-    }
     problem, solver, candidate = resolve_one(
-        model, gpu, catalog, axes, workload, micro_batch_size, gradient_accumulation_steps, progress
+        model, gpu, catalog, axes, workload_of(given), micro_batch_size, gradient_accumulation_steps, progress
     )
     verified = verify_candidate(problem, solver, candidate, progress, where)
     for file in files:
