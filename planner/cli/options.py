@@ -107,6 +107,23 @@ def batching_options(function: F) -> F:
     )(function)
 
 
+def effective_batch_options(function: F) -> F:
+    """Adds what bounds or says the effective batch of a search."""
+    section = "Workload"
+    return decorated(
+        number_option("--micro-batch-size", section, "Sequences per GPU and pass; may be repeated.", multiple=True),
+        number_option("--max-accumulation", section, "Most accumulation steps, 16 unless given."),
+        number_option("--gradient-accumulation-steps", section, "Accumulation steps of every plan."),
+        number_option("--global-batch-size", section, "The effective batch wanted, instead of the largest."),
+        option(
+            "--tokens-per-step",
+            metavar="N",
+            section=section,
+            help="The same in tokens, such as 512k: the nearest batch.",
+        ),
+    )(function)
+
+
 def goal_options(function: F) -> F:
     """Adds what a search looks for, and what a run may take."""
     section = "Goal"

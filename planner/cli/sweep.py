@@ -13,6 +13,7 @@ from planner.cli.options import (
     axis_options,
     batching_options,
     catalog_option,
+    effective_batch_options,
     evaluation_option,
     goal_options,
     json_option,
@@ -40,13 +41,7 @@ _WORKLOAD = "Workload"
 @number_option(
     "--sequence-length", _WORKLOAD, "Tokens per sequence; several: 1024,4096. Usual unless given.", type=WHOLE_NUMBERS
 )
-@number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
-@number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
-@number_option("--gradient-accumulation-steps", _WORKLOAD, "Accumulation steps of every plan.")
-@number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")
-@option(
-    "--tokens-per-step", metavar="N", section=_WORKLOAD, help="The same in tokens, such as 512k: the nearest batch."
-)
+@effective_batch_options
 @goal_options
 @evaluation_option
 @batching_options

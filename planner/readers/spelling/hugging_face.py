@@ -30,6 +30,14 @@ def _of_tables(
     return found
 
 
+_LORA = {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}
+_PEFT: dict[tuple[str, Any], Mapping[str, Any]] = {
+    ("finetuning", Finetuning.LORA): _LORA,
+    ("finetuning", Finetuning.QLORA): {**_LORA, "load_in_4bit": True},
+    ("quantization", Quantization.NF4): {"load_in_4bit": True, "load_in_8bit": False},
+}
+"""Adapters as TRL's ModelConfig says them."""
+
 _TRAINER = {
     **_of_tables("optim"),
     ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
@@ -46,14 +54,7 @@ TRAIN_YAML = Spelling(
         **_of_tables("optim"),
         ("checkpointing", Checkpointing.FULL): {"activation_checkpointing": True},
         ("checkpointing", Checkpointing.NONE): {"activation_checkpointing": False},
-        ("finetuning", Finetuning.LORA): {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"},
-        ("finetuning", Finetuning.QLORA): {
-            "use_peft": True,
-            "lora_target_modules": "all-linear",
-            "dtype": "bfloat16",
-            "load_in_4bit": True,
-        },
-        ("quantization", Quantization.NF4): {"load_in_4bit": True, "load_in_8bit": False},
+        **_PEFT,
     },
 )
 
@@ -61,18 +62,7 @@ TRL = Spelling(
     {**_BATCH, "sequence_length": ("max_length", "max_seq_length")},
     {
         **_TRAINER,
-        ("finetuning", Finetuning.LORA): {
-            "use_peft": True,
-            "lora_target_modules": "all-linear",
-            "dtype": "bfloat16",
-        },
-        ("finetuning", Finetuning.QLORA): {
-            "use_peft": True,
-            "lora_target_modules": "all-linear",
-            "dtype": "bfloat16",
-            "load_in_4bit": True,
-        },
-        ("quantization", Quantization.NF4): {"load_in_4bit": True, "load_in_8bit": False},
+        **_PEFT,
     },
 )
 
