@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,13 +28,13 @@ from real_runs import TINY
 from planner import estimate, export
 from planner.exporting.export import write
 from planner.records.result import EstimateResult
-from planner.replay import Phase, Workload, replay
+from planner.replay import Workload, replay
 from planner.replay.backend import CPU
-from planner.replay.real.profiled import Marks, recorded
-from planner.replay.recording.trace import Trace
 from planner.replay.setup.build import build, equip
 
 STEPS = 4
+RANK = Path(__file__).with_name("exported_rank.py")
+"""Program of one rank."""
 RUNS = 3
 """Runs of two processes. The least of all ranks counts: where gloo's threads free a gathered tensor, the profiler does
 not see that (real_runs.py), and the ranks have equal shares."""
@@ -123,7 +122,7 @@ def outcome(case: Case) -> Outcome:
         write(
             _trl(case, plan, folder) if case.target == "trl" else export(plan, case.target, random_weights=True), folder
         )
-        command = [sys.executable, __file__, "--rank", name]
+        command = [sys.executable, str(RANK), name, str(STEPS)]
         if case.ranks > 1:
             launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
             command[1:1] = launch
@@ -192,124 +191,7 @@ def _launcher(folder: Path) -> dict[str, str]:
     return made
 
 
-def train(folder: str) -> None:
-    """Runs train.py of a folder as one rank, and writes the peak of its steps."""
-    os.chdir(folder)
-    sys.path.insert(0, folder)
-    is_trl = Path("sft.yaml").exists()
-    sys.argv = ["train.py", "--max_steps", str(STEPS)]
-    marks = Marks()
-    patched = _transformers(marks) if Path("accelerate.yaml").exists() else _pytorch(marks)
-    if is_trl:
-        sys.argv[1:1] = ["--config", "sft.yaml"]
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        marks.enter(Phase.LOADING, 0)
-        with patched:
-            if is_trl:
-                runpy.run_module("trl.scripts.sft", run_name="__main__")
-            else:
-                runpy.run_path("train.py", run_name="__main__")
-        marks.close()
-    results = profiler.profiler
-    assert results is not None
-    trace = recorded(results.kineto_results.experimental_event_tree(), marks.phases).trace
-    Path(f"peak-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(_peak(trace)))
-
-
-def _peak(trace: Trace) -> int:
-    """Returns the most live bytes of a steady step, which is any but the first: batches have more padding or less."""
-    now = peak = 0
-    for section in trace.sections:
-        for _, size, _ in section.events:
-            now += size
-            peak = max(peak, now) if section.step > 1 else peak
-    return peak
-
-
-def _transformers(marks: Marks) -> Any:
-    """Returns a context in which Trainer marks its phases, and accelerate divides models on the CPU."""
-    from contextlib import ExitStack
-    from unittest.mock import patch
-
-    from accelerate.state import DistributedType, PartialState
-    from transformers import Trainer
-
-    from planner.replay.real.gloo import released
-
-    loss, clip, state = Trainer.compute_loss, Trainer._clip_grad_norm, PartialState.__init__
-
-    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
-        marks.enter(Phase.FORWARD, self.state.global_step + 1)
-        found = loss(self, *args, **kwargs)
-        marks.enter(Phase.BACKWARD, self.state.global_step + 1)
-        return found
-
-    def clip_grad_norm(self: Any, *args: Any, **kwargs: Any) -> Any:
-        marks.enter(Phase.OPTIMIZER, self.state.global_step + 1)
-        return clip(self, *args, **kwargs)
-
-    def started(self: Any, *args: Any, **kwargs: Any) -> None:
-        state(self, *args, **kwargs)
-        if self.distributed_type is DistributedType.MULTI_CPU and "ACCELERATE_USE_FSDP" in os.environ:
-            self.distributed_type = DistributedType.MULTI_GPU
-
-    stack = ExitStack()
-    if Path("sft.yaml").exists():
-        stack.enter_context(_measuring_trl())
-    stack.enter_context(patch.object(Trainer, "compute_loss", compute_loss))
-    stack.enter_context(patch.object(Trainer, "_clip_grad_norm", clip_grad_norm))
-    stack.enter_context(patch.object(PartialState, "__init__", started))
-    stack.enter_context(released())
-    return stack
-
-
-def _measuring_trl() -> Any:
-    """Returns a context in which TRL's trainer writes measured.jsonl, as train.py's callback does."""
-    from unittest.mock import patch
-
-    from transformers import Trainer
-
-    train = Trainer.train
-
-    def trained(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found = train(self, *args, **kwargs)
-        sizes = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        made = {
-            "losses": [float(row["loss"]) for row in self.state.log_history if "loss" in row],
-            "global_batch_size": sizes,
-            "trained_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-        }
-        Path("measured.jsonl").write_text(json.dumps(made) + "\n")
-        return found
-
-    return patch.object(Trainer, "train", trained)
-
-
-def _pytorch(marks: Marks) -> Any:
-    """Returns a context in which a loop marks its steps."""
-    from contextlib import ExitStack
-    from unittest.mock import patch
-
-    import measure
-
-    from planner.replay.real.gloo import released
-
-    start = measure.Measure.start
-
-    def started(self: Any) -> None:
-        start(self)
-        marks.enter(Phase.FORWARD, len(self.seconds) + 1)
-
-    stack = ExitStack()
-    stack.enter_context(patch.object(measure.Measure, "start", started))
-    stack.enter_context(released())
-    return stack
-
-
 if __name__ == "__main__":
-    if "--rank" in sys.argv:
-        train(sys.argv[sys.argv.index("--rank") + 1])
-        raise SystemExit
     worst = 0.0
     for case in CASES:
         if sys.argv[1:] and not any(word in str(case) for word in sys.argv[1:]):
