@@ -6,12 +6,15 @@ Every change is tried as the framework would read it: the files are read with th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from planner.checking.moves import FASTER, SMALLER, Move
+from planner.advice.changes import Change, cost_of, options_of
+from planner.checking.moves import faster_changes, respects, smaller_changes
 from planner.checking.trials import Trial, Trials
 from planner.readers.spelling.spelling import spelled
+from planner.records.advice import Cost
 from planner.records.check import Purpose
 
 FITS: Final = "fits"
@@ -73,59 +76,72 @@ class _Search:
     def fitting(self) -> list[Found]:
         """Returns the changes that make the run fit, those first that train the same, the smallest first."""
         found: list[Found] = []
-        for moves in self._combinations():
-            if len(moves) > 2 and found:
+        for changes in self._combinations():
+            if len(changes) > 2 and found:
                 break
-            found += self._fitted(moves)
+            found += self._fitted(changes)
         if all(change.alters for change in found):
             found += self._shorter()
         found.sort(key=lambda change: (change.alters, change.size, change.trial.candidate.seconds))
         return _distinct(found)[:_SHOWN]
 
-    def _combinations(self) -> Iterator[tuple[Move, ...]]:
+    def _combinations(self) -> Iterator[tuple[Change, ...]]:
         """Yields sets of changes: none, each alone, and more and more of them together."""
-        usable = self._usable(SMALLER)
+        usable = self._smaller
         yield ()
-        yield from ((move,) for move in usable)
-        same = [move for move in usable if not move.alters]
-        near = [move for move in same if "offload" not in move.says]
-        yield from (moves for moves in accumulate((move,) for move in same) if len(moves) > 1)
+        yield from ((change,) for change in usable)
+        same = self._together
+        near = [change for change in same if "offload" not in change.options]
+        yield from (changes for changes in accumulate((change,) for change in same) if len(changes) > 1)
         for others in (near, same):
-            yield from ((*others, move) for move in usable if move.alters and others)
+            yield from ((*others, change) for change in usable if _alters((change,)) and others)
 
-    def _usable(self, moves: Iterable[Move]) -> list[Move]:
-        """Returns the changes that the run can make, and that its framework can say."""
-        return [move for move in moves if self._does(move) and self._keys((move,)) is not None]
+    @cached_property
+    def _smaller(self) -> list[Change]:
+        """The changes with which the run takes less memory, and which its framework can say."""
+        usable = []
+        for change in smaller_changes(respects(self.now.value)):
+            keys = self._keys((change,))
+            trial = None if keys is None else self.trials.of(keys)
+            if trial is not None and trial.candidate.process_bytes < self.now.candidate.process_bytes:
+                usable.append(change)
+        return usable
 
-    def _does(self, move: Move) -> bool:
-        return move.applies({word: self.now.value(word) for word in (*move.says, *move.of)})
+    @property
+    def _together(self) -> list[Change]:
+        """The first change of each option, of those after which training has the same result."""
+        same: list[Change] = []
+        for change in self._smaller:
+            if not _alters((change,)) and not options_of(same).keys() & change.options.keys():
+                same.append(change)
+        return same
 
-    def _fitted(self, moves: Sequence[Move]) -> list[Found]:
+    def _fitted(self, changes: Sequence[Change]) -> list[Found]:
         """Returns the change with the present batch, or with a smaller micro-batch of the same global batch."""
-        keys = self._keys(moves)
+        keys = self._keys(changes)
         if keys is None:
             return []
-        what, alters = tuple(move.what for move in moves), any(move.alters for move in moves)
+        what, alters = tuple(change.words for change in changes), _alters(changes)
         trial = self.trials.of(keys)
-        if moves and trial is not None and trial.fits:
-            return [Found(FITS, what, trial, alters, len(moves))]
+        if changes and trial is not None and trial.fits:
+            return [Found(FITS, what, trial, alters, len(changes))]
         for rows, steps in self._batches(below=True):
             if (trial := self._fitting(keys, rows, steps)) is not None:
-                return [Found(FITS, (*what, _batch(rows, steps)), trial, alters, len(moves) + 1)]
+                return [Found(FITS, (*what, _batch(rows, steps)), trial, alters, len(changes) + 1)]
         return []
 
     def _shorter(self) -> list[Found]:
         """Returns the change to shorter sequences, alone or with all that takes less memory and trains the same."""
         found: list[Found] = []
-        for moves in ((), tuple(move for move in self._usable(SMALLER) if not move.alters)):
+        for changes in ((), tuple(self._together)):
             length = int(self.now.reading.value("sequence_length") or 0) // 2
-            keys, longest = self._keys(moves), max((change.length for change in found), default=_SHORTEST)
+            keys, longest = self._keys(changes), max((change.length for change in found), default=_SHORTEST)
             while keys is not None and length >= longest:
                 more = spelled(self._spelling, {"sequence_length": length}, self._there) or {}
                 trial = self.trials.of({**keys, **more}) if more else None
                 if trial is not None and trial.fits:
-                    what = (*(move.what for move in moves), f"sequences of {length} tokens")
-                    found.append(Found(FITS, what, trial, True, len(moves) + 1))
+                    what = (*(change.words for change in changes), f"sequences of {length} tokens")
+                    found.append(Found(FITS, what, trial, True, len(changes) + 1))
                     break
                 length //= 2
         return found
@@ -134,15 +150,15 @@ class _Search:
         """Returns the changes to the largest micro-batch, alone and with one technique that makes room for more."""
         rows = self.now.rows
         found: list[Found] = []
-        for moves in [(), *((move,) for move in self._usable(SMALLER) if not move.alters)]:
-            trial = self._largest(self._keys(moves))
+        for changes in [(), *((change,) for change in self._smaller if not _alters((change,)))]:
+            trial = self._largest(self._keys(changes))
             if trial is None or trial.rows <= rows:
                 continue
-            rows = trial.rows if not moves else rows
-            if moves and (trial.rows < 1.5 * rows or trial.candidate.seconds / trial.rows > 2 * self._row_seconds):
+            rows = trial.rows if not changes else rows
+            if changes and (trial.rows < 1.5 * rows or trial.candidate.seconds / trial.rows > 2 * self._row_seconds):
                 continue
-            what = (*(move.what for move in moves), f"a micro-batch of {trial.rows}")
-            found.append(Found(LARGER, what, trial, False, len(moves) + 1))
+            what = (*(change.words for change in changes), f"a micro-batch of {trial.rows}")
+            found.append(Found(LARGER, what, trial, False, len(changes) + 1))
         found.sort(key=lambda change: -change.trial.rows)
         alone = [change for change in found if change.size == 1]
         return _distinct([*alone, *(change for change in found if change.size > 1)])[:2]
@@ -177,15 +193,15 @@ class _Search:
     def faster(self) -> list[Found]:
         """Returns the changes that make a step of the same global batch faster, the fastest first."""
         found: list[Found] = []
-        usable = self._usable(FASTER)
-        for moves in [(), *((move,) for move in usable), tuple(usable)]:
-            keys = self._keys(moves)
+        usable = [change for change in faster_changes(respects(self.now.value)) if self._keys((change,)) is not None]
+        for changes in [(), *((change,) for change in usable), tuple(usable)]:
+            keys = self._keys(changes)
             if keys is None:
                 continue
             for trial, more in self._same_batch(keys):
                 if trial.candidate.seconds < _WORTH * self.now.candidate.seconds:
-                    what = (*(move.what for move in moves), *more)
-                    found.append(Found(FASTER_STEP, what, trial, False, len(moves) + len(more)))
+                    what = (*(change.words for change in changes), *more)
+                    found.append(Found(FASTER_STEP, what, trial, False, len(changes) + len(more)))
         found.sort(key=lambda change: change.trial.candidate.seconds)
         smallest = _pareto(found)
         return _distinct(smallest)[:2]
@@ -227,12 +243,12 @@ class _Search:
         trial = self.trials.of({**keys, **batch})
         return trial if trial is not None and (trial.rows, trial.steps) == (rows, steps) else None
 
-    def _keys(self, moves: Sequence[Move]) -> dict[str, Any] | None:
+    def _keys(self, changes: Sequence[Change]) -> dict[str, Any] | None:
         """Returns the keys that say some changes; None if the framework has no words for one, or reads it otherwise."""
         keys: dict[str, Any] = {}
-        for move in moves:
-            found = next(filter(None, map(self._spelled, _ways(move))), None)
-            if found is None:
+        for change in changes:
+            found = self._spelled(change.options)
+            if not found:
                 return None
             keys |= found
         return keys
@@ -245,10 +261,9 @@ class _Search:
         return keys if all(trial.value(word) == value for word, value in says.items()) else None
 
 
-def _ways(move: Move) -> Iterator[dict[str, Any]]:
-    """Yields what a change may say: each of the values of its word."""
-    for word, values in move.says.items():
-        yield from ({word: value} for value in values)
+def _alters(changes: Sequence[Change]) -> bool:
+    """Returns whether training has another result with some changes."""
+    return cost_of(changes) is Cost.METHOD
 
 
 def _batch(rows: int, steps: int) -> str:

@@ -1,82 +1,53 @@
-"""Lists the single changes that make a run smaller or faster, in the planner's words."""
+"""Lists the changes that a run can make: those of `planner.advice` that take less memory, and some that are faster."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from strategies import (
-    Attention,
-    Checkpointing,
-    Finetuning,
-    Kernels,
-    Loss,
-    Offload,
-    Optimizer,
-    Quantization,
-    Sharding,
-)
+from planner.advice.changes import Change
+from planner.advice.techniques import changes_from
+from planner.records.advice import Cost
+from strategies import OPTIONS, Attention, Checkpointing, Kernels, Loss, Offload, Optimizer
 
-
-class Move(NamedTuple):
-    """Describes a change of one technique.
-
-    Attributes:
-        what: The change in words.
-        says: What the run does then; of several values for a word, the first that the framework can say is meant.
-        of: What it has to do before, by word; values that are not listed are left alone.
-        alters: Whether the result of training is another: a method, an optimizer or a length.
-    """
-
-    what: str
-    says: Mapping[str, tuple[Any, ...]]
-    of: Mapping[str, tuple[Any, ...]] = {}
-    alters: bool = False
-
-    def applies(self, does: Mapping[str, Any]) -> bool:
-        """Returns whether a run that does such things can be changed so."""
-        if any(does.get(word) in wanted for word, wanted in self.says.items()):
-            return False
-        return all(does.get(word) in values for word, values in self.of.items())
-
-
-RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
-_FLASH = tuple(attention for attention in Attention if attention.is_flash)
-_SHARDED_LESS = (Sharding.SHARD_GRAD_OP, Sharding.ZERO1)
-_ADAMS = (Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.PAGED_ADAMW_32BIT)
+_RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
 _WHOLE_LOGITS = (Loss.FULL, Loss.LIGER_CROSS_ENTROPY)
-_ADAPTERS = (Finetuning.LORA,)
 
-SMALLER: tuple[Move, ...] = (
-    Move("blocks are recomputed in backward", {"checkpointing": RECOMPUTED}, {"checkpointing": (Checkpointing.NONE,)}),
-    Move("the loss is made in chunks, without logits", {"loss": (Loss.LIGER_FUSED_LINEAR,)}, {"loss": _WHOLE_LOGITS}),
-    Move("attention without a matrix of scores", {"attention": (Attention.SDPA,)}, {"attention": (Attention.EAGER,)}),
-    Move("attention that this GPU has", {"attention": (Attention.SDPA,)}, {"attention": _FLASH}),
-    Move("parameters are sharded as well", {"sharding": (Sharding.FULL_SHARD,)}, {"sharding": _SHARDED_LESS}),
-    Move("optimizer states are on the host", {"offload": (Offload.OPTIMIZER,)}, {"offload": (Offload.NONE, None)}),
-    Move(
-        "shards and optimizer states are on the host",
-        {"offload": (Offload.CPU,)},
-        {"offload": (Offload.NONE, Offload.OPTIMIZER, None)},
+FASTER: tuple[tuple[Change, tuple[Any, ...]], ...] = (
+    (Change({"checkpointing": Checkpointing.NONE}, "nothing is recomputed"), _RECOMPUTED),
+    (
+        Change({"loss": Loss.LIGER_FUSED_LINEAR}, "liger-kernel's fused loss, without logits", Cost.PACKAGE),
+        _WHOLE_LOGITS,
     ),
-    Move("optimizer states in 8 bits", {"optimizer": (Optimizer.ADAMW_8BIT,)}, {"optimizer": _ADAMS}, alters=True),
-    Move(
-        "a base in 4 bits under the adapters",
-        {"quantization": (Quantization.NF4_DOUBLE, Quantization.NF4)},
-        {"finetuning": _ADAPTERS, "quantization": (Quantization.NONE, None)},
-        alters=True,
-    ),
-    Move("LoRA", {"finetuning": (Finetuning.LORA,)}, {"finetuning": (Finetuning.FULL,)}, alters=True),
-    Move("QLoRA", {"finetuning": (Finetuning.QLORA,)}, {"finetuning": (Finetuning.FULL,)}, alters=True),
+    (Change({"kernels": Kernels.LIGER}, "Liger's kernels", Cost.PACKAGE), (Kernels.EAGER,)),
+    (Change({"attention": Attention.SDPA}, "fused attention"), (Attention.EAGER,)),
+    (Change({"offload": Offload.NONE}, "nothing is on the host"), (Offload.CPU, Offload.OPTIMIZER)),
+    (Change({"optimizer": Optimizer.ADAMW}, "AdamW, fused"), (Optimizer.ADAMW_FOREACH,)),
 )
-"""Changes that take less memory, those that cost the least first."""
+"""Changes of one option that make a step faster, if there is memory for them, and what the option has to be before."""
 
-FASTER: tuple[Move, ...] = (
-    Move("nothing is recomputed", {"checkpointing": (Checkpointing.NONE,)}, {"checkpointing": RECOMPUTED}),
-    Move("the loss is made in chunks, without logits", {"loss": (Loss.LIGER_FUSED_LINEAR,)}, {"loss": _WHOLE_LOGITS}),
-    Move("Liger's kernels", {"kernels": (Kernels.LIGER,)}, {"kernels": (Kernels.EAGER,)}),
-    Move("attention without a matrix of scores", {"attention": (Attention.SDPA,)}, {"attention": (Attention.EAGER,)}),
-    Move("nothing is on the host", {"offload": (Offload.NONE,)}, {"offload": (Offload.CPU, Offload.OPTIMIZER)}),
-    Move("AdamW's fused step", {"optimizer": (Optimizer.ADAMW,)}, {"optimizer": (Optimizer.ADAMW_FOREACH,)}),
-)
-"""Changes that make a step faster, if there is memory for them."""
+
+def smaller_changes(does: Mapping[str, Any]) -> Iterator[Change]:
+    """Yields the changes that may take less memory, of each cost the most usual first.
+
+    Args:
+        does: What the run does in respect of each option that applies to it.
+    """
+    return changes_from({word: (value,) for word, value in does.items()})
+
+
+def faster_changes(does: Mapping[str, Any]) -> Iterator[Change]:
+    """Yields the changes that make a step faster; the argument is that of `smaller_changes`."""
+    for change, before in FASTER:
+        (word,) = change.options
+        if does.get(word) in before:
+            yield change
+
+
+def respects(value: Any) -> dict[str, Any]:
+    """Returns what a run does in respect of each option that applies to it.
+
+    Args:
+        value: Returns what it does in one respect, None where the option does not apply.
+    """
+    return {word: found for word in OPTIONS if (found := value(word)) is not None}
