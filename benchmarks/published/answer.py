@@ -7,8 +7,11 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from published.kernels import foak
+from published.losses import loss_of
 from published.run import Run
+from published.wrapping import recorded
 
+from hardware import load_catalog
 from planner.answers.memory import memory_of
 from planner.memory import Moment
 from planner.memory.reserved import requests_of
@@ -44,7 +47,7 @@ class Answer(NamedTuple):
 def ask(run: Run) -> Answer:
     """Returns the answer for a run that the planner can be asked about."""
     said = _said(run, run.request, terms=False)
-    if not run.then and not run.foak:
+    if not (run.then or run.foak or run.loss or run.wraps):
         return Answer(run, said, said)
     request = dict(run.request)
     if request["loss"] == "liger-cross-entropy":
@@ -54,7 +57,24 @@ def ask(run: Run) -> Answer:
     with ExitStack() as stack:
         if run.foak:
             stack.enter_context(foak())
-        return Answer(run, said, _said(run, request, terms=True))
+        if run.loss is not None:
+            stack.enter_context(loss_of(run.loss, triton=run.triton))
+        return Answer(run, said, _of_ranks(run, request))
+
+
+def _of_ranks(run: Run, request: Mapping[str, Any]) -> Said:
+    """Returns what follows with a run's own libraries; its device bytes are those of the ranks that were measured."""
+    if run.wraps is None:
+        return _said(run, request, terms=True)
+    with recorded(run.wraps, ahead=False):
+        first = _said(run, request, terms=True)
+    if not run.wraps.ahead:
+        return first
+    with recorded(run.wraps, ahead=True):
+        other = _said(run, request, terms=True).device_bytes
+    ranks = request["gpus"] * request.get("nodes", 1)
+    mean = (first.device_bytes + (ranks - 1) * other) // ranks
+    return first._replace(device_bytes=mean if run.of_all else max(first.device_bytes, other))
 
 
 def said_of(model: str, request: Mapping[str, Any]) -> Said:
@@ -72,7 +92,7 @@ def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
     moments = footprint.moments(run.request["micro_batch_size"])
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
     before = max(moments.values())
-    for term in run.then if terms else ():
+    for term in (term for term in run.then if not term.traced) if terms else ():
         for moment, num_bytes in term.per_token.items():
             if moment in moments:
                 moments[moment] += num_bytes * run.tokens
@@ -81,8 +101,26 @@ def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
                 moments[moment] += num_bytes
     moment = max(moments, key=lambda m: moments[m])
     reserved = _reserved(memory) + moments[moment] - before
-    device = footprint.outside.process_bytes(reserved) + run.driver_bytes
+    device = footprint.outside.process_bytes(reserved) + _communicators(run, candidate) + _managed_bytes(run, candidate)
+    device = min(device, load_catalog().get(request["gpu"]).memory_bytes) + run.driver_bytes
     return Said(moments[moment], device, memory.fits, moment)
+
+
+def _communicators(run: Run, candidate: Candidate) -> int:
+    """Returns the bytes of communicators beside that of all ranks: HYBRID_SHARD has one for the ranks of a node."""
+    hybrid = run.wraps is not None and run.wraps.broadcasts > 1
+    return candidate.footprint.outside.communicator_bytes if hybrid else 0
+
+
+def _managed_bytes(run: Run, candidate: Candidate) -> int:
+    """Returns the bytes of optimizer states in managed memory, which stay on a GPU that has room for them.
+
+    They are those of AdamW with fp32 states, and torch's allocator knows nothing of them.
+    """
+    if not run.managed:
+        return 0
+    other, _ = _asked(run.model, dict(run.request) | {"optimizer": "adamw"})
+    return other.footprint.persistent.optimizer_states - candidate.footprint.persistent.optimizer_states
 
 
 def _reserved(memory: Memory) -> int:

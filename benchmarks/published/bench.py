@@ -10,6 +10,7 @@ from published import then
 from published.requests import FSDP1
 from published.run import Engine, Run, Term
 from published.step_times import Timed
+from published.wrapping import Wraps
 
 from hardware import MIB, load_catalog
 from planner.models import find_model
@@ -107,7 +108,17 @@ def _run(row: dict[str, str]) -> Run:
         # and cudaMemGetInfo, which torch asks for its total, does not, is reserved for the driver and its firmware.
         driver_bytes=total - load_catalog().get(name).memory_bytes,
         then=_then(row),
+        loss=TRANSFORMERS.get(row["fms_hf_tuning_version"]) if row["model_name"] in MODELS else None,
+        wraps=_wraps(row) if ranks > 1 else None,
+        managed="paged" in row["overrides"],
     )
+
+
+def _wraps(row: dict[str, str]) -> Wraps:
+    """Returns how FSDP1 wrapped the units of a row."""
+    gptq = row["method"] == "gptq-lora"
+    groups = 2 if row["fsdp_sharding_strategy"] == "HYBRID_SHARD" else 1
+    return Wraps(ahead=gptq, broadcasts=groups, buffers=int(gptq), adapters=not gptq)
 
 
 def is_full(run: Run) -> bool:
@@ -140,8 +151,7 @@ def _request(row: dict[str, str], size: int, length: int) -> tuple[dict[str, Any
         "loss": "full",
     }
     if "paged_adamw_32bit" in row["overrides"]:
-        request["optimizer"] = "adamw"
-        nearest.append("paged 32-bit AdamW: adamw")
+        request["optimizer"] = "paged-adamw-32bit"
     if row["method"] == "gptq-lora":
         request |= {"quantization": "gptq-4bit-triton", "expert_quantization": "same", "precision": "fp16-mixed"}
         nearest += ["Triton kernels of fms-acceleration: eager", "fused LoRA: PEFT's layers"]

@@ -10,6 +10,7 @@ import yaml
 from published import then
 from published.requests import FSDP1
 from published.run import Engine, Run, Term
+from published.wrapping import Wraps
 
 from planner.models import find_model
 
@@ -63,6 +64,22 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         device_bytes=row["nvidia_smi_bytes"] if "outcome" not in row else None,
         then=tuple(_then(row, versions)),
         foak=bool(kernels) and row["model"] != "mixtral-8x7b",
+        loss=None if row["loss"] == "fused-linear" else versions["transformers"],
+        triton=row["loss"] == "cross-entropy",
+        wraps=_wraps(row),
+        of_all=True,
+    )
+
+
+def _wraps(row: dict[str, Any]) -> Wraps | None:
+    """Returns how FSDP1 wrapped the units of a row, with torch 2.4."""
+    if row["num_gpus"] == 1:
+        return None
+    quantization = row.get("quantization", "none")
+    return Wraps(
+        ahead=quantization != "none",
+        buffers=int(quantization == "gptq-4bit"),
+        adapters="fused-lora" not in row.get("kernels", []),
     )
 
 

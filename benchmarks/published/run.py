@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from published.wrapping import Wraps
+
 from planner.memory import Moment
 
 
@@ -23,11 +25,13 @@ class Term(NamedTuple):
         reason: What held them, with the version and file that say so.
         per_token: Bytes for each token of a micro-batch, by moment; negative where less was held.
         fixed: Bytes that do not depend on the tokens, by moment.
+        traced: Whether `published.losses` traces it, so that it is not added to what is traced.
     """
 
     reason: str
     per_token: Mapping[Moment, int]
     fixed: Mapping[Moment, int]
+    traced: bool = False
 
 
 class Run(NamedTuple):
@@ -50,6 +54,11 @@ class Run(NamedTuple):
         driver_bytes: Bytes of `device_bytes` that are the driver's own.
         then: What the run's libraries held that today's do not.
         foak: Whether kernels of fms-acceleration's plug-in compute norms and rotary embeddings.
+        loss: The version of transformers whose loss on all logits it computes, if that is known.
+        triton: Whether that loss is the Triton cross-entropy.
+        wraps: How FSDP1 wrapped its units, with a torch before 2.8; None where that makes no difference.
+        of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
+        managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.
     """
 
     source: str
@@ -68,3 +77,8 @@ class Run(NamedTuple):
     driver_bytes: int = 0
     then: tuple[Term, ...] = ()
     foak: bool = False
+    loss: str | None = None
+    triton: bool = False
+    wraps: Wraps | None = None
+    of_all: bool = False
+    managed: bool = False

@@ -44,6 +44,12 @@ class Line(NamedTuple):
         elif self.run.device_bytes and not is_full(self.run):
             yield said.device_bytes / self.run.device_bytes - 1
 
+    def driver_errors(self) -> Iterator[float]:
+        """Yields the error of the driver's bytes with the run's own libraries, unless the GPU was full."""
+        run = self.run
+        if self.answer is not None and run.device_bytes and run.ran and not is_full(run):
+            yield self.answer.derived.device_bytes / run.device_bytes - 1
+
     def device_errors(self) -> Iterator[float]:
         """Yields the error of the driver's bytes, by the replay and with the terms of the run's own libraries."""
         run, replay = self.run, self.replay
@@ -54,7 +60,7 @@ class Line(NamedTuple):
 
 
 COLUMNS = ("engine, method, kernels", "n", "planner: median", "90%", "worst", "own libraries: median", "90%", "worst")
-COLUMNS += ("replayed", "driver's: median", "90%", "worst", "ran", "out of memory")
+COLUMNS += ("driver's: median", "90%", "worst", "replayed", "by replay: median", "90%", "worst", "ran", "out of memory")
 
 
 def table(lines: Sequence[Line]) -> Iterator[str]:
@@ -70,6 +76,7 @@ def _row(name: str, lines: Sequence[Line]) -> str:
     cells = [name, str(len(lines))]
     cells += _errors(error for line in lines for error in line.errors(lambda answer: answer.planner))
     cells += _errors(error for line in lines for error in line.errors(lambda answer: answer.derived))
+    cells += _errors(error for line in lines for error in line.driver_errors())
     cells.append(str(sum(line.replay is not None for line in lines)))
     cells += _errors(error for line in lines for error in line.device_errors())
     return f"| {' | '.join([*cells, _judged(lines, ran=True), _judged(lines, ran=False)])} |"

@@ -53,6 +53,7 @@ def loss(transformers: str, words: int, *, triton: bool) -> Term:
         f"(transformers {transformers}, {where}: fp32 logits are shifted by a copy)",
         {END: (end - 10) * words, START: (start - 12) * words},
         {},
+        traced=True,
     )
 
 

@@ -54,6 +54,9 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
+    partition = model.partition(*kept)
+    whole = [(unit.trained, 1) for unit in units]
+    groups = partition.groups[0] if len(partition.groups) == 1 else whole  # ZeRO-1 gives each rank some of them
     steps = Steps(
         parts=model.traced.parts(setting, s.checkpointing, model.traced.chunk_tokens(setting, micro_batch_size)),
         units=units,
@@ -63,7 +66,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         workspace_bytes=model.outside.workspace_bytes,
         persistent=model.persistent(*kept),
         rule=rule_of(s.optimizer),
-        ranks=ranks,
+        updated=[tensor for trained, count in groups for tensor in tuple(trained) * count],
+        ranks=partition.ranks,
         optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):

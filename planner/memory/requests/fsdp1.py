@@ -156,4 +156,5 @@ class AroundFsdp1(Around):
         self.requests.release(copy)
 
     def _reshard(self, i: int) -> None:
+        self._wrapping.reshard(i - 1 if i else self._head - 1)
         self.requests.release(self._gathered.pop(i, 0))

@@ -33,8 +33,15 @@ class Wrapping:
 
     def __init__(self, requests: Requests, groups: Sequence[Sequence[Unit]], ranks: int, *, on_host: bool) -> None:
         self._requests, self._groups, self._ranks, self._on_host = requests, groups, ranks, on_host
-        self._low: list[int] = []
-        """Shards in the dtype of the computation, of which parameters are views until the first forward."""
+        self._low: dict[int, int] = {}
+        """Shards in the dtype of the computation, by group, of which parameters are views until its first reshard
+        (_flat_param.py, `_use_sharded_views`)."""
+
+    @property
+    def _from_root(self) -> Sequence[int]:
+        """The numbers of the groups, the root first, as FSDP1 lists its modules (_traversal_utils.py)."""
+        last = len(self._groups) - 1
+        return [last, *range(last)]
 
     def wrap(self) -> int:
         """Makes the requests of wrapping, and returns the bytes of shards that stay on the GPU."""
@@ -45,25 +52,27 @@ class Wrapping:
                 self._keep(self._flatten((whole,), whole))
                 kept += allocated(share)
             shards.append(self._flatten(_joined(group), _gathered(group)))
-        for group, shard in zip(self._groups, shards, strict=True):
+        for i in self._from_root:
+            group, shard = self._groups[i], shards[i]
             kept += allocated(_stored(group))
             if _raised(group) and not self._on_host:
                 self._requests.allocate(_stored(group))
-                self._low.append(shard)
+                self._low[i] = shard
             else:
                 self._keep(shard)
         return 0 if self._on_host else kept
 
     def prepare(self) -> None:
         """Makes the requests of the first forward, which allocates what is gathered later once and frees it at once."""
-        for group in self._groups:
+        for group in (self._groups[i] for i in self._from_root):
             copy = _gathered(group) // self._ranks if self._on_host or _raised(group) else 0
             in_full = _stored(group) * self._ranks if _raised(group) else 0
             for num_bytes in (copy, _gathered(group), in_full):
                 self._requests.release(self._requests.allocate(num_bytes))
-        for shard in self._low:
-            self._requests.release(shard)
-        self._low.clear()
+
+    def reshard(self, group: int) -> None:
+        """Releases what parameters of a group were views of before their first reshard."""
+        self._requests.release(self._low.pop(group, 0))
 
     def _keep(self, shard: int) -> None:
         if self._on_host:
@@ -77,21 +86,36 @@ class Wrapping:
             whole: Bytes of the flat parameter, with its padding.
         """
         requests = self._requests
-        buckets = tuple(_buckets(sizes))
-        alone = {start for start, end in buckets if end == start + 1}  # sent as they are, without a copy
-        moved = [requests.allocate(size) for size in sizes]
-        flying: list[int] = []
-        for start, end in buckets:
-            if len(flying) == BROADCASTS:
-                requests.release(flying.pop(0))
-            flying.append(0 if start in alone else requests.allocate(sum(sizes[start:end])))
-        for bucket in flying:
-            requests.release(bucket)
+        moved = [self._move(size) for size in sizes]
+        alone = self._send(sizes)
         flat = requests.allocate(whole)
         shard = requests.allocate(whole // self._ranks)
-        for storage in (flat, *moved):
-            requests.release(storage)
+        requests.release(flat)
+        for i, storage in enumerate(moved):
+            (self._sent if i in alone else requests.release)(storage)
         return shard
+
+    def _move(self, num_bytes: int) -> int:
+        """Moves a parameter to the GPU, and returns its storage."""
+        return self._requests.allocate(num_bytes)
+
+    def _send(self, sizes: Sequence[int]) -> set[int]:
+        """Sends parameters of these bytes by buckets, and returns the numbers of those that need no copy."""
+        requests, flying, alone = self._requests, list[int](), set[int]()
+        for start, end in _buckets(sizes):
+            if len(flying) == BROADCASTS:
+                self._sent(flying.pop(0))
+            if end == start + 1:
+                alone.add(start)
+                continue
+            flying.append(requests.allocate(sum(sizes[start:end])))
+        for bucket in flying:
+            self._sent(bucket)
+        return alone
+
+    def _sent(self, storage: int) -> None:
+        """Releases what another stream has sent, which the compute stream has waited for."""
+        self._requests.release(storage)
 
 
 def _buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

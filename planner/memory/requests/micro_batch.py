@@ -36,20 +36,32 @@ class MicroBatch:
         self._leaves: list[int] = []
         """Storages of the leaves of recomputations that stay until backward ends, and of their gradients."""
 
-    def run(self) -> None:
-        """Runs forward and backward of all parts."""
+    def run(self, workspace_bytes: int = 0) -> None:
+        """Runs forward and backward of all parts.
+
+        Args:
+            workspace_bytes: Bytes of the workspaces that the first products of forward and of backward allocate, which
+                stay; 0 where they exist. Each runs on a thread of its own, with a cuBLAS handle.
+        """
         around, output, logits = self._around, 0, 0
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
+            if i == 1:
+                self._requests.allocate(workspace_bytes)
             if i == len(self._logs) - 1 and self._copied and output:
                 logits = self._requests.share(output)
+            # the body's variable holds a block's input until the call has returned
+            held = self._requests.share(output) if output and 0 < i < len(self._logs) - 2 else 0
             output = self._forward(log, names, output)
             around.leave_forward(i)
+            self._requests.release(held)
         self._requests.release(output)
         self._return(logits)
         gradient = 0
         for i in reversed(range(len(self._logs))):
             around.enter_backward(i)
+            if i == len(self._logs) - 2:
+                self._requests.allocate(workspace_bytes)
             gradient = self._backward(self._logs[i], self._names[i], gradient)
             around.leave_backward(i)
         for storage in (gradient, *self._leaves):

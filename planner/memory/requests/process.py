@@ -9,9 +9,10 @@ from planner.memory.requests.around import Around
 from planner.memory.requests.micro_batch import MicroBatch
 from planner.memory.requests.requests import Requests
 from planner.memory.settings.parts import Part
-from planner.memory.sharding.account import Unit
+from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.optimizers import OptimizerRule
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.process import CUBLAS_HANDLES
 
 STEPS = 2
 """Optimizer steps of a process: its states exist from the end of the first one on, and later steps are alike."""
@@ -29,7 +30,8 @@ class Steps(NamedTuple):
         workspace_bytes: Bytes of cuBLAS workspaces, which stay.
         persistent: What stays for the whole run.
         rule: The optimizer's rule.
-        ranks: The number of ranks that divide each tensor.
+        updated: The tensors that the optimizer of one rank updates.
+        ranks: The number of ranks that divide each of them.
         optimizes: Whether an optimizer step of its own follows backward on the GPU.
     """
 
@@ -41,6 +43,7 @@ class Steps(NamedTuple):
     workspace_bytes: int
     persistent: Persistent
     rule: OptimizerRule[Any]
+    updated: Sequence[TrainedTensor]
     ranks: int
     optimizes: bool
 
@@ -56,13 +59,14 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
     around = around_of(requests)
     _load(requests, steps, around.load())
     requests.loaded = len(requests.made)
-    batch = 0
+    batch, workspaces = 0, steps.workspace_bytes // CUBLAS_HANDLES
     for step in range(STEPS):
         for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
             requests.release(batch)
             around.begin_micro_batch(is_last=not number)
             batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
-            MicroBatch(requests, around, steps.parts, steps.micro_batch_size).run()
+            MicroBatch(requests, around, steps.parts, steps.micro_batch_size).run(workspaces)
+            workspaces = 0
         if step == 0:
             _make_states(requests, steps)
         if steps.optimizes:
@@ -72,7 +76,7 @@ def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
 
 
 def _load(requests: Requests, steps: Steps, loaded: int) -> None:
-    """Allocates parameters and what else is there before the first step, and the workspaces of the first products.
+    """Allocates parameters and what else is there before the first step.
 
     Args:
         requests: Takes the requests.
@@ -86,13 +90,12 @@ def _load(requests: Requests, steps: Steps, loaded: int) -> None:
             left -= num_bytes
     requests.allocate(left)
     requests.allocate(steps.persistent.communication)
-    requests.allocate(steps.workspace_bytes)
 
 
 def _make_states(requests: Requests, steps: Steps) -> None:
     """Allocates the optimizer's states, tensor by tensor."""
     left = steps.persistent.optimizer_states
-    for tensor in (tensor for unit in steps.units for tensor in unit.trained):
+    for tensor in steps.updated:
         for num_bytes in steps.rule.states_one_by_one(tensor):
             share = min(left, -(-num_bytes // steps.ranks))
             requests.allocate(share)
@@ -103,7 +106,7 @@ def _make_states(requests: Requests, steps: Steps) -> None:
 def _optimize(requests: Requests, steps: Steps) -> None:
     """Steps all parameters, with what that allocates for each of them."""
     held = []
-    for tensor in (tensor for unit in steps.units for tensor in unit.trained):
+    for tensor in steps.updated:
         held.append(requests.allocate(steps.rule.temporaries_of(tensor, steps.ranks)))
         if not steps.rule.steps_at_once:
             requests.release(held.pop())

@@ -1,0 +1,83 @@
+"""Traces the losses of earlier transformers, and of fms-acceleration's Triton kernel, in place of today's.
+
+What they hold at the moments of a step, `published.then.loss` says in bytes. What an allocator reserves for them
+depends on the order of their requests, which is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from published.then import SHIFTS_IN_LOSS, version
+
+from planner.memory.autograd.ops import FP32, Ops
+from planner.memory.autograd.tape import Storage, Tensor
+from planner.memory.layers.layers import Layers
+from planner.memory.losses.loss import LOSSES
+from planner.memory.step import tracer
+from planner.models.architecture import INT64, Objective
+from strategies import Kernels, Loss
+
+
+class _Raising(Layers):
+    """Casts logits to fp32 where the model's forward makes them (modeling_llama.py, up to transformers 4.45)."""
+
+    def lm_head(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the logits in fp32, or the fused loss where there is one."""
+        logits = super().lm_head(*args, **kwargs)
+        return logits if self.loss is not None else self.to(logits, FP32, "logits in fp32")
+
+
+def shifting(f: Ops, logits: Tensor, objective: Objective, *, triton: bool) -> Tensor:
+    """Computes the causal loss from a copy of the fp32 logits, without those of the last token.
+
+    Args:
+        f: Operations on the tape.
+        logits: `[batch, tokens, vocab_size]`.
+        objective: Not used: all runs train causal language models.
+        triton: Whether the loss is the Triton cross-entropy, which saves the copy and overwrites it by its gradient.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
+    """
+    tape, tokens, words = f.tape, f.sequence_length, logits.width
+    raised = f.to(logits, FP32, "logits in fp32") if logits.itemsize != FP32 else logits
+    shifted = f.tensor((tokens - 1) * words, words, FP32, "shifted logits", raised)
+    f.differentiate(shifted, f.own_targets(raised))
+    labels = Tensor(tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
+    if not triton:
+        log_softmax = f.unary(shifted, "log-softmax", saves="output")
+        loss = f.tensor(1, 1, FP32, "loss", log_softmax)
+        return f.differentiate(loss, f.own_targets(log_softmax), [tape.save(labels)])
+    _losses = tape.storage(0, tokens * FP32)
+    sums = Tensor(tape.storage(0, tokens * FP32, "log-sum-exp"), 0, tokens, 1, FP32, None)
+    loss = f.tensor(1, 1, FP32, "loss", shifted)
+    kept, variable = [shifted.storage], shifted.variable
+
+    def backward(gradient: Storage) -> None:
+        storage = kept.pop()
+        assert storage is not None
+        if variable is not None:
+            tape.accumulate(variable, storage)
+
+    if loss.variable is not None:
+        tape.record(loss.variable, backward, *(tape.save(t) for t in (shifted, sums, labels)))
+    return loss
+
+
+@contextmanager
+def loss_of(transformers: str, *, triton: bool) -> Iterator[None]:
+    """Lets the full loss mean that of a version, while models are traced that have not been traced before."""
+    before, layers = LOSSES[Loss.FULL], dict(tracer.LAYERS)
+    LOSSES[Loss.FULL] = partial(shifting, triton=triton)
+    if version(transformers) < SHIFTS_IN_LOSS:
+        for kernels in (Kernels.EAGER, Kernels.LIGER):
+            tracer.LAYERS[kernels] = type("Raising", (_Raising, layers[kernels]), {})
+    try:
+        yield
+    finally:
+        LOSSES[Loss.FULL] = before
+        tracer.LAYERS.update(layers)
