@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from planner.allocator.kinds import KINDS
-from planner.allocator.native import CachingAllocator, OutOfMemoryError
+from planner.allocator.native import OutOfMemoryError
 from planner.allocator.streamed import StreamedAllocator
-from planner.allocator.streams import Stream
 from planner.memory.model import MemoryModel
 from planner.memory.requests.around import Around
 from planner.memory.requests.fsdp1 import AroundFsdp1
 from planner.memory.requests.fsdp2 import AroundFsdp2
-from planner.memory.requests.process import Steps, process
+from planner.memory.requests.process import Process, Steps
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
 from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy
@@ -31,8 +30,8 @@ class Reserved(NamedTuple):
     """How often cached segments were given back to serve a request."""
 
 
-def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
-    """Returns all requests of a process that trains with a strategy.
+def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Process | None:
+    """Returns a process that trains with a strategy.
 
     Args:
         model: The model's memory on a cluster.
@@ -41,8 +40,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         micro_batches: Micro-batches of a step.
 
     Returns:
-        The requests, or None where their order is not known: of a model that is known by its replays only, of
-        DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
+        The process, or None where the order of its requests is not known: of a model that is known by its replays only,
+        of DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
     """
     s = strategy
     if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
@@ -68,10 +67,16 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
     )
     if isinstance(sharding, Fsdp1):
         again = setting.recomputes_units
-        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
+        return Process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
     if isinstance(sharding, Fsdp2):
-        return process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
-    return process(steps, Around)
+        return Process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
+    return Process(steps, Around)
+
+
+def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
+    """Returns all requests of a process (`process_of`), or None where their order is not known."""
+    process = process_of(model, strategy, micro_batch_size, micro_batches)
+    return None if process is None else process.requests()
 
 
 def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None = None) -> Reserved:
@@ -82,19 +87,58 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
-    compute, on_compute = KINDS[allocator](limit_bytes), (Stream.COMPUTE, False)
-    server: CachingAllocator | StreamedAllocator = compute
-    if requests.streams:
-        server = StreamedAllocator(compute, lambda storage: requests.streams.get(storage, on_compute))
-    fits = True
-    starts = [requests.loaded, *requests.waits]
-    try:
-        server.run(requests.made[: requests.loaded])
-        server.peak_allocated = server.allocated
-        for start, end in zip(starts, [*requests.waits, len(requests.made)], strict=True):
-            server.run(requests.made[start:end])
-            if isinstance(server, StreamedAllocator):
+    serving = _Serving(requests, allocator, limit_bytes)
+    return serving.result(serving.serve(requests.loaded) and serving.serve(len(requests.made)))
+
+
+def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None) -> Reserved:
+    """Serves the requests of a process while they are made, up to the first that does not fit, and returns the peaks.
+
+    Args:
+        process: The process.
+        allocator: The kind of allocator.
+        limit_bytes: Bytes that it may reserve; None for no limit.
+    """
+    requests = Requests()
+    serving = _Serving(requests, allocator, limit_bytes)
+    return serving.result(all(serving.serve(len(requests.made)) for _ in process.run(requests)))
+
+
+class _Serving:
+    """Serves requests, some at a time, from the first on.
+
+    Args:
+        requests: The requests, of which more can follow.
+        allocator: The kind of allocator.
+        limit_bytes: Bytes that it may reserve; None for no limit.
+    """
+
+    def __init__(self, requests: Requests, allocator: Allocator, limit_bytes: int | None) -> None:
+        compute = KINDS[allocator](limit_bytes)
+        self._requests = requests
+        self._server = StreamedAllocator(compute, requests.streams)
+        self._served = self._waited = 0
+
+    def serve(self, end: int) -> bool:
+        """Serves the requests before number `end` that are left, and returns whether all of them fit."""
+        requests, server = self._requests, self._server
+        try:
+            while self._waited < len(requests.waits) and requests.waits[self._waited] <= end:
+                self._run(requests.waits[self._waited])
                 server.catch_up()
-    except OutOfMemoryError:
-        fits = False
-    return Reserved(server.peak_allocated, server.peak_reserved, fits, server.retries)
+                self._waited += 1
+            self._run(end)
+        except OutOfMemoryError:
+            return False
+        if end == requests.loaded:
+            server.peak_allocated = server.allocated
+        return True
+
+    def _run(self, end: int) -> None:
+        self._server.run(self._requests.made[self._served : end])
+        self._served = end
+
+    def result(self, fits: bool) -> Reserved:
+        """Returns the peaks."""
+        server = self._server
+        return Reserved(server.peak_allocated, server.peak_reserved, fits, server.retries)
