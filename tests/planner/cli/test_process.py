@@ -82,7 +82,7 @@ def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) ->
         "planner.entry",
         "planner.cli",
         "planner.cli.app",
-        "planner.cli.commands",
+        "planner.cli.command",
         "planner.cli.output",
         "planner.printable",
         "planner.progress",
