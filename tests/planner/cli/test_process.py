@@ -94,6 +94,12 @@ def test_json_imports_nothing_that_draws_or_trains(arguments: tuple[str, ...]) -
     assert not packages(imported(*arguments)) & {"rich", "torch", "optuna", "transformers", "jinja2", "numpy"}
 
 
+def test_a_plan_of_one_gpu_imports_nothing_that_shards_or_simulates() -> None:
+    ours = {module for module in imported(*FIT, "--json") if module.startswith("planner.")}
+    unused = ("planner.allocator", "planner.memory.requests", "planner.memory.sharding.deepspeed", "planner.advice")
+    assert not [module for module in ours if module.startswith(unused)]
+
+
 def test_a_report_imports_nothing_that_trains() -> None:
     assert not packages(imported(*FIT)) & {"torch", "optuna", "transformers", "jinja2", "numpy"}
 
