@@ -1,20 +1,19 @@
-"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order."""
+"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order.
+
+What makes requests and what serves them is imported when that is asked for: most answers are decided by a closed form.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from planner.allocator.kinds import KINDS
-from planner.allocator.native import OutOfMemoryError
-from planner.allocator.streamed import StreamedAllocator
 from planner.memory.model import MemoryModel
-from planner.memory.requests.around import Around
-from planner.memory.requests.fsdp1 import AroundFsdp1
-from planner.memory.requests.fsdp2 import AroundFsdp2
-from planner.memory.requests.process import Process, Steps
-from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
 from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy
+
+if TYPE_CHECKING:
+    from planner.memory.requests.process import Process
+    from planner.memory.requests.requests import Requests
 
 
 class Reserved(NamedTuple):
@@ -50,6 +49,8 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         return None
     if model.is_paired:
         return None
+    from planner.memory.requests.process import Process, Steps
+
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
@@ -66,10 +67,16 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):
+        from planner.memory.requests.fsdp1 import AroundFsdp1
+
         again = setting.recomputes_units
         return Process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
     if isinstance(sharding, Fsdp2):
+        from planner.memory.requests.fsdp2 import AroundFsdp2
+
         return Process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
+    from planner.memory.requests.around import Around
+
     return Process(steps, Around)
 
 
@@ -87,8 +94,11 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
-    serving = _Serving(requests, allocator, limit_bytes)
-    return serving.result(serving.serve(requests.loaded) and serving.serve(len(requests.made)))
+    from planner.memory.requests.serving import Serving
+
+    serving = Serving(requests, allocator, limit_bytes)
+    fits = serving.serve(requests.loaded) and serving.serve(len(requests.made))
+    return Reserved(*serving.peaks, fits, serving.retries)
 
 
 def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None) -> Reserved:
@@ -99,46 +109,10 @@ def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None)
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
+    from planner.memory.requests.requests import Requests
+    from planner.memory.requests.serving import Serving
+
     requests = Requests()
-    serving = _Serving(requests, allocator, limit_bytes)
-    return serving.result(all(serving.serve(len(requests.made)) for _ in process.run(requests)))
-
-
-class _Serving:
-    """Serves requests, some at a time, from the first on.
-
-    Args:
-        requests: The requests, of which more can follow.
-        allocator: The kind of allocator.
-        limit_bytes: Bytes that it may reserve; None for no limit.
-    """
-
-    def __init__(self, requests: Requests, allocator: Allocator, limit_bytes: int | None) -> None:
-        compute = KINDS[allocator](limit_bytes)
-        self._requests = requests
-        self._server = StreamedAllocator(compute, requests.streams)
-        self._served = self._waited = 0
-
-    def serve(self, end: int) -> bool:
-        """Serves the requests before number `end` that are left, and returns whether all of them fit."""
-        requests, server = self._requests, self._server
-        try:
-            while self._waited < len(requests.waits) and requests.waits[self._waited] <= end:
-                self._run(requests.waits[self._waited])
-                server.catch_up()
-                self._waited += 1
-            self._run(end)
-        except OutOfMemoryError:
-            return False
-        if end == requests.loaded:
-            server.peak_allocated = server.allocated
-        return True
-
-    def _run(self, end: int) -> None:
-        self._server.run(self._requests.made[self._served : end])
-        self._served = end
-
-    def result(self, fits: bool) -> Reserved:
-        """Returns the peaks."""
-        server = self._server
-        return Reserved(server.peak_allocated, server.peak_reserved, fits, server.retries)
+    serving = Serving(requests, allocator, limit_bytes)
+    fits = all(serving.serve(len(requests.made)) for _ in process.run(requests))
+    return Reserved(*serving.peaks, fits, serving.retries)
