@@ -9,7 +9,7 @@ from planner.readers.interpolation import is_open
 from planner.readers.reading import Place, Reading, Refusal
 from planner.readers.source import Entry, Source, Table
 
-_OFF: tuple[Any, ...] = (None, False, "", "none", "no", "false", "auto", [], {})
+_OFF: tuple[Any, ...] = (None, False, "", "none", "no", "false", "auto", "disabled", [], {})
 """Values with which a key switches nothing on."""
 
 
