@@ -222,7 +222,7 @@ READS = {
 RUNS = {
     "planner/__init__.py": "its own modules",
     "planner/api/__init__.py": "its own modules",
-    "planner/cli/commands.py": "its own commands",
+    "planner/cli/command.py": "its own commands",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",
     "planner/replay/structure/source.py": "module:function, which the user names",
