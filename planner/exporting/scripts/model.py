@@ -97,9 +97,8 @@ def load(run: Run) -> Any:
                 model.save_pretrained(folder)
                 model = kind.from_pretrained(folder, quantization_config=quantized, **how)
     model.config.use_cache = False
-    if (
-        run.task != "causal-lm"
-    ):  # its loss is a mean of the micro-batch, which Trainer has to divide by the accumulation
+    if run.task != "causal-lm":
+        # Its loss is a mean of the micro-batch, which Trainer has to divide by the accumulation.
         model.accepts_loss_kwargs = False
     return model
 
