@@ -10,7 +10,7 @@ from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
 from planner.readers.reading import Reading
 from planner.readers.run import Run
-from strategies import OPTIONS, Attention, Batching, Sharding, UnquantizedDtype
+from strategies import OPTIONS, Attention, Batching, Sharding, Task, UnquantizedDtype
 
 _UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
 """Numbers of GPUs that are tried where nothing says how many there are."""
@@ -54,6 +54,8 @@ def arguments_of(reading: Reading, run: Run, notes: list[str], length: int) -> d
             said["global_batch_size"] = passes(said["global_batch_size"], rows)
         if "evaluation_batch_size" in said:
             said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
+    if isinstance(task := reading.value("task"), Task):  # other readers say how a framework calls its trainer
+        said["task"] = task
     attention: Attention | None = said.get("attention")
     if said["batching"] is not Batching.FULL and attention is not None and attention.is_flash:
         # Without padding within a batch, transformers passes flash-attn no mask, and packed rows only their lengths:
