@@ -11,7 +11,7 @@ the caching allocator's blocks, about 20 MiB, is not modelled; nor are the block
 than the tensors in them (by the allocator's model 103 of 146 MiB in one case on the RTX 4080)."""
 
 OF_RESERVED = 0.016
-"""The same of what the native allocator reserves, in LoRA runs. QLoRA runs loaded weights in four threads, in an order of chance."""
+"""The same of what the native allocator reserves, in LoRA runs. QLoRA's loaded weights in an order of chance."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
