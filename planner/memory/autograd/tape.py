@@ -166,6 +166,10 @@ class Tape:
             self._nodes[-1] = (*self._nodes[-1][:3], name)
         self._mark(Happening.LEAVES, name)
 
+    def read(self, name: str) -> None:
+        """Marks that the model's own forward reads a parameter, whose module does not run."""
+        self._mark(Happening.READS, name)
+
     def reach(self, leaf: Variable, name: str) -> None:
         """Marks the backward of a module whose output is a leaf: only its gradient gets there."""
         self._first.add(name)

@@ -30,6 +30,9 @@ COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batc
         {"sharding": "zero2", "finetuning": "qlora", "quantization": "int8", "unquantized_dtype": "bf16"},
         {"sharding": "zero3", "finetuning": "qlora", "quantization": "nf4-double", "checkpointing": "full"},
         {"sharding": "zero3", "finetuning": "qlora", "persistence_threshold": 1000, "offload": "cpu"},
+        {"sharding": "zero2", "loss": "chunked"},
+        {"sharding": "zero3", "loss": "chunked", "finetuning": "lora", "checkpointing": "full"},
+        {"sharding": "zero3", "loss": "chunked", "max_reuse_distance": 0, "prefetch_bucket": 1_000_000},
     ],
     ids=lambda x: " ".join(map(str, x.values())),
 )
@@ -38,3 +41,12 @@ def test_the_model_equals_the_replay(choices: dict[str, Any]) -> None:
     replayed = max(phase.replay_bytes for phase in result.phases.values())
     predicted = max(phase.model_bytes for phase in result.phases.values())
     assert predicted == pytest.approx(replayed, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finetuning", ["full", "lora"])
+def test_with_ligers_kernels_and_loss_the_model_equals_the_replay(finetuning: str) -> None:
+    liger = {"kernels": "liger", "loss": "liger-fused-linear", "persistence_threshold": 0, "finetuning": finetuning}
+    result = planner.verify("smollm2-135m", **{**COMMON, "sharding": "zero3", **liger})
+    for phase in result.phases.values():
+        assert phase.model_bytes == pytest.approx(phase.replay_bytes, rel=1e-3)

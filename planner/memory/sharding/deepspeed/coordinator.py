@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from planner.libraries.allocator import allocated
-from planner.memory.autograd.marks import WITHOUT_PARAMETERS
+from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.run import Alive
 from strategies import Zero
@@ -40,10 +40,13 @@ class Coordinator:
         sharding: How they are divided, with all sizes filled in.
         alive: The bytes that are alive.
         order: Every module in the order in which it is entered, in forward and backward.
+        read: The parameters that the model's own forward reads.
     """
 
-    def __init__(self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module]) -> None:
-        self.flat, self.sharding, self.alive, self.order = flat, sharding, alive, order
+    def __init__(
+        self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module], read: Sequence[Owned] = ()
+    ) -> None:
+        self.flat, self.sharding, self.alive, self.order, self.read = flat, sharding, alive, order, read
         self._modules: dict[Module, list[Owned]] = defaultdict(list)
         for parameter in flat.parameters:
             self._modules[parameter.part, parameter.module].append(parameter)
@@ -62,8 +65,10 @@ class Coordinator:
         """Bytes of each gathered parameter that is not in flight in a buffer."""
         self._active: dict[int, set[Module]] = defaultdict(set)
 
-    def parameters(self, module: Module) -> list[Owned]:
+    def parameters(self, module: Module) -> Sequence[Owned]:
         """Returns the parameters of a module; a tied head has that of the stem."""
+        if module[1] == MODEL:
+            return self.read
         if module[1].startswith(WITHOUT_PARAMETERS):
             return []
         return self._modules.get(module) or self._modules[0, module[1]]

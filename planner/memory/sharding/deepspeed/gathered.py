@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.libraries.allocator import allocated
-from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happening
+from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS, Happened, Happening
 from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.modules import Containers
@@ -36,20 +36,23 @@ class Gathered(Run):
         self._entered_backward: Module | None = None
         """The module of a part that entered backward first, to which a recomputation belongs."""
         self._recomputed: list[Owned] = []
+        self._read: list[Owned] = []
+        """Parameters that the model's own forward reads."""
 
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds the modules without parameters."""
         containers = Containers(forward)
         forward[:] = [containers.forward(i, happened) for i, happened in enumerate(forward)]
         backward[:] = [containers.backward(i, happened) for i, happened in enumerate(backward)]
+        self._read = [self.flat.find(*found) for found in containers.reads]
 
     def plans(self, order: Sequence[Module]) -> None:
         """Learns the order in which modules are entered."""
-        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, order)
+        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, order, self._read)
 
     def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
         """Follows a module that is entered or left, or a finished gradient."""
-        module = part, name
+        module = 0 if name == MODEL else part, name
         match kind:
             case Happening.BEGINS:
                 pass
