@@ -1,21 +1,20 @@
-"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order."""
+"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order.
+
+What makes requests and what serves them is imported when that is asked for: most answers are decided by a closed form.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from planner.allocator.kinds import KINDS
-from planner.allocator.native import CachingAllocator, OutOfMemoryError
-from planner.allocator.streamed import StreamedAllocator
-from planner.allocator.streams import Stream
 from planner.memory.model import MemoryModel
-from planner.memory.requests.around import Around
-from planner.memory.requests.fsdp1 import AroundFsdp1
-from planner.memory.requests.fsdp2 import AroundFsdp2
-from planner.memory.requests.process import Steps, process
-from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
 from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy
+
+if TYPE_CHECKING:
+    from planner.allocator.native import CachingAllocator
+    from planner.allocator.streamed import StreamedAllocator
+    from planner.memory.requests.requests import Requests
 
 
 class Reserved(NamedTuple):
@@ -51,6 +50,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         return None
     if model.is_paired:
         return None
+    from planner.memory.requests.process import Steps, process
+
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
@@ -67,10 +68,16 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):
+        from planner.memory.requests.fsdp1 import AroundFsdp1
+
         again = setting.recomputes_units
         return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
     if isinstance(sharding, Fsdp2):
+        from planner.memory.requests.fsdp2 import AroundFsdp2
+
         return process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
+    from planner.memory.requests.around import Around
+
     return process(steps, Around)
 
 
@@ -82,6 +89,11 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
+    from planner.allocator.kinds import KINDS
+    from planner.allocator.native import OutOfMemoryError
+    from planner.allocator.streamed import StreamedAllocator
+    from planner.allocator.streams import Stream
+
     compute, on_compute = KINDS[allocator](limit_bytes), (Stream.COMPUTE, False)
     server: CachingAllocator | StreamedAllocator = compute
     if requests.streams:

@@ -1,6 +1,6 @@
 """Compares the memory model with peaks that others measured on real GPUs: signed errors, none left out.
 
-python benchmarks/measured.py
+python benchmarks/measured/peaks.py
 
 Each case is asked as a user would ask it, by the options of `planner.estimate` alone.
 """
@@ -53,7 +53,7 @@ RIGS: dict[str, dict[str, Any]] = {
 CASES: list[dict[str, Any]] = [
     {"rig": name, **case}
     for name in RIGS
-    for case in yaml.safe_load(Path(__file__).with_name(f"measured_{name}.yaml").read_text())
+    for case in yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text())
 ]
 
 

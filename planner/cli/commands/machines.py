@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from planner.cli.arguments import MACHINE_NAME
-from planner.cli.commands import Group
+from planner.cli.command import Group
 from planner.cli.options import catalog_option, json_option
 from planner.cli.output import print_document, print_report
 

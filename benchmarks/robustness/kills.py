@@ -1,6 +1,6 @@
 """Checks that 200 kills do no harm to 20 shared studies, half of them in SQLite and half in PostgreSQL.
 
-python benchmarks/kills.py [studies] [kills of each]
+python benchmarks/robustness/kills.py [studies] [kills of each]
 
 Two or three processes work on each study. At random moments one is killed and another one started; at last all may
 finish. A finished trial must never be lost or change, the study must have exactly the requested number of completed
@@ -15,14 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "faults"))
 
-from kills import kill_writers
+from kills import CANDIDATES, kill_writers
 from postgres import server
 
 STUDIES, KILLS = 20, 10
-CANDIDATES = 2304
-"""Candidates of the request, which the exhaustive engine writes to a study."""
 ENGINES = (("tpe", 150), ("random", 200), ("nsga2", 150), ("brute-force", 200), (None, CANDIDATES))
 
 

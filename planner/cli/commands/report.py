@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from planner.cli.arguments import FILE
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.options import catalog_option, option
 from planner.cli.output import print_text
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.options import option
 from planner.cli.output import print_text
 

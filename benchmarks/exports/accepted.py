@@ -1,7 +1,7 @@
 """Holds what is exported against the real clients: their own parsers have to accept it.
 
-python benchmarks/accepted.py write FOLDER [TARGET]  # files of random plans, where the planner is installed
-python benchmarks/accepted.py read FOLDER trl        # in an environment of the client: trl, axolotl, llama-factory, ...
+python benchmarks/exports/accepted.py write FOLDER [TARGET]  # files of random plans, where the planner is installed
+python benchmarks/exports/accepted.py read FOLDER trl        # in an environment of the client, such as axolotl
 
 Clients: trl (TRL's parser), accelerate (its classes of a launcher's file), deepspeed (DeepSpeed's configuration),
 axolotl (its schema), llama-factory (its parser). The pins of axolotl and of LLaMA-Factory differ from all others: each

@@ -1,6 +1,6 @@
 """Counts how many fuzzed command lines the planner answers or refuses without a failure.
 
-python benchmarks/fuzz.py [command lines, 100,000 unless given] [first seed]
+python benchmarks/robustness/fuzz.py [command lines, 100,000 unless given] [first seed]
 
 Runs `tests/faults/fuzz.py` once per processor, each with a seed of its own, and prints the count and every failure.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-FUZZER = Path(__file__).parents[1] / "tests" / "faults" / "fuzz.py"
+FUZZER = Path(__file__).parents[2] / "tests" / "faults" / "fuzz.py"
 NUMBER = 100_000
 SUMMARY = re.compile(r"^(?P<runs>\d+) command lines, seed .*; (?P<failures>\d+) distinct failures$", re.MULTILINE)
 

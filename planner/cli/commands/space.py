@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from planner.cli.arguments import FILE, GPU_NAME
-from planner.cli.commands import Group
+from planner.cli.command import Group
 from planner.cli.options import axis_options, catalog_option, json_option, number_option, option
 from planner.cli.output import print_document, print_report
 

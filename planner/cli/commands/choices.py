@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 
 from planner.cli.arguments import Completed
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.options import json_option
 from planner.cli.output import print_document, print_report
 

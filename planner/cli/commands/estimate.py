@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from planner.cli.commands import Command
+from planner.cli.command import Command
+from planner.cli.machine_options import machine_options
 from planner.cli.options import (
     axis_options,
     batching_options,
     catalog_option,
     evaluation_option,
     json_option,
-    machine_options,
     number_option,
     outputs_option,
     plot_option,

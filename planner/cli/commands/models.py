@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from planner.cli.arguments import MODEL_NAME
-from planner.cli.commands import Group
+from planner.cli.command import Group
 from planner.cli.options import json_option
 from planner.cli.output import print_document, print_report
 

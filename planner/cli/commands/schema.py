@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from planner.cli.arguments import Answer
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.output import print_document
 
 

@@ -1,7 +1,7 @@
 """Compares what `planner check` reads out of published configuration files with a reading by hand.
 
-python benchmarks/config_files.py FOLDER            # one line a file, then the share of right fields by framework
-python benchmarks/config_files.py FOLDER --fields   # also each field that is not right
+python benchmarks/exports/config_files.py FOLDER            # a line a file, then the share of right fields by framework
+python benchmarks/exports/config_files.py FOLDER --fields   # also each field that is not right
 
 FOLDER holds published files under the names of their frameworks, and `expected.yaml`, which says of some of them what
 is in there: a list of `cases` with `file`, `with` (files read together with it), `gpus` and `reading`. Values in angle

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from planner.cli.arguments import FILE
-from planner.cli.commands import Group
+from planner.cli.command import Group
 from planner.cli.output import print_text
 
 

@@ -1,6 +1,6 @@
 """Compares the replay with peaks that others measured on real GPUs: signed errors, none left out.
 
-python benchmarks/measured_replay.py [part of a case's id]
+python benchmarks/measured/replayed.py [part of a case's id]
 
 The last columns are about models that are quantized while four threads load them (`loading_orders.py`). Their order is
 random and changes the reserved bytes. The columns show the mean over such orders and how far the measured bytes are
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import loading_orders
-import measured
+import peaks
 import yaml
 
 from hardware import MIB, load_catalog
@@ -69,11 +69,7 @@ RIGS = {
 
 def cases() -> list[tuple[Rig, dict[str, Any]]]:
     folder = Path(__file__).parent
-    return [
-        (rig, case)
-        for name, rig in RIGS.items()
-        for case in yaml.safe_load((folder / f"measured_{name}.yaml").read_text())
-    ]
+    return [(rig, case) for name, rig in RIGS.items() for case in yaml.safe_load((folder / f"{name}.yaml").read_text())]
 
 
 def replayed(rig: Rig, case: dict[str, Any]) -> dict[str, float]:
@@ -108,7 +104,7 @@ def run(rig: Rig, case: dict[str, Any]) -> Trace:
         sdpa_kernel=rig.sdpa_kernel,
         empties_cache=False,
     )
-    return replay(fields, measured.strategy_of(case)._replace(optimizer=rig.optimizer), workload)
+    return replay(fields, peaks.strategy_of(case)._replace(optimizer=rig.optimizer), workload)
 
 
 def columns(trace: Trace) -> dict[str, float]:

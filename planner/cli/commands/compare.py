@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.arguments import WHOLE_NUMBERS
-from planner.cli.commands import Command
-from planner.cli.options import (
-    axis_options,
-    catalog_option,
-    compare_options,
-    json_option,
-    number_option,
-    task_option,
-)
+from planner.cli.command import Command
+from planner.cli.machine_options import compare_options
+from planner.cli.options import axis_options, catalog_option, json_option, number_option, task_option
 from planner.cli.output import print_document, print_report, show_progress
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import Any
 import click
 
 from planner.cli.arguments import DEVICE, FILE
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.errors import DOES_NOT_FIT
+from planner.cli.machine_options import machine_or_plan_options
 from planner.cli.options import (
     axis_options,
     batching_options,
     catalog_option,
     evaluation_option,
     json_option,
-    machine_or_plan_options,
     number_option,
     option,
     outputs_option,

@@ -1,6 +1,6 @@
 """Exports random plans to each target, and counts those that it can say and why others are refused.
 
-    python benchmarks/exported_plans.py 300 trl axolotl     # so many plans, these targets; all unless given
+    python benchmarks/exports/plans.py 300 trl axolotl     # so many plans, these targets; all unless given
 
 What is written is read back, and makes the same plan to the byte; all else is an error that names a choice.
 """

@@ -8,8 +8,9 @@ import click
 from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.errors import DOES_NOT_FIT
+from planner.cli.machine_options import machines_options
 from planner.cli.options import (
     AxisOption,
     axis_options,
@@ -19,7 +20,6 @@ from planner.cli.options import (
     evaluation_option,
     goal_options,
     json_option,
-    machines_options,
     number_option,
     option,
     outputs_option,

@@ -1,7 +1,7 @@
 """Draws mutants of the source, each a change of one expression, and reports which of them the fast tests kill.
 
-    python benchmarks/mutants.py --seed 1                    # 60 mutants of all packages
-    python benchmarks/mutants.py --only search --number 20   # of planner/search alone; --list only prints them
+    python benchmarks/robustness/mutants.py --seed 1                    # 60 mutants of all packages
+    python benchmarks/robustness/mutants.py --only search --number 20   # of planner/search alone; --list prints them
 
 Every line that can be changed is equally likely to be drawn. A mutant is alive if the tests of its package pass.
 """
@@ -27,7 +27,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ON_STRATEGIES = ("test_space.py", "test_api.py", "test_axes.py", "search")
 TESTS = {  # what pytest is told to test the source of each folder
     "hardware": ("tests/hardware",),

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from planner.cli.arguments import FILE, WHOLE_NUMBERS
-from planner.cli.commands import Command
+from planner.cli.command import Command
+from planner.cli.machine_options import sweep_options
 from planner.cli.options import (
     axis_options,
     batching_options,
@@ -21,7 +22,6 @@ from planner.cli.options import (
     option,
     outputs_option,
     space_option,
-    sweep_options,
     task_option,
 )
 from planner.cli.output import print_document, print_report, show_progress

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from planner.cli.arguments import FILE, WHOLE_NUMBER, Completed
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.cli.options import catalog_option, option
 from planner.cli.output import print_text
 
