@@ -6,9 +6,9 @@ depends on the order of all requests, which is made here for one micro-batch siz
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from planner.memory.autograd.storage import FINISHED, Logged
+from planner.memory.autograd.storage import Logged
 from planner.memory.requests.around import Around
 from planner.memory.requests.requests import Requests
 from planner.memory.settings.log import PartLog
@@ -36,8 +36,8 @@ class MicroBatch:
         self._leaves: list[int] = []
         """Storages of the leaves of recomputations that stay until backward ends, and of their gradients."""
 
-    def run(self) -> None:
-        """Runs forward and backward of all parts."""
+    def run(self) -> Iterator[None]:
+        """Runs forward and backward of all parts, and yields after each of them."""
         around, output, logits = self._around, 0, 0
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
@@ -45,6 +45,7 @@ class MicroBatch:
                 logits = self._requests.share(output)
             output = self._forward(log, names, output)
             around.leave_forward(i)
+            yield
         self._requests.release(output)
         self._return(logits)
         gradient = 0
@@ -52,6 +53,7 @@ class MicroBatch:
             around.enter_backward(i)
             gradient = self._backward(self._logs[i], self._names[i], gradient)
             around.leave_backward(i)
+            yield
         for storage in (gradient, *self._leaves):
             self._requests.release(storage)
         around.end_micro_batch()
@@ -124,14 +126,7 @@ class MicroBatch:
 
     def _play(self, logged: Sequence[Logged], names: Names) -> None:
         """Makes the requests of a log, except for those of storages that another part has made."""
-        size = self._size
-        for number, fixed, per_sample in logged:
-            if number < 0:
-                self._requests.release(names.pop(-number, 0))
-            elif fixed == FINISHED:
-                self._around.finish(names.pop(number, 0))
-            elif number not in names:
-                names[number] = self._requests.allocate(fixed + per_sample * size)
+        self._requests.play(logged, names, self._size, self._around.finish)
 
 
 def _copied_bytes(loss: Part) -> int:
