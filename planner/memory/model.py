@@ -183,7 +183,7 @@ class MemoryModel:
         left = layout.left(self.traced.without_backward(setting, checkpointing))
         outputs = self.kept_outputs(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
         stepped = Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0)
-        others = self._between_steps(setting, sharding, left, outputs.between_steps) | {
+        others = self._between_steps(setting, checkpointing, sharding, left, outputs.between_steps) | {
             Moment.OPTIMIZER_STEP: tuple(raised([stepped], outputs.after_step))
         }
 
@@ -205,10 +205,18 @@ class MemoryModel:
         return Footprint(persistent, lines_of(1), Outside(0, 0, 0), slack, varies, host, loaded)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:
+    def _between_steps(
+        self,
+        setting: Setting,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
+        left: int,
+        kept: tuple[int, int],
+    ) -> Lines:
         """Returns the lines of evaluating and saving; the loop still has the training batch, and `kept` bytes of it."""
         layout = self._layout(setting, sharding, None, Turn.ONLY)
-        lines = between_steps(self.traced, setting, sharding, layout, self.evaluation_batch_size, self.ids_bytes, left)
+        how = setting, checkpointing, sharding, layout
+        lines = between_steps(self.traced, *how, self.evaluation_batch_size, self.ids_bytes, left)
         beside = kept[0], kept[1] + self.ids_bytes
         return {moment: tuple(raised(found, beside)) for moment, found in lines.items()}
 
