@@ -76,7 +76,8 @@ def _timed(row: dict[str, str]) -> Timed:
         source=f"HF trainer, {sharding}",
         name=run.name,
         model=run.model,
-        request=run.request,
+        # The planner's step with managed states is that of a full GPU; these stay where they are, as AdamW's do.
+        request=dict(run.request) | ({"optimizer": "adamw"} if run.managed else {}),
         tokens_per_second=float(row["tokens_per_second"]) / ranks,
         machine=(run.model, row["gpu_model"], ranks),
         # RDMA or not: Ethernet of an unknown rate; 100 Gb/s a node is what the planner takes where nothing is said
