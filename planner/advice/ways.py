@@ -9,7 +9,7 @@ from planner.advice.costs import told_cost
 from planner.advice.machines import MOST_TIMES_THE_MEMORY, cost_key, memory_of, more_gpus, other_machines
 from planner.advice.minimal import Found, Minimal
 from planner.advice.spelled import spelled_way
-from planner.advice.techniques import changes_from, is_slow_to_try, unusual
+from planner.advice.techniques import changes_from, is_slow_to_try, unusual, values_of
 from planner.advice.trials import HOST, Trial, best, best_near, tried
 from planner.advice.variants import Variants
 from planner.advice.workloads import host_memory, of_length, shorter, workload_changes
@@ -64,7 +64,9 @@ def of_techniques(
     """Returns the smallest sets of changes of the run itself."""
     minimal = Minimal(variants)
     is_cheap = variants.problem.memory.is_cheap
-    known = changes_from(values_of(trials)) if is_cheap else ()  # each would be replayed, which takes minutes
+    known = (
+        changes_from(values_of(trial.strategy for trial in trials)) if is_cheap else ()
+    )  # each would be replayed, which takes minutes
     changes = [change for change in known if not change.options.keys() & held]
     methods = [*_lesser_methods(changes, trials)]
     others = [change for change in changes if "finetuning" not in change.options and not is_slow_to_try(change)]
@@ -107,15 +109,6 @@ def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Itera
         if not trial.fits:
             return
         minimal.add((change,), trial)
-
-
-def values_of(trials: Iterable[Trial]) -> dict[str, tuple[object, ...]]:
-    """Returns the values that options have in any strategy."""
-    found: dict[str, dict[object, None]] = {}
-    for trial in trials:
-        for name, value in trial.strategy.to_options().items():
-            found.setdefault(name, {})[value] = None
-    return {name: tuple(values) for name, values in found.items()}
 
 
 def _bases(trials: Iterable[Trial]) -> list[Trial]:

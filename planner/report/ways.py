@@ -55,6 +55,13 @@ def way_lines(ways: Sequence[Way], heading: str = "what would fit, by what it co
         yield Command(command, indent)
 
 
+def step_lines(way: Way) -> Iterator[RenderableType]:
+    """Yields a change that would help what fits, with its command."""
+    needs = f" ({way.price})" if way.price else ""
+    yield Wrapped(Text.assemble(("one step more", "bold"), f", {way.change}{needs}: {way.gain}"))
+    yield Command(way.command, INDENT + INDENT)
+
+
 def _said(way: Way) -> Iterator[str]:
     """Yields what a way costs, and what it makes."""
     if way.cost is not None:

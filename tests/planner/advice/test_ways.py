@@ -167,7 +167,7 @@ def test_brute_force_finds_the_same_smallest_sets(model: str, gpu: str, monkeypa
     found = {items_of(one.changes) for one in ways.of_techniques(variants, trials, least)}
 
     fits = set()
-    known = [*techniques.changes_from(ways.values_of(trials))]
+    known = [*techniques.changes_from(techniques.values_of(trial.strategy for trial in trials))]
     for number in range(1, len(known) + 1):
         for made in combinations(known, number):
             trial = best_near(variants.changed(options_of(made)), None)
