@@ -140,12 +140,12 @@ class Minimal:
                 continue
             trial = self._tried(base, (*prefix, one, other))
             if trial is not None:
-                both = _saved(base, trial)
+                both = saved(base, trial)
                 found[frozenset((one, other))] = {key: both[key] - saves[one][key] - saves[other][key] for key in both}
         return found
 
 
-def _saved(base: Trial, trial: Trial) -> Savings:
+def saved(base: Trial, trial: Trial) -> Savings:
     """Returns the bytes that a trial takes less than a base, by moment."""
     return {key: over - trial.over.get(key, over) for key, over in base.over.items()}
 
@@ -164,7 +164,7 @@ def _useful(base: Trial, singles: Mapping[Change, Trial]) -> dict[Change, Saving
 
     Of the changes of the same options at the same cost, those that save nowhere more than another one are left out.
     """
-    saves = {change: _saved(base, trial) for change, trial in singles.items()}
+    saves = {change: saved(base, trial) for change, trial in singles.items()}
     saves = {change: saved for change, saved in saves.items() if max(saved.values()) > 0 and not change.alone}
 
     def is_beaten(change: Change) -> bool:

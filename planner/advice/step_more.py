@@ -99,7 +99,7 @@ def step_more(
         run: The candidate to run.
         bounded: Whether the user bounds the accumulation steps.
     """
-    if solver.order.objective is Objective.MEMORY or not problem.memory.is_cheap or solver.limits.bind:
+    if solver.order.objective is Objective.MEMORY or solver.limits.bind:
         return None
     if space.least.num_divisible(solver.cluster) > MOST_LOOKED_THROUGH:
         return None

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def found() -> FitResult:
-    return fit("llama-7b", gpu="A100-40GB")
+    return fit("llama-7b", gpu="A100-40GB", advice=True)
 
 
 @pytest.fixture(scope="module")
