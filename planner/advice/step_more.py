@@ -55,9 +55,9 @@ class _Gain(NamedTuple):
     def words(self) -> str:
         """Returns what it brings, in words."""
         if self.is_batch:
-            return f"{self.times:.1f} times the batch per GPU, up to {self.candidate.global_batch_size:,}"
+            return f"{self.times:.1f} x the batch of each GPU, {self.candidate.global_batch_size:,}"
         speed = self.solver.model.real_tokens * self.candidate.global_batch_size / self.candidate.seconds
-        return f"{self.times:.1f} times as fast, {speed:,.0f} tokens/s"
+        return f"{self.times:.1f} x the speed, {speed:,.0f} tokens/s"
 
 
 class _Now(NamedTuple):
@@ -130,7 +130,7 @@ def _best(variants: Variants, now: _Now, changes: Iterable[Change]) -> Way | Non
         change=change.words,
         options=changed_options(variants.problem.request, dict(change.options)),
         cost=told_cost((change,), gain.relative_time),
-        price="; ".join(text for text in (f"needs {change.needs}" if change.needs else "", change.but) if text),
+        price="; ".join(text for text in (_needs(change), change.but) if text),
         gain=gain.words,
         command=command_of("fit", variant.problem),
         plan=plan_of(gain.candidate, gain.solver),
@@ -148,6 +148,11 @@ def _twice_the_gpus(variants: Variants, now: _Now) -> Iterator[Change]:
     fixed = footprint.persistent.total + footprint.peak(now.run.micro_batch_size).line.gradients
     if 3 * fixed >= 2 * variants.solver.budget_bytes:
         yield from list(more_gpus(variants))[:1]
+
+
+def _needs(change: Change) -> str:
+    """Returns what has to be installed, unless the change says so by its name."""
+    return f"needs {change.needs}" if change.needs and change.needs not in change.words else ""
 
 
 def _served(strategy: Strategy, solver: Solver) -> Candidate | None:

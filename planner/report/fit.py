@@ -115,7 +115,8 @@ class FitReport:
         """
         result = self.result
         batch = result.usual[0].global_batch_size if result.usual else 0
-        usual = result.usual if self.full else result.usual[:MOST_USUAL]
+        most = max(1, min(MOST_USUAL, room - LEAST - 3))  # beside a heading and two titles
+        usual = result.usual if self.full else result.usual[:most]
         sections: list[tuple[str, Sequence[Plan]]] = []
         if usual:
             sections.append((f"fastest of each method at a usual effective batch, {grouped(batch)}", usual))

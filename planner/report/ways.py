@@ -69,3 +69,6 @@ def _said(way: Way) -> Iterator[str]:
     if way.plan is not None:
         batch = f"batch {way.plan.global_batch_size:,}"
         yield f"{gib(way.plan.memory.process_bytes)} GiB, {batch}, {thousands(way.plan.time.tokens_per_second)} tok/s"
+        host = way.plan.memory.host
+        if host is not None and host.parameters + host.gradients + host.optimizer_states + host.activations:
+            yield f"{gib(host.node_bytes)} GiB of a node's host memory"
