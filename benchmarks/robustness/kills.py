@@ -17,12 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "faults"))
 
-from kills import kill_writers
+from kills import CANDIDATES, kill_writers
 from postgres import server
 
 STUDIES, KILLS = 20, 10
-CANDIDATES = 2304
-"""Candidates of the request, which the exhaustive engine writes to a study."""
 ENGINES = (("tpe", 150), ("random", 200), ("nsga2", 150), ("brute-force", 200), (None, CANDIDATES))
 
 

@@ -25,7 +25,7 @@ from strategies import (
 )
 
 RECIPE, PROGRAM, CONFIG, PREDICTED = "train.yaml", "train.py", "config.json", "predicted.json"
-HELPERS = ("model.py", "data.py", "measure.py")
+HELPERS = ("model.py", "data.py", "measure.py", "leaving.py")
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
 LONG = {"bf16": "bfloat16", "fp16": "float16", None: "float32"}
 """torch's names of dtypes; None is none of both."""

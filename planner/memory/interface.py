@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hardware import Cluster
-from planner.memory.settings.parts import Work
+from planner.memory.settings.work import Work
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.traffic import Traffic
 from strategies import Strategy

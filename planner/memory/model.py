@@ -10,9 +10,10 @@ from planner.libraries.sdpa import Selection
 from planner.memory.memoized import memoized, remember_in, results_of
 from planner.memory.rules import unevaluated, unpaired, violation
 from planner.memory.settings.dtypes import Dtypes
-from planner.memory.settings.parts import Part, Work
+from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
+from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized, remember_in, results_of
-from planner.memory.settings.parts import Work
+from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.host import OnHost
 from planner.memory.sharding.optimizers import rule_of

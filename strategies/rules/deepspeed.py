@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.finetuning import quantization_of
 from strategies.kernels import Kernels
 from strategies.loss import Loss
+from strategies.methods import quantization_of
 from strategies.optimizer import (
     Blockwise,
     Factored,

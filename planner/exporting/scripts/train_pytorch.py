@@ -20,6 +20,7 @@ import yaml
 from accelerate.utils import convert_outputs_to_fp32
 from checkpointing import checkpoint_blocks
 from data import Collator, rows, samples
+from leaving import leave
 from measure import Measure
 from model import Run, prepare
 from optimizers import Chosen, build, in_backward
@@ -189,8 +190,7 @@ def main() -> None:
         measure.write(model, batch * accumulation * world)
     if training.output is not None:
         save(model, HERE / training.output)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    leave()
 
 
 def save(model: Any, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from data import Collator, rows, samples
+from leaving import leave
 from measure import Measure
 from model import Run, prepare
 from transformers import HfArgumentParser, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -78,6 +79,7 @@ def main() -> None:
     trainer.train()
     if args.save_strategy != "no":
         trainer.save_model()
+    leave()
 
 
 if __name__ == "__main__":

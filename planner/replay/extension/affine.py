@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hardware import PlannerError
-from planner.memory.settings.parts import largest
+from planner.memory.settings.snapshots import largest
 from planner.replay.recording.serve import categories_of
 from planner.replay.recording.trace import Phase, Section, Trace, Work
 
