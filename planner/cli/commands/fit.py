@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
 from planner.cli.command import Command
-from planner.cli.errors import DOES_NOT_FIT
+from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machines_options
 from planner.cli.options import (
     AxisOption,
