@@ -67,6 +67,11 @@ CASES = (
     Case("transformers", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
     Case("transformers", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
     Case("transformers", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32"}),
+    Case("transformers", "bert", {"precision": "bf16-mixed", "task": "sequence-classification"}),
+    Case("transformers", "bert", {"precision": "fp32", "task": "masked-lm", "checkpointing": "full"}),
+    Case("transformers", "bert", {"precision": "bf16-mixed", "task": "contrastive"}),
+    Case("transformers", "bert", {**LORA, "precision": "bf16-mixed", "task": "contrastive"}),
+    Case("pytorch", "bert", {"precision": "fp32", "task": "sequence-classification"}),
     Case("pytorch", "llama", {"precision": "fp32", "optimizer": "muon"}),
     Case("pytorch", "llama", {"precision": "bf16-mixed", "checkpointing": "selective-matmuls"}),
     Case("pytorch", "llama", {"precision": "bf16-mixed", "outputs": "kept"}),
@@ -132,10 +137,19 @@ def outcome(case: Case) -> Outcome:
     strategy = plan.strategy.strategy()
     request, steps = plan.request, plan.gradient_accumulation_steps
     workload = Workload(128, 2, steps, case.ranks, outputs=request.outputs, batching=request.batching)
-    replayed = replay(TINY[case.model], strategy, workload, backend=CPU).peaks()
-    model = equip(build(TINY[case.model], strategy, CPU), strategy)
+    fields = _fields(case)
+    replayed = replay(fields, strategy, workload, backend=CPU).peaks()
+    model = equip(build(fields, strategy, CPU), strategy)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Outcome(measured, plan, trained, max(found), max(replayed.values()))
+
+
+def _fields(case: Case) -> dict[str, Any]:
+    """Returns the fields of the model's config.json, with the class of the task."""
+    classes = {"sequence-classification": "BertForSequenceClassification", "masked-lm": "BertForMaskedLM"}
+    if task := case.options.get("task"):
+        return {**TINY[case.model], "architectures": [classes.get(task, "BertModel")]}
+    return TINY[case.model]
 
 
 def _framework(case: Case) -> str:

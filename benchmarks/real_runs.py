@@ -59,6 +59,7 @@ TINY: Mapping[str, dict[str, Any]] = {
     "gpt_neox": {**COMMON, "model_type": "gpt_neox", "intermediate_size": 512},
     "opt": {**COMMON, "model_type": "opt", "ffn_dim": 512, "word_embed_proj_dim": 128, "num_hidden_layers": 2},
     "gpt2": {"model_type": "gpt2", "n_embd": 128, "n_layer": 2, "n_head": 4, "vocab_size": 1000, "n_positions": 512},
+    "bert": {**COMMON, "model_type": "bert", "architectures": ["BertForMaskedLM"]},
     "llama, few words": {**COMMON, "model_type": "llama", "vocab_size": 128},
     "deep llama": {**COMMON, "model_type": "llama", "num_hidden_layers": 8},
 }

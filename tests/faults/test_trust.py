@@ -224,6 +224,7 @@ READS = {
     "hardware/files.py": "the one reader of files of strangers",
     "planner/cli/output.py": "where output goes that nobody can see",
     "planner/exporting/scripts/data.py": "run by users alone: their data",
+    "planner/exporting/scripts/data_encoders.py": "run by users alone: their data",
     "planner/exporting/scripts/measure.py": "run by users alone: what was predicted, and what it measures",
     "planner/exporting/scripts/train_pytorch.py": "run by users alone: its settings",
     "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",

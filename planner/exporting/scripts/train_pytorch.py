@@ -1,9 +1,9 @@
-"""Trains a causal language model in a loop of torch's own, on one GPU, with DDP or with FSDP2, as train.yaml says.
+"""Trains a model in a loop of torch's own, on one GPU, with DDP or with FSDP2, as train.yaml says.
 
     sh run.sh --train_data data.jsonl                 # as planned, on all GPUs
     python train.py --max_steps 3                     # on one; what the command line says wins over train.yaml
 
-Data are JSON lines with "text" or "input_ids", or the id of a dataset on the Hugging Face Hub with a column "text".
+Data are JSON lines, or the id of a dataset on the Hugging Face Hub; data.py says which columns they have.
 """
 
 import os
