@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from planner.advice.changes import Change
-from planner.advice.commands import changed_options, command_of
-from planner.advice.costs import SLOWER, told_cost
+from planner.advice.changes import SLOWER, Change, told_cost
 from planner.advice.machines import more_gpus
+from planner.advice.spelled import changed_options, command_of
 from planner.advice.techniques import changes_from, values_of
 from planner.advice.variants import Variant, Variants
 from planner.answers.plans import plan_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from planner.advice.beside import TooSmall, beside
-from planner.advice.changes import Change, cost_of, items_of, options_of
-from planner.advice.costs import told_cost
+from planner.advice.changes import Change, cost_of, items_of, options_of, told_cost
 from planner.advice.machines import (
     MOST_TIMES_AS_LONG,
     MOST_TIMES_THE_MEMORY,
