@@ -181,7 +181,7 @@ class MemoryModel:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
-        outputs = self._kept(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
+        outputs = self.kept_outputs(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
         stepped = Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0)
         others = self._between_steps(setting, checkpointing, sharding, left, outputs.between_steps) | {
             Moment.OPTIMIZER_STEP: tuple(raised([stepped], outputs.after_step))
@@ -270,7 +270,7 @@ class MemoryModel:
             reentrant = checkpointing.choice.facts.reentrant
             parts = self.traced.parts(setting, checkpointing, chunk_tokens)
             of_turns = [paired(places, parts, *both_passes(*around, turn, reentrant=reentrant)) for turn in turns]
-        kept = self._kept(setting, checkpointing, chunk_tokens)
+        kept = self.kept_outputs(setting, checkpointing, chunk_tokens)
         of_turns = [kept.around(turn, lines) for turn, lines in zip(turns, of_turns, strict=True)]
         return {
             moment: largest_lines(
@@ -284,7 +284,8 @@ class MemoryModel:
         """Whether a sample is a pair of texts, each of which runs through the model."""
         return self.traced.inventory.architecture.objective == "each_pair"
 
-    def _kept(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+    def kept_outputs(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+        """Returns what the training loop keeps of a step."""
         return KeptOutputs.of(setting.outputs, self.traced.parts(setting, checkpointing, chunk_tokens))
 
     @memoized
