@@ -105,8 +105,8 @@ def test_the_driver_s_bytes_are_as_far_from_the_replays_as_the_page_says() -> No
         **{f"nvidia-smi, {m}": device_errors([run for run in plain if run.method == m]) for m in ("full", "lora")},
     }
     assert found == {
-        "one GPU": (20, "0.80%", "2.07%"),
-        "FSDP1": (40, "3.96%", "19.01%"),
+        "one GPU": (17, "0.80%", "2.07%"),
+        "FSDP1": (34, "3.40%", "19.03%"),
         "nvidia-smi, full": (2, "5.06%", "5.56%"),
         "nvidia-smi, lora": (2, "6.72%", "7.92%"),
     }
@@ -116,7 +116,7 @@ def test_the_driver_s_bytes_are_as_far_from_the_replays_as_the_page_says() -> No
 def test_the_driver_s_bytes_on_one_gpu_are_those_of_an_estimate() -> None:
     lines = [Line(run, ask(run)) for run in bench.runs() if run.engine is Engine.ONE_GPU and run.unsaid is None]
     errors = [abs(error) for line in lines for error in line.errors(lambda answer: answer.planner)]
-    assert (len(errors), f"{statistics.median(errors):.2%}", f"{max(errors):.2%}") == (20, "0.43%", "1.70%")
+    assert (len(errors), f"{statistics.median(errors):.2%}", f"{max(errors):.2%}") == (20, "0.60%", "1.79%")
 
 
 @pytest.mark.slow
