@@ -135,7 +135,9 @@ def outcome(case: Case) -> Outcome:
         if case.ranks > 1:
             launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
             command[1:1] = launch
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", **_launcher(folder)}
+        # Weights that threads load would not be seen: only the thread that trains is recorded.
+        quiet = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", "HF_DEACTIVATE_ASYNC_LOAD": "1"}
+        environment = {**os.environ, **quiet, **_launcher(folder)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{case}:\n{done.stderr[-6000:]}")
