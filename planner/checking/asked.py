@@ -46,8 +46,7 @@ def arguments_of(reading: Reading, run: Run, notes: list[str], length: int) -> d
     said |= {word: reading.value(word) for word in _WORKLOAD if reading.value(word) is not None}
     said.setdefault("sequence_length", length)
     rows = said["micro_batch_size"]
-    joined = run.recipe is None or not run.recipe.rows_stay_apart
-    if said["batching"] is Batching.PACKED and rows > 1 and joined:
+    if said["batching"] is Batching.PACKED and rows > 1 and not reading.rows_stay_apart:
         length = said["sequence_length"]
         notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
         said |= {"micro_batch_size": 1, "sequence_length": rows * length}

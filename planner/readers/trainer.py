@@ -141,6 +141,7 @@ def _read_batching(keys: Keys) -> None:
     if name not in _BATCHINGS:
         keys.reading.refuse(f"the batching {name}", place)
         return
+    keys.reading.rows_stay_apart = True
     keys.reading.say("batching", _BATCHINGS[name], place, "" if place else _SCRIPT)
 
 
@@ -190,6 +191,5 @@ READER = Reader(
     TABLE,
     frozenset({"sequence_length"}),
     read,
-    rows_stay_apart=True,
     spelling=TRAIN_YAML,
 )
