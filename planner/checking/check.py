@@ -67,7 +67,7 @@ def check(
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
     changes: tuple[Change, ...] = ()
     notes = found.notes
-    if found.plan is not None and found.cluster is not None:
+    if found.cluster is not None:
         changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
         notes = (*notes, *more)
     return CheckResult(
