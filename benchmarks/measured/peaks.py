@@ -112,9 +112,7 @@ def main() -> None:
         allocated, reserved = errors(case)
         groups.setdefault(f"{case['rig']}, {case['method']}, {case['attention']}", []).append((allocated, reserved))
         print(f"{case['id']:70} {case['allocated_mib']:8.1f} MiB  {allocated:+.2%}   reserved {reserved:+.1%}")
-    print(
-        "\n| rig | n | allocated, median | worst | reserved (an estimate), median | worst |\n|---|---|---|---|---|---|"
-    )
+    print("\n| rig | n | allocated, median | worst | reserved, median | worst |\n|---|---|---|---|---|---|")
     for name, found in sorted(groups.items()):
         cells = []
         for column, digits in zip(zip(*found, strict=True), (2, 1), strict=True):

@@ -120,9 +120,9 @@ class Minimal:
                 self._try_sets(base, prefix, _promising(base, saves, pairs, number))
 
     def _try_sets(self, base: Trial, prefix: Changes, promising: Iterable[Changes]) -> None:
-        """Tries sets of changes, the cheapest first, until there are enough of each cost."""
+        """Tries sets of changes, the cheapest and those that need the fewest packages first, until enough are found."""
         enough: dict[Cost, int] = {}
-        for made in sorted(promising, key=lambda made: cost_of(made).place)[:MOST_TRIED]:
+        for made in sorted(promising, key=_place)[:MOST_TRIED]:
             changes = (*prefix, *made)
             cost = cost_of(changes)
             if enough.get(cost, 0) >= MOST_OF_A_COST or self.has_part_of(items_of(changes)):
@@ -140,12 +140,17 @@ class Minimal:
                 continue
             trial = self._tried(base, (*prefix, one, other))
             if trial is not None:
-                both = _saved(base, trial)
+                both = saved(base, trial)
                 found[frozenset((one, other))] = {key: both[key] - saves[one][key] - saves[other][key] for key in both}
         return found
 
 
-def _saved(base: Trial, trial: Trial) -> Savings:
+def _place(changes: Changes) -> tuple[int, int]:
+    """Returns by what sets of changes are ordered: what they cost, and how many packages they need."""
+    return cost_of(changes).place, len({change.needs for change in changes if change.needs})
+
+
+def saved(base: Trial, trial: Trial) -> Savings:
     """Returns the bytes that a trial takes less than a base, by moment."""
     return {key: over - trial.over.get(key, over) for key, over in base.over.items()}
 
@@ -164,7 +169,7 @@ def _useful(base: Trial, singles: Mapping[Change, Trial]) -> dict[Change, Saving
 
     Of the changes of the same options at the same cost, those that save nowhere more than another one are left out.
     """
-    saves = {change: _saved(base, trial) for change, trial in singles.items()}
+    saves = {change: saved(base, trial) for change, trial in singles.items()}
     saves = {change: saved for change, saved in saves.items() if max(saved.values()) > 0 and not change.alone}
 
     def is_beaten(change: Change) -> bool:

@@ -92,6 +92,10 @@ class MemoryModel:
             return min(self.mean_length, self.sequence_length)
         return self.sequence_length * (COLUMNS if self.is_paired else 1)
 
+    def at_hand(self) -> MemoryModel:
+        """Returns the same: nothing takes long."""
+        return self
+
     def on(self, cluster: Cluster) -> MemoryModel:
         """Returns the same model on another cluster; what does not depend on the GPU is computed once for all."""
         found = self._with(self.traced, cluster)
@@ -181,9 +185,9 @@ class MemoryModel:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
-        outputs = self._kept(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
+        outputs = self.kept_outputs(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
         stepped = Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0)
-        others = self._between_steps(setting, sharding, left, outputs.between_steps) | {
+        others = self._between_steps(setting, checkpointing, sharding, left, outputs.between_steps) | {
             Moment.OPTIMIZER_STEP: tuple(raised([stepped], outputs.after_step))
         }
 
@@ -205,10 +209,18 @@ class MemoryModel:
         return Footprint(persistent, lines_of(1), Outside(0, 0, 0), slack, varies, host, loaded)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:
+    def _between_steps(
+        self,
+        setting: Setting,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
+        left: int,
+        kept: tuple[int, int],
+    ) -> Lines:
         """Returns the lines of evaluating and saving; the loop still has the training batch, and `kept` bytes of it."""
         layout = self._layout(setting, sharding, None, Turn.ONLY)
-        lines = between_steps(self.traced, setting, sharding, layout, self.evaluation_batch_size, self.ids_bytes, left)
+        how = setting, checkpointing, sharding, layout
+        lines = between_steps(self.traced, *how, self.evaluation_batch_size, self.ids_bytes, left)
         beside = kept[0], kept[1] + self.ids_bytes
         return {moment: tuple(raised(found, beside)) for moment, found in lines.items()}
 
@@ -262,7 +274,7 @@ class MemoryModel:
             reentrant = checkpointing.choice.facts.reentrant
             parts = self.traced.parts(setting, checkpointing, chunk_tokens)
             of_turns = [paired(places, parts, *both_passes(*around, turn, reentrant=reentrant)) for turn in turns]
-        kept = self._kept(setting, checkpointing, chunk_tokens)
+        kept = self.kept_outputs(setting, checkpointing, chunk_tokens)
         of_turns = [kept.around(turn, lines) for turn, lines in zip(turns, of_turns, strict=True)]
         return {
             moment: largest_lines(
@@ -276,7 +288,8 @@ class MemoryModel:
         """Whether a sample is a pair of texts, each of which runs through the model."""
         return self.traced.inventory.architecture.objective == "each_pair"
 
-    def _kept(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+    def kept_outputs(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+        """Returns what the training loop keeps of a step."""
         return KeptOutputs.of(setting.outputs, self.traced.parts(setting, checkpointing, chunk_tokens))
 
     @memoized

@@ -54,8 +54,9 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
+    chunk_tokens = model.traced.chunk_tokens(setting, micro_batch_size)
     steps = Steps(
-        parts=model.traced.parts(setting, s.checkpointing, model.traced.chunk_tokens(setting, micro_batch_size)),
+        parts=model.traced.parts(setting, s.checkpointing, chunk_tokens),
         units=units,
         micro_batch_size=micro_batch_size,
         micro_batches=micro_batches,
@@ -64,6 +65,7 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         persistent=model.persistent(*kept),
         rule=rule_of(s.optimizer),
         ranks=ranks,
+        outputs=model.kept_outputs(setting, s.checkpointing, chunk_tokens),
         optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):

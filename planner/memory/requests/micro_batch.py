@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from planner.memory.autograd.storage import Logged
 from planner.memory.requests.around import Around
+from planner.memory.requests.loop import Loop
 from planner.memory.requests.requests import Requests
 from planner.memory.settings.log import PartLog
 from planner.memory.settings.parts import Part
@@ -26,10 +27,13 @@ class MicroBatch:
         around: What sharding and replication do around each part, and with finished gradients.
         parts: Stem, blocks, head and loss, with logs.
         micro_batch_size: Samples of the micro-batch.
+        loop: What the training loop keeps of the micro-batch before, and is to keep of this one.
     """
 
-    def __init__(self, requests: Requests, around: Around, parts: Sequence[Part], micro_batch_size: int) -> None:
-        self._requests, self._around, self._size = requests, around, micro_batch_size
+    def __init__(
+        self, requests: Requests, around: Around, parts: Sequence[Part], micro_batch_size: int, loop: Loop
+    ) -> None:
+        self._requests, self._around, self._size, self._loop = requests, around, micro_batch_size, loop
         self._logs = [part.log for part in parts if part.log is not None]
         self._copied = _copied_bytes(parts[-1]) * micro_batch_size
         self._names: list[Names] = [{} for _ in self._logs]
@@ -41,7 +45,7 @@ class MicroBatch:
         around, output, logits = self._around, 0, 0
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
-            if i == len(self._logs) - 1 and self._copied and output:
+            if i == len(self._logs) - 1 and output and (self._copied or self._loop.keeps):
                 logits = self._requests.share(output)
             output = self._forward(log, names, output)
             around.leave_forward(i)
@@ -54,20 +58,21 @@ class MicroBatch:
             gradient = self._backward(self._logs[i], self._names[i], gradient)
             around.leave_backward(i)
             yield
-        for storage in (gradient, *self._leaves):
-            self._requests.release(storage)
+        self._requests.release(gradient)
+        self._loop.end_backward(self._leaves)
         around.end_micro_batch()
 
     def _return(self, logits: int) -> None:
         """Ends the model's forward: its logits are copied in fp32 where they are narrower, and variables go."""
         copied = self._requests.allocate(self._copied)
-        self._requests.release(logits)
+        if copied:
+            self._requests.release(logits)
         for log, names in zip(self._logs, self._names, strict=True):
             if log.again is None:
                 self._play(log.returned, names)
             else:
                 self._drop(names, but=log.stays)
-        self._requests.release(copied)
+        self._loop.take(copied or logits)
 
     def _forward(self, log: PartLog, names: Names, given: int) -> int:
         """Runs a part's forward on the output of the part before, and returns its own output."""

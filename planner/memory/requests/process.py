@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from planner.memory.requests.around import Around
+from planner.memory.requests.loop import Loop
 from planner.memory.requests.micro_batch import MicroBatch
 from planner.memory.requests.requests import Requests
 from planner.memory.settings.parts import Part
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.optimizers import OptimizerRule
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.outputs import KeptOutputs
 
 STEPS = 2
 """Optimizer steps of a process: its states exist from the end of the first one on, and later steps are alike."""
@@ -30,6 +32,7 @@ class Steps(NamedTuple):
         persistent: What stays for the whole run.
         rule: The optimizer's rule.
         ranks: The number of ranks that divide each tensor.
+        outputs: What the training loop keeps of what the model returned.
         optimizes: Whether an optimizer step of its own follows backward on the GPU.
     """
 
@@ -42,6 +45,7 @@ class Steps(NamedTuple):
     persistent: Persistent
     rule: OptimizerRule[Any]
     ranks: int
+    outputs: KeptOutputs
     optimizes: bool
 
 
@@ -69,18 +73,19 @@ class Process(NamedTuple):
         _load(requests, steps, around.load())
         requests.loaded = len(requests.made)
         yield
-        batch = 0
+        batch, loop = 0, Loop(requests, steps.outputs, steps.micro_batch_size)
         for step in range(STEPS):
             for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
                 requests.release(batch)
                 around.begin_micro_batch(is_last=not number)
                 batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
-                yield from MicroBatch(requests, around, steps.parts, steps.micro_batch_size).run()
+                yield from MicroBatch(requests, around, steps.parts, steps.micro_batch_size, loop).run()
             if step == 0:
                 _make_states(requests, steps)
             if steps.optimizes:
                 _optimize(requests, steps)
             around.clear()
+            loop.end_step()
             yield
 
 

@@ -58,6 +58,10 @@ class Requests:
         self._others[storage] = self._others.get(storage, 0) + 1
         return storage
 
+    def size_of(self, storage: int) -> int:
+        """Returns the bytes of a storage that is alive."""
+        return self._sizes.get(storage, 0)
+
     def release(self, storage: int) -> None:
         """Ends one owner's use of a storage, and releases its bytes if there is no other owner."""
         if not storage:
