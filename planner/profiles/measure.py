@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import PlannerError
 from planner.extras import Progress, needed_for
@@ -59,26 +59,48 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     return introduction
 
 
-def profile(
-    foreign: Foreign,
-    strategy: Strategy,
-    sequence_length: int,
-    world_size: int,
-    progress: Progress,
-    damaged: Damaged,
-    *,
-    has_flash: bool = True,
-) -> Profile | Refusal:
-    """Returns the profile of a strategy's setting, read from disk or replayed now.
+class Asked(NamedTuple):
+    """Names a profile.
 
-    Args:
+    Attributes:
         foreign: The model.
         strategy: The strategy; its optimizer and allocator are ignored.
         sequence_length: Tokens per sample.
         world_size: Number of ranks.
+        has_flash: Whether the GPU has SDPA's flash kernel.
+    """
+
+    foreign: Foreign
+    strategy: Strategy
+    sequence_length: int
+    world_size: int
+    has_flash: bool = True
+
+    @property
+    def ranks(self) -> int:
+        """Returns the number of ranks that the replay is of: one of many that hold the same, or all of them."""
+        return self.world_size if self.strategy.sharding.shards else 1
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Returns what it is kept under."""
+        setting = setting_of(self.strategy)
+        return "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
+
+
+def kept(asked: Asked, damaged: Damaged) -> Profile | Refusal | None:
+    """Returns the profile that is kept on disk, or the kept refusal; None if there is neither."""
+    key = asked.key
+    return store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged)
+
+
+def profile(asked: Asked, progress: Progress, damaged: Damaged) -> Profile | Refusal:
+    """Returns the profile of a strategy's setting, read from disk or replayed now.
+
+    Args:
+        asked: What the profile is of.
         progress: Told what takes long.
         damaged: Called with the file of a kept record that is not as it was written; the record is made again.
-        has_flash: Whether the GPU has SDPA's flash kernel.
 
     Returns:
         The profile; or a refusal that says why the model cannot be trained under this setting.
@@ -86,23 +108,22 @@ def profile(
     Raises:
         PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
     """
-    setting, ranks = setting_of(strategy), world_size if strategy.sharding.shards else 1
-    key = ("profile", foreign.digest(), setting, sequence_length, ranks, has_flash)
-    if known := store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged):
+    if known := kept(asked, damaged):
         return known
+    setting, foreign = setting_of(asked.strategy), asked.foreign
     with needed_for(FEATURE, "verify"):
         from planner.replay.structure.source import ModelCodeError
     progress(f"{foreign.name}, {_spelled(setting)}")
     found: Profile | Refusal
     try:
-        found = _measured(foreign, setting, sequence_length, ranks, has_flash)
+        found = _measured(foreign, setting, asked.sequence_length, asked.ranks, asked.has_flash)
     except ModelCodeError:
         raise
     except PlannerError as error:
         found = Refusal(reason=str(error))
     except Exception as error:  # anything that transformers, PEFT or the model itself objects to
         found = Refusal(reason=f"{setting.finetuning.method} fails with {' '.join(str(error).split())[:160]}")
-    store.keep(found, *key)
+    store.keep(found, *asked.key)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
-from planner.memory.memoized import memoized
+from planner.memory.memoized import memoized, remember_in, results_of
 from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.host import OnHost
@@ -16,7 +16,7 @@ from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.traffic import Traffic
-from planner.profiles.measure import profile, setting_of
+from planner.profiles.measure import Asked, kept, profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
 from strategies import (
@@ -43,20 +43,21 @@ class ProfiledMemory:
         model: The model.
         sequence_length: Tokens per sample.
         cluster: The GPUs to train on.
+        replays: Whether what is not kept on disk is replayed; if not, it is refused.
 
     Attributes:
         outside: Bytes of the process that are not tensors.
     """
 
-    def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster) -> None:
-        self.model, self.cluster = model, cluster
+    def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster, *, replays: bool = True) -> None:
+        self.model, self.cluster, self._replays = model, cluster, replays
         self._sequence_length = sequence_length
         self.outside = Outside.of(cluster)
 
     @property
     def is_cheap(self) -> bool:
-        """Whether it costs nothing to ask about another length or number of ranks: no, each may need replays."""
-        return False
+        """Whether it costs nothing to ask about another length or number of ranks: each may need replays."""
+        return not self._replays
 
     @property
     def sequence_length(self) -> int:
@@ -68,13 +69,20 @@ class ProfiledMemory:
         """Tokens per sample that are not padding: all of them."""
         return self._sequence_length
 
+    def at_hand(self) -> ProfiledMemory:
+        """Returns the same without replays: what is not kept on disk is refused."""
+        return ProfiledMemory(self.model, self.sequence_length, self.cluster, replays=False)
+
     def on(self, cluster: Cluster) -> ProfiledMemory:
         """Returns the memory of the same model and sequence length on another cluster."""
-        return ProfiledMemory(self.model, self.sequence_length, cluster)
+        other = ProfiledMemory(self.model, self.sequence_length, cluster, replays=self._replays)
+        if _replayed_as(cluster) == _replayed_as(self.cluster):
+            remember_in(other, results_of(self))
+        return other
 
     def at(self, sequence_length: int) -> ProfiledMemory:
         """Returns the memory of the same model and cluster at another sequence length."""
-        return ProfiledMemory(self.model, sequence_length, self.cluster)
+        return ProfiledMemory(self.model, sequence_length, self.cluster, replays=self._replays)
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
@@ -149,15 +157,11 @@ class ProfiledMemory:
     @memoized
     def _found(self, setting: Strategy) -> Profile | Refusal:
         """Returns what replays of a setting found, read from disk or replayed now."""
-        return profile(
-            self.model.foreign,
-            setting,
-            self.sequence_length,
-            self.cluster.world_size,
-            self.model.progress,
-            self.model.damaged.add,
-            has_flash=self.cluster.gpu.supports_flash_attention,
-        )
+        ranks, has_flash = _replayed_as(self.cluster)
+        asked = Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash)
+        if not self._replays:
+            return kept(asked, self.model.damaged.add) or Refusal(reason="no replay of it is kept")
+        return profile(asked, self.model.progress, self.model.damaged.add)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:
@@ -182,6 +186,11 @@ class ProfiledMemory:
     def _ranks(self, sharding: DataParallel) -> int:
         """Returns the number of ranks that parameters and gradients are divided over."""
         return sharding.ranks(self.cluster.world_size)
+
+
+def _replayed_as(cluster: Cluster) -> tuple[int, bool]:
+    """Returns what profiles depend on of a cluster: the number of ranks, and whether SDPA has its flash kernel."""
+    return cluster.world_size, cluster.gpu.supports_flash_attention
 
 
 def _line(instant: Instant) -> Line:

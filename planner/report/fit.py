@@ -19,6 +19,7 @@ from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
 from planner.report.to_run import speed, takes, to_run
 from planner.report.verify import verdict
+from planner.report.ways import step_lines
 from strategies import LARGEST_USUAL_BATCH, Objective
 
 LINES = 23
@@ -51,15 +52,17 @@ class FitReport:
             lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
             yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
             return
+        more = [] if result.step_more is None else list(step_lines(result.step_more))
         last = list(self._last(options.max_width))
-        room = LINES - _height(console, *head, *last) - 1  # and what was searched
-        table = list(self._table(options.max_width, room - 1))
-        if (over := _height(console, *table) - room) > 0:  # a caption of several lines
-            table = list(self._table(options.max_width, room - 1 - over))
+        room = LINES - _height(console, *head, *more, *last) - 1  # and what was searched
+        table = self._fitting(console, options.max_width, room, 1 if more else LEAST)
+        if more and _height(console, *table) > room and not self.full:
+            room, more = room + _height(console, *more), []
+            table = self._fitting(console, options.max_width, room)
         told = list(self._told(console, room - _height(console, *table)))
         yield from (*head, *table, *self._searched(len(result.notes) - len(told)))
         yield from notes(result.notes if self.full else told, spaced=self.full)
-        yield from last
+        yield from (*more, *last)
 
     def _head(self) -> Iterator[RenderableType]:
         result = self.result
@@ -84,8 +87,15 @@ class FitReport:
         if self.result.verification is not None:
             yield verdict(self.result.verification)
 
-    def _table(self, width: int, room: int) -> Iterator[RenderableType]:
-        sections = self._sections(room)
+    def _fitting(self, console: Console, width: int, room: int, least: int = LEAST) -> list[RenderableType]:
+        """Returns the table, as far as it can be cut to so many lines, with a few of the best plans at least."""
+        table = list(self._table(width, room - 1, least))
+        if (over := _height(console, *table) - room) > 0:  # a caption of several lines
+            table = list(self._table(width, room - 1 - over, least))
+        return table
+
+    def _table(self, width: int, room: int, least: int) -> Iterator[RenderableType]:
+        sections = self._sections(room, least)
         plans = [plan for _, section in sections for plan in section]
         columns, gap, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
         heading, rows = table_lines(columns, gap)
@@ -97,15 +107,17 @@ class FitReport:
                 yield next(remaining)
         yield Wrapped(caption, "dim")
 
-    def _sections(self, room: int) -> list[tuple[str, Sequence[Plan]]]:
+    def _sections(self, room: int, least: int) -> list[tuple[str, Sequence[Plan]]]:
         """Returns the plans of the table with a title for each group of them.
 
         Args:
             room: Lines for the heading, the titles and the plans.
+            least: Fewest plans beside those at a usual effective batch.
         """
         result = self.result
         batch = result.usual[0].global_batch_size if result.usual else 0
-        usual = result.usual if self.full else result.usual[:MOST_USUAL]
+        most = max(1, min(MOST_USUAL, room - least - 3))  # beside a heading and two titles
+        usual = result.usual if self.full else result.usual[:most]
         sections: list[tuple[str, Sequence[Plan]]] = []
         if usual:
             sections.append((f"fastest of each method at a usual effective batch, {grouped(batch)}", usual))
@@ -114,7 +126,7 @@ class FitReport:
             shown = result.front if self.full else of_front(result, room - 2)
             of = "" if len(shown) == len(result.front) else f", {len(shown)} of {grouped(len(result.front))}"
             return [*sections, (f"the front of effective batch, speed and memory{of}", shown)]
-        found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2)
+        found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2, least)
         if self._is_front and not self.full:
             found = result.plans[: max(LEAST, room - 2)]
         others = [plan for plan in found if plan not in usual]
