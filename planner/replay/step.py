@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.libraries.sdpa import Selection
-from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.backend import CPU, CUDA_PATH, Backend
 from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine, Named
 from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, home_of, scopes_of, shorten
@@ -24,6 +24,7 @@ from planner.replay.setup.loading import Loading, Placed
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins import liger
+from planner.replay.stand_ins.chunked_loss import Kernels
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.pairs import forward_of
 from planner.replay.structure.parameter_roles import trained_parameters
@@ -117,7 +118,7 @@ def _replay(
     with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches():
         model = build(source, strategy, backend)
         runs = shorten(model, kept)
-        model = equip(model, strategy, adds_in_place=workload.has_flash)
+        model = equip(model, strategy, Kernels(workload.has_flash, has_triton=backend is not CPU))
         engine.candidates = engine.ranks_of(model)
         engine.rank = engine.candidates[number]
         engine.pretend()
