@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from hardware import PlannerError
+from hardware import Cluster, PlannerError
 from planner.extras import Progress, needed_for
 from planner.models.foreign import Foreign
 from planner.profiles import store
@@ -13,8 +13,8 @@ from planner.profiles.store import Damaged
 from strategies import PLAIN, Strategy
 
 if TYPE_CHECKING:  # torch is imported only when there is something to replay
-    from planner.replay.extension import affine
-    from planner.replay.recording.trace import Trace
+    from planner.replay.extension.affine import Affine
+    from planner.replay.extension.affine import Instant as Solved
     from planner.replay.structure.source import Source
     from planner.replay.workload import Workload
 
@@ -59,26 +59,60 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     return introduction
 
 
-def profile(
-    foreign: Foreign,
-    strategy: Strategy,
-    sequence_length: int,
-    world_size: int,
-    progress: Progress,
-    damaged: Damaged,
-    *,
-    has_flash: bool = True,
-) -> Profile | Refusal:
-    """Returns the profile of a strategy's setting, read from disk or replayed now.
+Key = tuple[object, ...]
+"""Everything that a record depends on."""
+
+
+class Question(NamedTuple):
+    """Asks what a setting of a model takes; the record of the answer is kept under it."""
+
+    foreign: Foreign
+    """The model."""
+    setting: Strategy
+    """The strategy, without optimizer and allocator (see `setting_of`)."""
+    sequence_length: int
+    """Tokens per sample."""
+    ranks: int
+    """Number of ranks that share parameters."""
+    has_flash: bool
+    """Whether the GPU has SDPA's flash kernel."""
+
+    @classmethod
+    def of(cls, foreign: Foreign, strategy: Strategy, sequence_length: int, cluster: Cluster) -> Question:
+        """Asks about a strategy on a cluster; its optimizer and allocator are ignored."""
+        ranks = cluster.world_size if strategy.sharding.shards else 1
+        return cls(foreign, setting_of(strategy), sequence_length, ranks, cluster.gpu.supports_flash_attention)
+
+    def __str__(self) -> str:
+        """Spells the setting for the user who waits for its replay."""
+        said = self.setting.to_options()
+        parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
+        return ", ".join(map(str, parts))
+
+    @property
+    def key(self) -> Key:
+        """Everything that the answer depends on."""
+        return ("profile", self.foreign.digest(), *self[1:])
+
+
+def kept(question: Question, damaged: Damaged) -> Profile | Refusal | None:
+    """Returns the answer that is kept on disk; None if there is none.
 
     Args:
-        foreign: The model.
-        strategy: The strategy; its optimizer and allocator are ignored.
-        sequence_length: Tokens per sample.
-        world_size: Number of ranks.
+        question: The question.
+        damaged: Called with the file of a kept record that is not as it was written; the record is made again.
+    """
+    read = store.read
+    return read(Profile, *question.key, damaged=damaged) or read(Refusal, *question.key, damaged=damaged)
+
+
+def profile(question: Question, progress: Progress, damaged: Damaged) -> Profile | Refusal:
+    """Returns the profile of a setting, read from disk or replayed now.
+
+    Args:
+        question: The question.
         progress: Told what takes long.
         damaged: Called with the file of a kept record that is not as it was written; the record is made again.
-        has_flash: Whether the GPU has SDPA's flash kernel.
 
     Returns:
         The profile; or a refusal that says why the model cannot be trained under this setting.
@@ -86,46 +120,41 @@ def profile(
     Raises:
         PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
     """
-    setting, ranks = setting_of(strategy), world_size if strategy.sharding.shards else 1
-    key = ("profile", foreign.digest(), setting, sequence_length, ranks, has_flash)
-    if known := store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged):
+    if known := kept(question, damaged):
         return known
+    progress(f"{question.foreign.name}, {question}")
+    return measured(question)
+
+
+def measured(question: Question) -> Profile | Refusal:
+    """Replays a setting, and keeps what is found on disk.
+
+    Raises:
+        PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
+    """
     with needed_for(FEATURE, "verify"):
         from planner.replay.structure.source import ModelCodeError
-    progress(f"{foreign.name}, {_spelled(setting)}")
     found: Profile | Refusal
     try:
-        found = _measured(foreign, setting, sequence_length, ranks, has_flash)
+        found = _measured(*question)
     except ModelCodeError:
         raise
     except PlannerError as error:
         found = Refusal(reason=str(error))
     except Exception as error:  # anything that transformers, PEFT or the model itself objects to
-        found = Refusal(reason=f"{setting.finetuning.method} fails with {' '.join(str(error).split())[:160]}")
-    store.keep(found, *key)
+        reason = " ".join(str(error).split())[:160]
+        found = Refusal(reason=f"{question.setting.finetuning.method} fails with {reason}")
+    store.keep(found, *question.key)
     return found
-
-
-def _spelled(setting: Strategy) -> str:
-    """Spells a setting for the user who waits for its replay."""
-    said = setting.to_options()
-    parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
-    return ", ".join(map(str, parts))
 
 
 def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: int, has_flash: bool) -> Profile:
     """Replays a setting and returns its profile."""
     from planner.replay import Workload
-    from planner.replay.extension import affine
     from planner.replay.inspect import weights_of
-    from planner.replay.step import MICRO_BATCHES
-    from planner.replay.workload import STEPS
 
-    # Without optimizer states, the first step is like the second (NF4 moves a table of 1 KiB to the GPU in the first),
-    # but FSDP prepares itself in the first.
-    steps = STEPS if setting.sharding.shards else 1
-    workload = Workload(sequence_length, affine.SMALL, MICRO_BATCHES, ranks, has_flash=has_flash, optimizer_steps=steps)
-    step = affine.affine(*_replayed(foreign.source, setting, workload))
+    workload = Workload(sequence_length, 1, world_size=ranks, has_flash=has_flash)
+    step = _replayed(foreign.source, setting, workload)
     weights = weights_of(foreign.source, setting)
     fixed, per_sample = step.work
     return Profile(
@@ -146,29 +175,47 @@ def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: 
     )
 
 
-def _replayed(source: Source, setting: Strategy, workload: Workload) -> tuple[Trace, Trace]:
-    """Returns the traces of `affine.SMALL` and `affine.LARGE` samples.
+def _replayed(source: Source, setting: Strategy, workload: Workload) -> Affine:
+    """Returns a step at any micro-batch size.
 
-    One replay tells both of a model of transformers; nobody knows what a user's own code does with many samples.
+    One replay of one micro-batch tells all of a model of transformers on one rank. Nobody knows what a user's own code
+    does with many samples or in a second micro-batch; ranks that share parameters do more in a first one.
     """
+    from planner.replay.extension.later import UnlikeError
+    from planner.replay.step import MICRO_BATCHES
+    from planner.replay.workload import STEPS
+
+    if setting.sharding.shards:  # FSDP prepares itself in the first step
+        return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES))
+    # Without optimizer states, the first step is like the second; NF4 moves a table of 1 KiB to the GPU in the first.
+    workload = workload._replace(optimizer_steps=STEPS - 1)
+    if not isinstance(source, str):
+        try:
+            return _of_samples(source, setting, workload._replace(marks_gradients=True))
+        except UnlikeError:
+            pass
+    return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES))
+
+
+def _of_samples(source: Source, setting: Strategy, workload: Workload) -> Affine:
+    """Returns a step at any micro-batch size, from one replay of a model of transformers or two of any other."""
     from planner.replay import replay
     from planner.replay.backend import CUDA_PATH
     from planner.replay.extension import affine
-    from planner.replay.extension.resized import PRIMES, is_distinct, resized
+    from planner.replay.extension.resized import PRIMES, is_distinct
 
-    sizes = affine.SMALL, affine.LARGE
     if not isinstance(source, str):
         exact = CUDA_PATH._replace(block_bytes=1)
         for samples in PRIMES:
             trace = replay(source, setting, workload._replace(micro_batch_size=samples), backend=exact)
             if is_distinct(trace, samples):
-                small, large = (resized(trace, samples, size) for size in sizes)
-                return small, large
+                return affine.of_one(trace, samples)
+    sizes = affine.SMALL, affine.LARGE
     small, large = (replay(source, setting, workload._replace(micro_batch_size=size)) for size in sizes)
-    return small, large
+    return affine.of_two(small, large)
 
 
-def _instant(instant: affine.Instant) -> Instant:
+def _instant(instant: Solved) -> Instant:
     from planner.replay.extension.affine import CATEGORIES
 
     return Instant.model_validate(dict(zip(CATEGORIES, instant.bytes_by_category, strict=True)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized
@@ -16,7 +18,8 @@ from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.traffic import Traffic
-from planner.profiles.measure import profile, setting_of
+from planner.profiles.ahead import in_processes
+from planner.profiles.measure import Key, Question, kept, profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
 from strategies import (
@@ -52,6 +55,7 @@ class ProfiledMemory:
         self.model, self.cluster = model, cluster
         self._sequence_length = sequence_length
         self.outside = Outside.of(cluster)
+        self._foreseen: dict[Key, Profile | Refusal] = {}
 
     @property
     def is_cheap(self) -> bool:
@@ -78,6 +82,19 @@ class ProfiledMemory:
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
+        if reason := self._unplanned(strategy):
+            return reason
+        found = self._found(setting_of(strategy))
+        return found.reason if isinstance(found, Refusal) else None
+
+    def foresee(self, strategies: Iterable[Strategy]) -> None:
+        """Replays in several processes what will be asked about these strategies, where nothing is kept."""
+        settings = dict.fromkeys(setting_of(s) for s in strategies if self._unplanned(s) is None)
+        unknown = [q for q in map(self._question, settings) if kept(q, self.model.damaged.add) is None]
+        self._foreseen.update(in_processes(unknown, self.model.progress))
+
+    def _unplanned(self, strategy: Strategy) -> str | None:
+        """Returns why no profile tells what this strategy takes, or None."""
         if reason := ACCOUNTS.lacking(strategy):
             return reason
         kernels = (strategy.attention, strategy.loss, strategy.kernels)
@@ -93,8 +110,7 @@ class ProfiledMemory:
             return "a profile is of a step that does nothing on the host"
         if strategy.update is Update.IN_BACKWARD:
             return "profiles of a model's own code are of updates after backward"
-        found = self._found(setting_of(strategy))
-        return found.reason if isinstance(found, Refusal) else None
+        return None
 
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the strategy's memory on one rank, for every micro-batch size.
@@ -148,16 +164,14 @@ class ProfiledMemory:
 
     @memoized
     def _found(self, setting: Strategy) -> Profile | Refusal:
-        """Returns what replays of a setting found, read from disk or replayed now."""
-        return profile(
-            self.model.foreign,
-            setting,
-            self.sequence_length,
-            self.cluster.world_size,
-            self.model.progress,
-            self.model.damaged.add,
-            has_flash=self.cluster.gpu.supports_flash_attention,
-        )
+        """Returns what replays of a setting found, before, now or read from disk."""
+        question = self._question(setting)
+        if (found := self._foreseen.get(question.key)) is not None:
+            return found
+        return profile(question, self.model.progress, self.model.damaged.add)
+
+    def _question(self, setting: Strategy) -> Question:
+        return Question.of(self.model.foreign, setting, self.sequence_length, self.cluster)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:

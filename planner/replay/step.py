@@ -130,6 +130,8 @@ def _replay(
             micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES + engine.extra_micro_batches)
             load = partial(_load, model, strategy, workload, live, runs)
             steps = Steps(model, engine, source, workload, backend, live, scopes, micro_batches, load)
+            if workload.marks_gradients:
+                live.watch(p for _, p, _ in steps.trained)
             steps.run(progress)  # `steps` outlives the recording: freeing model and optimizer is no part of a step
     return extend(live.trace, runs)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from planner.memory.settings.dtypes import FP32
-from planner.replay.extension.blocks import BlockRun
+from planner.replay.extension.blocks import BlockRun, repeats_of
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
 from planner.replay.stand_ins.nf4 import Linear4bit
@@ -98,15 +98,8 @@ class Loading:
         size = 0
         for weight in base:
             packed = id(weight.tensor) in self.quantized
-            size += self._repeats(weight.scope) * (weight.tensor.numel() if packed else self._half(weight))
+            size += repeats_of(weight.scope, self.runs) * (weight.tensor.numel() if packed else self._half(weight))
         self._free(self._hold(size, "reserved for loading", None), size, None)
-
-    def _repeats(self, scope: Scope | None) -> int:
-        """Returns how many blocks of the model a replayed one stands for: the first inner one for all missing ones."""
-        if scope is None:
-            return 1
-        run = self.runs[scope.run]
-        return 1 + run.missing * (scope.block == run.kept // 2 - 1)
 
     def _load(self, base: list[Placed]) -> dict[int, int]:
         """Loads the weights in the order of the checkpoint's names, and quantizes those that are.
