@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from planner.replay.setup.cpu_offload import offloading
 from planner.replay.setup.loading import Loading, Placed
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
-from planner.replay.stand_ins import liger
+from planner.replay.stand_ins import gated_delta_rule, liger
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.pairs import forward_of
 from planner.replay.structure.parameter_roles import trained_parameters
@@ -114,8 +115,13 @@ def _replay(
     selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
     selection = selection.under(strategy.attention)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
-    with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches():
+    patches = undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches()
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
         model = build(source, strategy, backend)
+        if backend.is_cuda:
+            stack.enter_context(gated_delta_rule.fused(model))
         runs = shorten(model, kept)
         model = equip(model, strategy, adds_in_place=workload.has_flash)
         engine.candidates = engine.ranks_of(model)
