@@ -35,9 +35,6 @@ from planner.replay.setup.build import build, equip
 STEPS = 4
 RANK = Path(__file__).with_name("exported_rank.py")
 """Program of one rank."""
-RUNS = 3
-"""Runs of two processes. The least of all ranks counts: where gloo's threads free a gathered tensor, the profiler does
-not see that (real_runs.py), and the ranks have equal shares."""
 
 
 class Case(NamedTuple):
@@ -70,6 +67,11 @@ CASES = (
     Case("transformers", "llama", {**FSDP2, "precision": "bf16-mixed", "checkpointing": "full"}),
     Case("transformers", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
     Case("transformers", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32"}),
+    Case("transformers", "bert", {"precision": "bf16-mixed", "task": "sequence-classification"}),
+    Case("transformers", "bert", {"precision": "fp32", "task": "masked-lm", "checkpointing": "full"}),
+    Case("transformers", "bert", {"precision": "bf16-mixed", "task": "contrastive"}),
+    Case("transformers", "bert", {**LORA, "precision": "bf16-mixed", "task": "contrastive"}),
+    Case("pytorch", "bert", {"precision": "fp32", "task": "sequence-classification"}),
     Case("pytorch", "llama", {"precision": "fp32", "optimizer": "muon"}),
     Case("pytorch", "llama", {"precision": "bf16-mixed", "checkpointing": "selective-matmuls"}),
     Case("pytorch", "llama", {"precision": "bf16-mixed", "outputs": "kept"}),
@@ -127,20 +129,27 @@ def outcome(case: Case) -> Outcome:
             launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
             command[1:1] = launch
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", **_launcher(folder)}
-        found: list[int] = []
-        for _ in range(RUNS if case.ranks > 1 else 1):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(f"{case}:\n{done.stderr[-6000:]}")
-            found += [json.loads(file.read_text()) for file in folder.glob("peak-*.json")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{case}:\n{done.stderr[-6000:]}")
+        found = [json.loads(file.read_text()) for file in folder.glob("peak-*.json")]
         measured = json.loads((folder / "measured.jsonl").read_text().splitlines()[0])
     strategy = plan.strategy.strategy()
     request, steps = plan.request, plan.gradient_accumulation_steps
     workload = Workload(128, 2, steps, case.ranks, outputs=request.outputs, batching=request.batching)
-    replayed = replay(TINY[case.model], strategy, workload, backend=CPU).peaks()
-    model = equip(build(TINY[case.model], strategy, CPU), strategy)
+    fields = _fields(case)
+    replayed = replay(fields, strategy, workload, backend=CPU).peaks()
+    model = equip(build(fields, strategy, CPU), strategy)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Outcome(measured, plan, trained, min(found), max(replayed.values()))
+    return Outcome(measured, plan, trained, max(found), max(replayed.values()))
+
+
+def _fields(case: Case) -> dict[str, Any]:
+    """Returns the fields of the model's config.json, with the class of the task."""
+    classes = {"sequence-classification": "BertForSequenceClassification", "masked-lm": "BertForMaskedLM"}
+    if task := case.options.get("task"):
+        return {**TINY[case.model], "architectures": [classes.get(task, "BertModel")]}
+    return TINY[case.model]
 
 
 def _framework(case: Case) -> str:

@@ -1,6 +1,5 @@
 """Defines the errors of the product: each says what is wrong, shows the value, and hints at the nearest valid one."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 _MAX_SUGGESTIONS = 4
@@ -89,7 +88,7 @@ class CatalogError(FileError):
 
 def normalized(name: str) -> str:
     """Returns a name in the form in which names are compared: without '-', '_' and white space, and without case."""
-    return re.sub(r"[-_\s]+", "", name).casefold()
+    return "".join(name.replace("-", " ").replace("_", " ").split()).casefold()
 
 
 def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:

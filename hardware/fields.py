@@ -70,4 +70,4 @@ Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9][
 class Frozen(BaseModel):
     """Makes models immutable, and refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # most commands ask for one of them

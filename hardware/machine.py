@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from hardware.fields import BytesPerSecond, Count, Day, Frozen, HostMemoryBytes, Name, Text, Usd
 
@@ -29,8 +29,6 @@ class Priced(Protocol):
 
 class Machine(Frozen):
     """Describes one node that is rented as a whole; its price is that of all its GPUs together."""
-
-    model_config = ConfigDict(defer_build=True)  # most commands ask for none
 
     name: Name
     aliases: tuple[Name, ...] = ()

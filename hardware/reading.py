@@ -78,6 +78,10 @@ class Document:
         """Records the position of a value."""
         self._positions[location] = _position(node.start_mark)
 
+    def place_at(self, location: Location, position: tuple[int, int]) -> None:
+        """Records the line and column of a value, from 1."""
+        self._positions.setdefault(location, position)
+
     def raise_problems(self) -> None:
         """Raises `error` with all problems so far, in the order of the file, if there are any."""
         problems = sorted(self._problems.items(), key=lambda item: item[1])

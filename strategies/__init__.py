@@ -15,7 +15,11 @@ from strategies.attention import Attention
 from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
 from strategies.batching import Batching
 from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
-from strategies.finetuning import (
+from strategies.framework import Framework, FrameworkFacts
+from strategies.kernels import Kernels
+from strategies.loading import Loading
+from strategies.loss import Loss
+from strategies.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,
     DEFAULT_TRAINED_BLOCKS,
@@ -31,10 +35,6 @@ from strategies.finetuning import (
     TrainedModules,
     quantization_of,
 )
-from strategies.framework import Framework, FrameworkFacts
-from strategies.kernels import Kernels
-from strategies.loading import Loading
-from strategies.loss import Loss
 from strategies.objective import Objective
 from strategies.optimizer import (
     DEFAULT_OPTIMIZER_RANK,

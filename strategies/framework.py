@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from strategies.axis import Choice, axis_of
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import Finetuning
 from strategies.loss import Loss
+from strategies.methods import Finetuning
 from strategies.quantization import Quantization
 from strategies.sharding import ShardingBackend
 

@@ -120,9 +120,9 @@ class Minimal:
                 self._try_sets(base, prefix, _promising(base, saves, pairs, number))
 
     def _try_sets(self, base: Trial, prefix: Changes, promising: Iterable[Changes]) -> None:
-        """Tries sets of changes, the cheapest first, until there are enough of each cost."""
+        """Tries sets of changes, the cheapest and those that need the fewest packages first, until enough are found."""
         enough: dict[Cost, int] = {}
-        for made in sorted(promising, key=lambda made: cost_of(made).place)[:MOST_TRIED]:
+        for made in sorted(promising, key=_place)[:MOST_TRIED]:
             changes = (*prefix, *made)
             cost = cost_of(changes)
             if enough.get(cost, 0) >= MOST_OF_A_COST or self.has_part_of(items_of(changes)):
@@ -143,6 +143,11 @@ class Minimal:
                 both = _saved(base, trial)
                 found[frozenset((one, other))] = {key: both[key] - saves[one][key] - saves[other][key] for key in both}
         return found
+
+
+def _place(changes: Changes) -> tuple[int, int]:
+    """Returns by what sets of changes are ordered: what they cost, and how many packages they need."""
+    return cost_of(changes).place, len({change.needs for change in changes if change.needs})
 
 
 def _saved(base: Trial, trial: Trial) -> Savings:

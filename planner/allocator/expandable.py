@@ -9,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from planner.allocator.block import Block
 from planner.allocator.native import (
+    ADDRESS_BITS,
     LARGE_SEGMENT,
     SMALL_SEGMENT,
     SMALLEST_REMAINDER,
-    Block,
     CachingAllocator,
     Observer,
     ignored,
@@ -28,6 +29,8 @@ class ExpandableAllocator(CachingAllocator):
 
     Args and attributes are those of `CachingAllocator`.
     """
+
+    smallest_rests = SMALLEST_REMAINDER, SMALLEST_REMAINDER
 
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
         super().__init__(limit_bytes, observer)
@@ -50,14 +53,14 @@ class ExpandableAllocator(CachingAllocator):
 
         A block that can grow counts as large as it can become.
         """
-        pool = self._pools[small]
-        place = bisect_left(pool, (size, -1))
+        pool = self._small if small else self._large
+        place = bisect_left(pool, size << ADDRESS_BITS)
         if place == len(pool):
             return None
         free = self._free
-        while place + 1 < len(pool) and _could_be(free[pool[place + 1][1]]) < _could_be(free[pool[place][1]]):
+        while place + 1 < len(pool) and _could_be(free[pool[place + 1]]) < _could_be(free[pool[place]]):
             place += 1
-        return free.pop(pool.pop(place)[1])
+        return free.pop(pool.pop(place))
 
     def _new(self, size: int, small: bool) -> Block | None:
         """Maps memory at the first unmapped addresses with enough room, counting a free block just before them.
@@ -126,9 +129,6 @@ class ExpandableAllocator(CachingAllocator):
             block.absorb_next()
         if block.previous is not None and not block.previous.mapped:
             block.previous.absorb_next()
-
-    def _splits(self, rest: int, small: bool) -> bool:
-        return rest >= SMALLEST_REMAINDER
 
 
 def _could_be(block: Block) -> int:

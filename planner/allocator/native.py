@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 
 from hardware import PlannerError
+from planner.allocator.block import Block
 
 MIB = 2**20
 SMALL = MIB
@@ -39,53 +40,13 @@ rising addresses, and up to 1.4 % with falling ones.
 """
 
 
+ADDRESS_BITS = 48
+"""Bits of a place in a pool that hold an address: numbers are ordered by size, then by address, and compare faster than
+pairs do."""
+
+
 class OutOfMemoryError(PlannerError):
     """Reports a request that the allocator cannot serve within its limit."""
-
-
-class Block:
-    """Represents consecutive bytes of a segment, in use or free.
-
-    Args:
-        size: Bytes of the block.
-        address: Its first address.
-        small: Whether it belongs to the small pool.
-        mapped: Whether there is memory behind its addresses.
-
-    Attributes:
-        free: Whether it is not in use.
-        previous: The block before it in the segment, or None.
-        next: The block after it in the segment, or None.
-    """
-
-    __slots__ = ("address", "free", "mapped", "next", "previous", "size", "small")
-
-    def __init__(self, size: int, address: int, small: bool, *, mapped: bool = True) -> None:
-        self.size, self.address, self.small, self.free, self.mapped = size, address, small, True, mapped
-        self.previous: Block | None = None
-        self.next: Block | None = None
-
-    @property
-    def usable(self) -> bool:
-        """Whether a request can be served from this block."""
-        return self.free and self.mapped
-
-    def split(self, size: int) -> Block:
-        """Shrinks the block to `size` bytes and returns a new block of the rest."""
-        rest = Block(self.size - size, self.address + size, self.small, mapped=self.mapped)
-        rest.previous, rest.next = self, self.next
-        if rest.next is not None:
-            rest.next.previous = rest
-        self.next, self.size = rest, size
-        return rest
-
-    def absorb_next(self) -> None:
-        """Joins the block with the one after it."""
-        assert self.next is not None
-        self.size += self.next.size
-        self.next = self.next.next
-        if self.next is not None:
-            self.next.previous = self
 
 
 Observer = Callable[[str, Block, int], None]
@@ -116,13 +77,17 @@ class CachingAllocator:
         retries: How often free segments were returned to serve a request.
     """
 
+    smallest_rests = (SMALL + 1, SMALLEST_REMAINDER)
+    """Bytes from which on the rest of a block of the large and of the small pool becomes a free block of its own."""
+
     def __init__(self, limit_bytes: int | None = None, observer: Observer = ignored) -> None:
-        self.limit_bytes, self.observe = limit_bytes, observer
+        self.limit_bytes, self.observe, self._is_observed = limit_bytes, observer, observer is not ignored
         self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = self.retries = 0
-        self._pools: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
-        """(size, address) of the free blocks of the small (True) and the large (False) pool, in order."""
+        self._small: list[int] = []
+        self._large: list[int] = []
+        """Free blocks of the small and of the large pool, by size and address, each as one number (`ADDRESS_BITS`)."""
         self._free: dict[int, Block] = {}
-        """The free blocks, by address."""
+        """The free blocks, by that number."""
         self._next_address = FIRST_ADDRESS
         self._heads: dict[int, Block] = {}
         """The first block of every segment, by address."""
@@ -138,13 +103,26 @@ class CachingAllocator:
         Raises:
             OutOfMemoryError: A request does not fit.
         """
+        held, allocate, recycle, is_observed = self._held, self.allocate, self.recycle, self._is_observed
         for storage, size in trace:
             if size > 0:
-                self._held[storage] = self.allocate(size)
+                held[storage] = allocate(size)
             elif size == 0:
                 self._give_back()
-            elif storage in self._held:
-                self.release(self._held.pop(storage))
+            elif (block := held.pop(storage, None)) is not None:
+                if is_observed:
+                    self.observe("free", block, block.size)
+                self.allocated -= block.size
+                recycle(block)
+
+    def take(self, storage: int, size: int) -> None:
+        """Serves a request for a storage, as `run` does, or raises OutOfMemoryError."""
+        self._held[storage] = self.allocate(size)
+
+    def drop(self, storage: int) -> None:
+        """Frees the block of a storage, as `run` does, if there is one."""
+        if storage in self._held:
+            self.recycle(self.retire(storage))
 
     def reset_peaks(self) -> None:
         """Sets the peaks to the present bytes, as `torch.cuda.reset_peak_memory_stats` does."""
@@ -159,9 +137,22 @@ class CachingAllocator:
         Raises:
             OutOfMemoryError: The request does not fit, even after free segments have been returned.
         """
-        size = max(SMALLEST_REMAINDER, -(-size // SMALLEST_REMAINDER) * SMALLEST_REMAINDER)
+        size = -(-size // SMALLEST_REMAINDER) * SMALLEST_REMAINDER or SMALLEST_REMAINDER
         small = size <= SMALL
-        block = self._cached(size, small) or self._new(size, small)
+        block = self._cached(size, small) or self._mapped(size, small)
+        if block.size - size >= self.smallest_rests[small]:
+            self._cache(block.split(size))
+        block.free = False
+        self.allocated = allocated = self.allocated + block.size
+        if allocated > self.peak_allocated:
+            self.peak_allocated = allocated
+        if self._is_observed:
+            self.observe("alloc", block, size)
+        return block
+
+    def _mapped(self, size: int, small: bool) -> Block:
+        """Returns a block of new memory, or raises OutOfMemoryError."""
+        block = self._new(size, small)
         if block is None:
             self.retries += 1
             self._give_back()
@@ -171,19 +162,7 @@ class CachingAllocator:
                 f"{size} bytes cannot be reserved beside {self.reserved} of {self.limit_bytes}, "
                 f"of which {self.allocated} are allocated"
             )
-        if self._splits(block.size - size, small):
-            self._cache(block.split(size))
-        block.free = False
-        self.allocated += block.size
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
-        self.observe("alloc", block, size)
         return block
-
-    def release(self, block: Block) -> None:
-        """Frees a block and makes it usable."""
-        self.observe("free", block, block.size)
-        self.allocated -= block.size
-        self.recycle(block)
 
     def retire(self, storage: int) -> Block:
         """Frees the block of a storage that another stream may still use (`record_stream`), and returns it.
@@ -198,12 +177,13 @@ class CachingAllocator:
     def recycle(self, block: Block) -> None:
         """Joins a block that nobody uses with free neighbours and caches the result."""
         block.free = True
-        if block.next is not None and block.next.usable:
-            self._forget(block.next)
+        after, before = block.next, block.previous
+        if after is not None and after.free and after.mapped:
+            self._forget(after)
             block.absorb_next()
-        if block.previous is not None and block.previous.usable:
-            self._forget(block.previous)
-            block = block.previous
+        if before is not None and before.free and before.mapped:
+            self._forget(before)
+            block = before
             block.absorb_next()
         self._cache(block)
 
@@ -213,9 +193,9 @@ class CachingAllocator:
 
     def _cached(self, size: int, small: bool) -> Block | None:
         """Removes the smallest sufficient free block from its pool and returns it; None if there is none."""
-        pool = self._pools[small]
-        place = bisect_left(pool, (size, -1))
-        return self._free.pop(pool.pop(place)[1]) if place < len(pool) else None
+        pool = self._small if small else self._large
+        place = bisect_left(pool, size << ADDRESS_BITS)
+        return self._free.pop(pool.pop(place)) if place < len(pool) else None
 
     def _new(self, size: int, small: bool) -> Block | None:
         """Returns a new segment for a request; None if it would exceed the limit."""
@@ -253,22 +233,20 @@ class CachingAllocator:
 
     def _take_free(self) -> list[Block]:
         """Removes all blocks from their pools and returns them: those of the small pool first, each pool in order."""
-        blocks = [self._free[address] for pool in self._pools.values() for _, address in pool]
-        self._pools = {True: [], False: []}
+        blocks = [self._free[place] for place in (*self._small, *self._large)]
+        self._small, self._large = [], []
         self._free.clear()
         return blocks
 
-    def _splits(self, rest: int, small: bool) -> bool:
-        """Returns whether the rest of a block, in bytes, becomes a free block of its own."""
-        return rest >= SMALLEST_REMAINDER if small else rest > SMALL
-
     def _cache(self, block: Block) -> None:
         """Puts a free block into its pool."""
-        insort(self._pools[block.small], (block.size, block.address))
-        self._free[block.address] = block
+        place = block.size << ADDRESS_BITS | block.address
+        insort(self._small if block.small else self._large, place)
+        self._free[place] = block
 
     def _forget(self, block: Block) -> None:
         """Removes a free block from its pool."""
-        pool = self._pools[block.small]
-        del pool[bisect_left(pool, (block.size, block.address))]
-        del self._free[block.address]
+        place = block.size << ADDRESS_BITS | block.address
+        pool = self._small if block.small else self._large
+        del pool[bisect_left(pool, place)]
+        del self._free[place]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
-from planner.allocator.native import Block, CachingAllocator, OutOfMemoryError
+from planner.allocator.block import Block
+from planner.allocator.native import CachingAllocator, OutOfMemoryError
 from planner.allocator.streams import Stream
 
 IN_FLIGHT = 2
@@ -21,22 +22,30 @@ class StreamedAllocator:
 
     Args:
         compute: The allocator of the compute stream, with the limit of all.
-        place: Returns, for a storage, the stream on which it is allocated, and whether another one uses it as well
-            (`record_stream`).
+        places: The stream on which each storage is allocated, and whether another one uses it as well
+            (`record_stream`); a storage that is not listed is on the compute stream alone.
 
     Attributes:
-        allocated: Bytes in allocated blocks, of all streams.
-        peak_allocated: The largest `allocated` since the start or the last `reset_peaks`.
-        reserved: Bytes in segments, of all streams.
-        peak_reserved: The largest `reserved` since the start or the last `reset_peaks`.
+        peak_allocated: The largest bytes in allocated blocks, of all streams, since the start or `reset_peaks`.
+        peak_reserved: The same of bytes in segments.
     """
 
-    def __init__(self, compute: CachingAllocator, place: Callable[[int], tuple[Stream, bool]]) -> None:
-        self.limit_bytes, self._place = compute.limit_bytes, place
+    def __init__(self, compute: CachingAllocator, places: Mapping[int, tuple[Stream, bool]]) -> None:
+        self.limit_bytes, self._places, self._compute = compute.limit_bytes, places, compute
         self._parts = {Stream.COMPUTE: compute}
         self._waiting: list[tuple[Stream, Block]] = []
         """Blocks that were freed and wait for the GPU, oldest first."""
-        self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = 0
+        self.peak_allocated = self.peak_reserved = 0
+
+    @property
+    def allocated(self) -> int:
+        """Bytes in allocated blocks, of all streams."""
+        return sum(part.allocated for part in self._parts.values())
+
+    @property
+    def reserved(self) -> int:
+        """Bytes in segments, of all streams."""
+        return sum(part.reserved for part in self._parts.values())
 
     @property
     def retries(self) -> int:
@@ -45,6 +54,7 @@ class StreamedAllocator:
 
     def reset_peaks(self) -> None:
         """Sets the peaks to the present bytes."""
+        self._compute.reset_peaks()
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
 
     def catch_up(self) -> None:
@@ -57,33 +67,60 @@ class StreamedAllocator:
         Raises:
             OutOfMemoryError: A request does not fit.
         """
-        for storage, size in trace:
-            if not storage:
-                self._give_back()
-            else:
-                self._serve(storage, size)
-            self.allocated = sum(part.allocated for part in self._parts.values())
-            self.reserved = sum(part.reserved for part in self._parts.values())
-            self.peak_allocated = max(self.peak_allocated, self.allocated)
-            self.peak_reserved = max(self.peak_reserved, self.reserved)
+        compute, places = self._compute, self._places
+        self._share(compute)
+        try:
+            for storage, size in trace if places else ():
+                if storage in places or not storage:
+                    self._count()
+                    self._serve(storage, size)
+                    self._share(compute)
+                elif size < 0:
+                    compute.drop(storage)
+                else:
+                    self._take(compute, storage, size)
+            if not places:
+                compute.run(trace)
+        finally:
+            self._count()
 
     def _serve(self, storage: int, size: int) -> None:
-        stream, shared = self._place(storage)
-        if stream not in self._parts:
-            self._parts[stream] = type(self._parts[Stream.COMPUTE])()
-        part = self._parts[stream]
-        if size < 0 and shared:
-            self._waiting.append((stream, part.retire(storage)))
+        """Serves a request that is not of the compute stream alone."""
+        if not storage:
+            self._give_back()
             return
-        if stream is Stream.GATHER and size > 0:
+        stream, shared = self._places[storage]
+        if stream not in self._parts:
+            self._parts[stream] = type(self._compute)()
+        part = self._parts[stream]
+        if size < 0:
+            if shared:
+                self._waiting.append((stream, part.retire(storage)))
+            else:
+                part.drop(storage)
+            return
+        if stream is Stream.GATHER:
             self._recycle(IN_FLIGHT - 1)
         self._share(part)
+        self._take(part, storage, size)
+        self._count()
+
+    def _take(self, part: CachingAllocator, storage: int, size: int) -> None:
+        """Serves a request on one stream, if need be after all of them have given back what is free."""
         try:
-            part.run([(storage, size)])
+            part.take(storage, size)
         except OutOfMemoryError:
+            self._count()
             self._give_back()
             self._share(part)
-            part.run([(storage, size)])
+            part.take(storage, size)
+
+    def _count(self) -> None:
+        """Counts what the compute stream has reached beside what the others have."""
+        compute = self._compute
+        self.peak_allocated = max(self.peak_allocated, self.allocated - compute.allocated + compute.peak_allocated)
+        self.peak_reserved = max(self.peak_reserved, self.reserved - compute.reserved + compute.peak_reserved)
+        compute.reset_peaks()
 
     def _recycle(self, units: int) -> None:
         """Makes blocks usable, oldest first, until so many gathered units are left among those that wait."""
@@ -103,3 +140,4 @@ class StreamedAllocator:
         self.catch_up()
         for part in self._parts.values():
             part.run([(0, 0)])
+        self._compute.reset_peaks()

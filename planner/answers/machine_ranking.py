@@ -11,7 +11,7 @@ from planner.answers.plans import plan_of
 from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
 from planner.records.machines import MachinePlan, MachineRanking
-from strategies import Allocator
+from strategies import Allocator, Objective, UpTo
 
 
 def ranking_of(
@@ -47,7 +47,7 @@ def ranking_of(
         unpriced=sum(p.usd_per_million_tokens is None for p in placed),
         refused=dict(placing.refused),
         exceeding=dict(placing.exceeding),
-        notes=(*problem.model.notes, *_on_prices(placed), *_on_memory(placed)),
+        notes=(*problem.model.notes, *_on_speed(placed), *_on_prices(placed), *_on_memory(placed)),
     )
 
 
@@ -66,6 +66,16 @@ def machine_plan_of(placed: Placed, file: str | None) -> MachinePlan:
         plan=plan_of(placed.candidate, placed.solver, serves=False),
         command=fit_command(problem, file),
     )
+
+
+def _on_speed(found: Sequence[Placed]) -> Iterator[str]:
+    """Yields a note where plans are those of the largest batch, so that their speed is not the machine's best."""
+    if (
+        len(found) > 1
+        and found[0].solver.order.objective is Objective.BATCH
+        and isinstance(found[0].solver.accumulation, UpTo)
+    ):
+        yield "speeds are of the largest batches, which are not the fastest: --objective throughput or cost compares."
 
 
 def _on_prices(found: Sequence[Placed]) -> Iterator[str]:

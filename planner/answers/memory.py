@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from planner.memory import Footprint, Host
-from planner.memory.requests.requests import Requests
 from planner.memory.reserved import Reserved, reserved
 from planner.memory.step.step import Line
 from planner.records.plan import Components, HostMemory, Memory
 from planner.search import Candidate
 from strategies import Allocator, Fsdp1
+
+if TYPE_CHECKING:
+    from planner.memory.requests.requests import Requests
 
 
 def memory_of(candidate: Candidate, budget: int, requests: Requests | None = None) -> Memory:

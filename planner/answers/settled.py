@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.answers.memory import missing_from
-from planner.memory.reserved import requests_of, reserved
+from planner.memory.reserved import process_of, reserved_by
 from planner.search import DOES_NOT_FIT, Candidate, Found, Solver
 from strategies import Allocator, Exactly, Objective
+
+ONE_BY_ONE = 8
+"""How many of the largest micro-batches are tried one by one: a smaller one is not always served where a larger one is.
+What is not served is often seen before the first step has ended."""
 
 
 def settle(found: Found, solver: Solver, number: int) -> None:
@@ -39,18 +43,15 @@ def settled(candidate: Candidate, solver: Solver) -> Candidate | None:
     if solver.order.objective is Objective.MEMORY:
         return _served(candidate, solver)
     options = list(_options(candidate, solver))
-    asked = candidate.micro_batch_size, candidate.gradient_accumulation_steps
-    start = options.index(asked) if asked in options else 0
-    low, high = -1, len(options)  # the options at `low` and below are served, those at `high` and above are not
     best: Candidate | None = None
+    low, high, down = -1, len(options), 1  # the option at `low` is served, those from `high` on are taken not to be
     while high - low > 1:
-        place = start if low < start < high else (low + high) // 2
+        place = (low + high) // 2 if best is not None else max(high - down, 0)
         if (served := _served(solver.candidate(candidate.strategy, *options[place]), solver)) is not None:
             low, best = place, served
-            start = min(place + 1, high - 1)
         else:
             high = place
-            start = max(place - 1, low + 1)
+            down *= 2 if len(options) - high >= ONE_BY_ONE else 1
     return best if best is not None and solver.exceeded(best) is None else None
 
 
@@ -75,10 +76,10 @@ def _served(candidate: Candidate, solver: Solver) -> Candidate | None:
     Where the order of its requests is not known, the closed form decides.
     """
     size, steps = candidate.micro_batch_size, candidate.gradient_accumulation_steps
-    requests = requests_of(solver.model, candidate.strategy, size, steps)
-    if requests is None:
+    process = process_of(solver.model, candidate.strategy, size, steps)
+    if process is None:
         return candidate if candidate.process_bytes <= solver.budget_bytes else None
     limit = candidate.footprint.outside.reserved_within(solver.budget_bytes)
-    served = reserved(requests, candidate.strategy.allocator, limit)
+    served = reserved_by(process, candidate.strategy.allocator, limit)
     fits = served.fits and served.reserved_bytes + missing_from(candidate, served) <= limit
     return candidate._replace(served=served) if fits else None

@@ -10,7 +10,7 @@ from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
 from planner.readers.reading import Reading
 from planner.readers.run import Run
-from strategies import OPTIONS, Attention, Batching, Sharding, UnquantizedDtype
+from strategies import OPTIONS, Attention, Batching, Sharding, Task, UnquantizedDtype
 
 _UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
 """Numbers of GPUs that are tried where nothing says how many there are."""
@@ -46,8 +46,7 @@ def arguments_of(reading: Reading, run: Run, notes: list[str], length: int) -> d
     said |= {word: reading.value(word) for word in _WORKLOAD if reading.value(word) is not None}
     said.setdefault("sequence_length", length)
     rows = said["micro_batch_size"]
-    joined = run.recipe is None or not run.recipe.rows_stay_apart
-    if said["batching"] is Batching.PACKED and rows > 1 and joined:
+    if said["batching"] is Batching.PACKED and rows > 1 and not reading.rows_stay_apart:
         length = said["sequence_length"]
         notes.append(f"packed: {rows} x {length:,} tokens of a micro-batch are one row of {rows * length:,}")
         said |= {"micro_batch_size": 1, "sequence_length": rows * length}
@@ -55,6 +54,8 @@ def arguments_of(reading: Reading, run: Run, notes: list[str], length: int) -> d
             said["global_batch_size"] = passes(said["global_batch_size"], rows)
         if "evaluation_batch_size" in said:
             said["evaluation_batch_size"] = max(1, said["evaluation_batch_size"] // rows)
+    if isinstance(task := reading.value("task"), Task):  # other readers say how a framework calls its trainer
+        said["task"] = task
     attention: Attention | None = said.get("attention")
     if said["batching"] is not Batching.FULL and attention is not None and attention.is_flash:
         # Without padding within a batch, transformers passes flash-attn no mask, and packed rows only their lengths:

@@ -12,7 +12,8 @@ import yaml
 from hardware.errors import FileError
 from planner.readers.rewriting import rewritten
 from planner.readers.run import Run
-from planner.readers.source import Source, source_of
+from planner.readers.source import Language, Source, source_of
+from planner.readers.toml import toml_rewritten
 
 _CONTEXT = 2
 """Lines around a change in a diff."""
@@ -39,9 +40,13 @@ def _rewritten(source: Source, keys: Mapping[str, Any]) -> str | None:
     try:
         for key, value in keys.items():
             path = (*map(str, source.root), *key.split("."))
-            text = rewritten(text, path, value, is_json=source.is_json, beside=_beside(key, keys))
+            if source.language is Language.TOML:
+                text = toml_rewritten(text, path, value)
+            else:
+                is_json = source.language is Language.JSON
+                text = rewritten(text, path, value, is_json=is_json, beside=_beside(key, keys))
             _put(data, path, value)
-        read = source_of(source.file, text.encode(), is_json=source.is_json)
+        read = source_of(source.file, text.encode(), source.language)
     except (ValueError, yaml.YAMLError, FileError):
         return None
     return text if read.data == data else None

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from planner.cli.commands import LazyGroup, Option
+from planner.cli.command import LazyGroup, Option
 from planner.cli.output import clear_progress, drop_output, guard_streams, print_text
 from planner.entry import INTERRUPTED, was_interrupted
 
@@ -93,7 +93,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 main = Planner(
     "planner",
-    package="planner.cli",
+    package="planner.cli.commands",
     summaries={
         "fit": "Find the configurations that fit, largest effective batch first.",
         "estimate": "Itemise the memory of one configuration.",

@@ -11,7 +11,7 @@ import traceback
 import click
 
 from hardware.errors import PlannerError, nearest_names
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.plugins import said
 from planner.printable import printable
 

@@ -11,16 +11,12 @@ import click
 import strategies
 from planner.cli.arguments import (
     FILE,
-    GPU_NAME,
-    MODEL_NAME,
-    SHARE,
     WHOLE_NUMBER,
-    WHOLE_NUMBERS,
     AxisChoice,
     ModuleNames,
 )
-from planner.cli.commands import Option
-from strategies import OPTIONS, Batching, Loading, Names, Objective, Outputs, Task
+from planner.cli.command import Option
+from strategies import OPTIONS, Batching, Names, Objective, Outputs, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -144,109 +140,6 @@ task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="N
 outputs_option = option(
     "--outputs", cls=AxisOption, type=AxisChoice(Outputs), metavar="NAME", section="Workload", default="released"
 )
-
-
-def machine_options(function: F) -> F:
-    """Adds the model, and the options that say where it is trained."""
-    return _machine(function, gpu_required=True)
-
-
-def machines_options(function: F) -> F:
-    """Adds the same as `machine_options`, but takes several GPUs, machines and counts."""
-    return _machine(function, gpu_required=True, several=True)
-
-
-def sweep_options(function: F) -> F:
-    """Adds several models, and where they are trained."""
-    models = click.argument("models", type=MODEL_NAME, nargs=-1, required=True, metavar="MODEL...")
-    return models(_where(function, gpu_required=True, several=True))
-
-
-def compare_options(function: F) -> F:
-    """Adds plans or models, and where these are trained."""
-    plans = click.argument("plans", type=MODEL_NAME, nargs=-1, required=True, metavar="PLAN...|MODEL")
-    return plans(_where(function, gpu_required=False, several=True))
-
-
-def machine_or_plan_options(function: F) -> F:
-    """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
-    return _machine(function, gpu_required=False)
-
-
-def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
-    """Makes a size of memory the default of --gpu, as which it is the name of a stand-in.
-
-    Raises:
-        PlannerError: The text is no size.
-    """
-    if size is None:
-        return
-    from hardware.errors import PlannerError
-    from hardware.unlisted import memory_of
-
-    if memory_of(size) is None:
-        raise PlannerError(f"--vram is {size!r}, not a size", "--vram 24GiB")
-    ctx.default_map = {**(ctx.default_map or {}), "gpu": size}
-
-
-def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | None:
-    """Returns --gpu; raises PlannerError if --vram says something else."""
-    size = (ctx.default_map or {}).get("gpu")
-    if size is not None and gpu != size:
-        from hardware.errors import PlannerError
-
-        raise PlannerError(f"--gpu {gpu} and --vram {size} both say what the GPU is", "give one of the two")
-    return gpu
-
-
-def _machine(function: F, *, gpu_required: bool, several: bool = False) -> F:
-    return click.argument("model", type=MODEL_NAME)(_where(function, gpu_required=gpu_required, several=several))
-
-
-def _where(function: F, *, gpu_required: bool, several: bool) -> F:
-    section, more = "Machine", "; several: 1,2,4" if several else ""
-    kind = WHOLE_NUMBERS if several else WHOLE_NUMBER
-    groups = ", or several: A100,H100, any, machines, AWS" if several else ""
-    return decorated(
-        option(
-            "--gpu",
-            type=GPU_NAME,
-            required=gpu_required,
-            metavar="NAME",
-            section=section,
-            callback=_not_both,
-            help=f"See `planner gpus` and `planner machines`{groups}.",
-        ),
-        option(
-            "--vram",
-            is_eager=True,  # before --gpu, whose default it is
-            expose_value=False,
-            callback=_as_gpu,
-            metavar="SIZE",
-            section=section,
-            help="Memory of a card that is not listed, such as 24GiB.",
-        ),
-        number_option(
-            "--gpus", section, f"GPUs per node; 1, or as many as the machine has, unless given{more}.", type=kind
-        ),
-        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind),
-        option(
-            "--headroom",
-            type=SHARE,
-            default="5%",
-            show_default=True,
-            metavar="SHARE",
-            section=section,
-            help="Share of the GPU's memory to leave free.",
-        ),
-        option(
-            "--host-memory",
-            metavar="SIZE",
-            section=section,
-            help="Host memory of a node, such as 512GB; what is usual with its GPUs unless given.",
-        ),
-        option("--loading", cls=AxisOption, type=AxisChoice(Loading), metavar="NAME", section=section, default="auto"),
-    )(function)
 
 
 def axis_options(function: F) -> F:

@@ -8,7 +8,7 @@ from planner.exporting.engine import deepspeed_json
 from planner.exporting.launch import DEEPSPEED, Launch, Target
 from planner.libraries.deepspeed import filled_in
 from planner.models import find_model
-from strategies import ShardingBackend, Zero
+from strategies import ShardingBackend, Task, Zero
 
 
 def files(launch: Launch) -> dict[str, str]:
@@ -35,4 +35,4 @@ def files(launch: Launch) -> dict[str, str]:
     return {DEEPSPEED: json.dumps(content, indent=2) + "\n"}
 
 
-TARGET = Target("deepspeed", "DeepSpeed 0.19: deepspeed.json, for a program of one's own", files, ())
+TARGET = Target("deepspeed", "DeepSpeed 0.19: deepspeed.json, for a program of one's own", files, (), tasks=tuple(Task))

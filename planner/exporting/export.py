@@ -67,6 +67,8 @@ def export(
         raise ExportError(f"{target.name} loads weights and makes none", "--random-weights is of transformers, pytorch")
     command = _command(plan, to, framework, rank, dataset, random_weights)
     launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights)
+    if request.task is not None and request.task not in target.tasks:
+        raise launch.cannot_say(f"task {request.task}", f"it trains {', '.join(target.tasks)}")
     files = target.files(launch)
     if target.read:
         read_back(launch, target, files, catalog_of(catalog))

@@ -14,7 +14,7 @@ from planner.printable import printable
 from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
 from planner.records.plan import Plan, StrategyChoice
 from planner.records.request import Request
-from strategies import ALL_LINEAR, Allocator, LoraVariant, Precision, ShardingBackend, Update
+from strategies import ALL_LINEAR, Allocator, LoraVariant, Precision, ShardingBackend, Task, Update
 
 ACCELERATE, DEEPSPEED, SCRIPT, REQUIREMENTS = "accelerate.yaml", "deepspeed.json", "run.sh", "requirements.txt"
 
@@ -167,6 +167,7 @@ class Target(NamedTuple):
         makes_weights: Whether it can make random weights.
         takes_exact_rows: Whether data whose rows all have the sequence length make it train on full rows, though its
             files say padding.
+        tasks: What its program trains models to do.
         many_nodes: Whether its script runs on several nodes, by NODE_RANK, MASTER_ADDR and MASTER_PORT.
     """
 
@@ -175,5 +176,6 @@ class Target(NamedTuple):
     files: Callable[[Launch], dict[str, str]]
     read: tuple[str, ...]
     makes_weights: bool = False
+    tasks: tuple[Task, ...] = (Task.CAUSAL_LM,)
     many_nodes: bool = False
     takes_exact_rows: bool = False

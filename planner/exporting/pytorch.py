@@ -6,7 +6,18 @@ from typing import Any
 
 from planner.exporting import packages
 from planner.exporting.launch import REQUIREMENTS, SCRIPT, Launch, Target
-from planner.exporting.settings import LONG, PROGRAM, RECIPE, autocast, learning_rate, liger, scripts, settings
+from planner.exporting.settings import (
+    LONG,
+    PROGRAM,
+    RECIPE,
+    TASKS,
+    autocast,
+    learning_rate,
+    liger,
+    scripts,
+    settings,
+    task_of,
+)
 from strategies import (
     Checkpointing,
     Framework,
@@ -18,6 +29,7 @@ from strategies import (
     Precision,
     Sharding,
     ShardingBackend,
+    Task,
     Update,
 )
 
@@ -72,6 +84,8 @@ def _recipe(launch: Launch) -> dict[str, Any]:
     in_backward = strategy.update is Update.IN_BACKWARD
     if strategy.framework is not Framework.TRANSFORMERS:
         raise launch.cannot_say(f"framework {strategy.framework}", f"--to {strategy.framework}")
+    if task_of(launch) is not Task.CAUSAL_LM and launch.backend is not None:
+        raise launch.cannot_say(f"task {task_of(launch)} with sharding {strategy.sharding}", "--to transformers")
     return {
         **settings(launch),
         "micro_batch_size": plan.micro_batch_size,
@@ -127,5 +141,11 @@ def _sharding(launch: Launch) -> dict[str, Any]:
 
 
 TARGET = Target(
-    "pytorch", "torch 2.13: train.py with train.yaml, run.sh", files, (), makes_weights=True, many_nodes=True
+    "pytorch",
+    "torch 2.13: train.py with train.yaml, run.sh",
+    files,
+    (),
+    makes_weights=True,
+    tasks=tuple(task for task in TASKS if task is not Task.CONTRASTIVE),
+    many_nodes=True,
 )

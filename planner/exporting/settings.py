@@ -25,7 +25,10 @@ from strategies import (
 )
 
 RECIPE, PROGRAM, CONFIG, PREDICTED = "train.yaml", "train.py", "config.json", "predicted.json"
-HELPERS = ("model.py", "data.py", "measure.py")
+DATA, PAIRS = "data.py", "pairs.py"
+HELPERS = ("model.py", "measure.py", "leaving.py")
+TASKS = (Task.CAUSAL_LM, Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
+"""What the scripts train; scripts/model.py has the classes."""
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
 LONG = {"bf16": "bfloat16", "fp16": "float16", None: "float32"}
 """torch's names of dtypes; None is none of both."""
@@ -35,7 +38,10 @@ _LIGER = ("rope", "rms_norm", "swiglu", "geglu")
 
 def scripts(launch: Launch, main: str, others: Sequence[str] = ()) -> dict[str, str]:
     """Returns train.py, which is the script `main`, what it imports, the predictions, and what random weights need."""
-    made = {PROGRAM: _script(launch, main), **{name: _script(launch, name) for name in (*HELPERS, *others)}}
+    decoder, pairs = task_of(launch) is Task.CAUSAL_LM, task_of(launch) is Task.CONTRASTIVE
+    sources = {PROGRAM: main, DATA: DATA if decoder else "data_encoders.py"}
+    sources |= {name: name for name in (*HELPERS, *others, *((PAIRS,) if pairs else ()))}
+    made = {name: _script(launch, source) for name, source in sources.items()}
     if launch.random_weights:
         made[CONFIG] = json.dumps(launch.described.source, indent=2) + "\n"
     return {**made, PREDICTED: _predicted(launch)}
@@ -66,10 +72,9 @@ def _predicted(launch: Launch) -> str:
 def settings(launch: Launch) -> dict[str, Any]:
     """Returns the keys of `Run` in scripts/model.py; raises ExportError for what it cannot say."""
     request = launch.request
-    if request.task not in (None, Task.CAUSAL_LM):
-        raise launch.cannot_say(f"task {request.task}")
     return {
         **_model(launch),
+        **_task(launch),
         "attn_implementation": launch.attention(),
         "compile_blocks": launch.strategy.kernels is Kernels.COMPILE,
         "train_data": launch.dataset,
@@ -79,6 +84,29 @@ def settings(launch: Launch) -> dict[str, Any]:
         "dtype": _stored(launch),
         **_finetuning(launch),
     }
+
+
+def task_of(launch: Launch) -> Task:
+    """Returns what the model is trained to do."""
+    return launch.request.task or Task.CAUSAL_LM
+
+
+def _task(launch: Launch) -> dict[str, Any]:
+    """Returns the keys of another task than a decoder's, which are the defaults of the script."""
+    task, architecture = task_of(launch), launch.described.architecture
+    if task is Task.CAUSAL_LM:
+        return {}
+    if task is Task.SEQUENCE_CLASSIFICATION and launch.strategy.finetuning is not Finetuning.FULL:
+        raise launch.cannot_say(
+            f"finetuning {launch.strategy.finetuning} of a classifier",
+            "--finetuning full: its head is new, and a plan with a frozen head would not train it",
+        )
+    if task is not Task.CONTRASTIVE:
+        return {"task": task.value}
+    if launch.backend is not None or launch.request.evaluation_batch_size:
+        what = "evaluation" if launch.backend is None else f"sharding {launch.strategy.sharding}"
+        raise launch.cannot_say(f"{what} with task {task}")
+    return {"task": task.value, "pooling": getattr(architecture, "pooling_mode", "mean")}
 
 
 def _model(launch: Launch) -> dict[str, Any]:

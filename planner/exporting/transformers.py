@@ -8,8 +8,18 @@ from planner.exporting import packages
 from planner.exporting.engine import accelerate_yaml, deepspeed_json
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, REQUIREMENTS, SCRIPT, Launch, Target
 from planner.exporting.optimizers import trainer_optimizer
-from planner.exporting.settings import PROGRAM, RECIPE, autocast, learning_rate, liger, scripts, settings
-from strategies import Checkpointing, GradientSync, Precision, Sharding, ShardingBackend
+from planner.exporting.settings import (
+    PROGRAM,
+    RECIPE,
+    TASKS,
+    autocast,
+    learning_rate,
+    liger,
+    scripts,
+    settings,
+    task_of,
+)
+from strategies import Checkpointing, GradientSync, Precision, Sharding, ShardingBackend, Task
 
 
 def files(launch: Launch) -> dict[str, str]:
@@ -80,10 +90,12 @@ def _checkpointing(launch: Launch) -> dict[str, Any]:
 def _engine(launch: Launch) -> dict[str, Any]:
     each = launch.strategy.gradient_sync is GradientSync.EACH and launch.backend is not ShardingBackend.DEEPSPEED
     replicated = launch.ranks > 1 and launch.strategy.sharding is Sharding.NO_SHARD
+    # An embedding model has a pooler of its own, which no sentence's embedding comes out of.
+    unused = task_of(launch) is Task.CONTRASTIVE
     synced = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     return {
         "accelerator_config": synced if each else None,
-        "ddp_find_unused_parameters": False if replicated else None,
+        "ddp_find_unused_parameters": unused if replicated else None,
     }
 
 
@@ -101,5 +113,6 @@ TARGET = Target(
     files,
     (RECIPE, ACCELERATE),
     makes_weights=True,
+    tasks=TASKS,
     many_nodes=True,
 )

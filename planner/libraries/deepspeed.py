@@ -21,6 +21,13 @@ ALIGNMENT = 2
 `nccl_start_alignment_factor`)."""
 
 
+GATHERED_WHOLE = {"mixtral": "mlp", "qwen2_moe": "mlp", "qwen3_moe": "mlp"}
+"""Module of a block, by model type, that ZeRO-3 gathers at once with all that it consists of: a "leaf".
+
+Source: deepspeed/runtime/zero/leaf_module_config.py, `DEFAULT_LEAF_MODULE_CLASSES`.
+"""
+
+
 def filled_in(sharding: Zero, hidden_size: int) -> Zero:
     """Returns a sharding with the sizes that transformers fills in for "auto", or that DeepSpeed has as defaults.
 

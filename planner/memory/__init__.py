@@ -4,7 +4,8 @@ from planner.libraries.sdpa import SdpaKernel
 from planner.memory.autograd.tape import Saved
 from planner.memory.interface import StepMemory
 from planner.memory.model import MemoryModel
-from planner.memory.settings.parts import Part, Work
+from planner.memory.settings.parts import Part
+from planner.memory.settings.work import Work
 from planner.memory.step.footprint import Footprint, Peak
 from planner.memory.step.host import Host
 from planner.memory.step.step import Moment

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from hardware import Cluster
-from planner.memory.settings.parts import Work
+from planner.memory.settings.work import Work
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.traffic import Traffic
 from strategies import Strategy

@@ -10,9 +10,10 @@ from planner.libraries.sdpa import Selection
 from planner.memory.memoized import memoized, remember_in, results_of
 from planner.memory.rules import unevaluated, unpaired, violation
 from planner.memory.settings.dtypes import Dtypes
-from planner.memory.settings.parts import Part, Work
+from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
+from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
@@ -180,9 +181,9 @@ class MemoryModel:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
         step = backend_of(sharding).at_step(layout, sharding, partition, updates)
         left = layout.left(self.traced.without_backward(setting, checkpointing))
-        outputs = self._kept(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
+        outputs = self.kept_outputs(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
         stepped = Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0)
-        others = self._between_steps(setting, sharding, left, outputs.between_steps) | {
+        others = self._between_steps(setting, checkpointing, sharding, left, outputs.between_steps) | {
             Moment.OPTIMIZER_STEP: tuple(raised([stepped], outputs.after_step))
         }
 
@@ -204,10 +205,18 @@ class MemoryModel:
         return Footprint(persistent, lines_of(1), Outside(0, 0, 0), slack, varies, host, loaded)
 
     @memoized
-    def _between_steps(self, setting: Setting, sharding: DataParallel, left: int, kept: tuple[int, int]) -> Lines:
+    def _between_steps(
+        self,
+        setting: Setting,
+        checkpointing: Checkpoints,
+        sharding: DataParallel,
+        left: int,
+        kept: tuple[int, int],
+    ) -> Lines:
         """Returns the lines of evaluating and saving; the loop still has the training batch, and `kept` bytes of it."""
         layout = self._layout(setting, sharding, None, Turn.ONLY)
-        lines = between_steps(self.traced, setting, sharding, layout, self.evaluation_batch_size, self.ids_bytes, left)
+        how = setting, checkpointing, sharding, layout
+        lines = between_steps(self.traced, *how, self.evaluation_batch_size, self.ids_bytes, left)
         beside = kept[0], kept[1] + self.ids_bytes
         return {moment: tuple(raised(found, beside)) for moment, found in lines.items()}
 
@@ -261,7 +270,7 @@ class MemoryModel:
             reentrant = checkpointing.choice.facts.reentrant
             parts = self.traced.parts(setting, checkpointing, chunk_tokens)
             of_turns = [paired(places, parts, *both_passes(*around, turn, reentrant=reentrant)) for turn in turns]
-        kept = self._kept(setting, checkpointing, chunk_tokens)
+        kept = self.kept_outputs(setting, checkpointing, chunk_tokens)
         of_turns = [kept.around(turn, lines) for turn, lines in zip(turns, of_turns, strict=True)]
         return {
             moment: largest_lines(
@@ -275,7 +284,8 @@ class MemoryModel:
         """Whether a sample is a pair of texts, each of which runs through the model."""
         return self.traced.inventory.architecture.objective == "each_pair"
 
-    def _kept(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+    def kept_outputs(self, setting: Setting, checkpointing: Checkpoints, chunk_tokens: int | None) -> KeptOutputs:
+        """Returns what the training loop keeps of a step."""
         return KeptOutputs.of(setting.outputs, self.traced.parts(setting, checkpointing, chunk_tokens))
 
     @memoized

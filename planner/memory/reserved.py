@@ -1,21 +1,19 @@
-"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order."""
+"""Says what the caching allocator reserves for a strategy's steps, by serving all of their requests in order.
+
+What makes requests and what serves them is imported when that is asked for: most answers are decided by a closed form.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from planner.allocator.kinds import KINDS
-from planner.allocator.native import CachingAllocator, OutOfMemoryError
-from planner.allocator.streamed import StreamedAllocator
-from planner.allocator.streams import Stream
 from planner.memory.model import MemoryModel
-from planner.memory.requests.around import Around
-from planner.memory.requests.fsdp1 import AroundFsdp1
-from planner.memory.requests.fsdp2 import AroundFsdp2
-from planner.memory.requests.process import Steps, process
-from planner.memory.requests.requests import Requests
 from planner.memory.sharding.optimizers import rule_of
 from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy
+
+if TYPE_CHECKING:
+    from planner.memory.requests.process import Process
+    from planner.memory.requests.requests import Requests
 
 
 class Reserved(NamedTuple):
@@ -31,8 +29,8 @@ class Reserved(NamedTuple):
     """How often cached segments were given back to serve a request."""
 
 
-def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
-    """Returns all requests of a process that trains with a strategy.
+def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Process | None:
+    """Returns a process that trains with a strategy.
 
     Args:
         model: The model's memory on a cluster.
@@ -41,8 +39,8 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         micro_batches: Micro-batches of a step.
 
     Returns:
-        The requests, or None where their order is not known: of a model that is known by its replays only, of
-        DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
+        The process, or None where the order of its requests is not known: of a model that is known by its replays only,
+        of DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
     """
     s = strategy
     if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
@@ -51,11 +49,14 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         return None
     if model.is_paired:
         return None
+    from planner.memory.requests.process import Process, Steps
+
     sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
     units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
+    chunk_tokens = model.traced.chunk_tokens(setting, micro_batch_size)
     steps = Steps(
-        parts=model.traced.parts(setting, s.checkpointing, model.traced.chunk_tokens(setting, micro_batch_size)),
+        parts=model.traced.parts(setting, s.checkpointing, chunk_tokens),
         units=units,
         micro_batch_size=micro_batch_size,
         micro_batches=micro_batches,
@@ -64,14 +65,27 @@ def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_
         persistent=model.persistent(*kept),
         rule=rule_of(s.optimizer),
         ranks=ranks,
+        outputs=model.kept_outputs(setting, s.checkpointing, chunk_tokens),
         optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
     if isinstance(sharding, Fsdp1):
+        from planner.memory.requests.fsdp1 import AroundFsdp1
+
         again = setting.recomputes_units
-        return process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
+        return Process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
     if isinstance(sharding, Fsdp2):
-        return process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
-    return process(steps, Around)
+        from planner.memory.requests.fsdp2 import AroundFsdp2
+
+        return Process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
+    from planner.memory.requests.around import Around
+
+    return Process(steps, Around)
+
+
+def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
+    """Returns all requests of a process (`process_of`), or None where their order is not known."""
+    process = process_of(model, strategy, micro_batch_size, micro_batches)
+    return None if process is None else process.requests()
 
 
 def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None = None) -> Reserved:
@@ -82,19 +96,25 @@ def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None =
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
-    compute, on_compute = KINDS[allocator](limit_bytes), (Stream.COMPUTE, False)
-    server: CachingAllocator | StreamedAllocator = compute
-    if requests.streams:
-        server = StreamedAllocator(compute, lambda storage: requests.streams.get(storage, on_compute))
-    fits = True
-    starts = [requests.loaded, *requests.waits]
-    try:
-        server.run(requests.made[: requests.loaded])
-        server.peak_allocated = server.allocated
-        for start, end in zip(starts, [*requests.waits, len(requests.made)], strict=True):
-            server.run(requests.made[start:end])
-            if isinstance(server, StreamedAllocator):
-                server.catch_up()
-    except OutOfMemoryError:
-        fits = False
-    return Reserved(server.peak_allocated, server.peak_reserved, fits, server.retries)
+    from planner.memory.requests.serving import Serving
+
+    serving = Serving(requests, allocator, limit_bytes)
+    fits = serving.serve(requests.loaded) and serving.serve(len(requests.made))
+    return Reserved(*serving.peaks, fits, serving.retries)
+
+
+def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None) -> Reserved:
+    """Serves the requests of a process while they are made, up to the first that does not fit, and returns the peaks.
+
+    Args:
+        process: The process.
+        allocator: The kind of allocator.
+        limit_bytes: Bytes that it may reserve; None for no limit.
+    """
+    from planner.memory.requests.requests import Requests
+    from planner.memory.requests.serving import Serving
+
+    requests = Requests()
+    serving = Serving(requests, allocator, limit_bytes)
+    fits = all(serving.serve(len(requests.made)) for _ in process.run(requests))
+    return Reserved(*serving.peaks, fits, serving.retries)

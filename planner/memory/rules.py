@@ -6,6 +6,7 @@ have for a model.
 
 from __future__ import annotations
 
+from planner.libraries.deepspeed import GATHERED_WHOLE
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import copies_modules
@@ -63,8 +64,6 @@ def violation(inventory: Inventory, strategy: Strategy, batching: Batching) -> s
 
 def unevaluated(inventory: Inventory, strategy: Strategy) -> str | None:
     """Says why an evaluation between steps is not known; None if it is."""
-    if isinstance(strategy.sharding, Zero) and strategy.sharding.shards:
-        return "an evaluation between steps is not derived for ZeRO-3"
     if strategy.kernels is Kernels.COMPILE:
         return "compiled blocks have no account of evaluation"
     if inventory.architecture.objective == "each_pair":
@@ -191,9 +190,14 @@ def _of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
     if inventory.keeps_fp32:
         # deepspeed/runtime/engine.py, `_cast_module_mixed_precision`, casts every parameter
         return "DeepSpeed casts the routers, too, which transformers keeps in fp32: that forward is not derived"
-    if sharding.stage == 3 and inventory.num_expert_parameters:
-        # accelerate/utils/deepspeed.py, `set_moe_leaf_modules`
-        return "ZeRO-3 gathers a mixture's experts as one module: that is not derived"
+    method, architecture = strategy.finetuning, inventory.architecture
+    if (
+        sharding.stage == 3
+        and isinstance(method, Lora)
+        and _adapts_fused(inventory, method)
+        and architecture.model_type not in GATHERED_WHOLE
+    ):
+        return "PEFT's adapters of the experts' parameters are not derived for ZeRO-3, which gathers them apart"
     if sharding.stage == 3 and any(w.written_out for block in inventory.blocks.values() for w in block.linears):
         # backward keeps `weight.T`, on the storage that DeepSpeed lets go of
         return "ZeRO-3 cannot free weights of which the model multiplies a transposed view: that is not derived"

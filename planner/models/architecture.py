@@ -45,7 +45,7 @@ class Architecture(BaseModel):
     file does, line by line, because local variables decide which tensors stay alive.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
 
     classes: ClassVar[tuple[str, ...]]
     """Suffixes of the training classes' names that the family describes; a file names its class in `architectures`."""

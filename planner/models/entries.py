@@ -1,29 +1,20 @@
-"""Cuts the registry's files into entries, one for each model that is known by name."""
+"""Cuts the registry's files into entries, one for each model that is known by name.
+
+PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: its entry is cut
+out and parsed alone, and no regular expression is compiled for it. This relies on the layout of the files; a test
+compares it with a full read.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 from hardware.reading import SafeLoader
 from planner.models.text_part import note_on_text_part
-
-# PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: its entry is
-# cut out and parsed alone. This relies on the layout of the files; a test compares it with a full read.
-_ENTRY: Final = re.compile(
-    r"^(?P<name>[^\s#:]+):\n"
-    r"  hf: (?P<hf>\S+)\n"
-    r"(?:  aliases: \[(?P<aliases>[^\]]*)\]\n)?"
-    r"(?:  text_of: \[(?P<text_of>[^\]]*)\]\n)?"
-    r"(?:  note: (?P<note>.+)\n)?"
-    r"(?:  num_parameters: (?P<num_parameters>[0-9_]+)\n)?"
-    r"  config: (?P<config>\{model_type: (?P<model_type>[\w-]+),[^}]*\})$",
-    re.MULTILINE,
-)
 
 
 class RegistryModel(NamedTuple):
@@ -68,19 +59,34 @@ class RegistryModel(NamedTuple):
 def cut_entries() -> Iterator[RegistryModel]:
     """Yields the entries of the registry's files, cut out of their text."""
     for path in sorted(Path(__file__).with_name("registry").glob("*.yaml")):
-        for entry in _ENTRY.finditer(path.read_text(encoding="utf-8")):
-            number = entry["num_parameters"]
+        for fields in _cut(path.read_text(encoding="utf-8")):
+            number, config = fields.get("num_parameters"), fields["config"]
             yield RegistryModel(
-                entry["name"],
-                entry["hf"],
-                _listed(entry["aliases"]),
-                entry["model_type"],
-                entry["config"],
-                _listed(entry["text_of"]),
-                entry["note"],
+                fields["name"],
+                fields["hf"],
+                _listed(fields.get("aliases")),
+                config.partition("{model_type: ")[2].partition(",")[0],
+                config,
+                _listed(fields.get("text_of")),
+                fields.get("note"),
                 None if number is None else int(number),
             )
 
 
+def _cut(text: str) -> Iterator[dict[str, str]]:
+    """Yields the fields of each entry as text: names are not indented, fields are by two spaces, `config` is last."""
+    fields, key = dict[str, str](), ""
+    for line in text.splitlines():
+        if line[:1] not in {"", " ", "#"}:
+            fields = {"name": line.rstrip(":")}
+        elif line.startswith("   "):
+            fields[key] += f"\n{line}"
+        elif line.startswith("  "):
+            key, _, value = line[2:].partition(": ")
+            fields[key] = value
+        if line.endswith("}"):
+            yield fields
+
+
 def _listed(text: str | None) -> tuple[str, ...]:
-    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
+    return tuple(item.strip() for item in (text or "").strip("[]").split(",") if item.strip())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,11 +16,14 @@ from typing import Any, Final
 from hardware.errors import PlannerError
 from hardware.files import UnreadableError, read_file
 
-SPELLED_AS_CODE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-"""The spelling of a function that returns a model: `package.module:function`."""
-
 MAX_CODE_BYTES: Final = 16 << 20
 """Bytes of the largest file whose changes are noticed; two larger ones look alike."""
+
+
+def spelled_as_code(text: str) -> bool:
+    """Returns whether a text is spelled as a function that returns a model: `package.module:function`."""
+    module, colon, function = text.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), function))
 
 
 @dataclass(frozen=True)

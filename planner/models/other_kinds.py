@@ -30,10 +30,8 @@ KINDS: Final = (
 )
 """Words with which names begin, or that stand in them after a dash, and what such a model is."""
 
-_PATTERNS: Final = tuple(
-    (re.compile(rf"(?:^|[-_. ])(?:{words})(?![a-z])", re.IGNORECASE), kind) for words, kind in KINDS
-)
-_VISION_MARK: Final = re.compile(r"-?vl(?![a-z])", re.IGNORECASE)
+_PATTERN: Final = r"(?:^|[-_. ])(?:{words})(?![a-z])"
+_VISION_MARK: Final = r"-?vl(?![a-z])"
 """What the name of a Qwen vision-language model has in addition to that of the language model of its shape."""
 
 
@@ -54,10 +52,11 @@ def other_kind(name: str, is_known: Callable[[str], bool]) -> OtherKind | None:
         is_known: Returns whether the registry has a model of a name.
     """
     base = name.rpartition("/")[2]
-    kind = next((kind for pattern, kind in _PATTERNS if pattern.search(base)), None)
+    matching = (kind for words, kind in KINDS if re.search(_PATTERN.format(words=words), base, re.IGNORECASE))
+    kind = next(matching, None)
     if kind is None:
         return None
-    text_model = _VISION_MARK.sub("", base)
+    text_model = re.sub(_VISION_MARK, "", base, flags=re.IGNORECASE)
     if kind is VISION and text_model != base and is_known(text_model):
         return OtherKind(kind, f"{text_model} has the shape of its language model, which can be planned alone")
     if kind in (VISION, SOUND):

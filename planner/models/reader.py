@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
 from planner.models.parameters import Heads, Linear, Parameters, ParameterTensor
@@ -198,6 +199,10 @@ class Reader(Widths):
         self.layers.append(layer)
         self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
         self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
+
+    def module(self, name: str) -> AbstractContextManager[None]:
+        """Returns a context that changes nothing: parameters have their whole names."""
+        return nullcontext()
 
     def route(
         self,

@@ -15,7 +15,7 @@ from hardware.errors import PlannerError, UnknownNameError, normalized, shown
 from planner.models.architecture import Architecture
 from planner.models.entries import RegistryModel, cut_entries
 from planner.models.families import family, supported_model_types
-from planner.models.foreign import SPELLED_AS_CODE, Foreign
+from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
 from planner.models.other_kinds import other_kind
 from planner.models.tasks import usual
@@ -23,7 +23,7 @@ from planner.models.tasks import usual
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
     from planner.models.sources import Source
 
-_SIZE: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBT])", re.IGNORECASE | re.ASCII)
+_SIZE: Final = r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBTmbt])"
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -80,17 +80,17 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         raise PlannerError(f"the model's name {shown(text)} is not UTF-8 text", "rename the file") from None
     if is_hub_id(text):
         return _from_hub(text[3:].strip(), from_cache=from_cache)
-    if SPELLED_AS_CODE.fullmatch(text):
+    if spelled_as_code(text):
         return Foreign(text, text)
     if _spelled_as_path(text):
         return _from_file(text)
-    if entry := _index().get(normalized(text)):
+    if entry := _registered(text):
         model = _from_registry(entry)
         if os.path.exists(os.path.join(text, "config.json")):
             note = f"{entry.name} of the built-in registry; the directory is ./{text}"
             model = replace(model, notes=(*model.notes, note))
         return model
-    if size := _SIZE.fullmatch(text):
+    if size := re.fullmatch(_SIZE, text):
         return _of_size(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
@@ -135,22 +135,30 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
         PlannerError: The registry has one of the names already, or has no such family.
     """
     entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), yaml.safe_dump(dict(config)))
-    if taken := [known for known in entry.names if normalized(known) in _index()]:
+    if taken := [known for known in entry.names if _registered(known)]:
         raise PlannerError(f"the registry has a model {taken[0]!r} already", "give it another name")
     if entry.model_type not in supported_model_types():
         raise PlannerError(f"{name}: the registry has no family {entry.model_type!r}", "add_family adds one")
     _added.append(entry)
-    for kept in (_entries, registry_models, _index):
+    for kept in (_entries, registry_models, _by_name, _without_organization):
         kept.cache_clear()
     return _described_entry(entry)
 
 
+def _registered(name: str) -> RegistryModel | None:
+    """Returns the entry of a name; an id is found without its organization, too, unless that is another's name."""
+    key = normalized(name)
+    return _by_name().get(key) or _without_organization().get(key)
+
+
 @cache
-def _index() -> dict[str, RegistryModel]:
-    """Returns the entry of each name; an id is found without its organization, too, unless that is another's name."""
-    entries = {normalized(name): entry for entry in _entries() for name in entry.names}
-    bare = {normalized(name.rpartition("/")[2]): entry for entry in _entries() for name in entry.names}
-    return bare | entries
+def _by_name() -> dict[str, RegistryModel]:
+    return {normalized(name): entry for entry in _entries() for name in entry.names}
+
+
+@cache
+def _without_organization() -> dict[str, RegistryModel]:
+    return {normalized(name.rpartition("/")[2]): entry for entry in _entries() for name in entry.names}
 
 
 def _from_registry(entry: RegistryModel) -> Model | Foreign:
@@ -181,7 +189,7 @@ def _from_file(text: str) -> Model | Foreign:
 def _from_hub(repository: str, *, from_cache: bool) -> Model | Foreign:
     from planner.models.sources import download_config
 
-    registered = _index().get(normalized(repository))
+    registered = _registered(repository)
     source = download_config(repository, instead=registered.name if registered else None, from_cache=from_cache)
     return _described(f"hf:{repository}", source, repository)
 
@@ -207,7 +215,7 @@ def _unknown(text: str) -> UnknownNameError:
     is_id = "/" in text
     known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)
-    if other := other_kind(text, lambda name: normalized(name) in _index()):
+    if other := other_kind(text, lambda name: _registered(name) is not None):
         error.message, error.hint = f"{text} is {other.kind}, and planner plans language models", other.way_out
         error.args = (error.message,)
         return error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 
 from hardware.errors import PlannerError, shown
-from planner.models.foreign import SPELLED_AS_CODE, Foreign
+from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
 from planner.models.registry import is_hub_id, recognize
 
@@ -31,7 +31,7 @@ def named_in(file: str, name: str, repeated: str | None) -> Model | Foreign:
     """
     if repeated is not None and repeated.strip() != name.strip():
         raise PlannerError(f"--model is {shown(repeated)}, but {file} is of {shown(name)}", f"--model {_quoted(name)}")
-    if repeated is None and SPELLED_AS_CODE.fullmatch(name.strip()) and not is_hub_id(name):
+    if repeated is None and spelled_as_code(name.strip()) and not is_hub_id(name):
         raise UntrustedError(
             f"{file} names the code {shown(name)}, which would be imported and run",
             f"if you trust it, say so: --model {_quoted(name)}",

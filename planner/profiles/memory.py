@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized
-from planner.memory.settings.parts import Work
+from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.host import OnHost
 from planner.memory.sharding.optimizers import rule_of

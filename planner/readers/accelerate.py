@@ -29,7 +29,8 @@ TABLE = Table(
     },
     no_word={
         "parallelism_config": "tensor, context or sequence parallelism",
-        "dynamo_config": "torch.compile of the whole model",
+        "dynamo_config.dynamo_backend": "torch.compile of the whole model",
+        "dynamo_backend": "torch.compile of the whole model",
         "fp8_config": "fp8 of the launcher",
         "megatron_lm_config": "Megatron-LM",
         "use_cpu": "training on the CPU",
@@ -37,12 +38,13 @@ TABLE = Table(
     },
     idle=words(
         """
-        compute_environment debug downcast_bf16 machine_rank main_process_ip main_process_port
+        commands command_file mpirun_config compute_environment debug downcast_bf16 machine_rank
+        main_process_ip main_process_port
         main_training_function rdzv_backend same_network gpu_ids enable_cpu_affinity deepspeed_hostfile
         """
     )
     | fsdp_idle("fsdp_config"),
-    idle_prefixes=("tpu_", f"{_ZERO}.deepspeed_", f"{_ZERO}.zero3_", f"{_ZERO}.gradient_clipping", "rdzv_"),
+    idle_prefixes=("tpu_", "dynamo_", f"{_ZERO}.deepspeed_", f"{_ZERO}.zero3_", f"{_ZERO}.gradient_clipping", "rdzv_"),
     left_out=fsdp_left_out("fsdp_config"),
 )
 

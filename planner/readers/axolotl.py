@@ -19,9 +19,10 @@ from planner.readers.keys import Keys, is_on
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.spelling.hugging_face import AXOLOTL
-from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, TABLE, TASKS
+from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU, TABLE, TASKS
 from strategies import (
     AdapterDtype,
+    Attention,
     Batching,
     Checkpointing,
     Finetuning,
@@ -36,7 +37,11 @@ from strategies import (
     UnquantizedDtype,
 )
 
-_SOURCE = "axolotl 0.19, utils/schemas"
+_TAKES_LENGTHS = (Attention.FLASH_2, Attention.FLASH_3, Attention.FLEX)
+"""Attention that packed samples need no mask for: utils/schemas/enums.py, ATTN_IMPLS_SUPPORTING_PACKING."""
+_SPELLED = {"liger_glu_activation": ("liger_glu_activation", OLD_SWIGLU)}
+_PLUGINS = ("LigerPlugin", "CutCrossEntropyPlugin", "KernelsPlugin", "SwanLabPlugin", "LMEvalPlugin")
+"""Plugins that are read by their keys, or that do nothing in a step."""
 
 
 def read(keys: Keys, run: Run) -> None:
@@ -48,11 +53,12 @@ def read(keys: Keys, run: Run) -> None:
     _read_engine(keys, run)
     _read_precision(keys)
     read_batches(keys, "micro_batch_size", 1, "axolotl 0.19, utils/schemas/training.py")
+    _read_batch_size(keys)
     keys.say_whole("sequence_length", "sequence_len", otherwise=512, why="axolotl 0.19, utils/schemas/model.py")
-    _read_batching(keys)
     read_optimizer(keys, "optimizer", program="axolotl")
     _read_checkpointing(keys)
     _read_attention(keys)
+    _read_batching(keys)
     _read_kernels(keys)
     if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
         micro, why = reading.value("micro_batch_size"), "axolotl: eval_batch_size is the micro-batch"
@@ -75,6 +81,9 @@ def _read_finetuning(keys: Keys) -> None:
     place = keys.place("adapter")
     if adapter is None:
         reading.say("finetuning", Finetuning.FULL, why="axolotl: no adapter")
+        if keys.flag("load_in_4bit") or keys.flag("load_in_8bit"):
+            at = keys.place("load_in_4bit" if keys.flag("load_in_4bit") else "load_in_8bit")
+            reading.refuse("a quantized base without an adapter, which axolotl refuses", at)
         return
     if adapter not in ("lora", "qlora"):
         reading.refuse(f"the adapter {adapter}", place)
@@ -154,10 +163,22 @@ def _read_precision(keys: Keys) -> None:
     read_adapter_dtypes(reading, AdapterDtype.FP32, unquantized, why)
 
 
+def _read_batch_size(keys: Keys) -> None:
+    """Says the accumulation by an old key that says the sequences of a step of one GPU: utils/config/__init__.py."""
+    reading, whole = keys.reading, keys.whole("batch_size")
+    if whole and not keys.whole("gradient_accumulation_steps"):
+        steps = max(1, whole // max(1, reading.value("micro_batch_size")))
+        reading.say("gradient_accumulation_steps", steps, keys.place("batch_size"), "over the micro-batch")
+
+
 def _read_batching(keys: Keys) -> None:
     reading = keys.reading
     if keys.flag("sample_packing"):
-        reading.say("batching", Batching.PACKED, keys.place("sample_packing"), "one row of the micro-batch")
+        # core/builders/causal.py: rows are joined where attention takes the lengths of samples
+        apart = keys.flag("multipack_real_batches", otherwise=reading.value("attention") not in _TAKES_LENGTHS)
+        reading.rows_stay_apart = apart
+        why = "rows of the micro-batch stay apart" if apart else "one row of the micro-batch"
+        reading.say("batching", Batching.PACKED, keys.place("sample_packing"), why)
     elif keys.flag("pad_to_sequence_len"):
         reading.say("batching", Batching.PADDED, keys.place("pad_to_sequence_len"))
     else:
@@ -208,9 +229,12 @@ def _read_kernels(keys: Keys) -> None:
         reading.refuse("cut cross-entropy", place)
     reading.say("kernels", Kernels.EAGER, why="no Liger plugin")
     reading.say("loss", Loss.FULL, why="no plugin with a loss")
+    others = [name.rpartition(".")[2] for name in plugins if not name.endswith(_PLUGINS)]
+    if others:
+        reading.refuse(f"axolotl's {', '.join(others)}", place)
     if not any(name.endswith("LigerPlugin") for name in plugins):
         return
-    switched = [name for name in LIGER if keys.flag(name)]
+    switched = [name for name in LIGER if keys.flag(*_SPELLED.get(name, (name,)))]
     if len(switched) == len(LIGER):
         reading.say("kernels", Kernels.LIGER, keys.place(LIGER[0]))
     elif switched:

@@ -50,6 +50,7 @@ TABLE = Table(
     no_word={
         "tensor_parallel.autotp_size": "tensor parallelism",
         "sequence_parallel_size": "sequence parallelism",
+        "seq_parallel_communication_data_type": "sequence parallelism",
         "compile.deepcompile": "DeepCompile",
         "zero_optimization.zenflow": "ZenFlow",
         "autotuning.enabled": "DeepSpeed's autotuning",

@@ -9,7 +9,7 @@ from planner.readers.interpolation import is_open
 from planner.readers.reading import Place, Reading, Refusal
 from planner.readers.source import Entry, Source, Table
 
-_OFF: tuple[Any, ...] = (None, False, "", "none", "no", "false", "auto", [], {})
+_OFF: tuple[Any, ...] = (None, False, "", "none", "no", "false", "auto", "disabled", [], {})
 """Values with which a key switches nothing on."""
 
 
@@ -143,7 +143,7 @@ class Keys:
                     reading.leave_out(table.left_out[name], place)
                 else:
                     reading.idle.append(place)
-            elif name in table.idle or name.startswith(table.idle_prefixes):
+            elif name in table.idle or name.startswith(table.idle_prefixes) or is_empty_section(table, name, value):
                 reading.idle.append(place)
             elif name in table.dead:
                 reading.dead.append(Refusal(table.dead[name], place))
@@ -154,8 +154,13 @@ class Keys:
             reading.refuse(f"keys that the program of this file would refuse: {names}", reading.unknown[0])
 
 
+def is_empty_section(table: Table, name: str, value: Any) -> bool:
+    """Returns whether a key is a section of the table's in which nothing stands."""
+    return value in (None, {}) and table.is_section(name)
+
+
 def is_on(name: str, value: Any) -> bool:
-    """Returns whether a value switches something on: sizes and degrees of 1 and below do not."""
+    """Returns whether a value switches something on: sizes and degrees of 1 and below do not, nor does `NO`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value > (1 if name.endswith(("size", "degree")) else 0)
-    return value not in _OFF
+    return (value.lower() if isinstance(value, str) else value) not in _OFF

@@ -18,7 +18,7 @@ from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import words
 from planner.readers.spelling.hugging_face import LLAMA_FACTORY
-from planner.readers.tables.llama_factory import LOW_RANK, OTHER_OPTIMIZERS, TABLE
+from planner.readers.tables.llama_factory import IMAGES, LOW_RANK, MEGATRON, NOT_TRAINING, OTHER_OPTIMIZERS, TABLE
 from planner.readers.trainer_engine import read_engine
 from strategies import (
     AdapterDtype,
@@ -55,6 +55,7 @@ def read(keys: Keys, run: Run) -> None:
     reading.say("task", stage, keys.place("stage"), "" if keys.entry("stage") else _SOURCE)
     if stage not in ("pt", "sft"):
         reading.refuse(f"{stage}: not the next-token loss of one sequence a sample", keys.place("stage"))
+    _check_program(keys)
     _read_finetuning(keys)
     read_engine(keys, run)
     _read_precision(keys)
@@ -66,6 +67,17 @@ def read(keys: Keys, run: Run) -> None:
     _read_kernels(keys, stage)
     if any((found := keys.entry(name)) and is_on(name, found.value) for name in ("val_size", "eval_dataset")):
         read_evaluation(keys)
+
+
+def _check_program(keys: Keys) -> None:
+    """Refuses files of which no training of text comes: those that serve a model, Megatron's, and those with images."""
+    reading = keys.reading
+    if (place := keys.place(*NOT_TRAINING)) is not None and not keys.flag("do_train"):
+        reading.refuse("a file that evaluates, merges or serves a model: nothing trains", place)
+    if (place := keys.place(*MEGATRON)) is not None:
+        reading.refuse("Megatron's engine, with parallelism of its own", place)
+    if (place := keys.place(*IMAGES)) is not None:
+        reading.refuse("images, videos or sound beside the text", place)
 
 
 def _read_finetuning(keys: Keys) -> None:
@@ -116,7 +128,7 @@ def _read_precision(keys: Keys) -> None:
     else:  # model/adapter.py: what trains is cast to fp32
         read_precision(reading, half, place, stored="fp32")
     adapters, why = AdapterDtype.FP32, f"{_SOURCE}, model/adapter.py"
-    zero3 = reading.value("sharding") is Sharding.FULL_SHARD
+    zero3 = reading.value("sharding") is Sharding.FULL_SHARD and reading.value("quantization") is None
     if zero3 and reading.value("sharding_backend") is ShardingBackend.DEEPSPEED:
         adapters, why = AdapterDtype.WEIGHTS, f"{_SOURCE}, model/adapter.py: adapters are not cast under ZeRO-3"
     read_adapter_dtypes(reading, adapters, UnquantizedDtype.FP16 if half == "fp16" else UnquantizedDtype.BF16, why)
@@ -126,6 +138,10 @@ def _read_batching(keys: Keys, stage: str) -> None:
     reading = keys.reading
     if keys.flag("neat_packing"):
         reading.say("batching", Batching.PACKED, keys.place("neat_packing"))
+        reading.rows_stay_apart = True
+        if keys.word("flash_attn") == "fa2" and reading.value("micro_batch_size") > 1:
+            what = "neat_packing with FlashAttention in a micro-batch above 1, which LLaMA-Factory refuses"
+            reading.refuse(what, keys.place("neat_packing"))
     elif keys.flag("packing", otherwise=stage == "pt"):
         reading.say("batching", Batching.FULL, keys.place("packing"), "packed rows whose positions run on")
     else:
@@ -157,6 +173,8 @@ def _read_checkpointing(keys: Keys) -> None:
     # model/model_utils/checkpointing.py, `prepare_model_for_training`: not reentrant under FSDP2
     default = reading.value("sharding_backend") is not ShardingBackend.FSDP2
     reentrant = default and keys.flag("use_reentrant_gc", otherwise=True)
+    if keys.flag("gradient_checkpointing"):  # Trainer switches it on once more, with its own arguments
+        reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant", otherwise=reentrant)
     choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
     why = f"{_SOURCE}: on unless disable_gradient_checkpointing, model/model_utils/checkpointing.py"
     reading.say("checkpointing", choice, keys.place("use_reentrant_gc"), why)

@@ -5,12 +5,12 @@ Source of defaults: LLaMA-Factory 0.9.5, src/llamafactory/v1/config/, core/model
 
 from __future__ import annotations
 
+from planner.readers.hugging_face import read_attention
 from planner.readers.keys import Keys
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
 from planner.readers.spelling.hugging_face import LLAMA_FACTORY_V1
 from strategies import (
-    Attention,
     Batching,
     Checkpointing,
     Finetuning,
@@ -32,6 +32,10 @@ TABLE = Table(
         "global_batch_size": "gradient_accumulation_steps",
         "cutoff_len": "sequence_length",
         "bf16": "precision",
+        "flash_attn": "attention",
+        "kernel_config.name": "kernels, loss",
+        "kernel_config.use_kernels": "kernels, loss",
+        "batching_strategy": "batching",
         "enable_activation_checkpointing": "checkpointing",
     },
     no_word={
@@ -40,15 +44,15 @@ TABLE = Table(
         "cp_size": "context parallelism",
         "dist_config.cp_size": "context parallelism",
         "dist_config.config_file": "DeepSpeed of v1",
+        "dist_config.ep_size": "expert parallelism",
         "optim_config": "an optimizer of v1's own",
     },
-    left_out={"batching_strategy": "another strategy of batching"},
     idle=words(
         """
         model_class trust_remote_code template init_config train_dataset eval_dataset output_dir
         learning_rate max_steps num_train_epochs lr_scheduler_config max_grad_norm sample_backend
         max_new_tokens batching_workers logging_steps save_steps save_checkpoints seed dist_config.dcp_path
-        dist_config.timeout kernel_config
+        dist_config.timeout kernel_config dist_config.ep_dispatcher cp_mode custom_chat_template
         """
     ),
     idle_prefixes=("kernel_config.", "save_", "logging_", "sample_"),
@@ -80,11 +84,34 @@ def read(keys: Keys, run: Run) -> None:
     on = keys.flag("enable_activation_checkpointing", otherwise=True)
     place = keys.place("enable_activation_checkpointing")
     reading.say("checkpointing", Checkpointing.FULL if on else Checkpointing.NONE, place, "" if place else _SOURCE)
-    reading.say("batching", Batching.PADDED, why=_SOURCE)
     reading.say("optimizer", Optimizer.ADAMW_FOREACH, why="v1/core/base_trainer.py: torch.optim.AdamW")
-    reading.say("attention", Attention.SDPA, why="transformers takes SDPA where nothing is said")
-    reading.say("kernels", Kernels.EAGER, why="kernel_config auto: kernels of NPUs alone")
-    reading.say("loss", Loss.FULL, why=_SOURCE)
+    _read_batching(keys)
+    read_attention(keys, "flash_attn")
+    _read_kernels(keys)
+
+
+def _read_batching(keys: Keys) -> None:
+    reading, name, place = keys.reading, keys.word("batching_strategy") or "normal", keys.place("batching_strategy")
+    if name == "padding_free":
+        reading.say("batching", Batching.PACKED, place, "one row without padding")
+    else:
+        reading.say("batching", Batching.PADDED, place, "" if place else _SOURCE)
+        if name != "normal":
+            reading.refuse(f"micro-batches of a changing number of samples: {name}", place)
+
+
+def _read_kernels(keys: Keys) -> None:
+    """Says which kernels `kernel_config` switches on: v1/plugins/model_plugins/kernels/."""
+    reading, name, place = keys.reading, keys.word("kernel_config.name") or "auto", keys.place("kernel_config.name")
+    reading.say("kernels", Kernels.EAGER, place, "auto: kernels of NPUs alone")
+    reading.say("loss", Loss.FULL, place, "" if place else _SOURCE)
+    if name == "liger_kernel":
+        reading.say("kernels", Kernels.LIGER, place, "all but its cross-entropy, as Liger's own defaults have it")
+        reading.say("loss", Loss.LIGER_FUSED_LINEAR, place, "as Liger's own defaults have it")
+    elif name != "auto":
+        reading.refuse(f"the kernels {name}", place)
+    if (keys.word("kernel_config.use_kernels") or "auto") != "auto":
+        reading.refuse("Liger's kernels in part", keys.place("kernel_config.use_kernels"))
 
 
 READER = Reader(

@@ -48,6 +48,7 @@ class Reading:
         idle: Keys without an effect on memory.
         dead: Keys that nobody reads, with the reason.
         unknown: Keys that are not understood.
+        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class Reading:
         self.idle: list[Place] = []
         self.dead: list[Refusal] = []
         self.unknown: list[Place] = []
+        self.rows_stay_apart = False
 
     def say(self, word: str, value: Any, place: Place | None = None, why: str = "") -> None:
         """Records a setting; what is said before about the same word is replaced."""

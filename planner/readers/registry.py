@@ -12,7 +12,7 @@ from planner.readers import (
     training_arguments,
     trl,
 )
-from planner.readers.own_steps import litgpt, llm_foundry, ms_swift, nemo, open_instruct, torchtune
+from planner.readers.own_steps import litgpt, llm_foundry, ms_swift, nemo, open_instruct, torchtitan, torchtune
 from planner.readers.run import Reader
 
 READERS: tuple[Reader, ...] = (
@@ -30,5 +30,6 @@ READERS: tuple[Reader, ...] = (
     training_arguments.SCRIPT,
     trl.READER,
     litgpt.READER,
+    torchtitan.READER,
     training_arguments.ARGUMENTS,
 )

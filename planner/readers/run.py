@@ -37,7 +37,6 @@ class Reader(NamedTuple):
         signs: Keys of which a file of the program has at least one.
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
-        rows_stay_apart: Whether packed rows of a micro-batch are not joined to one.
         spelling: How its files say settings.
         root: Key below which the recipe lies in the file of a job; empty if there is no such file.
         interpolates: Whether `${other.key}` stands for the value of another key.
@@ -50,7 +49,6 @@ class Reader(NamedTuple):
     signs: frozenset[str]
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
-    rows_stay_apart: bool = False
     spelling: Spelling = Spelling()
     root: str = ""
     interpolates: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.readers.checkpoints import refuse_quantized
 from planner.readers.reading import Reading
 from strategies import Sharding, ShardingBackend
 
@@ -12,8 +13,9 @@ def settle(reading: Reading) -> None:
     """Compares what a DeepSpeed configuration says with the recipe, and lets its own optimizer win.
 
     transformers fills "auto" in, and refuses other numbers than its arguments: integrations/deepspeed.py,
-    `trainer_config_process`.
+    `trainer_config_process`. A checkpoint that is quantized already is refused, whatever program trains it.
     """
+    refuse_quantized(reading)
     backend = reading.value("sharding_backend")
     for word in _SHARED:
         said = reading.said.pop(f"deepspeed {word}", None)

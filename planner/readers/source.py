@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -11,6 +13,7 @@ from hardware.errors import FileError, PlannerError, shown
 from hardware.reading import STANDARD_INPUT, Document, Location, SafeLoader, read_bytes, read_document, read_json
 from planner.readers.interpolation import interpolated
 from planner.readers.reading import COMMAND_LINE, Place
+from planner.readers.toml import read_toml
 
 _TEMPLATE = (b"{{", b"{%")
 """Signs of Jinja and of GitHub's expressions, which are no YAML outside of quotes."""
@@ -20,7 +23,7 @@ class ConfigFileError(FileError):
     """Reports all problems of a configuration file that cannot be read."""
 
     subject = "the configuration"
-    way_out = "the file has to be the YAML or JSON that the framework itself reads"
+    way_out = "the file has to be the YAML, JSON or TOML that the framework itself reads"
 
 
 class UnknownFileError(PlannerError):
@@ -59,6 +62,21 @@ class Table(NamedTuple):
         return any(key.startswith(f"{path}.") for key in every)
 
 
+class Language(StrEnum):
+    """Names the languages of files, by the endings of their names; YAML is what has no other."""
+
+    YAML = "yaml"
+    JSON = "json"
+    TOML = "toml"
+
+
+_READ: Mapping[Language, Callable[..., Document]] = {
+    Language.YAML: read_document,
+    Language.JSON: read_json,
+    Language.TOML: read_toml,
+}
+
+
 class Entry(NamedTuple):
     """Holds the value of a key and its place."""
 
@@ -72,7 +90,7 @@ class Source(NamedTuple):
     file: str
     document: Document
     text: str
-    is_json: bool
+    language: Language
     overrides: Mapping[str, Any] = {}
     root: Location = ()
     """Mapping below which the recipe lies, as in a file of a job."""
@@ -118,34 +136,32 @@ def read_source(file: str) -> Source:
 
     Raises:
         ConfigFileError: It cannot be read, is no mapping, or has duplicate keys, tags or other problems.
-        UnknownFileError: It is TOML.
     """
-    if file.lower().endswith(".toml"):
-        raise UnknownFileError(f"{file} is TOML, as torchtitan has it, which is not read", "a YAML or JSON")
     content = read_bytes(file, ConfigFileError)
-    is_input = file == STANDARD_INPUT
-    is_json = content.lstrip().startswith(b"{") if is_input else file.lower().endswith(".json")
-    return source_of("standard input" if is_input else file, content, is_json=is_json)
+    if file == STANDARD_INPUT:
+        language = Language.JSON if content.lstrip().startswith(b"{") else Language.YAML
+        return source_of("standard input", content, language)
+    ending = Path(file).suffix.lower()
+    return source_of(file, content, next((each for each in Language if ending == f".{each}"), Language.YAML))
 
 
-def source_of(file: str, content: bytes, *, is_json: bool) -> Source:
-    """Returns what a file holds, read as its framework reads it: YAML 1.1, or JSON.
+def source_of(file: str, content: bytes, language: Language) -> Source:
+    """Returns what a file holds, read as its framework reads it: YAML 1.1, JSON or TOML.
 
     Raises:
         ConfigFileError: It is no mapping, or has duplicate keys, tags or other problems.
     """
     try:
-        document = _mapping(file, content, is_json=is_json)
+        document = _mapping(file, content, language)
     except ConfigFileError as error:
         if any(sign in content for sign in _TEMPLATE):
             raise ConfigFileError(error.problems, "{{ }} and {% %} are of a template: fill it in first") from None
         raise
-    return Source(file, document, content.decode(), is_json)
+    return Source(file, document, content.decode(), language)
 
 
-def _mapping(file: str, content: bytes, *, is_json: bool) -> Document:
-    read = read_json if is_json else read_document
-    document = read(file, ConfigFileError, content=content)
+def _mapping(file: str, content: bytes, language: Language) -> Document:
+    document = _READ[language](file, ConfigFileError, content=content)
     if not isinstance(document.data, dict) and document.data is not None:
         document.add_problem((), f"{shown(document.data)} is not a mapping of keys to values")
     elif not document.data:

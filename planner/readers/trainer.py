@@ -24,6 +24,7 @@ from strategies import (
     Loss,
     Quantization,
     ShardingBackend,
+    Task,
     TrainedModules,
     UnquantizedDtype,
 )
@@ -32,6 +33,7 @@ _SOURCE = "transformers 5.24, training_args.py"
 _SCRIPT = "train.py, Run"
 _STORED = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _RESTS = {"bf16": UnquantizedDtype.BF16, "fp16": UnquantizedDtype.FP16}
+_TASKS = {choice.value: choice for choice in Task}
 _BATCHINGS = {choice.value: choice for choice in Batching}
 
 
@@ -43,6 +45,7 @@ def read(keys: Keys, run: Run) -> None:
         reading.say("model", str(run.beside(keys.place("config_file"), file)), keys.place("config_file"))
     else:
         reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
+    _read_task(keys)
     _read_finetuning(keys)
     read_engine(keys, run)
     _read_precision(keys)
@@ -58,6 +61,14 @@ def read(keys: Keys, run: Run) -> None:
     if (keys.word("eval_strategy") or "no").lower() not in ("no", "false"):
         size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
         reading.say("evaluation_batch_size", size or 8, place, "" if size else _SOURCE)
+
+
+def _read_task(keys: Keys) -> None:
+    name, place = keys.word("task"), keys.place("task")
+    if name in _TASKS:
+        keys.reading.say("task", _TASKS[name], place)
+    elif name is not None:
+        keys.reading.refuse(f"the task {name}", place)
 
 
 def _read_finetuning(keys: Keys) -> None:
@@ -130,6 +141,7 @@ def _read_batching(keys: Keys) -> None:
     if name not in _BATCHINGS:
         keys.reading.refuse(f"the batching {name}", place)
         return
+    keys.reading.rows_stay_apart = True
     keys.reading.say("batching", _BATCHINGS[name], place, "" if place else _SCRIPT)
 
 
@@ -179,6 +191,5 @@ READER = Reader(
     TABLE,
     frozenset({"sequence_length"}),
     read,
-    rows_stay_apart=True,
     spelling=TRAIN_YAML,
 )

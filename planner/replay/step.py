@@ -241,7 +241,7 @@ class Steps:
         for step in range(1, steps + 1):
             progress(f"step {step} of {steps}")
             self.step(step)
-            if self.workload.evaluation_batch_size is not None:
+            if self.workload.evaluation_batch_size is not None and (step == steps or not self.engine.evaluates_at_end):
                 self._evaluate(step)
 
     def step(self, step: int) -> None:
@@ -283,10 +283,11 @@ class Steps:
         self.model.eval()
         live.enter(Phase.EVALUATION, step)
         with torch.no_grad():
-            inputs = self.evaluation_inputs()
-            out = self.forward(**inputs)
-            loss_of(out).detach().mean()
-        del inputs, out
+            for _ in range(self.engine.evaluations):
+                inputs = self.evaluation_inputs()
+                out = self.forward(**inputs)
+                loss_of(out).detach().mean()
+                del inputs, out
         self.model.train()
 
     def _states(self) -> Iterable[tuple[str, torch.Tensor | None, Scope | None]]:

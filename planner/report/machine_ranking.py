@@ -15,7 +15,7 @@ from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import count, gib, plural, thousands, usd
 from planner.report.parts.table import Column, shrunk, table_lines
 
-_EXPENDABLE = ("precision", "micro x accum x ranks", "ckpt", "GiB")
+_EXPENDABLE = ("micro x accum x ranks", "ckpt", "GiB", "precision")
 """Columns that are left out where the terminal is narrow, one after the other."""
 _UNKNOWN = "-"
 SECONDS_PER_HOUR = 3600

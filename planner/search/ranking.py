@@ -125,11 +125,12 @@ class Ranking:
         """
         decided: set[Strategy] = set()
         dropped = 0
-        while any(c.strategy not in decided for c in (*self.recommended(number), *self.best_by_method())):
-            asked = [*self.best_by_method(), *(entry.candidate for entry in sorted(self._heap))]
-            candidate = next(c for c in asked if c.strategy not in decided)
+        while open_ := [c for c in (*self.best_by_method(), *self.recommended(number)) if c.strategy not in decided]:
+            entries = [next((e for e in self._heap if e.candidate is c), None) for c in open_]
+            undecided = (e for e in sorted(self._heap) if e.candidate.strategy not in decided)
+            entry = next((e for e in entries if e is not None), None) or next(undecided)
+            candidate = entry.candidate
             decided.add(candidate.strategy)
-            entry = next(entry for entry in self._heap if entry.candidate is candidate)
             self._heap.remove(entry)
             found, following = decided_as(candidate), self._following(entry)
             alone = entry._replace(chain=Chain(candidate.strategy), place=0, last=0)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.finetuning import quantization_of
 from strategies.kernels import Kernels
-from strategies.loss import Loss
+from strategies.methods import quantization_of
 from strategies.optimizer import (
     Blockwise,
     Factored,
@@ -37,10 +36,8 @@ def deepspeed(s: Strategy, _: Cluster) -> str | None:
         return "DeepSpeed's fp16 keeps fp32 copies of the weights: fp16-mixed"
     if precision.linear_dtype == "fp8":
         return "fp8-mixed is not derived for DeepSpeed"
-    if s.kernels is not Kernels.EAGER:
-        return f"kernels {s.kernels} are not derived for DeepSpeed, whose hooks run at modules and gradients"
-    if s.loss is not Loss.FULL:
-        return f"loss {s.loss} is not derived for DeepSpeed, whose hooks run at modules and gradients"
+    if s.kernels is Kernels.COMPILE:
+        return "kernels compile are not derived for DeepSpeed, whose hooks run between the operations of a block"
     quantization = quantization_of(s.finetuning)
     if s.sharding.shards and quantization is not Quantization.NONE and not quantization.shards:
         # partition_parameters.py, `Init`, divides parameters: MatMul8bitLt multiplies `state.CB` and not the parameter,

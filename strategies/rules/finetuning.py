@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.finetuning import AdapterDtype, Full, Lora, LoraVariant, TrainedModules, quantization_of
+from strategies.methods import AdapterDtype, Full, Lora, LoraVariant, TrainedModules, quantization_of
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.sharding import Fsdp2, Zero

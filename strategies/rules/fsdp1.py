@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.finetuning import BitFit, Freeze, Lora, LoraVariant, TrainedModules, quantization_of
 from strategies.kernels import Kernels
+from strategies.methods import BitFit, Freeze, Lora, LoraVariant, TrainedModules, quantization_of
 from strategies.optimizer import Blockwise, Factored, LowRank, Offloaded, Orthogonalized, Packed, Rowwise, Whole
 from strategies.precision import Precision
 from strategies.quantization import Quantization

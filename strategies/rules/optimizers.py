@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.finetuning import Freeze, Full, Lora
+from strategies.methods import Freeze, Full, Lora
 from strategies.optimizer import (
     Blockwise,
     Factored,

@@ -12,7 +12,10 @@ from hardware import GPU, Cluster
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
-from strategies.finetuning import (
+from strategies.framework import Framework
+from strategies.kernels import Kernels
+from strategies.loss import Loss
+from strategies.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,
     DEFAULT_TRAINED_BLOCKS,
@@ -22,9 +25,6 @@ from strategies.finetuning import (
     LoraVariant,
     TrainedModules,
 )
-from strategies.framework import Framework
-from strategies.kernels import Kernels
-from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
 from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from accepted import CLIENTS, broken, exports, problem
+from exports.accepted import CLIENTS, broken, exports, problem
 
 from planner import estimate, export
 from planner.readers.hugging_face import OPTIMIZERS

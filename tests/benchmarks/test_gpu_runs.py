@@ -20,6 +20,7 @@ from gpu.edges import edge_of, footprint_of, played
 from gpu.forked import NotHereError, run_forked
 from gpu.report import report
 from gpu.training import strategy_of
+from gpu_runs import measure
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -75,7 +76,7 @@ def test_a_killed_run_leaves_whole_lines_and_no_process(tmp_path: Path) -> None:
 
 def test_without_time_nothing_is_begun(tmp_path: Path) -> None:
     out = tmp_path / "none.jsonl"
-    measured(out, "--minutes", "0.01")
+    measure("cpu", frozenset(Kind), 0.01, out)
     assert out.read_text() == ""
 
 
@@ -87,10 +88,8 @@ def test_the_kinds_asked_for_are_measured_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
-    asked = [sys.executable, str(BENCHMARKS / "gpu_runs.py"), "--out", str(tmp_path / "none.jsonl")]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "no cuda can be used here: " in done.stderr
+    with pytest.raises(SystemExit, match="no cuda can be used here: "):
+        measure("cuda", frozenset(Kind), 8, tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -121,7 +120,7 @@ def lacks(_: Case) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("measure", "outcome", "reason"),
+    ("case_runs", "outcome", "reason"),
     [
         (out_of_memory, Outcome.OUT_OF_MEMORY, "CUDA out of memory. Tried to allocate 2.00 GiB."),
         (dies, Outcome.DIED, "ended by SIGSEGV"),
@@ -131,8 +130,8 @@ def lacks(_: Case) -> dict[str, Any]:
         (lacks, Outcome.SKIPPED, "nothing is here"),
     ],
 )
-def test_what_happens_to_a_case_costs_only_that_case(measure: Any, outcome: Outcome, reason: str) -> None:
-    result = run_forked(CASE, measure, 1)
+def test_what_happens_to_a_case_costs_only_that_case(case_runs: Any, outcome: Outcome, reason: str) -> None:
+    result = run_forked(CASE, case_runs, 1)
     assert (result.outcome, result.found) == (outcome, {"reason": reason})
 
 

@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-QUESTION = ["fit", "gpt2", "--gpu", "A100-40GB", "--precision", "all", "--optimizer", "all", "--checkpointing", "all"]
+OPTIMIZERS = "adamw,adamw-8bit,adafactor,sgd"
+QUESTION = ["fit", "gpt2", "--gpu", "A100-40GB", "--precision", "all", "--optimizer", OPTIMIZERS]
+QUESTION += ["--checkpointing", "all"]
+CANDIDATES = 648
+"""Which the exhaustive engine writes to a study."""
 SECONDS = 120
 """Within which a process that is not killed has to end."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 import pytest
-from kills import SECONDS, command, finished, kill_writers, start, trials_of
+from kills import CANDIDATES, SECONDS, command, finished, kill_writers, start, trials_of
 from optuna.trial import TrialState
 
 from planner import FitResult, PlannerError, fit
@@ -35,7 +35,11 @@ def ended(process: subprocess.Popen[bytes]) -> Any:
 # --- many at once ---
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "brute-force"])
+@pytest.mark.parametrize(
+    ("url", "sampler"),
+    [("sqlite", "random"), ("sqlite", "brute-force"), ("postgresql", "tpe"), ("postgresql", "nsga2")],
+    indirect=["url"],
+)
 def test_two_processes_complete_a_study_together(url: str, sampler: str) -> None:
     running = [start(url, *OPTUNA, "--sampler", sampler) for _ in range(2)]
     first, second = map(ended, running)
@@ -53,8 +57,8 @@ def test_eight_processes_on_a_database_that_is_not_there_yet(url: str) -> None:
 
 def test_four_processes_write_the_exhaustive_candidates_once(url: str) -> None:
     answers = [ended(process) for process in [start(url) for _ in range(4)]]
-    assert {answer["searched"]["feasible"] for answer in answers} == {2304}
-    assert len(finished(url)) == len({params for _, params, _ in finished(url).values()}) == 2304
+    assert {answer["searched"]["feasible"] for answer in answers} == {CANDIDATES}
+    assert len(finished(url)) == len({params for _, params, _ in finished(url).values()}) == CANDIDATES
 
 
 def test_threads_of_one_process_complete_a_study_together(tmp_path: Path) -> None:
@@ -76,7 +80,17 @@ def test_threads_of_one_process_complete_a_study_together(tmp_path: Path) -> Non
 # --- deaths ---
 
 
-@pytest.mark.parametrize("options", [("tpe", 60), ("brute-force", 60), (None, 2304)], ids=str)
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("sqlite", ("tpe", 60)),
+        ("sqlite", (None, CANDIDATES)),
+        ("postgresql", ("brute-force", 60)),
+        ("postgresql", (None, CANDIDATES)),
+    ],
+    ids=str,
+    indirect=["url"],
+)
 def test_a_study_survives_kills_at_random_moments(url: str, options: tuple[str | None, int]) -> None:
     sampler, trials = options
     asked = ["--engine", "optuna", "--trials", str(trials), "--sampler", sampler] if sampler else []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from planner.cli import main
@@ -145,12 +146,25 @@ def test_a_configuration_of_a_known_family_is_data(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr, deeds) == (0, "", [])
 
 
-@pytest.mark.parametrize("architecture", ["ElectraForMaskedLM", "pipeline", "AutoModelForMaskedLM", "evil"])
-def test_a_configuration_that_transformers_builds_names_its_own_classes_alone(
-    tmp_path: Path, architecture: str
-) -> None:
-    """Whatever else `architectures` names, a class of transformers that trains is taken."""
-    written(tmp_path, "config.json", UNKNOWN | NAMES_CODE | {"architectures": [architecture]})
+@pytest.mark.parametrize(
+    ("architecture", "taken"),
+    [
+        ("ElectraForMaskedLM", "ElectraForMaskedLM"),
+        ("pipeline", "ElectraForCausalLM"),
+        ("AutoModelForMaskedLM", "ElectraForCausalLM"),
+        ("evil", "ElectraForCausalLM"),
+    ],
+)
+def test_whatever_a_configuration_names_a_class_that_trains_is_taken(architecture: str, taken: str) -> None:
+    """`pipeline` is a function of transformers, and AutoModelForMaskedLM no model."""
+    from planner.replay.structure.source import build
+
+    model = build(UNKNOWN | NAMES_CODE | {"architectures": [architecture]}, torch.float32, "sdpa")
+    assert type(model).__name__ == taken
+
+
+def test_a_configuration_that_transformers_builds_runs_no_code_of_its_own(tmp_path: Path) -> None:
+    written(tmp_path, "config.json", UNKNOWN | NAMES_CODE | {"architectures": ["evil"]})
     arguments = ("--gpu", "A100-40GB", "--sequence-length", "16", "--precision", "fp32", "--json")
     done, deeds = audited(tmp_path, "estimate", "config.json", *arguments)
     assert (done.returncode, [deed for deed in deeds if "evil" in deed or "socket" in deed]) == (0, [])
@@ -210,6 +224,7 @@ READS = {
     "hardware/files.py": "the one reader of files of strangers",
     "planner/cli/output.py": "where output goes that nobody can see",
     "planner/exporting/scripts/data.py": "run by users alone: their data",
+    "planner/exporting/scripts/data_encoders.py": "run by users alone: their data",
     "planner/exporting/scripts/measure.py": "run by users alone: what was predicted, and what it measures",
     "planner/exporting/scripts/train_pytorch.py": "run by users alone: its settings",
     "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",
@@ -222,7 +237,7 @@ READS = {
 RUNS = {
     "planner/__init__.py": "its own modules",
     "planner/api/__init__.py": "its own modules",
-    "planner/cli/commands.py": "its own commands",
+    "planner/cli/command.py": "its own commands",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",
     "planner/replay/structure/source.py": "module:function, which the user names",

@@ -6,10 +6,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 HERE = Path(__file__).parent
+CLASSES = {
+    "causal-lm": AutoModelForCausalLM,
+    "sequence-classification": AutoModelForSequenceClassification,
+    "masked-lm": AutoModelForMaskedLM,
+    "contrastive": AutoModel,  # and pairs.py
+}
 
 
 @dataclass
@@ -18,6 +31,9 @@ class Run:
 
     model_name_or_path: str | None = None
     config_file: str | None = None  # in place of a model: random weights of a config.json beside this script
+    task: str = "causal-lm"  # see CLASSES
+    num_labels: int | None = None  # of sequence-classification; by default those of the model's config
+    pooling: str = "mean"  # of contrastive, or "cls"
     dtype: str = "float32"
     attn_implementation: str = "sdpa"
     compile_blocks: bool = False
@@ -60,22 +76,30 @@ def prepare(run: Run) -> Any:
     if run.compile_blocks:
         for block in blocks(model):
             block.compile()
+    if run.task == "contrastive":
+        from pairs import Sentences
+
+        return Sentences(model, run.pooling)
     return model
 
 
 def load(run: Run) -> Any:
     """Returns the model, quantized where the run says so."""
     how = {"dtype": getattr(torch, run.dtype), "attn_implementation": run.attn_implementation}
-    quantized = quantization(run)
+    kind, quantized = CLASSES[run.task], quantization(run)
+    labels = {} if run.num_labels is None else {"num_labels": run.num_labels}
     if run.config_file is None:
-        model = AutoModelForCausalLM.from_pretrained(run.model_name_or_path, quantization_config=quantized, **how)
+        model = kind.from_pretrained(run.model_name_or_path, quantization_config=quantized, **labels, **how)
     else:
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(HERE / run.config_file), **how)
+        model = kind.from_config(AutoConfig.from_pretrained(HERE / run.config_file, **labels), **how)
         if quantized is not None:  # which happens while weights are read
             with TemporaryDirectory() as folder:
                 model.save_pretrained(folder)
-                model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantized, **how)
+                model = kind.from_pretrained(folder, quantization_config=quantized, **how)
     model.config.use_cache = False
+    if run.task != "causal-lm":
+        # Its loss is a mean of the micro-batch, which Trainer has to divide by the accumulation.
+        model.accepts_loss_kwargs = False
     return model
 
 
@@ -102,7 +126,7 @@ def adapt(model: Any, run: Run) -> Any:
     targets = run.lora_target_modules
     whole = named_modules(model, run)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if run.task == "causal-lm" else None,
         r=run.lora_r,
         lora_alpha=run.lora_alpha,
         lora_dropout=run.lora_dropout,

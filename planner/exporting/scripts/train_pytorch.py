@@ -1,9 +1,9 @@
-"""Trains a causal language model in a loop of torch's own, on one GPU, with DDP or with FSDP2, as train.yaml says.
+"""Trains a model in a loop of torch's own, on one GPU, with DDP or with FSDP2, as train.yaml says.
 
     sh run.sh --train_data data.jsonl                 # as planned, on all GPUs
     python train.py --max_steps 3                     # on one; what the command line says wins over train.yaml
 
-Data are JSON lines with "text" or "input_ids", or the id of a dataset on the Hugging Face Hub with a column "text".
+Data are JSON lines, or the id of a dataset on the Hugging Face Hub; data.py says which columns they have.
 """
 
 import os
@@ -20,6 +20,7 @@ import yaml
 from accelerate.utils import convert_outputs_to_fp32
 from checkpointing import checkpoint_blocks
 from data import Collator, rows, samples
+from leaving import leave
 from measure import Measure
 from model import Run, prepare
 from optimizers import Chosen, build, in_backward
@@ -189,8 +190,7 @@ def main() -> None:
         measure.write(model, batch * accumulation * world)
     if training.output is not None:
         save(model, HERE / training.output)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    leave()
 
 
 def save(model: Any, folder: Path) -> None:

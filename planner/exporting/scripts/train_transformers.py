@@ -1,9 +1,9 @@
-"""Trains a causal language model with transformers' Trainer, as train.yaml says.
+"""Trains a model with transformers' Trainer, as train.yaml says.
 
     sh run.sh --train_data data.jsonl                 # as planned, on all GPUs
     python train.py --max_steps 3                     # on one; what the command line says wins over train.yaml
 
-Data are JSON lines with "text" or "input_ids", or the id of a dataset on the Hugging Face Hub with a column "text".
+Data are JSON lines, or the id of a dataset on the Hugging Face Hub; data.py says which columns they have.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from data import Collator, rows, samples
+from leaving import leave
 from measure import Measure
 from model import Run, prepare
 from transformers import HfArgumentParser, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -67,7 +68,12 @@ def main() -> None:
     model = prepare(run)
     counted = 2 * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     evaluates = args.eval_strategy != "no"
-    trainer = Trainer(
+    kind = Trainer
+    if run.task == "contrastive":
+        from pairs import PairsTrainer
+
+        kind = PairsTrainer
+    trainer = kind(
         model,
         args,
         train_dataset=rows(samples(run.train_data, run, counted), run),
@@ -78,6 +84,7 @@ def main() -> None:
     trainer.train()
     if args.save_strategy != "no":
         trainer.save_model()
+    leave()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ WITHOUT_PARAMETERS = "~"
 """Begins the name of a module that has no parameters."""
 ACTIVATION = f"{WITHOUT_PARAMETERS}activation"
 """Name of an activation function's module."""
+MODEL = f"{WITHOUT_PARAMETERS}model"
+"""Name of the model's own module, whose forward reads parameters of others."""
 
 
 class Happening(Enum):
@@ -23,6 +25,12 @@ class Happening(Enum):
     """The forward of a module begins."""
     LEAVES = "leaves"
     """The forward of a module is over."""
+    READS = "reads"
+    """The model's own forward reads a parameter of a module that it does not run."""
+    HOLDS = "holds"
+    """A view of a parameter is saved, which keeps its bytes alive even if the parameter lets go of them."""
+    LETS_GO = "lets go"
+    """The view is gone, since the backward of its operation has run."""
     ENTERS_BACKWARD = "enters backward"
     LEAVES_BACKWARD = "leaves backward"
     GRADIENT = "gradient"

@@ -7,10 +7,11 @@ counts free a storage. One run answers for every micro-batch size: sizes are `fi
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from planner.memory.autograd.marks import Happening, Mark
+from planner.memory.autograd.marking import NO_STEPS, Backward, Marking, Node
+from planner.memory.autograd.marks import Happening
 from planner.memory.autograd.storage import Meter, Saved, Snapshot, Storage
 from planner.memory.autograd.tensor import MATMUL_FP8, MATMUL_FP32, MATMUL_HALF, Cost, Tensor, Variable
 
@@ -29,14 +30,8 @@ __all__ = [
     "Variable",
 ]
 
-Backward = Callable[[Storage], Callable[[], None] | None]
-"""Takes the gradient of an operation's result, and passes the input gradients on or returns a function that does."""
 
-NO_STEPS: Mapping[str, int] = {}
-"""`step_bytes` by parameter name where no parameter is updated in backward."""
-
-
-class Tape:
+class Tape(Marking):
     """Records backward functions while a forward pass runs, and runs them in reverse, as torch's engine does."""
 
     def __init__(
@@ -48,7 +43,7 @@ class Tape:
         marked: bool = False,
         logs: bool = False,
     ) -> None:
-        self.meter = Meter(logs=logs)
+        super().__init__(Meter(logs=logs), marked=marked)
         self.cost = Cost()
         self.keep_saved, self.steps, self.recomputed = keep_saved, steps, recomputed
         self.pops_saved = recomputed
@@ -61,11 +56,6 @@ class Tape:
         """What `done` said when the last tensor was saved, where this is a recomputation, which stops there."""
         self.before_first_use: tuple[int, int] | None = None
         """(fixed, per-sample) bytes of gradients when backward first needs a saved tensor: recomputation begins."""
-        self.marked = marked
-        """Whether marks are made."""
-        self._first: set[str] = set()
-        """Modules whose input has no gradient."""
-        self._marks: list[Mark] = []
         self.first_unit: Variable | None = None
         """Output of the first module of a unit of its own in the part, whose backward prefetches the part before."""
         self.snapshots_at_prefetch: int | None = None
@@ -74,7 +64,6 @@ class Tape:
         """Name of the last module of a unit of its own, and the number of functions recorded when its forward ended."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
-        self._nodes: list[tuple[Variable, Backward, tuple[Storage | None, ...], str]] = []
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
         """Allocates `fixed + per_sample x micro_batch_size` bytes."""
@@ -140,7 +129,7 @@ class Tape:
         """Records `backward`, to be called with the gradient of `variable`; `saved` lives until it has returned."""
         if self.meter.once:
             backward = self._once(backward)
-        self._nodes.append((variable, backward, saved, ""))
+        self._nodes.append(Node(variable, backward, saved))
 
     def _once(self, backward: Backward) -> Backward:
         def run(gradient: Storage) -> None:
@@ -148,39 +137,6 @@ class Tape:
                 backward(gradient)
 
         return run
-
-    @contextmanager
-    def module(self, name: str, *, is_first: bool = False) -> Iterator[None]:
-        """Marks the forward of a module that has parameters, and its backward; a name of "" is no module.
-
-        Args:
-            name: The module's name.
-            is_first: Whether its input has no gradient, so that nothing tells when its backward is over.
-        """
-        if is_first:
-            self._first.add(name)
-        self._mark(Happening.ENTERS, name)
-        before = len(self._nodes)
-        yield
-        if self.marked and len(self._nodes) > before:  # backward enters with the last operation of the module
-            self._nodes[-1] = (*self._nodes[-1][:3], name)
-        self._mark(Happening.LEAVES, name)
-
-    def reach(self, leaf: Variable, name: str) -> None:
-        """Marks the backward of a module whose output is a leaf: only its gradient gets there."""
-        self._first.add(name)
-        if self.marked:
-            self._nodes.append((leaf, lambda gradient: setattr(leaf, "gradient", gradient), (), name))
-
-    def _mark(self, kind: Happening, name: str) -> None:
-        if self.marked and name:
-            self.meter.take()
-            self._marks.append(Mark(kind, name, len(self.meter.snapshots) - 1))
-
-    def take_marks(self) -> list[Mark]:
-        """Returns the marks since the last call; their places count from the meter's last `mark`."""
-        taken, self._marks = self._marks, []
-        return taken
 
     def enter_unit(self, name: str) -> None:
         """Remembers the module whose forward has just ended: so far it is the last one that is a unit of its own."""
@@ -192,7 +148,7 @@ class Tape:
         if self._last_unit is None:
             return None
         name, number = self._last_unit
-        return None if any(saved for _, _, saved, _ in self._nodes[number:]) else name
+        return None if any(node.saved for node in self._nodes[number:]) else name
 
     def forget(self) -> None:
         """Drops all recorded functions, where no backward will run."""
@@ -207,11 +163,14 @@ class Tape:
         """
         output.gradient = gradient
         del gradient
-        nodes = self._nodes
+        nodes, held = self._nodes, dict[str, Storage]()
         while nodes:
-            variable, function, saved, module = nodes.pop()
+            node = nodes.pop()
+            variable, function, saved, leaves, node.saved = node.variable, node.backward, node.saved, node.leaves, ()
             if variable.gradient is not None:
-                self._mark(Happening.ENTERS_BACKWARD, module)
+                self._mark(Happening.ENTERS_BACKWARD, node.enters)
+                if node.holds:
+                    held[node.enters] = variable.gradient
                 if saved and self.before_first_use is None:
                     meter = self.meter
                     self.before_first_use = meter.fixed - meter.saved_fixed, meter.per_sample - meter.saved_per_sample
@@ -227,10 +186,13 @@ class Tape:
                     hand_on()
                 del taken, hand_on
             else:
-                module = ""
+                leaves = ""
             del saved
+            for name in node.views:
+                self._mark(Happening.LETS_GO, name)
             self._update_parameters()
-            self._mark(Happening.LEAVES_BACKWARD, "" if module in self._first else module)
+            self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
+            held.pop(leaves, None)
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient to the one that `variable` has gathered so far.

@@ -29,7 +29,18 @@ class Tensor:
     `storage` is None for parameters, whose bytes are counted elsewhere; `variable` is None if no gradient is needed.
     """
 
-    __slots__ = ("beside", "fixed", "heads_first", "itemsize", "module", "per_sample", "storage", "variable", "width")
+    __slots__ = (
+        "beside",
+        "fixed",
+        "heads_first",
+        "itemsize",
+        "module",
+        "name",
+        "per_sample",
+        "storage",
+        "variable",
+        "width",
+    )
 
     def __init__(
         self, storage: Storage | None, fixed: int, per_sample: int, width: int, itemsize: int, variable: Variable | None
@@ -40,8 +51,8 @@ class Tensor:
         """Whether its memory is laid out head by head, as a concatenation of heads is, instead of token by token."""
         self.beside: tuple[Storage | None, ...] = ()
         """Further results that were returned together with this one; they live as long as the caller's variables."""
-        self.module = ""
-        """Name of the module that has it, if it is a parameter."""
+        self.module = self.name = ""
+        """Name of the module that has it, and its own, if it is a parameter."""
 
     def constant(self, itemsize: int) -> Tensor:
         """Returns a tensor of this shape that has no storage and needs no gradient, as an operand."""

@@ -123,6 +123,8 @@ class Ends(Sublayers):
             self.keep(x)
         bias_vector = self.parameter(f"{name}.bias", vocab_size, itemsize, trains=trains) if bias else None
         if self.loss is not None:
+            for read in (f"{tied_to or name}.weight", *([f"{name}.bias"] if bias else [])):
+                self.tape.read(read)
             return self.loss(x, weight, bias_vector)
         logits = Ops.linear(self, x, weight, bias_vector, vocab_size, "logits")
         return self.unary(logits, "scaled logits") if scaled else logits

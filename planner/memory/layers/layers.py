@@ -5,7 +5,8 @@ Each module adds a kind of layers to the one before: `pass_state`, `sublayers`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 
 from planner.memory.autograd.tape import Tensor
@@ -26,6 +27,9 @@ class Layers(Ends):
 
     The protocol documents the arguments of its methods. Shapes in brackets are those of one sample.
     """
+
+    gathered_whole = ""
+    """Name of a module that DeepSpeed gathers with all that it consists of (`planner.libraries.deepspeed`)."""
 
     def route(
         self,
@@ -76,7 +80,17 @@ class Layers(Ends):
         of_down = self._stack(f"{name}.down_proj", num_experts, width, hidden, down)
         of_gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused)
         weights = mixture.Weights(of_gate_up, of_down, width)
-        return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
+        with self.tape.module(name):
+            return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
+
+    @contextmanager
+    def module(self, name: str) -> Iterator[None]:
+        """Runs what a module of several others does; DeepSpeed gathers some at once (`gathered_whole`)."""
+        if name != self.gathered_whole:
+            yield
+            return
+        with self.tape.whole(name, lambda: any(p.startswith(f"{name}.") for p in self.parameters)):
+            yield
 
     def spread(self, x: Tensor, scores: Tensor) -> Tensor:
         """Returns a copy of every token for each expert, times that expert's score: `[experts, tokens, hidden]`."""
@@ -120,10 +134,11 @@ class Layers(Ends):
             return lambda: weight
         layer = Linear(name, in_features, out_features, False, num_experts, fused)
         rank, itemsize = layer.adapter_rank(self.method.rank), self.dtypes.adapter
-        down = self.parameter(f"{name}.lora_A", in_features * rank, itemsize, trains=True)
-        up = self.parameter(f"{name}.lora_B", rank * out_features, itemsize, trains=True)
+        of_layer = name.removesuffix(".weight")
+        down = self.parameter(f"{of_layer}.lora_A", in_features * rank, itemsize, trains=True)
+        up = self.parameter(f"{of_layer}.lora_B", rank * out_features, itemsize, trains=True)
         factors = mixture.factors(self, up, down, weight.itemsize, name)
-        return lambda: mixture.fold(self, weight, factors, name)
+        return lambda: mixture.fold(self, weight, factors, name, stacked=num_experts > 1)
 
     def biased_experts(
         self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int

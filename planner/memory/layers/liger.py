@@ -42,11 +42,16 @@ class LigerLayers(Layers):
         """
         columns = width or x.width
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
-        rows = x.per_sample // columns
+        with self.tape.module(weight.module):
+            return self._whole(self._normalized(name, x, weight))
+
+    def _normalized(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
+        """Returns rows of as many columns as the weight has, each normalized."""
+        rows, columns = x.per_sample // weight.fixed, weight.fixed
         out = self.tensor(x.per_sample, columns, x.itemsize, f"{name} output", x, weight)
         root = Tensor(self.tape.storage(0, rows * FP32, f"{name} rstd"), 0, rows, 1, FP32, None)
         if out.variable is None:
-            return self._whole(out)
+            return out
         tape, to_x, to_weight, size = self.tape, x.variable, weight.variable, x.per_sample * x.itemsize
         of_weight, in_place = columns * weight.itemsize, self.norm_in_place
         saved = [tape.save(x), tape.save(root)]
@@ -64,7 +69,7 @@ class LigerLayers(Layers):
                 tape.accumulate(to_weight, made)
 
         tape.record(out.variable, backward, *saved)
-        return self._whole(out)
+        return out
 
     def activation(self, function: str, x: Tensor) -> Tensor:
         """Marks `x` as a gate; the product that follows applies the activation, whatever the `function`."""

@@ -92,7 +92,8 @@ class AroundFsdp1(Around):
         elif has_adapters(self._units[i]):
             self._keep(self.requests.allocate(self._units[i].gradient_bytes, Stream.REDUCE))
         else:
-            views += self._roots if i == 0 else []
+            if i == 0:
+                views, self._roots = views + self._roots, []
             self._join(i, units, views)
         if 0 < i < self._head and (self._reshards or self._reduces):
             self._reshard(i)

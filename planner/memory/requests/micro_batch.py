@@ -6,10 +6,11 @@ depends on the order of all requests, which is made here for one micro-batch siz
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from planner.memory.autograd.storage import FINISHED, Logged
+from planner.memory.autograd.storage import Logged
 from planner.memory.requests.around import Around
+from planner.memory.requests.loop import Loop
 from planner.memory.requests.requests import Requests
 from planner.memory.settings.log import PartLog
 from planner.memory.settings.parts import Part
@@ -26,25 +27,29 @@ class MicroBatch:
         around: What sharding and replication do around each part, and with finished gradients.
         parts: Stem, blocks, head and loss, with logs.
         micro_batch_size: Samples of the micro-batch.
+        loop: What the training loop keeps of the micro-batch before, and is to keep of this one.
     """
 
-    def __init__(self, requests: Requests, around: Around, parts: Sequence[Part], micro_batch_size: int) -> None:
-        self._requests, self._around, self._size = requests, around, micro_batch_size
+    def __init__(
+        self, requests: Requests, around: Around, parts: Sequence[Part], micro_batch_size: int, loop: Loop
+    ) -> None:
+        self._requests, self._around, self._size, self._loop = requests, around, micro_batch_size, loop
         self._logs = [part.log for part in parts if part.log is not None]
         self._copied = _copied_bytes(parts[-1]) * micro_batch_size
         self._names: list[Names] = [{} for _ in self._logs]
         self._leaves: list[int] = []
         """Storages of the leaves of recomputations that stay until backward ends, and of their gradients."""
 
-    def run(self) -> None:
-        """Runs forward and backward of all parts."""
+    def run(self) -> Iterator[None]:
+        """Runs forward and backward of all parts, and yields after each of them."""
         around, output, logits = self._around, 0, 0
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
-            if i == len(self._logs) - 1 and self._copied and output:
+            if i == len(self._logs) - 1 and output and (self._copied or self._loop.keeps):
                 logits = self._requests.share(output)
             output = self._forward(log, names, output)
             around.leave_forward(i)
+            yield
         self._requests.release(output)
         self._return(logits)
         gradient = 0
@@ -52,20 +57,22 @@ class MicroBatch:
             around.enter_backward(i)
             gradient = self._backward(self._logs[i], self._names[i], gradient)
             around.leave_backward(i)
-        for storage in (gradient, *self._leaves):
-            self._requests.release(storage)
+            yield
+        self._requests.release(gradient)
+        self._loop.end_backward(self._leaves)
         around.end_micro_batch()
 
     def _return(self, logits: int) -> None:
         """Ends the model's forward: its logits are copied in fp32 where they are narrower, and variables go."""
         copied = self._requests.allocate(self._copied)
-        self._requests.release(logits)
+        if copied:
+            self._requests.release(logits)
         for log, names in zip(self._logs, self._names, strict=True):
             if log.again is None:
                 self._play(log.returned, names)
             else:
                 self._drop(names, but=log.stays)
-        self._requests.release(copied)
+        self._loop.take(copied or logits)
 
     def _forward(self, log: PartLog, names: Names, given: int) -> int:
         """Runs a part's forward on the output of the part before, and returns its own output."""
@@ -124,14 +131,7 @@ class MicroBatch:
 
     def _play(self, logged: Sequence[Logged], names: Names) -> None:
         """Makes the requests of a log, except for those of storages that another part has made."""
-        size = self._size
-        for number, fixed, per_sample in logged:
-            if number < 0:
-                self._requests.release(names.pop(-number, 0))
-            elif fixed == FINISHED:
-                self._around.finish(names.pop(number, 0))
-            elif number not in names:
-                names[number] = self._requests.allocate(fixed + per_sample * size)
+        self._requests.play(logged, names, self._size, self._around.finish)
 
 
 def _copied_bytes(loss: Part) -> int:

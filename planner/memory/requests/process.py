@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from planner.memory.requests.around import Around
+from planner.memory.requests.loop import Loop
 from planner.memory.requests.micro_batch import MicroBatch
 from planner.memory.requests.requests import Requests
 from planner.memory.settings.parts import Part
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.optimizers import OptimizerRule
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.outputs import KeptOutputs
 
 STEPS = 2
 """Optimizer steps of a process: its states exist from the end of the first one on, and later steps are alike."""
@@ -30,6 +32,7 @@ class Steps(NamedTuple):
         persistent: What stays for the whole run.
         rule: The optimizer's rule.
         ranks: The number of ranks that divide each tensor.
+        outputs: What the training loop keeps of what the model returned.
         optimizes: Whether an optimizer step of its own follows backward on the GPU.
     """
 
@@ -42,33 +45,48 @@ class Steps(NamedTuple):
     persistent: Persistent
     rule: OptimizerRule[Any]
     ranks: int
+    outputs: KeptOutputs
     optimizes: bool
 
 
-def process(steps: Steps, around_of: Callable[[Requests], Around]) -> Requests:
-    """Returns the requests of a process, whose steps are described by `steps`.
+class Process(NamedTuple):
+    """Makes the requests of a process.
 
-    Args:
-        steps: The steps.
+    Attributes:
+        steps: Its steps.
         around_of: Makes what the backend does around each part.
     """
-    requests = Requests()
-    around = around_of(requests)
-    _load(requests, steps, around.load())
-    requests.loaded = len(requests.made)
-    batch = 0
-    for step in range(STEPS):
-        for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
-            requests.release(batch)
-            around.begin_micro_batch(is_last=not number)
-            batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
-            MicroBatch(requests, around, steps.parts, steps.micro_batch_size).run()
-        if step == 0:
-            _make_states(requests, steps)
-        if steps.optimizes:
-            _optimize(requests, steps)
-        around.clear()
-    return requests
+
+    steps: Steps
+    around_of: Callable[[Requests], Around]
+
+    def requests(self) -> Requests:
+        """Returns all requests."""
+        requests = Requests()
+        for _ in self.run(requests):
+            pass
+        return requests
+
+    def run(self, requests: Requests) -> Iterator[None]:
+        """Makes the requests, and yields after loading, after each part of a model's passes, and after each step."""
+        steps, around = self.steps, self.around_of(requests)
+        _load(requests, steps, around.load())
+        requests.loaded = len(requests.made)
+        yield
+        batch, loop = 0, Loop(requests, steps.outputs, steps.micro_batch_size)
+        for step in range(STEPS):
+            for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
+                requests.release(batch)
+                around.begin_micro_batch(is_last=not number)
+                batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
+                yield from MicroBatch(requests, around, steps.parts, steps.micro_batch_size, loop).run()
+            if step == 0:
+                _make_states(requests, steps)
+            if steps.optimizes:
+                _optimize(requests, steps)
+            around.clear()
+            loop.end_step()
+            yield
 
 
 def _load(requests: Requests, steps: Steps, loaded: int) -> None:

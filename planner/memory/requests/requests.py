@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable, Iterable
 
 from planner.allocator.streams import Stream
+from planner.memory.autograd.storage import FINISHED, Logged
 
 Request = tuple[int, int]
 """(storage, bytes) for an allocation, (storage, -bytes) for its release."""
@@ -27,7 +28,8 @@ class Requests:
         self.loaded = 0
         self.streams: dict[int, tuple[Stream, bool]] = {}
         self._sizes: dict[int, int] = {}
-        self._owners: Counter[int] = Counter()
+        self._others: dict[int, int] = {}
+        """How many owners each storage has besides one; storages of a single owner are not listed."""
         self._last = 0
 
     def allocate(self, num_bytes: int, stream: Stream = Stream.COMPUTE, *, shared: bool = False) -> int:
@@ -43,7 +45,7 @@ class Requests:
         self._last += 1
         if stream is not Stream.COMPUTE or shared:
             self.streams[self._last] = stream, shared
-        self._sizes[self._last], self._owners[self._last] = num_bytes, 1
+        self._sizes[self._last] = num_bytes
         self.made.append((self._last, num_bytes))
         return self._last
 
@@ -53,14 +55,50 @@ class Requests:
 
     def share(self, storage: int) -> int:
         """Counts one more owner of a storage and returns it."""
-        self._owners[storage] += 1
+        self._others[storage] = self._others.get(storage, 0) + 1
         return storage
+
+    def size_of(self, storage: int) -> int:
+        """Returns the bytes of a storage that is alive."""
+        return self._sizes.get(storage, 0)
 
     def release(self, storage: int) -> None:
         """Ends one owner's use of a storage, and releases its bytes if there is no other owner."""
         if not storage:
             return
-        self._owners[storage] -= 1
-        if not self._owners[storage]:
-            del self._owners[storage]
+        if storage not in self._others:
             self.made.append((storage, -self._sizes.pop(storage)))
+        elif self._others[storage] == 1:
+            del self._others[storage]
+        else:
+            self._others[storage] -= 1
+
+    def play(
+        self, logged: Iterable[Logged], names: dict[int, int], micro_batch_size: int, finish: Callable[[int], None]
+    ) -> None:
+        """Makes the requests of a log, except for those of storages that exist.
+
+        Args:
+            logged: The log of a part.
+            names: The storages that are alive, by their numbers in the log.
+            micro_batch_size: Samples of the micro-batch.
+            finish: Takes the storage of a parameter's gradient.
+        """
+        made, sizes, others = self.made, self._sizes, self._others
+        for number, fixed, per_sample in logged:
+            if number < 0:
+                storage = names.pop(-number, 0)
+                if storage in others:
+                    self.release(storage)
+                elif storage:
+                    made.append((storage, -sizes.pop(storage)))
+            elif fixed == FINISHED:
+                finish(names.pop(number, 0))
+            elif number not in names:
+                num_bytes = fixed + per_sample * micro_batch_size
+                if num_bytes:
+                    self._last = names[number] = storage = self._last + 1
+                    sizes[storage] = num_bytes
+                    made.append((storage, num_bytes))
+                else:
+                    names[number] = 0

@@ -39,7 +39,7 @@ class Parameters(Ops):
         if trains:
             variable = self.parameters.setdefault(name, Variable(True, self.tape.steps.get(name), name))
         parameter = Tensor(None, elements, 0, elements, itemsize, variable)
-        parameter.module = module_of(name)
+        parameter.module, parameter.name = module_of(name), name
         return parameter
 
 

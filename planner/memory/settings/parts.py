@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from planner.memory.autograd.marks import Happened
 from planner.memory.autograd.tape import Saved, Snapshot
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.exchange import Shared
 from planner.memory.settings.log import PartLog
-
-
-class Work(NamedTuple):
-    """Counts the work of one pass through a part: FLOPs of products, bytes moved by other operations, host transfers.
-
-    Bytes and kernels are those of one pass; `per_sample` ones are multiplied by the micro-batch.
-    """
-
-    half_flops_per_sample: int = 0
-    fp32_flops_per_sample: int = 0
-    bytes_per_sample: int = 0
-    fixed_bytes: int = 0
-    host_bytes_per_sample: int = 0
-    """Bytes copied to the host's memory or from it."""
-    fp8_flops_per_sample: int = 0
-    written_per_sample: int = 0
-    """Bytes that products write."""
-    written_fixed: int = 0
-    attention_forward: int = 0
-    """FLOPs per sample of fused attention in half precision."""
-    attention_backward: int = 0
-    kernels: int = 0
-    """Kernels that the host launches."""
-
-    @classmethod
-    def of(cls, done: tuple[int, ...]) -> Work:
-        """Returns the work that a tape says it has `done`."""
-        half, fp32, fp8, moved, fixed, *others = done
-        return cls(half, fp32, moved, fixed, 0, fp8, *others)
-
-    def plus(self, other: Work) -> Work:
-        """Returns the sum of both."""
-        return Work(*(a + b for a, b in zip(self, other, strict=True)))
-
-    def times(self, n: int) -> Work:
-        """Returns the work of `n` such passes."""
-        return Work(*(n * a for a in self))
+from planner.memory.settings.snapshots import RawSnapshot, envelope, raised
+from planner.memory.settings.work import Work
 
 
 class Part(NamedTuple):
@@ -256,34 +220,3 @@ def joined(
         found[-1] = found[-1]._replace(returned=at._replace(per_sample=at.per_sample + returned))
     found[-1] = found[-1]._replace(outputs=(parts[-1].outputs[0], outputs))
     return found
-
-
-RawSnapshot = tuple[int, int, int, int, int]
-"""The fields of a `Snapshot`, as the meter records them."""
-R = TypeVar("R", bound=tuple[int, ...])
-
-
-def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
-    """Returns the snapshots that are the largest at some micro-batch size of 1 or more."""
-    return tuple(Snapshot(*s) for s in largest(snapshots))
-
-
-def largest(snapshots: Sequence[R]) -> list[R]:
-    """Returns the lines `fixed + per_sample x size` that are the largest at some size of one or more."""
-    if not snapshots:
-        return []
-    steepest = max(snapshots, key=itemgetter(1, 0))
-    highest = steepest[0] + steepest[1]
-    best = [steepest]
-    # In order of falling slope: a flatter line can be the largest somewhere only if it is larger at one sample.
-    flatter = [s for s in snapshots if s[0] + s[1] > highest]
-    for candidate in sorted(flatter, key=itemgetter(1, 0), reverse=True):
-        if candidate[0] + candidate[1] > highest:
-            best.append(candidate)
-            highest = candidate[0] + candidate[1]
-    return best
-
-
-def raised(snapshot: RawSnapshot, fixed: int, per_sample: int) -> RawSnapshot:
-    """Returns a snapshot with bytes added to its totals."""
-    return (snapshot[0] + fixed, snapshot[1] + per_sample, *snapshot[2:])

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from planner.memory.sharding.backend import Backend
-from planner.memory.sharding.deepspeed.backend import DeepSpeedBackend
-from planner.memory.sharding.fsdp1 import Fsdp1Backend
-from planner.memory.sharding.fsdp2 import Fsdp2Backend
 from strategies import DataParallel, Fsdp1, Fsdp2, Replicated, Zero
 
-BACKENDS: Mapping[type[DataParallel], Backend] = {
-    Replicated: Backend(),
-    Fsdp1: Fsdp1Backend(),
-    Fsdp2: Fsdp2Backend(),
-    Zero: DeepSpeedBackend(),
+
+def _fsdp1() -> Backend:
+    from planner.memory.sharding.fsdp1 import Fsdp1Backend
+
+    return Fsdp1Backend()
+
+
+def _fsdp2() -> Backend:
+    from planner.memory.sharding.fsdp2 import Fsdp2Backend
+
+    return Fsdp2Backend()
+
+
+def _deepspeed() -> Backend:
+    from planner.memory.sharding.deepspeed.backend import DeepSpeedBackend
+
+    return DeepSpeedBackend()
+
+
+BACKENDS: Mapping[type[DataParallel], Callable[[], Backend]] = {
+    Replicated: cache(Backend),
+    Fsdp1: cache(_fsdp1),
+    Fsdp2: cache(_fsdp2),
+    Zero: cache(_deepspeed),
 }
-"""Backend of each class of the sharding axis's values; one that cannot run on any number of ranks has none."""
+"""What makes the backend of each class of the sharding axis's values; one that cannot run on any number of ranks has
+none. A backend is imported when it is first asked for: a search on one GPU asks for none of the three that shard."""
 
 
 def backend_of(sharding: DataParallel) -> Backend:
     """Returns the backend of a sharding."""
-    return BACKENDS[type(sharding)]
+    return BACKENDS[type(sharding)]()

@@ -78,6 +78,9 @@ class Layout:
     gathers: bool
     """Whether parameters are gathered for a part: then `gather`, `prefetch` and `reduce` are instants of a step."""
 
+    is_followed = False
+    """Whether parameters are gathered for modules, in an order that the library learns: `runs` says when."""
+
     def runs(self) -> Iterator[Any]:
         """Yields the bookkeeping of the ranks that are followed, where a library acts on each parameter."""
         raise NotImplementedError

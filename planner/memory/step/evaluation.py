@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from planner.memory.autograd.storage import Snapshot
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
-from planner.memory.sharding.layout import Layout
+from planner.memory.sharding.layout import Extra, Layout
 from planner.memory.sharding.state import stored_itemsize
+from planner.memory.step.followed import followed_evaluation
 from planner.memory.step.outputs import raised
 from planner.memory.step.step import Line, Lines, Moment, largest_lines, positions
 from planner.memory.step.traced_model import TracedModel
@@ -25,6 +27,7 @@ from strategies import Checkpointing, Checkpoints, DataParallel, Lora, Loss
 def between_steps(
     traced: TracedModel,
     setting: Setting,
+    checkpointing: Checkpoints,
     sharding: DataParallel,
     layout: Layout,
     batch_size: int | None,
@@ -36,6 +39,7 @@ def between_steps(
     Args:
         traced: The model.
         setting: What the bytes of a part depend on in training.
+        checkpointing: Which blocks are recomputed in training.
         sharding: How the model is replicated or sharded.
         layout: The layout of a step that begins without gradients.
         batch_size: Samples that are evaluated at once; None for no evaluation.
@@ -44,14 +48,16 @@ def between_steps(
     """
     found: Lines = {}
     if batch_size is not None:
-        lines = evaluation(traced, setting, layout, batch_size)
+        lines = evaluation(traced, setting, checkpointing, layout, batch_size)
         found[Moment.EVALUATION] = tuple(raised(lines, (ids_bytes * batch_size, 0)))
     if sharding.shards and not sharding.on_host:
         found[Moment.SAVING] = tuple(raised([saving(traced.inventory, setting.dtypes)], (left, 0)))
     return found
 
 
-def evaluation(traced: TracedModel, setting: Setting, layout: Layout, batch_size: int) -> tuple[Line, ...]:
+def evaluation(
+    traced: TracedModel, setting: Setting, checkpointing: Checkpoints, layout: Layout, batch_size: int
+) -> tuple[Line, ...]:
     """Returns the largest instants of an evaluation's forward pass, which saves nothing.
 
     No gradients exist, and the activations of training are gone. The lines do not depend on the training micro-batch:
@@ -60,20 +66,28 @@ def evaluation(traced: TracedModel, setting: Setting, layout: Layout, batch_size
     Args:
         traced: The model.
         setting: The setting of training.
+        checkpointing: Which blocks are recomputed in training.
         layout: The layout of a step that begins without gradients.
         batch_size: Samples that are evaluated at once.
     """
     evaluated = _evaluated(traced, setting)
     chunk_tokens = traced.chunk_tokens(evaluated, batch_size)
     parts = traced.parts(evaluated, Checkpoints(Checkpointing.NONE), chunk_tokens)
-    return largest_lines(instants_of(parts, layout, batch_size))
+    if not layout.is_followed:
+        return largest_lines(instants_of(parts, layout, batch_size))
+    trained = traced.parts(setting, checkpointing, traced.chunk_tokens(setting, 1))
+    return largest_lines(
+        _line(held, snapshot, batch_size, extra)
+        for held, snapshot, extra in followed_evaluation(trained, parts, layout)
+    )
 
 
 def _evaluated(traced: TracedModel, s: Setting) -> Setting:
     """Returns the setting of an evaluation between steps of training under a setting."""
     method = s.method._replace(dropout=0.0) if isinstance(s.method, Lora) else s.method
     loss = Loss.FULL if s.loss is Loss.LIGER_FUSED_LINEAR else s.loss  # `skip_logits = self.training and ...`
-    return traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True)
+    beside = s.marked, s.by_zero3
+    return traced.setting(s.dtypes, method, s.attention, loss, s.kernels, s.selection, None, True, *beside)
 
 
 def instants_of(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:
@@ -84,8 +98,13 @@ def instants_of(parts: Sequence[Part], layout: Layout, batch_size: int) -> Itera
         if shards:
             instants.append((0, part.input_bytes, layout.gather(i)))
         for fixed, per_sample, extra in instants:
-            tensors = held[0] + fixed + (held[1] + per_sample) * batch_size
-            yield Line(tensors + sum(extra), 0, 0, 0, 0, extra.unsharded, extra.communication)
+            yield _line(held, Snapshot(fixed, per_sample, 0, 0, 0), batch_size, extra)
+
+
+def _line(held: tuple[int, int], s: Snapshot, batch_size: int, extra: Extra) -> Line:
+    """Returns the bytes of an instant of a part, with what other parts hold and what the library has around it."""
+    tensors = held[0] + s.fixed + (held[1] + s.per_sample) * batch_size
+    return Line(tensors + sum(extra), 0, 0, 0, 0, extra.unsharded, extra.communication)
 
 
 def saving(inventory: Inventory, dtypes: Dtypes) -> Line:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from planner.memory.autograd.marks import Happened, Happening
 from planner.memory.autograd.tape import Snapshot
 from planner.memory.settings.parts import Part
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.layout import Ends, Layout
+from planner.memory.sharding.layout import Ends, Extra, Layout
 from planner.memory.sharding.replicated import tied_gradient
 from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, largest_lines, line, positions
 from planner.models import Architecture
@@ -53,10 +53,7 @@ def follow(places: Sequence[Position], run: Any, tied: Tied) -> Lines:
         run: The bookkeeping of a rank at the start of the micro-batch (`planner.memory.sharding.deepspeed.run.Run`).
         tied: The gradient of a tied embedding; of no bytes where none is.
     """
-    forward = [place.part.forward_happened for place in places]
-    backward = [_recomputed_within(place.part.backward_happened) for place in places]
-    run.complete(forward, backward)
-    run.plans(_entered([*enumerate(forward), *reversed([*enumerate(backward)])]))
+    forward, backward = _planned(places, run)
     moments: dict[Moment, list[Line]] = {m: [] for m in COMPOSED}
     last = places[-1].place
     for i, part, held, saved, _, _ in places:
@@ -83,6 +80,41 @@ def follow(places: Sequence[Position], run: Any, tied: Tied) -> Lines:
     for extra in run.ends():
         moments[Moment.EMBEDDING_BACKWARD].append(line(NOTHING, ended, ended, extra, own=0))
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
+
+
+def _planned(places: Sequence[Position], run: Any) -> tuple[list[Sequence[Happened]], list[Sequence[Happened]]]:
+    """Returns what happens in each part's forward and backward, of which the run now knows the order."""
+    forward: list[Sequence[Happened]] = [place.part.forward_happened for place in places]
+    backward = [_recomputed_within(place.part.backward_happened) for place in places]
+    run.complete(forward, backward)
+    run.plans(_entered([*enumerate(forward), *reversed([*enumerate(backward)])]))
+    return forward, backward
+
+
+def followed_evaluation(
+    trained: Sequence[Part], parts: Sequence[Part], layout: Layout
+) -> Iterator[tuple[tuple[int, int], Snapshot, Extra]]:
+    """Yields what other parts hold, the bytes of a part, and those around it at each instant of two evaluated batches.
+
+    The first begins after a step's backward; the second finds what the first has left gathered.
+
+    Args:
+        trained: The parts of a step of training, whose order of modules the library knows.
+        parts: The same parts, traced in evaluation.
+        layout: What the library has around them.
+    """
+    (run,) = layout.runs()
+    _planned(positions(trained, reach=len(trained)), run)
+    forward: list[Sequence[Happened]] = [part.forward_happened for part in parts]
+    run.complete(forward, [])
+    for _ in range(2):
+        run.begins()
+        for i, _, held, *_ in positions(parts, reach=len(parts)):
+            for happened in forward[i]:
+                for extra in (*run.happens(i, happened.kind, happened.name), run.alive.extra()):
+                    yield held, happened.at, extra
+                for snapshot in happened.after:
+                    yield held, snapshot, run.alive.extra()
 
 
 def _recomputed_within(happened: Sequence[Happened]) -> Sequence[Happened]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from planner.libraries.deepspeed import GATHERED_WHOLE
 from planner.libraries.liger_kernel import patch_of
 from planner.memory.autograd.tape import Tape
 from planner.memory.layers.compiled import CompiledLayers
@@ -43,6 +44,7 @@ def layers_on(
     )
     # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
     layers.by_zero3 = s.by_zero3 and architecture.linear_class == "Linear"
+    layers.gathered_whole = GATHERED_WHOLE.get(architecture.model_type, "") if s.by_zero3 else ""
     if isinstance(layers, LigerLayers):
         layers.norm_in_place = patch_of(architecture.model_type).norm_in_place
     layers.mask_itemsize = s.dtypes.other  # the embeddings' dtype

@@ -9,7 +9,9 @@ from planner.memory.autograd.storage import Logged
 from planner.memory.autograd.tape import Snapshot, Tensor, Variable
 from planner.memory.layers.layers import Layers
 from planner.memory.settings.log import PartLog
-from planner.memory.settings.parts import Part, RawSnapshot, Work, envelope, raised
+from planner.memory.settings.parts import Part
+from planner.memory.settings.snapshots import RawSnapshot, envelope, raised
+from planner.memory.settings.work import Work
 
 
 class PartRun:

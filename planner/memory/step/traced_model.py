@@ -12,9 +12,10 @@ from planner.memory.losses.fused import chunk_tokens
 from planner.memory.memoized import counted, memoized
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.settings.leaves import keeping_leaves
-from planner.memory.settings.parts import Part, Work, joined
+from planner.memory.settings.parts import Part, joined
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import Trainable, trained_in_blocks
+from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Account, Unit
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.state import Units

@@ -11,8 +11,9 @@ from planner.memory.autograd.tape import Saved, Tape, Tensor
 from planner.memory.layers.layers import Layers
 from planner.memory.losses.fused import FUSED, Chunk
 from planner.memory.settings.exchange import Exchange, Shared
-from planner.memory.settings.parts import Part, raised
+from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
+from planner.memory.settings.snapshots import raised
 from planner.memory.settings.trainable import Trainable, trained_at_ends
 from planner.memory.step.layers_on import LAYERS, WITHIN_BLOCKS, layers_on
 from planner.memory.step.loss_part import loss_part

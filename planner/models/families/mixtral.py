@@ -21,9 +21,10 @@ class Mixtral(Mistral):
 
     def mlp(self, f: Forward[T], x: T) -> T:
         experts, top_k = self.num_local_experts, self.num_experts_per_tok
-        scores = f.route("mlp.gate", x, experts, top_k, normalizes=True, casts=False, target="gate")
         layers = ("w1", "w3", "w2")
-        return f.experts("mlp.experts", x, scores, experts, self.intermediate_size, self.hidden_act, layers=layers)
+        with f.module("mlp"):
+            scores = f.route("mlp.gate", x, experts, top_k, normalizes=True, casts=False, target="gate")
+            return f.experts("mlp.experts", x, scores, experts, self.intermediate_size, self.hidden_act, layers=layers)
 
 
 Architecture = Mixtral

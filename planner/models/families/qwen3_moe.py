@@ -47,7 +47,11 @@ class Qwen3Moe(Qwen3):
         x = f.add(residual, x)
         residual = x
         x = f.rms_norm("post_attention_layernorm", x, order=self.norm_order)
-        x = self.mixture(f, x) if kind else self.gated(f, "mlp", x, self.intermediate_size)
+        if kind:
+            with f.module("mlp"):
+                x = self.mixture(f, x)
+        else:
+            x = self.gated(f, "mlp", x, self.intermediate_size)
         return f.add(residual, x)
 
     def mixture(self, f: Forward[T], x: T) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from planner.models.vocabulary.forms import RouterForm
@@ -11,6 +12,10 @@ T = TypeVar("T")
 
 class Mixtures(Protocol[T]):
     """Declares routers and experts."""
+
+    def module(self, name: str) -> AbstractContextManager[None]:
+        """Says that what runs in the context is the forward of a module, whose parts are modules themselves."""
+        ...
 
     def route(
         self,

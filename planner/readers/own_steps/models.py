@@ -1,4 +1,4 @@
-"""Names the models that builders of torchtune make, by their ids on the Hugging Face Hub."""
+"""Names the models that builders of torchtune and flavors of torchtitan make, by their ids on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ TORCHTUNE = {
     },
 }
 """Source: torchtune/models/*/_model_builders.py, and the configurations in recipes/configs/, which name the ids."""
+
+TORCHTITAN = {
+    **{("llama2", size): f"meta-llama/Llama-2-{size.lower()}-hf" for size in ("7B", "13B", "70B")},
+    **{("llama3", size): f"meta-llama/Llama-3.1-{size}" for size in ("8B", "70B", "405B")},
+    **{("qwen3", size): f"Qwen/Qwen3-{size}" for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B")},
+    **{("qwen3", size): f"Qwen/Qwen3-{size}" for size in ("30B-A3B", "235B-A22B")},
+    ("llama4", "17bx16e"): "meta-llama/Llama-4-Scout-17B-16E",
+    ("llama4", "17bx128e"): "meta-llama/Llama-4-Maverick-17B-128E",
+    ("deepseek_v3", "16B"): "deepseek-ai/deepseek-moe-16b-base",
+    ("deepseek_v3", "236B"): "deepseek-ai/DeepSeek-V2",
+    ("deepseek_v3", "671B"): "deepseek-ai/DeepSeek-V3.1-Base",
+    ("gpt_oss", "20b"): "openai/gpt-oss-20b",
+    ("gpt_oss", "120b"): "openai/gpt-oss-120b",
+}
+"""Source: torchtitan/models/*/__init__.py, and `hf_assets_path` in models/*/train_configs/."""
+
+MIXTURES = frozenset(key for key in TORCHTITAN if key[0] in ("llama4", "deepseek_v3", "gpt_oss") or "-A" in key[1])
+"""Those of experts."""

@@ -13,6 +13,8 @@ OLD_ATTENTIONS = {
     "eager_attention": "eager",
 }
 LIGER = ("liger_rope", "liger_rms_norm", "liger_glu_activation")
+OLD_SWIGLU = "liger_swiglu"
+"""What `liger_glu_activation` was called."""
 TASKS = ("rl", "reward_model", "process_reward_model")
 NAMES = {
     "base_model": "model",
@@ -30,9 +32,11 @@ NAMES = {
     "peft_use_rslora": "lora_variant",
     "sequence_len": "sequence_length",
     "sample_packing": "batching",
+    "multipack_real_batches": "batching",
     "pad_to_sequence_len": "batching",
     "micro_batch_size": "micro_batch_size",
     "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "batch_size": "gradient_accumulation_steps",
     "eval_batch_size": "evaluation_batch_size",
     "val_set_size": "evaluation_batch_size",
     "optimizer": "optimizer",
@@ -59,7 +63,7 @@ TABLE = Table(
         **NAMES,
         **dict.fromkeys(TASKS, "task"),
         **dict.fromkeys(OLD_ATTENTIONS, "attention"),
-        **dict.fromkeys(LIGER, "kernels"),
+        **dict.fromkeys((*LIGER, OLD_SWIGLU), "kernels"),
         **fsdp_decides("fsdp_config"),
     },
     no_word={
@@ -86,7 +90,6 @@ TABLE = Table(
         "sageattention": "sage attention",
         "lisa_n_layers": "LISA",
         "llama4_linearized_experts": "experts as linear layers",
-        "liger_layer_norm": "Liger's layer norm",
         "liger_fused_linear_kl_topk_logprob": "distillation",
         "kd_trainer": "distillation",
         "torch_dtype": "a dtype of loading beside bf16",
@@ -128,6 +131,16 @@ TABLE = Table(
         "use_ray": "Ray",
         "vllm": "vLLM beside the trainer",
         "trl": "a trainer of TRL",
+        "use_scattermoe": "experts in a kernel of axolotl's own",
+        "use_sonicmoe": "experts in a kernel of axolotl's own",
+        "use_dsv4_kernels": "kernels of axolotl's own",
+        "use_glm_dsa_kernels": "kernels of axolotl's own",
+        "liger_rms_norm_gated": "Liger's gated RMSNorm",
+        "diffusion": "the diffusion loss",
+        "hatchery": "training on machines of a service",
+        "nemo_gym_enabled": "GRPO in NeMo Gym",
+        "llmcompressor": "sparse training by LLM Compressor",
+        "max_packed_sequence_len": "a key that axolotl refuses",
     },
     left_out={
         **TRAINER_LEFT_OUT,
@@ -138,6 +151,7 @@ TABLE = Table(
         "batch_flattening": "a batch becomes one row without its padding",
         "gc_collect_steps": "the cache is emptied every few steps, which frees reserved memory",
         "noisy_embedding_alpha": "noise is added to the embeddings",
+        "liger_layer_norm": "Liger's layer norm, in models that have layer norms",
         **fsdp_left_out("fsdp_config"),
     },
     idle=(TRAINER_IDLE - {"tf32"})
@@ -164,10 +178,11 @@ TABLE = Table(
         experimental_skip_move_to_device use_tensorboard model_quantization_config_kwargs relora_prune_ratio
         relora_cpu_offload jagged_restart_steps jagged_restart_warmup_steps jagged_restart_anneal_steps
         local_rank excess_length_strategy sample_packing_eff_est sample_packing_group_size
-        sample_packing_bin_size multipack_real_batches lora_fan_in_fan_out cosine_min_lr_ratio
+        sample_packing_bin_size lora_fan_in_fan_out cosine_min_lr_ratio
         cosine_constant_lr_ratio auto_resume_from_checkpoints is_llama_derived_model is_mistral_derived_model
         is_falcon_derived_model flash_attn_cross_entropy dataset_keep_in_memory resize_token_embeddings_to_32x
-        gc_steps save_first_step
+        gc_steps save_first_step push_dataset_to_hub eta_min curriculum_sampling flex_attn_compile_kwargs ddp
+        base_model_ignore_patterns total_num_tokens full_finetune
         """
     ),
     idle_prefixes=(
@@ -182,5 +197,12 @@ TABLE = Table(
         "dpo_",
         "kto_",
         "ray_",
+        "swanlab_",
+        "use_swanlab",
     ),
+    dead={
+        "gptq_groupsize": "axolotl reads it no more",
+        "gptq_model_v1": "axolotl reads it no more",
+        "sample_packing_seq_len_multiplier": "axolotl reads it no more",
+    },
 )

@@ -8,12 +8,28 @@ from planner.readers.source import Table, words
 from strategies import Optimizer
 
 LOW_RANK = {"galore": Optimizer.GALORE, "apollo": Optimizer.APOLLO}
+NOT_TRAINING = ("do_predict", "export_dir", "infer_backend")
+"""Keys of files that evaluate, merge or serve a model, unless `do_train` is true."""
+MEGATRON = (
+    *("tensor_model_parallel_size", "pipeline_model_parallel_size", "expert_model_parallel_size"),
+    *("context_parallel_size", "sequence_parallel", "use_distributed_optimizer", "recompute_granularity"),
+    *("moe_grouped_gemm", "moe_token_dispatcher_type", "overlap_grad_reduce", "overlap_param_gather"),
+    *("bias_activation_fusion", "apply_rope_fusion", "use_packed_sequences", "virtual_pipeline_model_parallel_size"),
+)
+"""Keys of Megatron's engines, which USE_MCA or USE_MEGATRON_BRIDGE in the environment switches on."""
+IMAGES = (
+    *("image_max_pixels", "image_min_pixels", "video_max_pixels", "video_min_pixels", "video_fps", "video_maxlen"),
+    *("freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model"),
+    *("audio_sampling_rate", "image_do_pan_and_scan"),
+)
 OTHER_OPTIMIZERS = {"use_adam_mini": Optimizer.ADAM_MINI, "use_muon": Optimizer.MUON}
 
 TABLE = Table(
     decides={
         "model_name_or_path": "model",
         "stage": "task",
+        "do_train": "task",
+        **dict.fromkeys((*NOT_TRAINING, *MEGATRON, *IMAGES), "task"),
         "finetuning_type": "finetuning",
         "quantization_bit": "quantization",
         "quantization_method": "quantization",
@@ -45,6 +61,8 @@ TABLE = Table(
         "pure_bf16": "precision",
         "disable_gradient_checkpointing": "checkpointing",
         "use_reentrant_gc": "checkpointing",
+        "gradient_checkpointing": "checkpointing",
+        "gradient_checkpointing_kwargs.use_reentrant": "checkpointing",
         "flash_attn": "attention",
         "enable_liger_kernel": "kernels, loss",
         "deepspeed": "all that the JSON says",
@@ -84,7 +102,7 @@ TABLE = Table(
         "moe_aux_loss_coef": "the router's auxiliary loss",
         **fsdp_left_out("fsdp_config"),
     },
-    idle=TRAINER_IDLE
+    idle=(TRAINER_IDLE - {"do_train", "do_predict"})
     | fsdp_idle("fsdp_config")
     | words(
         """
@@ -93,8 +111,8 @@ TABLE = Table(
         train_on_prompt mask_history train_from_scratch device_map asft_alpha eaft_alpha fp8_backend
         dpo_label_smoothing kto_chosen_weight kto_rejected_weight ld_alpha max_new_tokens temperature top_k top_p
         do_sample num_beams repetition_penalty length_penalty skip_special_tokens init_special_tokens
-        new_special_tokens_config offload_folder download_mode use_kv_cache preserve_thinking audio_sampling_rate
-        image_do_pan_and_scan oft_rank oft_block_size oft_target module_dropout pref_bco_weight
+        new_special_tokens_config offload_folder download_mode use_kv_cache preserve_thinking
+        oft_rank oft_block_size oft_target module_dropout pref_bco_weight
         enable_torch_profiler hyper_parallel_args plot_loss do_eval eval_strategy predict_with_generate
         print_param_status media_dir default_system tool_format adapter_name_or_path adapter_folder
         create_new_adapter pissa_init pissa_iter pissa_convert loraplus_lr_ratio loraplus_lr_embedding
@@ -102,9 +120,8 @@ TABLE = Table(
         apollo_scale apollo_proj apollo_proj_type apollo_scale_type apollo_scale_front badam_mode
         badam_start_block badam_switch_mode badam_switch_interval badam_verbose badam_update_ratio
         badam_mask_mode pref_beta pref_loss pref_ftx simpo_gamma use_fast_tokenizer low_cpu_mem_usage
-        quantization_device_map infer_backend infer_dtype enable_thinking image_max_pixels image_min_pixels
-        video_max_pixels video_min_pixels video_fps video_maxlen freeze_vision_tower freeze_multi_modal_projector
-        freeze_language_model ignore_pad_token_for_loss compute_accuracy disable_shuffling early_stopping_steps
+        quantization_device_map infer_dtype enable_thinking ignore_pad_token_for_loss compute_accuracy
+        disable_shuffling early_stopping_steps
         include_effective_tokens_per_second hf_hub_token ms_hub_token om_hub_token new_special_tokens add_tokens
         add_special_tokens split_special_tokens eval_num_beams eval_on_each_dataset data_shared_file_system
         """

@@ -15,6 +15,7 @@ TABLE = Table(
     decides={
         "model_name_or_path": "model",
         "config_file": "model",
+        "task": "task",
         "dtype": "precision",
         "bf16": "precision",
         "fp16": "precision",
@@ -65,6 +66,6 @@ TABLE = Table(
     left_out={**TRAINER_LEFT_OUT, **fsdp_left_out("fsdp_config")},
     idle=(TRAINER_IDLE - {"evaluation_strategy", *_DECIDED})
     | fsdp_idle("fsdp_config")
-    | words("train_data eval_data trained_dtype bnb_4bit_compute_dtype"),
+    | words("num_labels pooling train_data eval_data trained_dtype bnb_4bit_compute_dtype"),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "accelerator_config."),
 )

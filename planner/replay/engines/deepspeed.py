@@ -49,6 +49,11 @@ class DeepSpeedEngine(Engine):
         self.engine: Any = None
         self.host = Host()
 
+    evaluations = 2
+    """The second finds what the first has left gathered (ZeRO-3)."""
+    evaluates_at_end = True
+    """A fused loss runs other modules in evaluation, after which ZeRO-3 learns their order again."""
+
     @property
     def steps_on_gpu(self) -> bool:
         """Returns True: DeepSpeed's own step is run, wherever its optimizer is."""

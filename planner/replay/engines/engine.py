@@ -57,6 +57,10 @@ class Engine:
 
     extra_micro_batches = 0
     """Micro-batches of an accumulated step that are replayed in addition, since they differ from the others."""
+    evaluations = 1
+    """Batches that an evaluation needs until it repeats itself."""
+    evaluates_at_end = False
+    """Whether an evaluation follows the last step alone, because it changes the step that is next."""
     replays_all_blocks = False
     """Whether no block stands for others, because what a rank keeps depends on all parameters."""
 

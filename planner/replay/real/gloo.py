@@ -71,8 +71,18 @@ def _rank(rank: int, folder: str, source: Source, strategy: Strategy, workload: 
     dist.destroy_process_group()
 
 
-COLLECTIVES = "all_gather_into_tensor", "reduce_scatter_tensor", "all_reduce", "broadcast"
-"""Collectives of torch.distributed that FSDP2 and DeepSpeed call."""
+COLLECTIVES = (
+    "all_gather_single",
+    "reduce_scatter_single",
+    "all_gather_into_tensor",
+    "reduce_scatter_tensor",
+    "all_reduce",
+    "broadcast",
+)
+"""Collectives of torch.distributed that FSDP and DeepSpeed call.
+
+torch 2.13's FSDP calls the first two (torch/distributed/fsdp/_fully_shard/_fsdp_collectives.py), and older releases the
+next two."""
 
 
 class Done:
@@ -88,7 +98,7 @@ def released() -> Iterator[None]:
 
     The profiler does not see those threads, and would miss a tensor that is freed there.
     """
-    originals = {name: getattr(dist, name) for name in COLLECTIVES}
+    originals = {name: getattr(dist, name) for name in COLLECTIVES if hasattr(dist, name)}
     for name, original in originals.items():
         setattr(dist, name, _waiting(original))
     try:

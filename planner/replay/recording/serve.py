@@ -38,8 +38,10 @@ def serve(trace: Trace, allocator: CachingAllocator) -> Served:
         allocator: A fresh allocator with the limit to serve the trace within.
     """
     server: CachingAllocator | StreamedAllocator = allocator
-    if any(label.stream is not Stream.COMPUTE for label in trace.labels.values()):
-        server = StreamedAllocator(allocator, lambda storage: trace.labels[storage][2:])
+    labels = trace.labels.items()
+    if any(label.stream is not Stream.COMPUTE for _, label in labels):
+        alone = Stream.COMPUTE, False
+        server = StreamedAllocator(allocator, {number: label[2:] for number, label in labels if label[2:] != alone})
     allocated = reserved = 0
     phases: dict[Phase, tuple[int, int]] = {}
     fits = True

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from planner.allocator.block import Block
 from planner.allocator.expandable import ExpandableAllocator
-from planner.allocator.native import Block, CachingAllocator, OutOfMemoryError
+from planner.allocator.native import CachingAllocator, OutOfMemoryError
 from planner.replay.recording.serve import categories_of
 from planner.replay.recording.timeline import block_of
 from planner.replay.recording.trace import Section, Trace

@@ -1,9 +1,9 @@
 """Rewrites the loading phase of a trace for a model in NF4, as transformers, bitsandbytes and PEFT load it.
 
 Weights are quantized one by one while they are loaded, in transformers 5.0 to 5.2 in a random order (see
-benchmarks/loading_orders.py). A packed weight therefore often gets a block that is cut from a larger free one, and
-keeps the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to fp32, and the adapters
-are added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and core_model_loading.py
+benchmarks/measured/loading_orders.py). A packed weight therefore often gets a block that is cut from a larger free
+one, and keeps the remainder if that is at most 1 MiB. Then everything that is not quantized is cast to fp32, and the
+adapters are added. Sources: transformers, modeling_utils.py `caching_allocator_warmup` and core_model_loading.py
 `convert_and_load_state_dict_in_model`; bitsandbytes, functional.py `quantize_4bit` and `quantize_blockwise`; PEFT,
 utils/other.py `prepare_model_for_kbit_training`.
 """

@@ -1,5 +1,8 @@
 """The caching allocator's rules, on traces small enough to do by hand."""
 
+import random
+from contextlib import suppress
+
 import pytest
 
 from planner.allocator.expandable import ExpandableAllocator
@@ -123,10 +126,67 @@ def test_an_observer_is_told_every_action_with_the_bytes_it_is_about() -> None:
 def test_of_equal_blocks_the_one_in_the_youngest_segment_is_used() -> None:
     allocator = CachingAllocator()
     older, younger = allocator.allocate(12 * MIB), allocator.allocate(12 * MIB)
-    allocator.release(older)
-    allocator.release(younger)
+    allocator.recycle(older)
+    allocator.recycle(younger)
     assert allocator.allocate(12 * MIB).address == younger.address
 
 
 def test_an_emptied_cache_keeps_only_segments_in_use() -> None:
     assert after((1, 12 * MIB), (2, 14 * MIB), (1, -12 * MIB), (0, 0)).reserved == 14 * MIB
+
+
+def literally(trace: list[tuple[int, int]], limit: int) -> tuple[int, int, int]:
+    """Serves a trace with every rule of the native allocator spelled out, on segments that are lists of pieces.
+
+    Returns the peaks of allocated and reserved bytes and the number of retries, up to the first request that fails.
+    """
+    segments: list[list[list[int]]] = []  # pieces of [bytes, storage or 0], the youngest segment first
+    reserved = peak = most = retries = 0
+    for storage, num_bytes in trace:
+        if num_bytes < 0:
+            segment, place = next((s, i) for s in segments for i, piece in enumerate(s) if piece[1] == storage)
+            segment[place][1] = 0
+            for i in (place, place - 1):
+                if 0 <= i < len(segment) - 1 and not segment[i][1] and not segment[i + 1][1]:
+                    segment[i][0] += segment.pop(i + 1)[0]
+            continue
+        size = -(-num_bytes // 512) * 512
+        small = size <= MIB
+        new = 2 * MIB if small else 20 * MIB if size < 10 * MIB else -(-size // (2 * MIB)) * 2 * MIB
+        pool = [s for s in segments if (sum(piece[0] for piece in s) == 2 * MIB) is small]
+        free = [(s, i) for s in pool for i, piece in enumerate(s) if not piece[1] and piece[0] >= size]
+        if not free and reserved + new > limit:
+            retries += 1
+            segments = [s for s in segments if len(s) > 1 or s[0][1]]
+            reserved = sum(piece[0] for s in segments for piece in s)
+            if reserved + new > limit:
+                break
+        if not free:
+            segments.insert(0, [[new, 0]])
+            reserved += new
+            free = [(segments[0], 0)]
+        segment, place = min(free, key=lambda at: at[0][at[1]][0])
+        rest = segment[place][0] - size
+        if rest >= 512 if small else rest > MIB:
+            segment[place : place + 1] = [[size, storage], [rest, 0]]
+        else:
+            segment[place][1] = storage
+        most, peak = max(most, reserved), max(peak, sum(piece[0] for s in segments for piece in s if piece[1]))
+    return peak, most, retries
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_trace_is_served_as_the_rules_say(seed: int) -> None:
+    chance = random.Random(seed)
+    trace, alive = list[tuple[int, int]](), dict[int, int]()
+    for storage in range(1, 250):
+        for _ in range(chance.choice((0, 1, 1, 2))):
+            if alive:
+                freed = chance.choice(list(alive))
+                trace.append((freed, -alive.pop(freed)))
+        alive[storage] = chance.choice((chance.randrange(1, MIB), chance.randrange(MIB, 64 * MIB), 3 * MIB, 24 * MIB))
+        trace.append((storage, alive[storage]))
+    allocator = CachingAllocator(400 * MIB)
+    with suppress(OutOfMemoryError):
+        allocator.run(trace)
+    assert (allocator.peak_allocated, allocator.peak_reserved, allocator.retries) == literally(trace, 400 * MIB)

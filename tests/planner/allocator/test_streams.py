@@ -13,7 +13,7 @@ SIZE = 64 * MIB
 
 
 def served(labels: dict[int, Label], events: Iterable[tuple[int, int]]) -> StreamedAllocator:
-    allocator = StreamedAllocator(CachingAllocator(), lambda storage: labels[storage][2:])
+    allocator = StreamedAllocator(CachingAllocator(), {number: of[2:] for number, of in labels.items()})
     allocator.run(events)
     return allocator
 
@@ -36,7 +36,7 @@ def test_what_two_streams_use_waits_until_fsdp1_gathers_two_units_later() -> Non
 
 
 def test_a_wait_for_the_gpu_makes_all_blocks_usable() -> None:
-    labels = {1: label(Stream.COMPUTE, shared=True), 2: label(Stream.COMPUTE)}
+    labels = {1: label(Stream.COMPUTE, shared=True)}
     allocator = served(labels, [(1, SIZE), (1, -SIZE)])
     allocator.catch_up()
     allocator.run([(2, SIZE)])

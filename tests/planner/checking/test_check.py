@@ -371,9 +371,3 @@ def test_keys_of_a_json_that_a_recipe_names_are_replaced(tmp_path: Path) -> None
     (tmp_path / "zero/ds_z3.json").write_text(json.dumps(ZERO3))
     result = check(file, gpu="H100", gpus=8, overrides=["zero_optimization.stage=2"])
     assert result.reading["sharding"].value == "shard_grad_op"
-
-
-def test_toml_is_named(tmp_path: Path) -> None:
-    (tmp_path / "llama3_8b.toml").write_text("[training]\n")
-    with pytest.raises(PlannerError, match="is TOML, as torchtitan has it, which is not read"):
-        check(tmp_path / "llama3_8b.toml")

@@ -12,7 +12,7 @@ from click.shell_completion import ShellComplete
 import planner.api
 from hardware import load_catalog
 from planner.cli import main
-from planner.cli.commands import Command
+from planner.cli.command import Command
 from planner.models import registry_models
 from strategies import OPTIONS
 from strategies.sharding import ALIASES

@@ -82,7 +82,7 @@ def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) ->
         "planner.entry",
         "planner.cli",
         "planner.cli.app",
-        "planner.cli.commands",
+        "planner.cli.command",
         "planner.cli.output",
         "planner.printable",
         "planner.progress",
@@ -92,6 +92,12 @@ def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) ->
 @pytest.mark.parametrize("arguments", [(*FIT, "--json"), ("gpus", "--json"), ("models", "--json")])
 def test_json_imports_nothing_that_draws_or_trains(arguments: tuple[str, ...]) -> None:
     assert not packages(imported(*arguments)) & {"rich", "torch", "optuna", "transformers", "jinja2", "numpy"}
+
+
+def test_a_plan_of_one_gpu_imports_nothing_that_shards_or_simulates() -> None:
+    ours = {module for module in imported(*FIT, "--json") if module.startswith("planner.")}
+    unused = ("planner.allocator", "planner.memory.requests", "planner.memory.sharding.deepspeed", "planner.advice")
+    assert not [module for module in ours if module.startswith(unused)]
 
 
 def test_a_report_imports_nothing_that_trains() -> None:

@@ -150,6 +150,42 @@ def test_what_a_target_cannot_say_is_named(target: str, options: dict[str, Any],
     assert error.value.message.startswith(message)
 
 
+@pytest.mark.parametrize("task", ["sequence-classification", "masked-lm", "contrastive"])
+def test_an_encoder_is_exported_for_its_task(task: str, tmp_path: Path) -> None:
+    plan = estimate("bert-base", gpu="A100-40GB", sequence_length=128, micro_batch_size=8, task=task)
+    files = export(plan, "transformers")
+    recipe = yaml.safe_load(files["train.yaml"])
+    assert recipe["task"] == task
+    assert ("pairs.py" in files, recipe.get("pooling")) == ((True, "mean") if task == "contrastive" else (False, None))
+    for name in ("train.yaml", "accelerate.yaml"):
+        (tmp_path / name).write_text(files[name])
+    result = check([tmp_path / "train.yaml", tmp_path / "accelerate.yaml"], gpu="A100-40GB")
+    assert result.not_understood == ()
+    assert result.plan is not None
+    assert (result.plan.request.task, result.plan.memory.moments) == (plan.request.task, plan.memory.moments)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("transformers", {"finetuning": "lora"}, "transformers cannot say finetuning lora of a classifier"),
+        ("pytorch", {"task": "contrastive"}, "pytorch cannot say task contrastive"),
+        (
+            "pytorch",
+            {"task": "masked-lm", "gpus": 2, "sharding": "full_shard"},
+            "pytorch cannot say task masked-lm with sharding full_shard",
+        ),
+        ("trl", {"framework": "trl", "loss": "full"}, "trl cannot say task"),
+        ("llama-factory", {"framework": "llama-factory"}, "llama-factory cannot say task"),
+    ],
+)
+def test_a_task_that_a_target_does_not_train_is_named(target: str, options: dict[str, Any], message: str) -> None:
+    plan = estimate("bert-base", gpu="A100-40GB", sequence_length=128, micro_batch_size=8, **options)
+    with pytest.raises(ExportError) as error:
+        export(plan, target)
+    assert error.value.message.startswith(message)
+
+
 def test_deepspeed_alone_has_numbers_and_no_auto() -> None:
     plan = planned(gpus=8, sharding="zero3", loss="full", micro_batch_size=2, gradient_accumulation_steps=4)
     content = json.loads(export(plan, "deepspeed")["deepspeed.json"])

@@ -38,6 +38,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """Path of an encoder's config.json."""
+    file = tmp_path / "encoder.json"
+    file.write_text(json.dumps({**TINY, "model_type": "bert", "architectures": ["BertForMaskedLM"]}))
+    return str(file)
+
+
 def run(folder: Path, config: str, target: str, ranks: int = 1, **chosen: Any) -> dict[str, Any]:
     """Runs an exported script and returns what it measured."""
     sizes = {"sequence_length": 32, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -68,6 +76,14 @@ def test_a_script_trains_what_the_plan_trains(
     assert measured["losses"][-1] < measured["losses"][0]
     assert measured["global_batch_size"] == 4
     assert measured["trained_parameters"] == trained
+
+
+@pytest.mark.parametrize(("target", "task"), [("transformers", "contrastive"), ("pytorch", "sequence-classification")])
+def test_an_encoder_trains_for_its_task(target: str, task: str, encoder: str, tmp_path: Path) -> None:
+    measured = run(tmp_path / "run", encoder, target, task=task, precision="fp32", micro_batch_size=4)
+    assert measured["losses"][-1] < measured["losses"][0]
+    assert measured["losses"][0] < 2  # a mean over the accumulated micro-batches: log(2) and log(4) for random weights
+    assert measured["global_batch_size"] == 8
 
 
 def test_two_processes_train_one_model(config: str, tmp_path: Path) -> None:

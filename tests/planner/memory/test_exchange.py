@@ -2,7 +2,8 @@
 
 from planner.memory.autograd.tape import Tape, Tensor, Variable
 from planner.memory.settings.exchange import Exchange
-from planner.memory.settings.parts import Part, Work, joined
+from planner.memory.settings.parts import Part, joined
+from planner.memory.settings.work import Work
 
 ELEMENTS, FP32 = 100, 4
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from planner import fit
+from planner.answers.settled import settled
 from planner.memory.requests.requests import Requests
-from planner.memory.reserved import requests_of, reserved
+from planner.memory.reserved import process_of, requests_of, reserved, reserved_by
 from planner.problem.resolve import resolve_one
 from planner.search import Candidate, Solver
 from strategies import Allocator
@@ -24,6 +25,9 @@ STRATEGIES: tuple[dict[str, Any], ...] = (
     {"precision": "bf16-mixed", "gpus": 8, "sharding": "full_shard", "checkpointing": "full"},
     {"precision": "bf16-mixed", "gpus": 8, "sharding": "shard_grad_op", "gradient_sync": "last"},
     {"precision": "bf16-mixed", "gpus": 8, "sharding": "full_shard", "sharding_backend": "fsdp1"},
+    {"precision": "bf16-true", "outputs": "kept"},
+    {"precision": "bf16-mixed", "finetuning": "lora", "checkpointing": "full-reentrant", "outputs": "kept"},
+    {"precision": "fp32", "outputs": "kept-in-step"},
 )
 
 TOLERANCE = 0.002
@@ -32,8 +36,9 @@ TOLERANCE = 0.002
 
 def asked(model: str, choices: dict[str, Any], size: int, steps: int) -> tuple[Solver, Candidate, Requests]:
     """Returns a candidate with the requests of its steps."""
-    axes = {axis: choice for axis, choice in choices.items() if axis != "gpus"}
-    workload = {"gpus": choices.get("gpus", 1), "nodes": 1, "sequence_length": 1024, "headroom": 0.05}
+    axes = {axis: choice for axis, choice in choices.items() if axis not in ("gpus", "outputs")}
+    asked = {"gpus": choices.get("gpus", 1), "outputs": choices.get("outputs", "released")}
+    workload = {**asked, "nodes": 1, "sequence_length": 1024, "headroom": 0.05}
     _, solver, candidate = resolve_one(model, "A100-80GB-SXM", None, axes, workload, size, steps)
     requests = requests_of(solver.model, candidate.strategy, size, steps)
     assert requests is not None
@@ -76,6 +81,32 @@ def test_a_storage_is_released_once_nobody_uses_it() -> None:
     requests.release(storage)
     assert requests.made == [(1, 512), (1, -512)]
     assert requests.allocate(0) == 0
+
+
+@pytest.mark.parametrize("choices", STRATEGIES[:1] + STRATEGIES[3:4] + STRATEGIES[8:10], ids=lambda c: str(c))
+@pytest.mark.parametrize("share", [1.2, 1.02, 0.98])
+def test_requests_that_are_served_while_they_are_made_reserve_as_much(choices: dict[str, Any], share: float) -> None:
+    solver, candidate, requests = asked("llama-3.2-1b", choices, 2, 2)
+    process = process_of(solver.model, candidate.strategy, 2, 2)
+    assert process is not None
+    limit = round(share * candidate.footprint.allocated_bytes(2))
+    assert reserved_by(process, Allocator.NATIVE, limit) == reserved(requests, Allocator.NATIVE, limit)
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+def test_the_largest_micro_batch_that_is_served_is_found(checkpointing: str) -> None:
+    axes = {"allocator": "native", "finetuning": "lora", "optimizer": "adamw", "checkpointing": checkpointing}
+    workload = {"gpus": 1, "nodes": 1, "sequence_length": 2048, "headroom": 0.05}
+    _, solver, candidate = resolve_one("llama-3.2-1b", "RTX-4090", None, axes, workload, 1, 1)
+    served = []
+    for size in range(1, 20):
+        alone = Solver(solver.model, solver.budget_bytes, solver.accumulation, (size,))
+        if settled(alone.candidate(candidate.strategy, size, 1), alone) is not None:
+            served.append(size)
+    best = settled(candidate, solver)
+    assert served
+    assert best is not None
+    assert best.micro_batch_size == max(served)
 
 
 def test_native_plans_are_served_within_the_budget_and_a_larger_micro_batch_is_not() -> None:

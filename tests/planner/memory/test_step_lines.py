@@ -9,7 +9,9 @@ import pytest
 from planner.memory.autograd.storage import Snapshot
 from planner.memory.memoized import counted, memoized
 from planner.memory.settings.exchange import Shared
-from planner.memory.settings.parts import Part, Work, envelope, joined, largest, raised
+from planner.memory.settings.parts import Part, joined
+from planner.memory.settings.snapshots import envelope, largest, raised
+from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn

@@ -1,5 +1,6 @@
 import math
 import random
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_no_two_models_share_an_id_without_its_organization() -> None:
 def test_no_name_reads_as_a_size_or_a_path() -> None:
     names = [name for entry in ENTRIES.values() for name in entry.names]
     names += [name.rpartition("/")[2] for name in names]
-    assert not [name for name in names if registry._SIZE.fullmatch(name) or registry._spelled_as_path(name)]
+    assert not [name for name in names if re.fullmatch(registry._SIZE, name) or registry._spelled_as_path(name)]
 
 
 @pytest.mark.parametrize("name", NAMES)

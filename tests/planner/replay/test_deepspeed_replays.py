@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,11 @@ COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batc
         {"sharding": "zero2", "finetuning": "qlora", "quantization": "int8", "unquantized_dtype": "bf16"},
         {"sharding": "zero3", "finetuning": "qlora", "quantization": "nf4-double", "checkpointing": "full"},
         {"sharding": "zero3", "finetuning": "qlora", "persistence_threshold": 1000, "offload": "cpu"},
+        {"sharding": "zero2", "loss": "chunked"},
+        {"sharding": "zero3", "loss": "chunked", "finetuning": "lora", "checkpointing": "full"},
+        {"sharding": "zero3", "loss": "chunked", "max_reuse_distance": 1, "prefetch_bucket": 1_000_000},
+        {"sharding": "zero3", "evaluation_batch_size": 8},
+        {"sharding": "zero3", "evaluation_batch_size": 8, "loss": "chunked", "max_reuse_distance": 4_000_000},
     ],
     ids=lambda x: " ".join(map(str, x.values())),
 )
@@ -37,4 +44,53 @@ def test_the_model_equals_the_replay(choices: dict[str, Any]) -> None:
     result = planner.verify("pythia-70m", **{**COMMON, **choices})
     replayed = max(phase.replay_bytes for phase in result.phases.values())
     predicted = max(phase.model_bytes for phase in result.phases.values())
+    assert predicted == pytest.approx(replayed, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finetuning", ["full", "lora"])
+def test_with_ligers_kernels_and_loss_the_model_equals_the_replay(finetuning: str) -> None:
+    liger = {"kernels": "liger", "loss": "liger-fused-linear", "persistence_threshold": 0, "finetuning": finetuning}
+    result = planner.verify("smollm2-135m", **{**COMMON, "sharding": "zero3", **liger})
+    for phase in result.phases.values():
+        assert phase.model_bytes == pytest.approx(phase.replay_bytes, rel=1e-3)
+
+
+MIXTURE = {
+    "model_type": "mixtral",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+}
+"""The config.json of a mixture that is small enough for a replay of all its blocks."""
+
+ONE_BY_ONE = {"max_reuse_distance": 1, "persistence_threshold": 1, "prefetch_bucket": 1, "reduce_bucket": 100_000}
+"""Options of ZeRO-3 with which no module's weights stay until they are used again, as those of large models do not."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        ONE_BY_ONE,
+        {**ONE_BY_ONE, "checkpointing": "full", "evaluation_batch_size": 4},
+        {**ONE_BY_ONE, "finetuning": "lora", "lora_targets": "q_proj,v_proj"},
+    ],
+    ids=lambda x: " ".join(map(str, x.values())),
+)
+@pytest.mark.parametrize("family", ["mixtral", "olmoe"])
+def test_a_mixture_divided_by_zero3_takes_what_the_replay_says(
+    family: str, choices: dict[str, Any], tmp_path: Path
+) -> None:
+    fields = {**MIXTURE, "model_type": family, "intermediate_size": 256, "num_experts": 8}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    how = {**COMMON, "sharding": "zero3", "sequence_length": 64, **choices}
+    phases = planner.verify(str(tmp_path), **how).phases.values()
+    replayed, predicted = (max(found) for found in zip(*((p.replay_bytes, p.model_bytes) for p in phases), strict=True))
     assert predicted == pytest.approx(replayed, rel=1e-3)

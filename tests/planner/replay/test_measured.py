@@ -1,4 +1,4 @@
-"""Replays of a few runs, made here and now, beside what real GPUs reported (all: benchmarks/measured_replay.py)."""
+"""Replays of a few runs, made here and now, beside what real GPUs reported (all: benchmarks/measured/replayed.py)."""
 
 import importlib.util
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "benchmarks"
+FOLDER = Path(__file__).parents[3] / "benchmarks" / "measured"
 
 ALLOCATED = {"T4 sdpa": 0.005, "T4 eager": 0.02, "RTX-4080 sdpa": 0.02}
 """Largest relative error of allocated bytes."""
@@ -28,7 +28,7 @@ CASES = [
 def benchmark() -> Any:
     sys.path.insert(0, str(FOLDER))
     try:
-        spec = importlib.util.spec_from_file_location("measured_replay", FOLDER / "measured_replay.py")
+        spec = importlib.util.spec_from_file_location("replayed", FOLDER / "replayed.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -22,6 +22,9 @@ CASES: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("qwen2.5-0.5b", {"precision": "bf16-true", "finetuning": "lora"}, 4, 1),
     ("qwen2.5-0.5b", {"precision": "bf16-mixed", "checkpointing": "full"}, 8, 2),
     ("gpt2-medium", {"precision": "fp32"}, 4, 1),
+    ("gpt2-medium", {"precision": "fp32", "outputs": "kept"}, 4, 1),
+    ("qwen2.5-0.5b", {"precision": "bf16-true", "finetuning": "lora", "outputs": "kept"}, 8, 1),
+    ("qwen2.5-0.5b", {"precision": "bf16-mixed", "checkpointing": "full", "outputs": "kept-in-step"}, 8, 2),
     ("smollm2-360m", {"precision": "bf16-mixed", "gpus": 8, "sharding": "full_shard", "checkpointing": "full"}, 8, 2),
     ("smollm2-360m", {"precision": "bf16-mixed", "gpus": 8, "sharding_backend": "fsdp1"}, 6, 1),
     # so small that most of it is left from wrapping the units
@@ -40,8 +43,15 @@ SHORT = pytest.param(
     ("model", "choices", "size", "steps"), [*CASES, SHORT], ids=lambda x: str(x) if isinstance(x, str) else ""
 )
 def test_reserved_bytes_are_those_of_the_replay(model: str, choices: dict[str, Any], size: int, steps: int) -> None:
-    axes = {axis: choice for axis, choice in choices.items() if axis != "gpus"}
-    workload = {"gpus": choices.get("gpus", 1), "nodes": 1, "sequence_length": 512, "headroom": 0.05}
+    axes = {axis: choice for axis, choice in choices.items() if axis not in ("gpus", "outputs")}
+    outputs = choices.get("outputs", "released")
+    workload = {
+        "gpus": choices.get("gpus", 1),
+        "nodes": 1,
+        "outputs": outputs,
+        "sequence_length": 512,
+        "headroom": 0.05,
+    }
     problem, solver, candidate = resolve_one(model, "A100-80GB-SXM", None, axes, workload, size, steps)
     requests = requests_of(solver.model, candidate.strategy, size, steps)
     trace = replayed(step_of(problem, candidate, lambda _: None), lambda _: None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hardware import Cluster, load_catalog
 from planner.memory import Footprint
-from planner.memory.settings.parts import Work
+from planner.memory.settings.work import Work
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Moment

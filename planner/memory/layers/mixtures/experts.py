@@ -129,15 +129,18 @@ def factors(f: Ops, up: Tensor, down: Tensor, itemsize: int, name: str) -> tuple
     return f.to(up, itemsize, f"{name} lora_B"), f.to(down, itemsize, f"{name} lora_A")
 
 
-def fold(f: Ops, weight: Tensor, factors: tuple[Tensor, Tensor], name: str) -> Tensor:
+def fold(f: Ops, weight: Tensor, factors: tuple[Tensor, Tensor], name: str, *, stacked: bool = True) -> Tensor:
     """Returns `weight + B @ A * scaling`, which is made anew in the weight's dtype in every forward.
 
-    PEFT's ParamWrapper computes it by `baddbmm`, outside autocast. Each factor is saved for the other's gradient. Its
-    FLOPs are not counted.
+    PEFT's ParamWrapper computes it by `baddbmm`, outside autocast. Each factor is saved for the other's gradient, as a
+    view by expert where experts are stacked (`get_delta_factors`). Its FLOPs are not counted.
     """
     storage = f.tape.storage(weight.fixed * weight.itemsize, 0, f"{name} with adapter")
     out = Tensor(storage, weight.fixed, 0, weight.width, weight.itemsize, Variable())
-    return f.differentiate(out, f.own_targets(*factors), [f.tape.save(factor) for factor in factors])
+    folded = f.differentiate(out, f.own_targets(*factors), [f.tape.save(factor) for factor in factors])
+    if stacked and f.tape.keep_saved:
+        f.tape.view(*(factor.name for factor in factors))
+    return folded
 
 
 def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tensor:
@@ -155,7 +158,7 @@ def gather(f: Ops, x: Tensor, elements: int, indices: Tensor, name: str) -> Tens
     return f.differentiate(out, f.own_targets(x), saved)
 
 
-def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> Tensor:
+def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str, *, transposes: bool = True) -> Tensor:
     """Returns `grouped_mm` of rows sorted by expert, in the dtype of the weights.
 
     It saves `x` for the weights' gradient and the weights for the gradient of `x`.
@@ -166,6 +169,7 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
         weight: Weights of all experts.
         out_features: Columns of the result.
         name: Name of the weight.
+        transposes: Whether the product is with transposed views of the weights, which are what is saved.
     """
     x = f.to(x, weight.itemsize, f"{name} input")
     rows = x.per_sample // x.width
@@ -175,7 +179,10 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str) -> 
     flops = 2 * x.per_sample * out_features
     out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight, flops=flops)
     needed = (x.variable is not None) + (weight.variable is not None)
-    return f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
+    differentiated = f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
+    if transposes and x.variable is not None and f.tape.keep_saved:
+        f.tape.view(weight.name)
+    return differentiated
 
 
 def summed(f: Ops, x: Tensor, elements: int) -> Tensor:

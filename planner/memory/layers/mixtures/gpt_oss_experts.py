@@ -39,11 +39,11 @@ def biased_experts(
     selected = gather(f, x, pairs * hidden, indices_of(f, pairs, "tokens by expert"), "expert input")
     share = gather(f, scores, pairs, order, "router scores by expert")
     bias = _bias(f, gate_up_bias, ids, 2 * intermediate_size, pairs, "gate and up")
-    out = grouped(f, selected, gate_up, 2 * intermediate_size, "experts.gate_up_proj")
+    out = grouped(f, selected, gate_up, 2 * intermediate_size, "experts.gate_up_proj", transposes=False)
     out = add_(f, out, bias)
     out = _gated(f, out, intermediate_size)
     bias = _bias(f, down_bias, ids, hidden, pairs, "down")
-    projected = add_(f, grouped(f, out, down, hidden, "experts.down_proj"), bias)
+    projected = add_(f, grouped(f, out, down, hidden, "experts.down_proj", transposes=False), bias)
     del out
     weighted = f.mul(projected, share, "weighted expert output")
     back = indices_of(f, pairs, "order by token")

@@ -1,7 +1,8 @@
 """Follows which parameters ZeRO-3 has gathered: when a module is entered, ahead of it, and until they are released.
 
 Source: deepspeed/runtime/zero/partitioned_param_coordinator.py and partition_parameters.py, DeepSpeed 0.19.8. A step
-after the first is followed, whose order of modules is known (`ZeRoTraceMode.COMPLETE`).
+after the first is followed, whose order of modules is known (`ZeRoTraceMode.COMPLETE`). Where an evaluation leaves that
+order, nothing is gathered ahead any more, and a module's parameters are released with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from planner.libraries.allocator import allocated
-from planner.memory.autograd.marks import WITHOUT_PARAMETERS
+from planner.libraries.deepspeed import GATHERED_WHOLE
+from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.run import Alive
 from strategies import Zero
@@ -40,30 +42,69 @@ class Coordinator:
         sharding: How they are divided, with all sizes filled in.
         alive: The bytes that are alive.
         order: Every module in the order in which it is entered, in forward and backward.
+        read: The parameters that the model's own forward reads.
     """
 
-    def __init__(self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module]) -> None:
-        self.flat, self.sharding, self.alive, self.order = flat, sharding, alive, order
+    def __init__(
+        self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module], read: Sequence[Owned] = ()
+    ) -> None:
+        self.flat, self.sharding, self.alive, self.order, self.read = flat, sharding, alive, order, read
         self._modules: dict[Module, list[Owned]] = defaultdict(list)
+        self._entered = frozenset(order)
         for parameter in flat.parameters:
-            self._modules[parameter.part, parameter.module].append(parameter)
+            self._modules[self.home(parameter)].append(parameter)
         used = [self.parameters(module) for module in order]
-        self._queue = deque((p, step) for step, found in enumerate(used) for p in found)
+        self._in_order = [(p, step) for step, found in enumerate(used) for p in found]
+        self._knows_order = True
         self._traversed = [*accumulate((sum(p.num_elements for p in found) for found in used), initial=0)]
         self._uses: dict[int, list[int]] = defaultdict(list)
         for step, found in enumerate(used):
             for p in found:
                 self._uses[p.number].append(step)
-        self._step = self._live = 0
-        self._fetched_for: dict[int, int] = defaultdict(lambda: -1)
         self._handles: dict[int, Gather | None] = {}
         """Parameters in flight; None for one that was gathered alone, into its own tensor."""
         self._sizes: dict[int, int] = {}
         """Bytes of each gathered parameter that is not in flight in a buffer."""
         self._active: dict[int, set[Module]] = defaultdict(set)
+        self._views: dict[int, int] = {}
+        """Bytes of released parameters of which saved views keep the memory; 0 of those that are still gathered."""
+        self.begin()
 
-    def parameters(self, module: Module) -> list[Owned]:
+    def begin(self) -> None:
+        """Follows `reset_step`, at the start of a forward pass: what is gathered, and not in flight, stays."""
+        self._release_in_flight()
+        self._queue = deque(self._in_order)
+        self._step = self._live = 0
+        self._fetched_for: dict[int, int] = defaultdict(lambda: -1)
+
+    def _release_in_flight(self) -> None:
+        """Follows `_clean_inflight_param_registry`."""
+        for number in list(self._handles):
+            self._wait(self._handles.pop(number))
+            self._drop_buffer()
+            self._release(self.flat.parameters[number])
+
+    def _check_order(self, module: Module) -> None:
+        """Follows `trace_prologue`: another module than the known order has means that none is known any more."""
+        if self._knows_order and self.order[self._step : self._step + 1] != [module]:
+            self._knows_order = False
+            self._release_in_flight()
+
+    def home(self, parameter: Owned) -> Module:
+        """Returns the module with which a parameter is gathered: its own, or the nearest around it that is entered."""
+        name = parameter.module
+        while name and (parameter.part, name) not in self._entered:
+            name = name.rpartition(".")[0]
+        return parameter.part, name or parameter.module
+
+    def is_within(self, parameter: Owned) -> bool:
+        """Returns whether a parameter is in a module that is gathered whole."""
+        return self.home(parameter)[1] in GATHERED_WHOLE.values()
+
+    def parameters(self, module: Module) -> Sequence[Owned]:
         """Returns the parameters of a module; a tied head has that of the stem."""
+        if module[1] == MODEL:
+            return self.read
         if module[1].startswith(WITHOUT_PARAMETERS):
             return []
         return self._modules.get(module) or self._modules[0, module[1]]
@@ -74,6 +115,7 @@ class Coordinator:
 
     def enter(self, module: Module) -> Iterator[int]:
         """Follows `fetch_sub_module`, and yields the bytes of temporaries at each instant that can be the largest."""
+        self._check_order(module)
         parameters = self.parameters(module)
         yield from self._gather([p for p in parameters if self._is_missing(p)])
         for parameter in parameters:
@@ -82,6 +124,13 @@ class Coordinator:
                 self._wait(self._handles.pop(parameter.number))
                 yield 0
                 self._drop_buffer()
+        if self._knows_order:
+            yield from self._go_on(parameters)
+        self._step += 1
+        yield 0
+
+    def _go_on(self, parameters: Sequence[Owned]) -> Iterator[int]:
+        """Takes a module's parameters off the queue, and gathers what comes next."""
         new = {p.number for p in parameters if self._fetched_for[p.number] < self._step}
         popped: set[int] = set()
         while self._queue and len(popped) < len(new):
@@ -89,8 +138,6 @@ class Coordinator:
             self._fetched_for[queued.number] = step
             popped.add(queued.number)
         yield from self._prefetch()
-        self._step += 1
-        yield 0
 
     def _prefetch(self) -> Iterator[int]:
         """Gathers what comes next, about as many elements as the prefetch bucket, unless too many are gathered."""
@@ -172,6 +219,8 @@ class Coordinator:
 
     def _is_done(self, parameter: Owned) -> bool:
         """Returns whether no use of a parameter is near (`__params_to_release`)."""
+        if not self._knows_order:
+            return True
         if self._fetched_for[parameter.number] > self._step:
             return False
         uses = self._uses[parameter.number]
@@ -183,8 +232,24 @@ class Coordinator:
     def _release(self, parameter: Owned) -> None:
         available = parameter.number in self._sizes and parameter.number not in self._handles
         if available and not self._active[parameter.number] and not self.persists(parameter):
-            self.alive.unsharded -= self._sizes.pop(parameter.number)
+            self._free(parameter.number)
             self._live -= parameter.num_elements
+
+    def _free(self, number: int) -> None:
+        size = self._sizes.pop(number)
+        if number in self._views:
+            self._views[number] = size
+        else:
+            self.alive.unsharded -= size
+
+    def view(self, parameter: Owned) -> None:
+        """Follows a view that is saved, on the memory that the parameter has at that time."""
+        if parameter.number in self._sizes:
+            self._views[parameter.number] = 0
+
+    def drop_view(self, parameter: Owned) -> None:
+        """Follows the end of a view, with which the memory goes that the parameter has let go of."""
+        self.alive.unsharded -= self._views.pop(parameter.number, 0)
 
     def activate(self, parameter: Owned, module: Module) -> None:
         """Keeps a parameter gathered until a module has run backward (`update_recompute_parameters`)."""
@@ -193,7 +258,7 @@ class Coordinator:
     def end(self) -> None:
         """Releases what is left at the end of backward, such as the embedding, whose input has no gradient."""
         for number in list(self._sizes):
-            self.alive.unsharded -= self._sizes.pop(number)
+            self._free(number)
         for gather in {id(g): g for g in self._handles.values() if g is not None}.values():
             self.alive.communication -= gather.buffer_bytes
         self._handles.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.libraries.allocator import allocated
-from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happening
+from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS, Happened, Happening
 from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.modules import Containers
@@ -36,34 +36,54 @@ class Gathered(Run):
         self._entered_backward: Module | None = None
         """The module of a part that entered backward first, to which a recomputation belongs."""
         self._recomputed: list[Owned] = []
+        self._within: list[Owned] = []
+        """Parameters in a module that is gathered whole, whose gradients are there."""
+        self._read: list[Owned] = []
+        """Parameters that the model's own forward reads."""
 
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds the modules without parameters."""
         containers = Containers(forward)
         forward[:] = [containers.forward(i, happened) for i, happened in enumerate(forward)]
         backward[:] = [containers.backward(i, happened) for i, happened in enumerate(backward)]
+        self._read = self._read or [self.flat.find(*found) for found in containers.reads]
 
     def plans(self, order: Sequence[Module]) -> None:
         """Learns the order in which modules are entered."""
-        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, order)
+        known = [_module(*entered) for entered in order]
+        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, known, self._read)
+
+    def begins(self) -> None:
+        """Follows the start of a forward pass after another."""
+        self.coordinator.begin()
 
     def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
         """Follows a module that is entered or left, or a finished gradient."""
-        module = part, name
+        module = _module(part, name)
         match kind:
-            case Happening.BEGINS:
+            case Happening.BEGINS | Happening.READS:
                 pass
+            case Happening.HOLDS:
+                self.coordinator.view(self.flat.find(part, name))
+            case Happening.LETS_GO:
+                self.coordinator.drop_view(self.flat.find(part, name))
             case Happening.ENTERS | Happening.ENTERS_BACKWARD:
                 yield from self._enter(module, kind)
             case Happening.LEAVES:
                 self.coordinator.leave(module)
             case Happening.LEAVES_BACKWARD:
+                yield from self._add_all_of(module)
                 also: list[Owned] = []
                 if module == self._entered_backward:
                     also, self._recomputed, self._entered_backward = self._recomputed, [], None
                 self.coordinator.leave(module, also)
             case Happening.GRADIENT:
-                yield from self._add(self.flat.find(part, name))
+                parameter = self.flat.find(part, name)
+                if self.coordinator.is_within(parameter):
+                    self._within.append(parameter)
+                    self.alive.gradients += allocated(parameter.num_bytes)
+                else:
+                    yield from self._add(parameter)
 
     def _enter(self, module: Module, kind: Happening) -> Iterator[Extra]:
         named = not module[1].startswith(WITHOUT_PARAMETERS)
@@ -77,6 +97,15 @@ class Gathered(Run):
                     self._recomputed.append(parameter)
         for temporary in self.coordinator.enter(module):
             yield self.alive.extra(temporary)
+
+    def _add_all_of(self, module: Module) -> Iterator[Extra]:
+        """Follows `reduce_leaf_module_grads`, which takes all gradients in a module that is gathered whole."""
+        if not self._within or module not in map(self.coordinator.home, self._within):
+            return
+        for parameter in sorted(self._within):
+            yield from self._add(parameter)
+            self.alive.gradients -= allocated(parameter.num_bytes)
+        self._within.clear()
 
     def _add(self, parameter: Owned) -> Iterator[Extra]:
         """Follows `reduce_independent_p_g_buckets_and_remove_grads`."""
@@ -114,3 +143,8 @@ class Gathered(Run):
         yield from self._reduce()
         yield self.alive.extra()
         self.coordinator.end()
+
+
+def _module(part: int, name: str) -> Module:
+    """Returns a module, of which the model's own is the same in every part."""
+    return 0 if name == MODEL else part, name

@@ -30,6 +30,11 @@ class ZeroLayout(Layout):
         self.sharding, self.turn, self.flat = sharding, turn, Flat(units, world_size)
         self.ranks = [0] if sharding.stage == 3 else largest_ranks(self.flat.numels, world_size)
 
+    @property
+    def is_followed(self) -> bool:  # type: ignore[override]  # stage 3 alone
+        """Whether parameters are gathered for modules."""
+        return self.sharding.stage == 3
+
     def runs(self) -> Iterator[Run]:
         """Yields the bookkeeping of each rank, at the start of a micro-batch."""
         s = self.sharding

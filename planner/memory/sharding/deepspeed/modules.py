@@ -1,5 +1,8 @@
 """Adds the modules that have no parameters of their own: ZeRO-3 gathers ahead whenever any module is entered.
 
+The model's own module is one of them, unless its forward reads a parameter of another: of the head, for a fused loss.
+DeepSpeed then gathers that with the module from the second step on (parameter_offload.py, `ZeROOrderedDict`).
+
 Only parameters' modules are marked in a traced part. The names of the others follow: a container is entered before the
 first of its modules, and again when another was in between. Sources: transformers' modeling files; peft/tuners/lora/
 layer.py, where an adapted layer is a module around the layer, the dropout and both matrices.
@@ -9,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.memory.autograd.marks import WITHOUT_PARAMETERS, Happened, Happening
+from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS, Happened, Happening
 
 DOWN = ".lora_A"
 """End of the name of an adapter's first matrix, before which its dropout runs, even if that does nothing."""
+
+MODULE = f"{WITHOUT_PARAMETERS}module"
+"""Name of a module of which nothing but its entering matters."""
 
 ENTERED = Happening.ENTERS, Happening.ENTERS_BACKWARD
 
@@ -28,18 +34,23 @@ class Containers:
         self.last = len(parts) - 1
         names = {h.name for happened in parts for h in happened if h.kind is Happening.ENTERS}
         self._adapted = {name.removesuffix(DOWN) for name in names if name.endswith(DOWN)}
-        self._wrappers = 2 if self._adapted else 1
+        self._wrappers = [MODULE, MODEL] if self._adapted else [MODEL]
         """The model's own module, or PEFT's two, the inner of which calls its `forward`; the body is one more."""
+        self.reads = [(i, h.name) for i, found in enumerate(parts) for h in found if h.kind is Happening.READS]
+        """(part, name) of the parameters that the model's own forward reads."""
 
     def forward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
         """Returns what happens in a part's forward, with all modules."""
-        first = self._wrappers + 1 if part == 0 else int(self._is_block(part))
-        found = self._within(happened, first)
-        return [*found, _entered(found[-1], Happening.ENTERS)] if part == 0 and found else found  # rotary embeddings
+        found = self._within(happened, [*self._wrappers, MODULE] if part == 0 else self._block(part))
+        if part == 0 and found:
+            return [*found, _entered(found[-1], Happening.ENTERS)]  # rotary embeddings
+        if part == self.last and found:
+            return [*found, Happened(Happening.LEAVES, MODEL, found[-1].at, ())]
+        return found
 
     def backward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
         """Returns what happens in a part's backward, with all modules."""
-        found = self._within(happened, self._wrappers if part == self.last else int(self._is_block(part)))
+        found = self._within(happened, self._wrappers if part == self.last else self._block(part))
         if part != self.last - 1:
             return found
         head = next((i for i, h in enumerate(found, 1) if h.kind is Happening.LEAVES_BACKWARD), None)
@@ -47,11 +58,11 @@ class Containers:
             found.insert(head, _entered(found[head - 1], Happening.ENTERS_BACKWARD))
         return found
 
-    def _is_block(self, part: int) -> bool:
-        return 0 < part < self.last - 1
+    def _block(self, part: int) -> list[str]:
+        return [MODULE] if 0 < part < self.last - 1 else []
 
-    def _within(self, happened: Sequence[Happened], first: int) -> list[Happened]:
-        """Adds the containers within a part, and `first` modules before them."""
+    def _within(self, happened: Sequence[Happened], first: Sequence[str]) -> list[Happened]:
+        """Adds the containers within a part, and the modules `first` before them."""
         found: list[Happened] = []
         inside: tuple[str, ...] = ()
         for h in happened:
@@ -61,7 +72,7 @@ class Containers:
             found.append(h)
             if h.kind is Happening.BEGINS and not h.name and len(found) == 1:
                 kind = Happening.ENTERS if any(x.kind is Happening.LEAVES for x in happened) else ENTERED[1]
-                found += [_entered(h, kind) for _ in range(first)]
+                found += [_entered(h, kind, name) for name in first]
             if h.kind is Happening.LEAVES_BACKWARD and h.name.endswith(DOWN):
                 found.append(_entered(h, Happening.ENTERS_BACKWARD))
         return found
@@ -84,6 +95,6 @@ class Containers:
         return (*found, layer) if layer in self._adapted else found
 
 
-def _entered(at: Happened, kind: Happening) -> Happened:
-    """Returns the entering of a module without parameters at an instant."""
-    return Happened(kind, f"{WITHOUT_PARAMETERS}module", at.at, ())
+def _entered(at: Happened, kind: Happening, name: str = MODULE) -> Happened:
+    """Returns the entering of a module at an instant, by default of one without parameters."""
+    return Happened(kind, name, at.at, ())

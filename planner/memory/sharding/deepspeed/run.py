@@ -34,6 +34,9 @@ class Run:
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds to what happens in each part's forward and backward what the run needs in addition."""
 
+    def begins(self) -> None:
+        """Follows the start of a forward pass after another."""
+
     def plans(self, order: Sequence[tuple[int, str]]) -> None:
         """Learns the (part, name) of every module in the order in which it is entered."""
 

@@ -1,0 +1,235 @@
+"""Holds what is exported against the real clients: their own parsers have to accept it.
+
+python benchmarks/exports/accepted.py write FOLDER [TARGET]  # files of random plans, where the planner is installed
+python benchmarks/exports/accepted.py read FOLDER trl        # in an environment of the client, such as axolotl
+
+Clients: trl (TRL's parser), accelerate (its classes of a launcher's file), deepspeed (DeepSpeed's configuration),
+axolotl (its schema), llama-factory (its parser). The pins of axolotl and of LLaMA-Factory differ from all others: each
+needs an environment of its own, `pip install torch==2.13.0 axolotl==0.19.0` in three minutes, `llamafactory==0.9.5`.
+
+What a client takes without a word (unknown keys, for axolotl, DeepSpeed, accelerate) is compared with its own list of
+keys. For each client a line of JSON is printed: its versions, how many files it accepted, and what it refused. Every
+client has to refuse a file with nonsense in it as well, so that accepting means something. `accepted.jsonl` holds the
+last lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PLANS = 60
+"""Plans of each target."""
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "finetuning": ("full", "lora", "qlora"),
+    "precision": ("bf16-mixed", "bf16-true", "fp16-mixed", "fp32"),
+    "optimizer": ("adamw", "adamw-foreach", "adamw-8bit", "paged-adamw-8bit", "adafactor", "lion", "sgd"),
+    "checkpointing": ("none", "full", "full-reentrant", "offload"),
+    "attention": ("sdpa", "eager", "flash-attention-2"),
+    "quantization": ("nf4", "nf4-double", "int8"),
+    "batching": ("full", "padded", "packed"),
+    "sharding": ("no_shard", "full_shard", "shard_grad_op"),
+    "sharding_backend": ("fsdp1", "fsdp2", "deepspeed"),
+    "lora_variant": ("plain", "dora", "rslora"),
+    "lora_targets": ("all-linear", "q_proj,v_proj"),
+    "gpus": (1, 2, 8),
+    "micro_batch_size": (1, 4),
+    "gradient_accumulation_steps": (1, 4),
+    "evaluation_batch_size": (None, 2),
+}
+TARGETS = ("trl", "axolotl", "llama-factory", "deepspeed")
+STAGES = ("zero1", "shard_grad_op", "full_shard")
+
+
+def exports(target: str) -> Iterator[dict[str, str] | str]:
+    """Files of random plans without end, the same in every run; for a plan that cannot be said, the choice's name."""
+    from planner import ExportError, PlannerError, estimate, export
+
+    source = random.Random(target)
+    framework = target if target != "deepspeed" else "transformers"
+    while True:
+        names = source.sample(sorted(CHOICES), source.randint(2, 7))
+        chosen = {name: source.choice(CHOICES[name]) for name in names}
+        if target == "deepspeed":
+            chosen |= {"gpus": 8, "sharding_backend": "deepspeed", "sharding": source.choice(STAGES)}
+            chosen |= {"offload": source.choice(("none", "optimizer", "cpu"))}
+        try:
+            plan = estimate("llama-3.2-1b", **{"gpu": "A100-40GB", "framework": framework, **chosen})
+            yield export(plan, target)
+        except ExportError as error:
+            yield error.message.removeprefix(f"{target} cannot say ")
+        except PlannerError:  # these choices contradict each other
+            continue
+
+
+def write(folder: Path, targets: Sequence[str] = TARGETS) -> None:
+    """Writes files of random plans, and prints what each target cannot say, by the name of the choice."""
+    for target in targets:
+        made, unsaid = 0, Counter[str]()
+        for files in exports(target):
+            if isinstance(files, str):
+                unsaid[" ".join(files.split()[:2])] += 1
+                continue
+            place = folder / target / f"{made:03}"
+            place.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                (place / name).write_text(text)
+            made += 1
+            if made == (PLANS if target != "deepspeed" else PLANS // 3):
+                break
+        print(f"{target}: {made} plans; not said: {dict(unsaid.most_common())}")
+
+
+def of_trl(file: Path) -> None:
+    """Has TRL's parser read a recipe."""
+    from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
+
+    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig))
+    parser.parse_args_and_config(["--config", str(file), "--use_cpu", "true"])
+
+
+def of_accelerate(file: Path) -> None:
+    """Has accelerate read a launcher's file, and the plugin of its engine its keys."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+    from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
+
+    config = load_config_from_file(str(file))
+    if str(config.distributed_type).endswith("FSDP"):
+        known = {action.dest for action in launch_command_parser()._actions}
+        if unknown := set(config.fsdp_config) - known:
+            raise ValueError(f"accelerate launch has no {sorted(unknown)}")
+        _plugin(FullyShardedDataParallelPlugin, config.fsdp_config)
+    elif str(config.distributed_type).endswith("DEEPSPEED"):
+        named = file.parent / config.deepspeed_config["deepspeed_config_file"]
+        DeepSpeedPlugin(hf_ds_config=str(named))
+    if config.mixed_precision not in ("no", "fp16", "bf16", "fp8", None):
+        raise ValueError(f"mixed_precision {config.mixed_precision}")
+
+
+def _plugin(plugin: Any, keys: dict[str, Any]) -> None:
+    """Makes accelerate's FSDP plugin of the environment that `accelerate launch` sets from a file."""
+    named = {
+        key if key.startswith("fsdp_") else f"fsdp_{key}": str(value)
+        for key, value in keys.items()
+        if value is not None
+    }
+    before = dict(os.environ)
+    os.environ.update({name.upper(): value for name, value in named.items()}, ACCELERATE_USE_FSDP="true")
+    try:
+        plugin()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def of_deepspeed(file: Path) -> None:
+    """Has DeepSpeed read a configuration; "auto" is what transformers fills in, and sizes are DeepSpeed's then."""
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    content = json.loads(file.read_text())
+    known = {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"}
+    known |= {"zero_optimization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "bf16", "fp16"}
+    if set(content) - known:
+        raise ValueError(f"keys that DeepSpeed does not read: {sorted(set(content) - known)}")
+    sizes = [content.pop(key) for key in ("train_batch_size", "train_micro_batch_size_per_gpu")]
+    if "auto" not in sizes and sizes[0] % (sizes[1] * content["gradient_accumulation_steps"]):
+        raise ValueError(f"a batch of {sizes[0]} is no multiple of {sizes[1]} x the accumulation")
+    # In one process the world is one, whose batch DeepSpeed works out itself.
+    filled = {key: value for key, value in content.items() if value != "auto"} | {"train_micro_batch_size_per_gpu": 1}
+    zero = {key: value for key, value in content["zero_optimization"].items() if value != "auto"}
+    DeepSpeedConfig({**filled, "zero_optimization": zero})
+
+
+def of_axolotl(file: Path) -> None:
+    """Has axolotl's schema read a recipe, whose keys have to be fields of it."""
+    from axolotl.utils.schemas.config import AxolotlInputConfig
+
+    content = yaml.safe_load(file.read_text())
+    of_plugins = {key for key in content if key.startswith("liger_")} if "plugins" in content else set()
+    unknown = set(content) - set(AxolotlInputConfig.model_fields) - of_plugins
+    if unknown:
+        raise ValueError(f"the schema has no {sorted(unknown)}")
+    if of_plugins:
+        from axolotl.integrations.liger.args import LigerArgs
+
+        if of_plugins - set(LigerArgs.model_fields):
+            raise ValueError(f"the plugin has no {sorted(of_plugins - set(LigerArgs.model_fields))}")
+    AxolotlInputConfig(**content)
+
+
+def of_llama_factory(file: Path) -> None:
+    """Has LLaMA-Factory's parser read a recipe."""
+    from llamafactory.hparams import get_train_args, parser
+
+    parser.is_torch_bf16_gpu_available = lambda: True  # of this machine, not of the file
+    content = yaml.safe_load(file.read_text())
+    if "deepspeed" in content:  # whether DeepSpeed is installed is not what is asked
+        del content["deepspeed"]
+    with tempfile.TemporaryDirectory() as folder:
+        get_train_args({**content, "use_cpu": True, "output_dir": folder})
+
+
+CLIENTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...], dict[str, Any]]] = {
+    "trl": (of_trl, "trl/*/sft.yaml", ("trl", "transformers", "accelerate"), {"optim": "nope"}),
+    "accelerate": (of_accelerate, "*/*/accelerate.yaml", ("accelerate",), {"distributed_type": "NOPE"}),
+    "deepspeed": (of_deepspeed, "*/*/deepspeed.json", ("deepspeed",), {"nonsense": 1}),
+    "axolotl": (of_axolotl, "axolotl/*/axolotl.yaml", ("axolotl", "transformers", "peft"), {"nonsense": 1}),
+    "llama-factory": (of_llama_factory, "llama-factory/*/sft.yaml", ("llamafactory", "transformers"), {"nope": 1}),
+}
+"""For each client: how it reads a file, which files are its, its packages, and nonsense that it has to refuse."""
+
+
+def problem(reads: Callable[[Path], None], file: Path) -> str | None:
+    """What a client says against a file; None if it takes it."""
+    try:
+        reads(file)
+    except (Exception, SystemExit) as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
+
+
+def broken(file: Path, nonsense: dict[str, Any]) -> Iterator[Path]:
+    """A copy of a file with nonsense in it, beside it."""
+    content = yaml.safe_load(file.read_text())
+    copy = file.with_name(f"broken-{file.name}")
+    text = json.dumps({**content, **nonsense}) if file.suffix == ".json" else yaml.safe_dump({**content, **nonsense})
+    copy.write_text(text)
+    yield copy
+    copy.unlink()
+
+
+def read(folder: Path, client: str) -> int:
+    """Has a client read its files, prints a line of JSON, and returns the number of those that it refused."""
+    reads, pattern, packages, nonsense = CLIENTS[client]
+    files = sorted(folder.glob(pattern))
+    found = {str(file.relative_to(folder)): problem(reads, file) for file in files}
+    refused = {name: what for name, what in found.items() if what is not None}
+    nonsense_refused = all(problem(reads, copy) is not None for file in files[:5] for copy in broken(file, nonsense))
+    line = {
+        "client": client,
+        "versions": {name: version(name) for name in packages},
+        "files": len(files),
+        "accepted": len(files) - len(refused),
+        "refused": refused,
+        "nonsense_refused": nonsense_refused,
+    }
+    print(json.dumps(line))
+    return len(refused) + (not nonsense_refused) + (not files)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        write(Path(sys.argv[2]), sys.argv[3:] or TARGETS)
+    else:
+        sys.exit(min(1, read(Path(sys.argv[2]), sys.argv[3])))

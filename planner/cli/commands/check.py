@@ -1,0 +1,148 @@
+"""Defines the command `planner check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hardware.errors import PlannerError
+from planner.cli.arguments import FILE, GPU_NAME, SHARE, WHOLE_NUMBER
+from planner.cli.command import Command
+from planner.cli.errors import DOES_NOT_FIT, USAGE
+from planner.cli.options import catalog_option, json_option, number_option, option
+from planner.cli.output import print_document, print_report, print_text, show_progress
+
+if TYPE_CHECKING:
+    from planner.records.check import CheckResult
+
+_MACHINE, _CHANGES = "Machine", "Changes"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner check axolotl.yaml --gpu A100-40GB",
+        "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
+        "planner check qwen3_full_sft.yaml ds_z3_config.json",
+        "planner check axolotl.yaml --gpu RTX-4090 --fix fitting.yaml",
+        "planner check --each configs/*.yaml --gpu A100-40GB",
+        "planner check - --gpu RTX-4090 --json < axolotl.yaml",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE... [-- KEY=VALUE...]")
+@option(
+    "--gpu", type=GPU_NAME, metavar="NAME", section=_MACHINE, help="See `planner gpus`; none asks for the smallest."
+)
+@number_option("--gpus", _MACHINE, "GPUs per node; what the files say unless given.")
+@number_option("--nodes", _MACHINE, "Nodes; what the files say unless given.")
+@option(
+    "--headroom",
+    type=SHARE,
+    default="5%",
+    show_default=True,
+    metavar="SHARE",
+    section=_MACHINE,
+    help="Share of the GPU's memory to leave free.",
+)
+@catalog_option
+@option(
+    "--fix",
+    "fixed",
+    type=FILE,
+    metavar="PATH",
+    section=_CHANGES,
+    help="Write a change as a new file, or into a folder.",
+)
+@option(
+    "--change",
+    type=WHOLE_NUMBER,
+    metavar="N",
+    default=1,
+    show_default=True,
+    section=_CHANGES,
+    help="Which change, by its rank.",
+)
+@option("--force", is_flag=True, section=_CHANGES, help="Overwrite files.")
+@option("--each", is_flag=True, help="Take each FILE for a run of its own, and print a line for it.")
+@json_option
+@click.pass_context
+def check(
+    ctx: click.Context,
+    /,
+    files: tuple[str, ...],
+    fixed: Path | None,
+    change: int,
+    force: bool,
+    each: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
+    """Read the files of a training run, and say what memory it takes and whether it fits.
+
+    FILE is a YAML of axolotl, LLaMA-Factory or TRL, with the launcher's file of accelerate and the JSON of DeepSpeed
+    where the run has them. KEY=VALUE replaces a key of these files, as the framework's command line does. Nothing that
+    a file names is executed or downloaded. FILE may be - for standard input.
+
+    With --gpu, the smallest changes of these files are shown as diffs: those that make the run fit, or where it fits,
+    its batch larger or its step faster. --fix writes one of them as a new file.
+
+    Exits with 1 when the run does not fit on the GPU, and with 2 when it is refused: it does something that the planner
+    has no word for. What was read is printed all the same.
+    """
+    from planner.checking.check import check as read
+    from planner.checking.fix import fix
+
+    overrides = [text for text in files if "=" in text and not Path(text).exists()]
+    given = [file for file in files if file not in overrides]
+    if not given:
+        raise PlannerError(f"{overrides[0]!r} is no file here, and is taken for KEY=VALUE", "planner check run.yaml")
+    if each:
+        if as_json or fixed is not None:
+            raise PlannerError(f"--each prints lines, not {'--json' if as_json else '--fix'}", "one run at a time")
+        ctx.exit(_each(given, overrides, arguments))
+    result = read(given, overrides=overrides, **arguments)
+    if fixed is not None:
+        if arguments["gpu"] is None:
+            raise PlannerError("--fix needs a GPU for which the files are changed", "--gpu NAME")
+        for path in fix(result, fixed, rank=change, force=force):
+            show_progress(f"written: {path}")
+    if as_json:
+        print_document(result.model_dump_json(indent=2))
+    else:
+        from planner.report.check import CheckReport
+
+        print_report(CheckReport(result))
+    ctx.exit(_code(result, arguments))
+
+
+def _each(files: list[str], overrides: list[str], arguments: dict[str, Any]) -> int:
+    """Prints a line for each file, and returns the exit code of the worst; files that are no runs are passed over."""
+    from planner.checking.check import check as read
+    from planner.readers.source import UnknownFileError
+
+    worst = 0
+    for file in files:
+        try:
+            result = read(file, overrides=overrides, **arguments)
+        except UnknownFileError as error:
+            print_text(f"passed over: {error.message}")
+            continue
+        except PlannerError as error:
+            print_text(f"broken: {error.message}")
+            worst = USAGE
+            continue
+        if result.reading and "model" not in result.reading:
+            print_text(f"passed over: {file} names no model")
+            continue
+        print_text(result.headline())
+        worst = max(worst, _code(result, arguments))
+    return worst
+
+
+def _code(result: CheckResult, arguments: dict[str, Any]) -> int:
+    """Returns the exit code of an answer; without a GPU there is nothing that it would have to fit."""
+    if result.plan is None:
+        return USAGE
+    return DOES_NOT_FIT if arguments["gpu"] is not None and not result.fits else 0

@@ -1,0 +1,87 @@
+"""Defines the command `planner export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from planner.cli.arguments import FILE, WHOLE_NUMBER, Completed
+from planner.cli.command import Command
+from planner.cli.options import catalog_option, option
+from planner.cli.output import print_text
+
+
+class FrameworkName(Completed):
+    """Names a framework whose files are written."""
+
+    name = "name"
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the frameworks with what they write."""
+        from planner.exporting.registry import TARGETS
+
+        return [(target.name, target.summary) for target in TARGETS.values()]
+
+
+class TargetName(FrameworkName):
+    """Names a target of an export: a framework, or what starts its script."""
+
+    def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
+        """Returns the targets with what they write."""
+        from planner.exporting.launchers.registry import LAUNCHERS
+
+        return [*super().names(ctx), *((launcher.name, launcher.summary) for launcher in LAUNCHERS.values())]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner export plan.json --to llama-factory -o run",
+        "planner export - --to transformers --random-weights -o run --plan 2",
+        "planner export plan.json --to slurm --with pytorch -o run",
+    ),
+)
+@click.argument("plan", type=str)
+@option(
+    "--to",
+    type=TargetName(),
+    required=True,
+    metavar="TARGET",
+    help="transformers, pytorch, trl, axolotl, llama-factory or deepspeed; bash, slurm, kubernetes or skypilot.",
+)
+@option(
+    "--with",
+    "framework",
+    type=FrameworkName(),
+    metavar="FRAMEWORK",
+    help="Whose script bash, slurm, kubernetes or skypilot starts; transformers unless given.",
+)
+@option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
+@option(
+    "--plan",
+    "rank",
+    type=WHOLE_NUMBER,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Which plan of an answer of fit, by its rank.",
+)
+@option("--dataset", metavar="NAME", help="Your data; an example of the target's unless given, if it has one.")
+@option("--random-weights", is_flag=True, help="Weights and data are made by the script: it needs no network.")
+@option("--force", is_flag=True, help="Overwrite files.")
+@catalog_option
+def export(plan: str, to: str, output: Path, force: bool, **options: Any) -> None:
+    """Write PLAN as the files with which a training framework runs it.
+
+    PLAN is a file that `planner fit --json` or `planner estimate --json` wrote, or - for standard input. Every choice
+    that memory depends on is set. The files are read back as `planner check` reads them and have to make the same plan:
+    what the target cannot say is an error that names it.
+    """
+    from planner.exporting.export import export as made
+    from planner.exporting.export import write
+
+    for path in write(made(plan, to, **options), output, force=force):
+        print_text(str(path))

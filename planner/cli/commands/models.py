@@ -1,0 +1,56 @@
+"""Defines the commands `planner models` and `planner models show`."""
+
+from __future__ import annotations
+
+import click
+
+from planner.cli.arguments import MODEL_NAME
+from planner.cli.command import Group
+from planner.cli.options import json_option
+from planner.cli.output import print_document, print_report
+
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    examples=("planner models", "planner models show llama-2-7b", "planner models --json"),
+)
+@json_option
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
+    """List the models that are known by name."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from planner.models import recognize, registry_models, replayed_models
+
+    found = [recognize(entry.name) for entry in (*registry_models(), *replayed_models())]
+    if as_json:
+        from planner.report.documents import models_document
+
+        print_document(models_document(found))
+    else:
+        from planner.report.models import ModelList
+
+        print_report(ModelList(found))
+
+
+@models.command(examples=("planner models show llama-2-7b", "planner models show path/to/config.json --json"))
+@click.argument("name", type=MODEL_NAME)
+@json_option
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show one model: its shape, its exact number of parameters, and where they are.
+
+    NAME is one that `planner models` lists, a config.json, hf:org/name, or a size such as 7B.
+    """
+    from planner.models import Model, sized_model
+
+    model = sized_model(name)
+    if as_json or (ctx.parent and ctx.parent.params["as_json"]):
+        from planner.report.documents import model_document
+
+        print_document(model_document(model))
+    else:
+        from planner.report.models import ModelCard, ReplayedCard
+
+        print_report(ModelCard(model) if isinstance(model, Model) else ReplayedCard(model))

@@ -1,0 +1,74 @@
+"""Defines the command `planner sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from planner.cli.arguments import FILE, WHOLE_NUMBERS
+from planner.cli.command import Command
+from planner.cli.machine_options import sweep_options
+from planner.cli.options import (
+    axis_options,
+    batching_options,
+    catalog_option,
+    effective_batch_options,
+    evaluation_option,
+    goal_options,
+    json_option,
+    number_option,
+    option,
+    outputs_option,
+    space_option,
+    task_option,
+)
+from planner.cli.output import print_document, print_report, show_progress
+
+_WORKLOAD = "Workload"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "planner sweep llama-3-8b qwen2.5-7b --gpu any --sequence-length 1024,4096",
+        "planner sweep all --gpu A100-40GB --gpus 8 -o models.csv",
+    ),
+)
+@sweep_options
+@task_option
+@number_option(
+    "--sequence-length", _WORKLOAD, "Tokens per sequence; several: 1024,4096. Usual unless given.", type=WHOLE_NUMBERS
+)
+@effective_batch_options
+@goal_options
+@evaluation_option
+@batching_options
+@outputs_option
+@axis_options
+@space_option
+@catalog_option
+@option("-o", "--output", type=FILE, metavar="FILE", help="A .csv or .parquet that gets the rows; it is completed.")
+@number_option("--jobs", "Options", "Processes; as many as there are cores unless given.")
+@json_option
+@click.pass_context
+def sweep(ctx: click.Context, /, as_json: bool, models: tuple[str, ...], output: Path | None, **arguments: Any) -> None:
+    """Plan every MODEL on every machine at every length, and show the best plan of each fine-tuning method.
+
+    MODEL is as for `fit`, or `all` for the registry. A sweep that was interrupted goes on where its file ends.
+
+    Exits with 1 when nothing fits anywhere.
+    """
+    from planner.api import sweep as run
+
+    arguments["sequence_length"] = arguments["sequence_length"] or ()
+    result = run(models, output=output, **arguments, progress=show_progress)
+    if as_json:
+        print_document(result.model_dump_json(indent=2))
+    else:
+        from planner.report.sweep import SweepReport
+
+        print_report(SweepReport(result, str(output) if output else None))
+    if not any(row.fits for row in result.rows):
+        ctx.exit(1)

@@ -1,0 +1,93 @@
+"""Makes batches for an encoder, out of JSON lines or of a dataset on the Hub.
+
+They have these columns, by train.yaml's `task`:
+
+- "sequence-classification": "text", and "label", a number from 0
+- "masked-lm": "text"
+- "contrastive": "anchor" and "positive", two texts that belong together
+
+A column may hold token ids in place of a text. Texts are cut at `sequence_length`, and padded where others of their
+batch are longer; a batch without padding has no mask, as planned.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from model import Run
+from transformers import AutoTokenizer
+
+Sample = dict[str, Any]
+COLUMNS = {"sequence-classification": ("text",), "masked-lm": ("text",), "contrastive": ("anchor", "positive")}
+HIDDEN = 0.15
+"""Share of tokens that masked-lm predicts; of these, 80% are hidden, 10% changed and 10% left, as BERT was trained."""
+
+
+def samples(data: str | None, run: Run, counted: int) -> list[Sample]:
+    """Returns samples with token ids in place of texts; without data, for random weights, some that count upwards."""
+    columns = COLUMNS[run.task]
+    if data is None and run.config_file is not None:
+        made = ((torch.arange(counted)[:, None] * 7 + torch.arange(run.sequence_length)) % 64).tolist()
+        return [{**dict.fromkeys(columns, ids), "label": at % 2} for at, ids in enumerate(made)]
+    if data is None:
+        raise SystemExit(f"no data: --train_data FILE, JSON lines with {' and '.join(columns)}, or the id of a dataset")
+    if Path(data).exists():
+        found = [json.loads(line) for line in Path(data).read_text().splitlines() if line.strip()]
+    else:
+        from datasets import load_dataset
+
+        found = list(load_dataset(data, split="train"))
+    tokenizer = AutoTokenizer.from_pretrained(run.model_name_or_path)
+    for column in columns:
+        texts = [row[column] for row in found]
+        if texts and isinstance(texts[0], str):
+            texts = tokenizer(texts, truncation=True, max_length=run.sequence_length)["input_ids"]
+        found = [{**row, column: ids} for row, ids in zip(found, texts, strict=True)]
+    return found
+
+
+def rows(found: list[Sample], run: Run) -> list[Sample]:
+    """Returns the rows of batches: samples no longer than `sequence_length`."""
+    cut = {column: slice(run.sequence_length) for column in COLUMNS[run.task]}
+    return [{**row, **{column: row[column][end] for column, end in cut.items()}} for row in found]
+
+
+class Collator:
+    """Makes a batch of rows; for pairs, one for each column."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.tokenizer = None if run.config_file else AutoTokenizer.from_pretrained(run.model_name_or_path)
+        self.filler = getattr(self.tokenizer, "pad_token_id", None) or 0
+
+    def __call__(self, batch: list[Sample]) -> dict[str, Any]:
+        """Returns ids, a mask where one of them is padded, and labels where the task has some."""
+        if self.run.task == "contrastive":
+            return {column: self._padded([row[column] for row in batch]) for column in COLUMNS["contrastive"]}
+        made = self._padded([row["text"] for row in batch])
+        if self.run.task == "masked-lm":
+            return {**made, **self._hidden(**made)}
+        return {**made, "labels": torch.tensor([row["label"] for row in batch])}
+
+    def _padded(self, ids: list[list[int]]) -> dict[str, torch.Tensor]:
+        sizes = torch.tensor([len(row) for row in ids])
+        longest = int(sizes.max())
+        made = {"input_ids": torch.tensor([row + [self.filler] * (longest - len(row)) for row in ids])}
+        if int(sizes.min()) < longest:
+            made["attention_mask"] = (torch.arange(longest) < sizes[:, None]).long()
+        return made
+
+    def _hidden(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """Returns ids of which some are hidden, and those as labels."""
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if self.tokenizer is not None:
+            special = torch.tensor(self.tokenizer.all_special_ids)
+            real = real * ~torch.isin(input_ids, special)
+        chosen = (torch.rand(input_ids.shape) < HIDDEN) & real.bool()
+        lot = torch.rand(input_ids.shape)
+        words = len(self.tokenizer) if self.tokenizer is not None else 64
+        mask = getattr(self.tokenizer, "mask_token_id", None) or 0
+        changed = torch.where(lot < 0.9, torch.randint_like(input_ids, words), input_ids)
+        replaced = torch.where(lot < 0.8, mask, changed)
+        return {"input_ids": torch.where(chosen, replaced, input_ids), "labels": input_ids.masked_fill(~chosen, -100)}

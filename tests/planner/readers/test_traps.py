@@ -1,0 +1,142 @@
+"""Keys of the frameworks that people have in their files, and that do not mean what they seem to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.readers.reading import Reading
+from planner.readers.registry import READERS
+from planner.readers.run import Run
+from planner.readers.settle import settle
+from planner.readers.source import read_source
+from strategies import Batching, Kernels
+
+AXOLOTL = "base_model: meta-llama/Llama-3.2-1B\nbf16: true\nmicro_batch_size: 4\n"
+
+
+def read(text: str, tmp_path: Path, name: str = "run.yaml", **overrides: Any) -> Reading:
+    file = tmp_path / name
+    file.write_text(text)
+    run = Run([read_source(str(file))], READERS, overrides)
+    settle(run.reading)
+    return run.reading
+
+
+def refusals(reading: Reading) -> list[str]:
+    return [refused.what for refused in reading.refused]
+
+
+@pytest.mark.parametrize(
+    ("more", "apart"),
+    [
+        ("attn_implementation: flash_attention_2", False),
+        ("flash_attention: true", False),
+        ("attn_implementation: sdpa", True),
+        ("", True),
+        ("flash_attention: true\nmultipack_real_batches: true", True),
+    ],
+)
+def test_axolotl_joins_packed_rows_where_attention_takes_their_lengths(more: str, apart: bool, tmp_path: Path) -> None:
+    reading = read(f"{AXOLOTL}sample_packing: true\n{more}\n", tmp_path)
+    assert (reading.value("batching"), reading.rows_stay_apart) == (Batching.PACKED, apart)
+
+
+def test_axolotls_batch_size_is_of_a_step_of_one_gpu(tmp_path: Path) -> None:
+    assert read(f"{AXOLOTL}batch_size: 32\n", tmp_path).value("gradient_accumulation_steps") == 8
+    both = read(f"{AXOLOTL}batch_size: 32\ngradient_accumulation_steps: 2\n", tmp_path)
+    assert both.value("gradient_accumulation_steps") == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ("load_in_8bit: true", "a quantized base without an adapter, which axolotl refuses"),
+        ("plugins: [axolotl.integrations.diffusion.DiffusionPlugin]", "axolotl's DiffusionPlugin"),
+        ("use_scattermoe: true", "experts in a kernel of axolotl's own"),
+    ],
+)
+def test_what_axolotl_does_otherwise_is_refused_by_name(more: str, what: str, tmp_path: Path) -> None:
+    assert what in refusals(read(f"{AXOLOTL}{more}\n", tmp_path))
+
+
+def test_axolotls_old_name_of_ligers_swiglu_is_read(tmp_path: Path) -> None:
+    plugin = "plugins: [axolotl.integrations.liger.LigerPlugin]"
+    kernels = "liger_rope: true\nliger_rms_norm: true\nliger_swiglu: true\nliger_layer_norm: true"
+    reading = read(f"{AXOLOTL}{plugin}\n{kernels}\n", tmp_path)
+    assert (reading.value("kernels"), refusals(reading)) == (Kernels.LIGER, [])
+    assert [left.place.key for left in reading.left_out if left.place] == ["liger_layer_norm"]
+
+
+FACTORY = "model_name_or_path: Qwen/Qwen3-4B\nstage: sft\nbf16: true\nper_device_train_batch_size: 2\n"
+FACTORY_V1 = "model: Qwen/Qwen3-0.6B\ndist_config: {name: fsdp2}\nmicro_batch_size: 2\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ("tensor_model_parallel_size: 1", "Megatron's engine, with parallelism of its own"),
+        ("image_max_pixels: 262144", "images, videos or sound beside the text"),
+        ("export_dir: merged", "a file that evaluates, merges or serves a model: nothing trains"),
+        ("do_predict: true", "a file that evaluates, merges or serves a model: nothing trains"),
+        (
+            "neat_packing: true\nflash_attn: fa2",
+            "neat_packing with FlashAttention in a micro-batch above 1, which LLaMA-Factory refuses",
+        ),
+    ],
+)
+def test_what_llama_factory_does_otherwise_is_refused_by_name(more: str, what: str, tmp_path: Path) -> None:
+    assert refusals(read(f"{FACTORY}{more}\n", tmp_path)) == [what]
+
+
+def test_llama_factorys_packed_rows_stay_apart(tmp_path: Path) -> None:
+    assert read(f"{FACTORY}neat_packing: true\n", tmp_path).rows_stay_apart
+    assert refusals(read(f"{FACTORY}do_train: true\ndo_predict: true\n", tmp_path)) == []
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [("", "weights"), ("quantization_bit: 4\n", "fp32")])
+def test_llama_factory_raises_adapters_under_zero_3_over_a_quantized_base_alone(
+    bits: str, dtype: str, tmp_path: Path
+) -> None:
+    (tmp_path / "z3.json").write_text('{"zero_optimization": {"stage": 3}, "bf16": {"enabled": "auto"}}')
+    reading = read(f"{FACTORY}{bits}deepspeed: {tmp_path}/z3.json\n", tmp_path)
+    assert reading.value("adapter_dtype") == dtype
+
+
+def test_llama_factory_v1_says_kernels_attention_and_batching(tmp_path: Path) -> None:
+    more = "kernel_config: {name: liger_kernel}\nflash_attn: flash_attention_2\nbatching_strategy: padding_free\n"
+    reading = read(FACTORY_V1 + more, tmp_path)
+    words = ("kernels", "loss", "attention", "batching")
+    assert [reading.value(word) for word in words] == ["liger", "liger-fused-linear", "flash-attention-2", "packed"]
+    assert refusals(read(f"{FACTORY_V1}batching_strategy: dynamic_batching\n", tmp_path)) == [
+        "micro-batches of a changing number of samples: dynamic_batching"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("TechxGenus/Meta-Llama-3-8B-Instruct-AWQ", "awq"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "gptq"),
+        ("unsloth/llama-3-8b-bnb-4bit", "bnb-4bit"),
+        ("Qwen/Qwen3-8B-FP8", "fp8"),
+    ],
+)
+def test_a_checkpoint_that_is_quantized_already_is_refused(name: str, format: str, tmp_path: Path) -> None:
+    reading = read(f"model_name_or_path: {name}\nstage: sft\nbf16: true\n", tmp_path)
+    assert refusals(reading) == [f"a checkpoint that is quantized already: {format}"]
+
+
+def test_names_that_only_look_quantized_are_not_refused(tmp_path: Path) -> None:
+    for name in ("org/hqqual-8b", "org/print8-1b", "openai/gpt-oss-20b"):
+        assert refusals(read(f"model_name_or_path: {name}\nstage: sft\nbf16: true\n", tmp_path)) == []
+
+
+def test_an_empty_section_and_a_compiler_that_is_off_say_nothing(tmp_path: Path) -> None:
+    launcher = "distributed_type: MULTI_GPU\nnum_processes: 2\nfsdp_config: {}\ndeepspeed_config: {}\n"
+    reading = read(f"{launcher}dynamo_config: {{dynamo_backend: 'NO'}}\n", tmp_path)
+    assert (reading.unknown, refusals(reading)) == ([], [])
+    compiled = read(f"{launcher}dynamo_config: {{dynamo_backend: INDUCTOR}}\n", tmp_path)
+    assert refusals(compiled) == ["torch.compile of the whole model"]
