@@ -34,7 +34,7 @@ def in_processes(questions: Sequence[Question], progress: Progress) -> dict[Key,
     if processes < 2 or not sys.platform.startswith("linux") or multiprocessing.parent_process() is not None:
         return {}
     with needed_for(FEATURE, "verify"):
-        import planner.replay.step  # noqa: F401  # so that no process has to import torch by itself
+        from planner.replay import step  # noqa: F401  # so that no process has to import torch by itself
     found: dict[Key, Profile | Refusal] = {}
     progress(f"{questions[0].foreign.name}, {len(questions)} settings in {processes} processes")
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=_begin)

@@ -14,14 +14,15 @@ from planner.libraries.sdpa import Selection
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine, Named
-from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, home_of, scopes_of, shorten
+from planner.replay.extension.blocks import REPLAYED_PERIODS, follow, home_of, scopes_of, shorten
 from planner.replay.extension.extend import IrregularError, extend
+from planner.replay.recording.gradients import mark_gradients
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import Phase, Scope, Trace
 from planner.replay.setup.accounts import check
-from planner.replay.setup.build import build, equip, is_nf4, stored
+from planner.replay.setup.build import build, equip
 from planner.replay.setup.cpu_offload import offloading
-from planner.replay.setup.loading import Loading, Placed
+from planner.replay.setup.loading import load
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins import gated_delta_rule, liger
@@ -134,32 +135,12 @@ def _replay(
             model = engine.place(model, backend, lambda path: live.move(home_of(path, blocks)))
             scopes = follow(model, live, runs)
             micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES + engine.extra_micro_batches)
-            load = partial(_load, model, strategy, workload, live, runs)
-            steps = Steps(model, engine, source, workload, backend, live, scopes, micro_batches, load)
+            rewrite = partial(load, model, strategy, live, runs, workload.empties_cache)
+            steps = Steps(model, engine, source, workload, backend, live, scopes, micro_batches, rewrite)
             if workload.marks_gradients:
-                live.watch(p for _, p, _ in steps.trained)
+                mark_gradients((p for _, p, _ in steps.trained), live)
             steps.run(progress)  # `steps` outlives the recording: freeing model and optimizer is no part of a step
     return extend(live.trace, runs)
-
-
-def _load(
-    model: Any,
-    strategy: Strategy,
-    workload: Workload,
-    live: LiveBytes,
-    runs: list[BlockRun],
-    parameters: Named,
-    buffers: Named,
-) -> None:
-    """Rewrites the loading phase of an NF4 model, whose weights are quantized one by one while they are loaded.
-
-    This leaves the weights in another order and in other blocks of the allocator. For int8, GPTQ and AWQ only what
-    stays after loading is replayed, and of what FSDP2 shards.
-    """
-    if is_nf4(strategy) and not strategy.sharding.shards:
-        placed = [[Placed(*entry) for entry in entries] for entries in (parameters, buffers)]
-        loading = Loading(live, model, stored(strategy.precision, trains=False).itemsize, runs)
-        loading.rewrite(*placed, empties_cache=workload.empties_cache)
 
 
 class Recorder(Protocol):

@@ -3,7 +3,7 @@
 In the first micro-batch autograd keeps the tensor in which it computed a parameter's gradient, or a copy of it where
 something else refers to that tensor. In a later one it adds this tensor to the gradient in place and frees it, and
 makes no copy (torch/csrc/autograd/functions/accumulate_grad.h, `accumulateGrad`). The recorder marks when that happens
-(`LiveBytes.watch`).
+(`recording/gradients.py`).
 """
 
 from __future__ import annotations

@@ -22,9 +22,6 @@ FP32_BYTES = 4
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
 """Operators that run on cuBLAS and need its workspace."""
 
-ACCUMULATION = "AccumulateGrad"
-"""End of the name of the autograd node that adds to a parameter's gradient."""
-
 _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 """Namespaces of the operators that exchange data between ranks."""
 
@@ -159,21 +156,14 @@ class LiveBytes(TorchDispatchMode):
                 self.trace.labels[number] = before._replace(category=category, name=name)
                 self._homes[number] = scope
 
-    def watch(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Marks from now on when autograd keeps a tensor as a parameter's gradient: by events without bytes.
+    def mark(self, tensor: torch.Tensor) -> None:
+        """Marks this moment in a tensor's life, by an event without bytes."""
+        if number := self.number(tensor):
+            self._write(number, 0)
 
-        A copy that it makes gets no mark, and neither does what is added to a gradient.
-        """
-        seen: set[int] = set()
-
-        def kept(parameter: torch.Tensor) -> None:
-            number = self.number(parameter.grad) if parameter.grad is not None else 0
-            if number and id(parameter) not in seen and not self.trace.labels[number].name.endswith(ACCUMULATION):
-                self._write(number, 0)
-            seen.add(id(parameter))
-
-        for parameter in parameters:
-            parameter.register_post_accumulate_grad_hook(kept)
+    def name(self, tensor: torch.Tensor) -> str:
+        """Returns the name of a tensor's storage; an empty one if it is not alive."""
+        return self.trace.labels.get(self.number(tensor), Label(None, "")).name
 
     def settle(self) -> None:
         """Moves the last section's events of storages with a category to the blocks to which these belong."""
