@@ -80,7 +80,7 @@ from strategies.spaces.frameworks import (
     usual_unquantized_dtypes,
 )
 from strategies.spaces.space import Space
-from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy
+from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy, raises_trained
 from strategies.task import Task, TaskFacts
 from strategies.update import Update
 
@@ -170,6 +170,7 @@ __all__ = [
     "indivisible",
     "num_risks",
     "quantization_of",
+    "raises_trained",
     "rounds_updates",
     "usual_adapter_dtypes",
     "usual_batch",

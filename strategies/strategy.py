@@ -25,10 +25,10 @@ from strategies.checkpointing import Checkpoints
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.methods import Full, Method
+from strategies.methods import Full, Method, quantization_of
 from strategies.optimizer import AnyOptimizer, Optimizer
 from strategies.precision import Precision
-from strategies.sharding import DataParallel, Replicated
+from strategies.sharding import DataParallel, Fsdp1, FullySharded, Replicated
 from strategies.update import Update
 
 AXES: Mapping[str, Axis] = {
@@ -104,3 +104,14 @@ PLAIN = Strategy(
     Update.AFTER_BACKWARD,
 )
 """Strategy with the plainest choice of every axis, from which others can be made with `_replace`."""
+
+
+def raises_trained(precision: Precision, method: Method, sharding: DataParallel) -> bool:
+    """Returns whether accelerate raises all parameters that train to fp32, as it does under FSDP in mixed precision.
+
+    Over a base in 4 bits FSDP1 does so as well, FSDP2 does not. Sources: accelerate/accelerator.py, `prepare_model`,
+    for flat parameters of FSDP1; accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model` (`model_has_params4bit`).
+    """
+    if not isinstance(sharding, FullySharded) or precision.facts.autocast_bytes is None:
+        return False
+    return isinstance(sharding, Fsdp1) or not quantization_of(method).shards

@@ -8,6 +8,9 @@ from typing import Any
 
 from planner.records.advice import Cost
 
+SLOWER = 1.05
+"""Times the time per token from which a step is called slower: less is within what the time model can tell apart."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
@@ -47,3 +50,9 @@ def items_of(changes: Iterable[Change]) -> frozenset[tuple[str, Any]]:
 def cost_of(changes: Iterable[Change]) -> Cost:
     """Returns the largest of what changes cost."""
     return max((change.cost for change in changes), key=lambda cost: cost.place, default=Cost.FLAG)
+
+
+def told_cost(changes: Changes, relative_time: float) -> Cost:
+    """Returns the largest of what changes cost; flags that make the step slower cost that."""
+    cost = cost_of(changes)
+    return Cost.SLOWER if cost is Cost.FLAG and relative_time >= SLOWER else cost

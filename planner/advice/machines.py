@@ -16,6 +16,8 @@ MAX_GPUS_SUGGESTED = 1024
 MOST_TIMES_THE_MEMORY = 4
 """Times the GPU memory of the cheapest other machine that fits, above which more of the same GPUs are no way out: 64
 small GPUs in place of one larger."""
+MOST_TIMES_AS_LONG = 2
+"""Times the time per token above which another machine is no way out, as where its nodes have a slow network."""
 
 
 def more_gpus(variants: Variants) -> Iterator[Change]:

@@ -140,7 +140,7 @@ class Minimal:
                 continue
             trial = self._tried(base, (*prefix, one, other))
             if trial is not None:
-                both = _saved(base, trial)
+                both = saved(base, trial)
                 found[frozenset((one, other))] = {key: both[key] - saves[one][key] - saves[other][key] for key in both}
         return found
 
@@ -150,7 +150,7 @@ def _place(changes: Changes) -> tuple[int, int]:
     return cost_of(changes).place, len({change.needs for change in changes if change.needs})
 
 
-def _saved(base: Trial, trial: Trial) -> Savings:
+def saved(base: Trial, trial: Trial) -> Savings:
     """Returns the bytes that a trial takes less than a base, by moment."""
     return {key: over - trial.over.get(key, over) for key, over in base.over.items()}
 
@@ -169,7 +169,7 @@ def _useful(base: Trial, singles: Mapping[Change, Trial]) -> dict[Change, Saving
 
     Of the changes of the same options at the same cost, those that save nowhere more than another one are left out.
     """
-    saves = {change: _saved(base, trial) for change, trial in singles.items()}
+    saves = {change: saved(base, trial) for change, trial in singles.items()}
     saves = {change: saved for change, saved in saves.items() if max(saved.values()) > 0 and not change.alone}
 
     def is_beaten(change: Change) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from planner.advice.changes import options_of
-from planner.advice.commands import changed_options, command_of
-from planner.advice.costs import told_cost
+from planner.advice.changes import options_of, told_cost
 from planner.advice.minimal import Found
 from planner.advice.trials import Trial
 from planner.advice.variants import Variants
+from planner.answers.commands import fit_command, spelled
 from planner.answers.plans import plan_of
 from planner.answers.settled import settled
+from planner.problem.problem import Problem
 from planner.records.advice import Way
+from planner.records.request import Request
 from planner.search import Candidate, Solver
 from strategies import Allocator
 
@@ -76,3 +80,31 @@ def speed(relative: float) -> str | None:
     if relative >= 2:
         return f"a token takes {relative:.1f} times as long"
     return f"a token takes {abs(relative - 1):.0%} {'more' if relative > 1 else 'less'} time"
+
+
+def command_of(verb: str, problem: Problem) -> str:
+    """Returns the command that makes a request, quoted for a shell; what has its default value is left out.
+
+    Args:
+        verb: `fit`, `estimate` or `verify`.
+        problem: The resolved request, of a search or of one configuration.
+    """
+    command = fit_command(problem) if verb == "fit" else f"planner {verb} {spelled(problem)}"
+    source = problem.catalog_source
+    return f"{command} --catalog {shlex.quote(str(source))}" if isinstance(source, str | Path) else command
+
+
+def changed_options(request: Request, options: dict[str, Any]) -> dict[str, str | int]:
+    """Returns changed options as the command line takes them, without those that have that value already."""
+    found: dict[str, str | int] = {}
+    for name, value in options.items():
+        if name == "site":
+            found["gpu"] = value.name
+            if value.machine is None and value.gpus != request.gpus:
+                found["gpus"] = value.gpus
+        elif name == "host_memory_bytes":
+            found["host-memory"] = f"{value // 10**9}GB"
+        elif getattr(request, name) != value:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            found[name.replace("_", "-")] = value if whole else str(value)
+    return found

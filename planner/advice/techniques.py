@@ -28,6 +28,7 @@ from strategies import (
     Quantization,
     Sharding,
     ShardingBackend,
+    Strategy,
     TrainedModules,
     UnquantizedDtype,
     Update,
@@ -163,6 +164,15 @@ def changes_from(values: Mapping[str, tuple[Any, ...]]) -> Iterator[Change]:
     for change in TECHNIQUES:
         if _is_less(change, values) and any(v not in values.get(n, ()) for n, v in change.options.items()):
             yield change
+
+
+def values_of(strategies: Iterable[Strategy]) -> dict[str, tuple[object, ...]]:
+    """Returns the values that options have in any strategy."""
+    found: dict[str, dict[object, None]] = {}
+    for strategy in strategies:
+        for name, value in strategy.to_options().items():
+            found.setdefault(name, {})[value] = None
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def _is_less(change: Change, values: Mapping[str, tuple[Any, ...]]) -> bool:

@@ -39,7 +39,8 @@ class Variants:
     """
 
     def __init__(self, problem: Problem, space: Space, solver: Solver, beyond: int = 0) -> None:
-        self.problem, self.space, self.solver, self._beyond = problem, space, solver, beyond
+        self.problem, self.space, self.solver, self._beyond = copy.copy(problem), space, solver, beyond
+        self.problem.memory = problem.memory.at_hand()  # a replay for each variant would take minutes
         self._memories: dict[Any, StepMemory] = {}
 
     @property
@@ -75,7 +76,7 @@ class Variants:
                 at = known.at(request.sequence_length) if request.sequence_length != known.sequence_length else known
                 self._memories[key] = at.on(problem.cluster)
             else:
-                self._memories[key] = step_memory_of(problem.model, request, problem.cluster)
+                self._memories[key] = step_memory_of(problem.model, request, problem.cluster).at_hand()
         return self._memories[key]
 
 

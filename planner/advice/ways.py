@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from planner.advice.changes import Change, cost_of, options_of
-from planner.advice.costs import told_cost
-from planner.advice.machines import MOST_TIMES_THE_MEMORY, cost_key, memory_of, more_gpus, other_machines
+from planner.advice.beside import TooSmall, beside
+from planner.advice.changes import Change, cost_of, items_of, options_of, told_cost
+from planner.advice.machines import (
+    MOST_TIMES_AS_LONG,
+    MOST_TIMES_THE_MEMORY,
+    cost_key,
+    memory_of,
+    more_gpus,
+    other_machines,
+)
 from planner.advice.minimal import Found, Minimal
 from planner.advice.spelled import spelled_way
-from planner.advice.techniques import changes_from, is_slow_to_try, unusual
+from planner.advice.techniques import changes_from, is_slow_to_try, unusual, values_of
 from planner.advice.trials import HOST, Trial, best, best_near, tried
 from planner.advice.variants import Variants
 from planner.advice.workloads import host_memory, of_length, shorter, workload_changes
@@ -23,9 +30,6 @@ MOST_METHODS = 2
 """The same of other methods: whoever asks for one method mostly means it."""
 STEPS_OF_A_LENGTH = 8
 """Parts of the length asked for between which the longest sequence that fits is looked for."""
-
-MOST_TIMES_AS_LONG = 2
-"""Times the time per token above which another machine is no way out, as where its nodes have a slow network."""
 LESSER_METHODS = {
     Finetuning.FULL: (Finetuning.LORA, Finetuning.QLORA, Finetuning.FREEZE),
     Finetuning.FREEZE: (Finetuning.LORA, Finetuning.QLORA),
@@ -53,7 +57,9 @@ def ways_out(
         return []
     found = of_techniques(variants, trials, least, held)
     if variants.problem.memory.is_cheap:
-        found += _of_machines(variants, least)
+        enough = [items_of(one.changes) for one in found]
+        known = [change for change in _of_run(trials, held) if not any(some <= items_of((change,)) for some in enough)]
+        found += _of_machines(variants, least, known)
     told = (spelled_way(variants, _longest(variants, one), least, verb) for one in _ranked(found, least))
     return [way for way in told if way is not None]
 
@@ -64,7 +70,9 @@ def of_techniques(
     """Returns the smallest sets of changes of the run itself."""
     minimal = Minimal(variants)
     is_cheap = variants.problem.memory.is_cheap
-    known = changes_from(values_of(trials)) if is_cheap else ()  # each would be replayed, which takes minutes
+    known = (
+        changes_from(values_of(trial.strategy for trial in trials)) if is_cheap else ()
+    )  # each would be replayed, which takes minutes
     changes = [change for change in known if not change.options.keys() & held]
     methods = [*_lesser_methods(changes, trials)]
     others = [change for change in changes if "finetuning" not in change.options and not is_slow_to_try(change)]
@@ -87,6 +95,12 @@ def of_techniques(
     return minimal.found()
 
 
+def _of_run(trials: Sequence[Trial], held: frozenset[str]) -> list[Change]:
+    """Returns the changes of techniques that lead out of what was tried, without those of options that are held."""
+    known = changes_from(values_of(trial.strategy for trial in trials))
+    return [change for change in known if not change.options.keys() & held]
+
+
 def _lesser_methods(changes: Iterable[Change], trials: Iterable[Trial]) -> Iterator[Change]:
     """Yields the methods that take less than all that are searched."""
     asked = {trial.strategy.finetuning.method for trial in trials}
@@ -107,15 +121,6 @@ def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Itera
         if not trial.fits:
             return
         minimal.add((change,), trial)
-
-
-def values_of(trials: Iterable[Trial]) -> dict[str, tuple[object, ...]]:
-    """Returns the values that options have in any strategy."""
-    found: dict[str, dict[object, None]] = {}
-    for trial in trials:
-        for name, value in trial.strategy.to_options().items():
-            found.setdefault(name, {})[value] = None
-    return {name: tuple(values) for name, values in found.items()}
 
 
 def _bases(trials: Iterable[Trial]) -> list[Trial]:
@@ -158,21 +163,26 @@ def _room_on_host(least: Trial) -> Iterator[Change]:
         yield host_memory(footprint.host.node_bytes(least.batch[0]))
 
 
-def _of_machines(variants: Variants, least: Trial) -> Iterator[Found]:
-    """Yields the cheapest other GPUs that fit, and the fewest more of the same unless they are many times as large."""
-    others = _first(variants, other_machines(variants), least)
-    more = _first(variants, more_gpus(variants), least)
-    if others is not None:
-        yield others
-    if more is not None:
-        limit = MOST_TIMES_THE_MEMORY * memory_of(others.trial.solver.cluster) if others is not None else None
-        if limit is None or memory_of(more.trial.solver.cluster) <= limit:
-            yield more
+def _of_machines(variants: Variants, least: Trial, changes: Sequence[Change]) -> Iterator[Found]:
+    """Yields the cheapest other GPUs that fit, and the fewest more of the same unless they are many times as large.
+
+    A cheaper machine is yielded beside each where one of the changes makes something fit there.
+    """
+    others, smaller = _first(variants, other_machines(variants), least)
+    more, fewer = _first(variants, more_gpus(variants), least)
+    limit = MOST_TIMES_THE_MEMORY * memory_of(others.trial.solver.cluster) if others is not None else None
+    for alone, failed in ((others, smaller), (more, fewer)):
+        found = (alone, beside(variants, least, failed, changes))
+        yield from (
+            one
+            for one in found
+            if one is not None and (alone is others or limit is None or memory_of(one.trial.solver.cluster) <= limit)
+        )
 
 
-def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> Found | None:
-    """Returns the first machine on which something fits."""
-    usual = least.seconds_per_token()
+def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple[Found | None, list[TooSmall]]:
+    """Returns the first machine on which something fits, and those before it on which nothing does."""
+    usual, failed = least.seconds_per_token(), list[TooSmall]()
     for change in changes:
         try:
             variant = variants.changed(change.options)
@@ -183,9 +193,12 @@ def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> Found
         if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:
             continue
         trial = best_near(variant, least.strategy)
-        if trial is not None and trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
-            return Found((change,), trial)
-    return None
+        if trial is None:
+            continue
+        if trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
+            return Found((change,), trial), failed
+        failed += [] if trial.fits else [TooSmall(change, trial)]
+    return None, failed
 
 
 def _ranked(found: Iterable[Found], least: Trial) -> list[Found]:

@@ -18,9 +18,9 @@ MOST_PARTS = 4
 def workload_changes(variants: Variants) -> Iterator[Change]:
     """Yields changes of the workload that cost no tokens."""
     request = variants.problem.request
-    size, steps = variants.solver.smallest_micro_batch, request.gradient_accumulation_steps
+    size, steps = min(request.micro_batch_size, default=1), request.gradient_accumulation_steps
     total = size * (steps or 1)
-    while size > 1 and request.micro_batch_size:
+    while size > 1:
         if steps is None:
             size = -(-size // 2)
             yield Change({"micro_batch_size": size}, f"micro-batches of {size}")

@@ -28,9 +28,26 @@ def usual_of(found: Found, solver: Solver, *, bounded: bool) -> list[Candidate]:
     Returns:
         The candidates; none if the batch is given, or if nothing makes a usual one.
     """
-    accumulation, batch = solver.accumulation, usual_batch(solver.cluster.world_size)
-    if isinstance(accumulation, Exactly) or not found.ranking:
+    at_batch = at_usual_batch(solver, bounded=bounded) if found.ranking else None
+    if at_batch is None:
         return []
+    order = at_batch.order
+    first = (Chain(chain.least) for chain in found.chains)  # no other one of a chain is faster
+    fastest = found._replace(ranking=ranked(first, at_batch), rejected=Counter())
+    settle(fastest, at_batch, 1)
+    return sorted(fastest.ranking.best_by_method(), key=lambda c: (order.risks(c.strategy), *_rank(c)))
+
+
+def at_usual_batch(solver: Solver, *, bounded: bool) -> Solver | None:
+    """Returns a solver for the fastest candidates at a usual effective batch; None if the batch is given.
+
+    Args:
+        solver: The solver of the request.
+        bounded: Whether the user bounds the accumulation steps.
+    """
+    accumulation, batch = solver.accumulation, usual_batch(solver.cluster.world_size)
+    if isinstance(accumulation, Exactly):
+        return None
     if isinstance(accumulation, Steps):
         wanted = Exactly(batch, steps=accumulation.steps)
     else:
@@ -40,11 +57,7 @@ def usual_of(found: Found, solver: Solver, *, bounded: bool) -> list[Candidate]:
         return 2 * solver.order.risks(strategy) + (strategy.optimizer not in _ADAMW)
 
     order = Order(Objective.THROUGHPUT, risks)
-    at_batch = Solver(solver.model, solver.budget_bytes, wanted, solver.allowed, order, solver.limits)
-    first = (Chain(chain.least) for chain in found.chains)  # no other one of a chain is faster
-    fastest = found._replace(ranking=ranked(first, at_batch), rejected=Counter())
-    settle(fastest, at_batch, 1)
-    return sorted(fastest.ranking.best_by_method(), key=lambda c: (order.risks(c.strategy), *_rank(c)))
+    return Solver(solver.model, solver.budget_bytes, wanted, solver.allowed, order, solver.limits)
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float]:

@@ -17,12 +17,12 @@ from planner.problem.accumulation import check_divisible
 from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
-from planner.records.advice import Shortfall, WhyNot
+from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.axes import several
 from planner.records.result import FitResult, Searched
 from planner.records.space import SpaceSource
 from planner.records.verification import Verification
-from planner.search import EngineError, EngineSettings, Found, Solver, search
+from planner.search import Candidate, EngineError, EngineSettings, Found, Solver, search
 from planner.search import pareto as front_of
 from strategies import ContradictionError, Engine, Exactly, Lora, Space
 
@@ -64,6 +64,7 @@ def fit(
     catalog: CatalogSource = None,
     space: SpaceSource = None,
     verify: bool = False,
+    advice: bool = False,
     why_not: str | Sequence[str] = (),
     engine: str = "exhaustive",
     sampler: str | None = None,
@@ -129,6 +130,8 @@ def fit(
         space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
         verify: Whether to replay the best plan, and if its replay does not fit, the next ones, until one fits. Plans
             before that one are removed from the answer. Needs the extra `verify`.
+        advice: Whether the answer says, where something fits, which one change would double the batch, or make the
+            plan to run faster by a third.
         why_not: Values of options, such as `checkpointing=none`, of which the answer says what beats them, or by how
             much they do not fit and what would pay for them.
         engine: `exhaustive` decides every strategy of the space; `optuna` samples a space that is too large for that.
@@ -205,7 +208,12 @@ def fit(
     if not answer.plans:
         return answer
     told = notes_for(problem, [answer.recommended.strategy.strategy()])
-    return answer.model_copy(update={"plan_notes": told})
+    more = None
+    if advice and not verify and settings.engine is Engine.EXHAUSTIVE:
+        pairs = zip((*first, *usual), (*answer.plans, *answer.usual), strict=True)
+        run = next(candidate for candidate, plan in pairs if plan is answer.recommended)
+        more = _step_more(problem, searched, solver, found, run, bounded=max_accumulation is not None)
+    return answer.model_copy(update={"plan_notes": told, "step_more": more})
 
 
 def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
@@ -213,6 +221,15 @@ def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | No
     from planner.advice import shortfall_of
 
     return shortfall_of(problem, space, solver)
+
+
+def _step_more(
+    problem: Problem, space: Space, solver: Solver, found: Found, run: Candidate, *, bounded: bool
+) -> Way | None:
+    """Returns a change that would help the plan to run much; what finds that out is imported only then."""
+    from planner.advice import step_more
+
+    return step_more(problem, space, solver, found, run, bounded=bounded)
 
 
 def _why_not(problem: Problem, space: Space, solver: Solver, found: Found, asked: Sequence[str]) -> tuple[WhyNot, ...]:

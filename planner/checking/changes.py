@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from planner.advice.changes import Change, cost_of, options_of
-from planner.checking.moves import faster_changes, respects, smaller_changes
+from planner.checking.moves import faster_changes, meant, respects, smaller_changes
 from planner.checking.trials import Trial, Trials
 from planner.readers.spelling.spelling import spelled
 from planner.records.advice import Cost
@@ -258,7 +258,7 @@ class _Search:
         trial = self.trials.of(keys) if keys else None
         if trial is None:
             return None
-        return keys if all(trial.value(word) == value for word, value in says.items()) else None
+        return keys if all(trial.value(word) in meant(value) for word, value in says.items()) else None
 
 
 def _alters(changes: Sequence[Change]) -> bool:

@@ -44,6 +44,11 @@ def faster_changes(does: Mapping[str, Any]) -> Iterator[Change]:
             yield change
 
 
+def meant(value: Any) -> tuple[Any, ...]:
+    """Returns the choices that a change to one of them means: programs differ in which checkpointing they switch on."""
+    return _RECOMPUTED if value in _RECOMPUTED else (value,)
+
+
 def respects(value: Any) -> dict[str, Any]:
     """Returns what a run does in respect of each option that applies to it.
 

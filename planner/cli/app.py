@@ -30,7 +30,7 @@ class Planner(LazyGroup):
             try:
                 super().main(args, "planner", *rest, **extra)
             except (KeyError, ValueError, OSError):  # the shell has not set its variables
-                from planner.cli.errors import USAGE
+                from planner.cli.exits import USAGE
 
                 sys.exit(USAGE)
         start_lightly()

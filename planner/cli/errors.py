@@ -12,15 +12,10 @@ import click
 
 from hardware.errors import PlannerError, nearest_names
 from planner.cli.command import Command
+from planner.cli.exits import INTERNAL, USAGE
 from planner.plugins import said
 from planner.printable import printable
 
-DOES_NOT_FIT = 1
-"""Exit code of an answer that nothing fits, or not what was asked about."""
-USAGE = 2
-"""Exit code of a mistake in the request."""
-INTERNAL = 70
-"""Exit code of a bug or a failure of the machine: EX_SOFTWARE of sysexits.h."""
 DEBUG_VARIABLE = "PLANNER_DEBUG"
 """Environment variable that has tracebacks printed."""
 _TO_DO = f"{DEBUG_VARIABLE}=1 shows where, please report it"

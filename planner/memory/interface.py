@@ -32,6 +32,10 @@ class StepMemory(Protocol):
         """Whether another length or cluster costs nothing to ask about."""
         ...
 
+    def at_hand(self) -> StepMemory:
+        """Returns the same, which refuses the strategies that it would take long to find out about."""
+        ...
+
     def on(self, cluster: Cluster) -> StepMemory:
         """Returns the same model on another cluster."""
         ...

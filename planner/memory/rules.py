@@ -201,8 +201,6 @@ def _of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
     if sharding.stage == 3 and any(w.written_out for block in inventory.blocks.values() for w in block.linears):
         # backward keeps `weight.T`, on the storage that DeepSpeed lets go of
         return "ZeRO-3 cannot free weights of which the model multiplies a transposed view: that is not derived"
-    if sharding.stage == 3 and copies_modules(strategy.finetuning):
-        return "PEFT's trained copies of modules are not derived for ZeRO-3"
     return None
 
 

@@ -10,14 +10,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Final
 
 from planner.extras import Progress, needed_for
-from planner.profiles.measure import FEATURE, Key, Question, measured
+from planner.profiles.measure import FEATURE, Asked, Key, measured
 from planner.profiles.records import Profile, Refusal
 
 MOST_PROCESSES: Final = 8
 """Most processes that replay at once. Each takes about half a GiB of its own; a search has some sixteen settings."""
 
 
-def in_processes(questions: Sequence[Question], progress: Progress) -> dict[Key, Profile | Refusal]:
+def in_processes(questions: Sequence[Asked], progress: Progress) -> dict[Key, Profile | Refusal]:
     """Answers questions on several cores, and keeps the answers on disk.
 
     Where it cannot (with one core or question, within a process of another pool, without `fork`), and where a replay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hardware import Cluster, PlannerError
+from hardware import PlannerError
 from planner.extras import Progress, needed_for
 from planner.models.foreign import Foreign
 from planner.profiles import store
@@ -63,54 +63,52 @@ Key = tuple[object, ...]
 """Everything that a record depends on."""
 
 
-class Question(NamedTuple):
-    """Asks what a setting of a model takes; the record of the answer is kept under it."""
+class Asked(NamedTuple):
+    """Names a profile.
+
+    Attributes:
+        foreign: The model.
+        strategy: The strategy; its optimizer and allocator are ignored.
+        sequence_length: Tokens per sample.
+        world_size: Number of ranks.
+        has_flash: Whether the GPU has SDPA's flash kernel.
+    """
 
     foreign: Foreign
-    """The model."""
-    setting: Strategy
-    """The strategy, without optimizer and allocator (see `setting_of`)."""
+    strategy: Strategy
     sequence_length: int
-    """Tokens per sample."""
-    ranks: int
-    """Number of ranks that share parameters."""
-    has_flash: bool
-    """Whether the GPU has SDPA's flash kernel."""
+    world_size: int
+    has_flash: bool = True
 
-    @classmethod
-    def of(cls, foreign: Foreign, strategy: Strategy, sequence_length: int, cluster: Cluster) -> Question:
-        """Asks about a strategy on a cluster; its optimizer and allocator are ignored."""
-        ranks = cluster.world_size if strategy.sharding.shards else 1
-        return cls(foreign, setting_of(strategy), sequence_length, ranks, cluster.gpu.supports_flash_attention)
-
-    def __str__(self) -> str:
-        """Spells the setting for the user who waits for its replay."""
-        said = self.setting.to_options()
-        parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
-        return ", ".join(map(str, parts))
+    @property
+    def ranks(self) -> int:
+        """Returns the number of ranks that the replay is of: one of many that hold the same, or all of them."""
+        return self.world_size if self.strategy.sharding.shards else 1
 
     @property
     def key(self) -> Key:
-        """Everything that the answer depends on."""
-        return ("profile", self.foreign.digest(), *self[1:])
+        """Returns what it is kept under."""
+        setting = setting_of(self.strategy)
+        return "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
+
+    def __str__(self) -> str:
+        """Spells the setting for the user who waits for its replay."""
+        said = self.strategy.to_options()
+        parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
+        return ", ".join(map(str, parts))
 
 
-def kept(question: Question, damaged: Damaged) -> Profile | Refusal | None:
-    """Returns the answer that is kept on disk; None if there is none.
+def kept(asked: Asked, damaged: Damaged) -> Profile | Refusal | None:
+    """Returns the profile that is kept on disk, or the kept refusal; None if there is neither."""
+    key = asked.key
+    return store.read(Profile, *key, damaged=damaged) or store.read(Refusal, *key, damaged=damaged)
+
+
+def profile(asked: Asked, progress: Progress, damaged: Damaged) -> Profile | Refusal:
+    """Returns the profile of a strategy's setting, read from disk or replayed now.
 
     Args:
-        question: The question.
-        damaged: Called with the file of a kept record that is not as it was written; the record is made again.
-    """
-    read = store.read
-    return read(Profile, *question.key, damaged=damaged) or read(Refusal, *question.key, damaged=damaged)
-
-
-def profile(question: Question, progress: Progress, damaged: Damaged) -> Profile | Refusal:
-    """Returns the profile of a setting, read from disk or replayed now.
-
-    Args:
-        question: The question.
+        asked: What the profile is of.
         progress: Told what takes long.
         damaged: Called with the file of a kept record that is not as it was written; the record is made again.
 
@@ -120,13 +118,13 @@ def profile(question: Question, progress: Progress, damaged: Damaged) -> Profile
     Raises:
         PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
     """
-    if known := kept(question, damaged):
+    if known := kept(asked, damaged):
         return known
-    progress(f"{question.foreign.name}, {question}")
-    return measured(question)
+    progress(f"{asked.foreign.name}, {asked}")
+    return measured(asked)
 
 
-def measured(question: Question) -> Profile | Refusal:
+def measured(asked: Asked) -> Profile | Refusal:
     """Replays a setting, and keeps what is found on disk.
 
     Raises:
@@ -134,17 +132,17 @@ def measured(question: Question) -> Profile | Refusal:
     """
     with needed_for(FEATURE, "verify"):
         from planner.replay.structure.source import ModelCodeError
+    setting = setting_of(asked.strategy)
     found: Profile | Refusal
     try:
-        found = _measured(*question)
+        found = _measured(asked.foreign, setting, asked.sequence_length, asked.ranks, asked.has_flash)
     except ModelCodeError:
         raise
     except PlannerError as error:
         found = Refusal(reason=str(error))
     except Exception as error:  # anything that transformers, PEFT or the model itself objects to
-        reason = " ".join(str(error).split())[:160]
-        found = Refusal(reason=f"{question.setting.finetuning.method} fails with {reason}")
-    store.keep(found, *question.key)
+        found = Refusal(reason=f"{setting.finetuning.method} fails with {' '.join(str(error).split())[:160]}")
+    store.keep(found, *asked.key)
     return found
 
 

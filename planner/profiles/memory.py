@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
-from planner.memory.memoized import memoized
+from planner.memory.memoized import memoized, remember_in, results_of
 from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.host import OnHost
@@ -19,7 +19,7 @@ from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.traffic import Traffic
 from planner.profiles.ahead import in_processes
-from planner.profiles.measure import Key, Question, kept, profile, setting_of
+from planner.profiles.measure import Asked, Key, kept, profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
 from strategies import (
@@ -46,21 +46,22 @@ class ProfiledMemory:
         model: The model.
         sequence_length: Tokens per sample.
         cluster: The GPUs to train on.
+        replays: Whether what is not kept on disk is replayed; if not, it is refused.
 
     Attributes:
         outside: Bytes of the process that are not tensors.
     """
 
-    def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster) -> None:
-        self.model, self.cluster = model, cluster
+    def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster, *, replays: bool = True) -> None:
+        self.model, self.cluster, self._replays = model, cluster, replays
         self._sequence_length = sequence_length
         self.outside = Outside.of(cluster)
         self._foreseen: dict[Key, Profile | Refusal] = {}
 
     @property
     def is_cheap(self) -> bool:
-        """Whether it costs nothing to ask about another length or number of ranks: no, each may need replays."""
-        return False
+        """Whether it costs nothing to ask about another length or number of ranks: each may need replays."""
+        return not self._replays
 
     @property
     def sequence_length(self) -> int:
@@ -72,13 +73,20 @@ class ProfiledMemory:
         """Tokens per sample that are not padding: all of them."""
         return self._sequence_length
 
+    def at_hand(self) -> ProfiledMemory:
+        """Returns the same without replays: what is not kept on disk is refused."""
+        return ProfiledMemory(self.model, self.sequence_length, self.cluster, replays=False)
+
     def on(self, cluster: Cluster) -> ProfiledMemory:
         """Returns the memory of the same model and sequence length on another cluster."""
-        return ProfiledMemory(self.model, self.sequence_length, cluster)
+        other = ProfiledMemory(self.model, self.sequence_length, cluster, replays=self._replays)
+        if _replayed_as(cluster) == _replayed_as(self.cluster):
+            remember_in(other, results_of(self))
+        return other
 
     def at(self, sequence_length: int) -> ProfiledMemory:
         """Returns the memory of the same model and cluster at another sequence length."""
-        return ProfiledMemory(self.model, sequence_length, self.cluster)
+        return ProfiledMemory(self.model, sequence_length, self.cluster, replays=self._replays)
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
@@ -89,8 +97,10 @@ class ProfiledMemory:
 
     def foresee(self, strategies: Iterable[Strategy]) -> None:
         """Replays in several processes what will be asked about these strategies, where nothing is kept."""
+        if not self._replays:
+            return
         settings = dict.fromkeys(setting_of(s) for s in strategies if self._unplanned(s) is None)
-        unknown = [q for q in map(self._question, settings) if kept(q, self.model.damaged.add) is None]
+        unknown = [asked for asked in map(self._asked, settings) if kept(asked, self.model.damaged.add) is None]
         self._foreseen.update(in_processes(unknown, self.model.progress))
 
     def _unplanned(self, strategy: Strategy) -> str | None:
@@ -165,13 +175,16 @@ class ProfiledMemory:
     @memoized
     def _found(self, setting: Strategy) -> Profile | Refusal:
         """Returns what replays of a setting found, before, now or read from disk."""
-        question = self._question(setting)
-        if (found := self._foreseen.get(question.key)) is not None:
+        asked = self._asked(setting)
+        if (found := self._foreseen.get(asked.key)) is not None:
             return found
-        return profile(question, self.model.progress, self.model.damaged.add)
+        if not self._replays:
+            return kept(asked, self.model.damaged.add) or Refusal(reason="no replay of it is kept")
+        return profile(asked, self.model.progress, self.model.damaged.add)
 
-    def _question(self, setting: Strategy) -> Question:
-        return Question.of(self.model.foreign, setting, self.sequence_length, self.cluster)
+    def _asked(self, setting: Strategy) -> Asked:
+        ranks, has_flash = _replayed_as(self.cluster)
+        return Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:
@@ -196,6 +209,11 @@ class ProfiledMemory:
     def _ranks(self, sharding: DataParallel) -> int:
         """Returns the number of ranks that parameters and gradients are divided over."""
         return sharding.ranks(self.cluster.world_size)
+
+
+def _replayed_as(cluster: Cluster) -> tuple[int, bool]:
+    """Returns what profiles depend on of a cluster: the number of ranks, and whether SDPA has its flash kernel."""
+    return cluster.world_size, cluster.gpu.supports_flash_attention
 
 
 def _line(instant: Instant) -> Line:

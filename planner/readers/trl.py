@@ -31,6 +31,7 @@ from strategies import (
     Kernels,
     Loss,
     Quantization,
+    Sharding,
     ShardingBackend,
     UnquantizedDtype,
 )
@@ -175,10 +176,23 @@ def _read_checkpointing(keys: Keys, old: bool, source: str) -> None:
     choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
     if keys.flag("activation_checkpointing_kwargs.offload"):
         choice = Checkpointing.OFFLOAD
-    reading.say("checkpointing", choice, place, "" if place else f"{source}, trainer/base_config.py: on")
+    why = "" if place else f"{source}, trainer/base_config.py: on"
+    if choice is Checkpointing.FULL and not old and _adapts_under_zero3(keys):
+        choice, why = (
+            Checkpointing.FULL_REENTRANT,
+            f"{source}, trainer/sft_trainer.py: reentrant with PEFT under ZeRO-3",
+        )
+    reading.say("checkpointing", choice, place, why)
     every = keys.whole("activation_checkpointing_kwargs.every_n_layers")
     if every and every > 1:
         reading.say("checkpoint_every", every, keys.place("activation_checkpointing_kwargs.every_n_layers"))
+
+
+def _adapts_under_zero3(keys: Keys) -> bool:
+    reading = keys.reading
+    is_stage_3 = reading.value("sharding") is Sharding.FULL_SHARD
+    by_deepspeed = reading.value("sharding_backend") is ShardingBackend.DEEPSPEED
+    return is_stage_3 and by_deepspeed and reading.value("finetuning") in (Finetuning.LORA, Finetuning.QLORA)
 
 
 def _read_loss(keys: Keys, old: bool, source: str) -> None:

@@ -34,12 +34,14 @@ class Way(Record):
     """The largest of what the changes cost; None in answers of versions that did not say it."""
     price: str = ""
     """What they cost in words: the package, how much slower, how many GPUs."""
+    gain: str = ""
+    """What they bring in words, where something fits without them."""
     command: str = ""
     """The whole command with these changes, for a shell."""
     plan: Plan | None = None
     """The best plan found with these changes."""
     relative_time: float | None = None
-    """Time per token and GPU over that of the plan that did not fit, at the same micro-batch."""
+    """Time per token and GPU over that of the plan that did not fit, at the same micro-batch, or of the plan to run."""
 
 
 class Shortfall(Record):

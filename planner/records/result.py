@@ -61,6 +61,9 @@ class FitResult(Displayed, Record):
     """Fastest plan that fits, where none is within the deadline and the budget of the run; else None."""
     verification: Verification | None = None
     """Verification of the first plan by a replay; None unless it was requested."""
+    step_more: Way | None = None
+    """A change that would double the batch, or make the plan to run faster by a third; None where nothing fits or there
+    is none, or if it was not asked for."""
     why_not: tuple[WhyNot, ...] = ()
     """Why no plan with the values that were asked about comes first."""
 

@@ -19,6 +19,7 @@ from planner.report.ranking import ranking
 from planner.report.shortfall import shortfall_lines
 from planner.report.to_run import speed, takes, to_run
 from planner.report.verify import verdict
+from planner.report.ways import step_lines
 from strategies import LARGEST_USUAL_BATCH, Objective
 
 LINES = 23
@@ -51,15 +52,17 @@ class FitReport:
             lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
             yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
             return
+        more = [] if result.step_more is None else list(step_lines(result.step_more))
         last = list(self._last(options.max_width))
-        room = LINES - _height(console, *head, *last) - 1  # and what was searched
-        table = list(self._table(options.max_width, room - 1))
-        if (over := _height(console, *table) - room) > 0:  # a caption of several lines
-            table = list(self._table(options.max_width, room - 1 - over))
+        room = LINES - _height(console, *head, *more, *last) - 1  # and what was searched
+        table = self._fitting(console, options.max_width, room)
+        if more and _height(console, *table) > room and not self.full:
+            room, more = room + _height(console, *more), []
+            table = self._fitting(console, options.max_width, room)
         told = list(self._told(console, room - _height(console, *table)))
         yield from (*head, *table, *self._searched(len(result.notes) - len(told)))
         yield from notes(result.notes if self.full else told, spaced=self.full)
-        yield from last
+        yield from (*more, *last)
 
     def _head(self) -> Iterator[RenderableType]:
         result = self.result
@@ -84,6 +87,13 @@ class FitReport:
         if self.result.verification is not None:
             yield verdict(self.result.verification)
 
+    def _fitting(self, console: Console, width: int, room: int) -> list[RenderableType]:
+        """Returns the table, as far as it can be cut to so many lines."""
+        table = list(self._table(width, room - 1))
+        if (over := _height(console, *table) - room) > 0:  # a caption of several lines
+            table = list(self._table(width, room - 1 - over))
+        return table
+
     def _table(self, width: int, room: int) -> Iterator[RenderableType]:
         sections = self._sections(room)
         plans = [plan for _, section in sections for plan in section]
@@ -105,7 +115,8 @@ class FitReport:
         """
         result = self.result
         batch = result.usual[0].global_batch_size if result.usual else 0
-        usual = result.usual if self.full else result.usual[:MOST_USUAL]
+        most = max(1, min(MOST_USUAL, room - LEAST - 3))  # beside a heading and two titles
+        usual = result.usual if self.full else result.usual[:most]
         sections: list[tuple[str, Sequence[Plan]]] = []
         if usual:
             sections.append((f"fastest of each method at a usual effective batch, {grouped(batch)}", usual))

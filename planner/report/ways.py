@@ -55,6 +55,13 @@ def way_lines(ways: Sequence[Way], heading: str = "what would fit, by what it co
         yield Command(command, indent)
 
 
+def step_lines(way: Way) -> Iterator[RenderableType]:
+    """Yields a change that would help what fits, with its command."""
+    needs = f" ({way.price})" if way.price else ""
+    yield Wrapped(Text.assemble(("one step more", "bold"), f", {way.change}{needs}: {way.gain}"))
+    yield Command(way.command, INDENT + INDENT)
+
+
 def _said(way: Way) -> Iterator[str]:
     """Yields what a way costs, and what it makes."""
     if way.cost is not None:
@@ -62,3 +69,6 @@ def _said(way: Way) -> Iterator[str]:
     if way.plan is not None:
         batch = f"batch {way.plan.global_batch_size:,}"
         yield f"{gib(way.plan.memory.process_bytes)} GiB, {batch}, {thousands(way.plan.time.tokens_per_second)} tok/s"
+        host = way.plan.memory.host
+        if host is not None and host.parameters + host.gradients + host.optimizer_states + host.activations:
+            yield f"{gib(host.node_bytes)} GiB of a node's host memory"

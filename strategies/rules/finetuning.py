@@ -7,7 +7,7 @@ from strategies.methods import AdapterDtype, Full, Lora, LoraVariant, TrainedMod
 from strategies.precision import Precision
 from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.sharding import Fsdp2, Zero
-from strategies.strategy import Strategy
+from strategies.strategy import Strategy, raises_trained
 
 
 def quantized_base(s: Strategy, cluster: Cluster) -> str | None:
@@ -37,6 +37,8 @@ def adapters(s: Strategy, _: Cluster) -> str | None:
     if method.variant is LoraVariant.DORA and method.quantization.from_checkpoint:
         return f"PEFT has no DoRA over {_kind(method.quantization)}"  # peft/tuners/lora/gptq.py, awq.py
     if s.precision.facts.matmul_dtype != "fp16" or isinstance(s.sharding, Zero):  # DeepSpeed scales its fp32 copies
+        return None
+    if raises_trained(s.precision, method, s.sharding):  # before the optimizer is made
         return None
     # torch/amp/grad_scaler.py, `_unscale_grads_`: "Attempting to unscale FP16 gradients."
     if method.adapter_dtype is AdapterDtype.WEIGHTS:

@@ -309,7 +309,7 @@ def test_gptqmodels_kernels_are_for_cuda(quantization: Quantization) -> None:
 FP16 = PLAIN._replace(precision=Precision.FP16_MIXED, optimizer=Optimizer.ADAMW)
 ADAPTERS_IN_FP16 = "gradient scaling refuses adapters in fp16"
 MODULES_IN_FP16 = "gradient scaling refuses trained modules in fp16, which PEFT leaves them in"
-HEAD = TrainedModules.HEAD
+HEAD, NF4 = TrainedModules.HEAD, Quantization.NF4
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,18 @@ HEAD = TrainedModules.HEAD
 def test_gradient_scaling_takes_no_gradients_in_fp16(method: Method, reason: str) -> None:
     assert refused(FP16._replace(finetuning=method)) == reason
     assert refused(BF16._replace(finetuning=method)) == ""
+
+
+def test_fsdp_scales_gradients_of_adapters_that_accelerate_raises_to_fp32() -> None:
+    whole = Lora(adapter_dtype=AdapterDtype.WEIGHTS)
+    packed = whole._replace(quantization=NF4, unquantized_dtype=UnquantizedDtype.FP16)
+    for method, sharding, reason in (
+        (whole, Fsdp1(), ""),
+        (whole, Fsdp2(), ""),
+        (packed, Fsdp1(), ""),
+        (packed, Fsdp2(), ADAPTERS_IN_FP16),
+    ):
+        assert refused(FP16._replace(finetuning=method, sharding=sharding), on("H100", 2)) == reason
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import click
 from hardware.errors import PlannerError
 from planner.cli.arguments import FILE, GPU_NAME, SHARE, WHOLE_NUMBER
 from planner.cli.command import Command
-from planner.cli.errors import DOES_NOT_FIT, USAGE
+from planner.cli.exits import DOES_NOT_FIT, USAGE
 from planner.cli.options import catalog_option, json_option, number_option, option
 from planner.cli.output import print_document, print_report, print_text, show_progress
 

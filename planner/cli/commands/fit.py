@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from planner.cli.arguments import AxisChoice
 from planner.cli.command import Command
-from planner.cli.errors import DOES_NOT_FIT
+from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machines_options
 from planner.cli.options import (
     AxisOption,
@@ -57,6 +57,7 @@ _SEARCH = "Search"
 @catalog_option
 @number_option("--top", "Options", "Number of plans; where it is given, all of them are shown.", default=10)
 @option("--pareto", is_flag=True, section="Options", help="The front of effective batch, speed and memory as well.")
+@option("--advice", is_flag=True, section="Options", help="Say in --json, too, which one change would help much.")
 @option("--notes", is_flag=True, section="Options", help="Show all plans, notes, and reasons of rejections.")
 @option("--engine", cls=AxisOption, type=AxisChoice(Engine), metavar="NAME", section=_SEARCH, default="exhaustive")
 @option("--sampler", cls=AxisOption, type=AxisChoice(Sampler), metavar="NAME", section=_SEARCH)
@@ -94,6 +95,8 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
         return
     from planner.api import fit as find
 
+    is_brief = not (as_json or arguments["pareto"] or arguments["why_not"])
+    arguments["advice"] = arguments["advice"] or is_brief
     result = find(model, **arguments, progress=show_progress)
     if as_json:
         print_document(result.model_dump_json(indent=2))

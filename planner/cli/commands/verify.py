@@ -8,7 +8,7 @@ import click
 
 from planner.cli.arguments import DEVICE, FILE
 from planner.cli.command import Command
-from planner.cli.errors import DOES_NOT_FIT
+from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machine_or_plan_options
 from planner.cli.options import (
     axis_options,

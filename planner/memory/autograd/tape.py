@@ -239,10 +239,9 @@ class Tape(Marking):
 
 def _described(tensor: Tensor, storage: Storage) -> Saved:
     """Describes a saved storage, with the shape of its tensor unless that is a view of a part."""
-    found = Saved(storage.name, storage.fixed, storage.per_sample)
     size = tensor.fixed * tensor.itemsize, tensor.per_sample * tensor.itemsize
-    is_whole = size == (storage.fixed, storage.per_sample)
-    return found._replace(width=tensor.width, itemsize=tensor.itemsize) if is_whole else found
+    shape = (tensor.width, tensor.itemsize) if size == (storage.fixed, storage.per_sample) else ()
+    return Saved(storage.name, storage.fixed, storage.per_sample, *shape)
 
 
 def _references_of_sole_owner() -> int:

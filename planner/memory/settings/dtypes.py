@@ -15,21 +15,10 @@ from strategies import (
     Precision,
     Quantization,
     ShardingBackend,
-    quantization_of,
+    raises_trained,
 )
 
 FP32, HALF = 4, 2
-
-
-def raises_trained(precision: Precision, method: Method, sharding: DataParallel) -> bool:
-    """Returns whether accelerate raises all parameters that train to fp32, as it does under FSDP in mixed precision.
-
-    Over a base in 4 bits FSDP1 does so as well, FSDP2 does not. Sources: accelerate/accelerator.py, `prepare_model`,
-    for flat parameters of FSDP1; accelerate/utils/fsdp_utils.py, `fsdp2_prepare_model` (`model_has_params4bit`).
-    """
-    if not isinstance(sharding, FullySharded) or precision.facts.autocast_bytes is None:
-        return False
-    return isinstance(sharding, Fsdp1) or not quantization_of(method).shards
 
 
 class Dtypes(NamedTuple):

@@ -66,6 +66,9 @@ class KeptOutputs(NamedTuple):
 
 def raised(lines: Iterable[Line], kept: tuple[int, int], saved: tuple[int, int] = NOTHING) -> Iterable[Line]:
     """Yields lines with (fixed, per-sample) bytes added to their totals; `saved` of them are activations."""
+    if kept == saved == NOTHING:
+        yield from lines
+        return
     for x in lines:
         yield x._replace(
             fixed=x.fixed + kept[0],

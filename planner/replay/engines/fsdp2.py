@@ -12,7 +12,6 @@ from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPCommContex
 from torch.utils._python_dispatch import _disable_current_modes
 
 from planner.allocator.streams import Stream
-from planner.memory.settings.dtypes import raises_trained
 from planner.replay.backend import Backend
 from planner.replay.engines.engine import At, anywhere
 from planner.replay.engines.fsdp import FsdpEngine
@@ -21,7 +20,7 @@ from planner.replay.setup.build import half
 from planner.replay.setup.cpu_offload import DEVICE, HOST
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
-from strategies import DataParallel, Fsdp2, Strategy
+from strategies import DataParallel, Fsdp2, Strategy, raises_trained
 
 
 class Fsdp2Engine(FsdpEngine):

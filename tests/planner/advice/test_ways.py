@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 from planner import estimate, fit
 from planner.advice import minimal, techniques, ways
+from planner.advice.beside import TooSmall, beside
 from planner.advice.changes import items_of, options_of
+from planner.advice.machines import other_machines
 from planner.advice.trials import best_near, tried
 from planner.advice.variants import Variants
 from planner.cli import main
@@ -167,7 +169,7 @@ def test_brute_force_finds_the_same_smallest_sets(model: str, gpu: str, monkeypa
     found = {items_of(one.changes) for one in ways.of_techniques(variants, trials, least)}
 
     fits = set()
-    known = [*techniques.changes_from(ways.values_of(trials))]
+    known = [*techniques.changes_from(techniques.values_of(trial.strategy for trial in trials))]
     for number in range(1, len(known) + 1):
         for made in combinations(known, number):
             trial = best_near(variants.changed(options_of(made)), None)
@@ -175,3 +177,33 @@ def test_brute_force_finds_the_same_smallest_sets(model: str, gpu: str, monkeypa
                 fits.add(items_of(made))
     smallest = {items for items in fits if not any(other < items for other in fits)}
     assert found == {items for items in smallest if len(items) < minimal.MOST_CHANGES or len(smallest) == 1}
+
+
+@pytest.mark.parametrize("model", ["gemma-3-4b", "llama-3-8b", "qwen2.5-7b"])
+def test_brute_force_finds_the_same_machine_beside_a_change(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(techniques, "TECHNIQUES", FEW)
+    axes = {"finetuning": "full", "precision": "bf16-true", "optimizer": "adamw", "checkpointing": "none"}
+    problem = Problem(model, "RTX-4090", None, axes, {"max_accumulation": 16, "objective": Objective.BATCH})
+    variants = Variants(problem, problem.space(), solver_of(problem))
+    trial = best_near(variants.changed({}), None)
+    assert trial is not None
+    failed, alone = [], None
+    for machine in other_machines(variants):
+        on_machine = best_near(variants.changed(machine.options), None)
+        if on_machine is not None and not on_machine.fits:
+            failed.append(TooSmall(machine, on_machine))
+        elif on_machine is not None:
+            alone = machine
+            break
+    assert alone is not None
+    first = None
+    for machine, _ in failed:
+        both = [(machine, change) for change in FEW if not change.but]
+        tries = [(made, best_near(variants.changed(options_of(made)), None)) for made in both]
+        fitting = [(made, one) for made, one in tries if one and one.fits]
+        fits = [(made[1].cost.place, one.seconds_per_token(), made) for made, one in fitting]
+        fits = [one for one in fits if one[1] <= 2 * trial.seconds_per_token()]
+        if first := min(fits, key=lambda one: one[:2], default=None):
+            break
+    found = beside(variants, trial, failed, [change for change in FEW if not change.but])
+    assert (found.changes if found else None) == (first[2] if first else None)

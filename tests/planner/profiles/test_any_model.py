@@ -238,3 +238,19 @@ def test_a_record_of_another_replay_is_made_again(tmp_path: Path, monkeypatch: p
     store.digest_of_replay.cache_clear()
     assert store.read(Refusal, "a model", damaged=pytest.fail) is None
     store.digest_of_replay.cache_clear()
+
+
+def test_ways_out_are_what_kept_replays_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = config_file("electra", tmp_path)
+    asked: dict[str, Any] = {"sequence_length": 64, "precision": "bf16-true"}
+    for checkpointing in ("none", "full"):  # both are kept from here on
+        planner.estimate(name, gpu="A100-40GB", checkpointing=checkpointing, **asked)
+    monkeypatch.setattr(measure, "_measured", lambda *_: pytest.fail("something is replayed"))
+    found = planner.estimate(name, gpu="24GiB", micro_batch_size=20_000, checkpointing="none", **asked)
+    assert not found.memory.fits
+    changed = [way.options for way in found.ways]
+    assert {"checkpointing": "full"} in changed
+    assert any("micro-batch-size" in options for options in changed)
+    assert any("gpu" in options for options in changed)
+    for way in found.ways:
+        assert CliRunner().invoke(main, way.command.split()[1:]).exit_code == 0, way.command

@@ -105,6 +105,16 @@ def test_llama_factory_raises_adapters_under_zero_3_over_a_quantized_base_alone(
     assert reading.value("adapter_dtype") == dtype
 
 
+@pytest.mark.parametrize(("more", "choice"), [("use_peft: true\n", "full-reentrant"), ("", "full")])
+def test_trl_checkpoints_reentrantly_where_zero_3_divides_a_model_with_adapters(
+    more: str, choice: str, tmp_path: Path
+) -> None:
+    (tmp_path / "z3.json").write_text('{"zero_optimization": {"stage": 3}, "bf16": {"enabled": "auto"}}')
+    text = f"model_name_or_path: meta-llama/Llama-3.2-1B\nmax_length: 512\nbf16: true\n{more}"
+    reading = read(f"{text}deepspeed: {tmp_path}/z3.json\n", tmp_path)
+    assert (reading.value("checkpointing"), reading.value("loss"), refusals(reading)) == (choice, "chunked", [])
+
+
 def test_llama_factory_v1_says_kernels_attention_and_batching(tmp_path: Path) -> None:
     more = "kernel_config: {name: liger_kernel}\nflash_attn: flash_attention_2\nbatching_strategy: padding_free\n"
     reading = read(FACTORY_V1 + more, tmp_path)

@@ -35,6 +35,7 @@ COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batc
         {"sharding": "zero2", "loss": "chunked"},
         {"sharding": "zero3", "loss": "chunked", "finetuning": "lora", "checkpointing": "full"},
         {"sharding": "zero3", "loss": "chunked", "max_reuse_distance": 1, "prefetch_bucket": 1_000_000},
+        {"sharding": "zero3", "finetuning": "lora", "trained_modules": "embeddings-and-head", "max_reuse_distance": 1},
         {"sharding": "zero3", "evaluation_batch_size": 8},
         {"sharding": "zero3", "evaluation_batch_size": 8, "loss": "chunked", "max_reuse_distance": 4_000_000},
     ],

@@ -52,7 +52,8 @@ class Coordinator:
         self._modules: dict[Module, list[Owned]] = defaultdict(list)
         self._entered = frozenset(order)
         for parameter in flat.parameters:
-            self._modules[self.home(parameter)].append(parameter)
+            if flat.runs(parameter):
+                self._modules[self.home(parameter)].append(parameter)
         used = [self.parameters(module) for module in order]
         self._in_order = [(p, step) for step, found in enumerate(used) for p in found]
         self._knows_order = True
@@ -107,7 +108,8 @@ class Coordinator:
             return self.read
         if module[1].startswith(WITHOUT_PARAMETERS):
             return []
-        return self._modules.get(module) or self._modules[0, module[1]]
+        original = self.flat.originals.get(f"{module[1]}.weight")
+        return self._modules.get(module) or ([original] if original else self._modules[0, module[1]])
 
     def persists(self, parameter: Owned) -> bool:
         """Returns whether a parameter is so small that it stays gathered."""

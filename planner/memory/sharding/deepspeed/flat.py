@@ -100,10 +100,16 @@ class Flat:
             if owned.trains:
                 self.groups[owned.group].append(owned)
         self._by_name = {(p.part, p.name): p for p in self.parameters}
+        self.originals = {p.name: p for p in self.parameters if not p.part and not self.runs(p)}
+        """Parameters of the stem of whose modules PEFT trains copies: a tied head has the original."""
 
     def find(self, part: int, name: str) -> Owned:
         """Returns a parameter of a part; a tied one belongs to the stem."""
-        return self._by_name.get((part, name)) or self._by_name[0, name]
+        return self._by_name.get((part, name)) or self.originals.get(name) or self._by_name[0, name]
+
+    def runs(self, parameter: Owned) -> bool:
+        """Returns whether a parameter's module runs: the original of a module of which PEFT trains a copy does not."""
+        return self._by_name[parameter.part, parameter.name] is parameter
 
     @cached_property
     def numels(self) -> list[list[int]]:
