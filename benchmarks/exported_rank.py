@@ -81,6 +81,7 @@ def _transformers(marks: Marks) -> Any:
         state(self, *args, **kwargs)
         if self.distributed_type is DistributedType.MULTI_CPU and "ACCELERATE_USE_FSDP" in os.environ:
             self.distributed_type = DistributedType.MULTI_GPU
+            self.device = torch.device("cpu")  # FSDP1 takes the number of no CPU
 
     stack = ExitStack()
     if Path("sft.yaml").exists():

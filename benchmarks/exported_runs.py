@@ -3,11 +3,12 @@
     python benchmarks/exported_runs.py                # print the table, about ten minutes
     python benchmarks/exported_runs.py fsdp2 lora     # of some cases
     python benchmarks/exported_runs.py trl            # where TRL 1.16 is installed
+    python benchmarks/exported_runs.py deepspeed      # where DeepSpeed 0.19.8 is; compiles for minutes at first
 
 Each script runs as it was written, with random weights of a small model, in one process or two over gloo; torch's
 profiler records what it allocates, as in real_runs.py. Besides, the loss has to fall, and the effective batch and the
-number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP2 it is told
-that the two processes are of a GPU kind. FSDP1 does not run so: accelerate gives it the number of a device.
+number of trained parameters have to be those of the plan. accelerate divides no model on the CPU: for FSDP it is told
+that the two processes are of a GPU kind.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Case(NamedTuple):
 
 LORA = {"finetuning": "lora", "lora_rank": 8}
 FSDP2 = {"gpus": 2, "sharding": "full_shard"}
+FSDP1 = {**FSDP2, "sharding_backend": "fsdp1"}
+ZERO = {"gpus": 2, "sharding_backend": "deepspeed", "precision": "bf16-mixed"}
 CASES = (
     Case("transformers", "llama", {"precision": "fp32"}),
     Case("transformers", "llama", {"precision": "bf16-mixed", "checkpointing": "full"}),
@@ -82,6 +85,10 @@ CASES = (
     Case("pytorch", "llama", {**FSDP2, **LORA, "precision": "bf16-mixed"}),
     Case("pytorch", "llama", {"gpus": 2, "sharding": "no_shard", "precision": "fp32", "gradient_buckets": "views"}),
     Case("pytorch", "llama", {"gpus": 2, "sharding": "zero1", "precision": "bf16-true"}),
+    Case("transformers", "llama", {**FSDP1, "precision": "fp32"}),
+    Case("transformers", "llama", {**FSDP1, "precision": "bf16-mixed", "checkpointing": "full"}),
+    *(Case("transformers", "llama", {**ZERO, "sharding": stage}) for stage in ("zero1", "shard_grad_op", "full_shard")),
+    Case("transformers", "qwen2", {**ZERO, **LORA, "sharding": "shard_grad_op"}),
     Case("trl", "llama", {"precision": "fp32"}),
     Case("trl", "llama", {**LORA, "precision": "bf16-mixed", "checkpointing": "full"}),
     Case("trl", "llama", {**FSDP2, "precision": "bf16-mixed"}),
@@ -128,7 +135,9 @@ def outcome(case: Case) -> Outcome:
         if case.ranks > 1:
             launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(case.ranks), "--master_port", "29533"]
             command[1:1] = launch
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", **_launcher(folder)}
+        # Weights that threads load would not be seen: only the thread that trains is recorded.
+        quiet = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", "HF_DEACTIVATE_ASYNC_LOAD": "1"}
+        environment = {**os.environ, **quiet, **_launcher(folder)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{case}:\n{done.stderr[-6000:]}")
@@ -195,6 +204,10 @@ def _launcher(folder: Path) -> dict[str, str]:
 
     said = yaml.safe_load((folder / "accelerate.yaml").read_text()) if (folder / "accelerate.yaml").exists() else {}
     made = {"ACCELERATE_MIXED_PRECISION": str(said.get("mixed_precision", "no"))}
+    if engine := said.get("deepspeed_config"):
+        made = {"ACCELERATE_USE_DEEPSPEED": "true"}  # its JSON says the precision
+        made["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(folder / engine["deepspeed_config_file"])
+        made["ACCELERATE_DEEPSPEED_ZERO3_INIT"] = str(engine["zero3_init_flag"]).lower()
     for name, value in said.get("fsdp_config", {}).items():
         made |= {"ACCELERATE_USE_FSDP": "true", name.upper(): str(value)}
     return made

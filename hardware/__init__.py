@@ -2,7 +2,7 @@
 
 from hardware.builtin import builtin_catalog_path
 from hardware.catalog import CATALOG_VARIABLE, Catalog, load_catalog, read_catalog
-from hardware.cluster import Cluster
+from hardware.cluster import Cluster, has_room
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, nearest_names, normalized
 from hardware.fields import GIB, MIB
 from hardware.gpu import GPU, Dtype, Link, PeakFlops
@@ -25,6 +25,7 @@ __all__ = [
     "Sustained",
     "UnknownNameError",
     "builtin_catalog_path",
+    "has_room",
     "load_catalog",
     "nearest_names",
     "normalized",

@@ -69,3 +69,8 @@ class Cluster:
     def priced(self) -> Priced:
         """Returns what the price is of, with its date and source: the machine, or else the GPU."""
         return self.machine or self.gpu
+
+
+def has_room(limit_bytes: int | None, num_bytes: int) -> bool:
+    """Returns whether bytes are within a limit; None is a limit that is not known, which nothing exceeds."""
+    return limit_bytes is None or num_bytes <= limit_bytes

@@ -54,7 +54,8 @@ class _Gain(NamedTuple):
     def words(self) -> str:
         """Returns what it brings, in words."""
         if self.is_batch:
-            return f"{self.times:.1f} x the batch of each GPU, {self.candidate.global_batch_size:,}"
+            each = " of each GPU" if self.solver.cluster.world_size > 1 else ""
+            return f"{self.times:.1f} x the batch{each}, {self.candidate.global_batch_size:,}"
         speed = self.solver.model.real_tokens * self.candidate.global_batch_size / self.candidate.seconds
         return f"{self.times:.1f} x the speed, {speed:,.0f} tokens/s"
 

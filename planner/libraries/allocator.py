@@ -1,6 +1,6 @@
 """Sizes of torch's caching allocators, of CUDA memory and of pinned host memory.
 
-Sources: c10/cuda/CUDACachingAllocator.h and ATen/core/CachingHostAllocator.h, of torch 2.13.
+Sources, of torch 2.13: c10/cuda/CUDACachingAllocator.h, ATen/core/CachingHostAllocator.h, c10/core/AllocatorConfig.h.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ def allocated(num_bytes: int) -> int:
 def pinned(num_bytes: int) -> int:
     """Returns the bytes of host memory that a pinned tensor takes: a power of two (`CachingHostAllocatorImpl`).
 
-    `PYTORCH_CUDA_ALLOC_CONF=pinned_max_round_threshold_mb:...` can turn that off, which is not considered here.
+    `pinned_max_round_threshold_`, above which it is not rounded, is the largest number unless
+    `PYTORCH_CUDA_ALLOC_CONF=pinned_max_round_threshold_mb:...` says otherwise, which is not considered here.
     """
     return 1 << (num_bytes - 1).bit_length() if num_bytes else 0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hardware import GIB
+from hardware import GIB, has_room
 from strategies import (
     AdapterDtype,
     Allocator,
@@ -148,7 +148,7 @@ class HostMemory(Record):
     @property
     def fits(self) -> bool:
         """Returns whether the node has that much."""
-        return self.budget_bytes is None or self.node_bytes <= self.budget_bytes
+        return has_room(self.budget_bytes, self.node_bytes)
 
 
 class Memory(Record):

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from planner.libraries.sdpa import Selection
-from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.backend import CPU, CUDA_PATH, Backend
 from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine, Named
 from planner.replay.extension.blocks import REPLAYED_PERIODS, follow, home_of, scopes_of, shorten
@@ -26,6 +26,7 @@ from planner.replay.setup.loading import load
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins import gated_delta_rule, liger
+from planner.replay.stand_ins.chunked_loss import Kernels
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.pairs import forward_of
 from planner.replay.structure.parameter_roles import trained_parameters
@@ -124,7 +125,7 @@ def _replay(
         if backend.is_cuda:
             stack.enter_context(gated_delta_rule.fused(model))
         runs = shorten(model, kept)
-        model = equip(model, strategy, adds_in_place=workload.has_flash)
+        model = equip(model, strategy, Kernels(workload.has_flash, has_triton=backend is not CPU))
         engine.candidates = engine.ranks_of(model)
         engine.rank = engine.candidates[number]
         engine.pretend()

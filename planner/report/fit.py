@@ -55,7 +55,7 @@ class FitReport:
         more = [] if result.step_more is None else list(step_lines(result.step_more))
         last = list(self._last(options.max_width))
         room = LINES - _height(console, *head, *more, *last) - 1  # and what was searched
-        table = self._fitting(console, options.max_width, room)
+        table = self._fitting(console, options.max_width, room, 1 if more else LEAST)
         if more and _height(console, *table) > room and not self.full:
             room, more = room + _height(console, *more), []
             table = self._fitting(console, options.max_width, room)
@@ -87,15 +87,15 @@ class FitReport:
         if self.result.verification is not None:
             yield verdict(self.result.verification)
 
-    def _fitting(self, console: Console, width: int, room: int) -> list[RenderableType]:
-        """Returns the table, as far as it can be cut to so many lines."""
-        table = list(self._table(width, room - 1))
+    def _fitting(self, console: Console, width: int, room: int, least: int = LEAST) -> list[RenderableType]:
+        """Returns the table, as far as it can be cut to so many lines, with a few of the best plans at least."""
+        table = list(self._table(width, room - 1, least))
         if (over := _height(console, *table) - room) > 0:  # a caption of several lines
-            table = list(self._table(width, room - 1 - over))
+            table = list(self._table(width, room - 1 - over, least))
         return table
 
-    def _table(self, width: int, room: int) -> Iterator[RenderableType]:
-        sections = self._sections(room)
+    def _table(self, width: int, room: int, least: int) -> Iterator[RenderableType]:
+        sections = self._sections(room, least)
         plans = [plan for _, section in sections for plan in section]
         columns, gap, caption = ranking(plans, self.result.numbered(), width, self.result.recommended)
         heading, rows = table_lines(columns, gap)
@@ -107,15 +107,16 @@ class FitReport:
                 yield next(remaining)
         yield Wrapped(caption, "dim")
 
-    def _sections(self, room: int) -> list[tuple[str, Sequence[Plan]]]:
+    def _sections(self, room: int, least: int) -> list[tuple[str, Sequence[Plan]]]:
         """Returns the plans of the table with a title for each group of them.
 
         Args:
             room: Lines for the heading, the titles and the plans.
+            least: Fewest plans beside those at a usual effective batch.
         """
         result = self.result
         batch = result.usual[0].global_batch_size if result.usual else 0
-        most = max(1, min(MOST_USUAL, room - LEAST - 3))  # beside a heading and two titles
+        most = max(1, min(MOST_USUAL, room - least - 3))  # beside a heading and two titles
         usual = result.usual if self.full else result.usual[:most]
         sections: list[tuple[str, Sequence[Plan]]] = []
         if usual:
@@ -125,7 +126,7 @@ class FitReport:
             shown = result.front if self.full else of_front(result, room - 2)
             of = "" if len(shown) == len(result.front) else f", {len(shown)} of {grouped(len(result.front))}"
             return [*sections, (f"the front of effective batch, speed and memory{of}", shown)]
-        found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2)
+        found: Sequence[Plan] = result.listed if self.full else picked(result, room - 2, least)
         if self._is_front and not self.full:
             found = result.plans[: max(LEAST, room - 2)]
         others = [plan for plan in found if plan not in usual]

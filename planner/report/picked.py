@@ -12,14 +12,15 @@ LEAST = 2
 """Fewest plans that are shown, however little room there is."""
 
 
-def picked(result: FitResult, room: int) -> Sequence[Plan]:
+def picked(result: FitResult, room: int, least: int = LEAST) -> Sequence[Plan]:
     """Returns the best plan of each method, and the best ones that are not nearly the same as another, best first.
 
     Args:
         result: The answer.
         room: Number of plans.
+        least: Fewest plans, however little room there is.
     """
-    room = max(LEAST, room)
+    room = max(least, room)
     apart: list[Plan] = []
     for plan in result.plans:
         if any(_steps_alike(plan, usual) for usual in result.usual):

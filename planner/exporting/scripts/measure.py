@@ -18,7 +18,10 @@ HERE = Path(__file__).parent
 class Measure:
     """Follows a run step by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
+        """Counts what trains; call it before FSDP1 divides the model, whose parameters then are those of one rank."""
+        # DeepSpeed leaves a rank without the parameters of others, but says how large they are.
+        self.trained = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
         self.seconds: list[float] = []
         self.losses: list[float] = []
         self.started = time.perf_counter()
@@ -33,16 +36,14 @@ class Measure:
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self.started)
 
-    def write(self, model: Any, global_batch_size: int) -> None:
+    def write(self, global_batch_size: int) -> None:
         """Adds the line; one rank has to call it."""
-        # DeepSpeed leaves a rank without the parameters of others, but says how large they are.
-        trained = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
         made = {
             "steps": len(self.seconds),
             "step_seconds": median(self.seconds[2:] or self.seconds or [0.0]),
             "losses": self.losses,
             "global_batch_size": global_batch_size,
-            "trained_parameters": trained,
+            "trained_parameters": self.trained,
         }
         if torch.cuda.is_available():
             made["gpu"] = torch.cuda.get_device_name()

@@ -151,7 +151,7 @@ def main() -> None:
     test = loader(run.eval_data, run, held_out, held_out * world) if held_out else None
     batches = endless(train, None if training.max_steps else training.epochs)
     scaler = torch.amp.GradScaler(device.type, enabled=training.autocast == "float16")
-    measure, number, kept = Measure(), 0, None
+    measure, number, kept = Measure(model), 0, None
     while training.max_steps is None or number < training.max_steps:
         measure.start()
         step = list(islice(batches, accumulation))
@@ -187,7 +187,7 @@ def main() -> None:
             print(f"evaluation: loss {evaluate(call, model, test, device):.4f}")
     del kept
     if rank == 0:
-        measure.write(model, batch * accumulation * world)
+        measure.write(batch * accumulation * world)
     if training.output is not None:
         save(model, HERE / training.output)
     leave()

@@ -39,8 +39,8 @@ def arguments() -> tuple[Run, TrainingArguments]:
 class Measured(TrainerCallback):
     """Writes measured.jsonl by measure.py; leave it out of `callbacks` below to do without."""
 
-    def __init__(self) -> None:
-        self.measure = Measure()
+    def __init__(self, model: Any) -> None:
+        self.measure = Measure(model)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes the time."""
@@ -54,11 +54,11 @@ class Measured(TrainerCallback):
         """Keeps the loss."""
         self.measure.losses += [float(logs["loss"])] if "loss" in (logs or {}) else []
 
-    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Writes the line."""
         if state.is_world_process_zero:
             sequences = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-            self.measure.write(model, sequences)
+            self.measure.write(sequences)
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
         train_dataset=rows(samples(run.train_data, run, counted), run),
         eval_dataset=rows(samples(run.eval_data, run, args.eval_batch_size), run) if evaluates else None,
         data_collator=Collator(run),
-        callbacks=[Measured()],
+        callbacks=[Measured(model)],
     )
     trainer.train()
     if args.save_strategy != "no":

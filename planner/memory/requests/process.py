@@ -67,20 +67,26 @@ class Process(NamedTuple):
             pass
         return requests
 
-    def run(self, requests: Requests) -> Iterator[None]:
-        """Makes the requests, and yields after loading, after each part of a model's passes, and after each step."""
+    def run(self, requests: Requests, each: Sequence[Steps] = ()) -> Iterator[None]:
+        """Makes the requests, and yields after loading, after each part of a model's passes, and after each step.
+
+        Args:
+            requests: Takes the requests.
+            each: The optimizer steps one by one, where they differ, as in the length of sequences; by default two like
+                `steps`, the second like all later ones.
+        """
         steps, around = self.steps, self.around_of(requests)
         _load(requests, steps, around.load())
         requests.loaded = len(requests.made)
         yield
         batch, loop = 0, Loop(requests, steps.outputs, steps.micro_batch_size)
-        for step in range(STEPS):
-            for number in reversed(range(min(steps.micro_batches, around.most_micro_batches))):
+        for i, step in enumerate(each or (steps,) * STEPS):
+            for number in reversed(range(min(step.micro_batches, around.most_micro_batches))):
                 requests.release(batch)
                 around.begin_micro_batch(is_last=not number)
-                batch = requests.allocate(steps.batch_bytes * steps.micro_batch_size)
-                yield from MicroBatch(requests, around, steps.parts, steps.micro_batch_size, loop).run()
-            if step == 0:
+                batch = requests.allocate(step.batch_bytes * step.micro_batch_size)
+                yield from MicroBatch(requests, around, step.parts, step.micro_batch_size, loop).run()
+            if i == 0:
                 _make_states(requests, steps)
             if steps.optimizes:
                 _optimize(requests, steps)

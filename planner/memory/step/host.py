@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hardware import Cluster
+from hardware import Cluster, has_room
 from planner.libraries.allocator import pinned
 from planner.memory.memoized import counted
 from planner.memory.settings.parts import Part
@@ -51,7 +51,7 @@ class Host(NamedTuple):
 
     def fits(self, micro_batch_size: int) -> bool:
         """Returns whether the node has that much; True where what it has is unknown."""
-        return self.limit_bytes is None or self.node_bytes(micro_batch_size) <= self.limit_bytes
+        return has_room(self.limit_bytes, self.node_bytes(micro_batch_size))
 
     def largest_micro_batch(self, most: int) -> int:
         """Returns the largest micro-batch of at most `most` samples for which the node has room; 0 for none."""

@@ -17,6 +17,7 @@ from planner.replay.recording.tensors import local
 from planner.replay.recording.trace import Phase, Scope
 from planner.replay.setup.build import build, equip
 from planner.replay.silence import undisturbed
+from planner.replay.stand_ins.chunked_loss import Kernels
 from planner.replay.step import Steps
 from planner.replay.structure.source import Source
 from planner.replay.workload import Workload
@@ -74,7 +75,7 @@ def run(
         progress: Told what takes long.
     """
     progress("building the model")
-    model = equip(build(source, strategy, backend), strategy)
+    model = equip(build(source, strategy, backend), strategy, Kernels(has_triton=backend is not CPU))
     counters.enter(Phase.LOADING, 0)
     engine = engine_of(strategy, workload.world_size)
     engine.connect()

@@ -13,6 +13,7 @@ from planner.replay.setup.accounts import check
 from planner.replay.setup.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.setup.optimizers import prepare
 from planner.replay.stand_ins import compiled, flash, fused_loss, liger
+from planner.replay.stand_ins.chunked_loss import Kernels
 from planner.replay.stand_ins.float8 import convert
 from planner.replay.stand_ins.quantized import quantize
 from planner.replay.stand_ins.separate_experts import adapted_apart, separate
@@ -36,6 +37,8 @@ from strategies import (
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """torch's dtype of each dtype of the catalog."""
+
+_OF_GPUS = Kernels()
 
 
 def half(precision: Precision) -> torch.dtype:
@@ -86,13 +89,13 @@ def build(source: Source, strategy: Strategy, backend: Backend) -> Any:
     return model
 
 
-def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
+def equip(model: Any, strategy: Strategy, kernels: Kernels = _OF_GPUS) -> Any:
     """Gives a base model its kernels, loss, adapters, quantization and checkpointing.
 
     Args:
         model: What `build` returned, perhaps shortened; it is changed in place.
         strategy: The strategy.
-        adds_in_place: Whether liger-kernel adds to the head's gradient in place; see `fused_loss.fuse`.
+        kernels: Which kernels the device has for a loss of a library.
 
     Returns:
         The model as a training script has it before it is placed on a device: PEFT's wrapper where there are adapters.
@@ -100,7 +103,7 @@ def equip(model: Any, strategy: Strategy, *, adds_in_place: bool = True) -> Any:
     method = strategy.finetuning
     prepare(strategy.optimizer)
     liger.patch(model, strategy.kernels)
-    fused_loss.fuse(model, strategy.loss, adds_in_place=adds_in_place)
+    fused_loss.fuse(model, strategy.loss, kernels)
     if isinstance(method, Lora):
         if method.separates_experts:
             separate(model)

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
-from planner.libraries.trl import TILE_TOKENS, TILE_WORDS
+from planner.replay.stand_ins.chunked_loss import Kernels, chunked_loss
 from strategies import Loss
 
 
@@ -80,101 +80,23 @@ class _LigerFusedLinear(torch.autograd.Function):
         return of_x, of_weight, None, None
 
 
-class _Selected(torch.autograd.Function):
-    """Stands in for `hidden_states[mask]` where the mask is true everywhere.
-
-    `index` turns the mask into int64 positions in forward; in backward `index_put_` does so again, and adds to zeros
-    (derivatives.yaml, `index.Tensor`).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(mask)
-        ctx.shape = x.shape
-        _positions = torch.empty(mask.numel(), mask.dim(), dtype=torch.int64)
-        return x.new_empty(mask.numel(), *x.shape[mask.dim() :])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        out = gradient.new_zeros(ctx.shape)
-        _positions = torch.empty(mask.numel(), mask.dim(), dtype=torch.int64)
-        return out, None
-
-
-class _ChunkedLogProb(torch.autograd.Function):
-    """Stands in for `ChunkedLogProbFunction`, which returns nothing but log-probabilities here.
-
-    Source: trl/kernels/chunked_logprob.py.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: Any, target: torch.Tensor) -> torch.Tensor:
-        half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        tokens = x.shape[0]
-        statistics = [torch.empty(tokens, dtype=torch.float32) for _ in range(7)]
-        _ChunkedLogProb.tiles(x, weight, half)
-        log_sum_exp = statistics[0] + torch.log(statistics[1])
-        out = statistics[2] - log_sum_exp
-        ctx.save_for_backward(x, weight, bias, target, log_sum_exp)
-        ctx.half = half
-        return out
-
-    @staticmethod
-    def tiles(x: torch.Tensor, weight: torch.Tensor, half: torch.dtype) -> None:
-        """Computes the logits tile by tile, in one buffer.
-
-        Hidden states are cast once per chunk of tokens, the weight once per tile.
-        """
-        _buffer = torch.empty(min(x.shape[0], TILE_TOKENS), TILE_WORDS, dtype=half)
-        for start in range(0, x.shape[0], TILE_TOKENS):
-            _rows = x[start : start + TILE_TOKENS].to(half)
-            for word in range(0, weight.shape[0], TILE_WORDS):
-                _words = weight[word : word + TILE_WORDS].to(half)
-                torch.mm(_rows, _words.t(), out=_buffer[: _rows.shape[0], : _words.shape[0]])
-                del _words
-            del _rows
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, bias, _, _ = ctx.saved_tensors
-        of_x = torch.zeros(x.shape, dtype=torch.float32)
-        of_head = [
-            torch.zeros(p.shape, dtype=torch.float32) if needed else None
-            for p, needed in zip((weight, bias), ctx.needs_input_grad[1:3], strict=True)
-        ]
-        _ChunkedLogProb.tiles(x, weight, ctx.half)
-        of_weight, of_bias = (None if g is None else g.to(weight.dtype) for g in of_head)
-        return of_x.to(x.dtype), of_weight, of_bias, None
-
-
-def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
+def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, kernels: Kernels) -> torch.Tensor:
     """Computes the loss as `LigerForCausalLMLoss` does (liger_kernel/transformers/model/loss_utils.py)."""
     padded = functional.pad(labels, (0, 1), value=-100)
     shifted = padded[..., 1:].contiguous()
-    out: torch.Tensor = _LigerFusedLinear.apply(x.view(-1, x.shape[-1]), head.weight, shifted.view(-1), adds)
-    return out
-
-
-def _chunked_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, adds: bool) -> torch.Tensor:
-    """Computes the loss as TRL's `add_fused_lm_head` does (trl/trainer/utils.py)."""
-    x, labels = x[:, :-1], labels[:, 1:]
-    mask = labels != -100
-    chosen = torch.empty(labels.numel(), dtype=torch.int64)
-    log_probs = _ChunkedLogProb.apply(_Selected.apply(x, mask), head.weight, head.bias, chosen)
-    per_token = log_probs.new_zeros(mask.shape).masked_scatter(mask, log_probs)
-    out: torch.Tensor = -per_token.sum() / mask.sum()
+    out: torch.Tensor = _LigerFusedLinear.apply(
+        x.view(-1, x.shape[-1]), head.weight, shifted.view(-1), kernels.adds_in_place
+    )
     return out
 
 
 FUSED: dict[Loss, Callable[..., torch.Tensor]] = {
     Loss.LIGER_FUSED_LINEAR: _liger_loss,
-    Loss.CHUNKED: _chunked_loss,
+    Loss.CHUNKED: chunked_loss,
 }
 """Losses that need no logits.
 
-Each takes hidden states `[batch, tokens, hidden]`, the head, labels `[batch, tokens]`, and whether cuBLAS adds products
-to the gradient of the head in place (see `fuse`)."""
+Each takes hidden states `[batch, tokens, hidden]`, the head, labels `[batch, tokens]`, and the device's kernels."""
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
@@ -193,7 +115,7 @@ Each takes logits `[batch, tokens, words]`, labels `[batch, tokens]` and the num
 """
 
 
-def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
+def fuse(model: Any, loss: Loss, kernels: Kernels) -> None:
     """Patches a causal language model, in place, to compute the loss of a library.
 
     A loss of `FUSED` gets a forward that never makes the logits; liger-kernel's cross-entropy replaces the model's own
@@ -202,8 +124,7 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
     Args:
         model: The model of transformers.
         loss: The loss to compute.
-        adds_in_place: Whether the GPU has compute capability 8.0 or higher, from which on liger-kernel lets cuBLAS add
-            products to the gradient of the head in place.
+        kernels: Which kernels the device has.
     """
     if loss in OF_LOGITS:
         model.loss_function = OF_LOGITS[loss]
@@ -218,6 +139,6 @@ def fuse(model: Any, loss: Loss, *, adds_in_place: bool) -> None:
             return type(self).forward(self, labels=labels, **inputs)
         outputs = self.base_model(**inputs)
         head, loss_of = self.get_output_embeddings(), FUSED[loss]
-        return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, head, labels, adds_in_place))
+        return CausalLMOutputWithPast(loss=loss_of(outputs.last_hidden_state, head, labels, kernels))
 
     model.forward = MethodType(forward, model)
