@@ -115,7 +115,8 @@ def _rule(query: Any, key: Any, value: Any, g: Any, beta: Any, **options: Any) -
         PlannerError: The inputs are in fp32, which the kernels refuse.
     """
     if query.dtype is torch.float32:
-        raise PlannerError(f"{PACKAGE}'s gated delta rule does not run in fp32")
+        given = "products in fp32 and a quantized base with the rest in fp32 give it"
+        raise PlannerError(f"{PACKAGE}'s gated delta rule does not run in fp32, which {given}")
     return _Rule.apply(query, key, value, g, beta), None
 
 
