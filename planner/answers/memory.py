@@ -9,7 +9,7 @@ from planner.memory.reserved import Reserved, reserved
 from planner.memory.step.step import Line
 from planner.records.plan import Components, HostMemory, Memory
 from planner.search import Candidate
-from strategies import Allocator, Fsdp1
+from strategies import Allocator
 
 if TYPE_CHECKING:
     from planner.memory.requests.requests import Requests
@@ -115,7 +115,6 @@ def missing_from(candidate: Candidate, served: Reserved) -> int:
     """Returns the allocated bytes that a candidate's requests leave out, by the closed form of its peak.
 
     That counts what parts do to each other's tensors in a few cases that requests do not follow. Where requests have
-    more under FSDP1, as of experts, nothing is taken off: blocks that are reserved for a storage stay when it is freed.
+    more, nothing is taken off: a block whose rest is too small to be split off counts as a whole.
     """
-    missing = candidate.footprint.allocated_bytes(candidate.micro_batch_size) - served.allocated_bytes
-    return max(0, missing) if isinstance(candidate.strategy.sharding, Fsdp1) else missing
+    return max(0, candidate.footprint.allocated_bytes(candidate.micro_batch_size) - served.allocated_bytes)

@@ -20,7 +20,7 @@ from planner.records.check import Purpose
 FITS: Final = "fits"
 LARGER: Final = "larger batch"
 FASTER_STEP: Final = "faster step"
-_SHOWN = 3
+MOST_SHOWN = 3
 """How many changes of a purpose are shown."""
 _SHORTEST = 256
 """Tokens of the shortest sequence that is proposed."""
@@ -83,7 +83,7 @@ class _Search:
         if all(change.alters for change in found):
             found += self._shorter()
         found.sort(key=lambda change: (change.alters, change.size, change.trial.candidate.seconds))
-        return _distinct(found)[:_SHOWN]
+        return _distinct(found)[:MOST_SHOWN]
 
     def _combinations(self) -> Iterator[tuple[Change, ...]]:
         """Yields sets of changes: none, each alone, and more and more of them together."""

@@ -12,11 +12,12 @@ from planner.checking.planned import Planned, planned
 from planner.checking.proposals import proposals
 from planner.checking.trials import Trials
 from planner.problem.problem import CatalogSource
+from planner.readers.launching.sources import read_sources
 from planner.readers.reading import Place, Reading, Refusal, Said
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.readers.source import parse_override, read_source
+from planner.readers.source import parse_override
 from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
 
@@ -56,7 +57,7 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
-    sources = [read_source(str(path)) for path in paths]
+    sources = [source for path in paths for source in read_sources(str(path))]
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
     settle(reading)
@@ -67,7 +68,7 @@ def check(
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
     changes: tuple[Change, ...] = ()
     notes = found.notes
-    if found.plan is not None and found.cluster is not None:
+    if found.cluster is not None:
         changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
         notes = (*notes, *more)
     return CheckResult(

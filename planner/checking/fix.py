@@ -35,7 +35,7 @@ def fix(result: CheckResult, path: str | Path, *, rank: int = 1, force: bool = F
 
 
 def _change(result: CheckResult, rank: int) -> Change:
-    if result.plan is None:
+    if result.plan is None and not result.changes:
         raise PlannerError(f"there is no change to write: {result.headline()}", "-- KEY=VALUE says another run")
     if not 0 < rank <= len(result.changes):
         number = len(result.changes)

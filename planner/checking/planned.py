@@ -32,7 +32,7 @@ class Planned(NamedTuple):
     smallest: tuple[OnGpus, ...] = ()
     notes: tuple[str, ...] = ()
     cluster: Cluster | None = None
-    """On what it is planned, where a GPU is named."""
+    """On what it is planned, or refused by its rules, where a GPU is named."""
 
 
 def planned(
@@ -54,6 +54,7 @@ def planned(
     site = None if gpu is None else Site.of(gpu, known, gpus)
     chosen, gpus = (site.gpu, site.gpus if site.machine else gpus) if site else (None, gpus)
     notes: list[str] = []
+    cluster: Cluster | None = None
     try:
         model, note = model_of(reading, run)
         notes += note
@@ -66,6 +67,7 @@ def planned(
         if len(lengths) > 1:
             notes.append(f"the files do not say how long sequences are: {lengths[0]:,} tokens are planned")
         if chosen is not None:
+            cluster = Cluster(chosen, *counts[0], fixed, lengths[0])
             plans = _plans(arguments, chosen, counts)
             plan = next((plan for plan in plans if plan.memory.fits), plans[-1])
             cluster = Cluster(chosen, plan.request.gpus, plan.request.nodes, fixed, lengths[0])
@@ -78,7 +80,7 @@ def planned(
         return found
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
-        return Planned(notes=tuple(notes))
+        return Planned(notes=tuple(notes), cluster=cluster)
 
 
 def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:

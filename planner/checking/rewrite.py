@@ -27,6 +27,8 @@ def new_texts(run: Run, keys: Mapping[str, Any]) -> dict[str, str] | None:
     texts: dict[str, str] = {}
     for source in run.sources:
         mine = {key: value for key, value in keys.items() if run.source_for(key) is source}
+        if mine and (source.language is Language.SHELL or mine.keys() & source.flags.keys()):
+            return None  # a command says it
         if mine:
             text = _rewritten(source, mine)
             if text is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hardware import GPU
@@ -80,24 +81,45 @@ class Trials:
         sources: The files.
         overrides: Values of keys that the command line says.
         cluster: On what the run is tried.
+        base: Values of keys that every trial has.
     """
 
-    def __init__(self, sources: Sequence[Source], overrides: Mapping[str, Any], cluster: Cluster) -> None:
-        self.sources, self.overrides, self.cluster = sources, overrides, cluster
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        overrides: Mapping[str, Any],
+        cluster: Cluster,
+        base: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.sources, self.overrides, self.cluster, self.base = sources, overrides, cluster, base
         self._known: dict[str, Trial | None] = {}
 
     def of(self, keys: Mapping[str, Any]) -> Trial | None:
         """Returns the run with some keys changed; None if it is refused."""
+        keys = {**self.base, **keys}
         name = repr(sorted(keys.items()))
         if name not in self._known:
             self._known[name] = self._tried(keys)
         return self._known[name]
 
+    def beginning_with(self, keys: Mapping[str, Any]) -> Trials:
+        """Returns trials that have some keys changed already."""
+        return Trials(self.sources, self.overrides, self.cluster, {**self.base, **keys})
+
+    def unchanged(self) -> Run:
+        """Returns the run as its files and the command line say it."""
+        return self._run({})
+
+    def _run(self, keys: Mapping[str, Any]) -> Run:
+        ranks = self.cluster.gpus * self.cluster.nodes
+        run = Run(self.sources, READERS, {**self.overrides, **keys}, ranks)
+        settle(run.reading)
+        return run
+
     def _tried(self, keys: Mapping[str, Any]) -> Trial | None:
         try:
             cluster = self.cluster
-            run = Run(self.sources, READERS, {**self.overrides, **keys}, cluster.gpus * cluster.nodes)
-            settle(run.reading)
+            run = self._run(keys)
             if run.reading.refused:
                 return None
             said = {**arguments_of(run.reading, run, [], cluster.length), **cluster.fixed}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from planner.memory.model import MemoryModel
 from planner.memory.sharding.optimizers import rule_of
-from strategies import Allocator, Fsdp1, Fsdp2, Replicated, Strategy
+from planner.memory.sharding.replicated import bucketed
+from strategies import Allocator, Fsdp1, Fsdp2, GradientBuckets, Replicated, Strategy
 
 if TYPE_CHECKING:
     from planner.memory.requests.process import Process
@@ -77,9 +78,10 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         from planner.memory.requests.fsdp2 import AroundFsdp2
 
         return Process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
-    from planner.memory.requests.around import Around
+    from planner.memory.requests.around import Around, IntoBuckets
 
-    return Process(steps, Around)
+    views = bucketed(sharding, model.cluster.world_size) is GradientBuckets.VIEWS
+    return Process(steps, IntoBuckets if views else Around)
 
 
 def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:

@@ -5,6 +5,7 @@ A file that another names is read only if it is a JSON file on this machine; not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any, NamedTuple
 from hardware.errors import PlannerError, nearest_names
 from planner.readers.keys import Keys
 from planner.readers.reading import Place, Reading
-from planner.readers.source import Entry, Source, Table, UnknownFileError, read_source
+from planner.readers.source import Entry, Source, Table, UnknownFileError, found_near, read_source
 from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
+
+_OWN = re.compile("lora|peft|adapter|quant|bits|freeze|prompt|reward|ref_|parallel|chunk|pack")
+"""What arguments of a user's own script have in their names that change what trains, or how."""
 
 
 class Role(StrEnum):
@@ -57,6 +61,10 @@ class Reader(NamedTuple):
         """Returns whether a file is of the program."""
         return not self.signs.isdisjoint(data) or self.is_below_root(data)
 
+    def is_of_script(self, script: str) -> bool:
+        """Returns whether a script's arguments may be of the program: TRL's keys are those of many scripts."""
+        return self.framework is not Framework.TRL or "sft" in script.lower()
+
     def is_below_root(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of a job whose recipe is of the program."""
         below = data.get(self.root) if self.root else None
@@ -92,6 +100,8 @@ class Run:
         self._engine = next(reader for reader in readers if reader.role is Role.ENGINE)
         self._found: dict[Role, tuple[Reader, Source]] = {}
         for source in sources:
+            for what, place in source.refusals:
+                self.reading.refuse(what, place)
             reader = _reader_of(source, readers)
             if reader.role in self._found:
                 other = self._found[reader.role][1].file
@@ -122,7 +132,7 @@ class Run:
     @property
     def files(self) -> list[str]:
         """Returns the names of the files."""
-        return [source.file for source in self.sources]
+        return list(dict.fromkeys(source.file for source in self.sources))
 
     def entries(self) -> dict[str, Entry]:
         """Returns every key of every file, recipes' in place of others' of the same name."""
@@ -139,6 +149,10 @@ class Run:
         keys = Keys(source, reader.table, self.reading)
         reader.read(keys, self)
         keys.sort_the_rest()
+        unknown = [place for place in self.reading.unknown if source.script and _OWN.search(place.key.lower())]
+        if unknown:
+            names = ", ".join(place.key for place in unknown)
+            self.reading.refuse(f"what {source.script} makes of {names}", unknown[0])
 
     def _override(self, role: Role) -> None:
         """Gives a file those values of the command line whose keys its program knows."""
@@ -160,6 +174,13 @@ class Run:
     def beside(self, place: Place | None, name: str) -> Path:
         """Returns the path of a file that stands beside the one that names it."""
         return (Path(place.file).parent if place is not None and place.line else Path()) / name
+
+    def refers(self, name: str, place: Place | None) -> bool:
+        """Reads the DeepSpeed JSON that a key names if it is among the files or here; returns whether it is."""
+        found = Role.ENGINE in self._found or self._resolved(name, place) is not None
+        if found:
+            self.refer(name, place)
+        return found
 
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.
@@ -187,16 +208,13 @@ class Run:
     def _resolved(self, name: str, place: Place | None) -> Path | None:
         if not name.lower().endswith(".json"):
             return None
-        above = Path(place.file).parents if place is not None and place.line else ()
-        try:
-            return next((path for folder in (Path(), *above) if (path := folder / name).is_file()), None)
-        except (OSError, ValueError):  # a name that no file can have
-            return None
+        return found_near(name, place.file if place is not None and place.line else None)
 
 
 def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
     for reader in readers:
-        if reader.recognizes(source.data):
+        mine = source.program == reader.name or (not source.program and reader.recognizes(source.data))
+        if mine and (not source.script or reader.is_of_script(source.script)):
             return reader
     names = ", ".join(dict.fromkeys(reader.name for reader in readers))
     raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")

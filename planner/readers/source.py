@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from hardware.errors import FileError, PlannerError, shown
 from hardware.reading import STANDARD_INPUT, Document, Location, SafeLoader, read_bytes, read_document, read_json
 from planner.readers.interpolation import interpolated
-from planner.readers.reading import COMMAND_LINE, Place
+from planner.readers.reading import COMMAND_LINE, Place, Refusal
 from planner.readers.toml import read_toml
 
 _TEMPLATE = (b"{{", b"{%")
@@ -68,6 +69,7 @@ class Language(StrEnum):
     YAML = "yaml"
     JSON = "json"
     TOML = "toml"
+    SHELL = "sh"
 
 
 _READ: Mapping[Language, Callable[..., Document]] = {
@@ -96,6 +98,14 @@ class Source(NamedTuple):
     """Mapping below which the recipe lies, as in a file of a job."""
     interpolates: bool = False
     """Whether `${other.key}` stands for the value of another key, as OmegaConf has it."""
+    flags: Mapping[str, Entry] = MappingProxyType({})
+    """What a launch script says instead of the file's keys."""
+    program: str = ""
+    """Name of the program that a launch script calls; empty where the keys say it."""
+    script: str = ""
+    """Name of the script of no known program that is launched; its arguments say what it is."""
+    refusals: tuple[Refusal, ...] = ()
+    """What a launch script makes of the run that there is no word for."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -116,7 +126,7 @@ class Source(NamedTuple):
 
     def entries(self, table: Table) -> dict[str, Entry]:
         """Returns every key with its value; keys of the table's sections are written with dots."""
-        found = dict(self._flat(self.recipe, (), table))
+        found = {**dict(self._flat(self.recipe, (), table)), **self.flags}
         for key, value in self.overrides.items():
             found[key] = Entry(value, Place(COMMAND_LINE, 0, key))
         return found
@@ -137,12 +147,32 @@ def read_source(file: str) -> Source:
     Raises:
         ConfigFileError: It cannot be read, is no mapping, or has duplicate keys, tags or other problems.
     """
-    content = read_bytes(file, ConfigFileError)
+    return source_named(file, read_bytes(file, ConfigFileError))
+
+
+def source_named(file: str, content: bytes) -> Source:
+    """Returns what a file holds in the language that its name says; `-` is standard input.
+
+    Raises:
+        ConfigFileError: It is no mapping, or has duplicate keys, tags or other problems.
+    """
     if file == STANDARD_INPUT:
         language = Language.JSON if content.lstrip().startswith(b"{") else Language.YAML
         return source_of("standard input", content, language)
     ending = Path(file).suffix.lower()
-    return source_of(file, content, next((each for each in Language if ending == f".{each}"), Language.YAML))
+    return source_of(file, content, next((each for each in _READ if ending == f".{each}"), Language.YAML))
+
+
+def found_near(name: str, file: str | None) -> Path | None:
+    """Returns a file that another one names: its path counts from the working directory, as programs have it.
+
+    Else it counts from a directory above the file that names it, where a repository's root may be.
+    """
+    above = Path(file).parents if file is not None else ()
+    try:
+        return next((path for folder in (Path(), *above) if (path := folder / name).is_file()), None)
+    except (OSError, ValueError):  # a name that no file can have
+        return None
 
 
 def source_of(file: str, content: bytes, language: Language) -> Source:

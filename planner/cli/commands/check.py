@@ -26,6 +26,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
         "planner check axolotl.yaml --gpu A100-40GB",
         "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
         "planner check qwen3_full_sft.yaml ds_z3_config.json",
+        "planner check train.sh --gpu H100",
         "planner check axolotl.yaml --gpu RTX-4090 --fix fitting.yaml",
         "planner check --each configs/*.yaml --gpu A100-40GB",
         "planner check - --gpu RTX-4090 --json < axolotl.yaml",
@@ -82,8 +83,9 @@ def check(
     """Read the files of a training run, and say what memory it takes and whether it fits.
 
     FILE is a YAML of axolotl, LLaMA-Factory or TRL, with the launcher's file of accelerate and the JSON of DeepSpeed
-    where the run has them. KEY=VALUE replaces a key of these files, as the framework's command line does. Nothing that
-    a file names is executed or downloaded. FILE may be - for standard input.
+    where the run has them, or the shell script that launches it. KEY=VALUE replaces a key of these files, as the
+    framework's command line does. Nothing that a file names is executed or downloaded. FILE may be - for standard
+    input.
 
     With --gpu, the smallest changes of these files are shown as diffs: those that make the run fit, or where it fits,
     its batch larger or its step faster. --fix writes one of them as a new file.

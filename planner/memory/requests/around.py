@@ -59,3 +59,23 @@ class Around:
         for storage in self.gradients:
             self.requests.release(storage)
         self.gradients, self.exist = [], False
+
+
+class IntoBuckets(Around):
+    """Moves each finished gradient into DDP's bucket in the last micro-batch of a step, as `mark_variable_ready_dense`.
+
+    A gradient of earlier micro-batches, to which it was added, goes with it.
+    """
+
+    def begin_micro_batch(self, *, is_last: bool) -> None:
+        """Notes whether gradients are reduced."""
+        self._moves = is_last
+
+    def finish(self, gradient: int) -> None:
+        """Releases a finished gradient, whose numbers are in the bucket."""
+        if not self._moves:
+            super().finish(gradient)
+            return
+        self.requests.release(gradient)
+        if self.gradients:
+            self.requests.release(self.gradients.pop(0))

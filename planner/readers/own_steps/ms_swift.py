@@ -6,6 +6,7 @@ swift/config/*.json.
 
 from __future__ import annotations
 
+from planner.readers import deepspeed
 from planner.readers.hugging_face import (
     ATTENTIONS,
     TRAINER_IDLE,
@@ -37,6 +38,15 @@ _SOURCE = "ms-swift 3602360, swift/arguments"
 _TUNERS = ("tuner_type", "train_type", "sft_type")
 _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2": Attention.FLASH_2}
 
+_BUILT_IN = {
+    "zero1": (1, "none", "none"),
+    "zero2": (2, "none", "none"),
+    "zero2_offload": (2, "cpu", "none"),
+    "zero3": (3, "none", "none"),
+    "zero3_offload": (3, "cpu", "cpu"),
+}
+"""Stage, and devices of optimizer and parameters, of the JSONs that ms-swift has under a name: swift/config/."""
+
 TABLE = Table(
     decides={
         "model": "model",
@@ -58,6 +68,7 @@ TABLE = Table(
         "padding_free": "batching",
         "optim": "optimizer",
         "gradient_checkpointing": "checkpointing",
+        "gradient_checkpointing_kwargs.use_reentrant": "checkpointing",
         "deepspeed": "all that the JSON says",
         "use_liger_kernel": "kernels, loss",
         "attn_impl": "attention",
@@ -72,12 +83,18 @@ TABLE = Table(
         "use_galore": "GaLore as ms-swift configures it",
         "lisa_activated_layers": "LISA",
         "tensor_model_parallel_size": "Megatron",
+        "pipeline_model_parallel_size": "Megatron",
+        "context_parallel_size": "Megatron",
+        "expert_model_parallel_size": "Megatron",
+        "task_type": "another task than the next token",
+        "num_labels": "another task than the next token",
     },
-    left_out=TRAINER_LEFT_OUT,
+    left_out={**TRAINER_LEFT_OUT, "router_aux_loss_coef": "the router's auxiliary loss"},
     idle=TRAINER_IDLE
     | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
             dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf model_type template lazy_tokenize
-            streaming truncation_strategy max_pixels load_from_cache_file"""),
+            streaming truncation_strategy max_pixels load_from_cache_file merge_lora loss_scale enable_thinking
+            add_non_thinking_prefix cached_dataset"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
 )
 
@@ -110,7 +127,9 @@ def read(keys: Keys, run: Run) -> None:
     read_optimizer(keys, "optim", program="Trainer")
     recomputes, place = keys.flag("gradient_checkpointing", otherwise=True), keys.place("gradient_checkpointing")
     why = "" if place else f"{_SOURCE}: on"
-    reading.say("checkpointing", Checkpointing.FULL if recomputes else Checkpointing.NONE, place, why)
+    reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant")
+    on = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
+    reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
     name = keys.word("attn_impl") or "sdpa"
     if name in _ATTENTIONS:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
@@ -149,8 +168,13 @@ def _read_finetuning(keys: Keys) -> None:
 def _read_engine(keys: Keys, run: Run) -> None:
     reading, name, place = keys.reading, keys.word("deepspeed"), keys.place("deepspeed")
     if name is not None:
-        built_in = name.startswith("zero") and "." not in name
-        run.refer(f"{name}.json" if built_in else name, place)
+        if name not in _BUILT_IN:
+            run.refer(name, place)
+        elif not run.refers(f"{name}.json", place):
+            stage, states, parameters = _BUILT_IN[name]
+            deepspeed.read_stage(reading, stage, place)
+            devices = {"offload_optimizer": states, "offload_param": parameters}
+            deepspeed.read_offload(reading, devices, dict.fromkeys(devices, place))
     elif reading.value("sharding") is None:
         reading.say("sharding", Sharding.NO_SHARD, why="no deepspeed")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
 from planner.readers.spelling.spelling import Also, IfThere, Spelling
-from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS
-from strategies import Attention, Checkpointing, Finetuning, Kernels, Loss, Quantization
+from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU
+from strategies import Attention, Checkpointing, Finetuning, Kernels, Loss, Precision, Quantization
 
 _BATCH = {
     "micro_batch_size": ("per_device_train_batch_size",),
@@ -38,7 +38,20 @@ _PEFT: dict[tuple[str, Any], Mapping[str, Any]] = {
 }
 """Adapters as TRL's ModelConfig says them."""
 
+_FP16: Mapping[str, Any] = {"bf16": False, "fp16": True}
+_HALVES: dict[tuple[str, Any], Mapping[str, Any]] = {
+    ("precision", Precision.BF16_MIXED): {"bf16": True, "fp16": IfThere(False)},
+    ("precision", Precision.FP16_MIXED): _FP16,
+}
+"""Autocast as TrainingArguments say it."""
+_EAGER: dict[tuple[str, Any], Mapping[str, Any]] = {
+    ("kernels", Kernels.EAGER): {"use_liger_kernel": False},
+    ("loss", Loss.FULL): {"use_liger_kernel": False},
+}
+
 _TRAINER = {
+    **_HALVES,
+    **_EAGER,
     **_of_tables("optim"),
     ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
     ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
@@ -63,6 +76,7 @@ TRL = Spelling(
     {
         **_TRAINER,
         **_PEFT,
+        ("precision", Precision.FP16_MIXED): {**_FP16, **dict.fromkeys(("dtype", "torch_dtype"), IfThere("float16"))},
     },
 )
 
@@ -77,6 +91,10 @@ LLAMA_FACTORY = Spelling(
         ("checkpointing", Checkpointing.NONE): {"disable_gradient_checkpointing": True},
         ("kernels", Kernels.LIGER): {"enable_liger_kernel": True},
         ("loss", Loss.LIGER_FUSED_LINEAR): {"enable_liger_kernel": True},
+        ("kernels", Kernels.EAGER): {"enable_liger_kernel": False},
+        ("loss", Loss.FULL): {"enable_liger_kernel": False},
+        ("precision", Precision.BF16_MIXED): {"bf16": True, "fp16": IfThere(False), "pure_bf16": IfThere(False)},
+        ("precision", Precision.FP16_MIXED): {"bf16": IfThere(False), "fp16": True, "pure_bf16": IfThere(False)},
         ("finetuning", Finetuning.LORA): {"finetuning_type": "lora"},
         ("finetuning", Finetuning.QLORA): {"finetuning_type": "lora", "quantization_bit": 4},
         ("quantization", Quantization.NF4_DOUBLE): {"quantization_bit": 4},
@@ -91,6 +109,8 @@ LLAMA_FACTORY_V1 = Spelling(
     },
 )
 
+_NO_FP16 = dict.fromkeys(("fp16", "float16", "fp8"), IfThere(False))
+_NO_BF16 = dict.fromkeys(("bf16", "bfloat16", "fp8"), IfThere(False))
 _PLUGIN = Also("axolotl.integrations.liger.LigerPlugin")
 _ADAPTER = {"lora_r": 16, "lora_alpha": 32, "lora_target_linear": True}
 
@@ -106,6 +126,10 @@ AXOLOTL = Spelling(
         ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
         ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
         ("kernels", Kernels.LIGER): {"plugins": _PLUGIN, **dict.fromkeys(LIGER, True)},
+        ("kernels", Kernels.EAGER): dict.fromkeys((*LIGER, OLD_SWIGLU), IfThere(False)),
+        ("loss", Loss.FULL): dict.fromkeys(("liger_fused_linear_cross_entropy", "liger_cross_entropy"), IfThere(False)),
+        ("precision", Precision.BF16_MIXED): {"bf16": True, **_NO_FP16},
+        ("precision", Precision.FP16_MIXED): {"fp16": True, **_NO_BF16},
         ("loss", Loss.LIGER_FUSED_LINEAR): {
             "plugins": _PLUGIN,
             "liger_fused_linear_cross_entropy": True,
