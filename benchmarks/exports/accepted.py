@@ -4,8 +4,9 @@ python benchmarks/exports/accepted.py write FOLDER [TARGET]  # files of random p
 python benchmarks/exports/accepted.py read FOLDER trl        # in an environment of the client, such as axolotl
 
 Clients: trl (TRL's parser), accelerate (its classes of a launcher's file), deepspeed (DeepSpeed's configuration),
-axolotl (its schema), llama-factory (its parser). The pins of axolotl and of LLaMA-Factory differ from all others: each
-needs an environment of its own, `pip install torch==2.13.0 axolotl==0.19.0` in three minutes, `llamafactory==0.9.5`.
+axolotl (its schema), llama-factory (its parser), skypilot (its schema, and the GPUs that it knows). The pins of axolotl
+and of LLaMA-Factory differ from all others: each needs an environment of its own, `pip install torch==2.13.0
+axolotl==0.19.0` in three minutes, `llamafactory==0.9.5`; and so does `skypilot==0.14.1`.
 
 What a client takes without a word (unknown keys, for axolotl, DeepSpeed, accelerate) is compared with its own list of
 keys. For each client a line of JSON is printed: its versions, how many files it accepted, and what it refused. Every
@@ -47,7 +48,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "gradient_accumulation_steps": (1, 4),
     "evaluation_batch_size": (None, 2),
 }
-TARGETS = ("trl", "axolotl", "llama-factory", "deepspeed")
+TARGETS = ("trl", "axolotl", "llama-factory", "deepspeed", "skypilot")
+GPUS = ("A100-40GB", "A100-80GB", "H100", "H200", "L4", "L40S", "T4", "A10G", "B200", "V100-32GB")
+"""GPUs of SkyPilot's tasks."""
 STAGES = ("zero1", "shard_grad_op", "full_shard")
 
 
@@ -56,13 +59,15 @@ def exports(target: str) -> Iterator[dict[str, str] | str]:
     from planner import ExportError, PlannerError, estimate, export
 
     source = random.Random(target)
-    framework = target if target != "deepspeed" else "transformers"
+    framework = target if target not in ("deepspeed", "skypilot") else "transformers"
     while True:
         names = source.sample(sorted(CHOICES), source.randint(2, 7))
         chosen = {name: source.choice(CHOICES[name]) for name in names}
         if target == "deepspeed":
             chosen |= {"gpus": 8, "sharding_backend": "deepspeed", "sharding": source.choice(STAGES)}
             chosen |= {"offload": source.choice(("none", "optimizer", "cpu"))}
+        if target == "skypilot":
+            chosen |= {"gpu": source.choice(GPUS), "nodes": source.choice((1, 2))}
         try:
             plan = estimate("llama-3.2-1b", **{"gpu": "A100-40GB", "framework": framework, **chosen})
             yield export(plan, target)
@@ -180,12 +185,25 @@ def of_llama_factory(file: Path) -> None:
         get_train_args({**content, "use_cpu": True, "output_dir": folder})
 
 
+def of_skypilot(file: Path) -> None:
+    """Has SkyPilot's schema read a task, whose GPU has to be among the names that it knows without its catalogs."""
+    import sky
+    from sky.utils.gpu_names import CANONICAL_GPU_NAMES
+
+    os.chdir(file.parent)  # the task's workdir
+    for resources in sky.Task.from_yaml(file.name).resources:
+        for name in resources.accelerators or ():
+            if name not in CANONICAL_GPU_NAMES:
+                raise ValueError(f"SkyPilot knows no {name}")
+
+
 CLIENTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...], dict[str, Any]]] = {
     "trl": (of_trl, "trl/*/sft.yaml", ("trl", "transformers", "accelerate"), {"optim": "nope"}),
     "accelerate": (of_accelerate, "*/*/accelerate.yaml", ("accelerate",), {"distributed_type": "NOPE"}),
     "deepspeed": (of_deepspeed, "*/*/deepspeed.json", ("deepspeed",), {"nonsense": 1}),
     "axolotl": (of_axolotl, "axolotl/*/axolotl.yaml", ("axolotl", "transformers", "peft"), {"nonsense": 1}),
     "llama-factory": (of_llama_factory, "llama-factory/*/sft.yaml", ("llamafactory", "transformers"), {"nope": 1}),
+    "skypilot": (of_skypilot, "skypilot/*/sky.yaml", ("skypilot",), {"nonsense": 1}),
 }
 """For each client: how it reads a file, which files are its, its packages, and nonsense that it has to refuse."""
 

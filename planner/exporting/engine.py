@@ -38,6 +38,7 @@ def deepspeed_json(launch: Launch) -> str:
         zero["overlap_comm"] = strategy.overlap_comm is OverlapComm.YES
     zero["reduce_bucket_size"] = strategy.reduce_bucket or "auto"
     if zero["stage"] == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True  # else no model is written at the end
         for key, word in _OF_STAGE_3.items():
             zero[key] = getattr(strategy, word) or FILLED_IN.get(word, "auto")
     content = {

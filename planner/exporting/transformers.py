@@ -104,7 +104,8 @@ def _course(launch: Launch) -> dict[str, Any]:
     said: dict[str, Any] = {"learning_rate": learning_rate(launch), "logging_steps": 1, "report_to": "none"}
     if launch.random_weights:
         return {**said, "lr_scheduler_type": "constant", "max_steps": 5, "save_strategy": "no"}
-    return {**said, "num_train_epochs": 1, "save_strategy": "steps"}
+    course = {"lr_scheduler_type": "cosine", "warmup_steps": 0.03, "num_train_epochs": 1}
+    return {**said, **course, "save_strategy": "steps", "save_total_limit": 2}
 
 
 TARGET = Target(

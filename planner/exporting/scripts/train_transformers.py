@@ -83,8 +83,15 @@ def main() -> None:
     )
     trainer.train()
     if args.save_strategy != "no":
-        trainer.save_model()
+        save(trainer)
     leave()
+
+
+def save(trainer: Trainer) -> None:
+    """Writes the model. What FSDP divides is gathered first: of shards, Trainer writes checkpoints but no model."""
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    trainer.save_model()
 
 
 if __name__ == "__main__":
