@@ -7,7 +7,7 @@ twice the batch of anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from planner.advice.spelled import changed_options, command_of
 from planner.advice.techniques import changes_from, values_of
 from planner.advice.variants import Variant, Variants
 from planner.answers.plans import plan_of
-from planner.answers.settled import settled
+from planner.answers.settled import at_most, settled
 from planner.answers.usual import at_usual_batch
 from planner.problem.problem import Problem
 from planner.records.advice import Cost, Way
@@ -73,17 +73,21 @@ class _Now(NamedTuple):
         solver = at_usual_batch(variant.solver, bounded=self.bounded) or variant.solver
         more = variant.solver.cluster.world_size / self.ranks
         for strategy in variant.strategies(self.run.strategy):
-            fast = _served(strategy, solver)
+            fast = _served(strategy, solver, lambda c: more * _relative(c, self.run) <= MUCH_SHORTER)
             if fast is not None and (share := more * _relative(fast, self.run)) <= MUCH_SHORTER:
                 yield _Gain(fast, solver, share, 1 / share, is_batch=False)
             if variant.solver.order.objective is not Objective.BATCH or solver is variant.solver:
                 continue
-            large = _served(strategy, variant.solver)
+            large = _served(strategy, variant.solver, lambda c: self._times(c) >= MUCH_LARGER * more)
             if large is None or (share := more * _relative(large, self.largest)) > SLOWER:
                 continue
-            times = large.global_batch_size / self.largest.global_batch_size / more
+            times = self._times(large) / more
             if times >= MUCH_LARGER:
                 yield _Gain(large, variant.solver, share, times, is_batch=True)
+
+    def _times(self, candidate: Candidate) -> float:
+        """Returns how many times the largest batch a candidate's is."""
+        return candidate.global_batch_size / self.largest.global_batch_size
 
 
 def step_more(
@@ -155,12 +159,20 @@ def _needs(change: Change) -> str:
     return f"needs {change.needs}" if change.needs and change.needs not in change.words else ""
 
 
-def _served(strategy: Strategy, solver: Solver) -> Candidate | None:
-    """Returns the best candidate of a strategy that fits, by the allocator's model where no closed form decides."""
+def _served(strategy: Strategy, solver: Solver, helps: Callable[[Candidate], bool]) -> Candidate | None:
+    """Returns the best candidate of a strategy that fits, by the allocator's model where no closed form decides.
+
+    Args:
+        strategy: The strategy.
+        solver: The solver of the changed request.
+        helps: Whether a candidate would help: one that only the allocator's model decides is left undecided, and None
+            returned, if not even the largest that allocated bytes leave room for would.
+    """
     candidate = solver.solve(strategy)
-    if candidate is not None and strategy.allocator is Allocator.NATIVE:
-        return settled(candidate, solver)
-    return candidate
+    if candidate is None or strategy.allocator is not Allocator.NATIVE:
+        return candidate
+    most = at_most(candidate, solver)
+    return settled(candidate, solver) if most is not None and helps(most) else None
 
 
 def _relative(candidate: Candidate, other: Candidate) -> float:

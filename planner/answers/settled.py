@@ -55,6 +55,15 @@ def settled(candidate: Candidate, solver: Solver) -> Candidate | None:
     return best if best is not None and solver.exceeded(best) is None else None
 
 
+def at_most(candidate: Candidate, solver: Solver) -> Candidate | None:
+    """Returns a candidate with the largest micro-batch that allocated bytes leave room for; None if there is none.
+
+    What the allocator's model decides has no larger batch and no shorter time per sample.
+    """
+    options = list(_options(candidate, solver))
+    return solver.candidate(candidate.strategy, *options[-1]) if options else None
+
+
 def _options(candidate: Candidate, solver: Solver) -> Iterator[tuple[int, int]]:
     """Yields the (micro-batch, accumulation steps) whose allocated bytes are within the budget, smallest first."""
     footprint = candidate.footprint
