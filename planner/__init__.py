@@ -10,8 +10,10 @@ from importlib import import_module
 TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
-    from planner.api import compare, estimate, fit, fit_machines, sweep
+    from planner.api import compare, fit_machines, sweep
+    from planner.api.estimate import estimate
     from planner.api.explain import explain
+    from planner.api.fit import fit
     from planner.checking.check import check
     from planner.checking.fix import fix
     from planner.exporting.export import export

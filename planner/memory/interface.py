@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
 
 from hardware import Cluster
 from planner.memory.settings.work import Work
@@ -66,4 +67,13 @@ class StepMemory(Protocol):
 
     def traffic(self, strategy: Strategy) -> Traffic:
         """Returns the bytes that one rank exchanges with others and moves in the optimizer step."""
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A model that answers several questions at once sooner than one after the other."""
+
+    def foresee(self, strategies: Iterable[Strategy]) -> None:
+        """Is told which strategies will be asked about."""
         ...

@@ -13,8 +13,8 @@ from planner.profiles.store import Damaged
 from strategies import PLAIN, Strategy
 
 if TYPE_CHECKING:  # torch is imported only when there is something to replay
-    from planner.replay.extension import affine
-    from planner.replay.recording.trace import Trace
+    from planner.replay.extension.affine import Affine
+    from planner.replay.extension.affine import Instant as Solved
     from planner.replay.structure.source import Source
     from planner.replay.workload import Workload
 
@@ -59,6 +59,10 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     return introduction
 
 
+Key = tuple[object, ...]
+"""Everything that a record depends on."""
+
+
 class Asked(NamedTuple):
     """Names a profile.
 
@@ -82,10 +86,16 @@ class Asked(NamedTuple):
         return self.world_size if self.strategy.sharding.shards else 1
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> Key:
         """Returns what it is kept under."""
         setting = setting_of(self.strategy)
         return "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
+
+    def __str__(self) -> str:
+        """Spells the setting for the user who waits for its replay."""
+        said = self.strategy.to_options()
+        parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
+        return ", ".join(map(str, parts))
 
 
 def kept(asked: Asked, damaged: Damaged) -> Profile | Refusal | None:
@@ -110,13 +120,22 @@ def profile(asked: Asked, progress: Progress, damaged: Damaged) -> Profile | Ref
     """
     if known := kept(asked, damaged):
         return known
-    setting, foreign = setting_of(asked.strategy), asked.foreign
+    progress(f"{asked.foreign.name}, {asked}")
+    return measured(asked)
+
+
+def measured(asked: Asked) -> Profile | Refusal:
+    """Replays a setting, and keeps what is found on disk.
+
+    Raises:
+        PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
+    """
     with needed_for(FEATURE, "verify"):
         from planner.replay.structure.source import ModelCodeError
-    progress(f"{foreign.name}, {_spelled(setting)}")
+    setting = setting_of(asked.strategy)
     found: Profile | Refusal
     try:
-        found = _measured(foreign, setting, asked.sequence_length, asked.ranks, asked.has_flash)
+        found = _measured(asked.foreign, setting, asked.sequence_length, asked.ranks, asked.has_flash)
     except ModelCodeError:
         raise
     except PlannerError as error:
@@ -127,26 +146,13 @@ def profile(asked: Asked, progress: Progress, damaged: Damaged) -> Profile | Ref
     return found
 
 
-def _spelled(setting: Strategy) -> str:
-    """Spells a setting for the user who waits for its replay."""
-    said = setting.to_options()
-    parts = (said["finetuning"], said["precision"], f"checkpointing {said['checkpointing']}", said["sharding"])
-    return ", ".join(map(str, parts))
-
-
 def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: int, has_flash: bool) -> Profile:
     """Replays a setting and returns its profile."""
     from planner.replay import Workload
-    from planner.replay.extension import affine
     from planner.replay.inspect import weights_of
-    from planner.replay.step import MICRO_BATCHES
-    from planner.replay.workload import STEPS
 
-    # Without optimizer states, the first step is like the second (NF4 moves a table of 1 KiB to the GPU in the first),
-    # but FSDP prepares itself in the first.
-    steps = STEPS if setting.sharding.shards else 1
-    workload = Workload(sequence_length, affine.SMALL, MICRO_BATCHES, ranks, has_flash=has_flash, optimizer_steps=steps)
-    step = affine.affine(*_replayed(foreign.source, setting, workload))
+    workload = Workload(sequence_length, 1, world_size=ranks, has_flash=has_flash)
+    step = _replayed(foreign.source, setting, workload)
     weights = weights_of(foreign.source, setting)
     fixed, per_sample = step.work
     return Profile(
@@ -167,29 +173,47 @@ def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: 
     )
 
 
-def _replayed(source: Source, setting: Strategy, workload: Workload) -> tuple[Trace, Trace]:
-    """Returns the traces of `affine.SMALL` and `affine.LARGE` samples.
+def _replayed(source: Source, setting: Strategy, workload: Workload) -> Affine:
+    """Returns a step at any micro-batch size.
 
-    One replay tells both of a model of transformers; nobody knows what a user's own code does with many samples.
+    One replay of one micro-batch tells all of a model of transformers on one rank. Nobody knows what a user's own code
+    does with many samples or in a second micro-batch; ranks that share parameters do more in a first one.
     """
+    from planner.replay.extension.later import UnlikeError
+    from planner.replay.step import MICRO_BATCHES
+    from planner.replay.workload import STEPS
+
+    if setting.sharding.shards:  # FSDP prepares itself in the first step
+        return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES))
+    # Without optimizer states, the first step is like the second; NF4 moves a table of 1 KiB to the GPU in the first.
+    workload = workload._replace(optimizer_steps=STEPS - 1)
+    if not isinstance(source, str):
+        try:
+            return _of_samples(source, setting, workload._replace(marks_gradients=True))
+        except UnlikeError:
+            pass
+    return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES))
+
+
+def _of_samples(source: Source, setting: Strategy, workload: Workload) -> Affine:
+    """Returns a step at any micro-batch size, from one replay of a model of transformers or two of any other."""
     from planner.replay import replay
     from planner.replay.backend import CUDA_PATH
     from planner.replay.extension import affine
-    from planner.replay.extension.resized import PRIMES, is_distinct, resized
+    from planner.replay.extension.resized import PRIMES, is_distinct
 
-    sizes = affine.SMALL, affine.LARGE
     if not isinstance(source, str):
         exact = CUDA_PATH._replace(block_bytes=1)
         for samples in PRIMES:
             trace = replay(source, setting, workload._replace(micro_batch_size=samples), backend=exact)
             if is_distinct(trace, samples):
-                small, large = (resized(trace, samples, size) for size in sizes)
-                return small, large
+                return affine.of_one(trace, samples)
+    sizes = affine.SMALL, affine.LARGE
     small, large = (replay(source, setting, workload._replace(micro_batch_size=size)) for size in sizes)
-    return small, large
+    return affine.of_two(small, large)
 
 
-def _instant(instant: affine.Instant) -> Instant:
+def _instant(instant: Solved) -> Instant:
     from planner.replay.extension.affine import CATEGORIES
 
     return Instant.model_validate(dict(zip(CATEGORIES, instant.bytes_by_category, strict=True)))

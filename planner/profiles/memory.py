@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized, remember_in, results_of
@@ -16,7 +18,8 @@ from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
 from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.traffic import Traffic
-from planner.profiles.measure import Asked, kept, profile, setting_of
+from planner.profiles.ahead import in_processes
+from planner.profiles.measure import Asked, Key, kept, profile, setting_of
 from planner.profiles.model import ProfiledModel
 from planner.profiles.records import Instant, Profile, Refusal
 from strategies import (
@@ -53,6 +56,7 @@ class ProfiledMemory:
         self.model, self.cluster, self._replays = model, cluster, replays
         self._sequence_length = sequence_length
         self.outside = Outside.of(cluster)
+        self._foreseen: dict[Key, Profile | Refusal] = {}
 
     @property
     def is_cheap(self) -> bool:
@@ -86,6 +90,21 @@ class ProfiledMemory:
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
+        if reason := self._unplanned(strategy):
+            return reason
+        found = self._found(setting_of(strategy))
+        return found.reason if isinstance(found, Refusal) else None
+
+    def foresee(self, strategies: Iterable[Strategy]) -> None:
+        """Replays in several processes what will be asked about these strategies, where nothing is kept."""
+        if not self._replays:
+            return
+        settings = dict.fromkeys(setting_of(s) for s in strategies if self._unplanned(s) is None)
+        unknown = [asked for asked in map(self._asked, settings) if kept(asked, self.model.damaged.add) is None]
+        self._foreseen.update(in_processes(unknown, self.model.progress))
+
+    def _unplanned(self, strategy: Strategy) -> str | None:
+        """Returns why no profile tells what this strategy takes, or None."""
         if reason := ACCOUNTS.lacking(strategy):
             return reason
         kernels = (strategy.attention, strategy.loss, strategy.kernels)
@@ -101,8 +120,7 @@ class ProfiledMemory:
             return "a profile is of a step that does nothing on the host"
         if strategy.update is Update.IN_BACKWARD:
             return "profiles of a model's own code are of updates after backward"
-        found = self._found(setting_of(strategy))
-        return found.reason if isinstance(found, Refusal) else None
+        return None
 
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the strategy's memory on one rank, for every micro-batch size.
@@ -156,12 +174,17 @@ class ProfiledMemory:
 
     @memoized
     def _found(self, setting: Strategy) -> Profile | Refusal:
-        """Returns what replays of a setting found, read from disk or replayed now."""
-        ranks, has_flash = _replayed_as(self.cluster)
-        asked = Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash)
+        """Returns what replays of a setting found, before, now or read from disk."""
+        asked = self._asked(setting)
+        if (found := self._foreseen.get(asked.key)) is not None:
+            return found
         if not self._replays:
             return kept(asked, self.model.damaged.add) or Refusal(reason="no replay of it is kept")
         return profile(asked, self.model.progress, self.model.damaged.add)
+
+    def _asked(self, setting: Strategy) -> Asked:
+        ranks, has_flash = _replayed_as(self.cluster)
+        return Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:

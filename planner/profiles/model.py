@@ -104,7 +104,12 @@ class ProfiledModel:
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the model is planned."""
         kind = "its own code" if isinstance(self.source, str) else "transformers' code"
-        notes = [*self.foreign.notes, f"{self.name} is planned by replays of {kind}: the first answer takes minutes."]
+        notes = [*self.foreign.notes, f"{self.name} is planned by replays of {kind}: the first answer takes longer."]
+        notes += [
+            f"Kernels of {package} are planned, with which transformers trains it once `pip install {package}` has"
+            " run; its own loop in PyTorch takes several times the time and memory."
+            for package in self.introduction.packages
+        ]
         if self.damaged:
             folder = next(iter(self.damaged)).parent
             notes.append(f"{len(self.damaged)} kept profiles in {folder} were damaged, and were measured again.")

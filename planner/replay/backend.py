@@ -27,6 +27,11 @@ class Backend(NamedTuple):
     A real step selects its kernels itself.
     """
 
+    @property
+    def is_cuda(self) -> bool:
+        """Whether a replay does what CUDA does, so that kernels without a CPU's version have stand-ins."""
+        return self.kernels is taken
+
 
 CUDA_PATH = Backend("cpu", ATTENTION, BLOCK_BYTES, taken)
 """CUDA's kernels on fake tensors of the CPU; replays that certify a plan run on this backend."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 from planner.replay.backend import CUDA_PATH
+from planner.replay.extension.blocks import home_of, repeats_of, scopes_of, shorten
+from planner.replay.recording.trace import Scope
 from planner.replay.setup.build import build, equip, half, linear_layers
 from planner.replay.silence import undisturbed
+from planner.replay.stand_ins import gated_delta_rule
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import ShardingBackend, Strategy
 
 POSITIONS = ("max_position_embeddings", "n_positions")
 """Fields of a config.json that limit the length of a sequence, in the order in which they are looked up."""
+
+COUNTED_PERIODS = 2
+"""Periods of equal blocks that get adapters where only parameters are counted: a list of one block is no stack."""
 
 
 class Facts(NamedTuple):
@@ -27,6 +33,8 @@ class Facts(NamedTuple):
     """Largest number of positions that the configuration allows; None if it does not say."""
     tokens_per_sample: int | None
     """Tokens that an image becomes; None if the user chooses the length of a sequence."""
+    packages: tuple[str, ...]
+    """Distributions whose kernels are planned, which transformers does without where they are not installed."""
 
 
 class Weight(NamedTuple):
@@ -69,6 +77,7 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         tuple(dict.fromkeys(path.rpartition(".")[2] for path in linear_layers(model))),
         next((getattr(config, name) for name in POSITIONS if hasattr(config, name)), None),
         tokens_per_sample(model),
+        (gated_delta_rule.PACKAGE,) if gated_delta_rule.modules_of(model) else (),
     )
 
 
@@ -80,17 +89,25 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
         strategy: The strategy to train it with.
     """
     with undisturbed():
-        model = equip(_tied(build(source, strategy, CUDA_PATH)), strategy)
+        model = _tied(build(source, strategy, CUDA_PATH))
+        runs = shorten(model, COUNTED_PERIODS)
+        model = equip(model, strategy)
+    scopes = scopes_of(model, runs)
+    homes: dict[int, set[Scope | None]] = defaultdict(set)
+    for name, p in model.named_parameters(remove_duplicate=False):
+        homes[id(p)].add(home_of(name, scopes))
+    # What several blocks share is one parameter.
+    repeats = {key: repeats_of(next(iter(found)), runs) if len(found) == 1 else 1 for key, found in homes.items()}
     mixed = strategy.sharding.backend is ShardingBackend.FSDP2 and strategy.precision.facts.autocast_bytes is not None
     computed = half(strategy.precision).itemsize if mixed else None
     weights: Counter[Weight] = Counter()
     gathered = gradients = 0
     for p in model.parameters():
-        size = p.numel() * (computed or p.element_size())
+        size = p.numel() * (computed or p.element_size()) * repeats[id(p)]
         gathered += size
         gradients += size * p.requires_grad
     for _, p, role in trained_parameters(model):
-        weights[Weight(tuple(p.shape), p.element_size(), *role)] += 1
+        weights[Weight(tuple(p.shape), p.element_size(), *role)] += repeats[id(p)]
     return Weights(weights, gathered, gradients)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,17 +14,18 @@ from planner.libraries.sdpa import Selection
 from planner.replay.backend import CPU, CUDA_PATH, Backend
 from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine, Named
-from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, home_of, scopes_of, shorten
+from planner.replay.extension.blocks import REPLAYED_PERIODS, follow, home_of, scopes_of, shorten
 from planner.replay.extension.extend import IrregularError, extend
+from planner.replay.recording.gradients import mark_gradients
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import Phase, Scope, Trace
 from planner.replay.setup.accounts import check
-from planner.replay.setup.build import build, equip, is_nf4, stored
+from planner.replay.setup.build import build, equip
 from planner.replay.setup.cpu_offload import offloading
-from planner.replay.setup.loading import Loading, Placed
+from planner.replay.setup.loading import load
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
-from planner.replay.stand_ins import liger
+from planner.replay.stand_ins import gated_delta_rule, liger
 from planner.replay.stand_ins.chunked_loss import Kernels
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.pairs import forward_of
@@ -115,8 +117,13 @@ def _replay(
     selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
     selection = selection.under(strategy.attention)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
-    with undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches():
+    patches = undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches()
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
         model = build(source, strategy, backend)
+        if backend.is_cuda:
+            stack.enter_context(gated_delta_rule.fused(model))
         runs = shorten(model, kept)
         model = equip(model, strategy, Kernels(workload.has_flash, has_triton=backend is not CPU))
         engine.candidates = engine.ranks_of(model)
@@ -129,30 +136,12 @@ def _replay(
             model = engine.place(model, backend, lambda path: live.move(home_of(path, blocks)))
             scopes = follow(model, live, runs)
             micro_batches = min(workload.gradient_accumulation_steps, MICRO_BATCHES + engine.extra_micro_batches)
-            load = partial(_load, model, strategy, workload, live, runs)
-            steps = Steps(model, engine, source, workload, backend, live, scopes, micro_batches, load)
+            rewrite = partial(load, model, strategy, live, runs, workload.empties_cache)
+            steps = Steps(model, engine, source, workload, backend, live, scopes, micro_batches, rewrite)
+            if workload.marks_gradients:
+                mark_gradients((p for _, p, _ in steps.trained), live)
             steps.run(progress)  # `steps` outlives the recording: freeing model and optimizer is no part of a step
     return extend(live.trace, runs)
-
-
-def _load(
-    model: Any,
-    strategy: Strategy,
-    workload: Workload,
-    live: LiveBytes,
-    runs: list[BlockRun],
-    parameters: Named,
-    buffers: Named,
-) -> None:
-    """Rewrites the loading phase of an NF4 model, whose weights are quantized one by one while they are loaded.
-
-    This leaves the weights in another order and in other blocks of the allocator. For int8, GPTQ and AWQ only what
-    stays after loading is replayed, and of what FSDP2 shards.
-    """
-    if is_nf4(strategy) and not strategy.sharding.shards:
-        placed = [[Placed(*entry) for entry in entries] for entries in (parameters, buffers)]
-        loading = Loading(live, model, stored(strategy.precision, trains=False).itemsize, runs)
-        loading.rewrite(*placed, empties_cache=workload.empties_cache)
 
 
 class Recorder(Protocol):

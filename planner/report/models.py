@@ -179,9 +179,7 @@ class ReplayedCard:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.model.name, style="bold")
         yield from fields(list(self._fields()))
-        yield from notes(
-            (*self.model.notes, "planned by replays of transformers' code: the first answer takes minutes")
-        )
+        yield from notes((*self.model.notes, "planned by replays of transformers' code: the first answer takes longer"))
 
     def _fields(self) -> Iterator[tuple[str, str]]:
         model, row = self.model, _row_of_fields(self.model)

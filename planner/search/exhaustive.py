@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from hardware import Cluster
+from planner.memory.interface import Foreseeing
 from planner.search.candidate import Candidate, Solver
 from planner.search.engine import DOES_NOT_FIT, LACKS_HOST_MEMORY, Found, TooManyStrategiesError
 from planner.search.ranking import Entry, Ranking
@@ -60,6 +61,8 @@ def possible(space: Space, solver: Solver) -> tuple[list[Chain], Counter[str]]:
     """
     found: list[Chain] = []
     chains, rejected = space.valid(solver.cluster)
+    if isinstance(solver.model, Foreseeing):
+        solver.model.foresee(chain.at(chain.length - 1) for chain in chains)
     for chain in chains:
         trained, reason = _trainable(chain, solver)
         if reason is not None:

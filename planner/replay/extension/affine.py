@@ -1,21 +1,25 @@
-"""Derives the live bytes of a step at any micro-batch size from two replays at different sizes.
+"""Derives the live bytes of a step at any micro-batch size from replays.
 
-Every allocation is `fixed + per_sample x micro_batch_size` bytes, and so is every sum of allocations. Of all instants
-of a step only those are kept that are the largest at some micro-batch size.
+Every allocation is `fixed + per_sample x micro_batch_size` bytes, and so is every sum of allocations. Its bytes at two
+sizes tell both numbers: those of two replays, or what one replay is rewritten to (see `resized`). Of all instants of a
+step only those are kept that are the largest at some micro-batch size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from hardware import PlannerError
-from planner.memory.settings.snapshots import largest
+from planner.replay.extension.later import OTHER, PHASES, Changes, Ints, again, passes_of
+from planner.replay.extension.resized import resized, work_of
 from planner.replay.recording.serve import categories_of
-from planner.replay.recording.trace import Phase, Section, Trace, Work
+from planner.replay.recording.trace import Phase, Trace, Work
 
 SMALL, LARGE = 8, 16
-"""Micro-batch sizes that are replayed.
+"""Micro-batch sizes of which bytes are compared.
 
 With one sample some copies are views, because torch calls their tensors contiguous. With few samples, sizes rounded to
 512 bytes are not affine; 512 is a multiple of the difference between the two sizes.
@@ -35,16 +39,6 @@ class Instant(NamedTuple):
     bytes_by_category: tuple[tuple[int, int], ...]
     """(fixed, per-sample) bytes of each category, in the order of `CATEGORIES`."""
 
-    @property
-    def fixed(self) -> int:
-        """Bytes of all categories that do not depend on the micro-batch size."""
-        return sum(fixed for fixed, _ in self.bytes_by_category)
-
-    @property
-    def per_sample(self) -> int:
-        """Bytes of all categories that each sample of the micro-batch adds."""
-        return sum(per_sample for _, per_sample in self.bytes_by_category)
-
 
 class Affine(NamedTuple):
     """Describes a steady step at any micro-batch size."""
@@ -61,28 +55,40 @@ class Affine(NamedTuple):
     """(fixed, per-sample) work of forward and backward of one micro-batch."""
 
 
-def affine(small: Trace, large: Trace) -> Affine:
+def of_two(small: Trace, large: Trace) -> Affine:
     """Derives a step at any micro-batch size from two replays without optimizer states.
 
     Args:
-        small: Replay with `SMALL` samples per micro-batch and `MICRO_BATCHES` micro-batches per step.
+        small: Replay with `SMALL` samples per micro-batch.
         large: Replay with `LARGE` samples per micro-batch, otherwise equal.
 
     Raises:
         NotAffineError: The replays do not allocate and free in the same order.
+        UnlikeError: They have one micro-batch a step, and a second one would be another.
     """
     _check_alike(small, large)
-    instants = [_solved(a, b) for a, b in zip(_sections(small), _sections(large), strict=True)]
-    *passes, step = (i for i, section in enumerate(small.sections) if section.step == small.last_step)
-    first, later = ({small.sections[i].phase: _largest(instants[i]) for i in pair} for pair in (passes[:2], passes[2:]))
-    rest = instants[step][-1]
-    return Affine(
-        parameters=_parameters(small),
-        resting_per_sample=rest.per_sample,
-        first=first,
-        later=later,
-        work=_work(small, large, passes[:2]),
-    )
+    sizes = [np.stack(pair) for pair in zip(_sizes(small), _sizes(large), strict=True)]
+    return _affine(small, sizes, [_work(small), _work(large)])
+
+
+def of_one(trace: Trace, samples: int) -> Affine:
+    """Derives a step at any micro-batch size from one replay without optimizer states, with exact sizes.
+
+    Args:
+        trace: Replay with a prime number of samples per micro-batch that `is_distinct`.
+        samples: This number.
+
+    Raises:
+        UnlikeError: It has one micro-batch a step, and a second one would be another.
+    """
+    sizes = [np.stack([resized(section, samples, n) for n in (SMALL, LARGE)]) for section in _sizes(trace)]
+    work = _work(trace)
+    return _affine(trace, sizes, [work_of(work, samples, n) for n in (SMALL, LARGE)])
+
+
+def _sizes(trace: Trace) -> list[Ints]:
+    """Returns the bytes of each event by section."""
+    return [np.array([event.size for event in section.events], dtype=np.int64) for section in trace.sections]
 
 
 def _check_alike(small: Trace, large: Trace) -> None:
@@ -97,53 +103,91 @@ def _check_alike(small: Trace, large: Trace) -> None:
             )
 
 
-def _sections(trace: Trace) -> Iterator[tuple[Section, list[tuple[int, ...]]]]:
-    """Yields every section with the live bytes by category at its start and after each event that changes them."""
-    categories = categories_of(trace)
-    live = dict.fromkeys(CATEGORIES, 0)
-    for section in trace.sections:
-        found = [tuple(live.values())]
-        for storage, size, _ in section.events:
-            if (category := categories[storage]) in live:
-                live[category] += size
-                found.append(tuple(live.values()))
-        yield section, found
+def _affine(trace: Trace, sizes: Sequence[Ints], work: Sequence[Work]) -> Affine:
+    """Derives a step from the bytes of its events at `SMALL` and `LARGE` samples.
+
+    Args:
+        trace: A replay.
+        sizes: Bytes of the events of each section at both sizes, `[2, events]`.
+        work: Work of a micro-batch at both sizes.
+    """
+    passes = passes_of(trace)
+    starts, live = [], np.zeros((2, len(CATEGORIES)), dtype=np.int64)
+    sections = _changes(trace, sizes)
+    for section in sections:
+        starts.append(live)
+        live = live + section.net(len(CATEGORIES))
+    steps = [(trace.sections[i].phase, starts[i], sections[i]) for i in passes]
+    if len(passes) == PHASES:  # the later micro-batches were not run
+        start = starts[passes[-1] + 1]
+        for i, section in zip(passes, again(trace, [sections[i] for i in passes]), strict=True):
+            steps.append((trace.sections[i].phase, start, section))
+            start = start + section.net(len(CATEGORIES))
+    first, later = (
+        {phase: _largest(section.live(start)) for phase, start, section in found}
+        for found in (steps[:PHASES], steps[PHASES:])
+    )
+    per_sample = Work(*(n // (LARGE - SMALL) for n in work[1].plus(work[0], times=-1)))
+    return Affine(
+        parameters=_parameters(trace, sizes),
+        resting_per_sample=int(_slopes(live).sum()),
+        first=first,
+        later=later,
+        work=(work[0].plus(per_sample, times=-SMALL), per_sample),
+    )
 
 
-def _solved(
-    small: tuple[Section, list[tuple[int, ...]]], large: tuple[Section, list[tuple[int, ...]]]
-) -> list[Instant]:
-    """Solves for the (fixed, per-sample) bytes at each instant of a section."""
-    if len(small[1]) != len(large[1]):
-        raise NotAffineError(f"tensors of {small[0].phase} live longer with {LARGE} samples than with {SMALL}")
+def _changes(trace: Trace, sizes: Sequence[Ints]) -> list[Changes]:
+    """Returns how each section changes the bytes of each category."""
+    columns = np.full(max(trace.labels, default=0) + 1, OTHER)
+    for storage, category in categories_of(trace).items():
+        if category in CATEGORIES:
+            columns[storage] = CATEGORIES.index(category)
     found = []
-    for a, b in zip(small[1], large[1], strict=True):
-        slopes = [(y - x) // (LARGE - SMALL) for x, y in zip(a, b, strict=True)]
-        found.append(Instant(tuple((x - SMALL * slope, slope) for x, slope in zip(a, slopes, strict=True))))
+    for section, of_both in zip(trace.sections, sizes, strict=True):
+        storages = np.array([event.storage for event in section.events], dtype=np.int64)
+        found.append(Changes(storages, columns[storages], of_both))
     return found
 
 
-def _largest(instants: Sequence[Instant]) -> list[Instant]:
-    """Returns the instants that are the largest at some micro-batch size of one sample or more."""
-    return [instants[number] for _, _, number in largest([(x.fixed, x.per_sample, i) for i, x in enumerate(instants)])]
+def _slopes(live: Ints) -> Ints:
+    """Returns the bytes per sample, given the bytes at both sizes, `[2, ...]`."""
+    slopes: Ints = (live[1] - live[0]) // (LARGE - SMALL)
+    return slopes
 
 
-def _parameters(trace: Trace) -> int:
+def _largest(live: Ints) -> list[Instant]:
+    """Returns the instants that are the largest at some micro-batch size of one sample or more.
+
+    Args:
+        live: Live bytes at both sizes, `[2, instants, categories]`.
+    """
+    slopes = _slopes(live)
+    fixed = live[0] - SMALL * slopes
+    total_fixed, total_slope = fixed.sum(axis=1), slopes.sum(axis=1)
+    # In order of falling slope: a flatter line can be the largest somewhere only if it is larger at one sample.
+    order = np.lexsort((np.arange(len(slopes)), -total_fixed, -total_slope))
+    at_one = (total_fixed + total_slope)[order]
+    is_larger = np.append(True, at_one[1:] > np.maximum.accumulate(at_one)[:-1])
+    return [
+        Instant(tuple((int(a), int(b)) for a, b in zip(fixed[i], slopes[i], strict=True))) for i in order[is_larger]
+    ]
+
+
+def _parameters(trace: Trace, sizes: Sequence[Ints]) -> int:
     """Returns the bytes of parameters and buffers that are loaded and stay."""
     live = 0
-    for section in trace.sections:
-        live += sum(e.size for e in section.events if trace.labels[e.storage].category == "parameters")
+    for section, (small, _) in zip(trace.sections, sizes, strict=True):
+        for event, size in zip(section.events, small.tolist(), strict=True):
+            live += size * (trace.labels[event.storage].category == "parameters")
     return live
 
 
-def _work(small: Trace, large: Trace, sections: Sequence[int]) -> tuple[Work, Work]:
-    """Returns the (fixed, per-sample) work of these sections together."""
-    totals = []
-    for trace in (small, large):
-        total = Work()
-        for (section, _), work in trace.work.items():
-            if section in sections:
-                total = total.plus(work)
-        totals.append(total)
-    per_sample = Work(*(n // (LARGE - SMALL) for n in totals[1].plus(totals[0], times=-1)))
-    return totals[0].plus(per_sample, times=-SMALL), per_sample
+def _work(trace: Trace) -> Work:
+    """Returns the work of the first micro-batch of the last step."""
+    first = passes_of(trace)[:PHASES]
+    total = Work()
+    for (section, _), work in trace.work.items():
+        if section in first:
+            total = total.plus(work)
+    return total

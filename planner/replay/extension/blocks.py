@@ -58,23 +58,35 @@ def shorten(model: torch.nn.Module, kept: int = REPLAYED_PERIODS) -> list[BlockR
     """
     runs: list[BlockRun] = []
     for path, blocks in stacks(model):
-        remaining: list[torch.nn.Module] = []
+        remaining: list[int] = []
         signatures = [signature(block) for block in blocks]
         first_of = {s: i for i, s in reversed([*enumerate(signatures)])}
         for start, period, count in repetitions([first_of[s] for s in signatures], kept):
             run = BlockRun(path, start, len(remaining), period, count, min(kept or count, count))
             first, last = (run.kept + 1) // 2 * period, run.kept // 2 * period
             end = start + count * period
-            remaining += [*blocks[start : start + first], *blocks[end - last : end]]
+            remaining += [*range(start, start + first), *range(end - last, end)]
             runs.append(run)
         _keep(model, path, remaining)
     return runs
 
 
-def _keep(model: torch.nn.Module, path: str, blocks: list[torch.nn.Module]) -> None:
-    """Replaces the list of blocks at a path of the model."""
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, torch.nn.ModuleList(blocks))
+def _keep(model: torch.nn.Module, path: str, remaining: Sequence[int]) -> None:
+    """Keeps some blocks of the list at a path of the model, and what its configuration says of them.
+
+    Models look up the kind of a block by its place (`self.config.layer_types[i]`), which changes.
+    """
+    owner = model.get_submodule(path.rpartition(".")[0])
+    name = path.rpartition(".")[2]
+    blocks: Any = getattr(owner, name)
+    if len(remaining) == len(blocks):
+        return
+    facts: dict[str, Any] = getattr(getattr(owner, "config", None), "__dict__", {})
+    for key, value in facts.items():
+        is_per_block = isinstance(value, list | tuple) and len(value) == len(blocks)
+        if is_per_block and not {"layer", "layers", "block"}.isdisjoint(key.split("_")):
+            facts[key] = [value[i] for i in remaining]
+    setattr(owner, name, torch.nn.ModuleList([blocks[i] for i in remaining]))
 
 
 def signature(block: torch.nn.Module) -> tuple[Any, ...]:
@@ -180,6 +192,14 @@ def scopes_of(model: torch.nn.Module, runs: list[BlockRun]) -> dict[str, Scope]:
 def home_of(name: str, scopes: Mapping[str, Scope]) -> Scope | None:
     """Returns the block to which a module, parameter or buffer belongs, by its path in the model."""
     return next((scope for path, scope in scopes.items() if f"{name}.".startswith(f"{path}.")), None)
+
+
+def repeats_of(scope: Scope | None, runs: Sequence[BlockRun]) -> int:
+    """Returns how many blocks of the model a replayed one stands for: the first inner one for all missing ones."""
+    if scope is None:
+        return 1
+    run = runs[scope.run]
+    return 1 + run.missing * (scope.block == run.kept // 2 - 1)
 
 
 def _enter(live: LiveBytes, path: str, scope: Scope | None) -> Any:

@@ -66,6 +66,8 @@ class _Extension:
 
     def __init__(self, trace: Trace, number: int, run: BlockRun) -> None:
         self.trace, self.number, self.run = trace, number, run
+        self._numbered = re.compile(rf"\b{re.escape(run.path)}\.(\d+)\b")
+        """Finds the number of a block of the run's list in a name."""
         self.pieces = list(_pieces(trace, number))
         # The two middle periods of the replay, between which the omitted ones belong.
         self.first_inner, self.last_inner = run.kept // 2 - 1, run.kept // 2
@@ -218,11 +220,10 @@ class _Extension:
     def _named(self, name: str, before: int, now: int) -> str:
         """Returns a name with the block's number in the whole model instead of that in the replay."""
         run = self.run
-        for i in range(run.period):
-            old = run.replayed_from + before * run.period + i
-            new = run.start + now * run.period + i
-            if (renamed := re.sub(rf"\b{re.escape(run.path)}\.{old}\b", f"{run.path}.{new}", name, count=1)) != name:
-                return renamed
+        for found in self._numbered.finditer(name):
+            number = int(found[1]) - run.replayed_from - before * run.period
+            if 0 <= number < run.period:
+                return f"{name[: found.start(1)]}{run.start + now * run.period + number}{name[found.end(1) :]}"
         return name
 
 

@@ -156,6 +156,15 @@ class LiveBytes(TorchDispatchMode):
                 self.trace.labels[number] = before._replace(category=category, name=name)
                 self._homes[number] = scope
 
+    def mark(self, tensor: torch.Tensor) -> None:
+        """Marks this moment in a tensor's life, by an event without bytes."""
+        if number := self.number(tensor):
+            self._write(number, 0)
+
+    def name(self, tensor: torch.Tensor) -> str:
+        """Returns the name of a tensor's storage; an empty one if it is not alive."""
+        return self.trace.labels.get(self.number(tensor), Label(None, "")).name
+
     def settle(self) -> None:
         """Moves the last section's events of storages with a category to the blocks to which these belong."""
         section = self.trace.sections[-1]

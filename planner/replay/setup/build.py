@@ -134,7 +134,8 @@ def _adapted(model: Any, method: Lora) -> Any:
         modules_to_save=names_of(model, trained_modules(model, method.trained_modules)) or None,
     )
     in_fp32 = method.adapter_dtype is AdapterDtype.FP32
-    return get_peft_model(model, settings, autocast_adapter_dtype=in_fp32)
+    with torch.device("meta"):  # PEFT moves adapters to the base layers' device after it has filled them with numbers
+        return get_peft_model(model, settings, autocast_adapter_dtype=in_fp32)
 
 
 def _targets(model: Any, method: Lora) -> str | list[str]:

@@ -10,16 +10,18 @@ utils/other.py `prepare_model_for_kbit_training`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from planner.memory.settings.dtypes import FP32
-from planner.replay.extension.blocks import BlockRun
+from planner.replay.extension.blocks import BlockRun, repeats_of
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
+from planner.replay.setup.build import is_nf4, stored
 from planner.replay.stand_ins.nf4 import Linear4bit
+from strategies import Strategy
 
 _WITHIN_PEFT = "base_model.model."
 """Prefix that PEFT's wrapper adds to the names of the model's parameters."""
@@ -98,15 +100,8 @@ class Loading:
         size = 0
         for weight in base:
             packed = id(weight.tensor) in self.quantized
-            size += self._repeats(weight.scope) * (weight.tensor.numel() if packed else self._half(weight))
+            size += repeats_of(weight.scope, self.runs) * (weight.tensor.numel() if packed else self._half(weight))
         self._free(self._hold(size, "reserved for loading", None), size, None)
-
-    def _repeats(self, scope: Scope | None) -> int:
-        """Returns how many blocks of the model a replayed one stands for: the first inner one for all missing ones."""
-        if scope is None:
-            return 1
-        run = self.runs[scope.run]
-        return 1 + run.missing * (scope.block == run.kept // 2 - 1)
 
     def _load(self, base: list[Placed]) -> dict[int, int]:
         """Loads the weights in the order of the checkpoint's names, and quantizes those that are.
@@ -175,3 +170,23 @@ class Loading:
     def _free(self, storage: int, size: int, scope: Scope | None) -> None:
         """Writes the free of a storage of `size` bytes."""
         self.events.append(Event(storage, -self.live.rounded(size), scope))
+
+
+def load(
+    model: torch.nn.Module,
+    strategy: Strategy,
+    live: LiveBytes,
+    runs: list[BlockRun],
+    empties_cache: bool,
+    parameters: Sequence[tuple[str, Any, Scope | None]],
+    buffers: Sequence[tuple[str, Any, Scope | None]],
+) -> None:
+    """Rewrites the loading phase of an NF4 model, whose weights are quantized one by one while they are loaded.
+
+    This leaves the weights in another order and in other blocks of the allocator. For int8, GPTQ and AWQ only what
+    stays after loading is replayed, and of what FSDP2 shards.
+    """
+    if is_nf4(strategy) and not strategy.sharding.shards:
+        placed = [[Placed(*entry) for entry in entries] for entries in (parameters, buffers)]
+        loading = Loading(live, model, stored(strategy.precision, trains=False).itemsize, runs)
+        loading.rewrite(*placed, empties_cache=empties_cache)

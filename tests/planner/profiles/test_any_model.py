@@ -14,10 +14,12 @@ from planner.cli import main
 from planner.models.foreign import Foreign
 from planner.models.registry import recognize
 from planner.problem.resolve import resolve_one
-from planner.profiles import measure, store
+from planner.profiles import ahead, measure, store
 from planner.profiles.records import Refusal
-from planner.replay.extension import resized
-from strategies import PLAIN, Checkpointing, Checkpoints, Lora, Precision
+from planner.replay import step
+from planner.replay.extension import affine, blocks, resized
+from planner.replay.extension.later import UnlikeError
+from strategies import PLAIN, Checkpointing, Checkpoints, Lora, Precision, Strategy
 
 TOLERANCE = 0.001
 """Largest relative difference, phase by phase: sizes are rounded to 512 bytes, which is not affine."""
@@ -31,6 +33,9 @@ CONFIGS: dict[str, tuple[Any, str]] = {
     "mamba": (transformers.MambaConfig(num_hidden_layers=5, hidden_size=64, vocab_size=2000), "MambaForCausalLM"),
 }  # fmt: skip
 
+
+OF_WINDOWS = [*["sliding_attention"] * 9, *["full_attention"] * 3]
+"""Kinds of the blocks of a model; without its middle ones, the last are at other places."""
 
 FSDP1 = {"gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"}
 
@@ -105,6 +110,57 @@ def test_one_replay_of_many_samples_tells_what_two_of_few_tell(tmp_path: Path, m
     of_one = measure._measured(foreign, setting, 64, 1, True)
     monkeypatch.setattr(resized, "PRIMES", ())
     assert of_one == measure._measured(foreign, setting, 64, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "setting"),
+    [
+        ("classifier", PLAIN._replace(precision=Precision.BF16_MIXED, finetuning=Lora())),
+        ("mt5", PLAIN._replace(precision=Precision.BF16_TRUE, checkpointing=Checkpoints(Checkpointing.FULL))),
+    ],
+    ids=["adapters", "tied embeddings"],
+)
+def test_a_later_micro_batch_is_told_by_the_first(
+    model: str, setting: Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = recognize(config_file(model, tmp_path))
+    assert isinstance(foreign, Foreign)
+    of_one = measure._measured(foreign, setting, 64, 1, True)
+
+    def unlike(*_: object) -> None:
+        raise UnlikeError("two of them are replayed")
+
+    monkeypatch.setattr(affine, "again", unlike)
+    assert of_one == measure._measured(foreign, setting, 64, 1, True)
+
+
+def test_blocks_that_are_left_out_leave_their_lines_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OLMo 3 looks up each block's mask by its place; here the sliding blocks have one, and the others have none."""
+    config = transformers.Olmo3Config(
+        **{**SMALL, "num_hidden_layers": 12}, vocab_size=2000, sliding_window=32, layer_types=OF_WINDOWS
+    )
+    file = tmp_path / "olmo3.json"
+    file.write_text(json.dumps(config.to_dict(), default=str))
+    foreign = recognize(str(file))
+    assert isinstance(foreign, Foreign)
+    of_few = measure._measured(foreign, PLAIN, 64, 1, True)
+    monkeypatch.setattr(step, "shorten", lambda model, kept: blocks.shorten(model, 0))
+    assert of_few == measure._measured(foreign, PLAIN, 64, 1, True)
+
+
+def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"gpu": "A100-40GB", "sequence_length": 64, "finetuning": ["full", "lora"], "precision": "bf16-mixed"}
+    name = config_file("classifier", tmp_path)
+    monkeypatch.setattr(ahead, "_cores", lambda: 1)
+    of_one = planner.fit(name, **options)
+    monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(ahead, "_cores", lambda: 2)
+    told: list[str] = []
+    of_two = planner.fit(name, **options, progress=told.append)
+    assert of_two.plans == of_one.plans
+    assert any("settings in 2 processes" in line for line in told)
 
 
 def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
