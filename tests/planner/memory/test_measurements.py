@@ -10,8 +10,9 @@ TOLERANCE = {"t4": {"lora": 0.005, "qlora": 0.015}, "rtx4080": {"lora": 0.005, "
 the caching allocator's blocks, about 20 MiB, is not modelled; nor are the blocks of native segments, which are larger
 than the tensors in them (by the allocator's model 103 of 146 MiB in one case on the RTX 4080)."""
 
-OF_RESERVED = 0.016
-"""The same of what the native allocator reserves, in LoRA runs. QLoRA's loaded weights in an order of chance."""
+OF_RESERVED = 0.02
+"""The same of what the native allocator reserves, in LoRA runs: a few segments of the smallest model. QLoRA runs loaded
+weights in an order of chance."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
