@@ -47,9 +47,6 @@ RDMA = 50_000_000_000
 """Bytes per second of a node's network with RDMA: 400 Gb/s, as IBM's nodes of A100 have in the runs of fms-fsdp."""
 ETHERNET = 12_500_000_000
 """The same without RDMA; the rate is not published, 100 Gb/s is the planner's default."""
-SHOWN = {(2, 16)}
-"""Nodes and GPUs of jobs that did not ask for RDMA and are shown to have had it: LoRA of Llama-3.1-8B gathers 30 GB for
-micro-batches of 1,024 tokens, which take 0.91 s (batch_size 16), at more than twice the rate of such an Ethernet."""
 
 REENTRANT = "0"
 """First letter of versions of fms-hf-tuning whose runs kept Trainer's default, reentrant checkpoints.
@@ -96,8 +93,7 @@ def _network(row: dict[str, str]) -> int | None:
     """Returns the bytes per second of a node's network; None where there is one node."""
     if row["number_nodes"] == "1":
         return None
-    shown = (int(row["number_nodes"]), int(row["number_gpus"])) in SHOWN
-    return RDMA if shown or row["enable_roce"] == "1" else ETHERNET
+    return RDMA if row["enable_roce"] == "1" else ETHERNET
 
 
 def _run(row: dict[str, str]) -> Run:

@@ -77,6 +77,11 @@ def test_a_configuration_that_names_code_scripts_and_downloads_is_only_read(tmp_
     del recipe["deepspeed"]
     done, deeds = audited(tmp_path, "check", written(tmp_path, "run.yaml", recipe), "--gpu", "T4")
     assert done.returncode == 2
+    assert "run.yaml:1: plugins: axolotl's Plugin" in done.stdout
+    assert deeds == []
+    del recipe["plugins"]
+    done, deeds = audited(tmp_path, "check", written(tmp_path, "run.yaml", recipe), "--gpu", "T4")
+    assert done.returncode == 2
     assert "names the code 'evil:build', which would be imported and run" in " ".join(done.stdout.split())
     assert deeds == []
     recipe["base_model"] = "hf:evil/evil"
