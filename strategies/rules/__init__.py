@@ -1,6 +1,6 @@
 """Says which choices cannot run together or on a cluster, and why: all rules that need no model, a subject a file.
 
-Rules about what a model is made of are in `planner/memory/rules.py`.
+Rules about what a model is made of are in `planner/memory/rules/`.
 """
 
 from __future__ import annotations

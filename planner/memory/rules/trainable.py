@@ -1,0 +1,89 @@
+"""Says why a method trains nothing of a model, or what takes no such parameters."""
+
+from __future__ import annotations
+
+from planner.memory.settings.dtypes import FP32, Dtypes
+from planner.memory.settings.trainable import copies_modules
+from planner.models import Inventory
+from strategies import (
+    BitFit,
+    Freeze,
+    Fsdp2,
+    Full,
+    Lora,
+    LoraVariant,
+    Method,
+    Replicated,
+    Strategy,
+    TrainedModules,
+)
+
+
+def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
+    """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
+    method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, _by_fsdp2(strategy)
+    parts = inventory.parts
+    if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
+        return "bitfit trains biases, and the model has none"
+    if isinstance(method, Freeze) and method.trained_blocks > len(inventory.layer_kinds):
+        return f"the model has {len(inventory.layer_kinds)} blocks"
+    if lacking := _lacks(inventory, method):
+        return lacking
+    trains_in_half = strategy.precision.facts.trained_bytes < FP32
+    one_dtype = _takes_one_dtype(strategy)
+    if isinstance(method, Full | Freeze) and one_dtype and trains_in_half and inventory.keeps_fp32:
+        # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, as does
+        # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
+        return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
+    if not isinstance(method, Lora):
+        return None
+    stored = Dtypes.of(strategy.precision, method, strategy.sharding)
+    if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
+        return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
+    if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
+        return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
+    if tied and shards and copies_modules(method):
+        # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
+        return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
+    if method.separates_experts and not any(part.stacks for part in inventory.blocks.values()):
+        return "the model has no experts that were linear layers of their own in transformers 4"
+    if adapts_fused(inventory, method):
+        # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
+        if method.variant is LoraVariant.DORA:
+            return "PEFT has no DoRA for the parameters of experts and routers: name targets without them"
+        if method.dropout:
+            return "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them"
+    return None
+
+
+def _by_fsdp2(strategy: Strategy) -> bool:
+    return isinstance(strategy.sharding, Fsdp2)
+
+
+def _takes_one_dtype(strategy: Strategy) -> str | None:
+    """Returns the class that wants all trained parameters in one dtype; None if there is none."""
+    sharding = strategy.sharding
+    if isinstance(sharding, Fsdp2):
+        return "FSDP2"
+    return "ZeroRedundancyOptimizer" if isinstance(sharding, Replicated) and sharding.divides_states else None
+
+
+def _lacks(inventory: Inventory, method: Method) -> str | None:
+    """Says what a method needs that only causal models are sure to have; None if nothing is lacking."""
+    architecture, modules = inventory.architecture, getattr(method, "trained_modules", TrainedModules.NONE)
+    if modules.embeddings and not any(t.is_table for t in inventory.stem.tensors):
+        return "the model has no token embeddings"
+    if modules.head and architecture.objective == "each_pair":
+        return "an embedding model has no head that could be trained as a module"
+    if modules.head and architecture.objective == "each_sample":
+        return "the model's head is a classifier, not the output embeddings that are trained as a module"
+    if architecture.embeds_again is not None and (isinstance(method, Freeze) or modules is not TrainedModules.NONE):
+        return "an encoder and a decoder share the embeddings: only all of them or none is modelled"
+    return None
+
+
+def adapts_fused(inventory: Inventory, method: Lora) -> bool:
+    """Returns whether adapters are at parameters that several linear layers of a model are fused into."""
+    parts = inventory.parts
+    whole = (w for part in parts for w in part.linears if not (method.separates_experts and w.is_stack))
+    return any(layer.fused and all(map(method.adapts, layer.fused)) for layer in whole)
