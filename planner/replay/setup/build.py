@@ -134,7 +134,8 @@ def _adapted(model: Any, method: Lora) -> Any:
         modules_to_save=names_of(model, trained_modules(model, method.trained_modules)) or None,
     )
     in_fp32 = method.adapter_dtype is AdapterDtype.FP32
-    with torch.device("meta"):  # PEFT moves adapters to the base layers' device after it has filled them with numbers
+    device = next(model.parameters()).device
+    with torch.device(device):  # PEFT moves adapters there only after it has filled them with numbers, if not on meta
         return get_peft_model(model, settings, autocast_adapter_dtype=in_fp32)
 
 
