@@ -14,10 +14,20 @@ from typing import Any, NamedTuple
 from hardware.errors import PlannerError, nearest_names
 from planner.readers.keys import Keys
 from planner.readers.reading import Place, Reading
-from planner.readers.source import Entry, Source, Table, UnknownFileError, found_near, read_source
+from planner.readers.source import (
+    Entry,
+    Source,
+    Table,
+    UnknownFileError,
+    found_near,
+    read_source,
+    said_in_arguments,
+)
 from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
 
+_MODEL = "model_name_or_path"
+"""Argument that names the model of a script of transformers or TRL."""
 _OWN = re.compile("lora|peft|adapter|quant|bits|freeze|prompt|reward|ref_|parallel|chunk|pack")
 """What arguments of a user's own script have in their names that change what trains, or how."""
 
@@ -110,6 +120,9 @@ class Run:
                 )
             self._found[reader.role] = reader, reader.read_as(source)
         self._unplaced = dict(overrides)
+        if Role.RECIPE not in self._found and _MODEL in overrides:
+            source = said_in_arguments(overrides)
+            self._found[Role.RECIPE] = _reader_of(source, readers), source
         for role in reversed(Role):
             if role in self._found:
                 self._override(role)

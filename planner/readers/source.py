@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -198,6 +198,28 @@ def _mapping(file: str, content: bytes, language: Language) -> Document:
         document.add_problem((), "has no keys")
     document.raise_problems()
     return document
+
+
+def said_in_arguments(given: Mapping[str, Any]) -> Source:
+    """Returns the recipe of a run whose arguments stand on the command line alone."""
+    return Source(COMMAND_LINE, Document(COMMAND_LINE, data=dict(given)), "", Language.SHELL)
+
+
+def overrides_of(words: Sequence[str]) -> list[str]:
+    """Returns arguments as texts `KEY=VALUE`: those that are, and flags such as `--bf16 --max_length 4096`.
+
+    A flag without a value is true, as transformers' parser has it.
+    """
+    found: list[str] = []
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            found.append(f"{name.replace('-', '_')}{equals}{value}")
+        elif "=" not in word and found and "=" not in found[-1]:
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return [text if "=" in text else f"{text}=true" for text in found]
 
 
 def parse_override(text: str) -> tuple[str, Any]:

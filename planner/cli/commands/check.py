@@ -26,6 +26,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
         "planner check axolotl.yaml --gpu A100-40GB",
         "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
         "planner check qwen3_full_sft.yaml ds_z3_config.json",
+        "planner check ds_z3.json --gpu H100 --gpus 8 -- --model_name_or_path meta-llama/Llama-3.1-8B --bf16",
         "planner check train.sh --gpu H100",
         "planner check axolotl.yaml --gpu RTX-4090 --fix fitting.yaml",
         "planner check --each configs/*.yaml --gpu A100-40GB",
@@ -83,9 +84,9 @@ def check(
     """Read the files of a training run, and say what memory it takes and whether it fits.
 
     FILE is a YAML of axolotl, LLaMA-Factory or TRL, with the launcher's file of accelerate and the JSON of DeepSpeed
-    where the run has them, or the shell script that launches it. KEY=VALUE replaces a key of these files, as the
-    framework's command line does. Nothing that a file names is executed or downloaded. FILE may be - for standard
-    input.
+    where the run has them, or the shell script that launches it. KEY=VALUE or --key value replaces a key of these
+    files, as the framework's command line does; with the model's name among them there need be no recipe. Nothing that
+    a file names is executed or downloaded. FILE may be - for standard input.
 
     With --gpu, the smallest changes of these files are shown as diffs: those that make the run fit, or where it fits,
     its batch larger or its step faster. --fix writes one of them as a new file.
@@ -96,8 +97,7 @@ def check(
     from planner.checking.check import check as read
     from planner.checking.fix import fix
 
-    overrides = [text for text in files if "=" in text and not Path(text).exists()]
-    given = [file for file in files if file not in overrides]
+    given, overrides = _split(files)
     if not given:
         raise PlannerError(f"{overrides[0]!r} is no file here, and is taken for KEY=VALUE", "planner check run.yaml")
     if each:
@@ -117,6 +117,15 @@ def check(
 
         print_report(CheckReport(result))
     ctx.exit(_code(result, arguments))
+
+
+def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Returns the files, and `KEY=VALUE` of the others: all from the first flag on, and before it what is no file."""
+    from planner.readers.source import overrides_of
+
+    first = next((at for at, word in enumerate(words) if word.startswith("--")), len(words))
+    pairs = [word for word in words[:first] if "=" in word and not Path(word).exists()]
+    return [word for word in words[:first] if word not in pairs], pairs + overrides_of(words[first:])
 
 
 def _each(files: list[str], overrides: list[str], arguments: dict[str, Any]) -> int:
