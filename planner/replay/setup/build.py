@@ -134,8 +134,9 @@ def _adapted(model: Any, method: Lora) -> Any:
         modules_to_save=names_of(model, trained_modules(model, method.trained_modules)) or None,
     )
     in_fp32 = method.adapter_dtype is AdapterDtype.FP32
-    device = next(model.parameters()).device
-    with torch.device(device):  # PEFT moves adapters there only after it has filled them with numbers, if not on meta
+    # PEFT fills adapters with numbers before it moves them to their base's device, which takes long. Those that are on
+    # the meta device it does not move, nor does it cast them to their base's dtype.
+    with torch.device(next(model.parameters()).device) if in_fp32 else nullcontext():
         return get_peft_model(model, settings, autocast_adapter_dtype=in_fp32)
 
 
