@@ -17,9 +17,11 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, on_host
 from planner.report.parts.format import gib, gib_difference, grouped, plural, seconds, seconds_between
 from planner.report.parts.table import INDENT
-from strategies import Objective, Task
+from strategies import Finetuning, Objective, Sharding, Task
 
 _PROGRAM = "planner"
+_ENCODERS = (Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
+"""What scripts train whole encoders to do, on one GPU or as replicas."""
 _CONTINUED = " \\"
 """End of a line that a shell joins with the next one."""
 
@@ -78,7 +80,7 @@ def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int)
     command = [word for word in command if word not in ("--notes", "--plot")]
     asks = [_PROGRAM, *command] + ([] if "--json" in command else ["--json"])
     plan = [f"--plan {number}"] if number > 1 else []
-    if _can_be_exported(result.request):
+    if _can_be_exported(result.request, result.recommended):
         target = str(result.recommended.strategy.framework)
         then = [f"{_PROGRAM} export -", f"--to {target}", *plan, "-o run"]
     else:
@@ -118,9 +120,10 @@ def _filled_lines(parts: Sequence[str], room: int) -> list[str]:
     return lines
 
 
-def _can_be_exported(request: Request) -> bool:
-    """Returns whether a program can be written: for one node, a model of the Hub, and its usual task."""
-    if request.nodes > 1 or request.task not in (None, Task.CAUSAL_LM):
+def _can_be_exported(request: Request, plan: Plan) -> bool:
+    """Returns whether a program can be written: for one node, a model of the Hub, and what scripts train it to do."""
+    whole = plan.strategy.finetuning is Finetuning.FULL and plan.strategy.sharding is Sharding.NO_SHARD
+    if request.nodes > 1 or not (request.task in (None, Task.CAUSAL_LM) or (request.task in _ENCODERS and whole)):
         return False
     try:
         return find_model(request.model).hf is not None
