@@ -26,7 +26,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
         "planner check axolotl.yaml --gpu A100-40GB",
         "planner check sft.yaml zero3.yaml --gpu H100 -- max_length=4096",
         "planner check qwen3_full_sft.yaml ds_z3_config.json",
-        "planner check ds_z3.json --gpu H100 --gpus 8 -- --model_name_or_path meta-llama/Llama-3.1-8B --bf16",
+        "planner check ds_z3.json --gpu T4 -- --model_name_or_path llama-3-8b",
         "planner check train.sh --gpu H100",
         "planner check axolotl.yaml --gpu RTX-4090 --fix fitting.yaml",
         "planner check --each configs/*.yaml --gpu A100-40GB",
