@@ -16,7 +16,7 @@ def contradiction(answer: str, exit_code: int, *, is_sorted: bool) -> str | None
     Args:
         answer: the JSON.
         exit_code: of the command.
-        is_sorted: whether the plans stand by their batch.
+        is_sorted: whether the plans stand by their batch where that is the objective.
     """
     document = json.loads(answer, parse_constant=_refused)
     if "plans" not in document:
@@ -29,6 +29,7 @@ def contradiction(answer: str, exit_code: int, *, is_sorted: bool) -> str | None
     of_a_risk: dict[tuple[Any, ...], list[int]] = {}
     for plan in plans:  # what puts convergence at risk, which comes later, depends on these alone
         of_a_risk.setdefault(tuple(plan["strategy"][name] for name in RISKY), []).append(plan["global_batch_size"])
+    is_sorted = is_sorted and document["request"]["objective"] == "batch"
     if is_sorted and any(batches != sorted(batches, reverse=True) for batches in of_a_risk.values()):
         return "plans are not sorted by batch"
     return next(filter(None, map(_of_plan, [*plans, *others])), None)
