@@ -56,6 +56,9 @@ def main(names: list[str]) -> None:
             fit = ("-m", "planner", "fit", saved(name, folder), "--gpu", "A100-80GB", "--json")
             seconds, said = cpu_seconds(*fit, cache=cache)
             settings = len(list(Path(cache).iterdir())) - 1
+        if not said.startswith("{"):
+            print(f"{name:20} is refused: planner fit {name} --gpu A100-80GB says why", flush=True)
+            continue
         plan = (json.loads(said)["usual"] or json.loads(said)["plans"])[0]["time"]
         mfu = plan["model_flops_utilization"] or 0
         speed = f"{plan['tokens_per_second']:7,.0f} {mfu:5.0%}"
