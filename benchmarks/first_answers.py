@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 NAMES = (
-    "glm-4-9b", "olmo-3-7b", "modernbert-base", "lfm2-1.2b", "gemma-4-e4b", "qwen3.5-4b", "granite-4.0-h-350m",
+    "glm-4-9b", "olmo-3-7b", "modernbert-base", "lfm2-1.2b", "gemma-4-e4b", "qwen3.5-4b", "granite-4.0-h-1b",
     "falcon-h1-1.5b", "mamba2", "minimax_m2",
 )  # fmt: skip
 """Names of the registry, and model types, of which the configuration that transformers has by default is planned."""
@@ -59,9 +59,11 @@ def main(names: list[str]) -> None:
         if not said.startswith("{"):
             print(f"{name:20} is refused: planner fit {name} --gpu A100-80GB says why", flush=True)
             continue
-        plan = (json.loads(said)["usual"] or json.loads(said)["plans"])[0]["time"]
-        mfu = plan["model_flops_utilization"] or 0
-        speed = f"{plan['tokens_per_second']:7,.0f} {mfu:5.0%}"
+        document = json.loads(said)
+        speed = "nothing fits"
+        for plan in (document["usual"] or document["plans"])[:1]:
+            time = plan["time"]
+            speed = f"{time['tokens_per_second']:7,.0f} {time['model_flops_utilization'] or 0:5.0%}"
         print(f"{name:20} {settings:8} {seconds:6.1f} {seconds / imports:7.1f}x {speed}", flush=True)
 
 
