@@ -116,8 +116,8 @@ class Recorded(Wrapping):
 def recorded(wraps: Wraps, *, ahead: bool) -> Iterator[None]:
     """Lets FSDP1 wrap units as torch did before 2.8, on a rank that runs ahead of the GPU or not."""
     before = fsdp1.Wrapping
-    fsdp1.Wrapping = partial(Recorded, wraps=wraps, ahead=ahead)  # type: ignore[misc, assignment]
+    fsdp1.Wrapping = partial(Recorded, wraps=wraps, ahead=ahead)  # type: ignore[misc, assignment]  # for a while
     try:
         yield
     finally:
-        fsdp1.Wrapping = before  # type: ignore[misc]
+        fsdp1.Wrapping = before  # type: ignore[misc]  # the class again
