@@ -52,7 +52,7 @@ from strategies.optimizer import (
 )
 from strategies.outputs import Outputs
 from strategies.precision import Precision
-from strategies.quality import num_risks, rounds_updates
+from strategies.quality import num_risks, risks, rounds_updates
 from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
@@ -171,6 +171,7 @@ __all__ = [
     "num_risks",
     "quantization_of",
     "raises_trained",
+    "risks",
     "rounds_updates",
     "usual_adapter_dtypes",
     "usual_batch",

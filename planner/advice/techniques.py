@@ -54,7 +54,20 @@ def _optimizer(optimizer: Optimizer, needs: str = "") -> Change:
     return _method(optimizer.value, _OTHER_OPTIMIZER, needs, optimizer=optimizer)
 
 
+def _on_host(words: str, **options: Any) -> Change:
+    """Returns the change to DeepSpeed's AdamW on the host, which steps fp32 copies of 16-bit weights."""
+    deepspeed = {"sharding_backend": ShardingBackend.DEEPSPEED, "optimizer": Optimizer.ADAMW}
+    return _package("deepspeed", words, precision=Precision.BF16_MIXED, **deepspeed, **options)
+
+
 _ON_HOST = "DeepSpeed with the optimizer on the host"
+
+UNROUNDED: tuple[Change, ...] = (
+    _on_host(f"{_ON_HOST}, ZeRO-2", sharding=Sharding.SHARD_GRAD_OP, offload=Offload.OPTIMIZER),
+    _on_host(f"{_ON_HOST}, ZeRO-3", sharding=Sharding.FULL_SHARD, offload=Offload.OPTIMIZER),
+    _on_host("DeepSpeed's ZeRO-3 with all of it on the host", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
+)
+"""Changes after which updates go to fp32 copies of the weights, for which the GPU needs no room."""
 
 TECHNIQUES: tuple[Change, ...] = (
     _flag("expandable segments, which do not fragment", allocator=Allocator.EXPANDABLE),
@@ -103,27 +116,7 @@ TECHNIQUES: tuple[Change, ...] = (
     _package(
         "deepspeed", "DeepSpeed's ZeRO-3", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.DEEPSPEED
     ),
-    _package(
-        "deepspeed",
-        f"{_ON_HOST}, ZeRO-2",
-        sharding=Sharding.SHARD_GRAD_OP,
-        sharding_backend=ShardingBackend.DEEPSPEED,
-        offload=Offload.OPTIMIZER,
-    ),
-    _package(
-        "deepspeed",
-        f"{_ON_HOST}, ZeRO-3",
-        sharding=Sharding.FULL_SHARD,
-        sharding_backend=ShardingBackend.DEEPSPEED,
-        offload=Offload.OPTIMIZER,
-    ),
-    _package(
-        "deepspeed",
-        "DeepSpeed's ZeRO-3 with all of it on the host",
-        sharding=Sharding.FULL_SHARD,
-        sharding_backend=ShardingBackend.DEEPSPEED,
-        offload=Offload.CPU,
-    ),
+    *UNROUNDED,
     _method("weights in bf16", "small updates are rounded away", precision=Precision.BF16_TRUE),
     _method("linear layers in fp8", "products are rounded to fp8", _TORCHAO, precision=Precision.FP8_MIXED),
     _method("AdamW with 4-bit states", "states are rounded to 4 bits", _TORCHAO, optimizer=Optimizer.ADAMW_4BIT),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from planner.advice.beside import TooSmall, beside
-from planner.advice.changes import Change, cost_of, items_of, options_of, told_cost
+from planner.advice.changes import Change, items_of, options_of, told_cost
 from planner.advice.machines import (
     MOST_TIMES_AS_LONG,
     MOST_TIMES_THE_MEMORY,
@@ -84,7 +84,7 @@ def of_techniques(
         beaten = (left for of, under, left in inapplicable if of is method and under.is_under(base))
         left = next(beaten, others)
         inapplicable.append((method, base, minimal.search(base, (), left)))
-    if all(cost_of(one.changes).place > Cost.PACKAGE.place for one in minimal.found()):
+    if not any(_is_plain(one) for one in minimal.found()):
         _try_slow(variants, minimal, least, [change for change in changes if is_slow_to_try(change)])
     for change in methods:
         trial = best_near(variants.changed(change.options), None)
@@ -93,6 +93,12 @@ def of_techniques(
         elif trial is not None:
             minimal.search(trial, (change,), others)
     return minimal.found()
+
+
+def _is_plain(found: Found) -> bool:
+    """Returns whether one change does, of flags or packages alone, by which nothing is lost."""
+    (*_, last) = found.changes
+    return len(found.changes) == 1 and last.cost.place <= Cost.PACKAGE.place and not last.but
 
 
 def _of_run(trials: Sequence[Trial], held: frozenset[str]) -> list[Change]:
@@ -195,10 +201,16 @@ def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple
         trial = best_near(variant, least.strategy)
         if trial is None:
             continue
+        if _risks(trial) > _risks(least):  # such as fp16, where all that runs there overflows
+            continue
         if trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
             return Found((change,), trial), failed
         failed += [] if trial.fits else [TooSmall(change, trial)]
     return None, failed
+
+
+def _risks(trial: Trial) -> int:
+    return trial.solver.order.risks(trial.strategy)
 
 
 def _ranked(found: Iterable[Found], least: Trial) -> list[Found]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hardware import GIB, GPU
 from hardware.unlisted import ASSUMED, memory_of
-from planner.answers.frameworks import notes_on_framework, notes_on_unquantized
+from planner.answers.frameworks import notes_on_casts, notes_on_framework, notes_on_unquantized
 from planner.memory.settings.dtypes import FP32, HALF, Dtypes
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
@@ -49,7 +49,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
     ]
     if any(isinstance(s.finetuning, Lora) for s in strategies):
         notes += model.adapter_notes
-        notes += notes_on_unquantized(problem, strategies)
+        notes += (*notes_on_unquantized(problem, strategies), *notes_on_casts(strategies))
     context = model.max_positions
     if context is not None and request.sequence_length > context:
         positions = model.architecture.positions if isinstance(model, Model) else "rotary"
@@ -132,7 +132,8 @@ def _on_task(problem: Problem) -> Iterator[str]:
     if task is Task.CONTRASTIVE:
         yield (
             f"a sample is a pair of texts of {problem.request.sequence_length} tokens each (sentence-transformers' "
-            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none."
+            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none, and none is "
+            "planned unless --max-accumulation asks for it."
         )
 
 
