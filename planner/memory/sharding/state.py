@@ -9,7 +9,7 @@ from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import Trainable, trained_at_ends, trained_in_blocks
 from planner.memory.sharding.account import Account, Trains, Unit
 from planner.models import Inventory, Parameters
-from planner.models.parameters import ParameterTensor
+from planner.models.reading.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
 
 
