@@ -7,7 +7,7 @@ from planner.memory.rules.trainable import adapts_fused
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
-from planner.models.parameters import ParameterTensor
+from planner.models.reading.parameters import ParameterTensor
 from strategies import (
     Freeze,
     Fsdp1,
