@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from planner.advice.beside import TooSmall, beside
-from planner.advice.changes import Change, items_of, options_of, told_cost
+from planner.advice.changes import Change, cost_of, items_of, options_of, told_cost
 from planner.advice.machines import (
     MOST_TIMES_AS_LONG,
     MOST_TIMES_THE_MEMORY,
@@ -96,9 +96,8 @@ def of_techniques(
 
 
 def _is_plain(found: Found) -> bool:
-    """Returns whether one change does, of flags or packages alone, by which nothing is lost."""
-    (*_, last) = found.changes
-    return len(found.changes) == 1 and last.cost.place <= Cost.PACKAGE.place and not last.but
+    """Returns whether flags and packages alone do, by which nothing is lost."""
+    return cost_of(found.changes).place <= Cost.PACKAGE.place and not any(change.but for change in found.changes)
 
 
 def _of_run(trials: Sequence[Trial], held: frozenset[str]) -> list[Change]:
@@ -194,6 +193,8 @@ def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple
             variant = variants.changed(change.options)
         except ContradictionError:  # so many GPUs do not divide the global batch
             continue
+        if least.solver.cluster.gpu.supports_bf16 and not variant.solver.cluster.gpu.supports_bf16:
+            continue  # fp16, all that runs there, overflows where bf16 does not
         # Fewer GPUs shard less, so what one holds now is no bound; as many of a smaller one cannot do.
         same = variant.solver.cluster.world_size == least.solver.cluster.world_size
         if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:
@@ -201,16 +202,10 @@ def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple
         trial = best_near(variant, least.strategy)
         if trial is None:
             continue
-        if _risks(trial) > _risks(least):  # such as fp16, where all that runs there overflows
-            continue
         if trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
             return Found((change,), trial), failed
         failed += [] if trial.fits else [TooSmall(change, trial)]
     return None, failed
-
-
-def _risks(trial: Trial) -> int:
-    return trial.solver.order.risks(trial.strategy)
 
 
 def _ranked(found: Iterable[Found], least: Trial) -> list[Found]:

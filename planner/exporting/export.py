@@ -18,6 +18,7 @@ from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in
 from planner.problem.problem import CatalogSource, catalog_of
+from planner.records.axes import RequestError
 from planner.records.plan import Plan
 from planner.records.plan_file import read_plan
 from planner.records.request import Request
@@ -117,7 +118,10 @@ def _plan(plan: str | Path | FitResult | EstimateResult, rank: int | None) -> tu
     if isinstance(plan, EstimateResult):
         return plan.request, plan, "the plan"
     if isinstance(plan, FitResult):
-        return plan.request, plan.plan(rank), "the plan"
+        try:
+            return plan.request, plan.plan(rank), "the plan"
+        except RequestError as error:
+            raise ExportError(error.message, error.hint) from None
     return *read_plan(str(plan), rank), str(plan)
 
 
