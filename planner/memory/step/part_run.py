@@ -10,7 +10,7 @@ from planner.memory.autograd.tape import Snapshot, Tensor, Variable
 from planner.memory.layers.layers import Layers
 from planner.memory.settings.log import PartLog
 from planner.memory.settings.parts import Part
-from planner.memory.settings.snapshots import RawSnapshot, envelope, raised
+from planner.memory.settings.snapshots import RawSnapshot, envelope, envelope_of_backward, raised
 from planner.memory.settings.work import Work
 
 
@@ -132,7 +132,7 @@ class PartRun:
         again_marks = [mark for mark in marks if mark.place < len(recomputed)] if again else []
         return Part(
             forward=envelope(forward),
-            backward=envelope(backward),
+            backward=envelope_of_backward(backward),
             before_prefetch=() if until is None else envelope(backward[:until]),
             after_prefetch=() if until is None else envelope(backward[until - 1 :]),
             held=held,

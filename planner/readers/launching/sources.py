@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +51,37 @@ _TEMPLATES: Mapping[str, Mapping[str, Any]] = {
 """Files of accelerate that TRL has under a name: trl/accelerate_configs/."""
 
 
-def sources_of_script(file: str, text: str) -> list[Source]:
+def sources_of_script(file: str, text: str, line: int | None = None) -> list[Source]:
     """Returns the files of the run that a script launches; nothing is executed.
+
+    Args:
+        file: Name of the script.
+        text: The script.
+        line: Line of the command that is meant, for a script that launches several runs.
 
     Raises:
         PlannerError: It launches no training that is known, or several, or names a file that is not here.
     """
     found = [launch for command in commands(text) if (launch := launch_of(command)) is not None]
     launches = [each for each in found if each.launcher != "python"] or [each for each in found if each.arguments]
-    if len(launches) != 1:
+    if not launches:
         way_out = "a script with one command: torchrun, accelerate launch, swift sft, ..."
-        if not launches:
-            raise UnknownFileError(f"{file} launches no training that is known by its name", way_out)
-        lines = ", ".join(str(launch.line) for launch in launches)
-        raise PlannerError(f"{file} launches {len(launches)} runs, on lines {lines}", way_out)
-    (launch,) = launches
-    script = _Script(file, launch)
+        raise UnknownFileError(f"{file} launches no training that is known by its name", way_out)
+    script = _Script(file, _meant(file, launches, line))
     launcher = script.launcher()
     return [*([launcher] if launcher is not None else []), script.recipe()]
+
+
+def _meant(file: str, launches: Sequence[Launch], line: int | None) -> Launch:
+    """Returns the one launch of a script, or the one on a line."""
+    lines = [launch.line for launch in launches]
+    if line is None and len(launches) > 1:
+        listed = ", ".join(map(str, lines))
+        way_out = f"{file}:{lines[0]} checks the one on line {lines[0]}"
+        raise PlannerError(f"{file} launches {len(launches)} runs, on lines {listed}", way_out)
+    if line is not None and line not in lines:
+        raise PlannerError(f"{file} launches no training on line {line}", f"{file}:{lines[0]}")
+    return launches[0 if line is None else lines.index(line)]
 
 
 class _Script:
@@ -237,9 +250,15 @@ def _value(text: str) -> Any:
 def read_sources(file: str) -> list[Source]:
     """Returns the files of a run that a file is, or that a launch script names; `-` is standard input.
 
+    `train.sh:12` is the run that a script launches on line 12.
+
     Raises:
         PlannerError: It cannot be read, or launches no training, or several.
     """
+    script, colon, number = file.rpartition(":")
+    if colon and number.isdecimal() and not Path(file).exists():
+        content = read_bytes(script, ConfigFileError)
+        return sources_of_script(script, content.decode(), int(number[:9]))
     content = read_bytes(file, ConfigFileError)
     if is_script(file, content):
         return sources_of_script("standard input" if file == STANDARD_INPUT else file, content.decode())
