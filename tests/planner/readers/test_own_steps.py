@@ -149,7 +149,7 @@ def test_its_settings_are_read(text: str, gpus: int | None, expected: dict[str, 
     result = read(tmp_path, text, gpus)
     assert {word: result.reading[word].value for word in expected} == expected
     assert result.not_understood == ()
-    is_planned = text == SWIFT
+    is_planned = text in (SWIFT, OPEN_INSTRUCT)
     assert (result.plan is not None) is is_planned
     assert any("a step of" in remark.what for remark in result.refused) is not is_planned
 
