@@ -1,4 +1,4 @@
-"""Around parts a library is followed once for all settings in which the same happens, and equal parts are thinned out."""
+"""A library is followed around parts once for all settings in which the same happens; equal parts are thinned out."""
 
 from __future__ import annotations
 
