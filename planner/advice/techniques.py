@@ -1,7 +1,7 @@
 """Lists the changes of techniques that save memory, with what each costs the user.
 
-A choice that is missing here is never advised: it saves nothing (`eager`), or needs a checkpoint that somebody has
-calibrated (GPTQ, AWQ).
+A choice that is missing here is never advised: it saves nothing (`eager`), needs a checkpoint that somebody has
+calibrated (GPTQ, AWQ), or is another's equal (cut cross-entropy, where liger-kernel's loss has no logits either).
 """
 
 from __future__ import annotations
@@ -85,7 +85,6 @@ TECHNIQUES: tuple[Change, ...] = (
     _flag("shards and the optimizer step in the host's memory", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
     _package(_LIGER, "liger-kernel's fused loss, without logits", loss=Loss.LIGER_FUSED_LINEAR),
     _package(_LIGER, "liger-kernel's cross-entropy, in place", loss=Loss.LIGER_CROSS_ENTROPY),
-    _package("cut-cross-entropy", "cut cross-entropy, without logits", loss=Loss.CUT_CROSS_ENTROPY),
     _package("trl", "TRL's chunked loss, without logits", loss=Loss.CHUNKED),
     _package(_LIGER, "liger-kernel's norms, rotary embeddings and MLPs", kernels=Kernels.LIGER),
     _package("flash-attn", "flash attention 2", attention=Attention.FLASH_2),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from planner.readers import deepspeed
 from planner.readers.hugging_face import (
     ATTENTIONS,
+    OPTIMIZERS,
     TRAINER_IDLE,
     TRAINER_IDLE_PREFIXES,
     TRAINER_LEFT_OUT,
@@ -21,6 +22,7 @@ from planner.readers.keys import Keys
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
+from planner.readers.spelling.spelling import Spelling
 from strategies import (
     AdapterDtype,
     Attention,
@@ -34,6 +36,7 @@ from strategies import (
     UnquantizedDtype,
 )
 
+_RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
 _SOURCE = "ms-swift 3602360, swift/arguments"
 _TUNERS = ("tuner_type", "train_type", "sft_type")
 _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2": Attention.FLASH_2}
@@ -210,4 +213,21 @@ def _read_engine(keys: Keys, run: Run) -> None:
         reading.say("sharding", Sharding.NO_SHARD, why="no deepspeed")
 
 
-READER = Reader("ms-swift", _SOURCE, Role.RECIPE, TABLE, frozenset({*_TUNERS, "split_dataset_ratio"}), read)
+_SPELLING = Spelling(
+    {
+        "micro_batch_size": ("per_device_train_batch_size",),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps",),
+        "sequence_length": ("max_length",),
+    },
+    {
+        **{("optimizer", says["optimizer"]): {"optim": name} for name, says in OPTIMIZERS.items() if len(says) == 1},
+        **{("checkpointing", choice): {"gradient_checkpointing": True} for choice in _RECOMPUTED},
+        ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
+        ("kernels", Kernels.LIGER): {"use_liger_kernel": True},
+        ("loss", Loss.LIGER_FUSED_LINEAR): {"use_liger_kernel": True},
+        ("finetuning", Finetuning.LORA): {"tuner_type": "lora"},
+        ("quantization", Quantization.NF4_DOUBLE): {"tuner_type": "lora", "quant_method": "bnb", "quant_bits": 4},
+    },
+)
+_SIGNS = frozenset({*_TUNERS, "split_dataset_ratio"})
+READER = Reader("ms-swift", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING)
