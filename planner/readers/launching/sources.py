@@ -108,6 +108,7 @@ class _Script:
         task = f"{launch.task}: not the next-token loss of one sequence a sample"
         task = "Megatron's engine, with parallelism of its own" if launch.task == "megatron" else task
         refusals = (Refusal(task, Place(self.file, launch.line, launch.task)),) if launch.task else ()
+        refusals += tuple(self._divided())
         if named:
             source = self._read(named[0])
             program = launch.program if source.program or not source.data else ""
@@ -137,6 +138,21 @@ class _Script:
         given = pairs(self.launch.arguments)
         return {name: given[name] for name in self._of_launcher() if name in given}
 
+    @property
+    def _divides(self) -> bool:
+        """Returns whether the program divides a model over the GPUs of a process: ms-swift, swift/utils/env.py."""
+        return self.launch.program == "ms-swift" and not self.launch.launcher
+
+    def _divided(self) -> list[Refusal]:
+        """Returns the refusal of a process that has several GPUs, where the program divides its model among them."""
+        visible = self.launch.environment.get("CUDA_VISIBLE_DEVICES")
+        if not self._divides or visible is None:
+            return []
+        place = Place(self.file, self.launch.line, "CUDA_VISIBLE_DEVICES")
+        processes = _number(Entry(self.launch.environment.get("NPROC_PER_NODE", 1), place)) or 1
+        gpus = _listed(Entry(visible, place)) // processes
+        return [Refusal(f"a model whose layers are divided over {gpus} GPUs of a process", place)] if gpus > 1 else []
+
     def _of_launcher(self) -> tuple[str, ...]:
         names = ("num_processes", "num_machines", "accelerate_config", "launcher", "nproc_per_node", "nnodes")
         return names if not self.launch.launcher and self.launch.program in ("trl", "axolotl") else ()
@@ -162,9 +178,8 @@ class _Script:
         elif count is not None:
             ranks = (_number(count) or 1) * ((_number(nodes) or 1) if nodes is not None else 1)
             kept |= {"num_processes": Entry(ranks, count.place)}
-        elif include is not None and not kept and "${" not in str(include.value):
-            listed = str(include.value).rpartition(":")[2].split(",")
-            kept = {"num_processes": Entry(len([each for each in listed if each.strip()]), include.place)}
+        elif include is not None and not kept and (listed := _listed(include)):
+            kept = {"num_processes": Entry(1 if self._divides else listed, include.place)}
         if nodes is not None and "num_processes" in kept:
             kept |= {"num_machines": Entry(_number(nodes), nodes.place)}
         return kept | {name: made[name] for name in ("accelerate_config",) if name in made}
@@ -222,6 +237,12 @@ def _flat(flags: Mapping[str, Entry]) -> dict[str, Entry]:
             {f"{name}.{key}": Entry(value, entry.place) for key, value in inner.items()} if inner else {name: entry}
         )
     return found
+
+
+def _listed(entry: Entry) -> int:
+    """Returns how many GPUs a text lists; 0 if only the environment says it."""
+    text = str(entry.value)
+    return 0 if "${" in text else len([each for each in text.rpartition(":")[2].split(",") if each.strip()])
 
 
 _COUNTS = ("nproc_per_node", "num_gpus")

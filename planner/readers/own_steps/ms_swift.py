@@ -152,7 +152,8 @@ def read(keys: Keys, run: Run) -> None:
     by_ddp = ranks > 1 and reading.value("sharding_backend") is None
     reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant", otherwise=not by_ddp)
     on = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
-    reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
+    if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
+        reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
     name = keys.word("attn_impl") or "sdpa"
     if name in _ATTENTIONS:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))

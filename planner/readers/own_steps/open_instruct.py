@@ -80,8 +80,9 @@ def read(keys: Keys, run: Run) -> None:
     reading.say("batching", Batching.PACKED if packs else Batching.PADDED, place, "" if place else _SOURCE)
     _read_optimizer(keys)
     recomputes, place = keys.flag("gradient_checkpointing"), keys.place("gradient_checkpointing")
-    choice = Checkpointing.FULL if recomputes else Checkpointing.NONE
-    reading.say("checkpointing", choice, place, "" if place else _SOURCE)
+    if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
+        choice = Checkpointing.FULL if recomputes else Checkpointing.NONE
+        reading.say("checkpointing", choice, place, "" if place else _SOURCE)
     flash, place = keys.flag("use_flash_attn", otherwise=True), keys.place("use_flash_attn")
     why = "" if place else f"{_SOURCE}: flash-attn where it is installed, as in its environment"
     reading.say("attention", Attention.FLASH_2 if flash else Attention.SDPA, place, why)

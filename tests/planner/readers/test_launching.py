@@ -193,3 +193,21 @@ def test_one_of_several_runs_is_meant_by_its_line(tmp_path: Path) -> None:
         check(f"{script}:3")
     found = check(f"{script}:2").reading
     assert (found["model"].value, found["gpus"].value) == ("Qwen/Qwen2.5-7B", 2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "gpus", "divided"),
+    [
+        ("CUDA_VISIBLE_DEVICES=0", 1, 0),
+        ("CUDA_VISIBLE_DEVICES=0,1", 1, 2),
+        ("NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0,1", 2, 0),
+        ("NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0,1,2,3", 2, 2),
+    ],
+)
+def test_ms_swift_divides_a_model_over_the_gpus_of_a_process(
+    environment: str, gpus: int, divided: int, tmp_path: Path
+) -> None:
+    found = read(f"{environment} swift sft --model Qwen/Qwen2.5-0.5B --max_length 512 --tuner_type lora\n", tmp_path)
+    assert said(found, "gpus") == [gpus]
+    whats = [remark.what for remark in found.refused]
+    assert whats == ([f"a model whose layers are divided over {divided} GPUs of a process"] if divided else [])
