@@ -76,8 +76,9 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
     if isinstance(sharding, Fsdp1):
         from planner.memory.requests.fsdp1 import AroundFsdp1
 
-        again = setting.recomputes_units
-        return Process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
+        again, replicates = setting.recomputes_units, sharding.replicas(model.cluster.world_size) > 1
+        how = {"replicates": replicates, "recomputes_units": again}
+        return Process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, **how))
     if isinstance(sharding, Fsdp2):
         from planner.memory.requests.fsdp2 import AroundFsdp2
 

@@ -106,7 +106,7 @@ class PartRun:
             tape.kept.clear()
         exchange.receive(tape)
         meter.mark()
-        begins, output_gradient = len(meter.log or ()), 0
+        begins, output_gradient, meter.multiplies = len(meter.log or ()), 0, False
         if variable is not None:
             gradients = [tape.storage(0, size)]
             output_gradient = gradients[0].number

@@ -43,7 +43,8 @@ class Tracer:
         self.architecture, self.setting, self.steps = architecture, setting, steps
         tied, again = architecture.tied_to is not None, architecture.embeds_again is not None
         self.ends = trained_at_ends(setting.method, tied=tied)
-        self.tied_gradient = (tied or again) and self.ends.embedding and not isinstance(setting.method, Lora)
+        shared = (tied or again) and self.ends.embedding and not isinstance(setting.method, Lora)
+        self.shared = f"{architecture.embedding_name}.weight" if shared else ""
         self._rope_itemsize = 0
         self._known: dict[str, Shared] = {}
 
@@ -71,6 +72,7 @@ class Tracer:
             trained,
             kinds,
         )
+        layers.tape.shared = self.shared
         layers.rope_itemsize, layers.exchange = self._rope_itemsize, Exchange(self._known)
         return layers
 
@@ -84,14 +86,14 @@ class Tracer:
         layers = self._layers(STEM, self.ends)
         run = PartRun(layers)
         again = self.architecture.embeds_again is not None
-        if self.tied_gradient:
+        if self.shared:
             # The head's gradient of the shared weight waits for the embedding's; its bytes are counted for the head.
             # It is a view, as a transposed product is, unless autocast casts it or another gradient was added to it, or
             # DeepSpeed's own function made it (deepspeed/runtime/zero/linear.py, `LinearFunctionForZeroStage3`).
             dtypes = self.setting.dtypes
             casts = dtypes.autocast not in (None, dtypes.of_trained().other)
             viewed = not casts and not again and not self.setting.loss.is_fused and not layers.by_zero3
-            layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
+            layers.await_gradient(self.shared, viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize
