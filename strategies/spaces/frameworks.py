@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from hardware import GPU
 from strategies.checkpointing import Checkpointing
+from strategies.finetuning.methods import AdapterDtype, Finetuning
+from strategies.finetuning.quantization import Quantization, UnquantizedDtype
 from strategies.framework import Framework
-from strategies.methods import AdapterDtype, Finetuning
 from strategies.precision import Precision
-from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.sharding import BACKENDS, Replicated, Sharding, ShardingBackend
 
 UNQUANTIZED = {

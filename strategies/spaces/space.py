@@ -12,10 +12,7 @@ from hardware import GPU, Cluster
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
-from strategies.framework import Framework
-from strategies.kernels import Kernels
-from strategies.loss import Loss
-from strategies.methods import (
+from strategies.finetuning.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,
     DEFAULT_TRAINED_BLOCKS,
@@ -25,9 +22,12 @@ from strategies.methods import (
     LoraVariant,
     TrainedModules,
 )
+from strategies.finetuning.quantization import ExpertQuantization, Quantization, UnquantizedDtype
+from strategies.framework import Framework
+from strategies.kernels import Kernels
+from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import allocator_runs_on, exclusion
 from strategies.sharding import (
     ALL_RANKS,
