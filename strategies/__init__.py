@@ -61,14 +61,14 @@ from strategies.sharding import (
     indivisible,
 )
 from strategies.spaces.chain import Chain
-from strategies.spaces.frameworks import (
+from strategies.spaces.space import Space
+from strategies.spaces.usual import (
     dividing,
     usual_adapter_dtypes,
     usual_checkpointing,
     usual_precisions,
     usual_unquantized_dtypes,
 )
-from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy, raises_trained
 from strategies.update import Update
 from strategies.workload.accumulation import (
