@@ -164,14 +164,8 @@ class Space(NamedTuple):
 
     def _usual(self, gpu: GPU, method: Finetuning) -> dict[str, tuple[Any, ...]]:
         """Returns the values of those options whose usual ones depend on the method, by the option's name."""
-        return usual_values(
-            gpu,
-            method,
-            self.framework[0],
-            self.precision,
-            self.quantization,
-            dividing(self.sharding, self.sharding_backend),
-        )
+        backends = dividing(self.sharding, self.sharding_backend)
+        return usual_values(gpu, method, self.framework[0], self.precision, self.quantization, backends)
 
     def _chains(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Chain]:
         """Yields the strategies, grouped by those that differ in a monotone option only."""
