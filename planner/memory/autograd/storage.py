@@ -45,10 +45,9 @@ class Saved(NamedTuple):
 Logged = tuple[int, int, int]
 """A storage's number with its fixed and its per-sample bytes for an allocation, (-number, 0, 0) for its release, and
 (number, FINISHED, FINISHED) where it has become a parameter's gradient, (number, FINISHED, AWAITED) if other parts add
-theirs to it; `PRODUCT` after the result of the first matrix product of a pass."""
+theirs to it; (0, FINISHED, MULTIPLIES) after the result of the first matrix product of a pass."""
 
-FINISHED, AWAITED = -1, -2
-PRODUCT: Logged = 0, FINISHED, FINISHED
+FINISHED, AWAITED, MULTIPLIES = -1, -2, -3
 
 
 class Meter:
@@ -98,7 +97,7 @@ class Meter:
         """Logs that a matrix product runs, if it is the first one since `multiplies` was last false."""
         if self.log is not None and not self.multiplies:
             self.multiplies = True
-            self.log.append(PRODUCT)
+            self.log.append((0, FINISHED, MULTIPLIES))
 
     def mark(self) -> list[tuple[int, int, int, int, int]]:
         """Returns the instants since the last mark and starts a new list with the present one."""

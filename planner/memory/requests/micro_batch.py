@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from planner.memory.autograd.storage import Logged
+from planner.memory.autograd.storage import AWAITED, FINISHED, Logged
 from planner.memory.requests.around import Around
 from planner.memory.requests.loop import Loop
 from planner.memory.requests.requests import Requests
@@ -148,20 +148,21 @@ class MicroBatch:
 
     def _play(self, logged: Sequence[Logged], names: Names) -> None:
         """Makes the requests of a log, except for those of storages that another part has made."""
-        self._requests.play(logged, names, self._size, self._finish, self._multiply)
+        self._requests.play(logged, names, self._size, self._finish)
 
-    def _finish(self, gradient: int, is_awaited: bool) -> None:  # called for each gradient
-        """Takes the gradient of a parameter; of a shared weight, it is a new one or the sum with that which waits."""
-        if not is_awaited:
+    def _finish(self, gradient: int, which: int) -> None:
+        """Takes the gradient of a parameter; of a shared weight, it is a new one or the sum with that which waits.
+
+        Where a matrix product runs, its thread allocates a workspace, unless that exists.
+        """
+        if which == FINISHED:
             self._around.finish(gradient)
-            return
-        self._requests.release(self._awaited)
-        self._awaited = gradient
-
-    def _multiply(self) -> None:
-        """Allocates the workspace of the thread that runs a matrix product, unless it exists."""
-        self._requests.allocate(self._workspace)
-        self._workspace = 0
+        elif which == AWAITED:
+            self._requests.release(self._awaited)
+            self._awaited = gradient
+        else:
+            self._requests.allocate(self._workspace)
+            self._workspace = 0
 
 
 def _copied_bytes(loss: Part) -> int:

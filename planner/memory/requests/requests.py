@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from planner.allocator.streams import Stream
-from planner.memory.autograd.storage import AWAITED, FINISHED, Logged
+from planner.memory.autograd.storage import FINISHED, Logged
 
 Request = tuple[int, int]
 """(storage, bytes) for an allocation, (storage, -bytes) for its release."""
@@ -82,8 +82,7 @@ class Requests:
         logged: Iterable[Logged],
         names: dict[int, int],
         micro_batch_size: int,
-        finish: Callable[[int, bool], None],
-        multiply: Callable[[], None],
+        finish: Callable[[int, int], None],
     ) -> None:
         """Makes the requests of a log, except for those of storages that exist.
 
@@ -91,8 +90,8 @@ class Requests:
             logged: The log of a part.
             names: The storages that are alive, by their numbers in the log.
             micro_batch_size: Samples of the micro-batch.
-            finish: Takes the storage of a parameter's gradient, and whether other parts add theirs to it.
-            multiply: Called where the first matrix product of a pass runs.
+            finish: Takes the storage of a parameter's gradient, or no storage where a product runs; and which it is, as
+                the third number of `Logged` says.
         """
         made, sizes, others = self.made, self._sizes, self._others
         for number, fixed, per_sample in logged:
@@ -103,10 +102,7 @@ class Requests:
                 elif storage:
                     made.append((storage, -sizes.pop(storage)))
             elif fixed == FINISHED:
-                if number:
-                    finish(names.pop(number, 0), per_sample == AWAITED)
-                else:
-                    multiply()
+                finish(names.pop(number, 0), per_sample)
             elif number not in names:
                 num_bytes = fixed + per_sample * micro_batch_size
                 if num_bytes:
