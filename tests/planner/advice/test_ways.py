@@ -217,7 +217,7 @@ def test_the_optimizer_moves_to_the_host_whatever_optimizer_takes_the_least_on_t
     (way,) = [way for way in shortfall.ways if way.options.get("offload") == "optimizer"]
     assert way.cost is Cost.FLAG
     assert way.plan is not None
-    assert way.plan.strategy.options["precision"] == "bf16-mixed"
+    assert way.plan.strategy.precision == "bf16-mixed"
 
 
 def test_an_offload_that_the_host_does_not_hold_names_the_memory_of_a_node_that_would() -> None:
