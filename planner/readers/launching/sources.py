@@ -107,8 +107,8 @@ class _Script:
             flags.pop(name, None)
         task = f"{launch.task}: not the next-token loss of one sequence a sample"
         task = "Megatron's engine, with parallelism of its own" if launch.task == "megatron" else task
-        refusals = (Refusal(task, Place(self.file, launch.line, launch.task)),) if launch.task else ()
-        refusals += tuple(self._divided())
+        of_task = [Refusal(task, Place(self.file, launch.line, launch.task))] if launch.task else []
+        refusals = (*of_task, *self._divided())
         if named:
             source = self._read(named[0])
             program = launch.program if source.program or not source.data else ""
