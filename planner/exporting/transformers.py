@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from planner.exporting import packages
-from planner.exporting.engine import accelerate_yaml, deepspeed_json
+from planner.exporting.engine import accelerate_yaml, deepspeed_json, synced
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, REQUIREMENTS, SCRIPT, Launch, Target
 from planner.exporting.optimizers import trainer_optimizer
 from planner.exporting.settings import (
@@ -19,7 +19,7 @@ from planner.exporting.settings import (
     settings,
     task_of,
 )
-from strategies import Checkpointing, GradientSync, Precision, Sharding, ShardingBackend, Task
+from strategies import Checkpointing, Precision, Sharding, ShardingBackend, Task
 
 
 def files(launch: Launch) -> dict[str, str]:
@@ -88,13 +88,11 @@ def _checkpointing(launch: Launch) -> dict[str, Any]:
 
 
 def _engine(launch: Launch) -> dict[str, Any]:
-    each = launch.strategy.gradient_sync is GradientSync.EACH and launch.backend is not ShardingBackend.DEEPSPEED
     replicated = launch.ranks > 1 and launch.strategy.sharding is Sharding.NO_SHARD
     # An embedding model has a pooler of its own, which no sentence's embedding comes out of.
     unused = task_of(launch) is Task.CONTRASTIVE
-    synced = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     return {
-        "accelerator_config": synced if each else None,
+        "accelerator_config": synced(launch),
         "ddp_find_unused_parameters": unused if replicated else None,
     }
 
