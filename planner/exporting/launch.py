@@ -54,6 +54,7 @@ class Launch(NamedTuple):
         target: Name of the target.
         command: The command that makes the files.
         random_weights: Whether weights are random, so that nothing is downloaded.
+        vendor: Who makes the GPUs.
     """
 
     request: Request
@@ -63,6 +64,7 @@ class Launch(NamedTuple):
     target: str
     command: str
     random_weights: bool = False
+    vendor: str = "nvidia"
 
     @property
     def model(self) -> str:

@@ -70,7 +70,7 @@ def files(launch: Launch) -> dict[str, str]:
         where = f'--nnodes={nodes} --node_rank="$NODE_RANK" --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT"'
     command = f'torchrun {where} --nproc_per_node={gpus} {PROGRAM} "$@"'
     # torch and transformers' models; PEFT and autocast's conversion of outputs are accelerate's.
-    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE)
+    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE, packages.DATASETS)
     return {
         RECIPE: launch.yaml(_recipe(launch)),
         **scripts(launch, "train_pytorch.py", _OTHERS),

@@ -26,7 +26,7 @@ from strategies import (
 
 RECIPE, PROGRAM, CONFIG, PREDICTED = "train.yaml", "train.py", "config.json", "predicted.json"
 DATA, PAIRS = "data.py", "pairs.py"
-HELPERS = ("model.py", "measure.py", "leaving.py")
+HELPERS = ("model.py", "reading.py", "measure.py", "leaving.py")
 TASKS = (Task.CAUSAL_LM, Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
 """What the scripts train; scripts/model.py has the classes."""
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)

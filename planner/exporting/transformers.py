@@ -30,7 +30,7 @@ def files(launch: Launch) -> dict[str, str]:
         made[DEEPSPEED] = deepspeed_json(launch)
     nodes = ' --machine_rank "$NODE_RANK" --main_process_ip "$MASTER_ADDR" --main_process_port "$MASTER_PORT"'
     where = nodes if launch.request.nodes > 1 else ""
-    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE)
+    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE, packages.DATASETS)
     return {
         **made,
         SCRIPT: launch.script(f'accelerate launch --config_file {ACCELERATE}{where} {PROGRAM} "$@"'),
