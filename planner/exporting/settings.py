@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from planner.exporting import packages
 from planner.exporting.launch import Launch
 from strategies import (
     AdapterDtype,
@@ -62,6 +63,7 @@ def _predicted(launch: Launch) -> str:
         "allocated_bytes": plan.memory.allocated_bytes,
         "reserved_bytes": plan.memory.reserved_bytes,
         "process_bytes": plan.memory.process_bytes,
+        "torch": packages.TORCH.partition("==")[2],
         "step_seconds": plan.time.step_seconds,
         "step_seconds_low": plan.time.step_seconds_low,
         "step_seconds_high": plan.time.step_seconds_high,
