@@ -63,4 +63,5 @@ def _losses(run: MeasuredRun) -> str:
     said += [f"{grouped(line.trained_parameters)} parameters train"] if line.trained_parameters is not None else []
     said += [f"loss {line.losses[0]:.3f} to {line.losses[-1]:.3f}"] if line.losses else []
     low, high = line.predicted.step_seconds_low, line.predicted.step_seconds_high
-    return ", ".join([*said, f"step predicted within {seconds_between(low, high)}"])
+    timed = any(deviation.name == "step" for deviation in run.deviations)
+    return ", ".join([*said, *([f"step predicted within {seconds_between(low, high)}"] if timed else ())])
