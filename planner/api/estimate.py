@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from planner.answers.notes import notes_for
+from planner.answers.notes.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress
 from planner.models import Model
@@ -26,13 +26,13 @@ def estimate(
     gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
-    sequence_length: int | None = None,
+    sequence_length: int | str | None = None,
     micro_batch_size: int = 1,
     gradient_accumulation_steps: int = 1,
     global_batch_size: int | None = None,
     evaluation_batch_size: int | None = None,
     batching: str = "full",
-    mean_length: int | None = None,
+    mean_length: int | str | None = None,
     outputs: str = "released",
     headroom: float = 0.05,
     host_memory: int | str | None = None,

@@ -33,7 +33,16 @@ def compare_options(function: F) -> F:
 
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
-    return _machine(function, gpu_required=False)
+    section = "Workload"
+    plan = number_option("--plan", section, "Which plan of a file, by its rank.", default=1)
+    again = option(
+        "--model",
+        "named",
+        metavar="NAME",
+        section=section,
+        help="The model of a plan file once more: lets its code run, or its config be downloaded.",
+    )
+    return _machine(decorated(plan, again)(function), gpu_required=False)
 
 
 def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
@@ -77,6 +86,7 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             required=gpu_required,
             metavar="NAME",
             section=section,
+            gathers=several,
             callback=_not_both,
             help=f"See `planner gpus` and `planner machines`{groups}.",
         ),
@@ -90,9 +100,13 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             help="Memory of a card that is not listed, such as 24GiB.",
         ),
         number_option(
-            "--gpus", section, f"GPUs per node; 1, or as many as the machine has, unless given{more}.", type=kind
+            "--gpus",
+            section,
+            f"GPUs per node; 1, or as many as the machine has, unless given{more}.",
+            type=kind,
+            gathers=several,
         ),
-        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind),
+        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind, gathers=several),
         option(
             "--headroom",
             type=SHARE,
