@@ -10,7 +10,7 @@ import yaml
 from hardware import GIB
 from hardware.errors import PlannerError
 from planner.models import Model
-from planner.models.inventory import Inventory
+from planner.models.reading.inventory import Inventory
 from planner.printable import printable
 from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
 from planner.records.plan import Plan, StrategyChoice
