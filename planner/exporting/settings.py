@@ -71,7 +71,7 @@ def _predicted(launch: Launch) -> str:
     return json.dumps(said, indent=2) + "\n"
 
 
-def settings(launch: Launch) -> dict[str, Any]:
+def run(launch: Launch) -> dict[str, Any]:
     """Returns the keys of `Run` in scripts/model.py; raises ExportError for what it cannot say."""
     request = launch.request
     return {
@@ -105,9 +105,6 @@ def _task(launch: Launch) -> dict[str, Any]:
         )
     if task is not Task.CONTRASTIVE:
         return {"task": task.value}
-    if launch.backend is not None or launch.request.evaluation_batch_size:
-        what = "evaluation" if launch.backend is None else f"sharding {launch.strategy.sharding}"
-        raise launch.cannot_say(f"{what} with task {task}")
     return {"task": task.value, "pooling": getattr(architecture, "pooling_mode", "mean")}
 
 
