@@ -1,4 +1,4 @@
-"""How far measured step times are from predicted ones."""
+"""Says how far measured step times are from predicted ones."""
 
 from __future__ import annotations
 

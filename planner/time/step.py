@@ -1,4 +1,4 @@
-"""The seconds of an optimizer step, and what they go to."""
+"""Computes the seconds of an optimizer step, and what they go to."""
 
 from __future__ import annotations
 
