@@ -74,7 +74,7 @@ class Collator:
         return made
 
     def _hidden(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """Returns ids of which some are hidden, and those as labels."""
+        """Returns ids with some of them hidden, and the hidden ones as labels."""
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if self.tokenizer is not None:
             special = torch.tensor(self.tokenizer.all_special_ids)
