@@ -1,12 +1,13 @@
 """Lists the changes of techniques that save memory, with what each costs the user.
 
-A choice that is missing here is never advised: it saves nothing (`eager`), or needs a checkpoint that somebody has
-calibrated (GPTQ, AWQ).
+A choice that is missing here is never advised: it saves nothing (`eager`), needs a checkpoint that somebody has
+calibrated (GPTQ, AWQ), or is another's equal (cut cross-entropy, where liger-kernel's loss has no logits either).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from planner.advice.changes import Change
@@ -54,20 +55,22 @@ def _optimizer(optimizer: Optimizer, needs: str = "") -> Change:
     return _method(optimizer.value, _OTHER_OPTIMIZER, needs, optimizer=optimizer)
 
 
-def _on_host(words: str, **options: Any) -> Change:
-    """Returns the change to DeepSpeed's AdamW on the host, which steps fp32 copies of 16-bit weights."""
-    deepspeed = {"sharding_backend": ShardingBackend.DEEPSPEED, "optimizer": Optimizer.ADAMW}
-    return _package("deepspeed", words, precision=Precision.BF16_MIXED, **deepspeed, **options)
+def _deepspeed(words: str, **options: Any) -> Change:
+    return _package("deepspeed", words, sharding_backend=ShardingBackend.DEEPSPEED, **options)
 
 
 _ON_HOST = "DeepSpeed with the optimizer on the host"
-
-UNROUNDED: tuple[Change, ...] = (
-    _on_host(f"{_ON_HOST}, ZeRO-2", sharding=Sharding.SHARD_GRAD_OP, offload=Offload.OPTIMIZER),
-    _on_host(f"{_ON_HOST}, ZeRO-3", sharding=Sharding.FULL_SHARD, offload=Offload.OPTIMIZER),
-    _on_host("DeepSpeed's ZeRO-3 with all of it on the host", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
+_TO_HOST = (
+    _deepspeed(f"{_ON_HOST}, ZeRO-2", sharding=Sharding.SHARD_GRAD_OP, offload=Offload.OPTIMIZER),
+    _deepspeed(f"{_ON_HOST}, ZeRO-3", sharding=Sharding.FULL_SHARD, offload=Offload.OPTIMIZER),
+    _deepspeed("DeepSpeed's ZeRO-3 with all of it on the host", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
 )
-"""Changes after which updates go to fp32 copies of the weights, for which the GPU needs no room."""
+_FP32_COPIES = {"precision": Precision.BF16_MIXED, "optimizer": Optimizer.ADAMW}
+
+UNROUNDED: tuple[Change, ...] = tuple(
+    replace(change, options={**change.options, **_FP32_COPIES}) for change in _TO_HOST
+)
+"""Changes after which updates go to fp32 copies of 16-bit weights, for which the GPU needs no room."""
 
 TECHNIQUES: tuple[Change, ...] = (
     _flag("expandable segments, which do not fragment", allocator=Allocator.EXPANDABLE),
@@ -92,8 +95,10 @@ TECHNIQUES: tuple[Change, ...] = (
     _flag("optimizer states sharded", sharding=Sharding.ZERO1),
     _flag("gradients and states sharded", sharding=Sharding.SHARD_GRAD_OP),
     _flag("the whole model sharded", sharding=Sharding.FULL_SHARD),
+    _flag("sharded by FSDP2", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.FSDP2),
     _flag("sharded by FSDP1", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.FSDP1),
     _flag("gradients reduced in every micro-batch", gradient_sync=GradientSync.EACH),
+    _flag("the optimizer step in the host's memory", offload=Offload.OPTIMIZER),
     _flag("shards and the optimizer step in the host's memory", offload=Offload.CPU),
     _flag("shards and the optimizer step in the host's memory", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
     _package(_LIGER, "liger-kernel's fused loss, without logits", loss=Loss.LIGER_FUSED_LINEAR),
@@ -113,10 +118,8 @@ TECHNIQUES: tuple[Change, ...] = (
         "gradients are neither clipped nor accumulated",
         update=Update.IN_BACKWARD,
     ),
-    _package(
-        "deepspeed", "DeepSpeed's ZeRO-3", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.DEEPSPEED
-    ),
-    *UNROUNDED,
+    _deepspeed("DeepSpeed's ZeRO-3", sharding=Sharding.FULL_SHARD),
+    *_TO_HOST,
     _method("weights in bf16", "small updates are rounded away", precision=Precision.BF16_TRUE),
     _method("linear layers in fp8", "products are rounded to fp8", _TORCHAO, precision=Precision.FP8_MIXED),
     _method("AdamW with 4-bit states", "states are rounded to 4 bits", _TORCHAO, optimizer=Optimizer.ADAMW_4BIT),
