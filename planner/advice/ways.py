@@ -147,7 +147,8 @@ def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Itera
     for change in reversed([*changes]):
         if least.solver.cluster.world_size == 1 and "offload" not in change.options:
             continue  # one GPU shards nothing
-        trial = best_near(variants.changed(change.options), least.strategy)
+        variant = variants.changed(change.options)
+        trial = best_near(variant, least.strategy) or best_near(variant, None)  # whatever optimizer steps on the host
         if trial is None:
             continue
         if not trial.fits:
