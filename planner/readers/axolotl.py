@@ -10,7 +10,6 @@ from planner.readers.hugging_face import (
     ATTENTIONS,
     read_attention,
     read_batches,
-    read_optimizer,
     read_targets,
     read_trained_modules,
     read_variants,
@@ -19,7 +18,18 @@ from planner.readers.keys import Keys, is_on
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.spelling.hugging_face import AXOLOTL
-from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU, TABLE, TASKS
+from planner.readers.tables.axolotl import (
+    DOUBLE,
+    KEPT_MATMULS,
+    LIGER,
+    OLD_ATTENTIONS,
+    OLD_SWIGLU,
+    SELECTIVE,
+    TABLE,
+    TASKS,
+)
+from planner.readers.trainer_engine import read_sync
+from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Attention,
@@ -55,9 +65,10 @@ def read(keys: Keys, run: Run) -> None:
     read_batches(keys, "micro_batch_size", 1, "axolotl 0.19, utils/schemas/training.py")
     _read_batch_size(keys)
     keys.say_whole("sequence_length", "sequence_len", otherwise=512, why="axolotl 0.19, utils/schemas/model.py")
-    read_optimizer(keys, "optimizer", program="axolotl")
-    _read_checkpointing(keys)
+    read_trainer_optimizer(keys, "optimizer", "axolotl")
+    read_sync(keys)
     _read_attention(keys)
+    _read_checkpointing(keys)
     _read_batching(keys)
     _read_kernels(keys)
     if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
@@ -90,8 +101,10 @@ def _read_finetuning(keys: Keys) -> None:
         return
     quantization = Quantization.NONE
     if adapter == "qlora" and keys.flag("load_in_4bit"):
-        # loaders/model.py, `_set_quantization_config`: bnb_4bit_use_double_quant True
-        reading.say("quantization", quantization := Quantization.NF4_DOUBLE, keys.place("load_in_4bit"))
+        # loaders/model.py, `_set_quantization_config`: bnb_4bit_use_double_quant True unless bnb_config_kwargs say so
+        double = keys.flag(DOUBLE, otherwise=True)
+        quantization = Quantization.NF4_DOUBLE if double else Quantization.NF4
+        reading.say("quantization", quantization, keys.place("load_in_4bit") if double else keys.place(DOUBLE))
     elif adapter == "lora" and keys.flag("load_in_8bit"):
         reading.say("quantization", quantization := Quantization.INT8, keys.place("load_in_8bit"))
     elif keys.flag("gptq"):
@@ -160,7 +173,11 @@ def _read_precision(keys: Keys) -> None:
         read_precision(reading, None, keys.place("tf32"), stored="fp32", tf32=keys.flag("tf32"))
     unquantized = UnquantizedDtype.FP16 if is_fp16 else UnquantizedDtype.BF16
     why = "axolotl 0.19, loaders/model.py: PEFT's fp32 adapters, the unquantized rest cast back"
-    read_adapter_dtypes(reading, AdapterDtype.FP32, unquantized, why)
+    # PEFT leaves adapters in the dtype of their layer's weight, which is bf16 for 4 bits (loaders/model.py), but in
+    # fp32 where that is no float, as 8 bits are (tuners/lora/layer.py, `_move_adapter_to_device_of_base_layer`).
+    raised = keys.flag("peft_autocast_adapter_dtype", otherwise=True)
+    kept = raised or reading.value("quantization") is Quantization.INT8
+    read_adapter_dtypes(reading, AdapterDtype.FP32 if kept else AdapterDtype.WEIGHTS, unquantized, why)
 
 
 def _read_batch_size(keys: Keys) -> None:
@@ -212,6 +229,19 @@ def _read_checkpointing(keys: Keys) -> None:
         choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
         why = "" if said else f"use_reentrant {str(default).lower()}: axolotl 0.19, utils/config/__init__.py"
         reading.say("checkpointing", choice, place, why)
+        _read_selective(keys)
+
+
+def _read_selective(keys: Keys) -> None:
+    """Says which results axolotl keeps by torch's selective checkpointing; all others are computed again."""
+    reading, kept = keys.reading, keys.names(f"{SELECTIVE}.save")
+    if kept is None:
+        return
+    place, plain = keys.place(f"{SELECTIVE}.save"), keys.flag(f"{SELECTIVE}.save_sliding_window")
+    if set(kept) == set(KEPT_MATMULS) and plain and reading.value("attention") is Attention.SDPA:
+        reading.say("checkpointing", Checkpointing.SELECTIVE_MATMULS, place)
+    else:
+        reading.refuse("axolotl's selective checkpointing", place)
 
 
 def _read_attention(keys: Keys) -> None:

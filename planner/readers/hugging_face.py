@@ -70,7 +70,13 @@ TRAINER_IDLE = words(
 
 `tf32` is the speed of what fp32 multiplies, `weight_decay` and `max_grad_norm` work in place."""
 
-TRAINER_IDLE_PREFIXES = ("hub_", "log_", "logging_", "save_", "dataloader_", "push_to_hub_", "trackio_", "wandb_")
+SYNC = "accelerator_config.gradient_accumulation_kwargs.sync_each_batch"
+"""Key of TrainingArguments with which FSDP reduces gradients after every micro-batch."""
+
+TRAINER_IDLE_PREFIXES = (
+    *("accelerator_config.", "hub_", "log_", "logging_", "save_", "dataloader_"),
+    *("push_to_hub_", "trackio_", "wandb_"),
+)
 
 TRAINER_NO_WORD: Mapping[str, str] = {
     "torch_compile": "torch.compile of the whole model",
@@ -138,7 +144,7 @@ def read_trained_modules(keys: Keys, *names: str) -> None:
     if not modules:
         return
     short = {name.rpartition(".")[2] for name in modules}
-    embeddings, head = short & {"embed_tokens", "wte", "embed_in"}, short & {"lm_head", "embed_out"}
+    embeddings, head = short & {"embed_tokens", "wte", "embed_in", "word_embeddings"}, short & {"lm_head", "embed_out"}
     if short - embeddings - head:
         keys.reading.refuse(f"modules that train beside the adapters: {', '.join(sorted(short))}", place)
     elif embeddings and head:

@@ -1,4 +1,4 @@
-"""Losses that multiply by the head's weight themselves: from hidden states to a scalar, without the whole logits.
+"""Traces losses that multiply by the head's weight themselves: hidden states to a scalar, without all logits.
 
 The number of logits that exist at once grows with the micro-batch in steps, not as a line, so it is given in tokens.
 """

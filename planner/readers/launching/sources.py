@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from hardware.document import Document
 from hardware.errors import PlannerError
-from hardware.reading import STANDARD_INPUT, Document, SafeLoader, read_bytes
+from hardware.reading import STANDARD_INPUT, SafeLoader, read_bytes
 from planner.readers.launching.launch import Launch, launch_of, pairs
 from planner.readers.launching.words import Word, commands
 from planner.readers.reading import Place, Refusal

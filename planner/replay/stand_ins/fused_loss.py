@@ -1,4 +1,4 @@
-"""Stand-ins for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels.
+"""Stands in for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels.
 
 Local variables whose names begin with an underscore stand for tensors that the real code holds at that point.
 """
