@@ -32,6 +32,7 @@ _QUANTIZED: dict[Quantization, dict[str, Any]] = {
     Quantization.NF4_DOUBLE: {"load_in_4bit": True, "load_in_8bit": False},
     Quantization.INT8: {"load_in_4bit": False, "load_in_8bit": True},
 }
+_CUT = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 _LOSSES = {Loss.LIGER_FUSED_LINEAR: "liger_fused_linear_cross_entropy", Loss.LIGER_CROSS_ENTROPY: "liger_cross_entropy"}
 
 
@@ -104,12 +105,14 @@ def _kernels(launch: Launch) -> dict[str, Any]:
     kernels, loss = launch.strategy.kernels, launch.strategy.loss
     if kernels is Kernels.COMPILE or loss is Loss.CHUNKED:
         raise launch.cannot_say(f"kernels {kernels} with loss {loss}")
-    liger = kernels is Kernels.LIGER
+    liger, cuts = kernels is Kernels.LIGER, loss is Loss.CUT_CROSS_ENTROPY
+    says: dict[str, Any] = {"plugins": [_CUT], "cut_cross_entropy": True} if cuts else {}
     if not liger and loss not in _LOSSES:
-        return {}
+        return says
     names = ("liger_rope", "liger_rms_norm", "liger_glu_activation")
-    said: dict[str, Any] = {"plugins": ["axolotl.integrations.liger.LigerPlugin"], **dict.fromkeys(names, liger)}
-    return {**said, **{name: loss is meant for meant, name in _LOSSES.items()}}
+    plugins = ["axolotl.integrations.liger.LigerPlugin", *says.get("plugins", ())]
+    losses = {name: loss is meant for meant, name in _LOSSES.items()}
+    return {**says, "plugins": plugins, **dict.fromkeys(names, liger), **losses}
 
 
 def _adapters(launch: Launch) -> dict[str, Any]:
