@@ -153,7 +153,7 @@ class FitReport:
         is_open = request.global_batch_size is None and request.tokens_per_step is None
         if objective is Objective.BATCH:
             title = TITLES[objective] if is_open else f"fastest at an effective batch of {grouped(wanted)}"
-            return title + tried + _ordered(shown) + self._warned(shown)
+            return title + tried + (self._warned(shown) or _ordered(shown))
         same = not is_open or (objective is Objective.MEMORY and not self.result.usual)
         return TITLES[objective] + (f" at an effective batch of {grouped(wanted)}" if same else "") + tried
 

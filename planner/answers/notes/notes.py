@@ -42,7 +42,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
         *on_attention(gpu, model.groups_heads, strategies),
         *on_libraries(gpu, strategies),
         *on_loading(problem, strategies),
-        *on_choices(strategies),
+        *on_choices(gpu, strategies),
         *on_time(gpu),
     )
 
