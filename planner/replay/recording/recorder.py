@@ -5,25 +5,32 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
+from planner.replay.recording.known import DEVICE, Cost, Known, Operators, cost_of
 from planner.replay.recording.streams import SHARED, current_stream
 from planner.replay.recording.tensors import local, parts_of, would_be_in_place
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
-
-FP32_BYTES = 4
-"""Bytes per element of an fp32 tensor."""
 
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
 """Operators that run on cuBLAS and need its workspace."""
 
 _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 """Namespaces of the operators that exchange data between ranks."""
+
+_WRITES = Cost(0, half=False, sizes=())
+"""Cost of an operator that writes in place: a kernel alone."""
+
+_FLOPS = Work._fields.index("fp32_flops"), Work._fields.index("half_flops")
+_AGAIN = Work._fields.index("again_fp32_flops"), Work._fields.index("again_half_flops")
+_BYTES, _FIXED = Work._fields.index("num_bytes"), Work._fields.index("fixed_bytes")
+_KERNELS = Work._fields.index("kernels")
 
 
 class _Live(NamedTuple):
@@ -50,7 +57,7 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         trace: The trace so far.
-        work: The trace's work by section and block.
+        work: The trace's work by section and block, once the mode has ended.
         scope: The block of the model where the step is now; set by the code that runs the step.
         path: The module where the step is now; set likewise.
     """
@@ -61,6 +68,11 @@ class LiveBytes(TorchDispatchMode):
         self._threads: set[str] = set()
         """Threads that have allocated their cuBLAS workspace."""
         self.work: dict[Place, Work] = {}
+        self._sums: dict[Place, list[int]] = {}
+        """The numbers of each `Work`, while they are added up."""
+        self._operators = Operators()
+        self._ends: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        """What tells that a storage ends, by its address."""
         self.trace = Trace([], {}, self.work)
         self.scope: Scope | None = None
         self.path = ""
@@ -98,6 +110,7 @@ class LiveBytes(TorchDispatchMode):
         torch.clear_autocast_cache = self._clear_cache
         super().__exit__(*exc)
         self._live.clear()
+        self.work.update({place: Work(*sums) for place, sums in self._sums.items()})
 
     def _clear_autocast_cache(self) -> None:
         """Clears autocast's copies of weights and records their frees in the order in which they were allocated.
@@ -186,7 +199,14 @@ class LiveBytes(TorchDispatchMode):
         """Returns the number of a tensor's storage, 0 if it is not alive."""
         return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leaves out what torch does around each operator for code that is compiled; a replay's is not."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is DEVICE and type(args[0]) is FakeTensor:
+            return args[0].device
         if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
         if func is torch.ops.aten.index_put.default and torch._C._current_graph_task_id() != -1:
@@ -195,45 +215,53 @@ class LiveBytes(TorchDispatchMode):
             self._drop(args[0].untyped_storage()._cdata)
         if func is torch.ops.aten.add.Tensor and would_be_in_place(args[0]):
             self._drop(args[0].untyped_storage()._cdata)
-        out = func(*args, **(kwargs or {}))
-        leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        updates, listed = self.trace.sections[-1].phase is Phase.OPTIMIZER, len(leaves) > 1
-        self._count(func, args, kwargs or {}, out, leaves)
+        out, known = self._operators.run(func, args, kwargs or {})
+        leaves = [leaf for leaf in _leaves(out) if isinstance(leaf, torch.Tensor)]
+        self._count(func, args, kwargs or {}, out, leaves, known)
+        if self.trace.sections[-1].phase is Phase.OPTIMIZER:
+            self._update(func, args, leaves)
+        else:
+            for leaf in leaves:
+                for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
+                    self._add(part, func)
+        if func in _MATMULS and self.workspace_bytes:
+            self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
+        return out
+
+    def _update(self, func: Any, args: Any, leaves: list[torch.Tensor]) -> None:
+        """Records the results of an optimizer's operator around the blocks of the parameters that it updates."""
         for i, leaf in enumerate(leaves):
-            source = self._source(args, i) if updates else 0
+            source = self._source(args, i)
             if source in self._homes:
                 self.scope = self._homes[source]
             for part in parts_of(leaf):
                 self._add(part, func)
             if source in self._homes:
                 self._homes.setdefault(self.number(leaf), self.scope)
-                if listed:
+                if len(leaves) > 1:
                     self._listed.add(self.number(leaf))
-        if func in _MATMULS and self.workspace_bytes:
-            self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
-        return out
 
-    def _count(self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor]) -> None:
+    def _count(
+        self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor], known: Known | None
+    ) -> None:
         """Adds an operator to its block's work: views not at all, those that write in place as a kernel alone."""
+        cost = None if known is None else known.cost
+        if cost is None:
+            made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
+            if not made and not func._schema.is_mutable:
+                return
+            cost = cost_of(func, args, kwargs, out, made) if made else _WRITES
         place = len(self.trace.sections) - 1, self.scope
-        made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
-        if not made:
-            if func._schema.is_mutable:
-                self.work[place] = self.work.get(place, Work()).plus(Work(kernels=1))
-            return
-        given = (x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
-        sizes = [local(x).nbytes for x in (*given, *made)]
-        fixed = sum(size for size in sizes if size % self.samples)
-        formula = flop_registry.get(func._overloadpacket)
-        flops = 0 if formula is None else formula(*args, **kwargs, out_val=out)
+        if (sums := self._sums.get(place)) is None:
+            sums = self._sums[place] = [0] * len(Work._fields)
+        flops, half, sizes = cost
         # Backward computes without gradients; what checkpointing computes again in it is to have some.
         again = flops if torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD else 0
-        work = Work(num_bytes=sum(sizes), fixed_bytes=fixed, kernels=1)
-        if made[0].element_size() < FP32_BYTES:
-            work = work._replace(half_flops=flops, again_half_flops=again)
-        else:
-            work = work._replace(fp32_flops=flops, again_fp32_flops=again)
-        self.work[place] = self.work.get(place, Work()).plus(work)
+        sums[_FLOPS[half]] += flops
+        sums[_AGAIN[half]] += again
+        sums[_BYTES] += sum(sizes)
+        sums[_FIXED] += sum(size for size in sizes if size % self.samples)
+        sums[_KERNELS] += 1
 
     def _add_workspace(self, thread: str) -> None:
         """Records a thread's cuBLAS workspace at its first matrix product."""
@@ -261,7 +289,12 @@ class LiveBytes(TorchDispatchMode):
             name = func._opname if node is None else node.name()
             label = Label(category, f"{self.path} {name}".strip(), current_stream())
             self._hold(storage._cdata, storage.nbytes(), label)
-            weakref.finalize(storage, self._drop, storage._cdata)
+            self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
+
+    def _end(self, key: int, end: object) -> None:
+        """Records that a storage is not there any more."""
+        del self._ends[key]
+        self._drop(key)
 
     def _hold(self, key: int, num_bytes: int, label: Label) -> None:
         """Records an allocation; storages without bytes are followed but leave no event."""
@@ -298,3 +331,10 @@ class LiveBytes(TorchDispatchMode):
 
     def _write(self, number: int, size: int) -> None:
         self.trace.sections[-1].events.append(Event(number, size, self.scope))
+
+
+def _leaves(out: Any) -> Iterable[Any]:
+    """Returns the parts of an operator's result."""
+    if type(out) is FakeTensor:
+        return (out,)
+    return out if type(out) is tuple else tree_leaves(out)
