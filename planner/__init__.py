@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
-    from planner.models.sources import ModelConfigError
+    from planner.models.sources.document import ModelConfigError
     from planner.pages.report import report_page
     from planner.records.axes import RequestError
     from planner.records.check import Change, CheckResult
@@ -60,7 +60,7 @@ _HOMES = {
     "Memory": "planner.records.plan",
     "MissingExtraError": "planner.extras",
     "Model": "planner.models",
-    "ModelConfigError": "planner.models.sources",
+    "ModelConfigError": "planner.models.sources.document",
     "OutputFileError": "planner.files",
     "Plan": "planner.records.plan",
     "PlanFileError": "planner.records.plan_file",

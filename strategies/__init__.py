@@ -12,9 +12,10 @@ from strategies.accumulation import (
 )
 from strategies.allocator import Allocator
 from strategies.attention import Attention
-from strategies.axis import Axis, Choice, ContradictionError, InvalidChoiceError, Names, Option, Shares, WholeNumbers
+from strategies.axis import Axis, Names, Option, Shares, WholeNumbers
 from strategies.batching import Batching
 from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
+from strategies.choice import Choice, ContradictionError, InvalidChoiceError
 from strategies.framework import Framework, FrameworkFacts
 from strategies.kernels import Kernels
 from strategies.loading import Loading

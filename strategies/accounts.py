@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from strategies.axis import Choice
 from strategies.checkpointing import Checkpointing
+from strategies.choice import Choice
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.strategy import AXES, Strategy

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from strategies.axis import Choice, axis_of
+from strategies.axis import axis_of
+from strategies.choice import Choice
 
 
 class AttentionFacts(NamedTuple):

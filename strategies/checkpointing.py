@@ -7,7 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from strategies.axis import Axis, Choice, Option, Values, WholeNumbers, given
+from strategies.axis import Axis, Option, Values, WholeNumbers, given
+from strategies.choice import Choice
 
 
 class Operation(StrEnum):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from strategies.axis import Axis, ContradictionError, Names, Option, Shares, Values, WholeNumbers
+from strategies.axis import Axis, Names, Option, Shares, Values, WholeNumbers
+from strategies.choice import ContradictionError
 from strategies.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,

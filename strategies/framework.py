@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from strategies.axis import Choice, axis_of
+from strategies.axis import axis_of
 from strategies.checkpointing import Checkpointing
+from strategies.choice import Choice
 from strategies.loss import Loss
 from strategies.methods import Finetuning
 from strategies.quantization import Quantization

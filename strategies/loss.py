@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice, axis_of
+from strategies.axis import axis_of
+from strategies.choice import Choice
 
 
 class Loss(Choice):

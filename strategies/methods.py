@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from strategies.axis import Choice, ContradictionError
+from strategies.choice import Choice, ContradictionError
 from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 
 

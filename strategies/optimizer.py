@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
-from strategies.axis import Axis, Choice, Option, Values, WholeNumbers
+from strategies.axis import Axis, Option, Values, WholeNumbers
+from strategies.choice import Choice
 
 # --- the kinds of facts; `planner.memory.sharding.optimizers` has a rule for each ---
 

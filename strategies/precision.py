@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hardware import Dtype
-from strategies.axis import Choice, axis_of
+from strategies.axis import axis_of
+from strategies.choice import Choice
 
 
 class PrecisionFacts(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategies.axis import Choice
+from strategies.choice import Choice
 
 
 class Quantization(Choice):

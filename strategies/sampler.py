@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies.axis import Choice
+from strategies.choice import Choice
 
 
 class SamplerFacts(NamedTuple):

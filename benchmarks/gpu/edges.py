@@ -15,7 +15,7 @@ from gpu.training import kernels_of, prepare_gpu, steps_of, strategy_of, synchro
 from hardware import GIB, GPU, Cluster, load_catalog
 from planner.memory import Footprint, MemoryModel, TracedModel
 from planner.models.families import family
-from planner.models.inventory import Inventory
+from planner.models.reading.inventory import Inventory
 from planner.replay.backend import CUDA
 from planner.replay.silence import undisturbed
 from planner.replay.workload import STEPS

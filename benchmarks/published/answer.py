@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
-from published.kernels import foak
-from published.losses import loss_of
+from published.kernels import with_foak
+from published.losses import with_loss
 from published.run import Run
-from published.wrapping import recorded
+from published.wrapping import Recorded
 
 from hardware import load_catalog
 from planner.answers.memory import memory_of
-from planner.memory import Moment
+from planner.memory import MemoryModel, Moment
+from planner.memory.requests.fsdp1_loading import WrappingFactory
 from planner.memory.reserved import requests_of
+from planner.memory.tracing.implementations import TODAY, Implementations
 from planner.problem.resolve import resolve_one
 from planner.records.plan import Memory
 from planner.search import Candidate
@@ -44,34 +46,48 @@ class Answer(NamedTuple):
     derived: Said
 
 
+class Libraries(NamedTuple):
+    """Says what computes a run in place of today's libraries.
+
+    Attributes:
+        implementations: What computes kernels and losses.
+        wrapping: Makes the requests of wrapping FSDP1's units; None for those of today's torch.
+    """
+
+    implementations: Implementations = TODAY
+    wrapping: WrappingFactory | None = None
+
+
 def ask(run: Run) -> Answer:
     """Returns the answer for a run that the planner can be asked about."""
-    said = _said(run, run.request, terms=False)
+    said = _said(run, run.request, Libraries(), terms=False)
     if not (run.then or run.foak or run.loss or run.wraps):
         return Answer(run, said, said)
-    request = dict(run.request)
+    request, implementations = dict(run.request), TODAY
     if request["loss"] == "liger-cross-entropy":
         request["loss"] = "full"  # the terms of a loss on logits are beside today's
     if run.foak:
         request["kernels"] = "liger"
-    with ExitStack() as stack:
-        if run.foak:
-            stack.enter_context(foak())
-        if run.loss is not None:
-            stack.enter_context(loss_of(run.loss, triton=run.triton))
-        return Answer(run, said, _of_ranks(run, request))
+        implementations = with_foak(implementations)
+    if run.loss is not None:
+        implementations = with_loss(implementations, run.loss, triton=run.triton)
+    return Answer(run, said, _of_ranks(run, request, implementations))
 
 
-def _of_ranks(run: Run, request: Mapping[str, Any]) -> Said:
+def _of_ranks(run: Run, request: Mapping[str, Any], implementations: Implementations) -> Said:
     """Returns what follows with a run's own libraries; its device bytes are those of the ranks that were measured."""
-    if run.wraps is None:
-        return _said(run, request, terms=True)
-    with recorded(run.wraps, ahead=False):
-        first = _said(run, request, terms=True)
-    if not run.wraps.ahead:
+    wraps = run.wraps
+    if wraps is None:
+        return _said(run, request, Libraries(implementations), terms=True)
+
+    def of_rank(*, ahead: bool) -> Said:
+        wrapping = partial(Recorded, wraps=wraps, ahead=ahead)
+        return _said(run, request, Libraries(implementations, wrapping), terms=True)
+
+    first = of_rank(ahead=False)
+    if not wraps.ahead:
         return first
-    with recorded(run.wraps, ahead=True):
-        other = _said(run, request, terms=True).device_bytes
+    other = of_rank(ahead=True).device_bytes
     ranks = request["gpus"] * request.get("nodes", 1)
     mean = (first.device_bytes + (ranks - 1) * other) // ranks
     return first._replace(device_bytes=mean if run.of_all else max(first.device_bytes, other))
@@ -79,15 +95,15 @@ def _of_ranks(run: Run, request: Mapping[str, Any]) -> Said:
 
 def said_of(model: str, request: Mapping[str, Any]) -> Said:
     """Returns what `planner estimate` says of a request."""
-    candidate, memory = _asked(model, request)
+    candidate, memory = _asked(model, request, Libraries())
     footprint = candidate.footprint
     moments = footprint.moments(candidate.micro_batch_size)
     moment = max(moments, key=lambda m: moments[m])
     return Said(moments[moment], footprint.outside.process_bytes(_reserved(memory)), memory.fits, moment)
 
 
-def _said(run: Run, request: Mapping[str, Any], *, terms: bool) -> Said:
-    candidate, memory = _asked(run.model, request)
+def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: bool) -> Said:
+    candidate, memory = _asked(run.model, request, libraries)
     footprint = candidate.footprint
     moments = footprint.moments(run.request["micro_batch_size"])
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
@@ -119,7 +135,7 @@ def _managed_bytes(run: Run, candidate: Candidate) -> int:
     """
     if not run.managed:
         return 0
-    other, _ = _asked(run.model, dict(run.request) | {"optimizer": "adamw"})
+    other, _ = _asked(run.model, dict(run.request) | {"optimizer": "adamw"}, Libraries())
     return other.footprint.persistent.optimizer_states - candidate.footprint.persistent.optimizer_states
 
 
@@ -129,12 +145,16 @@ def _reserved(memory: Memory) -> int:
     return memory.reserved_bytes if unlimited is None else unlimited
 
 
-def _asked(model: str, request: Mapping[str, Any]) -> tuple[Candidate, Memory]:
-    """Returns the candidate of a request, and what `planner estimate` says of its memory."""
+def _asked(model: str, request: Mapping[str, Any], libraries: Libraries) -> tuple[Candidate, Memory]:
+    """Returns the candidate of a request, and what `planner estimate` says of its memory with these libraries."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
     workload["loading"] = "rank-0"  # all of them are of transformers 4
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
-    requests = requests_of(solver.model, candidate.strategy, size, steps)
+    if libraries.implementations is not TODAY:
+        assert isinstance(solver.model, MemoryModel)
+        solver.model = solver.model.by(libraries.implementations)
+        candidate = solver.candidate(candidate.strategy, size, steps)
+    requests = requests_of(solver.model, candidate.strategy, size, steps, libraries.wrapping)
     return candidate, memory_of(candidate, solver.budget_bytes, requests)

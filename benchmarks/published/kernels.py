@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from planner.memory.layers.layers import Layers
 from planner.memory.layers.liger import LigerLayers
-from planner.memory.step import tracer
+from planner.memory.tracing.implementations import Implementations
 from strategies import Kernels
 
 
@@ -21,15 +18,8 @@ class Foak(LigerLayers):
     mul = Layers.mul
 
 
-@contextmanager
-def foak() -> Iterator[None]:
-    """Lets the choice `liger` mean these kernels, while models are traced that have not been traced before."""
-    tables = (tracer.LAYERS, tracer.WITHIN_BLOCKS)
-    before = [table[Kernels.LIGER] for table in tables]
-    try:
-        for table in tables:
-            table[Kernels.LIGER] = Foak
-        yield
-    finally:
-        for table, layers in zip(tables, before, strict=True):
-            table[Kernels.LIGER] = layers
+def with_foak(today: Implementations) -> Implementations:
+    """Returns implementations in which the choice `liger` means these kernels."""
+    return today._replace(
+        layers={**today.layers, Kernels.LIGER: Foak}, within_blocks={**today.within_blocks, Kernels.LIGER: Foak}
+    )

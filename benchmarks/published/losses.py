@@ -6,8 +6,6 @@ depends on the order of their requests, which is here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,8 +14,7 @@ from published.then import SHIFTS_IN_LOSS, version
 from planner.memory.autograd.ops import FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor
 from planner.memory.layers.layers import Layers
-from planner.memory.losses.loss import LOSSES
-from planner.memory.step import tracer
+from planner.memory.tracing.implementations import Implementations
 from planner.models.architecture import INT64, Objective
 from strategies import Kernels, Loss
 
@@ -68,16 +65,14 @@ def shifting(f: Ops, logits: Tensor, objective: Objective, *, triton: bool) -> T
     return loss
 
 
-@contextmanager
-def loss_of(transformers: str, *, triton: bool) -> Iterator[None]:
-    """Lets the full loss mean that of a version, while models are traced that have not been traced before."""
-    before, layers = LOSSES[Loss.FULL], dict(tracer.LAYERS)
-    LOSSES[Loss.FULL] = partial(shifting, triton=triton)
-    if version(transformers) < SHIFTS_IN_LOSS:
-        for kernels in (Kernels.EAGER, Kernels.LIGER):
-            tracer.LAYERS[kernels] = type("Raising", (_Raising, layers[kernels]), {})
-    try:
-        yield
-    finally:
-        LOSSES[Loss.FULL] = before
-        tracer.LAYERS.update(layers)
+def with_loss(today: Implementations, transformers: str, *, triton: bool) -> Implementations:
+    """Returns implementations in which the full loss is that of a version of transformers."""
+    losses = {**today.losses, Loss.FULL: partial(shifting, triton=triton)}
+    if version(transformers) >= SHIFTS_IN_LOSS:
+        return today._replace(losses=losses)
+    raising = {kernels: _raising(today.layers[kernels]) for kernels in (Kernels.EAGER, Kernels.LIGER)}
+    return today._replace(losses=losses, layers={**today.layers, **raising})
+
+
+def _raising(layers: type[Layers]) -> type[Layers]:
+    return type("Raising", (_Raising, layers), {})

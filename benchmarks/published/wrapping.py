@@ -14,12 +14,9 @@ before the GPU has passed the broadcast. How far Python is ahead of it depends o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from planner.memory.requests import fsdp1
 from planner.memory.requests.fsdp1_loading import Wrapping
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.account import Unit
@@ -110,14 +107,3 @@ class Recorded(Wrapping):
         """Releases what the GPU has passed when it has done so many launches."""
         while self._waiting and self._waiting[0][0] <= launches:
             super()._sent(self._waiting.pop(0)[1])
-
-
-@contextmanager
-def recorded(wraps: Wraps, *, ahead: bool) -> Iterator[None]:
-    """Lets FSDP1 wrap units as torch did before 2.8, on a rank that runs ahead of the GPU or not."""
-    before = fsdp1.Wrapping
-    fsdp1.Wrapping = partial(Recorded, wraps=wraps, ahead=ahead)  # type: ignore[misc, assignment]  # for a while
-    try:
-        yield
-    finally:
-        fsdp1.Wrapping = before  # type: ignore[misc]  # the class again

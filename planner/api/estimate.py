@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from planner.answers.notes import notes_for
+from planner.answers.notes.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress
 from planner.models import Model

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from planner.answers.notes import notes_for
+from planner.answers.notes.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name

@@ -33,7 +33,16 @@ def compare_options(function: F) -> F:
 
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
-    return _machine(function, gpu_required=False)
+    section = "Workload"
+    plan = number_option("--plan", section, "Which plan of a file, by its rank.", default=1)
+    again = option(
+        "--model",
+        "named",
+        metavar="NAME",
+        section=section,
+        help="The model of a plan file once more: lets its code run, or its config be downloaded.",
+    )
+    return _machine(decorated(plan, again)(function), gpu_required=False)
 
 
 def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:

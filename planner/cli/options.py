@@ -1,4 +1,4 @@
-"""Defines options that several commands have."""
+"""Defines what options are made of, and those of techniques and of output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from planner.cli.arguments import (
     ModuleNames,
 )
 from planner.cli.command import Option
-from strategies import OPTIONS, Batching, Names, Objective, Outputs, Task
+from strategies import OPTIONS, Names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,61 +85,6 @@ def number_option(name: str, section: str, help: str, **attributes: Any) -> Call
     """
     shown, kind = attributes.get("default") is not None, attributes.pop("type", WHOLE_NUMBER)
     return option(name, type=kind, metavar="N", section=section, help=help, show_default=shown, **attributes)
-
-
-evaluation_option = number_option(
-    "--evaluation-batch-size", "Workload", "Samples that are evaluated at once between steps; none unless given."
-)
-
-
-def batching_options(function: F) -> F:
-    """Adds the options that say how samples of different lengths become a batch."""
-    section = "Workload"
-    return decorated(
-        option(
-            "--batching", cls=AxisOption, type=AxisChoice(Batching), metavar="NAME", section=section, default="full"
-        ),
-        number_option("--mean-length", section, "Tokens of a sample on average, where they are padded or packed."),
-    )(function)
-
-
-def effective_batch_options(function: F) -> F:
-    """Adds what bounds or says the effective batch of a search."""
-    section = "Workload"
-    return decorated(
-        number_option("--micro-batch-size", section, "Sequences per GPU and pass; may be repeated.", multiple=True),
-        number_option("--max-accumulation", section, "Most accumulation steps, 16 unless given."),
-        number_option("--gradient-accumulation-steps", section, "Accumulation steps of every plan."),
-        number_option("--global-batch-size", section, "The effective batch wanted, instead of the largest."),
-        option(
-            "--tokens-per-step",
-            metavar="N",
-            section=section,
-            help="The same in tokens, such as 512k: the nearest batch.",
-        ),
-    )(function)
-
-
-def goal_options(function: F) -> F:
-    """Adds what a search looks for, and what a run may take."""
-    section = "Goal"
-    return decorated(
-        option(
-            "--objective", cls=AxisOption, type=AxisChoice(Objective), metavar="NAME", section=section, default="batch"
-        ),
-        option("--tokens", metavar="N", section=section, help="Tokens of a run, such as 1.5B: says how long it takes."),
-        option("--samples", metavar="N", section=section, help="Samples of a run, such as 10M, instead of tokens."),
-        option("--epochs", metavar="N", section=section, help="How often the run goes over them; once unless given."),
-        option("--deadline", metavar="TIME", section=section, help="Longest time of the run, such as 24h."),
-        option("--budget", metavar="USD", section=section, help="Highest price of the run."),
-        option("--price", metavar="USD", section=section, help="Of one GPU for an hour; the catalog's unless given."),
-    )(function)
-
-
-task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="NAME", section="Workload")
-outputs_option = option(
-    "--outputs", cls=AxisOption, type=AxisChoice(Outputs), metavar="NAME", section="Workload", default="released"
-)
 
 
 def axis_options(function: F) -> F:

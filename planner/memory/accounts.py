@@ -6,7 +6,7 @@ from planner.memory.attention.attention import KERNELS
 from planner.memory.linear.quantized import KINDS
 from planner.memory.losses.fused import FUSED
 from planner.memory.losses.loss import LOSSES
-from planner.memory.step.layers_on import LAYERS
+from planner.memory.tracing.implementations import LAYERS
 from strategies import (
     Accounts,
     AdapterDtype,

@@ -16,6 +16,7 @@ from planner.memory.step.footprint import Footprint
 from planner.memory.step.pairs import COLUMNS
 from planner.memory.step.traced_model import TracedModel
 from planner.memory.step.traffic import Traffic
+from planner.memory.tracing.implementations import Implementations
 from strategies import (
     Batching,
     DataParallel,
@@ -60,7 +61,12 @@ class MemoryModel(Composed):
 
     def at(self, sequence_length: int) -> MemoryModel:
         """Returns the same model at another sequence length, in tokens."""
-        return self._with(TracedModel(self.traced.inventory, sequence_length), self.cluster)
+        traced = TracedModel(self.traced.inventory, sequence_length, self.traced.implementations)
+        return self._with(traced, self.cluster)
+
+    def by(self, implementations: Implementations) -> MemoryModel:
+        """Returns the same model with kernels and losses that other libraries compute."""
+        return self._with(TracedModel(self.traced.inventory, self.sequence_length, implementations), self.cluster)
 
     def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
         given = self.evaluation_batch_size, self.batching, self.mean_length, self.loading, self.outputs

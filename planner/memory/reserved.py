@@ -5,6 +5,7 @@ What makes requests and what serves them is imported when that is asked for: mos
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from planner.memory.model import MemoryModel
@@ -13,8 +14,11 @@ from planner.memory.sharding.replicated import bucketed
 from strategies import Allocator, Fsdp1, Fsdp2, GradientBuckets, Replicated, Strategy
 
 if TYPE_CHECKING:
-    from planner.memory.requests.process import Process
+    from planner.memory.requests.around import Around
+    from planner.memory.requests.fsdp1_loading import WrappingFactory
+    from planner.memory.requests.process import Process, Steps
     from planner.memory.requests.requests import Requests
+    from planner.memory.sharding.account import Unit
 
 
 class Reserved(NamedTuple):
@@ -30,7 +34,13 @@ class Reserved(NamedTuple):
     """How often cached segments were given back to serve a request."""
 
 
-def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Process | None:
+def process_of(
+    model: object,
+    strategy: Strategy,
+    micro_batch_size: int,
+    micro_batches: int,
+    wrapping: WrappingFactory | None = None,
+) -> Process | None:
     """Returns a process that trains with a strategy.
 
     Args:
@@ -38,6 +48,7 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         strategy: A strategy that the model can be trained with.
         micro_batch_size: Samples of a micro-batch.
         micro_batches: Micro-batches of a step.
+        wrapping: Makes the requests of wrapping FSDP1's units; None for those of today's torch.
 
     Returns:
         The process, or None where the order of its requests is not known: of a model that is known by its replays only,
@@ -50,16 +61,24 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         return None
     if model.is_paired:
         return None
-    from planner.memory.requests.process import Process, Steps
+    from planner.memory.requests.process import Process
 
-    sharding, setting = model.sharding(s), model.traced.logged(model.setting(s))
-    units, ranks = model.units(setting, sharding), sharding.ranks(model.cluster.world_size)
+    steps = _steps(model, s, micro_batch_size, micro_batches)
+    return Process(steps, _around(model, s, steps.units, wrapping))
+
+
+def _steps(model: MemoryModel, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Steps:
+    """Returns what the steps of a process consist of."""
+    from planner.memory.requests.process import Steps
+
+    s, sharding, setting = strategy, model.sharding(strategy), model.traced.logged(model.setting(strategy))
+    units = model.units(setting, sharding)
     kept = setting, s.optimizer, sharding, s.precision.facts.trained_bytes
     partition = model.partition(*kept)
     whole = [(unit.trained, 1) for unit in units]
     groups = partition.groups[0] if len(partition.groups) == 1 else whole  # ZeRO-1 gives each rank some of them
     chunk_tokens = model.traced.chunk_tokens(setting, micro_batch_size)
-    steps = Steps(
+    return Steps(
         parts=model.traced.parts(setting, s.checkpointing, chunk_tokens),
         units=units,
         micro_batch_size=micro_batch_size,
@@ -73,24 +92,39 @@ def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_b
         outputs=model.kept_outputs(setting, s.checkpointing, chunk_tokens),
         optimizes=s.optimizer_in_backward is None and not sharding.on_host,
     )
+
+
+def _around(
+    model: MemoryModel, strategy: Strategy, units: Sequence[Unit], wrapping: WrappingFactory | None
+) -> Callable[[Requests], Around]:
+    """Returns what makes the requests of a sharding around those of the parts."""
+    sharding, setting = model.sharding(strategy), model.setting(strategy)
+    ranks = sharding.ranks(model.cluster.world_size)
     if isinstance(sharding, Fsdp1):
         from planner.memory.requests.fsdp1 import AroundFsdp1
+        from planner.memory.requests.fsdp1_loading import Wrapping
 
-        again = setting.recomputes_units
-        return Process(steps, lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again))
+        wraps, again = wrapping or Wrapping, setting.recomputes_units
+        return lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again, wrapping=wraps)
     if isinstance(sharding, Fsdp2):
         from planner.memory.requests.fsdp2 import AroundFsdp2
 
-        return Process(steps, lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)))
+        return lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting))
     from planner.memory.requests.around import Around, IntoBuckets
 
     views = bucketed(sharding, model.cluster.world_size) is GradientBuckets.VIEWS
-    return Process(steps, IntoBuckets if views else Around)
+    return IntoBuckets if views else Around
 
 
-def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
-    """Returns all requests of a process (`process_of`), or None where their order is not known."""
-    process = process_of(model, strategy, micro_batch_size, micro_batches)
+def requests_of(
+    model: object,
+    strategy: Strategy,
+    micro_batch_size: int,
+    micro_batches: int,
+    wrapping: WrappingFactory | None = None,
+) -> Requests | None:
+    """Returns all requests of a process, or None where their order is not known; see `process_of`."""
+    process = process_of(model, strategy, micro_batch_size, micro_batches, wrapping)
     return None if process is None else process.requests()
 
 

@@ -5,9 +5,9 @@ from planner.models.decoder import Decoder
 from planner.models.entries import RegistryModel
 from planner.models.families import add_family, supported_model_types
 from planner.models.foreign import Foreign
-from planner.models.inventory import Inventory
 from planner.models.model import Model
-from planner.models.parameters import Linear, Parameters, ParameterTensor
+from planner.models.reading.inventory import Inventory
+from planner.models.reading.parameters import Linear, Parameters, ParameterTensor
 from planner.models.registry import (
     add_model,
     find_model,

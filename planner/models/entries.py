@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from hardware.reading import SafeLoader
-from planner.models.text_part import note_on_text_part
+from planner.models.sources.text_part import note_on_text_part
 
 
 class RegistryModel(NamedTuple):

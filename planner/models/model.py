@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from planner.models.architecture import Architecture
-from planner.models.inventory import Inventory
+from planner.models.reading.inventory import Inventory
 from planner.models.support import unsupported
 from strategies import Choice
 

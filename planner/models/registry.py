@@ -21,7 +21,7 @@ from planner.models.other_kinds import other_kind
 from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
-    from planner.models.sources import Source
+    from planner.models.sources.config_json import Source
 
 _SIZE: Final = r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBTmbt])"
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
@@ -181,13 +181,13 @@ def _spelled_as_path(text: str) -> bool:
 
 
 def _from_file(text: str) -> Model | Foreign:
-    from planner.models.sources import read_config
+    from planner.models.sources.config_json import read_config
 
     return _described(text, read_config(text), None)
 
 
 def _from_hub(repository: str, *, from_cache: bool) -> Model | Foreign:
-    from planner.models.sources import download_config
+    from planner.models.sources.hub import download_config
 
     registered = _registered(repository)
     source = download_config(repository, instead=registered.name if registered else None, from_cache=from_cache)

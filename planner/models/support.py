@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.libraries.liger_kernel import patch_of
-from planner.models.inventory import Inventory
+from planner.models.reading.inventory import Inventory
 from strategies import Attention, Choice, Kernels, Loss
 
 GATES = ("silu", "swish", "gelu_pytorch_tanh")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import PlannerError
-from planner.answers.notes import notes_for
+from planner.answers.notes.notes import notes_for
 from planner.answers.plans import plan_of
 from planner.extras import Progress, needed_for
 from planner.memory import Moment

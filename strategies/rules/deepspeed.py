@@ -36,8 +36,13 @@ def deepspeed(s: Strategy, _: Cluster) -> str | None:
         return "DeepSpeed's fp16 keeps fp32 copies of the weights: fp16-mixed"
     if precision.linear_dtype == "fp8":
         return "fp8-mixed is not derived for DeepSpeed"
-    if s.kernels is Kernels.COMPILE:
-        return "kernels compile are not derived for DeepSpeed, whose hooks run between the operations of a block"
+    if s.kernels is Kernels.COMPILE and s.sharding.choice is Sharding.FULL_SHARD:
+        # parameter_offload.py disables its hooks for Dynamo: each module's forward is a graph of its own, of 1 to 28
+        # operations, until Dynamo gives up at its limit of recompilations
+        return (
+            "ZeRO-3's hooks end torch.compile's graph at every module, which leaves almost nothing to fuse: "
+            "kernels liger, or zero2"
+        )
     quantization = quantization_of(s.finetuning)
     if s.sharding.shards and quantization is not Quantization.NONE and not quantization.shards:
         # partition_parameters.py, `Init`, divides parameters: MatMul8bitLt multiplies `state.CB` and not the parameter,

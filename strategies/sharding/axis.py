@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from strategies.axis import Axis, Choice, ContradictionError, Option, Values, WholeNumbers, given
+from strategies.axis import Axis, Option, Values, WholeNumbers, given
+from strategies.choice import Choice, ContradictionError
 from strategies.sharding.choices import (
     ALL_RANKS,
     MOST_ELEMENTS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from strategies.axis import Choice
+from strategies.choice import Choice
 
 
 class Sharding(Choice):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from gpu.case import Case, Kind, Outcome
-from gpu.cases import TINY
 from gpu.forked import NotHereError, run_forked
 from gpu.libraries import PACKAGES, assembled, check_libraries
+from gpu.setups import TINY
 from gpu.training import steps_of, strategy_of, time_on
 
 from planner.memory.linear.nf4 import stored_bytes

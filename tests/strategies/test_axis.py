@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from strategies import AXES, OPTIONS, Attention, Axis, Choice, LoraTargets, Optimizer, Option, Precision, WholeNumbers
-from strategies.axis import InvalidChoiceError, axis_of, given
+from strategies.axis import axis_of, given
+from strategies.choice import InvalidChoiceError
 
 
 class TwoWords(Choice):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strategies import Engine, Sampler
-from strategies.axis import InvalidChoiceError
+from strategies.choice import InvalidChoiceError
 
 
 def test_only_nsga2_looks_for_a_front_and_only_the_gaussian_process_needs_an_extra() -> None:

@@ -10,9 +10,11 @@ import click
 
 from planner.cli.arguments import WHOLE_NUMBERS
 from planner.cli.command import Command
+from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import compare_options
-from planner.cli.options import axis_options, catalog_option, json_option, number_option, task_option
+from planner.cli.options import axis_options, catalog_option, json_option, number_option
 from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.workload_options import task_option
 
 if TYPE_CHECKING:
     from planner.records.result import FitResult
@@ -58,7 +60,7 @@ def compare(ctx: click.Context, /, as_json: bool, plans: tuple[str, ...], **argu
 
         print_report(ComparisonReport(result))
     if not result.fits:
-        ctx.exit(1)
+        ctx.exit(DOES_NOT_FIT)
 
 
 def _is_file(text: str) -> bool:

@@ -7,22 +7,12 @@ from typing import Any
 import click
 
 from planner.cli.command import Command
+from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machine_options
-from planner.cli.options import (
-    axis_options,
-    batching_options,
-    catalog_option,
-    evaluation_option,
-    json_option,
-    number_option,
-    outputs_option,
-    plot_option,
-    task_option,
-)
+from planner.cli.options import axis_options, catalog_option, json_option, number_option, plot_option
 from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.workload_options import configuration_options, loop_options
 
-DOES_NOT_FIT = 1
-"""Exit code when the configuration does not fit."""
 _WORKLOAD = "Workload"
 
 
@@ -34,14 +24,9 @@ _WORKLOAD = "Workload"
     ),
 )
 @machine_options
-@task_option
-@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
-@number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
-@number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
+@configuration_options
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch, which decides the passes.")
-@evaluation_option
-@batching_options
-@outputs_option
+@loop_options
 @axis_options
 @catalog_option
 @plot_option

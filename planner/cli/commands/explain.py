@@ -8,23 +8,13 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.machine_options import machine_or_plan_options
-from planner.cli.options import (
-    axis_options,
-    batching_options,
-    catalog_option,
-    evaluation_option,
-    json_option,
-    number_option,
-    option,
-    outputs_option,
-    task_option,
-)
+from planner.cli.options import axis_options, catalog_option, json_option, option
 from planner.cli.output import print_document, print_report, show_progress
 from planner.cli.planned import planned
+from planner.cli.workload_options import configuration_options, loop_options
 
 BESIDE_A_PLAN = ("catalog",)
 """Options that a plan file does not decide, so they can be given with one."""
-_WORKLOAD = "Workload"
 
 
 @click.command(
@@ -36,21 +26,8 @@ _WORKLOAD = "Workload"
     ),
 )
 @machine_or_plan_options
-@number_option("--plan", _WORKLOAD, "Which plan of a file, by its rank.", default=1)
-@option(
-    "--model",
-    "named",
-    metavar="NAME",
-    section=_WORKLOAD,
-    help="The model of a plan file once more: lets its code run, or its config be downloaded.",
-)
-@task_option
-@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
-@number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass.", default=1)
-@number_option("--gradient-accumulation-steps", _WORKLOAD, "Passes per optimizer step.", default=1)
-@evaluation_option
-@batching_options
-@outputs_option
+@configuration_options
+@loop_options
 @axis_options
 @catalog_option
 @option("--saved", is_flag=True, help="List every tensor that is saved for backward, part by part, instead.")

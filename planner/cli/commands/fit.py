@@ -11,27 +11,12 @@ from planner.cli.arguments import AxisChoice
 from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machines_options
-from planner.cli.options import (
-    AxisOption,
-    axis_options,
-    batching_options,
-    catalog_option,
-    effective_batch_options,
-    evaluation_option,
-    goal_options,
-    json_option,
-    number_option,
-    option,
-    outputs_option,
-    plot_option,
-    space_option,
-    task_option,
-)
+from planner.cli.options import AxisOption, json_option, number_option, option, plot_option
 from planner.cli.output import print_document, print_report, print_text, show_progress
 from planner.cli.several import asks_for_several, fit_machines
+from planner.cli.workload_options import length_option, search_options, task_option
 from strategies import Engine, Sampler
 
-_WORKLOAD = "Workload"
 _SEARCH = "Search"
 
 
@@ -46,15 +31,8 @@ _SEARCH = "Search"
 )
 @machines_options
 @task_option
-@number_option("--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions.")
-@effective_batch_options
-@goal_options
-@evaluation_option
-@batching_options
-@outputs_option
-@axis_options
-@space_option
-@catalog_option
+@length_option
+@search_options
 @number_option("--top", "Options", "Number of plans; where it is given, all of them are shown.", default=10)
 @option("--pareto", is_flag=True, section="Options", help="The front of effective batch, speed and memory as well.")
 @option("--advice", is_flag=True, section="Options", help="Say in --json, too, which one change would help much.")

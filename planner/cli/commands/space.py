@@ -41,7 +41,7 @@ def show(
     """
     from hardware import load_catalog
     from planner.problem.site import Site
-    from planner.records.space import described
+    from planner.records.described import described
 
     description = described(file, Site.of(gpu, load_catalog(catalog), gpus).cluster(nodes, None), axes)
     if as_json:

@@ -9,22 +9,11 @@ import click
 
 from planner.cli.arguments import FILE, WHOLE_NUMBERS
 from planner.cli.command import Command
+from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import sweep_options
-from planner.cli.options import (
-    axis_options,
-    batching_options,
-    catalog_option,
-    effective_batch_options,
-    evaluation_option,
-    goal_options,
-    json_option,
-    number_option,
-    option,
-    outputs_option,
-    space_option,
-    task_option,
-)
+from planner.cli.options import json_option, number_option, option
 from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.workload_options import search_options, task_option
 
 _WORKLOAD = "Workload"
 
@@ -41,14 +30,7 @@ _WORKLOAD = "Workload"
 @number_option(
     "--sequence-length", _WORKLOAD, "Tokens per sequence; several: 1024,4096. Usual unless given.", type=WHOLE_NUMBERS
 )
-@effective_batch_options
-@goal_options
-@evaluation_option
-@batching_options
-@outputs_option
-@axis_options
-@space_option
-@catalog_option
+@search_options
 @option("-o", "--output", type=FILE, metavar="FILE", help="A .csv or .parquet that gets the rows; it is completed.")
 @number_option("--jobs", "Options", "Processes; as many as there are cores unless given.")
 @json_option
@@ -71,4 +53,4 @@ def sweep(ctx: click.Context, /, as_json: bool, models: tuple[str, ...], output:
 
         print_report(SweepReport(result, str(output) if output else None))
     if not any(row.fits for row in result.rows):
-        ctx.exit(1)
+        ctx.exit(DOES_NOT_FIT)

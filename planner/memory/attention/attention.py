@@ -164,6 +164,8 @@ def _math(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form, mask: T
         left = scaled if scaled.heads_first else f.unary(scaled, "attention q")  # contiguous for the batched product
         weights = f.matmul(left, right, scores, sequence, flops, "attention scores")
         del left, right
+        if mask is not None:
+            del keys  # a temporary of the product's own expression; a repeated key is a variable
         weights = _safe_softmax(f, weights)
         weights = f.dropout(weights, form.dropout, "attention dropout")
         _returned = f.to(weights.constant(FP32), given, "attention probabilities")  # the second result

@@ -30,32 +30,41 @@ class Ops(Views):
         (derivatives.yaml, `mm` and `addmm`).
         """
         with self.tape.module(weight.module):
-            x = self.autocast_input(x, f"{name} input")
-            weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
-            saved: list[Storage | None] = []
-            if not self.by_zero3:
-                saved += self._saved(x, weights[0])
-            rows = x.per_sample // x.width
-            flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
-            out = self.product(
-                rows * out_features,
-                out_features,
-                x.itemsize,
-                f"{name} output",
-                x,
-                *weights,
-                flops=flops,
-                operation=operation,
-            )
-            if out.variable is None:
-                return out
-            if self.by_zero3:
-                saved = [self.tape.save(x), self.tape.save(weights[0])]
-            products = sum(operand.variable is not None for operand in (x, weights[0]))
-            narrow = min(x.width, out_features) <= NARROW
-            reads = (x.per_sample + products * out.per_sample) * x.itemsize if narrow else 0
-            targets = self.own_targets(*weights[1:], x, weights[0])
-            return self.differentiate(out, targets, saved, flops=flops * products, reads=reads)
+            return self._multiplied(x, weight, bias, out_features, name, by_zero3=self.by_zero3)
+
+    def times_view(self, x: Tensor, weight: Tensor, out_features: int, name: str) -> Tensor:
+        """Computes `x @ weight.T` as a model writes it, which saves the view; DeepSpeed replaces `linear` alone."""
+        return self._multiplied(x, weight, None, out_features, name, by_zero3=False)
+
+    def _multiplied(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str, *, by_zero3: bool
+    ) -> Tensor:
+        x = self.autocast_input(x, f"{name} input")
+        weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
+        saved: list[Storage | None] = []
+        if not by_zero3:
+            saved += self._saved(x, weights[0])
+        rows = x.per_sample // x.width
+        flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
+        out = self.product(
+            rows * out_features,
+            out_features,
+            x.itemsize,
+            f"{name} output",
+            x,
+            *weights,
+            flops=flops,
+            operation=operation,
+        )
+        if out.variable is None:
+            return out
+        if by_zero3:
+            saved = [self.tape.save(x), self.tape.save(weights[0])]
+        products = sum(operand.variable is not None for operand in (x, weights[0]))
+        narrow = min(x.width, out_features) <= NARROW
+        reads = (x.per_sample + products * out.per_sample) * x.itemsize if narrow else 0
+        targets = self.own_targets(*weights[1:], x, weights[0])
+        return self.differentiate(out, targets, saved, flops=flops * products, reads=reads)
 
     def _saved(self, x: Tensor, weight: Tensor) -> Iterator[Storage | None]:
         """Saves what the gradients of a linear layer need."""

@@ -64,6 +64,8 @@ class Tape(Marking):
         """Name of the last module of a unit of its own, and the number of functions recorded when its forward ended."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
+        self._leaving: list[tuple[Variable, Storage]] | None = None
+        """Gradients of a module's input, which are added to others of it when its backward is over; None within."""
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
         """Allocates `fixed + per_sample x micro_batch_size` bytes."""
@@ -178,6 +180,7 @@ class Tape(Marking):
                     self.meter.take()
                     self.snapshots_at_prefetch = len(self.meter.snapshots)
                 taken, variable.gradient = variable.gradient, None
+                self._leaving = [] if self.marked and leaves else None
                 hand_on = function(taken)
                 if hand_on is not None:
                     if self.pops_saved:
@@ -193,6 +196,13 @@ class Tape(Marking):
             self._update_parameters()
             self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
             held.pop(leaves, None)
+            self._add_left()
+
+    def _add_left(self) -> None:
+        """Adds the gradients of a module's input to others, after its hook has been called (`PostBackwardFunction`)."""
+        left, self._leaving = self._leaving, None
+        while left:
+            self.accumulate(*left.pop(0))
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient to the one that `variable` has gathered so far.
@@ -202,7 +212,9 @@ class Tape(Marking):
         block's account and is counted with the step's gradients (accumulate_grad.h, "steal the gradient").
         """
         waiting = variable.gradient
-        if variable.step_bytes is not None:
+        if self._leaving is not None and not variable.parameter:
+            self._leaving.append((variable, gradient))
+        elif variable.step_bytes is not None:
             self._ready.append((variable, gradient))
         elif waiting is None:
             variable.gradient = gradient

@@ -29,8 +29,11 @@ class CompiledLayers(Layers):
     tape: CompiledTape
 
     def __init__(self, tape: Tape, **options: Any) -> None:
-        logs = tape.meter.log is not None
-        super().__init__(CompiledTape(keep_saved=tape.keep_saved, recomputed=tape.recomputed, logs=logs), **options)
+        logs, marked = tape.meter.log is not None, tape.marked
+        compiled = CompiledTape(
+            keep_saved=tape.keep_saved, recomputed=tape.recomputed, steps=tape.steps, marked=marked, logs=logs
+        )
+        super().__init__(compiled, **options)
         self._source: Variable | None = None
         # Recorded first, so that it is the last function that backward runs.
         end = Variable()

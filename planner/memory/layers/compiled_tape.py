@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from planner.memory.autograd.tape import Meter, Saved, Storage, Tape, Tensor, Variable
 
@@ -47,8 +47,10 @@ class Fused(Storage):
 class CompiledTape(Tape):
     """Saves tensors by the rule of the min-cut, and sums gradients as fused values instead of in buffers."""
 
-    def __init__(self, *, keep_saved: bool, recomputed: bool, logs: bool = False) -> None:
-        super().__init__(keep_saved=keep_saved, recomputed=recomputed, logs=logs)
+    def __init__(
+        self, *, keep_saved: bool, recomputed: bool, steps: Mapping[str, int], marked: bool, logs: bool = False
+    ) -> None:
+        super().__init__(keep_saved=keep_saved, recomputed=recomputed, steps=steps, marked=marked, logs=logs)
         self.outputs: list[Storage] = []
         """Buffers that the forward graph returns to be saved; alive until it has returned, even if nothing keeps them
         then."""

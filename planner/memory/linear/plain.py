@@ -101,8 +101,11 @@ def written_out_layer(
     """
     itemsize, trains = f.dtypes.linear, f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
-    out = Ops.linear(f, x, f.autocast_input(weight, f"{name} weight"), None, out_features, name)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
-    if bias is not None:
-        out = f.add(out, bias, f"{name} bias")
+    with f.tape.module(weight.module):
+        out = f.times_view(x, f.autocast_input(weight, f"{name} weight"), out_features, name)
+        if out.variable is not None and x.variable is not None and f.tape.keep_saved:
+            f.tape.view(weight.name)
+        if bias is not None:
+            out = f.add(out, bias, f"{name} bias")
     return out, lambda: weight, bias

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from planner.allocator.streams import Stream
 from planner.memory.requests.around import Around
-from planner.memory.requests.fsdp1_loading import Wrapping
+from planner.memory.requests.fsdp1_loading import Wrapping, WrappingFactory
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.fsdp1 import has_adapters
@@ -27,10 +27,18 @@ class AroundFsdp1(Around):
         sharding: How the model is sharded.
         ranks: The number of ranks that divide each flat parameter.
         recomputes_units: Whether units run within reentrant checkpoints, so that backward gathers none ahead.
+        wrapping: Makes the requests of wrapping the units.
     """
 
     def __init__(
-        self, requests: Requests, units: Sequence[Unit], sharding: Fsdp1, ranks: int, *, recomputes_units: bool
+        self,
+        requests: Requests,
+        units: Sequence[Unit],
+        sharding: Fsdp1,
+        ranks: int,
+        *,
+        recomputes_units: bool,
+        wrapping: WrappingFactory = Wrapping,
     ) -> None:
         each = sharding.gradient_sync is GradientSync.EACH
         super().__init__(requests, most_micro_batches=2 if each else 3)
@@ -39,7 +47,7 @@ class AroundFsdp1(Around):
         self._prefetches = sharding.reshards and not recomputes_units
         self._each = each
         groups = [*((unit,) for unit in units[1 : self._head]), (units[0], units[self._head])]
-        self._wrapping = Wrapping(requests, groups, ranks, on_host=sharding.on_host)
+        self._wrapping = wrapping(requests, groups, ranks, on_host=sharding.on_host)
         self._begun = False
         self._gathered: dict[int, int] = {}
         """Storages of gathered flat parameters, by part; that of embeddings and head is part 0's."""

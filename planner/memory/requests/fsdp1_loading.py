@@ -10,6 +10,7 @@ torch/distributed/fsdp/_init_utils.py, `_init_param_handle_from_module`; _flat_p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from planner.libraries.allocator import allocated
 from planner.memory.requests.requests import Requests
@@ -116,6 +117,14 @@ class Wrapping:
     def _sent(self, storage: int) -> None:
         """Releases what another stream has sent, which the compute stream has waited for."""
         self._requests.release(storage)
+
+
+class WrappingFactory(Protocol):
+    """Makes the wrapping of a model's units; the arguments are those of `Wrapping`."""
+
+    def __call__(self, requests: Requests, groups: Sequence[Sequence[Unit]], ranks: int, *, on_host: bool) -> Wrapping:
+        """Returns the wrapping, of which nothing has been asked yet."""
+        ...
 
 
 def _buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ from planner.memory.rules.trainable import adapts_fused
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.sharding.state import stored_itemsize
 from planner.models import Inventory
-from planner.models.parameters import ParameterTensor
+from planner.models.reading.parameters import ParameterTensor
 from strategies import (
     Freeze,
     Fsdp1,
@@ -71,7 +71,4 @@ def of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
         and architecture.model_type not in GATHERED_WHOLE
     ):
         return "PEFT's adapters of the experts' parameters are not derived for ZeRO-3, which gathers them apart"
-    if sharding.stage == 3 and any(w.written_out for block in inventory.blocks.values() for w in block.linears):
-        # backward keeps `weight.T`, on the storage that DeepSpeed lets go of
-        return "ZeRO-3 cannot free weights of which the model multiplies a transposed view: that is not derived"
     return None

@@ -21,8 +21,7 @@ from strategies import (
 
 def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
-    method, tied, shards = strategy.finetuning, inventory.architecture.tied_to is not None, _by_fsdp2(strategy)
-    parts = inventory.parts
+    method, parts = strategy.finetuning, inventory.parts
     if isinstance(method, BitFit) and not any(t.is_bias for part in parts for t in part.tensors):
         return "bitfit trains biases, and the model has none"
     if isinstance(method, Freeze) and method.trained_blocks > len(inventory.layer_kinds):
@@ -35,14 +34,18 @@ def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
         # transformers' `_keep_in_fp32_modules_strict`; torch's `FSDPParamGroup._init_mp_dtypes` then raises, as does
         # `_verify_same_dense_param_type` of ZeRO-1's optimizer.
         return f"{one_dtype} takes trained parameters of one dtype: transformers keeps this model's routers in fp32"
-    if not isinstance(method, Lora):
-        return None
+    return _of_lora(inventory, strategy, method) if isinstance(method, Lora) else None
+
+
+def _of_lora(inventory: Inventory, strategy: Strategy, method: Lora) -> str | None:
+    """Says why adapters cannot be trained beside what else trains, or at what they are added to; None if they can."""
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
     if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
+        one_dtype = _takes_one_dtype(strategy)
         return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
         return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
-    if tied and shards and copies_modules(method):
+    if inventory.architecture.tied_to is not None and isinstance(strategy.sharding, Fsdp2) and copies_modules(method):
         # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
     if method.separates_experts and not any(part.stacks for part in inventory.blocks.values()):
@@ -54,10 +57,6 @@ def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
         if method.dropout:
             return "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them"
     return None
-
-
-def _by_fsdp2(strategy: Strategy) -> bool:
-    return isinstance(strategy.sharding, Fsdp2)
 
 
 def _takes_one_dtype(strategy: Strategy) -> str | None:

@@ -9,7 +9,7 @@ from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import Trainable, trained_at_ends, trained_in_blocks
 from planner.memory.sharding.account import Account, Trains, Unit
 from planner.models import Inventory, Parameters
-from planner.models.parameters import ParameterTensor
+from planner.models.reading.parameters import ParameterTensor
 from strategies import Lora, LoraVariant, Method, quantization_of
 
 
@@ -37,10 +37,20 @@ def unit(
         account_type: Adds up the tensors as the backend stores them.
     """
     account = account_type(ranks, is_block)
-    kind = KINDS.get(quantization_of(method))
-    own = dtypes.of_trained() if trained.weights else dtypes
     if isinstance(method, Lora) and method.separates_experts:
         parameters = parameters.with_separate_experts()
+    _add_own(account, parameters, method, dtypes, trained, copied=copied)
+    if isinstance(method, Lora):
+        _add_adapters(account, parameters, method, dtypes)
+    return account.unit()
+
+
+def _add_own(
+    account: Account, parameters: Parameters, method: Method, dtypes: Dtypes, trained: Trainable, *, copied: bool
+) -> None:
+    """Adds the part's parameters: quantized, trained, kept, or of layers that the forward never calls."""
+    kind = KINDS.get(quantization_of(method))
+    own = dtypes.of_trained() if trained.weights else dtypes
     for t in parameters.tensors:
         stored, computed = stored_itemsize(t, own, quantizes=kind is not None), _computed_itemsize(t, own)
         module_trains = (trained.embedding and t.is_table) or (trained.head and t.is_head)
@@ -49,7 +59,7 @@ def unit(
             if len(t.shape) > 1:
                 account.quantize(t.shape, kind, computed, t.name)
             else:  # a bias; what FSDP2 shards it does not cast
-                account.keep(t.shape, computed if kind.casts_bias and ranks == 1 else stored, computed, t.name)
+                account.keep(t.shape, computed if kind.casts_bias and account.ranks == 1 else stored, computed, t.name)
         elif t.layer is not None and t.layer.is_unread:
             account.skip(given, trains=trained.weights or (trained.biases and t.is_bias))
         elif trained.weights:
@@ -61,23 +71,23 @@ def unit(
             account.train(given._replace(apart=isinstance(method, Lora)))
         else:
             account.keep(t.shape, stored, computed, t.name)
-    if isinstance(method, Lora):
-        for layer in parameters.linears:
-            if all(method.adapts(name) for name in layer.target_names):
-                rank = layer.adapter_rank(method.rank)
-                shapes: dict[str, tuple[int, ...]] = {
-                    "lora_A": (rank, layer.in_features),
-                    "lora_B": (layer.out_features, rank),
-                }
-                if method.variant is LoraVariant.DORA:
-                    shapes["lora_magnitude_vector"] = (layer.out_features,)
-                for name, shape in shapes.items():
-                    added = f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter
-                    if layer.is_unread:
-                        account.skip(Trains(*added), trains=True)
-                    else:
-                        account.train(Trains(*added, apart=True))
-    return account.unit()
+
+
+def _add_adapters(account: Account, parameters: Parameters, method: Lora, dtypes: Dtypes) -> None:
+    """Adds the parameters that PEFT adds to each layer that is adapted."""
+    for layer in parameters.linears:
+        if not all(method.adapts(name) for name in layer.target_names):
+            continue
+        rank = layer.adapter_rank(method.rank)
+        shapes: dict[str, tuple[int, ...]] = {"lora_A": (rank, layer.in_features), "lora_B": (layer.out_features, rank)}
+        if method.variant is LoraVariant.DORA:
+            shapes["lora_magnitude_vector"] = (layer.out_features,)
+        for name, shape in shapes.items():
+            added = Trains(f"{layer.name}.{name}", shape, dtypes.stored_adapter, dtypes.adapter)
+            if layer.is_unread:
+                account.skip(added, trains=True)
+            else:
+                account.train(added._replace(apart=True))
 
 
 def stored_itemsize(tensor: ParameterTensor, dtypes: Dtypes, *, quantizes: bool) -> int:

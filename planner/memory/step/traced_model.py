@@ -20,7 +20,8 @@ from planner.memory.sharding.account import Account, Unit
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.state import Units
 from planner.memory.step.step import Position, positions
-from planner.memory.step.tracer import HEAD, LOSS, STEM, Tracer
+from planner.memory.tracing.implementations import TODAY, Implementations
+from planner.memory.tracing.tracer import HEAD, LOSS, STEM, Tracer
 from planner.models import Inventory
 from planner.models.decoder import Decoder
 from strategies import (
@@ -41,10 +42,11 @@ class TracedModel:
     Args:
         inventory: The model's parameters.
         sequence_length: Tokens per sequence.
+        implementations: What computes kernels and losses.
     """
 
-    def __init__(self, inventory: Inventory, sequence_length: int) -> None:
-        self.inventory, self.sequence_length = inventory, sequence_length
+    def __init__(self, inventory: Inventory, sequence_length: int, implementations: Implementations = TODAY) -> None:
+        self.inventory, self.sequence_length, self.implementations = inventory, sequence_length, implementations
 
     @memoized
     def setting(
@@ -162,7 +164,7 @@ class TracedModel:
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
-        return Tracer(self.inventory.architecture, setting, partial(self._steps, setting))
+        return Tracer(self.inventory.architecture, setting, partial(self._steps, setting), self.implementations)
 
     @memoized
     def _steps(self, setting: Setting, part: Hashable, trained: Trainable) -> Mapping[str, int]:

@@ -13,7 +13,7 @@ from huggingface_hub import errors
 
 from hardware.errors import PlannerError
 from planner.models import find_model
-from planner.models.sources import ModelConfigError
+from planner.models.sources.document import ModelConfigError
 
 GPT2 = json.dumps(
     {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}

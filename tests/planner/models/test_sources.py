@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from planner.models import find_model, supported_model_types
-from planner.models.sources import MAX_FILE_BYTES, ModelConfigError, parse_config
+from planner.models.sources.config_json import parse_config
+from planner.models.sources.document import MAX_FILE_BYTES, ModelConfigError
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, FalconH1Config, GraniteMoeHybridConfig, Mamba2Config, NemotronHConfig
 
-from planner.models.sources import parse_config
+from planner.models.sources.config_json import parse_config
 from planner.replay.structure.config_data import checked
 
 

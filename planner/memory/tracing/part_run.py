@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from planner.memory.autograd.marks import Happened, Mark, happened
 from planner.memory.autograd.storage import Logged
-from planner.memory.autograd.tape import Snapshot, Tensor, Variable
+from planner.memory.autograd.tape import Saved, Snapshot, Tensor, Variable
 from planner.memory.layers.layers import Layers
+from planner.memory.settings.exchange import Shared
 from planner.memory.settings.log import PartLog
 from planner.memory.settings.parts import Part
 from planner.memory.settings.snapshots import RawSnapshot, envelope, raised
 from planner.memory.settings.work import Work
+
+
+class _Ended(NamedTuple):
+    """Holds what was measured of a forward, and the variable with which its backward begins.
+
+    Attributes:
+        forward: Its instants.
+        at_last_save: How many of them there were when it saved a tensor for the last time.
+        held: (fixed, per-sample) bytes that stay until the model's forward returns.
+        saved: (fixed, per-sample) bytes that are live when backward begins, without those of an output that is not
+            saved.
+        saved_tensors: What it saved for backward.
+        work: Its work.
+        marks: Its marks.
+        body: (fixed, per-sample) bytes that the model's body holds.
+        shares: Tensors that it shares with later parts.
+        reads: Names of the tensors of earlier parts that it saved.
+        size: Bytes per sample of its output.
+        output: Number of the output's storage, 0 if it has none.
+        variable: The output's variable; None if it needs no gradient.
+        logged: What a recomputation, or else the forward, has logged.
+        returns: Entries of the log when it returned.
+    """
+
+    forward: list[RawSnapshot]
+    at_last_save: int | None
+    held: tuple[int, int]
+    saved: tuple[int, int]
+    saved_tensors: tuple[Saved, ...]
+    work: Work
+    marks: Sequence[Mark]
+    body: tuple[int, int]
+    shares: Mapping[str, Shared]
+    reads: frozenset[str]
+    size: int
+    output: int
+    variable: Variable | None
+    logged: tuple[Logged, ...]
+    returns: int
 
 
 class PartRun:
@@ -89,17 +130,8 @@ class PartRun:
                 its backward is over (torch/utils/checkpoint.py, `CheckpointFunction.backward`: `outputs` and `args`).
             holds_gradient: Whether something else holds the gradient of the output until backward is over.
         """
-        tape, meter = self.layers.tape, self.meter
-        forward, held = self.forward(out)
-        returns, output = len(meter.log or ()), out.storage.number if out.storage is not None else 0
-        ends = tape.logged_at_last_save if again and not reentrant else returns
-        marks = tape.take_marks()
-        recomputed = forward if reentrant else forward[: tape.snapshots_at_last_save]
-        exchange, body = self.layers.exchange, self.layers.unsaved_in_body(out)
-        shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
-        self.layers.leave_forward()
-        saved, forward_work, names = self._live_without(out), self.work(), tuple(tape.saved)
-        size, variable = out.storage.per_sample if out.storage is not None else 0, out.variable
+        tape, meter, exchange = self.layers.tape, self.meter, self.layers.exchange
+        ended = self._ended(out, again=again, reentrant=reentrant)
         frame = [out.storage] if reentrant else []
         out.storage = None
         if again:
@@ -107,55 +139,88 @@ class PartRun:
         exchange.receive(tape)
         meter.mark()
         begins, output_gradient = len(meter.log or ()), 0
-        if variable is not None:
-            gradients = [tape.storage(0, size)]
+        if ended.variable is not None:
+            gradients = [tape.storage(0, ended.size)]
             output_gradient = gradients[0].number
             frame += gradients if reentrant or holds_gradient else []
-            tape.backward(variable, gradients.pop())
-        log = None
-        if meter.log is not None:
-            gradient = self._entry.gradient if self._entry is not None else None
-            log = PartLog(
-                self.logged(0, ends),
-                self.logged(returns, begins),
-                self.logged(begins),
-                self._given,
-                output,
-                output_gradient,
-                gradient.number if gradient is not None else 0,
-            )
-            del gradient
+            tape.backward(ended.variable, gradients.pop())
+        log = self._log(ended, begins, output_gradient)
         frame.clear()
         total, backward, until = self.work(), meter.mark(), tape.snapshots_at_prefetch
         stops = again and not reentrant and bool(tape.work_at_last_save)
-        before = (0, size) if reentrant or tape.before_first_use is None else tape.before_first_use
-        again_marks = [mark for mark in marks if mark.place < len(recomputed)] if again else []
+        before = (0, ended.size) if reentrant or tape.before_first_use is None else tape.before_first_use
+        recomputed = ended.forward if reentrant else ended.forward[: ended.at_last_save]
+        recomputation = [raised(s, *before) for s in recomputed]
+        again_marks = [mark for mark in ended.marks if mark.place < len(recomputed)]
         return Part(
-            forward=envelope(forward),
+            forward=envelope(ended.forward),
             backward=envelope(backward),
             before_prefetch=() if until is None else envelope(backward[:until]),
             after_prefetch=() if until is None else envelope(backward[until - 1 :]),
-            held=held,
-            saved=saved,
+            held=ended.held,
+            saved=ended.saved,
             kept=tape.kept_bytes(),
             gradients=meter.gradients,
-            forward_work=Work.of(tape.work_at_last_save) if stops else forward_work,
-            backward_work=Work(*(t - f for t, f in zip(total, forward_work, strict=True))),
-            saved_tensors=names,
-            output_requires_grad=variable is not None,
+            forward_work=Work.of(tape.work_at_last_save) if stops else ended.work,
+            backward_work=Work(*(t - f for t, f in zip(total, ended.work, strict=True))),
+            saved_tensors=ended.saved_tensors,
+            output_requires_grad=ended.variable is not None,
             output_itemsize=out.itemsize,
-            output_bytes=size,
-            frame_bytes=2 * size if reentrant else 0,
-            recomputation=envelope([raised(s, *before) for s in recomputed]),
+            output_bytes=ended.size,
+            frame_bytes=2 * ended.size if reentrant else 0,
+            recomputation=envelope(recomputation),
             leaf=self.layers.leaf_bytes,
-            body=body,
+            body=ended.body,
             leaves_body=self.layers.leaves_body,
-            shares=shares,
-            reads=reads,
+            shares=ended.shares,
+            reads=ended.reads,
             leaves=exchange.leaves,
             takes=exchange.takes,
-            forward_happened=self.happened(forward, marks),
-            again_happened=self.happened([raised(s, *before) for s in recomputed], again_marks) if again else (),
+            forward_happened=self.happened(ended.forward, ended.marks),
+            again_happened=self.happened(recomputation, again_marks) if again else (),
             backward_happened=self.happened(backward, tape.take_marks()),
             log=log,
+        )
+
+    def _ended(self, out: Tensor, *, again: bool, reentrant: bool) -> _Ended:
+        """Ends the part's forward; see `finish` for the arguments."""
+        tape, meter, exchange = self.layers.tape, self.meter, self.layers.exchange
+        forward, held = self.forward(out)
+        returns, output = len(meter.log or ()), out.storage.number if out.storage is not None else 0
+        ends = tape.logged_at_last_save if again and not reentrant else returns
+        marks, at_last_save = tape.take_marks(), tape.snapshots_at_last_save
+        body = self.layers.unsaved_in_body(out)
+        shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
+        self.layers.leave_forward()
+        return _Ended(
+            forward=forward,
+            at_last_save=at_last_save,
+            held=held,
+            saved=self._live_without(out),
+            saved_tensors=tuple(tape.saved),
+            work=self.work(),
+            marks=marks,
+            body=body,
+            shares=shares,
+            reads=reads,
+            size=out.storage.per_sample if out.storage is not None else 0,
+            output=output,
+            variable=out.variable,
+            logged=self.logged(0, ends),
+            returns=returns,
+        )
+
+    def _log(self, ended: _Ended, begins: int, output_gradient: int) -> PartLog | None:
+        """Returns the log of the part, whose backward began at the entry `begins`; None where there is no log."""
+        if self.meter.log is None:
+            return None
+        gradient = self._entry.gradient if self._entry is not None else None
+        return PartLog(
+            ended.logged,
+            self.logged(ended.returns, begins),
+            self.logged(begins),
+            self._given,
+            ended.output,
+            output_gradient,
+            gradient.number if gradient is not None else 0,
         )

@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from functools import cached_property
 
 from planner.models.architecture import Architecture
-from planner.models.parameters import Heads, Parameters, ParameterTensor
-from planner.models.reader import Reader
+from planner.models.reading.parameters import Heads, Parameters, ParameterTensor
+from planner.models.reading.reader import Reader
 
 
 class Inventory:

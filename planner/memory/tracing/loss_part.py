@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Snapshot, Tensor, Variable
 from planner.memory.layers.layers import Layers
-from planner.memory.losses import loss as losses
 from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.parts import Part
-from planner.memory.step.part_run import PartRun
+from planner.memory.tracing.part_run import PartRun
 from planner.models.architecture import Objective
-from strategies import Loss
 
 
-def loss_part(layers: Layers, kind: Loss, objective: Objective, head_output: Tensor) -> Part:
+def loss_part(
+    layers: Layers, loss_of: Callable[[Ops, Tensor, Objective], Tensor], objective: Objective, head_output: Tensor
+) -> Part:
     """Traces a loss that is computed from logits.
 
     Args:
         layers: What runs the loss, with a tape of its own.
-        kind: The loss.
+        loss_of: Traces the loss of logits.
         objective: What the logits are compared with.
         head_output: The logits on the head's tape, for their shape.
     """
@@ -26,7 +29,7 @@ def loss_part(layers: Layers, kind: Loss, objective: Objective, head_output: Ten
     logits = layers.tensor(elements, head_output.width, itemsize, "logits")
     logits.variable = Variable()
     run.given(logits)
-    loss = losses.LOSSES[kind](layers, logits, objective)
+    loss = loss_of(layers, logits, objective)
     needed = logits.storage is not None and logits.storage.saved
     del logits
     part = run.finish(loss)._replace(input_bytes=elements * itemsize)

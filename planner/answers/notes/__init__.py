@@ -1,0 +1,1 @@
+"""Writes the notes of an answer, by what they are about."""

@@ -1,0 +1,36 @@
+"""Lists what computes the choices of kernels and of losses on logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from planner.memory.autograd.ops import Ops
+from planner.memory.autograd.tape import Tensor
+from planner.memory.layers.compiled import CompiledLayers
+from planner.memory.layers.layers import Layers
+from planner.memory.layers.liger import LigerLayers
+from planner.memory.losses.loss import LOSSES
+from planner.models.architecture import Objective
+from strategies import Kernels, Loss
+
+LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
+WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
+"""Layers within blocks, by kernels; only blocks are compiled."""
+
+
+class Implementations(NamedTuple):
+    """Says what computes the choices of kernels and of losses on logits: the libraries of today unless told otherwise.
+
+    Attributes:
+        layers: The class of the layers outside of blocks, by kernels.
+        within_blocks: The class of the layers within blocks, by kernels.
+        losses: The losses that are computed from logits.
+    """
+
+    layers: Mapping[Kernels, type[Layers]] = LAYERS
+    within_blocks: Mapping[Kernels, type[Layers]] = WITHIN_BLOCKS
+    losses: Mapping[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = LOSSES
+
+
+TODAY = Implementations()

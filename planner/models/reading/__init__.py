@@ -1,0 +1,1 @@
+"""Reads off a forward pass what parameters a model has."""

@@ -1,0 +1,1 @@
+"""Reads architectures from outside the registry."""
