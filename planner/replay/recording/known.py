@@ -179,6 +179,9 @@ def _known(func: Any, args: Any, kwargs: Any, out: Any) -> Known | None:
         return None
     made = [None if x is None else _made(x, args) for x in outs]
     own = [x for x, m in zip(outs, made, strict=True) if m is not None and m.argument < 0]
+    within = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+    if any(x.untyped_storage()._cdata in within for x in own):  # `out=`, or a tensor of a list
+        return None
     if any(not _is_whole(x) for x in own) or len({x.untyped_storage()._cdata for x in own}) < len(own):
         return None
     if any(x is not None and (x.constant is not None or x.requires_grad) for x in outs if not _is_given(x, args)):

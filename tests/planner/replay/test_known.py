@@ -58,6 +58,16 @@ def test_results_are_those_of_fake_tensors(call: Callable[[torch.Tensor], tuple[
     assert all(known is found[0] for known in found)
 
 
+def test_a_tensor_that_is_given_to_write_to_is_not_made_again() -> None:
+    operators = Operators()
+    with FakeTensorMode():
+        x, out = torch.empty(4, 4), torch.empty(4, 4)
+        for _ in range(2):
+            assert operators.run(aten.mm.out, (x, x), {"out": out}) == (out, None)
+        for _ in range(2):
+            assert operators.run(aten.broadcast_tensors.default, ([x, out],), {})[1] is None
+
+
 def test_what_depends_on_values_is_not_remembered() -> None:
     with FakeTensorMode():
         x = torch.empty(4, 8)
