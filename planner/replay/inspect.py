@@ -10,7 +10,7 @@ from planner.replay.extension.blocks import home_of, repeats_of, scopes_of, shor
 from planner.replay.recording.trace import Scope
 from planner.replay.setup.build import build, equip, half, linear_layers
 from planner.replay.silence import undisturbed
-from planner.replay.stand_ins import gated_delta_rule
+from planner.replay.stand_ins.packages import FUSED
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import ShardingBackend, Strategy
@@ -77,7 +77,7 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         tuple(dict.fromkeys(path.rpartition(".")[2] for path in linear_layers(model))),
         next((getattr(config, name) for name in POSITIONS if hasattr(config, name)), None),
         tokens_per_sample(model),
-        (gated_delta_rule.PACKAGE,) if gated_delta_rule.modules_of(model) else (),
+        tuple(found.package for found in FUSED if found.modules_of(model)),
     )
 
 

@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
-from planner.replay.recording.tensors import local
+from planner.replay.recording.costs import Cost, cost_of
 
 DEVICE: Final = torch.ops.prim.device.default
 """The operator by which torch asks a fake tensor for its device."""
@@ -23,9 +22,6 @@ _UNSAFE_VIEW: Final = torch.ops.aten._unsafe_view.default
 
 _OWN: Final = "planner"
 """Namespace of the operators of stand-ins; what they make depends on their arguments alone."""
-
-FP32_BYTES: Final = 4
-"""Bytes per element of an fp32 tensor."""
 
 _META: Final = torch.device("meta")
 
@@ -41,17 +37,6 @@ class Made(NamedTuple):
     stride: tuple[int, ...]
     offset: int
     dtype: torch.dtype
-
-
-class Cost(NamedTuple):
-    """Counts what an operator that allocates results computes and moves."""
-
-    flops: int
-    """FLOPs, as `torch.utils.flop_counter` counts them."""
-    half: bool
-    """Whether the first result has less than 4 bytes per element."""
-    sizes: tuple[int, ...]
-    """Bytes of each tensor that it is given, and of each that it allocates."""
 
 
 class Known(NamedTuple):
@@ -77,6 +62,8 @@ class Operators:
     def __init__(self) -> None:
         self._attributes: dict[str, Any] = {}
         """Attributes of a new fake tensor of the active mode."""
+        self._guard: Any = None
+        """Function that says what happens where somebody asks a fake tensor for its address."""
         self._device = torch.device("cpu")
 
     def run(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Known | None]:
@@ -103,6 +90,8 @@ class Operators:
             with torch._C._DisableTorchDispatch():
                 blank = torch.empty((), device=_META)
             self._attributes = dict(vars(FakeTensor(mode, blank, self._device)))
+            guards = torch._C._set_throw_on_mutable_data_ptr, torch._C._set_warn_deprecated_on_mutable_data_ptr
+            self._guard = guards[mode._allow_unsafe_data_ptr_access]
 
     def _again(self, made: Made, args: Any) -> torch.Tensor:
         """Makes a tensor like one that the operator made before."""
@@ -119,7 +108,7 @@ class Operators:
         fake = torch.Tensor._make_subclass(  # as `FakeTensor.__new__` does
             FakeTensor, inner, False, dispatch_device=True, device_for_backend_keys=self._device
         )
-        torch._C._set_throw_on_mutable_data_ptr(fake)
+        self._guard(fake)
         vars(fake).update(self._attributes)
         return fake
 
@@ -156,26 +145,12 @@ def _describe(values: Any, key: list[Any]) -> bool:
     return True
 
 
-def cost_of(func: Any, args: Any, kwargs: Any, out: Any, made: list[torch.Tensor]) -> Cost:
-    """Counts what an operator computes and moves.
-
-    Args:
-        func: The operator.
-        args: Its arguments.
-        kwargs: Its arguments that have a name.
-        out: Its results.
-        made: Those of them that it allocated; at least one.
-    """
-    given = (x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
-    formula = flop_registry.get(func._overloadpacket)
-    flops = 0 if formula is None else formula(*args, **kwargs, out_val=out)
-    return Cost(flops, made[0].element_size() < FP32_BYTES, tuple(local(x).nbytes for x in (*given, *made)))
-
-
 def _known(func: Any, args: Any, kwargs: Any, out: Any) -> Known | None:
     """Describes the results of a call, if another call with alike arguments has alike results."""
     outs = out if type(out) in (tuple, list) else (out,)
-    if not all(x is None or type(x) is FakeTensor for x in outs) or not _is_kept(func, args, kwargs, outs):
+    if not all(x is None or (type(x) is FakeTensor and x.device.type == "cpu") for x in outs):
+        return None  # others are of a device whose tensors are not followed
+    if not _is_kept(func, args, kwargs, outs):
         return None
     made = [None if x is None else _made(x, args) for x in outs]
     own = [x for x, m in zip(outs, made, strict=True) if m is not None and m.argument < 0]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from planner.replay.recording.known import DEVICE, Cost, Known, Operators, cost_of
+from planner.replay.recording.costs import WRITES, Cost, Sums, cost_of
+from planner.replay.recording.host import Host
+from planner.replay.recording.known import DEVICE, Operators
 from planner.replay.recording.streams import SHARED, current_stream
-from planner.replay.recording.tensors import local, parts_of, would_be_in_place
+from planner.replay.recording.tensors import ends_first_argument, leaves_of, local, parts_of
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
 
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
@@ -23,14 +24,6 @@ _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm
 
 _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 """Namespaces of the operators that exchange data between ranks."""
-
-_WRITES = Cost(0, half=False, sizes=())
-"""Cost of an operator that writes in place: a kernel alone."""
-
-_FLOPS = Work._fields.index("fp32_flops"), Work._fields.index("half_flops")
-_AGAIN = Work._fields.index("again_fp32_flops"), Work._fields.index("again_half_flops")
-_BYTES, _FIXED = Work._fields.index("num_bytes"), Work._fields.index("fixed_bytes")
-_KERNELS = Work._fields.index("kernels")
 
 
 class _Live(NamedTuple):
@@ -68,8 +61,7 @@ class LiveBytes(TorchDispatchMode):
         self._threads: set[str] = set()
         """Threads that have allocated their cuBLAS workspace."""
         self.work: dict[Place, Work] = {}
-        self._sums: dict[Place, list[int]] = {}
-        """The numbers of each `Work`, while they are added up."""
+        self._sums = Sums(samples)
         self._operators = Operators()
         self._ends: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         """What tells that a storage ends, by its address."""
@@ -85,9 +77,7 @@ class LiveBytes(TorchDispatchMode):
         self._listed: set[int] = set()
         """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
         self._storages = 0
-        self._hosted: set[int] = set()
-        """Addresses of storages that stand for memory of the host."""
-        self._allocates_on_host = False
+        self._host = Host()
 
     def __enter__(self) -> LiveBytes:
         self._resize = torch.UntypedStorage.resize_
@@ -110,7 +100,7 @@ class LiveBytes(TorchDispatchMode):
         torch.clear_autocast_cache = self._clear_cache
         super().__exit__(*exc)
         self._live.clear()
-        self.work.update({place: Work(*sums) for place, sums in self._sums.items()})
+        self.work.update(self._sums.work())
 
     def _clear_autocast_cache(self) -> None:
         """Clears autocast's copies of weights and records their frees in the order in which they were allocated.
@@ -133,24 +123,15 @@ class LiveBytes(TorchDispatchMode):
         """Says that a tensor's memory stands for the host's from now on."""
         storage = tensor.untyped_storage()
         self._drop(storage._cdata)
-        self._host(storage)
-
-    def _host(self, storage: torch.UntypedStorage) -> None:
-        self._hosted.add(storage._cdata)
-        weakref.finalize(storage, self._hosted.discard, storage._cdata)
+        self._host.add(storage)
 
     def is_on_host(self, tensor: torch.Tensor) -> bool:
         """Returns whether a tensor's memory stands for the host's."""
-        return tensor.untyped_storage()._cdata in self._hosted
+        return tensor.untyped_storage() in self._host
 
-    @contextmanager
-    def hosting(self) -> Iterator[None]:
+    def hosting(self) -> AbstractContextManager[None]:
         """Says that what is allocated while the context lasts stands for the host's memory."""
-        self._allocates_on_host = True
-        try:
-            yield
-        finally:
-            self._allocates_on_host = False
+        return self._host.allocating()
 
     def move(self, scope: Scope | None) -> None:
         """Says at which block the events that follow happen."""
@@ -209,15 +190,11 @@ class LiveBytes(TorchDispatchMode):
             return args[0].device
         if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
-        if func is torch.ops.aten.index_put.default and torch._C._current_graph_task_id() != -1:
-            # The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
-            # `index_backward`); a real step writes in place, so the old storage ends here.
-            self._drop(args[0].untyped_storage()._cdata)
-        if func is torch.ops.aten.add.Tensor and would_be_in_place(args[0]):
+        if ends_first_argument(func, args):
             self._drop(args[0].untyped_storage()._cdata)
         out, known = self._operators.run(func, args, kwargs or {})
-        leaves = [leaf for leaf in _leaves(out) if isinstance(leaf, torch.Tensor)]
-        self._count(func, args, kwargs or {}, out, leaves, known)
+        leaves = leaves_of(out)
+        self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
         if self.trace.sections[-1].phase is Phase.OPTIMIZER:
             self._update(func, args, leaves)
         else:
@@ -241,27 +218,16 @@ class LiveBytes(TorchDispatchMode):
                 if len(leaves) > 1:
                     self._listed.add(self.number(leaf))
 
-    def _count(
-        self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor], known: Known | None
-    ) -> None:
+    def _count(self, func: Any, args: Any, kwargs: Any, out: Any, found: list[torch.Tensor], cost: Cost | None) -> None:
         """Adds an operator to its block's work: views not at all, those that write in place as a kernel alone."""
-        cost = None if known is None else known.cost
         if cost is None:
-            made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
+            made = [r for r in found if local(r).untyped_storage()._cdata not in self._live]
             if not made and not func._schema.is_mutable:
                 return
-            cost = cost_of(func, args, kwargs, out, made) if made else _WRITES
-        place = len(self.trace.sections) - 1, self.scope
-        if (sums := self._sums.get(place)) is None:
-            sums = self._sums[place] = [0] * len(Work._fields)
-        flops, half, sizes = cost
+            cost = cost_of(func, args, kwargs, out, made) if made else WRITES
         # Backward computes without gradients; what checkpointing computes again in it is to have some.
-        again = flops if torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD else 0
-        sums[_FLOPS[half]] += flops
-        sums[_AGAIN[half]] += again
-        sums[_BYTES] += sum(sizes)
-        sums[_FIXED] += sum(size for size in sizes if size % self.samples)
-        sums[_KERNELS] += 1
+        is_again = torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD
+        self._sums.add((len(self.trace.sections) - 1, self.scope), cost, is_again=is_again)
 
     def _add_workspace(self, thread: str) -> None:
         """Records a thread's cuBLAS workspace at its first matrix product."""
@@ -280,9 +246,9 @@ class LiveBytes(TorchDispatchMode):
         if tensor.device.type != "cpu":
             return
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._live and storage._cdata not in self._hosted:
-            if self._allocates_on_host:
-                self._host(storage)
+        if storage._cdata not in self._live and storage not in self._host:
+            if self._host.allocates:
+                self._host.add(storage)
                 return
             category = "communication" if func.namespace in _COLLECTIVES else None
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
@@ -331,10 +297,3 @@ class LiveBytes(TorchDispatchMode):
 
     def _write(self, number: int, size: int) -> None:
         self.trace.sections[-1].events.append(Event(number, size, self.scope))
-
-
-def _leaves(out: Any) -> Iterable[Any]:
-    """Returns the parts of an operator's result."""
-    if type(out) is FakeTensor:
-        return (out,)
-    return out if type(out) is tuple else tree_leaves(out)

@@ -68,6 +68,12 @@ def test_a_tensor_that_is_given_to_write_to_is_not_made_again() -> None:
             assert operators.run(aten.broadcast_tensors.default, ([x, out],), {})[1] is None
 
 
+def test_tensors_of_another_device_are_not_remembered() -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        mode.allow_meta = True
+        assert Operators().run(aten.zeros.default, ([2],), {"device": torch.device("meta")})[1] is None
+
+
 def test_what_depends_on_values_is_not_remembered() -> None:
     with FakeTensorMode():
         x = torch.empty(4, 8)
