@@ -39,11 +39,11 @@ def fit(
     gpus: int | None = None,
     nodes: int = 1,
     task: str | None = None,
-    sequence_length: int | None = None,
+    sequence_length: int | str | None = None,
     micro_batch_size: int | Sequence[int] = (),
     evaluation_batch_size: int | None = None,
     batching: str = "full",
-    mean_length: int | None = None,
+    mean_length: int | str | None = None,
     outputs: str = "released",
     objective: str = "batch",
     max_accumulation: int | None = None,
@@ -92,8 +92,9 @@ def fit(
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
         task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
             `sequence-classification`.
-        sequence_length: Tokens per sequence. By default 2048, or all of the model's positions if they end earlier;
-            for a model whose samples all have one length, such as ViT, that length, and no other is accepted.
+        sequence_length: Tokens per sequence, such as 4096 or `4k`, which is the same. By default 2048, or all of the
+            model's positions if they end earlier; for a model whose samples all have one length, such as ViT, that
+            length, and no other is accepted.
         micro_batch_size: Allowed numbers of sequences per GPU and forward pass, one or several. By default any number.
         evaluation_batch_size: Samples that each GPU evaluates at once between steps. By default nothing is evaluated.
         batching: How samples become sequences: `full`, every sequence is full; `padded`, samples of different lengths

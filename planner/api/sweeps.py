@@ -11,7 +11,8 @@ from planner.models import registry_models
 from planner.problem.asked import number_of
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
-from planner.records.axes import RequestError, several, whole
+from planner.records.amounts import parse_length
+from planner.records.axes import RequestError, several
 from planner.records.space import SpaceSource
 from planner.records.sweep import SweepResult
 from planner.sweeps.run import run
@@ -45,14 +46,14 @@ def sweep(
     gpu: Names = ANY,
     gpus: Counts = None,
     nodes: Counts = 1,
-    sequence_length: int | Sequence[int] = (),
+    sequence_length: int | str | Sequence[int | str] = (),
     output: str | Path | None = None,
     jobs: int | None = None,
     task: str | None = None,
     micro_batch_size: int | Sequence[int] = (),
     evaluation_batch_size: int | None = None,
     batching: str = "full",
-    mean_length: int | None = None,
+    mean_length: int | str | None = None,
     outputs: str = "released",
     objective: str = "batch",
     max_accumulation: int | None = None,
@@ -123,7 +124,7 @@ def sweep(
     names = [name for model in ([models] if isinstance(models, str) else models) for name in _named(model)]
     if not sites or not names:
         raise RequestError("a sweep is of at least one model and one machine", "planner machines lists all")
-    lengths = tuple(map(whole, several(sequence_length))) or (None,)
+    lengths = tuple(parse_length("sequence_length", length) for length in several(sequence_length)) or (None,)
     units = [(name, length) for name in dict.fromkeys(names) for length in lengths]
     asked = Asked(loaded.gpus, loaded.machines, tuple(sites), given, dict(axes), space)
     path = None if output is None else Path(output)

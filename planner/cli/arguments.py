@@ -34,21 +34,43 @@ class WholeNumber(_Type):
         try:
             return int(str(value))
         except ValueError:
-            raise PlannerError(f"{_named(param)} is {value!r}, not a whole number", f"{_named(param)} 4") from None
+            from planner.records.amounts import meant
+
+            near = " or ".join(map(str, meant(str(value)))) or "4"
+            raise PlannerError(f"{_named(param)} is {value!r}, not a whole number", f"{_named(param)} {near}") from None
 
 
-class WholeNumbers(WholeNumber):
-    """Reads one whole number, or several with commas between them."""
+class Length(WholeNumber):
+    """Reads a length in tokens: a whole number, or one with a unit, such as 4k."""
+
+    name = "length"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number of tokens; raises PlannerError for any other text."""
+        from planner.records.amounts import parse_length
+
+        found = parse_length(_named(param), value)
+        assert found is not None
+        return found
+
+
+class WholeNumbers(_Type):
+    """Reads one whole number, or several with commas between them.
+
+    Attributes:
+        each: Reads one of them.
+    """
 
     name = "numbers"
 
-    def convert(  # type: ignore[override]  # several numbers are a sequence
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | tuple[int, ...]:
+    def __init__(self, each: WholeNumber) -> None:
+        self.each = each
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, ...]:
         """Returns the number, or the numbers; raises PlannerError for any other text."""
         if isinstance(value, int | tuple):
             return value
-        numbers = [super(WholeNumbers, self).convert(part.strip(), param, ctx) for part in str(value).split(",")]
+        numbers = [self.each.convert(part.strip(), param, ctx) for part in str(value).split(",")]
         return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
@@ -201,7 +223,9 @@ class Answer(Completed):
 
 
 WHOLE_NUMBER = WholeNumber()
-WHOLE_NUMBERS = WholeNumbers()
+WHOLE_NUMBERS = WholeNumbers(WHOLE_NUMBER)
+LENGTH = Length()
+LENGTHS = WholeNumbers(LENGTH)
 SHARE = Share()
 GPU_NAME = GPUName()
 MACHINE_NAME = MachineName()

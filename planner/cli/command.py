@@ -14,15 +14,47 @@ _UNBROKEN_HYPHEN = "\u2011"
 
 
 class Option(click.Option):
-    """Extends click's option: it belongs to a section of the help.
+    """Extends click's option: it belongs to a section of the help, and none of its values is lost.
+
+    Of an option that takes one value, click keeps the last. Here several that differ are an error, or a list.
 
     Attributes:
         section: Title of the section.
+        gathers: Whether it takes several values with commas between them, so that repeated ones are joined by commas.
     """
 
-    def __init__(self, *args: Any, section: str = _OPTIONS, **attributes: Any) -> None:
+    def __init__(self, *args: Any, section: str = _OPTIONS, gathers: bool = False, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
-        self.section = section
+        self.section, self.gathers = section, gathers
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Has the parser keep every value."""
+        if self._is_single():
+            parser.add_option(obj=self, opts=self.opts, dest=self.name, action="append", nargs=1)
+        else:
+            super().add_to_parser(parser, ctx)
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Returns the value and where it is from.
+
+        Raises:
+            PlannerError: Values differ, and the option takes one.
+        """
+        if self._is_single() and self.name in opts:
+            said = list(dict.fromkeys(opts[self.name]))
+            if len(said) > 1 and not self.gathers and not ctx.resilient_parsing:
+                raise self._repeated(ctx, said)
+            opts = {**opts, self.name: ",".join(said) if self.gathers else said[-1]}
+        return super().consume_value(ctx, opts)
+
+    def _is_single(self) -> bool:
+        return not (self.multiple or self.is_flag or self.count) and self.nargs == 1
+
+    def _repeated(self, ctx: click.Context, said: Sequence[str]) -> Exception:
+        from hardware.errors import PlannerError
+
+        option, several = self.opts[0], ", ".join(said)
+        return PlannerError(f"{option} is {several}, but {ctx.command_path} takes one of them", f"{option} {said[-1]}")
 
 
 class Command(click.Command):

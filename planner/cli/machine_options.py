@@ -86,6 +86,7 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             required=gpu_required,
             metavar="NAME",
             section=section,
+            gathers=several,
             callback=_not_both,
             help=f"See `planner gpus` and `planner machines`{groups}.",
         ),
@@ -99,9 +100,13 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             help="Memory of a card that is not listed, such as 24GiB.",
         ),
         number_option(
-            "--gpus", section, f"GPUs per node; 1, or as many as the machine has, unless given{more}.", type=kind
+            "--gpus",
+            section,
+            f"GPUs per node; 1, or as many as the machine has, unless given{more}.",
+            type=kind,
+            gathers=several,
         ),
-        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind),
+        number_option("--nodes", section, f"Nodes{more}.", default=1, type=kind, gathers=several),
         option(
             "--headroom",
             type=SHARE,

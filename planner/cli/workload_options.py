@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.cli.arguments import AxisChoice
+from planner.cli.arguments import LENGTH, LENGTHS, AxisChoice
 from planner.cli.options import (
     AxisOption,
     F,
@@ -19,7 +19,17 @@ _WORKLOAD, _GOAL = "Workload", "Goal"
 
 task_option = option("--task", cls=AxisOption, type=AxisChoice(Task), metavar="NAME", section=_WORKLOAD)
 length_option = number_option(
-    "--sequence-length", _WORKLOAD, "Tokens per sequence; 2048 where the model has as many positions."
+    "--sequence-length",
+    _WORKLOAD,
+    "Tokens per sequence, such as 4096 or 4k; 2048 where the model has as many positions.",
+    type=LENGTH,
+)
+lengths_option = number_option(
+    "--sequence-length",
+    _WORKLOAD,
+    "Tokens per sequence; several: 1024,4k. Usual unless given.",
+    type=LENGTHS,
+    gathers=True,
 )
 
 
@@ -42,7 +52,12 @@ def loop_options(function: F) -> F:
         option(
             "--batching", cls=AxisOption, type=AxisChoice(Batching), metavar="NAME", section=_WORKLOAD, default="full"
         ),
-        number_option("--mean-length", _WORKLOAD, "Tokens of a sample on average, where they are padded or packed."),
+        number_option(
+            "--mean-length",
+            _WORKLOAD,
+            "Tokens of a sample on average, where they are padded or packed.",
+            type=LENGTH,
+        ),
         option(
             "--outputs",
             cls=AxisOption,

@@ -104,8 +104,15 @@ def _around(
         from planner.memory.requests.fsdp1 import AroundFsdp1
         from planner.memory.requests.fsdp1_loading import Wrapping
 
-        wraps, again = wrapping or Wrapping, setting.recomputes_units
-        return lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again, wrapping=wraps)
+        return lambda made: AroundFsdp1(
+            made,
+            units,
+            sharding,
+            ranks,
+            replicates=sharding.replicas(model.cluster.world_size) > 1,
+            recomputes_units=setting.recomputes_units,
+            wrapping=wrapping or Wrapping,
+        )
     if isinstance(sharding, Fsdp2):
         from planner.memory.requests.fsdp2 import AroundFsdp2
 
@@ -151,9 +158,14 @@ def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None)
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
+    from planner.memory.requests.at_once import ServedAtOnce
     from planner.memory.requests.requests import Requests
     from planner.memory.requests.serving import Serving
 
+    if allocator is Allocator.NATIVE:
+        at_once = ServedAtOnce(limit_bytes)
+        fits = at_once.serves(process.run(at_once))
+        return Reserved(*at_once.peaks, fits, at_once.retries)
     requests = Requests()
     serving = Serving(requests, allocator, limit_bytes)
     fits = all(serving.serve(len(requests.made)) for _ in process.run(requests))

@@ -11,6 +11,7 @@ from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
 from planner.problem.goal import limits_of
 from planner.problem.problem import CatalogSource, Problem
+from planner.records.amounts import parse_length
 from planner.records.axes import RequestError, whole
 from planner.search import Candidate, Solver
 from strategies import ContradictionError, UpTo
@@ -23,8 +24,13 @@ WORKLOAD: Final = (
 
 
 def workload_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of the workload from the arguments of a question, by name."""
-    return {name: given[name] for name in WORKLOAD}
+    """Returns the fields of the workload from the arguments of a question, by name.
+
+    Raises:
+        RequestError: A length is none.
+    """
+    lengths = {name: parse_length(name, given[name]) for name in ("sequence_length", "mean_length")}
+    return {name: given[name] for name in WORKLOAD} | lengths
 
 
 def resolve_one(

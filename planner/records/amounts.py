@@ -1,4 +1,4 @@
-"""Reads amounts as people write them: durations, and large counts of tokens or samples."""
+"""Reads amounts as people write them: durations, lengths of sequences, and large counts of tokens or samples."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>s|min|h|d)\s*")
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _COUNT: Final = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[kmbt]?)\s*", re.IGNORECASE)
+
+_LENGTHS: Final = {"": 1, "k": 2**10, "m": 2**20}
+"""Tokens of each unit of a length. A model that takes 32k tokens takes 32,768; a data set of 32k tokens has 32,000."""
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,40}", re.ASCII)
+_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 
 
 def parse_seconds(name: str, value: Any) -> float | None:
@@ -51,6 +56,44 @@ def parse_count(name: str, value: Any) -> int | None:
     if counted < 1:
         raise RequestError(f"{name} is {shown(value)}, not a number from 1", f"{name} is such as 52000, 10M or 1.5B")
     return counted
+
+
+def parse_length(name: str, value: Any) -> int | None:
+    """Returns the tokens of a sequence; what is neither text nor a whole number is returned as it is.
+
+    Args:
+        name: What is so long, for the error.
+        value: A whole number, or text with a unit such as `4k`, which is 4096; None stays None.
+
+    Raises:
+        RequestError: The text is no length.
+    """
+    number = whole(value)
+    if not isinstance(number, str):
+        return number  # type: ignore[no-any-return]  # the request refuses other types
+    if _INTEGER.fullmatch(number.strip()):
+        return int(number)  # of which the request checks the range
+    found = _COUNT.fullmatch(number)
+    tokens = float(found["number"]) * _LENGTHS.get(found["unit"].lower(), 0) if found else 0.0
+    if tokens < 1 or not tokens.is_integer():
+        is_one = _THOUSANDS.fullmatch(number.strip())
+        near = f"{name} {meant(number)[0]}" if is_one else f"{name} 4k, which is 4096"
+        several = "; planner compare and planner sweep take several" if "," in number else ""
+        raise RequestError(f"{name} is {shown(value)}, not a length in tokens", f"{near}{several}")
+    return int(tokens)
+
+
+def meant(text: str) -> tuple[int, ...]:
+    """Returns the whole numbers that a text may mean which spells none: `4,096`, `4k`, `2.0`; the likeliest first."""
+    text = text.strip()
+    if _THOUSANDS.fullmatch(text):
+        return (int(text.replace(",", "")),)
+    read = _COUNT.fullmatch(text)
+    if read is None:
+        return ()
+    unit, number = read["unit"].lower(), float(read["number"])
+    found = dict.fromkeys((number * _FACTORS[unit], number * _LENGTHS.get(unit, _FACTORS[unit])))
+    return tuple(int(value) for value in found if value.is_integer())
 
 
 def parse_amount(name: str, value: Any) -> float | None:

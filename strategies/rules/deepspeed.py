@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hardware import Cluster
+from strategies.finetuning.methods import quantization_of
+from strategies.finetuning.quantization import Quantization
 from strategies.kernels import Kernels
-from strategies.methods import quantization_of
 from strategies.optimizer import (
     Blockwise,
     Factored,
@@ -17,7 +18,6 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
-from strategies.quantization import Quantization
 from strategies.sharding import Offload, Sharding, Zero
 from strategies.strategy import Strategy
 from strategies.update import Update
@@ -27,15 +27,12 @@ def deepspeed(s: Strategy, _: Cluster) -> str | None:
     """Returns why a strategy cannot run with DeepSpeed, or None; other backends have no objection here."""
     if not isinstance(s.sharding, Zero):
         return None
-    precision = s.precision.facts
     if s.sharding.on_host and s.sharding.choice is not Sharding.FULL_SHARD:
         # DeepSpeedZeroConfig.offload_param: "Valid only with stage 3"
         return "DeepSpeed offloads parameters in full_shard (ZeRO-3) alone: offload optimizer"
     if s.precision is Precision.FP16_TRUE:
         # deepspeed/runtime/base_optimizer.py, `_configure_master_weights`: others go with DeepSpeedCPUAdam alone
         return "DeepSpeed's fp16 keeps fp32 copies of the weights: fp16-mixed"
-    if precision.linear_dtype == "fp8":
-        return "fp8-mixed is not derived for DeepSpeed"
     if s.kernels is Kernels.COMPILE and s.sharding.choice is Sharding.FULL_SHARD:
         # parameter_offload.py disables its hooks for Dynamo: each module's forward is a graph of its own, of 1 to 28
         # operations, until Dynamo gives up at its limit of recompilations

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from planner import ContradictionError, InvalidChoiceError, RequestError, estimate, fit
-from planner.records.amounts import parse_count, parse_seconds
+from planner.records.amounts import parse_count, parse_length, parse_seconds
 from planner.records.plan_file import read_plan
 from strategies import usual_batch
 
@@ -72,6 +72,17 @@ def test_values_that_say_nothing_are_refused() -> None:
     for asked in ({"samples": "many"}, {"samples": 10, "deadline": "soon"}, {"samples": 10, "budget": -1}):
         with pytest.raises(RequestError, match="is such as"):
             fit("gpt2", **COMMON, **asked)
+    with pytest.raises(RequestError, match="mean_length is '4x', not a length"):
+        fit("gpt2", mean_length="4x", **COMMON)
+    assert [parse_length("n", text) for text in ("4096", "4k", "32 K", "0.5k", "1M", 7, None)] == [
+        4096,
+        4096,
+        32768,
+        512,
+        2**20,
+        7,
+        None,
+    ]
     assert [parse_seconds("t", text) for text in ("90min", "24h", "2d", "30 s", 12)] == [5400, 86400, 172800, 30, 12]
     assert [parse_count("n", text) for text in ("52000", "10M", "1.5B", 7, None)] == [
         52_000,

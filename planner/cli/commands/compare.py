@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.arguments import WHOLE_NUMBERS
 from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import compare_options
 from planner.cli.options import axis_options, catalog_option, json_option, number_option
 from planner.cli.output import print_document, print_report, show_progress
-from planner.cli.workload_options import task_option
+from planner.cli.workload_options import lengths_option, task_option
 
 if TYPE_CHECKING:
     from planner.records.result import FitResult
@@ -32,9 +31,7 @@ _WORKLOAD = "Workload"
 )
 @compare_options
 @task_option
-@number_option(
-    "--sequence-length", _WORKLOAD, "Tokens per sequence; several: 1024,4096. Usual unless given.", type=WHOLE_NUMBERS
-)
+@lengths_option
 @number_option("--micro-batch-size", _WORKLOAD, "Sequences per GPU and pass; may be repeated.", multiple=True)
 @number_option("--max-accumulation", _WORKLOAD, "Most accumulation steps, 16 unless given.")
 @number_option("--global-batch-size", _WORKLOAD, "The effective batch wanted, instead of the largest.")

@@ -7,15 +7,13 @@ from typing import Any
 
 import click
 
-from planner.cli.arguments import FILE, WHOLE_NUMBERS
+from planner.cli.arguments import FILE
 from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import sweep_options
 from planner.cli.options import json_option, number_option, option
 from planner.cli.output import print_document, print_report, show_progress
-from planner.cli.workload_options import search_options, task_option
-
-_WORKLOAD = "Workload"
+from planner.cli.workload_options import lengths_option, search_options, task_option
 
 
 @click.command(
@@ -27,9 +25,7 @@ _WORKLOAD = "Workload"
 )
 @sweep_options
 @task_option
-@number_option(
-    "--sequence-length", _WORKLOAD, "Tokens per sequence; several: 1024,4096. Usual unless given.", type=WHOLE_NUMBERS
-)
+@lengths_option
 @search_options
 @option("-o", "--output", type=FILE, metavar="FILE", help="A .csv or .parquet that gets the rows; it is completed.")
 @number_option("--jobs", "Options", "Processes; as many as there are cores unless given.")

@@ -138,7 +138,7 @@ class PartRun:
             tape.kept.clear()
         exchange.receive(tape)
         meter.mark()
-        begins, output_gradient = len(meter.log or ()), 0
+        begins, output_gradient, meter.multiplies = len(meter.log or ()), 0, False
         if ended.variable is not None:
             gradients = [tape.storage(0, ended.size)]
             output_gradient = gradients[0].number

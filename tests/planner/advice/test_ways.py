@@ -207,3 +207,22 @@ def test_brute_force_finds_the_same_machine_beside_a_change(model: str, monkeypa
             break
     found = beside(variants, trial, failed, [change for change in FEW if not change.but])
     assert (found.changes if found else None) == (first[2] if first else None)
+
+
+def test_the_optimizer_moves_to_the_host_whatever_optimizer_takes_the_least_on_the_gpu() -> None:
+    """DeepSpeed's optimizer on the host is AdamW with fp32 states, and 8-bit states in bf16 are the smallest."""
+    options = {"gpu": "A100-40GB", "gpus": 8, "finetuning": "full", "sharding": "zero2"}
+    shortfall = fit("llama-2-13b", **options).shortfall
+    assert shortfall is not None
+    (way,) = [way for way in shortfall.ways if way.options.get("offload") == "optimizer"]
+    assert way.cost is Cost.FLAG
+    assert way.plan is not None
+    assert way.plan.strategy.precision == "bf16-mixed"
+
+
+def test_an_offload_that_the_host_does_not_hold_names_the_memory_of_a_node_that_would() -> None:
+    options = {"gpu": "RTX-4090", "gpus": 4, "finetuning": "full", "sharding": "zero3"}
+    shortfall = fit("llama-2-13b", **options).shortfall
+    assert shortfall is not None
+    (way,) = [way for way in shortfall.ways if way.options.keys() == {"offload", "host-memory"}]
+    assert way.cost is Cost.MONEY

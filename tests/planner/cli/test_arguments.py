@@ -10,9 +10,9 @@ import pytest
 from click.shell_completion import ShellComplete
 
 import planner.api
-from hardware import load_catalog
+from hardware import PlannerError, load_catalog
 from planner.cli import main
-from planner.cli.command import Command
+from planner.cli.command import Command, Option
 from planner.models import registry_models
 from strategies import OPTIONS
 from strategies.sharding import ALIASES
@@ -59,6 +59,27 @@ def test_defaults_are_those_of_the_library(name: str) -> None:
     for parameter in inspect.signature(QUESTIONS[name]).parameters.values():
         if parameter.default is not parameter.empty and parameter.name not in NO_OPTIONS:
             assert defaults[parameter.name] == parameter.default
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_no_option_keeps_only_the_last_of_its_values(name: str) -> None:
+    """Values that differ are an error, or all of them reach the command."""
+    for option in all_commands()[name].params:
+        if not isinstance(option, click.Option) or option.is_flag or option.multiple or name == "completion":
+            continue
+        bare = Command(name, params=[option])
+        said = [option.opts[0], "1", option.opts[0], "2"]
+        if isinstance(option, Option) and option.gathers:
+            assert bare.make_context(name, list(said)).params[option.name] in ("1,2", (1, 2))
+            continue
+        with pytest.raises(PlannerError, match=f"{option.opts[0]} is 1, 2, but"):
+            bare.make_context(name, list(said))
+
+
+def test_repeated_values_that_are_the_same_are_one() -> None:
+    said = ["7B", "--gpu", "T4", "--gpu", "T4", "--sequence-length", "1k", "--sequence-length", "1k"]
+    found = command("fit").make_context("fit", said).params
+    assert (found["gpu"], found["sequence_length"]) == ("T4", 1024)
 
 
 @pytest.mark.parametrize("name", all_commands())

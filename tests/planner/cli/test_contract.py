@@ -75,6 +75,32 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (("fit", "7B", "--gpuu", "T4"), "unknown option --gpuu", "did you mean --gpu, --gpus?"),
         ((*FITS, "--gpus", "two"), "--gpus is 'two', not a whole number", "--gpus 4"),
         ((*FITS, "--top", "1.5"), "--top is '1.5', not a whole number", "--top 4"),
+        (
+            (*FITS, "--micro-batch-size", "4k"),
+            "--micro-batch-size is '4k', not a whole number",
+            "--micro-batch-size 4000 or 4096",
+        ),
+        ((*FITS, "--top", "1,000"), "--top is '1,000', not a whole number", "--top 1000"),
+        (
+            (*FITS, "--sequence-length", "2x"),
+            "--sequence-length is '2x', not a length in tokens",
+            "--sequence-length 4k, which is 4096",
+        ),
+        (
+            (*FITS, "--sequence-length", "512,1024"),
+            "--sequence-length is '512,1024', not a length in tokens",
+            "--sequence-length 4k, which is 4096; planner compare and planner sweep take several",
+        ),
+        (
+            (*FITS, "--sequence-length", "512", "--sequence-length", "1k"),
+            "--sequence-length is 512, 1k, but planner fit takes one of them",
+            "--sequence-length 1k",
+        ),
+        (
+            ("estimate", "7B", "--gpu", "T4", "--gpu", "L4"),
+            "--gpu is T4, L4, but planner estimate takes one of them",
+            "--gpu L4",
+        ),
         ((*FITS, "--headroom", "some"), "--headroom is 'some', not a share", "--headroom 5%"),
         (
             (*FITS, "--precision", "bf32-mixed"),
