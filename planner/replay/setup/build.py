@@ -166,6 +166,11 @@ def linear_layers(model: Any) -> list[str]:
     return [path for path, m in _all_linear(model).items() if not _returns_more(m) and not _is_refused(path, model)]
 
 
+def refused_layers(model: Any) -> list[str]:
+    """Returns the paths of the linear layers that PEFT refuses to adapt."""
+    return [path for path in _all_linear(model) if _is_refused(path, model)]
+
+
 def _all_linear(model: Any) -> dict[str, torch.nn.Linear]:
     """Returns all linear layers but the head, by their paths."""
     head = head_of(model)

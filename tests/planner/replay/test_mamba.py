@@ -74,5 +74,6 @@ def test_peft_adapts_all_linear_layers_but_those_that_it_refuses(file: str) -> N
     assert {path.rpartition(".")[2] for path in linear_layers(model)} == {"in_proj"}
     plan = planner.estimate(file, gpu="A100-40GB", sequence_length=TOKENS, finetuning="lora", lora_rank=4)
     assert any("mamba-ssm" in note for note in plan.notes)
+    assert any("PEFT adapts no out_proj" in note for note in plan.notes)
     with pytest.raises(planner.PlannerError, match="no linear layer 'out_proj'"):
         planner.estimate(file, gpu="A100-40GB", finetuning="lora", lora_targets="out_proj")
