@@ -27,7 +27,7 @@ MOST_WAYS = 8
 MOST_OF_A_COST = 3
 """Most ways of one cost that are told."""
 MOST_METHODS = 2
-"""The same of other methods: whoever asks for one method mostly means it."""
+"""The same for other fine-tuning methods: users who ask for one method mostly mean it."""
 STEPS_OF_A_LENGTH = 8
 """Parts of the length asked for between which the longest sequence that fits is looked for."""
 LESSER_METHODS = {
@@ -151,7 +151,7 @@ def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Itera
 
 
 def _bases(trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the strategies of each method and sharding of which no other takes less at all moments, smallest first.
+    """Returns, for each method and sharding, the strategies that no other one undercuts at all moments, smallest first.
 
     What the others have instead are options that changes can reach, and they take more.
     """

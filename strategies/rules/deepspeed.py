@@ -69,7 +69,7 @@ FP32 = 4
 """Bytes per element."""
 
 ON_HOST = Optimizer.ADAMW, Optimizer.ADAMW_FOREACH
-"""Optimizers of which accelerate makes DeepSpeedCPUAdam with decoupled weight decay where the optimizer is offloaded.
+"""Optimizers that accelerate replaces by DeepSpeedCPUAdam with decoupled weight decay where the optimizer is offloaded.
 
 Source: accelerate/utils/deepspeed.py, `map_pytorch_optim_to_deepspeed`, which asks for torch's AdamW in any form. Of
 others it makes an Adam or a Lion with states in fp32, whatever was asked for.

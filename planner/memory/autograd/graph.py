@@ -1,4 +1,4 @@
-"""Results of operations and their backward functions: the part of autograd that all operations share.
+"""Makes results of operations and their backward functions: the part of autograd that all operations share.
 
 Inputs are saved before the result is allocated, since a recomputation stops as soon as it has everything that backward
 needs. An operation on tensors that need no gradient records nothing. Backward functions hold sizes, never tensors, so

@@ -1,4 +1,4 @@
-"""One rule per operation: what it allocates, what autograd saves for it, what its backward allocates, what it costs.
+"""Implements an operation by a rule: what it allocates, what autograd saves, what its backward allocates, its cost.
 
 The rules follow torch's derivatives.yaml and its CUDA kernels. Each module of this folder adds a kind of operations to
 the one before: `graph`, `casts`, `elementwise`, `views`, and here the products.

@@ -1,4 +1,4 @@
-"""Storages that have a size but no values, and the meter that counts their live bytes."""
+"""Represents storages that have a size but no values, and the meter that counts their live bytes."""
 
 from __future__ import annotations
 

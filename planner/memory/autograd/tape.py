@@ -1,4 +1,4 @@
-"""Autograd for bytes: a tape of backward functions of tensors without values, and a meter of live bytes.
+"""Records backward functions of tensors without values on a tape, with a meter of live bytes: autograd for bytes.
 
 A forward pass written as in the real library runs on these tensors in microseconds. As in torch, CPython's reference
 counts free a storage. One run answers for every micro-batch size: sizes are `fixed + per_sample x micro_batch_size`.

@@ -1,4 +1,4 @@
-"""Which dtype each tensor has under a precision, a fine-tuning method and a sharding."""
+"""Says which dtype each tensor has under a precision, a fine-tuning method and a sharding."""
 
 from __future__ import annotations
 
