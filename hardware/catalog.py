@@ -25,7 +25,7 @@ CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
 LEAST, MOST = GIB, 4096 * GIB
 """Least and most bytes of a card that is not listed."""
 
-_SIZE: Final = re.compile(r"[-_\s]*[0-9]+[-_\s]*GB", re.IGNORECASE)
+_SIZE: Final = r"(?i)[-_\s]*[0-9]+[-_\s]*GB"  # compiled by its first use
 """The size of the memory in a GPU's name, which follows the name of the card."""
 
 
@@ -124,11 +124,11 @@ class Catalog:
             Their canonical names; none where the name says the size, or where the GPU's own name has none.
         """
         found = self._gpus.owners.get(name_key(name))
-        size = _SIZE.search(found or "")
-        if found is None or size is None or _SIZE.search(name):
+        size = re.search(_SIZE, found or "")
+        if found is None or size is None or re.search(_SIZE, name):
             return ()
         card = found[: size.start()]
-        named = ((other, _SIZE.search(other)) for other in self.names() if other != found)
+        named = ((other, re.search(_SIZE, other)) for other in self.names() if other != found)
         return (found, *(other for other, size in named if size and other[: size.start()] == card))
 
     def _parsed_gpu(self, canonical: str) -> GPU:
