@@ -57,7 +57,9 @@ def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
     from hardware.unlisted import memory_of
 
     if memory_of(size) is None:
-        raise PlannerError(f"--vram is {size!r}, not a size", "--vram 24GiB")
+        with_unit = f"{size.strip()}GiB"
+        near = with_unit if memory_of(with_unit) is not None else "24GiB"
+        raise PlannerError(f"--vram is {size!r}, not a size", f"--vram {near}")
     ctx.default_map = {**(ctx.default_map or {}), "gpu": size}
 
 

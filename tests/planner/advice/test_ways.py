@@ -207,3 +207,9 @@ def test_brute_force_finds_the_same_machine_beside_a_change(model: str, monkeypa
             break
     found = beside(variants, trial, failed, [change for change in FEW if not change.but])
     assert (found.changes if found else None) == (first[2] if first else None)
+
+
+def test_what_lacks_memory_and_then_time_is_told_ways_without_more_memory_to_save() -> None:
+    result = fit("llama-3-8b", gpu="T4", finetuning="full", tokens="100M", deadline="6h")
+    assert result.shortfall is not None
+    assert all(way.plan.run is None or way.plan.run.seconds <= 6 * 3600 for way in result.shortfall.ways)
