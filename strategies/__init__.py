@@ -1,26 +1,12 @@
 """Defines training techniques: one axis per file, with the closed set of its choices and the physical facts of each."""
 
 from strategies.accounts import Accounts
-from strategies.accumulation import (
-    DEFAULT_MAX_ACCUMULATION,
-    LARGEST_USUAL_BATCH,
-    Accumulation,
-    Exactly,
-    Steps,
-    UpTo,
-    usual_batch,
-)
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Names, Option, Shares, WholeNumbers
-from strategies.batching import Batching
 from strategies.checkpointing import Checkpointing, CheckpointingFacts, Checkpoints, Operation
 from strategies.choice import Choice, ContradictionError, InvalidChoiceError
-from strategies.framework import Framework, FrameworkFacts
-from strategies.kernels import Kernels
-from strategies.loading import Loading
-from strategies.loss import Loss
-from strategies.methods import (
+from strategies.finetuning.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,
     DEFAULT_TRAINED_BLOCKS,
@@ -36,6 +22,10 @@ from strategies.methods import (
     TrainedModules,
     quantization_of,
 )
+from strategies.finetuning.quantization import ExpertQuantization, Quantization, UnquantizedDtype
+from strategies.framework import Framework, FrameworkFacts
+from strategies.kernels import Kernels
+from strategies.loss import Loss
 from strategies.objective import Objective
 from strategies.optimizer import (
     DEFAULT_OPTIMIZER_RANK,
@@ -51,10 +41,8 @@ from strategies.optimizer import (
     Rowwise,
     Whole,
 )
-from strategies.outputs import Outputs
 from strategies.precision import Precision
 from strategies.quality import num_risks, rounds_updates
-from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import (
@@ -73,17 +61,29 @@ from strategies.sharding import (
     indivisible,
 )
 from strategies.spaces.chain import Chain
-from strategies.spaces.frameworks import (
+from strategies.spaces.space import Space
+from strategies.spaces.usual import (
     dividing,
     usual_adapter_dtypes,
     usual_checkpointing,
     usual_precisions,
     usual_unquantized_dtypes,
 )
-from strategies.spaces.space import Space
 from strategies.strategy import AXES, OPTIONS, PLAIN, Strategy, raises_trained
-from strategies.task import Task, TaskFacts
 from strategies.update import Update
+from strategies.workload.accumulation import (
+    DEFAULT_MAX_ACCUMULATION,
+    LARGEST_USUAL_BATCH,
+    Accumulation,
+    Exactly,
+    Steps,
+    UpTo,
+    usual_batch,
+)
+from strategies.workload.batching import Batching
+from strategies.workload.loading import Loading
+from strategies.workload.outputs import Outputs
+from strategies.workload.task import Task, TaskFacts
 
 __all__ = [
     "ALL_LINEAR",

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from strategies.axis import axis_of
 from strategies.checkpointing import Checkpointing
 from strategies.choice import Choice
+from strategies.finetuning.methods import Finetuning
+from strategies.finetuning.quantization import Quantization
 from strategies.loss import Loss
-from strategies.methods import Finetuning
-from strategies.quantization import Quantization
 from strategies.sharding import ShardingBackend
 
 

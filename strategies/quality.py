@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hardware import GPU
-from strategies.methods import Finetuning, Lora
+from strategies.finetuning.methods import Finetuning, Lora
 from strategies.optimizer import Optimizer
 from strategies.precision import Precision
 from strategies.strategy import Strategy

@@ -22,10 +22,10 @@ from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.axis import Axis, Option, Values
 from strategies.checkpointing import Checkpoints
+from strategies.finetuning.methods import Full, Method, quantization_of
 from strategies.framework import Framework
 from strategies.kernels import Kernels
 from strategies.loss import Loss
-from strategies.methods import Full, Method, quantization_of
 from strategies.optimizer import AnyOptimizer, Optimizer
 from strategies.precision import Precision
 from strategies.sharding import DataParallel, Fsdp1, FullySharded, Replicated

@@ -49,6 +49,13 @@ class OutOfMemoryError(PlannerError):
     """Reports a request that the allocator cannot serve within its limit."""
 
 
+def segment_bytes(size: int) -> int:
+    """Returns the bytes of a new segment for a request of `size` bytes."""
+    if size <= SMALL:
+        return SMALL_SEGMENT
+    return LARGE_SEGMENT if size < SMALLEST_OWN_SEGMENT else -(-size // ROUND_LARGE) * ROUND_LARGE
+
+
 Observer = Callable[[str, Block, int], None]
 """A function that is called with every action of an allocator, its block and its bytes.
 
@@ -199,12 +206,7 @@ class CachingAllocator:
 
     def _new(self, size: int, small: bool) -> Block | None:
         """Returns a new segment for a request; None if it would exceed the limit."""
-        if small:
-            num_bytes = SMALL_SEGMENT
-        elif size < SMALLEST_OWN_SEGMENT:
-            num_bytes = LARGE_SEGMENT
-        else:
-            num_bytes = -(-size // ROUND_LARGE) * ROUND_LARGE
+        num_bytes = segment_bytes(size)
         if not self._reserve(num_bytes):
             return None
         self._next_address -= num_bytes

@@ -15,9 +15,6 @@ from planner.problem.sites import are_several
 if TYPE_CHECKING:
     from planner.records.machines import MachineRanking
 
-_OF_ONE = ("pareto", "sampler", "trials", "timeout", "seed", "storage", "verify", "plot")
-"""Arguments of `fit` that belong to one machine."""
-
 
 def asks_for_several(arguments: dict[str, Any]) -> bool:
     """Returns whether arguments of `planner fit` ask for several machines; if not, the catalog in them is loaded."""

@@ -15,6 +15,7 @@ from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.pairs import both_passes
 from planner.memory.sharding.persistent import Persistent
+from planner.memory.step.courses import Courses
 from planner.memory.step.evaluation import between_steps
 from planner.memory.step.followed import Tied, followed
 from planner.memory.step.footprint import Footprint
@@ -67,6 +68,11 @@ class Composed:
         self._selection = Selection(None, gpu.supports_flash_attention, batching, gpu.prefers_cudnn_attention)
         self._kind = cluster.gpus_per_node, cluster.nodes, self._selection  # what decides the memoized results
         self._shared = {self._kind: results_of(self)}
+
+    @property
+    def _courses(self) -> Courses:
+        """What libraries have around parts, as far as that has been followed."""
+        return results_of(self).setdefault("courses", {})
 
     @memoized
     def composed(
@@ -166,7 +172,7 @@ class Composed:
             parts = self.traced.parts(setting, checkpointing, chunk_tokens)
             stem, ends = self.traced.units(setting, 1).stem, self.ends(setting)
             tied = Tied.of(self.traced.inventory.architecture, ends, stem, head=len(parts) - 2)
-            of_turns = [followed(parts, layout, tied) for layout in layouts]
+            of_turns = [followed(parts, layout, tied, self._courses) for layout in layouts]
         else:
             places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
             of_turns = [compose(places, layout) for layout in layouts]

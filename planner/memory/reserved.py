@@ -151,9 +151,14 @@ def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None)
         allocator: The kind of allocator.
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
+    from planner.memory.requests.at_once import ServedAtOnce
     from planner.memory.requests.requests import Requests
     from planner.memory.requests.serving import Serving
 
+    if allocator is Allocator.NATIVE:
+        at_once = ServedAtOnce(limit_bytes)
+        fits = at_once.serves(process.run(at_once))
+        return Reserved(*at_once.peaks, fits, at_once.retries)
     requests = Requests()
     serving = Serving(requests, allocator, limit_bytes)
     fits = all(serving.serve(len(requests.made)) for _ in process.run(requests))

@@ -39,11 +39,6 @@ class MachinePlan(Record):
             return f"{self.gpus * self.nodes} x {self.gpu}"
         return self.name if self.nodes == 1 else f"{self.nodes} x {self.name}"
 
-    @property
-    def total_memory_bytes(self) -> int:
-        """Returns the bytes of all GPUs together."""
-        return self.gpu_memory_bytes * self.gpus * self.nodes
-
 
 class MachineRanking(Displayed, Record):
     """Holds the answer of `fit_machines`: the best plan on each machine, the best machine first."""

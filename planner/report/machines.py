@@ -80,10 +80,6 @@ def price_of(priced: Priced) -> str:
     return f"{usd(priced.price_per_hour_usd)} USD per hour, {day}{source}"
 
 
-def _whole_gib(num_bytes: int) -> str:
-    return gib(num_bytes, 0)
-
-
 def _gigabits(bytes_per_second: float) -> str:
     return f"{bytes_per_second * _BITS / 1e9:,.0f}"
 

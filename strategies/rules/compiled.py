@@ -5,9 +5,9 @@ from __future__ import annotations
 from hardware import Cluster
 from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
+from strategies.finetuning.methods import Full, Lora, LoraVariant, Method
+from strategies.finetuning.quantization import Quantization
 from strategies.kernels import Kernels
-from strategies.methods import Full, Lora, LoraVariant, Method
-from strategies.quantization import Quantization
 from strategies.strategy import Strategy
 from strategies.update import Update
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hardware import Cluster
+from strategies.finetuning.methods import quantization_of
+from strategies.finetuning.quantization import Quantization
 from strategies.kernels import Kernels
-from strategies.methods import quantization_of
 from strategies.optimizer import (
     Blockwise,
     Factored,
@@ -17,7 +18,6 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
-from strategies.quantization import Quantization
 from strategies.sharding import Offload, Sharding, Zero
 from strategies.strategy import Strategy
 from strategies.update import Update

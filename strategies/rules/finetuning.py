@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.methods import AdapterDtype, Full, Lora, LoraVariant, TrainedModules, quantization_of
+from strategies.finetuning.methods import AdapterDtype, Full, Lora, LoraVariant, TrainedModules, quantization_of
+from strategies.finetuning.quantization import Quantization, UnquantizedDtype
 from strategies.precision import Precision
-from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.sharding import Fsdp2, Zero
 from strategies.strategy import Strategy, raises_trained
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hardware import Cluster
+from strategies.finetuning.methods import BitFit, Freeze, Lora, LoraVariant, TrainedModules, quantization_of
+from strategies.finetuning.quantization import Quantization
 from strategies.kernels import Kernels
-from strategies.methods import BitFit, Freeze, Lora, LoraVariant, TrainedModules, quantization_of
 from strategies.optimizer import Blockwise, Factored, LowRank, Offloaded, Orthogonalized, Packed, Rowwise, Whole
 from strategies.precision import Precision
-from strategies.quantization import Quantization
 from strategies.sharding import Fsdp1, GradientSync, Offload
 from strategies.strategy import Strategy
 from strategies.update import Update

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardware import Cluster
-from strategies.methods import Freeze, Full, Lora
+from strategies.finetuning.methods import Freeze, Full, Lora
 from strategies.optimizer import (
     Blockwise,
     Factored,

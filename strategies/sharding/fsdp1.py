@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from strategies.axis import Values, given
 from strategies.sharding.choices import ALL_RANKS, GradientSync, Offload, Sharding, ShardingBackend
 from strategies.sharding.fully_sharded import FullySharded
 
@@ -21,28 +20,6 @@ class Fsdp1(_Choices, FullySharded):
     """Shards parameters, gradients and optimizer states over ranks with FSDP1, as flat parameters."""
 
     __slots__ = ()
-
-    @classmethod
-    def of(cls, values: Values) -> Fsdp1:
-        """Returns the value that options make."""
-        return cls(
-            values["sharding"],
-            given(values, "shard_size", ALL_RANKS),
-            given(values, "offload", Offload.NONE),
-            given(values, "gradient_sync", GradientSync.LAST),
-        )
-
-    def to_options(self) -> Values:
-        """Returns the options that make the value."""
-        said: dict[str, Any] = {
-            "sharding": self.choice,
-            "sharding_backend": self.backend,
-            "offload": self.offload,
-            "gradient_sync": self.gradient_sync,
-        }
-        if self.choice is Sharding.HYBRID_SHARD:
-            said["shard_size"] = self.shard_size
-        return said
 
     @property
     def backend(self) -> ShardingBackend:

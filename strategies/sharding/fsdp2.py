@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from strategies.axis import Values, given
 from strategies.sharding.choices import ALL_RANKS, GradientSync, Offload, Sharding, ShardingBackend, divides
 from strategies.sharding.fully_sharded import FullySharded
 
@@ -24,30 +23,10 @@ class Fsdp2(_Choices, FullySharded):
 
     __slots__ = ()
 
-    @classmethod
-    def of(cls, values: Values) -> Fsdp2:
-        """Returns the value that options make."""
-        return cls(
-            values["sharding"],
-            given(values, "reshard_size", ALL_RANKS),
-            given(values, "shard_size", ALL_RANKS),
-            given(values, "offload", Offload.NONE),
-            given(values, "gradient_sync", GradientSync.LAST),
-        )
-
-    def to_options(self) -> Values:
+    def to_options(self) -> dict[str, Any]:
         """Returns the options that make the value."""
-        said: dict[str, Any] = {
-            "sharding": self.choice,
-            "sharding_backend": self.backend,
-            "offload": self.offload,
-            "gradient_sync": self.gradient_sync,
-        }
-        if self.choice is Sharding.FULL_SHARD:
-            said["reshard_size"] = self.reshard_size
-        if self.choice is Sharding.HYBRID_SHARD:
-            said["shard_size"] = self.shard_size
-        return said
+        said = super().to_options()
+        return {**said, "reshard_size": self.reshard_size} if self.choice is Sharding.FULL_SHARD else said
 
     @property
     def backend(self) -> ShardingBackend:

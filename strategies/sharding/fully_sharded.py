@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any, Self
 
-from strategies.sharding.choices import GradientSync, Offload, Sharding, divides
+from strategies.axis import Values, given
+from strategies.sharding.choices import GradientSync, Offload, Sharding, ShardingBackend, divides
 
 
 class FullySharded:
-    """Answers what follows from the choices that FSDP1 and FSDP2 share, which the tuples beside it in a class hold."""
+    """Extends a tuple of choices, whose fields are called like the options, by what follows from those they share."""
 
     __slots__ = ()
+    _field_defaults: dict[str, Any]
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """Returns the value that options make."""
+        refined = {name: given(values, name, usual) for name, usual in cls._field_defaults.items() if name != "choice"}
+        return cls(values["sharding"], **refined)  # type: ignore[call-arg]  # the tuple's fields
+
+    def to_options(self) -> dict[str, Any]:
+        """Returns the options that make the value."""
+        said = {
+            "sharding": self.choice,
+            "sharding_backend": self.backend,
+            "offload": self.offload,
+            "gradient_sync": self.gradient_sync,
+        }
+        return {**said, "shard_size": self.shard_size} if self.choice is Sharding.HYBRID_SHARD else said
+
+    @property
+    @abstractmethod
+    def backend(self) -> ShardingBackend:
+        """The library that divides the model."""
 
     @property
     @abstractmethod

@@ -12,10 +12,7 @@ from hardware import GPU, Cluster
 from strategies.allocator import Allocator
 from strategies.attention import Attention
 from strategies.checkpointing import Checkpointing
-from strategies.framework import Framework
-from strategies.kernels import Kernels
-from strategies.loss import Loss
-from strategies.methods import (
+from strategies.finetuning.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,
     DEFAULT_TRAINED_BLOCKS,
@@ -25,9 +22,12 @@ from strategies.methods import (
     LoraVariant,
     TrainedModules,
 )
+from strategies.finetuning.quantization import ExpertQuantization, Quantization, UnquantizedDtype
+from strategies.framework import Framework
+from strategies.kernels import Kernels
+from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 from strategies.rules import allocator_runs_on, exclusion
 from strategies.sharding import (
     ALL_RANKS,
@@ -44,34 +44,13 @@ from strategies.sharding import (
 from strategies.sharding.deepspeed import AUTO
 from strategies.spaces.chain import Chain
 from strategies.spaces.counting import outcomes
-from strategies.spaces.frameworks import (
+from strategies.spaces.usual import (
     dividing,
-    usual_adapter_dtypes,
-    usual_checkpointing,
-    usual_precisions,
-    usual_unquantized_dtypes,
+    usual_shardings,
+    usual_values,
 )
 from strategies.strategy import AXES, OPTIONS, Strategy
 from strategies.update import Update
-
-USUAL_OPTIMIZERS = {
-    Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
-    Finetuning.LORA: (Optimizer.ADAMW,),
-    Finetuning.QLORA: (Optimizer.ADAMW,),
-    Finetuning.FREEZE: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
-    Finetuning.BITFIT: (Optimizer.ADAMW,),
-}
-"""Optimizers that are searched unless others are given. Adapters and biases are so small that replacing AdamW to save
-its states is not worthwhile."""
-
-
-def _usual_sharding(cluster: Cluster) -> tuple[Sharding, ...]:
-    """Returns the shardings to search; hybrid only on several nodes, where gathering within one is faster."""
-    if cluster.world_size == 1:
-        return (Sharding.NO_SHARD,)
-    hybrid = (Sharding.HYBRID_SHARD,) if cluster.nodes > 1 and cluster.gpus_per_node > 1 else ()
-    return (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, *hybrid)
-
 
 _LED = ("precision", "optimizer", "finetuning", "checkpointing")
 """First axes of a strategy: fine-tuning, and those whose default choices depend on its method or on a framework."""
@@ -144,7 +123,7 @@ class Space(NamedTuple):
         half = UnquantizedDtype.BF16 if cluster.gpu.supports_bf16 else UnquantizedDtype.FP16
         space = cls(
             unquantized_dtype=(UnquantizedDtype.FP32, half),
-            sharding=_usual_sharding(cluster),
+            sharding=usual_shardings(cluster),
             shard_size=(cluster.gpus_per_node,),
             allocator=(next(choice for choice in Allocator if allocator_runs_on(choice, cluster.gpu)),),
         )
@@ -185,16 +164,8 @@ class Space(NamedTuple):
 
     def _usual(self, gpu: GPU, method: Finetuning) -> dict[str, tuple[Any, ...]]:
         """Returns the values of those options whose usual ones depend on the method, by the option's name."""
-        (framework, *_) = self.framework
         backends = dividing(self.sharding, self.sharding_backend)
-        precisions = self.precision or usual_precisions(gpu, method, framework, backends)
-        return {
-            "precision": precisions,
-            "optimizer": USUAL_OPTIMIZERS[method],
-            "adapter_dtype": usual_adapter_dtypes(method, precisions, framework),
-            "unquantized_dtype": usual_unquantized_dtypes(precisions, self.quantization, framework),
-            "checkpointing": (Checkpointing.NONE, usual_checkpointing(framework, backends)),
-        }
+        return usual_values(gpu, method, self.framework[0], self.precision, self.quantization, backends)
 
     def _chains(self, gpu: GPU, shardings: Sequence[DataParallel]) -> Iterator[Chain]:
         """Yields the strategies, grouped by those that differ in a monotone option only."""

@@ -33,10 +33,6 @@ def test_the_loss_of_a_version_holds_bytes_per_word(
     assert term.per_token == {END: (at_end - 10) * 32_000, START: (at_start - 12) * 32_000}
 
 
-def on_one_gpu(runs: list[Run]) -> list[Run]:
-    return [run for run in runs if run.engine is Engine.ONE_GPU and run.unsaid is None]
-
-
 @pytest.fixture(scope="module")
 def lines() -> list[Line]:
     """What the planner says of the runs of fms-acceleration; nothing is replayed."""

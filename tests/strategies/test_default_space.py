@@ -32,7 +32,7 @@ from strategies import (
     Update,
     usual_precisions,
 )
-from strategies.spaces.space import USUAL_OPTIMIZERS
+from strategies.spaces.usual import USUAL_OPTIMIZERS
 
 CATALOG = load_catalog()
 A100 = CATALOG.get("A100-40GB")

@@ -80,7 +80,7 @@ class Process(NamedTuple):
         """
         steps, around = self.steps, self.around_of(requests)
         _load(requests, steps, around.load())
-        requests.loaded = len(requests.made)
+        requests.end_loading()
         yield
         batch, workspaces = 0, steps.workspace_bytes // CUBLAS_HANDLES
         loop = Loop(requests, steps.outputs, steps.micro_batch_size)

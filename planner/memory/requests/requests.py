@@ -49,6 +49,10 @@ class Requests:
         self.made.append((self._last, num_bytes))
         return self._last
 
+    def end_loading(self) -> None:
+        """Notes that the first step begins."""
+        self.loaded = len(self.made)
+
     def wait(self) -> None:
         """Notes that Python waits here until the GPU has done everything."""
         self.waits.append(len(self.made))

@@ -11,6 +11,7 @@ from planner.memory.settings.parts import Part
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.layout import Ends, Extra, Layout
 from planner.memory.sharding.replicated import tied_gradient
+from planner.memory.step.courses import Courses, course_of, entered
 from planner.memory.step.step import COMPOSED, Line, Lines, Moment, Position, largest_lines, line, positions
 from planner.models import Architecture
 
@@ -33,61 +34,68 @@ class Tied(NamedTuple):
         return cls(f"{architecture.embedding_name}.weight", tied_gradient(stem) if ends.tied else 0, waits_from)
 
 
-def followed(parts: Sequence[Part], layout: Layout, tied: Tied) -> Lines:
+def followed(parts: Sequence[Part], layout: Layout, tied: Tied, known: Courses) -> Lines:
     """Returns the lines of the ranks that can need the most memory, each followed through a micro-batch.
 
     Args:
         parts: Stem, blocks, head and loss.
         layout: What the library has around them.
         tied: The gradient of a tied embedding.
+        known: The courses that have been followed, to which others are added.
     """
     places = positions(parts, reach=len(parts))
-    return merged([follow(places, run, tied) for run in layout.runs()])
+    return merged([follow(places, run, tied, known) for run in layout.runs()])
 
 
-def follow(places: Sequence[Position], run: Any, tied: Tied) -> Lines:
+def follow(places: Sequence[Position], run: Any, tied: Tied, known: Courses) -> Lines:
     """Returns the lines of forward and backward by moment, without what persists.
 
     Args:
         places: All parts, in order.
         run: The bookkeeping of a rank at the start of the micro-batch (`planner.memory.sharding.deepspeed.run.Run`).
         tied: The gradient of a tied embedding; of no bytes where none is.
+        known: The courses that have been followed, to which others are added.
     """
-    forward, backward = _planned(places, run)
+    forward, backward = _happened(places, run)
+    course = course_of(places, run, tied.waits_from, known, forward, backward)
     moments: dict[Moment, list[Line]] = {m: [] for m in COMPOSED}
     last = places[-1].place
     for i, part, held, saved, _, _ in places:
         found = moments[Moment.END_OF_FORWARD if i >= last - 1 else Moment.FORWARD]
-        for happened in forward[i]:
-            for extra in (*run.happens(i, happened.kind, happened.name), run.alive.extra()):
-                found.append(line(happened.at, held, saved, extra, own=0))
-            found += [line(s, held, saved, run.alive.extra(), own=0) for s in happened.after]
+        for number, within, after in course.forward[i]:
+            happened = forward[i][number]
+            if within is not None:
+                found.append(line(happened.at, held, saved, within, own=0))
+            if after is not None:
+                found += [line(s, held, saved, after, own=0) for s in happened.after]
         if part.returned is not None:
-            found.append(line(part.returned, saved, saved, run.alive.extra(), own=0))
+            found.append(line(part.returned, saved, saved, course.returned[i], own=0))
     for i, _, _, saved, kept, waiting in reversed(places):
         moment = Moment.BLOCK_BACKWARD if i else Moment.EMBEDDING_BACKWARD
         found = moments[Moment.START_OF_BACKWARD if i >= last - 1 else moment]
         saved = saved[0] + kept[0], saved[1] + kept[1]
         waits = tied.num_bytes if i < tied.waits_from else 0
         before = saved[0] + waiting[0] + waits, saved[1] + waiting[1]
-        for happened in backward[i]:
+        for number, within, after in course.backward[i]:
+            happened = backward[i][number]
             if happened.kind is Happening.GRADIENT and i == 0 and happened.name == tied.name:
                 before, waits = (before[0] - waits, before[1]), 0  # it has been added to the stem's
-            for extra in run.happens(i, happened.kind, happened.name):
-                found.append(line(happened.at, before, saved, extra, own=happened.at.gradients))
-            found += [line(s, before, saved, run.alive.extra(), own=s.gradients) for s in happened.after]
+            if within is not None:
+                found.append(line(happened.at, before, saved, within, own=happened.at.gradients))
+            if after is not None:
+                found += [line(s, before, saved, after, own=s.gradients) for s in happened.after]
     ended = places[0].kept
-    for extra in run.ends():
-        moments[Moment.EMBEDDING_BACKWARD].append(line(NOTHING, ended, ended, extra, own=0))
+    found = moments[Moment.EMBEDDING_BACKWARD]
+    found += [line(NOTHING, ended, ended, extra, own=0) for extra in course.ended]
     return {moment: largest_lines(lines) for moment, lines in moments.items()}
 
 
-def _planned(places: Sequence[Position], run: Any) -> tuple[list[Sequence[Happened]], list[Sequence[Happened]]]:
-    """Returns what happens in each part's forward and backward, of which the run now knows the order."""
+def _happened(places: Sequence[Position], run: Any) -> tuple[list[Sequence[Happened]], list[Sequence[Happened]]]:
+    """Returns what happens in each part's forward and backward; of equal parts it is the same object."""
+    within = {id(p.part): _recomputed_within(p.part.backward_happened) for p in places}
     forward: list[Sequence[Happened]] = [place.part.forward_happened for place in places]
-    backward = [_recomputed_within(place.part.backward_happened) for place in places]
+    backward = [within[id(place.part)] for place in places]
     run.complete(forward, backward)
-    run.plans(_entered([*enumerate(forward), *reversed([*enumerate(backward)])]))
     return forward, backward
 
 
@@ -104,7 +112,8 @@ def followed_evaluation(
         layout: What the library has around them.
     """
     (run,) = layout.runs()
-    _planned(positions(trained, reach=len(trained)), run)
+    before, after = _happened(positions(trained, reach=len(trained)), run)
+    run.plans(entered([*enumerate(before), *reversed([*enumerate(after)])]))
     forward: list[Sequence[Happened]] = [part.forward_happened for part in parts]
     run.complete(forward, [])
     for _ in range(2):
@@ -129,12 +138,6 @@ def _recomputed_within(happened: Sequence[Happened]) -> Sequence[Happened]:
     moved = [begins._replace(after=()), Happened(module.kind, module.name, begins.at, begins.after)]
     stays = module._replace(kind=Happening.BEGINS, name="")
     return [*moved, *happened[1:first], stays, *happened[first + 1 :]]
-
-
-def _entered(parts: Sequence[tuple[int, Sequence[Happened]]]) -> list[tuple[int, str]]:
-    """Returns the (part, name) of every module that is entered, in order."""
-    kinds = Happening.ENTERS, Happening.ENTERS_BACKWARD
-    return [(i, h.name) for i, happened in parts for h in happened if h.kind in kinds]
 
 
 def merged(found: Sequence[Lines]) -> Lines:

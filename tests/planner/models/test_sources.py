@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from planner.models import find_model, supported_model_types
+from planner.models import find_model
 from planner.models.sources.config_json import parse_config
 from planner.models.sources.document import MAX_FILE_BYTES, ModelConfigError
 
@@ -18,7 +18,6 @@ LLAMA: dict[str, Any] = {
     "vocab_size": 1000,
     "max_position_embeddings": 512,
 }
-SUPPORTED = f"supported: {', '.join(supported_model_types())}"
 
 
 def config(**fields: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
@@ -110,6 +110,11 @@ class Flat:
     def runs(self, parameter: Owned) -> bool:
         """Returns whether a parameter's module runs: the original of a module of which PEFT trains a copy does not."""
         return self._by_name[parameter.part, parameter.name] is parameter
+
+    @cached_property
+    def key(self) -> Hashable:
+        """What makes other flat parameters the same."""
+        return tuple(self.parameters), self.ranks
 
     @cached_property
     def numels(self) -> list[list[int]]:

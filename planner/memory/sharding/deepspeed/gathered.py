@@ -5,7 +5,7 @@ Source: deepspeed/runtime/zero/stage3.py, DeepSpeed 0.19.8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from planner.libraries.allocator import allocated
 from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS, Happened, Happening
@@ -27,7 +27,7 @@ class Gathered(Run):
     """
 
     def __init__(self, flat: Flat, sharding: Zero) -> None:
-        super().__init__()
+        super().__init__((flat.key, sharding))
         self.flat, self.sharding = flat, sharding
         self.alive.communication += norms(flat, 0, divided=True) if sharding.steps_on_host else 0
         self._elements, self._waiting = 0, list[Owned]()
@@ -44,8 +44,8 @@ class Gathered(Run):
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds the modules without parameters."""
         containers = Containers(forward)
-        forward[:] = [containers.forward(i, happened) for i, happened in enumerate(forward)]
-        backward[:] = [containers.backward(i, happened) for i, happened in enumerate(backward)]
+        forward[:] = _each_once(containers.forward, forward)
+        backward[:] = _each_once(containers.backward, backward)
         self._read = self._read or [self.flat.find(*found) for found in containers.reads]
 
     def plans(self, order: Sequence[Module]) -> None:
@@ -61,8 +61,6 @@ class Gathered(Run):
         """Follows a module that is entered or left, or a finished gradient."""
         module = _module(part, name)
         match kind:
-            case Happening.BEGINS | Happening.READS:
-                pass
             case Happening.HOLDS:
                 self.coordinator.view(self.flat.find(part, name))
             case Happening.LETS_GO:
@@ -143,6 +141,18 @@ class Gathered(Run):
         yield from self._reduce()
         yield self.alive.extra()
         self.coordinator.end()
+
+
+def _each_once(
+    add: Callable[[int, Sequence[Happened]], list[Happened]], parts: Sequence[Sequence[Happened]]
+) -> list[list[Happened]]:
+    """Adds modules to what happens in parts, to that of equal blocks once."""
+    ends, found = (0, len(parts) - 2, len(parts) - 1), dict[tuple[int, int], list[Happened]]()
+    keys = [(id(happened), i if i in ends else -1) for i, happened in enumerate(parts)]
+    for i, key in enumerate(keys):
+        if key not in found:
+            found[key] = add(i, parts[i])
+    return [found[key] for key in keys]
 
 
 def _module(part: int, name: str) -> Module:

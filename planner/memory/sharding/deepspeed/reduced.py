@@ -34,10 +34,12 @@ class Reduced(Run):
         on_host: Whether the optimizer is on the host, to which this rank's part is sent slice by slice.
     """
 
+    ignored = tuple(kind for kind in Happening if kind is not Happening.GRADIENT)
+
     def __init__(
         self, flat: Flat, rank: int, bucket: int, buckets: int, partitions: bool, turn: Turn, on_host: bool
     ) -> None:
-        super().__init__()
+        super().__init__((flat.key, rank, bucket, buckets, partitions, turn, on_host))
         self.flat, self.bucket, self.partitions, self.turn, self.on_host = flat, bucket, partitions, turn, on_host
         self._buffers = buckets * allocated(bucket * flat.itemsize)
         self._mine = {
@@ -57,8 +59,6 @@ class Reduced(Run):
 
     def happens(self, part: int, kind: Happening, name: str) -> Iterator[Extra]:
         """Follows a finished gradient, which is still on the part's account."""
-        if kind is not Happening.GRADIENT:
-            return
         parameter = self.flat.find(part, name)
         self._take_buffers()
         yield self.alive.extra()

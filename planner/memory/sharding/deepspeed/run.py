@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from planner.memory.autograd.marks import Happened, Happening
@@ -26,10 +26,18 @@ class Run:
     """Follows one micro-batch on one rank.
 
     Subclasses yield what is alive at each instant of a happening, and leave in `alive` what is alive after it.
+
+    Args:
+        key: What decides it, besides the order of what happens.
+
+    Attributes:
+        ignored: What nothing follows from.
     """
 
-    def __init__(self) -> None:
-        self.alive = Alive()
+    ignored: tuple[Happening, ...] = (Happening.BEGINS, Happening.READS)
+
+    def __init__(self, key: Hashable) -> None:
+        self.key, self.alive = key, Alive()
 
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds to what happens in each part's forward and backward what the run needs in addition."""

@@ -1,15 +1,17 @@
-"""Says which values of other axes a training framework sets where a user says nothing."""
+"""Says which values of options are searched where a user names none: by GPU, method and training framework."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from hardware import GPU
+from hardware import GPU, Cluster
 from strategies.checkpointing import Checkpointing
+from strategies.finetuning.methods import AdapterDtype, Finetuning
+from strategies.finetuning.quantization import Quantization, UnquantizedDtype
 from strategies.framework import Framework
-from strategies.methods import AdapterDtype, Finetuning
+from strategies.optimizer import Optimizer
 from strategies.precision import Precision
-from strategies.quantization import Quantization, UnquantizedDtype
 from strategies.sharding import BACKENDS, Replicated, Sharding, ShardingBackend
 
 UNQUANTIZED = {
@@ -19,6 +21,25 @@ UNQUANTIZED = {
     "fp16": UnquantizedDtype.FP16,
 }
 """Dtype of weights as they are loaded, by the dtype of the computation."""
+
+
+USUAL_OPTIMIZERS = {
+    Finetuning.FULL: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
+    Finetuning.LORA: (Optimizer.ADAMW,),
+    Finetuning.QLORA: (Optimizer.ADAMW,),
+    Finetuning.FREEZE: (Optimizer.ADAMW, Optimizer.ADAMW_8BIT, Optimizer.ADAFACTOR),
+    Finetuning.BITFIT: (Optimizer.ADAMW,),
+}
+"""Optimizers that are searched unless others are given. Adapters and biases are so small that replacing AdamW to save
+its states is not worthwhile."""
+
+
+def usual_shardings(cluster: Cluster) -> tuple[Sharding, ...]:
+    """Returns the shardings to search; hybrid only on several nodes, where gathering within one is faster."""
+    if cluster.world_size == 1:
+        return (Sharding.NO_SHARD,)
+    hybrid = (Sharding.HYBRID_SHARD,) if cluster.nodes > 1 and cluster.gpus_per_node > 1 else ()
+    return (Sharding.NO_SHARD, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD, *hybrid)
 
 
 def dividing(shardings: Sequence[Sharding], backends: Sequence[ShardingBackend]) -> tuple[ShardingBackend, ...]:
@@ -85,3 +106,31 @@ def usual_unquantized_dtypes(
     loaded = (UNQUANTIZED[precision.facts.matmul_dtype] for precision in precisions)
     both = framework.facts.prepares or any(quantization.is_gptq for quantization in quantizations)
     return tuple(dict.fromkeys((UnquantizedDtype.FP32, *loaded) if both else loaded))
+
+
+def usual_values(
+    gpu: GPU,
+    method: Finetuning,
+    framework: Framework,
+    precisions: Sequence[Precision],
+    quantizations: Sequence[Quantization],
+    backends: Sequence[ShardingBackend],
+) -> dict[str, tuple[Any, ...]]:
+    """Returns the values of those options whose usual ones depend on the method, by the option's name.
+
+    Args:
+        gpu: The GPU.
+        method: The method of fine-tuning.
+        framework: The framework whose defaults hold.
+        precisions: Precisions that are asked for; empty for the usual ones.
+        quantizations: Quantizations that are searched.
+        backends: Backends that divide the model.
+    """
+    chosen = tuple(precisions) or usual_precisions(gpu, method, framework, backends)
+    return {
+        "precision": chosen,
+        "optimizer": USUAL_OPTIMIZERS[method],
+        "adapter_dtype": usual_adapter_dtypes(method, chosen, framework),
+        "unquantized_dtype": usual_unquantized_dtypes(chosen, quantizations, framework),
+        "checkpointing": (Checkpointing.NONE, usual_checkpointing(framework, backends)),
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 from strategies.axis import Axis, Names, Option, Shares, Values, WholeNumbers
 from strategies.choice import ContradictionError
-from strategies.methods import (
+from strategies.finetuning.methods import (
     ALL_LINEAR,
     DEFAULT_LORA_RANK,
     DEFAULT_TRAINED_BLOCKS,
@@ -20,7 +20,7 @@ from strategies.methods import (
     Method,
     TrainedModules,
 )
-from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
+from strategies.finetuning.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 
 _LORA_FIELDS = {
     "lora_rank": "rank",

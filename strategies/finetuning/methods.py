@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from strategies.choice import Choice, ContradictionError
-from strategies.quantization import ExpertQuantization, Quantization, UnquantizedDtype
+from strategies.finetuning.quantization import ExpertQuantization, Quantization, UnquantizedDtype
 
 
 class Finetuning(Choice):
