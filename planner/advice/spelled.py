@@ -80,6 +80,8 @@ def speed(relative: float) -> str | None:
         return None
     if relative >= 2:
         return f"a token takes {relative:.1f} times as long"
+    if relative <= 0.5:
+        return f"{1 / relative:.1f} times as fast" if relative > 0.1 else f"{1 / relative:.0f} times as fast"
     return f"a token takes {abs(relative - 1):.0%} {'more' if relative > 1 else 'less'} time"
 
 
