@@ -44,6 +44,8 @@ class _Gain(NamedTuple):
     relative_time: float
     times: float
     is_batch: bool
+    accumulates_more: bool = False
+    """Whether the change also lets more passes follow each other than there are now."""
 
     @property
     def share(self) -> float:
@@ -55,6 +57,8 @@ class _Gain(NamedTuple):
         """Returns what it brings, in words."""
         if self.is_batch:
             each = " of each GPU" if self.solver.cluster.world_size > 1 else ""
+            if self.accumulates_more:
+                return f"{self.times:.1f} x the micro-batch{each}, {self.candidate.micro_batch_size:,}"
             return f"{self.times:.1f} x the batch{each}, {self.candidate.global_batch_size:,}"
         speed = self.solver.model.real_tokens * self.candidate.global_batch_size / self.candidate.seconds
         return f"{self.times:.1f} x the speed, {speed:,.0f} tokens/s"
@@ -75,19 +79,24 @@ class _Now(NamedTuple):
         for strategy in variant.strategies(self.run.strategy):
             fast = _served(strategy, solver, lambda c: more * _relative(c, self.run) <= MUCH_SHORTER)
             if fast is not None and (share := more * _relative(fast, self.run)) <= MUCH_SHORTER:
-                yield _Gain(fast, solver, share, 1 / share, is_batch=False)
+                yield _Gain(fast, solver, share, 1 / share, False)
             if variant.solver.order.objective is not Objective.BATCH or solver is variant.solver:
                 continue
-            large = _served(strategy, variant.solver, lambda c: self._times(c) >= MUCH_LARGER * more)
+            large = _served(strategy, variant.solver, lambda c: self._times(c, more) >= MUCH_LARGER)
             if large is None or (share := more * _relative(large, self.largest)) > SLOWER:
                 continue
-            times = self._times(large) / more
+            times = self._times(large, more)
             if times >= MUCH_LARGER:
-                yield _Gain(large, variant.solver, share, times, is_batch=True)
+                is_more = large.gradient_accumulation_steps > self.largest.gradient_accumulation_steps
+                yield _Gain(large, variant.solver, share, times, True, is_more)
 
-    def _times(self, candidate: Candidate) -> float:
-        """Returns how many times the largest batch a candidate's is."""
-        return candidate.global_batch_size / self.largest.global_batch_size
+    def _times(self, candidate: Candidate, more: float) -> float:
+        """Returns how many times the largest batch of each GPU a candidate's is, on so many times as many GPUs.
+
+        What only accumulates more is no larger: as many passes fill an epoch, and each GPU has room for as little.
+        """
+        batch = candidate.global_batch_size / self.largest.global_batch_size / more
+        return min(batch, candidate.micro_batch_size / self.largest.micro_batch_size)
 
 
 def step_more(
