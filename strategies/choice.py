@@ -77,7 +77,8 @@ class Choice(StrEnum):
             plain |= {_plain(name): cls.parse(value) for name, value in cls.spellings().items()}
             if (found := plain.get(_plain(text))) is not None:
                 return found
-        near = {_plain(name): meant for name, meant in cls.mistaken().items()}.get(_plain(str(text)))
+        known = {_plain(name): meant for name, meant in cls.mistaken().items()}
+        near = known.get(_plain(text)) if isinstance(text, str) else None
         raise InvalidChoiceError(cls.axis_name(), text, [*(c.value for c in cls), *cls.aliases()], near)
 
     @classmethod

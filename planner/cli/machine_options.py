@@ -69,7 +69,10 @@ def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | 
     if size is not None and gpu != size:
         from hardware.errors import PlannerError
 
-        raise PlannerError(f"--gpu {gpu} and --vram {size} both say what the GPU is", "give one of the two")
+        raise PlannerError(
+            f"--gpu {gpu} and --vram {size} both say what the GPU is",
+            f"give one of the two: --vram {size} for a card that is not listed",
+        )
     return gpu
 
 

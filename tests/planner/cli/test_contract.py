@@ -72,6 +72,12 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
             "--gpu T4 and --vram 24GiB both say what the GPU is",
             "give one of the two",
         ),
+        (
+            ("fit", "7B", "--gpu", "M3 Max"),
+            "unknown GPU 'M3 Max': Apple's GPUs are not planned: torch's MPS backend has another allocator, and shares "
+            "the memory of the host",
+            "--vram 24GiB plans an NVIDIA card of that size",
+        ),
         (("fit", "7B", "--gpuu", "T4"), "unknown option --gpuu", "did you mean --gpu, --gpus?"),
         ((*FITS, "--gpus", "two"), "--gpus is 'two', not a whole number", "--gpus 4"),
         ((*FITS, "--top", "1.5"), "--top is '1.5', not a whole number", "--top 4"),
