@@ -59,7 +59,7 @@ class Cluster:
 
     @property
     def price_per_hour_usd(self) -> float | None:
-        """Returns what all nodes cost per hour: that of the machines, else of so many single GPUs; None if unknown."""
+        """Returns the price per hour of all nodes: of the machines, or else of all GPUs one by one; None if unknown."""
         if self.machine:
             each = self.machine.price_per_hour_usd
             return None if each is None else each * self.nodes

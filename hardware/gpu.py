@@ -125,7 +125,7 @@ class GPU(Frozen):
     price_date: Day | None = None
     """Day on which the price was read; None where nobody has written it down."""
     price_source: Text | None = None
-    """Where it was read, of which tier."""
+    """Where the price was read, and its tier."""
     source: Text
 
     @model_validator(mode="after")

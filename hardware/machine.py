@@ -23,7 +23,7 @@ class Priced(Protocol):
 
     @property
     def price_source(self) -> str | None:
-        """Returns where it was read, of which tier."""
+        """Returns where the price was read, and its tier."""
         ...
 
 
@@ -45,7 +45,7 @@ class Machine(Frozen):
     price_date: Day | None = None
     """Day on which the price was read; None where nobody has written it down."""
     price_source: Text | None = None
-    """Where it was read, of which tier."""
+    """Where the price was read, and its tier."""
     region: Text | None = None
     """Where the price holds."""
     spot: bool = Field(default=False, strict=True)

@@ -3,12 +3,12 @@
 The built-in catalog is read here only if it is broken; otherwise PyYAML's C loader reads single entries of it.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from hardware.document import Document, Location, position
 from hardware.errors import CatalogError, FileError, shown
 from hardware.files import UnreadableError, read_file, read_standard_input
 from hardware.json_text import JsonError, decoded, parse_json
@@ -24,70 +24,7 @@ MAX_NODES: Final = 50_000  # after the expansion of aliases; the built-in catalo
 # Unless quoted: PyYAML reads 1:1:1:... as a sexagesimal integer, in quadratic time.
 MAX_SCALAR_CHARACTERS: Final = 10_000
 MAX_DEPTH: Final = 20
-MAX_PROBLEMS: Final = 50  # more would not be read, and each takes a search for near names
 MAX_BITS: Final = 128  # of a whole number: sizes have fewer, and larger numbers overflow as floats
-
-Location = tuple[str | int, ...]
-"""Keys and indices that lead to a value."""
-
-
-@dataclass(slots=True)
-class Document:
-    """Holds a parsed file: its data, the position of each value, and the problems found so far.
-
-    Attributes:
-        file: Name of the file, as problems begin with it.
-        data: The data of the file.
-        error: Type of the error that reports the problems.
-    """
-
-    file: str
-    data: Any = None
-    error: type[FileError] = CatalogError
-    hint: str | None = None
-    """Hint of the error if the file itself cannot be read."""
-    _problems: dict[tuple[Location, str], tuple[int, int]] = field(default_factory=dict)
-    _positions: dict[Location, tuple[int, int]] = field(default_factory=dict)
-    _refused: set[Location] = field(default_factory=set)
-
-    def add_problem(self, location: Location, message: str) -> None:
-        """Adds a problem at the position of the value at `location`, or of the nearest enclosing one in the file."""
-        if location in self._refused:
-            return
-        known = location
-        while known and known not in self._positions:
-            known = known[:-1]
-        self.add_problem_at(self._positions.get(known, (1, 1)), location, message)
-
-    def add_problem_at(self, position: tuple[int, int], location: Location, message: str) -> None:
-        """Adds a problem at a line and column, from 1, and raises all problems when there are `MAX_PROBLEMS`."""
-        self._problems.setdefault((location, message), position)
-        if len(self._problems) == MAX_PROBLEMS:
-            self.raise_problems()
-
-    def line(self, location: Location) -> int:
-        """Returns the line of the value at `location`, from 1."""
-        return self._positions.get(location, (1, 1))[0]
-
-    def refuse(self, node: yaml.Node, location: Location, message: str) -> None:
-        """Adds a problem for a value without meaning, and ignores later problems at its location."""
-        self.add_problem_at(_position(node.start_mark), location, message)
-        self._refused.add(location)
-
-    def place(self, location: Location, node: yaml.Node) -> None:
-        """Records the position of a value."""
-        self._positions[location] = _position(node.start_mark)
-
-    def place_at(self, location: Location, position: tuple[int, int]) -> None:
-        """Records the line and column of a value, from 1."""
-        self._positions.setdefault(location, position)
-
-    def raise_problems(self) -> None:
-        """Raises `error` with all problems so far, in the order of the file, if there are any."""
-        problems = sorted(self._problems.items(), key=lambda item: item[1])
-        if problems:
-            lines = [f"{self.file}:{ln}:{col}: {_spelled(at)}: {text}" for (at, text), (ln, col) in problems]
-            raise self.error(lines, self.hint if len(lines) < MAX_PROBLEMS else "the rest of the file was not read")
 
 
 def read_document(path: str | Path, error: type[FileError] = CatalogError, *, content: bytes | None = None) -> Document:
@@ -134,7 +71,7 @@ def _parse(document: Document, content: bytes) -> None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = ", ".join(part for part in (error.context, error.problem) if part)
-        document.add_problem_at(_position(mark), (), f"not valid YAML: {message}")
+        document.add_problem_at(position(mark), (), f"not valid YAML: {message}")
     except (yaml.YAMLError, ValueError) as error:  # ReaderError: control characters; it has an offset, but no line
         document.add_problem((), f"not valid YAML: {_one_line(error)}")
     document.raise_problems()
@@ -184,15 +121,15 @@ def _check_size(document: Document, content: bytes) -> None:
                 sizes[event.anchor] = 1
             if event.implicit[0] and len(event.value) > MAX_SCALAR_CHARACTERS:  # quoted text is no number
                 message = f"a value of more than {MAX_SCALAR_CHARACTERS} characters"
-                document.add_problem_at(_position(event.start_mark), (), message)
+                document.add_problem_at(position(event.start_mark), (), message)
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_nodes):
-                document.add_problem_at(_position(event.start_mark), (), f"alias *{event.anchor} contains itself")
+                document.add_problem_at(position(event.start_mark), (), f"alias *{event.anchor} contains itself")
             open_nodes[-1][1] += sizes.get(str(event.anchor), 1)
         if len(open_nodes) > MAX_DEPTH + 1:
-            document.add_problem_at(_position(event.start_mark), (), f"nested deeper than {MAX_DEPTH} levels")
+            document.add_problem_at(position(event.start_mark), (), f"nested deeper than {MAX_DEPTH} levels")
         elif sum(size for _, size in open_nodes) > MAX_NODES:
-            document.add_problem_at(_position(event.start_mark), (), f"more than {MAX_NODES} values, aliases included")
+            document.add_problem_at(position(event.start_mark), (), f"more than {MAX_NODES} values, aliases included")
         document.raise_problems()
 
 
@@ -247,17 +184,6 @@ class _Converter:
         except yaml.MarkedYAMLError as error:
             self._document.refuse(node, location, _one_line(error.problem))
         self._flattened.add(id(node))
-
-
-def _position(mark: Any) -> tuple[int, int]:
-    """Returns line and column of a mark of PyYAML, from 1."""
-    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-
-
-def _spelled(location: Location) -> str:
-    """Returns a location as text, such as gpus.T4.aliases.0; parts that are not plain words are quoted."""
-    parts = (str(part) if str(part).isprintable() and " " not in str(part) else repr(part) for part in location)
-    return ".".join(parts) or "(file)"
 
 
 def _one_line(error: object) -> str:

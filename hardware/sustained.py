@@ -1,4 +1,4 @@
-"""Rates that training reaches, as shares of a GPU's peaks, by compute capability.
+"""Holds the rates that training reaches, as shares of a GPU's peaks, by compute capability.
 
 Nothing here is for one model or one framework. A GPU whose capability has no measurement of its own takes the shares of
 the one that `NEAREST` names, which `Sustained.measured` says.

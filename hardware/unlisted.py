@@ -1,4 +1,4 @@
-"""Stands in for a card that no catalog lists, of which only the memory is known."""
+"""Stands in for a card that no catalog lists; only its memory is known."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from planner.checking.fix import fix
     from planner.exporting.export import export
     from planner.exporting.launch import ExportError
+    from planner.exporting.measured import MeasuredFileError, measured
     from planner.extras import MissingExtraError
     from planner.files import OutputFileError
     from planner.models import Model, find_model
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from planner.records.comparison import Compared, Comparison
     from planner.records.explanation import Explanation
     from planner.records.machines import MachinePlan, MachineRanking
+    from planner.records.measurement import MeasuredRun, Measurement
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
     from planner.records.request import Request
@@ -57,6 +59,9 @@ _HOMES = {
     "Machine": "hardware",
     "MachinePlan": "planner.records.machines",
     "MachineRanking": "planner.records.machines",
+    "MeasuredFileError": "planner.exporting.measured",
+    "MeasuredRun": "planner.records.measurement",
+    "Measurement": "planner.records.measurement",
     "Memory": "planner.records.plan",
     "MissingExtraError": "planner.extras",
     "Model": "planner.models",
@@ -86,6 +91,7 @@ _HOMES = {
     "load_catalog": "hardware",
     "report_page": "planner.pages.report",
     "sweep": "planner.api",
+    "measured": "planner.exporting.measured",
     "verify": "planner.verification.verify",
 }
 """The module that defines each public name."""
@@ -108,6 +114,9 @@ __all__ = [
     "Machine",
     "MachinePlan",
     "MachineRanking",
+    "MeasuredFileError",
+    "MeasuredRun",
+    "Measurement",
     "Memory",
     "MissingExtraError",
     "Model",
@@ -135,6 +144,7 @@ __all__ = [
     "fit_machines",
     "fix",
     "load_catalog",
+    "measured",
     "report_page",
     "sweep",
     "verify",

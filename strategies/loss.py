@@ -16,11 +16,12 @@ class Loss(Choice):
     LIGER_CROSS_ENTROPY = "liger-cross-entropy", "logits of all tokens, their gradient in place (liger-kernel)"
     LIGER_FUSED_LINEAR = "liger-fused-linear", "chunks of tokens, all gradients made in forward (liger-kernel)"
     CHUNKED = "chunked", "tiles of 4096 tokens x 32768 words, computed again in backward (TRL's SFTTrainer)"
+    CUT_CROSS_ENTROPY = "cut-cross-entropy", "logits in a kernel's registers alone, computed again in backward (Apple)"
 
     @property
     def is_fused(self) -> bool:
         """Returns whether the loss multiplies by the head's weight itself."""
-        return self in (Loss.LIGER_FUSED_LINEAR, Loss.CHUNKED)
+        return self in (Loss.LIGER_FUSED_LINEAR, Loss.CHUNKED, Loss.CUT_CROSS_ENTROPY)
 
     @classmethod
     def open_to(cls) -> tuple[type, ...]:

@@ -39,6 +39,10 @@ found = {
     "loss": asked("smollm2-135m", loss="as-they-are", precision="bf16-true"),
     "framework": asked("smollm2-135m", framework="litgpt"),
 }
+if sys.argv[1] == "estimate":
+    from planner import export
+
+    found["launcher"] = sorted(export(estimate("smollm2-135m", gpu="MyGPU"), "lsf"))
 print(json.dumps(found))
 """
 
@@ -75,12 +79,13 @@ def answers(folder: Path, question: str) -> dict[str, Any]:
 
 
 def test_there_is_a_diff_for_each_kind_of_addition() -> None:
-    assert len(DIFFS) == 6
+    assert len(DIFFS) == 7
 
 
 def test_what_the_diffs_add_is_planned_or_refused(changed: Path) -> None:
     found = answers(changed, "estimate")
     assert "the memory model has no account of framework litgpt" in found.pop("framework")
+    assert "job.lsf" in found.pop("launcher")
     assert all(isinstance(answer, int) and answer > 0 for answer in found.values()), found
     assert found["optimizer"] < found["gpu"]
     assert found["policy"] < found["gpu"]

@@ -32,10 +32,16 @@ import yaml
 PLANS = 60
 """Plans of each target."""
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "finetuning": ("full", "lora", "qlora"),
-    "precision": ("bf16-mixed", "bf16-true", "fp16-mixed", "fp32"),
-    "optimizer": ("adamw", "adamw-foreach", "adamw-8bit", "paged-adamw-8bit", "adafactor", "lion", "sgd"),
-    "checkpointing": ("none", "full", "full-reentrant", "offload"),
+    "finetuning": ("full", "lora", "qlora", "freeze"),
+    "precision": ("bf16-mixed", "bf16-true", "fp16-mixed", "fp32", "tf32"),
+    "optimizer": (
+        *("adamw", "adamw-foreach", "adamw-8bit", "paged-adamw-8bit", "adafactor", "lion", "sgd", "sgd-momentum"),
+        *("galore", "apollo", "apollo-mini"),
+    ),
+    "trained_modules": ("none", "embeddings", "head"),
+    "adapter_dtype": ("fp32", "weights"),
+    "gradient_sync": ("last", "each"),
+    "checkpointing": ("none", "full", "full-reentrant", "offload", "selective-matmuls"),
     "attention": ("sdpa", "eager", "flash-attention-2"),
     "quantization": ("nf4", "nf4-double", "int8"),
     "batching": ("full", "padded", "packed"),

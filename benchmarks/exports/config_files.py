@@ -27,7 +27,7 @@ from planner.records.check import CheckResult
 
 SEVEN = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 NO_WORD = {
-    "<cut cross-entropy>": "cut cross-entropy",
+    "<cut cross-entropy>": None,
     "<dpo>": "dpo",
     "<completion>": "context parallelism",
     "<deepspeed-bf16>": None,
@@ -36,6 +36,7 @@ NO_WORD = {
 }
 """What a refusal says of each value in angle brackets; None for those that are the planner's words by now."""
 PAGED = "<paged adamw"
+CUT = "<cut cross-entropy>"
 ZERO = {1: "zero1", 2: "shard_grad_op", 3: "full_shard"}
 
 
@@ -55,6 +56,8 @@ def in_words(result: CheckResult) -> dict[str, Any]:
     found["engine"] = found.pop("sharding_backend", None)
     if found.get("optimizer") == "paged-adamw-32bit":
         found["optimizer"] = PAGED
+    if found.get("loss") == "cut-cross-entropy":
+        found["loss"] = CUT
     found["zero_stage"] = next((k for k, v in ZERO.items() if deepspeed and found.get("sharding") == v), None)
     found["offload"] = "cpu" if found.get("offload") in ("cpu", "optimizer") else "none"
     if "finetuning" in found:

@@ -1,4 +1,4 @@
-"""What requests of both sets share."""
+"""Makes what the requests of both sets share."""
 
 from __future__ import annotations
 

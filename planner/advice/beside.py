@@ -18,7 +18,7 @@ from planner.records.advice import Cost
 from strategies import ContradictionError
 
 MOST_BESIDE = 12
-"""Changes that are tried beside a machine: of the cheapest ones, those that save the most."""
+"""Changes that are tried together with a machine: of the cheapest ones, those that save the most."""
 
 
 class TooSmall(NamedTuple):

@@ -26,7 +26,7 @@ MOST_OF_A_COST = 3
 """Sets of one cost after which larger sets of the same cost are no longer tried."""
 
 MOST_PAIRED = 12
-"""Changes, those that save the most, of which all pairs are tried where sums find nothing."""
+"""Number of changes, those that save the most, whose pairs are all tried where sums find nothing."""
 
 Items = frozenset[tuple[str, Any]]
 Savings = Mapping[str, int]
@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
 
 class Minimal:
-    """Collects the sets of changes after which something fits, and of which no part would do."""
+    """Collects the minimal sets of changes: something fits after all of them, and not after a part of them."""
 
     def __init__(self, variants: Variants) -> None:
         self._variants = variants
@@ -185,7 +185,7 @@ def _useful(base: Trial, singles: Mapping[Change, Trial]) -> dict[Change, Saving
 def _promising(
     base: Trial, saves: Mapping[Change, Savings], pairs: Mapping[frozenset[Change], Savings], number: int
 ) -> Iterator[Changes]:
-    """Yields the sets of so many changes whose savings leave no more than some room over a budget.
+    """Yields the sets of `number` changes whose savings leave no more than some room over a budget.
 
     Args:
         base: The strategy without them.

@@ -29,11 +29,11 @@ MUCH_LARGER = 2
 MUCH_SHORTER = Fraction(3, 4)
 """Share of the time per token up to which a step is much faster: by a third."""
 MOST_LOOKED_THROUGH = 1_000
-"""Most strategies of a space of which one change more is looked for; who names more of them has looked around."""
+"""Largest space, in strategies, for which one more change is looked for; users with a larger one have looked around."""
 _WITHOUT_LOSS = (Cost.FLAG, Cost.PACKAGE)
 """Costs of changes that leave what is trained, on what and where as it is."""
 _HELPFUL = frozenset({"kernels", "loss", "checkpointing", "optimizer"})
-"""Options of which a change can help a plan that fits. Others move work to the host, or save what little there is."""
+"""Options whose change can help a plan that fits. Others move work to the host, or save little."""
 
 
 class _Gain(NamedTuple):

@@ -1,7 +1,7 @@
 """Lists the changes of techniques that save memory, with what each costs the user.
 
-A choice that is missing here is never advised: it saves nothing (`eager`), or needs a checkpoint that somebody has
-calibrated (GPTQ, AWQ).
+A choice that is missing here is never advised: it saves nothing (`eager`), needs a checkpoint that somebody has
+calibrated (GPTQ, AWQ), or is another's equal (cut cross-entropy, where liger-kernel's loss has no logits either).
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ TECHNIQUES: tuple[Change, ...] = (
     _flag("optimizer states sharded", sharding=Sharding.ZERO1),
     _flag("gradients and states sharded", sharding=Sharding.SHARD_GRAD_OP),
     _flag("the whole model sharded", sharding=Sharding.FULL_SHARD),
+    _flag("sharded by FSDP2", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.FSDP2),
     _flag("sharded by FSDP1", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.FSDP1),
     _flag("gradients reduced in every micro-batch", gradient_sync=GradientSync.EACH),
+    _flag("the optimizer step in the host's memory", offload=Offload.OPTIMIZER),
     _flag("shards and the optimizer step in the host's memory", offload=Offload.CPU),
     _flag("shards and the optimizer step in the host's memory", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
     _package(_LIGER, "liger-kernel's fused loss, without logits", loss=Loss.LIGER_FUSED_LINEAR),

@@ -11,7 +11,7 @@ from planner.search import Candidate, Solver
 from strategies import Strategy, UpTo
 
 KEPT, HOST = "kept", "host"
-"""Keys beside the moments of a step: what stays between steps, and the host's memory."""
+"""Keys in addition to the moments of a step: what stays between steps, and the host's memory."""
 
 
 class Trial(NamedTuple):

@@ -154,7 +154,7 @@ class Variant:
                 yield chain.least
 
     def batches(self, strategy: Strategy) -> Iterator[tuple[int, int]]:
-        """Yields the (micro-batch, accumulation steps) of which one fits if any of the strategy's do."""
+        """Yields pairs (micro-batch, accumulation steps); if any pair of the strategy fits, one of these does."""
         accumulation, size = self.solver.accumulation, self.solver.smallest_micro_batch
         if isinstance(accumulation, Steps):
             if accumulation.steps == 1 or strategy.update.accumulates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from planner.advice.beside import TooSmall, beside
 from planner.advice.changes import Change, cost_of, items_of, options_of, told_cost
@@ -27,7 +27,7 @@ MOST_WAYS = 8
 MOST_OF_A_COST = 3
 """Most ways of one cost that are told."""
 MOST_METHODS = 2
-"""The same of other methods: whoever asks for one method mostly means it."""
+"""The same for other fine-tuning methods: users who ask for one method mostly mean it."""
 STEPS_OF_A_LENGTH = 8
 """Parts of the length asked for between which the longest sequence that fits is looked for."""
 LESSER_METHODS = {
@@ -84,6 +84,8 @@ def of_techniques(
         beaten = (left for of, under, left in inapplicable if of is method and under.is_under(base))
         left = next(beaten, others)
         inapplicable.append((method, base, minimal.search(base, (), left)))
+    near = {change for _, _, left in inapplicable for change in others if change not in left}
+    _try_on_host(variants, minimal, least, [change for change in others if "offload" in change.options], near)
     if all(cost_of(one.changes).place > Cost.PACKAGE.place for one in minimal.found()):
         _try_slow(variants, minimal, least, [change for change in changes if is_slow_to_try(change)])
     for change in methods:
@@ -110,6 +112,31 @@ def _lesser_methods(changes: Iterable[Change], trials: Iterable[Trial]) -> Itera
             yield change
 
 
+def _try_on_host(
+    variants: Variants, minimal: Minimal, least: Trial, changes: Iterable[Change], near: Container[Change]
+) -> None:
+    """Tries what moves to the host as strategies that take more on the GPU can do it, or a node with more memory.
+
+    Args:
+        variants: The request.
+        minimal: Collects what fits.
+        least: The strategy that takes the least.
+        changes: The changes.
+        near: Those that apply to the smallest strategies, which have been tried on them.
+    """
+    for change in changes:
+        trial = best_near(variants.changed(change.options), least.strategy if change in near else None)
+        if trial is None:
+            continue
+        if trial.fits:
+            minimal.add((change,), trial)
+        elif all(over <= 0 for moment, over in trial.over.items() if moment != HOST):
+            made = change, *_room_on_host(trial)
+            larger = best_near(variants.changed(options_of(made)), trial.strategy)
+            if larger is not None and larger.fits:
+                minimal.add(made, larger)
+
+
 def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Iterable[Change]) -> None:
     """Tries changes that take long to try, that which saves the most first; where it does not fit, none does."""
     for change in reversed([*changes]):
@@ -124,7 +151,7 @@ def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Itera
 
 
 def _bases(trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the strategies of each method and sharding of which no other takes less at all moments, smallest first.
+    """Returns, for each method and sharding, the strategies that no other one undercuts at all moments, smallest first.
 
     What the others have instead are options that changes can reach, and they take more.
     """

@@ -12,7 +12,7 @@ from strategies import Loading, Outputs
 SHORTEST_SUGGESTED_SEQUENCE = 256
 """Tokens of the shortest sequence that is suggested."""
 MOST_PARTS = 4
-"""Parts of a sequence of which one is left, at least, where other things change as well."""
+"""A sequence is shortened to one part in this many, at least, where other things change as well."""
 
 
 def workload_changes(variants: Variants) -> Iterator[Change]:

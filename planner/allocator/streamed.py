@@ -116,14 +116,14 @@ class StreamedAllocator:
             part.take(storage, size)
 
     def _count(self) -> None:
-        """Counts what the compute stream has reached beside what the others have."""
+        """Counts what the compute stream has reached in addition to what the others have."""
         compute = self._compute
         self.peak_allocated = max(self.peak_allocated, self.allocated - compute.allocated + compute.peak_allocated)
         self.peak_reserved = max(self.peak_reserved, self.reserved - compute.reserved + compute.peak_reserved)
         compute.reset_peaks()
 
     def _recycle(self, units: int) -> None:
-        """Makes blocks usable, oldest first, until so many gathered units are left among those that wait."""
+        """Makes blocks usable, oldest first, until `units` gathered units are left among those that wait."""
         gathered = sum(stream is Stream.GATHER for stream, _ in self._waiting)
         while gathered > units or (self._waiting and not units):
             stream, block = self._waiting.pop(0)

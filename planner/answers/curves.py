@@ -36,7 +36,7 @@ class AtMoment(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Holds memory and time of a plan of which one number is another."""
+    """Holds memory and time of a plan with one number changed."""
 
     at: int
     """That number: samples per micro-batch, or tokens per sequence."""

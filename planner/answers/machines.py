@@ -128,7 +128,7 @@ class Placing:
         return {method: Placed(problem, solver, candidate) for method, candidate in best.items()}
 
     def _possible(self, space: Space, solver: Solver) -> list[Chain]:
-        """Returns the chains of strategies that can run, of each of which the first is the best."""
+        """Returns the chains of strategies that can run; the first strategy of each is its best."""
         key = space, _traits(solver.cluster)
         if key not in self._chains:
             check_number(space, solver.cluster)

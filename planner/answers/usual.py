@@ -1,4 +1,4 @@
-"""Finds the fastest plans at a usual effective batch, which stand beside those of the largest ones."""
+"""Finds the fastest plans at a usual effective batch, which are shown together with those of the largest batches."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from planner.checking.proposals import proposals
 from planner.checking.trials import Trials
 from planner.problem.problem import CatalogSource
 from planner.readers.launching.sources import read_sources
+from planner.readers.patterns import Pattern
 from planner.readers.reading import Place, Reading, Refusal, Said
 from planner.readers.registry import READERS
 from planner.readers.run import Run
@@ -94,7 +95,13 @@ def _framework(run: Run, reading: Reading) -> str:
 
 def _setting(said: Said) -> Setting:
     value = said.value
-    plain = value.value if isinstance(value, Choice) else list(value) if isinstance(value, tuple) else value
+    plain: Any = value
+    if isinstance(value, Choice):
+        plain = value.value
+    elif isinstance(value, Pattern):
+        plain = str(value)
+    elif isinstance(value, tuple):
+        plain = list(value)
     return Setting(value=plain, place=said.place and _key(said.place), why=said.why)
 
 

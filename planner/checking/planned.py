@@ -11,6 +11,7 @@ from hardware.errors import PlannerError
 from planner.api import estimate
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.models import model_of
+from planner.checking.targets import say_targets
 from planner.checking.trials import Cluster
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
@@ -58,6 +59,9 @@ def planned(
     try:
         model, note = model_of(reading, run)
         notes += note
+        say_targets(reading, model)
+        if reading.refused:
+            return Planned(notes=tuple(notes))
         fixed = {"model": model, "headroom": headroom, "catalog": known}
         lengths = lengths_of(reading, model)
         arguments = {**arguments_of(reading, run, notes, lengths[0]), **fixed}

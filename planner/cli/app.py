@@ -103,6 +103,7 @@ main = Planner(
         "verify": "Replay the real training step of a plan, without a GPU.",
         "check": "Read the configuration files of a run, and say whether it fits.",
         "export": "Write a plan as the files of a training framework.",
+        "measured": "Compare what exported scripts measured with their plans.",
         "report": "Draw plans as one page of HTML.",
         "gpus": "List the GPUs of the catalog, or show one.",
         "machines": "List the machines that clouds rent, with their prices, or show one.",

@@ -204,7 +204,7 @@ class DeviceChoice(Completed):
         return [("replay", "on fake tensors alone"), ("cuda", "for real on a GPU"), ("cpu", "for real, small models")]
 
 
-ANSWERS = ("fit", "machines", "estimate", "explain", "verify", "check", "sweep", "compare", "catalog")
+ANSWERS = ("fit", "machines", "estimate", "explain", "verify", "check", "sweep", "compare", "measured", "catalog")
 """What has a JSON Schema: answers of commands, `machines` that of `fit` on several, and catalog files."""
 
 

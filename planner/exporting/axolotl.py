@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.exporting.engine import deepspeed_json, fsdp_config
+from planner.exporting.engine import deepspeed_json, fsdp_config, synced
 from planner.exporting.launch import DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
 from planner.exporting.optimizers import trainer_optimizer
 from planner.exporting.packages import requirements
+from planner.readers.tables.axolotl import KEPT_MATMULS, SELECTIVE
 from strategies import (
+    AdapterDtype,
     Batching,
     Checkpointing,
     Finetuning,
@@ -20,11 +22,17 @@ from strategies import (
 )
 
 RECIPE = "axolotl.yaml"
-_QUANTIZED = {
+_QUANTIZED: dict[Quantization, dict[str, Any]] = {
     Quantization.NONE: {"load_in_4bit": False, "load_in_8bit": False},
+    Quantization.NF4: {
+        "load_in_4bit": True,
+        "load_in_8bit": False,
+        "bnb_config_kwargs": {"bnb_4bit_use_double_quant": False},
+    },
     Quantization.NF4_DOUBLE: {"load_in_4bit": True, "load_in_8bit": False},
     Quantization.INT8: {"load_in_4bit": False, "load_in_8bit": True},
 }
+_CUT = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 _LOSSES = {Loss.LIGER_FUSED_LINEAR: "liger_fused_linear_cross_entropy", Loss.LIGER_CROSS_ENTROPY: "liger_cross_entropy"}
 
 
@@ -66,6 +74,7 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         **_kernels(launch),
         **_adapters(launch),
         **_engine(launch),
+        "accelerator_config": synced(launch),
     }
 
 
@@ -81,22 +90,29 @@ def _checkpointing(launch: Launch) -> dict[str, Any]:
         return {"gradient_checkpointing": False}
     if choice is Checkpointing.OFFLOAD:
         return {"gradient_checkpointing": "offload"}
-    if choice not in (Checkpointing.FULL, Checkpointing.FULL_REENTRANT):
+    if choice not in (Checkpointing.FULL, Checkpointing.FULL_REENTRANT, Checkpointing.SELECTIVE_MATMULS):
         raise launch.cannot_say(f"checkpointing {choice}")
     kwargs = {"use_reentrant": choice is Checkpointing.FULL_REENTRANT}
-    return {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": kwargs}
+    said: dict[str, Any] = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": kwargs}
+    if choice is not Checkpointing.SELECTIVE_MATMULS:
+        return said
+    if launch.strategy.finetuning is not Finetuning.FULL:
+        raise launch.cannot_say(f"checkpointing {choice} with adapters, which change products that are kept")
+    return {**said, SELECTIVE: {"save": list(KEPT_MATMULS), "save_sliding_window": True}}
 
 
 def _kernels(launch: Launch) -> dict[str, Any]:
     kernels, loss = launch.strategy.kernels, launch.strategy.loss
     if kernels is Kernels.COMPILE or loss is Loss.CHUNKED:
         raise launch.cannot_say(f"kernels {kernels} with loss {loss}")
-    liger = kernels is Kernels.LIGER
+    liger, cuts = kernels is Kernels.LIGER, loss is Loss.CUT_CROSS_ENTROPY
+    says: dict[str, Any] = {"plugins": [_CUT], "cut_cross_entropy": True} if cuts else {}
     if not liger and loss not in _LOSSES:
-        return {}
+        return says
     names = ("liger_rope", "liger_rms_norm", "liger_glu_activation")
-    said: dict[str, Any] = {"plugins": ["axolotl.integrations.liger.LigerPlugin"], **dict.fromkeys(names, liger)}
-    return {**said, **{name: loss is meant for meant, name in _LOSSES.items()}}
+    plugins = ["axolotl.integrations.liger.LigerPlugin", *says.get("plugins", ())]
+    losses = {name: loss is meant for meant, name in _LOSSES.items()}
+    return {**says, "plugins": plugins, **dict.fromkeys(names, liger), **losses}
 
 
 def _adapters(launch: Launch) -> dict[str, Any]:
@@ -106,17 +122,19 @@ def _adapters(launch: Launch) -> dict[str, Any]:
     if strategy.finetuning not in (Finetuning.LORA, Finetuning.QLORA):
         raise launch.cannot_say(f"finetuning {strategy.finetuning}")
     if strategy.quantization not in _QUANTIZED:
-        raise launch.cannot_say(f"quantization {strategy.quantization}", "its 4-bit base is nf4-double")
+        raise launch.cannot_say(f"quantization {strategy.quantization}")
     assert strategy.lora_rank is not None
     targets = launch.targets()
     return {
-        "adapter": "qlora" if strategy.quantization is Quantization.NF4_DOUBLE else "lora",
+        "adapter": "qlora" if strategy.quantization.is_nf4 else "lora",
         **_QUANTIZED[strategy.quantization],
         "lora_r": strategy.lora_rank,
         "lora_alpha": 2 * strategy.lora_rank,
         "lora_dropout": strategy.lora_dropout or 0.0,
         "lora_target_linear": True if targets is None else None,
         "lora_target_modules": targets,
+        "lora_modules_to_save": launch.modules_to_save(),
+        "peft_autocast_adapter_dtype": strategy.adapter_dtype is not AdapterDtype.WEIGHTS,
         # Its fused kernels, which it would switch on by itself, are not in the account.
         "lora_mlp_kernel": False,
         "lora_qkv_kernel": False,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from planner.exporting.launch import DEEPSPEED, Launch
-from strategies import Offload, OverlapComm, Sharding, ShardingBackend
+from strategies import GradientSync, Offload, OverlapComm, Sharding, ShardingBackend
 from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
 
 _OF_STAGE_3 = {
@@ -73,6 +73,12 @@ def fsdp_config(launch: Launch) -> dict[str, Any]:
     said["fsdp_activation_checkpointing"] = False
     said["fsdp_state_dict_type"] = "SHARDED_STATE_DICT"
     return said
+
+
+def synced(launch: Launch) -> dict[str, Any] | None:
+    """Returns the `accelerator_config` with which FSDP reduces gradients after every micro-batch; None without it."""
+    each = launch.strategy.gradient_sync is GradientSync.EACH and launch.backend is not ShardingBackend.DEEPSPEED
+    return {"gradient_accumulation_kwargs": {"sync_each_batch": True}} if each else None
 
 
 def accelerate_yaml(launch: Launch, autocast: str | None = None) -> str:

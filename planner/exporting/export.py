@@ -66,7 +66,9 @@ def export(
     if random_weights and not target.makes_weights:
         raise ExportError(f"{target.name} loads weights and makes none", "--random-weights is of transformers, pytorch")
     command = _command(plan, to, framework, rank, dataset, random_weights)
-    launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights)
+    named = catalog_of(catalog).find(request.gpu)
+    vendor = named.vendor if named is not None else "nvidia"  # a card of --vram is one of NVIDIA's
+    launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights, vendor)
     if request.task is not None and request.task not in target.tasks:
         raise launch.cannot_say(f"task {request.task}", f"it trains {', '.join(target.tasks)}")
     files = target.files(launch)

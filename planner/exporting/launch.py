@@ -10,11 +10,21 @@ import yaml
 from hardware import GIB
 from hardware.errors import PlannerError
 from planner.models import Model
+from planner.models.reading.inventory import Inventory
 from planner.printable import printable
 from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
 from planner.records.plan import Plan, StrategyChoice
 from planner.records.request import Request
-from strategies import ALL_LINEAR, Allocator, LoraVariant, Precision, ShardingBackend, Task, Update
+from strategies import (
+    ALL_LINEAR,
+    Allocator,
+    LoraVariant,
+    Precision,
+    ShardingBackend,
+    Task,
+    TrainedModules,
+    Update,
+)
 
 ACCELERATE, DEEPSPEED, SCRIPT, REQUIREMENTS = "accelerate.yaml", "deepspeed.json", "run.sh", "requirements.txt"
 
@@ -44,6 +54,7 @@ class Launch(NamedTuple):
         target: Name of the target.
         command: The command that makes the files.
         random_weights: Whether weights are random, so that nothing is downloaded.
+        vendor: Who makes the GPUs.
     """
 
     request: Request
@@ -53,6 +64,7 @@ class Launch(NamedTuple):
     target: str
     command: str
     random_weights: bool = False
+    vendor: str = "nvidia"
 
     @property
     def model(self) -> str:
@@ -115,6 +127,15 @@ class Launch(NamedTuple):
         """Returns the layers with adapters; None for every linear layer but the head."""
         targets = self.strategy.lora_targets
         return None if targets in (None, ALL_LINEAR) else list(targets)
+
+    def modules_to_save(self) -> list[str] | None:
+        """Returns PEFT's names of the modules that train as a whole beside adapters; None if there are none."""
+        which, architecture = self.strategy.trained_modules or TrainedModules.NONE, self.described.architecture
+        # A head that shares the embedding's weight has a module of its own all the same.
+        apart = Inventory(architecture.model_copy(update={"tie_word_embeddings": False}))
+        heads = [t.name.removesuffix(".weight").rpartition(".")[2] for t in apart.head.tensors if t.is_head]
+        embeddings = [architecture.embedding_name] if which.embeddings else []
+        return [*embeddings, *(heads[:1] if which.head else ())] or None
 
     def comment(self) -> str:
         """Returns the lines with which a file opens: what made it and what is predicted."""

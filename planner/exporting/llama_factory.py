@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from planner.exporting.engine import accelerate_yaml, deepspeed_json
+from planner.exporting.engine import accelerate_yaml, deepspeed_json, synced
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
+from planner.exporting.optimizers import trainer_optimizer
 from planner.exporting.packages import requirements
 from strategies import (
     Attention,
@@ -18,6 +20,7 @@ from strategies import (
     Precision,
     Quantization,
     ShardingBackend,
+    TrainedModules,
     Update,
 )
 
@@ -28,7 +31,7 @@ _ATTENTIONS = {
     Attention.FLASH_2: "fa2",
     Attention.FLASH_3: "fa3",
 }
-_LOW_RANK = {Optimizer.GALORE: "galore", Optimizer.APOLLO: "apollo"}
+_LOW_RANK = {Optimizer.GALORE: "galore", Optimizer.APOLLO: "apollo", Optimizer.APOLLO_MINI: "apollo"}
 _BITS = {Quantization.NF4: 4, Quantization.NF4_DOUBLE: 4, Quantization.INT8: 8}
 
 
@@ -66,6 +69,7 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         **_checkpointing(launch),
         **_kernels(launch),
         **_finetuning(launch),
+        "accelerator_config": synced(launch),
         "deepspeed": DEEPSPEED if launch.backend is ShardingBackend.DEEPSPEED else None,
     }
 
@@ -79,22 +83,25 @@ def _attention(launch: Launch) -> str:
 def _precision(launch: Launch) -> dict[str, Any]:
     if launch.strategy.precision is Precision.BF16_TRUE:
         return {"pure_bf16": True}
-    return {"bf16": launch.half == "bf16", "fp16": launch.half == "fp16"}
+    tf32 = True if launch.strategy.precision is Precision.TF32 else None
+    return {"bf16": launch.half == "bf16", "fp16": launch.half == "fp16", "tf32": tf32}
 
 
-def _optimizer(launch: Launch) -> dict[str, Any]:
+def _optimizer(launch: Launch) -> Mapping[str, Any]:
     strategy = launch.strategy
     if strategy.optimizer is Optimizer.ADAM_MINI:
         return {"use_adam_mini": True}
     if strategy.optimizer is Optimizer.MUON:
         return {"use_muon": True}
     if strategy.optimizer not in _LOW_RANK:
-        return {"optim": launch.optimizer()}
+        return trainer_optimizer(launch)
     name = _LOW_RANK[strategy.optimizer]
     layerwise = strategy.update is Update.IN_BACKWARD
     # train/trainer_utils.py refuses adamw_torch_fused, the default of transformers, beside these.
-    said = {f"use_{name}": True, f"{name}_rank": strategy.optimizer_rank, f"{name}_layerwise": layerwise}
-    return {**said, f"{name}_target": "all", "optim": "adamw_torch"}
+    said: dict[str, Any] = {f"use_{name}": True, f"{name}_rank": strategy.optimizer_rank}
+    if strategy.optimizer is Optimizer.APOLLO_MINI:  # apollo_torch's README, "APOLLO-Mini"
+        said |= {"apollo_rank": 1, "apollo_scale_type": "tensor"}
+    return {**said, f"{name}_layerwise": layerwise, f"{name}_target": "all", "optim": "adamw_torch"}
 
 
 def _checkpointing(launch: Launch) -> dict[str, Any]:
@@ -114,12 +121,23 @@ def _kernels(launch: Launch) -> dict[str, Any]:
     return {"enable_liger_kernel": kernels is Kernels.LIGER}
 
 
+def _freeze(launch: Launch) -> dict[str, Any]:
+    which = launch.strategy.trained_modules or TrainedModules.NONE
+    if which.head and launch.described.architecture.tie_word_embeddings:
+        raise launch.cannot_say(f"trained-modules {which}: it finds no head that shares the embedding's weight")
+    return {
+        "finetuning_type": "freeze",
+        "freeze_trainable_layers": launch.strategy.trained_blocks,
+        "freeze_extra_modules": ",".join(launch.modules_to_save() or ()) or None,
+    }
+
+
 def _finetuning(launch: Launch) -> dict[str, Any]:
     strategy = launch.strategy
     if strategy.finetuning is Finetuning.FULL:
         return {"finetuning_type": "full"}
     if strategy.finetuning is Finetuning.FREEZE:
-        return {"finetuning_type": "freeze", "freeze_trainable_layers": strategy.trained_blocks}
+        return _freeze(launch)
     if strategy.finetuning not in (Finetuning.LORA, Finetuning.QLORA):
         raise launch.cannot_say(f"finetuning {strategy.finetuning}")
     quantization = strategy.quantization
@@ -135,6 +153,7 @@ def _finetuning(launch: Launch) -> dict[str, Any]:
         "lora_alpha": 2 * strategy.lora_rank,
         "lora_dropout": strategy.lora_dropout or 0.0,
         "lora_target": ",".join(launch.targets() or ["all"]),
+        "additional_target": ",".join(launch.modules_to_save() or ()) or None,
         **{f"use_{name}": True for variant, name in VARIANTS.items() if strategy.lora_variant is variant},
     }
 

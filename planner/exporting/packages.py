@@ -12,6 +12,8 @@ TORCH, TRANSFORMERS, ACCELERATE, PEFT, TRL = (
     "peft==0.21.2",
     "trl==1.16.0",
 )
+DATASETS = "datasets"
+"""Reads data of the Hub and, by its pyarrow, Parquet; any version does."""
 _OF_OPTIMIZERS = {
     **dict.fromkeys(
         (
@@ -46,4 +48,5 @@ def requirements(launch: Launch, *own: str) -> str:
         needed.append("flash-attn")
     if launch.backend is ShardingBackend.DEEPSPEED:
         needed.append("deepspeed==0.19.8")
-    return launch.comment() + "".join(f"{name}\n" for name in dict.fromkeys(needed))
+    remark = "" if launch.vendor == "nvidia" else "# torch for these GPUs is not PyPI's: see https://pytorch.org\n"
+    return launch.comment() + remark + "".join(f"{name}\n" for name in dict.fromkeys(needed))

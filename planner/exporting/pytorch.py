@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.exporting import packages
+from planner.exporting import packages, settings
 from planner.exporting.launch import REQUIREMENTS, SCRIPT, Launch, Target
-from planner.exporting.settings import (
-    LONG,
-    PROGRAM,
-    RECIPE,
-    TASKS,
-    autocast,
-    learning_rate,
-    liger,
-    scripts,
-    settings,
-    task_of,
-)
 from strategies import (
     Checkpointing,
     Framework,
@@ -68,32 +56,33 @@ def files(launch: Launch) -> dict[str, str]:
     where = "--standalone"
     if nodes > 1:
         where = f'--nnodes={nodes} --node_rank="$NODE_RANK" --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT"'
-    command = f'torchrun {where} --nproc_per_node={gpus} {PROGRAM} "$@"'
+    command = f'torchrun {where} --nproc_per_node={gpus} {settings.PROGRAM} "$@"'
     # torch and transformers' models; PEFT and autocast's conversion of outputs are accelerate's.
-    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE)
+    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE, packages.DATASETS)
     return {
-        RECIPE: launch.yaml(_recipe(launch)),
-        **scripts(launch, "train_pytorch.py", _OTHERS),
-        SCRIPT: launch.script(command if launch.ranks > 1 else f'python {PROGRAM} "$@"'),
+        settings.RECIPE: launch.yaml(_recipe(launch)),
+        **settings.scripts(launch, "train_pytorch.py", _OTHERS),
+        SCRIPT: launch.script(command if launch.ranks > 1 else f'python {settings.PROGRAM} "$@"'),
         REQUIREMENTS: packages.requirements(launch, *required),
     }
 
 
 def _recipe(launch: Launch) -> dict[str, Any]:
-    plan, strategy, mixed = launch.plan, launch.strategy, autocast(launch)
+    plan, strategy, mixed = launch.plan, launch.strategy, settings.autocast(launch)
     in_backward = strategy.update is Update.IN_BACKWARD
     if strategy.framework is not Framework.TRANSFORMERS:
         raise launch.cannot_say(f"framework {strategy.framework}", f"--to {strategy.framework}")
-    if task_of(launch) is not Task.CAUSAL_LM and launch.backend is not None:
-        raise launch.cannot_say(f"task {task_of(launch)} with sharding {strategy.sharding}", "--to transformers")
+    task = settings.task_of(launch)
+    if task is not Task.CAUSAL_LM and launch.backend is not None:
+        raise launch.cannot_say(f"task {task} with sharding {strategy.sharding}", "--to transformers")
     return {
-        **settings(launch),
+        **settings.run(launch),
         "micro_batch_size": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "evaluation_batch_size": launch.request.evaluation_batch_size,
-        "autocast": LONG[mixed] if mixed else None,
+        "autocast": settings.LONG[mixed] if mixed else None,
         "tf32": strategy.precision is Precision.TF32,
-        "liger": liger(launch),
+        "liger": settings.liger(launch),
         **_optimizer(launch),
         "update_in_backward": in_backward,
         "max_grad_norm": 0.0 if in_backward else 1.0,
@@ -112,7 +101,7 @@ def _optimizer(launch: Launch) -> dict[str, Any]:
     if several and strategy.sharding is Sharding.ZERO1:
         raise launch.cannot_say(f"optimizer {strategy.optimizer} with sharding zero1")
     said = {"optimizer": strategy.optimizer.value, "optimizer_rank": strategy.optimizer_rank}
-    return {**said, "learning_rate": learning_rate(launch)}
+    return {**said, "learning_rate": settings.learning_rate(launch)}
 
 
 def _checkpointing(launch: Launch) -> dict[str, Any]:
@@ -146,6 +135,6 @@ TARGET = Target(
     files,
     (),
     makes_weights=True,
-    tasks=tuple(task for task in TASKS if task is not Task.CONTRASTIVE),
+    tasks=tuple(task for task in settings.TASKS if task is not Task.CONTRASTIVE),
     many_nodes=True,
 )

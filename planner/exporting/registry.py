@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from planner.exporting import axolotl, deepspeed, llama_factory, pytorch, transformers, trl
 from planner.exporting.launch import Target
 
-_ALL = transformers.TARGET, pytorch.TARGET, trl.TARGET, axolotl.TARGET, llama_factory.TARGET, deepspeed.TARGET
+_ALL = (
+    transformers.TARGET,
+    pytorch.TARGET,
+    trl.TARGET,
+    axolotl.TARGET,
+    llama_factory.TARGET,
+    deepspeed.TARGET,
+)
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
 DEFAULT, DEEPSPEED_ALONE = transformers.TARGET.name, deepspeed.TARGET.name
 """The framework whose script a launcher starts unless told otherwise, and the target that has no script."""

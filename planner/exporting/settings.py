@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from planner.exporting import packages
 from planner.exporting.launch import Launch
 from strategies import (
     AdapterDtype,
@@ -26,7 +27,7 @@ from strategies import (
 
 RECIPE, PROGRAM, CONFIG, PREDICTED = "train.yaml", "train.py", "config.json", "predicted.json"
 DATA, PAIRS = "data.py", "pairs.py"
-HELPERS = ("model.py", "measure.py", "leaving.py")
+HELPERS = ("model.py", "reading.py", "measure.py", "leaving.py")
 TASKS = (Task.CAUSAL_LM, Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
 """What the scripts train; scripts/model.py has the classes."""
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
@@ -62,6 +63,7 @@ def _predicted(launch: Launch) -> str:
         "allocated_bytes": plan.memory.allocated_bytes,
         "reserved_bytes": plan.memory.reserved_bytes,
         "process_bytes": plan.memory.process_bytes,
+        "torch": packages.TORCH.partition("==")[2],
         "step_seconds": plan.time.step_seconds,
         "step_seconds_low": plan.time.step_seconds_low,
         "step_seconds_high": plan.time.step_seconds_high,
@@ -69,7 +71,7 @@ def _predicted(launch: Launch) -> str:
     return json.dumps(said, indent=2) + "\n"
 
 
-def settings(launch: Launch) -> dict[str, Any]:
+def run(launch: Launch) -> dict[str, Any]:
     """Returns the keys of `Run` in scripts/model.py; raises ExportError for what it cannot say."""
     request = launch.request
     return {
@@ -103,9 +105,6 @@ def _task(launch: Launch) -> dict[str, Any]:
         )
     if task is not Task.CONTRASTIVE:
         return {"task": task.value}
-    if launch.backend is not None or launch.request.evaluation_batch_size:
-        what = "evaluation" if launch.backend is None else f"sharding {launch.strategy.sharding}"
-        raise launch.cannot_say(f"{what} with task {task}")
     return {"task": task.value, "pooling": getattr(architecture, "pooling_mode", "mean")}
 
 
@@ -188,6 +187,8 @@ def liger(launch: Launch) -> dict[str, bool] | None:
     kernels, loss = launch.strategy.kernels, launch.strategy.loss
     if loss is Loss.CHUNKED:
         raise launch.cannot_say("loss chunked, which is TRL's", "--loss liger-fused-linear, or --to trl")
+    if loss is Loss.CUT_CROSS_ENTROPY:
+        raise launch.cannot_say("loss cut-cross-entropy", "--loss liger-fused-linear, or --to axolotl")
     if kernels is not Kernels.LIGER and loss is Loss.FULL:
         return None
     return {

@@ -4,45 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.exporting import packages
-from planner.exporting.engine import accelerate_yaml, deepspeed_json
+from planner.exporting import packages, settings
+from planner.exporting.engine import accelerate_yaml, deepspeed_json, synced
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, REQUIREMENTS, SCRIPT, Launch, Target
 from planner.exporting.optimizers import trainer_optimizer
-from planner.exporting.settings import (
-    PROGRAM,
-    RECIPE,
-    TASKS,
-    autocast,
-    learning_rate,
-    liger,
-    scripts,
-    settings,
-    task_of,
-)
-from strategies import Checkpointing, GradientSync, Precision, Sharding, ShardingBackend, Task
+from strategies import Checkpointing, Precision, Sharding, ShardingBackend, Task
 
 
 def files(launch: Launch) -> dict[str, str]:
     """Returns the script with its recipe, the launcher's file, what is predicted, and what random weights need."""
-    made = {RECIPE: launch.yaml(_recipe(launch)), **scripts(launch, "train_transformers.py")}
-    made[ACCELERATE] = accelerate_yaml(launch, autocast(launch) or "no")
+    made = {settings.RECIPE: launch.yaml(_recipe(launch)), **settings.scripts(launch, "train_transformers.py")}
+    made[ACCELERATE] = accelerate_yaml(launch, settings.autocast(launch) or "no")
     if launch.backend is ShardingBackend.DEEPSPEED:
         made[DEEPSPEED] = deepspeed_json(launch)
     nodes = ' --machine_rank "$NODE_RANK" --main_process_ip "$MASTER_ADDR" --main_process_port "$MASTER_PORT"'
     where = nodes if launch.request.nodes > 1 else ""
-    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE)
+    required = (packages.TORCH, packages.TRANSFORMERS, packages.ACCELERATE, packages.DATASETS)
     return {
         **made,
-        SCRIPT: launch.script(f'accelerate launch --config_file {ACCELERATE}{where} {PROGRAM} "$@"'),
+        SCRIPT: launch.script(f'accelerate launch --config_file {ACCELERATE}{where} {settings.PROGRAM} "$@"'),
         REQUIREMENTS: packages.requirements(launch, *required),
     }
 
 
 def _recipe(launch: Launch) -> dict[str, Any]:
-    plan, mixed = launch.plan, autocast(launch)
-    kernels = liger(launch)
+    plan, mixed = launch.plan, settings.autocast(launch)
+    kernels = settings.liger(launch)
     return {
-        **settings(launch),
+        **settings.run(launch),
         "bf16": mixed == "bf16",
         "fp16": mixed == "fp16",
         "tf32": True if launch.strategy.precision is Precision.TF32 else None,
@@ -88,20 +77,18 @@ def _checkpointing(launch: Launch) -> dict[str, Any]:
 
 
 def _engine(launch: Launch) -> dict[str, Any]:
-    each = launch.strategy.gradient_sync is GradientSync.EACH and launch.backend is not ShardingBackend.DEEPSPEED
     replicated = launch.ranks > 1 and launch.strategy.sharding is Sharding.NO_SHARD
     # An embedding model has a pooler of its own, which no sentence's embedding comes out of.
-    unused = task_of(launch) is Task.CONTRASTIVE
-    synced = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    unused = settings.task_of(launch) is Task.CONTRASTIVE
     return {
-        "accelerator_config": synced if each else None,
+        "accelerator_config": synced(launch),
         "ddp_find_unused_parameters": unused if replicated else None,
     }
 
 
 def _course(launch: Launch) -> dict[str, Any]:
     """Returns what memory and time do not depend on."""
-    said: dict[str, Any] = {"learning_rate": learning_rate(launch), "logging_steps": 1, "report_to": "none"}
+    said: dict[str, Any] = {"learning_rate": settings.learning_rate(launch), "logging_steps": 1, "report_to": "none"}
     if launch.random_weights:
         return {**said, "lr_scheduler_type": "constant", "max_steps": 5, "save_strategy": "no"}
     course = {"lr_scheduler_type": "cosine", "warmup_steps": 0.03, "num_train_epochs": 1}
@@ -112,8 +99,8 @@ TARGET = Target(
     "transformers",
     "transformers 5.24: train.py with train.yaml, accelerate.yaml, run.sh",
     files,
-    (RECIPE, ACCELERATE),
+    (settings.RECIPE, ACCELERATE),
     makes_weights=True,
-    tasks=TASKS,
+    tasks=settings.TASKS,
     many_nodes=True,
 )

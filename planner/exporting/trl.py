@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from planner.exporting import packages
-from planner.exporting.engine import accelerate_yaml, deepspeed_json
+from planner.exporting.engine import accelerate_yaml, deepspeed_json, synced
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, IN_FULL, REQUIREMENTS, SCRIPT, Launch, Target
 from planner.exporting.optimizers import trainer_optimizer
 from strategies import (
@@ -61,6 +61,7 @@ def _recipe(launch: Launch) -> dict[str, Any]:
         **_loss(launch),
         **_checkpointing(launch),
         **_adapters(launch),
+        "accelerator_config": synced(launch),
     }
 
 
@@ -126,6 +127,7 @@ def _adapters(launch: Launch) -> dict[str, Any]:
         "lora_alpha": 2 * strategy.lora_rank,
         "lora_dropout": strategy.lora_dropout or 0.0,
         "lora_target_modules": launch.targets() or "all-linear",
+        "lora_modules_to_save": launch.modules_to_save(),
         "use_dora": strategy.lora_variant is LoraVariant.DORA,
         "use_rslora": strategy.lora_variant is LoraVariant.RSLORA,
     }

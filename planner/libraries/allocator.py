@@ -1,4 +1,4 @@
-"""Sizes of torch's caching allocators, of CUDA memory and of pinned host memory.
+"""Rounds sizes as torch's caching allocators of CUDA memory and of pinned host memory do.
 
 Sources, of torch 2.13: c10/cuda/CUDACachingAllocator.h, ATen/core/CachingHostAllocator.h, c10/core/AllocatorConfig.h.
 """

@@ -1,4 +1,4 @@
-"""How bitsandbytes (version 0.50) divides NF4 weights into blocks."""
+"""Says how bitsandbytes (version 0.50) divides NF4 weights into blocks."""
 
 BLOCK = 64
 """Weights that share a scale (bitsandbytes `BitsAndBytesConfig`, QLoRA paper section 3)."""

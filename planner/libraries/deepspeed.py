@@ -1,4 +1,4 @@
-"""Facts of DeepSpeed 0.19.8, and of how transformers sets it up, that the memory model and the replay share."""
+"""Holds facts of DeepSpeed 0.19.8, and of how transformers sets it up, that the memory model and the replay share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How flash-attn (version 2.8) rounds sizes up (csrc/flash_attn/flash_api.cpp and hopper/flash_api.cpp)."""
+"""Rounds sizes up as flash-attn (version 2.8) does (csrc/flash_attn/flash_api.cpp and hopper/flash_api.cpp)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The block mask of torch's flex_attention (torch 2.13, torch/nn/attention/flex_attention.py)."""
+"""Sizes the block mask of torch's flex_attention (torch 2.13, torch/nn/attention/flex_attention.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What liger-kernel (version 0.8.5) replaces in each model, and how it divides its work."""
+"""Says what liger-kernel (version 0.8.5) replaces in each model, and how it divides its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kernel torch's scaled_dot_product_attention (SDPA) runs on a GPU."""
+"""Says which kernel torch's scaled_dot_product_attention (SDPA) runs on a GPU."""
 
 from __future__ import annotations
 

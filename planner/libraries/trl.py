@@ -1,4 +1,4 @@
-"""The tiles of the chunked loss of TRL (version 1.16)."""
+"""Sizes the tiles of the chunked loss of TRL (version 1.16)."""
 
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 """Tokens and words whose logits exist at once.

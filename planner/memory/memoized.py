@@ -1,4 +1,4 @@
-"""Helpers that avoid repeated work: methods that compute each result once, and identical objects counted."""
+"""Avoids repeated work: methods that compute each result once, and identical objects counted."""
 
 from __future__ import annotations
 

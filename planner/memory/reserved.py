@@ -104,8 +104,15 @@ def _around(
         from planner.memory.requests.fsdp1 import AroundFsdp1
         from planner.memory.requests.fsdp1_loading import Wrapping
 
-        wraps, again = wrapping or Wrapping, setting.recomputes_units
-        return lambda made: AroundFsdp1(made, units, sharding, ranks, recomputes_units=again, wrapping=wraps)
+        return lambda made: AroundFsdp1(
+            made,
+            units,
+            sharding,
+            ranks,
+            replicates=sharding.replicas(model.cluster.world_size) > 1,
+            recomputes_units=setting.recomputes_units,
+            wrapping=wrapping or Wrapping,
+        )
     if isinstance(sharding, Fsdp2):
         from planner.memory.requests.fsdp2 import AroundFsdp2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.libraries import cut_cross_entropy
 from planner.libraries.liger_kernel import patch_of
 from planner.models.reading.inventory import Inventory
 from strategies import Attention, Choice, Kernels, Loss
@@ -29,6 +30,8 @@ def unsupported(name: str, inventory: Inventory, choice: Choice) -> str | None:
         return _of_attention(name, inventory, choice)
     if choice is Kernels.COMPILE:
         return _of_compilation(name, inventory)
+    if choice is Loss.CUT_CROSS_ENTROPY:
+        return _of_cut_cross_entropy(name, inventory.architecture.model_type)
     patch = patch_of(inventory.architecture.model_type)
     if choice is Kernels.LIGER and not patch.kernels:
         return f"liger-kernel has no kernels for {name}, or none with an account here"
@@ -46,6 +49,14 @@ def _of_compilation(name: str, inventory: Inventory) -> str | None:
         return f"compiled blocks have an account for {', '.join(COMPILED)}, and none for that of {name}"
     if inventory.heads.dropout > 0:
         return f"compiled blocks have no account of dropout, and attention of {name} has {inventory.heads.dropout:g}"
+    return None
+
+
+def _of_cut_cross_entropy(name: str, model_type: str) -> str | None:
+    if (lacks := cut_cross_entropy.WITHOUT_ACCOUNT.get(model_type)) is not None:
+        return f"cut cross-entropy of {name} has no account here: {lacks}"
+    if model_type not in cut_cross_entropy.FAMILIES:
+        return f"cut cross-entropy has no forward for {name}"
     return None
 
 

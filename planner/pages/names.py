@@ -10,7 +10,7 @@ from planner.report.parts import words
 
 
 def names_of(answers: Sequence[FitResult | EstimateResult]) -> list[str]:
-    """Returns a name of each answer: model, machine, length, method and more, as far as names differ by it."""
+    """Returns a name of each answer: those of model, machine, length, method and more in which the answers differ."""
     requests, plans = [answer.request for answer in answers], list(map(_first, answers))
     said = [
         [request.model for request in requests],

@@ -97,7 +97,7 @@ def check_divisible(accumulation: Exactly, solver: Solver) -> None:
 
 
 def passes(wanted: int, sequences: int) -> int:
-    """Returns how many passes of so many sequences make an effective batch.
+    """Returns how many passes of `sequences` sequences make an effective batch.
 
     Raises:
         ContradictionError: No number of passes makes it.

@@ -45,5 +45,5 @@ class Site(NamedTuple):
         return self.machine.name if self.machine else self.gpu.name
 
     def cluster(self, nodes: int, host_bytes: int | None) -> Cluster:
-        """Returns so many nodes of this kind; the host memory is the machine's, or what is usual, where it is None."""
+        """Returns a cluster of nodes of this kind; host memory that is None is the machine's, or what is usual."""
         return Cluster(self.gpu, self.gpus, nodes, host_bytes, self.machine)

@@ -5,21 +5,33 @@ Source of defaults: axolotl 0.19, utils/schemas/*.py, utils/config/__init__.py, 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from planner.readers.engine import FSDP_STRATEGIES, read_fsdp
 from planner.readers.hugging_face import (
     ATTENTIONS,
     read_attention,
     read_batches,
-    read_optimizer,
     read_targets,
     read_trained_modules,
     read_variants,
 )
 from planner.readers.keys import Keys, is_on
-from planner.readers.precision import read_adapter_dtypes, read_precision
+from planner.readers.precision import MIXED, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.spelling.hugging_face import AXOLOTL
-from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU, TABLE, TASKS
+from planner.readers.tables.axolotl import (
+    DOUBLE,
+    KEPT_MATMULS,
+    LIGER,
+    OLD_ATTENTIONS,
+    OLD_SWIGLU,
+    SELECTIVE,
+    TABLE,
+    TASKS,
+)
+from planner.readers.trainer_engine import read_sync
+from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Attention,
@@ -55,9 +67,10 @@ def read(keys: Keys, run: Run) -> None:
     read_batches(keys, "micro_batch_size", 1, "axolotl 0.19, utils/schemas/training.py")
     _read_batch_size(keys)
     keys.say_whole("sequence_length", "sequence_len", otherwise=512, why="axolotl 0.19, utils/schemas/model.py")
-    read_optimizer(keys, "optimizer", program="axolotl")
-    _read_checkpointing(keys)
+    read_trainer_optimizer(keys, "optimizer", "axolotl")
+    read_sync(keys)
     _read_attention(keys)
+    _read_checkpointing(keys)
     _read_batching(keys)
     _read_kernels(keys)
     if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
@@ -90,8 +103,10 @@ def _read_finetuning(keys: Keys) -> None:
         return
     quantization = Quantization.NONE
     if adapter == "qlora" and keys.flag("load_in_4bit"):
-        # loaders/model.py, `_set_quantization_config`: bnb_4bit_use_double_quant True
-        reading.say("quantization", quantization := Quantization.NF4_DOUBLE, keys.place("load_in_4bit"))
+        # loaders/model.py, `_set_quantization_config`: bnb_4bit_use_double_quant True unless bnb_config_kwargs say so
+        double = keys.flag(DOUBLE, otherwise=True)
+        quantization = Quantization.NF4_DOUBLE if double else Quantization.NF4
+        reading.say("quantization", quantization, keys.place("load_in_4bit") if double else keys.place(DOUBLE))
     elif adapter == "lora" and keys.flag("load_in_8bit"):
         reading.say("quantization", quantization := Quantization.INT8, keys.place("load_in_8bit"))
     elif keys.flag("gptq"):
@@ -160,7 +175,11 @@ def _read_precision(keys: Keys) -> None:
         read_precision(reading, None, keys.place("tf32"), stored="fp32", tf32=keys.flag("tf32"))
     unquantized = UnquantizedDtype.FP16 if is_fp16 else UnquantizedDtype.BF16
     why = "axolotl 0.19, loaders/model.py: PEFT's fp32 adapters, the unquantized rest cast back"
-    read_adapter_dtypes(reading, AdapterDtype.FP32, unquantized, why)
+    # PEFT leaves adapters in the dtype of their layer's weight, which is bf16 for 4 bits (loaders/model.py), but in
+    # fp32 where that is no float, as 8 bits are (tuners/lora/layer.py, `_move_adapter_to_device_of_base_layer`).
+    raised = keys.flag("peft_autocast_adapter_dtype", otherwise=True)
+    kept = raised or reading.value("quantization") is Quantization.INT8
+    read_adapter_dtypes(reading, AdapterDtype.FP32 if kept else AdapterDtype.WEIGHTS, unquantized, why)
 
 
 def _read_batch_size(keys: Keys) -> None:
@@ -212,6 +231,19 @@ def _read_checkpointing(keys: Keys) -> None:
         choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
         why = "" if said else f"use_reentrant {str(default).lower()}: axolotl 0.19, utils/config/__init__.py"
         reading.say("checkpointing", choice, place, why)
+        _read_selective(keys)
+
+
+def _read_selective(keys: Keys) -> None:
+    """Says which results axolotl keeps by torch's selective checkpointing; all others are computed again."""
+    reading, kept = keys.reading, keys.names(f"{SELECTIVE}.save")
+    if kept is None:
+        return
+    place, plain = keys.place(f"{SELECTIVE}.save"), keys.flag(f"{SELECTIVE}.save_sliding_window")
+    if set(kept) == set(KEPT_MATMULS) and plain and reading.value("attention") is Attention.SDPA:
+        reading.say("checkpointing", Checkpointing.SELECTIVE_MATMULS, place)
+    else:
+        reading.refuse("axolotl's selective checkpointing", place)
 
 
 def _read_attention(keys: Keys) -> None:
@@ -225,15 +257,18 @@ def _read_attention(keys: Keys) -> None:
 def _read_kernels(keys: Keys) -> None:
     reading = keys.reading
     plugins, place = keys.names("plugins") or (), keys.place("plugins")
-    if any(name.endswith("CutCrossEntropyPlugin") for name in plugins):
-        reading.refuse("cut cross-entropy", place)
     reading.say("kernels", Kernels.EAGER, why="no Liger plugin")
     reading.say("loss", Loss.FULL, why="no plugin with a loss")
     others = [name.rpartition(".")[2] for name in plugins if not name.endswith(_PLUGINS)]
     if others:
         reading.refuse(f"axolotl's {', '.join(others)}", place)
-    if not any(name.endswith("LigerPlugin") for name in plugins):
-        return
+    if any(name.endswith("LigerPlugin") for name in plugins):
+        _read_liger(keys)
+    _read_cut_cross_entropy(keys, plugins)
+
+
+def _read_liger(keys: Keys) -> None:
+    reading = keys.reading
     switched = [name for name in LIGER if keys.flag(*_SPELLED.get(name, (name,)))]
     if len(switched) == len(LIGER):
         reading.say("kernels", Kernels.LIGER, keys.place(LIGER[0]))
@@ -243,6 +278,28 @@ def _read_kernels(keys: Keys) -> None:
         reading.say("loss", Loss.LIGER_FUSED_LINEAR, keys.place("liger_fused_linear_cross_entropy"))
     elif keys.flag("liger_cross_entropy"):
         reading.say("loss", Loss.LIGER_CROSS_ENTROPY, keys.place("liger_cross_entropy"))
+
+
+def _read_cut_cross_entropy(keys: Keys, plugins: Collection[str]) -> None:
+    """Says cut cross-entropy, which its plugin switches on: integrations/cut_cross_entropy/__init__.py, args.py."""
+    reading, place = keys.reading, keys.place("cut_cross_entropy") or keys.place("plugins")
+    has_plugin = any(name.endswith("CutCrossEntropyPlugin") for name in plugins)
+    if not keys.flag("cut_cross_entropy", otherwise=has_plugin):
+        return
+    if not has_plugin:
+        reading.refuse("cut_cross_entropy without its plugin, which alone replaces the loss", place)
+        return
+    if reading.value("loss") is not Loss.FULL:
+        reading.refuse("cut cross-entropy together with a loss of Liger's", place)
+    reading.say("loss", Loss.CUT_CROSS_ENTROPY, place)
+    precision: Precision | None = reading.value("precision")
+    if precision is not None and precision.facts.matmul_dtype not in MIXED:
+        reading.refuse("cut cross-entropy without bf16 or fp16, which axolotl refuses", place)
+    if precision is Precision.FP16_MIXED and reading.value("finetuning") is Finetuning.FULL:
+        # loaders/model.py: "CCE requires embedding layers to be in fp16/bf16"; GradScaler unscales no such gradients
+        reading.refuse(
+            "cut cross-entropy under fp16: the head trains in fp16, and its gradients are not unscaled", place
+        )
 
 
 READER = Reader(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hardware.errors import shown
 from planner.readers.keys import Keys
+from planner.readers.patterns import Pattern, problem_of
+from planner.readers.reading import Place, Reading
 from planner.readers.source import words
 from strategies import ALL_LINEAR, Attention, LoraVariant, Optimizer, TrainedModules, Update
 
@@ -70,7 +73,13 @@ TRAINER_IDLE = words(
 
 `tf32` is the speed of what fp32 multiplies, `weight_decay` and `max_grad_norm` work in place."""
 
-TRAINER_IDLE_PREFIXES = ("hub_", "log_", "logging_", "save_", "dataloader_", "push_to_hub_", "trackio_", "wandb_")
+SYNC = "accelerator_config.gradient_accumulation_kwargs.sync_each_batch"
+"""Key of TrainingArguments with which FSDP reduces gradients after every micro-batch."""
+
+TRAINER_IDLE_PREFIXES = (
+    *("accelerator_config.", "hub_", "log_", "logging_", "save_", "dataloader_"),
+    *("push_to_hub_", "trackio_", "wandb_"),
+)
 
 TRAINER_NO_WORD: Mapping[str, str] = {
     "torch_compile": "torch.compile of the whole model",
@@ -119,17 +128,36 @@ def read_targets(keys: Keys, *names: str, everything: tuple[str, ...]) -> bool:
         names: Names of the key.
         everything: Values that stand for every linear layer but the head.
     """
+    entry = keys.entry(*names)
     targets = keys.names(*names)
-    if targets is None:
+    if entry is None or targets is None:
         return False
-    place = keys.place(*names)
+    whole = entry.value if isinstance(entry.value, str) else ""
+    if len(targets) == 1 and not whole:  # trl/trainer/model_config.py: a list of one is that one
+        whole = targets[0]
     if len(targets) == 1 and targets[0] in everything:
-        keys.reading.say("lora_targets", ALL_LINEAR, place)
-    elif all(name.replace("_", "").replace(".", "").isalnum() for name in targets):
-        keys.reading.say("lora_targets", tuple(name.rpartition(".")[2] for name in targets), place)
+        keys.reading.say("lora_targets", ALL_LINEAR, entry.place)
+    elif all(map(_is_name, targets)):
+        plain = all("." not in name for name in targets)
+        keys.reading.say("lora_targets", targets if plain else Pattern(names=targets), entry.place)
+    elif not whole:
+        keys.reading.refuse("a list of regular expressions, which PEFT takes as names", entry.place)
     else:
-        keys.reading.refuse("a regular expression that chooses the layers with adapters", place)
+        say_pattern(keys.reading, whole, entry.place)
     return True
+
+
+def _is_name(name: str) -> bool:
+    return name.replace("_", "").replace(".", "").isalnum()
+
+
+def say_pattern(reading: Reading, expression: str, place: Place | None) -> None:
+    """Says a regular expression that chooses the layers with adapters; which they are depends on the model."""
+    problem = problem_of(expression)
+    if problem is not None:
+        reading.refuse(f"layers with adapters by {shown(expression)}, which {problem}", place)
+    else:
+        reading.say("lora_targets", Pattern(expression), place)
 
 
 def read_trained_modules(keys: Keys, *names: str) -> None:
@@ -138,7 +166,7 @@ def read_trained_modules(keys: Keys, *names: str) -> None:
     if not modules:
         return
     short = {name.rpartition(".")[2] for name in modules}
-    embeddings, head = short & {"embed_tokens", "wte", "embed_in"}, short & {"lm_head", "embed_out"}
+    embeddings, head = short & {"embed_tokens", "wte", "embed_in", "word_embeddings"}, short & {"lm_head", "embed_out"}
     if short - embeddings - head:
         keys.reading.refuse(f"modules that train beside the adapters: {', '.join(sorted(short))}", place)
     elif embeddings and head:

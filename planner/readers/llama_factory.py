@@ -8,7 +8,6 @@ from __future__ import annotations
 from planner.readers.hugging_face import (
     read_batches,
     read_evaluation,
-    read_optimizer,
     read_targets,
     read_trained_modules,
     read_variants,
@@ -20,6 +19,7 @@ from planner.readers.source import words
 from planner.readers.spelling.hugging_face import LLAMA_FACTORY
 from planner.readers.tables.llama_factory import IMAGES, LOW_RANK, MEGATRON, NOT_TRAINING, OTHER_OPTIMIZERS, TABLE
 from planner.readers.trainer_engine import read_engine
+from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Attention,
@@ -29,6 +29,7 @@ from strategies import (
     Framework,
     Kernels,
     Loss,
+    Optimizer,
     Quantization,
     Sharding,
     ShardingBackend,
@@ -89,6 +90,7 @@ def _read_finetuning(keys: Keys) -> None:
     reading.say("finetuning", method := _METHODS[name], place, "" if place else f"{_SOURCE}, finetuning_args.py")
     if method is Finetuning.FREEZE:
         keys.say_whole("trained_blocks", "freeze_trainable_layers", otherwise=2, why=_SOURCE)
+        read_trained_modules(keys, "freeze_extra_modules")
     if method is not Finetuning.LORA:
         return
     _read_quantization(keys)
@@ -126,7 +128,7 @@ def _read_precision(keys: Keys) -> None:
     if keys.flag("pure_bf16"):
         read_precision(reading, None, keys.place("pure_bf16"), stored="bf16", raised_by=())
     else:  # model/adapter.py: what trains is cast to fp32
-        read_precision(reading, half, place, stored="fp32")
+        read_precision(reading, half, place or keys.place("tf32"), stored="fp32", tf32=keys.flag("tf32"))
     adapters, why = AdapterDtype.FP32, f"{_SOURCE}, model/adapter.py"
     zero3 = reading.value("sharding") is Sharding.FULL_SHARD and reading.value("quantization") is None
     if zero3 and reading.value("sharding_backend") is ShardingBackend.DEEPSPEED:
@@ -152,9 +154,11 @@ def _read_optimizer(keys: Keys) -> None:
     reading = keys.reading
     for name, optimizer in LOW_RANK.items():
         if keys.flag(f"use_{name}"):
-            reading.say("optimizer", optimizer, keys.place(f"use_{name}"))
+            mini = name == "apollo" and keys.word("apollo_scale_type") == "tensor" and keys.whole("apollo_rank") == 1
+            reading.say("optimizer", Optimizer.APOLLO_MINI if mini else optimizer, keys.place(f"use_{name}"))
             why = f"{_SOURCE}, hparams/finetuning_args.py"
-            keys.say_whole("optimizer_rank", f"{name}_rank", otherwise=16, why=why)
+            if not mini:
+                keys.say_whole("optimizer_rank", f"{name}_rank", otherwise=16, why=why)
             if keys.flag(f"{name}_layerwise"):
                 reading.say("update", Update.IN_BACKWARD, keys.place(f"{name}_layerwise"))
             return
@@ -162,7 +166,7 @@ def _read_optimizer(keys: Keys) -> None:
         if keys.flag(name):
             reading.say("optimizer", optimizer, keys.place(name))
             return
-    read_optimizer(keys, "optim", program=_SOURCE)
+    read_trainer_optimizer(keys, program=_SOURCE)
 
 
 def _read_checkpointing(keys: Keys) -> None:

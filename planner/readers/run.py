@@ -122,7 +122,7 @@ class Run:
         self._unplaced = dict(overrides)
         if Role.RECIPE not in self._found and _MODEL in overrides:
             source = said_in_arguments(overrides)
-            self._found[Role.RECIPE] = _reader_of(source, readers), source
+            self._found[Role.RECIPE] = _reader_of_arguments(source, readers), source
         for role in reversed(Role):
             if role in self._found:
                 self._override(role)
@@ -231,3 +231,13 @@ def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
             return reader
     names = ", ".join(dict.fromkeys(reader.name for reader in readers))
     raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")
+
+
+def _reader_of_arguments(source: Source, readers: Sequence[Reader]) -> Reader:
+    """Returns whose arguments stand on the command line alone.
+
+    Many programs take those of Trainer: it is one of them only if one of its own is among them.
+    """
+    found, trainer = _reader_of(source, readers), readers[-1]
+    own = any(key in found.table.decides and key not in trainer.table.decides for key in source.data)
+    return found if own else trainer

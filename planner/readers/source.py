@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from hardware.document import Document, Location
 from hardware.errors import FileError, PlannerError, shown
-from hardware.reading import STANDARD_INPUT, Document, Location, SafeLoader, read_bytes, read_document, read_json
+from hardware.reading import STANDARD_INPUT, SafeLoader, read_bytes, read_document, read_json
 from planner.readers.interpolation import interpolated
 from planner.readers.reading import COMMAND_LINE, Place, Refusal
 from planner.readers.toml import read_toml

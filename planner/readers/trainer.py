@@ -10,7 +10,7 @@ from planner.readers.keys import Keys
 from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.spelling.hugging_face import TRAIN_YAML
-from planner.readers.tables.trainer import LIGER, SYNC, TABLE
+from planner.readers.tables.trainer import LIGER, TABLE
 from planner.readers.trainer_engine import read_engine
 from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
@@ -18,7 +18,6 @@ from strategies import (
     Batching,
     Checkpointing,
     Finetuning,
-    GradientSync,
     Kernels,
     LoraVariant,
     Loss,
@@ -56,8 +55,6 @@ def read(keys: Keys, run: Run) -> None:
     _read_checkpointing(keys)
     read_attention(keys, "attn_implementation")
     _read_kernels(keys)
-    if keys.flag(SYNC):
-        reading.say("gradient_sync", GradientSync.EACH, keys.place(SYNC))
     if (keys.word("eval_strategy") or "no").lower() not in ("no", "false"):
         size, place = keys.whole("per_device_eval_batch_size"), keys.place("per_device_eval_batch_size")
         reading.say("evaluation_batch_size", size or 8, place, "" if size else _SOURCE)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from planner.readers.engine import FSDP_STRATEGIES, read_fsdp
+from planner.readers.hugging_face import SYNC
 from planner.readers.keys import Keys
 from planner.readers.run import Run
-from strategies import Offload, Sharding
+from strategies import GradientSync, Offload, Sharding, ShardingBackend
 
 _FSDP_WHY = "transformers/training_args.py: version 2 since 5.10"
 
@@ -34,3 +35,11 @@ def read_engine(keys: Keys, run: Run) -> None:
             reading.say("offload", Offload.CPU, place)
     elif reading.value("sharding") is None:
         reading.say("sharding", Sharding.NO_SHARD, why="no fsdp, no deepspeed and no launcher that divides the model")
+    read_sync(keys)
+
+
+def read_sync(keys: Keys) -> None:
+    """Says when FSDP reduces gradients, which is after the last micro-batch of a step unless a key says otherwise."""
+    reading = keys.reading
+    if keys.flag(SYNC) and reading.value("sharding_backend") in (ShardingBackend.FSDP1, ShardingBackend.FSDP2):
+        reading.say("gradient_sync", GradientSync.EACH, keys.place(SYNC))

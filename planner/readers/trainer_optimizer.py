@@ -22,23 +22,29 @@ _OWN_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
 _LOW_RANK = (Optimizer.GALORE, Optimizer.APOLLO)
 
 
-def read_trainer_optimizer(keys: Keys) -> None:
-    """Says what `optim` means with its arguments: the rank of a projection, or momentum; others are refused."""
+def read_trainer_optimizer(keys: Keys, name: str = "optim", program: str = "Trainer") -> None:
+    """Says what the optimizer means with its arguments: the rank of a projection, or momentum; others are refused.
+
+    Args:
+        keys: The keys, whose table has `optim_args` and `optim_target_modules`.
+        name: Key of the optimizer's name.
+        program: Whose default it is where nothing says it.
+    """
     reading = keys.reading
     arguments, place = (keys.word("optim_args") or "").replace(" ", ""), keys.place("optim_args")
-    own = _OWN_ARGUMENTS.get((keys.word("optim") or "", arguments))
+    own = _OWN_ARGUMENTS.get((keys.word(name) or "", arguments))
     if own is not None:
-        reading.say_all(own, keys.place("optim"))
+        reading.say_all(own, keys.place(name))
         return
-    read_optimizer(keys, "optim", program="Trainer")
+    read_optimizer(keys, name, program=program)
     if reading.value("optimizer") not in _LOW_RANK:
         if arguments:
             reading.refuse("arguments of the optimizer", place)
         if keys.entry("optim_target_modules"):
             reading.refuse("an optimizer of some modules alone", keys.place("optim_target_modules"))
         return
-    name, _, value = arguments.partition("=")
-    if name == "rank" and value.isdecimal():
+    argument, _, value = arguments.partition("=")
+    if argument == "rank" and value.isdecimal():
         reading.say("optimizer_rank", int(value), place)
     elif arguments:
         reading.refuse("arguments of the optimizer", place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
 from planner.readers.hugging_face import (
+    SYNC,
     TRAINER_IDLE,
     TRAINER_IDLE_PREFIXES,
     TRAINER_LEFT_OUT,
@@ -51,6 +52,7 @@ TABLE = Table(
         "optim": "optimizer",
         "attn_implementation": "attention",
         "use_liger_kernel": "kernels, loss",
+        SYNC: "gradient_sync",
         "deepspeed": "all that the JSON says",
         "fsdp": "sharding",
         **fsdp_decides("fsdp_config"),

@@ -201,7 +201,7 @@ class Shares(Record):
     launch: float
     """The GPU waits for the host, which launches kernels."""
     communication: float
-    """The GPU waits for collectives or copies, or computes more slowly beside them."""
+    """The GPU waits for collectives or copies, or computes more slowly while they run."""
     optimizer: float
     """The optimizer step, and the sums of gradients over micro-batches."""
 

@@ -10,8 +10,9 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from hardware import PlannerError
+from hardware.document import MAX_PROBLEMS, Document, Location
 from hardware.errors import FileError, shown
-from hardware.reading import MAX_PROBLEMS, Document, Location, read_document
+from hardware.reading import read_document
 from planner.records.arguments import near_arguments
 from planner.records.axes import RequestError, parse_axes, parse_option, without_aliases
 from planner.records.plan import Count, Elements, Ranks, Record, Share

@@ -1,4 +1,4 @@
-"""What one rank runs: sizes, kernels, and what its loop does."""
+"""Describes what one rank runs: sizes, kernels, and what its loop does."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from planner.records.comparison import Comparison
 from planner.records.display import Displayed
 from planner.records.explanation import Explanation
 from planner.records.machines import MachineRanking
+from planner.records.measurement import Measurement
 from planner.records.result import EstimateResult, FitResult
 from planner.records.sweep import SweepResult
 from planner.records.verification import Verification
@@ -22,6 +23,7 @@ from planner.report.estimate import EstimateReport
 from planner.report.explain import ExplainReport
 from planner.report.fit import FitReport
 from planner.report.machine_ranking import MachineRankingReport
+from planner.report.measured import MeasuredReport
 from planner.report.sweep import SweepReport
 from planner.report.verify import VerifyReport
 
@@ -52,6 +54,8 @@ def report_of(result: Displayed) -> RenderableType:
         return MachineRankingReport(result)
     if isinstance(result, SweepResult):
         return SweepReport(result)
+    if isinstance(result, Measurement):
+        return MeasuredReport(result)
     if isinstance(result, Verification):
         return VerifyReport(result)
     raise TypeError(f"no report is made of a {type(result).__name__}")

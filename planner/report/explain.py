@@ -1,4 +1,4 @@
-"""The answer of `explain`: the peak, what is saved for backward, and what other choices would save or cost."""
+"""Renders the answer of `explain`: the peak, what is saved for backward, and what other choices would save or cost."""
 
 from __future__ import annotations
 

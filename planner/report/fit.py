@@ -88,7 +88,7 @@ class FitReport:
             yield verdict(self.result.verification)
 
     def _fitting(self, console: Console, width: int, room: int, least: int = LEAST) -> list[RenderableType]:
-        """Returns the table, as far as it can be cut to so many lines, with a few of the best plans at least."""
+        """Returns the table, cut to the number of lines as far as possible, with a few of the best plans at least."""
         table = list(self._table(width, room - 1, least))
         if (over := _height(console, *table) - room) > 0:  # a caption of several lines
             table = list(self._table(width, room - 1 - over, least))

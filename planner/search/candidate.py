@@ -177,7 +177,7 @@ class Solver:
         )
 
     def steps_of(self, strategy: Strategy) -> list[int]:
-        """Returns the accumulation steps of which one is the best for a strategy, where the batch is open.
+        """Returns the accumulation steps that can be the best for a strategy, where the batch is open.
 
         Memory is the same from `ALIKE_FROM` steps on, and the time per sample is affine in one over the steps, so that
         one end of them is the fastest, and the larger one has the largest batch. That one comes first.

@@ -1,4 +1,4 @@
-"""How far measured step times are from predicted ones."""
+"""Says how far measured step times are from predicted ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ COMPUTING = 0.87, 1.20
 """Measured over predicted seconds, the tenth and the ninetieth percentile, of 176 steps of which the GPU computes in at
 least 85% (benchmarks/throughput.py without llm-foundry, whose 139 runs are nearer than all others)."""
 COMPUTING_UNMEASURED = 0.70, 1.60
-"""The same for GPUs with the shares of another architecture. An assumption: the two runs on MI300X, of which only the
-best shape is measured, are within 1.6."""
+"""The same for GPUs with the shares of another architecture. An assumption: the two runs on MI300X, where only the best
+shape is measured, are within 1.6."""
 WAITING = 0.5, 3.0
 """The same of what is neither computing nor the optimizer: it depends on processors and networks that a request does
 not describe. Chosen so that of the 71 other steps four in five are inside."""

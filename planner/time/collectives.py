@@ -1,4 +1,4 @@
-"""Seconds of collectives, and what remains of them beside a GPU that computes."""
+"""Computes the seconds of collectives, and what remains of them while the GPU computes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOP_SECONDS = 8e-6
 the bandwidth of 16 GiB (stas00/ml-engineering 744d01e, network/README.md)."""
 OVERLAP = 0.35
 """Share of the shorter of computation and communication that is lost where both run: products take 30 to 40% longer
-beside NCCL's kernels (github.com/pytorch/pytorch/pull/179937)."""
+while NCCL's kernels run (github.com/pytorch/pytorch/pull/179937)."""
 
 
 def collective_seconds(moved: Moved, rates: Rates) -> float:

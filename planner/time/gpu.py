@@ -1,4 +1,4 @@
-"""Seconds that the GPU computes in a micro-batch."""
+"""Computes the seconds that the GPU computes in a micro-batch."""
 
 from __future__ import annotations
 

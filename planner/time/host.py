@@ -1,4 +1,4 @@
-"""Seconds that Python and torch take on the host to launch a micro-batch: the floor of short ones."""
+"""Computes the seconds that Python and torch take on the host to launch a micro-batch: the floor of short ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds of the optimizer step, and of adding up the gradients before it."""
+"""Computes the seconds of the optimizer step, and of adding up the gradients before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one rank of a cluster does per second, as training reaches it."""
+"""Computes what one rank of a cluster does per second, as training reaches it."""
 
 from __future__ import annotations
 

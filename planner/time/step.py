@@ -1,4 +1,4 @@
-"""The seconds of an optimizer step, and what they go to."""
+"""Computes the seconds of an optimizer step, and what they go to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StepTime(NamedTuple):
     launch: float
     """The GPU waits for the host, which launches kernels."""
     communication: float
-    """The GPU waits for collectives or copies, or computes more slowly beside them."""
+    """The GPU waits for collectives or copies, or computes more slowly while they run."""
     optimizer: float
     """The optimizer step, and the sums of gradients over micro-batches."""
 

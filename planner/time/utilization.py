@@ -1,4 +1,4 @@
-"""Model FLOPs utilization: how much of a GPU's peak goes into the model."""
+"""Computes model FLOPs utilization: how much of a GPU's peak goes into the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a quantized base model is stored: its linear layers, and what is left of it."""
+"""Says how a quantized base model is stored: its linear layers, and what is left unquantized."""
 
 from __future__ import annotations
 

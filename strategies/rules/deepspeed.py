@@ -27,15 +27,12 @@ def deepspeed(s: Strategy, _: Cluster) -> str | None:
     """Returns why a strategy cannot run with DeepSpeed, or None; other backends have no objection here."""
     if not isinstance(s.sharding, Zero):
         return None
-    precision = s.precision.facts
     if s.sharding.on_host and s.sharding.choice is not Sharding.FULL_SHARD:
         # DeepSpeedZeroConfig.offload_param: "Valid only with stage 3"
         return "DeepSpeed offloads parameters in full_shard (ZeRO-3) alone: offload optimizer"
     if s.precision is Precision.FP16_TRUE:
         # deepspeed/runtime/base_optimizer.py, `_configure_master_weights`: others go with DeepSpeedCPUAdam alone
         return "DeepSpeed's fp16 keeps fp32 copies of the weights: fp16-mixed"
-    if precision.linear_dtype == "fp8":
-        return "fp8-mixed is not derived for DeepSpeed"
     if s.kernels is Kernels.COMPILE and s.sharding.choice is Sharding.FULL_SHARD:
         # parameter_offload.py disables its hooks for Dynamo: each module's forward is a graph of its own, of 1 to 28
         # operations, until Dynamo gives up at its limit of recompilations
@@ -72,7 +69,7 @@ FP32 = 4
 """Bytes per element."""
 
 ON_HOST = Optimizer.ADAMW, Optimizer.ADAMW_FOREACH
-"""Optimizers of which accelerate makes DeepSpeedCPUAdam with decoupled weight decay where the optimizer is offloaded.
+"""Optimizers that accelerate replaces by DeepSpeedCPUAdam with decoupled weight decay where the optimizer is offloaded.
 
 Source: accelerate/utils/deepspeed.py, `map_pytorch_optim_to_deepspeed`, which asks for torch's AdamW in any form. Of
 others it makes an Adam or a Lion with states in fp32, whatever was asked for.

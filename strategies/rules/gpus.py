@@ -9,6 +9,9 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.strategy import Strategy
 
+_NEEDS_TRITON = "which liger-kernel, flex_attention, torch.compile and cut cross-entropy need"
+_BY_TRITON = (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY, Loss.CUT_CROSS_ENTROPY)
+
 
 def dtype_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
     """Returns which dtype a GPU does not compute in, or None."""
@@ -41,12 +44,11 @@ def triton_on_gpu(s: Strategy, cluster: Cluster) -> str | None:
     """Returns what needs Triton on a GPU without it, or None."""
     if cluster.gpu.supports_triton or not _uses_triton(s):
         return None
-    return f"{cluster.gpu.name} has no Triton, which liger-kernel, flex_attention and torch.compile need"
+    return f"{cluster.gpu.name} has no Triton, {_NEEDS_TRITON}"
 
 
 def _uses_triton(s: Strategy) -> bool:
-    liger = s.kernels is not Kernels.EAGER or s.loss in (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY)
-    return liger or s.attention is Attention.FLEX
+    return s.kernels is not Kernels.EAGER or s.loss in _BY_TRITON or s.attention is Attention.FLEX
 
 
 def allocator_runs_on(allocator: Allocator, gpu: GPU) -> bool:

@@ -33,11 +33,11 @@ class Zero(NamedTuple):
     prefetch_bucket: int = AUTO
     """`stage3_prefetch_bucket_size`: about as many elements are gathered ahead when a module is entered."""
     persistence_threshold: int = AUTO
-    """`stage3_param_persistence_threshold`: parameters with at most so many elements stay gathered."""
+    """`stage3_param_persistence_threshold`: parameters with at most this many elements stay gathered."""
     max_live_parameters: int = AUTO
-    """`stage3_max_live_parameters`: nothing is gathered ahead beyond so many gathered elements."""
+    """`stage3_max_live_parameters`: nothing is gathered ahead beyond this many gathered elements."""
     max_reuse_distance: int = AUTO
-    """`stage3_max_reuse_distance`: what is used again within so many elements stays gathered."""
+    """`stage3_max_reuse_distance`: what is used again within this many elements stays gathered."""
     sub_group_size: int = AUTO
     """`sub_group_size`: elements of a rank's share that the optimizer steps at a time."""
 

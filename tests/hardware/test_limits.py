@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from hardware import GIB, GPU, MIB, CatalogError, load_catalog
-from hardware import reading as module
+from hardware.document import MAX_PROBLEMS, Document
 from hardware.errors import nearest_names, shown
 from hardware.json_text import JsonError, decoded, parse_json
-from hardware.reading import Document, read_document
+from hardware.reading import read_document
 
 FIELDS: dict[str, Any] = load_catalog().get("A100-40GB").model_dump(exclude_unset=True)
 
@@ -271,7 +271,7 @@ def test_after_fifty_problems_the_rest_is_not_read() -> None:
     document.add_problem_at((0, 1), ("k0",), "odd")  # the same one again
     with pytest.raises(CatalogError) as refused:
         document.add_problem_at((50, 1), ("last",), "odd")
-    assert len(refused.value.problems) == module.MAX_PROBLEMS == 50
+    assert len(refused.value.problems) == MAX_PROBLEMS == 50
     assert refused.value.hint == "the rest of the file was not read"
 
 

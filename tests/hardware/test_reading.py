@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardware.document import Document
 from hardware.errors import CatalogError, shown
-from hardware.reading import Document, read_document
+from hardware.reading import read_document
 
 BILLION_LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 

@@ -81,7 +81,6 @@ def test_one_gpu_runs_deepspeed_to_offload() -> None:
     [
         ({"sharding": Zero(Sharding.SHARD_GRAD_OP, Offload.CPU)}, "offloads parameters in full_shard (ZeRO-3) alone"),
         ({"precision": Precision.FP16_TRUE, "finetuning": Lora(8)}, "fp16 keeps fp32 copies of the weights"),
-        ({"precision": Precision.FP8_MIXED}, "fp8-mixed is not derived for DeepSpeed"),
         ({"kernels": Kernels.COMPILE, "sharding": Zero()}, "hooks end torch.compile's graph at every module"),
         (
             {"finetuning": Lora(8, "all-linear", Quantization.INT8), "sharding": Zero()},

@@ -163,13 +163,16 @@ def test_flash_attention_computes_in_half_precision_only(precision: Precision, r
         {"kernels": Kernels.COMPILE},
         {"loss": Loss.LIGER_CROSS_ENTROPY},
         {"loss": Loss.LIGER_FUSED_LINEAR},
+        {"loss": Loss.CUT_CROSS_ENTROPY},
         {"attention": Attention.FLEX},
     ],
     ids=lambda choices: next(iter(choices.values())),
 )
 def test_triton_is_needed_by_liger_flex_attention_and_compilation(choices: dict[str, Any]) -> None:
     reason = refused(PLAIN._replace(**choices), on("Gaudi2"))
-    assert reason == "Gaudi2 has no Triton, which liger-kernel, flex_attention and torch.compile need"
+    assert (
+        reason == "Gaudi2 has no Triton, which liger-kernel, flex_attention, torch.compile and cut cross-entropy need"
+    )
     assert "no Triton" in refused(PLAIN._replace(**choices), on("P100"))
     assert "no Triton" not in refused(PLAIN._replace(**choices), on("V100"))
     assert "no Triton" not in refused(PLAIN._replace(**choices), on("MI300X"))

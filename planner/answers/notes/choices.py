@@ -56,6 +56,11 @@ def on_libraries(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
         )
     if any(s.loss is Loss.CHUNKED for s in strategies):
         yield "loss chunked is that of TRL's SFTTrainer (1.16), with a label on every token."
+    if any(s.loss is Loss.CUT_CROSS_ENTROPY for s in strategies):
+        yield (
+            "cut-cross-entropy plans need Apple's package, or axolotl's fork of it with its plugin: memory is restated "
+            "from its source, time counts blocks of gradients that a GPU may skip."
+        )
     if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 

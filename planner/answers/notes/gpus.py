@@ -11,7 +11,7 @@ from strategies import Attention, Strategy
 
 
 def on_unlisted(gpu: GPU) -> Iterator[str]:
-    """Yields a note on what is assumed of a card of which only the size is known."""
+    """Yields a note on what is assumed of a card that is known by its memory alone."""
     if memory_of(gpu.name) is not None and gpu.source.startswith(ASSUMED):
         yield (
             f"{gpu.name} is no card of the catalog: all of it is taken as usable, of which drivers keep 1 to 8%, and "

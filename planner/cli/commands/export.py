@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from planner.cli.arguments import FILE, WHOLE_NUMBER, Completed
-from planner.cli.command import Command
+from planner.cli.command import Command, Option
 from planner.cli.options import catalog_option, option
 from planner.cli.output import print_text
 
@@ -36,6 +36,16 @@ class TargetName(FrameworkName):
         return [*super().names(ctx), *((launcher.name, launcher.summary) for launcher in LAUNCHERS.values())]
 
 
+class TargetOption(Option):
+    """Extends an option: its help lists the targets, which are imported only when the help is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Returns the option and its targets."""
+        assert isinstance(self.type, TargetName)
+        self.help = f"{', '.join(name for name, _ in self.type.names(ctx))}."
+        return super().get_help_record(ctx)
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -50,14 +60,14 @@ class TargetName(FrameworkName):
     type=TargetName(),
     required=True,
     metavar="TARGET",
-    help="transformers, pytorch, trl, axolotl, llama-factory or deepspeed; bash, slurm, kubernetes or skypilot.",
+    cls=TargetOption,
 )
 @option(
     "--with",
     "framework",
     type=FrameworkName(),
     metavar="FRAMEWORK",
-    help="Whose script bash, slurm, kubernetes or skypilot starts; transformers unless given.",
+    help="Whose script a launcher, such as bash or slurm, starts; transformers unless given.",
 )
 @option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
 @option(

@@ -25,6 +25,7 @@ def schema(answer: str) -> None:
     from planner.records.comparison import Comparison
     from planner.records.explanation import Explanation
     from planner.records.machines import MachineRanking
+    from planner.records.measurement import Measurement
     from planner.records.result import EstimateResult, FitResult
     from planner.records.sweep import SweepResult
     from planner.records.verification import Verification
@@ -38,6 +39,7 @@ def schema(answer: str) -> None:
         "machines": MachineRanking,
         "sweep": SweepResult,
         "compare": Comparison,
+        "measured": Measurement,
     }
     found = results[answer].model_json_schema(mode="serialization") if answer in results else catalog_schema()
     print_document(json.dumps(found, indent=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.exporting.launch import REQUIREMENTS, SCRIPT, ExportError, Launch
-from planner.exporting.launchers.launcher import Launcher
+from planner.exporting.launchers.launcher import Launcher, installs
 
 START = "start.sh"
 
@@ -20,7 +20,7 @@ def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
         'cd "$(dirname "$0")"',
         "[ -d .venv ] || python3 -m venv .venv",
         ". .venv/bin/activate",
-        f"pip install --quiet --requirement {REQUIREMENTS}",
+        *installs(given[REQUIREMENTS]),
         f'exec sh {SCRIPT} "$@"',
     )
     return {START: f"#!/bin/bash\n{launch.comment()}\n" + "".join(f"{line}\n" for line in lines)}

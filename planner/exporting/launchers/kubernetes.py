@@ -8,13 +8,14 @@ from typing import Any
 import yaml
 
 from planner.exporting.launch import REQUIREMENTS, SCRIPT, Blocks, ExportError, Launch
-from planner.exporting.launchers.launcher import PORT, Launcher, job_name
+from planner.exporting.launchers.launcher import PORT, Launcher, installs, job_name
 
 JOB = "trainjob.yaml"
 _MOUNTED, _WORK = "/plan", "/tmp/run"
 _MOST_BYTES = 1 << 20
 """What a ConfigMap holds: kubernetes.io, "ConfigMaps"."""
-_GPUS = "nvidia.com/gpu"
+_RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "habana.ai/gaudi"}
+"""Names that the vendors' device plug-ins give to GPUs."""
 
 
 def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
@@ -25,12 +26,12 @@ def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
     """
     if sum(map(len, given.values())) > _MOST_BYTES:
         raise ExportError("the files are more than a ConfigMap holds, 1 MiB", "--to skypilot, or an image of yours")
-    name, request = job_name(launch), launch.request
+    name, request, gpus = job_name(launch), launch.request, _RESOURCES[launch.vendor]
     command = "\n".join(
         (
             "set -eu",
             f"cp -rL {_MOUNTED} {_WORK} && cd {_WORK}",
-            f"pip install --quiet --requirement {REQUIREMENTS}",
+            *installs(given[REQUIREMENTS]),
             'export NODE_RANK="${PET_NODE_RANK:-0}" MASTER_ADDR="${PET_MASTER_ADDR:-localhost}"',
             f'export MASTER_PORT="${{PET_MASTER_PORT:-{PORT}}}"',
             f"exec sh {SCRIPT}",
@@ -45,23 +46,28 @@ def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
             "runtimeRef": {"name": "torch-distributed"},
             "trainer": {
                 "numNodes": request.nodes,
-                "resourcesPerNode": {"limits": {_GPUS: request.gpus}, "requests": {_GPUS: request.gpus}},
+                "resourcesPerNode": {"limits": {gpus: request.gpus}, "requests": {gpus: request.gpus}},
                 "command": ["sh", "-c", command],
             },
-            "runtimePatches": [_mounts(name)],
+            "runtimePatches": [_pod(name, gpus)],
         },
     }
     return {JOB: f"{launch.comment()}\n{yaml.dump_all([settings, job], Dumper=Blocks, sort_keys=False)}"}
 
 
-def _mounts(name: str) -> dict[str, Any]:
-    """Returns the patch that mounts the files, and memory through which NCCL's processes of a node talk."""
+def _pod(name: str, gpus: str) -> dict[str, Any]:
+    """Returns the patch of the pods: files, memory through which NCCL's processes of a node talk, GPUs' own nodes."""
     volumes = [
         {"name": "plan", "configMap": {"name": name}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
     ]
     mounts = [{"name": "plan", "mountPath": _MOUNTED}, {"name": "shm", "mountPath": "/dev/shm"}]
-    pod = {"volumes": volumes, "containers": [{"name": "node", "volumeMounts": mounts}]}
+    pod = {
+        "volumes": volumes,
+        "containers": [{"name": "node", "volumeMounts": mounts}],
+        # Nodes with GPUs often have this taint, so that nothing else runs on them (kubernetes.io, "Dedicated Nodes").
+        "tolerations": [{"key": gpus, "operator": "Exists", "effect": "NoSchedule"}],
+    }
     jobs = [{"name": "node", "template": {"spec": {"template": {"spec": pod}}}}]
     return {
         "manager": "planner.dev/export",

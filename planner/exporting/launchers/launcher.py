@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from planner.exporting.launch import Launch
+from planner.exporting.launch import REQUIREMENTS, Launch
 
 PORT = 29500
 """Port at which ranks of several nodes meet: the default of torchrun and accelerate."""
@@ -24,6 +24,18 @@ class Launcher(NamedTuple):
     name: str
     summary: str
     files: Callable[[Launch, Mapping[str, str]], dict[str, str]]
+
+
+def installs(requirements: str) -> tuple[str, ...]:
+    """Returns the commands that install what requirements.txt says.
+
+    flash-attn is built with the torch that is there, and says so nowhere (its README, "Installation and features").
+    """
+    every = f"pip install --quiet --requirement {REQUIREMENTS}"
+    if "flash-attn" not in requirements:
+        return (every,)
+    first = f"grep -v flash-attn {REQUIREMENTS} | pip install --quiet --requirement /dev/stdin ninja packaging wheel"
+    return (first, f"{every} --no-build-isolation")
 
 
 def job_name(launch: Launch) -> str:

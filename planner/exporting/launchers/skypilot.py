@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.exporting.launch import REQUIREMENTS, SCRIPT, ExportError, Launch
-from planner.exporting.launchers.launcher import PORT, Launcher, job_name
+from planner.exporting.launchers.launcher import PORT, Launcher, installs, job_name
 
 TASK = "sky.yaml"
 _ACCELERATORS = (
@@ -40,6 +40,7 @@ def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
     name = next((sky for ours, sky in _ACCELERATORS if (request.gpu + "-").startswith(ours + "-")), None)
     if name is None:
         raise ExportError(f"SkyPilot has no name for {request.gpu}", "--to bash or slurm")
+    setup = ("set -e", "[ -d .venv ] || python3 -m venv .venv", ". .venv/bin/activate", *installs(given[REQUIREMENTS]))
     run = (
         ". .venv/bin/activate",
         'MASTER_ADDR=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)',
@@ -51,7 +52,7 @@ def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
         "workdir": ".",
         "num_nodes": request.nodes,
         "resources": {"accelerators": f"{name}:{request.gpus}"},
-        "setup": f"python3 -m venv .venv\n. .venv/bin/activate\npip install --requirement {REQUIREMENTS}\n",
+        "setup": "".join(f"{line}\n" for line in setup),
         "run": "".join(f"{line}\n" for line in run),
     }
     return {TASK: launch.yaml(task)}

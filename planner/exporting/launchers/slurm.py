@@ -23,12 +23,16 @@ def files(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
     lines = (
         "#!/bin/bash",
         *launch.comment().splitlines(),
-        "# sbatch --partition P --account A --time T job.sbatch, in this folder; python has what requirements.txt says",
+        "# sbatch --partition P --account A --time T --cpus-per-task C job.sbatch, in this folder; a task is a node",
+        "# with all its GPUs, and has one CPU unless C says more; python has what requirements.txt says",
         *(f"#SBATCH --{name}={value}" for name, value in options.items()),
         "",
         "set -euo pipefail",
         'MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-        f"export MASTER_ADDR MASTER_PORT={PORT}",
+        "# Jobs that share a node each have a port of their own.",
+        f"export MASTER_ADDR MASTER_PORT=$(({PORT} + SLURM_JOB_ID % 1000))",
+        "# srun does not take this from sbatch since Slurm 22.05.",
+        'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
         f'srun --kill-on-bad-exit=1 sh {SCRIPT} "$@"',
     )
     return {JOB: "".join(f"{line}\n" for line in lines)}

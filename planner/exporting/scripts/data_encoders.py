@@ -1,4 +1,4 @@
-"""Makes batches for an encoder, out of JSON lines or of a dataset on the Hub.
+"""Makes batches for an encoder; reading.py says where samples come from.
 
 They have these columns, by train.yaml's `task`:
 
@@ -10,12 +10,11 @@ A column may hold token ids in place of a text. Texts are cut at `sequence_lengt
 batch are longer; a batch without padding has no mask, as planned.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from model import Run
+from reading import read, tokenized
 from transformers import AutoTokenizer
 
 Sample = dict[str, Any]
@@ -31,18 +30,14 @@ def samples(data: str | None, run: Run, counted: int) -> list[Sample]:
         made = ((torch.arange(counted)[:, None] * 7 + torch.arange(run.sequence_length)) % 64).tolist()
         return [{**dict.fromkeys(columns, ids), "label": at % 2} for at, ids in enumerate(made)]
     if data is None:
-        raise SystemExit(f"no data: --train_data FILE, JSON lines with {' and '.join(columns)}, or the id of a dataset")
-    if Path(data).exists():
-        found = [json.loads(line) for line in Path(data).read_text().splitlines() if line.strip()]
-    else:
-        from datasets import load_dataset
-
-        found = list(load_dataset(data, split="train"))
-    tokenizer = AutoTokenizer.from_pretrained(run.model_name_or_path)
+        what = " and ".join(columns)
+        raise SystemExit(f"no data: --train_data, a file, a folder or the id of a dataset, with {what}")
+    found: list[Sample] = read(data)
     for column in columns:
         texts = [row[column] for row in found]
-        if texts and isinstance(texts[0], str):
-            texts = tokenizer(texts, truncation=True, max_length=run.sequence_length)["input_ids"]
+        if isinstance(texts[0], str):
+            cut = {"truncation": True, "max_length": run.sequence_length}
+            texts = list(tokenized(texts, run.model_name_or_path, **cut))
         found = [{**row, column: ids} for row, ids in zip(found, texts, strict=True)]
     return found
 
@@ -79,7 +74,7 @@ class Collator:
         return made
 
     def _hidden(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """Returns ids of which some are hidden, and those as labels."""
+        """Returns ids with some of them hidden, and the hidden ones as labels."""
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if self.tokenizer is not None:
             special = torch.tensor(self.tokenizer.all_special_ids)

@@ -39,6 +39,7 @@ class Measure:
     def write(self, global_batch_size: int) -> None:
         """Adds the line; one rank has to call it."""
         made = {
+            "torch": torch.__version__,
             "steps": len(self.seconds),
             "step_seconds": median(self.seconds[2:] or self.seconds or [0.0]),
             "losses": self.losses,
@@ -49,6 +50,9 @@ class Measure:
             made["gpu"] = torch.cuda.get_device_name()
             made["allocated_bytes"] = torch.cuda.max_memory_allocated()
             made["reserved_bytes"] = torch.cuda.max_memory_reserved()
+            free, total = torch.cuda.mem_get_info()
+            # What is not free now: what torch reserved it keeps, and the rest is the CUDA context's and libraries'.
+            made["process_bytes"] = total - free + torch.cuda.max_memory_reserved() - torch.cuda.memory_reserved()
         with suppress(FileNotFoundError):
             made["predicted"] = json.loads((HERE / "predicted.json").read_text())
         with (HERE / "measured.jsonl").open("a") as file:

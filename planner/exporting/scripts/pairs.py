@@ -55,6 +55,11 @@ class PairsTrainer(Trainer):
         loss = ranking_loss(*(found["sentence_embedding"] for found in outputs))
         return (loss, outputs) if return_outputs else loss
 
+    def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None, None]:
+        """Returns the loss of pairs that are held out, without their embeddings."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Writes the model without its pooling, as transformers and sentence-transformers read it."""
         if _internal_call:  # a checkpoint, from which Trainer resumes

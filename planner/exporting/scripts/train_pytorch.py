@@ -3,7 +3,7 @@
     sh run.sh --train_data data.jsonl                 # as planned, on all GPUs
     python train.py --max_steps 3                     # on one; what the command line says wins over train.yaml
 
-Data are JSON lines, or the id of a dataset on the Hugging Face Hub; data.py says which columns they have.
+Data are a file, a folder, or the id of a dataset on the Hugging Face Hub; data.py says which columns they have.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""Attention implementations on symbolic tensors, and the masks that they need."""
+"""Traces attention implementations on symbolic tensors, and the masks that they need."""

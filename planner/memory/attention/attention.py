@@ -1,4 +1,4 @@
-"""One function per attention implementation: what it allocates, saves and computes.
+"""Traces each attention implementation by a function: what it allocates, saves and computes.
 
 Queries are `[batch, heads, tokens, head_dim]`, keys and values `[batch, kv_heads, tokens, head_dim]`. Outputs
 are in token order: `[batch, tokens, heads x head_dim]`.

@@ -1,4 +1,4 @@
-"""Eager attention as some modeling files of transformers write it, with every intermediate and local variable."""
+"""Traces eager attention as some modeling files of transformers write it, with every intermediate and local."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention of the flash-attn package and of torch's flex_attention.
+"""Traces attention of the flash-attn package and of torch's flex_attention.
 
 Neither allocates scores, masks or windows, and selective checkpointing does not take either of them for
 scaled_dot_product_attention.

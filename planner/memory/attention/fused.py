@@ -1,4 +1,4 @@
-"""Common account of fused attention kernels, which save q, k, v, the output and a log-sum-exp per row and head."""
+"""Traces fused attention kernels, which save q, k, v, the output and a log-sum-exp per row and head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention masks that a model makes before its blocks and that all blocks share."""
+"""Sizes the attention masks that a model makes before its blocks and that all blocks share."""
 
 from __future__ import annotations
 

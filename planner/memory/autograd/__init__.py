@@ -1,1 +1,1 @@
-"""Autograd for bytes: symbolic tensors, the tape that records operations on them, and a rule for each operation."""
+"""Implements autograd for bytes: symbolic tensors, a tape that records operations on them, and a rule per operation."""

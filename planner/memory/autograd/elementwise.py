@@ -1,4 +1,4 @@
-"""Elementwise operations and reductions of rows."""
+"""Implements elementwise operations and reductions of rows."""
 
 from __future__ import annotations
 

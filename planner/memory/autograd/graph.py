@@ -1,4 +1,4 @@
-"""Results of operations and their backward functions: the part of autograd that all operations share.
+"""Makes results of operations and their backward functions: the part of autograd that all operations share.
 
 Inputs are saved before the result is allocated, since a recomputation stops as soon as it has everything that backward
 needs. An operation on tensors that need no gradient records nothing. Backward functions hold sizes, never tensors, so
@@ -183,6 +183,7 @@ class Graph:
         temporaries: int = 0,
         flops: int = 0,
         reads: int = 0,
+        begins: int = 0,
     ) -> Tensor:
         """Records the backward of an operation, which makes all gradients before it passes the first one on.
 
@@ -193,25 +194,33 @@ class Graph:
             temporaries: Number of tensors as large as `out` that backward makes before the gradients.
             flops: FLOPs per sample of a backward that is bound by compute; 0 if it is bound by the bytes it moves.
             reads: Bytes per sample that products of such a backward wait for, because they are narrow.
+            begins: The number of the gradient that is made first, after which the others follow in turn.
 
         Returns:
             `out`.
         """
         if out.variable is not None:
             extra_size, itemsize = out.per_sample * out.itemsize * temporaries, out.itemsize
+            first = begins % len(targets) if targets else 0
+            order = (*targets[first:], *targets[:first])
 
             def backward(gradient: Storage) -> Callable[[], None]:
                 cost = self.tape.cost
                 meter = self.tape.meter
                 _extra = Storage(meter, 0, extra_size, "") if extra_size else None
-                gradients = [Storage(meter, t.made_fixed, t.made_per_sample, "") for t in targets]
+                made = []
+                for target in order:
+                    made.append(Storage(meter, target.made_fixed, target.made_per_sample, ""))
+                    if flops:
+                        meter.multiply()
+                gradients = made[len(order) - first :] + made[: len(order) - first]
                 if flops:
                     self.multiply(itemsize, flops)
                     cost.read_per_sample += reads
-                    for made in gradients:
-                        made.viewed = True
-                        cost.written_per_sample += made.per_sample
-                        cost.written_fixed += made.fixed
+                    for one in gradients:
+                        one.viewed = True
+                        cost.written_per_sample += one.per_sample
+                        cost.written_fixed += one.fixed
                 else:
                     for target in targets:
                         cost.bytes_per_sample += 3 * target.made_per_sample
@@ -253,4 +262,5 @@ class Graph:
 
     def multiply(self, itemsize: int, flops_per_sample: int) -> None:
         """Counts FLOPs of a matrix product whose operands have `itemsize` bytes per element."""
+        self.tape.meter.multiply()
         self.tape.cost.flops_per_sample[MATMUL_FP32 if itemsize == FP32 else MATMUL_HALF] += flops_per_sample

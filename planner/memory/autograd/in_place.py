@@ -1,4 +1,4 @@
-"""Operations that only a few models use: sums and products in place, and clamping."""
+"""Implements operations that only a few models use: sums and products in place, and clamping."""
 
 from __future__ import annotations
 

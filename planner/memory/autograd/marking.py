@@ -29,7 +29,7 @@ class Node:
     leaves: str = ""
     """The module whose backward ends with this operation."""
     views: tuple[str, ...] = ()
-    """The parameters of which views are saved."""
+    """The parameters whose views are saved."""
     holds: bool = False
     """Whether the gradient lives until the backward of the module that begins here is over."""
 

@@ -1,4 +1,4 @@
-"""One rule per operation: what it allocates, what autograd saves for it, what its backward allocates, what it costs.
+"""Implements an operation by a rule: what it allocates, what autograd saves, what its backward allocates, its cost.
 
 The rules follow torch's derivatives.yaml and its CUDA kernels. Each module of this folder adds a kind of operations to
 the one before: `graph`, `casts`, `elementwise`, `views`, and here the products.
@@ -14,6 +14,13 @@ from planner.memory.autograd.views import Views
 from strategies import Operation
 
 __all__ = ["BOOL", "FP32", "HALF", "Ops", "Target"]
+
+SECOND = 1
+"""The operand of a product whose gradient is made first, before those after it and then that of operand 0.
+
+Gradients are made in the alphabetical order of the operands' names (torchgen/packaged/autograd/load_derivatives.py,
+`create_differentiability_info`): `mat2` before `self` in `mm` and `bmm`, `mat1` and `mat2` before `self` in `addmm`.
+"""
 
 
 class Ops(Views):
@@ -64,7 +71,7 @@ class Ops(Views):
         narrow = min(x.width, out_features) <= NARROW
         reads = (x.per_sample + products * out.per_sample) * x.itemsize if narrow else 0
         targets = self.own_targets(*weights[1:], x, weights[0])
-        return self.differentiate(out, targets, saved, flops=flops * products, reads=reads)
+        return self.differentiate(out, targets, saved, flops=flops * products, reads=reads, begins=SECOND)
 
     def _saved(self, x: Tensor, weight: Tensor) -> Iterator[Storage | None]:
         """Saves what the gradients of a linear layer need."""
@@ -87,4 +94,4 @@ class Ops(Views):
         a, b = self.autocast_input(a, f"{name} left"), self.autocast_input(b, f"{name} right")
         saved = [self.tape.save(other) for one, other in ((a, b), (b, a)) if one.variable is not None]
         out = self.product(out_per_sample, out_width, a.itemsize, name, a, b, flops=flops, operation=Operation.BMM)
-        return self.differentiate(out, self.own_targets(a, b), saved, flops=flops * len(saved))
+        return self.differentiate(out, self.own_targets(a, b), saved, flops=flops * len(saved), begins=SECOND)

@@ -1,4 +1,4 @@
-"""Selective checkpointing: which results of a checkpointed block are kept, and how its recomputation takes them.
+"""Says which results of a checkpointed block a selective policy keeps, and how its recomputation takes them.
 
 Source: torch/utils/checkpoint.py, `_CachingTorchDispatchMode` and `_CachedTorchDispatchMode`.
 """

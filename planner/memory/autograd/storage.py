@@ -1,4 +1,4 @@
-"""Storages that have a size but no values, and the meter that counts their live bytes."""
+"""Represents storages that have a size but no values, and the meter that counts their live bytes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class Saved(NamedTuple):
 
 Logged = tuple[int, int, int]
 """A storage's number with its fixed and its per-sample bytes for an allocation, (-number, 0, 0) for its release, and
-(number, FINISHED, FINISHED) where it has become a parameter's gradient."""
+(number, FINISHED, FINISHED) where it has become a parameter's gradient, (number, FINISHED, AWAITED) if other parts add
+theirs to it; (0, FINISHED, MULTIPLIES) after the result of the first matrix product of a pass."""
 
-FINISHED = -1
+FINISHED, AWAITED, MULTIPLIES = -1, -2, -3
 
 
 class Meter:
@@ -62,6 +63,7 @@ class Meter:
         "gradients",
         "grown",
         "log",
+        "multiplies",
         "numbers",
         "once",
         "per_sample",
@@ -78,7 +80,7 @@ class Meter:
         """Storages that were made, whether or not a kernel writes them."""
         self.allocations = 0
         """Storages that were made. A kernel writes what was allocated for it, so these are the kernels launched."""
-        self.grown = self.once = False
+        self.grown = self.once = self.multiplies = False
         self.snapshots: list[tuple[int, int, int, int, int]] = []
 
     def take(self) -> None:
@@ -86,10 +88,16 @@ class Meter:
         self.grown = False
         self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
 
-    def finish(self, gradient: Storage) -> None:
-        """Logs that a storage is a parameter's gradient from now on."""
+    def finish(self, gradient: Storage, *, awaited: bool) -> None:
+        """Logs that a storage is a parameter's gradient from now on, and whether other parts add theirs to it."""
         if self.log is not None:
-            self.log.append((gradient.number, FINISHED, FINISHED))
+            self.log.append((gradient.number, FINISHED, AWAITED if awaited else FINISHED))
+
+    def multiply(self) -> None:
+        """Logs that a matrix product runs, if it is the first one since `multiplies` was last false."""
+        if self.log is not None and not self.multiplies:
+            self.multiplies = True
+            self.log.append((0, FINISHED, MULTIPLIES))
 
     def mark(self) -> list[tuple[int, int, int, int, int]]:
         """Returns the instants since the last mark and starts a new list with the present one."""

@@ -1,4 +1,4 @@
-"""Autograd for bytes: a tape of backward functions of tensors without values, and a meter of live bytes.
+"""Records backward functions of tensors without values on a tape, with a meter of live bytes: autograd for bytes.
 
 A forward pass written as in the real library runs on these tensors in microseconds. As in torch, CPython's reference
 counts free a storage. One run answers for every micro-batch size: sizes are `fixed + per_sample x micro_batch_size`.
@@ -51,6 +51,8 @@ class Tape(Marking):
         self.saved: list[Saved] = []
         self.kept: list[Storage] = []
         """Storages that live until the whole graph is gone."""
+        self.shared = ""
+        """Name of the parameter that several parts use; empty if there is none."""
         self.snapshots_at_last_save = self.num_saves = self.logged_at_last_save = 0
         self.work_at_last_save: tuple[int, ...] = ()
         """What `done` said when the last tensor was saved, where this is a recomputation, which stops there."""
@@ -219,7 +221,7 @@ class Tape(Marking):
         elif waiting is None:
             variable.gradient = gradient
             if variable.parameter:
-                self.meter.finish(gradient)
+                self.meter.finish(gradient, awaited=variable.name == self.shared)
                 if self.meter.grown:  # up to here it is a further tensor, even if it is then added to an existing one
                     self.meter.take()
                 self.meter.gradients += gradient.fixed
@@ -227,6 +229,8 @@ class Tape(Marking):
             total = self.storage(gradient.fixed, gradient.per_sample)
             if not variable.parameter:
                 variable.gradient = total
+            elif variable.name == self.shared:
+                self.meter.finish(total, awaited=True)
 
     def _update_parameters(self) -> None:
         """Allocates for the optimizer steps of the parameters whose gradients are complete, and frees the gradients.

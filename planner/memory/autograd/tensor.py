@@ -1,4 +1,4 @@
-"""Tensors that have a size but no values, variables that gather their gradients, and the work that is done."""
+"""Represents tensors that have a size but no values, variables that gather gradients, and the work that is done."""
 
 from __future__ import annotations
 

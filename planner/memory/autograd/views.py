@@ -1,4 +1,4 @@
-"""Operations that join, cut and fill tensors."""
+"""Implements operations that join, cut and fill tensors."""
 
 from __future__ import annotations
 

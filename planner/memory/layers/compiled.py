@@ -109,11 +109,12 @@ class CompiledLayers(Layers):
         temporaries: int = 0,
         flops: int = 0,
         reads: int = 0,
+        begins: int = 0,
     ) -> Tensor:
         """Records a backward function whose gradients are fused with what follows.
 
         A gradient that is summed to a smaller shape is a reduction and has a buffer. `temporaries` are fused and
-        ignored.
+        ignored, and so is `begins`: Inductor orders kernels itself.
         """
         if out.variable is None:
             return out

@@ -1,4 +1,4 @@
-"""The tape of a compiled block: values without buffers, and what backward keeps of them."""
+"""Records a compiled block: values without buffers, and what backward keeps of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands before and behind the blocks: embeddings, images, and the language-model head."""
+"""Interprets what stands before and behind the blocks: embeddings, images, and the language-model head."""
 
 from __future__ import annotations
 

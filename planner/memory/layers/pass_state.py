@@ -1,4 +1,4 @@
-"""What a forward pass keeps alive besides the tape: variables of the model, and tensors that several parts share."""
+"""Holds what a forward pass keeps alive besides the tape: variables of the model, and shared tensors."""
 
 from __future__ import annotations
 

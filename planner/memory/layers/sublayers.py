@@ -1,4 +1,4 @@
-"""Linear layers, attention and elementwise operations, as transformers and PEFT compose them."""
+"""Interprets linear layers, attention and elementwise operations, as transformers and PEFT compose them."""
 
 from __future__ import annotations
 

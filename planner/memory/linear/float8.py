@@ -43,7 +43,8 @@ def layer(
     itemsize, trains = f.dtypes.linear, f.trains_base
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
-    return linear(f, x, weight, bias, out_features, name), lambda: weight, bias
+    with f.tape.module(weight.module):
+        return linear(f, x, weight, bias, out_features, name), lambda: weight, bias
 
 
 def linear(f: Ops, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str) -> Tensor:
@@ -86,7 +87,7 @@ def linear(f: Ops, x: Tensor, weight: Tensor, bias: Tensor | None, out_features:
         rows_first = _rows_first(f, result), _rows_first(f, given)
         made = tape.storage(elements * HALF, 0)
         del rows_first, by_weight, by_input
-        kept = tape.storage(elements * stored, 0)
+        kept = tape.storage(elements * stored, 0) if stored > HALF else made
         del made
         tape.cost.flops_per_sample[MATMUL_FP8] += 2 * flops
         if into is not None:
@@ -97,6 +98,8 @@ def linear(f: Ops, x: Tensor, weight: Tensor, bias: Tensor | None, out_features:
 
     assert out.variable is not None
     f.tape.record(out.variable, backward, *saved)
+    if f.tape.keep_saved:
+        f.tape.view(weight.name)
     return out if bias is None else f.add(out, f.to(bias, HALF, f"{name} bias"), f"{name} with bias")
 
 

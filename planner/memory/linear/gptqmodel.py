@@ -196,6 +196,6 @@ def _back(f: Parameters, out: Tensor, itemsize: int, name: str) -> Tensor:
 
 
 def _dequantize(f: Parameters, elements: int, moves: int) -> Storage:
-    """Returns the storage of a whole weight in half precision, for which so many half bytes an element are moved."""
+    """Returns the storage of a whole weight in half precision; `moves` half bytes per element are moved for it."""
     f.tape.cost.fixed_bytes += elements * moves // 2
     return f.tape.storage(elements * HALF, 0)

@@ -1,4 +1,4 @@
-"""The trained tensors of a low-rank adapter, and their product with an input."""
+"""Traces the trained tensors of a low-rank adapter, and their product with an input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear layers without an adapter, and what an adapter needs to know of the layer under it."""
+"""Traces linear layers without an adapter, and says what an adapter needs to know of the layer under it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Losses on symbolic tensors, computed from logits or directly from the last hidden states."""
+"""Traces losses on symbolic tensors, computed from logits or directly from the last hidden states."""

@@ -1,4 +1,4 @@
-"""Losses that multiply by the head's weight themselves: from hidden states to a scalar, without the whole logits.
+"""Traces losses that multiply by the head's weight themselves: hidden states to a scalar, without all logits.
 
 The number of logits that exist at once grows with the micro-batch in steps, not as a line, so it is given in tokens.
 """
@@ -12,6 +12,7 @@ from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
 from planner.libraries.trl import TILE_TOKENS, TILE_WORDS
 from planner.memory.autograd.ops import BOOL, FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
+from planner.memory.losses.cut import cut
 from planner.models.architecture import INT64
 from strategies import Loss
 
@@ -210,5 +211,6 @@ def _with_labels(f: Ops, x: Tensor) -> Tensor:
 FUSED: dict[Loss, Callable[[Ops, Chunk, Tensor, Tensor, Tensor | None], Tensor]] = {
     Loss.LIGER_FUSED_LINEAR: liger,
     Loss.CHUNKED: chunked,
+    Loss.CUT_CROSS_ENTROPY: lambda f, _chunk, x, weight, _bias: cut(f, x, weight),
 }
 """The function of each loss that makes its own logits."""

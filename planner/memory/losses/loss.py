@@ -1,4 +1,4 @@
-"""One function for each loss that computes a scalar from logits."""
+"""Traces each loss that computes a scalar from logits by a function."""
 
 from __future__ import annotations
 

@@ -34,6 +34,9 @@ class Around:
     def leave_forward(self, i: int) -> None:
         """Makes the requests after the forward of part `i`."""
 
+    def end_forward(self) -> None:
+        """Makes the requests when the model's forward has returned."""
+
     def enter_backward(self, i: int) -> None:
         """Makes the requests before the backward of part `i`."""
 
@@ -46,6 +49,10 @@ class Around:
             self.requests.release(gradient)
         else:
             self.gradients.append(gradient)
+
+    def finish_shared(self, gradient: int) -> None:
+        """Takes the finished gradient of a weight that stem and other parts share."""
+        self.finish(gradient)
 
     def begin_micro_batch(self, *, is_last: bool) -> None:
         """Makes the requests before a micro-batch; `is_last` says whether it is the last one of its step."""

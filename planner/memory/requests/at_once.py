@@ -33,9 +33,10 @@ LARGE_REST, SMALL_REST = CachingAllocator.smallest_rests
 
 Pools = tuple[list[int], list[int]]
 """Free blocks of the small and of the large pool of a stream, each as one number: size, then address."""
+Finish = Callable[[int, int], None]
 Compiled = tuple[tuple[int, int, int], ...]
 """A storage's number in a log; the first place in a pool that can serve it, or -1 where it becomes a gradient; and its
-bytes."""
+bytes, or which gradient it is."""
 
 
 class ServedAtOnce(Requests):
@@ -125,9 +126,7 @@ class ServedAtOnce(Requests):
         """Makes all freed blocks usable."""
         self._recycle(0)
 
-    def play(
-        self, logged: Iterable[Logged], names: dict[int, int], micro_batch_size: int, finish: Callable[[int], None]
-    ) -> None:
+    def play(self, logged: Iterable[Logged], names: dict[int, int], micro_batch_size: int, finish: Finish) -> None:
         """Serves the requests of a log, all of one micro-batch size, except for those of storages that exist.
 
         Raises:
@@ -137,7 +136,7 @@ class ServedAtOnce(Requests):
             self._compiled[id(logged)] = logged, _compiled(logged, micro_batch_size)
         self._serve(self._compiled[id(logged)][1], names, finish, self._pools[Stream.COMPUTE])
 
-    def _serve(self, compiled: Compiled, names: dict[int, int], finish: Callable[[int], None], pools: Pools) -> None:
+    def _serve(self, compiled: Compiled, names: dict[int, int], finish: Finish, pools: Pools) -> None:
         """Serves requests in one loop, which is written without calls, since it runs tens of thousands of times."""
         (small, large), others, sizes = pools, self._others, self._sizes
         starts, ends, allocated, peak = self._starts, self._ends, self.allocated, self.peak_allocated
@@ -168,7 +167,7 @@ class ServedAtOnce(Requests):
                         starts[first] = ends[end] = free
                 elif place < 0:
                     self.allocated, self.peak_allocated = allocated, peak
-                    finish(names.pop(number, 0))
+                    finish(names.pop(number, 0), num_bytes)
                     allocated, peak = self.allocated, self.peak_allocated
                 elif number not in names:
                     if not place:
@@ -253,14 +252,17 @@ def _compiled(logged: Iterable[Logged], micro_batch_size: int) -> Compiled:
     """Returns a log with the bytes of each allocation, and the first place in a pool that can serve them."""
     entries = []
     for number, fixed, per_sample in logged:
+        if fixed == FINISHED:
+            entries.append((number, -1, per_sample))
+            continue
         num_bytes = fixed + per_sample * micro_batch_size
         rounded = -(-num_bytes // SMALLEST_REMAINDER) * SMALLEST_REMAINDER
-        entries.append((number, -1 if fixed == FINISHED else rounded << ADDRESS_BITS, num_bytes))
+        entries.append((number, rounded << ADDRESS_BITS, num_bytes))
     return tuple(entries)
 
 
 _RELEASE: Compiled = ((-1, 0, 0),)
 
 
-def _nothing(_: int) -> None:
+def _nothing(_: int, __: int) -> None:
     """Takes a gradient, where there is none."""

@@ -26,6 +26,7 @@ class AroundFsdp1(Around):
         units: The parameters of each part: stem, blocks, head and loss.
         sharding: How the model is sharded.
         ranks: The number of ranks that divide each flat parameter.
+        replicates: Whether other ranks hold the same shards, so that their gradients are summed over these as well.
         recomputes_units: Whether units run within reentrant checkpoints, so that backward gathers none ahead.
         wrapping: Makes the requests of wrapping the units.
     """
@@ -37,6 +38,7 @@ class AroundFsdp1(Around):
         sharding: Fsdp1,
         ranks: int,
         *,
+        replicates: bool,
         recomputes_units: bool,
         wrapping: WrappingFactory = Wrapping,
     ) -> None:
@@ -44,6 +46,7 @@ class AroundFsdp1(Around):
         super().__init__(requests, most_micro_batches=2 if each else 3)
         self._units, self._ranks, self._head = units, ranks, len(units) - 2
         self._reshards, self._on_host = sharding.reshards, sharding.on_host
+        self._replicates = replicates
         self._prefetches = sharding.reshards and not recomputes_units
         self._each = each
         groups = [*((unit,) for unit in units[1 : self._head]), (units[0], units[self._head])]
@@ -80,8 +83,13 @@ class AroundFsdp1(Around):
 
     def leave_forward(self, i: int) -> None:
         """Reshards the part's unit."""
-        if self._reshards and i:
+        if self._reshards and 0 < i < self._head:
             self._reshard(i)
+
+    def end_forward(self) -> None:
+        """Lets parameters of embeddings and head be views of their shard; what was gathered of them stays."""
+        if self._reshards:
+            self._wrapping.reshard(self._head - 1)
 
     def enter_backward(self, i: int) -> None:
         """Gathers the part's unit, and the block before it: that of the loss, too, unless the head has adapters."""
@@ -95,37 +103,57 @@ class AroundFsdp1(Around):
         """Joins and reduces the gradients of the part's unit; those of the head wait for the embeddings'."""
         units = (self._units[0], self._units[self._head]) if i == 0 else (self._units[i],)
         views, self._views = self._views, []
+        flat = 0
         if i == self._head:
             self._roots += views
         elif has_adapters(self._units[i]):
-            self._keep(self.requests.allocate(self._units[i].gradient_bytes, Stream.REDUCE))
+            self._reduce(0, self._units[i].gradient_bytes)
         else:
             if i == 0:
                 views, self._roots = views + self._roots, []
-            self._join(i, units, views)
-        if 0 < i < self._head and (self._reshards or self._reduces):
+            flat = self._join(units, views)
+        if self._reshards or self._reduces:
             self._reshard(i)
+        if flat:
+            self._accumulate(i, units, flat)
 
-    def _join(self, i: int, units: Sequence[Unit], views: list[int]) -> None:
-        """Joins gradients to a flat one, which is reduced or stays until the last micro-batch."""
+    def _join(self, units: Sequence[Unit], views: list[int]) -> int:
+        """Joins the gradients of views to a flat one, and returns its storage; 0 where nothing trains."""
         if not views:
-            return
-        requests = self.requests
-        flat = requests.allocate(sum(u.gathered_bytes for u in units), Stream.COMPUTE, shared=self._reduces)
+            return 0
+        whole = sum(u.gathered_bytes for u in units)
+        flat = self.requests.allocate(whole, Stream.COMPUTE, shared=self._reduces)
         for storage in views:
-            requests.release(storage)
+            self.requests.release(storage)
         views.clear()
+        return flat
+
+    def _accumulate(self, i: int, units: Sequence[Unit], flat: int) -> None:
+        """Reduces a flat gradient once its unit is resharded, or adds it to what waits for the last micro-batch."""
+        requests = self.requests
         if not self._reduces:
             if i in self._flats:
                 requests.release(flat)
             else:
                 self._flats[i] = flat
             return
-        low = requests.allocate(sum(u.cast_bytes for u in units), Stream.REDUCE)
-        self._keep(requests.allocate(sum(u.gradient_bytes for u in units), Stream.REDUCE))
-        requests.release(low)
+        self._reduce(sum(u.cast_bytes for u in units), sum(u.gradient_bytes for u in units))
         requests.release(flat)
         requests.release(self._flats.pop(i, 0))
+
+    def _reduce(self, low: int, stored: int) -> None:
+        """Reduces gradients, sums them over replicas on a stream of its own, and casts the shard.
+
+        Args:
+            low: Bytes of the shard before its cast; 0 if it is not cast.
+            stored: Bytes of the shard as stored.
+        """
+        allocate, last = self.requests.allocate, Stream.REPLICATE if self._replicates else Stream.REDUCE
+        reduced = allocate(low or stored, Stream.REDUCE, shared=self._replicates)
+        if low:
+            low, reduced = reduced, allocate(stored, last)
+        self._keep(reduced)
+        self.requests.release(low)
 
     def _keep(self, shard: int) -> None:
         """Keeps a shard of gradients, or adds it to the one that exists, or moves it to the host."""

@@ -35,8 +35,8 @@ class Wrapping:
     def __init__(self, requests: Requests, groups: Sequence[Sequence[Unit]], ranks: int, *, on_host: bool) -> None:
         self._requests, self._groups, self._ranks, self._on_host = requests, groups, ranks, on_host
         self._low: dict[int, int] = {}
-        """Shards in the dtype of the computation, by group, of which parameters are views until its first reshard
-        (_flat_param.py, `_use_sharded_views`)."""
+        """Shards in the dtype of the computation, by group; parameters are views of them until the group's first
+        reshard (_flat_param.py, `_use_sharded_views`)."""
 
     @property
     def _from_root(self) -> Sequence[int]:
@@ -123,7 +123,7 @@ class WrappingFactory(Protocol):
     """Makes the wrapping of a model's units; the arguments are those of `Wrapping`."""
 
     def __call__(self, requests: Requests, groups: Sequence[Sequence[Unit]], ranks: int, *, on_host: bool) -> Wrapping:
-        """Returns the wrapping, of which nothing has been asked yet."""
+        """Returns the wrapping, which has made no requests yet."""
         ...
 
 

@@ -126,6 +126,12 @@ class AroundFsdp2(Around):
         else:
             self.requests.release(gradient)
 
+    def finish_shared(self, gradient: int) -> None:
+        """Takes the whole gradient of a tied embedding, the first parameter of its unit."""
+        self.finish(gradient)
+        if self._whole and self._whole[-1] == gradient:
+            self._whole.insert(0, self._whole.pop())
+
     def end_micro_batch(self) -> None:
         """Reshards what is still gathered."""
         for i in list(self._gathered):

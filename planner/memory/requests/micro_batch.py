@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from planner.memory.autograd.storage import Logged
+from planner.memory.autograd.storage import AWAITED, FINISHED, Logged
 from planner.memory.requests.around import Around
 from planner.memory.requests.loop import Loop
 from planner.memory.requests.requests import Requests
@@ -39,6 +39,10 @@ class MicroBatch:
         self._names: list[Names] = [{} for _ in self._logs]
         self._leaves: list[int] = []
         """Storages of the leaves of recomputations that stay until backward ends, and of their gradients."""
+        self._awaited = 0
+        """Storage of the gradient of a weight that several parts share, which waits for the stem's."""
+        self._workspace = 0
+        """Bytes of the workspace that the next matrix product allocates."""
 
     def run(self, workspace_bytes: int = 0) -> Iterator[None]:
         """Runs forward and backward of all parts, and yields after each of them.
@@ -48,10 +52,9 @@ class MicroBatch:
                 stay; 0 where they exist. Each runs on a thread of its own, with a cuBLAS handle.
         """
         around, output, logits = self._around, 0, 0
+        self._workspace = workspace_bytes
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
-            if i == 1:
-                self._requests.allocate(workspace_bytes)
             if i == len(self._logs) - 1 and output and (self._copied or self._loop.keeps):
                 logits = self._requests.share(output)
             # the body's variable holds a block's input until the call has returned
@@ -62,12 +65,13 @@ class MicroBatch:
             yield
         self._requests.release(output)
         self._return(logits)
-        gradient = 0
+        gradient, self._workspace = 0, workspace_bytes
         for i in reversed(range(len(self._logs))):
             around.enter_backward(i)
-            if i == len(self._logs) - 2:
-                self._requests.allocate(workspace_bytes)
             gradient = self._backward(self._logs[i], self._names[i], gradient)
+            if not i and self._awaited:
+                around.finish_shared(self._awaited)
+                self._awaited = 0
             around.leave_backward(i)
             yield
         self._requests.release(gradient)
@@ -84,6 +88,7 @@ class MicroBatch:
                 self._play(log.returned, names)
             else:
                 self._drop(names, but=log.stays)
+        self._around.end_forward()
         self._loop.take(copied or logits)
 
     def _forward(self, log: PartLog, names: Names, given: int) -> int:
@@ -143,7 +148,21 @@ class MicroBatch:
 
     def _play(self, logged: Sequence[Logged], names: Names) -> None:
         """Makes the requests of a log, except for those of storages that another part has made."""
-        self._requests.play(logged, names, self._size, self._around.finish)
+        self._requests.play(logged, names, self._size, self._finish)
+
+    def _finish(self, gradient: int, which: int) -> None:
+        """Takes the gradient of a parameter; of a shared weight, it is a new one or the sum with that which waits.
+
+        Where a matrix product runs, its thread allocates a workspace, unless that exists.
+        """
+        if which == FINISHED:
+            self._around.finish(gradient)
+        elif which == AWAITED:
+            self._requests.release(self._awaited)
+            self._awaited = gradient
+        else:
+            self._requests.allocate(self._workspace)
+            self._workspace = 0
 
 
 def _copied_bytes(loss: Part) -> int:

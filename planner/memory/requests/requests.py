@@ -78,7 +78,11 @@ class Requests:
             self._others[storage] -= 1
 
     def play(
-        self, logged: Iterable[Logged], names: dict[int, int], micro_batch_size: int, finish: Callable[[int], None]
+        self,
+        logged: Iterable[Logged],
+        names: dict[int, int],
+        micro_batch_size: int,
+        finish: Callable[[int, int], None],
     ) -> None:
         """Makes the requests of a log, except for those of storages that exist.
 
@@ -86,7 +90,8 @@ class Requests:
             logged: The log of a part.
             names: The storages that are alive, by their numbers in the log.
             micro_batch_size: Samples of the micro-batch.
-            finish: Takes the storage of a parameter's gradient.
+            finish: Takes the storage of a parameter's gradient, or no storage where a product runs; and which it is, as
+                the third number of `Logged` says.
         """
         made, sizes, others = self.made, self._sizes, self._others
         for number, fixed, per_sample in logged:
@@ -97,7 +102,7 @@ class Requests:
                 elif storage:
                     made.append((storage, -sizes.pop(storage)))
             elif fixed == FINISHED:
-                finish(names.pop(number, 0))
+                finish(names.pop(number, 0), per_sample)
             elif number not in names:
                 num_bytes = fixed + per_sample * micro_batch_size
                 if num_bytes:

@@ -38,7 +38,7 @@ def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
 
 
 def _of_lora(inventory: Inventory, strategy: Strategy, method: Lora) -> str | None:
-    """Says why adapters cannot be trained beside what else trains, or at what they are added to; None if they can."""
+    """Says why adapters cannot train with trained modules, or at the layers they are added to; None if they can."""
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
     if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
         one_dtype = _takes_one_dtype(strategy)

@@ -1,1 +1,1 @@
-"""The settings that the bytes of a model's part depend on, and the measured part."""
+"""Holds the settings that the bytes of a model's part depend on, and the measured part."""

@@ -1,4 +1,4 @@
-"""Which dtype each tensor has under a precision, a fine-tuning method and a sharding."""
+"""Says which dtype each tensor has under a precision, a fine-tuning method and a sharding."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class Dtypes(NamedTuple):
         facts = precision.facts
         if sharding.backend is ShardingBackend.DEEPSPEED:
             whole, is_fp16 = FP32 if facts.matmul_dtype in ("fp32", "tf32") else HALF, facts.matmul_dtype == "fp16"
-            return cls(whole, whole, whole, whole, None, is_fp16, whole, whole, whole, whole, whole, whole)
+            fp8 = facts.linear_dtype == "fp8"
+            return cls(whole, whole, whole, whole, None, is_fp16, whole, whole, whole, whole, whole, whole, fp8)
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
         if isinstance(method, Full):
             stored = (trained, trained, trained, trained)

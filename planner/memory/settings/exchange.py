@@ -1,4 +1,4 @@
-"""Tensors that several parts of a model read, such as an encoder's output or position biases.
+"""Lists tensors that several parts of a model read, such as an encoder's output or position biases.
 
 Each part is traced alone. The part that makes such a tensor counts its bytes, and also the gradient that the readers
 have gathered when the maker's own backward begins. A reader counts what it makes of that gradient.

@@ -1,4 +1,4 @@
-"""What a part's forward and backward allocate and release, in order, with the storages that it shares with others."""
+"""Lists what a part's forward and backward allocate and release, in order, and storages shared with others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations on symbolic tensors together with the parameters of layers."""
+"""Implements operations on symbolic tensors together with the parameters of layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements of one part of a model, made while it ran on symbolic tensors, and how parts are joined to a model."""
+"""Holds what was measured of one part of a model while it ran on symbolic tensors, and joins parts to a model."""
 
 from __future__ import annotations
 

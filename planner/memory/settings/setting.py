@@ -1,4 +1,4 @@
-"""Everything except the model that the bytes of a part depend on."""
+"""Holds everything except the model that the bytes of a part depend on."""
 
 from __future__ import annotations
 

@@ -18,6 +18,18 @@ def envelope(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
     return tuple(Snapshot(*s) for s in largest(snapshots))
 
 
+def envelope_of_backward(snapshots: Sequence[RawSnapshot]) -> tuple[Snapshot, ...]:
+    """Returns the snapshots of a backward that are the largest, whether gradients that are finished stay or not.
+
+    Those that are added to others, or moved into DDP's buckets, are freed at once: a later instant is then the smaller
+    one, although more has been allocated until then.
+    """
+    kept = largest(snapshots)
+    moved = largest([(s[0] - s[4], s[1], place) for place, s in enumerate(snapshots)])
+    kept += [snapshots[place] for _, _, place in moved if snapshots[place] not in kept]
+    return tuple(Snapshot(*s) for s in kept)
+
+
 def largest(snapshots: Sequence[R]) -> list[R]:
     """Returns the lines `fixed + per_sample x size` that are the largest at some size of one or more."""
     if not snapshots:

@@ -1,4 +1,4 @@
-"""Which parameters of each part of a model train under a fine-tuning method."""
+"""Says which parameters of each part of a model train under a fine-tuning method."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ class Unit(NamedTuple):
     buffer_bytes: int = 0
     """The part of `stored_bytes` that is no parameter, such as scales of quantized weights: an offload leaves it."""
     cast_bytes: int = 0
-    """Bytes of one rank's share in the dtype of the computation, of which FSDP1 makes a copy to gather; 0 where it is
-    stored so."""
+    """Bytes of one rank's share in the dtype of the computation, which FSDP1 copies in order to gather; 0 where the
+    share is stored in that dtype."""
     skipped_bytes: int = 0
     """Bytes of gradients that never come, for which DDP's buckets have a place even so."""
     parameters: tuple[Parameter, ...] = ()

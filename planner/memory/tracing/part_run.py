@@ -12,7 +12,7 @@ from planner.memory.layers.layers import Layers
 from planner.memory.settings.exchange import Shared
 from planner.memory.settings.log import PartLog
 from planner.memory.settings.parts import Part
-from planner.memory.settings.snapshots import RawSnapshot, envelope, raised
+from planner.memory.settings.snapshots import RawSnapshot, envelope, envelope_of_backward, raised
 from planner.memory.settings.work import Work
 
 
@@ -138,7 +138,7 @@ class PartRun:
             tape.kept.clear()
         exchange.receive(tape)
         meter.mark()
-        begins, output_gradient = len(meter.log or ()), 0
+        begins, output_gradient, meter.multiplies = len(meter.log or ()), 0, False
         if ended.variable is not None:
             gradients = [tape.storage(0, ended.size)]
             output_gradient = gradients[0].number
@@ -154,7 +154,7 @@ class PartRun:
         again_marks = [mark for mark in ended.marks if mark.place < len(recomputed)]
         return Part(
             forward=envelope(ended.forward),
-            backward=envelope(backward),
+            backward=envelope_of_backward(backward),
             before_prefetch=() if until is None else envelope(backward[:until]),
             after_prefetch=() if until is None else envelope(backward[until - 1 :]),
             held=ended.held,

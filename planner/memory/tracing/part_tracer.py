@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
 
 from planner.libraries.deepspeed import GATHERED_WHOLE
 from planner.libraries.liger_kernel import patch_of
@@ -11,9 +12,10 @@ from planner.memory.layers.layers import Layers
 from planner.memory.layers.liger import LigerLayers
 from planner.memory.settings.exchange import Exchange, Shared
 from planner.memory.settings.setting import Setting
-from planner.memory.settings.trainable import Trainable
+from planner.memory.settings.trainable import Trainable, trained_at_ends
 from planner.memory.tracing.implementations import TODAY, Implementations
 from planner.models import Architecture
+from strategies import Lora
 
 
 class PartTracer:
@@ -38,6 +40,19 @@ class PartTracer:
         self.implementations = implementations
         self._rope_itemsize = 0
         self._known: dict[str, Shared] = {}
+
+    @cached_property
+    def ends(self) -> Trainable:
+        """Says what trains in embeddings and head."""
+        return trained_at_ends(self.setting.method, tied=self.architecture.tied_to is not None)
+
+    @cached_property
+    def shared(self) -> str:
+        """Name of the weight that trains in embeddings and in other parts; empty if there is none."""
+        architecture = self.architecture
+        several = architecture.tied_to is not None or architecture.embeds_again is not None
+        trains = several and self.ends.embedding and not isinstance(self.setting.method, Lora)
+        return f"{architecture.embedding_name}.weight" if trains else ""
 
     def _layers(
         self,
@@ -73,5 +88,6 @@ class PartTracer:
         if isinstance(layers, LigerLayers):
             layers.norm_in_place = patch_of(architecture.model_type).norm_in_place
         layers.mask_itemsize = s.dtypes.other  # the embeddings' dtype
+        layers.tape.shared = self.shared
         layers.rope_itemsize, layers.exchange = self._rope_itemsize, Exchange(self._known)
         return layers

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 
 from planner.memory.attention.masks import masks_of
 from planner.memory.autograd.tape import Tensor
 from planner.memory.losses.fused import FUSED, Chunk
 from planner.memory.settings.parts import Part
-from planner.memory.settings.trainable import Trainable, trained_at_ends
+from planner.memory.settings.trainable import Trainable
 from planner.memory.tracing.block_tracer import BlockTracer
 from planner.memory.tracing.loss_part import loss_part
 from planner.memory.tracing.part_run import PartRun
-from strategies import Checkpoints, Lora
+from strategies import Checkpoints
 
 STEM, HEAD, LOSS = "stem", "head", "loss"
 """Names of the parts that are not blocks; a block is named by its kind."""
@@ -25,11 +25,6 @@ class Tracer(BlockTracer):
     `PartTracer` for the arguments.
     """
 
-    @cached_property
-    def ends(self) -> Trainable:
-        """Says what trains in embeddings and head."""
-        return trained_at_ends(self.setting.method, tied=self.architecture.tied_to is not None)
-
     def stem(self, checkpointing: Checkpoints, *, output_requires_grad: bool) -> Part:
         """Traces the embeddings, and adds the masks that all blocks share.
 
@@ -40,15 +35,14 @@ class Tracer(BlockTracer):
         layers = self._layers(STEM, self.ends)
         run = PartRun(layers)
         again = self.architecture.embeds_again is not None
-        shared = (again or self.architecture.tied_to is not None) and not isinstance(self.setting.method, Lora)
-        if shared and self.ends.embedding:
+        if self.shared:
             # The head's gradient of the shared weight waits for the embedding's; its bytes are counted for the head.
             # It is a view, as a transposed product is, unless autocast casts it or another gradient was added to it, or
             # DeepSpeed's own function made it (deepspeed/runtime/zero/linear.py, `LinearFunctionForZeroStage3`).
             dtypes = self.setting.dtypes
             casts = dtypes.autocast not in (None, dtypes.of_trained().other)
             viewed = not casts and not again and not self.setting.loss.is_fused and not layers.by_zero3
-            layers.await_gradient(f"{self.architecture.embedding_name}.weight", viewed=viewed)
+            layers.await_gradient(self.shared, viewed=viewed)
         layers.input_requires_grad = output_requires_grad
         x = self.architecture.stem(layers)
         self._rope_itemsize = layers.rope_itemsize

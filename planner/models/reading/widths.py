@@ -1,4 +1,4 @@
-"""Operations that have no parameters, on numbers of columns alone."""
+"""Implements operations that have no parameters, on numbers of columns alone."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from hardware.document import MAX_PROBLEMS, Location, spelled
 from hardware.errors import FileError, shown
 from hardware.files import UnreadableError, read_file
 from hardware.json_text import JsonError, decoded, parse_json
-from hardware.reading import MAX_PROBLEMS, Location
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Bytes of the largest config.json that is read."""
@@ -95,19 +95,10 @@ class ConfigDocument:
         offset = self._offsets.get(known, -1)
         line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         place = f"{self.file}:{line}:{column}" if known else self.file
-        self._problems.append((offset, f"{place}: {_spelled(location)}: {message}"))
+        self._problems.append((offset, f"{place}: {spelled(location)}: {message}"))
         if len(self._problems) == MAX_PROBLEMS:
             raise self.error()
 
     def error(self, hint: str | None = None) -> ModelConfigError:
         """Returns an error with all problems, in the order of the file."""
         return ModelConfigError([problem for _, problem in sorted(self._problems)], hint)
-
-
-def _spelled(location: Location) -> str:
-    """Returns a location as text, such as text_config.hidden_size.
-
-    Parts that are not plain words are quoted, so that a problem stays in one line.
-    """
-    parts = (str(part) if str(part).isprintable() and " " not in str(part) else repr(part) for part in location)
-    return ".".join(parts) or "(file)"

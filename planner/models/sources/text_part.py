@@ -1,4 +1,4 @@
-"""Says what is left out of a multimodal model, of which the language model alone is planned."""
+"""Says what is left out of a multimodal model: the language model alone is planned."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The vocabulary in which a model's forward pass is written, for all its interpreters."""
+"""Declares the vocabulary in which a model's forward pass is written, for all its interpreters."""

@@ -65,7 +65,7 @@ class Placer:
         self._lines += [(*a, *b) for a, b in pairwise(points)]
 
     def place(self, text: str, x: float, y: float, radius: float = 5) -> Label | None:
-        """Returns a label beside a point, or None if there is no room for it.
+        """Returns a label next to a point, or None if there is no room for it.
 
         Args:
             text: The text.

@@ -85,7 +85,7 @@ def _free(row: Row) -> int:
 
 
 def _radius(row: Row, most: int) -> float:
-    """Returns the radius of a mark, in pixels: its area grows with the free memory, of which `most` is the most."""
+    """Returns the radius of a mark, in pixels: its area grows with the free memory, up to `most`."""
     return math.sqrt(_LEAST**2 + (_MOST**2 - _LEAST**2) * _free(row) / most)
 
 

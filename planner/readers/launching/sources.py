@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hardware.document import Document
 from hardware.errors import PlannerError
-from hardware.reading import STANDARD_INPUT, Document, SafeLoader, read_bytes
+from hardware.reading import STANDARD_INPUT, SafeLoader, read_bytes
 from planner.readers.launching.launch import Launch, launch_of, pairs
 from planner.readers.launching.words import Word, commands
 from planner.readers.reading import Place, Refusal
@@ -51,24 +52,37 @@ _TEMPLATES: Mapping[str, Mapping[str, Any]] = {
 """Files of accelerate that TRL has under a name: trl/accelerate_configs/."""
 
 
-def sources_of_script(file: str, text: str) -> list[Source]:
+def sources_of_script(file: str, text: str, line: int | None = None) -> list[Source]:
     """Returns the files of the run that a script launches; nothing is executed.
+
+    Args:
+        file: Name of the script.
+        text: The script.
+        line: Line of the command that is meant, for a script that launches several runs.
 
     Raises:
         PlannerError: It launches no training that is known, or several, or names a file that is not here.
     """
     found = [launch for command in commands(text) if (launch := launch_of(command)) is not None]
     launches = [each for each in found if each.launcher != "python"] or [each for each in found if each.arguments]
-    if len(launches) != 1:
+    if not launches:
         way_out = "a script with one command: torchrun, accelerate launch, swift sft, ..."
-        if not launches:
-            raise UnknownFileError(f"{file} launches no training that is known by its name", way_out)
-        lines = ", ".join(str(launch.line) for launch in launches)
-        raise PlannerError(f"{file} launches {len(launches)} runs, on lines {lines}", way_out)
-    (launch,) = launches
-    script = _Script(file, launch)
+        raise UnknownFileError(f"{file} launches no training that is known by its name", way_out)
+    script = _Script(file, _meant(file, launches, line))
     launcher = script.launcher()
     return [*([launcher] if launcher is not None else []), script.recipe()]
+
+
+def _meant(file: str, launches: Sequence[Launch], line: int | None) -> Launch:
+    """Returns the one launch of a script, or the one on a line."""
+    lines = [launch.line for launch in launches]
+    if line is None and len(launches) > 1:
+        listed = ", ".join(map(str, lines))
+        way_out = f"{file}:{lines[0]} checks the one on line {lines[0]}"
+        raise PlannerError(f"{file} launches {len(launches)} runs, on lines {listed}", way_out)
+    if line is not None and line not in lines:
+        raise PlannerError(f"{file} launches no training on line {line}", f"{file}:{lines[0]}")
+    return launches[0 if line is None else lines.index(line)]
 
 
 class _Script:
@@ -94,7 +108,8 @@ class _Script:
             flags.pop(name, None)
         task = f"{launch.task}: not the next-token loss of one sequence a sample"
         task = "Megatron's engine, with parallelism of its own" if launch.task == "megatron" else task
-        refusals = (Refusal(task, Place(self.file, launch.line, launch.task)),) if launch.task else ()
+        of_task = [Refusal(task, Place(self.file, launch.line, launch.task))] if launch.task else []
+        refusals = (*of_task, *self._divided())
         if named:
             source = self._read(named[0])
             program = launch.program if source.program or not source.data else ""
@@ -124,6 +139,21 @@ class _Script:
         given = pairs(self.launch.arguments)
         return {name: given[name] for name in self._of_launcher() if name in given}
 
+    @property
+    def _divides(self) -> bool:
+        """Returns whether the program divides a model over the GPUs of a process: ms-swift, swift/utils/env.py."""
+        return self.launch.program == "ms-swift" and not self.launch.launcher
+
+    def _divided(self) -> list[Refusal]:
+        """Returns the refusal of a process that has several GPUs, where the program divides its model among them."""
+        visible = self.launch.environment.get("CUDA_VISIBLE_DEVICES")
+        if not self._divides or visible is None:
+            return []
+        place = Place(self.file, self.launch.line, "CUDA_VISIBLE_DEVICES")
+        processes = _number(Entry(self.launch.environment.get("NPROC_PER_NODE", 1), place)) or 1
+        gpus = _listed(Entry(visible, place)) // processes
+        return [Refusal(f"a model whose layers are divided over {gpus} GPUs of a process", place)] if gpus > 1 else []
+
     def _of_launcher(self) -> tuple[str, ...]:
         names = ("num_processes", "num_machines", "accelerate_config", "launcher", "nproc_per_node", "nnodes")
         return names if not self.launch.launcher and self.launch.program in ("trl", "axolotl") else ()
@@ -149,9 +179,8 @@ class _Script:
         elif count is not None:
             ranks = (_number(count) or 1) * ((_number(nodes) or 1) if nodes is not None else 1)
             kept |= {"num_processes": Entry(ranks, count.place)}
-        elif include is not None and not kept and "${" not in str(include.value):
-            listed = str(include.value).rpartition(":")[2].split(",")
-            kept = {"num_processes": Entry(len([each for each in listed if each.strip()]), include.place)}
+        elif include is not None and not kept and (listed := _listed(include)):
+            kept = {"num_processes": Entry(1 if self._divides else listed, include.place)}
         if nodes is not None and "num_processes" in kept:
             kept |= {"num_machines": Entry(_number(nodes), nodes.place)}
         return kept | {name: made[name] for name in ("accelerate_config",) if name in made}
@@ -211,6 +240,12 @@ def _flat(flags: Mapping[str, Entry]) -> dict[str, Entry]:
     return found
 
 
+def _listed(entry: Entry) -> int:
+    """Returns how many GPUs a text lists; 0 if only the environment says it."""
+    text = str(entry.value)
+    return 0 if "${" in text else len([each for each in text.rpartition(":")[2].split(",") if each.strip()])
+
+
 _COUNTS = ("nproc_per_node", "num_gpus")
 _COUNTED = ("nnodes", "num_nodes", "include", "cuda_visible_devices")
 
@@ -237,9 +272,15 @@ def _value(text: str) -> Any:
 def read_sources(file: str) -> list[Source]:
     """Returns the files of a run that a file is, or that a launch script names; `-` is standard input.
 
+    `train.sh:12` is the run that a script launches on line 12.
+
     Raises:
         PlannerError: It cannot be read, or launches no training, or several.
     """
+    script, colon, number = file.rpartition(":")
+    if colon and number.isdecimal() and not Path(file).exists():
+        content = read_bytes(script, ConfigFileError)
+        return sources_of_script(script, content.decode(), int(number[:9]))
     content = read_bytes(file, ConfigFileError)
     if is_script(file, content):
         return sources_of_script("standard input" if file == STANDARD_INPUT else file, content.decode())

@@ -1,1 +1,1 @@
-"""Reads files of programs whose training step is their own: what they say is told, and no step is planned for it."""
+"""Reads files of programs with a step of their own: planned where it is that of transformers, else told and refused."""

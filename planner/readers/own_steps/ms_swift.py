@@ -9,18 +9,20 @@ from __future__ import annotations
 from planner.readers import deepspeed
 from planner.readers.hugging_face import (
     ATTENTIONS,
+    OPTIMIZERS,
     TRAINER_IDLE,
     TRAINER_IDLE_PREFIXES,
     TRAINER_LEFT_OUT,
     TRAINER_NO_WORD,
     read_optimizer,
     read_targets,
+    say_pattern,
 )
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
+from planner.readers.spelling.spelling import Spelling
 from strategies import (
     AdapterDtype,
     Attention,
@@ -34,9 +36,13 @@ from strategies import (
     UnquantizedDtype,
 )
 
+_RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
 _SOURCE = "ms-swift 3602360, swift/arguments"
 _TUNERS = ("tuner_type", "train_type", "sft_type")
 _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2": Attention.FLASH_2}
+
+_BINARY = {"default", "last_round", "all", "ignore_empty_think"}
+"""Weights of losses that are 0 or 1, and become labels: loss_scale/."""
 
 _BUILT_IN = {
     "zero1": (1, "none", "none"),
@@ -73,6 +79,8 @@ TABLE = Table(
         "use_liger_kernel": "kernels, loss",
         "attn_impl": "attention",
         "rlhf_type": "task",
+        "loss_scale": "loss",
+        "target_regex": "lora_targets",
     },
     no_word={
         **TRAINER_NO_WORD,
@@ -82,6 +90,18 @@ TABLE = Table(
         "vit_lr": "images beside the text",
         "use_galore": "GaLore as ms-swift configures it",
         "lisa_activated_layers": "LISA",
+        "enable_dft_loss": "a loss that weighs tokens by their probability",
+        "enable_channel_loss": "losses of tokens by their channel",
+        "lora_dtype": "adapters in another dtype",
+        "optimizer": "an optimizer of ms-swift's own",
+        "tuner_backend": "adapters of another library",
+        "use_dora": "DoRA as ms-swift configures it",
+        "modules_to_save": "modules that train beside the adapters",
+        "target_parameters": "adapters on parameters instead of linear layers",
+        "init_weights": "another start of the adapters",
+        "freeze_parameters_ratio": "parameters that are frozen",
+        "freeze_parameters": "parameters that are frozen",
+        "freeze_parameters_regex": "parameters that are frozen",
         "tensor_model_parallel_size": "Megatron",
         "pipeline_model_parallel_size": "Megatron",
         "context_parallel_size": "Megatron",
@@ -93,7 +113,7 @@ TABLE = Table(
     idle=TRAINER_IDLE
     | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
             dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf model_type template lazy_tokenize
-            streaming truncation_strategy max_pixels load_from_cache_file merge_lora loss_scale enable_thinking
+            streaming truncation_strategy max_pixels load_from_cache_file merge_lora enable_thinking
             add_non_thinking_prefix cached_dataset"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
 )
@@ -127,9 +147,13 @@ def read(keys: Keys, run: Run) -> None:
     read_optimizer(keys, "optim", program="Trainer")
     recomputes, place = keys.flag("gradient_checkpointing", otherwise=True), keys.place("gradient_checkpointing")
     why = "" if place else f"{_SOURCE}: on"
-    reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant")
+    # trainers/mixin.py, `_fix_gradient_checkpointing`: reentrant, but for DDP
+    ranks = run.ranks or reading.value("gpus", 1) * reading.value("nodes", 1)
+    by_ddp = ranks > 1 and reading.value("sharding_backend") is None
+    reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant", otherwise=not by_ddp)
     on = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
-    reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
+    if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
+        reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
     name = keys.word("attn_impl") or "sdpa"
     if name in _ATTENTIONS:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
@@ -138,7 +162,16 @@ def read(keys: Keys, run: Run) -> None:
     liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
     reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
     reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
-    refuse_step(reading, "ms-swift", "which logits its trainers keep, and how they wrap a model")
+    _read_losses(keys)
+    # trainers/mixin.py, `prepare_logits_to_keep`: tokens before the first label, or all without one in a row alone
+    reading.leave_out("logits of prompts, which ms-swift does not make: all tokens are planned to have labels")
+
+
+def _read_losses(keys: Keys) -> None:
+    """Refuses losses of each token: trainers/seq2seq_trainer.py, `compute_loss`, then has the logits beside them."""
+    scale, place = keys.word("loss_scale") or "default", keys.place("loss_scale")
+    if not set(scale.split("+")) <= _BINARY:
+        keys.reading.refuse(f"losses of tokens that are weighed by {scale}", place)
 
 
 def _read_finetuning(keys: Keys) -> None:
@@ -161,7 +194,9 @@ def _read_finetuning(keys: Keys) -> None:
     keys.say_whole("lora_rank", "lora_rank", otherwise=8, why=_SOURCE)
     keys.say_whole("lora_alpha", "lora_alpha", otherwise=32, why=_SOURCE)
     keys.say_share("lora_dropout", "lora_dropout", otherwise=0.05, why=_SOURCE)
-    if not read_targets(keys, "target_modules", everything=("all-linear",)):
+    if (expression := keys.word("target_regex")) is not None:
+        say_pattern(reading, expression, keys.place("target_regex"))
+    elif not read_targets(keys, "target_modules", everything=("all-linear",)):
         reading.say("lora_targets", "all-linear", why=_SOURCE)
 
 
@@ -179,4 +214,21 @@ def _read_engine(keys: Keys, run: Run) -> None:
         reading.say("sharding", Sharding.NO_SHARD, why="no deepspeed")
 
 
-READER = Reader("ms-swift", _SOURCE, Role.RECIPE, TABLE, frozenset({*_TUNERS, "split_dataset_ratio"}), read)
+_SPELLING = Spelling(
+    {
+        "micro_batch_size": ("per_device_train_batch_size",),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps",),
+        "sequence_length": ("max_length",),
+    },
+    {
+        **{("optimizer", says["optimizer"]): {"optim": name} for name, says in OPTIMIZERS.items() if len(says) == 1},
+        **{("checkpointing", choice): {"gradient_checkpointing": True} for choice in _RECOMPUTED},
+        ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
+        ("kernels", Kernels.LIGER): {"use_liger_kernel": True},
+        ("loss", Loss.LIGER_FUSED_LINEAR): {"use_liger_kernel": True},
+        ("finetuning", Finetuning.LORA): {"tuner_type": "lora"},
+        ("quantization", Quantization.NF4_DOUBLE): {"tuner_type": "lora", "quant_method": "bnb", "quant_bits": 4},
+    },
+)
+_SIGNS = frozenset({*_TUNERS, "split_dataset_ratio"})
+READER = Reader("ms-swift", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES
 from planner.readers.keys import Keys
-from planner.readers.own_steps.shared import refuse_step
 from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.source import Table, words
@@ -45,7 +44,11 @@ TABLE = Table(
         "use_8bit_optimizer": "optimizer",
         "use_flash_attn": "attention",
     },
-    no_word={"sequence_parallel_size": "sequence parallelism", "dpo_beta": "dpo: pairs", "beta": "dpo: pairs"},
+    no_word={
+        "sequence_parallel_size": "sequence parallelism",
+        **dict.fromkeys(("dpo_beta", "beta", "loss_type"), "dpo: pairs"),
+        "num_epochs": "dpo: pairs, whose script alone has num_epochs",
+    },
     left_out={"load_balancing_loss": "the router's auxiliary loss"},
     idle=TRAINER_IDLE
     | words("""tokenizer_name use_slow_tokenizer dataset_name dataset_mixer dataset_mix_dir dataset_mixer_list
@@ -56,7 +59,10 @@ TABLE = Table(
 
 
 def read(keys: Keys, run: Run) -> None:
-    """Says what a run of open-instruct does; its engine stands in the launcher's file alone."""
+    """Says what a run of open-instruct does; its engine stands in the launcher's file alone.
+
+    Its loop lets the model's outputs go before backward (`del outputs`), as transformers' Trainer does.
+    """
     reading = keys.reading
     reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
     reading.say("task", "sft", why="the loss of the next token")
@@ -74,15 +80,15 @@ def read(keys: Keys, run: Run) -> None:
     reading.say("batching", Batching.PACKED if packs else Batching.PADDED, place, "" if place else _SOURCE)
     _read_optimizer(keys)
     recomputes, place = keys.flag("gradient_checkpointing"), keys.place("gradient_checkpointing")
-    choice = Checkpointing.FULL if recomputes else Checkpointing.NONE
-    reading.say("checkpointing", choice, place, "" if place else _SOURCE)
-    if keys.entry("use_flash_attn"):
-        attention = Attention.FLASH_2 if keys.flag("use_flash_attn") else Attention.SDPA
-        reading.say("attention", attention, keys.place("use_flash_attn"))
+    if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
+        choice = Checkpointing.FULL if recomputes else Checkpointing.NONE
+        reading.say("checkpointing", choice, place, "" if place else _SOURCE)
+    flash, place = keys.flag("use_flash_attn", otherwise=True), keys.place("use_flash_attn")
+    why = "" if place else f"{_SOURCE}: flash-attn where it is installed, as in its environment"
+    reading.say("attention", Attention.FLASH_2 if flash else Attention.SDPA, place, why)
     liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
     reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
     reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
-    refuse_step(reading, "open-instruct", "a loop by hand that keeps the model's outputs")
 
 
 def _read_finetuning(keys: Keys) -> None:

@@ -112,6 +112,9 @@ LLAMA_FACTORY_V1 = Spelling(
 _NO_FP16 = dict.fromkeys(("fp16", "float16", "fp8"), IfThere(False))
 _NO_BF16 = dict.fromkeys(("bf16", "bfloat16", "fp8"), IfThere(False))
 _PLUGIN = Also("axolotl.integrations.liger.LigerPlugin")
+_NO_LOSS = dict.fromkeys(
+    ("liger_fused_linear_cross_entropy", "liger_cross_entropy", "cut_cross_entropy"), IfThere(False)
+)
 _ADAPTER = {"lora_r": 16, "lora_alpha": 32, "lora_target_linear": True}
 
 AXOLOTL = Spelling(
@@ -127,13 +130,18 @@ AXOLOTL = Spelling(
         ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
         ("kernels", Kernels.LIGER): {"plugins": _PLUGIN, **dict.fromkeys(LIGER, True)},
         ("kernels", Kernels.EAGER): dict.fromkeys((*LIGER, OLD_SWIGLU), IfThere(False)),
-        ("loss", Loss.FULL): dict.fromkeys(("liger_fused_linear_cross_entropy", "liger_cross_entropy"), IfThere(False)),
+        ("loss", Loss.FULL): _NO_LOSS,
         ("precision", Precision.BF16_MIXED): {"bf16": True, **_NO_FP16},
         ("precision", Precision.FP16_MIXED): {"fp16": True, **_NO_BF16},
         ("loss", Loss.LIGER_FUSED_LINEAR): {
+            **_NO_LOSS,
             "plugins": _PLUGIN,
             "liger_fused_linear_cross_entropy": True,
-            "liger_cross_entropy": IfThere(False),
+        },
+        ("loss", Loss.CUT_CROSS_ENTROPY): {
+            **_NO_LOSS,
+            "plugins": Also("axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"),
+            "cut_cross_entropy": True,
         },
         ("finetuning", Finetuning.LORA): {"adapter": "lora", **_ADAPTER},
         ("finetuning", Finetuning.QLORA): {"adapter": "qlora", "load_in_4bit": True, "load_in_8bit": False, **_ADAPTER},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
-from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
+from planner.readers.hugging_face import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 from planner.readers.source import Table, words
 
 OLD_ATTENTIONS = {
@@ -16,6 +16,15 @@ LIGER = ("liger_rope", "liger_rms_norm", "liger_glu_activation")
 OLD_SWIGLU = "liger_swiglu"
 """What `liger_glu_activation` was called."""
 TASKS = ("rl", "reward_model", "process_reward_model")
+SELECTIVE = "selective_checkpointing"
+KEPT_MATMULS = ("attention", "aten::mm", "aten::addmm")
+"""What is kept where matrix products are as well: monkeypatch/selective_checkpointing.py."""
+DOUBLE = "bnb_config_kwargs.bnb_4bit_use_double_quant"
+_OF_BITSANDBYTES = (
+    *("bnb_4bit_quant_type", "bnb_4bit_quant_storage", "bnb_4bit_compute_dtype", "llm_int8_skip_modules"),
+    *("llm_int8_threshold", "llm_int8_has_fp16_weight", "llm_int8_enable_fp32_cpu_offload"),
+)
+"""Other arguments of transformers' BitsAndBytesConfig."""
 NAMES = {
     "base_model": "model",
     "adapter": "finetuning",
@@ -28,6 +37,8 @@ NAMES = {
     "lora_target_linear": "lora_targets",
     "lora_target_modules": "lora_targets",
     "lora_modules_to_save": "trained_modules",
+    "peft_autocast_adapter_dtype": "adapter_dtype",
+    DOUBLE: "quantization",
     "peft_use_dora": "lora_variant",
     "peft_use_rslora": "lora_variant",
     "sequence_len": "sequence_length",
@@ -40,6 +51,7 @@ NAMES = {
     "eval_batch_size": "evaluation_batch_size",
     "val_set_size": "evaluation_batch_size",
     "optimizer": "optimizer",
+    "optim_args": "optimizer, optimizer_rank",
     "optim_target_modules": "optimizer",
     "bf16": "precision",
     "fp16": "precision",
@@ -49,12 +61,16 @@ NAMES = {
     "gradient_checkpointing": "checkpointing",
     "gradient_checkpointing_kwargs.use_reentrant": "checkpointing",
     "activation_offloading": "checkpointing",
+    f"{SELECTIVE}.save": "checkpointing",
+    f"{SELECTIVE}.save_sliding_window": "checkpointing",
     "attn_implementation": "attention",
     "plugins": "kernels, loss",
+    "cut_cross_entropy": "loss",
     "liger_fused_linear_cross_entropy": "loss",
     "liger_cross_entropy": "loss",
     "fsdp": "sharding",
     "fsdp_version": "sharding_backend",
+    SYNC: "gradient_sync",
     "deepspeed": "all that the JSON says",
 }
 
@@ -67,7 +83,7 @@ TABLE = Table(
         **fsdp_decides("fsdp_config"),
     },
     no_word={
-        **TRAINER_NO_WORD,
+        **{key: what for key, what in TRAINER_NO_WORD.items() if key != "optim_args"},
         "tensor_parallel_size": "tensor parallelism",
         "context_parallel_size": "context parallelism: each GPU has a part of a sequence",
         "sequence_parallel_degree": "context parallelism: each GPU has a part of a sequence",
@@ -82,7 +98,6 @@ TABLE = Table(
         "lora_target_parameters": "adapters on parameters instead of linear layers",
         "unfrozen_parameters": "regular expressions that choose what trains",
         "chunked_cross_entropy": "axolotl's chunked cross-entropy",
-        "cut_cross_entropy": "cut cross-entropy",
         "fp8": "fp8 by torchao",
         "processor_type": "a processor: images or sound beside the text",
         "xformers_attention": "xformers",
@@ -94,7 +109,9 @@ TABLE = Table(
         "kd_trainer": "distillation",
         "torch_dtype": "a dtype of loading beside bf16",
         "use_kernels": "kernels of the Hub in place of layers",
-        "selective_checkpointing": "axolotl's selective checkpointing",
+        SELECTIVE: "axolotl's selective checkpointing",
+        f"{SELECTIVE}.offload": "results that are kept on the host",
+        f"{SELECTIVE}.recompute_layer_types": "checkpointing of some kinds of layers",
         "recompute_layer_types": "checkpointing of some kinds of layers",
         "layer_offloading": "layers that wait on the host",
         "ple_cpu_offload": "embeddings of each layer that wait on the host",
@@ -111,11 +128,10 @@ TABLE = Table(
         "experts_implementation": "another implementation of experts",
         "embeddings_skip_upcast": "embeddings that stay in half precision",
         "fp32_norms": "norms in fp32",
-        "bnb_config_kwargs": "a base quantized in another way",
+        **{f"bnb_config_kwargs.{name}": "a base quantized in another way" for name in _OF_BITSANDBYTES},
         "use_onebitllms": "a base in one bit",
         "loftq_config": "LoftQ",
         "quantization": "quantization after training",
-        "peft_autocast_adapter_dtype": "adapters in another dtype",
         "peft_layers_to_transform": "adapters in some blocks alone",
         "peft_trainable_token_indices": "tokens that train",
         "lora_rank_pattern": "ranks that differ among layers",

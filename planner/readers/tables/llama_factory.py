@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
-from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
+from planner.readers.hugging_face import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 from planner.readers.source import Table, words
 from strategies import Optimizer
 
@@ -43,11 +43,15 @@ TABLE = Table(
         "use_dora": "lora_variant",
         "use_rslora": "lora_variant",
         "freeze_trainable_layers": "trained_blocks",
+        "freeze_extra_modules": "trained_modules",
         **{f"use_{name}": "optimizer" for name in LOW_RANK},
         **{f"{name}_rank": "optimizer_rank" for name in LOW_RANK},
         **{f"{name}_layerwise": "update" for name in LOW_RANK},
         **dict.fromkeys(OTHER_OPTIMIZERS, "optimizer"),
+        "apollo_scale_type": "optimizer",
         "optim": "optimizer",
+        "optim_args": "optimizer, optimizer_rank",
+        "optim_target_modules": "optimizer",
         "cutoff_len": "sequence_length",
         "packing": "batching",
         "neat_packing": "batching",
@@ -59,18 +63,20 @@ TABLE = Table(
         "bf16": "precision",
         "fp16": "precision",
         "pure_bf16": "precision",
+        "tf32": "precision",
         "disable_gradient_checkpointing": "checkpointing",
         "use_reentrant_gc": "checkpointing",
         "gradient_checkpointing": "checkpointing",
         "gradient_checkpointing_kwargs.use_reentrant": "checkpointing",
         "flash_attn": "attention",
         "enable_liger_kernel": "kernels, loss",
+        SYNC: "gradient_sync",
         "deepspeed": "all that the JSON says",
         "fsdp": "sharding",
         **fsdp_decides("fsdp_config"),
     },
     no_word={
-        **TRAINER_NO_WORD,
+        **{key: what for key, what in TRAINER_NO_WORD.items() if key != "optim_args"},
         "use_badam": "BAdam",
         "use_llama_pro": "LLaMA Pro: blocks in between that train",
         "use_unsloth": "Unsloth",
@@ -81,7 +87,6 @@ TABLE = Table(
         "shift_attn": "shifted sparse attention",
         "ref_model": "a reference model",
         "reward_model": "a reward model",
-        "freeze_extra_modules": "modules that train beside the last blocks",
         "fp8_enable_fsdp_float8_all_gather": "fp8 gathers",
         "use_hyper_parallel": "hyper parallelism",
         "use_v1_kernels": "kernels of v1",
@@ -102,7 +107,7 @@ TABLE = Table(
         "moe_aux_loss_coef": "the router's auxiliary loss",
         **fsdp_left_out("fsdp_config"),
     },
-    idle=(TRAINER_IDLE - {"do_train", "do_predict"})
+    idle=(TRAINER_IDLE - {"do_train", "do_predict", "tf32"})
     | fsdp_idle("fsdp_config")
     | words(
         """
@@ -117,7 +122,7 @@ TABLE = Table(
         print_param_status media_dir default_system tool_format adapter_name_or_path adapter_folder
         create_new_adapter pissa_init pissa_iter pissa_convert loraplus_lr_ratio loraplus_lr_embedding
         galore_target galore_update_interval galore_scale galore_proj_type apollo_target apollo_update_interval
-        apollo_scale apollo_proj apollo_proj_type apollo_scale_type apollo_scale_front badam_mode
+        apollo_scale apollo_proj apollo_proj_type apollo_scale_front badam_mode
         badam_start_block badam_switch_mode badam_switch_interval badam_verbose badam_update_ratio
         badam_mask_mode pref_beta pref_loss pref_ftx simpo_gamma use_fast_tokenizer low_cpu_mem_usage
         quantization_device_map infer_dtype enable_thinking ignore_pad_token_for_loss compute_accuracy

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
-from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
+from planner.readers.hugging_face import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 from planner.readers.source import Table, words
 
 LIGER = ("rope", "rms_norm", "swiglu", "geglu")
 """Liger's kernels that are no loss."""
-SYNC = "accelerator_config.gradient_accumulation_kwargs.sync_each_batch"
 _DECIDED = ("optim_args", "tf32")
 
 TABLE = Table(
@@ -67,5 +66,5 @@ TABLE = Table(
     idle=(TRAINER_IDLE - {"evaluation_strategy", *_DECIDED})
     | fsdp_idle("fsdp_config")
     | words("num_labels pooling train_data eval_data trained_dtype bnb_4bit_compute_dtype"),
-    idle_prefixes=(*TRAINER_IDLE_PREFIXES, "accelerator_config."),
+    idle_prefixes=TRAINER_IDLE_PREFIXES,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
-from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
+from planner.readers.hugging_face import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 from planner.readers.source import Table, words
 
 DPO = ("beta", "max_prompt_length", "precompute_ref_log_probs", "reference_free")
@@ -55,6 +55,7 @@ TABLE = Table(
         "lora_modules_to_save": "trained_modules",
         "use_dora": "lora_variant",
         "use_rslora": "lora_variant",
+        SYNC: "gradient_sync",
         "deepspeed": "all that the JSON says",
         "fsdp": "sharding",
         **fsdp_decides("fsdp_config"),

@@ -1,1 +1,1 @@
-"""What CUDA does where a step on the CPU device would differ."""
+"""Does what CUDA does where a step on the CPU device would differ."""

@@ -1,4 +1,4 @@
-"""SDPA's kernels and transformers' masks as CUDA has them."""
+"""Runs SDPA's kernels and makes transformers' masks as CUDA has them."""
 
 from __future__ import annotations
 

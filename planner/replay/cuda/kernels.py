@@ -1,4 +1,4 @@
-"""Operations whose CUDA kernels allocate or save other tensors than the CPU's."""
+"""Replaces operations whose CUDA kernels allocate or save other tensors than the CPU's."""
 
 from __future__ import annotations
 

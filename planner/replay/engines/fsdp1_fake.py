@@ -52,6 +52,8 @@ def with_named_streams() -> Iterator[None]:
         name_stream(state._unshard_stream, Stream.GATHER)
         name_stream(state._pre_unshard_stream, Stream.SHARD)
         name_stream(state._post_backward_stream, Stream.REDUCE)
+        if state._all_reduce_stream is not state._default_stream:
+            name_stream(state._all_reduce_stream, Stream.REPLICATE)
 
     flat: Any = _flat_param
     note = runtime._no_dispatch_record_stream

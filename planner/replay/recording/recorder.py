@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from planner.replay.recording.streams import SHARED, current_stream
+from planner.replay.recording.streams import USERS, current_stream
 from planner.replay.recording.tensors import local, parts_of, would_be_in_place
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
 
@@ -284,10 +284,10 @@ class LiveBytes(TorchDispatchMode):
         """
         dropped = self._live.pop(key, _NOTHING)
         number, size, _ = dropped
-        if key in SHARED:
-            SHARED.remove(key)
-            if size:
-                self.trace.labels[number] = self.trace.labels[number]._replace(shared=True)
+        users = USERS.pop(key, None)
+        if users and size:  # its own stream does not count (CUDACachingAllocator.cpp, `recordStream`)
+            label = self.trace.labels[number]
+            self.trace.labels[number] = label._replace(shared=bool(users - {label.stream}))
         if self._cleared is not None:
             self._cleared.append(dropped)
         elif size:

@@ -9,8 +9,8 @@ import torch
 
 from planner.allocator.streams import Stream
 
-SHARED: set[int] = set()
-"""Addresses of torch's storage objects that another stream uses than the one on which they were allocated."""
+USERS: dict[int, set[Stream]] = {}
+"""The streams that are noted to use a storage, by the address of torch's storage object."""
 _NAMES: WeakKeyDictionary[Any, Stream] = WeakKeyDictionary()
 
 
@@ -26,5 +26,5 @@ def current_stream() -> Stream:
 
 
 def share(tensor: torch.Tensor, stream: Any) -> None:
-    """Notes that another stream uses a tensor, in place of `record_stream`."""
-    SHARED.add(tensor.untyped_storage()._cdata)
+    """Notes that a stream uses a tensor, in place of `record_stream`; it can be the one on which it was allocated."""
+    USERS.setdefault(tensor.untyped_storage()._cdata, set()).add(_NAMES.get(stream, Stream.COMPUTE))

@@ -1,4 +1,4 @@
-"""Stand-in for TRL's chunked loss: the same allocations, by Triton's kernels or, on a CPU, by torch's operators.
+"""Stands in for TRL's chunked loss: the same allocations, by Triton's kernels or, on a CPU, by torch's operators.
 
 Source: trl/kernels/chunked_logprob.py; trl/trainer/utils.py, `add_fused_lm_head`; sft_trainer.py asks for the entropy
 and for the tokens that are predicted right as well. Local variables whose names begin with an underscore stand for

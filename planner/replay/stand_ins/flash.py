@@ -1,4 +1,4 @@
-"""Stand-ins for attention kernels that only GPUs have: the same bytes, the same allocations, no kernels.
+"""Stands in for attention kernels that only GPUs have: the same bytes, the same allocations, no kernels.
 
 Tensors of queries, keys and values are `[batch, heads, tokens, head_dim]`.
 """

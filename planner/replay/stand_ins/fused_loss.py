@@ -1,4 +1,4 @@
-"""Stand-ins for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels.
+"""Stands in for losses that multiply by the head's weight themselves: the same allocations, no Triton kernels.
 
 Local variables whose names begin with an underscore stand for tensors that the real code holds at that point.
 """
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
 from planner.replay.stand_ins.chunked_loss import Kernels, chunked_loss
+from planner.replay.stand_ins.cut_loss import cut_loss
 from strategies import Loss
 
 
@@ -93,6 +94,7 @@ def _liger_loss(x: torch.Tensor, head: Any, labels: torch.Tensor, kernels: Kerne
 FUSED: dict[Loss, Callable[..., torch.Tensor]] = {
     Loss.LIGER_FUSED_LINEAR: _liger_loss,
     Loss.CHUNKED: chunked_loss,
+    Loss.CUT_CROSS_ENTROPY: cut_loss,
 }
 """Losses that need no logits.
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the layers of GPTQModel and AutoGPTQ that train: the same bytes and allocations, no kernels."""
+"""Stands in for the layers of GPTQModel and AutoGPTQ that train: the same bytes and allocations, no kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for liger-kernel's layers, installed as its own patches are: the same allocations, no Triton kernels.
+"""Stands in for liger-kernel's layers, installed as its own patches are: the same allocations, no Triton kernels.
 
 Source: liger_kernel/ops/rms_norm.py, swiglu.py, geglu.py, rope.py; liger_kernel/transformers/monkey_patch.py.
 """

@@ -1,4 +1,4 @@
-"""Stand-ins for optimizers that need a GPU or another package.
+"""Stands in for optimizers that need a GPU or another package.
 
 They keep, allocate and free what the real ones do.
 """

@@ -1,1 +1,1 @@
-"""What reports are made of: words, numbers, tables and bars."""
+"""Draws what reports are made of: words, numbers, tables and bars."""

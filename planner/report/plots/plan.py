@@ -20,7 +20,7 @@ from planner.report.parts.table import GAP, INDENT
 from planner.report.plots.chart import Chart
 
 _NARROWEST_PAIR = 72
-"""Columns from which on two charts stand beside each other."""
+"""Width of the terminal, in columns, from which on two charts stand side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _bar(moment: AtMoment, budget: int, whole: int, room: int, ascii_only: bool)
 
 
 def _beside(left: Chart, right: Chart, width: int, ascii_only: bool) -> Iterator[Text]:
-    """Yields two charts beside each other, or one below the other on a narrow terminal."""
+    """Yields two charts side by side, or one below the other on a narrow terminal."""
     if width < _NARROWEST_PAIR:
         for chart in (left, right):
             for row in chart.rows(width, ascii_only=ascii_only):

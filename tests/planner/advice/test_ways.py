@@ -213,3 +213,22 @@ def test_what_lacks_memory_and_then_time_is_told_ways_without_more_memory_to_sav
     result = fit("llama-3-8b", gpu="T4", finetuning="full", tokens="100M", deadline="6h")
     assert result.shortfall is not None
     assert all(way.plan.run is None or way.plan.run.seconds <= 6 * 3600 for way in result.shortfall.ways)
+
+
+def test_the_optimizer_moves_to_the_host_whatever_optimizer_takes_the_least_on_the_gpu() -> None:
+    """DeepSpeed's optimizer on the host is AdamW with fp32 states, and 8-bit states in bf16 are the smallest."""
+    options = {"gpu": "A100-40GB", "gpus": 8, "finetuning": "full", "sharding": "zero2"}
+    shortfall = fit("llama-2-13b", **options).shortfall
+    assert shortfall is not None
+    (way,) = [way for way in shortfall.ways if way.options.get("offload") == "optimizer"]
+    assert way.cost is Cost.FLAG
+    assert way.plan is not None
+    assert way.plan.strategy.precision == "bf16-mixed"
+
+
+def test_an_offload_that_the_host_does_not_hold_names_the_memory_of_a_node_that_would() -> None:
+    options = {"gpu": "RTX-4090", "gpus": 4, "finetuning": "full", "sharding": "zero3"}
+    shortfall = fit("llama-2-13b", **options).shortfall
+    assert shortfall is not None
+    (way,) = [way for way in shortfall.ways if way.options.keys() == {"offload", "host-memory"}]
+    assert way.cost is Cost.MONEY

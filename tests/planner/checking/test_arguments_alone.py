@@ -36,8 +36,16 @@ def test_flags_and_pairs_say_the_same(zero3: str) -> None:
 
 def test_the_model_makes_a_recipe_and_a_mistake_in_a_key_is_told(zero3: str) -> None:
     assert "none names a model" in check(zero3).refused[0].what
-    found = check(zero3, gpu="A100-80GB", gpus=4, overrides={"model_name_or_path": MODEL})
+    small = {"per_device_train_batch_size": 1, "gradient_checkpointing": True}
+    found = check(zero3, gpu="A100-80GB", gpus=4, overrides={"model_name_or_path": MODEL, **small})
     assert found.fits
     assert found.reading["model"].place.file == "command line"
     with pytest.raises(PlannerError, match="no file of this run has a key 'per_device_batch'"):
         check(zero3, overrides={"model_name_or_path": MODEL, "per_device_batch": 4})
+
+
+def test_arguments_that_many_programs_take_are_trainers(zero3: str) -> None:
+    plain = check(zero3, gpu="H100", gpus=8, overrides={"model_name_or_path": MODEL, "bf16": True})
+    own = check(zero3, gpu="H100", gpus=8, overrides={"model_name_or_path": MODEL, "bf16": True, "use_peft": True})
+    assert (plain.framework, plain.reading["loss"].value) == ("transformers 5.24", "full")
+    assert (own.framework, own.reading["loss"].value) == ("TRL 1.16", "chunked")

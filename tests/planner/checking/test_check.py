@@ -27,6 +27,7 @@ wandb_project:
 learning_rate: 2e-4
 no_such_key: 3
 """
+CUT = "plugins: [axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin]\n"
 LLAMA_FACTORY = """\
 model_name_or_path: Qwen/Qwen3-4B
 stage: sft
@@ -171,7 +172,8 @@ def test_without_a_gpu_the_smallest_are_named(tmp_path: Path) -> None:
     [
         (AXOLOTL + "rl: dpo\n", "dpo"),
         (AXOLOTL + "tensor_parallel_size: 2\n", "tensor parallelism"),
-        (AXOLOTL + "plugins: [axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin]\n", "cut cross-entropy"),
+        (AXOLOTL.replace("bf16: auto", "") + CUT, "cut cross-entropy without bf16 or fp16"),
+        (AXOLOTL + "cut_cross_entropy: true\n", "cut_cross_entropy without its plugin"),
         (AXOLOTL.replace("base_model: meta-llama/Llama-3.2-1B", "base_model: nobody/knows-this"), "unknown model"),
         (AXOLOTL.replace("base_model: meta-llama/Llama-3.2-1B", "base_model: os:getcwd"), "names the code"),
         (AXOLOTL.replace("micro_batch_size: 2", "micro_batch_size: two"), "not a whole number"),

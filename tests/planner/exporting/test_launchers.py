@@ -84,6 +84,23 @@ def test_kubernetes_and_kubeflow_take_the_job() -> None:
     assert set(settings["data"]) >= {"train.py", "train.yaml", "run.sh", "requirements.txt"}
 
 
+@pytest.mark.parametrize(("gpu", "resource"), [("H100", "nvidia.com/gpu"), ("MI300X", "amd.com/gpu")])
+def test_kubernetes_asks_for_gpus_by_their_vendors_name_and_tolerates_their_taint(gpu: str, resource: str) -> None:
+    _, job = yaml.safe_load_all(export(planned(gpu=gpu), "kubernetes")["trainjob.yaml"])
+    assert job["spec"]["trainer"]["resourcesPerNode"]["limits"] == {resource: 8}
+    template = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
+    pod = template["template"]["spec"]["template"]["spec"]
+    assert [taint["key"] for taint in pod["tolerations"]] == [resource]
+
+
+@pytest.mark.parametrize("to", ["bash", "kubernetes", "skypilot"])
+def test_flash_attn_is_built_with_the_torch_that_is_there(to: str) -> None:
+    made = export(planned(attention="flash-attention-2"), to)
+    script = made[{"bash": "start.sh", "kubernetes": "trainjob.yaml", "skypilot": "sky.yaml"}[to]]
+    assert script.index("grep -v flash-attn") < script.index("--no-build-isolation")
+    assert "--no-build-isolation" not in "".join(export(planned(), to).values())
+
+
 def test_skypilot_is_told_the_gpus_by_its_own_names() -> None:
     task = yaml.safe_load(export(planned(2, gpu="A100-80GB"), "skypilot")["sky.yaml"])
     assert (task["num_nodes"], task["resources"]) == (2, {"accelerators": "A100-80GB:8"})

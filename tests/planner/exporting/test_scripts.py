@@ -86,6 +86,29 @@ def test_an_encoder_trains_for_its_task(target: str, task: str, encoder: str, tm
     assert measured["global_batch_size"] == 8
 
 
+def test_data_are_read_from_every_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "planner" / "exporting" / "scripts"))
+    monkeypatch.delitem(sys.modules, "reading", raising=False)
+    from reading import read
+
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    said = [{"text": "a\u2028b"}, {"text": "c"}]
+    (tmp_path / "1.jsonl").write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n\n" for row in said))
+    (tmp_path / "2.json").write_text(json.dumps(said, indent=2))
+    parquet.write_table(pyarrow.Table.from_pylist(said), tmp_path / "3.parquet")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "4.txt").write_text("d\ne")
+    (tmp_path / "other.bin").write_bytes(b"\0")
+    for name in ("1.jsonl", "2.json", "3.parquet"):
+        assert read(str(tmp_path / name)) == said
+    assert read(str(tmp_path)) == [*said, *said, *said, {"text": "d\ne"}]
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(SystemExit, match="has no samples"):
+        read(str(tmp_path / "empty.jsonl"))
+
+
 def test_two_processes_train_one_model(config: str, tmp_path: Path) -> None:
     measured = run(tmp_path, config, "pytorch", ranks=2, precision="bf16-mixed", gpus=2, sharding="full_shard")
     assert measured["losses"][-1] < measured["losses"][0]

@@ -178,3 +178,36 @@ def test_changes_are_of_the_files_that_a_script_names(tmp_path: Path) -> None:
     assert {name.rpartition("/")[2] for change in result.changes for name in change.files} == {"run.yaml"}
     said_by_flag = read("python sft.py --config run.yaml --per_device_train_batch_size 512\n", tmp_path, gpu="RTX-4090")
     assert all("per_device_train_batch_size" not in {k.key for k in c.keys} for c in said_by_flag.changes)
+
+
+def test_one_of_several_runs_is_meant_by_its_line(tmp_path: Path) -> None:
+    script = tmp_path / "two.sh"
+    script.write_text(
+        "torchrun --nproc_per_node 8 sft.py --model_name_or_path Qwen/Qwen2.5-0.5B\n"
+        "torchrun --nproc_per_node 2 sft.py --model_name_or_path Qwen/Qwen2.5-7B\n"
+    )
+    with pytest.raises(PlannerError, match="launches 2 runs, on lines 1, 2") as several:
+        check(script)
+    assert several.value.hint == f"{script}:1 checks the one on line 1"
+    with pytest.raises(PlannerError, match="launches no training on line 3"):
+        check(f"{script}:3")
+    found = check(f"{script}:2").reading
+    assert (found["model"].value, found["gpus"].value) == ("Qwen/Qwen2.5-7B", 2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "gpus", "divided"),
+    [
+        ("CUDA_VISIBLE_DEVICES=0", 1, 0),
+        ("CUDA_VISIBLE_DEVICES=0,1", 1, 2),
+        ("NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0,1", 2, 0),
+        ("NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0,1,2,3", 2, 2),
+    ],
+)
+def test_ms_swift_divides_a_model_over_the_gpus_of_a_process(
+    environment: str, gpus: int, divided: int, tmp_path: Path
+) -> None:
+    found = read(f"{environment} swift sft --model Qwen/Qwen2.5-0.5B --max_length 512 --tuner_type lora\n", tmp_path)
+    assert said(found, "gpus") == [gpus]
+    whats = [remark.what for remark in found.refused]
+    assert whats == ([f"a model whose layers are divided over {divided} GPUs of a process"] if divided else [])

@@ -149,8 +149,9 @@ def test_its_settings_are_read(text: str, gpus: int | None, expected: dict[str, 
     result = read(tmp_path, text, gpus)
     assert {word: result.reading[word].value for word in expected} == expected
     assert result.not_understood == ()
-    assert result.plan is None
-    assert any("a step of" in remark.what for remark in result.refused)
+    is_planned = text in (SWIFT, OPEN_INSTRUCT)
+    assert (result.plan is not None) is is_planned
+    assert any("a step of" in remark.what for remark in result.refused) is not is_planned
 
 
 def test_a_dead_key_is_told_apart(tmp_path: Path) -> None:
@@ -181,3 +182,25 @@ def test_references_of_references_end(tmp_path: Path) -> None:
     lines = "".join(f"a{i}: ${{a{i + 1}}}${{a{i + 1}}}\n" for i in range(40))
     result = read(tmp_path, f"{TORCHTUNE}{lines}a40: x\n")
     assert result.reading["micro_batch_size"].value == 2
+
+
+def test_a_launchers_checkpointing_holds_where_ms_swift_switches_its_own_off(tmp_path: Path) -> None:
+    launcher = tmp_path / "fsdp.yaml"
+    launcher.write_text(
+        "distributed_type: FSDP\nnum_processes: 2\nmixed_precision: bf16\n"
+        "fsdp_config: {fsdp_version: 2, fsdp_activation_checkpointing: true}\n"
+    )
+    recipe = tmp_path / "swift.yaml"
+    recipe.write_text(SWIFT + "gradient_checkpointing: false\n")
+    found = check([recipe, launcher])
+    assert (found.reading["checkpointing"].value, found.reading["sharding_backend"].value) == ("full", "fsdp2")
+
+
+@pytest.mark.parametrize(("gpus", "checkpointing"), [(1, "full-reentrant"), (2, "full")])
+def test_ms_swift_checkpoints_reentrantly_unless_by_ddp(gpus: int, checkpointing: str, tmp_path: Path) -> None:
+    assert read(tmp_path, SWIFT, gpus).reading["checkpointing"].value == checkpointing
+
+
+def test_open_instructs_dpo_is_known_by_its_epochs(tmp_path: Path) -> None:
+    (refused,) = read(tmp_path, OPEN_INSTRUCT + "num_epochs: 3\n").refused
+    assert refused.what == "dpo: pairs, whose script alone has num_epochs"

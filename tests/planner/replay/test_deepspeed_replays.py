@@ -20,6 +20,8 @@ COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batc
         {"sharding": "zero1", "sharding_backend": "deepspeed", "gradient_accumulation_steps": 2},
         {"sharding": "zero2", "finetuning": "lora", "precision": "bf16-true"},
         {"sharding": "zero2", "optimizer": "adamw-8bit", "overlap_comm": "yes", "reduce_bucket": 20_000_000},
+        {"sharding": "zero2", "precision": "fp8-mixed"},
+        {"sharding": "zero3", "precision": "fp8-mixed", "checkpointing": "full", "max_reuse_distance": 1},
         {"sharding": "zero3", "checkpointing": "full"},
         {"sharding": "zero3", "finetuning": "lora", "checkpointing": "full", "prefetch_bucket": 5_000_000},
         {"sharding": "zero1", "sharding_backend": "deepspeed", "offload": "optimizer", "gpus": 1},

@@ -102,6 +102,9 @@ def test_compiled_blocks_save_less_than_eager_ones(tmp_path: Path) -> None:
         ("chunked", {**MIXED, **ACCUMULATED}),
         ("chunked", {**LORA, **SHARDED}),
         ("chunked", QLORA),
+        ("cut-cross-entropy", {**MIXED, **FULL}),
+        ("cut-cross-entropy", {**TRUE, **SHARDED}),
+        ("cut-cross-entropy", QLORA),
     ],
 )
 def test_losses(loss: str, choices: dict[str, Any], tmp_path: Path) -> None:

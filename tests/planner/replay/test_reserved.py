@@ -13,7 +13,7 @@ from planner.replay.recording.serve import serve
 from planner.verification.replayed import replayed, step_of
 from strategies import Allocator
 
-TOLERANCE = 0.03
+TOLERANCE = 0.01
 """Largest relative difference of reserved bytes. The order of loading, and of a few small tensors, differs."""
 
 FSDP1 = {"gpus": 8, "sharding_backend": "fsdp1", "checkpointing": "full"}
@@ -31,15 +31,16 @@ CASES: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("smollm2-360m", {"precision": "bf16-mixed", "gpus": 8, "sharding_backend": "fsdp1"}, 8, 1),
     # so small that most of it is left from wrapping the units
     ("smollm2-360m", {"precision": "bf16-true", "finetuning": "lora", **FSDP1}, 1, 1),
+    # the sum of a tied weight's two gradients stays, and a flat gradient finds no block where they were
+    ("smollm2-360m", {"precision": "bf16-mixed", **FSDP1}, 1, 1),
+    # shards of gradients are on the stream that sums them over replicas
+    ("smollm2-135m", {"precision": "bf16-mixed", **FSDP1, "sharding": "hybrid_shard", "shard_size": 4}, 1, 1),
 )
-OUTLIER = ("smollm2-360m", {"precision": "bf16-mixed", **FSDP1}, 1, 1)
-"""Requests reserve 5.6% less than the replay here, since they free shards in bf16 at a unit's first reshard, as FSDP1
-does: which request of the replay then finds no block is not derived."""
 
 
 @pytest.mark.parametrize(
     ("model", "choices", "size", "steps"),
-    [*CASES, pytest.param(*OUTLIER, marks=pytest.mark.xfail(strict=True, reason="not derived"))],
+    CASES,
     ids=lambda x: str(x) if isinstance(x, str) else "",
 )
 def test_reserved_bytes_are_those_of_the_replay(model: str, choices: dict[str, Any], size: int, steps: int) -> None:

@@ -79,7 +79,7 @@ def test_the_plan_to_run_stands_last_with_the_command_that_goes_on(monkeypatch: 
     assert other.startswith("planner verify -")
 
 
-@pytest.mark.parametrize("where", ["", " --gpus 8 --nodes 2", " --nodes 2 --sharding full_shard"])
+@pytest.mark.parametrize("where", ["", " --gpus 8 --nodes 2"])
 def test_the_command_that_goes_on_works(where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
     first, then = " ".join(answer(f"fit llama-7b --gpu A100-40GB{where}", monkeypatch)[-2:]).split("|")

@@ -1,1 +1,1 @@
-"""Routers and experts on symbolic tensors."""
+"""Interprets routers and experts on symbolic tensors."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from planner.memory.autograd.ops import FP32, Ops
+from planner.memory.autograd.ops import FP32, SECOND, Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.models.architecture import INT64
 
@@ -179,7 +179,7 @@ def grouped(f: Ops, x: Tensor, weight: Tensor, out_features: int, name: str, *, 
     flops = 2 * x.per_sample * out_features
     out = f.product(rows * out_features, out_features, x.itemsize, f"{name} output", x, weight, flops=flops)
     needed = (x.variable is not None) + (weight.variable is not None)
-    differentiated = f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed)
+    differentiated = f.differentiate(out, f.own_targets(x, weight), saved, flops=flops * needed, begins=SECOND)
     if transposes and x.variable is not None and f.tape.keep_saved:
         f.tape.view(weight.name)
     return differentiated

@@ -1,4 +1,4 @@
-"""Rule for the optimizers of bitsandbytes."""
+"""Counts states and temporaries of the optimizers of bitsandbytes."""
 
 from __future__ import annotations
 

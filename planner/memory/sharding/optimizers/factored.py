@@ -1,4 +1,4 @@
-"""Rule for Adafactor."""
+"""Counts states and temporaries of Adafactor."""
 
 from __future__ import annotations
 

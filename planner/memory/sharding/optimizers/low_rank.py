@@ -1,4 +1,4 @@
-"""Rule for GaLore and APOLLO."""
+"""Counts states and temporaries of GaLore and APOLLO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule for torchao's optimizer with states on the host."""
+"""Counts states and temporaries of torchao's optimizer with states on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule for Muon."""
+"""Counts states and temporaries of Muon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule for torchao's 8-bit and 4-bit optimizers."""
+"""Counts states and temporaries of torchao's 8-bit and 4-bit optimizers."""
 
 from __future__ import annotations
 

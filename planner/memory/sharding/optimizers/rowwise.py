@@ -1,4 +1,4 @@
-"""Rule for Adam-mini."""
+"""Counts states and temporaries of Adam-mini."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule for optimizers whose states have each tensor's own shape: AdamW, SGD with momentum, fp32 master weights."""
+"""Counts states of each tensor's own shape, and their temporaries: AdamW, SGD with momentum, fp32 master weights."""
 
 from __future__ import annotations
 
