@@ -109,7 +109,9 @@ class _Script:
         task = f"{launch.task}: not the next-token loss of one sequence a sample"
         task = "Megatron's engine, with parallelism of its own" if launch.task == "megatron" else task
         of_task = [Refusal(task, Place(self.file, launch.line, launch.task))] if launch.task else []
-        refusals = (*of_task, *self._divided())
+        pixels = [name for name in launch.environment if name.endswith("MAX_PIXELS") and launch.program == "ms-swift"]
+        of_images = [Refusal("images beside the text", Place(self.file, launch.line, name)) for name in pixels]
+        refusals = (*of_task, *of_images, *self._divided())
         if named:
             source = self._read(named[0])
             program = launch.program if source.program or not source.data else ""

@@ -37,7 +37,8 @@ from strategies import (
 )
 
 _RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
-_SOURCE = "ms-swift 3602360, swift/arguments"
+_VERSION = "ms-swift 3602360"
+_SOURCE = f"{_VERSION}, swift/arguments"
 _TUNERS = ("tuner_type", "train_type", "sft_type")
 _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2": Attention.FLASH_2}
 
@@ -63,6 +64,7 @@ TABLE = Table(
         "quant_method": "quantization",
         "quant_bits": "quantization",
         "bnb_4bit_use_double_quant": "quantization",
+        "bnb_4bit_quant_type": "quantization",
         "lora_rank": "lora_rank",
         "lora_alpha": "lora_alpha",
         "lora_dropout": "lora_dropout",
@@ -87,7 +89,7 @@ TABLE = Table(
         "sequence_parallel_size": "sequence parallelism",
         "fsdp": "FSDP as ms-swift configures it",
         "freeze_llm": "a language model that is frozen",
-        "vit_lr": "images beside the text",
+        **dict.fromkeys(("vit_lr", "max_pixels", "ENV.MAX_PIXELS"), "images beside the text"),
         "use_galore": "GaLore as ms-swift configures it",
         "lisa_activated_layers": "LISA",
         "enable_dft_loss": "a loss that weighs tokens by their probability",
@@ -113,7 +115,7 @@ TABLE = Table(
     idle=TRAINER_IDLE
     | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
             dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf model_type template lazy_tokenize
-            streaming truncation_strategy max_pixels load_from_cache_file merge_lora enable_thinking
+            streaming truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
             add_non_thinking_prefix cached_dataset"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
 )
@@ -189,6 +191,8 @@ def _read_finetuning(keys: Keys) -> None:
         double = keys.flag("bnb_4bit_use_double_quant", otherwise=True)
         four = Quantization.NF4_DOUBLE if double else Quantization.NF4
         reading.say("quantization", four if bits == 4 else Quantization.INT8, keys.place("quant_bits"))
+        if (kind := keys.word("bnb_4bit_quant_type") or "nf4") != "nf4" and bits == 4:
+            reading.refuse(f"a base in {kind}", keys.place("bnb_4bit_quant_type"))
     elif bits or method:
         reading.refuse(f"a base in {bits} bits by {method}", keys.place("quant_bits", "quant_method"))
     keys.say_whole("lora_rank", "lora_rank", otherwise=8, why=_SOURCE)
@@ -231,4 +235,4 @@ _SPELLING = Spelling(
     },
 )
 _SIGNS = frozenset({*_TUNERS, "split_dataset_ratio"})
-READER = Reader("ms-swift", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING)
+READER = Reader("ms-swift", _VERSION, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING)

@@ -211,3 +211,8 @@ def test_ms_swift_divides_a_model_over_the_gpus_of_a_process(
     assert said(found, "gpus") == [gpus]
     whats = [remark.what for remark in found.refused]
     assert whats == ([f"a model whose layers are divided over {divided} GPUs of a process"] if divided else [])
+
+
+def test_images_of_ms_swift_are_refused_by_their_pixels(tmp_path: Path) -> None:
+    command = "MAX_PIXELS=1003520 swift sft --model google/gemma-3-4b-it --tuner_type lora --max_length 512\n"
+    assert [remark.what for remark in read(command, tmp_path).refused] == ["images beside the text"]

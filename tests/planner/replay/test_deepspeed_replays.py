@@ -128,3 +128,13 @@ def test_gradients_of_a_compiled_block_come_together(choices: dict[str, Any], tm
     (tmp_path / "config.json").write_text(json.dumps({**MIXTURE, "model_type": "llama"}))
     for phase in planner.verify(str(tmp_path), **{**COMMON, "kernels": "compile", **choices}).phases.values():
         assert phase.model_bytes == pytest.approx(phase.replay_bytes, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
+def test_zero1_keeps_gradients_beyond_the_bucket_that_other_ranks_step(tied: bool, tmp_path: Path) -> None:
+    fields = {**MIXTURE, "model_type": "llama", "num_hidden_layers": 2, "vocab_size": 8000, "tie_word_embeddings": tied}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    how = {**COMMON, "sequence_length": 16, "micro_batch_size": 1, "sharding": "zero1", "sharding_backend": "deepspeed"}
+    backward = planner.verify(str(tmp_path), **how).phases["backward"]
+    assert backward.model_bytes == pytest.approx(backward.replay_bytes, rel=1e-4)

@@ -110,7 +110,9 @@ class Reduced(Run):
             for parameter in self._waiting:
                 if parameter.number in self._mine:
                     yield self.alive.extra(sent(self._mine[parameter.number]))
-        self.alive.gradients -= self._large
+        # `zero stage 1` clears no gradient but moves those of its share; others go when the optimizer steps
+        if self.partitions or any(p.number in self._mine for p in self._waiting):
+            self.alive.gradients -= self._large
         self._large = self._elements = 0
         self._waiting.clear()
 
