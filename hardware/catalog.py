@@ -18,7 +18,6 @@ from hardware.machine import Machine
 from hardware.named import Named, name_key
 from hardware.reading import read_document
 from hardware.unlisted import memory_of, unlisted
-from hardware.unplanned import why_unplanned
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
 """Environment variable that names a user's catalog file."""
@@ -26,7 +25,7 @@ CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
 LEAST, MOST = GIB, 4096 * GIB
 """Least and most bytes of a card that is not listed."""
 
-_SIZE: Final = re.compile(r"[-_\s]*[0-9]+[-_\s]*GB", re.IGNORECASE)
+_SIZE: Final = r"(?i)[-_\s]*[0-9]+[-_\s]*GB"  # compiled by its first use
 """The size of the memory in a GPU's name, which follows the name of the card."""
 
 
@@ -96,6 +95,8 @@ class Catalog:
                 raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
             return unlisted(name.replace(" ", ""), size, self.gpus)
         if gpu is None:
+            from hardware.unplanned import why_unplanned  # only errors need it
+
             if (known := why_unplanned(name, name_key(name))) is not None:
                 raise PlannerError(f"unknown GPU {shown(name)}: {known[0]}", known[1])
             raise UnknownNameError("GPU", name, (*self.names(), *self._machines.names()))
@@ -127,11 +128,11 @@ class Catalog:
             Their canonical names; none where the name says the size, or where the GPU's own name has none.
         """
         found = self._gpus.owners.get(name_key(name))
-        size = _SIZE.search(found or "")
-        if found is None or size is None or _SIZE.search(name):
+        size = re.search(_SIZE, found or "")
+        if found is None or size is None or re.search(_SIZE, name):
             return ()
         card = found[: size.start()]
-        named = ((other, _SIZE.search(other)) for other in self.names() if other != found)
+        named = ((other, re.search(_SIZE, other)) for other in self.names() if other != found)
         return (found, *(other for other, size in named if size and other[: size.start()] == card))
 
     def _parsed_gpu(self, canonical: str) -> GPU:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 MAX_DEPTH: Final = 50
@@ -36,6 +35,8 @@ def parse_json(text: str) -> Any:
     """
     if text.count("{") + text.count("[") > MAX_CONTAINERS:
         raise JsonError(f"more than {MAX_CONTAINERS} objects and lists")
+    import json  # most commands read none
+
     try:
         value = json.loads(text, parse_int=_whole_number)
     except json.JSONDecodeError as error:

@@ -9,7 +9,7 @@ from typing import Final
 from hardware.fields import GIB, MIB
 from hardware.gpu import GPU
 
-_SIZE: Final = re.compile(r"\s*(?P<number>\d{1,6}(\.\d{1,3})?)\s*(?P<unit>GiB|GB|MiB|MB)\s*", re.IGNORECASE)
+_SIZE: Final = r"(?i)\s*(?P<number>\d{1,6}(\.\d{1,3})?)\s*(?P<unit>GiB|GB|MiB|MB)\s*"  # compiled by its first use
 _UNITS: Final = {"gib": GIB, "gb": 10**9, "mib": MIB, "mb": 10**6}
 _AMPERE: Final = (8, 0)
 ASSUMED: Final = "assumed: all but the memory is that of "
@@ -20,7 +20,7 @@ ABOUT: Final = 0.1
 
 def memory_of(name: str) -> int | None:
     """Returns the bytes that a name says, such as `24GiB`; None if it is no size of memory."""
-    found = _SIZE.fullmatch(name)
+    found = re.fullmatch(_SIZE, name)
     return None if found is None else int(float(found["number"]) * _UNITS[found["unit"].lower()])
 
 

@@ -103,8 +103,10 @@ def write(folder: Path, targets: Sequence[str] = TARGETS) -> None:
 
 def of_trl(file: Path) -> None:
     """Has TRL's parser read a recipe."""
+    from transformers import training_args
     from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
+    training_args.is_torch_tf32_available = lambda: True  # of this machine, not of the file
     parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig))
     parser.parse_args_and_config(["--config", str(file), "--use_cpu", "true"])
 
@@ -182,8 +184,10 @@ def of_axolotl(file: Path) -> None:
 def of_llama_factory(file: Path) -> None:
     """Has LLaMA-Factory's parser read a recipe."""
     from llamafactory.hparams import get_train_args, parser
+    from transformers import training_args
 
     parser.is_torch_bf16_gpu_available = lambda: True  # of this machine, not of the file
+    training_args.is_torch_tf32_available = lambda: True
     content = yaml.safe_load(file.read_text())
     if "deepspeed" in content:  # whether DeepSpeed is installed is not what is asked
         del content["deepspeed"]

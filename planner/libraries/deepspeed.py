@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from strategies import Zero
 from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, SUB_GROUP_SIZE
 
-NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+NOT_DECAYED = r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)"
 """Names of parameters without weight decay, in lower case, which Trainer puts into a group of their own, as it does
 those of `nn.LayerNorm` (transformers/trainer.py, `get_decay_parameter_names`)."""
 

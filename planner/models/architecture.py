@@ -1,7 +1,5 @@
 """Defines what all architectures share: common fields of a config.json, and the parts that a model runs in."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -240,7 +238,7 @@ class Headed(Architecture):
         return counted | {k: v for k, v in fields.items() if k != "architectures" or v}
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Headed:
+    def _heads_divide(self) -> Self:
         if getattr(self, "d_kv", None) is None and self.hidden_size % self.num_attention_heads:
             heads = self.num_attention_heads
             raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of num_attention_heads ({heads})")

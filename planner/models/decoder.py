@@ -1,8 +1,6 @@
 """Defines the base class of decoder-only language models."""
 
-from __future__ import annotations
-
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import AliasChoices, AliasPath, Field, model_validator
 
@@ -30,7 +28,7 @@ class Decoder(Architecture):
     max_position_embeddings: Size
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Decoder:
+    def _heads_divide(self) -> Self:
         heads, kv_heads = self.num_attention_heads, getattr(self, "num_key_value_heads", None)
         if kv_heads and heads % kv_heads:
             raise ValueError(f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})")

@@ -58,7 +58,9 @@ class RegistryModel(NamedTuple):
 
 def cut_entries() -> Iterator[RegistryModel]:
     """Yields the entries of the registry's files, cut out of their text."""
-    for path in sorted(Path(__file__).with_name("registry").glob("*.yaml")):
+    for path in sorted(Path(__file__).with_name("registry").iterdir()):
+        if path.suffix != ".yaml":
+            continue
         for fields in _cut(path.read_text(encoding="utf-8")):
             number, config = fields.get("num_parameters"), fields["config"]
             yield RegistryModel(

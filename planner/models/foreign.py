@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -56,6 +55,8 @@ class Foreign:
         if isinstance(self.source, str):
             parts = [self.source.encode(), *map(_content, _files(self.source.partition(":")[0]))]
         else:
+            import json
+
             parts = [json.dumps(dict(self.source), sort_keys=True, default=str).encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -31,7 +31,7 @@ def read_trainer_optimizer(keys: Keys, name: str = "optim", program: str = "Trai
         program: Whose default it is where nothing says it.
     """
     reading = keys.reading
-    arguments, place = (keys.word("optim_args") or "").replace(" ", ""), keys.place("optim_args")
+    arguments, place = _arguments(keys), keys.place("optim_args")
     own = _OWN_ARGUMENTS.get((keys.word(name) or "", arguments))
     if own is not None:
         reading.say_all(own, keys.place(name))
@@ -48,3 +48,11 @@ def read_trainer_optimizer(keys: Keys, name: str = "optim", program: str = "Trai
         reading.say("optimizer_rank", int(value), place)
     elif arguments:
         reading.refuse("arguments of the optimizer", place)
+
+
+def _arguments(keys: Keys) -> str:
+    """Returns `optim_args` as `name=value,name=value`, which axolotl makes of a mapping as well."""
+    found = keys.entry("optim_args")
+    if found is not None and isinstance(found.value, dict):
+        return ",".join(f"{name}={value}" for name, value in found.value.items())
+    return (keys.word("optim_args") or "").replace(" ", "")

@@ -1,7 +1,5 @@
 """Defines what advice says: changes of a request after which something fits, and what each costs the user."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from planner.records.plan import Bytes, Plan, Record

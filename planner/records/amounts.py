@@ -11,14 +11,15 @@ from planner.records.axes import RequestError, whole
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _ALSO: Final = {"m": "min", "hr": "h", "sec": "s", "second": "s", "minute": "min", "hour": "h", "day": "d"}
 """Other names of these units; each may end in an s."""
-_DURATION: Final = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)\s*", re.IGNORECASE)
+# Patterns are compiled by their first use.
+_DURATION: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)\s*"
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-_COUNT: Final = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[kmbt]?)\s*", re.IGNORECASE)
+_COUNT: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[kmbt]?)\s*"
 
 _LENGTHS: Final = {"": 1, "k": 2**10, "m": 2**20}
 """Tokens of each unit of a length. A model that takes 32k tokens takes 32,768; a data set of 32k tokens has 32,000."""
-_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,40}", re.ASCII)
-_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_INTEGER: Final = r"[-+]?[0-9]{1,40}"
+_THOUSANDS: Final = r"[0-9]{1,3}(?:,[0-9]{3})+"
 
 
 def parse_seconds(name: str, value: Any) -> float | None:
@@ -33,7 +34,7 @@ def parse_seconds(name: str, value: Any) -> float | None:
     """
     if value is None:
         return None
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
     seconds = float(found["number"]) * _seconds_of(found["unit"].lower()) if found else _number(value)
     if seconds is None or seconds <= 0:
         raise RequestError(f"{name} is {shown(value)}, not a duration", f"{name} is such as 90min, 24h or 2d")
@@ -83,7 +84,7 @@ def parse_count(name: str, value: Any) -> int | None:
     number = whole(value)
     if number is None or (isinstance(number, int) and not isinstance(number, bool) and number > 0):
         return number
-    found = _COUNT.fullmatch(number) if isinstance(number, str) else None
+    found = re.fullmatch(_COUNT, number) if isinstance(number, str) else None
     counted = round(float(found["number"]) * _FACTORS[found["unit"].lower()]) if found else 0
     if counted < 1:
         near = meant(number) if isinstance(number, str) else ()
@@ -105,12 +106,12 @@ def parse_length(name: str, value: Any) -> int | None:
     number = whole(value)
     if not isinstance(number, str):
         return number  # type: ignore[no-any-return]  # the request refuses other types
-    if _INTEGER.fullmatch(number.strip()):
+    if re.fullmatch(_INTEGER, number.strip()):
         return int(number)  # of which the request checks the range
-    found = _COUNT.fullmatch(number)
+    found = re.fullmatch(_COUNT, number)
     tokens = float(found["number"]) * _LENGTHS.get(found["unit"].lower(), 0) if found else 0.0
     if tokens < 1 or not tokens.is_integer():
-        is_one = _THOUSANDS.fullmatch(number.strip())
+        is_one = re.fullmatch(_THOUSANDS, number.strip())
         near = f"{name} {meant(number)[0]}" if is_one else f"{name} 4k, which is 4096"
         several = "; planner compare and planner sweep take several" if "," in number else ""
         raise RequestError(f"{name} is {shown(value)}, not a length in tokens", f"{near}{several}")
@@ -120,9 +121,9 @@ def parse_length(name: str, value: Any) -> int | None:
 def meant(text: str) -> tuple[int, ...]:
     """Returns the whole numbers that a text may mean which spells none: `4,096`, `4k`, `2.0`; the likeliest first."""
     text = text.strip()
-    if _THOUSANDS.fullmatch(text):
+    if re.fullmatch(_THOUSANDS, text):
         return (int(text.replace(",", "")),)
-    read = _COUNT.fullmatch(text)
+    read = re.fullmatch(_COUNT, text)
     if read is None:
         return ()
     unit, number = read["unit"].lower(), float(read["number"])

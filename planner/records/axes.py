@@ -14,11 +14,9 @@ from planner.records.arguments import ARGUMENTS, near_arguments
 from strategies import ALL_LINEAR, OPTIONS, LoraTargets, Names, Option, Shares, WholeNumbers
 from strategies.sharding import ALIASES
 
-_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
-_RANGE = re.compile(
-    rf"(?P<first>{_NUMBER.pattern})\.\.(?P<last>{_NUMBER.pattern})(?: (?P<how>step|times) (?P<by>{_NUMBER.pattern}))?",
-    re.ASCII,
-)
+# Patterns are compiled by their first use.
+_NUMBER = r"[0-9]{1,20}"
+_RANGE = rf"(?P<first>{_NUMBER})\.\.(?P<last>{_NUMBER})(?: (?P<how>step|times) (?P<by>{_NUMBER}))?"
 RANGES = "4..64 for each number, 4..64 step 4, 4..64 times 2"
 """Ways to write a range, for the hint of an error."""
 
@@ -150,7 +148,7 @@ def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
     if isinstance(given, str) and ".." in given:
         numbers: Iterable[Any] = _range(name, kind, given)
     else:
-        numbers = (int(given) if isinstance(given, str) and _NUMBER.fullmatch(given) else whole(given),)
+        numbers = (int(given) if isinstance(given, str) and re.fullmatch(_NUMBER, given) else whole(given),)
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or not kind.low <= number <= kind.high:
             raise RequestError(
@@ -161,7 +159,7 @@ def _whole_numbers(name: str, kind: WholeNumbers, given: Any) -> Iterator[int]:
 
 
 def _range(name: str, kind: WholeNumbers, text: str) -> Iterator[int]:
-    found = _RANGE.fullmatch(text.strip())
+    found = re.fullmatch(_RANGE, text.strip())
     if found is None:
         raise RequestError(f"{name} is {shown(text)}, which is no range", RANGES)
     first, last, by = int(found["first"]), int(found["last"]), int(found["by"] or 1)

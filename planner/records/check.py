@@ -1,7 +1,5 @@
 """Defines the answer of `check` as pydantic models that round-trip through JSON."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from planner.records.display import Displayed

@@ -1,7 +1,5 @@
 """Defines what a step saves for backward, part by part, as pydantic models that round-trip through JSON."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from hardware import MIB

@@ -1,7 +1,5 @@
 """Defines the answer to the question which machine, as pydantic models that round-trip through JSON."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Literal
 

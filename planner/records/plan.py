@@ -1,8 +1,6 @@
 """Defines a plan, one configuration with its memory and time, as pydantic models that round-trip through JSON."""
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,7 +94,7 @@ class StrategyChoice(Record):
     update: Update = Update.AFTER_BACKWARD
 
     @classmethod
-    def of(cls, strategy: Strategy) -> StrategyChoice:
+    def of(cls, strategy: Strategy) -> Self:
         """Returns the choices of a strategy."""
         return cls.model_construct(**strategy.to_options())
 

@@ -1,7 +1,5 @@
 """Defines a request to the planner as a pydantic model that round-trips through JSON."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

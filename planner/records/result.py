@@ -1,7 +1,5 @@
 """Defines the answers of `fit` and `estimate` as pydantic models that round-trip through JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

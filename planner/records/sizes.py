@@ -13,8 +13,8 @@ _UNITS: Final = {"B": 1} | {
     for power, prefix in enumerate("KMGT", start=1)
     for infix, base in (("", 1000), ("i", 1024))
 }
-_SIZE: Final = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[KMGT]?i?B)\s*", re.IGNORECASE)
-_BARE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_SIZE: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[KMGT]?i?B)\s*"  # compiled by its first use
+_BARE: Final = r"[0-9]+(?:\.[0-9]+)?"
 _BY_KEY: Final = {unit.lower(): size for unit, size in _UNITS.items()}
 
 
@@ -31,9 +31,9 @@ def parse_bytes(name: str, value: int | str | None) -> int | None:
     number: int | str | None = whole(value)
     if number is None or (isinstance(number, int) and not isinstance(number, bool)):
         return number
-    found = _SIZE.fullmatch(number) if isinstance(number, str) else None
+    found = re.fullmatch(_SIZE, number) if isinstance(number, str) else None
     if found is None or found["unit"].lower() not in _BY_KEY:
-        is_bare = isinstance(number, str) and _BARE.fullmatch(number)
+        is_bare = isinstance(number, str) and re.fullmatch(_BARE, number)
         hint = f"{name} {number}GB, or {number}GiB" if is_bare else f"{name} is such as 512GB or 480GiB"
         raise RequestError(f"{name} is {shown(value)}, not a size", hint)
     return int(float(found["number"]) * _BY_KEY[found["unit"].lower()])

@@ -1,7 +1,5 @@
 """Defines search spaces as data: the values to search of each option, given in Python or in a YAML file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path

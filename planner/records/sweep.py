@@ -1,7 +1,5 @@
 """Defines the answer of `sweep` as pydantic models: a flat row for each model, machine, length and method."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Literal
 

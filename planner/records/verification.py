@@ -1,7 +1,5 @@
 """Defines the result of a verification by a replay as pydantic models that round-trip through JSON."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Literal
 

@@ -50,6 +50,8 @@ class Marking:
         self._nodes: list[Node] = []
         self._whole = ""
         """The module in which others have no marks of their own; "" outside of such a one."""
+        self._within = ""
+        """The module that is being marked; an operation that marks it again is within it."""
 
     @contextmanager
     def module(self, name: str, *, is_first: bool = False) -> Iterator[None]:
@@ -59,13 +61,15 @@ class Marking:
             name: The module's name.
             is_first: Whether its input has no gradient, so that nothing tells when its backward is over.
         """
-        name = "" if self._whole else name
+        name = "" if self._whole or name == self._within else name
         if is_first:
             self._first.add(name)
         self._mark(Happening.ENTERS, name)
-        before = len(self._nodes)
+        before, outer = len(self._nodes), self._within
+        self._within = name or outer
         yield
-        if self.marked and len(self._nodes) > before:  # backward enters with the last operation of the module
+        self._within = outer
+        if self.marked and name and len(self._nodes) > before:  # backward enters with the last operation of the module
             self._nodes[-1].enters, self._nodes[before].leaves = name, name
         self._mark(Happening.LEAVES, name)
 

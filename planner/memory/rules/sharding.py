@@ -60,9 +60,6 @@ def of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
     sharding = strategy.sharding
     if not isinstance(sharding, Zero):
         return None
-    if inventory.keeps_fp32:
-        # deepspeed/runtime/engine.py, `_cast_module_mixed_precision`, casts every parameter
-        return "DeepSpeed casts the routers, too, which transformers keeps in fp32: that forward is not derived"
     method, architecture = strategy.finetuning, inventory.architecture
     if (
         sharding.stage == 3
@@ -70,5 +67,9 @@ def of_deepspeed(inventory: Inventory, strategy: Strategy) -> str | None:
         and adapts_fused(inventory, method)
         and architecture.model_type not in GATHERED_WHOLE
     ):
-        return "PEFT's adapters of the experts' parameters are not derived for ZeRO-3, which gathers them apart"
+        # peft/tuners/lora/layer.py, ParamWrapper, reads weights and adapters outside of the forward of their own module
+        return (
+            "PEFT folds adapters into the experts' weights outside of the modules that ZeRO-3 gathers for: "
+            "zero2, or lora_targets of attention alone"
+        )
     return None

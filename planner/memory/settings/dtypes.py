@@ -56,10 +56,13 @@ class Dtypes(NamedTuple):
     adapters_stay: bool = False
     """Whether these stay gathered until backward, so that PEFT sees what was gathered in a recomputation."""
 
+    casts_all: bool = False
+    """Whether weights that transformers always keeps in fp32 are cast as well."""
+
     @property
     def kept_in_fp32(self) -> int:
         """Returns bytes per element, in forward and backward, of weights that transformers always keeps in fp32."""
-        return self.other if self.other < self.stored_other else FP32
+        return self.other if self.casts_all or self.other < self.stored_other else FP32
 
     @classmethod
     def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Dtypes:
@@ -82,7 +85,7 @@ class Dtypes(NamedTuple):
         if sharding.backend is ShardingBackend.DEEPSPEED:
             whole, is_fp16 = FP32 if facts.matmul_dtype in ("fp32", "tf32") else HALF, facts.matmul_dtype == "fp16"
             fp8 = facts.linear_dtype == "fp8"
-            return cls(whole, whole, whole, whole, None, is_fp16, whole, whole, whole, whole, whole, whole, fp8)
+            return cls(*(whole,) * 4, None, is_fp16, *(whole,) * 6, fp8, casts_all=True)
         autocast, frozen, trained = facts.autocast_bytes, facts.frozen_bytes, facts.trained_bytes
         if isinstance(method, Full):
             stored = (trained, trained, trained, trained)

@@ -3,8 +3,6 @@
 Source: transformers/models/llama/modeling_llama.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Annotated, ClassVar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -207,7 +208,7 @@ def groups_of(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Param
     """
     of_norms = {id(p) for m in model.modules() if isinstance(m, torch.nn.LayerNorm) for p in m.parameters()}
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    others = {id(p) for name, p in trained if id(p) in of_norms or NOT_DECAYED.search(name.lower())}
+    others = {id(p) for name, p in trained if id(p) in of_norms or re.search(NOT_DECAYED, name.lower())}
     return [p for _, p in trained if id(p) not in others], [p for _, p in trained if id(p) in others]
 
 

@@ -12,7 +12,7 @@ from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
 from planner.readers.source import read_source
-from strategies import Batching, Kernels
+from strategies import Batching, GradientSync, Kernels, Optimizer
 
 AXOLOTL = "base_model: meta-llama/Llama-3.2-1B\nbf16: true\nmicro_batch_size: 4\n"
 
@@ -44,6 +44,11 @@ def test_axolotl_joins_packed_rows_where_attention_takes_their_lengths(more: str
     assert (reading.value("batching"), reading.rows_stay_apart) == (Batching.PACKED, apart)
 
 
+def test_axolotls_arguments_of_an_optimizer_may_be_a_mapping(tmp_path: Path) -> None:
+    reading = read(f"{AXOLOTL}optimizer: sgd\noptim_args: {{momentum: 0.9}}\n", tmp_path)
+    assert (reading.value("optimizer"), reading.refused) == (Optimizer.SGD_MOMENTUM, [])
+
+
 def test_axolotls_batch_size_is_of_a_step_of_one_gpu(tmp_path: Path) -> None:
     assert read(f"{AXOLOTL}batch_size: 32\n", tmp_path).value("gradient_accumulation_steps") == 8
     both = read(f"{AXOLOTL}batch_size: 32\ngradient_accumulation_steps: 2\n", tmp_path)
@@ -56,10 +61,38 @@ def test_axolotls_batch_size_is_of_a_step_of_one_gpu(tmp_path: Path) -> None:
         ("load_in_8bit: true", "a quantized base without an adapter, which axolotl refuses"),
         ("plugins: [axolotl.integrations.diffusion.DiffusionPlugin]", "axolotl's DiffusionPlugin"),
         ("use_scattermoe: true", "experts in a kernel of axolotl's own"),
+        ("gradient_checkpointing: true\nselective_checkpointing: true", "axolotl's selective checkpointing"),
+        (
+            "gradient_checkpointing: true\nselective_checkpointing: {save: [attention]}",
+            "axolotl's selective checkpointing",
+        ),
+        (
+            "adapter: qlora\nload_in_4bit: true\nlora_r: 8\nlora_target_linear: true\n"
+            "bnb_config_kwargs: {bnb_4bit_quant_type: fp4}",
+            "a base quantized in another way",
+        ),
+        ("optimizer: adamw_torch\noptim_args: {amsgrad: true}", "arguments of the optimizer"),
     ],
 )
 def test_what_axolotl_does_otherwise_is_refused_by_name(more: str, what: str, tmp_path: Path) -> None:
     assert what in refusals(read(f"{AXOLOTL}{more}\n", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{AXOLOTL}fsdp_version: 2\nfsdp_config: {{reshard_after_forward: true}}\n",
+        "model_name_or_path: m/m\nmax_length: 512\nfsdp: full_shard\n",
+        "model_name_or_path: m/m\nstage: sft\ncutoff_len: 512\nfsdp: full_shard\n",
+    ],
+    ids=["axolotl", "trl", "llama-factory"],
+)
+def test_fsdp_reduces_gradients_when_accelerators_keys_say(text: str, tmp_path: Path) -> None:
+    synced = "accelerator_config: {split_batches: true, gradient_accumulation_kwargs: {sync_each_batch: true}}\n"
+    reading = read(text + synced, tmp_path)
+    assert reading.value("gradient_sync") is GradientSync.EACH
+    assert reading.unknown == []
+    assert read(text, tmp_path).value("gradient_sync") is None
 
 
 def test_axolotls_old_name_of_ligers_swiglu_is_read(tmp_path: Path) -> None:

@@ -131,6 +131,30 @@ def test_gradients_of_a_compiled_block_come_together(choices: dict[str, Any], tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices", [{"sharding": "zero2"}, {"sharding": "zero3", **ONE_BY_ONE}], ids=["zero2", "zero3"]
+)
+def test_routers_that_transformers_keeps_in_fp32_are_cast_by_deepspeed(choices: dict[str, Any], tmp_path: Path) -> None:
+    mixture = {"moe_intermediate_size": 128, "n_routed_experts": 8, "n_group": 2, "topk_group": 1}
+    heads = {"kv_lora_rank": 64, "q_lora_rank": 64, "qk_rope_head_dim": 16, "qk_nope_head_dim": 32, "v_head_dim": 32}
+    fields = {**MIXTURE, "model_type": "deepseek_v3", "first_k_dense_replace": 1, "num_key_value_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps({**fields, **mixture, **heads}))
+    phases = planner.verify(str(tmp_path), **{**COMMON, **choices}).phases.values()
+    replayed, predicted = (max(found) for found in zip(*((p.replay_bytes, p.model_bytes) for p in phases), strict=True))
+    assert predicted == pytest.approx(replayed, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="6.7% too low: the replay keeps all experts of all blocks gathered")
+def test_experts_of_gpt_oss_divided_by_zero3_take_what_the_replay_says(tmp_path: Path) -> None:
+    fields = {**MIXTURE, "model_type": "gpt_oss", "intermediate_size": 256, "head_dim": 64}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    phases = planner.verify(str(tmp_path), **{**COMMON, "attention": "eager", "sharding": "zero3"}).phases.values()
+    replayed, predicted = (max(found) for found in zip(*((p.replay_bytes, p.model_bytes) for p in phases), strict=True))
+    assert predicted == pytest.approx(replayed, rel=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_zero1_keeps_gradients_beyond_the_bucket_that_other_ranks_step(tied: bool, tmp_path: Path) -> None:
     fields = {**MIXTURE, "model_type": "llama", "num_hidden_layers": 2, "vocab_size": 8000, "tie_word_embeddings": tied}

@@ -53,8 +53,9 @@ def _logits_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routi
 
     Under autocast the product is in autocast's dtype nevertheless.
     """
-    x, weight = f.to(x, FP32, f"{name} input in fp32"), f.to(weight, FP32, f"{name} weight in fp32")
-    return Ops.linear(f, x, weight, None, routing.num_experts, name)
+    with f.tape.module(weight.module):
+        x, weight = f.to(x, FP32, f"{name} input in fp32"), f.to(weight, FP32, f"{name} weight in fp32")
+        return Ops.linear(f, x, weight, None, routing.num_experts, name)
 
 
 def _softmax_in_fp32(f: Ops, x: Tensor, weight: Tensor, name: str, routing: Routing) -> Tensor:

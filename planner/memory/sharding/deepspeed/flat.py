@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -177,4 +178,4 @@ def gradient_buffers(flat: Flat, sharding: Zero) -> int:
 
 def _kind(parameter: Parameter) -> bool:
     """Returns whether a parameter has no weight decay."""
-    return bool(NOT_DECAYED.search(parameter.name.lower()))
+    return bool(re.search(NOT_DECAYED, parameter.name.lower()))
