@@ -77,8 +77,14 @@ class ProfiledModel:
 
     @property
     def adapter_notes(self) -> tuple[str, ...]:
-        """What a user should know about adapting the model: nothing is known."""
-        return ()
+        """What a user should know about adapting the model, where kernels read a layer's weight past its adapter."""
+        if not self.introduction.unadapted:
+            return ()
+        layers = " and ".join(self.introduction.unadapted)
+        return (
+            f"PEFT adapts no {layers} of {self.name}: name the others as target_modules. Over a quantized base,"
+            f" transformers' own loop is planned, because kernels would read {layers} as if it were not quantized.",
+        )
 
     @property
     def groups_heads(self) -> bool | None:

@@ -36,6 +36,8 @@ class Introduction(Record):
     """Largest number of positions that the configuration allows; None if it does not say."""
     tokens_per_sample: int | None = None
     """Tokens per sample of a model whose samples are images of one size; None for other models."""
+    unadapted: tuple[str, ...] = ()
+    """Names of the linear layers that PEFT refuses to adapt."""
     packages: tuple[str, ...] = ()
     """Distributions whose kernels are planned, which transformers does without where they are not installed."""
 

@@ -1,7 +1,5 @@
 """Defines the answer of `measured`: what exported scripts measured beside what their plans predicted."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from planner.replay.backend import CUDA_PATH
 from planner.replay.extension.blocks import home_of, repeats_of, scopes_of, shorten
 from planner.replay.recording.trace import Scope
-from planner.replay.setup.build import build, equip, half, linear_layers
+from planner.replay.setup.build import build, equip, half, linear_layers, refused_layers
 from planner.replay.silence import undisturbed
-from planner.replay.stand_ins import gated_delta_rule
+from planner.replay.stand_ins.packages import FUSED
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source, tokens_per_sample
 from strategies import ShardingBackend, Strategy
@@ -33,6 +33,8 @@ class Facts(NamedTuple):
     """Largest number of positions that the configuration allows; None if it does not say."""
     tokens_per_sample: int | None
     """Tokens that an image becomes; None if the user chooses the length of a sequence."""
+    unadapted: tuple[str, ...]
+    """Names, likewise, of those that PEFT refuses to adapt."""
     packages: tuple[str, ...]
     """Distributions whose kernels are planned, which transformers does without where they are not installed."""
 
@@ -77,7 +79,8 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         tuple(dict.fromkeys(path.rpartition(".")[2] for path in linear_layers(model))),
         next((getattr(config, name) for name in POSITIONS if hasattr(config, name)), None),
         tokens_per_sample(model),
-        (gated_delta_rule.PACKAGE,) if gated_delta_rule.modules_of(model) else (),
+        tuple(dict.fromkeys(path.rpartition(".")[2] for path in refused_layers(model))),
+        tuple(found.package for found in FUSED if found.modules_of(model)),
     )
 
 

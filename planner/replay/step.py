@@ -25,8 +25,9 @@ from planner.replay.setup.cpu_offload import offloading
 from planner.replay.setup.loading import load
 from planner.replay.setup.optimizers import optimizer_of
 from planner.replay.silence import undisturbed
-from planner.replay.stand_ins import gated_delta_rule, liger
+from planner.replay.stand_ins import liger
 from planner.replay.stand_ins.chunked_loss import Kernels
+from planner.replay.stand_ins.packages import FUSED
 from planner.replay.structure.batches import batch_of, positions_seen
 from planner.replay.structure.pairs import forward_of
 from planner.replay.structure.parameter_roles import trained_parameters
@@ -123,7 +124,8 @@ def _replay(
             stack.enter_context(patch)
         model = build(source, strategy, backend)
         if backend.is_cuda:
-            stack.enter_context(gated_delta_rule.fused(model))
+            for found in FUSED:
+                stack.enter_context(found.called_by(model))
         runs = shorten(model, kept)
         model = equip(model, strategy, Kernels(workload.has_flash, has_triton=backend is not CPU))
         engine.candidates = engine.ranks_of(model)

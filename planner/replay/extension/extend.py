@@ -220,6 +220,8 @@ class _Extension:
     def _named(self, name: str, before: int, now: int) -> str:
         """Returns a name with the block's number in the whole model instead of that in the replay."""
         run = self.run
+        if run.path not in name:  # searching for the pattern takes longer
+            return name
         for found in self._numbered.finditer(name):
             number = int(found[1]) - run.replayed_from - before * run.period
             if 0 <= number < run.period:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
+from planner.replay.recording.costs import WRITES, Cost, Sums, cost_of
+from planner.replay.recording.host import Host
+from planner.replay.recording.known import DEVICE, Operators
 from planner.replay.recording.streams import USERS, current_stream
-from planner.replay.recording.tensors import local, parts_of, would_be_in_place
+from planner.replay.recording.tensors import ends_first_argument, leaves_of, local, parts_of
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
-
-FP32_BYTES = 4
-"""Bytes per element of an fp32 tensor."""
 
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
 """Operators that run on cuBLAS and need its workspace."""
@@ -50,7 +50,7 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         trace: The trace so far.
-        work: The trace's work by section and block.
+        work: The trace's work by section and block, once the mode has ended.
         scope: The block of the model where the step is now; set by the code that runs the step.
         path: The module where the step is now; set likewise.
     """
@@ -61,6 +61,10 @@ class LiveBytes(TorchDispatchMode):
         self._threads: set[str] = set()
         """Threads that have allocated their cuBLAS workspace."""
         self.work: dict[Place, Work] = {}
+        self._sums = Sums(samples)
+        self._operators = Operators()
+        self._ends: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        """What tells that a storage ends, by its address."""
         self.trace = Trace([], {}, self.work)
         self.scope: Scope | None = None
         self.path = ""
@@ -73,9 +77,7 @@ class LiveBytes(TorchDispatchMode):
         self._listed: set[int] = set()
         """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
         self._storages = 0
-        self._hosted: set[int] = set()
-        """Addresses of storages that stand for memory of the host."""
-        self._allocates_on_host = False
+        self._host = Host()
 
     def __enter__(self) -> LiveBytes:
         self._resize = torch.UntypedStorage.resize_
@@ -98,6 +100,7 @@ class LiveBytes(TorchDispatchMode):
         torch.clear_autocast_cache = self._clear_cache
         super().__exit__(*exc)
         self._live.clear()
+        self.work.update(self._sums.work())
 
     def _clear_autocast_cache(self) -> None:
         """Clears autocast's copies of weights and records their frees in the order in which they were allocated.
@@ -120,24 +123,15 @@ class LiveBytes(TorchDispatchMode):
         """Says that a tensor's memory stands for the host's from now on."""
         storage = tensor.untyped_storage()
         self._drop(storage._cdata)
-        self._host(storage)
-
-    def _host(self, storage: torch.UntypedStorage) -> None:
-        self._hosted.add(storage._cdata)
-        weakref.finalize(storage, self._hosted.discard, storage._cdata)
+        self._host.add(storage)
 
     def is_on_host(self, tensor: torch.Tensor) -> bool:
         """Returns whether a tensor's memory stands for the host's."""
-        return tensor.untyped_storage()._cdata in self._hosted
+        return tensor.untyped_storage() in self._host
 
-    @contextmanager
-    def hosting(self) -> Iterator[None]:
+    def hosting(self) -> AbstractContextManager[None]:
         """Says that what is allocated while the context lasts stands for the host's memory."""
-        self._allocates_on_host = True
-        try:
-            yield
-        finally:
-            self._allocates_on_host = False
+        return self._host.allocating()
 
     def move(self, scope: Scope | None) -> None:
         """Says at which block the events that follow happen."""
@@ -186,54 +180,54 @@ class LiveBytes(TorchDispatchMode):
         """Returns the number of a tensor's storage, 0 if it is not alive."""
         return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leaves out what torch does around each operator for code that is compiled; a replay's is not."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is DEVICE and type(args[0]) is FakeTensor:
+            return args[0].device
         if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
-        if func is torch.ops.aten.index_put.default and torch._C._current_graph_task_id() != -1:
-            # The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
-            # `index_backward`); a real step writes in place, so the old storage ends here.
+        if ends_first_argument(func, args):
             self._drop(args[0].untyped_storage()._cdata)
-        if func is torch.ops.aten.add.Tensor and would_be_in_place(args[0]):
-            self._drop(args[0].untyped_storage()._cdata)
-        out = func(*args, **(kwargs or {}))
-        leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        updates, listed = self.trace.sections[-1].phase is Phase.OPTIMIZER, len(leaves) > 1
-        self._count(func, args, kwargs or {}, out, leaves)
+        out, known = self._operators.run(func, args, kwargs or {})
+        leaves = leaves_of(out)
+        self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
+        if self.trace.sections[-1].phase is Phase.OPTIMIZER:
+            self._update(func, args, leaves)
+        else:
+            for leaf in leaves:
+                for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
+                    self._add(part, func)
+        if func in _MATMULS and self.workspace_bytes:
+            self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
+        return out
+
+    def _update(self, func: Any, args: Any, leaves: list[torch.Tensor]) -> None:
+        """Records the results of an optimizer's operator around the blocks of the parameters that it updates."""
         for i, leaf in enumerate(leaves):
-            source = self._source(args, i) if updates else 0
+            source = self._source(args, i)
             if source in self._homes:
                 self.scope = self._homes[source]
             for part in parts_of(leaf):
                 self._add(part, func)
             if source in self._homes:
                 self._homes.setdefault(self.number(leaf), self.scope)
-                if listed:
+                if len(leaves) > 1:
                     self._listed.add(self.number(leaf))
-        if func in _MATMULS and self.workspace_bytes:
-            self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
-        return out
 
-    def _count(self, func: Any, args: Any, kwargs: Any, out: Any, results: list[torch.Tensor]) -> None:
+    def _count(self, func: Any, args: Any, kwargs: Any, out: Any, found: list[torch.Tensor], cost: Cost | None) -> None:
         """Adds an operator to its block's work: views not at all, those that write in place as a kernel alone."""
-        place = len(self.trace.sections) - 1, self.scope
-        made = [r for r in results if local(r).untyped_storage()._cdata not in self._live]
-        if not made:
-            if func._schema.is_mutable:
-                self.work[place] = self.work.get(place, Work()).plus(Work(kernels=1))
-            return
-        given = (x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
-        sizes = [local(x).nbytes for x in (*given, *made)]
-        fixed = sum(size for size in sizes if size % self.samples)
-        formula = flop_registry.get(func._overloadpacket)
-        flops = 0 if formula is None else formula(*args, **kwargs, out_val=out)
+        if cost is None:
+            made = [r for r in found if local(r).untyped_storage()._cdata not in self._live]
+            if not made and not func._schema.is_mutable:
+                return
+            cost = cost_of(func, args, kwargs, out, made) if made else WRITES
         # Backward computes without gradients; what checkpointing computes again in it is to have some.
-        again = flops if torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD else 0
-        work = Work(num_bytes=sum(sizes), fixed_bytes=fixed, kernels=1)
-        if made[0].element_size() < FP32_BYTES:
-            work = work._replace(half_flops=flops, again_half_flops=again)
-        else:
-            work = work._replace(fp32_flops=flops, again_fp32_flops=again)
-        self.work[place] = self.work.get(place, Work()).plus(work)
+        is_again = torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD
+        self._sums.add((len(self.trace.sections) - 1, self.scope), cost, is_again=is_again)
 
     def _add_workspace(self, thread: str) -> None:
         """Records a thread's cuBLAS workspace at its first matrix product."""
@@ -252,16 +246,21 @@ class LiveBytes(TorchDispatchMode):
         if tensor.device.type != "cpu":
             return
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._live and storage._cdata not in self._hosted:
-            if self._allocates_on_host:
-                self._host(storage)
+        if storage._cdata not in self._live and storage not in self._host:
+            if self._host.allocates:
+                self._host.add(storage)
                 return
             category = "communication" if func.namespace in _COLLECTIVES else None
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
             name = func._opname if node is None else node.name()
             label = Label(category, f"{self.path} {name}".strip(), current_stream())
             self._hold(storage._cdata, storage.nbytes(), label)
-            weakref.finalize(storage, self._drop, storage._cdata)
+            self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
+
+    def _end(self, key: int, end: object) -> None:
+        """Records that a storage is not there any more."""
+        del self._ends[key]
+        self._drop(key)
 
     def _hold(self, key: int, num_bytes: int, label: Label) -> None:
         """Records an allocation; storages without bytes are followed but leave no event."""

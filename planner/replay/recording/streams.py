@@ -21,8 +21,9 @@ def name_stream(stream: Any, name: Stream) -> None:
 
 def current_stream() -> Stream:
     """Returns the stream on which torch would allocate now."""
-    now = torch.cpu.current_stream()
-    return _NAMES.get(now, Stream.COMPUTE)
+    if not _NAMES:
+        return Stream.COMPUTE
+    return _NAMES.get(torch.cpu.current_stream(), Stream.COMPUTE)
 
 
 def share(tensor: torch.Tensor, stream: Any) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
 
 _TENSOR_AND_PYTHON = 2
 """Use count of a storage with a single tensor, seen from Python, which holds a reference of its own."""
@@ -27,6 +31,13 @@ def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
     return [part for name in names for part in parts_of(getattr(tensor, name))]
 
 
+def leaves_of(out: Any) -> list[torch.Tensor]:
+    """Returns the tensors in an operator's result."""
+    if type(out) is FakeTensor:
+        return [out]
+    return [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+
+
 def would_be_in_place(gathered: torch.Tensor) -> bool:
     """Returns whether autograd would add a gradient into this buffer in a real step.
 
@@ -39,3 +50,14 @@ def would_be_in_place(gathered: torch.Tensor) -> bool:
     if gathered._use_count() > _BUFFER_ALONE:  # type: ignore[attr-defined]  # torch's stubs leave it out
         return False
     return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
+
+
+def ends_first_argument(func: Any, args: Any) -> bool:
+    """Returns whether an operator makes a tensor for which a real step would use its first argument's memory.
+
+    The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
+    `index_backward`); a real step writes in place, so the old storage ends there.
+    """
+    if func is torch.ops.aten.index_put.default:
+        return torch._C._current_graph_task_id() != -1
+    return func is torch.ops.aten.add.Tensor and would_be_in_place(args[0])

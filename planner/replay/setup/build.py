@@ -144,12 +144,13 @@ def _targets(model: Any, method: Lora) -> str | list[str]:
     """Returns PEFT's `target_modules`.
 
     For models of transformers PEFT resolves "all-linear" itself: every linear layer but the head. It cannot adapt
-    layers that return more than a tensor (Llama 4's router): the other layers are named then.
+    layers that return more than a tensor (Llama 4's router), and refuses one of Mamba: the others are named then.
     """
     if not isinstance(method.targets, str):
         return list(method.targets)
-    plain = hasattr(model, "main_input_name") and not any(_returns_more(m) for m in model.modules())
-    return method.targets if plain else linear_layers(model)
+    adapted = linear_layers(model)
+    is_resolved = hasattr(model, "main_input_name") and len(adapted) == len(_all_linear(model))
+    return method.targets if is_resolved else adapted
 
 
 def _returns_more(module: torch.nn.Module) -> bool:
@@ -162,9 +163,34 @@ def _returns_more(module: torch.nn.Module) -> bool:
 
 def linear_layers(model: Any) -> list[str]:
     """Returns the paths of all linear layers that PEFT can adapt, which excludes the head."""
+    return [path for path, m in _all_linear(model).items() if not _returns_more(m) and not _is_refused(path, model)]
+
+
+def refused_layers(model: Any) -> list[str]:
+    """Returns the paths of the linear layers that PEFT refuses to adapt."""
+    return [path for path in _all_linear(model) if _is_refused(path, model)]
+
+
+def _all_linear(model: Any) -> dict[str, torch.nn.Linear]:
+    """Returns all linear layers but the head, by their paths."""
     head = head_of(model)
-    found = [(path, m) for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    return [path for path, m in found if not _returns_more(m)]
+    return {path: m for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+
+
+def _is_refused(path: str, model: Any) -> bool:
+    """Returns whether PEFT refuses to adapt a layer of this name.
+
+    It does for the output projection of Mamba's blocks, whose weight the fused kernels read past the adapter
+    (peft/tuners/tuners_utils.py, `_check_lora_target_modules_mamba`).
+    """
+    from peft import LoraConfig
+    from peft.tuners import tuners_utils
+
+    try:
+        tuners_utils._check_lora_target_modules_mamba(LoraConfig(), model, path.rpartition(".")[2])
+    except ValueError:
+        return True
+    return False
 
 
 def head_of(base: Any) -> Any:

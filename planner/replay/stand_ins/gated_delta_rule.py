@@ -11,18 +11,13 @@ Queries and keys are `[batch, tokens, heads, K]`, values `[batch, tokens, value 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from hardware import PlannerError
-
-RULE = "torch_chunk_gated_delta_rule"
-"""Name of the function in transformers' modeling files for which the kernels are called."""
+from planner.replay.stand_ins.fused import Fused
 
 PACKAGE = "flash-linear-attention"
 """Distribution of the kernels."""
@@ -120,20 +115,4 @@ def _rule(query: Any, key: Any, value: Any, g: Any, beta: Any, **options: Any) -
     return _Rule.apply(query, key, value, g, beta), None
 
 
-def modules_of(model: torch.nn.Module) -> list[Any]:
-    """Returns the modeling files of a model's modules that call the kernels."""
-    names = dict.fromkeys(type(module).__module__ for module in model.modules())
-    return [found for name in names if hasattr(found := sys.modules.get(name), RULE)]
-
-
-@contextmanager
-def fused(model: torch.nn.Module) -> Iterator[None]:
-    """Makes a model's modules call the stand-in while the context lasts."""
-    originals = [(module, getattr(module, RULE)) for module in modules_of(model)]
-    try:
-        for module, _ in originals:
-            setattr(module, RULE, _rule)
-        yield
-    finally:
-        for module, original in originals:
-            setattr(module, RULE, original)
+RULE = Fused("torch_chunk_gated_delta_rule", _rule, PACKAGE)
