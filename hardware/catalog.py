@@ -87,7 +87,7 @@ class Catalog:
 
         Raises:
             UnknownNameError: There is none; the hint gives the nearest names.
-            PlannerError: The name is not a string, or the size is that of no card.
+            PlannerError: The name is not a string, is that of hardware that is not planned, or the size is of no card.
         """
         gpu = self.find(name)
         if gpu is None and (size := memory_of(name)) is not None:
@@ -95,6 +95,10 @@ class Catalog:
                 raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
             return unlisted(name.replace(" ", ""), size, self.gpus)
         if gpu is None:
+            from hardware.unplanned import why_unplanned  # only errors need it
+
+            if (known := why_unplanned(name, name_key(name))) is not None:
+                raise PlannerError(f"unknown GPU {shown(name)}: {known[0]}", known[1])
             raise UnknownNameError("GPU", name, (*self.names(), *self._machines.names()))
         return gpu
 

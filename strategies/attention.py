@@ -64,5 +64,10 @@ class Attention(Choice):
         """Returns the other names of transformers' `attn_implementation`."""
         return {"flex_attention": cls.FLEX}
 
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns what people call the kernels for short."""
+        return {"fa2": cls.FLASH_2, "fa3": cls.FLASH_3, "math": cls.EAGER, "default": cls.SDPA}
+
 
 AXIS = axis_of(Attention, phrase="{} attention")

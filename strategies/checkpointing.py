@@ -77,6 +77,12 @@ class Checkpointing(Choice):
     )
 
     @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns the values of the flag `gradient_checkpointing`, which does not say which kind."""
+        switched_on = dict.fromkeys(("true", "on", "yes", "gradient", "block"), cls.FULL)
+        return {**switched_on, **dict.fromkeys(("false", "off", "no"), cls.NONE), "unsloth": cls.OFFLOAD}
+
+    @classmethod
     def open_to(cls) -> tuple[type, ...]:
         """Returns the type of facts with which plug-ins may add policies."""
         return (CheckpointingFacts,)

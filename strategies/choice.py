@@ -54,6 +54,14 @@ class Choice(StrEnum):
         return {}
 
     @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns names that people write for what the axis calls otherwise, and what to write; `parse` refuses them.
+
+        They are names whose letters are near those of another choice, or of none.
+        """
+        return {}
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Returns the choice with a name, spelled as here or as a training library does; case and _ for - do not count.
 
@@ -69,7 +77,9 @@ class Choice(StrEnum):
             plain |= {_plain(name): cls.parse(value) for name, value in cls.spellings().items()}
             if (found := plain.get(_plain(text))) is not None:
                 return found
-        raise InvalidChoiceError(cls.axis_name(), text, [*(c.value for c in cls), *cls.aliases()])
+        known = {_plain(name): meant for name, meant in cls.mistaken().items()}
+        near = known.get(_plain(text)) if isinstance(text, str) else None
+        raise InvalidChoiceError(cls.axis_name(), text, [*(c.value for c in cls), *cls.aliases()], near)
 
     @classmethod
     def add(cls, value: str, summary: str, facts: Any = None) -> Self:
@@ -114,12 +124,13 @@ def _plain(text: str) -> str:
 
 
 class InvalidChoiceError(PlannerError):
-    """Reports a name that an axis does not have; the hint gives the nearest or all names."""
+    """Reports a name that an axis does not have; the hint gives what is meant, where that is known, and all names."""
 
-    def __init__(self, axis: str, given: object, valid: Iterable[str]) -> None:
+    def __init__(self, axis: str, given: object, valid: Iterable[str], meant: str | None = None) -> None:
         names = list(valid)
-        near = nearest_names(given, names) if isinstance(given, str) else ()
-        hint = f"did you mean {near[0]}?  (one of {', '.join(names)})" if near else f"one of {', '.join(names)}"
+        near = nearest_names(given, names) if isinstance(given, str) and meant is None else ()
+        meant = near[0] if near else meant
+        hint = f"did you mean {meant}?  (one of {', '.join(names)})" if meant else f"one of {', '.join(names)}"
         super().__init__(f"unknown {axis} {shown(str(given) if isinstance(given, str) else given)}", hint)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from strategies.axis import axis_of
 from strategies.choice import Choice
 
@@ -16,6 +18,11 @@ class Kernels(Choice):
     EAGER = "eager", "transformers' own modules, operation by operation"
     LIGER = "liger", "liger-kernel's RMSNorm, SwiGLU or GeGLU and RoPE: backward in place"
     COMPILE = "compile", "torch.compile of each block: chains fused, pointwise results computed again in backward"
+
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns words for no kernels of others, and for compiled ones."""
+        return {"none": cls.EAGER, "no": cls.EAGER, "inductor": cls.COMPILE}
 
 
 AXIS = axis_of(Kernels, phrase="{} kernels")

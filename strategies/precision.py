@@ -55,5 +55,15 @@ class Precision(Choice):
         mixed = {"bf16": cls.BF16_MIXED, "fp16": cls.FP16_MIXED, "16-mixed": cls.FP16_MIXED, "fp8": cls.FP8_MIXED}
         return {**mixed, "32-true": cls.FP32, "float32": cls.FP32, "no": cls.FP32, "16-true": cls.FP16_TRUE}
 
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns torch's dtypes, which weights may be stored in or not, and words for mixed precision."""
+        half = dict.fromkeys(("float16", "half"), "fp16-mixed, or fp16-true")
+        return {
+            "bfloat16": "bf16-mixed, or bf16-true",
+            **half,
+            **dict.fromkeys(("mixed", "amp", "auto"), "bf16-mixed, or fp16-mixed"),
+        }
+
 
 AXIS = axis_of(Precision)

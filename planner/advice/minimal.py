@@ -194,6 +194,8 @@ def _promising(
         number: Number of changes in a set.
     """
     missing = {key: over for key, over in base.over.items() if over > 0}
+    if not missing:  # what fits but for its time or its price
+        return
     room = round(ROOM * base.solver.budget_bytes)
     for made in combinations(saves, number):
         names = [name for change in made for name in change.options]

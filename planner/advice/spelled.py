@@ -17,6 +17,7 @@ from planner.answers.settled import settled
 from planner.problem.problem import Problem
 from planner.records.advice import Way
 from planner.records.request import Request
+from planner.records.sizes import spelled_bytes
 from planner.search import Candidate, Solver
 from strategies import Allocator
 
@@ -85,6 +86,8 @@ def speed(relative: float) -> str | None:
         return None
     if relative >= 2:
         return f"a token takes {relative:.1f} times as long"
+    if relative <= 0.5:
+        return f"{1 / relative:.1f} times as fast" if relative > 0.1 else f"{1 / relative:.0f} times as fast"
     return f"a token takes {abs(relative - 1):.0%} {'more' if relative > 1 else 'less'} time"
 
 
@@ -109,7 +112,7 @@ def changed_options(request: Request, options: dict[str, Any]) -> dict[str, str 
             if value.machine is None and value.gpus != request.gpus:
                 found["gpus"] = value.gpus
         elif name == "host_memory_bytes":
-            found["host-memory"] = f"{value // 10**9}GB"
+            found["host-memory"] = spelled_bytes(value)
         elif getattr(request, name) != value:
             whole = isinstance(value, int) and not isinstance(value, bool)
             found[name.replace("_", "-")] = value if whole else str(value)

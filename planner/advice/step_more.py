@@ -61,10 +61,14 @@ class _Gain(NamedTuple):
         return cls(candidate, solver, relative_time, float(MUCH_SHORTER) / relative_time, words)
 
     @classmethod
-    def of_batch(cls, candidate: Candidate, solver: Solver, relative_time: float, times: float) -> _Gain:
-        """Returns the gain of a batch that is so many times as large."""
+    def of_batch(
+        cls, candidate: Candidate, solver: Solver, relative_time: float, times: float, *, accumulates_more: bool
+    ) -> _Gain:
+        """Returns the gain of a batch that is `times` as large; of the micro-batch where more passes accumulate."""
         each = " of each GPU" if solver.cluster.world_size > 1 else ""
         words = f"{times:.1f} x the batch{each}, {candidate.global_batch_size:,}"
+        if accumulates_more:
+            words = f"{times:.1f} x the micro-batch{each}, {candidate.micro_batch_size:,}"
         return cls(candidate, solver, relative_time, times / MUCH_LARGER, words)
 
     @classmethod
@@ -105,19 +109,24 @@ class _Now(NamedTuple):
                 continue
             if risks(strategy) > risks(self.largest.strategy):  # what it is compared with has fewer
                 continue
-            large = _served(strategy, variant.solver, lambda c: self._times(c) >= MUCH_LARGER * more)
+            large = _served(strategy, variant.solver, lambda c: self._times(c, more) >= MUCH_LARGER)
             if large is None or (share := more * _relative(large, self.largest)) > SLOWER:
                 continue
-            times = self._times(large) / more
+            times = self._times(large, more)
             if times >= MUCH_LARGER:
-                yield _Gain.of_batch(large, variant.solver, share, times)
+                is_more = large.gradient_accumulation_steps > self.largest.gradient_accumulation_steps
+                yield _Gain.of_batch(large, variant.solver, share, times, accumulates_more=is_more)
 
     def _at_usual_batch(self, variant: Variant) -> Solver:
         return at_usual_batch(variant.solver, bounded=self.bounded) or variant.solver
 
-    def _times(self, candidate: Candidate) -> float:
-        """Returns how many times the largest batch a candidate's is."""
-        return candidate.global_batch_size / self.largest.global_batch_size
+    def _times(self, candidate: Candidate, more: float) -> float:
+        """Returns how many times the largest batch of each GPU a candidate's is, on so many times as many GPUs.
+
+        What only accumulates more is no larger: as many passes fill an epoch, and each GPU has room for as little.
+        """
+        batch = candidate.global_batch_size / self.largest.global_batch_size / more
+        return min(batch, candidate.micro_batch_size / self.largest.micro_batch_size)
 
 
 def step_more(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from planner.models import Model
@@ -11,7 +11,9 @@ from planner.models.registry import recognize
 from planner.models.tasks import task_of
 from planner.problem.one import options_of_one
 from planner.problem.problem import Problem, default_length
+from planner.records.amounts import spelled_count, spelled_seconds, spelled_share
 from planner.records.request import Request
+from planner.records.sizes import spelled_bytes
 from strategies import OPTIONS, Framework, Objective, Task
 
 _BOUNDS = ("objective", "max_accumulation", "gradient_accumulation_steps", "global_batch_size", "tokens_per_step")
@@ -21,6 +23,12 @@ _RUN = {
     **{"deadline": "deadline_seconds", "budget": "budget_usd", "price": "gpu_usd_per_hour"},
 }
 """Field of a request for each option that describes a run."""
+_AMOUNTS: Mapping[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("tokens", "samples", "tokens_per_step"), spelled_count),
+    "deadline": spelled_seconds,
+    "headroom": spelled_share,
+}
+"""How amounts are written, so that they are read as the same numbers."""
 
 
 def spelled(problem: Problem) -> str:
@@ -42,11 +50,11 @@ def fit_command(problem: Problem, catalog: str | None = None) -> str:
     for name in _BOUNDS:
         value = getattr(request, name)
         if value not in (None, usual[name].default, Objective.BATCH):
-            found += [f"--{name.replace('_', '-')}", str(value)]
+            found += [f"--{name.replace('_', '-')}", _AMOUNTS.get(name, str)(value)]
     found += [] if catalog is None else ["--catalog", catalog]
     for option, field in _RUN.items():
         if (value := getattr(request, field)) is not None:
-            found += [f"--{option}", f"{value:.12g}"]
+            found += [f"--{option}", _AMOUNTS.get(option, "{:.12g}".format)(value)]
     for name, values in {"micro_batch_size": request.micro_batch_size, **request.given()}.items():
         for text in _spelled_values(values):
             found += [f"--{name.replace('_', '-')}", text]
@@ -103,9 +111,9 @@ def _trained_where(problem: Problem) -> list[str]:
     for name in ("gpus", "nodes", "headroom", "loading", "evaluation_batch_size", "batching", "mean_length", "outputs"):
         value = getattr(request, name)
         if value is not None and value != usual[name].default and not (name == "gpus" and request.machine):
-            found += [f"--{name.replace('_', '-')}", str(value)]
+            found += [f"--{name.replace('_', '-')}", _AMOUNTS.get(name, str)(value)]
     if request.host_memory_bytes is not None:
-        found += ["--host-memory", f"{request.host_memory_bytes}B"]
+        found += ["--host-memory", spelled_bytes(request.host_memory_bytes)]
     if request.sequence_length != default_length(problem.model):
         found += ["--sequence-length", str(request.sequence_length)]
     if request.task is not None and request.task != _usual_task(problem):

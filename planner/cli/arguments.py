@@ -85,9 +85,13 @@ class Share(_Type):
 
         text = str(value).strip()
         try:
-            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
         except ValueError:
             raise PlannerError(f"{_named(param)} is {value!r}, not a share", f"{_named(param)} 5%") from None
+        if 1 <= share < 100 and not text.endswith("%"):
+            hint = f"did you mean {_named(param)} {text}%?"
+            raise PlannerError(f"{_named(param)} is {value!r}, all of the memory or more", hint)
+        return share
 
 
 class Completed(_Type):

@@ -10,11 +10,12 @@ import traceback
 
 import click
 
-from hardware.errors import PlannerError, nearest_names
+from hardware.errors import PlannerError
 from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
 from planner.plugins import said
 from planner.printable import printable
+from planner.records.arguments import near_arguments
 
 DEBUG_VARIABLE = "PLANNER_DEBUG"
 """Environment variable that has tracebacks printed."""
@@ -72,7 +73,7 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
         known = [
             option for parameter in command.get_params(ctx) for option in parameter.opts if option.startswith("--")
         ]
-        near = nearest_names(error.option_name, known)
+        near = near_arguments(error.option_name, known)
         return f"unknown option {error.option_name}", f"did you mean {', '.join(near)}?" if near else more
     if isinstance(error, click.MissingParameter) and isinstance(command, Command) and error.param is not None:
         name = error.param.opts[0]

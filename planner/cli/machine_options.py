@@ -57,7 +57,9 @@ def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
     from hardware.unlisted import memory_of
 
     if memory_of(size) is None:
-        raise PlannerError(f"--vram is {size!r}, not a size", "--vram 24GiB")
+        with_unit = f"{size.strip()}GiB"
+        near = with_unit if memory_of(with_unit) is not None else "24GiB"
+        raise PlannerError(f"--vram is {size!r}, not a size", f"--vram {near}")
     ctx.default_map = {**(ctx.default_map or {}), "gpu": size}
 
 
@@ -67,7 +69,10 @@ def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | 
     if size is not None and gpu != size:
         from hardware.errors import PlannerError
 
-        raise PlannerError(f"--gpu {gpu} and --vram {size} both say what the GPU is", "give one of the two")
+        raise PlannerError(
+            f"--gpu {gpu} and --vram {size} both say what the GPU is",
+            f"give one of the two: --vram {size} for a card that is not listed",
+        )
     return gpu
 
 

@@ -20,6 +20,8 @@ def commands(subject: Subject) -> str:
     target = str(subject.row.plan.strategy.framework)
     if target in TARGETS and subject.row.request.nodes == 1:
         lines[f"write it as files of {target}"] = f"{estimate} --json | planner export - --to {target} -o run"
+    elif target in TARGETS and TARGETS[target].many_nodes:
+        lines["write it as a job of Slurm"] = f"{estimate} --json | planner export - --to slurm --with {target} -o run"
     return "".join(
         f'<figure class="command"><figcaption>{escape(said)}</figcaption><button>copy</button>'
         f"<pre><code>{_breakable(line)}</code></pre></figure>"

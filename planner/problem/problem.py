@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from hardware import GPU, Catalog, Cluster, load_catalog
 from hardware.errors import shown
@@ -240,4 +241,13 @@ def _request(model: AnyModel, site: Site, axes: Mapping[str, Any], values: Mappi
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = [f"{'.'.join(str(p) for p in e['loc'])} is {shown(e['input'])}: {e['msg'].lower()}" for e in problems]
-        raise RequestError("; ".join(lines), "sizes are positive whole numbers, headroom is 0.05 for 5%") from None
+        raise RequestError("; ".join(lines), _in_range(problems[0])) from None
+
+
+def _in_range(problem: ErrorDetails) -> str:
+    """Returns the values that the field of a problem takes."""
+    name = str(problem["loc"][0])
+    if name == "headroom":
+        return "headroom is from 0 to below 1: 0.05, or 5%"
+    bounds = problem.get("ctx", {})
+    return f"{name} is at most {bounds['le']}" if "le" in bounds else f"{name} is a whole number from 1"

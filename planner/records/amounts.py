@@ -9,8 +9,10 @@ from hardware.errors import shown
 from planner.records.axes import RequestError, whole
 
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_ALSO: Final = {"m": "min", "hr": "h", "sec": "s", "second": "s", "minute": "min", "hour": "h", "day": "d"}
+"""Other names of these units; each may end in an s."""
 # Patterns are compiled by their first use.
-_DURATION: Final = r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>s|min|h|d)\s*"
+_DURATION: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)\s*"
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _COUNT: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[kmbt]?)\s*"
 
@@ -33,10 +35,40 @@ def parse_seconds(name: str, value: Any) -> float | None:
     if value is None:
         return None
     found = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
-    seconds = float(found["number"]) * _SECONDS[found["unit"]] if found else _number(value)
+    seconds = float(found["number"]) * _seconds_of(found["unit"].lower()) if found else _number(value)
     if seconds is None or seconds <= 0:
         raise RequestError(f"{name} is {shown(value)}, not a duration", f"{name} is such as 90min, 24h or 2d")
     return seconds
+
+
+def _seconds_of(unit: str) -> int:
+    """Returns the seconds of a unit; 0 if it is none."""
+    name = unit if unit in _SECONDS else unit.removesuffix("s")
+    return _SECONDS.get(_ALSO.get(name, name), 0)
+
+
+def spelled_seconds(seconds: float) -> str:
+    """Returns a duration as `parse_seconds` reads it: a whole number of the largest unit in which it is one."""
+    for unit in ("d", "h", "min", "s"):
+        if seconds % _SECONDS[unit] == 0 and (unit, seconds) != ("d", _SECONDS["d"]):  # which people call 24h
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds!r}"
+
+
+def spelled_count(number: int) -> str:
+    """Returns a count as `parse_count` reads it: with a unit where that is shorter, such as `1.5B` or `52k`."""
+    for unit in ("t", "b", "m", "k"):
+        text = f"{number / _FACTORS[unit]:.12g}"
+        if number >= _FACTORS[unit] and "e" not in text and parse_count("", text + unit) == number:
+            short = f"{text}{unit if unit == 'k' else unit.upper()}"
+            return min(short, str(number), key=len)
+    return str(number)
+
+
+def spelled_share(share: float) -> str:
+    """Returns a share as the command line reads it, in percent where that is the same number."""
+    percent = f"{share * 100:.12g}"
+    return f"{percent}%" if float(percent) / 100 == share else str(share)
 
 
 def parse_count(name: str, value: Any) -> int | None:
@@ -55,7 +87,9 @@ def parse_count(name: str, value: Any) -> int | None:
     found = re.fullmatch(_COUNT, number) if isinstance(number, str) else None
     counted = round(float(found["number"]) * _FACTORS[found["unit"].lower()]) if found else 0
     if counted < 1:
-        raise RequestError(f"{name} is {shown(value)}, not a number from 1", f"{name} is such as 52000, 10M or 1.5B")
+        near = meant(number) if isinstance(number, str) else ()
+        hint = f"{name} {near[0]}" if near and near[0] else f"{name} is such as 52000, 10M or 1.5B"
+        raise RequestError(f"{name} is {shown(value)}, not a number from 1", hint)
     return counted
 
 

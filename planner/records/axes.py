@@ -10,7 +10,8 @@ from typing import Any
 
 from hardware import PlannerError
 from hardware.errors import shown
-from strategies import ALL_LINEAR, OPTIONS, InvalidChoiceError, LoraTargets, Names, Option, Shares, WholeNumbers
+from planner.records.arguments import ARGUMENTS, near_arguments
+from strategies import ALL_LINEAR, OPTIONS, LoraTargets, Names, Option, Shares, WholeNumbers
 from strategies.sharding import ALIASES
 
 # Patterns are compiled by their first use.
@@ -39,12 +40,14 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         given: What the caller says, by the option's name; None and an empty tuple leave an option open.
 
     Raises:
-        InvalidChoiceError: There is no such option or choice.
-        RequestError: A number is out of range, or names are not text.
+        InvalidChoiceError: There is no such choice.
+        RequestError: There is no such option, a number is out of range, or names are not text.
     """
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
-        raise InvalidChoiceError("axis", unknown[0], OPTIONS)
+        near = near_arguments(unknown[0], (*ARGUMENTS, *OPTIONS))
+        hint = f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(ARGUMENTS)}; {', '.join(OPTIONS)}"
+        raise RequestError(f"unknown argument {shown(unknown[0])}", hint)
     given = without_aliases(given)
     return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if not _is_open(said)}
 

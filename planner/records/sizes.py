@@ -14,6 +14,7 @@ _UNITS: Final = {"B": 1} | {
     for infix, base in (("", 1000), ("i", 1024))
 }
 _SIZE: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[KMGT]?i?B)\s*"  # compiled by its first use
+_BARE: Final = r"[0-9]+(?:\.[0-9]+)?"
 _BY_KEY: Final = {unit.lower(): size for unit, size in _UNITS.items()}
 
 
@@ -32,5 +33,14 @@ def parse_bytes(name: str, value: int | str | None) -> int | None:
         return number
     found = re.fullmatch(_SIZE, number) if isinstance(number, str) else None
     if found is None or found["unit"].lower() not in _BY_KEY:
-        raise RequestError(f"{name} is {shown(value)}, not a size", f"{name} is such as 512GB or 480GiB")
+        is_bare = isinstance(number, str) and re.fullmatch(_BARE, number)
+        hint = f"{name} {number}GB, or {number}GiB" if is_bare else f"{name} is such as 512GB or 480GiB"
+        raise RequestError(f"{name} is {shown(value)}, not a size", hint)
     return int(float(found["number"]) * _BY_KEY[found["unit"].lower()])
+
+
+def spelled_bytes(size: int) -> str:
+    """Returns a size as `parse_bytes` reads it: a whole number of the largest unit in which it is one."""
+    exact = [unit for unit, factor in _UNITS.items() if size and size % factor == 0]
+    unit = max(exact, key=lambda unit: _UNITS[unit], default="B")
+    return f"{size // _UNITS[unit]}{unit}"

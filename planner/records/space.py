@@ -9,8 +9,9 @@ from pydantic import model_validator
 
 from hardware import PlannerError
 from hardware.document import MAX_PROBLEMS, Document, Location
-from hardware.errors import FileError, nearest_names, shown
+from hardware.errors import FileError, shown
 from hardware.reading import read_document
+from planner.records.arguments import near_arguments
 from planner.records.axes import RequestError, parse_axes, parse_option, without_aliases
 from planner.records.plan import Count, Elements, Ranks, Record, Share
 from strategies import (
@@ -183,7 +184,7 @@ def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
         if name == VERSION_KEY:
             continue
         if name not in OPTIONS:
-            near = nearest_names(name, OPTIONS)
+            near = near_arguments(name, OPTIONS)
             document.add_problem((key,), f"unknown option; {f'did you mean {near[0]}?' if near else _known()}")
         elif name in space:
             document.add_problem((key,), f"{name} is given twice")

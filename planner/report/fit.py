@@ -141,7 +141,7 @@ class FitReport:
     def _warned(self, shown: Sequence[Plan]) -> str:
         """Returns words on batches that are large for LoRA, on which there is a note."""
         large = any(words.has_adapters(p.strategy) and p.global_batch_size > LARGEST_USUAL_BATCH for p in shown)
-        return "; LoRA loses by large ones, see the note" + ("" if self.full else ": --notes") if large else ""
+        return ("; large ones cost LoRA quality" + (", see the note" if self.full else ": --notes")) if large else ""
 
     def _title(self, shown: Sequence[Plan]) -> str:
         request, searched = self.result.request, self.result.searched

@@ -17,7 +17,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, on_host
 from planner.report.parts.format import gib, gib_difference, grouped, plural, seconds, seconds_between
 from planner.report.parts.table import INDENT
-from strategies import Finetuning, Objective, Sharding, Task
+from strategies import Finetuning, Framework, Objective, Sharding, Task
 
 _PROGRAM = "planner"
 _ENCODERS = (Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
@@ -83,7 +83,7 @@ def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int)
     asks = [_PROGRAM, *command] + ([] if "--json" in command else ["--json"])
     plan = [f"--plan {number}"] if number > 1 else []
     if _can_be_exported(result.request, result.recommended):
-        target = str(result.recommended.strategy.framework)
+        target = _target(result.request, result.recommended)
         then = [f"{_PROGRAM} export -", f"--to {target}", *plan, "-o run"]
     else:
         then = [f"{_PROGRAM} verify -", *plan]
@@ -122,10 +122,22 @@ def _filled_lines(parts: Sequence[str], room: int) -> list[str]:
     return lines
 
 
+def _target(request: Request, plan: Plan) -> str:
+    """Returns where an export goes: to a framework, or to Slurm on several nodes, where FSDP2's mesh needs torch."""
+    if request.nodes == 1:
+        return str(plan.strategy.framework)
+    return "slurm --with pytorch" if plan.strategy.sharding is Sharding.HYBRID_SHARD else "slurm"
+
+
 def _can_be_exported(request: Request, plan: Plan) -> bool:
-    """Returns whether a program can be written: for one node, a model of the Hub, and what scripts train it to do."""
+    """Returns whether a program can be written: for a model of the Hub and what scripts train it to do.
+
+    On several nodes it is transformers' or torch's own.
+    """
     whole = plan.strategy.finetuning is Finetuning.FULL and plan.strategy.sharding is Sharding.NO_SHARD
-    if request.nodes > 1 or not (request.task in (None, Task.CAUSAL_LM) or (request.task in _ENCODERS and whole)):
+    if request.nodes > 1 and plan.strategy.framework is not Framework.TRANSFORMERS:
+        return False
+    if not (request.task in (None, Task.CAUSAL_LM) or (request.task in _ENCODERS and whole)):
         return False
     try:
         return find_model(request.model).hf is not None

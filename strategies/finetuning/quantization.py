@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from strategies.choice import Choice
 
 
@@ -22,6 +24,17 @@ class Quantization(Choice):
     GPTQ = "gptq-4bit", "GPTQ in 4 bits, groups of 128; GPTQModel keeps each dequantized weight for backward"
     GPTQ_TRITON = "gptq-4bit-triton", "the same, but AutoGPTQ's Triton kernel dequantizes again in backward, fp16"
     AWQ = "awq-4bit", "AWQ in 4 bits, groups of 128; GPTQModel's Triton kernel, fp16"
+
+    @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns the flags of transformers' `BitsAndBytesConfig`, and how the names of such checkpoints end."""
+        four, eight = ("4bit", "4-bit", "load_in_4bit", "bnb-4bit"), ("8bit", "8-bit", "load_in_8bit", "bnb-8bit")
+        return {**dict.fromkeys(four, cls.NF4), **dict.fromkeys(eight, cls.INT8)}
+
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns other 4 bits, for which people train in NF4; and libraries, by whose names nobody knows the bits."""
+        return {**dict.fromkeys(("int4", "fp4", "q4"), "nf4"), **dict.fromkeys(("bnb", "bitsandbytes"), "nf4 or int8")}
 
     @property
     def by_bitsandbytes(self) -> bool:

@@ -25,6 +25,15 @@ class Sharding(Choice):
         """Returns the names that say a backend as well, and what each means."""
         return {name: " by ".join(meant.values()) for name, meant in ALIASES.items()}
 
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns libraries and wrappers, which people name for how they divide a model, and what nobody plans."""
+        whole = dict.fromkeys(("ddp", "dp", "none", "no"), cls.NO_SHARD)
+        fsdp = dict.fromkeys(("fsdp", "fsdp1", "fsdp2"), "full_shard, which --sharding-backend divides")
+        zero = dict.fromkeys(("deepspeed", "zero"), "zero2 or zero3")
+        split = dict.fromkeys(("tp", "tensor", "pp", "pipeline", "cp", "ep"), "full_shard, for no matrix is split")
+        return {**whole, **fsdp, **zero, **split}
+
 
 class ShardingBackend(Choice):
     """Names the library that divides the model among the ranks."""

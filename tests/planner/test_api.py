@@ -136,7 +136,7 @@ def test_a_sequence_beyond_the_context_is_noted_with_rotary_and_refused_with_lea
         ({"max_accumulation": 2, "global_batch_size": 8}, "exclude each other"),
         ({"gpus": 3, "global_batch_size": 8}, "cannot be divided over 3 GPUs"),
         ({"precision": "bf17"}, "unknown precision 'bf17'"),
-        ({"precisions": "fp32"}, "unknown axis 'precisions'"),
+        ({"precisions": "fp32"}, "unknown argument 'precisions'"),
         ({"lora_rank": 0}, "lora_rank is 0"),
         ({"lora_targets": "nope"}, "no linear layer 'nope'"),
         ({"lora_targets": ""}, "lora_targets is ''"),

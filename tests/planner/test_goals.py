@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from planner import ContradictionError, InvalidChoiceError, PlannerError, RequestError, estimate, fit
-from planner.records.amounts import parse_count, parse_length, parse_seconds
+from planner.records.amounts import parse_count, parse_length, parse_seconds, spelled_count, spelled_seconds
 from planner.records.plan_file import read_plan
+from planner.records.sizes import parse_bytes, spelled_bytes
 from strategies import usual_batch
 
 COMMON: dict[str, Any] = {"gpu": "A100-40GB", "finetuning": "lora"}
@@ -83,6 +84,14 @@ def test_values_that_say_nothing_are_refused() -> None:
         7,
         None,
     ]
+    for number in (1, 999, 52_000, 10**7, 15 * 10**8, 123_456_789, 10**12):
+        assert parse_count("n", spelled_count(number)) == number
+    for duration in (1.5, 30, 3601, 5400, 86_400, 216_000, 172_800):
+        assert parse_seconds("t", spelled_seconds(duration)) == duration
+    for size in (7, 256 * 10**9, 480 * 2**30, 10**12, 2**40):
+        assert parse_bytes("m", spelled_bytes(size)) == size
+    assert (spelled_count(10**9), spelled_seconds(216_000), spelled_bytes(256 * 10**9)) == ("1B", "60h", "256GB")
+    assert [parse_seconds("t", text) for text in ("90m", "24H", "2 days", "1hr")] == [5400, 86400, 172800, 3600]
     assert [parse_seconds("t", text) for text in ("90min", "24h", "2d", "30 s", 12)] == [5400, 86400, 172800, 30, 12]
     assert [parse_count("n", text) for text in ("52000", "10M", "1.5B", 7, None)] == [
         52_000,

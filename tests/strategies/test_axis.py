@@ -55,6 +55,19 @@ def test_what_is_no_name_of_a_choice_is_refused(unknown: Any) -> None:
     assert refused.value.hint == near
 
 
+@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+def test_what_people_call_otherwise_is_refused_with_what_to_write(axis: Axis) -> None:
+    for option in axis.options:
+        if not isinstance(option.kind, type):
+            continue
+        for name, meant in option.kind.mistaken().items():
+            with pytest.raises(InvalidChoiceError) as refused:
+                option.kind.parse(name)
+            assert (refused.value.hint or "").startswith(f"did you mean {meant}?")
+            first = meant.partition(",")[0].partition(" ")[0]
+            assert first in {*option.kind, *option.kind.aliases()}
+
+
 def test_every_option_belongs_to_one_axis_and_refines_choices_of_options_before_it() -> None:
     names = [option.name for axis in AXES.values() for option in axis.options]
     assert names == list(OPTIONS)

@@ -36,7 +36,8 @@ def larger(now: FitResult, then: FitResult) -> float:
     """Times the largest effective batch with a change, 0 if it slows a token down."""
     a, b = now.plans[0], then.plans[0]
     is_open = (now.request.objective or "batch") == "batch" and now.request.global_batch_size is None
-    return b.global_batch_size / a.global_batch_size if is_open and speed(a) <= 1.05 * speed(b) else 0
+    times = min(b.global_batch_size / a.global_batch_size, b.micro_batch_size / a.micro_batch_size)
+    return times if is_open and speed(a) <= 1.05 * speed(b) else 0
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -60,6 +61,16 @@ def test_trying_every_change_finds_the_same(name: str) -> None:
     else:
         assert told is not None
         assert helping[told.change] == pytest.approx(min(helping.values()))
+
+
+def test_more_accumulation_alone_is_no_larger_batch() -> None:
+    """The plan has no room for gradients that stay from pass to pass; with its inputs on the host it has."""
+    found = fit("qwen2.5-14b", gpu="RTX-5090", sequence_length=8192, advice=True)
+    assert (found.recommended.micro_batch_size, found.recommended.gradient_accumulation_steps) == (1, 1)
+    told = found.step_more
+    assert told is not None
+    assert told.options == {"loss": "liger-fused-linear"}
+    assert told.gain == "3.0 x the micro-batch, 3"
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -209,6 +209,12 @@ def test_brute_force_finds_the_same_machine_beside_a_change(model: str, monkeypa
     assert (found.changes if found else None) == (first[2] if first else None)
 
 
+def test_what_lacks_memory_and_then_time_is_told_ways_without_more_memory_to_save() -> None:
+    result = fit("llama-3-8b", gpu="T4", finetuning="full", tokens="100M", deadline="6h")
+    assert result.shortfall is not None
+    assert all(way.plan.run is None or way.plan.run.seconds <= 6 * 3600 for way in result.shortfall.ways)
+
+
 def test_the_optimizer_moves_to_the_host_whatever_optimizer_takes_the_least_on_the_gpu() -> None:
     """DeepSpeed's optimizer on the host is AdamW with fp32 states, and 8-bit states in bf16 are the smallest."""
     options = {"gpu": "A100-40GB", "gpus": 8, "finetuning": "full", "sharding": "zero2"}

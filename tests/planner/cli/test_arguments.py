@@ -14,6 +14,8 @@ from hardware import PlannerError, load_catalog
 from planner.cli import main
 from planner.cli.command import Command, Option
 from planner.models import registry_models
+from planner.records.arguments import ARGUMENTS, ELSEWHERE
+from planner.records.axes import RequestError
 from strategies import OPTIONS
 from strategies.sharding import ALIASES
 
@@ -51,6 +53,15 @@ def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name:
         "plot",
         "vram",
     } == arguments  # --vram is a spelling of --gpu
+
+
+def test_what_python_takes_no_argument_for_is_told_the_argument_that_is_meant() -> None:
+    known = {name for question in QUESTIONS.values() for name in inspect.signature(question).parameters} - {"axes"}
+    assert {*ARGUMENTS} == known
+    assert {*ELSEWHERE.values()} <= known | {*OPTIONS}
+    for name, meant in (("seq_len", "sequence_length"), ("max_length", "sequence_length"), ("optim", "optimizer")):
+        with pytest.raises(RequestError, match=rf"unknown argument '{name}'\nhint: did you mean {meant}"):
+            planner.api.fit("gpt2", gpu="T4", **{name: 1})  # type: ignore[misc]  # that is the mistake
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

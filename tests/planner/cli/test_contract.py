@@ -72,6 +72,12 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
             "--gpu T4 and --vram 24GiB both say what the GPU is",
             "give one of the two",
         ),
+        (
+            ("fit", "7B", "--gpu", "M3 Max"),
+            "unknown GPU 'M3 Max': Apple's GPUs are not planned: torch's MPS backend has another allocator, and shares "
+            "the memory of the host",
+            "--vram 24GiB plans an NVIDIA card of that size",
+        ),
         (("fit", "7B", "--gpuu", "T4"), "unknown option --gpuu", "did you mean --gpu, --gpus?"),
         ((*FITS, "--gpus", "two"), "--gpus is 'two', not a whole number", "--gpus 4"),
         ((*FITS, "--top", "1.5"), "--top is '1.5', not a whole number", "--top 4"),
@@ -101,6 +107,14 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
             "--gpu is T4, L4, but planner estimate takes one of them",
             "--gpu L4",
         ),
+        ((*FITS, "--headroom", "5"), "--headroom is '5', all of the memory or more", "did you mean --headroom 5%?"),
+        ((*FITS, "--gpus", "0"), "gpus is 0: input should be greater than 0", "gpus is a whole number from 1"),
+        ((*FITS, "--host-memory", "256"), "host_memory is '256', not a size", "host_memory 256GB, or 256GiB"),
+        (("fit", "7B", "--vram", "80"), "--vram is '80', not a size", "--vram 80GiB"),
+        ((*FITS, "--tokens", "1,000,000"), "tokens is '1,000,000', not a number from 1", "tokens 1000000"),
+        ((*FITS, "--max-seq-length", "4096"), "unknown option --max-seq-length", "did you mean --sequence-length?"),
+        ((*FITS, "--quantization", "int4"), "unknown quantization 'int4'", "did you mean nf4?"),
+        ((*FITS, "--checkpointing", "off"), "unknown checkpointing 'off'", "did you mean none?"),
         ((*FITS, "--headroom", "some"), "--headroom is 'some', not a share", "--headroom 5%"),
         (
             (*FITS, "--precision", "bf32-mixed"),

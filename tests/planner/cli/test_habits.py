@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from planner.cli import main
-from strategies import Attention, Optimizer, Precision, Sharding
+from strategies import Attention, Optimizer, Precision, Quantization, Sharding
 
 
 def asked(*arguments: str) -> dict[str, object]:
@@ -40,6 +40,8 @@ def test_commas_join_the_names_of_one_set_of_targets() -> None:
         (Optimizer, "adamw_torch_fused", Optimizer.ADAMW),
         (Optimizer, "adamw_bnb_8bit", Optimizer.ADAMW_8BIT),
         (Optimizer, "paged_adamw_8bit", Optimizer.PAGED_ADAMW_8BIT),
+        (Quantization, "load_in_4bit", Quantization.NF4),
+        (Quantization, "8bit", Quantization.INT8),
         (Attention, "flash_attention_2", Attention.FLASH_2),
         (Sharding, "FULL_SHARD", Sharding.FULL_SHARD),
     ],

@@ -73,12 +73,16 @@ def test_the_plan_to_run_stands_last_with_the_command_that_goes_on(monkeypatch: 
         "  planner fit llama-7b --gpu A100-40GB --json |",
         "    planner export - --to transformers --plan 11 -o run",
     ]
-    assert last("fit llama-7b --gpu A100-40GB --gpus 8 --nodes 2")[-1].strip().startswith("planner verify - --plan ")
+    many = last("fit llama-7b --gpu A100-40GB --gpus 8 --nodes 2")[-1].strip()
+    assert many.startswith("planner export - --to slurm --with pytorch --plan ")
+    other = last("fit llama-7b --gpu A100-40GB --gpus 8 --nodes 2 --framework trl --finetuning lora")[-1].strip()
+    assert other.startswith("planner verify -")
 
 
-def test_the_command_that_goes_on_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.mark.parametrize("where", ["", " --gpus 8 --nodes 2"])
+def test_the_command_that_goes_on_works(where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    first, then = " ".join(answer("fit llama-7b --gpu A100-40GB", monkeypatch)[-2:]).split("|")
+    first, then = " ".join(answer(f"fit llama-7b --gpu A100-40GB{where}", monkeypatch)[-2:]).split("|")
     asked = CliRunner().invoke(main, shlex.split(first)[1:])
     made = CliRunner().invoke(main, shlex.split(then)[1:], input=asked.stdout)
     assert made.exit_code == 0, made.output

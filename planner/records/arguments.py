@@ -1,0 +1,52 @@
+"""Knows the arguments of questions beside options of techniques, and what libraries call them, for hints of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from hardware import nearest_names
+
+ARGUMENTS: Final = (
+    *("model", "gpu", "gpus", "nodes", "task", "sequence_length", "micro_batch_size", "max_accumulation"),
+    *("gradient_accumulation_steps", "global_batch_size", "tokens_per_step", "evaluation_batch_size", "batching"),
+    *("mean_length", "outputs", "headroom", "host_memory", "loading", "catalog", "progress", "objective", "tokens"),
+    *("samples", "epochs", "deadline", "budget", "price", "pareto", "engine", "sampler", "trials", "timeout", "seed"),
+    *("storage", "verify", "why_not", "advice", "space", "top"),
+)
+"""Arguments of `fit` and `estimate`, as Python spells them."""
+ELSEWHERE: Final = {
+    **dict.fromkeys(("max_length", "max_seq_length", "max_seq_len", "cutoff_len", "sequence_len"), "sequence_length"),
+    **dict.fromkeys(("context_length", "context", "block_size", "model_max_length"), "sequence_length"),
+    **dict.fromkeys(("per_device_train_batch_size", "mbs", "bs"), "micro_batch_size"),
+    **dict.fromkeys(("per_device_eval_batch_size", "eval_batch_size"), "evaluation_batch_size"),
+    **dict.fromkeys(("train_batch_size", "gbs"), "global_batch_size"),
+    **dict.fromkeys(("grad_accum", "accumulate_grad_batches", "gas"), "gradient_accumulation_steps"),
+    **dict.fromkeys(("num_gpus", "n_gpus", "num_processes", "nproc_per_node", "world_size"), "gpus"),
+    **dict.fromkeys(("num_nodes", "nnodes", "num_machines"), "nodes"),
+    **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
+    **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "precision"),
+    **dict.fromkeys(("lora_r", "lora_dim", "rank"), "lora_rank"),
+    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit"), "quantization"),
+    **{"optim": "optimizer", "gradient_checkpointing": "checkpointing", "attn_implementation": "attention"},
+    **{"target_modules": "lora_targets", "lora_target": "lora_targets", "use_liger_kernel": "kernels"},
+    **{"fsdp": "sharding", "zero_stage": "sharding", "deepspeed": "sharding_backend", "packing": "batching"},
+    **{"model_name_or_path": "model", "base_model": "model"},
+}
+"""What training libraries and launchers call arguments, and what they are called here."""
+
+
+def near_arguments(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Returns the arguments that a name may mean, the likeliest first: what a library calls so, or the nearest names.
+
+    Args:
+        name: The unknown name, as Python or the command line spells it.
+        known: Names of the arguments that there are, spelled either way.
+    """
+    spelled = {_plain(other): other for other in known}
+    meant = ELSEWHERE.get(_plain(name))
+    return (spelled[meant],) if meant in spelled else nearest_names(name, spelled.values())
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_").casefold()
