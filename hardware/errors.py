@@ -83,7 +83,7 @@ class CatalogError(FileError):
     """Reports all problems of a catalog file that cannot be used."""
 
     subject = "the GPU catalog"
-    way_out = "planner gpus show T4 --json prints an entry to start from"
+    way_out = "base: T4 takes what an entry leaves out from that of T4; planner gpus show T4 prints it"
 
 
 def normalized(name: str) -> str:

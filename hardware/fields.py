@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from hardware.sizes import PATTERN, size_of
+
 MIB = 2**20
 """Bytes of a MiB."""
 GIB = 2**30
@@ -16,6 +18,15 @@ GIB = 2**30
 def _whole_number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
         raise PydanticCustomError("whole_number", "must be a whole number without quotes or exponent")
+    return value
+
+
+def _size(value: object) -> object:
+    """Accepts sizes with their unit, such as `48GB` or `47.5GiB`, besides whole numbers of bytes."""
+    if isinstance(value, str) and (size := size_of(value)) is not None:
+        return size
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PydanticCustomError("size", "must be a number of bytes, or a size such as 48GB")
     return value
 
 
@@ -47,6 +58,7 @@ def _day(value: object) -> object:
 
 
 _WHOLE: Final = {"type": "integer"}
+_SIZE: Final = {"type": ["integer", "string"], "pattern": f"^{PATTERN}$"}
 _NUMBER: Final = {"type": ["number", "string"], "pattern": r"^[0-9][0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?$"}
 
 
@@ -56,8 +68,8 @@ def _within(least: int, most: int, kind: dict[str, Any] = _WHOLE) -> tuple[Any, 
 
 
 # The bounds catch wrong units: they allow ten times the largest part on sale in 2025, and no number in GB or TFLOPS.
-MemoryBytes = Annotated[int, BeforeValidator(_whole_number), *_within(16 * MIB, 4096 * GIB)]
-HostMemoryBytes = Annotated[int, BeforeValidator(_whole_number), *_within(16 * MIB, 65536 * GIB)]
+MemoryBytes = Annotated[int, BeforeValidator(_size), *_within(16 * MIB, 4096 * GIB, _SIZE)]
+HostMemoryBytes = Annotated[int, BeforeValidator(_size), *_within(16 * MIB, 65536 * GIB, _SIZE)]
 BytesPerSecond = Annotated[int, BeforeValidator(_rate), *_within(10**6, 10**14, _NUMBER)]
 FlopsPerSecond = Annotated[int, BeforeValidator(_rate), *_within(10**6, 10**18, _NUMBER)]
 Usd = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, strict=True)]

@@ -53,6 +53,7 @@ class Sustained(NamedTuple):
     nvlink: float = 0.78
     """Of the link between GPUs by collectives; A100 node: 235 of 300 GB/s (ml-engineering 744d01e, network)."""
     measured: bool = True
+    """Whether step times bear the shares out; not where products of the best shape are all that is known."""
 
 
 BEST_TO_MEDIAN = 0.83
@@ -75,10 +76,10 @@ BY_CAPABILITY: dict[str, Sustained] = {
     # Products: median of SimuMax's 514 shapes; memory 0.67; NVLink: all-gathers 0.67 of 900 GB/s.
     "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67),
     # MAMF: MI300X 668.4, MI355X 1565, Gaudi2 418.7, Gaudi3 1243 TFLOP/s; fp8 Gaudi2 826.5, Gaudi3 1289.5.
-    "gfx942": Sustained(0.51 * BEST_TO_MEDIAN, 0.42, 0.81, _AMPERE_ATTENTION, None, 0.70),
-    "gfx950": Sustained(0.62 * BEST_TO_MEDIAN, 0.52, 0.81, _AMPERE_ATTENTION, None, 0.70),
-    "gaudi2": Sustained(0.97 * BEST_TO_MEDIAN, 0.79, 0.81, _AMPERE_ATTENTION),
-    "gaudi3": Sustained(0.68 * BEST_TO_MEDIAN, 0.58, 0.81, _AMPERE_ATTENTION),
+    "gfx942": Sustained(0.51 * BEST_TO_MEDIAN, 0.42, 0.81, _AMPERE_ATTENTION, None, 0.70, measured=False),
+    "gfx950": Sustained(0.62 * BEST_TO_MEDIAN, 0.52, 0.81, _AMPERE_ATTENTION, None, 0.70, measured=False),
+    "gaudi2": Sustained(0.97 * BEST_TO_MEDIAN, 0.79, 0.81, _AMPERE_ATTENTION, measured=False),
+    "gaudi3": Sustained(0.68 * BEST_TO_MEDIAN, 0.58, 0.81, _AMPERE_ATTENTION, measured=False),
 }
 NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "7.5": "8.6", "gfx90a": "gfx942", "gfx908": "gfx942"}
 """Capability whose shares another one takes; all others take those of an A100."""

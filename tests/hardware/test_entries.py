@@ -64,7 +64,7 @@ def test_all_problems_of_a_file_are_reported_at_once_with_line_column_and_path(t
         "my.yaml:9:24: gpus.X1.peak_flops.fp32: must be greater than or equal to 1000000, not -1",
         "my.yaml:9:34: gpus.X1.peak_flops.fp15: unknown field, did you mean fp16?",
         "my.yaml:10:11: gpus.X1.name: unknown field: the key above is the name",
-        "my.yaml:11:24: gpus.A100.memory_bytes: must be a whole number without quotes or exponent, not True",
+        "my.yaml:11:24: gpus.A100.memory_bytes: must be a number of bytes, or a size such as 48GB, not True",
         "my.yaml:12:3: gpus.a100-80gb: duplicate: A100-80GB-SXM is already given above",
         "my.yaml:13:3: gpus.T4: compute_capability '7' is not of nvidia's form, such as \"8.0\"",
         "my.yaml:14:6: gpus.Y: must be a mapping of fields, not 3",
@@ -112,3 +112,10 @@ def test_claiming_a_taken_name_yields_its_owner_and_keeps_it() -> None:
     assert list(claim_names(owners, "A", ("B",))) == []
     assert list(claim_names(owners, "C", ("b", "D"))) == [(0, "A")]
     assert owners == {"a": "A", "b": "A", "c": "C", "d": "C"}
+
+
+def test_sizes_are_taken_with_their_unit(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("gpus: {Mine: {base: T4, memory_bytes: 15.5GiB, host_memory_bytes: 64 GB, aliases: [], source: x}}")
+    mine = load_catalog(file).get("Mine")
+    assert (mine.memory_bytes, mine.host_memory_bytes) == (31 * 2**29, 64 * 10**9)

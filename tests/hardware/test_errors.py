@@ -45,4 +45,4 @@ def test_a_catalog_error_lists_every_problem() -> None:
     error = CatalogError(["a.yaml:1:2: gpus: wrong", "a.yaml:3:4: gpus.T4: worse"])
     assert error.problems == ["a.yaml:1:2: gpus: wrong", "a.yaml:3:4: gpus.T4: worse"]
     assert error.message == "2 problems in the GPU catalog\n  a.yaml:1:2: gpus: wrong\n  a.yaml:3:4: gpus.T4: worse"
-    assert error.hint == "planner gpus show T4 --json prints an entry to start from"
+    assert error.hint == "base: T4 takes what an entry leaves out from that of T4; planner gpus show T4 prints it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hardware import GPU
+from hardware.sustained import BY_CAPABILITY
 from hardware.unlisted import ASSUMED, memory_of
 from planner.memory.settings.dtypes import FP32, Dtypes
 from strategies import Attention, Strategy
@@ -39,8 +40,15 @@ def on_attention(gpu: GPU, groups_heads: bool | None, strategies: Sequence[Strat
 
 
 def on_time(gpu: GPU) -> Iterator[str]:
-    """Yields a note where nothing was measured of a GPU's speed."""
-    if not gpu.sustained.measured:
+    """Yields a note where little or nothing was measured of a GPU's speed."""
+    if gpu.sustained.measured:
+        return
+    if gpu.compute_capability in BY_CAPABILITY:
+        yield (
+            f"of {gpu.name} products of the best shape alone are measured; attention and memory are taken to reach the "
+            "shares of peak that they do on an A100: few step times were compared: times are no more than a guess."
+        )
+    else:
         yield (
             f"no measured rates of {gpu.architecture} GPUs of compute capability {gpu.compute_capability}: times take "
             "the shares of peak of the nearest architecture that has some."
