@@ -38,10 +38,12 @@ def test_accelerate_takes_a_launchers_file_and_refuses_nonsense(options: dict[st
 
 
 UNSAID = {
-    "trl": {},
-    "llama-factory": {"checkpointing offload": 3},
-    # It pads or packs and never fills rows, keeps full fine-tuning in the dtype of loading, and has NF4-double alone.
-    "axolotl": {"batching full": 15, "precision bf16": 3, "sequences of": 1, "quantization nf4": 1},
+    # It freezes no blocks, checkpoints them whole, and computes in bf16 what it loads in bf16.
+    "trl": {"finetuning freeze": 2, "checkpointing selective-matmuls": 2, "precision bf16-true": 1, "this plan": 1},
+    # It makes adapters over 16-bit weights fp32.
+    "llama-factory": {"adapter-dtype weights": 6, "checkpointing": 3},
+    # It freezes no blocks, and keeps full fine-tuning in the dtype of loading.
+    "axolotl": {"finetuning freeze": 5, "precision bf16": 2},
 }
 """Of the first 25 random plans of each framework, how many of its own files cannot say, by the choice."""
 
