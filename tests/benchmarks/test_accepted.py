@@ -39,7 +39,7 @@ def test_accelerate_takes_a_launchers_file_and_refuses_nonsense(options: dict[st
 
 UNSAID = {
     # It freezes no blocks, checkpoints them whole, and computes in bf16 what it loads in bf16.
-    "trl": {"finetuning freeze": 2, "checkpointing selective-matmuls": 2, "precision bf16-true": 1, "this plan": 1},
+    "trl": {"finetuning freeze": 2, "checkpointing selective-matmuls": 2, "precision bf16-true": 1, "cannot run": 1},
     # It makes adapters over 16-bit weights fp32.
     "llama-factory": {"adapter-dtype weights": 6, "checkpointing": 3},
     # It freezes no blocks, and keeps full fine-tuning in the dtype of loading.
