@@ -25,7 +25,8 @@ def on_task(problem: Problem) -> Iterator[str]:
     if task is Task.CONTRASTIVE:
         yield (
             f"a sample is a pair of texts of {problem.request.sequence_length} tokens each (sentence-transformers' "
-            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none."
+            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none, and none is "
+            "planned unless --max-accumulation asks for it."
         )
 
 
