@@ -7,6 +7,7 @@ the one before: `graph`, `casts`, `elementwise`, `views`, and here the products.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from planner.memory.autograd.graph import BOOL, FP32, HALF, NARROW, Target
 from planner.memory.autograd.tape import Storage, Tensor
@@ -30,48 +31,58 @@ class Ops(Views):
     """Whether linear layers run in DeepSpeed's function for ZeRO-3, which saves input and weight whatever trains, after
     the product (deepspeed/runtime/zero/linear.py, `LinearFunctionForZeroStage3`)."""
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str) -> Tensor:
+    def linear(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        out_features: int,
+        name: str,
+        *,
+        as_view: bool = False,
+    ) -> Tensor:
         """Computes `x @ weight.T + bias`, with autocast's casts of all three.
 
         It saves x for the weight's gradient and the weight for x's gradient; with a frozen weight it does not save x
         (derivatives.yaml, `mm` and `addmm`).
+
+        Args:
+            x: The input, which this function alone may hold.
+            weight: The weight.
+            bias: The bias, or None.
+            out_features: Features of the output.
+            name: Name of the layer.
+            as_view: Whether a module that has been entered writes the product out, which saves the view of the weight;
+                DeepSpeed replaces `linear` alone.
         """
-        with self.tape.module(weight.module):
-            return self._multiplied(x, weight, bias, out_features, name, by_zero3=self.by_zero3)
-
-    def times_view(self, x: Tensor, weight: Tensor, out_features: int, name: str) -> Tensor:
-        """Computes `x @ weight.T` as a model writes it, which saves the view; DeepSpeed replaces `linear` alone."""
-        return self._multiplied(x, weight, None, out_features, name, by_zero3=False)
-
-    def _multiplied(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, out_features: int, name: str, *, by_zero3: bool
-    ) -> Tensor:
-        x = self.autocast_input(x, f"{name} input")
-        weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
-        saved: list[Storage | None] = []
-        if not by_zero3:
-            saved += self._saved(x, weights[0])
-        rows = x.per_sample // x.width
-        flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
-        out = self.product(
-            rows * out_features,
-            out_features,
-            x.itemsize,
-            f"{name} output",
-            x,
-            *weights,
-            flops=flops,
-            operation=operation,
-        )
-        if out.variable is None:
-            return out
-        if by_zero3:
-            saved = [self.tape.save(x), self.tape.save(weights[0])]
-        products = sum(operand.variable is not None for operand in (x, weights[0]))
-        narrow = min(x.width, out_features) <= NARROW
-        reads = (x.per_sample + products * out.per_sample) * x.itemsize if narrow else 0
-        targets = self.own_targets(*weights[1:], x, weights[0])
-        return self.differentiate(out, targets, saved, flops=flops * products, reads=reads, begins=SECOND)
+        by_zero3 = self.by_zero3 and not as_view
+        with nullcontext() if as_view else self.tape.module(weight.module):
+            x = self.autocast_input(x, f"{name} input")
+            weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
+            saved: list[Storage | None] = []
+            if not by_zero3:
+                saved += self._saved(x, weights[0])
+            rows = x.per_sample // x.width
+            flops, operation = 2 * x.per_sample * out_features, Operation.MM if bias is None else Operation.ADDMM
+            out = self.product(
+                rows * out_features,
+                out_features,
+                x.itemsize,
+                f"{name} output",
+                x,
+                *weights,
+                flops=flops,
+                operation=operation,
+            )
+            if out.variable is None:
+                return out
+            if by_zero3:
+                saved = [self.tape.save(x), self.tape.save(weights[0])]
+            products = sum(operand.variable is not None for operand in (x, weights[0]))
+            narrow = min(x.width, out_features) <= NARROW
+            reads = (x.per_sample + products * out.per_sample) * x.itemsize if narrow else 0
+            targets = self.own_targets(*weights[1:], x, weights[0])
+            return self.differentiate(out, targets, saved, flops=flops * products, reads=reads, begins=SECOND)
 
     def _saved(self, x: Tensor, weight: Tensor) -> Iterator[Storage | None]:
         """Saves what the gradients of a linear layer need."""
