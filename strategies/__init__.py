@@ -42,7 +42,7 @@ from strategies.optimizer import (
     Whole,
 )
 from strategies.precision import Precision
-from strategies.quality import num_risks, rounds_updates
+from strategies.quality import num_risks, risks, rounds_updates
 from strategies.rules import violation
 from strategies.sampler import Engine, Sampler
 from strategies.sharding import (
@@ -172,6 +172,7 @@ __all__ = [
     "num_risks",
     "quantization_of",
     "raises_trained",
+    "risks",
     "rounds_updates",
     "usual_adapter_dtypes",
     "usual_batch",

@@ -43,7 +43,7 @@ def spelled_way(variants: Variants, found: Found, least: Trial, verb: str) -> Wa
         change=" and ".join(change.words for change in changes),
         options=changed_options(variants.problem.request, options),
         cost=cost,
-        price="; ".join(_prices(found, relative)),
+        price="; ".join(_prices(found, None if variants.is_search else relative)),
         command=command_of(verb, variant.problem),
         plan=plan_of(*solved),
         relative_time=relative,
@@ -64,13 +64,19 @@ def _best(variants: Variants, found: Found) -> tuple[Candidate, Solver] | None:
     return candidate, solver
 
 
-def _prices(found: Found, relative: float) -> Iterator[str]:
-    """Yields what changes cost in words, each once."""
+def _prices(found: Found, relative: float | None) -> Iterator[str]:
+    """Yields what changes cost in words, each once.
+
+    Args:
+        found: The changes.
+        relative: Time per token over that of the configuration asked for; None for a search, whose smallest plan nobody
+            has asked for.
+    """
     needs = dict.fromkeys(change.needs for change in found.changes if change.needs)
     if needs:
         yield f"needs {' and '.join(needs)}"
     yield from dict.fromkeys(change.but for change in found.changes if change.but)
-    if (text := speed(relative)) is not None:
+    if relative is not None and (text := speed(relative)) is not None:
         yield text
 
 

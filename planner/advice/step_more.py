@@ -1,8 +1,9 @@
 """Finds one change that would help much where something fits already.
 
-A change helps much if it doubles the largest effective batch that each GPU has, without slowing a token down, or if it
-makes the plan to run faster by a third. More GPUs count for what each of them then does: twice as many make
-twice the batch of anything.
+A change helps much if the weights of the plan to run are no longer rounded by it, if it doubles the largest effective
+batch that each GPU has, without slowing a token down, or if it makes the plan to run faster by a third. None of them
+puts convergence at more risk. More GPUs count for what each of them then does: twice as many make twice the batch of
+anything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from planner.advice.changes import SLOWER, Change, told_cost
 from planner.advice.machines import more_gpus
 from planner.advice.spelled import changed_options, command_of
-from planner.advice.techniques import changes_from, values_of
+from planner.advice.techniques import UNROUNDED, changes_from, values_of
 from planner.advice.variants import Variant, Variants
 from planner.answers.plans import plan_of
 from planner.answers.settled import at_most, settled
@@ -22,7 +23,7 @@ from planner.answers.usual import at_usual_batch
 from planner.problem.problem import Problem
 from planner.records.advice import Cost, Way
 from planner.search import Candidate, Found, Solver
-from strategies import Allocator, ContradictionError, Objective, Space, Strategy
+from strategies import Allocator, ContradictionError, Objective, Space, Strategy, rounds_updates
 
 MUCH_LARGER = 2
 """Times the effective batch per GPU from which on it is much larger."""
@@ -37,31 +38,44 @@ _HELPFUL = frozenset({"kernels", "loss", "checkpointing", "optimizer"})
 
 
 class _Gain(NamedTuple):
-    """Holds what a change brings: the candidate that shows it, and how many times as much that is."""
+    """Holds what a change brings.
+
+    Attributes:
+        candidate: The candidate that shows it.
+        solver: Its solver.
+        relative_time: Its time per token over that of the plan it is compared with.
+        share: The gain over the least that is much.
+        words: What it brings, in words.
+    """
 
     candidate: Candidate
     solver: Solver
     relative_time: float
-    times: float
-    is_batch: bool
-    accumulates_more: bool = False
-    """Whether the change also lets more passes follow each other than there are now."""
+    share: float
+    words: str
 
-    @property
-    def share(self) -> float:
-        """Returns the gain over the least that is much."""
-        return self.times / (MUCH_LARGER if self.is_batch else float(1 / MUCH_SHORTER))
+    @classmethod
+    def of_speed(cls, candidate: Candidate, solver: Solver, relative_time: float) -> _Gain:
+        """Returns the gain of a faster plan."""
+        words = f"{1 / relative_time:.1f} x the speed, {_tokens_per_second(candidate, solver):,.0f} tokens/s"
+        return cls(candidate, solver, relative_time, float(MUCH_SHORTER) / relative_time, words)
 
-    @property
-    def words(self) -> str:
-        """Returns what it brings, in words."""
-        if self.is_batch:
-            each = " of each GPU" if self.solver.cluster.world_size > 1 else ""
-            if self.accumulates_more:
-                return f"{self.times:.1f} x the micro-batch{each}, {self.candidate.micro_batch_size:,}"
-            return f"{self.times:.1f} x the batch{each}, {self.candidate.global_batch_size:,}"
-        speed = self.solver.model.real_tokens * self.candidate.global_batch_size / self.candidate.seconds
-        return f"{self.times:.1f} x the speed, {speed:,.0f} tokens/s"
+    @classmethod
+    def of_batch(
+        cls, candidate: Candidate, solver: Solver, relative_time: float, times: float, *, accumulates_more: bool
+    ) -> _Gain:
+        """Returns the gain of a batch that is `times` as large; of the micro-batch where more passes accumulate."""
+        each = " of each GPU" if solver.cluster.world_size > 1 else ""
+        words = f"{times:.1f} x the batch{each}, {candidate.global_batch_size:,}"
+        if accumulates_more:
+            words = f"{times:.1f} x the micro-batch{each}, {candidate.micro_batch_size:,}"
+        return cls(candidate, solver, relative_time, times / MUCH_LARGER, words)
+
+    @classmethod
+    def of_quality(cls, candidate: Candidate, solver: Solver, relative_time: float) -> _Gain:
+        """Returns the gain of a plan that rounds no updates away, as much as any other one does."""
+        words = f"no update is rounded away, at {_tokens_per_second(candidate, solver):,.0f} tokens/s"
+        return cls(candidate, solver, relative_time, 1.0, words)
 
 
 class _Now(NamedTuple):
@@ -72,15 +86,28 @@ class _Now(NamedTuple):
     ranks: int
     bounded: bool
 
+    def unrounded(self, variant: Variant) -> Iterator[_Gain]:
+        """Yields plans of a changed request that put convergence at less risk, and are not slower by more than a third.
+
+        The strategies are those near the plan to run.
+        """
+        solver, risks = self._at_usual_batch(variant), variant.solver.order.risks
+        for strategy in variant.strategies(self.run.strategy):
+            found = solver.solve(strategy) if risks(strategy) < risks(self.run.strategy) else None
+            if found is not None and (relative := _relative(found, self.run)) <= 1 / MUCH_SHORTER:
+                yield _Gain.of_quality(found, solver, relative)
+
     def gains(self, variant: Variant) -> Iterator[_Gain]:
         """Yields what a changed request brings that is much, for the strategies near the plan to run."""
-        solver = at_usual_batch(variant.solver, bounded=self.bounded) or variant.solver
+        solver, risks = self._at_usual_batch(variant), variant.solver.order.risks
         more = variant.solver.cluster.world_size / self.ranks
         for strategy in variant.strategies(self.run.strategy):
             fast = _served(strategy, solver, lambda c: more * _relative(c, self.run) <= MUCH_SHORTER)
-            if fast is not None and (share := more * _relative(fast, self.run)) <= MUCH_SHORTER:
-                yield _Gain(fast, solver, share, 1 / share, False)
+            if fast is not None and (relative := more * _relative(fast, self.run)) <= MUCH_SHORTER:
+                yield _Gain.of_speed(fast, solver, relative)
             if variant.solver.order.objective is not Objective.BATCH or solver is variant.solver:
+                continue
+            if risks(strategy) > risks(self.largest.strategy):  # what it is compared with has fewer
                 continue
             large = _served(strategy, variant.solver, lambda c: self._times(c, more) >= MUCH_LARGER)
             if large is None or (share := more * _relative(large, self.largest)) > SLOWER:
@@ -88,7 +115,10 @@ class _Now(NamedTuple):
             times = self._times(large, more)
             if times >= MUCH_LARGER:
                 is_more = large.gradient_accumulation_steps > self.largest.gradient_accumulation_steps
-                yield _Gain(large, variant.solver, share, times, True, is_more)
+                yield _Gain.of_batch(large, variant.solver, share, times, accumulates_more=is_more)
+
+    def _at_usual_batch(self, variant: Variant) -> Solver:
+        return at_usual_batch(variant.solver, bounded=self.bounded) or variant.solver
 
     def _times(self, candidate: Candidate, more: float) -> float:
         """Returns how many times the largest batch of each GPU a candidate's is, on so many times as many GPUs.
@@ -120,12 +150,15 @@ def step_more(
     alike = (one for one in found.ranking.best_by_method() if one.strategy.finetuning.method is method)
     now = _Now(run, next(alike, run), solver.cluster.world_size, bounded)
     variants = Variants(problem, space, solver)
+    rounds = rounds_updates(run.strategy) and solver.order.risks(run.strategy) > 0
+    if rounds and (way := _best(variants, UNROUNDED, now.unrounded)) is not None:
+        return way
     known = changes_from(values_of(chain.least for chain in found.chains))
     of_flags = [c for c in known if c.cost in _WITHOUT_LOSS and not c.but and c.options.keys() <= _HELPFUL]
-    return _best(variants, now, of_flags) or _best(variants, now, _twice_the_gpus(variants, now))
+    return _best(variants, of_flags, now.gains) or _best(variants, _twice_the_gpus(variants, now), now.gains)
 
 
-def _best(variants: Variants, now: _Now, changes: Iterable[Change]) -> Way | None:
+def _best(variants: Variants, changes: Iterable[Change], gains: Callable[[Variant], Iterator[_Gain]]) -> Way | None:
     """Returns the change that helps much at the least cost, and of these the one that helps most."""
     helping: list[tuple[int, float, Change, Variant, _Gain]] = []
     for change in changes:
@@ -133,7 +166,7 @@ def _best(variants: Variants, now: _Now, changes: Iterable[Change]) -> Way | Non
             variant = variants.changed(change.options)
         except ContradictionError:
             continue
-        gain = max(now.gains(variant), key=lambda gain: gain.share, default=None)
+        gain = max(gains(variant), key=lambda gain: gain.share, default=None)
         if gain is not None:
             helping.append((change.cost.place, -gain.share, change, variant, gain))
     if not helping:
@@ -182,6 +215,10 @@ def _served(strategy: Strategy, solver: Solver, helps: Callable[[Candidate], boo
         return candidate
     most = at_most(candidate, solver)
     return settled(candidate, solver) if most is not None and helps(most) else None
+
+
+def _tokens_per_second(candidate: Candidate, solver: Solver) -> float:
+    return solver.model.real_tokens * candidate.global_batch_size / candidate.seconds
 
 
 def _relative(candidate: Candidate, other: Candidate) -> float:

@@ -10,10 +10,14 @@ from planner.advice.variants import Variants
 from planner.problem.problem import Problem
 from planner.records.explanation import Step
 from planner.search import Candidate, Solver
-from strategies import OPTIONS, Choice, Loading, Outputs, Space, WholeNumbers
+from strategies import OPTIONS, Choice, Finetuning, Loading, Outputs, Space, UnquantizedDtype, WholeNumbers
 
 _LEFT_OUT = frozenset({"framework"})
 """Options that set several others."""
+
+
+_UNQUANTIZED = (UnquantizedDtype.FP32, UnquantizedDtype.BF16)
+"""What is usual for embeddings, norms and head next to a quantized base."""
 
 
 def steps_from(problem: Problem, solver: Solver, candidate: Candidate) -> tuple[Step, ...]:
@@ -40,8 +44,8 @@ def steps_from(problem: Problem, solver: Solver, candidate: Candidate) -> tuple[
             continue
         taken = trial.candidate().process_bytes
         step = Step.model_construct(
-            option=" ".join(options),
-            value=" ".join(map(_spelled, options.values())),
+            option=next(iter(options)),
+            value=_told(options),
             process_bytes=taken,
             saved_bytes=process - taken,
             relative_time=trial.seconds_per_token() / usual,
@@ -66,7 +70,11 @@ def _of_techniques(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if name in _LEFT_OUT:
             continue
         if isinstance(kind, type) and issubclass(kind, Choice):
-            yield from ({name: choice} for choice in kind if choice is not value)
+            for choice in kind:
+                if choice is Finetuning.QLORA is not value:  # trainers differ in what they leave unquantized
+                    yield from ({name: choice, "unquantized_dtype": dtype} for dtype in _UNQUANTIZED)
+                elif choice is not value:
+                    yield {name: choice}
         elif isinstance(kind, WholeNumbers) and value:
             numbers = (value // 2, value * 2)
             yield from ({name: number} for number in numbers if kind.low <= number <= kind.high and number)
@@ -89,6 +97,12 @@ def _of_workload(problem: Problem) -> Iterator[dict[str, Any]]:
         yield from ({"outputs": choice} for choice in Outputs if choice is not request.outputs)
         if problem.cluster.gpus_per_node > 1:
             yield from ({"loading": choice} for choice in Loading if choice is not request.loading)
+
+
+def _told(options: dict[str, Any]) -> str:
+    """Returns the value of the first option, and the others with their names."""
+    (_, first), *others = options.items()
+    return ", ".join((_spelled(first), *(f"{name} {_spelled(value)}" for name, value in others)))
 
 
 def _spelled(value: Any) -> str:

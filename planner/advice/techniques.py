@@ -7,6 +7,7 @@ calibrated (GPTQ, AWQ), or is another's equal (cut cross-entropy, where liger-ke
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from planner.advice.changes import Change
@@ -54,7 +55,22 @@ def _optimizer(optimizer: Optimizer, needs: str = "") -> Change:
     return _method(optimizer.value, _OTHER_OPTIMIZER, needs, optimizer=optimizer)
 
 
+def _deepspeed(words: str, **options: Any) -> Change:
+    return _package("deepspeed", words, sharding_backend=ShardingBackend.DEEPSPEED, **options)
+
+
 _ON_HOST = "DeepSpeed with the optimizer on the host"
+_TO_HOST = (
+    _deepspeed(f"{_ON_HOST}, ZeRO-2", sharding=Sharding.SHARD_GRAD_OP, offload=Offload.OPTIMIZER),
+    _deepspeed(f"{_ON_HOST}, ZeRO-3", sharding=Sharding.FULL_SHARD, offload=Offload.OPTIMIZER),
+    _deepspeed("DeepSpeed's ZeRO-3 with all of it on the host", sharding=Sharding.FULL_SHARD, offload=Offload.CPU),
+)
+_FP32_COPIES = {"precision": Precision.BF16_MIXED, "optimizer": Optimizer.ADAMW}
+
+UNROUNDED: tuple[Change, ...] = tuple(
+    replace(change, options={**change.options, **_FP32_COPIES}) for change in _TO_HOST
+)
+"""Changes after which updates go to fp32 copies of 16-bit weights, for which the GPU needs no room."""
 
 TECHNIQUES: tuple[Change, ...] = (
     _flag("expandable segments, which do not fragment", allocator=Allocator.EXPANDABLE),
@@ -102,30 +118,8 @@ TECHNIQUES: tuple[Change, ...] = (
         "gradients are neither clipped nor accumulated",
         update=Update.IN_BACKWARD,
     ),
-    _package(
-        "deepspeed", "DeepSpeed's ZeRO-3", sharding=Sharding.FULL_SHARD, sharding_backend=ShardingBackend.DEEPSPEED
-    ),
-    _package(
-        "deepspeed",
-        f"{_ON_HOST}, ZeRO-2",
-        sharding=Sharding.SHARD_GRAD_OP,
-        sharding_backend=ShardingBackend.DEEPSPEED,
-        offload=Offload.OPTIMIZER,
-    ),
-    _package(
-        "deepspeed",
-        f"{_ON_HOST}, ZeRO-3",
-        sharding=Sharding.FULL_SHARD,
-        sharding_backend=ShardingBackend.DEEPSPEED,
-        offload=Offload.OPTIMIZER,
-    ),
-    _package(
-        "deepspeed",
-        "DeepSpeed's ZeRO-3 with all of it on the host",
-        sharding=Sharding.FULL_SHARD,
-        sharding_backend=ShardingBackend.DEEPSPEED,
-        offload=Offload.CPU,
-    ),
+    _deepspeed("DeepSpeed's ZeRO-3", sharding=Sharding.FULL_SHARD),
+    *_TO_HOST,
     _method("weights in bf16", "small updates are rounded away", precision=Precision.BF16_TRUE),
     _method("linear layers in fp8", "products are rounded to fp8", _TORCHAO, precision=Precision.FP8_MIXED),
     _method("AdamW with 4-bit states", "states are rounded to 4 bits", _TORCHAO, optimizer=Optimizer.ADAMW_4BIT),

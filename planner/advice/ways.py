@@ -86,7 +86,7 @@ def of_techniques(
         inapplicable.append((method, base, minimal.search(base, (), left)))
     near = {change for _, _, left in inapplicable for change in others if change not in left}
     _try_on_host(variants, minimal, least, [change for change in others if "offload" in change.options], near)
-    if all(cost_of(one.changes).place > Cost.PACKAGE.place for one in minimal.found()):
+    if not any(_is_plain(one) for one in minimal.found()):
         _try_slow(variants, minimal, least, [change for change in changes if is_slow_to_try(change)])
     for change in methods:
         trial = best_near(variants.changed(change.options), None)
@@ -95,6 +95,11 @@ def of_techniques(
         elif trial is not None:
             minimal.search(trial, (change,), others)
     return minimal.found()
+
+
+def _is_plain(found: Found) -> bool:
+    """Returns whether flags and packages alone do, by which nothing is lost."""
+    return cost_of(found.changes).place <= Cost.PACKAGE.place and not any(change.but for change in found.changes)
 
 
 def _of_run(trials: Sequence[Trial], held: frozenset[str]) -> list[Change]:
@@ -142,7 +147,8 @@ def _try_slow(variants: Variants, minimal: Minimal, least: Trial, changes: Itera
     for change in reversed([*changes]):
         if least.solver.cluster.world_size == 1 and "offload" not in change.options:
             continue  # one GPU shards nothing
-        trial = best_near(variants.changed(change.options), least.strategy)
+        variant = variants.changed(change.options)
+        trial = best_near(variant, least.strategy) or best_near(variant, None)  # whatever optimizer steps on the host
         if trial is None:
             continue
         if not trial.fits:
@@ -215,6 +221,8 @@ def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple
             variant = variants.changed(change.options)
         except ContradictionError:  # so many GPUs do not divide the global batch
             continue
+        if least.solver.cluster.gpu.supports_bf16 and not variant.solver.cluster.gpu.supports_bf16:
+            continue  # fp16, all that runs there, overflows where bf16 does not
         # Fewer GPUs shard less, so what one holds now is no bound; as many of a smaller one cannot do.
         same = variant.solver.cluster.world_size == least.solver.cluster.world_size
         if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:

@@ -12,7 +12,7 @@ from planner.answers.times import time_of
 from planner.memory.reserved import requests_of
 from planner.records.plan import Plan, StrategyChoice
 from planner.search import Candidate, Solver
-from strategies import Allocator
+from strategies import Allocator, risks
 
 
 def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None) -> Plan:
@@ -41,4 +41,5 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None)
         time=time_of(candidate, solver),
         usd_per_million_tokens=usd_per_million_tokens(candidate, solver),
         run=run_of(candidate, solver),
+        risks=tuple(says for _, says in risks(candidate.strategy, solver.cluster.gpu)),
     )

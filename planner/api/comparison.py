@@ -22,8 +22,8 @@ def compare(*plans: FitResult | EstimateResult | str | Path) -> Comparison:
     """Lays plans side by side.
 
     Args:
-        plans: Answers of `fit`, of which the first plan counts, or of `estimate`, or paths of files with their JSON. Of
-            an answer without a plan it is the smallest one, which does not fit.
+        plans: Answers of `fit`, of which the plan to run counts, or of `estimate`, or paths of files with their JSON.
+            Of an answer without a plan it is the smallest one, which does not fit.
 
     Returns:
         A column for each plan, named by what distinguishes it.
@@ -50,7 +50,7 @@ def _planned(source: FitResult | EstimateResult | str | Path) -> tuple[Request, 
     if not isinstance(source, FitResult):
         raise RequestError(f"{shown(source)} is no plan", "answers of fit and estimate, or files with their JSON")
     if source.plans:
-        return source.request, source.plans[0]
+        return source.request, source.recommended
     if source.shortfall is None:
         raise RequestError(f"nothing was found for {source.request.model}, not even a smallest plan", "planner fit")
     return source.request, source.shortfall.smallest

@@ -24,7 +24,7 @@ from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import Candidate, EngineError, EngineSettings, Found, Solver, search
 from planner.search import pareto as front_of
-from strategies import ContradictionError, Engine, Exactly, Lora, Space
+from strategies import ContradictionError, Engine, Exactly, Lora, Space, Task
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -45,7 +45,7 @@ def fit(
     batching: str = "full",
     mean_length: int | str | None = None,
     outputs: str = "released",
-    objective: str = "batch",
+    objective: str | None = None,
     max_accumulation: int | None = None,
     gradient_accumulation_steps: int | None = None,
     global_batch_size: int | None = None,
@@ -181,7 +181,8 @@ def fit(
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
-    usual = usual_of(found, solver, bounded=max_accumulation is not None)
+    bounded = max_accumulation is not None or problem.request.task is Task.CONTRASTIVE
+    usual = usual_of(found, solver, bounded=bounded)
     fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
     listed = (*first, *best, *usual, *((fastest,) if fastest else ()))
     of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
@@ -213,8 +214,9 @@ def fit(
     if advice and not verify and settings.engine is Engine.EXHAUSTIVE:
         pairs = zip((*first, *usual), (*answer.plans, *answer.usual), strict=True)
         run = next(candidate for candidate, plan in pairs if plan is answer.recommended)
-        more = _step_more(problem, searched, solver, found, run, bounded=max_accumulation is not None)
-    return answer.model_copy(update={"plan_notes": told, "step_more": more})
+        more = _step_more(problem, searched, solver, found, run, bounded=bounded)
+    number = answer.numbered()(answer.recommended)
+    return answer.model_copy(update={"to_run": number, "plan_notes": told, "step_more": more})
 
 
 def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:

@@ -16,6 +16,7 @@ from planner.problem.sites import ANY, Counts, Names, sites_of
 from planner.records.axes import RequestError
 from planner.records.machines import MachineRanking
 from planner.records.space import SpaceSource
+from strategies import Objective
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -36,7 +37,7 @@ def fit_machines(
     batching: str = "full",
     mean_length: int | str | None = None,
     outputs: str = "released",
-    objective: str = "batch",
+    objective: str | None = None,
     max_accumulation: int | None = None,
     gradient_accumulation_steps: int | None = None,
     global_batch_size: int | None = None,
@@ -73,7 +74,8 @@ def fit_machines(
         mean_length: Tokens per sample on average, if samples are padded or packed.
         outputs: `released`, `kept` or `kept-in-step`.
         objective: What plans and machines are ordered by: `batch`, `throughput`, `cost`, where machines without a known
-            price are left out, or `memory`, the smallest machine.
+            price are left out, or `memory`, the smallest machine. Unless given it is `cost` where a run has a budget,
+            and else `batch`.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step.
         gradient_accumulation_steps: Number of accumulation steps that every plan must have.
         global_batch_size: Effective batch, in sequences; machines whose GPUs cannot divide it are left out.
@@ -100,6 +102,8 @@ def fit_machines(
         PlannerError: For the same reasons as `fit`, or because the catalog has none of the machines.
     """
     given = dict(locals())
+    if objective is None and budget is not None:
+        given["objective"] = Objective.COST
     loaded = catalog_of(catalog)
     sites = sites_of(gpu, loaded, gpus, nodes)
     if not sites:

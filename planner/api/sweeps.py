@@ -55,7 +55,7 @@ def sweep(
     batching: str = "full",
     mean_length: int | str | None = None,
     outputs: str = "released",
-    objective: str = "batch",
+    objective: str | None = None,
     max_accumulation: int | None = None,
     gradient_accumulation_steps: int | None = None,
     global_batch_size: int | None = None,
@@ -91,7 +91,7 @@ def sweep(
         batching: `full`, `padded` or `packed`.
         mean_length: Tokens per sample on average, if samples are padded or packed.
         outputs: `released`, `kept` or `kept-in-step`.
-        objective: What plans are ordered by.
+        objective: What plans are ordered by; `batch` unless given.
         max_accumulation: Largest number of gradient accumulation steps per optimizer step.
         gradient_accumulation_steps: Number of accumulation steps that every plan must have.
         global_batch_size: Effective batch, in sequences, that every plan must have.

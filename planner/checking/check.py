@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
 from planner.readers.source import parse_override
+from planner.readers.spelling.hugging_face import TRAINER
 from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
+
+_WAY_OUT = "give it as another FILE, or add -- --model_name_or_path NAME with the arguments of transformers' Trainer"
 
 
 def check(
@@ -61,14 +64,14 @@ def check(
     sources = [source for path in paths for source in read_sources(str(path))]
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
-    settle(reading)
+    settle(reading, run.recipe.spelling if run.recipe else TRAINER)
     if run.recipe is None:
-        reading.refuse("no recipe among the files: none names a model")
+        reading.refuse(f"no recipe among the files: none names a model: {_WAY_OUT}")
     found = Planned()
     if not reading.refused:
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
     changes: tuple[Change, ...] = ()
-    notes = found.notes
+    notes = (*_misspelt(run), *found.notes)
     if found.cluster is not None:
         changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
         notes = (*notes, *more)
@@ -87,6 +90,13 @@ def check(
         changes=changes,
         notes=notes,
     )
+
+
+def _misspelt(run: Run) -> Iterator[str]:
+    """Yields notes on keys that their program does not know, and that are close to one that it does."""
+    for place in run.reading.unknown:
+        if (meant := run.meant(place)) is not None:
+            yield f"{place}: nothing reads this key: did you mean {meant}?"
 
 
 def _framework(run: Run, reading: Reading) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hardware.errors import PlannerError, UnknownNameError
 from planner.models import Foreign, Model
+from planner.models.closest import closest_model
 from planner.models.trusted import UntrustedError, named_in
 from planner.readers.reading import Reading
 from planner.readers.run import Run
@@ -39,7 +40,8 @@ def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
 def _unknown(error: UnknownNameError, reading: Reading) -> PlannerError:
     said = reading.said["model"]
     key = said.place.key if said.place else "model_name_or_path"
-    return PlannerError(
-        error.message,
-        f"-- {key}=NAME says another, such as {(error.suggestions or ('llama-3-8b',))[0]}, or a config.json",
-    )
+    near = closest_model(str(said.value))
+    way_out = f"-- {key}=PATH with its config.json says it"
+    if near is not None:
+        way_out += f"; -- {key}={near} plans the registry's model of that name and size"
+    return PlannerError(error.message, way_out)

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from hardware import GPU
 from hardware.errors import PlannerError
+from planner.answers.notes.models import beyond_positions
 from planner.api import estimate
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.models import model_of
 from planner.checking.targets import say_targets
 from planner.checking.trials import Cluster
+from planner.models import Model
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
 from planner.readers.reading import Reading
@@ -81,10 +83,20 @@ def planned(
         if len(lengths) > 1 and found.plan is not None:
             gpu = next(gpu for gpu in (chosen, *known.gpus) if gpu is not None and gpu.name == found.plan.request.gpu)
             found = found._replace(on_gpus=(*found.on_gpus, *_of_lengths(run, found.plan, fixed, gpu, sorted(lengths))))
+        if found.plan is not None and isinstance(model, Model):
+            found = found._replace(plan=_of_samples(found.plan, model, reading.value("sequence_length") or lengths[0]))
         return found
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes), cluster=cluster)
+
+
+def _of_samples(plan: EstimateResult, model: Model, length: int) -> EstimateResult:
+    """Returns a plan whose note on positions is on the longest sample: in a row of several, positions begin anew."""
+    of_row = set(beyond_positions(model, plan.request.sequence_length))
+    of_samples = tuple(beyond_positions(model, length))
+    notes = (*of_samples, *(note for note in plan.notes if note not in of_row)) if of_row else plan.notes
+    return plan.model_copy(update={"notes": notes})
 
 
 def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:

@@ -34,7 +34,7 @@ def compare_options(function: F) -> F:
 def machine_or_plan_options(function: F) -> F:
     """Adds the same as `machine_options`, but requires no GPU, since a plan file may take the model's place."""
     section = "Workload"
-    plan = number_option("--plan", section, "Which plan of a file, by its rank.", default=1)
+    plan = number_option("--plan", section, "Which plan of a file, by its number; the one to run unless given.")
     again = option(
         "--model",
         "named",

@@ -35,13 +35,23 @@ class SeveralOption(Option):
 
 
 class AxisOption(SeveralOption):
-    """Extends an option: its help lists the choices of an axis, which are read only when the help is asked for."""
+    """Extends an option: its help lists the choices of an axis, which are read only when the help is asked for.
+
+    Args:
+        unless: What holds where the option is not given.
+        attributes: Arguments of `SeveralOption`.
+    """
+
+    def __init__(self, *arguments: Any, unless: str = "", **attributes: Any) -> None:
+        self.unless = unless
+        super().__init__(*arguments, **attributes)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Returns the option and its choices."""
         assert isinstance(self.type, AxisChoice)
         aliases = "".join(f"; {name}: {meant}" for name, meant in self.type.choices.aliases().items())
-        self.help = ", ".join(choice.value for choice in self.type.choices) + aliases
+        unless = f"; {self.unless}" if self.unless else ""
+        self.help = ", ".join(choice.value for choice in self.type.choices) + aliases + unless
         return super().get_help_record(ctx)
 
 

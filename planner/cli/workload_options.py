@@ -89,7 +89,12 @@ def goal_options(function: F) -> F:
     """Adds what a search looks for, and what a run may take."""
     return decorated(
         option(
-            "--objective", cls=AxisOption, type=AxisChoice(Objective), metavar="NAME", section=_GOAL, default="batch"
+            "--objective",
+            cls=AxisOption,
+            type=AxisChoice(Objective),
+            metavar="NAME",
+            section=_GOAL,
+            unless="batch unless given, or cost of machines with a budget",
         ),
         option("--tokens", metavar="N", section=_GOAL, help="Tokens of a run, such as 1.5B: says how long it takes."),
         option("--samples", metavar="N", section=_GOAL, help="Samples of a run, such as 10M, instead of tokens."),

@@ -18,6 +18,7 @@ from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in
 from planner.problem.problem import CatalogSource, catalog_of
+from planner.records.axes import RequestError
 from planner.records.plan import Plan
 from planner.records.plan_file import read_plan
 from planner.records.request import Request
@@ -30,7 +31,7 @@ def export(
     to: str,
     *,
     framework: str | None = None,
-    rank: int = 1,
+    rank: int | None = None,
     dataset: str | None = None,
     random_weights: bool = False,
     catalog: CatalogSource = None,
@@ -45,7 +46,7 @@ def export(
         to: Name of a framework, `transformers`, `pytorch`, `trl`, `axolotl`, `llama-factory` or `deepspeed`, or of what
             starts its script: `bash`, `slurm`, `kubernetes` or `skypilot`.
         framework: Whose files `to` starts, where it is one of these; `transformers` unless given.
-        rank: Which plan of an answer of `fit`, from 1.
+        rank: Number of the plan in an answer of `fit`, from 1; the one to run unless given.
         dataset: Name or file of the data; an example of the target's unless given, if it has one.
         random_weights: Whether the script makes the model's weights, so that it needs no network; of `transformers` and
             `pytorch`.
@@ -114,15 +115,15 @@ def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> lis
     return list(paths)
 
 
-def _plan(plan: str | Path | FitResult | EstimateResult, rank: int) -> tuple[Request, Plan, str]:
+def _plan(plan: str | Path | FitResult | EstimateResult, rank: int | None) -> tuple[Request, Plan, str]:
     """Returns the request, the plan, and what the source is called."""
     if isinstance(plan, EstimateResult):
         return plan.request, plan, "the plan"
     if isinstance(plan, FitResult):
-        plans = plan.listed
-        if not 0 < rank <= len(plans):
-            raise ExportError(f"the answer has {len(plans)} plans, not a plan {rank}", "rank=1 is the best")
-        return plan.request, plans[rank - 1], "the plan"
+        try:
+            return plan.request, plan.plan(rank), "the plan"
+        except RequestError as error:
+            raise ExportError(error.message, error.hint) from None
     return *read_plan(str(plan), rank), str(plan)
 
 
@@ -134,11 +135,13 @@ def _model(source: str, request: Request) -> Model:
     return model
 
 
-def _command(plan: object, to: str, framework: str | None, rank: int, dataset: str | None, random_weights: bool) -> str:
+def _command(
+    plan: object, to: str, framework: str | None, rank: int | None, dataset: str | None, random_weights: bool
+) -> str:
     """Returns the command that makes the files, as a shell takes it."""
     words = ["planner", "export", str(plan) if isinstance(plan, str | Path) else "PLAN", "--to", to]
     words += ["--with", framework] if framework is not None else []
-    words += ["--plan", str(rank)] if rank > 1 else []
+    words += ["--plan", str(rank)] if rank is not None else []
     words += ["--dataset", dataset] if dataset is not None else []
     words += ["--random-weights"] if random_weights else []
     return shlex.join(words)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardware.errors import shown
-from planner.problem.accumulation import accumulation_of, bounded, check_batches
+from planner.problem.accumulation import accumulation_of, check_batches
 from planner.problem.goal import limits_of, order_of, run_fields
 from planner.problem.problem import Problem
 from planner.problem.resolve import workload_of
@@ -24,7 +24,7 @@ def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         PlannerError: Arguments exclude each other, or one of them is no such value.
     """
-    chosen = Objective.parse(given["objective"])
+    chosen = Objective.parse(given["objective"] or Objective.BATCH)
     names = ("max_accumulation", "gradient_accumulation_steps", "global_batch_size")
     batches = {name: given[name] for name in names}
     batches["tokens_per_step"] = parse_count("tokens_per_step", given["tokens_per_step"])
@@ -33,7 +33,7 @@ def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
         **workload_of(given),
         "micro_batch_size": tuple(map(whole, several(given["micro_batch_size"]))),
         "objective": chosen,
-        **bounded(batches, chosen),
+        **batches,
         **run_fields(*(given[name] for name in _RUN)),
     }
 

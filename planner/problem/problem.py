@@ -17,6 +17,7 @@ from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.memory.settings.dtypes import HALF
 from planner.models import Foreign, Model, recognize
 from planner.models.tasks import for_task, task_of
+from planner.problem.accumulation import bound
 from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
@@ -99,6 +100,7 @@ class Problem:
                 "batching": Batching.parse(values.get("batching", Batching.FULL)),
                 "loading": Loading.parse(values.get("loading", Loading.AUTO)),
                 "task": task,
+                "max_accumulation": bound(values, task),
                 "outputs": Outputs.parse(values.get("outputs", Outputs.RELEASED)),
             },
         )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from hardware.errors import PlannerError, nearest_names
 from planner.readers.keys import Keys
+from planner.readers.misspelt import misspelt
 from planner.readers.reading import Place, Reading
 from planner.readers.source import (
     Entry,
@@ -22,12 +23,20 @@ from planner.readers.source import (
     found_near,
     read_source,
     said_in_arguments,
+    words,
 )
 from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
 
 _MODEL = "model_name_or_path"
 """Argument that names the model of a script of transformers or TRL."""
+TRAINS = words(
+    """
+    deepspeed fsdp num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps weight_decay
+    do_train save_strategy gradient_accumulation_steps gradient_checkpointing per_device_train_batch_size
+    """
+)
+"""TrainingArguments by which a script of unknown name that is given a model trains it, and does not only run it."""
 _OWN = re.compile("lora|peft|adapter|quant|bits|freeze|prompt|reward|ref_|parallel|chunk|pack")
 """What arguments of a user's own script have in their names that change what trains, or how."""
 
@@ -147,6 +156,14 @@ class Run:
         """Returns the names of the files."""
         return list(dict.fromkeys(source.file for source in self.sources))
 
+    def meant(self, place: Place) -> str | None:
+        """Returns the key of its program that a key which is not understood may be meant as."""
+        for reader, source in self._found.values():
+            if place.file == source.file or (not place.line and reader.role is Role.RECIPE):
+                near = misspelt(place.key, reader.table.decides)
+                return near[0] if near else None
+        return None
+
     def entries(self) -> dict[str, Entry]:
         """Returns every key of every file, recipes' in place of others' of the same name."""
         ordered = (self._found[role] for role in Role if role in self._found)
@@ -229,8 +246,13 @@ def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
         mine = source.program == reader.name or (not source.program and reader.recognizes(source.data))
         if mine and (not source.script or reader.is_of_script(source.script)):
             return reader
+    if source.script and _MODEL in source.data and not TRAINS.isdisjoint(source.data):
+        return readers[-1]
     names = ", ".join(dict.fromkeys(reader.name for reader in readers))
-    raise UnknownFileError(f"{source.file} is of no framework that is read", f"read are files of {names}")
+    signs = {sign for reader in readers for sign in reader.signs}
+    meant = [(key, *near) for key in source.data if (near := misspelt(str(key), signs))]
+    hint = f"did you mean {meant[0][1]} by {meant[0][0]}? " if meant else ""
+    raise UnknownFileError(f"{source.file} is of no framework that is read", f"{hint}read are files of {names}")
 
 
 def _reader_of_arguments(source: Source, readers: Sequence[Reader]) -> Reader:

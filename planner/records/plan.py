@@ -249,6 +249,8 @@ class Plan(Record):
     """Price of all GPUs for a million tokens, in US dollars; None where their price is not known."""
     run: Run | None = None
     """What a run takes; None if none is asked for."""
+    risks: tuple[str, ...] = ()
+    """What its choices put at risk of the quality of the training, which neither memory nor time shows."""
 
     @property
     def what(self) -> tuple[object, ...]:

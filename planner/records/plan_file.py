@@ -11,6 +11,7 @@ from hardware import PlannerError
 from hardware.files import UnreadableError, read_file, read_standard_input
 from hardware.json_text import JsonError, decoded, parse_json
 from planner.models.trusted import named_in
+from planner.records.axes import RequestError
 from planner.records.machines import MachineRanking
 from planner.records.plan import Plan
 from planner.records.request import Request
@@ -46,12 +47,12 @@ def check_exists(text: str) -> None:
         raise PlanFileError(f"{text}: no such file", _WAY_OUT)
 
 
-def arguments_of(file: str, index: int = 1, *, model: str | None = None) -> dict[str, Any]:
+def arguments_of(file: str, index: int | None = None, *, model: str | None = None) -> dict[str, Any]:
     """Returns the arguments of `estimate` that reproduce the plan in a file.
 
     Args:
         file: Path of the file, or `-` for standard input.
-        index: Rank of the plan in an answer of `fit`, from 1; ignored for an answer of `estimate`.
+        index: Number of the plan in an answer of `fit`, from 1; the one to run if None.
         model: Name of the plan's model as the user repeats it. Without it, a plan whose model is code is refused, and
             a model on the Hub is not downloaded.
 
@@ -97,8 +98,12 @@ def arguments_of_plan(request: Request, plan: Plan, source: str, *, model: str |
     }
 
 
-def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
-    """Returns the request and the plan of a rank in a file.
+def read_plan(file: str, index: int | None = None) -> tuple[Request, Plan]:
+    """Returns the request and a plan of a file.
+
+    Args:
+        file: Path of the file, or `-` for standard input.
+        index: Number of the plan in an answer of `fit`, from 1; the one to run if None.
 
     Raises:
         PlanFileError: The file does not hold such a plan.
@@ -107,13 +112,13 @@ def read_plan(file: str, index: int = 1) -> tuple[Request, Plan]:
     if isinstance(found, MachineRanking):
         raise PlanFileError(f"{name} ranks machines", "choose one: the file has the command of each")
     if isinstance(found, EstimateResult):
-        if index != 1:
+        if index not in (None, 1):
             raise PlanFileError(f"{name} has one plan, not a plan {index}", "--plan 1")
         return found.request, found
-    plans = found.listed
-    if not 0 < index <= len(plans):
-        raise PlanFileError(f"{name} has {len(plans)} plans, not a plan {index}", "--plan 1 is the best")
-    return found.request, plans[index - 1]
+    try:
+        return found.request, found.plan(index)
+    except RequestError as error:
+        raise PlanFileError(f"{name}: {error.message}", error.hint) from None
 
 
 def read_answer(file: str) -> FitResult | EstimateResult | MachineRanking:

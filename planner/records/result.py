@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from planner.records.advice import Shortfall, Way, WhyNot
+from planner.records.axes import RequestError
 from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
 from planner.records.request import Request
@@ -47,6 +48,8 @@ class FitResult(Displayed, Record):
     """All plans that no other one beats in effective batch, speed and memory, over every strategy, micro-batch and
     number of steps, those of the largest batch first; empty unless it was asked for. At the price of one machine, the
     cost of a token goes with the speed."""
+    to_run: int | None = None
+    """Number of the plan to run, the recommended one, as `--plan` takes it; None where nothing fits."""
     searched: Searched
     rejected: dict[str, int]
     """Number of strategies that cannot run or do not fit, by reason."""
@@ -87,6 +90,23 @@ class FitResult(Displayed, Record):
         if looks_for_batch and self.usual and self.verification is None and self.searched.sampler is None:
             return self.usual[0]
         return self.plans[0]
+
+    def plan(self, number: int | None = None) -> Plan:
+        """Returns the plan with a number, from 1; the one to run if none is given.
+
+        Raises:
+            RequestError: There is no such plan.
+        """
+        listed = self.listed
+        if not listed:
+            raise RequestError(
+                f"nothing fits for {self.request.model}: there is no plan", "planner fit says what would"
+            )
+        if number is None:
+            return self.recommended
+        if not 0 < number <= len(listed):
+            raise RequestError(f"the answer has {len(listed)} plans, not a plan {number}", f"1 to {len(listed)}")
+        return listed[number - 1]
 
     def numbered(self) -> Callable[[Plan], int]:
         """Returns a function from a plan of the answer to its number, which commands take that take the answer."""

@@ -85,7 +85,7 @@ class ExplainReport:
                 Column("one step along an axis", [f"{step.option} {step.value}".replace("_", "-") for step in steps]),
                 Column("GiB", [gib(step.process_bytes, 2) for step in steps], right=True),
                 Column("change", [_change(step.saved_bytes) for step in steps], right=True),
-                Column("time of a token", [f"{step.relative_time - 1:+.1%}" for step in steps], right=True),
+                Column("time of a token", [_slower(step.relative_time) for step in steps], right=True),
                 Column("", ["" if step.fits else "does not fit" for step in steps]),
             ]
         )
@@ -110,6 +110,10 @@ class ExplainReport:
             ]
         )
         yield from (heading, *lines)
+
+
+def _slower(relative_time: float) -> str:
+    return f"{round(relative_time - 1, 3) + 0.0:+.1%}"  # + 0.0 makes of -0.0 what it is
 
 
 def _change(saved_bytes: int) -> str:

@@ -52,13 +52,12 @@ class FitReport:
             lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
             yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
             return
-        more = [] if result.step_more is None else list(step_lines(result.step_more))
         last = list(self._last(options.max_width))
-        room = LINES - _height(console, *head, *more, *last) - 1  # and what was searched
-        table = self._fitting(console, options.max_width, room, 1 if more else LEAST)
-        if more and _height(console, *table) > room and not self.full:
-            room, more = room + _height(console, *more), []
-            table = self._fitting(console, options.max_width, room)
+        for more in self._more():
+            room = LINES - _height(console, *head, *more, *last) - 1  # and what was searched
+            table = self._fitting(console, options.max_width, room, 1 if more else LEAST)
+            if self.full or _height(console, *table) <= room:
+                break
         told = list(self._told(console, room - _height(console, *table)))
         yield from (*head, *table, *self._searched(len(result.notes) - len(told)))
         yield from notes(result.notes if self.full else told, spaced=self.full)
@@ -80,6 +79,13 @@ class FitReport:
         yield Wrapped(Text.assemble(("No run ends", "bold red"), says), indent=0)
         yield Wrapped(words.strategy(fastest.strategy, fastest.data_parallel_size))
         yield Wrapped(speed(fastest))
+
+    def _more(self) -> Iterator[list[RenderableType]]:
+        """Yields what is said of a change that would help: all of it, without its command, nothing."""
+        if self.result.step_more is not None:
+            yield list(step_lines(self.result.step_more))
+            yield list(step_lines(self.result.step_more, brief=True))
+        yield []
 
     def _last(self, width: int) -> Iterator[RenderableType]:
         yield ""
@@ -147,7 +153,7 @@ class FitReport:
         is_open = request.global_batch_size is None and request.tokens_per_step is None
         if objective is Objective.BATCH:
             title = TITLES[objective] if is_open else f"fastest at an effective batch of {grouped(wanted)}"
-            return title + tried + self._warned(shown)
+            return title + tried + (self._warned(shown) or _ordered(shown))
         same = not is_open or (objective is Objective.MEMORY and not self.result.usual)
         return TITLES[objective] + (f" at an effective batch of {grouped(wanted)}" if same else "") + tried
 
@@ -177,6 +183,11 @@ class FitReport:
             counted = sorted(rejected.items(), key=lambda item: -item[1])
             reasons = "; ".join(f"{reason} ({grouped(number)})" for reason, number in counted)
             yield Wrapped(reasons, "dim", prefix="rejected: ")
+
+
+def _ordered(shown: Sequence[Plan]) -> str:
+    """Returns words on the order, where plans that put more at risk come behind others, however good they are."""
+    return ", those with less at risk first" if len({len(plan.risks) for plan in shown}) > 1 else ""
 
 
 def _height(console: Console, *parts: RenderableType) -> int:

@@ -38,6 +38,8 @@ def to_run(result: FitResult, command: Sequence[str], width: int) -> Iterator[Re
     number = result.numbered()(plan)
     says = words.strategy(plan.strategy, plan.data_parallel_size, brief=True)
     yield Wrapped(Text.assemble((f"plan {number}", "bold"), f": {says}"))
+    if plan.risks:
+        yield Wrapped(Text.assemble(("at risk", "bold yellow"), f": {', '.join(plan.risks)}"))
     yield Filling(plan.memory)
     yield Wrapped(_filled(plan, request))
     yield from on_host(plan.memory)

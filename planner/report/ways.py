@@ -55,11 +55,12 @@ def way_lines(ways: Sequence[Way], heading: str = "what would fit, by what it co
         yield Command(command, indent)
 
 
-def step_lines(way: Way) -> Iterator[RenderableType]:
-    """Yields a change that would help what fits, with its command."""
-    needs = f" ({way.price})" if way.price else ""
-    yield Wrapped(Text.assemble(("one step more", "bold"), f", {way.change}{needs}: {way.gain}"))
-    yield Command(way.command, INDENT + INDENT)
+def step_lines(way: Way, *, brief: bool = False) -> Iterator[RenderableType]:
+    """Yields a change that would help what fits, with its command, or where to find that."""
+    needs, where = f" ({way.price})" if way.price else "", ": --notes" if brief else ""
+    yield Wrapped(Text.assemble(("one step more", "bold"), f", {way.change}{needs}: {way.gain}{where}"))
+    if not brief:
+        yield Command(way.command, INDENT + INDENT)
 
 
 def _said(way: Way) -> Iterator[str]:

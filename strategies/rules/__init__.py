@@ -13,12 +13,19 @@ from strategies.rules.deepspeed import deepspeed
 from strategies.rules.finetuning import adapters, precision, quantized_base
 from strategies.rules.fsdp1 import fsdp1
 from strategies.rules.fsdp2 import fsdp2
-from strategies.rules.gpus import allocator_on_gpu, allocator_runs_on, attention_on_gpu, dtype_on_gpu, triton_on_gpu
+from strategies.rules.gpus import (
+    allocator_on_gpu,
+    allocator_runs_on,
+    attention_on_gpu,
+    dtype_on_gpu,
+    triton_on_gpu,
+    usual_allocator,
+)
 from strategies.rules.optimizers import optimizer, update
 from strategies.sharding import indivisible
 from strategies.strategy import Strategy
 
-__all__ = ["RULES", "Rule", "allocator_runs_on", "exclusion", "violation"]
+__all__ = ["RULES", "Rule", "allocator_runs_on", "exclusion", "usual_allocator", "violation"]
 
 Rule = Callable[[Strategy, Cluster], str | None]
 """Returns why a strategy cannot run on a cluster, or None."""

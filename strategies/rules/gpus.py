@@ -52,9 +52,20 @@ def _uses_triton(s: Strategy) -> bool:
 
 
 def allocator_runs_on(allocator: Allocator, gpu: GPU) -> bool:
-    """Returns whether a GPU has the allocator."""
-    # expandable segments need CUDA's virtual memory management (c10/cuda/CUDACachingAllocator.cpp)
-    return allocator is Allocator.NATIVE or gpu.vendor == "nvidia"
+    """Returns whether a GPU has the allocator.
+
+    Expandable segments need virtual memory management (c10/cuda/CUDACachingAllocator.cpp): CUDA's, or since torch 2.12
+    that of ROCm (pytorch/pytorch#177974).
+    """
+    return allocator is Allocator.NATIVE or gpu.vendor in ("nvidia", "amd")
+
+
+def usual_allocator(gpu: GPU) -> Allocator:
+    """Returns the allocator that plans take unless one is named: the one without fragmentation, where it is proven.
+
+    With ROCm's, some processes hang (pytorch/pytorch#192259) or crash (#187343).
+    """
+    return Allocator.EXPANDABLE if gpu.vendor == "nvidia" else Allocator.NATIVE
 
 
 def allocator_on_gpu(s: Strategy, cluster: Cluster) -> str | None:

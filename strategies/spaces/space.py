@@ -28,7 +28,7 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.optimizer import DEFAULT_OPTIMIZER_RANK, Optimizer
 from strategies.precision import Precision
-from strategies.rules import allocator_runs_on, exclusion
+from strategies.rules import exclusion, usual_allocator
 from strategies.sharding import (
     ALL_RANKS,
     DataParallel,
@@ -125,7 +125,7 @@ class Space(NamedTuple):
             unquantized_dtype=(UnquantizedDtype.FP32, half),
             sharding=usual_shardings(cluster),
             shard_size=(cluster.gpus_per_node,),
-            allocator=(next(choice for choice in Allocator if allocator_runs_on(choice, cluster.gpu)),),
+            allocator=(usual_allocator(cluster.gpu),),
         )
         if framework is Framework.TRANSFORMERS:
             return space

@@ -21,7 +21,7 @@ def test_each_plan_has_a_column_that_is_named_by_what_distinguishes_it() -> None
     small, large = fit("gpt2", gpu="T4", top=1), fit("gpt2", gpu="H100", gpus=2, top=1)
     result = compare(small, large)
     assert [column.title for column in result.columns] == ["1 x T4", "2 x H100-80GB-SXM"]
-    assert [column.plan for column in result.columns] == [small.plans[0], large.plans[0]]
+    assert [column.plan for column in result.columns] == [small.recommended, large.recommended]
     assert result.fits
     assert repr(result) == "<Comparison: 2 plans, 2 fit>"
     assert Comparison.model_validate(json.loads(result.model_dump_json())) == result

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from planner import ContradictionError, InvalidChoiceError, RequestError, estimate, fit
+from planner import ContradictionError, InvalidChoiceError, PlannerError, RequestError, estimate, fit
 from planner.records.amounts import parse_count, parse_length, parse_seconds, spelled_count, spelled_seconds
 from planner.records.plan_file import read_plan
 from planner.records.sizes import parse_bytes, spelled_bytes
@@ -195,3 +195,17 @@ def test_an_estimate_takes_an_effective_batch() -> None:
         estimate("llama-2-7b", gpu="A100-80GB", gpus=2, micro_batch_size=4, global_batch_size=60)
     with pytest.raises(ContradictionError, match="contradict each other"):
         estimate("gpt2", gpu="T4", micro_batch_size=4, global_batch_size=64, gradient_accumulation_steps=3)
+
+
+def test_a_contrastive_loss_accumulates_nothing_unless_asked_to() -> None:
+    pairs = fit("bge-small-en-v1.5", gpu="T4", finetuning="full")
+    assert {plan.gradient_accumulation_steps for plan in pairs.listed} == {1}
+    asked = fit("bge-small-en-v1.5", gpu="T4", finetuning="full", max_accumulation=4)
+    assert asked.plans[0].gradient_accumulation_steps == 4
+
+
+def test_the_plan_to_run_has_a_number_by_which_it_is_read_back() -> None:
+    answer = fit("llama-3.2-1b", gpu="A100-40GB", framework="trl")
+    assert answer.plan() is answer.plan(answer.to_run) is answer.recommended
+    with pytest.raises(PlannerError, match=r"the answer has \d+ plans, not a plan 99"):
+        answer.plan(99)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ from hardware import Catalog, load_catalog
 from planner import ContradictionError, MachineRanking, PlannerError, RequestError, fit, fit_machines
 from planner.cli import main
 from planner.problem.sites import are_several, sites_of
+from strategies import Objective
 
 NAMES = ("T4", "A10G", "H100", "RTX-3090", "MI300X", "P100")
 
@@ -204,3 +206,10 @@ def test_machines_that_would_do_but_for_the_deadline_are_counted_apart() -> None
     assert not result.machines
     assert result.exceeding == {"takes longer than the deadline": 2}
     assert not fit_machines("llama-3-70b", gpu="T4", finetuning="full", samples=9, deadline="1h").exceeding
+
+
+def test_machines_within_a_budget_are_ranked_by_price() -> None:
+    asked: dict[str, Any] = {"gpu": ("T4", "A10G", "A100-40GB"), "finetuning": "lora", "tokens": "10M"}
+    within = fit_machines("gpt2", **asked, budget=50)
+    assert within.request.objective is Objective.COST
+    assert within.machines == fit_machines("gpt2", **asked, budget=50, objective="cost").machines

@@ -182,10 +182,10 @@ def test_what_needs_no_triton_runs_without_it() -> None:
     assert gpus_that_run(loss=Loss.CHUNKED) == gpus_that_run(loss=Loss.FULL) == EVERY
 
 
-def test_expandable_segments_are_cudas() -> None:
-    assert gpus_that_run(allocator=Allocator.EXPANDABLE) == NVIDIA
-    reason = refused(PLAIN._replace(allocator=Allocator.EXPANDABLE), on("MI300X"))
-    assert reason == f"{CATALOG.get('MI300X').name} has no expandable segments"
+def test_expandable_segments_are_cudas_and_rocms() -> None:
+    assert gpus_that_run(allocator=Allocator.EXPANDABLE) == NVIDIA | AMD
+    reason = refused(PLAIN._replace(allocator=Allocator.EXPANDABLE), on("Gaudi2"))
+    assert reason == "Gaudi2 has no expandable segments"
 
 
 # --- compiled blocks ---

@@ -65,7 +65,7 @@ def on_libraries(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
         yield "flash-attention plans need the flash-attn package."
 
 
-def on_choices(strategies: Sequence[Strategy]) -> Iterator[str]:
+def on_choices(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
     """Yields notes on what single choices of the plans mean for a run."""
     if any(rounds_updates(s) for s in strategies):
         yield (
@@ -79,6 +79,11 @@ def on_choices(strategies: Sequence[Strategy]) -> Iterator[str]:
         )
     if any(s.allocator is Allocator.EXPANDABLE for s in strategies):
         yield "plans run with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; without it, memory fragments."
+        if gpu.vendor == "amd":
+            yield (
+                "expandable segments need torch 2.12 on AMD GPUs, where a few users saw processes hang "
+                "(pytorch/pytorch#192259): --allocator native does without."
+            )
     if any(s.allocator is Allocator.NATIVE for s in strategies):
         yield (
             "native segments fragment: what they reserve follows from the order of all requests, where that is known; "

@@ -39,6 +39,25 @@ def notes_on_framework(problem: Problem, strategies: Sequence[Strategy]) -> Iter
     yield f"{framework} ({facts.version}) sets here: {told or 'nothing that is left open'}; {facts.remark}."
 
 
+def notes_on_casts(strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields why QLoRA can be faster than LoRA, where plans of both run under autocast.
+
+    PEFT casts the input of an adapter to the adapter's fp32 around plain linear layers (peft/tuners/lora/layer.py,
+    `_cast_input_dtype`), and around those of bitsandbytes only without autocast (peft/tuners/lora/bnb.py).
+
+    Args:
+        strategies: Strategies of the plans that are shown.
+    """
+    methods = [s.finetuning for s in strategies if isinstance(s.finetuning, Lora) and s.precision.facts.autocast_bytes]
+    plain = any(m.quantization is Quantization.NONE and m.adapter_dtype is AdapterDtype.FP32 for m in methods)
+    if plain and any(_is_as_loaded(m) for m in methods):
+        yield (
+            "QLoRA with the rest in 16 bits can be faster than LoRA: PEFT casts inputs to fp32 around plain linear "
+            "layers, and not around those of bitsandbytes. fms-acceleration measured 3,596 tokens/s against 3,324, and "
+            "2,904 with the rest in fp32 (Mistral-7B, one A100)."
+        )
+
+
 def notes_on_unquantized(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
     """Yields that frameworks differ in what a quantized base leaves unquantized, where nothing says which is meant.
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from planner.memory.settings.dtypes import FP32, HALF
 from planner.models import Model
 from planner.problem.problem import Problem
 from strategies import Attention, ExpertQuantization, Finetuning, Lora, Strategy, Task
+
+if TYPE_CHECKING:  # imported at run time only where such a model is planned
+    from planner.profiles import ProfiledModel
 
 _BEYOND = {"alibi": "ALiBi goes on", "relative": "relative positions go on"}
 """Words for what happens beyond the positions that a model was trained with, by kind of positions."""
@@ -21,13 +25,18 @@ def on_task(problem: Problem) -> Iterator[str]:
     if task is Task.CONTRASTIVE:
         yield (
             f"a sample is a pair of texts of {problem.request.sequence_length} tokens each (sentence-transformers' "
-            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none."
+            "MultipleNegativesRankingLoss); its negatives are in its micro-batch: accumulation adds none, and none is "
+            "planned unless --max-accumulation asks for it."
         )
 
 
 def on_positions(problem: Problem) -> Iterator[str]:
     """Yields a note where sequences are longer than those that the model was trained with."""
-    model, tokens = problem.model, problem.request.sequence_length
+    yield from beyond_positions(problem.model, problem.request.sequence_length)
+
+
+def beyond_positions(model: Model | ProfiledModel, tokens: int) -> Iterator[str]:
+    """Yields a note where samples of a number of tokens are longer than those that a model was trained with."""
     context = model.max_positions
     if context is not None and tokens > context:
         positions = model.architecture.positions if isinstance(model, Model) else "rotary"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.answers.notes.choices import on_choices, on_large_batches, on_libraries
-from planner.answers.notes.frameworks import notes_on_framework, notes_on_unquantized
+from planner.answers.notes.frameworks import notes_on_casts, notes_on_framework, notes_on_unquantized
 from planner.answers.notes.gpus import on_attention, on_dtypes, on_time, on_unlisted
 from planner.answers.notes.loading import on_loading
 from planner.answers.notes.models import on_modeling, on_positions, on_task
@@ -32,6 +32,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
         *on_large_batches(largest_of_lora),
         *(model.adapter_notes if adapts else ()),
         *(notes_on_unquantized(problem, strategies) if adapts else ()),
+        *notes_on_casts(strategies),
         *on_positions(problem),
         *_of_variants(problem),
         *on_unlisted(gpu),
@@ -41,7 +42,7 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
         *on_attention(gpu, model.groups_heads, strategies),
         *on_libraries(gpu, strategies),
         *on_loading(problem, strategies),
-        *on_choices(strategies),
+        *on_choices(gpu, strategies),
         *on_time(gpu),
     )
 

@@ -75,9 +75,7 @@ class TargetOption(Option):
     "rank",
     type=WHOLE_NUMBER,
     metavar="N",
-    default=1,
-    show_default=True,
-    help="Which plan of an answer of fit, by its rank.",
+    help="Which plan of an answer of fit, by its number; the one to run unless given.",
 )
 @option("--dataset", metavar="NAME", help="Your data; an example of the target's unless given, if it has one.")
 @option("--random-weights", is_flag=True, help="Weights and data are made by the script: it needs no network.")

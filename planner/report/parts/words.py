@@ -152,7 +152,8 @@ def workload(request: Request, budget_bytes: int | None) -> str:
     if request.gradient_accumulation_steps is not None:
         parts.append(plural(request.gradient_accumulation_steps, "accumulation step"))
     elif request.max_accumulation is not None:
-        parts.append(f"up to {plural(request.max_accumulation, 'accumulation step')}")
+        most = request.max_accumulation
+        parts.append(f"up to {grouped(most)} accumulation steps" if most > 1 else "no accumulation")
     if request.headroom and budget_bytes is not None:
         parts.append(f"{short_percent(request.headroom)} headroom leaves {gib(budget_bytes)} GiB")
     return ", ".join(parts)

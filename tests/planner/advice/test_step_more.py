@@ -106,3 +106,20 @@ def test_a_report_tells_it_above_the_plan_and_json_where_it_is_asked_for() -> No
 
 def test_nothing_is_told_where_memory_is_the_objective() -> None:
     assert fit("llama-7b", gpu="A100-40GB", objective="memory", advice=True).step_more is None
+
+
+def test_where_updates_are_rounded_away_the_optimizer_on_the_host_comes_first() -> None:
+    answer = fit("gemma-2-9b", gpu="L40S", gpus=4, finetuning="full", advice=True)
+    assert answer.recommended.risks == ("small updates of 16-bit weights are rounded away",)
+    told = answer.step_more
+    assert told is not None
+    assert told.plan is not None
+    assert (told.options["offload"], told.options["precision"]) == ("optimizer", "bf16-mixed")
+    assert not told.plan.risks
+    assert told.plan.memory.fits
+
+
+def test_a_larger_batch_that_puts_more_at_risk_is_no_gain() -> None:
+    answer = fit("gemma-2-9b", gpu="L40S", gpus=4, finetuning="full", loss="liger-fused-linear", advice=True)
+    assert [len(plan.risks) for plan in answer.plans[:2]] == [0, 1]
+    assert answer.step_more is None or "the batch" not in answer.step_more.gain

@@ -22,8 +22,9 @@ def test_each_step_is_what_an_estimate_with_that_choice_says() -> None:
     for step in answer.steps:
         if step.option == "allocator":
             continue  # an estimate serves all requests of native segments, a step takes the usual amount
-        value = int(step.value) if step.value.isdigit() else step.value
-        other = estimate("gpt2", **{"micro_batch_size": 2, **SETUP, step.option: value})
+        value, *others = step.value.split(", ")  # qlora says what it leaves unquantized
+        options = {step.option: int(value) if value.isdigit() else value, **dict(o.split() for o in others)}
+        other = estimate("gpt2", **{"micro_batch_size": 2, **SETUP, **options})
         assert step.process_bytes == other.memory.process_bytes, step
         assert step.saved_bytes == answer.plan.memory.process_bytes - step.process_bytes
         assert step.fits == other.memory.fits
