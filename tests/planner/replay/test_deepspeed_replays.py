@@ -146,9 +146,7 @@ def test_routers_that_transformers_keeps_in_fp32_are_cast_by_deepspeed(choices: 
 
 ADAPTED = {**ONE_BY_ONE, "finetuning": "lora", "lora_targets": "q_proj,v_proj"}
 RECOMPUTED = {**ONE_BY_ONE, "persistence_threshold": 1000, "checkpointing": "full"}
-TOO_HIGH = pytest.mark.xfail(
-    strict=True, reason="6.4% too high: all four blocks are gathered, the replay has two fewer"
-)
+TOO_HIGH = pytest.mark.xfail(strict=True, reason="6.4% too high: the replay has two blocks fewer gathered")
 
 
 @pytest.mark.slow
