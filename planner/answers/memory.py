@@ -60,12 +60,13 @@ def components_of(footprint: Footprint, line: Line, micro_batch_size: int, proce
     persistent, tensors = footprint.persistent, line.at(micro_batch_size) + footprint.persistent.total
     activations = line.activations_fixed + line.activations_per_sample * micro_batch_size
     communication = persistent.communication + line.communication
-    kept = persistent.parameters + persistent.optimizer_states + communication + line.gradients + line.unsharded
+    gradients = persistent.gradients + line.gradients
+    kept = persistent.parameters + persistent.optimizer_states + communication + gradients + line.unsharded
     # A fused loss saves gradients in forward, which backward hands over: then they are gradients alone.
     activations = min(activations, tensors - kept)
     return Components.model_construct(
         parameters=persistent.parameters,
-        gradients=line.gradients,
+        gradients=gradients,
         optimizer_states=persistent.optimizer_states,
         activations=activations,
         temporary=tensors - kept - activations,

@@ -22,6 +22,8 @@ def fix(result: CheckResult, path: str | Path, *, rank: int = 1, force: bool = F
         PlannerError: There is no such change, several files change and `path` is no folder, or a file is there already.
     """
     change = _change(result, rank)
+    if not change.files:
+        raise PlannerError(f"change {rank} is of no file: the run's arguments say it", change.arguments)
     folder = Path(path)
     if len(change.files) == 1 and not folder.is_dir():
         paths = dict(zip([folder], change.files.values(), strict=True))

@@ -26,6 +26,13 @@ from strategies import ContradictionError
 _SHOWN = 3
 """How many of the smallest GPUs are named."""
 
+_DECIDING = {
+    "sequence_length": "sequences of {:,} tokens",
+    "micro_batch_size": "a micro-batch of {}",
+    "checkpointing": "checkpointing {}",
+}
+"""What decides how large activations are, in words."""
+
 
 class Planned(NamedTuple):
     """Holds the plan of a run and what else was tried."""
@@ -72,6 +79,7 @@ def planned(
             notes.append("the files do not say how many GPUs there are: --gpus N does")
         if len(lengths) > 1:
             notes.append(f"the files do not say how long sequences are: {lengths[0]:,} tokens are planned")
+        notes += _assumed(reading)
         if chosen is not None:
             cluster = Cluster(chosen, *counts[0], fixed, lengths[0])
             plans = _plans(arguments, chosen, counts)
@@ -89,6 +97,14 @@ def planned(
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes), cluster=cluster)
+
+
+def _assumed(reading: Reading) -> Iterator[str]:
+    """Yields a note on what decides activations and nothing says: defaults of the program."""
+    said = {word: reading.said[word] for word in _DECIDING if word in reading.said}
+    found = [_DECIDING[word].format(each.value) for word, each in said.items() if each.place is None and each.why]
+    if found:
+        yield f"assumed, as no file or argument says it: {', '.join(found)}"
 
 
 def _of_samples(plan: EstimateResult, model: Model, length: int) -> EstimateResult:

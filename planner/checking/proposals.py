@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from planner.advice.changes import cost_of
 from planner.checking.changes import FITS, MOST_SHOWN, Found, changes_of
-from planner.checking.rewrite import diff, new_texts
+from planner.checking.rewrite import arguments, diff, new_texts, said_by_command
 from planner.checking.running import Runnable, runnable
 from planner.checking.trials import Trials
 from planner.readers.run import Run
@@ -46,17 +46,19 @@ def _after(way: Runnable) -> Iterator[Found]:
 def _made(trials: Trials, changes: Sequence[Found], fits: bool, notes: list[str]) -> Iterator[Change]:
     original = trials.unchanged()
     for found in changes:
-        texts = new_texts(original, found.trial.keys)
+        keys = found.trial.keys
+        command = said_by_command(original, keys)
+        texts = new_texts(original, {key: value for key, value in keys.items() if key not in command})
         what = ", ".join(found.what)
         if texts is None:
             notes.append(f"{what} is left out: the text of the files cannot be changed so without changing more")
             continue
         then = found.trial.plan
-        both = sorted(trials.overrides.keys() & found.trial.keys.keys())
+        both = sorted(trials.overrides.keys() & (keys.keys() - command.keys()))
         if both:
             notes.append(f"{', '.join(both)}: of the command line; a changed file needs it no more")
         if then.memory.fits and (found.purpose != FITS or not fits):
-            yield _change(found, what, texts, then, original)
+            yield _change(found, what, texts, then, original).model_copy(update={"arguments": arguments(command)})
 
 
 def _change(found: Found, what: str, texts: dict[str, str], then: Plan, original: Run) -> Change:

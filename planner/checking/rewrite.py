@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from copy import deepcopy
 from difflib import unified_diff
@@ -17,6 +18,26 @@ from planner.readers.toml import toml_rewritten
 
 _CONTEXT = 2
 """Lines around a change in a diff."""
+
+
+def said_by_command(run: Run, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those keys of a change that arguments say: the recipe is a command's, and has no file.
+
+    Keys of sections and lists are not among them, as each program has its own words for these.
+    """
+    recipe = run.said_in
+    if recipe is None or recipe.language is not Language.SHELL:
+        return {}
+    plain = {key: value for key, value in keys.items() if "." not in key and isinstance(value, str | int | float)}
+    return {key: value for key, value in plain.items() if run.source_for(key) is recipe}
+
+
+def arguments(keys: Mapping[str, Any]) -> str:
+    """Returns keys as arguments of a command; flags get a value, which transformers' parser takes."""
+    return " ".join(
+        f"--{key} {str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))}"
+        for key, value in keys.items()
+    )
 
 
 def new_texts(run: Run, keys: Mapping[str, Any]) -> dict[str, str] | None:

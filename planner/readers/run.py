@@ -147,6 +147,12 @@ class Run:
         return found and found[0]
 
     @property
+    def said_in(self) -> Source | None:
+        """Returns the file that names the model, or the arguments in its place; None if there is none."""
+        found = self._found.get(Role.RECIPE)
+        return found and found[1]
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """Returns the files, those that others name included."""
         return tuple(source for _, source in self._found.values())

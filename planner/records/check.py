@@ -72,6 +72,8 @@ class Change(Record):
     """Unified diff of the files."""
     files: dict[str, str]
     """New text of each file that changes, by its name."""
+    arguments: str = ""
+    """What the command says that launches the run, where its arguments are the recipe; empty where files alone do."""
     micro_batch_size: Total
     """Sequences of the files per GPU and pass."""
     gradient_accumulation_steps: Total

@@ -29,6 +29,8 @@ def change_lines(result: CheckResult) -> Iterator[Wrapped | str]:
         yield Wrapped(_numbers(change), prefix=f"{rank}. ")
         for line in change.diff.splitlines():
             yield Wrapped(Text(line, _STYLES.get(line[:1], "dim")), indent=5)
+        if change.arguments:
+            yield Wrapped(Text(f"arguments: {change.arguments}", "green"), indent=5)
 
 
 def _numbers(change: Change) -> str:

@@ -110,6 +110,8 @@ def check(
             raise PlannerError("--fix needs a GPU for which the files are changed", "--gpu NAME")
         for path in fix(result, fixed, rank=change, force=force):
             show_progress(f"written: {path}")
+        if also := result.changes[change - 1].arguments:
+            show_progress(f"arguments that the change needs, too: {also}")
     if as_json:
         print_document(result.model_dump_json(indent=2))
     else:

@@ -12,6 +12,8 @@ WITHOUT_PARAMETERS = "~"
 """Begins the name of a module that has no parameters."""
 ACTIVATION = f"{WITHOUT_PARAMETERS}activation"
 """Name of an activation function's module."""
+NORM = f"{WITHOUT_PARAMETERS}norm"
+"""Name of the module of a norm without weights."""
 MODEL = f"{WITHOUT_PARAMETERS}model"
 """Name of the model's own module, whose forward reads parameters of others."""
 

@@ -101,7 +101,8 @@ class Layers(Ends):
         hidden, width = x.width, intermediate_size
         gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())()
         down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())()
-        return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
+        with self.tape.module(name):
+            return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
 
     def add_experts(self, x: Tensor, out: Tensor, num_experts: int) -> Tensor:
         """Returns the sum of all experts' outputs added to `x`, in the storage of `x`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.memory.autograd.marks import NORM
 from planner.memory.autograd.ops import FP32
 from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.memory.settings.parameters import Parameters
@@ -36,7 +37,8 @@ class Norms(Parameters):
             with self.tape.module(weight.module):
                 return self._whole(self.mul(weight, x, f"{name} output"))
         del narrow
-        x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
+        with self.tape.module(NORM if order == "unscaled" else ""):
+            x = self.mul(x, self.unary(variance, f"{name} rsqrt", saves="output"), f"{name} normalized")
         if order == "unscaled":
             return self._whole(self.to(x, given, f"{name} output"))
         weight = self.parameter(f"{name}.weight", columns, self.dtypes.other, trains=self.trains_base)
@@ -98,7 +100,7 @@ class Norms(Parameters):
             )
         elif form == "fused_in_fp32" or self.autocast is not None:
             x = self.to(x, FP32, f"{name} input")
-        with self.tape.module(name if weights else ""):
+        with self.tape.module(name if weights else NORM):
             out = self._native(name, x, weights)
         out = self.to(out, given, f"{name} output") if form == "fused_in_fp32" else out
         return self._whole(out) if width else out

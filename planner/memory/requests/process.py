@@ -114,7 +114,7 @@ def _load(requests: Requests, steps: Steps, loaded: int) -> None:
             requests.allocate(num_bytes)
             left -= num_bytes
     requests.allocate(left)
-    requests.allocate(steps.persistent.communication)
+    requests.allocate(steps.persistent.communication + steps.persistent.gradients)
 
 
 def _make_states(requests: Requests, steps: Steps) -> None:

@@ -122,6 +122,7 @@ class DeepSpeedEngine(Engine):
         self.host.leave(allocated_there(zero, self.model))
         self.live.label("parameters", [(name, p, None) for name, p in _weights(zero)])
         self.live.label("optimizer_states", [(name, p, None) for name, p in _masters(zero)])
+        self.live.label("gradients", [(name, p, None) for name, p in _shares(zero)])
         self.live.label("communication", [(name, p, None) for name, p in _buffers(zero)])
         return zero
 
@@ -226,10 +227,15 @@ def _masters(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield f"master weights of group {i}", partition
 
 
-def _buffers(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields what stage 3 allocates once for gradients."""
+def _shares(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields this rank's shares of the gradients, which stage 3 allocates once."""
     if getattr(zero, "grad_partitions_flat_buffer", None) is not None:
         yield "shares of the gradients", zero.grad_partitions_flat_buffer
+
+
+def _buffers(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the buckets in which stage 3 reduces gradients, which it allocates once as well."""
+    if getattr(zero, "grad_partitions_flat_buffer", None) is not None:
         for bucket in zero.ipg_buckets.values():
             yield "reduce bucket", bucket.buffer
 

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from planner import PlannerError, check
+from planner.checking.fix import fix
 from planner.models.closest import closest_model
 from planner.readers.misspelt import misspelt
+from planner.readers.source import overrides_of, parse_override
+from planner.records.check import Change
 
 LLAMA = {"model_name_or_path": "meta-llama/Llama-3.1-8B"}
 
@@ -99,3 +102,23 @@ def test_positions_are_those_of_a_sample_in_a_packed_row(length: int, told: bool
     assert plan.request.sequence_length == 2 * length
     notes = [note for note in plan.notes if "was trained with" in note]
     assert [note.split()[0] for note in notes] == (["8192"] if told else [])
+
+
+def test_changes_of_arguments_are_arguments_and_make_the_run_that_is_promised(tmp_path: Path) -> None:
+    file = deepspeed(tmp_path)
+    small = {**LLAMA, "bf16": True, "max_seq_length": 2048}
+    found = check(file, gpu="A100-80GB", gpus=8, overrides=small)
+    assert any("says it: a micro-batch of 8, checkpointing none" in note for note in found.notes)
+    assert not any("cannot be changed so" in note for note in found.notes)
+    first = found.changes[0]
+    assert first.arguments == "--per_device_train_batch_size 2 --gradient_accumulation_steps 4"
+    assert (first.diff, first.files) == ("", {})
+    with pytest.raises(PlannerError, match="is of no file"):
+        fix(found, tmp_path / "new.json")
+    plan = check(file, gpu="A100-80GB", gpus=8, overrides={**small, **dict(map(parse_override, pairs_of(first)))}).plan
+    assert plan is not None
+    assert plan.memory.process_bytes == first.process_bytes
+
+
+def pairs_of(change: Change) -> list[str]:
+    return overrides_of(change.arguments.split())

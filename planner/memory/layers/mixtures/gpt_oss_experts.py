@@ -30,25 +30,27 @@ def biased_experts(
         intermediate_size: Intermediate size of one expert.
     """
     router, router_bias, gate_up, gate_up_bias, down, down_bias = weights
-    logits = Ops.linear(f, x, router, router_bias, num_experts, "router")
-    chosen = top(f, logits, logits.per_sample // num_experts * top_k)
-    scores = f.softmax(chosen, chosen.itemsize)
+    with f.tape.module(router.module):
+        logits = Ops.linear(f, x, router, router_bias, num_experts, "router")
+        chosen = top(f, logits, logits.per_sample // num_experts * top_k)
+        scores = f.softmax(chosen, chosen.itemsize)
     del chosen
-    given, pairs, hidden = x.itemsize, scores.per_sample, x.width
-    ids, order = indices_of(f, pairs, "sorted experts"), indices_of(f, pairs, "order by expert")
-    selected = gather(f, x, pairs * hidden, indices_of(f, pairs, "tokens by expert"), "expert input")
-    share = gather(f, scores, pairs, order, "router scores by expert")
-    bias = _bias(f, gate_up_bias, ids, 2 * intermediate_size, pairs, "gate and up")
-    out = grouped(f, selected, gate_up, 2 * intermediate_size, "experts.gate_up_proj", transposes=False)
-    out = add_(f, out, bias)
-    out = _gated(f, out, intermediate_size)
-    bias = _bias(f, down_bias, ids, hidden, pairs, "down")
-    projected = add_(f, grouped(f, out, down, hidden, "experts.down_proj", transposes=False), bias)
-    del out
-    weighted = f.mul(projected, share, "weighted expert output")
-    back = indices_of(f, pairs, "order by token")
-    weighted = gather(f, weighted, pairs * hidden, back, "weighted expert output by token")
-    return f.to(summed(f, weighted, x.per_sample), given, "expert output")
+    with f.tape.module(gate_up.module):
+        given, pairs, hidden = x.itemsize, scores.per_sample, x.width
+        ids, order = indices_of(f, pairs, "sorted experts"), indices_of(f, pairs, "order by expert")
+        selected = gather(f, x, pairs * hidden, indices_of(f, pairs, "tokens by expert"), "expert input")
+        share = gather(f, scores, pairs, order, "router scores by expert")
+        bias = _bias(f, gate_up_bias, ids, 2 * intermediate_size, pairs, "gate and up")
+        out = grouped(f, selected, gate_up, 2 * intermediate_size, "experts.gate_up_proj", transposes=False)
+        out = add_(f, out, bias)
+        out = _gated(f, out, intermediate_size)
+        bias = _bias(f, down_bias, ids, hidden, pairs, "down")
+        projected = add_(f, grouped(f, out, down, hidden, "experts.down_proj", transposes=False), bias)
+        del out
+        weighted = f.mul(projected, share, "weighted expert output")
+        back = indices_of(f, pairs, "order by token")
+        weighted = gather(f, weighted, pairs * hidden, back, "weighted expert output by token")
+        return f.to(summed(f, weighted, x.per_sample), given, "expert output")
 
 
 def _bias(f: Ops, bias: Tensor, ids: Tensor, width: int, pairs: int, name: str) -> Tensor:

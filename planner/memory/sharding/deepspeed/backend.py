@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import AtStep, Backend
 from planner.memory.sharding.deepspeed.flat import (
     ParameterAccount,
+    divided_gradients,
     divided_weights,
-    gradient_buffers,
     small_weights,
     stored_weights,
 )
@@ -71,7 +72,8 @@ class DeepSpeedBackend(Backend):
         if sharding.stage < 3:
             return Persistent(stored_weights(flat), states, accumulation_buffer(flat) if on_host else 0)
         weights = flat.buffers + small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
-        return Persistent(weights, states, gradient_buffers(flat, sharding))
+        bucket = allocated(sharding.reduce_bucket * flat.itemsize)
+        return Persistent(weights, states, bucket, divided_gradients(flat, sharding))
 
     def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
         """Returns the bytes at the optimizer step of the rank that needs the most."""

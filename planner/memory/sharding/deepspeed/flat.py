@@ -170,10 +170,13 @@ def small_weights(flat: Flat, sharding: Zero) -> int:
     return sum(allocated(flat.share(p) * flat.ranks * p.itemsize) for p in small)
 
 
-def gradient_buffers(flat: Flat, sharding: Zero) -> int:
-    """Returns the bytes of stage 3's bucket, and of this rank's shares of all gradients unless the host has them."""
+def divided_gradients(flat: Flat, sharding: Zero) -> int:
+    """Returns the bytes of this rank's shares of all gradients, one tensor for the whole run; 0 if the host has them.
+
+    Source: stage3.py, `grad_partitions_flat_buffer`.
+    """
     shares = 0 if sharding.steps_on_host else sum(flat.share(p) for group in flat.groups for p in group)
-    return allocated(sharding.reduce_bucket * flat.itemsize) + allocated(shares * flat.itemsize)
+    return allocated(shares * flat.itemsize)
 
 
 def _kind(parameter: Parameter) -> bool:

@@ -72,7 +72,7 @@ class Containers:
             found.append(h)
             if h.kind is Happening.BEGINS and not h.name and len(found) == 1:
                 kind = Happening.ENTERS if any(x.kind is Happening.LEAVES for x in happened) else ENTERED[1]
-                found += [_entered(h, kind, name) for name in first]
+                found = _with_entered(h, kind, first)
             if h.kind is Happening.LEAVES_BACKWARD and h.name.endswith(DOWN):
                 found.append(_entered(h, Happening.ENTERS_BACKWARD))
         return found
@@ -98,3 +98,11 @@ class Containers:
 def _entered(at: Happened, kind: Happening, name: str = MODULE) -> Happened:
     """Returns the entering of a module at an instant, by default of one without parameters."""
     return Happened(kind, name, at.at, ())
+
+
+def _with_entered(begins: Happened, kind: Happening, names: Sequence[str]) -> list[Happened]:
+    """Returns the beginning of a part and the modules entered then; the instants that follow come after the last."""
+    if not names:
+        return [begins]
+    found = [begins._replace(after=()), *(_entered(begins, kind, name) for name in names)]
+    return [*found[:-1], found[-1]._replace(after=begins.after)]
