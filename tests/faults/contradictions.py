@@ -19,6 +19,11 @@ def contradiction(answer: str, exit_code: int, *, is_sorted: bool) -> str | None
         is_sorted: whether the plans stand by their batch where that is the objective.
     """
     document = json.loads(answer, parse_constant=_refused)
+    if "machines" in document:  # a ranking, which several GPUs give
+        ranked = [machine["plan"] for machine in document["machines"]]
+        if (exit_code == 0) != bool(ranked):
+            return f"exit {exit_code} with {len(ranked)} machines"
+        return next(filter(None, map(_of_plan, ranked)), None)
     if "plans" not in document:
         return _of_plan(document)
     plans, others = document["plans"], document["best_by_method"]
