@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
-from hardware.fields import GIB, MIB
+from hardware.fields import MIB
 from hardware.gpu import GPU
+from hardware.sizes import size_of
 
-_SIZE: Final = r"(?i)\s*(?P<number>\d{1,6}(\.\d{1,3})?)\s*(?P<unit>GiB|GB|MiB|MB)\s*"  # compiled by its first use
-_UNITS: Final = {"gib": GIB, "gb": 10**9, "mib": MIB, "mb": 10**6}
 _AMPERE: Final = (8, 0)
 ASSUMED: Final = "assumed: all but the memory is that of "
 """Begin of the source of such a card, before the name of the listed one."""
@@ -20,8 +18,8 @@ ABOUT: Final = 0.1
 
 def memory_of(name: str) -> int | None:
     """Returns the bytes that a name says, such as `24GiB`; None if it is no size of memory."""
-    found = re.fullmatch(_SIZE, name)
-    return None if found is None else int(float(found["number"]) * _UNITS[found["unit"].lower()])
+    size = size_of(name)
+    return size if size is not None and size >= MIB else None
 
 
 def unlisted(name: str, memory_bytes: int, listed: Iterable[GPU]) -> GPU:

@@ -13,7 +13,7 @@ from planner.answers.studies import about, study_name
 from planner.answers.usual import fastest_of, usual_of
 from planner.extras import Progress
 from planner.models import Model
-from planner.problem.accumulation import check_divisible
+from planner.problem.accumulation import adds_nothing, check_divisible
 from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
@@ -24,7 +24,7 @@ from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import Candidate, EngineError, EngineSettings, Found, Solver, search
 from planner.search import pareto as front_of
-from strategies import ContradictionError, Engine, Exactly, Lora, Space, Task
+from strategies import ContradictionError, Engine, Exactly, Lora, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -181,7 +181,7 @@ def fit(
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
     first, best = found.ranking.recommended(top), found.ranking.best_by_method()
-    bounded = max_accumulation is not None or problem.request.task is Task.CONTRASTIVE
+    bounded = max_accumulation is not None or adds_nothing(problem.request.task)
     usual = usual_of(found, solver, bounded=bounded)
     fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
     listed = (*first, *best, *usual, *((fastest,) if fastest else ()))

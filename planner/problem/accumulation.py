@@ -40,19 +40,23 @@ def check_batches(given: Mapping[str, Any]) -> None:
         )
 
 
+def adds_nothing(task: Task | None) -> bool:
+    """Returns whether accumulation makes no larger batch: negatives of a contrastive loss are in its micro-batch."""
+    return task is Task.CONTRASTIVE
+
+
 def bound(given: Mapping[str, Any], task: Task | None) -> int | None:
     """Returns the most accumulation steps: the default of the task where a search leaves them open.
 
     Args:
         given: Fields of the request by name.
-        task: What the model is trained to do. The negatives of a contrastive loss are in its micro-batch, so that
-            accumulation makes no larger batch of it.
+        task: What the model is trained to do.
     """
     is_open = all(given.get(name) is None for name in (*_FIXING, "max_accumulation"))
     if not is_open or given.get("objective") in (None, Objective.MEMORY):
         most: int | None = given.get("max_accumulation")
         return most
-    return 1 if task is Task.CONTRASTIVE else DEFAULT_MAX_ACCUMULATION
+    return 1 if adds_nothing(task) else DEFAULT_MAX_ACCUMULATION
 
 
 def accumulation_of(request: Workload, real_tokens: int) -> Accumulation:
@@ -73,7 +77,7 @@ def accumulation_of(request: Workload, real_tokens: int) -> Accumulation:
     if steps is not None:
         return Steps(steps)
     if request.objective is Objective.MEMORY and request.max_accumulation is None:
-        return Exactly(usual_batch(ranks), max_steps=1 if request.task is Task.CONTRASTIVE else None)
+        return Exactly(usual_batch(ranks), max_steps=1 if adds_nothing(request.task) else None)
     return UpTo(request.max_accumulation or DEFAULT_MAX_ACCUMULATION)
 
 

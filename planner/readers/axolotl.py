@@ -5,8 +5,7 @@ Source of defaults: axolotl 0.19, utils/schemas/*.py, utils/config/__init__.py, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
+from planner.readers.axolotl_plugins import read_plugins
 from planner.readers.engine import FSDP_STRATEGIES, read_fsdp
 from planner.readers.hugging_face import (
     ATTENTIONS,
@@ -17,15 +16,13 @@ from planner.readers.hugging_face import (
     read_variants,
 )
 from planner.readers.keys import Keys, is_on
-from planner.readers.precision import MIXED, read_adapter_dtypes, read_precision
+from planner.readers.precision import read_adapter_dtypes, read_precision
 from planner.readers.run import Reader, Role, Run
 from planner.readers.spelling.hugging_face import AXOLOTL
 from planner.readers.tables.axolotl import (
     DOUBLE,
     KEPT_MATMULS,
-    LIGER,
     OLD_ATTENTIONS,
-    OLD_SWIGLU,
     SELECTIVE,
     TABLE,
     TASKS,
@@ -39,8 +36,6 @@ from strategies import (
     Checkpointing,
     Finetuning,
     Framework,
-    Kernels,
-    Loss,
     Offload,
     Precision,
     Quantization,
@@ -51,9 +46,6 @@ from strategies import (
 
 _TAKES_LENGTHS = (Attention.FLASH_2, Attention.FLASH_3, Attention.FLEX)
 """Attention that packed samples need no mask for: utils/schemas/enums.py, ATTN_IMPLS_SUPPORTING_PACKING."""
-_SPELLED = {"liger_glu_activation": ("liger_glu_activation", OLD_SWIGLU)}
-_PLUGINS = ("LigerPlugin", "CutCrossEntropyPlugin", "KernelsPlugin", "SwanLabPlugin", "LMEvalPlugin")
-"""Plugins that are read by their keys, or that do nothing in a step."""
 
 
 def read(keys: Keys, run: Run) -> None:
@@ -72,7 +64,7 @@ def read(keys: Keys, run: Run) -> None:
     _read_attention(keys)
     _read_checkpointing(keys)
     _read_batching(keys)
-    _read_kernels(keys)
+    read_plugins(keys)
     if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
         micro, why = reading.value("micro_batch_size"), "axolotl: eval_batch_size is the micro-batch"
         keys.say_whole("evaluation_batch_size", "eval_batch_size", otherwise=micro, why=why)
@@ -252,54 +244,6 @@ def _read_attention(keys: Keys) -> None:
             keys.reading.say("attention", ATTENTIONS[name], keys.place(old))
             return
     read_attention(keys, "attn_implementation")
-
-
-def _read_kernels(keys: Keys) -> None:
-    reading = keys.reading
-    plugins, place = keys.names("plugins") or (), keys.place("plugins")
-    reading.say("kernels", Kernels.EAGER, why="no Liger plugin")
-    reading.say("loss", Loss.FULL, why="no plugin with a loss")
-    others = [name.rpartition(".")[2] for name in plugins if not name.endswith(_PLUGINS)]
-    if others:
-        reading.refuse(f"axolotl's {', '.join(others)}", place)
-    if any(name.endswith("LigerPlugin") for name in plugins):
-        _read_liger(keys)
-    _read_cut_cross_entropy(keys, plugins)
-
-
-def _read_liger(keys: Keys) -> None:
-    reading = keys.reading
-    switched = [name for name in LIGER if keys.flag(*_SPELLED.get(name, (name,)))]
-    if len(switched) == len(LIGER):
-        reading.say("kernels", Kernels.LIGER, keys.place(LIGER[0]))
-    elif switched:
-        reading.refuse(f"Liger's kernels in part: {', '.join(switched)}", keys.place(switched[0]))
-    if keys.flag("liger_fused_linear_cross_entropy"):
-        reading.say("loss", Loss.LIGER_FUSED_LINEAR, keys.place("liger_fused_linear_cross_entropy"))
-    elif keys.flag("liger_cross_entropy"):
-        reading.say("loss", Loss.LIGER_CROSS_ENTROPY, keys.place("liger_cross_entropy"))
-
-
-def _read_cut_cross_entropy(keys: Keys, plugins: Collection[str]) -> None:
-    """Says cut cross-entropy, which its plugin switches on: integrations/cut_cross_entropy/__init__.py, args.py."""
-    reading, place = keys.reading, keys.place("cut_cross_entropy") or keys.place("plugins")
-    has_plugin = any(name.endswith("CutCrossEntropyPlugin") for name in plugins)
-    if not keys.flag("cut_cross_entropy", otherwise=has_plugin):
-        return
-    if not has_plugin:
-        reading.refuse("cut_cross_entropy without its plugin, which alone replaces the loss", place)
-        return
-    if reading.value("loss") is not Loss.FULL:
-        reading.refuse("cut cross-entropy together with a loss of Liger's", place)
-    reading.say("loss", Loss.CUT_CROSS_ENTROPY, place)
-    precision: Precision | None = reading.value("precision")
-    if precision is not None and precision.facts.matmul_dtype not in MIXED:
-        reading.refuse("cut cross-entropy without bf16 or fp16, which axolotl refuses", place)
-    if precision is Precision.FP16_MIXED and reading.value("finetuning") is Finetuning.FULL:
-        # loaders/model.py: "CCE requires embedding layers to be in fp16/bf16"; GradScaler unscales no such gradients
-        reading.refuse(
-            "cut cross-entropy under fp16: the head trains in fp16, and its gradients are not unscaled", place
-        )
 
 
 READER = Reader(
