@@ -1,6 +1,6 @@
 """Writes what is derived from the code: the reference of commands, that of the Python API, and the types of options.
 
-python docs/generate.py          # writes docs/commands.md, docs/python.md, planner/records/option_types.py
+python docs/generate.py          # writes docs/commands.md, docs/python.md, planner/records/asked/option_types.py
 python docs/generate.py --check  # exits with 1, and says which, where a file is not what would be written
 """
 
@@ -123,7 +123,7 @@ def _bare(annotation: Any) -> Any:
 def _type(annotation: Any) -> str:
     annotation = _bare(annotation)
     text = annotation.__name__ if isinstance(annotation, type) and "[" not in str(annotation) else str(annotation)
-    for noise in ("typing.", "planner.records.plan.", "planner.records.request.", "planner.records.result."):
+    for noise in ("typing.", "planner.records.plan.", "planner.records.asked.request.", "planner.records.result."):
         text = text.replace(noise, "")
     return text.replace("|", "\\|")
 
@@ -189,7 +189,7 @@ def _formatted(code: str) -> str:
 
 
 WRITTEN: dict[str, Callable[[], str]] = {
-    "planner/records/option_types.py": option_types,
+    "planner/records/asked/option_types.py": option_types,
     "docs/commands.md": commands,
     "docs/python.md": python,
 }

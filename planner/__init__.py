@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from planner.models import Model, find_model
     from planner.models.sources.document import ModelConfigError
     from planner.pages.report import report_page
-    from planner.records.axes import RequestError
+    from planner.records.asked.axes import RequestError
+    from planner.records.asked.request import Request
+    from planner.records.asked.space import SearchSpace, SpaceFileError
     from planner.records.check import Change, CheckResult
     from planner.records.comparison import Compared, Comparison
     from planner.records.explanation import Explanation
@@ -32,9 +34,7 @@ if TYPE_CHECKING:
     from planner.records.measurement import MeasuredRun, Measurement
     from planner.records.plan import Memory, Plan
     from planner.records.plan_file import PlanFileError
-    from planner.records.request import Request
     from planner.records.result import EstimateResult, FitResult
-    from planner.records.space import SearchSpace, SpaceFileError
     from planner.records.sweep import SweepResult, SweepRow
     from planner.records.verification import Verification
     from planner.sweeps.tables import SweepFileError
@@ -70,10 +70,10 @@ _HOMES = {
     "Plan": "planner.records.plan",
     "PlanFileError": "planner.records.plan_file",
     "PlannerError": "hardware",
-    "Request": "planner.records.request",
-    "RequestError": "planner.records.axes",
-    "SearchSpace": "planner.records.space",
-    "SpaceFileError": "planner.records.space",
+    "Request": "planner.records.asked.request",
+    "RequestError": "planner.records.asked.axes",
+    "SearchSpace": "planner.records.asked.space",
+    "SpaceFileError": "planner.records.asked.space",
     "SweepFileError": "planner.sweeps.tables",
     "SweepResult": "planner.records.sweep",
     "SweepRow": "planner.records.sweep",

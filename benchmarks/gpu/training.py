@@ -38,7 +38,7 @@ def strategy_of(request: Mapping[str, Any]) -> Strategy:
 
 
 def _parsed(options: Mapping[str, Any]) -> dict[str, Any]:
-    from planner.records.axes import parse_axes
+    from planner.records.asked.axes import parse_axes
 
     return {name: values[0] for name, values in parse_axes(options).items()}
 

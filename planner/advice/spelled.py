@@ -16,8 +16,8 @@ from planner.answers.plans import plan_of
 from planner.answers.settled import settled
 from planner.problem.problem import Problem
 from planner.records.advice import Way
-from planner.records.request import Request
-from planner.records.sizes import spelled_bytes
+from planner.records.asked.request import Request
+from planner.records.asked.sizes import spelled_bytes
 from planner.search import Candidate, Solver
 from strategies import Allocator
 

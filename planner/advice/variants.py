@@ -12,7 +12,7 @@ from planner.problem.goal import limits_of
 from planner.problem.one import options_of_one
 from planner.problem.problem import Problem, budget_bytes, named_at, step_memory_of
 from planner.problem.site import Site
-from planner.records.request import Request
+from planner.records.asked.request import Request
 from planner.search import Solver
 from planner.search.candidate import ALIKE_FROM
 from planner.search.exhaustive import possible

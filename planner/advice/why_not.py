@@ -11,7 +11,7 @@ from planner.advice.variants import Variant, Variants
 from planner.answers.plans import plan_of
 from planner.problem.problem import Problem
 from planner.records.advice import Fate, WhyNot
-from planner.records.axes import RequestError, parse_option, without_aliases
+from planner.records.asked.axes import RequestError, parse_option, without_aliases
 from planner.search import Candidate, Solver
 from planner.search.exhaustive import possible
 from strategies import OPTIONS, ContradictionError, InvalidChoiceError, Space

@@ -11,9 +11,9 @@ from planner.models.registry import recognize
 from planner.models.tasks import task_of
 from planner.problem.one import options_of_one
 from planner.problem.problem import Problem, default_length
-from planner.records.amounts import spelled_count, spelled_seconds, spelled_share
-from planner.records.request import Request
-from planner.records.sizes import spelled_bytes
+from planner.records.asked.amounts import spelled_count, spelled_seconds, spelled_share
+from planner.records.asked.request import Request
+from planner.records.asked.sizes import spelled_bytes
 from strategies import OPTIONS, Framework, Objective, Task
 
 _BOUNDS = ("objective", "max_accumulation", "gradient_accumulation_steps", "global_batch_size", "tokens_per_step")

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hardware.errors import shown
-from planner.records.axes import RequestError
+from planner.records.asked.axes import RequestError
+from planner.records.asked.request import Request
 from planner.records.comparison import Compared, Comparison
 from planner.records.plan import Plan
 from planner.records.plan_file import read_plan
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import OPTIONS
 

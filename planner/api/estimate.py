@@ -16,7 +16,7 @@ from planner.records.result import EstimateResult
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from planner.records.option_types import Options
+    from planner.records.asked.option_types import Options
 
 
 def estimate(

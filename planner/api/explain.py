@@ -19,7 +19,7 @@ from strategies import ContradictionError
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from planner.records.option_types import Options
+    from planner.records.asked.option_types import Options
 
 
 def explain(

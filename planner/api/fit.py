@@ -18,9 +18,9 @@ from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
 from planner.records.advice import Shortfall, Way, WhyNot
-from planner.records.axes import several
+from planner.records.asked.axes import several
+from planner.records.asked.space import SpaceSource
 from planner.records.result import FitResult, Searched
-from planner.records.space import SpaceSource
 from planner.records.verification import Verification
 from planner.search import Candidate, EngineError, EngineSettings, Found, Solver, search
 from planner.search import pareto as front_of
@@ -29,7 +29,7 @@ from strategies import ContradictionError, Engine, Exactly, Lora, Space
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from planner.records.option_types import Options
+    from planner.records.asked.option_types import Options
 
 
 def fit(

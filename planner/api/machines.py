@@ -13,15 +13,15 @@ from planner.models import Model
 from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.problem import CatalogSource, Problem, catalog_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
-from planner.records.axes import RequestError
+from planner.records.asked.axes import RequestError
+from planner.records.asked.space import SpaceSource
 from planner.records.machines import MachineRanking
-from planner.records.space import SpaceSource
 from strategies import Objective
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from planner.records.option_types import Options
+    from planner.records.asked.option_types import Options
 
 
 def fit_machines(

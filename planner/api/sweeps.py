@@ -11,9 +11,9 @@ from planner.models import registry_models
 from planner.problem.asked import number_of
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
-from planner.records.amounts import parse_length
-from planner.records.axes import RequestError, several
-from planner.records.space import SpaceSource
+from planner.records.asked.amounts import parse_length
+from planner.records.asked.axes import RequestError, several
+from planner.records.asked.space import SpaceSource
 from planner.records.sweep import SweepResult
 from planner.sweeps.run import run
 from planner.sweeps.unit import Asked
@@ -21,7 +21,7 @@ from planner.sweeps.unit import Asked
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from planner.records.option_types import Options
+    from planner.records.asked.option_types import Options
 
 ALL = "all"
 """Name that stands for all models of the registry that a family describes."""

@@ -34,7 +34,7 @@ class WholeNumber(_Type):
         try:
             return int(str(value))
         except ValueError:
-            from planner.records.amounts import meant
+            from planner.records.asked.amounts import meant
 
             near = " or ".join(map(str, meant(str(value)))) or "4"
             raise PlannerError(f"{_named(param)} is {value!r}, not a whole number", f"{_named(param)} {near}") from None
@@ -47,7 +47,7 @@ class Length(WholeNumber):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Returns the number of tokens; raises PlannerError for any other text."""
-        from planner.records.amounts import parse_length
+        from planner.records.asked.amounts import parse_length
 
         found = parse_length(_named(param), value)
         assert found is not None
@@ -172,7 +172,7 @@ class AxisChoice(Completed):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the choice, an alias or `all`; raises InvalidChoiceError for any other text."""
-        from planner.records.axes import ALL
+        from planner.records.asked.axes import ALL
 
         return str(value) if value == ALL or value in self.choices.aliases() else self.choices.parse(str(value))
 

@@ -18,10 +18,10 @@ from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in
 from planner.problem.problem import CatalogSource, catalog_of
-from planner.records.axes import RequestError
+from planner.records.asked.axes import RequestError
+from planner.records.asked.request import Request
 from planner.records.plan import Plan
 from planner.records.plan_file import read_plan
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import InvalidChoiceError
 

@@ -13,8 +13,8 @@ from planner.models import Model
 from planner.models.reading.inventory import Inventory
 from planner.printable import printable
 from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
+from planner.records.asked.request import Request
 from planner.records.plan import Plan, StrategyChoice
-from planner.records.request import Request
 from strategies import (
     ALL_LINEAR,
     Allocator,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.pages.rows import OTHERS, Row, front_of
+from planner.records.asked.request import Request
 from planner.records.machines import MachinePlan, MachineRanking
-from planner.records.request import Request
 
 
 def groups_of(ranking: MachineRanking) -> dict[str, MachinePlan]:

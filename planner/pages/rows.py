@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from planner.records.asked.request import Request
 from planner.records.plan import Plan
-from planner.records.request import Request
 
 MOST_SUBJECTS = 6
 """Most plans with pictures of their own: there are as many colors that one can tell apart."""

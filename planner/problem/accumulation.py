@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.records.request import Workload
+from planner.records.asked.request import Workload
 from planner.search import Solver
 from strategies import (
     DEFAULT_MAX_ACCUMULATION,

@@ -6,9 +6,9 @@ from typing import Final
 
 from planner.problem.problem import CatalogSource, Problem
 from planner.problem.resolve import resolve_one, workload_of
+from planner.records.asked.request import Request
 from planner.records.plan import Plan
 from planner.records.plan_file import arguments_of_plan
-from planner.records.request import Request
 from planner.search import Candidate, Solver
 
 _OWN: Final = ("model", "gpu", "micro_batch_size", "gradient_accumulation_steps")

@@ -10,8 +10,8 @@ from planner.problem.accumulation import accumulation_of, check_batches
 from planner.problem.goal import limits_of, order_of, run_fields
 from planner.problem.problem import Problem
 from planner.problem.resolve import workload_of
-from planner.records.amounts import parse_count
-from planner.records.axes import RequestError, several, whole
+from planner.records.asked.amounts import parse_count
+from planner.records.asked.axes import RequestError, several, whole
 from planner.search import Solver
 from strategies import Objective
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from planner.models import Model
 from planner.models.decoder import Decoder
-from planner.records.request import Workload
+from planner.records.asked.request import Workload
 from strategies import Allocator, Attention, Batching, ContradictionError, Strategy
 
 USUAL = "--batching full"

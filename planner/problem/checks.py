@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from planner.models import Model
-from planner.records.request import Request
+from planner.records.asked.request import Request
 from strategies import (
     AXES,
     Attention,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.problem.problem import Problem
-from planner.records.amounts import parse_amount, parse_count, parse_seconds
-from planner.records.request import Request
+from planner.records.asked.amounts import parse_amount, parse_count, parse_seconds
+from planner.records.asked.request import Request
 from planner.search import Order, RunLimits
 from strategies import OPTIONS, Batching, ContradictionError, Framework, Objective, Strategy, num_risks
 

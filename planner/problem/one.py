@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from hardware import Cluster
-from planner.records.request import Request
+from planner.records.asked.request import Request
 from strategies import (
     AXES,
     Checkpointing,

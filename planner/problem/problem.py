@@ -22,10 +22,10 @@ from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
 from planner.problem.site import Site
-from planner.records.axes import RequestError, parse_axes, whole
-from planner.records.request import DEFAULT_SEQUENCE_LENGTH, Request
-from planner.records.sizes import parse_bytes
-from planner.records.space import SpaceSource, framework_of, given_by
+from planner.records.asked.axes import RequestError, parse_axes, whole
+from planner.records.asked.request import DEFAULT_SEQUENCE_LENGTH, Request
+from planner.records.asked.sizes import parse_bytes
+from planner.records.asked.space import SpaceSource, framework_of, given_by
 from strategies import (
     Attention,
     Batching,

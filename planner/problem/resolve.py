@@ -11,8 +11,8 @@ from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
 from planner.problem.goal import limits_of
 from planner.problem.problem import CatalogSource, Problem
-from planner.records.amounts import parse_length
-from planner.records.axes import RequestError, whole
+from planner.records.asked.amounts import parse_length
+from planner.records.asked.axes import RequestError, whole
 from planner.search import Candidate, Solver
 from strategies import ContradictionError, UpTo
 

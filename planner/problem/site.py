@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hardware import GPU, Catalog, Cluster, Machine
-from planner.records.axes import RequestError, whole
+from planner.records.asked.axes import RequestError, whole
 
 
 class Site(NamedTuple):

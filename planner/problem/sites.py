@@ -9,7 +9,7 @@ from hardware import GPU, Catalog
 from hardware.errors import shown
 from hardware.named import name_key
 from planner.problem.site import Site
-from planner.records.axes import RequestError, whole
+from planner.records.asked.axes import RequestError, whole
 
 ANY: Final = "any"
 """Name that stands for all GPUs of the catalog."""

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
+from planner.records.asked.request import Request
 from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
-from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION
 
 

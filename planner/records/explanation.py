@@ -3,9 +3,9 @@
 from typing import Literal
 
 from hardware import MIB
+from planner.records.asked.request import Request
 from planner.records.display import Displayed
 from planner.records.plan import Bytes, Plan, Record
-from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION
 
 

@@ -3,9 +3,9 @@
 from datetime import date
 from typing import Literal
 
+from planner.records.asked.request import Request
 from planner.records.display import Displayed
 from planner.records.plan import Count, Plan, Record, Total
-from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION
 
 

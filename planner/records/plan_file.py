@@ -11,10 +11,10 @@ from hardware import PlannerError
 from hardware.files import UnreadableError, read_file, read_standard_input
 from hardware.json_text import JsonError, decoded, parse_json
 from planner.models.trusted import named_in
-from planner.records.axes import RequestError
+from planner.records.asked.axes import RequestError
+from planner.records.asked.request import Request
 from planner.records.machines import MachineRanking
 from planner.records.plan import Plan
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from strategies import Quantization
 

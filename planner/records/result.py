@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from planner.records.advice import Shortfall, Way, WhyNot
-from planner.records.axes import RequestError
+from planner.records.asked.axes import RequestError
+from planner.records.asked.request import Request
 from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
-from planner.records.request import Request
 from planner.records.verification import SCHEMA_VERSION, Verification
 from strategies import Engine, Objective, Sampler
 

@@ -4,9 +4,9 @@ from enum import StrEnum
 from typing import Literal
 
 from planner.records.advice import Way
+from planner.records.asked.request import Request
 from planner.records.display import Displayed
 from planner.records.plan import Bytes, Plan, Record
-from planner.records.request import Request
 from strategies import Allocator
 
 SCHEMA_VERSION: Literal[1] = 1

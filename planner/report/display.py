@@ -21,7 +21,7 @@ from planner.report.check import CheckReport
 from planner.report.comparison import ComparisonReport
 from planner.report.estimate import EstimateReport
 from planner.report.explain import ExplainReport
-from planner.report.fit import FitReport
+from planner.report.fit.answer import FitReport
 from planner.report.machine_ranking import MachineRankingReport
 from planner.report.measured import MeasuredReport
 from planner.report.sweep import SweepReport

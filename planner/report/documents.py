@@ -11,8 +11,8 @@ from typing import Any
 
 from hardware import GPU, Machine
 from planner.models import Foreign, Model
-from planner.records.described import Described
-from planner.records.space import SearchSpace
+from planner.records.asked.described import Described
+from planner.records.asked.space import SearchSpace
 from planner.records.verification import SCHEMA_VERSION
 from planner.report.parts.words import values_of
 from strategies import Option

@@ -13,7 +13,7 @@ from planner.problem.asked import fields_of, solver_of
 from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
 from planner.problem.site import Site
-from planner.records.space import SpaceSource
+from planner.records.asked.space import SpaceSource
 from planner.records.sweep import SweepRow
 
 

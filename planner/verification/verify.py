@@ -24,7 +24,7 @@ from planner.verification.replayed import Verified, verify_candidate
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from planner.records.option_types import Options
+    from planner.records.asked.option_types import Options
 
 SNAPSHOTS = (".pickle", ".pkl")
 """Suffixes of files that hold a snapshot."""

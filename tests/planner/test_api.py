@@ -7,8 +7,8 @@ import pytest
 
 import planner
 from planner import ContradictionError, EstimateResult, FitResult, PlannerError, estimate, fit
+from planner.records.asked.request import Request
 from planner.records.plan import StrategyChoice
-from planner.records.request import Request
 from strategies import OPTIONS, Finetuning, Space, num_risks
 
 

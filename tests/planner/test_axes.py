@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from planner import PlannerError
-from planner.records.axes import parse_axes
+from planner.records.asked.axes import parse_axes
 from strategies import ALL_LINEAR, Optimizer, Precision
 
 

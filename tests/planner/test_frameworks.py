@@ -6,7 +6,7 @@ import pytest
 
 from hardware import Cluster, load_catalog
 from planner import ContradictionError, SearchSpace, estimate, fit
-from planner.records.described import described
+from planner.records.asked.described import described
 
 A100: dict[str, Any] = {"gpu": "A100-80GB-SXM", "sequence_length": 1024}
 TRL = {"adapter_dtype": "weights", "unquantized_dtype": "bf16", "checkpointing": "full", "loss": "chunked"}

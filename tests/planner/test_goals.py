@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from planner import ContradictionError, InvalidChoiceError, PlannerError, RequestError, estimate, fit
-from planner.records.amounts import parse_count, parse_length, parse_seconds, spelled_count, spelled_seconds
+from planner.records.asked.amounts import parse_count, parse_length, parse_seconds, spelled_count, spelled_seconds
+from planner.records.asked.sizes import parse_bytes, spelled_bytes
 from planner.records.plan_file import read_plan
-from planner.records.sizes import parse_bytes, spelled_bytes
 from strategies import usual_batch
 
 COMMON: dict[str, Any] = {"gpu": "A100-40GB", "finetuning": "lora"}

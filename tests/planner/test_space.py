@@ -9,7 +9,7 @@ import pytest
 
 from hardware import Cluster, load_catalog
 from planner import PlannerError, SearchSpace, SpaceFileError, fit
-from planner.records.described import described
+from planner.records.asked.described import described
 from planner.report.documents import space_document
 from planner.search.engine import TooManyStrategiesError
 from strategies import ALL_LINEAR, Attention, Finetuning, Optimizer, Precision

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import planner
 from planner import PlannerError
 from planner.cli import main
-from planner.records.axes import parse_axes
+from planner.records.asked.axes import parse_axes
 from strategies import Sharding, ShardingBackend
 
 MEANT = {

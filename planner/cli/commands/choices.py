@@ -51,6 +51,6 @@ def choices(option: str | None, as_json: bool) -> None:
 
         print_document(choices_document(asked))
     else:
-        from planner.report.choices import ChoicesReport
+        from planner.report.catalog.choices import ChoicesReport
 
         print_report(ChoicesReport(asked))

@@ -79,7 +79,7 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
     if as_json:
         print_document(result.model_dump_json(indent=2))
     else:
-        from planner.report.fit import FitReport
+        from planner.report.fit.answer import FitReport
 
         listed = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
         if plot:
@@ -89,7 +89,7 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
             print_text("")
         print_report(FitReport(result, ctx.obj or (), notes or listed))
         if result.why_not:
-            from planner.report.why_not import WhyNotReport
+            from planner.report.fit.why_not import WhyNotReport
 
             print_report(WhyNotReport(result.why_not))
     if not result.plans:

@@ -32,12 +32,12 @@ class _GPUs(Listing):
         return gpus_document(entries)
 
     def table(self, entries: Sequence[Any]) -> Any:
-        from planner.report.gpus import GPUList
+        from planner.report.catalog.gpus import GPUList
 
         return GPUList(entries)
 
     def card(self, catalog: Catalog, entry: Any) -> Any:
-        from planner.report.gpus import GPUCard
+        from planner.report.catalog.gpus import GPUCard
 
         return GPUCard(entry, [machine for machine in catalog.machines if machine.gpu == entry.name])
 

@@ -32,12 +32,12 @@ class _Machines(Listing):
         return machines_document(entries)
 
     def table(self, entries: Sequence[Any]) -> Any:
-        from planner.report.machines import MachineList
+        from planner.report.catalog.machines import MachineList
 
         return MachineList(entries)
 
     def card(self, catalog: Catalog, entry: Any) -> Any:
-        from planner.report.machines import MachineCard
+        from planner.report.catalog.machines import MachineCard
 
         return MachineCard(entry)
 

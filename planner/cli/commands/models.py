@@ -29,7 +29,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
         print_document(models_document(found))
     else:
-        from planner.report.models import ModelList
+        from planner.report.catalog.models import ModelList
 
         print_report(ModelList(found))
 
@@ -51,6 +51,6 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
         print_document(model_document(model))
     else:
-        from planner.report.models import ModelCard, ReplayedCard
+        from planner.report.catalog.models import ModelCard, ReplayedCard
 
         print_report(ModelCard(model) if isinstance(model, Model) else ReplayedCard(model))

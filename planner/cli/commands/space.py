@@ -41,7 +41,7 @@ def show(
     """
     from hardware import load_catalog
     from planner.problem.site import Site
-    from planner.records.described import described
+    from planner.records.asked.described import described
 
     description = described(file, Site.of(gpu, load_catalog(catalog), gpus).cluster(nodes, None), axes)
     if as_json:
@@ -49,6 +49,6 @@ def show(
 
         print_document(space_document(description))
     else:
-        from planner.report.space import SpaceReport
+        from planner.report.catalog.space import SpaceReport
 
         print_report(SpaceReport(description))

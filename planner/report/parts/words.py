@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.records.asked.request import Request
 from planner.records.plan import Plan, StrategyChoice
-from planner.records.request import Request
 from planner.report.parts.format import count, gib, grouped, plural, short_percent
 from strategies import AXES, Names, Quantization, Shares, WholeNumbers
 

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from planner.answers.curves import curves
 from planner.problem.again import resolve_plan
 from planner.problem.problem import CatalogSource
+from planner.records.asked.request import Request
 from planner.records.plan import Plan
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult
 from planner.report.plots.plan import PlanPlot
 from planner.report.plots.scatter import Scatter

@@ -15,7 +15,7 @@ from planner.memory.sharding.host import OnHost
 from planner.memory.step.host import Host
 from planner.memory.step.traced_model import TracedModel
 from planner.models import Inventory
-from planner.records.sizes import parse_bytes
+from planner.records.asked.sizes import parse_bytes
 from strategies import PLAIN, Checkpointing, Checkpoints, Optimizer, Precision, Strategy
 
 INVENTORY = Inventory(planner.find_model("smollm2-135m").architecture)

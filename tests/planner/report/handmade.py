@@ -9,8 +9,8 @@ from rich.console import Console, RenderableType
 
 from hardware import GIB
 from planner.records.advice import Cost, Shortfall, Way
+from planner.records.asked.request import Request
 from planner.records.plan import Components, Memory, Plan, Shares, StrategyChoice, Time
-from planner.records.request import Request
 from planner.records.result import EstimateResult, FitResult, Searched
 
 BUDGET_BYTES = round(37.4 * GIB)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from planner.cli import main
-from planner.report.fit import LINES
+from planner.report.fit.answer import LINES
 
 QUESTIONS: dict[str, list[tuple[str, ...]]] = {
     # A usual effective batch without checkpointing where it fits, micro-batch 1 to 4; the largest batch beside it.

@@ -13,12 +13,12 @@ from rich.console import RenderableType
 
 from hardware import GPU, Link, Machine, PeakFlops
 from planner.models import Foreign, find_model, recognize
-from planner.report.choices import ChoicesReport
+from planner.report.catalog.choices import ChoicesReport
+from planner.report.catalog.gpus import GPUCard, GPUList
+from planner.report.catalog.machines import MachineCard, MachineList
+from planner.report.catalog.models import ModelCard, ModelList, ReplayedCard
 from planner.report.estimate import EstimateReport
-from planner.report.fit import FitReport
-from planner.report.gpus import GPUCard, GPUList
-from planner.report.machines import MachineCard, MachineList
-from planner.report.models import ModelCard, ModelList, ReplayedCard
+from planner.report.fit.answer import FitReport
 from strategies import AXES
 
 LINK = Link(kind="pcie", bytes_per_second=15_750_000_000)

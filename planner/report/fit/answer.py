@@ -10,14 +10,14 @@ from rich.text import Text
 
 from planner.records.plan import Plan
 from planner.records.result import FitResult
+from planner.report.fit.picked import LEAST, of_front, picked
+from planner.report.fit.ranking import ranking
+from planner.report.fit.shortfall import shortfall_lines
+from planner.report.fit.to_run import speed, takes, to_run
 from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
-from planner.report.picked import LEAST, of_front, picked
-from planner.report.ranking import ranking
-from planner.report.shortfall import shortfall_lines
-from planner.report.to_run import speed, takes, to_run
 from planner.report.verify import verdict
 from planner.report.ways import step_lines
 from strategies import LARGEST_USUAL_BATCH, Objective

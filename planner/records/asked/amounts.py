@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from hardware.errors import shown
-from planner.records.axes import RequestError, whole
+from planner.records.asked.axes import RequestError, whole
 
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _ALSO: Final = {"m": "min", "hr": "h", "sec": "s", "second": "s", "minute": "min", "hour": "h", "day": "d"}

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from planner.records.described import Described
+from planner.records.asked.described import Described
 from planner.report.parts.blocks import Wrapped, fields
 from planner.report.parts.format import grouped
 from strategies import Option

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hardware import Cluster
-from planner.records.axes import parse_axes
-from planner.records.space import SearchSpace, SpaceSource, framework_of, given_by
+from planner.records.asked.axes import parse_axes
+from planner.records.asked.space import SearchSpace, SpaceSource, framework_of, given_by
 from strategies import AXES, Option, Space
 
 

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from hardware import PlannerError
 from planner.models import find_model
+from planner.records.asked.request import Request
 from planner.records.plan import Plan
-from planner.records.request import Request
 from planner.records.result import FitResult
 from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, on_host

@@ -7,7 +7,7 @@ from typing import Final
 
 from hardware.errors import shown
 from hardware.sizes import size_of, spelled_bytes
-from planner.records.axes import RequestError, whole
+from planner.records.asked.axes import RequestError, whole
 
 __all__ = ["parse_bytes", "spelled_bytes"]
 

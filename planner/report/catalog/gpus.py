@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from hardware import GPU, MIB, Dtype, Link, Machine
-from planner.report.machines import price_of
+from planner.report.catalog.machines import price_of
 from planner.report.parts.blocks import Wrapped, fields
 from planner.report.parts.format import gib, grouped, plural
 from planner.report.parts.table import Column, shrunk, table_lines

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from planner.records.asked.space import SearchSpace
 from planner.records.plan import Count, Record, Total
-from planner.records.space import SearchSpace
 from strategies import DEFAULT_MAX_ACCUMULATION, Batching, Loading, Objective, Outputs, Task
 
 DEFAULT_SEQUENCE_LENGTH = 2048
