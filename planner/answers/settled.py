@@ -6,12 +6,12 @@ the largest micro-batch whose requests the allocator's model serves within the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from planner.answers.memory import missing_from
 from planner.memory.reserved import process_of, reserved_by
 from planner.search import DOES_NOT_FIT, Candidate, Found, Solver
-from strategies import Allocator, Exactly, Objective
+from strategies import Allocator, Exactly, Objective, Strategy
 
 ONE_BY_ONE = 8
 """How many of the largest micro-batches are tried one by one: a smaller one is not always served where a larger one is.
@@ -26,13 +26,29 @@ def settle(found: Found, solver: Solver, number: int) -> None:
         solver: The solver that found it.
         number: Candidates that will be recommended.
     """
+    known: dict[Strategy, Candidate | None] = {}
 
-    def served(candidate: Candidate) -> Candidate | None:
-        is_native = candidate.strategy.allocator is Allocator.NATIVE
-        return settled(candidate, solver) if is_native else candidate
+    def served(candidate: Candidate, others: Sequence[Candidate]) -> Candidate | None:
+        if candidate.strategy.allocator is not Allocator.NATIVE:
+            return candidate
+        if candidate.strategy not in known:
+            unknown = (c for c in others if c.strategy not in known)
+            known.update(_at_once([candidate, *unknown], solver))
+        return known[candidate.strategy] if candidate.strategy in known else settled(candidate, solver)
 
     if any(candidate.strategy.allocator is Allocator.NATIVE for candidate in found.ranking.first(number)):
         found.rejected[DOES_NOT_FIT] += found.ranking.decide(number, served)
+
+
+def _at_once(candidates: Iterable[Candidate], solver: Solver) -> dict[Strategy, Candidate | None]:
+    """Returns what candidates are settled as, by strategy; nothing where they have to be settled one by one."""
+    natives = {c.strategy: c for c in candidates if c.strategy.allocator is Allocator.NATIVE}
+    if len(natives) < 2:
+        return {}
+    from planner.answers.settled_at_once import settled_at_once
+
+    found = settled_at_once(list(natives.values()), solver, settled)
+    return {} if found is None else dict(zip(natives, found, strict=True))
 
 
 def settled(candidate: Candidate, solver: Solver) -> Candidate | None:

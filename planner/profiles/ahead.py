@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Final
 
 from planner.extras import Progress, needed_for
+from planner.processes import forked
 from planner.profiles.measure import FEATURE, Asked, Key, measured
 from planner.profiles.records import Profile, Refusal
 
@@ -30,8 +29,8 @@ def in_processes(questions: Sequence[Asked], progress: Progress) -> dict[Key, Pr
     Returns:
         The answers, by the keys of their questions.
     """
-    processes = min(len(questions), _cores(), MOST_PROCESSES)
-    if processes < 2 or not sys.platform.startswith("linux") or multiprocessing.parent_process() is not None:
+    processes = min(forked(len(questions)), MOST_PROCESSES)
+    if processes < 2:
         return {}
     with needed_for(FEATURE, "verify"):
         from planner.replay import step  # noqa: F401  # so that no process has to import torch by itself
@@ -49,11 +48,6 @@ def in_processes(questions: Sequence[Asked], progress: Progress) -> dict[Key, Pr
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return found
-
-
-def _cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin() -> None:

@@ -6,7 +6,7 @@ Most are never asked for, so the next candidate of a chain is solved only when t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,6 +17,10 @@ from strategies import Chain, Finetuning, Strategy
 
 MOST_LOOKED = 5
 """How many candidates are looked at for each one that is recommended, to find some that are not nearly the same."""
+
+Decide = Callable[[Candidate, Sequence[Candidate]], Candidate | None]
+"""Returns the candidate that takes another one's place, which may rank otherwise, or None; the second argument are
+those that are to be decided as things are, which it may decide in advance."""
 
 
 class Entry(NamedTuple):
@@ -113,12 +117,12 @@ class Ranking:
         assert candidate is not None  # it fits, since the last one, which takes more, does
         return entry._replace(rank=candidate.rank, candidate=candidate, place=place)
 
-    def decide(self, number: int, decided_as: Callable[[Candidate], Candidate | None]) -> int:
+    def decide(self, number: int, decided_as: Decide) -> int:
         """Decides anew what is recommended, and the best of each method, until all of these are decided.
 
         Args:
             number: Candidates that are recommended.
-            decided_as: Returns the candidate that takes another one's place, which may rank otherwise, or None.
+            decided_as: Decides a candidate.
 
         Returns:
             The number of candidates that had no other in their place.
@@ -132,7 +136,7 @@ class Ranking:
             candidate = entry.candidate
             decided.add(candidate.strategy)
             self._heap.remove(entry)
-            found, following = decided_as(candidate), self._following(entry)
+            found, following = decided_as(candidate, open_), self._following(entry)
             alone = entry._replace(chain=Chain(candidate.strategy), place=0, last=0)
             dropped += found is None
             self._count -= found is None

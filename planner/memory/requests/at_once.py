@@ -101,6 +101,15 @@ class ServedAtOnce(Requests):
             self.streams[names[1]], self._has_streams = (stream, shared), True
         return names[1]
 
+    def keep(self, sizes: Iterable[int]) -> None:
+        """Serves the requests for storages that stay.
+
+        Raises:
+            OutOfMemoryError: One does not fit.
+        """
+        logged = [(number, num_bytes, 0) for number, num_bytes in enumerate(sizes, start=1)]
+        self._serve(_compiled(logged, 0), {}, _nothing, self._pools[Stream.COMPUTE])
+
     def release(self, storage: int) -> None:
         """Ends one owner's use of a block, and frees it if there is no other owner."""
         if not storage:

@@ -109,23 +109,19 @@ def _load(requests: Requests, steps: Steps, loaded: int) -> None:
         loaded: Bytes of parameters that have been allocated.
     """
     left = steps.persistent.parameters - loaded
-    for unit in steps.units if left >= sum(unit.stored_bytes for unit in steps.units) else ():
-        for num_bytes in unit.tensors or (unit.stored_bytes,):
-            requests.allocate(num_bytes)
-            left -= num_bytes
-    requests.allocate(left)
-    requests.allocate(steps.persistent.communication + steps.persistent.gradients)
+    is_whole = left >= sum(unit.stored_bytes for unit in steps.units)
+    sizes = [size for unit in steps.units for size in unit.tensors or (unit.stored_bytes,)] if is_whole else []
+    requests.keep([*sizes, left - sum(sizes), steps.persistent.communication + steps.persistent.gradients])
 
 
 def _make_states(requests: Requests, steps: Steps) -> None:
     """Allocates the optimizer's states, tensor by tensor."""
-    left = steps.persistent.optimizer_states
+    left, shares = steps.persistent.optimizer_states, []
     for tensor in steps.updated:
         for num_bytes in steps.rule.states_one_by_one(tensor):
-            share = min(left, -(-num_bytes // steps.ranks))
-            requests.allocate(share)
-            left -= share
-    requests.allocate(left)
+            shares.append(min(left, -(-num_bytes // steps.ranks)))
+            left -= shares[-1]
+    requests.keep([*shares, left])
 
 
 def _optimize(requests: Requests, steps: Steps) -> None:

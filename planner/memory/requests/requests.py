@@ -49,6 +49,15 @@ class Requests:
         self.made.append((self._last, num_bytes))
         return self._last
 
+    def keep(self, sizes: Iterable[int]) -> None:
+        """Asks for the bytes of storages that stay as long as the process.
+
+        Args:
+            sizes: Bytes of each of them.
+        """
+        for num_bytes in sizes:
+            self.allocate(num_bytes)
+
     def end_loading(self) -> None:
         """Notes that the first step begins."""
         self.loaded = len(self.made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,12 @@ REPLAYED_PERIODS = 4
 
 The first and the last have a neighbour of another kind; the two between them have to allocate alike, so that the
 omitted ones can be derived from them.
+"""
+
+LEAST_OMITTED = 1 / 4
+"""Share of a list's blocks that has to be left out, or else all are replayed.
+
+Where a few are left out, the rest takes nearly as long, and nothing is derived from it if blocks turn out to differ.
 """
 
 
@@ -47,7 +54,7 @@ class BlockRun(NamedTuple):
 
 
 def shorten(model: torch.nn.Module, kept: int = REPLAYED_PERIODS) -> list[BlockRun]:
-    """Removes blocks from the middle of every run that has more than `kept` periods.
+    """Removes blocks from the middle of every run that has more than `kept` periods, if these are many.
 
     Args:
         model: The model, which is changed in place.
@@ -61,14 +68,22 @@ def shorten(model: torch.nn.Module, kept: int = REPLAYED_PERIODS) -> list[BlockR
         remaining: list[int] = []
         signatures = [signature(block) for block in blocks]
         first_of = {s: i for i, s in reversed([*enumerate(signatures)])}
-        for start, period, count in repetitions([first_of[s] for s in signatures], kept):
-            run = BlockRun(path, start, len(remaining), period, count, min(kept or count, count))
+        kinds = [first_of[s] for s in signatures]
+        division = repetitions(kinds, kept)
+        most = kept if _replayed(division, kept) <= (1 - LEAST_OMITTED) * len(blocks) else 0
+        for start, period, count in division if most == kept else repetitions(kinds, 0):
+            run = BlockRun(path, start, len(remaining), period, count, min(most or count, count))
             first, last = (run.kept + 1) // 2 * period, run.kept // 2 * period
             end = start + count * period
             remaining += [*range(start, start + first), *range(end - last, end)]
             runs.append(run)
         _keep(model, path, remaining)
     return runs
+
+
+def _replayed(division: Sequence[tuple[int, int, int]], kept: int) -> int:
+    """Returns how many blocks of a list are replayed, given its (start, period, count)."""
+    return sum(period * min(count, kept or count) for _, period, count in division)
 
 
 def _keep(model: torch.nn.Module, path: str, remaining: Sequence[int]) -> None:
@@ -145,7 +160,7 @@ def repetitions(kinds: Sequence[Any], kept: int) -> tuple[tuple[int, int, int], 
 
 def _before(rest: Division, start: int, period: int, count: int, kept: int) -> Division:
     """Returns a division with one more repetition in front of it."""
-    replayed = rest.replayed + period * min(count, kept or count)
+    replayed = rest.replayed + _replayed([(start, period, count)], kept)
     return Division(replayed, rest.periods + period, ((start, period, count), *rest.runs))
 
 
@@ -191,7 +206,8 @@ def scopes_of(model: torch.nn.Module, runs: list[BlockRun]) -> dict[str, Scope]:
 
 def home_of(name: str, scopes: Mapping[str, Scope]) -> Scope | None:
     """Returns the block to which a module, parameter or buffer belongs, by its path in the model."""
-    return next((scope for path, scope in scopes.items() if f"{name}.".startswith(f"{path}.")), None)
+    paths = accumulate(name.split("."), "{}.{}".format)
+    return next((scopes[path] for path in paths if path in scopes), None)
 
 
 def repeats_of(scope: Scope | None, runs: Sequence[BlockRun]) -> int:

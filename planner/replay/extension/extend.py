@@ -3,35 +3,27 @@
 Wherever the trace passes from one of the two middle blocks of a run to the other, the events of the omitted blocks are
 inserted, as copies of those of a middle block. A storage is addressed by the pass over the model that allocated it, the
 block around which it was allocated, and its ordinal there. With these addresses, relative to the block, both middle
-blocks must have equal events; this is checked, not assumed.
+blocks must have equal events; this is checked, not assumed. Only what they free of neighbours can have another ordinal:
+the first and the last block of a run may allocate more or less than the others. What one middle block frees of the
+other tells the ordinal in the omitted ones.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from hardware import PlannerError
 from planner.replay.extension.blocks import BlockRun
+from planner.replay.extension.seen import Address, Seen, in_common
 from planner.replay.recording.trace import Event, Place, Scope, Section, Trace, Work
 
 
 class IrregularError(PlannerError):
     """Reports blocks that look equal but do not allocate alike."""
-
-
-class _Place(NamedTuple):
-    """Addresses a storage relative to its block."""
-
-    section: int
-    """Index of the section that allocates the storage."""
-    visit: int
-    """How often the section was at the block before."""
-    ordinal: int
-    """Number of storages allocated before in the same visit."""
 
 
 class _Piece(NamedTuple):
@@ -71,7 +63,7 @@ class _Extension:
         self.pieces = list(_pieces(trace, number))
         # The two middle periods of the replay, between which the omitted ones belong.
         self.first_inner, self.last_inner = run.kept // 2 - 1, run.kept // 2
-        self.places: dict[int, tuple[_Place, int]] = {}
+        self.places: dict[int, tuple[Address, int]] = {}
         """Address and block of every storage that is allocated around a block of the run."""
         for piece in self.pieces:
             if piece.scope is not None:
@@ -79,9 +71,9 @@ class _Extension:
                 # cuBLAS allocates its workspace once per process, in the first block; no other block has one.
                 own = [storage for storage in made if trace.labels[storage].category != "overhead"]
                 for ordinal, storage in enumerate(own):
-                    self.places[storage] = _Place(piece.section, piece.visit, ordinal), piece.scope.block
+                    self.places[storage] = Address(piece.section, piece.visit, ordinal), piece.scope.block
         self.storages = {(place, index): storage for storage, (place, index) in self.places.items()}
-        self.clones: dict[tuple[_Place, int], int] = {}
+        self.clones: dict[tuple[Address, int], int] = {}
         """New storages of the omitted blocks, by address and block in the whole model."""
         self.labels = dict(trace.labels)
         self.next_storage = max(trace.labels, default=0) + 1
@@ -130,43 +122,43 @@ class _Extension:
         ends = [p.scope.block if p.scope is not None else -1 for p in (before, after)]
         if sorted(ends) != [self.first_inner, self.last_inner]:
             return
-        if before.visit != after.visit or self._seen_from_block(before) != self._seen_from_block(after):
+        seen = in_common(list(self._seen(before)), list(self._seen(after)))
+        if before.visit != after.visit or seen is None:
             raise self._irregular(f"blocks {self.first_inner} and {self.last_inner} do not allocate alike")
         missing = range(self.last_inner, self.last_inner + self.run.missing)
         for index in missing if ends[0] < ends[1] else reversed(missing):
-            yield self._copied(before, index)
+            yield self._copied(before, seen, index)
 
-    def _seen_from_block(self, piece: _Piece) -> list[tuple[object, ...]]:
-        """Describes a piece's events relative to its block, so that those of equal blocks compare equal."""
+    def _seen(self, piece: _Piece) -> Iterator[Seen]:
+        """Yields a piece's events relative to its block."""
         assert piece.scope is not None
-        seen: list[tuple[object, ...]] = []
         for storage, size, _ in piece.events:
             if size > 0:
-                seen.append((size,))
+                yield Seen(size)
             elif storage in self.places:
-                place, index = self.places[storage]
-                seen.append((size, place, index - piece.scope.block))
+                address, index = self.places[storage]
+                is_inner = index in (self.first_inner, self.last_inner)
+                yield Seen(size, address, index - piece.scope.block, is_inner=is_inner)
             else:
-                seen.append((size, storage))
-        return seen
+                yield Seen(size, other=storage)
 
-    def _copied(self, template: _Piece, index: int) -> list[Event]:
+    def _copied(self, template: _Piece, seen: Sequence[Seen], index: int) -> list[Event]:
         """Returns the events of an omitted block, copied from a middle block.
 
         Args:
             template: The piece of the middle block.
+            seen: Its events relative to the block.
             index: The omitted block's index in the whole model.
         """
         assert template.scope is not None
         copied, ordinal = [], 0
-        for storage, size, _ in template.events:
+        for (storage, size, _), freed in zip(template.events, seen, strict=True):
             if size > 0:
-                place = _Place(template.section, template.visit, ordinal)
+                place = Address(template.section, template.visit, ordinal)
                 ordinal += 1
                 number = self._clone(place, index, storage, template.scope.block)
-            elif storage in self.places:
-                place, home = self.places[storage]
-                number = self._at(place, home - template.scope.block + index)
+            elif freed.address is not None:
+                number = self._at(freed.address, index + freed.distance)
             else:
                 raise self._irregular("a block frees what none of them allocated")
             copied.append(Event(number, size, Scope(self.number, index)))
@@ -191,7 +183,7 @@ class _Extension:
             moved.append(Event(number, size, Scope(self.number, index)))
         return moved
 
-    def _at(self, place: _Place, index: int) -> int:
+    def _at(self, place: Address, index: int) -> int:
         """Returns the storage with this address at block `index` of the whole model."""
         if (place, index) in self.clones:
             return self.clones[place, index]
@@ -203,7 +195,7 @@ class _Extension:
     def _irregular(self, why: str) -> IrregularError:
         return IrregularError(f"{self.run.path}: {why}", "the whole model has to be replayed")
 
-    def _clone(self, place: _Place, index: int, storage: int, template: int) -> int:
+    def _clone(self, place: Address, index: int, storage: int, template: int) -> int:
         """Creates the copy of a storage of block `template` for the omitted block `index`, and returns its number."""
         number = self.next_storage
         self.next_storage += 1

@@ -18,6 +18,9 @@ from planner.replay.recording.costs import Cost, cost_of
 DEVICE: Final = torch.ops.prim.device.default
 """The operator by which torch asks a fake tensor for its device."""
 
+_EMPTY_LIKE: Final = torch.ops.aten.empty_like.default
+"""The operator by which a model is placed: of weights on the meta device, which are no fake tensors."""
+
 _UNSAFE_VIEW: Final = torch.ops.aten._unsafe_view.default
 
 _OWN: Final = "planner"
@@ -116,7 +119,9 @@ class Operators:
 def _key(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
     """Returns what a call's results depend on; None if they depend on more."""
     key: list[Any] = [func, torch.get_default_dtype(), torch.is_inference_mode_enabled()]
-    if not _describe(args, key):
+    if func is _EMPTY_LIKE and type(args[0]) in (torch.Tensor, torch.nn.Parameter) and args[0].device == _META:
+        key += (_META, args[0].shape, args[0].stride(), args[0].dtype)
+    elif not _describe(args, key):
         return None
     if kwargs:
         for name, value in kwargs.items():

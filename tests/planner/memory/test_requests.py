@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+import planner.answers.settled as settling
 from planner import fit
+from planner.answers import settled_at_once
 from planner.answers.settled import settled
 from planner.memory.requests.requests import Requests
 from planner.memory.reserved import process_of, requests_of, reserved, reserved_by
@@ -111,6 +113,25 @@ def test_the_largest_micro_batch_that_is_served_is_found(checkpointing: str) -> 
     assert served
     assert best is not None
     assert best.micro_batch_size == max(served)
+
+
+def test_several_processes_settle_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    found, here = [], []
+    for processes in (1, 2):
+        calls: list[Candidate] = []
+
+        def counted(candidate: Candidate, solver: Solver, calls: list[Candidate] = calls) -> Candidate | None:
+            calls.append(candidate)
+            return settled(candidate, solver)
+
+        monkeypatch.setattr(settling, "settled", counted)
+        monkeypatch.setattr(settled_at_once, "forked", lambda tasks, most=processes: min(tasks, most))
+        result = fit("gpt2", gpu="T4", allocator="native", sequence_length=256)
+        found.append((result.plans, result.best_by_method, result.usual, result.rejected))
+        here.append(len(calls))
+    assert found[0] == found[1]
+    assert here[1] < here[0]  # the others have been called in the processes
 
 
 def test_native_plans_are_served_within_the_budget_and_a_larger_micro_batch_is_not() -> None:

@@ -153,10 +153,10 @@ def test_blocks_that_are_left_out_leave_their_lines_in_the_configuration(
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"gpu": "A100-40GB", "sequence_length": 64, "finetuning": ["full", "lora"], "precision": "bf16-mixed"}
     name = config_file("classifier", tmp_path)
-    monkeypatch.setattr(ahead, "_cores", lambda: 1)
+    monkeypatch.setattr(ahead, "forked", lambda tasks: 1)
     of_one = planner.fit(name, **options)
     monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(ahead, "_cores", lambda: 2)
+    monkeypatch.setattr(ahead, "forked", lambda tasks: 2)
     told: list[str] = []
     of_two = planner.fit(name, **options, progress=told.append)
     assert of_two.plans == of_one.plans

@@ -5,11 +5,13 @@ from itertools import groupby
 from typing import Any
 
 import pytest
+import torch
 
 from planner.problem.resolve import resolve_one
 from planner.replay import Phase, Trace, Workload, replay
-from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, repetitions
+from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, repetitions, shorten
 from planner.replay.extension.extend import IrregularError, extend
+from planner.replay.extension.seen import Address, Seen, in_common
 from planner.replay.recording.trace import Event, Label, Scope, Section
 from strategies import PLAIN
 
@@ -58,6 +60,68 @@ def in_order(trace: Trace) -> Iterator[tuple[Any, ...]]:
 def test_the_extended_trace_is_that_of_the_whole_model(model: str, choices: dict[str, Any]) -> None:
     extended, whole = replayed(model, choices), replayed(model, choices, kept=WHOLE)
     assert list(in_order(extended)) == list(in_order(whole))
+
+
+def test_what_blocks_free_of_a_first_one_that_allocates_less_is_found_in_the_others() -> None:
+    """OLMo 3's first period makes masks' bytes elsewhere, so that its storages have other ordinals."""
+    fields = {
+        "model_type": "olmo3",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "vocab_size": 256,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 24,
+        "sliding_window": 32,
+    }
+    axes = {"precision": "bf16-mixed", "finetuning": "qlora", "checkpointing": "full"}
+    workload = {"gpus": 1, "nodes": 1, "sequence_length": 64, "headroom": 0.05}
+    _, _, candidate = resolve_one("smollm2-135m", "A100-40GB", None, axes, workload, 1, 1)
+    extended, whole = (
+        replay(fields, candidate.strategy, Workload(64, 1), kept=kept, progress=regular)
+        for kept in (REPLAYED_PERIODS, WHOLE)
+    )
+    assert in_sizes(extended) == in_sizes(whole)
+
+
+def in_sizes(trace: Trace) -> list[tuple[Any, ...]]:
+    """Sizes of events without names and blocks, which depend on how blocks are divided into runs."""
+    found: list[tuple[Any, ...]] = []
+    for section in trace.sections:
+        for made, events in groupby(section.events, key=lambda event: event.size > 0):
+            sizes = [event.size for event in events]
+            found.append((section.phase, *(sizes if made else sorted(sizes))))
+    return found
+
+
+INNER = Seen(-512, Address(1, 0, 7), -1, is_inner=True)
+"""What a middle block frees of the other."""
+
+
+@pytest.mark.parametrize(
+    ("other", "is_common"),
+    [
+        (INNER, True),
+        (INNER._replace(address=Address(1, 0, 5), is_inner=False), True),
+        (INNER._replace(address=Address(1, 0, 5)), False),
+        (INNER._replace(address=Address(2, 0, 7), is_inner=False), False),
+        (INNER._replace(size=-1024, is_inner=False), False),
+        (INNER._replace(distance=1, is_inner=False), False),
+        (INNER._replace(address=None, other=3, is_inner=False), False),
+    ],
+    ids=str,
+)
+def test_only_a_block_at_the_end_may_have_another_ordinal(other: Seen, is_common: bool) -> None:
+    expected = [INNER] if is_common else None
+    assert in_common([INNER], [other]) == expected
+    assert in_common([other], [INNER]) == expected
+
+
+def test_blocks_of_which_few_would_be_left_out_are_all_replayed() -> None:
+    model = torch.nn.Module()
+    model.layers = torch.nn.ModuleList([torch.nn.Linear(n, n) for n in (*[1] * 5, 2, *[1] * 5, 3)])
+    assert [run.missing for run in shorten(model, 4)] == [0] * len(shorten(model, 4))
+    model.layers = torch.nn.ModuleList([torch.nn.Linear(1, 1) for _ in range(6)])
+    assert [run.missing for run in shorten(model, 4)] == [2]
 
 
 def test_blocks_that_would_be_left_out_are_an_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from toy import LORA, RECOMPUTED, Toy, chain_of
 
@@ -85,16 +87,19 @@ def test_an_empty_ranking_has_nothing_to_take() -> None:
 def test_what_is_recommended_is_decided_anew_until_all_of_it_is() -> None:
     ranking = Ranking([entry(0, chain_of(1, 4, 16, 64), last=2), entry(1, chain_of(2, 8, 32), last=2)], solved)
     asked: list[int] = []
+    at_first: list[list[int]] = []
 
-    def decided_as(candidate: Candidate) -> Candidate | None:
+    def decided_as(candidate: Candidate, others: Sequence[Candidate]) -> Candidate | None:
         (rank,) = ranks_of([candidate])
         asked.append(rank)
+        at_first.append(sorted(set(ranks_of(list(others)))))
         if rank == 1:
             return None
         return candidate._replace(global_batch_size=0) if rank == 2 else candidate
 
     assert ranking.decide(2, decided_as) == 1
     assert asked == [1, 2, 4, 8]  # 1 has no other in its place, and 2 comes last now
+    assert at_first[0] == [1, 2]
     assert (len(ranking), ranks_of(ranking.first(9))) == (5, [4, 8, 16, 32, 2])
 
 
