@@ -18,7 +18,7 @@ class _Machines(Listing):
 
     The JSON is a catalog again: what is printed can be edited and given back as --catalog.
     """
-    shows = "Show everything that the catalog says about one machine, or list those of a cloud, such as AWS."
+    shows = "Show all that the catalog says of one machine, or list those of a cloud, such as AWS."
 
     def entries(self, catalog: Catalog) -> Sequence[Any]:
         return catalog.machines
