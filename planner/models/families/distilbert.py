@@ -5,8 +5,8 @@ Source: transformers/models/distilbert/modeling_distilbert.py.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import ClassVar
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar
 
 from pydantic import AliasChoices, Field
 
@@ -41,6 +41,11 @@ class DistilBert(Bert):
     classifier_dropout: Probability | None = Field(
         0.2, validation_alias=_named("seq_classif_dropout", "classifier_dropout")
     )
+
+    @classmethod
+    def describes(cls, fields: Mapping[str, Any]) -> bool:
+        """Returns whether positions are trained; those made of sines are frozen, and such a model is replayed."""
+        return not fields.get("sinusoidal_pos_embds")
 
     def stem(self, f: Forward[T]) -> T:
         words = f.embedding(self.embedding_name, self.vocab_size, self.hidden_size)
