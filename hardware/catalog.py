@@ -79,7 +79,9 @@ class Catalog:
             CatalogError: The entry of the built-in file is broken.
         """
         if not isinstance(name, str):
-            raise PlannerError(f"the GPU is {shown(name)}, not a name", "gpu='A100-40GB', or a GPU of a catalog")
+            several = "; planner.fit_machines and sweep take several" if isinstance(name, list | tuple) else ""
+            way_out = f"gpu='A100-40GB', or a GPU of a catalog{several}"
+            raise PlannerError(f"the GPU is {shown(name)}, not a name", way_out)
         return self._gpus.find(name)
 
     def get(self, name: str) -> GPU:

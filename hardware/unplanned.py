@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Final
 
 _AS_CARD: Final = "--vram 24GiB plans an NVIDIA card of that size"
@@ -32,6 +33,13 @@ _KINDS: Final = (
     (r"(ascend|910b|cambricon|cerebras|groq|graphcore|ipu|npu).*", "this accelerator is not planned", ""),
 )
 """Names without case, '-', '_' and spaces; what is said of them; and the way out, if not the usual one."""
+_COUNTED: Final = r"(?i)\s*(?:(\d{1,3})\s*[x*]\s*(\S.*?)|(\S.*?(?:[0-9B]\s*x|\s[x*]|\s?:))\s*(\d{1,3}))\s*"
+"""A number of GPUs and a name: `8xH100`, `H100 x 8`, or `H100:8`, as SkyPilot spells it."""
+_NOTEBOOKS: Final = {
+    "colab": "--gpu T4 is Colab's free GPU; --gpu L4 and --gpu A100-40GB are those it rents",
+    "kaggle": "--gpu T4 --gpus 2, or --gpu P100: what Kaggle has",
+}
+"""Services that people name in place of their GPUs, and what those are."""
 _MIXED: Final = r"(?i).*(\w\s*[+&/]\s*\w|\sand\s|different|mixed).*"
 
 
@@ -42,6 +50,13 @@ def why_unplanned(name: str, key: str) -> tuple[str, str] | None:
         name: The name as it was given.
         key: The name as names are compared, without case, '-', '_' and spaces.
     """
+    if (counted := re.fullmatch(_COUNTED, name)) is not None:
+        before, named, with_mark, behind = counted.groups()
+        gpu = named or with_mark.rstrip(" xX*:")
+        return "the number of GPUs is an option of its own", f"--gpu {shlex.quote(gpu)} --gpus {int(before or behind)}"
+    for service, gpus in _NOTEBOOKS.items():
+        if service in key:
+            return "that is a service, not a GPU", gpus
     if re.fullmatch(_MIXED, name):
         told = "GPUs of different kinds are not planned together: all ranks of a plan hold the same"
         return told, "--gpu the one with the least memory and --gpus how many there are of all; A,B compares two"

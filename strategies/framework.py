@@ -103,5 +103,10 @@ class Framework(Choice):
     AXOLOTL = "axolotl", "axolotl: an NF4-double base whose rest is bf16, full fine-tuning of bf16 weights", _AXOLOTL
     LLAMA_FACTORY = "llama-factory", "LLaMA-Factory: LoRA of rank 8, checkpointing, an unprepared base", _LLAMA_FACTORY
 
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns the library whose trainer is another's with kernels of its own, and names of trainers."""
+        return {"unsloth": "trl, without unsloth's kernels", "sfttrainer": cls.TRL, "trainer": cls.TRANSFORMERS}
+
 
 AXIS = axis_of(Framework)

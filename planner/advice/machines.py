@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hardware import Cluster
+from hardware import GIB, Cluster
 from planner.advice.changes import Change
 from planner.advice.variants import Variants
 from planner.problem.site import Site
@@ -53,8 +53,12 @@ def other_machines(variants: Variants) -> Iterator[Change]:
 
 
 def _is_larger(offer: Cluster, now: Cluster) -> bool:
-    """Returns whether a GPU has more memory, or all of them together have."""
-    return offer.gpu.memory_bytes > now.gpu.memory_bytes or memory_of(offer) > memory_of(now)
+    """Returns whether a GPU has more memory, or all of them together have.
+
+    Cards of one size differ by what drivers leave of it: to whole GiB they do not.
+    """
+    each, before = (round(cluster.gpu.memory_bytes / GIB) for cluster in (offer, now))
+    return each > before or offer.world_size * each > now.world_size * before
 
 
 def cost_key(cluster: Cluster) -> tuple[float, float]:

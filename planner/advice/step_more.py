@@ -112,6 +112,8 @@ class _Now(NamedTuple):
             large = _served(strategy, variant.solver, lambda c: self._times(c, more) >= MUCH_LARGER)
             if large is None or (share := more * _relative(large, self.largest)) > SLOWER:
                 continue
+            if large.global_batch_size <= self.run.global_batch_size:  # the plan to run accumulates as many
+                continue
             times = self._times(large, more)
             if times >= MUCH_LARGER:
                 is_more = large.gradient_accumulation_steps > self.largest.gradient_accumulation_steps

@@ -17,7 +17,9 @@ from planner.search.exhaustive import possible
 from strategies import OPTIONS, ContradictionError, InvalidChoiceError, Space
 
 
-def why_not(problem: Problem, space: Space, solver: Solver, first: Candidate | None, asked: str) -> WhyNot:
+def why_not(
+    problem: Problem, space: Space, solver: Solver, first: Candidate | None, run: Candidate | None, asked: str
+) -> WhyNot:
     """Says why no plan with a value of an option comes first.
 
     Args:
@@ -25,6 +27,7 @@ def why_not(problem: Problem, space: Space, solver: Solver, first: Candidate | N
         space: The space that was searched.
         solver: The solver that searched it.
         first: The plan that comes first; None if nothing fits.
+        run: The plan that the answer says to run, which may be one at a usual batch; None if nothing fits.
         asked: The option and its value, `checkpointing=none`.
 
     Raises:
@@ -45,6 +48,8 @@ def why_not(problem: Problem, space: Space, solver: Solver, first: Candidate | N
         if first is not None and best.strategy != first.strategy:
             compared = _compared(best, first, variant.solver)
         if first is not None and first.rank < best.rank:
+            if run is not None and any(run.strategy == strategy for strategy in strategies):
+                compared = f"{compared.removesuffix('.')}; the plan to run, of a usual batch, has it."
             return WhyNot.model_construct(None, **told, fate=Fate.BEATEN, says=compared, plan=plan)
         says = f"it was not searched; {compared}" if compared else "it is that of the first plan."
         return WhyNot.model_construct(None, **told, fate=Fate.FIRST, says=says, plan=plan)

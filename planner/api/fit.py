@@ -205,18 +205,19 @@ def fit(
         shortfall=None if found.ranking or fastest else _shortfall(problem, searched, solver),
         fastest=None if fastest is None else plan_of(fastest, solver),
         verification=verification,
-        why_not=_why_not(problem, searched, solver, found, several(why_not)) if why_not else (),
     )
+    asked = several(why_not) if why_not else ()
     if not answer.plans:
-        return answer
+        return answer.model_copy(update={"why_not": _why_not(problem, searched, solver, None, None, asked)})
+    pairs = zip((*first, *usual), (*answer.plans, *answer.usual), strict=True)
+    run = next(candidate for candidate, plan in pairs if plan is answer.recommended)
     told = notes_for(problem, [answer.recommended.strategy.strategy()])
     more = None
     if advice and not verify and settings.engine is Engine.EXHAUSTIVE:
-        pairs = zip((*first, *usual), (*answer.plans, *answer.usual), strict=True)
-        run = next(candidate for candidate, plan in pairs if plan is answer.recommended)
         more = _step_more(problem, searched, solver, found, run, bounded=bounded)
     number = answer.numbered()(answer.recommended)
-    return answer.model_copy(update={"to_run": number, "plan_notes": told, "step_more": more})
+    why = _why_not(problem, searched, solver, first[0], run, asked)
+    return answer.model_copy(update={"to_run": number, "plan_notes": told, "step_more": more, "why_not": why})
 
 
 def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
@@ -235,12 +236,20 @@ def _step_more(
     return step_more(problem, space, solver, found, run, bounded=bounded)
 
 
-def _why_not(problem: Problem, space: Space, solver: Solver, found: Found, asked: Sequence[str]) -> tuple[WhyNot, ...]:
-    """Returns why no plan with each value that is asked about comes first."""
+def _why_not(
+    problem: Problem,
+    space: Space,
+    solver: Solver,
+    first: Candidate | None,
+    run: Candidate | None,
+    asked: Sequence[str],
+) -> tuple[WhyNot, ...]:
+    """Returns why no plan with each value that is asked about comes first; the means are imported only then."""
+    if not asked:
+        return ()
     from planner.advice import why_not
 
-    first = next(iter(found.ranking.first(1)), None)
-    return tuple(why_not(problem, space, solver, first, one) for one in asked)
+    return tuple(why_not(problem, space, solver, first, run, one) for one in asked)
 
 
 def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Progress) -> Found:

@@ -23,7 +23,7 @@ _BLOCKS: Mapping[str, str] = {
     "opt": "model.decoder.layers",
 }
 """Paths of the blocks of causal language models, of those that have not `model.layers`: models/*/modeling_*.py."""
-_OTHERS = ("bert", "deberta_v2", "roberta", "t5", "vit", "xlm_roberta")
+_OTHERS = ("bert", "deberta_v2", "distilbert", "roberta", "t5", "vit", "xlm_roberta")
 """Families with other paths, or with more than one stack of blocks."""
 _OF_PARTS = ("model.language_model.layers", "language_model.model.layers")
 """Paths of the language model's blocks in a multimodal model: of transformers 4.52 and later, and of older ones."""

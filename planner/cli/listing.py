@@ -44,6 +44,10 @@ class Listing(ABC):
     def entry(self, catalog: Catalog, name: str) -> Any:
         """Returns the entry of a name; raises PlannerError if there is none."""
 
+    def group(self, catalog: Catalog, name: str) -> Sequence[Any]:
+        """Returns the entries that a name stands for together; none where it is that of one."""
+        return ()
+
     @abstractmethod
     def document(self, entries: Sequence[Any]) -> str:
         """Returns entries as JSON."""
@@ -95,10 +99,11 @@ class Listing(ABC):
 
             above = ctx.parent.params if ctx.parent else {}
             loaded = load_catalog(catalog or above.get("catalog"))
-            found = self.entry(loaded, name)
+            group = self.group(loaded, name)
+            found = group or [self.entry(loaded, name)]
             if as_json or above.get("as_json"):
-                print_document(self.document([found]))
+                print_document(self.document(found))
             else:
-                print_report(self.card(loaded, found))
+                print_report(self.table(found) if group else self.card(loaded, found[0]))
 
         return listing

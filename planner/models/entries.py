@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from hardware.errors import normalized
 from hardware.reading import SafeLoader
 from planner.models.sources.text_part import note_on_text_part
 
@@ -39,6 +40,21 @@ class RegistryModel(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """Returns all names under which it is found."""
         return (self.name, self.hf, *self.aliases)
+
+    def repository(self, name: str) -> str:
+        """Returns the id on the Hugging Face Hub that a name means: that of the entry, or of another of its shape.
+
+        Args:
+            name: One that finds the entry; an id is that of the repository, another name is how its id begins.
+        """
+        key = normalized(name.rpartition("/")[2])
+        ids = [self.hf, *(other for other in self.aliases if "/" in other)]
+        if normalized(name) in (normalized(self.name), normalized(self.hf)):
+            return self.hf
+        own = next((known for known in ids if normalized(known) == normalized(name)), None)
+        bare = {known: normalized(known.rpartition("/")[2]) for known in ids}
+        exact = next((known for known in ids if bare[known] == key), None)
+        return own or exact or next((known for known in ids if bare[known].startswith(key)), self.hf)
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-SPEECH, IMAGES, VIDEO, ENCODER, VISION, SOUND = (
+SPEECH, IMAGES, VIDEO, ENCODER, VISION, SOUND, PAIRS = (
     "a speech model",
     "an image generator",
     "a video generator",
     "an image model",
     "a vision-language model",
     "a model of text and sound",
+    "an embedding model",
 )
 """What a model is, as an error calls it."""
 
@@ -27,12 +28,23 @@ KINDS: Final = (
         VISION,
     ),
     (r"qwen-?[0-9.]*-?(?:audio|omni)|voxtral|ultravox|moshi|minicpm-?o", SOUND),
+    (
+        r"embeddings?|embeddinggemma|e5-mistral|gte-(?:qwen[0-9.]*|modernbert|multilingual)|all-mpnet|nomic-embed|nv-embed"
+        r"|modernbert-embed",
+        PAIRS,
+    ),
 )
 """Words with which names begin, or that stand in them after a dash, and what such a model is."""
 
 _PATTERN: Final = r"(?:^|[-_. ])(?:{words})(?![a-z])"
 _VISION_MARK: Final = r"-?vl(?![a-z])"
 """What the name of a Qwen vision-language model has in addition to that of the language model of its shape."""
+_TRAINED: Final = r"-(?:instruct|thinking)$"
+"""What the name of a model that was trained further has at its end."""
+_EMBEDDING_MARK: Final = r"-embedding"
+"""What the name of a Qwen embedding model has in addition to that of the language model of its shape."""
+_BY_ITS_SHAPE: Final = "{} with --loss liger-fused-linear takes about as much memory, each text of a pair a sample"
+_PAIRS_OF: Final = "pairs of texts are planned for BERT, RoBERTa, XLM-RoBERTa and DeBERTa alone"
 
 
 class OtherKind(NamedTuple):
@@ -42,6 +54,8 @@ class OtherKind(NamedTuple):
     """What it is, such as `a speech model`."""
     way_out: str
     """What can be planned in its place."""
+    why: str = "planner plans language models"
+    """Why it is not planned."""
 
 
 def other_kind(name: str, is_known: Callable[[str], bool]) -> OtherKind | None:
@@ -56,9 +70,14 @@ def other_kind(name: str, is_known: Callable[[str], bool]) -> OtherKind | None:
     kind = next(matching, None)
     if kind is None:
         return None
+    if kind is PAIRS:
+        shape = re.sub(_EMBEDDING_MARK, "", base, flags=re.IGNORECASE)
+        near = shape if shape != base and is_known(shape) else "the language model of its shape, if it is a decoder,"
+        return OtherKind(kind, _BY_ITS_SHAPE.format(near), _PAIRS_OF)
     text_model = re.sub(_VISION_MARK, "", base, flags=re.IGNORECASE)
-    if kind is VISION and text_model != base and is_known(text_model):
-        return OtherKind(kind, f"{text_model} has the shape of its language model, which can be planned alone")
+    for shape in (text_model, re.sub(_TRAINED, "", text_model, flags=re.IGNORECASE)):
+        if kind is VISION and text_model != base and is_known(shape):
+            return OtherKind(kind, f"{shape} has the shape of its language model, which can be planned alone")
     if kind in (VISION, SOUND):
         return OtherKind(kind, "a path to its config.json plans its language model alone, if that has a training class")
     if kind in (IMAGES, VIDEO):

@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # imported only for a model that is not in the registry
 
 _SIZE: Final = r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBTmbt])"
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
+_MIRRORS: Final = ("unsloth", "nousresearch")
+"""Organizations that publish models of others again, under the same names."""
+_IN_4_BITS: Final = "-bnb-4bit"
+"""The end of the name of a model whose weights are stored as bitsandbytes quantizes them."""
 
 
 def find_model(text: str) -> Model:
@@ -84,8 +88,14 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         return Foreign(text, text)
     if _spelled_as_path(text):
         return _from_file(text)
+    if original := _mirrored(text):
+        model = recognize(original)
+        note = f"{text} is taken for {model.hf}, whose name it has"
+        if text.casefold().endswith(_IN_4_BITS):
+            note = f"{text} is {model.hf} stored in NF4, which qlora trains over; other methods take that itself"
+        return replace(model, notes=(*model.notes, note))
     if entry := _registered(text):
-        model = _from_registry(entry)
+        model = _of_repository(_from_registry(entry), entry.repository(text))
         if os.path.exists(os.path.join(text, "config.json")):
             note = f"{entry.name} of the built-in registry; the directory is ./{text}"
             model = replace(model, notes=(*model.notes, note))
@@ -151,6 +161,19 @@ def _registered(name: str) -> RegistryModel | None:
     return _by_name().get(key) or _without_organization().get(key)
 
 
+def _mirrored(name: str) -> str | None:
+    """Returns the name of a model that another organization publishes again, as it is or stored in 4 bits."""
+    organization, _, base = name.rpartition("/")
+    is_again = organization.casefold() in _MIRRORS and normalized(name) not in _by_name()
+    in_4_bits = base.casefold().endswith(_IN_4_BITS)
+    if not is_again and (organization or not in_4_bits):
+        return None
+    if in_4_bits:
+        base = base[: -len(_IN_4_BITS)]
+        base = base[: -len("-unsloth")] if base.casefold().endswith("-unsloth") else base
+    return base if _registered(base) else None
+
+
 @cache
 def _by_name() -> dict[str, RegistryModel]:
     return {normalized(name): entry for entry in _entries() for name in entry.names}
@@ -165,6 +188,11 @@ def _from_registry(entry: RegistryModel) -> Model | Foreign:
     if entry.num_parameters is None:
         return _described_entry(entry)
     return usual(Foreign(entry.name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters))
+
+
+def _of_repository(model: Model | Foreign, repository: str) -> Model | Foreign:
+    """Returns a model under the id of a repository that has its shape and other weights."""
+    return model if repository == model.hf else replace(model, name=repository, hf=repository)
 
 
 @cache
@@ -189,7 +217,7 @@ def _from_file(text: str) -> Model | Foreign:
 def _from_hub(repository: str, *, from_cache: bool) -> Model | Foreign:
     from planner.models.sources.hub import download_config
 
-    registered = _registered(repository)
+    registered = _registered(_mirrored(repository) or repository)
     source = download_config(repository, instead=registered.name if registered else None, from_cache=from_cache)
     return _described(f"hf:{repository}", source, repository)
 
@@ -216,7 +244,7 @@ def _unknown(text: str) -> UnknownNameError:
     known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)
     if other := other_kind(text, lambda name: _registered(name) is not None):
-        error.message, error.hint = f"{text} is {other.kind}, and planner plans language models", other.way_out
+        error.message, error.hint = f"{text} is {other.kind}, and {other.why}", other.way_out
         error.args = (error.message,)
         return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []

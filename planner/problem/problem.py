@@ -248,6 +248,6 @@ def _in_range(problem: ErrorDetails) -> str:
     """Returns the values that the field of a problem takes."""
     name = str(problem["loc"][0])
     if name == "headroom":
-        return "headroom is from 0 to below 1: 0.05, or 5%"
+        return "headroom is from 0 to below 1: 0.05, or 5% on the command line"
     bounds = problem.get("ctx", {})
     return f"{name} is at most {bounds['le']}" if "le" in bounds else f"{name} is a whole number from 1"

@@ -71,17 +71,17 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         source: The model, as for `planner.replay.replay`.
         strategy: Any strategy that the model can be built for; the facts do not depend on it.
     """
-    with undisturbed():
+    with undisturbed():  # PEFT, which is asked for refused layers, imports bitsandbytes
         model = _tied(build(source, strategy, CUDA_PATH))
-    config = getattr(model, "config", None)
-    return Facts(
-        sum(p.numel() for p in model.parameters()),
-        tuple(dict.fromkeys(path.rpartition(".")[2] for path in linear_layers(model))),
-        next((getattr(config, name) for name in POSITIONS if hasattr(config, name)), None),
-        tokens_per_sample(model),
-        tuple(dict.fromkeys(path.rpartition(".")[2] for path in refused_layers(model))),
-        tuple(found.package for found in FUSED if found.modules_of(model)),
-    )
+        config = getattr(model, "config", None)
+        return Facts(
+            sum(p.numel() for p in model.parameters()),
+            tuple(dict.fromkeys(path.rpartition(".")[2] for path in linear_layers(model))),
+            next((getattr(config, name) for name in POSITIONS if hasattr(config, name)), None),
+            tokens_per_sample(model),
+            tuple(dict.fromkeys(path.rpartition(".")[2] for path in refused_layers(model))),
+            tuple(found.package for found in FUSED if found.modules_of(model)),
+        )
 
 
 def weights_of(source: Source, strategy: Strategy) -> Weights:

@@ -56,7 +56,7 @@ _LINES: dict[str, Callable[[Compared], str]] = {
     "free": lambda c: free_share(c.plan.memory),
     "peak": lambda c: words.moment(c.plan.memory.moment),
     **{f"  {name.replace('_', ' ')}": _component(name) for name in Components.model_fields},
-    "host GiB": _host,
+    "host GiB of a node": _host,
     "step": lambda c: seconds(c.plan.time.step_seconds),
     "tokens/s": lambda c: grouped(c.plan.time.tokens_per_second),
     "model FLOPs used": _utilization,

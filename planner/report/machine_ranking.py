@@ -18,6 +18,8 @@ from planner.report.parts.table import Column, shrunk, table_lines
 _EXPENDABLE = ("micro x accum x ranks", "ckpt", "GiB", "precision")
 """Columns that are left out where the terminal is narrow, one after the other."""
 _UNKNOWN = "-"
+_WHOLE_DOLLARS = 10
+"""Price of a run from which on cents are left out."""
 SECONDS_PER_HOUR = 3600
 
 
@@ -101,8 +103,15 @@ def _costs(plans: Sequence[Plan]) -> list[Column]:
         return [Column("USD/Mtok", [_price(plan.usd_per_million_tokens) for plan in plans], right=True)]
     return [
         Column("hours", [f"{run.seconds / SECONDS_PER_HOUR:,.1f}" for run in runs], right=True),
-        Column("USD", [_UNKNOWN if run.usd is None else f"{run.usd:,.0f}" for run in runs], right=True, style="cyan"),
+        Column("USD", [_total(run.usd) for run in runs], right=True, style="cyan"),
     ]
+
+
+def _total(dollars: float | None) -> str:
+    """Returns the price of a run: whole dollars where there are ten, and cents below."""
+    if dollars is None:
+        return _UNKNOWN
+    return f"{dollars:,.0f}" if dollars >= _WHOLE_DOLLARS else usd(dollars)
 
 
 def _price(dollars: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -15,6 +15,10 @@ from planner.report.parts.table import INDENT
 
 MARGIN = 3
 """Columns of a way's number, with the blank behind it."""
+_LINES_AROUND = 3
+"""Lines of a list of ways beside them: a blank one, the heading, and how many more there are."""
+Height = Callable[..., int]
+"""Returns how many lines renderables take."""
 _GOES_ON = " \\"
 """What a shell takes for the end of a line, and not of the command."""
 
@@ -42,17 +46,53 @@ class Command:
 
 def way_lines(ways: Sequence[Way], heading: str = "what would fit, by what it costs") -> Iterator[RenderableType]:
     """Yields ways out below a heading, or nothing where there are none."""
+    if ways:
+        yield from _heading(heading)
+        for number, way in enumerate(ways, start=1):
+            yield from _lines(number, way)
+
+
+def first_way_lines(ways: Sequence[Way], height: Height, room: int) -> Iterator[RenderableType]:
+    """Yields as many ways out as a number of lines has room for, under their numbers among all.
+
+    The cheapest of each kind of cost come before a second one of any kind: those of a kind are often alike.
+
+    Args:
+        ways: The ways out, by what they cost.
+        height: Returns how many lines something takes.
+        room: Lines that there are; the first way is shown whatever it takes.
+    """
     if not ways:
         return
+    numbered = list(enumerate(ways, start=1))
+    cheapest = {way.cost: number for number, way in reversed(numbered)}
+    numbered.sort(key=lambda one: cheapest[one[1].cost] != one[0])
+    room -= _LINES_AROUND
+    shown = dict(numbered[:1])
+    for number, way in numbered:
+        room -= height(*_lines(number, way))
+        if room >= 0:
+            shown[number] = way
+    yield from _heading("what would fit, by what it costs")
+    for number in sorted(shown):
+        yield from _lines(number, shown[number])
+    if len(shown) < len(ways):
+        yield Wrapped(f"{len(ways) - len(shown)} more: --notes", "dim")
+
+
+def _heading(text: str) -> Iterator[RenderableType]:
     yield ""
-    yield Text(" " * INDENT + heading, style="bold")
-    for number, way in enumerate(ways, start=1):
-        yield Wrapped(way.change, prefix=Text(f"{number}. ".rjust(MARGIN)))
-        indent = INDENT + MARGIN
-        if said := "; ".join(_said(way)):
-            yield Wrapped(said, "dim", indent=indent)
-        command = way.command or " ".join(f"--{name} {value}" for name, value in way.options.items())
-        yield Command(command, indent)
+    yield Text(" " * INDENT + text, style="bold")
+
+
+def _lines(number: int, way: Way) -> Iterator[RenderableType]:
+    """Yields one way out: what to change, what that costs and makes, and the command."""
+    yield Wrapped(way.change, prefix=Text(f"{number}. ".rjust(MARGIN)))
+    indent = INDENT + MARGIN
+    if said := "; ".join(_said(way)):
+        yield Wrapped(said, "dim", indent=indent)
+    command = way.command or " ".join(f"--{name} {value}" for name, value in way.options.items())
+    yield Command(command, indent)
 
 
 def step_lines(way: Way, *, brief: bool = False) -> Iterator[RenderableType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from strategies.choice import Choice, ContradictionError
@@ -16,6 +17,12 @@ class Finetuning(Choice):
     QLORA = "qlora", "low-rank adapters over a quantized base model"
     FREEZE = "freeze", "the last blocks train, all before them are frozen"
     BITFIT = "bitfit", "only biases train"
+
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns variants of LoRA, the library of adapters, and what is a task and no method."""
+        variants = {name: f"lora, with --lora-variant {name}" for name in ("dora", "rslora")}
+        return {**variants, "qdora": "qlora, with --lora-variant dora", "peft": cls.LORA, "sft": "full, lora or qlora"}
 
 
 class LoraVariant(Choice):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Self
 
-from strategies.choice import Choice
+from strategies.choice import Choice, InvalidChoiceError
 
 
 class TaskFacts(NamedTuple):
@@ -15,6 +16,24 @@ class TaskFacts(NamedTuple):
     """
 
     suffixes: tuple[str, ...]
+
+
+_WITH_REFERENCE: Final = (
+    "--task causal-lm comes near: a pair is two samples of it, and full fine-tuning keeps the reference model besides, "
+    "2 bytes a parameter in bf16; under LoRA that is the base itself"
+)
+_WITHOUT_REFERENCE: Final = "--task causal-lm comes near: a pair is two samples of it, and there is no reference model"
+_GENERATES: Final = (
+    "--task causal-lm plans the half of its step that trains, a completion a sample; add what generates (vLLM's share "
+    "of the GPU, or keys and values), and under full fine-tuning the reference model, 2 bytes a parameter in bf16"
+)
+NOT_PLANNED: Final = {
+    **dict.fromkeys(("dpo", "ipo", "kto"), _WITH_REFERENCE),
+    **dict.fromkeys(("orpo", "cpo", "simpo"), _WITHOUT_REFERENCE),
+    **dict.fromkeys(("grpo", "ppo", "rloo", "dapo", "gspo", "rlhf", "rl"), _GENERATES),
+    "reward": "--task sequence-classification comes near, for encoders: a pair is two samples",
+}
+"""What people train for that is not planned, and what comes near."""
 
 
 class Task(Choice):
@@ -53,6 +72,30 @@ class Task(Choice):
         "pairs of texts, each against all others of the batch: MultipleNegativesRankingLoss of sentence-transformers",
         TaskFacts(("Model",)),
     )
+
+    @classmethod
+    def spellings(cls) -> Mapping[str, str]:
+        """Returns what training libraries and the Hub call tasks."""
+        return {
+            **dict.fromkeys(("sft", "clm", "lm", "text-generation", "pretraining", "pt"), "causal-lm"),
+            **dict.fromkeys(("seq2seq", "translation", "summarization", "text2text-generation"), "seq2seq-lm"),
+            **dict.fromkeys(("classification", "text-classification", "cls"), "sequence-classification"),
+            **dict.fromkeys(("mlm", "fill-mask"), "masked-lm"),
+            **dict.fromkeys(("embedding", "embeddings", "sentence-similarity", "feature-extraction"), "contrastive"),
+        }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Returns the task of a name; what is not planned is refused with what comes near."""
+        try:
+            return super().parse(text)
+        except InvalidChoiceError as error:
+            near = NOT_PLANNED.get(text.strip().casefold()) if isinstance(text, str) else None
+            if near is None:
+                raise
+            error.message, error.hint = f"{text} is not planned", near
+            error.args = (error.message,)
+            raise
 
     @classmethod
     def of_class(cls, name: str) -> Task | None:

@@ -40,3 +40,30 @@ def test_no_name_of_the_catalog_is_told_so() -> None:
     catalog = load_catalog()
     for name in (*catalog.names(), *catalog.machine_names(), *(a for gpu in catalog for a in gpu.aliases)):
         assert why_unplanned(name, name_key(name)) is None, name
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("8xH100", "--gpu H100 --gpus 8"),
+        ("8 x A100-80GB", "--gpu A100-80GB --gpus 8"),
+        ("H100x8", "--gpu H100 --gpus 8"),
+        ("A100-80GB x 4", "--gpu A100-80GB --gpus 4"),
+        ("H100:8", "--gpu H100 --gpus 8"),
+        ("2x RTX 4090", "--gpu 'RTX 4090' --gpus 2"),
+    ],
+)
+def test_a_number_of_gpus_in_a_name_comes_with_the_options_that_say_it(name: str, way_out: str) -> None:
+    assert why_unplanned(name, name_key(name)) == ("the number of GPUs is an option of its own", way_out)
+
+
+@pytest.mark.parametrize("name", ["GTX 970", "RTX 9999", "RTX50", "x8", "8x"])
+def test_a_card_with_a_number_in_its_name_is_no_number_of_cards(name: str) -> None:
+    assert why_unplanned(name, name_key(name)) is None
+
+
+@pytest.mark.parametrize(("name", "gpu"), [("colab", "--gpu T4"), ("Colab T4", "--gpu T4"), ("kaggle", "--gpus 2")])
+def test_a_service_that_is_named_for_its_gpus_comes_with_them(name: str, gpu: str) -> None:
+    why, way_out = why_unplanned(name, name_key(name)) or ("", "")
+    assert why == "that is a service, not a GPU"
+    assert gpu in way_out

@@ -24,11 +24,15 @@ class OptionName(Completed):
         return [(option.name.replace("_", "-"), option.help or None) for option in OPTIONS.values()]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the option's name; raises InvalidChoiceError for any other text."""
+        """Returns the name of an option, or of the one that has a choice; raises InvalidChoiceError for other text."""
         from strategies import OPTIONS, InvalidChoiceError
 
         name = str(value).lstrip("-").replace("-", "_")
         if name not in OPTIONS:
+            kinds = {option.name: option.kind for option in OPTIONS.values() if isinstance(option.kind, type)}
+            having = [option for option, kind in kinds.items() if str(value).casefold() in {*kind}]
+            if len(having) == 1:
+                return having[0]
             raise InvalidChoiceError("option", str(value), [option.replace("_", "-") for option in OPTIONS])
         return name
 
@@ -40,7 +44,7 @@ class OptionName(Completed):
 @click.argument("option", type=OptionName(), required=False)
 @json_option
 def choices(option: str | None, as_json: bool) -> None:
-    """Say what each choice of each technique means, or those of one OPTION such as sharding."""
+    """Say what each choice of each technique means, or those of one OPTION, named by itself or by a choice of it."""
     from strategies import AXES, OPTIONS
 
     asked = list(OPTIONS.values())

@@ -18,13 +18,18 @@ class _Machines(Listing):
 
     The JSON is a catalog again: what is printed can be edited and given back as --catalog.
     """
-    shows = "Show everything that the catalog says about one machine."
+    shows = "Show all that the catalog says of one machine, or list those of a cloud, such as AWS."
 
     def entries(self, catalog: Catalog) -> Sequence[Any]:
         return catalog.machines
 
     def entry(self, catalog: Catalog, name: str) -> Any:
         return catalog.machine(name)
+
+    def group(self, catalog: Catalog, name: str) -> Sequence[Any]:
+        from hardware.named import name_key
+
+        return [machine for machine in catalog.machines if name_key(machine.provider) == name_key(name)]
 
     def document(self, entries: Sequence[Any]) -> str:
         from planner.report.documents import machines_document

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hardware.errors import PlannerError
 from planner.extras import install_hint
 from planner.models.sources.config_json import Source, parse_config
 from planner.models.sources.document import read_bytes
+
+PATIENCE_SECONDS: Final = 3
+"""Seconds within which the Hub has to begin to answer; the client alone asks six times, over 24 seconds."""
 
 
 def download_config(repository: str, *, instead: str | None = None, from_cache: bool = False) -> Source:
@@ -35,7 +40,11 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
     )
     try:
         # hf_hub_download(local_files_only=True) asks the Hub as well if the file is not there (huggingface_hub 2.4).
-        path = (try_to_load_from_cache if from_cache else hf_hub_download)(repository, "config.json")
+        path = try_to_load_from_cache(repository, "config.json")
+        if not from_cache:
+            if not isinstance(path, str):
+                _check_that_it_answers(repository)
+            path = hf_hub_download(repository, "config.json")
         if not isinstance(path, str):
             raise errors.LocalEntryNotFoundError(repository)
     except Exception as error:  # anything that the client or its HTTP library raises
@@ -47,6 +56,18 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
         raise PlannerError(f"hf:{repository} {what}", f"{way_out}; {hint}" if hint else way_out) from error
     name = f"hf:{repository}/config.json"
     return parse_config(name, read_bytes(path, name))
+
+
+def _check_that_it_answers(repository: str) -> None:
+    """Asks for a config.json once; raises what the Hub says of it, and LocalEntryNotFoundError if it says nothing."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, "config.json"), timeout=PATIENCE_SECONDS)
+    except (errors.HfHubHTTPError, errors.HFValidationError):
+        raise
+    except Exception as error:  # anything that the HTTP library raises
+        raise errors.LocalEntryNotFoundError(repository) from error
 
 
 def _absent(repository: str, from_cache: bool) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -19,7 +20,7 @@ from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
 from planner.report.verify import verdict
-from planner.report.ways import step_lines
+from planner.report.ways import first_way_lines, step_lines, way_lines
 from strategies import LARGEST_USUAL_BATCH, Objective
 
 LINES = 23
@@ -51,6 +52,7 @@ class FitReport:
         if not result.plans:
             lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
             yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
+            yield from self._ways(console)
             return
         last = list(self._last(options.max_width))
         for more in self._more():
@@ -68,6 +70,13 @@ class FitReport:
         shown = result.plans or ((result.shortfall.smallest,) if result.shortfall else ())
         yield Wrapped(words.subject(result.request), "bold", indent=0)
         yield Wrapped(words.workload(result.request, shown[0].memory.budget_bytes if shown else None), indent=0)
+
+    def _ways(self, console: Console) -> Iterator[RenderableType]:
+        """Yields the ways out, as many as a screen has room for above the prompt."""
+        ways = self.result.shortfall.ways if self.result.shortfall is not None else ()
+        if self.full:
+            return way_lines(ways)
+        return first_way_lines(ways, partial(_height, console), LINES)
 
     def _over(self, fastest: Plan) -> Iterator[RenderableType]:
         """Yields that no plan is within the limits of the run, and what the fastest one takes."""

@@ -1,4 +1,4 @@
-"""Renders why nothing fits: the smallest plan, what it lacks, and the ways out."""
+"""Renders why nothing fits: the smallest plan, and what it lacks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, of_host, on_host
 from planner.report.parts.format import gib, gib_difference
 from planner.report.parts.table import INDENT
-from planner.report.ways import way_lines
 
 
 def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
-    """Yields the smallest plan, what it lacks, and the ways out, of a result without plans."""
+    """Yields the smallest plan and what it lacks, of a result without plans."""
     shortfall = result.shortfall
     if shortfall is None:
         tried = result.searched.trials is not None
@@ -28,7 +27,6 @@ def shortfall_lines(result: FitResult) -> Iterator[RenderableType]:
     yield _verdict(shortfall.smallest.memory)
     yield ""
     yield from _smallest(shortfall)
-    yield from way_lines(shortfall.ways)
 
 
 def _verdict(memory: Memory) -> Wrapped:

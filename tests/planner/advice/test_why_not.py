@@ -23,6 +23,16 @@ def test_a_value_that_is_beaten_is_compared_with_the_first_plan() -> None:
     assert not told.ways
 
 
+def test_a_value_that_the_plan_to_run_has_is_said_to_be_its() -> None:
+    result = fit("llama-7b", gpu="A100-40GB", why_not=["checkpointing=none", "precision=tf32"])
+    assert result.recommended.strategy.checkpointing == "none"
+    assert [told.fate for told in result.why_not] == [Fate.BEATEN, Fate.BEATEN]
+    assert [told.says.endswith("; the plan to run, of a usual batch, has it.") for told in result.why_not] == [
+        True,
+        False,
+    ]
+
+
 def test_a_value_that_does_not_fit_is_told_its_term_and_what_pays_for_it_with_the_value() -> None:
     result = fit("llama-2-13b", gpu="RTX-4090", why_not=["checkpointing=none"])
     assert result.plans

@@ -55,7 +55,7 @@ def test_an_expression_means_the_layers_that_it_matches(
         ),
         (["layers.3.mlp.up_proj"], "meta-llama/Llama-3.2-1B", "adapters on 1 of 16 layers up_proj"),
         (r".*(q_proj|lm_head)", "meta-llama/Llama-3.2-1B", "adapters on model.lm_head, lm_head"),
-        (r"visual\..*proj", "google/gemma-3-4b-it", "matches no linear layer of gemma-3-4b"),
+        (r"visual\..*proj", "google/gemma-3-4b-it", "matches no linear layer of google/gemma-3-4b-it"),
         (["(q|v)_proj", "o_proj"], "gpt2", "a list of regular expressions, which PEFT takes as names"),
         (r".*\.gate_proj", "deepseek-v2-lite", "experts of deepseek-v2-lite are parameters"),
         (r".*\.query", "bert-base", "the paths of bert-base's modules are not known"),

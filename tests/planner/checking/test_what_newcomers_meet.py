@@ -70,7 +70,7 @@ def test_misspelt_keys_of_a_file_are_told(tmp_path: Path) -> None:
     ("name", "closest"),
     [
         ("example-user/llama-3-70b-fp16", "llama-3-70b"),
-        ("open-r1/Qwen2.5-Math-7B-RoPE-300k", "qwen2.5-7b"),
+        ("open-r1/Qwen2.5-Math-7B-RoPE-300k", "qwen2.5-math-7b"),
         ("somebody/Qwen3-8B-Base-v2", "qwen3-8b-base"),
         ("somebody/llama-3-71b-new", None),
         ("somebody/llama-3-new", None),

@@ -60,3 +60,24 @@ def test_completion_is_printed_and_installed(shell: str, tmp_path: Path, monkeyp
     assert result.exit_code == 0
     (written,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert written.read_text().strip() == printed.stdout.strip()
+
+
+def test_the_name_of_a_cloud_lists_its_machines() -> None:
+    listed = CliRunner().invoke(main, ["machines", "aws", "--json"])
+    assert listed.exit_code == 0
+    machines = json.loads(listed.stdout)["machines"]
+    assert {machine["provider"] for machine in machines.values()} == {"AWS"}
+    assert len(machines) > 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "option"), [("dora", "lora-variant"), ("paged-adamw-8bit", "optimizer"), ("fsdp1", "sharding-backend")]
+)
+def test_a_choice_of_one_option_alone_explains_that_option(choice: str, option: str) -> None:
+    shown = CliRunner().invoke(main, ["choices", choice]).stdout
+    assert shown.startswith(f"--{option}\n")
+    assert f"\n  {choice} " in shown
+
+
+def test_a_choice_of_several_options_is_the_name_of_none() -> None:
+    assert "unknown option 'none'" in CliRunner().invoke(main, ["choices", "none"]).stderr

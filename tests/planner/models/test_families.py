@@ -28,11 +28,11 @@ from strategies import Task
 logging.set_verbosity_error()
 
 SMALL: dict[str, Any] = {
-    **dict.fromkeys(["hidden_size", "n_embd", "d_model"], 4096),
+    **dict.fromkeys(["hidden_size", "n_embd", "d_model", "dim"], 4096),
     **dict.fromkeys(["num_attention_heads", "n_head", "n_heads", "num_heads"], 64),
     **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers", "num_layers"], 2),
     **dict.fromkeys(["max_position_embeddings", "n_positions"], 128),
-    **dict.fromkeys(["intermediate_size", "ffn_dim", "d_ff"], 512),
+    **dict.fromkeys(["intermediate_size", "ffn_dim", "d_ff", "hidden_dim"], 512),
     "num_key_value_heads": 8,
     "vocab_size": 160_000,  # above the padding token of every family
     "position_buckets": 32,
@@ -115,6 +115,12 @@ def test_a_configuration_that_transformers_saves_reads_as_the_registry_entry(nam
 def test_partial_rotary_is_found_where_transformers_saves_it(model_type: str, field: str, tmp_path: Path) -> None:
     AutoConfig.for_model(model_type, **{field: 0.5}).save_pretrained(tmp_path)
     assert getattr(find_model(str(tmp_path)).architecture, field) == 0.5
+
+
+def test_a_distilbert_of_frozen_positions_is_left_to_replays(tmp_path: Path) -> None:
+    source = {**yaml.safe_load(next(e.config_yaml for e in registry_models() if e.name == "distilbert-base"))}
+    (tmp_path / "config.json").write_text(json.dumps({**source, "sinusoidal_pos_embds": True}))
+    assert isinstance(recognize(str(tmp_path)), Foreign)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def hub_gives(monkeypatch: pytest.MonkeyPatch, outcome: Path | Exception) -> Non
         return str(outcome)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
 
 
 def test_a_model_of_the_hub_is_read_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,3 +117,33 @@ def test_an_offline_hub_answers_without_the_network_and_without_waiting(
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("somebody waits"))
     with pytest.raises(PlannerError, match="is not in the local cache"):
         find_model("hf:me/surely-not-there")
+
+
+def test_a_hub_that_is_out_of_reach_is_asked_once_and_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def unreachable(url: str, *, timeout: float) -> None:
+        asked.append((url, timeout))
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("it is asked again"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("somebody waits"))
+    with pytest.raises(PlannerError, match="is not in the local cache, and the Hub is out of reach"):
+        find_model("hf:me/mine")
+    assert asked == [("https://huggingface.co/me/mine/resolve/main/config.json", 3)]
+
+
+def test_what_the_hub_says_of_a_model_is_said_by_the_first_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def gated(url: str, *, timeout: float) -> None:
+        raise without_init(errors.GatedRepoError)
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", gated)
+    with pytest.raises(PlannerError, match="is gated"):
+        find_model("hf:me/mine")

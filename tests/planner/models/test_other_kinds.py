@@ -42,11 +42,25 @@ def test_the_error_says_what_kind_of_model_a_name_is_of(name: str, kind: str) ->
         ("qwen2.5-vl-7b", "qwen2.5-7b"),
         ("Qwen/Qwen2.5-VL-7B-Instruct", "Qwen2.5-7B-Instruct"),
         ("qwen3-vl-8b", "qwen3-8b"),
+        ("Qwen/Qwen3-VL-8B-Instruct", "Qwen3-8B"),
     ],
 )
 def test_a_vision_language_model_comes_with_the_name_of_its_language_model(name: str, text_model: str) -> None:
     assert f"hint: {text_model} has the shape of its language model" in told(name)
     assert find_model(text_model)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Qwen/Qwen3-Embedding-0.6B", "Qwen3-0.6B with --loss liger-fused-linear takes about as much"),
+        ("intfloat/e5-mistral-7b-instruct", "the language model of its shape"),
+        ("nomic-ai/nomic-embed-text-v1.5", "the language model of its shape"),
+    ],
+)
+def test_an_embedding_model_of_another_architecture_says_which_are_planned(name: str, near: str) -> None:
+    assert told(name).startswith(f"{name} is an embedding model, and pairs of texts are planned for BERT, RoBERTa, ")
+    assert near in told(name)
 
 
 def test_no_name_of_the_registry_looks_like_another_kind() -> None:

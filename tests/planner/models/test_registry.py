@@ -2,7 +2,9 @@ import math
 import random
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import yaml
@@ -25,6 +27,14 @@ from planner.models import (
 ENTRIES = {entry.name: entry for entry in (*registry_models(), *replayed_models())}
 NAMES = [entry.name for entry in registry_models()]
 REPLAYED = [entry.name for entry in replayed_models()]
+
+
+M = TypeVar("M", Model, Foreign)
+
+
+def under(model: M, repository: str) -> M:
+    """The model as an id finds it that has its shape and other weights."""
+    return model if repository == model.hf else replace(model, name=repository, hf=repository)
 
 
 def stand_in_shape(size: str) -> tuple[int, int]:
@@ -74,7 +84,7 @@ def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name
     entry, model = ENTRIES[name], find_model(name)
     assert (model.name, model.hf, model.aliases, model.approximate) == (*entry[:3], False)
     assert model.notes == (*entry.notes, *model.architecture.notes)
-    assert all(find_model(other) is model for other in entry.names)
+    assert all(find_model(other) == under(model, entry.repository(other)) for other in entry.names)
     assert "tie_word_embeddings" in model.architecture.model_fields_set
     assert find_model(model.name) == model
 
@@ -85,8 +95,8 @@ def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name
         ("llama-7b", "llama-2-7b"),
         (" Llama_2 7B ", "llama-2-7b"),
         ("meta-llama/llama-2-7B-hf", "llama-2-7b"),
-        ("Llama-3.1-8B-Instruct", "llama-3.1-8b"),
-        ("gemma-3-4b-it", "gemma-3-4b"),
+        ("Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("gemma-3-4b-it", "google/gemma-3-4b-it"),
         ("huggyllama/llama-7b", "llama-1-7b"),
         ("GPT2", "gpt2"),
         ("gpt-2", "gpt2"),
@@ -94,6 +104,49 @@ def test_every_name_of_an_entry_finds_a_model_that_states_all_of_its_fields(name
 )
 def test_case_dashes_and_underscores_do_not_count(text: str, name: str) -> None:
     assert find_model(text).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("Qwen/Qwen2.5-Coder-7B-Instruct", "Qwen/Qwen2.5-Coder-7B-Instruct"),
+        ("qwen2.5-coder-7b-instruct", "Qwen/Qwen2.5-Coder-7B-Instruct"),
+        ("qwen2.5-coder-7b", "Qwen/Qwen2.5-Coder-7B"),
+        ("mistral-small-3.2", "mistralai/Mistral-Small-3.2-24B-Instruct-2506"),
+        ("deepseek-r1", "deepseek-ai/DeepSeek-R1"),
+        ("llama3.1-8b", "meta-llama/Llama-3.1-8B"),
+        ("llama-7b", "meta-llama/Llama-2-7b-hf"),
+    ],
+)
+def test_a_name_means_the_weights_of_its_own_repository_and_not_those_of_another_of_its_shape(
+    name: str, repository: str
+) -> None:
+    model = find_model(name)
+    assert model.hf == repository
+    assert find_model(model.name) == model
+
+
+def test_a_model_that_a_mirror_publishes_again_is_found_under_its_own_name() -> None:
+    model = recognize("unsloth/Llama-3.2-3B-Instruct")
+    assert (model.name, model.hf) == ("meta-llama/Llama-3.2-3B-Instruct",) * 2
+    assert model.notes == (
+        "unsloth/Llama-3.2-3B-Instruct is taken for meta-llama/Llama-3.2-3B-Instruct, whose name it has",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["unsloth/Qwen3-8B-unsloth-bnb-4bit", "unsloth/qwen3-8b-bnb-4bit", "Qwen3-8B-BNB-4bit"]
+)
+def test_a_model_stored_in_4_bits_says_which_method_trains_over_them(name: str) -> None:
+    model = recognize(name)
+    assert model.hf == "Qwen/Qwen3-8B"
+    said = f"{name} is Qwen/Qwen3-8B stored in NF4, which qlora trains over; other methods take that itself"
+    assert model.notes == (said,)
+
+
+@pytest.mark.parametrize("name", ["somebody/Qwen3-8B-bnb-4bit", "unsloth/no-such-8b-bnb-4bit", "unsloth/"])
+def test_what_no_mirror_publishes_is_unknown(name: str) -> None:
+    assert message(name).startswith(f"unknown model '{name}'")
 
 
 def test_a_directory_with_the_name_of_a_registry_model_is_not_ignored_silently(
@@ -117,8 +170,10 @@ def test_every_name_of_an_entry_without_a_family_finds_its_fields(name: str) -> 
     assert entry.model_type not in supported_model_types()
     found = recognize(name)
     assert found == Foreign(name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters)
-    assert all(recognize(other) == found == sized_model(other) for other in entry.names)
-    assert {"architectures", "hidden_size", "vocab_size", "max_position_embeddings"} <= set(entry.fields)
+    for other in entry.names:
+        assert recognize(other) == under(found, entry.repository(other)) == sized_model(other)
+    assert {"architectures", "num_hidden_layers", "hidden_size", "vocab_size"} <= set(entry.fields)
+    assert "max_position_embeddings" in entry.fields
     with pytest.raises(PlannerError, match="is of no family of the registry"):
         find_model(name)
 

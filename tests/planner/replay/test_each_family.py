@@ -44,6 +44,7 @@ LATENT = {
 EVERY_EXPERT = {"num_local_experts": 4, "intermediate_size_mlp": 1024, "head_dim": 64, "attention_chunk_size": 128}
 TIED = {"tie_word_embeddings": True}
 T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
+DISTILBERT = {"hidden_dim": 512}
 DEBERTA = {
     "position_buckets": 64,
     "relative_attention": True,
@@ -94,6 +95,14 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("bert", TIED, MIXED),
         ("bert", {"architectures": ["BertForSequenceClassification"]}, {**MIXED, "attention": "eager"}),
         ("roberta", TIED, {**LORA, "checkpointing": "full"}),
+        ("distilbert", DISTILBERT, {**MIXED, "attention": "eager"}),
+        ("distilbert", {**DISTILBERT, **TIED}, {**LORA, "checkpointing": "full"}),
+        (
+            "distilbert",
+            {**DISTILBERT, "tie_word_embeddings": False},
+            {"precision": "fp16-mixed", "finetuning": "qlora"},
+        ),
+        ("distilbert", DISTILBERT, {**MIXED, "task": "contrastive"}),
         ("vit", {"image_size": 240, "num_labels": 1000}, MIXED),
         ("t5", {**T5, "feed_forward_proj": "gated-gelu"}, {**LORA, "precision": "fp16-mixed", "checkpointing": "full"}),
         ("t5", {**T5, **TIED}, {"precision": "fp32", "gpus": 2, "sharding": "full_shard"}),
