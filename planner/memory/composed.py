@@ -10,6 +10,7 @@ from planner.memory.memoized import memoized, results_of
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
+from planner.memory.sharding.backend import AtStep
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.optimizers import rule_of
@@ -87,9 +88,9 @@ class Composed:
         master_itemsize: int,
     ) -> Footprint:
         """Returns the memory of one rank, without what lies outside of torch's allocator."""
-        layout = self._layout(setting, sharding, updates, turns[-1])
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
-        step = backend_of(sharding).at_step(layout, sharding, partition, updates)
+        step = self.at_step(setting, optimizer, sharding, updates, turns[-1], master_itemsize)
+        layout = self._layout(setting, sharding, updates, turns[-1])
         left = layout.left(self.traced.without_backward(setting, checkpointing))
         outputs = self.kept_outputs(setting, checkpointing, self.traced.chunk_tokens(setting, 1))
         stepped = Line(sum(step) + left, self.ids_bytes, 0, 0, step.gradients, left, 0)
@@ -113,6 +114,22 @@ class Composed:
         loaded = Loaded.of(self.traced.inventory, *how)
         host = Host.of(kept, parts, self.cluster, loaded.host_bytes)
         return Footprint(persistent, lines_of(1), Outside(0, 0, 0), slack, varies, host, loaded)
+
+    @memoized
+    def at_step(
+        self,
+        setting: Setting,
+        optimizer: AnyOptimizer,
+        sharding: DataParallel,
+        updates: AnyOptimizer | None,
+        turn: Turn,
+        master_itemsize: int,
+    ) -> AtStep:
+        """Returns the bytes at the optimizer step in addition to what persists, without what is left from forward."""
+        layout = self._layout(setting, sharding, updates, turn)
+        partition = self.partition(setting, optimizer, sharding, master_itemsize)
+        found: AtStep = backend_of(sharding).at_step(layout, sharding, partition, updates)
+        return found
 
     @memoized
     def _between_steps(

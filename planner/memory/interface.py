@@ -57,6 +57,15 @@ class StepMemory(Protocol):
         """
         ...
 
+    def least_process_bytes(self, strategy: Strategy, micro_batches: int) -> int:
+        """Returns bytes that `footprint` takes of the GPU at any micro-batch, or fewer, without the work that it takes.
+
+        Args:
+            strategy: A strategy that the model can be trained with.
+            micro_batches: Micro-batches per optimizer step.
+        """
+        ...
+
     def work(self, strategy: Strategy) -> Work:
         """Returns the work of forward and backward of one micro-batch: FLOPs and bytes moved, fixed and per sample."""
         ...

@@ -111,6 +111,14 @@ class MemoryModel(Composed):
         found = self.composed(*given, turns, s.precision.facts.trained_bytes)
         return found.on(self.outside, self.cluster.host_memory_bytes)
 
+    def least_process_bytes(self, strategy: Strategy, micro_batches: int) -> int:
+        """Returns the bytes of the process at the optimizer step, for which no part is traced; see `StepMemory`."""
+        s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
+        given = self.setting(s), s.optimizer, self.sharding(s)
+        at_step = self.at_step(*given, s.optimizer_in_backward, turns[-1], s.precision.facts.trained_bytes)
+        persistent = self.persistent(*given, s.precision.facts.trained_bytes)
+        return self.outside.process_bytes(persistent.total + sum(at_step) + self.outside.workspace_bytes)
+
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
         """Returns stem, blocks, head and loss of a step; equal blocks are the same object."""
         setting = self.setting(strategy)

@@ -146,6 +146,10 @@ class ProfiledMemory:
         host = Host.of(kept, (), self.cluster)
         return Footprint(persistent, lines, self.outside, slack, host=host)
 
+    def least_process_bytes(self, strategy: Strategy, micro_batches: int) -> int:
+        """Returns what the context and the communicator take: the profile, once it is known, tells the rest."""
+        return self.outside.process_bytes(0)
+
     def work(self, strategy: Strategy) -> Work:
         """Returns the FLOPs and bytes of forward and backward of one micro-batch."""
         found = self._profile(strategy)

@@ -153,6 +153,8 @@ class Solver:
 
     def lacks_host_memory(self, strategy: Strategy) -> bool:
         """Returns whether a strategy's smallest micro-batch fits into the GPU's memory, but not into the host's."""
+        if self._never_fits(strategy, 1):
+            return False
         footprint, size = self.footprint(strategy, 1), self.smallest_micro_batch
         return not footprint.host.fits(size) and footprint.process_bytes(size) <= self.budget_bytes
 
@@ -245,7 +247,13 @@ class Solver:
 
     def _limit(self, strategy: Strategy, steps: int) -> int:
         """Returns the largest micro-batch that fits, 0 if none does."""
+        if self._never_fits(strategy, steps):
+            return 0
         return self.footprint(strategy, steps).largest_micro_batch(self.budget_bytes)
+
+    def _never_fits(self, strategy: Strategy, steps: int) -> bool:
+        """Returns whether a strategy is known not to fit by what it takes at any micro-batch; False says nothing."""
+        return self.model.least_process_bytes(strategy, steps) > self.budget_bytes
 
     def footprint(self, strategy: Strategy, steps: int) -> Footprint:
         """Returns the memory of a strategy, loaded on the GPU if that is within the budget, else on the host."""

@@ -46,6 +46,17 @@ def test_memory_grows_with_the_micro_batch(
     assert footprint.process_bytes(size) < footprint.process_bytes(size + 1)
 
 
+@given(models, sequences, ranks, st.data(), st.integers(1, 4))
+@settings(max_examples=150, deadline=None)
+def test_what_refuses_a_strategy_without_its_footprint_is_never_more_than_that(
+    model: str, sequence: int, ranks: int, data: st.DataObject, micro_batches: int
+) -> None:
+    strategy = data.draw(st.sampled_from(all_strategies(ranks)))
+    memory = memory_model(model, sequence, ranks)
+    least = memory.least_process_bytes(strategy, micro_batches)
+    assert 0 < least <= memory.footprint(strategy, micro_batches).process_bytes(1)
+
+
 @given(models, ranks, st.data(), st.integers(1, 16))
 @settings(max_examples=100, deadline=None)
 def test_memory_grows_with_the_sequence(model: str, ranks: int, data: st.DataObject, size: int) -> None:

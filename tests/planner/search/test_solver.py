@@ -6,8 +6,9 @@ import pytest
 from toy import A100, LORA, RECOMPUTED, Toy
 
 from hardware import Cluster
+from planner.memory import Footprint
 from planner.search import Solver
-from strategies import Exactly, Update, UpTo
+from strategies import Exactly, Strategy, Update, UpTo
 
 IN_BACKWARD = LORA._replace(update=Update.IN_BACKWARD)
 
@@ -33,6 +34,24 @@ def test_what_cannot_accumulate_takes_one_step() -> None:
     best = Solver(Toy(), 100, UpTo(4)).solve(IN_BACKWARD)
     assert best is not None
     assert (best.micro_batch_size, best.gradient_accumulation_steps) == (9, 1)
+
+
+def test_what_is_over_the_budget_at_any_micro_batch_is_not_asked_for_its_footprint() -> None:
+    asked = []
+
+    class Counted(Toy):
+        def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
+            asked.append(micro_batches)
+            return super().footprint(strategy, micro_batches)
+
+    solver = Solver(Counted(), 14, UpTo(2))  # 10 bytes and 5 of gradients that stay, or 10 without them
+    assert solver.solve(LORA) is None
+    assert set(asked) == {1}
+    asked.clear()
+    solver = Solver(Counted(), 9, UpTo(2))
+    assert solver.solve(LORA) is None
+    assert not solver.lacks_host_memory(LORA)
+    assert not asked
 
 
 def test_every_rank_has_a_micro_batch() -> None:

@@ -51,6 +51,9 @@ class Toy:
         line = Line(fixed, per_sample, 0, per_sample, 0, 0, 0)
         return Footprint(Persistent(0, 0, 0), {Moment.FORWARD: (line,)}, Outside(0, 0, 0), Slack(0, 0, 0))
 
+    def least_process_bytes(self, strategy: Strategy, micro_batches: int) -> int:
+        return self.bytes_of(strategy, micro_batches > 1)[0]
+
     def work(self, strategy: Strategy) -> Work:
         per_sample = 2 * SECOND if strategy.checkpointing.recomputes else SECOND
         return Work(bytes_per_sample=per_sample, fixed_bytes=SECOND)
