@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware import Cluster
 from planner.libraries.sdpa import Selection
@@ -14,11 +14,8 @@ from planner.memory.sharding.backend import AtStep
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Ends, Layout, Turn
 from planner.memory.sharding.optimizers import rule_of
-from planner.memory.sharding.pairs import both_passes
 from planner.memory.sharding.persistent import Persistent
-from planner.memory.step.courses import Courses
 from planner.memory.step.evaluation import between_steps
-from planner.memory.step.followed import Tied, followed
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.host import Host
 from planner.memory.step.loading import Loaded
@@ -38,6 +35,9 @@ from strategies import (
     Loading,
     Outputs,
 )
+
+if TYPE_CHECKING:
+    from planner.memory.step.courses import Courses
 
 
 class Composed:
@@ -186,6 +186,8 @@ class Composed:
     ) -> Lines:
         layouts, ids = [self._layout(setting, sharding, updates, turn) for turn in turns], self.ids_bytes
         if setting.marked:
+            from planner.memory.step.followed import Tied, followed  # of DeepSpeed alone
+
             parts = self.traced.parts(setting, checkpointing, chunk_tokens)
             stem, ends = self.traced.units(setting, 1).stem, self.ends(setting)
             tied = Tied.of(self.traced.inventory.architecture, ends, stem, head=len(parts) - 2)
@@ -194,6 +196,8 @@ class Composed:
             places = self.traced.positions(setting, checkpointing, layouts[0].gathers, chunk_tokens)
             of_turns = [compose(places, layout) for layout in layouts]
         if self.is_paired:
+            from planner.memory.sharding.pairs import both_passes
+
             around = self.units(setting, sharding), sharding, self.cluster.world_size
             reentrant = checkpointing.choice.facts.reentrant
             parts = self.traced.parts(setting, checkpointing, chunk_tokens)

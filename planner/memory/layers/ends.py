@@ -6,7 +6,6 @@ from math import prod
 
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
-from planner.memory.layers import images, pooling
 from planner.memory.layers.sublayers import Sublayers
 from planner.models.vocabulary.pooling import PoolingMode
 
@@ -52,6 +51,8 @@ class Ends(Sublayers):
         self, name: str, image_size: tuple[int, int], patch_size: tuple[int, int], channels: int, width: int
     ) -> Tensor:
         """Returns a row for the class token and for each patch of an image, with learned positions added."""
+        from planner.memory.layers import images
+
         itemsize, trains = self.dtypes.other, self.trains_base
         sizes = width * channels * prod(patch_size), width, width, self.sequence_length * width
         names = f"{name}.weight", f"{name}.bias", "cls_token", "position_embeddings"
@@ -131,6 +132,8 @@ class Ends(Sublayers):
 
     def pooled(self, x: Tensor, mode: PoolingMode) -> Tensor:
         """Returns the embedding of each sentence."""
+        from planner.memory.layers import pooling
+
         return pooling.MODES[mode](self, x)
 
     def await_gradient(self, name: str, *, viewed: bool) -> None:

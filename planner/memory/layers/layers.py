@@ -10,12 +10,8 @@ from contextlib import contextmanager
 from math import prod
 
 from planner.memory.autograd.tape import Tensor
+from planner.memory.layers import mixtures
 from planner.memory.layers.ends import Ends
-from planner.memory.layers.mixtures import dense_experts as every_expert
-from planner.memory.layers.mixtures import experts as mixture
-from planner.memory.layers.mixtures.gpt_oss_experts import biased_experts
-from planner.memory.layers.mixtures.routers import ROUTERS, Routing
-from planner.memory.layers.mixtures.separate_experts import Expert, separate_experts
 from planner.memory.settings.dtypes import FP32
 from planner.models import Linear
 from planner.models.vocabulary.forms import ROUTED_IN_FP32, RouterForm, biased_expert_shapes
@@ -50,8 +46,8 @@ class Layers(Ends):
         """
         itemsize = self.dtypes.kept_in_fp32 if form in ROUTED_IN_FP32 else None
         weight = self._stack(f"{name}.weight", 1, x.width, num_experts, (target,) if target else (), itemsize)()
-        routing = Routing(num_experts, top_k, normalizes, casts, limited)
-        return ROUTERS[form](self, x, weight, name, routing)
+        routing = mixtures.routers.Routing(num_experts, top_k, normalizes, casts, limited)
+        return mixtures.routers.ROUTERS[form](self, x, weight, name, routing)
 
     def experts(
         self,
@@ -73,15 +69,17 @@ class Layers(Ends):
         fused, down = (layers[:2], layers[2:]) if layers and adapts else ((), ())
         width, hidden = intermediate_size, x.width
         if layers and isinstance(self.method, Lora) and self.method.separates_experts:
-            expert = Expert(self.linear, lambda gate: self.activation(activation, gate), *layers, width)
+            expert = mixtures.separate_experts.Expert(
+                self.linear, lambda gate: self.activation(activation, gate), *layers, width
+            )
             sums = FP32 if sums_in_fp32 else x.itemsize
-            return separate_experts(self, name, x, scores, num_experts, expert, sums)
+            return mixtures.separate_experts.separate_experts(self, name, x, scores, num_experts, expert, sums)
         # Down comes first, since its wrapper is the outer one of PEFT's.
         of_down = self._stack(f"{name}.down_proj", num_experts, width, hidden, down)
         of_gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, fused)
-        weights = mixture.Weights(of_gate_up, of_down, width)
+        weights = mixtures.experts.Weights(of_gate_up, of_down, width)
         with self.tape.module(name):
-            return mixture.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
+            return mixtures.experts.experts(self, x, scores, weights, lambda gate: self.activation(activation, gate))
 
     @contextmanager
     def module(self, name: str) -> Iterator[None]:
@@ -94,7 +92,7 @@ class Layers(Ends):
 
     def spread(self, x: Tensor, scores: Tensor) -> Tensor:
         """Returns a copy of every token for each expert, times that expert's score: `[experts, tokens, hidden]`."""
-        return every_expert.spread(self, x, scores)
+        return mixtures.dense_experts.spread(self, x, scores)
 
     def every_expert(self, name: str, x: Tensor, num_experts: int, intermediate_size: int, activation: str) -> Tensor:
         """Returns the outputs of gated experts that each compute all tokens: `[experts, tokens, hidden]`."""
@@ -102,11 +100,13 @@ class Layers(Ends):
         gate_up = self._stack(f"{name}.gate_up_proj", num_experts, hidden, 2 * width, ())()
         down = self._stack(f"{name}.down_proj", num_experts, width, hidden, ())()
         with self.tape.module(name):
-            return every_expert.experts(self, x, gate_up, down, width, lambda gate: self.activation(activation, gate))
+            return mixtures.dense_experts.experts(
+                self, x, gate_up, down, width, lambda gate: self.activation(activation, gate)
+            )
 
     def add_experts(self, x: Tensor, out: Tensor, num_experts: int) -> Tensor:
         """Returns the sum of all experts' outputs added to `x`, in the storage of `x`."""
-        return every_expert.add_up(self, x, out, num_experts)
+        return mixtures.dense_experts.add_up(self, x, out, num_experts)
 
     def _stack(
         self,
@@ -138,8 +138,8 @@ class Layers(Ends):
         of_layer = name.removesuffix(".weight")
         down = self.parameter(f"{of_layer}.lora_A", in_features * rank, itemsize, trains=True)
         up = self.parameter(f"{of_layer}.lora_B", rank * out_features, itemsize, trains=True)
-        factors = mixture.factors(self, up, down, weight.itemsize, name)
-        return lambda: mixture.fold(self, weight, factors, name, stacked=num_experts > 1)
+        factors = mixtures.experts.factors(self, up, down, weight.itemsize, name)
+        return lambda: mixtures.experts.fold(self, weight, factors, name, stacked=num_experts > 1)
 
     def biased_experts(
         self, router: str, name: str, x: Tensor, num_experts: int, top_k: int, intermediate_size: int
@@ -148,7 +148,7 @@ class Layers(Ends):
         shapes = biased_expert_shapes(router, name, x.width, num_experts, intermediate_size)
         itemsize = self.dtypes.other
         weights = [self.parameter(n, prod(shape), itemsize, trains=self.trains_base) for n, shape in shapes.items()]
-        return biased_experts(self, x, weights, num_experts, top_k, intermediate_size)
+        return mixtures.gpt_oss_experts.biased_experts(self, x, weights, num_experts, top_k, intermediate_size)
 
     def sigmoid(self, x: Tensor) -> Tensor:
         """Returns the sigmoid of `x`, which saves its output."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.memory.attention import attention as attention_kernels
-from planner.memory.attention import eager_variants as own
 from planner.memory.attention.fused import Form
 from planner.memory.autograd import in_place
 from planner.memory.autograd.marks import ACTIVATION
@@ -13,7 +12,6 @@ from planner.memory.autograd.ops import FP32, HALF
 from planner.memory.autograd.tape import Tensor
 from planner.memory.layers.activations import COMPOSED
 from planner.memory.layers.pass_state import PassState
-from planner.memory.linear import float8
 from planner.memory.linear.adapters import adapted
 from planner.memory.linear.plain import Base, fp32_layer, plain_layer, written_out_layer
 from planner.memory.linear.quantized import KINDS
@@ -43,8 +41,10 @@ class Sublayers(PassState):
         method = self.method
         quantized = KINDS.get(quantization_of(method))
         unquantized = fp32_layer if kept else written_out_layer if written_out else plain_layer
-        if self.dtypes.fp8 and float8.converts(x.width, out_features):
-            unquantized = float8.layer
+        if self.dtypes.fp8:
+            from planner.memory.linear import float8
+
+            unquantized = float8.layer if float8.converts(x.width, out_features) else unquantized
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
         if kept:
             x = self.to(x, self.dtypes.kept, f"{name} input in the weight's dtype")
@@ -89,6 +89,8 @@ class Sublayers(PassState):
 
         With SDPA it is torch's kernel with a mask that the model made; otherwise it is the eager `form`.
         """
+        from planner.memory.attention import eager_variants as own  # of a few families
+
         sinks = self.parameter(name, heads, self.dtypes.other, trains=self.trains_base) if name else None
         asked = own.Form(heads, kv_heads, dropout, sinks)
         if self.runs_sdpa:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from planner.memory.autograd.tape import Tensor
-from planner.memory.linear.dora import dora
 from planner.memory.linear.lora import Adapter, low_rank
 from planner.memory.linear.plain import Base, Layer
 from planner.memory.settings.parameters import Parameters
@@ -36,6 +35,8 @@ def adapted(
         seen = f.dtypes.stored_adapter if f.dtypes.adapters_apart and not f.gathered(name) else f.dtypes.adapter
         x = f.to(x, seen, f"{name} lora input")
     if adapter.magnitude is not None:
+        from planner.memory.linear.dora import dora
+
         dropped, drops = f.dropout(x, method.dropout, f"{name} lora dropout"), method.dropout > 0
         change = dora(f, name, dropped, out, adapter, weight, bias, drops=drops)
         del dropped

@@ -12,7 +12,6 @@ from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
 from planner.libraries.trl import TILE_TOKENS, TILE_WORDS
 from planner.memory.autograd.ops import BOOL, FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
-from planner.memory.losses.cut import cut
 from planner.models.architecture import INT64
 from strategies import Loss
 
@@ -208,9 +207,15 @@ def _with_labels(f: Ops, x: Tensor) -> Tensor:
     return Tensor(storage, 0, elements, x.width, x.itemsize, of_chosen)
 
 
+def _cut(f: Ops, _: Chunk, x: Tensor, weight: Tensor, __: Tensor | None) -> Tensor:
+    from planner.memory.losses.cut import cut
+
+    return cut(f, x, weight)
+
+
 FUSED: dict[Loss, Callable[[Ops, Chunk, Tensor, Tensor, Tensor | None], Tensor]] = {
     Loss.LIGER_FUSED_LINEAR: liger,
     Loss.CHUNKED: chunked,
-    Loss.CUT_CROSS_ENTROPY: lambda f, _chunk, x, weight, _bias: cut(f, x, weight),
+    Loss.CUT_CROSS_ENTROPY: _cut,
 }
 """The function of each loss that makes its own logits."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Tensor
-from planner.memory.layers.compiled import CompiledLayers
 from planner.memory.layers.layers import Layers
 from planner.memory.layers.liger import LigerLayers
 from planner.memory.losses.loss import LOSSES
@@ -15,7 +14,15 @@ from planner.models.architecture import Objective
 from strategies import Kernels, Loss
 
 LAYERS: dict[Kernels, type[Layers]] = {Kernels.EAGER: Layers, Kernels.LIGER: LigerLayers, Kernels.COMPILE: Layers}
-WITHIN_BLOCKS = LAYERS | {Kernels.COMPILE: CompiledLayers}
+
+
+def _compiled(*given: Any, **options: Any) -> Layers:
+    from planner.memory.layers.compiled import CompiledLayers
+
+    return CompiledLayers(*given, **options)
+
+
+WITHIN_BLOCKS: Mapping[Kernels, Callable[..., Layers]] = LAYERS | {Kernels.COMPILE: _compiled}
 """Layers within blocks, by kernels; only blocks are compiled."""
 
 
@@ -24,12 +31,12 @@ class Implementations(NamedTuple):
 
     Attributes:
         layers: The class of the layers outside of blocks, by kernels.
-        within_blocks: The class of the layers within blocks, by kernels.
+        within_blocks: What makes the layers within blocks, by kernels.
         losses: The losses that are computed from logits.
     """
 
     layers: Mapping[Kernels, type[Layers]] = LAYERS
-    within_blocks: Mapping[Kernels, type[Layers]] = WITHIN_BLOCKS
+    within_blocks: Mapping[Kernels, Callable[..., Layers]] = WITHIN_BLOCKS
     losses: Mapping[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = LOSSES
 
 
