@@ -163,7 +163,9 @@ def step_more(
 def _best(variants: Variants, changes: Iterable[Change], gains: Callable[[Variant], Iterator[_Gain]]) -> Way | None:
     """Returns the change that helps much at the least cost, and of these the one that helps most."""
     helping: list[tuple[int, float, Change, Variant, _Gain]] = []
-    for change in changes:
+    for change in sorted(changes, key=lambda change: change.cost.place):
+        if helping and change.cost.place > helping[0][0]:
+            break  # it costs more than one that helps
         try:
             variant = variants.changed(change.options)
         except ContradictionError:
