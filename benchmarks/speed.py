@@ -24,10 +24,13 @@ from strategies import ALL_LINEAR, Allocator, Attention, Finetuning, Optimizer, 
 
 RUNS = 9
 FIT = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "A100-40GB", "--json"]
+REPORT = FIT[:-1]
 MACHINES = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "any", "--json"]
 HELP = [sys.executable, "-m", "planner", "--help"]
 LIBRARIES = [sys.executable, "-c", "import click, yaml, pydantic\nclass First(pydantic.BaseModel): x: int"]
 """Imports the planner's libraries; pydantic imports most of itself only when the first model class is created."""
+DRAWING = [*LIBRARIES[:-1], f"import rich.console, rich.table, rich.text\n{LIBRARIES[-1]}"]
+"""Imports what draws reports as well."""
 LARGE_OPTIMIZERS = (
     *(Optimizer.ADAMW, Optimizer.ADAMW_FOREACH, Optimizer.ADAMW_8BIT, Optimizer.PAGED_ADAMW_8BIT),
     *(Optimizer.ADAFACTOR, Optimizer.LION, Optimizer.SGD, Optimizer.SGD_MOMENTUM),
@@ -113,6 +116,7 @@ def compile_packages() -> None:
 if __name__ == "__main__":
     compile_packages()
     compare("planner fit --json", FIT, LIBRARIES, 0.40)
+    compare("planner fit", REPORT, DRAWING, 0.40)
     compare("planner fit --gpu any", MACHINES, LIBRARIES, 1.00)
     compare("planner --help", HELP, CLICK, 0.12)
     catalog_speed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self
 
 from hardware import PlannerError, nearest_names
@@ -32,7 +33,7 @@ class Choice(StrEnum):
     @classmethod
     def axis_name(cls) -> str:
         """Returns the name of the axis as written in options and JSON."""
-        return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
+        return _axis_name(cls.__name__)
 
     @classmethod
     def open_to(cls) -> tuple[type, ...] | None:
@@ -116,6 +117,12 @@ class Choice(StrEnum):
         cls._member_map_[name] = cls._value2member_map_[value] = member
         added: Self = member
         return added
+
+
+@cache
+def _axis_name(name: str) -> str:
+    """Returns the name of an axis for that of its class; a search asks a thousand times."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 def _plain(text: str) -> str:
