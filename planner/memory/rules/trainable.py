@@ -76,7 +76,8 @@ def _in_fp16(strategy: Strategy, method: Lora, task: Task) -> str | None:
         return None
     if not trains_classifier(method, task):
         return None
-    return "gradient scaling refuses a classifier's head in fp16, in which PEFT copies it from the base"
+    reason = "gradient scaling refuses a classifier's head in fp16, in which PEFT copies it from the base"
+    return f"{reason}: precision fp32 or bf16, or qlora, which leaves the head in fp32"
 
 
 def _adapts_root(inventory: Inventory, method: Lora) -> bool:
