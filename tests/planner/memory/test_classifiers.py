@@ -70,7 +70,10 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         ("bert", HEAD),
         ("roberta", LORA),
         ("roberta", {**QLORA, "quantization": "int8"}),
-        ("roberta", {**ATTENTION, "adapter_dtype": "weights", "gpus": 2, "sharding": "zero1", "precision": "bf16-true"}),
+        (
+            "roberta",
+            {**ATTENTION, "adapter_dtype": "weights", "gpus": 2, "sharding": "zero1", "precision": "bf16-true"},
+        ),
         ("roberta", {**LORA, **TAGS, "gpus": 2, "sharding": "no_shard"}),
         ("roberta", {**ATTENTION, **TWO}),
         ("roberta", {**LORA, **TWO, **TWICE, "precision": "bf16-true"}),
