@@ -60,10 +60,12 @@ TINY: Mapping[str, dict[str, Any]] = {
     "opt": {**COMMON, "model_type": "opt", "ffn_dim": 512, "word_embed_proj_dim": 128, "num_hidden_layers": 2},
     "gpt2": {"model_type": "gpt2", "n_embd": 128, "n_layer": 2, "n_head": 4, "vocab_size": 1000, "n_positions": 512},
     "bert": {**COMMON, "model_type": "bert", "architectures": ["BertForMaskedLM"]},
+    "classifier": {**COMMON, "model_type": "roberta", "architectures": ["RobertaForSequenceClassification"]},
+    "tagger": {**COMMON, "model_type": "bert", "architectures": ["BertForTokenClassification"], "num_labels": 9},
     "llama, few words": {**COMMON, "model_type": "llama", "vocab_size": 128},
     "deep llama": {**COMMON, "model_type": "llama", "num_hidden_layers": 8},
 }
-"""Fields of config.json, by `model_type` except for the last two.
+"""Fields of config.json, by `model_type` except for classifiers and the last two.
 
 "llama, few words" peaks in the backward pass of a block instead of the loss; "deep llama" has more blocks than a replay
 keeps of a run of equal blocks."""
@@ -129,6 +131,8 @@ CASES = (
     Case("gemma", "bf16-mixed", "adafactor", checkpointing="full"),
     Case("gemma3_text", "fp32", "adamw-foreach"),
     Case("phi3", "fp32", method=LORA, accumulation=2),
+    Case("classifier", "bf16-mixed", method=LORA, accumulation=2),
+    Case("tagger", "bf16-true", method=LORA),
     Case("mistral", "bf16-mixed", attention="eager", checkpointing="full"),
     Case("mistral"),
     Case("olmo2", "bf16-true", "sgd", checkpointing="full"),

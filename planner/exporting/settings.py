@@ -28,7 +28,13 @@ from strategies import (
 RECIPE, PROGRAM, CONFIG, PREDICTED = "train.yaml", "train.py", "config.json", "predicted.json"
 DATA, PAIRS = "data.py", "pairs.py"
 HELPERS = ("model.py", "reading.py", "measure.py", "leaving.py")
-TASKS = (Task.CAUSAL_LM, Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
+TASKS = (
+    Task.CAUSAL_LM,
+    Task.SEQUENCE_CLASSIFICATION,
+    Task.TOKEN_CLASSIFICATION,
+    Task.MASKED_LM,
+    Task.CONTRASTIVE,
+)
 """What the scripts train; scripts/model.py has the classes."""
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
 LONG = {"bf16": "bfloat16", "fp16": "float16", None: "float32"}
@@ -98,10 +104,13 @@ def _task(launch: Launch) -> dict[str, Any]:
     task, architecture = task_of(launch), launch.described.architecture
     if task is Task.CAUSAL_LM:
         return {}
-    if task is Task.SEQUENCE_CLASSIFICATION and launch.strategy.finetuning is not Finetuning.FULL:
+    strategy = launch.strategy
+    partly = strategy.finetuning in (Finetuning.FREEZE, Finetuning.BITFIT)
+    if task.facts.peft is not None and partly and not (strategy.trained_modules or TrainedModules.NONE).head:
+        trains = " --trained-modules head" if strategy.finetuning is Finetuning.FREEZE else ""
         raise launch.cannot_say(
-            f"finetuning {launch.strategy.finetuning} of a classifier",
-            "--finetuning full: its head is new, and a plan with a frozen head would not train it",
+            f"finetuning {strategy.finetuning} of a classifier with a frozen head, which is new",
+            f"--finetuning {'freeze' if trains else 'lora'}{trains}, by which the head trains",
         )
     if task is not Task.CONTRASTIVE:
         return {"task": task.value}

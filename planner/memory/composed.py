@@ -172,7 +172,8 @@ class Composed:
 
     def ends(self, setting: Setting) -> Ends:
         """Returns how the model's embedding and head hang together."""
-        return Ends.of(self.traced.inventory.architecture, copies=copies_modules(setting.method))
+        architecture = self.traced.inventory.architecture
+        return Ends.of(architecture, copies=copies_modules(setting.method, architecture.task))
 
     @memoized
     def _lines(

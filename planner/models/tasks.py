@@ -9,7 +9,7 @@ from planner.models.foreign import Foreign
 from planner.models.model import Model
 from strategies import Task
 
-HEADS = (Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM)
+HEADS = (Task.SEQUENCE_CLASSIFICATION, Task.TOKEN_CLASSIFICATION, Task.MASKED_LM)
 """Tasks for which transformers has a class of each encoder, with names that differ in their ends alone."""
 
 

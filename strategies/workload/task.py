@@ -9,13 +9,15 @@ from strategies.choice import Choice, InvalidChoiceError
 
 
 class TaskFacts(NamedTuple):
-    """Says how transformers names the classes of models for a task.
+    """Says how transformers names the classes of models for a task, and what PEFT does for it.
 
     Attributes:
         suffixes: Endings of their names.
+        peft: PEFT's `task_type` if that makes it train the head beside adapters; None if it does not.
     """
 
     suffixes: tuple[str, ...]
+    peft: str | None = None
 
 
 _WITH_REFERENCE: Final = (
@@ -54,7 +56,12 @@ class Task(Choice):
     SEQUENCE_CLASSIFICATION = (
         "sequence-classification",
         "a label for each sequence, with a head of its own: encoders unless asked otherwise",
-        TaskFacts(("ForSequenceClassification",)),
+        TaskFacts(("ForSequenceClassification",), "SEQ_CLS"),
+    )
+    TOKEN_CLASSIFICATION = (
+        "token-classification",
+        "a label for each token, such as the names in a text: encoders",
+        TaskFacts(("ForTokenClassification",), "TOKEN_CLS"),
     )
     MASKED_LM = (
         "masked-lm",

@@ -3,13 +3,15 @@
 They have these columns, by train.yaml's `task`:
 
 - "sequence-classification": "text", and "label", a number from 0
+- "token-classification": "tokens", the words of a text, and "labels", a number from 0 for each of them
 - "masked-lm": "text"
 - "contrastive": "anchor" and "positive", two texts that belong together
 
-A column may hold token ids in place of a text. Texts are cut at `sequence_length`, and padded where others of their
-batch are longer; a batch without padding has no mask, as planned.
+A column may hold token ids in place of a text or of words. Texts are cut at `sequence_length`, and padded where others
+of their batch are longer; a batch without padding has no mask, as planned.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,7 +20,14 @@ from reading import read, tokenized
 from transformers import AutoTokenizer
 
 Sample = dict[str, Any]
-COLUMNS = {"sequence-classification": ("text",), "masked-lm": ("text",), "contrastive": ("anchor", "positive")}
+COLUMNS = {
+    "sequence-classification": ("text",),
+    "token-classification": ("tokens",),
+    "masked-lm": ("text",),
+    "contrastive": ("anchor", "positive"),
+}
+UNLABELLED = -100
+"""The label of tokens that no loss is computed of."""
 HIDDEN = 0.15
 """Share of tokens that masked-lm predicts; of these, 80% are hidden, 10% changed and 10% left, as BERT was trained."""
 
@@ -28,11 +37,14 @@ def samples(data: str | None, run: Run, counted: int) -> list[Sample]:
     columns = COLUMNS[run.task]
     if data is None and run.config_file is not None:
         made = ((torch.arange(counted)[:, None] * 7 + torch.arange(run.sequence_length)) % 64).tolist()
-        return [{**dict.fromkeys(columns, ids), "label": at % 2} for at, ids in enumerate(made)]
+        labels = [{"label": at % 2, "labels": [token % 2 for token in ids]} for at, ids in enumerate(made)]
+        return [{**dict.fromkeys(columns, ids), **own} for ids, own in zip(made, labels, strict=True)]
     if data is None:
         what = " and ".join(columns)
         raise SystemExit(f"no data: --train_data, a file, a folder or the id of a dataset, with {what}")
     found: list[Sample] = read(data)
+    if run.task == "token-classification":
+        return [row if isinstance(row["tokens"][0], int) else split(row, run) for row in found]
     for column in columns:
         texts = [row[column] for row in found]
         if isinstance(texts[0], str):
@@ -42,9 +54,27 @@ def samples(data: str | None, run: Run, counted: int) -> list[Sample]:
     return found
 
 
+@cache
+def tokenizer_of(name: str | None) -> Any:
+    """Returns the tokenizer of a model."""
+    return AutoTokenizer.from_pretrained(name, add_prefix_space=True)
+
+
+def split(row: Sample, run: Run) -> Sample:
+    """Returns a sample with the ids of its words; the first token of each word has its label, as in transformers."""
+    made = tokenizer_of(run.model_name_or_path)(
+        row["tokens"], is_split_into_words=True, truncation=True, max_length=run.sequence_length
+    )
+    words = made.word_ids()
+    firsts = (word is not None and word != before for before, word in zip([None, *words], words, strict=False))
+    labels = [row["labels"][word] if first else UNLABELLED for word, first in zip(words, firsts, strict=True)]
+    return {**row, "tokens": made["input_ids"], "labels": labels}
+
+
 def rows(found: list[Sample], run: Run) -> list[Sample]:
     """Returns the rows of batches: samples no longer than `sequence_length`."""
-    cut = {column: slice(run.sequence_length) for column in COLUMNS[run.task]}
+    columns = (*COLUMNS[run.task], *(("labels",) if run.task == "token-classification" else ()))
+    cut = {column: slice(run.sequence_length) for column in columns}
     return [{**row, **{column: row[column][end] for column, end in cut.items()}} for row in found]
 
 
@@ -60,7 +90,12 @@ class Collator:
         """Returns ids, a mask where one of them is padded, and labels where the task has some."""
         if self.run.task == "contrastive":
             return {column: self._padded([row[column] for row in batch]) for column in COLUMNS["contrastive"]}
-        made = self._padded([row["text"] for row in batch])
+        (column,) = COLUMNS[self.run.task]
+        made = self._padded([row[column] for row in batch])
+        if self.run.task == "token-classification":
+            longest = made["input_ids"].shape[1]
+            labels = [row["labels"] + [UNLABELLED] * (longest - len(row["labels"])) for row in batch]
+            return {**made, "labels": torch.tensor(labels)}
         if self.run.task == "masked-lm":
             return {**made, **self._hidden(**made)}
         return {**made, "labels": torch.tensor([row["label"] for row in batch])}

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BitsAndBytesConfig,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -20,9 +21,15 @@ HERE = Path(__file__).parent
 CLASSES = {
     "causal-lm": AutoModelForCausalLM,
     "sequence-classification": AutoModelForSequenceClassification,
+    "token-classification": AutoModelForTokenClassification,
     "masked-lm": AutoModelForMaskedLM,
     "contrastive": AutoModel,  # and pairs.py
 }
+CLASSIFIERS = {"sequence-classification": "SEQ_CLS", "token-classification": "TOKEN_CLS"}
+PEFT_TASKS = {"causal-lm": "CAUSAL_LM", **CLASSIFIERS}
+"""PEFT's `task_type`; of a classifier it trains a copy of the head."""
+HEADS = ("score", "classifier")
+"""Names of classifiers' heads, which PEFT knows by them."""
 
 
 @dataclass
@@ -32,7 +39,7 @@ class Run:
     model_name_or_path: str | None = None
     config_file: str | None = None  # in place of a model: random weights of a config.json beside this script
     task: str = "causal-lm"  # see CLASSES
-    num_labels: int | None = None  # of sequence-classification; by default those of the model's config
+    num_labels: int | None = None  # of a classifier; by default those of the model's config
     pooling: str = "mean"  # of contrastive, or "cls"
     dtype: str = "float32"
     attn_implementation: str = "sdpa"
@@ -114,6 +121,8 @@ def quantization(run: Run) -> BitsAndBytesConfig | None:
         bnb_4bit_use_double_quant=run.use_bnb_nested_quant,
         bnb_4bit_compute_dtype=getattr(torch, run.bnb_4bit_compute_dtype),
         bnb_4bit_quant_storage=getattr(torch, run.bnb_4bit_quant_storage),
+        # What is quantized cannot train; for other tasks, bitsandbytes leaves the head out by itself.
+        llm_int8_skip_modules=list(HEADS) if run.task in CLASSIFIERS else None,
     )
 
 
@@ -124,9 +133,10 @@ def adapt(model: Any, run: Run) -> Any:
     if run.prepare_for_kbit_training:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     targets = run.lora_target_modules
-    whole = named_modules(model, run)
+    # PEFT finds a classifier's head by the task, for tokens only after "all-linear" has found it as well.
+    whole = [*named_modules(model, run), *(heads(model) if run.task in CLASSIFIERS else ())]
     config = LoraConfig(
-        task_type="CAUSAL_LM" if run.task == "causal-lm" else None,
+        task_type=PEFT_TASKS.get(run.task),
         r=run.lora_r,
         lora_alpha=run.lora_alpha,
         lora_dropout=run.lora_dropout,
@@ -157,8 +167,14 @@ def freeze(model: Any, run: Run) -> None:
 
 def named_modules(model: Any, run: Run) -> list[Any]:
     """Returns the modules of `train_modules`."""
-    named = {"embeddings": model.get_input_embeddings, "head": model.get_output_embeddings}
-    return [named[name]() for name in run.train_modules or ()]
+    named = {"embeddings": lambda: [model.get_input_embeddings()], "head": lambda: heads(model)}
+    return [module for name in run.train_modules or () for module in named[name]()]
+
+
+def heads(model: Any) -> list[Any]:
+    """Returns the head: of a language model, or of a classifier."""
+    head = model.get_output_embeddings()
+    return [head] if head is not None else [getattr(model, name) for name in HEADS if hasattr(model, name)]
 
 
 def blocks(model: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from planner.memory.autograd.tape import Tensor
 from planner.memory.layers.activations import COMPOSED
 from planner.memory.layers.pass_state import PassState
 from planner.memory.linear.adapters import adapted
-from planner.memory.linear.plain import Base, fp32_layer, plain_layer, written_out_layer
+from planner.memory.linear.plain import Base, fp32_layer, module_layer, plain_layer, written_out_layer
 from planner.memory.linear.quantized import KINDS
 from planner.models.vocabulary.forms import OwnAttention
 from strategies import Lora, quantization_of
@@ -32,13 +32,16 @@ class Sublayers(PassState):
         adapts: bool = True,
         written_out: bool = False,
         kept: bool = False,
+        in_head: bool = False,
     ) -> Tensor:
         """Returns the output of the linear layer `name`, with that of its adapter where the method has one.
 
         The fine-tuning method decides which layer it is: quantized, in fp8 or plain. A layer that is `kept` in fp32 is
-        never quantized.
+        never quantized, and one of a head that trains as a module has no adapter either.
         """
         method = self.method
+        if in_head and self.trained.head and not self.trained.weights:
+            return module_layer(self, name, x, out_features, bias)
         quantized = KINDS.get(quantization_of(method))
         unquantized = fp32_layer if kept else written_out_layer if written_out else plain_layer
         if self.dtypes.fp8:

@@ -71,11 +71,41 @@ def fp32_layer(
     return _linear(f, name, x, out_features, has_bias, f.dtypes.kept)
 
 
+def module_layer(f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool) -> Tensor:
+    """Computes a `torch.nn.Linear` of a module that trains while others are frozen, and returns its output.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+    """
+    return _linear(f, name, x, out_features, has_bias, f.dtypes.trained, trains=True)[0]
+
+
 def _linear(
-    f: Parameters, name: str, x: Tensor, out_features: int, has_bias: bool, itemsize: int
+    f: Parameters,
+    name: str,
+    x: Tensor,
+    out_features: int,
+    has_bias: bool,
+    itemsize: int,
+    *,
+    trains: bool | None = None,
 ) -> tuple[Tensor, Weight, Tensor | None]:
-    """Computes a `torch.nn.Linear` whose parameters take `itemsize` bytes per element."""
-    trains = f.trains_base
+    """Computes a `torch.nn.Linear` whose parameters take `itemsize` bytes per element.
+
+    Args:
+        f: Operations and parameters on the tape.
+        name: Name of the layer.
+        x: Input of the layer.
+        out_features: Output features of the layer.
+        has_bias: Whether the layer has a bias.
+        itemsize: Bytes per element of its parameters.
+        trains: Whether they train; None where that is as in the rest of the part.
+    """
+    trains = f.trains_base if trains is None else trains
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
     return Ops.linear(f, x, weight, bias, out_features, name), lambda: weight, bias

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.memory.settings.dtypes import FP32, Dtypes
-from planner.memory.settings.trainable import copies_modules
+from planner.memory.settings.trainable import copies_modules, trains_classifier
 from planner.models import Inventory
 from strategies import (
     BitFit,
@@ -15,7 +15,10 @@ from strategies import (
     Method,
     Replicated,
     Strategy,
+    Task,
     TrainedModules,
+    Zero,
+    raises_trained,
 )
 
 
@@ -39,13 +42,17 @@ def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
 
 def _of_lora(inventory: Inventory, strategy: Strategy, method: Lora) -> str | None:
     """Says why adapters cannot train with trained modules, or at the layers they are added to; None if they can."""
+    if reason := _in_fp16(strategy, method, inventory.architecture.task):
+        return reason
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
-    if copies_modules(method) and strategy.sharding.divides_states and stored.stored_adapter != stored.stored_trained:
+    copies = copies_modules(method, inventory.architecture.task)
+    in_root = isinstance(strategy.sharding, Fsdp2) and _adapts_root(inventory, method)
+    if copies and (strategy.sharding.divides_states or in_root) and stored.stored_adapter != stored.stored_trained:
         one_dtype = _takes_one_dtype(strategy)
         return f"{one_dtype} takes trained parameters of one dtype: adapters are fp32, trained modules are not"
     if method.quantization.by_bitsandbytes and inventory.architecture.quantizes_experts:
         return "bitsandbytes' base has this model's experts one after the other: that forward is not modelled"
-    if inventory.architecture.tied_to is not None and isinstance(strategy.sharding, Fsdp2) and copies_modules(method):
+    if inventory.architecture.tied_to is not None and isinstance(strategy.sharding, Fsdp2) and copies:
         # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
     if method.separates_experts and not any(part.stacks for part in inventory.blocks.values()):
@@ -57,6 +64,27 @@ def _of_lora(inventory: Inventory, strategy: Strategy, method: Lora) -> str | No
         if method.dropout:
             return "PEFT has no LoRA dropout for the parameters of experts and routers: name targets without them"
     return None
+
+
+def _in_fp16(strategy: Strategy, method: Lora, task: Task) -> str | None:
+    """Says that a classifier's head would train in fp16, where PEFT copies it from a base in fp16; None if not.
+
+    Source: torch/amp/grad_scaler.py, `_unscale_grads_`.
+    """
+    raised = method.is_prepared or raises_trained(strategy.precision, method, strategy.sharding)
+    if strategy.precision.facts.matmul_dtype != "fp16" or isinstance(strategy.sharding, Zero) or raised:
+        return None
+    if not trains_classifier(method, task):
+        return None
+    reason = "gradient scaling refuses a classifier's head in fp16, in which PEFT copies it from the base"
+    return f"{reason}: precision fp32 or bf16, or qlora, which leaves the head in fp32"
+
+
+def _adapts_root(inventory: Inventory, method: Lora) -> bool:
+    """Returns whether adapters are in one unit of FSDP2 with a classifier's head, as those of a pooler are."""
+    classifies = trains_classifier(method, inventory.architecture.task)
+    beside = (layer for layer in inventory.head.linears if not layer.in_head)
+    return classifies and any(all(map(method.adapts, layer.target_names)) for layer in beside)
 
 
 def _takes_one_dtype(strategy: Strategy) -> str | None:
@@ -74,8 +102,8 @@ def _lacks(inventory: Inventory, method: Method) -> str | None:
         return "the model has no token embeddings"
     if modules.head and architecture.objective == "each_pair":
         return "an embedding model has no head that could be trained as a module"
-    if modules.head and architecture.objective == "each_sample":
-        return "the model's head is a classifier, not the output embeddings that are trained as a module"
+    if modules.head and trains_classifier(method, architecture.task):
+        return "PEFT trains a classifier's head beside adapters anyway: leave head out of --trained-modules"
     if architecture.embeds_again is not None and (isinstance(method, Freeze) or modules is not TrainedModules.NONE):
         return "an encoder and a decoder share the embeddings: only all of them or none is modelled"
     return None

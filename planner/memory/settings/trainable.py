@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from strategies import BitFit, Freeze, Full, Lora, Method, TrainedModules
+from strategies import BitFit, Freeze, Full, Lora, Method, Task, TrainedModules
 
 
 class Trainable(NamedTuple):
@@ -17,15 +17,15 @@ class Trainable(NamedTuple):
     embedding: bool = False
     """Whether the table of input embeddings trains; under LoRA it is a copy that trains."""
     head: bool = False
-    """Whether the language-model head trains; under LoRA it is a copy that trains."""
+    """Whether the head, of a language model or of a classifier, trains; under LoRA it is a copy that trains."""
 
 
-def trained_at_ends(method: Method, *, tied: bool) -> Trainable:
+def trained_at_ends(method: Method, *, tied: bool, task: Task = Task.CAUSAL_LM) -> Trainable:
     """Returns what trains in stem and head; tied weights train together, except that PEFT trains a copy of each."""
     if isinstance(method, Full):
         return Trainable(weights=True, embedding=True, head=True)
     modules = getattr(method, "trained_modules", TrainedModules.NONE)
-    embedding, head = modules.embeddings, modules.head
+    embedding, head = modules.embeddings, modules.head or trains_classifier(method, task)
     if tied and not isinstance(method, Lora):
         embedding = head = embedding or head
     return Trainable(biases=isinstance(method, BitFit), embedding=embedding, head=head)
@@ -38,6 +38,15 @@ def trained_in_blocks(method: Method, num_blocks: int) -> tuple[Trainable, ...]:
     return tuple(own if i >= first else Trainable() for i in range(num_blocks))
 
 
-def copies_modules(method: Method) -> bool:
+def trains_classifier(method: Method, task: Task) -> bool:
+    """Returns whether PEFT trains a copy of the head beside adapters without being asked, as it does of classifiers.
+
+    Source: peft/peft_model.py, `PeftModelForSequenceClassification` and `PeftModelForTokenClassification`.
+    """
+    return isinstance(method, Lora) and task.facts.peft is not None
+
+
+def copies_modules(method: Method, task: Task = Task.CAUSAL_LM) -> bool:
     """Returns whether PEFT trains copies of the embedding or the head; such copies are tied to nothing."""
-    return isinstance(method, Lora) and method.trained_modules is not TrainedModules.NONE
+    asked = isinstance(method, Lora) and method.trained_modules is not TrainedModules.NONE
+    return asked or trains_classifier(method, task)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from planner.libraries.allocator import allocated
 from planner.memory.linear.quantized import Kind
+from planner.memory.settings.parameters import module_of
 from planner.memory.sharding.account import Account, TrainedTensor, Trains, Unit
 
 ALIGNMENT = 16
@@ -33,6 +34,8 @@ class FlatAccount(Account):
     def __init__(self, ranks: int, is_block: bool) -> None:
         super().__init__(ranks, is_block)
         self._base: list[_Member] = []
+        self._apart: dict[str, list[_Member]] = {}
+        """Parameters of each module of PEFT's, by its name."""
         self._base_trains = False
 
     def keep(self, shape: tuple[int, ...], stored: int, computed: int, name: str = "") -> None:
@@ -54,14 +57,23 @@ class FlatAccount(Account):
             self.keep(given.shape, given.stored, given.computed)
             self._base_trains = True
             return
-        whole = padded((tensor.num_elements,), given.computed, self.ranks)
-        self.shares.append(whole // self.ranks * given.stored)
-        self.stored += allocated(whole // self.ranks * given.stored)
-        self.gradients += allocated(whole // self.ranks * given.stored)
-        self.whole_gradients += allocated(whole * given.computed)
+        member = _Member(tensor.num_elements, given.stored, given.computed)
+        self._apart.setdefault(module_of(given.name), []).append(member)
+
+    def _add_apart(self) -> None:
+        """Adds the flat parameter of each module of PEFT's."""
+        for members in self._apart.values():
+            stored, computed = members[0].stored, members[0].computed
+            whole = padded([m.elements for m in members], computed, self.ranks)
+            share = whole // self.ranks * stored
+            self.shares.append(share)
+            self.stored += allocated(share)
+            self.gradients += allocated(share)
+            self.whole_gradients += allocated(whole * computed)
 
     def unit(self) -> Unit:
         """Returns the sums; what is gathered for the part is the base model's flat parameter alone."""
+        self._add_apart()
         stored = max((m.stored for m in self._base), default=0)
         computed = max((m.computed for m in self._base), default=1)
         whole = padded([m.elements for m in self._base], computed, self.ranks)

@@ -9,9 +9,10 @@ gradient, and reduces that. Sources: torch/distributed/fsdp/_runtime_utils.py an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from operator import add
 
+from planner.memory.settings.parameters import module_of
 from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.backend import ShardedBackend
 from planner.memory.sharding.flat import FlatAccount, first_shares
@@ -79,7 +80,8 @@ class Fsdp1Layout(Layout):
         # (`_should_free_in_backward`).
         stay = not self._reshards and whole
         self._stay_in_forward, self._stay_in_backward = stay and exist, stay and not self._reduces
-        blocks = [0, *self._change[1 : self._head], 0, 0]
+        apart_in_head = self._change[self._head] if has_adapters(units[self._head]) else 0
+        blocks = [0, *self._change[1 : self._head], apart_in_head, 0]
         self._change_after: tuple[int, ...] = (*accumulate(reversed(blocks), initial=0),)[::-1]
         self._waits = tied_gradient(units[0]) if ends.tied and units[0].gathered_gradient_bytes else 0
         self._waits_from = self._head if ends.waits_from is None else ends.waits_from
@@ -248,4 +250,5 @@ def _first_shares(unit: Unit, ranks: int) -> list[TrainedTensor]:
     """Returns the first rank's tensors of a unit, whose trained tensors are one flat parameter, or one each."""
     if unit.gathered_gradient_bytes:
         return first_shares(unit.trained, ranks)
-    return [share for tensor in unit.trained for share in first_shares([tensor], ranks)]
+    modules = groupby(unit.trained, key=lambda tensor: module_of(tensor.name))
+    return [share for _, tensors in modules for share in first_shares([*tensors], ranks)]

@@ -68,7 +68,11 @@ class Fsdp2Layout(Layout):
         stay = not self._on_host and updates is None
         self._suffix = _sums_from([u.gradient_bytes if stay else 0 for u in units])
         self._whole_suffix = _sums_from([u.whole_gradient_bytes if self._keeps_whole else 0 for u in units])
-        self._reduced_suffix = _sums_from([self._reduced(u) for u in units])
+        root = self._head if self.rooted else None  # which is reduced when all of backward is over
+        self._reduced_suffix = _sums_from([0 if i == root else self._reduced(u) for i, u in enumerate(units)])
+        self._scattered = [u.gathered_gradient_bytes if self._reduces and i != root else 0 for i, u in enumerate(units)]
+        """Bytes of the input of each unit's reduce-scatter."""
+        self._root_waits = self._waiting(units[self._head]) if self.rooted and self._reduces else 0
         shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
         self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
 
@@ -124,13 +128,20 @@ class Fsdp2Layout(Layout):
 
     def _existing(self, done: int) -> int:
         """Returns the bytes of gradients once the backward of part `done`, and of all after it, is over."""
+        waiting = self._root_waits if done <= self._head else 0
         if not self._keeps_whole:
-            return self.all_gradients if self.gradients_exist else self._suffix[done]
+            return waiting + (self.all_gradients if self.gradients_exist else self._suffix[done])
         if not self.gradients_exist:
             return self._whole_suffix[done]
         if not self._reduces:
             return self._whole_suffix[0]
-        return self._whole_suffix[0] - self._whole_suffix[done] + self._suffix[done]
+        return waiting + self._whole_suffix[0] - self._whole_suffix[done] + self._suffix[done]
+
+    def _waiting(self, root: Unit) -> int:
+        """Returns the bytes that the root's unsharded gradients take, until backward ends, beyond what is left then."""
+        kept = 0 if self.gradients_exist and not self._keeps_whole else root.gradient_bytes
+        stays = not self._on_host and self.updates is None
+        return root.whole_gradient_bytes - (kept if stays else 0)
 
     def gather(self, i: int) -> Extra:
         """Returns the bytes at the moment when part `i` has been gathered in forward.
@@ -188,8 +199,8 @@ class Fsdp2Layout(Layout):
             ahead = self._prefetched(self._head) if self.rooted else 0
             return Extra(self._kept_from_forward(self._head), ahead, finished)
         gathered = self._kept_from_forward(i) + self._around(i)
-        scattered = self.units[i + 1].gathered_gradient_bytes if self._reduces else 0
-        return Extra(gathered, self._prefetched(i) + scattered + self._reduced_suffix[i + 1], finished)
+        communication = self._prefetched(i) + self._scattered[i + 1] + self._reduced_suffix[i + 1]
+        return Extra(gathered, communication, finished)
 
     def prefetch(self, i: int) -> Extra:
         """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered.
@@ -216,7 +227,9 @@ class Fsdp2Layout(Layout):
         if not self._reduces:
             own = 0 if self.gradients_exist else unit.whole_gradient_bytes
             return Extra(kept, self._prefetched(i), finished + own)
-        communication = self._prefetched(i) + unit.gathered_gradient_bytes + self._reduced_suffix[i + 1]
+        if self.rooted and i == self._head:
+            return Extra(kept, self._prefetched(i), self._existing(i))
+        communication = self._prefetched(i) + self._scattered[i] + self._reduced_suffix[i + 1]
         before = unit.whole_gradient_bytes if self._keeps_whole else 0  # `_reducing` counts them
         return Extra(kept, communication, finished - before + self._reducing(i))
 
@@ -229,6 +242,8 @@ class Fsdp2Layout(Layout):
         """
         unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
         last = (self.units[self._head].trained if self.tied and not i else ()) or unit.trained
+        if self.rooted and not i:  # the embedding is a unit of its own, what else the stem has belongs to the root
+            last = tuple(t for t in last if t.is_embedding)[:1] or last
         left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
         reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
         updated = (share or reduced) + (reduced if share and self._replicates else 0)

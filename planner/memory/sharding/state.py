@@ -37,6 +37,8 @@ def unit(
         account_type: Adds up the tensors as the backend stores them.
     """
     account = account_type(ranks, is_block)
+    if copied and trained.head:
+        parameters = parameters.with_head_apart()
     if isinstance(method, Lora) and method.separates_experts:
         parameters = parameters.with_separate_experts()
     _add_own(account, parameters, method, dtypes, trained, copied=copied)
@@ -133,7 +135,8 @@ class Units(NamedTuple):
         Blocks of the same kind that train alike are the same object.
         """
         tied = inventory.architecture.tied_to is not None
-        ends, copied = trained_at_ends(method, tied=tied), isinstance(method, Lora)
+        ends = trained_at_ends(method, tied=tied, task=inventory.architecture.task)
+        copied = isinstance(method, Lora)
         in_blocks = trained_in_blocks(method, len(inventory.layer_kinds))
         kinds = list(zip(inventory.layer_kinds, in_blocks, strict=True))
         blocks = {

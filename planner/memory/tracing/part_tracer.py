@@ -44,7 +44,8 @@ class PartTracer:
     @cached_property
     def ends(self) -> Trainable:
         """Says what trains in embeddings and head."""
-        return trained_at_ends(self.setting.method, tied=self.architecture.tied_to is not None)
+        architecture = self.architecture
+        return trained_at_ends(self.setting.method, tied=architecture.tied_to is not None, task=architecture.task)
 
     @cached_property
     def shared(self) -> str:

@@ -19,6 +19,7 @@ class Bert(Headed):
 
     classes: ClassVar[tuple[str, ...]] = (
         "BertForSequenceClassification",
+        "BertForTokenClassification",
         "BertForMaskedLM",
         "BertModel",
     )
@@ -43,7 +44,7 @@ class Bert(Headed):
     @property
     def classifies(self) -> bool:
         """Returns whether the training class is a classifier of samples."""
-        return self.architectures[0].endswith("ForSequenceClassification")
+        return self.task is Task.SEQUENCE_CLASSIFICATION
 
     @property
     def objective(self) -> Objective:
@@ -107,6 +108,8 @@ class Bert(Headed):
         f.keep(x)
         if self.task is Task.CONTRASTIVE:
             return self.sentence_embedding(f, x)
+        if self.task is Task.TOKEN_CLASSIFICATION:
+            return self.token_classifier(f, x)
         return self.classifier(f, x) if self.classifies else self.predictions(f, x)
 
     def sentence_embedding(self, f: Forward[T], x: T) -> T:
@@ -134,7 +137,13 @@ class Bert(Headed):
         """Computes logits of a sample from its first token."""
         x = f.linear("pooler.dense", f.first_token(x), self.hidden_size, bias=True)
         x = self.drop_before_classifier(f, f.activation("tanh", x))
-        return f.linear("classifier", x, self.num_labels, bias=True)
+        return f.linear("classifier", x, self.num_labels, bias=True, in_head=True)
+
+    def token_classifier(self, f: Forward[T], x: T) -> T:
+        """Computes logits of all tokens; `sequence_output` is the dropped variable of the forward."""
+        x = self.drop_before_classifier(f, x)
+        f.keep(x)
+        return f.linear("classifier", x, self.num_labels, bias=True, in_head=True)
 
     def drop_before_classifier(self, f: Forward[T], x: T) -> T:
         """Applies the classifier's dropout."""

@@ -42,6 +42,7 @@ class DebertaV2(Bert):
 
     classes: ClassVar[tuple[str, ...]] = (
         "DebertaV2ForSequenceClassification",
+        "DebertaV2ForTokenClassification",
         "DebertaV2ForMaskedLM",
         "DebertaV2Model",
     )
@@ -157,7 +158,12 @@ class DebertaV2(Bert):
         x = f.dropout(f.first_token(x), self.pooler_dropout)
         x = f.activation(self.pooler_hidden_act, f.linear("pooler.dense", x, self.hidden_size, bias=True))
         x = f.dropout(x, self.hidden_dropout_prob if self.cls_dropout is None else self.cls_dropout)
-        return f.linear("classifier", x, self.num_labels, bias=True)
+        return f.linear("classifier", x, self.num_labels, bias=True, in_head=True)
+
+    def token_classifier(self, f: Forward[T], x: T) -> T:
+        x = f.dropout(x, self.hidden_dropout_prob)
+        f.keep(x)
+        return f.linear("classifier", x, self.num_labels, bias=True, in_head=True)
 
 
 Architecture = DebertaV2

@@ -16,6 +16,7 @@ class Roberta(Bert):
 
     classes: ClassVar[tuple[str, ...]] = (
         "RobertaForSequenceClassification",
+        "RobertaForTokenClassification",
         "RobertaForMaskedLM",
         "RobertaModel",
     )
@@ -44,9 +45,9 @@ class Roberta(Bert):
 
     def classifier(self, f: Forward[T], x: T) -> T:
         x = self.drop_before_classifier(f, f.first_token(x))
-        x = f.activation("tanh", f.linear("classifier.dense", x, self.hidden_size, bias=True))
+        x = f.activation("tanh", f.linear("classifier.dense", x, self.hidden_size, bias=True, in_head=True))
         x = self.drop_before_classifier(f, x)
-        return f.linear("classifier.out_proj", x, self.num_labels, bias=True)
+        return f.linear("classifier.out_proj", x, self.num_labels, bias=True, in_head=True)
 
 
 Architecture = Roberta

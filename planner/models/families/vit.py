@@ -91,7 +91,7 @@ class ViT(Headed):
     def head(self, f: Forward[T], x: T) -> T:
         x = f.layer_norm("layernorm", x)
         f.keep(x)
-        return f.linear("classifier", f.first_token(x), self.num_labels, bias=True)
+        return f.linear("classifier", f.first_token(x), self.num_labels, bias=True, in_head=True)
 
 
 Architecture = ViT

@@ -15,6 +15,7 @@ class XLMRoberta(Roberta):
 
     classes: ClassVar[tuple[str, ...]] = (
         "XLMRobertaForSequenceClassification",
+        "XLMRobertaForTokenClassification",
         "XLMRobertaForMaskedLM",
         "XLMRobertaModel",
     )

@@ -87,6 +87,9 @@ class Inventory:
     def target_names(self) -> tuple[str, ...]:
         """Returns the names that LoRA can target.
 
-        They are those of every linear layer but the language-model head, as in PEFT's `all-linear`.
+        They are those of every linear layer but the language-model head, as in PEFT's `all-linear`, and but the head
+        of a classifier where PEFT trains that as a module.
         """
-        return tuple(dict.fromkeys(n for part in self.parts for w in part.linears for n in w.target_names))
+        apart = self.architecture.task.facts.peft is not None
+        adapted = (w for part in self.parts for w in part.linears if not (w.in_head and apart))
+        return tuple(dict.fromkeys(n for w in adapted for n in w.target_names))

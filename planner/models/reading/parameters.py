@@ -32,6 +32,8 @@ class Linear(NamedTuple):
     is_unread: bool = False
     """Whether the loss does not depend on what it returns: its weights, and adapters, have no gradients and no states,
     since optimizers skip them, but a place in DDP's buckets."""
+    in_head: bool = False
+    """Whether it belongs to the head of a classifier, which can train as a module."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -76,7 +78,8 @@ class ParameterTensor(NamedTuple):
     is_table: bool = False
     """Whether it is the weight of the token embedding."""
     is_head: bool = False
-    """Whether it belongs to the language-model head. An embedding's weight that the head is tied to does not."""
+    """Whether it belongs to the head, of a language model or of a classifier; an embedding's weight that it is tied to
+    does not."""
     in_fp32: bool = False
     """Whether it is stored in fp32 whatever the precision (transformers, `_keep_in_fp32_modules_strict`)."""
 
@@ -112,6 +115,11 @@ class Parameters(NamedTuple):
     def stacks(self) -> dict[str, Linear]:
         """Returns the stacks of experts that were fused from layers, by the name of their parameter."""
         return {layer.name: layer for layer in self.layers if layer.is_stack}
+
+    def with_head_apart(self) -> Parameters:
+        """Returns the parameters with a classifier's head that trains as a module: no layer of it is adapted."""
+        tensors = (t._replace(layer=None) if t.is_head else t for t in self.tensors)
+        return Parameters(tuple(tensors), tuple(layer for layer in self.layers if not layer.in_head))
 
     def with_separate_experts(self) -> Parameters:
         """Returns the parameters with the layers of each expert in the place of the stacks they were fused to."""

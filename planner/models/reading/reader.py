@@ -47,15 +47,25 @@ class Reader(Widths, MixtureReader):
         adapts: bool = True,
         written_out: bool = False,
         kept: bool = False,
+        in_head: bool = False,
     ) -> int:
         """Records weight and bias once, however often the layer is called."""
-        layer = Linear(name, x, out_features, bias, quantizes=not kept, only_apart=not adapts, written_out=written_out)
+        layer = Linear(
+            name,
+            x,
+            out_features,
+            bias,
+            quantizes=not kept,
+            only_apart=not adapts,
+            written_out=written_out,
+            in_head=in_head,
+        )
         if any(tensor.layer == layer for tensor in self.tensors):  # called before
             return out_features
         self.layers.append(layer)
-        self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer))
+        self.tensors.append(ParameterTensor(f"{name}.weight", (out_features, x), layer, is_head=in_head))
         if bias:
-            self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer))
+            self.tensors.append(ParameterTensor(f"{name}.bias", (out_features,), layer, is_head=in_head))
         return out_features
 
     def embedding(

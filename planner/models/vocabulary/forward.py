@@ -41,6 +41,7 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Elementwise[T], Poolin
         adapts: bool = True,
         written_out: bool = False,
         kept: bool = False,
+        in_head: bool = False,
     ) -> T:
         """Applies a linear layer to `x`.
 
@@ -50,6 +51,7 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Elementwise[T], Poolin
             written_out: Whether the modeling file writes `x @ weight.T + bias`.
             kept: Whether the layer is one of `_keep_in_fp32_modules`, which are in fp32 where others are in fp16, and
                 are not quantized; `x` is cast to its dtype.
+            in_head: Whether the layer is a classifier's head, or part of one, which can train as a module.
         """
         ...
 

@@ -19,7 +19,7 @@ from planner.replay.stand_ins.quantized import quantize
 from planner.replay.stand_ins.separate_experts import adapted_apart, separate
 from planner.replay.structure import source as subject
 from planner.replay.structure.source import EAGER, Source, base_of
-from planner.replay.structure.trainable import choose, names_of, trained_modules
+from planner.replay.structure.trainable import choose, classifier, modules_to_save, task_type_of
 from strategies import (
     AdapterDtype,
     Attention,
@@ -131,7 +131,8 @@ def _adapted(model: Any, method: Lora) -> Any:
         lora_dropout=method.dropout,
         use_rslora=method.variant is LoraVariant.RSLORA,
         use_dora=method.variant is LoraVariant.DORA,
-        modules_to_save=names_of(model, trained_modules(model, method.trained_modules)) or None,
+        task_type=task_type_of(model),
+        modules_to_save=modules_to_save(model, method.trained_modules) or None,
     )
     in_fp32 = method.adapter_dtype is AdapterDtype.FP32
     # PEFT fills adapters with numbers before it moves them to their base's device, which takes long. Those that are on
@@ -174,7 +175,8 @@ def refused_layers(model: Any) -> list[str]:
 def _all_linear(model: Any) -> dict[str, torch.nn.Linear]:
     """Returns all linear layers but the head, by their paths."""
     head = head_of(model)
-    return {path: m for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    own = set(head.modules()) if head is not None else set()
+    return {path: m for path, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m not in own}
 
 
 def _is_refused(path: str, model: Any) -> bool:
@@ -194,12 +196,18 @@ def _is_refused(path: str, model: Any) -> bool:
 
 
 def head_of(base: Any) -> Any:
-    """Returns the output layer, which is never quantized or adapted; None for a model without linear layers.
+    """Returns the output layer, which is never quantized or adapted; None for a model that has none.
 
-    Without output embeddings it is the last linear layer (transformers/quantizers/base.py, `get_keys_to_not_convert`;
-    peft/tuners/tuners_utils.py, `_maybe_include_all_linear_layers`).
+    It is the head of a classifier that PEFT trains, which a quantized base leaves out by `llm_int8_skip_modules`: else
+    PEFT cannot train a copy of it. A module of a user's own ends with its last linear layer, and so does a model of
+    transformers whose last layer has no bias: the name of a bias is that of no layer (transformers/quantizers/base.py,
+    `get_keys_to_not_convert`; peft/tuners/tuners_utils.py, `_maybe_include_all_linear_layers`).
     """
-    head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    of_transformers = hasattr(base, "get_output_embeddings")
+    head = base.get_output_embeddings() if of_transformers else None
+    if head is None and task_type_of(base) is not None:
+        head = classifier(base)
     if head is not None:
         return head
-    return next((m for m in reversed(list(base.modules())) if isinstance(m, torch.nn.Linear)), None)
+    last = next((m for m in reversed(list(base.modules())) if isinstance(m, torch.nn.Linear)), None)
+    return None if last is not None and of_transformers and last.bias is not None else last

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from peft.utils.other import ModulesToSaveWrapper
 from transformers.pytorch_utils import Conv1D
 
 from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear, GptqTritonLinear
@@ -34,7 +35,7 @@ def quantize(
     """
     quantization = method.quantization
     kept = set(getattr(model.get_base_model(), "_keep_in_fp32_modules", None) or ())
-    ends = {id(module) for module in head.modules()} if head is not None else set()
+    ends = {id(module) for end in _whole(model, head) for module in end.modules()}
     for path, module in list(model.named_modules()):
         for name, child in list(module.named_children()):
             excluded = id(child) in ends or "lora_" in path or kept.intersection((*path.split("."), name))
@@ -48,6 +49,12 @@ def quantize(
         is_kept = id(parameter) in packed or (in_half and "lora_" in name)
         if parameter.is_floating_point() and not is_kept:
             parameter.data = parameter.data.float()
+
+
+def _whole(model: Any, head: torch.nn.Module | None) -> list[torch.nn.Module]:
+    """Returns what is not quantized: the head, and modules of which PEFT trains copies."""
+    copied: list[torch.nn.Module] = [m for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]
+    return copied if head is None else [head, *copied]
 
 
 def _gptq(layer: torch.nn.Linear | Conv1D, compute: torch.dtype, _: torch.dtype) -> torch.nn.Module:

@@ -20,8 +20,9 @@ from planner.report.parts.table import INDENT
 from strategies import Finetuning, Framework, Objective, Sharding, Task
 
 _PROGRAM = "planner"
-_ENCODERS = (Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
-"""What scripts train whole encoders to do, on one GPU or as replicas."""
+_ENCODERS = (Task.SEQUENCE_CLASSIFICATION, Task.TOKEN_CLASSIFICATION, Task.MASKED_LM, Task.CONTRASTIVE)
+"""What scripts train encoders to do, whole ones or beside adapters, on one GPU or as replicas."""
+_METHODS = (Finetuning.FULL, Finetuning.LORA, Finetuning.QLORA)
 _CONTINUED = " \\"
 """End of a line that a shell joins with the next one."""
 
@@ -134,10 +135,10 @@ def _can_be_exported(request: Request, plan: Plan) -> bool:
 
     On several nodes it is transformers' or torch's own.
     """
-    whole = plan.strategy.finetuning is Finetuning.FULL and plan.strategy.sharding is Sharding.NO_SHARD
+    replicated = plan.strategy.finetuning in _METHODS and plan.strategy.sharding is Sharding.NO_SHARD
     if request.nodes > 1 and plan.strategy.framework is not Framework.TRANSFORMERS:
         return False
-    if not (request.task in (None, Task.CAUSAL_LM) or (request.task in _ENCODERS and whole)):
+    if not (request.task in (None, Task.CAUSAL_LM) or (request.task in _ENCODERS and replicated)):
         return False
     try:
         return find_model(request.model).hf is not None

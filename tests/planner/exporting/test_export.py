@@ -185,9 +185,19 @@ def test_what_a_target_cannot_say_is_named(target: str, options: dict[str, Any],
     assert error.value.message.startswith(message)
 
 
-@pytest.mark.parametrize("task", ["sequence-classification", "masked-lm", "contrastive"])
-def test_an_encoder_is_exported_for_its_task(task: str, tmp_path: Path) -> None:
-    plan = estimate("bert-base", gpu="A100-40GB", sequence_length=128, micro_batch_size=8, task=task)
+CLASSIFIER, TAGGER = "sequence-classification", "token-classification"
+
+
+@pytest.mark.parametrize(
+    ("task", "choices"),
+    [
+        *((task, {}) for task in (CLASSIFIER, TAGGER, "masked-lm", "contrastive")),
+        *((task, {"finetuning": method}) for task in (CLASSIFIER, TAGGER) for method in ("lora", "qlora")),
+        (CLASSIFIER, {"finetuning": "freeze", "trained_modules": "head"}),
+    ],
+)
+def test_an_encoder_is_exported_for_its_task(task: str, choices: dict[str, Any], tmp_path: Path) -> None:
+    plan = estimate("bert-base", gpu="A100-40GB", sequence_length=128, micro_batch_size=8, task=task, **choices)
     files = export(plan, "transformers")
     recipe = yaml.safe_load(files["train.yaml"])
     assert recipe["task"] == task
@@ -203,7 +213,8 @@ def test_an_encoder_is_exported_for_its_task(task: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("transformers", {"finetuning": "lora"}, "transformers cannot say finetuning lora of a classifier"),
+        ("transformers", {"finetuning": "freeze"}, "transformers cannot say finetuning freeze of a classifier with a"),
+        ("transformers", {"finetuning": "bitfit"}, "transformers cannot say finetuning bitfit of a classifier with a"),
         ("pytorch", {"task": "contrastive"}, "pytorch cannot say task contrastive"),
         (
             "pytorch",

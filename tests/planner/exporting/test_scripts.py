@@ -86,6 +86,16 @@ def test_an_encoder_trains_for_its_task(target: str, task: str, encoder: str, tm
     assert measured["global_batch_size"] == 8
 
 
+@pytest.mark.parametrize(
+    ("task", "head"), [("sequence-classification", 64 * 2 + 2), ("token-classification", 64 * 2 + 2)]
+)
+def test_the_head_of_a_classifier_trains_beside_adapters(task: str, head: int, encoder: str, tmp_path: Path) -> None:
+    chosen = {"task": task, "finetuning": "lora", "lora_rank": 4, "lora_targets": "query,value", "precision": "fp32"}
+    measured = run(tmp_path / "run", encoder, "transformers", **chosen)
+    assert measured["trained_parameters"] == 2 * 2 * 4 * (64 + 64) + head
+    assert measured["losses"][-1] < measured["losses"][0]
+
+
 def test_data_are_read_from_every_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "planner" / "exporting" / "scripts"))
     monkeypatch.delitem(sys.modules, "reading", raising=False)

@@ -68,29 +68,37 @@ def test_no_more_blocks_train_than_there_are() -> None:
     assert refused("gpt2", finetuning=Freeze(13)) == "the model has 12 blocks"
 
 
-CLASSIFIER = "the model's head is a classifier, not the output embeddings that are trained as a module"
+ANYWAY = "PEFT trains a classifier's head beside adapters anyway: leave head out of --trained-modules"
+NO_TABLE = "the model has no token embeddings"
 
 
-@pytest.mark.parametrize("method", [Lora, Freeze])
 @pytest.mark.parametrize(
-    ("model", "reasons"),
+    ("model", "method", "reasons"),
     [
-        ("gpt2", ["", "", "", ""]),
-        ("bert-base-cased", ["", "", CLASSIFIER, CLASSIFIER]),
-        (
-            "vit-base-patch16-224",
-            [
-                "",
-                "the model has no token embeddings",
-                CLASSIFIER,
-                "the model has no token embeddings",
-            ],
-        ),
+        ("gpt2", Lora, ["", "", "", ""]),
+        ("gpt2", Freeze, ["", "", "", ""]),
+        ("bert-base-cased", Lora, ["", "", ANYWAY, ANYWAY]),
+        ("bert-base-cased", Freeze, ["", "", "", ""]),
+        ("vit-base-patch16-224", Lora, ["", NO_TABLE, "", NO_TABLE]),
+        ("vit-base-patch16-224", Freeze, ["", NO_TABLE, "", NO_TABLE]),
     ],
 )
 def test_modules_are_trained_where_the_model_has_them(model: str, reasons: list[str], method: type) -> None:
     found = [refused(model, finetuning=method(trained_modules=modules)) for modules in TrainedModules]
     assert found == reasons
+
+
+def test_a_classifiers_head_trains_in_a_dtype_that_its_unit_and_the_scaler_take() -> None:
+    one_dtype = "takes trained parameters of one dtype: adapters are fp32, trained modules are not"
+    # BERT's pooler has an adapter beside the head, in FSDP2's root; RoBERTa has none
+    assert refused("bert-base-cased", finetuning=Lora(), sharding=Fsdp2()) == f"FSDP2 {one_dtype}"
+    assert refused("bert-base-cased", finetuning=Lora(targets=("query",)), sharding=Fsdp2()) == ""
+    assert refused("roberta-base", finetuning=Lora(), sharding=Fsdp2()) == ""
+    assert refused("roberta-base", finetuning=Lora(), sharding=ZERO1) == f"ZeroRedundancyOptimizer {one_dtype}"
+    scaled = {"precision": Precision.FP16_MIXED}
+    assert "a classifier's head in fp16" in refused("roberta-base", finetuning=Lora(), **scaled)
+    assert refused("roberta-base", finetuning=Lora(quantization=Quantization.NF4), **scaled) == ""
+    assert refused("roberta-base", finetuning=Lora(), sharding=Fsdp2(), **scaled) == ""
 
 
 SHARED = "an encoder and a decoder share the embeddings: only all of them or none is modelled"

@@ -12,7 +12,7 @@ from planner.models import Foreign, find_model, recognize
 from planner.models.tasks import TaskError, for_task, task_of, tasks_of
 from strategies import Task
 
-CLASSIFIES, MASKED = Task.SEQUENCE_CLASSIFICATION, Task.MASKED_LM
+CLASSIFIES, TAGS, MASKED = Task.SEQUENCE_CLASSIFICATION, Task.TOKEN_CLASSIFICATION, Task.MASKED_LM
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,8 @@ def test_every_family_has_a_usual_task(name: str, task: Task | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "parameters"), [(CLASSIFIES, 109_483_778), (MASKED, 109_514_298), (Task.CONTRASTIVE, 109_482_240)]
+    ("task", "parameters"),
+    [(CLASSIFIES, 109_483_778), (TAGS, 108_893_186), (MASKED, 109_514_298), (Task.CONTRASTIVE, 109_482_240)],
 )
 def test_a_task_decides_the_head_and_so_the_parameters(task: Task, parameters: int) -> None:
     assert for_task(find_model("bert-base"), task).num_parameters == parameters
@@ -56,7 +57,7 @@ def test_a_file_that_names_how_an_encoder_was_pretrained_is_a_classifier_unless_
 def test_a_model_known_by_replays_takes_the_class_of_the_task() -> None:
     model = recognize("modernbert-base")
     assert isinstance(model, Foreign)
-    assert tasks_of(model) == (CLASSIFIES, MASKED)
+    assert tasks_of(model) == (CLASSIFIES, TAGS, MASKED)
     other = for_task(model, MASKED)
     assert isinstance(other, Foreign)
     assert (other.fields["architectures"], other.num_parameters) == (["ModernBertForMaskedLM"], None)
