@@ -138,9 +138,7 @@ def test_attention_computes_as_much_by_every_kernel(tmp_path: Path) -> None:
 def test_what_replays_cannot_tell_is_refused(model: str, choices: dict[str, Any], reason: str, tmp_path: Path) -> None:
     file = config_file(model, tmp_path)
     with pytest.raises(planner.PlannerError, match=reason):
-        planner.estimate(
-            config_file(model, tmp_path), gpu="H100-80GB", sequence_length=64, precision="bf16-true", **choices
-        )
+        planner.estimate(file, gpu="H100-80GB", sequence_length=64, precision="bf16-true", **choices)
 
 
 def test_one_replay_of_many_samples_tells_what_two_of_few_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
