@@ -7,6 +7,10 @@ ROWS_2 = 128
 HEAD_DIMS_3 = (64, 96, 128, 192, 256)
 """FlashAttention 3 rounds the head dimension up to one of these (hopper/flash_api.cpp, `round_up_headdim`)."""
 
+LARGEST_HEAD = 256
+"""Columns of the largest head that flash-attn takes (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Only for larger heads
+does transformers repeat grouped heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
+
 
 def rounded(number: int, multiple: int) -> int:
     """Returns `number` rounded up to a multiple of `multiple`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.libraries import cut_cross_entropy
+from planner.libraries.flash_attn import LARGEST_HEAD
 from planner.libraries.liger_kernel import patch_of
 from planner.models.reading.inventory import Inventory
 from strategies import Attention, Choice, Kernels, Loss
@@ -12,10 +13,6 @@ GATES = ("silu", "swish", "gelu_pytorch_tanh")
 
 COMPILED = ("gemma", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
 """Families whose block has been compared with what torch's partitioner saves for it."""
-
-LARGEST_HEAD = 256
-"""Columns of the largest head that flash-attn takes (csrc/flash_attn/flash_api.cpp, `mha_fwd`). Only for larger heads
-does transformers repeat grouped heads for SDPA (integrations/sdpa_attention.py, `use_gqa_in_sdpa`)."""
 
 
 def unsupported(name: str, inventory: Inventory, choice: Choice) -> str | None:

@@ -205,11 +205,6 @@ def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepM
             loading=request.loading,
             outputs=request.outputs,
         )
-    if request.evaluation_batch_size is not None:
-        raise ContradictionError(
-            f"evaluation_batch_size={request.evaluation_batch_size}, but of {model.name} only training steps are known",
-            "leave it out: an evaluation of the micro-batch takes less than its training",
-        )
     if request.outputs is not Outputs.RELEASED:
         raise ContradictionError(
             f"outputs={request.outputs}, but of {model.name} only a step is known whose loop releases them",
@@ -217,7 +212,8 @@ def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepM
         )
     from planner.profiles import ProfiledMemory
 
-    return ProfiledMemory(model, request.sequence_length, cluster)
+    evaluated = request.evaluation_batch_size
+    return ProfiledMemory(model, request.sequence_length, cluster, evaluation_batch_size=evaluated)
 
 
 def default_length(model: AnyModel) -> int:

@@ -72,6 +72,7 @@ class Asked(NamedTuple):
         sequence_length: Tokens per sample.
         world_size: Number of ranks.
         has_flash: Whether the GPU has SDPA's flash kernel.
+        evaluates: Whether an evaluation follows the step.
     """
 
     foreign: Foreign
@@ -79,6 +80,7 @@ class Asked(NamedTuple):
     sequence_length: int
     world_size: int
     has_flash: bool = True
+    evaluates: bool = False
 
     @property
     def ranks(self) -> int:
@@ -89,7 +91,8 @@ class Asked(NamedTuple):
     def key(self) -> Key:
         """Returns what it is kept under."""
         setting = setting_of(self.strategy)
-        return "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
+        key = "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
+        return (*key, "evaluates") if self.evaluates else key
 
     def __str__(self) -> str:
         """Spells the setting for the user who waits for its replay."""
@@ -135,7 +138,7 @@ def measured(asked: Asked) -> Profile | Refusal:
     setting = setting_of(asked.strategy)
     found: Profile | Refusal
     try:
-        found = _measured(asked.foreign, setting, asked.sequence_length, asked.ranks, asked.has_flash)
+        found = _measured(asked)
     except ModelCodeError:
         raise
     except PlannerError as error:
@@ -146,20 +149,25 @@ def measured(asked: Asked) -> Profile | Refusal:
     return found
 
 
-def _measured(foreign: Foreign, setting: Strategy, sequence_length: int, ranks: int, has_flash: bool) -> Profile:
+def _measured(asked: Asked) -> Profile:
     """Replays a setting and returns its profile."""
     from planner.replay import Workload
     from planner.replay.inspect import weights_of
 
-    workload = Workload(sequence_length, 1, world_size=ranks, has_flash=has_flash)
-    step = _replayed(foreign.source, setting, workload)
-    weights = weights_of(foreign.source, setting)
+    source, setting = asked.foreign.source, setting_of(asked.strategy)
+    batch = 1 if asked.evaluates else None
+    workload = Workload(
+        asked.sequence_length, 1, world_size=asked.ranks, has_flash=asked.has_flash, evaluation_batch_size=batch
+    )
+    step = _replayed(source, setting, workload)
+    weights = weights_of(source, setting)
     fixed, per_sample = step.work
     return Profile(
         parameters_bytes=step.parameters,
         inputs_bytes=step.resting_per_sample,
         first={phase.value: tuple(map(_instant, found)) for phase, found in step.first.items()},
         later={phase.value: tuple(map(_instant, found)) for phase, found in step.later.items()},
+        evaluation=tuple(map(_instant, step.evaluation)),
         trained=tuple(Trained(**weight._asdict(), count=n) for weight, n in weights.trained.items()),
         gathered_bytes=weights.gathered_bytes,
         gathered_gradient_bytes=weights.gathered_gradient_bytes,
@@ -205,12 +213,18 @@ def _of_samples(source: Source, setting: Strategy, workload: Workload) -> Affine
     if not isinstance(source, str):
         exact = CUDA_PATH._replace(block_bytes=1)
         for samples in PRIMES:
-            trace = replay(source, setting, workload._replace(micro_batch_size=samples), backend=exact)
+            trace = replay(source, setting, _of(workload, samples), backend=exact)
             if is_distinct(trace, samples):
                 return affine.of_one(trace, samples)
     sizes = affine.SMALL, affine.LARGE
-    small, large = (replay(source, setting, workload._replace(micro_batch_size=size)) for size in sizes)
+    small, large = (replay(source, setting, _of(workload, size)) for size in sizes)
     return affine.of_two(small, large)
+
+
+def _of(workload: Workload, samples: int) -> Workload:
+    """Returns the workload with a number of samples per micro-batch, and as many in an evaluated batch, if any."""
+    evaluated = None if workload.evaluation_batch_size is None else samples
+    return workload._replace(micro_batch_size=samples, evaluation_batch_size=evaluated)
 
 
 def _instant(instant: Solved) -> Instant:

@@ -47,13 +47,23 @@ class ProfiledMemory:
         sequence_length: Tokens per sample.
         cluster: The GPUs to train on.
         replays: Whether what is not kept on disk is replayed; if not, it is refused.
+        evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
 
     Attributes:
         outside: Bytes of the process that are not tensors.
     """
 
-    def __init__(self, model: ProfiledModel, sequence_length: int, cluster: Cluster, *, replays: bool = True) -> None:
+    def __init__(
+        self,
+        model: ProfiledModel,
+        sequence_length: int,
+        cluster: Cluster,
+        *,
+        replays: bool = True,
+        evaluation_batch_size: int | None = None,
+    ) -> None:
         self.model, self.cluster, self._replays = model, cluster, replays
+        self._evaluation_batch_size = evaluation_batch_size
         self._sequence_length = sequence_length
         self.outside = Outside.of(cluster)
         self._foreseen: dict[Key, Profile | Refusal] = {}
@@ -75,18 +85,23 @@ class ProfiledMemory:
 
     def at_hand(self) -> ProfiledMemory:
         """Returns the same without replays: what is not kept on disk is refused."""
-        return ProfiledMemory(self.model, self.sequence_length, self.cluster, replays=False)
+        return self._like(self.sequence_length, self.cluster, replays=False)
 
     def on(self, cluster: Cluster) -> ProfiledMemory:
         """Returns the memory of the same model and sequence length on another cluster."""
-        other = ProfiledMemory(self.model, self.sequence_length, cluster, replays=self._replays)
+        other = self._like(self.sequence_length, cluster, replays=self._replays)
         if _replayed_as(cluster) == _replayed_as(self.cluster):
             remember_in(other, results_of(self))
         return other
 
     def at(self, sequence_length: int) -> ProfiledMemory:
         """Returns the memory of the same model and cluster at another sequence length."""
-        return ProfiledMemory(self.model, sequence_length, self.cluster, replays=self._replays)
+        return self._like(sequence_length, self.cluster, replays=self._replays)
+
+    def _like(self, sequence_length: int, cluster: Cluster, *, replays: bool) -> ProfiledMemory:
+        """Returns the memory of the same model and evaluation at a length on a cluster."""
+        evaluated = self._evaluation_batch_size
+        return ProfiledMemory(self.model, sequence_length, cluster, replays=replays, evaluation_batch_size=evaluated)
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
@@ -135,6 +150,8 @@ class ProfiledMemory:
         temporaries = rule_of(strategy.optimizer).temporaries([(unit.trained, 1)], ranks)
         lines = dict(self._lines(setting_of(strategy), micro_batches > 1))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
+        if (batch := self._evaluation_batch_size) is not None:
+            lines[Moment.EVALUATION] = tuple(_evaluated(i, batch, found.inputs_bytes) for i in found.evaluation)
         persistent = Persistent(
             found.parameters_bytes,
             self._states(strategy),
@@ -188,7 +205,8 @@ class ProfiledMemory:
 
     def _asked(self, setting: Strategy) -> Asked:
         ranks, has_flash = _replayed_as(self.cluster)
-        return Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash)
+        evaluates = self._evaluation_batch_size is not None
+        return Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash, evaluates)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:
@@ -218,6 +236,13 @@ class ProfiledMemory:
 def _replayed_as(cluster: Cluster) -> tuple[int, bool]:
     """Returns what profiles depend on of a cluster: the number of ranks, and whether SDPA has its flash kernel."""
     return cluster.world_size, cluster.gpu.supports_flash_attention
+
+
+def _evaluated(instant: Instant, batch_size: int, inputs_bytes: int) -> Line:
+    """Returns the bytes of an instant of an evaluation as a line in the training micro-batch, whose inputs stay."""
+    line = _line(instant)
+    evaluated = line.fixed + line.per_sample * batch_size
+    return Line(evaluated, inputs_bytes, 0, 0, 0, line.unsharded, line.communication)
 
 
 def _line(instant: Instant) -> Line:

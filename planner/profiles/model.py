@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from planner.extras import Progress
+from planner.libraries import cut_cross_entropy
 from planner.models.foreign import Foreign
 from planner.profiles.measure import introduce
 from planner.profiles.records import Introduction
 from strategies import Attention, Choice, Kernels, Loss
+
+_OF_EVERY_MODEL = (Attention.EAGER, Attention.SDPA, Loss.FULL, Kernels.EAGER)
+"""Choices that transformers has for every model; where there is no SDPA, replays run eager attention."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,15 @@ class ProfiledModel:
         return True
 
     def unsupported(self, choice: Choice) -> str | None:
-        """Returns why the model cannot have this choice, or None.
-
-        Replays run only what every model of transformers supports.
-        """
-        if choice in (Attention.EAGER, Attention.SDPA, Loss.FULL, Kernels.EAGER):
+        """Returns why the model cannot have this choice, or None."""
+        if choice in _OF_EVERY_MODEL:
             return None
+        if choice in (Attention.FLASH_2, Attention.FLASH_3):
+            return None if self.introduction.supports_flash else f"transformers runs {self.name} without flash-attn"
+        if choice is Loss.CUT_CROSS_ENTROPY and self.introduction.model_type in cut_cross_entropy.FAMILIES:
+            return None
+        if choice in (Loss.CHUNKED, Loss.LIGER_FUSED_LINEAR):
+            return f"{self.name} is planned by replays, whose bytes grow with the micro-batch: {choice} works by tiles"
         return f"{self.name} is planned by replays of its code, and {choice} is known for the registry's families only"
 
     @property

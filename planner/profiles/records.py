@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import TrainedTensor, Unit
 
-VERSION: Literal[4] = 4
+VERSION: Literal[5] = 5
 """Version of the records' fields; records of another version are not read."""
 
 Affine = tuple[int, int]
@@ -22,7 +22,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[4] = VERSION
+    version: Literal[5] = VERSION
 
 
 class Introduction(Record):
@@ -38,6 +38,10 @@ class Introduction(Record):
     """Tokens per sample of a model whose samples are images of one size; None for other models."""
     unadapted: tuple[str, ...] = ()
     """Names of the linear layers that PEFT refuses to adapt."""
+    supports_flash: bool = False
+    """Whether transformers runs it with flash-attn."""
+    model_type: str | None = None
+    """`model_type` of its configuration; None for a model of the user's own code."""
     packages: tuple[str, ...] = ()
     """Distributions whose kernels are planned, which transformers does without where they are not installed."""
 
@@ -79,6 +83,8 @@ class Profile(Record):
     """Largest instants by phase, in the first micro-batch of a step, which starts without gradients."""
     later: dict[str, tuple[Instant, ...]]
     """Largest instants by phase, in a later micro-batch, when the gradients of earlier ones exist."""
+    evaluation: tuple[Instant, ...] = ()
+    """Largest instants of an evaluation, per evaluated sample, without the training batch; none if there is none."""
     trained: tuple[Trained, ...]
     gathered_bytes: NonNegativeInt
     """Bytes of all parameters, unsharded, in the dtype of the computation."""

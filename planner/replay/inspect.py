@@ -35,6 +35,10 @@ class Facts(NamedTuple):
     """Tokens that an image becomes; None if the user chooses the length of a sequence."""
     unadapted: tuple[str, ...]
     """Names, likewise, of those that PEFT refuses to adapt."""
+    supports_flash: bool
+    """Whether transformers runs it with flash-attn."""
+    model_type: str | None
+    """`model_type` of its configuration; None for a model of the user's own code."""
     packages: tuple[str, ...]
     """Distributions whose kernels are planned, which transformers does without where they are not installed."""
 
@@ -80,6 +84,8 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
             next((getattr(config, name) for name in POSITIONS if hasattr(config, name)), None),
             tokens_per_sample(model),
             tuple(dict.fromkeys(path.rpartition(".")[2] for path in refused_layers(model))),
+            bool(getattr(model, "_supports_flash_attn", False)),
+            getattr(config, "model_type", None),
             tuple(found.package for found in FUSED if found.modules_of(model)),
         )
 

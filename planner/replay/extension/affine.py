@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hardware import PlannerError
-from planner.replay.extension.later import OTHER, PHASES, Changes, Ints, again, passes_of
+from planner.replay.extension.later import OTHER, PHASES, Changes, Ints, again, passes_of, sections_of
 from planner.replay.extension.resized import resized, work_of
 from planner.replay.recording.serve import categories_of
 from planner.replay.recording.trace import Phase, Trace, Work
@@ -51,6 +51,10 @@ class Affine(NamedTuple):
     """Largest instants of forward and backward in the first micro-batch of a step."""
     later: dict[Phase, list[Instant]]
     """Largest instants of forward and backward in the later micro-batches, when gradients exist from the start."""
+    evaluation: list[Instant]
+    """Largest instants of an evaluation, per evaluated sample, without the training batch; none if nothing is
+    evaluated.
+    """
     work: tuple[Work, Work]
     """(fixed, per-sample) work of forward and backward of one micro-batch."""
 
@@ -133,6 +137,11 @@ def _affine(trace: Trace, sizes: Sequence[Ints], work: Sequence[Work]) -> Affine
         resting_per_sample=int(_slopes(live).sum()),
         first=first,
         later=later,
+        evaluation=[
+            instant
+            for i in sections_of(trace, Phase.EVALUATION)
+            for instant in _largest(sections[i].live(_without_slope(starts[i])))
+        ],
         work=(work[0].plus(per_sample, times=-SMALL), per_sample),
     )
 
@@ -154,6 +163,12 @@ def _slopes(live: Ints) -> Ints:
     """Returns the bytes per sample, given the bytes at both sizes, `[2, ...]`."""
     slopes: Ints = (live[1] - live[0]) // (LARGE - SMALL)
     return slopes
+
+
+def _without_slope(live: Ints) -> Ints:
+    """Returns the bytes that do not depend on the samples of a micro-batch, at both sizes, `[2, categories]`."""
+    fixed = live[0] - SMALL * _slopes(live)
+    return np.stack([fixed, fixed])
 
 
 def _largest(live: Ints) -> list[Instant]:

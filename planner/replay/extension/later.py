@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hardware import PlannerError
-from planner.replay.recording.trace import Trace
+from planner.replay.recording.trace import Phase, Trace
 
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 """An array of whole numbers."""
@@ -67,8 +67,14 @@ class Changes(NamedTuple):
 
 
 def passes_of(trace: Trace) -> list[int]:
-    """Returns the indices of the sections of the last step, without that of the optimizer."""
-    return [i for i, section in enumerate(trace.sections) if section.step == trace.last_step][:-1]
+    """Returns the indices of the sections of forward and backward in the last step."""
+    return sections_of(trace, Phase.FORWARD, Phase.BACKWARD)
+
+
+def sections_of(trace: Trace, *phases: Phase) -> list[int]:
+    """Returns the indices of the sections of some phases in the last step."""
+    last = trace.last_step
+    return [i for i, section in enumerate(trace.sections) if section.step == last and section.phase in phases]
 
 
 def again(trace: Trace, passes: Sequence[Changes]) -> list[Changes]:

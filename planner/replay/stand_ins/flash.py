@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from hardware import PlannerError
+from planner.libraries.flash_attn import LARGEST_HEAD, head_dim_2, head_dim_3, rounded, rows_3
 from planner.libraries.flash_attn import ROWS_2 as ROWS_OF_FLASH_2
-from planner.libraries.flash_attn import head_dim_2, head_dim_3, rounded, rows_3
 from planner.libraries.flex_attention import block_mask_bytes
+from planner.replay.stand_ins.counted import counted_forward, counted_like
 from strategies import Attention
 
 IMPLEMENTATIONS = {
@@ -23,6 +25,11 @@ IMPLEMENTATIONS = {
 """Names under which `register` makes the stand-ins known to transformers.
 
 They differ from transformers' own names, for which it would look for the packages."""
+
+FORWARD, BACKWARD = 2, 5
+"""Products of a kernel: scores and output; in backward scores again, and the gradients of scores, q, k and v.
+
+torch.utils.flop_counter counts as many, `sdpa_flop_count` and `sdpa_backward_flop_count`."""
 
 Shapes = Sequence[tuple[tuple[int, ...], torch.dtype]]
 """Shapes and dtypes of tensors."""
@@ -40,23 +47,27 @@ class _Kernel(torch.autograd.Function):
         raise NotImplementedError
 
     @staticmethod
-    def output(query: torch.Tensor) -> torch.Tensor:
+    def output(query: torch.Tensor, flops: int) -> torch.Tensor:
         """Allocates the output, with the strides of q (`empty_like`)."""
-        return torch.empty_like(query)
+        return counted_forward(query, flops)
 
     @classmethod
-    def forward(cls, ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # a classmethod here
-        out = cls.output(query)
+    def forward(  # type: ignore[override]  # a classmethod here
+        cls, ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, keys: int
+    ) -> torch.Tensor:
+        ctx.flops_of_product = 2 * query.numel() * keys
+        out = cls.output(query, FORWARD * ctx.flops_of_product)
         log_sum_exp = torch.empty(query.shape[:3], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, out, log_sum_exp)
         return out
 
     @classmethod
-    def backward(cls, ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]  # as above
+    def backward(cls, ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]  # as above
         query, key, value, _, _ = ctx.saved_tensors
-        gradients = tuple(torch.empty_like(x) for x in (query, key, value))
+        flops = BACKWARD * ctx.flops_of_product
+        gradients = counted_like(query, flops), torch.empty_like(key), torch.empty_like(value)
         _made = [torch.empty(shape, dtype=dtype) for shape, dtype in cls.workspace(query, key)]
-        return gradients
+        return *gradients, None
 
 
 class _Flash2(_Kernel):
@@ -82,9 +93,8 @@ class _Flash3(_Kernel):
     """
 
     @staticmethod
-    def output(query: torch.Tensor) -> torch.Tensor:
-        batch, heads, tokens, head_dim = query.shape
-        return query.new_empty(batch, tokens, heads, head_dim).transpose(1, 2)
+    def output(query: torch.Tensor, flops: int) -> torch.Tensor:
+        return counted_forward(query.transpose(1, 2), flops, contiguous=True).transpose(1, 2)
 
     @staticmethod
     def workspace(query: torch.Tensor, key: torch.Tensor) -> Shapes:
@@ -129,10 +139,17 @@ def _flash(kernel: type[_Kernel]) -> Callable[..., tuple[torch.Tensor, None]]:
     """
 
     def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[torch.Tensor, None]:
+        if (width := query.shape[-1]) > LARGEST_HEAD or width % 8 or value.shape[-1] != width:
+            sizes = f"{width}" if value.shape[-1] == width else f"{width} for queries and {value.shape[-1]} for values"
+            raise PlannerError(
+                f"flash-attn takes heads of one size, a multiple of 8 up to {LARGEST_HEAD}, and these have {sizes}",
+                "--attention sdpa",
+            )
         if query.dtype == torch.float32:
             dtype = _half(query, module)
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-        return kernel.apply(query, key, value).transpose(1, 2), None
+        keys = min(key.shape[2], options.get("sliding_window") or key.shape[2])
+        return kernel.apply(query, key, value, keys).transpose(1, 2), None
 
     return attend
 
@@ -144,7 +161,7 @@ def _flex(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: A
         key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
     if torch.is_autocast_enabled("cpu"):  # torch/_higher_order_ops/flex_attention.py, `_flex_attention_autocast_impl`
         query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
-    return _Flex.apply(query, key, value).transpose(1, 2).contiguous(), None
+    return _Flex.apply(query, key, value, key.shape[2]).transpose(1, 2).contiguous(), None
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:

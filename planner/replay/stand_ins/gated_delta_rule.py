@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import register_flop_formula
 
 from hardware import PlannerError
+from planner.replay.stand_ins.counted import counted_forward, counted_like
 from planner.replay.stand_ins.fused import Fused
 
 PACKAGE = "flash-linear-attention"
@@ -24,20 +24,6 @@ PACKAGE = "flash-linear-attention"
 
 CHUNK = 64
 """Tokens of a chunk (fla/ops/gated_delta_rule/chunk.py, `chunk_size=64`)."""
-
-
-@torch.library.custom_op("planner::fused_like", mutates_args=())
-def _fused_like(x: torch.Tensor, flops: int) -> torch.Tensor:
-    """Returns a tensor like `x`, and counts as so many FLOPs."""
-    return torch.empty_like(x)
-
-
-_fused_like.register_fake(lambda x, flops: torch.empty_like(x))
-
-
-@register_flop_formula(torch.ops.planner.fused_like)
-def _flops(shape: Any, flops: int, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return flops
 
 
 def _forward_flops(value: torch.Tensor, keys: int) -> int:
@@ -67,7 +53,7 @@ class _Rule(torch.autograd.Function):
         chunks = torch.empty((*g.shape, CHUNK), dtype=torch.float32)
         chunks = torch.empty_like(chunks, dtype=k.dtype)
         _w, _u, _h, new = _states(k, v)
-        out: torch.Tensor = torch.ops.planner.fused_like(new, _forward_flops(v, k.shape[-1]))
+        out = counted_forward(new, _forward_flops(v, k.shape[-1]))
         ctx.save_for_backward(q, q_rstd, k, k_rstd, v, g, beta, chunks)
         return out
 
@@ -88,7 +74,7 @@ class _Rule(torch.autograd.Function):
         if q.shape[2] != v.shape[2]:
             dq, dk = (x.new_empty(q.shape) for x in (dq, dk))
         dg = torch.empty_like(g)
-        _dk2, dv = torch.empty_like(w), torch.ops.planner.fused_like(v, flops)
+        _dk2, dv = torch.empty_like(w), counted_like(v, flops)
         db, _dg2 = torch.empty_like(beta, dtype=torch.float32), torch.empty_like(g)
         dg = torch.empty_like(dg)
         del w, _u, h, _new, _dh, _dw, _dk2, _dg2  # the kernels' function has returned

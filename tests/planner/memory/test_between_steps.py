@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner import ContradictionError, PlannerError, estimate, fit, verify
+from planner import PlannerError, estimate, fit, verify
 
 SMALL = {"model": "pythia-70m", "gpu": "A100-80GB", "sequence_length": 256}
 TOLERANCE = 0.001
@@ -67,8 +67,3 @@ def test_saving_gathers_the_largest_parameter_of_a_sharded_model() -> None:
 def test_a_batch_that_cannot_be_evaluated_is_refused(size: Any) -> None:
     with pytest.raises(PlannerError, match="evaluation_batch_size"):
         estimate("gpt2", gpu="T4", evaluation_batch_size=size)
-
-
-def test_a_model_that_only_replays_know_has_no_evaluation() -> None:
-    with pytest.raises(ContradictionError, match="only training steps are known"):
-        estimate("tests.planner.profiles.own_models:two_kinds", gpu="T4", evaluation_batch_size=4)

@@ -15,6 +15,7 @@ from planner.models.foreign import Foreign
 from planner.models.registry import recognize
 from planner.problem.resolve import resolve_one
 from planner.profiles import ahead, measure, store
+from planner.profiles.measure import Asked
 from planner.profiles.records import Refusal
 from planner.replay import step
 from planner.replay.extension import affine, blocks, resized
@@ -31,6 +32,14 @@ CONFIGS: dict[str, tuple[Any, str]] = {
     "mt5": (transformers.MT5Config(d_model=64, d_ff=128, num_layers=5, num_heads=4), "MT5ForConditionalGeneration"),
     "vit-msn": (transformers.ViTMSNConfig(**SMALL, image_size=128, num_labels=10), "ViTMSNForImageClassification"),
     "mamba": (transformers.MambaConfig(num_hidden_layers=5, hidden_size=64, vocab_size=2000), "MambaForCausalLM"),
+    "glm": (
+        transformers.Glm4Config(**SMALL, num_key_value_heads=2, head_dim=64, vocab_size=2000, pad_token_id=0),
+        "Glm4ForCausalLM",
+    ),
+    "wide": (
+        transformers.Glm4Config(**SMALL, num_key_value_heads=2, head_dim=320, vocab_size=2000, pad_token_id=0),
+        "Glm4ForCausalLM",
+    ),
 }  # fmt: skip
 
 
@@ -64,6 +73,10 @@ def config_file(name: str, folder: Path) -> str:
         ("electra", {"precision": "bf16-mixed", "gradient_accumulation_steps": 3, "gradient_sync": "each", **FSDP1}),
         ("vit-msn", {"precision": "bf16-mixed", "optimizer": "adamw-foreach"}),
         ("mamba", {"precision": "bf16-true"}),
+        ("glm", {"precision": "bf16-mixed", "finetuning": "lora", "loss": "cut-cross-entropy"}),
+        ("glm", {"precision": "bf16-true", "checkpointing": "full", "attention": "flash-attention-2"}),
+        ("glm", {"precision": "bf16-mixed", "evaluation_batch_size": 11}),
+        ("own_models:two_kinds", {"precision": "bf16-mixed", "evaluation_batch_size": 64}),
         ("own_models:two_kinds", {"precision": "bf16-mixed", "checkpointing": "full"}),
         ("own_models:two_kinds", {"precision": "bf16-mixed", "finetuning": "qlora"}),
     ],
@@ -75,7 +88,8 @@ def test_the_profile_equals_a_replay_at_another_micro_batch(
     name = config_file(model, tmp_path) if model in CONFIGS else model
     length = None if model == "vit-msn" else 16 if model == "mamba" else 64
     result = planner.verify(name, gpu="A100-40GB", sequence_length=length, micro_batch_size=40, **choices)
-    differences = {phase: result.phases[phase].difference for phase in ("forward", "backward")}
+    phases = ("forward", "backward", *(["evaluation"] if "evaluation_batch_size" in choices else []))
+    differences = {phase: result.phases[phase].difference for phase in phases}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
 
@@ -101,15 +115,41 @@ def test_what_checkpointing_computes_again_is_no_work_of_the_model() -> None:
     assert work.kernels > 6 * 3 * 4
 
 
+def test_attention_computes_as_much_by_every_kernel(tmp_path: Path) -> None:
+    name = config_file("glm", tmp_path)
+    found = []
+    for attention in ("sdpa", "flash-attention-2", "flash-attention-3"):
+        axes = {"precision": ("bf16-true",), "checkpointing": ("full",), "attention": (attention,)}
+        problem, _, _ = resolve_one(name, "H100-80GB", None, axes, {"sequence_length": 256}, 1, 1)
+        work, again = (of(problem.strategy()) for of in (problem.memory.work, problem.memory.recomputation))
+        found.append((work.half_flops_per_sample, again.half_flops_per_sample))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("model", "choices", "reason"),
+    [
+        ("mamba", {"attention": "flash-attention-2"}, "transformers runs .* without flash-attn"),
+        ("wide", {"attention": "flash-attention-2"}, "up to 256, and these have 320"),
+        ("glm", {"loss": "chunked"}, "chunked works by tiles"),
+        ("electra", {"loss": "cut-cross-entropy"}, "known for the registry's families only"),
+    ],
+)
+def test_what_replays_cannot_tell_is_refused(model: str, choices: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    file = config_file(model, tmp_path)
+    with pytest.raises(planner.PlannerError, match=reason):
+        planner.estimate(file, gpu="H100-80GB", sequence_length=64, precision="bf16-true", **choices)
+
+
 def test_one_replay_of_many_samples_tells_what_two_of_few_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = recognize(config_file("classifier", tmp_path))
     assert isinstance(foreign, Foreign)
     setting = PLAIN._replace(
         precision=Precision.BF16_MIXED, finetuning=Lora(), checkpointing=Checkpoints(Checkpointing.FULL)
     )
-    of_one = measure._measured(foreign, setting, 64, 1, True)
+    of_one = measure._measured(Asked(foreign, setting, 64, 1))
     monkeypatch.setattr(resized, "PRIMES", ())
-    assert of_one == measure._measured(foreign, setting, 64, 1, True)
+    assert of_one == measure._measured(Asked(foreign, setting, 64, 1))
 
 
 @pytest.mark.parametrize(
@@ -125,13 +165,13 @@ def test_a_later_micro_batch_is_told_by_the_first(
 ) -> None:
     foreign = recognize(config_file(model, tmp_path))
     assert isinstance(foreign, Foreign)
-    of_one = measure._measured(foreign, setting, 64, 1, True)
+    of_one = measure._measured(Asked(foreign, setting, 64, 1))
 
     def unlike(*_: object) -> None:
         raise UnlikeError("two of them are replayed")
 
     monkeypatch.setattr(affine, "again", unlike)
-    assert of_one == measure._measured(foreign, setting, 64, 1, True)
+    assert of_one == measure._measured(Asked(foreign, setting, 64, 1))
 
 
 def test_blocks_that_are_left_out_leave_their_lines_in_the_configuration(
@@ -145,9 +185,9 @@ def test_blocks_that_are_left_out_leave_their_lines_in_the_configuration(
     file.write_text(json.dumps(config.to_dict(), default=str))
     foreign = recognize(str(file))
     assert isinstance(foreign, Foreign)
-    of_few = measure._measured(foreign, PLAIN, 64, 1, True)
+    of_few = measure._measured(Asked(foreign, PLAIN, 64, 1))
     monkeypatch.setattr(step, "shorten", lambda model, kept: blocks.shorten(model, 0))
-    assert of_few == measure._measured(foreign, PLAIN, 64, 1, True)
+    assert of_few == measure._measured(Asked(foreign, PLAIN, 64, 1))
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +220,7 @@ def test_a_profile_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
     kept = sorted((tmp_path / "cache").iterdir())
     content = [file.read_bytes() for file in kept]
     kept[0].write_bytes(content[0][:-20])
-    kept[1].write_bytes(content[1].replace(b'"version":4', b'"version": 4'))
+    kept[1].write_bytes(content[1].replace(b'"version":5', b'"version": 5'))
     again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
     note = f"2 kept profiles in {tmp_path / 'cache'} were damaged, and were measured again."
     assert again == first.model_copy(update={"notes": (*first.notes[:1], note, *first.notes[1:])})
