@@ -8,7 +8,7 @@ from typing import Any
 from hardware import GPU
 from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
 from strategies import OPTIONS, Attention, Batching, Sharding, Task, UnquantizedDtype
 

@@ -12,14 +12,14 @@ from planner.checking.planned import Planned, planned
 from planner.checking.proposals import proposals
 from planner.checking.trials import Trials
 from planner.problem.problem import CatalogSource
+from planner.readers.documents.patterns import Pattern
+from planner.readers.documents.reading import Place, Reading, Refusal, Said
+from planner.readers.documents.source import parse_override
+from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.launching.sources import read_sources
-from planner.readers.patterns import Pattern
-from planner.readers.reading import Place, Reading, Refusal, Said
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.readers.source import parse_override
-from planner.readers.spelling.hugging_face import TRAINER
 from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
 

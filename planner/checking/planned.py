@@ -17,7 +17,7 @@ from planner.checking.trials import Cluster
 from planner.models import Model
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
 from planner.records.check import OnGpus
 from planner.records.result import EstimateResult

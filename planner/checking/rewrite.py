@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from hardware.errors import FileError
-from planner.readers.rewriting import rewritten
+from planner.readers.documents.rewriting import rewritten
+from planner.readers.documents.source import Language, Source, source_of
+from planner.readers.documents.toml import toml_rewritten
 from planner.readers.run import Run
-from planner.readers.source import Language, Source, source_of
-from planner.readers.toml import toml_rewritten
 
 _CONTEXT = 2
 """Lines around a change in a diff."""

@@ -12,11 +12,11 @@ from planner.answers.plans import plan_of
 from planner.checking.asked import arguments_of, on_cluster
 from planner.checking.targets import say_targets
 from planner.problem.resolve import resolve_one
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
+from planner.readers.documents.source import Source
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.readers.source import Source
 from planner.records.plan import Plan
 from planner.search import Candidate, Solver
 from strategies import OPTIONS

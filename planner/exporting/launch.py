@@ -12,7 +12,7 @@ from hardware.errors import PlannerError
 from planner.models import Model
 from planner.models.reading.inventory import Inventory
 from planner.printable import printable
-from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
+from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS
 from planner.records.plan import Plan, StrategyChoice
 from planner.records.request import Request
 from strategies import (

@@ -13,9 +13,9 @@ import yaml
 from hardware.document import Document, Location
 from hardware.errors import FileError, PlannerError, shown
 from hardware.reading import STANDARD_INPUT, SafeLoader, read_bytes, read_document, read_json
-from planner.readers.interpolation import interpolated
-from planner.readers.reading import COMMAND_LINE, Place, Refusal
-from planner.readers.toml import read_toml
+from planner.readers.documents.interpolation import interpolated
+from planner.readers.documents.reading import COMMAND_LINE, Place, Refusal
+from planner.readers.documents.toml import read_toml
 
 _TEMPLATE = (b"{{", b"{%")
 """Signs of Jinja and of GitHub's expressions, which are no YAML outside of quotes."""

@@ -5,14 +5,15 @@ Source of defaults: transformers 5.24, training_args.py; exporting/scripts/train
 
 from __future__ import annotations
 
-from planner.readers.hugging_face import read_attention, read_batches, read_targets
-from planner.readers.keys import Keys
-from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.spelling.hugging_face import TRAIN_YAML
-from planner.readers.tables.trainer import LIGER, TABLE
-from planner.readers.trainer_engine import read_engine
-from planner.readers.trainer_optimizer import read_trainer_optimizer
+from planner.readers.documents.keys import Keys
+from planner.readers.exported.table import LIGER, TABLE
+from planner.readers.frameworks.spelling import TRAIN_YAML
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.engine import read_engine
+from planner.readers.trainer.optimizer import read_trainer_optimizer
+from planner.readers.trainer.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import read_attention, read_batches, read_targets
 from strategies import (
     AdapterDtype,
     Batching,

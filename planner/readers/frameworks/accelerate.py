@@ -5,11 +5,12 @@ Source of defaults: accelerate 1.15, utils/dataclasses.py and commands/config/co
 
 from __future__ import annotations
 
-from planner.readers import deepspeed
-from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out, read_fsdp
-from planner.readers.keys import Keys
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
+from planner.readers.frameworks import deepspeed
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.fsdp import fsdp_decides, fsdp_idle, fsdp_left_out, read_fsdp
 from strategies import Sharding
 
 _ZERO = "deepspeed_config"

@@ -5,20 +5,11 @@ Source of defaults: axolotl 0.19, utils/schemas/*.py, utils/config/__init__.py, 
 
 from __future__ import annotations
 
-from planner.readers.axolotl_plugins import read_plugins
-from planner.readers.engine import FSDP_STRATEGIES, read_fsdp
-from planner.readers.hugging_face import (
-    ATTENTIONS,
-    read_attention,
-    read_batches,
-    read_targets,
-    read_trained_modules,
-    read_variants,
-)
-from planner.readers.keys import Keys, is_on
-from planner.readers.precision import read_adapter_dtypes, read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.spelling.hugging_face import AXOLOTL
+from planner.readers.documents.keys import Keys, is_on
+from planner.readers.frameworks.axolotl_plugins import read_plugins
+from planner.readers.frameworks.spelling import AXOLOTL
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
 from planner.readers.tables.axolotl import (
     DOUBLE,
     KEPT_MATMULS,
@@ -27,8 +18,18 @@ from planner.readers.tables.axolotl import (
     TABLE,
     TASKS,
 )
-from planner.readers.trainer_engine import read_sync
-from planner.readers.trainer_optimizer import read_trainer_optimizer
+from planner.readers.trainer.engine import read_sync
+from planner.readers.trainer.fsdp import FSDP_STRATEGIES, read_fsdp
+from planner.readers.trainer.optimizer import read_trainer_optimizer
+from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import (
+    ATTENTIONS,
+    read_attention,
+    read_batches,
+    read_targets,
+    read_trained_modules,
+    read_variants,
+)
 from strategies import (
     AdapterDtype,
     Attention,

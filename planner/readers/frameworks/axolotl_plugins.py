@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from planner.readers.keys import Keys
-from planner.readers.precision import MIXED
+from planner.readers.documents.keys import Keys
 from planner.readers.tables.axolotl import LIGER, OLD_SWIGLU
+from planner.readers.trainer.precision import MIXED
 from strategies import Finetuning, Kernels, Loss, Precision
 
 _SPELLED = {"liger_glu_activation": ("liger_glu_activation", OLD_SWIGLU)}

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.readers.keys import Keys
-from planner.readers.reading import Reading
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.reading import Reading
+from planner.readers.documents.source import Table, words
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
 from strategies import Offload, Optimizer, OverlapComm, Sharding, ShardingBackend
 from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
 

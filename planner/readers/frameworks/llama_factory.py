@@ -5,21 +5,22 @@ Source of defaults: LLaMA-Factory 0.9.5, hparams/*.py, model/adapter.py, model/m
 
 from __future__ import annotations
 
-from planner.readers.hugging_face import (
+from planner.readers.documents.keys import Keys, is_on
+from planner.readers.documents.source import words
+from planner.readers.frameworks.spelling import LLAMA_FACTORY
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.tables.llama_factory import IMAGES, LOW_RANK, MEGATRON, NOT_TRAINING, OTHER_OPTIMIZERS, TABLE
+from planner.readers.trainer.engine import read_engine
+from planner.readers.trainer.optimizer import read_trainer_optimizer
+from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import (
     read_batches,
     read_evaluation,
     read_targets,
     read_trained_modules,
     read_variants,
 )
-from planner.readers.keys import Keys, is_on
-from planner.readers.precision import read_adapter_dtypes, read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import words
-from planner.readers.spelling.hugging_face import LLAMA_FACTORY
-from planner.readers.tables.llama_factory import IMAGES, LOW_RANK, MEGATRON, NOT_TRAINING, OTHER_OPTIMIZERS, TABLE
-from planner.readers.trainer_engine import read_engine
-from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Attention,

@@ -5,11 +5,12 @@ Source of defaults: LLaMA-Factory 0.9.5, src/llamafactory/v1/config/, core/model
 
 from __future__ import annotations
 
-from planner.readers.hugging_face import read_attention
-from planner.readers.keys import Keys
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
-from planner.readers.spelling.hugging_face import LLAMA_FACTORY_V1
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
+from planner.readers.frameworks.spelling import LLAMA_FACTORY_V1
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.shared import read_attention
 from strategies import (
     Batching,
     Checkpointing,

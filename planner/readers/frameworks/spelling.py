@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
 from planner.readers.spelling.spelling import Also, IfThere, Spelling
 from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU
+from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS
 from strategies import Attention, Checkpointing, Finetuning, Kernels, Loss, Precision, Quantization
 
 _BATCH = {

@@ -6,8 +6,15 @@ alone do not name the model and the length: `-- model_name_or_path=llama-3-8b bl
 
 from __future__ import annotations
 
-from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
-from planner.readers.hugging_face import (
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
+from planner.readers.frameworks.spelling import TRAINER
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.engine import read_engine
+from planner.readers.trainer.fsdp import fsdp_decides, fsdp_idle, fsdp_left_out
+from planner.readers.trainer.precision import read_precision
+from planner.readers.trainer.shared import (
     SYNC,
     TRAINER_IDLE,
     TRAINER_IDLE_PREFIXES,
@@ -18,12 +25,6 @@ from planner.readers.hugging_face import (
     read_evaluation,
     read_optimizer,
 )
-from planner.readers.keys import Keys
-from planner.readers.precision import read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
-from planner.readers.spelling.hugging_face import TRAINER
-from planner.readers.trainer_engine import read_engine
 from strategies import Batching, Checkpointing, Finetuning, Kernels, Loss
 
 _SOURCE = "transformers 5.24, training_args.py"

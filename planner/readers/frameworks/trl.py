@@ -6,7 +6,15 @@ keys that TRL 1 has not, TRL 0.19 with transformers 4.
 
 from __future__ import annotations
 
-from planner.readers.hugging_face import (
+from planner.readers.documents.keys import Keys
+from planner.readers.frameworks.spelling import TRL
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
+from planner.readers.trainer.engine import read_engine
+from planner.readers.trainer.optimizer import read_trainer_optimizer
+from planner.readers.trainer.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import (
     read_attention,
     read_batches,
     read_evaluation,
@@ -14,13 +22,6 @@ from planner.readers.hugging_face import (
     read_trained_modules,
     read_variants,
 )
-from planner.readers.keys import Keys
-from planner.readers.precision import RAISED_BY_ACCELERATE, read_adapter_dtypes, read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.spelling.hugging_face import TRL
-from planner.readers.tables.trl import DPO, GRPO, PREFERENCES, TABLE
-from planner.readers.trainer_engine import read_engine
-from planner.readers.trainer_optimizer import read_trainer_optimizer
 from strategies import (
     AdapterDtype,
     Attention,

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
-from planner.readers.launching.words import Command, Word
-from planner.readers.source import words as names
+from planner.readers.documents.source import words as names
+from planner.readers.launching.commands import Command
+from planner.readers.launching.expansion import Word
 
 _SWITCHES = names(
     """

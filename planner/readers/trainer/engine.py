@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from planner.readers.engine import FSDP_STRATEGIES, read_fsdp
-from planner.readers.hugging_face import SYNC
-from planner.readers.keys import Keys
+from planner.readers.documents.keys import Keys
 from planner.readers.run import Run
+from planner.readers.trainer.fsdp import FSDP_STRATEGIES, read_fsdp
+from planner.readers.trainer.shared import SYNC
 from strategies import GradientSync, Offload, Sharding, ShardingBackend
 
 _FSDP_WHY = "transformers/training_args.py: version 2 since 5.10"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planner.readers.keys import Keys
-from planner.readers.reading import Place
-from planner.readers.source import words
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.reading import Place
+from planner.readers.documents.source import words
 from strategies import Checkpointing, Offload, Sharding, ShardingBackend
 
 FSDP_STRATEGIES = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.readers.hugging_face import read_optimizer
-from planner.readers.keys import Keys
+from planner.readers.documents.keys import Keys
+from planner.readers.trainer.shared import read_optimizer
 from strategies import Optimizer, Update
 
 _OWN_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {

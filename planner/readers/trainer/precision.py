@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from planner.readers.reading import Place, Reading
+from planner.readers.documents.reading import Place, Reading
 from strategies import AdapterDtype, Finetuning, Precision, ShardingBackend, UnquantizedDtype
 
 MIXED = {"bf16": Precision.BF16_MIXED, "fp16": Precision.FP16_MIXED}

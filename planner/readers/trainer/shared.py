@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardware.errors import shown
-from planner.readers.keys import Keys
-from planner.readers.patterns import Pattern, problem_of
-from planner.readers.reading import Place, Reading
-from planner.readers.source import words
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.patterns import Pattern, problem_of
+from planner.readers.documents.reading import Place, Reading
+from planner.readers.documents.source import words
 from strategies import ALL_LINEAR, Attention, LoraVariant, Optimizer, TrainedModules, Update
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {

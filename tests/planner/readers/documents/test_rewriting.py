@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.readers.rewriting import rewritten
+from planner.readers.documents.rewriting import rewritten
 
 YAML = """\
 # what it is for

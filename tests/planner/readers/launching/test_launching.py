@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hardware import PlannerError
 from planner import CheckResult, check
 from planner.cli import main
-from planner.readers.launching.words import commands
+from planner.readers.launching.commands import commands
 
 SFT = "--model_name_or_path Qwen/Qwen2.5-0.5B --max_length 512 --per_device_train_batch_size 2"
 RECIPE = "model_name_or_path: Qwen/Qwen2.5-0.5B\nmax_length: 512\nper_device_train_batch_size: 8\ndtype: bfloat16\n"

@@ -10,7 +10,7 @@ import pytest
 
 from hardware import PlannerError
 from planner import CheckResult, check
-from planner.readers.toml import toml_rewritten
+from planner.readers.documents.toml import toml_rewritten
 
 TITAN = """\
 [job]
