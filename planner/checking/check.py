@@ -8,9 +8,9 @@ from typing import Any
 
 from hardware import GPU
 from hardware.errors import PlannerError
+from planner.checking.changes.proposals import proposals
+from planner.checking.changes.trials import Trials
 from planner.checking.planned import Planned, planned
-from planner.checking.proposals import proposals
-from planner.checking.trials import Trials
 from planner.problem.problem import CatalogSource
 from planner.readers.documents.patterns import Pattern
 from planner.readers.documents.reading import Place, Reading, Refusal, Said

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from planner.advice.changes import Change, options_of
-from planner.checking.trials import Trial, Trials
+from planner.checking.changes.trials import Trial, Trials
 from planner.readers.spelling.spelling import spelled
 from planner.records.advice import Cost
 from strategies import AdapterDtype, Attention, Kernels, Loss, Precision
