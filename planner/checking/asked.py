@@ -20,6 +20,7 @@ _WORKLOAD = (
     "gradient_accumulation_steps",
     "evaluation_batch_size",
     "batching",
+    "outputs",
     "precision_without_bf16",
     "global_batch_size",
 )

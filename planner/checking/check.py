@@ -33,6 +33,7 @@ def check(
     gpus: int | None = None,
     nodes: int | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
+    launch: int | None = None,
     headroom: float = 0.05,
     catalog: CatalogSource = None,
 ) -> CheckResult:
@@ -47,6 +48,7 @@ def check(
         gpus: GPUs per node. By default what the files say; if they do not, several numbers are tried.
         nodes: Number of nodes, by default what the files say.
         overrides: Values that replace those of the files' keys: a mapping, or texts such as `KEY=VALUE`.
+        launch: Number of the run that is meant, from 1, where a FILE is a script that launches several.
         headroom: Share of the GPU's usable bytes that is left free.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
 
@@ -61,7 +63,7 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
-    sources = [source for path in paths for source in read_sources(str(path))]
+    sources = [source for path in paths for source in read_sources(str(path), launch)]
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
     settle(reading, run.recipe.spelling if run.recipe else TRAINER)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from planner.readers.exported import transformers
+from planner.readers.exported import deepspeed as deepspeed_loop
+from planner.readers.exported import pytorch, transformers
 from planner.readers.frameworks import (
     accelerate,
     axolotl,
@@ -24,6 +25,8 @@ READERS: tuple[Reader, ...] = (
     axolotl.READER,
     llama_factory_v1.READER,
     llama_factory.READER,
+    deepspeed_loop.READER,
+    pytorch.READER,
     transformers.READER,
     ms_swift.READER,
     open_instruct.READER,

@@ -67,6 +67,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
     help="Which change, by its rank.",
 )
 @option("--force", is_flag=True, section=_CHANGES, help="Overwrite files.")
+@option("--launch", type=WHOLE_NUMBER, metavar="N", help="Which run of a script that launches several, from 1.")
 @option("--each", is_flag=True, help="Take each FILE for a run of its own, and print a line for it.")
 @json_option
 @click.pass_context

@@ -11,13 +11,13 @@ from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU
 from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS
 from strategies import Attention, Checkpointing, Finetuning, Kernels, Loss, Precision, Quantization
 
-_BATCH = {
+BATCH = {
     "micro_batch_size": ("per_device_train_batch_size",),
     "gradient_accumulation_steps": ("gradient_accumulation_steps",),
 }
 
 
-def _of_tables(
+def of_tables(
     optim: str, instead: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[tuple[str, Any], Mapping[str, Any]]:
     """Returns optimizers and attentions by the names that transformers gives them, the first of each."""
@@ -31,7 +31,7 @@ def _of_tables(
 
 
 _LORA = {"use_peft": True, "lora_target_modules": "all-linear", "dtype": "bfloat16"}
-_PEFT: dict[tuple[str, Any], Mapping[str, Any]] = {
+PEFT: dict[tuple[str, Any], Mapping[str, Any]] = {
     ("finetuning", Finetuning.LORA): _LORA,
     ("finetuning", Finetuning.QLORA): {**_LORA, "load_in_4bit": True},
     ("quantization", Quantization.NF4): {"load_in_4bit": True, "load_in_8bit": False},
@@ -52,38 +52,28 @@ _EAGER: dict[tuple[str, Any], Mapping[str, Any]] = {
 _TRAINER = {
     **_HALVES,
     **_EAGER,
-    **_of_tables("optim"),
+    **of_tables("optim"),
     ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
     ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
     ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},
     ("kernels", Kernels.LIGER): {"use_liger_kernel": True},
     ("loss", Loss.LIGER_FUSED_LINEAR): {"use_liger_kernel": True},
 }
-TRAINER = Spelling(_BATCH, _TRAINER)
-
-TRAIN_YAML = Spelling(
-    {**_BATCH, "sequence_length": ("sequence_length",)},
-    {
-        **_of_tables("optim"),
-        ("checkpointing", Checkpointing.FULL): {"activation_checkpointing": True},
-        ("checkpointing", Checkpointing.NONE): {"activation_checkpointing": False},
-        **_PEFT,
-    },
-)
+TRAINER = Spelling(BATCH, _TRAINER)
 
 TRL = Spelling(
-    {**_BATCH, "sequence_length": ("max_length", "max_seq_length")},
+    {**BATCH, "sequence_length": ("max_length", "max_seq_length")},
     {
         **_TRAINER,
-        **_PEFT,
+        **PEFT,
         ("precision", Precision.FP16_MIXED): {**_FP16, **dict.fromkeys(("dtype", "torch_dtype"), IfThere("float16"))},
     },
 )
 
 LLAMA_FACTORY = Spelling(
-    {**_BATCH, "sequence_length": ("cutoff_len",)},
+    {**BATCH, "sequence_length": ("cutoff_len",)},
     {
-        **_of_tables("optim"),
+        **of_tables("optim"),
         ("attention", Attention.SDPA): {"flash_attn": "sdpa"},
         ("attention", Attention.FLASH_2): {"flash_attn": "fa2"},
         ("checkpointing", Checkpointing.FULL): {"disable_gradient_checkpointing": False},
@@ -124,7 +114,7 @@ AXOLOTL = Spelling(
         "sequence_length": ("sequence_len",),
     },
     {
-        **_of_tables("optimizer", dict.fromkeys(OLD_ATTENTIONS, IfThere(False))),
+        **of_tables("optimizer", dict.fromkeys(OLD_ATTENTIONS, IfThere(False))),
         ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
         ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
         ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},

@@ -18,7 +18,7 @@ from planner.readers.documents.source import (
 from planner.readers.launching.commands import commands
 from planner.readers.launching.flags import Flags, flat
 from planner.readers.launching.launch import Launch, launch_of, pairs
-from planner.readers.launching.named import read_named
+from planner.readers.launching.named import read_beside, read_named
 from planner.readers.launching.processes import Processes
 
 _COMMAND = re.compile(
@@ -29,38 +29,45 @@ _FILES = (".yaml", ".yml", ".json", ".toml")
 _CONFIGS = ("config", "config_file", "train_config", "job.config_file")
 
 
-def sources_of_script(file: str, text: str, line: int | None = None) -> list[Source]:
+def sources_of_script(file: str, text: str, line: int | None = None, number: int | None = None) -> list[Source]:
     """Returns the files of the run that a script launches; nothing is executed.
 
     Args:
         file: Name of the script.
         text: The script.
         line: Line of the command that is meant, for a script that launches several runs.
+        number: Its number among them, from 1.
 
     Raises:
         PlannerError: It launches no training that is known, or several, or names a file that is not here.
     """
     found = [launch for command in commands(text) if (launch := launch_of(command)) is not None]
-    launches = [each for each in found if each.launcher != "python"] or [each for each in found if each.arguments]
+    plain = [each for each in found if each.arguments or read_beside(file, each.script) is not None]
+    launches = [each for each in found if each.launcher != "python"] or plain
     if not launches:
         way_out = "a script with one command: torchrun, accelerate launch, swift sft, ..."
         raise UnknownFileError(f"{file} launches no training that is known by its name", way_out)
-    launch = _meant(file, launches, line)
+    launch = _meant(file, launches, line, number)
     processes = Processes(file, launch)
     launcher = processes.source()
     return [*([launcher] if launcher is not None else []), _recipe(file, launch, processes)]
 
 
-def _meant(file: str, launches: Sequence[Launch], line: int | None) -> Launch:
-    """Returns the one launch of a script, or the one on a line."""
+def _meant(file: str, launches: Sequence[Launch], line: int | None, number: int | None) -> Launch:
+    """Returns the one launch of a script, the one on a line, or the one of a number."""
     lines = [launch.line for launch in launches]
-    if line is None and len(launches) > 1:
-        listed = ", ".join(map(str, lines))
-        way_out = f"{file}:{lines[0]} checks the one on line {lines[0]}"
-        raise PlannerError(f"{file} launches {len(launches)} runs, on lines {listed}", way_out)
     if line is not None and line not in lines:
         raise PlannerError(f"{file} launches no training on line {line}", f"{file}:{lines[0]}")
-    return launches[0 if line is None else lines.index(line)]
+    if line is not None:
+        return launches[lines.index(line)]
+    if number is not None and not 0 < number <= len(launches):
+        runs = f"{len(launches)} run{'s' if len(launches) > 1 else ''}"
+        raise PlannerError(f"there is no launch {number}: {file} launches {runs}", f"--launch 1, on line {lines[0]}")
+    if number is None and len(launches) > 1:
+        listed = "".join(f"\n  {at}. line {each.line}: {each.text}" for at, each in enumerate(launches, start=1))
+        way_out = f"--launch 1 checks the first, and so does {file}:{lines[0]}"
+        raise PlannerError(f"{file} launches {len(launches)} runs:{listed}", way_out)
+    return launches[0 if number is None else number - 1]
 
 
 def _recipe(file: str, launch: Launch, processes: Processes) -> Source:
@@ -84,6 +91,9 @@ def _recipe(file: str, launch: Launch, processes: Processes) -> Source:
     pixels = [name for name in launch.environment if name.endswith("MAX_PIXELS") and launch.program == "ms-swift"]
     of_images = [Refusal("images beside the text", Place(file, launch.line, name)) for name in pixels]
     refusals = (*of_task, *of_images, *processes.divided())
+    beside = None if named else read_beside(file, launch.script)
+    if beside is not None:
+        return beside._replace(flags=flags, refusals=refusals)
     if named:
         source = read_named(file, named[0])
         program = launch.program if source.program or not source.data else ""
@@ -91,10 +101,14 @@ def _recipe(file: str, launch: Launch, processes: Processes) -> Source:
     return flags_of.source(flags, launch.program)._replace(refusals=refusals, script=launch.script)
 
 
-def read_sources(file: str) -> list[Source]:
+def read_sources(file: str, launch: int | None = None) -> list[Source]:
     """Returns the files of a run that a file is, or that a launch script names; `-` is standard input.
 
     `train.sh:12` is the run that a script launches on line 12.
+
+    Args:
+        file: Path of the file.
+        launch: Number of the run that is meant, from 1, for a script that launches several.
 
     Raises:
         PlannerError: It cannot be read, or launches no training, or several.
@@ -105,7 +119,8 @@ def read_sources(file: str) -> list[Source]:
         return sources_of_script(script, content.decode(), int(number[:9]))
     content = read_bytes(file, ConfigFileError)
     if is_script(file, content):
-        return sources_of_script("standard input" if file == STANDARD_INPUT else file, content.decode())
+        name = "standard input" if file == STANDARD_INPUT else file
+        return sources_of_script(name, content.decode(), number=launch)
     return [source_named(file, content)]
 
 

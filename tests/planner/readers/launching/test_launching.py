@@ -155,7 +155,10 @@ def test_what_the_environment_would_say_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (f"trl sft {SFT}\ntrl sft {SFT}\n", r"run\.sh launches 2 runs, on lines 1, 2"),
+        (
+            f"trl sft {SFT}\ntrl sft {SFT}\n",
+            r"run\.sh launches 2 runs:\n  1\. line 1: trl sft .*\n  2\. line 2: trl sft ",
+        ),
         ("echo nothing\n", r"run\.sh launches no training that is known by its name"),
         ("axolotl train none.yml\n", r"run\.sh:1: none\.yml is not here"),
     ],
@@ -186,9 +189,13 @@ def test_one_of_several_runs_is_meant_by_its_line(tmp_path: Path) -> None:
         "torchrun --nproc_per_node 8 sft.py --model_name_or_path Qwen/Qwen2.5-0.5B\n"
         "torchrun --nproc_per_node 2 sft.py --model_name_or_path Qwen/Qwen2.5-7B\n"
     )
-    with pytest.raises(PlannerError, match="launches 2 runs, on lines 1, 2") as several:
+    with pytest.raises(PlannerError, match="launches 2 runs:") as several:
         check(script)
-    assert several.value.hint == f"{script}:1 checks the one on line 1"
+    assert several.value.message.splitlines()[2].startswith("  2. line 2: torchrun --nproc_per_node 2 sft.py --model")
+    assert several.value.hint == f"--launch 1 checks the first, and so does {script}:1"
+    with pytest.raises(PlannerError, match=r"there is no launch 3: .* launches 2 runs"):
+        check(script, launch=3)
+    assert check(script, launch=2).reading == check(f"{script}:2").reading
     with pytest.raises(PlannerError, match="launches no training on line 3"):
         check(f"{script}:3")
     found = check(f"{script}:2").reading
