@@ -10,6 +10,7 @@ from hardware import GPU
 from hardware.errors import PlannerError
 from planner.checking.changes.proposals import proposals
 from planner.checking.changes.trials import Trials
+from planner.checking.next_steps import next_steps
 from planner.checking.planned import Planned, planned
 from planner.problem.problem import CatalogSource
 from planner.readers.documents.patterns import Pattern
@@ -73,7 +74,7 @@ def check(
     if not reading.refused:
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
     changes: tuple[Change, ...] = ()
-    notes = (*_misspelt(run), *found.notes)
+    notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
     if found.cluster is not None:
         changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
         notes = (*notes, *more)

@@ -71,6 +71,10 @@ def export(
     command = _command(plan, to, framework, rank, dataset, random_weights)
     named = catalog_of(catalog).find(request.gpu)
     vendor = named.vendor if named is not None else "nvidia"  # a card of --vram is one of NVIDIA's
+    if vendor == "intel":
+        # They call torch.cuda, which on Gaudi has no device: a run would train on the CPU.
+        way_out = "optimum-habana's GaudiTrainer takes the same choices, by hand; or plan for --gpu of NVIDIA or AMD"
+        raise ExportError(f"{request.gpu}: what is written runs on CUDA and ROCm alone, and Gaudi has neither", way_out)
     launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights, vendor)
     if request.task is not None and request.task not in target.tasks:
         raise launch.cannot_say(f"task {request.task}", f"it trains {', '.join(target.tasks)}")

@@ -117,6 +117,14 @@ def test_every_framework_with_a_script_can_be_started_on_one_node() -> None:
         assert {"job.sbatch", "run.sh"} <= set(files)
 
 
+def test_gaudi_is_refused_as_no_script_would_find_it() -> None:
+    plan = estimate("llama-3.2-1b", gpu="Gaudi2")
+    with pytest.raises(ExportError, match="runs on CUDA and ROCm alone") as error:
+        export(plan, "transformers")
+    assert error.value.hint is not None
+    assert "optimum-habana" in error.value.hint
+
+
 @pytest.mark.parametrize(
     ("to", "framework", "message"),
     [
