@@ -64,7 +64,7 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
-    sources = [source for path in paths for source in read_sources(str(path), launch)]
+    sources = read_sources([*map(str, paths)], launch)
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
     settle(reading, run.recipe.spelling if run.recipe else TRAINER)

@@ -101,18 +101,24 @@ def _recipe(file: str, launch: Launch, processes: Processes) -> Source:
     return flags_of.source(flags, launch.program)._replace(refusals=refusals, script=launch.script)
 
 
-def read_sources(file: str, launch: int | None = None) -> list[Source]:
-    """Returns the files of a run that a file is, or that a launch script names; `-` is standard input.
+def read_sources(files: Sequence[str], launch: int | None = None) -> list[Source]:
+    """Returns the files of a run, and those that a launch script among them names; `-` is standard input.
 
     `train.sh:12` is the run that a script launches on line 12.
 
     Args:
-        file: Path of the file.
+        files: Their paths.
         launch: Number of the run that is meant, from 1, for a script that launches several.
 
     Raises:
         PlannerError: It cannot be read, or launches no training, or several.
     """
+    if launch is not None and all(file.lower().endswith(_FILES) for file in files):
+        raise PlannerError(f"--launch {launch} is of a script, and no FILE is one", "planner check train.sh --launch 1")
+    return [source for file in files for source in _read(file, launch)]
+
+
+def _read(file: str, launch: int | None) -> list[Source]:
     script, colon, number = file.rpartition(":")
     if colon and number.isdecimal() and not Path(file).exists():
         content = read_bytes(script, ConfigFileError)

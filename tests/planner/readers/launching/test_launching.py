@@ -196,6 +196,9 @@ def test_one_of_several_runs_is_meant_by_its_line(tmp_path: Path) -> None:
     with pytest.raises(PlannerError, match=r"there is no launch 3: .* launches 2 runs"):
         check(script, launch=3)
     assert check(script, launch=2).reading == check(f"{script}:2").reading
+    (tmp_path / "sft.yaml").write_text(RECIPE)
+    with pytest.raises(PlannerError, match="--launch 1 is of a script, and no FILE is one"):
+        check(tmp_path / "sft.yaml", launch=1)
     with pytest.raises(PlannerError, match="launches no training on line 3"):
         check(f"{script}:3")
     found = check(f"{script}:2").reading
