@@ -90,6 +90,8 @@ def counted(target: str, number: int) -> tuple[int, Counter[str]]:
         except PlannerError:
             continue
         done += 1
+        if done % 50 == 0:
+            print(f"  {done} drawn, {said} said", file=sys.stderr, flush=True)
         try:
             export(plan, target)
             said += 1

@@ -37,6 +37,7 @@ def check(
     launch: int | None = None,
     headroom: float = 0.05,
     catalog: CatalogSource = None,
+    changes: bool = True,
 ) -> CheckResult:
     """Reads the configuration files of a training run, and says what memory it takes and whether it fits.
 
@@ -52,6 +53,7 @@ def check(
         launch: Number of the run that is meant, from 1, where a FILE is a script that launches several.
         headroom: Share of the GPU's usable bytes that is left free.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
+        changes: Whether changes of the files are looked for, which takes most of the time.
 
     Returns:
         What was read, with the place of each value; what is refused, left out, without effect or not understood; and
@@ -73,10 +75,10 @@ def check(
     found = Planned()
     if not reading.refused:
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
-    changes: tuple[Change, ...] = ()
+    proposed: tuple[Change, ...] = ()
     notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
-    if found.cluster is not None:
-        changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
+    if found.cluster is not None and changes:
+        proposed, more = proposals(Trials(sources, given, found.cluster), found.plan)
         notes = (*notes, *more)
     return CheckResult(
         files=tuple(run.files),
@@ -90,7 +92,7 @@ def check(
         plan=found.plan,
         on_gpus=found.on_gpus,
         smallest=found.smallest,
-        changes=changes,
+        changes=proposed,
         notes=notes,
     )
 

@@ -35,6 +35,7 @@ def read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog:
                 nodes=request.nodes,
                 headroom=request.headroom,
                 catalog=catalog,
+                changes=False,
             )
         except PlannerError as error:
             raise launch.cannot_say(f"this plan: {error.message}", error.hint) from None

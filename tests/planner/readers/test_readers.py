@@ -32,6 +32,7 @@ WORDS = {
     "micro_batch_size",
     "model",
     "nodes",
+    "outputs",
     "precision_without_bf16",
     "sequence_length",
     "task",
