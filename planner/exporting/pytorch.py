@@ -57,12 +57,12 @@ def _recipe(launch: Launch) -> dict[str, Any]:
 
 def _sharding(launch: Launch) -> dict[str, Any]:
     strategy, backend = launch.strategy, launch.strategy.sharding_backend
+    views = strategy.gradient_buckets is GradientBuckets.VIEWS
     if launch.ranks == 1:
-        return {"sharding": Sharding.NO_SHARD.value}
+        return {"sharding": Sharding.NO_SHARD.value, "gradient_as_bucket_view": views}
     if strategy.sharding is not Sharding.NO_SHARD and backend in (ShardingBackend.FSDP1, ShardingBackend.DEEPSPEED):
         raise launch.cannot_say(f"sharding by {backend}", "--sharding-backend fsdp2, or --to transformers")
     if strategy.sharding in (Sharding.NO_SHARD, Sharding.ZERO1):
-        views = strategy.gradient_buckets is GradientBuckets.VIEWS
         return {"sharding": strategy.sharding.value, "gradient_as_bucket_view": views}
     hybrid = strategy.sharding is Sharding.HYBRID_SHARD
     return {
