@@ -155,7 +155,7 @@ def of_deepspeed(file: Path) -> None:
     known |= {"zero_optimization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "bf16", "fp16"}
     if set(content) - known:
         raise ValueError(f"keys that DeepSpeed does not read: {sorted(set(content) - known)}")
-    sizes = [content.pop(key) for key in ("train_batch_size", "train_micro_batch_size_per_gpu")]
+    sizes = [content.pop("train_batch_size", "auto"), content.pop("train_micro_batch_size_per_gpu")]
     if "auto" not in sizes and sizes[0] % (sizes[1] * content["gradient_accumulation_steps"]):
         raise ValueError(f"a batch of {sizes[0]} is no multiple of {sizes[1]} x the accumulation")
     # In one process the world is one, whose batch DeepSpeed works out itself.

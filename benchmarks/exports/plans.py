@@ -52,18 +52,46 @@ CHOICES: dict[str, list[Any]] = {
 }
 
 
+ZERO: dict[str, list[Any]] = {
+    "sharding": ["zero1", "shard_grad_op", "full_shard"],
+    "gpus": [2, 8],
+    "offload": ["none", "optimizer", "cpu"],
+}
+"""Of plans by DeepSpeed, which its target alone can say: all of them have one of each."""
+SIZES: dict[str, list[Any]] = {
+    "reduce_bucket": [0, 10**6],
+    "overlap_comm": ["auto", "yes", "no"],
+    "prefetch_bucket": [0, 10**6],
+    "persistence_threshold": [0, 10**5],
+    "sub_group_size": [0, 10**8],
+}
+"""Choices that only DeepSpeed has."""
+
+
+def drawn(target: str, chance: random.Random) -> dict[str, Any]:
+    """Returns the choices of a random plan; those of the target `deepspeed` are of plans that it divides."""
+    choices = {**CHOICES, **SIZES} if target == "deepspeed" else CHOICES
+    names = chance.sample(sorted(choices), chance.randint(0, 7))
+    options = {name: chance.choice(choices[name]) for name in names}
+    if target == "deepspeed":
+        options |= {name: chance.choice(values) for name, values in ZERO.items()}
+        options["sharding_backend"] = "deepspeed"
+    return options
+
+
 def counted(target: str, number: int) -> tuple[int, Counter[str]]:
     """Returns how many of so many random plans a target can say, and the errors of the others."""
     framework = target if target in list(map(str, Framework)) else "transformers"
     chance, errors, done, said = random.Random(0), Counter[str](), 0, 0
     while done < number:
-        names = chance.sample(sorted(CHOICES), chance.randint(0, 7))
-        options = {name: chance.choice(CHOICES[name]) for name in names}
+        options = drawn(target, chance)
         try:
             plan = estimate("llama-3.2-1b", gpu="A100-40GB", framework=framework, **options)
         except PlannerError:
             continue
         done += 1
+        if done % 50 == 0:
+            print(f"  {done} drawn, {said} said", file=sys.stderr, flush=True)
         try:
             export(plan, target)
             said += 1

@@ -8,7 +8,7 @@ from typing import Any
 from hardware import GPU
 from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
 from strategies import OPTIONS, Attention, Batching, Sharding, Task, UnquantizedDtype
 
@@ -20,6 +20,7 @@ _WORKLOAD = (
     "gradient_accumulation_steps",
     "evaluation_batch_size",
     "batching",
+    "outputs",
     "precision_without_bf16",
     "global_batch_size",
 )

@@ -8,18 +8,19 @@ from typing import Any
 
 from hardware import GPU
 from hardware.errors import PlannerError
+from planner.checking.changes.proposals import proposals
+from planner.checking.changes.trials import Trials
+from planner.checking.next_steps import next_steps
 from planner.checking.planned import Planned, planned
-from planner.checking.proposals import proposals
-from planner.checking.trials import Trials
 from planner.problem.problem import CatalogSource
+from planner.readers.documents.patterns import Pattern
+from planner.readers.documents.reading import Place, Reading, Refusal, Said
+from planner.readers.documents.source import parse_override
+from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.launching.sources import read_sources
-from planner.readers.patterns import Pattern
-from planner.readers.reading import Place, Reading, Refusal, Said
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.readers.source import parse_override
-from planner.readers.spelling.hugging_face import TRAINER
 from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
 
@@ -33,8 +34,10 @@ def check(
     gpus: int | None = None,
     nodes: int | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
+    launch: int | None = None,
     headroom: float = 0.05,
     catalog: CatalogSource = None,
+    changes: bool = True,
 ) -> CheckResult:
     """Reads the configuration files of a training run, and says what memory it takes and whether it fits.
 
@@ -47,8 +50,10 @@ def check(
         gpus: GPUs per node. By default what the files say; if they do not, several numbers are tried.
         nodes: Number of nodes, by default what the files say.
         overrides: Values that replace those of the files' keys: a mapping, or texts such as `KEY=VALUE`.
+        launch: Number of the run that is meant, from 1, where a FILE is a script that launches several.
         headroom: Share of the GPU's usable bytes that is left free.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
+        changes: Whether changes of the files are looked for, which takes most of the time.
 
     Returns:
         What was read, with the place of each value; what is refused, left out, without effect or not understood; and
@@ -61,7 +66,7 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
-    sources = [source for path in paths for source in read_sources(str(path))]
+    sources = read_sources([*map(str, paths)], launch)
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
     settle(reading, run.recipe.spelling if run.recipe else TRAINER)
@@ -70,10 +75,10 @@ def check(
     found = Planned()
     if not reading.refused:
         found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
-    changes: tuple[Change, ...] = ()
-    notes = (*_misspelt(run), *found.notes)
-    if found.cluster is not None:
-        changes, more = proposals(Trials(sources, given, found.cluster), found.plan)
+    proposed: tuple[Change, ...] = ()
+    notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
+    if found.cluster is not None and changes:
+        proposed, more = proposals(Trials(sources, given, found.cluster), found.plan)
         notes = (*notes, *more)
     return CheckResult(
         files=tuple(run.files),
@@ -87,7 +92,7 @@ def check(
         plan=found.plan,
         on_gpus=found.on_gpus,
         smallest=found.smallest,
-        changes=changes,
+        changes=proposed,
         notes=notes,
     )
 

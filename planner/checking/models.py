@@ -6,7 +6,7 @@ from hardware.errors import PlannerError, UnknownNameError
 from planner.models import Foreign, Model
 from planner.models.closest import closest_model
 from planner.models.trusted import UntrustedError, named_in
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
 
 

@@ -11,13 +11,13 @@ from hardware.errors import PlannerError
 from planner.answers.notes.models import beyond_positions
 from planner.api import estimate
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
+from planner.checking.changes.trials import Cluster
 from planner.checking.models import model_of
 from planner.checking.targets import say_targets
-from planner.checking.trials import Cluster
 from planner.models import Model
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
 from planner.records.check import OnGpus
 from planner.records.result import EstimateResult

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from planner.models import Foreign, Model
-from planner.readers.patterns import Pattern
-from planner.readers.reading import Reading
+from planner.readers.documents.patterns import Pattern
+from planner.readers.documents.reading import Reading
 from strategies import ALL_LINEAR
 
 _BLOCKS: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from planner.exporting.launch import ExportError, Launch, Target
 from planner.exporting.launchers.launcher import Launcher
 from planner.exporting.launchers.registry import LAUNCHERS
 from planner.exporting.read_back import read_back
-from planner.exporting.registry import DEEPSPEED_ALONE, DEFAULT, TARGETS
+from planner.exporting.registry import DEFAULT, TARGETS
 from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in
@@ -48,8 +48,8 @@ def export(
         framework: Whose files `to` starts, where it is one of these; `transformers` unless given.
         rank: Number of the plan in an answer of `fit`, from 1; the one to run unless given.
         dataset: Name or file of the data; an example of the target's unless given, if it has one.
-        random_weights: Whether the script makes the model's weights, so that it needs no network; of `transformers` and
-            `pytorch`.
+        random_weights: Whether the script makes the model's weights, so that it needs no network; of `transformers`,
+            `pytorch` and `deepspeed`.
         catalog: The catalog of the plan's GPU, as for `fit`.
 
     Returns:
@@ -65,16 +65,21 @@ def export(
         by = f"{target.name} is written for one node" if launcher else "run.sh starts one node"
         raise ExportError(f"{by}, and the plan has {request.nodes}", "--nodes 1, or --to slurm --with transformers")
     if random_weights and not target.makes_weights:
-        raise ExportError(f"{target.name} loads weights and makes none", "--random-weights is of transformers, pytorch")
+        raise ExportError(
+            f"{target.name} loads weights and makes none", "--random-weights is of transformers, pytorch, deepspeed"
+        )
     command = _command(plan, to, framework, rank, dataset, random_weights)
     named = catalog_of(catalog).find(request.gpu)
     vendor = named.vendor if named is not None else "nvidia"  # a card of --vram is one of NVIDIA's
+    if vendor == "intel":
+        # They call torch.cuda, which on Gaudi has no device: a run would train on the CPU.
+        way_out = "optimum-habana's GaudiTrainer takes the same choices, by hand; or plan for --gpu of NVIDIA or AMD"
+        raise ExportError(f"{request.gpu}: what is written runs on CUDA and ROCm alone, and Gaudi has neither", way_out)
     launch = Launch(request, found, _model(source, request), dataset, target.name, command, random_weights, vendor)
     if request.task is not None and request.task not in target.tasks:
         raise launch.cannot_say(f"task {request.task}", f"it trains {', '.join(target.tasks)}")
     files = target.files(launch)
-    if target.read:
-        read_back(launch, target, files, catalog_of(catalog))
+    read_back(launch, target, files, catalog_of(catalog))
     return {**files, **launcher.files(launch, files)} if launcher else files
 
 
@@ -89,8 +94,6 @@ def _named(to: str, framework: str | None) -> tuple[Launcher | None, Target]:
     name = framework or DEFAULT
     if name not in TARGETS:
         raise InvalidChoiceError("framework", name, TARGETS)
-    if name == DEEPSPEED_ALONE:
-        raise ExportError(f"{name} alone has no script to start", f"--to {to} --with {DEFAULT}")
     return LAUNCHERS[to], TARGETS[name]
 
 

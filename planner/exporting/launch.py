@@ -12,7 +12,7 @@ from hardware.errors import PlannerError
 from planner.models import Model
 from planner.models.reading.inventory import Inventory
 from planner.printable import printable
-from planner.readers.hugging_face import ATTENTIONS, OPTIMIZERS
+from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS
 from planner.records.asked.request import Request
 from planner.records.plan import Plan, StrategyChoice
 from strategies import (
@@ -162,6 +162,14 @@ class Launch(NamedTuple):
             f"export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:{expandable}\n{self._node()}{command}\n"
         )
 
+    def torchrun(self) -> str:
+        """Returns the command that starts a script on every GPU."""
+        nodes, gpus, where = self.request.nodes, self.request.gpus, "--standalone"
+        if nodes > 1:
+            node = '--node_rank="$NODE_RANK" --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT"'
+            where = f"--nnodes={nodes} {node}"
+        return f"torchrun {where} --nproc_per_node={gpus}"
+
     def _node(self) -> str:
         """Returns the lines that find out which of several nodes this is; none for one node."""
         if self.request.nodes == 1:
@@ -184,7 +192,7 @@ class Target(NamedTuple):
         name: Its name on the command line.
         summary: What it writes.
         files: Returns the files of a launch by their names.
-        read: Names of those files that say what the run does; empty where `planner check` has no reader of them.
+        read: Names of those files that say what the run does, which `planner check` reads.
         makes_weights: Whether it can make random weights.
         takes_exact_rows: Whether data whose rows all have the sequence length make it train on full rows, though its
             files say padding.

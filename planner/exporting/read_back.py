@@ -10,11 +10,11 @@ from hardware import GIB, Catalog
 from hardware.errors import PlannerError
 from planner.api import estimate
 from planner.checking.check import check
-from planner.exporting.engine import FILLED_IN
 from planner.exporting.launch import Launch, Target
+from planner.libraries.deepspeed import filled_in
 from planner.records.plan import Plan
 from planner.records.plan_file import arguments_of_plan
-from strategies import Batching
+from strategies import Batching, Zero
 
 _NOT_OF_FILES = ("framework", "allocator")
 """Options that no file of a recipe says: who runs it, and the environment, which the script sets."""
@@ -35,6 +35,7 @@ def read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog:
                 nodes=request.nodes,
                 headroom=request.headroom,
                 catalog=catalog,
+                changes=False,
             )
         except PlannerError as error:
             raise launch.cannot_say(f"this plan: {error.message}", error.hint) from None
@@ -45,9 +46,10 @@ def read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog:
         # Rows of exactly that length, which the file's comment asks for, need no padding.
         again = arguments_of_plan(other.request, other, "the files")
         other = estimate(**{**again, "batching": Batching.FULL, "catalog": catalog})
+    filled = _filled_in(launch)
     for option, wanted in plan.strategy:
         got = getattr(other.strategy, option)
-        if (got or FILLED_IN.get(option)) != (wanted or FILLED_IN.get(option)) and option not in _NOT_OF_FILES:
+        if (got or filled.get(option)) != (wanted or filled.get(option)) and option not in _NOT_OF_FILES:
             name = option.replace("_", "-")
             raise launch.cannot_say(f"{name} {wanted} with the rest of this plan: it does {got}", f"--{name} {got}")
     for word in ("batching", "evaluation_batch_size", "outputs", "task"):
@@ -63,6 +65,14 @@ def read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog:
             f"{plan.micro_batch_size} sequences of {request.sequence_length} tokens: "
             f"it makes {rows} of {length}, with {_gib(other)} instead of {_gib(plan)} GiB at the peak"
         )
+
+
+def _filled_in(launch: Launch) -> Mapping[str, int]:
+    """Returns what the planner's 0 stands for, of DeepSpeed's sizes: a JSON in numbers has these."""
+    sharding = launch.strategy.strategy().sharding
+    if not isinstance(sharding, Zero):
+        return {}
+    return filled_in(sharding, launch.described.architecture.hidden_size)._asdict()
 
 
 def _gib(plan: Plan) -> str:

@@ -16,5 +16,5 @@ _ALL = (
     deepspeed.TARGET,
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
-DEFAULT, DEEPSPEED_ALONE = transformers.TARGET.name, deepspeed.TARGET.name
-"""The framework whose script a launcher starts unless told otherwise, and the target that has no script."""
+DEFAULT = transformers.TARGET.name
+"""The framework whose script a launcher starts unless told otherwise."""

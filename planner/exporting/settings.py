@@ -9,6 +9,7 @@ from typing import Any
 
 from planner.exporting import packages
 from planner.exporting.launch import Launch
+from planner.readers.exported.run import LIGER
 from strategies import (
     AdapterDtype,
     ExpertQuantization,
@@ -39,8 +40,6 @@ TASKS = (
 _FOUR_BITS = (Quantization.NF4, Quantization.NF4_DOUBLE)
 LONG = {"bf16": "bfloat16", "fp16": "float16", None: "float32"}
 """torch's names of dtypes; None is none of both."""
-_LIGER = ("rope", "rms_norm", "swiglu", "geglu")
-"""Liger's kernels that are no loss; `_apply_liger_kernel_to_instance` takes those that the model has."""
 
 
 def scripts(launch: Launch, main: str, others: Sequence[str] = ()) -> dict[str, str]:
@@ -203,7 +202,7 @@ def liger(launch: Launch) -> dict[str, bool] | None:
     return {
         "cross_entropy": loss is Loss.LIGER_CROSS_ENTROPY,
         "fused_linear_cross_entropy": loss is Loss.LIGER_FUSED_LINEAR,
-        **dict.fromkeys(_LIGER, kernels is Kernels.LIGER),
+        **dict.fromkeys(LIGER, kernels is Kernels.LIGER),
     }
 
 

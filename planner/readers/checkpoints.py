@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 
 _QUANTIZED = re.compile(
     r"(?<![a-z0-9])(awq|gptq|aqlm|hqq|eetq|exl2|exl3|gguf|fp8|nvfp4|mxfp4|int[248]|w[48]a(?:8|16)|(?:bnb[-_])?[2348]bit)(?![a-z0-9])"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from planner.readers import (
+from planner.readers.exported import deepspeed as deepspeed_loop
+from planner.readers.exported import pytorch, transformers
+from planner.readers.frameworks import (
     accelerate,
     axolotl,
     deepspeed,
     llama_factory,
     llama_factory_v1,
-    trainer,
     training_arguments,
     trl,
 )
 from planner.readers.own_steps import litgpt, llm_foundry, ms_swift, nemo, open_instruct, torchtitan, torchtune
-from planner.readers.run import Reader
+from planner.readers.reader import Reader
 
 READERS: tuple[Reader, ...] = (
     accelerate.READER,
@@ -24,7 +25,9 @@ READERS: tuple[Reader, ...] = (
     axolotl.READER,
     llama_factory_v1.READER,
     llama_factory.READER,
-    trainer.READER,
+    deepspeed_loop.READER,
+    pytorch.READER,
+    transformers.READER,
     ms_swift.READER,
     open_instruct.READER,
     training_arguments.SCRIPT,

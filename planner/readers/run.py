@@ -6,93 +6,26 @@ A file that another names is read only if it is a JSON file on this machine; not
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hardware.errors import PlannerError, nearest_names
-from planner.readers.keys import Keys
-from planner.readers.misspelt import misspelt
-from planner.readers.reading import Place, Reading
-from planner.readers.source import (
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.misspelt import misspelt
+from planner.readers.documents.reading import Place, Reading
+from planner.readers.documents.source import (
     Entry,
     Source,
-    Table,
-    UnknownFileError,
     found_near,
     read_source,
     said_in_arguments,
-    words,
 )
-from planner.readers.spelling.spelling import Spelling
-from strategies import Framework
+from planner.readers.reader import Reader, Role
+from planner.readers.recognized import MODEL, reader_of, reader_of_arguments
 
-_MODEL = "model_name_or_path"
-"""Argument that names the model of a script of transformers or TRL."""
-TRAINS = words(
-    """
-    deepspeed fsdp num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps weight_decay
-    do_train save_strategy gradient_accumulation_steps gradient_checkpointing per_device_train_batch_size
-    """
-)
-"""TrainingArguments by which a script of unknown name that is given a model trains it, and does not only run it."""
 _OWN = re.compile("lora|peft|adapter|quant|bits|freeze|prompt|reward|ref_|parallel|chunk|pack")
 """What arguments of a user's own script have in their names that change what trains, or how."""
-
-
-class Role(StrEnum):
-    """Names what a file of a run says."""
-
-    LAUNCHER = "launcher"
-    ENGINE = "engine"
-    RECIPE = "recipe"
-
-
-class Reader(NamedTuple):
-    """Describes how the files of one program are read.
-
-    Attributes:
-        name: Name of the program.
-        version: The version whose sources its defaults are from.
-        role: What its files say.
-        table: Its keys.
-        signs: Keys of which a file of the program has at least one.
-        read: Says what the keys mean.
-        framework: The framework's name as a choice of the planner's.
-        spelling: How its files say settings.
-        root: Key below which the recipe lies in the file of a job; empty if there is no such file.
-        interpolates: Whether `${other.key}` stands for the value of another key.
-    """
-
-    name: str
-    version: str
-    role: Role
-    table: Table
-    signs: frozenset[str]
-    read: Callable[[Keys, Run], None]
-    framework: Framework = Framework.TRANSFORMERS
-    spelling: Spelling = Spelling()
-    root: str = ""
-    interpolates: bool = False
-
-    def recognizes(self, data: Mapping[str, Any]) -> bool:
-        """Returns whether a file is of the program."""
-        return not self.signs.isdisjoint(data) or self.is_below_root(data)
-
-    def is_of_script(self, script: str) -> bool:
-        """Returns whether a script's arguments may be of the program: TRL's keys are those of many scripts."""
-        return self.framework is not Framework.TRL or "sft" in script.lower()
-
-    def is_below_root(self, data: Mapping[str, Any]) -> bool:
-        """Returns whether a file is of a job whose recipe is of the program."""
-        below = data.get(self.root) if self.root else None
-        return isinstance(below, dict) and not self.signs.isdisjoint(below)
-
-    def read_as(self, source: Source) -> Source:
-        """Returns a file with its recipe found, and its references understood."""
-        root = (self.root,) if self.is_below_root(source.data) else ()
-        return source._replace(root=root, interpolates=self.interpolates)
 
 
 class Run:
@@ -121,7 +54,7 @@ class Run:
         for source in sources:
             for what, place in source.refusals:
                 self.reading.refuse(what, place)
-            reader = _reader_of(source, readers)
+            reader = reader_of(source, readers)
             if reader.role in self._found:
                 other = self._found[reader.role][1].file
                 raise PlannerError(
@@ -129,9 +62,9 @@ class Run:
                 )
             self._found[reader.role] = reader, reader.read_as(source)
         self._unplaced = dict(overrides)
-        if Role.RECIPE not in self._found and _MODEL in overrides:
+        if Role.RECIPE not in self._found and MODEL in overrides:
             source = said_in_arguments(overrides)
-            self._found[Role.RECIPE] = _reader_of_arguments(source, readers), source
+            self._found[Role.RECIPE] = reader_of_arguments(source, readers), source
         for role in reversed(Role):
             if role in self._found:
                 self._override(role)
@@ -245,27 +178,3 @@ class Run:
         if not name.lower().endswith(".json"):
             return None
         return found_near(name, place.file if place is not None and place.line else None)
-
-
-def _reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
-    for reader in readers:
-        mine = source.program == reader.name or (not source.program and reader.recognizes(source.data))
-        if mine and (not source.script or reader.is_of_script(source.script)):
-            return reader
-    if source.script and _MODEL in source.data and not TRAINS.isdisjoint(source.data):
-        return readers[-1]
-    names = ", ".join(dict.fromkeys(reader.name for reader in readers))
-    signs = {sign for reader in readers for sign in reader.signs}
-    meant = [(key, *near) for key in source.data if (near := misspelt(str(key), signs))]
-    hint = f"did you mean {meant[0][1]} by {meant[0][0]}? " if meant else ""
-    raise UnknownFileError(f"{source.file} is of no framework that is read", f"{hint}read are files of {names}")
-
-
-def _reader_of_arguments(source: Source, readers: Sequence[Reader]) -> Reader:
-    """Returns whose arguments stand on the command line alone.
-
-    Many programs take those of Trainer: it is one of them only if one of its own is among them.
-    """
-    found, trainer = _reader_of(source, readers), readers[-1]
-    own = any(key in found.table.decides and key not in trainer.table.decides for key in source.data)
-    return found if own else trainer

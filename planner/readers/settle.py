@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from planner.readers.checkpoints import refuse_quantized
-from planner.readers.reading import Reading, Said
-from planner.readers.spelling.hugging_face import TRAINER
+from planner.readers.documents.reading import Reading, Said
+from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.spelling.spelling import Spelling
 from strategies import Sharding, ShardingBackend
 

@@ -9,7 +9,7 @@ import pytest
 from exports.accepted import CLIENTS, broken, exports, problem
 
 from planner import estimate, export
-from planner.readers.hugging_face import OPTIMIZERS
+from planner.readers.trainer.shared import OPTIMIZERS
 
 PLANS = (
     {"framework": "trl"},

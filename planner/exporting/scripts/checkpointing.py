@@ -1,11 +1,11 @@
 """Checkpoints a model's blocks: what forward drops and backward computes again."""
 
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from sharding import Sharded
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 ATEN = torch.ops.aten
@@ -20,6 +20,14 @@ KEPT = {
     "selective-every-second-matmul": {"mm": 2, "attention": 1},
 }
 """Of which operators one of how many results is kept."""
+
+
+@dataclass
+class Checkpointed:
+    """What train.yaml says of checkpoints."""
+
+    checkpointing: str = "none"  # "full", "full-reentrant", "offload", and those of KEPT
+    checkpoint_every: int = 1
 
 
 class Policy:
@@ -43,7 +51,7 @@ def contexts(kept: dict[str, int]) -> Any:
     return create_selective_checkpoint_contexts(Policy(kept))
 
 
-def checkpoint_blocks(model: Any, said: Sharded) -> None:
+def checkpoint_blocks(model: Any, said: Checkpointed) -> None:
     """Checkpoints every block, or one of every few."""
     if said.checkpointing == "none":
         return

@@ -1,5 +1,6 @@
 """Builds the optimizer that train.yaml names."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,10 @@ import torch
 from model import blocks
 
 Named = list[tuple[str, torch.nn.Parameter]]
+
+
+NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+"""Names of parameters that Trainer does not decay: transformers/trainer.py, `get_decay_parameter_names`."""
 
 
 @dataclass
@@ -65,10 +70,21 @@ LOW_RANK = {
 }
 
 
-def build(model: Any, said: Chosen, *, divided: bool = False) -> list[torch.optim.Optimizer]:
-    """Returns the optimizers of what trains; divided, each rank keeps the states of some parameters alone (ZeRO-1)."""
+def build(model: Any, said: Chosen, *, divided: bool = False, decays: bool = False) -> list[torch.optim.Optimizer]:
+    """Returns the optimizers of what trains.
+
+    Divided, each rank keeps the states of some parameters alone (ZeRO-1). Where it `decays`, biases and norms are in a
+    group of their own, as Trainer has them: DeepSpeed makes flat weights of each group.
+    """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     _keep_embeddings_whole(model, said)
+    if decays:
+        norms = {id(p) for m in model.modules() if isinstance(m, torch.nn.LayerNorm) for p in m.parameters()}
+        apart = [id(p) in norms or NOT_DECAYED.search(name.lower()) is not None for name, p in trained]
+        groups = [
+            [p for (_, p), is_apart in zip(trained, apart, strict=True) if is_apart is on] for on in (False, True)
+        ]
+        return [PLAIN[said.optimizer]([{"params": group} for group in groups if group], said.learning_rate)]
     if not divided:
         return _of(trained, model, said)
     from torch.distributed.optim import ZeroRedundancyOptimizer

@@ -13,13 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass
 class Sharded:
-    """What train.yaml says of checkpoints and shards."""
+    """What train.yaml says of shards."""
 
-    checkpointing: str = "none"
-    checkpoint_every: int = 1
     sharding: str = "no_shard"  # DDP; "zero1": states alone; FSDP2: "shard_grad_op", "full_shard", "hybrid_shard"
     shard_size: int = 0  # of hybrid_shard: ranks that divide one copy of the model; 0 for all
-    reshard_size: int = 0  # ranks that keep a shard of each block between forward and backward; 0 for all
+    reshard_size: int = 0  # of full_shard: ranks that keep a block's shard from forward to backward; 0 for all
     offload_to_cpu: bool = False
     sync_each_micro_batch: bool = False  # gradients are reduced in every micro-batch, not in the last alone
     gradient_as_bucket_view: bool = False
@@ -38,12 +36,13 @@ def divide(model: Any, said: Sharded, device: torch.device, autocast: str | None
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()  # what trains is stored in fp32, and gathered in half precision
     world = dist.get_world_size()
-    size = said.shard_size or world
+    size = (said.shard_size if said.sharding == "hybrid_shard" else 0) or world
+    reshards = {"shard_grad_op": False, "full_shard": said.reshard_size or True}
     shape, names = ((world,), ("shard",)) if size == world else ((world // size, size), ("replicate", "shard"))
     how: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, shape, mesh_dim_names=names),
         "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=dtype),
-        "reshard_after_forward": said.reshard_size or said.sharding != "shard_grad_op",
+        "reshard_after_forward": reshards.get(said.sharding, True),
         "offload_policy": CPUOffloadPolicy(pin_memory=device.type == "cuda")
         if said.offload_to_cpu
         else OffloadPolicy(),

@@ -7,7 +7,6 @@ Data are a file, a folder, or the id of a dataset on the Hugging Face Hub; data.
 """
 
 import os
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -16,50 +15,28 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import yaml
 from accelerate.utils import convert_outputs_to_fp32
-from checkpointing import checkpoint_blocks
-from data import Collator, rows, samples
+from checkpointing import Checkpointed, checkpoint_blocks
 from leaving import leave
+from loop import HERE, Loop, arguments, endless, evaluate, loader, ranks, use_liger
 from measure import Measure
 from model import Run, prepare
 from optimizers import Chosen, build, in_backward
 from sharding import Sharded, divide
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler
-from transformers import HfArgumentParser, set_seed
-
-HERE = Path(__file__).parent
+from transformers import set_seed
 
 
 @dataclass
-class Training:
+class Training(Loop):
     """What train.yaml says of the loop."""
 
     micro_batch_size: int = 1
     gradient_accumulation_steps: int = 1
-    evaluation_batch_size: int | None = None
-    evaluate_every: int = 100
     autocast: str | None = None  # "bfloat16" or "float16": mixed precision
-    tf32: bool = False
-    liger: dict | None = None  # liger-kernel's kernels, by name
     update_in_backward: bool = False
     max_grad_norm: float = 1.0  # 0 for no clipping
     keep_outputs: str | None = None  # "step": until the optimizer's step; "forward": until the next forward
-    epochs: int = 1
-    max_steps: int | None = None
-    seed: int = 42
-    output: str | None = "output"
-
-
-def arguments() -> tuple[Run, Training, Chosen, Sharded]:
-    """Returns train.yaml, with what the command line says in its place."""
-    parser = HfArgumentParser((Run, Training, Chosen, Sharded))
-    parser.set_defaults(**yaml.safe_load((HERE / "train.yaml").read_text()))
-    run, training, chosen, sharded, *unknown = parser.parse_args_into_dataclasses()
-    if unknown:
-        raise SystemExit(f"train.yaml has unknown keys: {unknown[0]}")
-    return run, training, chosen, sharded
 
 
 def connect() -> torch.device:
@@ -73,11 +50,6 @@ def connect() -> torch.device:
     if ranks > 1:
         dist.init_process_group("nccl" if on_gpu else "gloo")
     return device
-
-
-def ranks() -> tuple[int, int]:
-    """Returns this rank's number and how many ranks there are."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def caller(model: Any, training: Training, device: torch.device, *, casts: bool) -> Any:
@@ -97,47 +69,16 @@ def whole_micro_batch(model: Any, sharded: Sharded, *, last: bool) -> AbstractCo
     return nullcontext()
 
 
-def endless(loader: DataLoader, epochs: int | None) -> Iterator[dict[str, torch.Tensor]]:
-    """Yields batches of so many epochs, or without an end."""
-    epoch = 0
-    while epochs is None or epoch < epochs:
-        if isinstance(loader.sampler, DistributedSampler):
-            loader.sampler.set_epoch(epoch)
-        yield from loader
-        epoch += 1
-
-
-def loader(data: str | None, run: Run, batch: int, counted: int) -> DataLoader:
-    """Returns batches of this rank's share of the rows."""
-    rank, world = ranks()
-    made: Any = rows(samples(data, run, counted), run)
-    shares = DistributedSampler(made, world, rank, drop_last=True)
-    return DataLoader(made, batch, sampler=shares, collate_fn=Collator(run), drop_last=True)
-
-
-def evaluate(call: Any, model: Any, batches: DataLoader, device: torch.device) -> float:
-    """Returns the mean loss over some batches."""
-    model.eval()
-    with torch.no_grad():
-        losses = [call(**{name: x.to(device) for name, x in batch.items()}).loss.item() for batch in batches]
-    model.train()
-    return sum(losses) / max(1, len(losses))
-
-
 def main() -> None:
     """Trains."""
-    run, training, chosen, sharded = arguments()
+    run, training, chosen, checkpointed, sharded = arguments(Run, Training, Chosen, Checkpointed, Sharded)
     device = connect()
     rank, world = ranks()
     set_seed(training.seed)
     torch.backends.cuda.matmul.allow_tf32 = training.tf32
     model = prepare(run)
-    if training.liger is not None:
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-        inner = model.get_base_model() if run.use_peft else model
-        _apply_liger_kernel_to_instance(model=inner, **training.liger)
-    checkpoint_blocks(model, sharded)
+    use_liger(model, run, training.liger)
+    checkpoint_blocks(model, checkpointed)
     model = divide(model, sharded, device, training.autocast).train()
     casts = not hasattr(model, "set_requires_gradient_sync")
     call = caller(model, training, device, casts=casts)

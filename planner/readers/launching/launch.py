@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
-from planner.readers.launching.words import Command, Word
-from planner.readers.source import words as names
+from planner.printable import printable
+from planner.readers.documents.source import words as names
+from planner.readers.launching.commands import Command
+from planner.readers.launching.expansion import Word
 
 _SWITCHES = names(
     """
@@ -33,6 +35,8 @@ _MODULES = {
     "swift.cli.rlhf": "ms-swift",
     "llamafactory.launcher": "llama-factory",
 }
+_SHOWN = 90
+"""Characters of a command that are shown."""
 _TASKS = ("dpo", "grpo", "kto", "orpo", "cpo", "reward", "rloo", "ppo", "gkd", "rm")
 """Names in those of scripts and commands whose loss is another than that of the next token."""
 
@@ -46,9 +50,10 @@ class Launch(NamedTuple):
         options: Options of the launcher.
         program: Name of the program, as readers have it; empty where the script's arguments have to say it.
         task: What it trains, where its name says that it is no next-token loss; empty otherwise.
-        script: Name of the script, of no known program.
         arguments: Arguments of the program.
         environment: The environment, as far as the script says it.
+        script: Name of the script, of no known program.
+        text: The command, shortened, as people tell it from others.
     """
 
     line: int
@@ -59,10 +64,17 @@ class Launch(NamedTuple):
     arguments: list[Word]
     environment: Mapping[str, str]
     script: str = ""
+    text: str = ""
 
 
 def launch_of(command: Command) -> Launch | None:
     """Returns what a command launches; None if that is no training that is known by its name."""
+    found = _launch_of(command)
+    text = " ".join(" ".join(word.text for word in command.words).split())
+    return found and found._replace(text=printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."))
+
+
+def _launch_of(command: Command) -> Launch | None:
     words = _from_call(command.words)
     if not words:
         return None

@@ -5,12 +5,13 @@ Source of defaults: llm-foundry 8c8dd48, llmfoundry/utils/config_utils.py, and C
 
 from __future__ import annotations
 
-from planner.readers.engine import FSDP_STRATEGIES
-from planner.readers.hugging_face import read_targets
-from planner.readers.keys import Keys
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
 from planner.readers.own_steps.shared import refuse_step
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.fsdp import FSDP_STRATEGIES
+from planner.readers.trainer.shared import read_targets
 from strategies import (
     AdapterDtype,
     Allocator,

@@ -6,8 +6,14 @@ swift/config/*.json.
 
 from __future__ import annotations
 
-from planner.readers import deepspeed
-from planner.readers.hugging_face import (
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
+from planner.readers.frameworks import deepspeed
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.spelling.spelling import Spelling
+from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import (
     ATTENTIONS,
     OPTIMIZERS,
     TRAINER_IDLE,
@@ -18,11 +24,6 @@ from planner.readers.hugging_face import (
     read_targets,
     say_pattern,
 )
-from planner.readers.keys import Keys
-from planner.readers.precision import read_adapter_dtypes, read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
-from planner.readers.spelling.spelling import Spelling
 from strategies import (
     AdapterDtype,
     Attention,

@@ -5,11 +5,12 @@ Source of defaults: open-instruct e6c3044, open_instruct/finetune.py.
 
 from __future__ import annotations
 
-from planner.readers.hugging_face import TRAINER_IDLE, TRAINER_IDLE_PREFIXES
-from planner.readers.keys import Keys
-from planner.readers.precision import read_adapter_dtypes, read_precision
-from planner.readers.run import Reader, Role, Run
-from planner.readers.source import Table, words
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import TRAINER_IDLE, TRAINER_IDLE_PREFIXES
 from strategies import (
     AdapterDtype,
     Attention,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
 
 
 def refuse_step(reading: Reading, program: str, what: str) -> None:

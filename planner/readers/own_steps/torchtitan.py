@@ -5,9 +5,10 @@ Source of defaults: torchtitan 238fa99, the last commit with TOML, config/job_co
 
 from __future__ import annotations
 
-from planner.readers.keys import Keys
+from planner.readers.documents.keys import Keys
 from planner.readers.own_steps.models import MIXTURES, TORCHTITAN
-from planner.readers.run import Reader, Role, Run
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
 from planner.readers.spelling.spelling import Spelling
 from planner.readers.tables.torchtitan import (
     AC,

@@ -47,13 +47,13 @@ def spelled(spelling: Spelling, says: Mapping[str, Any], there: Mapping[str, Any
     keys: dict[str, Any] = {}
     for word, value in says.items():
         found: Mapping[str, Any] | None
-        if word in ENGINE_WORDS:
-            found = engine_keys(word, value, there)
-        elif word in spelling.numbers:
+        if word in spelling.numbers:
             names = spelling.numbers[word]
             found = {next((name for name in names if name in there), names[0]): value} if names else {}
         else:
             found = spelling.choices.get((word, value))
+        if found is None and word in ENGINE_WORDS:
+            found = engine_keys(word, value, there)
         if found is None:
             return None
         keys |= found

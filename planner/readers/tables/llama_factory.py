@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planner.readers.engine import fsdp_decides, fsdp_idle, fsdp_left_out
-from planner.readers.hugging_face import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
-from planner.readers.source import Table, words
+from planner.readers.documents.source import Table, words
+from planner.readers.trainer.fsdp import fsdp_decides, fsdp_idle, fsdp_left_out
+from planner.readers.trainer.shared import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 from strategies import Optimizer
 
 LOW_RANK = {"galore": Optimizer.GALORE, "apollo": Optimizer.APOLLO}

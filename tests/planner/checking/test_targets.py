@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from planner import CheckResult, check
-from planner.readers.patterns import problem_of
+from planner.readers.documents.patterns import problem_of
 
 QV = ["q_proj", "v_proj"]
 LAYERS = "model.language_model.layers"

@@ -11,8 +11,8 @@ import pytest
 from planner import PlannerError, check
 from planner.checking.fix import fix
 from planner.models.closest import closest_model
-from planner.readers.misspelt import misspelt
-from planner.readers.source import overrides_of, parse_override
+from planner.readers.documents.misspelt import misspelt
+from planner.readers.documents.source import overrides_of, parse_override
 from planner.records.check import Change
 
 LLAMA = {"model_name_or_path": "meta-llama/Llama-3.1-8B"}

@@ -63,14 +63,52 @@ def plans(draw: st.DrawFn) -> EstimateResult | None:
         return None
 
 
-@pytest.mark.parametrize("target", ["transformers", "trl", "axolotl", "llama-factory"])
+ZERO: dict[str, st.SearchStrategy[Any]] = {
+    **{name: CHOICES[name] for name in ("finetuning", "precision", "optimizer", "checkpointing", "batching")},
+    **{name: CHOICES[name] for name in ("attention", "lora_rank", "adapter_dtype", "micro_batch_size")},
+    "gradient_accumulation_steps": CHOICES["gradient_accumulation_steps"],
+    "sharding": st.sampled_from(["zero1", "shard_grad_op", "full_shard"]),
+    "offload": st.sampled_from(["none", "optimizer", "cpu"]),
+    "overlap_comm": st.sampled_from(["auto", "yes", "no"]),
+    "reduce_bucket": st.sampled_from([0, 10**6]),
+    "prefetch_bucket": st.sampled_from([0, 10**6]),
+    "persistence_threshold": st.sampled_from([0, 10**5]),
+    "evaluation_batch_size": st.just(2),
+}
+"""Choices of plans by DeepSpeed."""
+
+
+@st.composite
+def zero_plans(draw: st.DrawFn) -> EstimateResult | None:
+    """A plan by DeepSpeed of a few choices, or None if these contradict each other."""
+    names = draw(st.sets(st.sampled_from(sorted(ZERO)), max_size=6)) | {"sharding"}
+    chosen = {name: draw(ZERO[name]) for name in sorted(names)}
+    try:
+        return planned(**{"framework": "transformers", "sharding_backend": "deepspeed", "gpus": 8, **chosen})
+    except PlannerError:
+        return None
+
+
+@pytest.mark.parametrize("target", ["transformers", "pytorch", "trl", "axolotl", "llama-factory"])
 @given(plan=plans())
 @settings(max_examples=40, deadline=None)
 def test_an_export_is_the_plan_or_an_error_that_names_what_it_is_not(
     target: str, plan: EstimateResult | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    if plan is None:
-        return
+    if plan is not None:
+        same_or_named(target, plan, tmp_path_factory.mktemp(target))
+
+
+@given(plan=zero_plans())
+@settings(max_examples=40, deadline=None)
+def test_an_export_to_deepspeed_is_the_plan_or_an_error_that_names_what_it_is_not(
+    plan: EstimateResult | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if plan is not None:
+        same_or_named("deepspeed", plan, tmp_path_factory.mktemp("deepspeed"))
+
+
+def same_or_named(target: str, plan: EstimateResult, folder: Path) -> None:
     try:
         files = export(plan, target)
     except ExportError as error:
@@ -79,7 +117,6 @@ def test_an_export_is_the_plan_or_an_error_that_names_what_it_is_not(
     if not files:
         assert said.startswith(f"{target} cannot say ")
         return
-    folder = tmp_path_factory.mktemp(target)
     for name, text in files.items():
         (folder / name).write_text(text)
     result = check([folder / name for name in TARGETS[target].read], gpu=plan.request.gpu, gpus=plan.request.gpus)
@@ -232,12 +269,97 @@ def test_a_task_that_a_target_does_not_train_is_named(target: str, options: dict
     assert error.value.message.startswith(message)
 
 
-def test_deepspeed_alone_has_numbers_and_no_auto() -> None:
-    plan = planned(gpus=8, sharding="zero3", loss="full", micro_batch_size=2, gradient_accumulation_steps=4)
+def test_deepspeeds_json_has_numbers_and_no_auto() -> None:
+    plan = planned(
+        framework="transformers", gpus=8, sharding="zero3", micro_batch_size=2, gradient_accumulation_steps=4
+    )
     content = json.loads(export(plan, "deepspeed")["deepspeed.json"])
-    assert content["train_batch_size"] == 64
+    assert (content["train_micro_batch_size_per_gpu"], content["gradient_accumulation_steps"]) == (2, 4)
     assert content["zero_optimization"]["reduce_bucket_size"] == 2048**2
     assert "auto" not in json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("transformers", {"gpus": 2, "sharding": "full_shard"}),
+        ("pytorch", {"gpus": 8, "sharding": "full_shard", "finetuning": "lora", "checkpointing": "selective-matmuls"}),
+        ("pytorch", {"gpus": 8, "sharding": "hybrid_shard", "shard_size": 4, "gradient_sync": "each"}),
+        ("pytorch", {"gpus": 2, "sharding": "no_shard", "gradient_buckets": "views", "outputs": "kept"}),
+        ("pytorch", {"kernels": "liger", "loss": "liger-fused-linear", "optimizer": "muon", "batching": "packed"}),
+        ("deepspeed", {"gpus": 8, "sharding": "zero3", "offload": "cpu", "evaluation_batch_size": 4}),
+        ("deepspeed", {"gpus": 2, "sharding": "zero2", "finetuning": "lora", "reduce_bucket": 10**6}),
+    ],
+)
+def test_the_script_that_starts_a_run_is_checked_as_the_run(
+    target: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = planned(framework="transformers", **options)
+    for name, text in export(plan, target).items():
+        (tmp_path / name).write_text(text)
+    result = check(tmp_path / "run.sh", gpu="A100-40GB")
+    assert result.not_understood == ()
+    assert result.plan is not None
+    assert result.plan.request.gpus == plan.request.gpus
+    assert result.plan.memory.moments == plan.memory.moments
+    assert result.plan.time.step_seconds == plan.time.step_seconds
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("sharding", "tensor", "sharding tensor"),
+        ("optimizer", "shampoo", "the optimizer shampoo"),
+        ("autocast", "float8", "autocast to float8"),
+        ("checkpointing", "some", "checkpointing some"),
+        ("keep_outputs", "always", "outputs that are kept until always"),
+        ("nonsense", 1, "keys that the program of this file would refuse: nonsense"),
+    ],
+)
+def test_what_a_changed_loop_would_not_do_is_refused(key: str, value: Any, what: str, tmp_path: Path) -> None:
+    files = export(planned(framework="transformers", gpus=2, sharding="full_shard"), "pytorch")
+    said = {**yaml.safe_load(files["train.yaml"]), key: value}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(said))
+    result = check(tmp_path / "train.yaml", gpu="A100-40GB", gpus=2)
+    assert result.plan is None
+    assert what in [refused.what for refused in result.refused]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"gradient_clipping": "auto"}, '"auto", which transformers fills in and DeepSpeed itself does not know'),
+        ({"optimizer": {"type": "AdamW"}}, "an optimizer of the JSON beside the one that train.py makes"),
+        ({"train_micro_batch_size_per_gpu": None}, "train_micro_batch_size_per_gpu is not said, which train.py reads"),
+    ],
+)
+def test_what_deepspeeds_loop_would_not_do_with_a_json_is_refused(
+    content: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    files = export(planned(framework="transformers", gpus=2, sharding="zero2"), "deepspeed")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "deepspeed.json").write_text(json.dumps({**json.loads(files["deepspeed.json"]), **content}))
+    result = check(tmp_path / "train.yaml", gpu="A100-40GB", gpus=2)
+    assert any(refused.what.startswith(what) for refused in result.refused)
+
+
+@pytest.mark.parametrize(("target", "sharding"), [("pytorch", "full_shard"), ("deepspeed", "zero2")])
+def test_changes_of_a_loop_are_diffs_of_its_settings(target: str, sharding: str, tmp_path: Path) -> None:
+    plan = planned(framework="transformers", gpus=2, sharding=sharding, micro_batch_size=16)
+    files = export(plan, target)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    result = check(tmp_path / "run.sh", gpu="A100-40GB")
+    assert not result.fits
+    change = next(change for change in result.changes if change.fits)
+    for name, text in change.files.items():
+        Path(name).write_text(text)
+    again = check(tmp_path / "run.sh", gpu="A100-40GB")
+    assert again.plan is not None
+    assert again.plan.memory.process_bytes == change.process_bytes
+    kept = {"train.yaml", "deepspeed.json"} | {Path(name).name for name in change.files}
+    assert kept == {"train.yaml", "deepspeed.json"}
 
 
 def test_a_model_without_an_id_has_no_recipe() -> None:

@@ -109,18 +109,26 @@ def test_skypilot_is_told_the_gpus_by_its_own_names() -> None:
 
 
 def test_every_framework_with_a_script_can_be_started_on_one_node() -> None:
-    for name in set(TARGETS) - {"deepspeed"}:
-        plan = planned(
-            framework=name if name in ("trl", "axolotl", "llama-factory") else "transformers", batching="padded"
-        )
+    for name in TARGETS:
+        options = {"gpus": 8, "sharding": "zero2"} if name == "deepspeed" else {"batching": "padded"}
+        framework = name if name in ("trl", "axolotl", "llama-factory") else "transformers"
+        plan = planned(framework=framework, **options)
         files = export(plan, "slurm", framework=name)
         assert {"job.sbatch", "run.sh"} <= set(files)
+
+
+def test_gaudi_is_refused_as_no_script_would_find_it() -> None:
+    plan = estimate("llama-3.2-1b", gpu="Gaudi2")
+    with pytest.raises(ExportError, match="runs on CUDA and ROCm alone") as error:
+        export(plan, "transformers")
+    assert error.value.hint is not None
+    assert "optimum-habana" in error.value.hint
 
 
 @pytest.mark.parametrize(
     ("to", "framework", "message"),
     [
-        ("slurm", "deepspeed", "deepspeed alone has no script"),
+        ("slurm", "deepspeed", "deepspeed cannot say a plan by"),
         ("slurm", "nope", "unknown framework 'nope'"),
         ("trl", "pytorch", "trl is a framework itself"),
         ("slurm", "trl", "trl is written for one node"),

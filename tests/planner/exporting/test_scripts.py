@@ -119,8 +119,9 @@ def test_data_are_read_from_every_kind_of_file(tmp_path: Path, monkeypatch: pyte
         read(str(tmp_path / "empty.jsonl"))
 
 
-def test_two_processes_train_one_model(config: str, tmp_path: Path) -> None:
-    measured = run(tmp_path, config, "pytorch", ranks=2, precision="bf16-mixed", gpus=2, sharding="full_shard")
+@pytest.mark.parametrize(("target", "sharding"), [("pytorch", "full_shard"), ("deepspeed", "zero2")])
+def test_two_processes_train_one_model(target: str, sharding: str, config: str, tmp_path: Path) -> None:
+    measured = run(tmp_path, config, target, ranks=2, precision="bf16-mixed", gpus=2, sharding=sharding)
     assert measured["losses"][-1] < measured["losses"][0]
     assert measured["global_batch_size"] == 8
 

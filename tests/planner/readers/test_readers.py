@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardware import PlannerError
+from planner.readers.documents.source import Table, read_source
+from planner.readers.reader import Reader, Role
 from planner.readers.registry import READERS
-from planner.readers.run import Reader, Role, Run
+from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.readers.source import Table, read_source
 from strategies import OPTIONS
 
 WORDS = {
@@ -31,6 +32,7 @@ WORDS = {
     "micro_batch_size",
     "model",
     "nodes",
+    "outputs",
     "precision_without_bf16",
     "sequence_length",
     "task",

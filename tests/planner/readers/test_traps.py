@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from planner.readers.reading import Reading
+from planner.readers.documents.reading import Reading
+from planner.readers.documents.source import read_source
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.readers.source import read_source
 from strategies import Batching, GradientSync, Kernels, Optimizer
 
 AXOLOTL = "base_model: meta-llama/Llama-3.2-1B\nbf16: true\nmicro_batch_size: 4\n"

@@ -1,0 +1,1 @@
+"""Reads what scripts of `planner export` read."""

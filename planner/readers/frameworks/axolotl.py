@@ -1,0 +1,252 @@
+"""Reads axolotl's YAML.
+
+Source of defaults: axolotl 0.19, utils/schemas/*.py, utils/config/__init__.py, loaders/model.py, core/builders/*.py.
+"""
+
+from __future__ import annotations
+
+from planner.readers.documents.keys import Keys, is_on
+from planner.readers.frameworks.axolotl_plugins import read_plugins
+from planner.readers.frameworks.spelling import AXOLOTL
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.tables.axolotl import (
+    DOUBLE,
+    KEPT_MATMULS,
+    OLD_ATTENTIONS,
+    SELECTIVE,
+    TABLE,
+    TASKS,
+)
+from planner.readers.trainer.engine import read_sync
+from planner.readers.trainer.fsdp import FSDP_STRATEGIES, read_fsdp
+from planner.readers.trainer.optimizer import read_trainer_optimizer
+from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
+from planner.readers.trainer.shared import (
+    ATTENTIONS,
+    read_attention,
+    read_batches,
+    read_targets,
+    read_trained_modules,
+    read_variants,
+)
+from strategies import (
+    AdapterDtype,
+    Attention,
+    Batching,
+    Checkpointing,
+    Finetuning,
+    Framework,
+    Offload,
+    Precision,
+    Quantization,
+    Sharding,
+    ShardingBackend,
+    UnquantizedDtype,
+)
+
+_TAKES_LENGTHS = (Attention.FLASH_2, Attention.FLASH_3, Attention.FLEX)
+"""Attention that packed samples need no mask for: utils/schemas/enums.py, ATTN_IMPLS_SUPPORTING_PACKING."""
+
+
+def read(keys: Keys, run: Run) -> None:
+    """Says what an axolotl run does."""
+    reading = keys.reading
+    reading.say("model", keys.word("base_model"), keys.place("base_model"))
+    _read_task(keys)
+    _read_finetuning(keys)
+    _read_engine(keys, run)
+    _read_precision(keys)
+    read_batches(keys, "micro_batch_size", 1, "axolotl 0.19, utils/schemas/training.py")
+    _read_batch_size(keys)
+    keys.say_whole("sequence_length", "sequence_len", otherwise=512, why="axolotl 0.19, utils/schemas/model.py")
+    read_trainer_optimizer(keys, "optimizer", "axolotl")
+    read_sync(keys)
+    _read_attention(keys)
+    _read_checkpointing(keys)
+    _read_batching(keys)
+    read_plugins(keys)
+    if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
+        micro, why = reading.value("micro_batch_size"), "axolotl: eval_batch_size is the micro-batch"
+        keys.say_whole("evaluation_batch_size", "eval_batch_size", otherwise=micro, why=why)
+
+
+def _read_task(keys: Keys) -> None:
+    reading = keys.reading
+    reading.say("task", "sft", why="axolotl trains on text unless rl or a reward model is named")
+    for name in TASKS:
+        entry = keys.entry(name)
+        if entry is not None and is_on(name, entry.value):
+            task = str(entry.value) if name == "rl" else name
+            reading.say("task", task, entry.place)
+            reading.refuse(f"{task}: not the next-token loss of one sequence a sample", entry.place)
+
+
+def _read_finetuning(keys: Keys) -> None:
+    reading, adapter = keys.reading, keys.word("adapter")
+    place = keys.place("adapter")
+    if adapter is None:
+        reading.say("finetuning", Finetuning.FULL, why="axolotl: no adapter")
+        if keys.flag("load_in_4bit") or keys.flag("load_in_8bit"):
+            at = keys.place("load_in_4bit" if keys.flag("load_in_4bit") else "load_in_8bit")
+            reading.refuse("a quantized base without an adapter, which axolotl refuses", at)
+        return
+    if adapter not in ("lora", "qlora"):
+        reading.refuse(f"the adapter {adapter}", place)
+        return
+    quantization = Quantization.NONE
+    if adapter == "qlora" and keys.flag("load_in_4bit"):
+        # loaders/model.py, `_set_quantization_config`: bnb_4bit_use_double_quant True unless bnb_config_kwargs say so
+        double = keys.flag(DOUBLE, otherwise=True)
+        quantization = Quantization.NF4_DOUBLE if double else Quantization.NF4
+        reading.say("quantization", quantization, keys.place("load_in_4bit") if double else keys.place(DOUBLE))
+    elif adapter == "lora" and keys.flag("load_in_8bit"):
+        reading.say("quantization", quantization := Quantization.INT8, keys.place("load_in_8bit"))
+    elif keys.flag("gptq"):
+        reading.say("quantization", quantization := Quantization.GPTQ, keys.place("gptq"))
+        reading.refuse("a GPTQ base, whose kernel depends on what is installed", keys.place("gptq"))
+    elif adapter == "qlora":
+        reading.refuse("qlora without load_in_4bit, which axolotl refuses", place)
+    method = Finetuning.LORA if quantization is Quantization.NONE else Finetuning.QLORA
+    reading.say("finetuning", method, place, f"over a base in {quantization}" if adapter != method else "")
+    rank = keys.whole("lora_r")
+    if rank:
+        reading.say("lora_rank", rank, keys.place("lora_r"))
+    else:
+        reading.refuse("an adapter without lora_r", place)
+    reading.say("lora_alpha", keys.whole("lora_alpha"), keys.place("lora_alpha"))
+    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.0, why="axolotl 0.19, utils/schemas/peft.py")
+    if keys.flag("lora_target_linear"):
+        reading.say("lora_targets", "all-linear", keys.place("lora_target_linear"))
+    elif not read_targets(keys, "lora_target_modules", everything=()):
+        reading.refuse("an adapter without lora_target_linear and lora_target_modules", place)
+    read_trained_modules(keys, "lora_modules_to_save")
+    read_variants(keys, "peft_use_")
+
+
+def _read_engine(keys: Keys, run: Run) -> None:
+    reading = keys.reading
+    if (file := keys.word("deepspeed")) is not None:
+        run.refer(file, keys.place("deepspeed"))
+        return
+    strategies = keys.names("fsdp") or ()
+    config = keys.source.recipe.get("fsdp_config")
+    if not strategies and not config:
+        if reading.value("sharding") is None:
+            reading.say("sharding", Sharding.NO_SHARD, why="no fsdp and no deepspeed")
+        return
+    place = keys.place("fsdp") or keys.place("fsdp_version")
+    for name in strategies:
+        if name.lower() in FSDP_STRATEGIES:
+            reading.say("sharding", FSDP_STRATEGIES[name.lower()], place)
+        elif name.lower() not in ("auto_wrap", "offload"):
+            reading.refuse(f"FSDP's {name}", place)
+    version = keys.whole("fsdp_version") or 1
+    why = "" if keys.entry("fsdp_version") else "axolotl 0.19, utils/schemas/validation.py: fsdp_version 1"
+    read_fsdp(keys, "fsdp_config", place, version=version, why=why)
+    if "offload" in strategies:
+        reading.say("offload", Offload.CPU, place)
+
+
+def _read_precision(keys: Keys) -> None:
+    reading = keys.reading
+    bf16, fp16 = keys.word("bf16") or "", keys.word("fp16") or ""
+    place = keys.place("bf16") or keys.place("bfloat16")
+    is_bf16, is_fp16 = bf16.lower() in ("true", "auto", "full"), fp16.lower() == "true"
+    if keys.flag("bfloat16") or bf16.lower() == "full":
+        read_precision(reading, None, place, stored="bf16", raised_by=())
+    elif is_bf16:
+        why = "auto: bf16 on Ampere and later" if bf16.lower() == "auto" else ""
+        read_precision(reading, "bf16", place, stored="bf16", raised_by=(ShardingBackend.FSDP1,), why=why)
+        if why:
+            reading.say("precision_without_bf16", Precision.FP16_MIXED, place, "auto: fp16 before Ampere")
+    elif is_fp16 or keys.flag("float16"):
+        place = keys.place("fp16") or keys.place("float16")
+        # accelerate refuses to unscale fp16 gradients: full fine-tuning needs fp32 weights.
+        read_precision(reading, "fp16", place, stored="fp32")
+    else:
+        read_precision(reading, None, keys.place("tf32"), stored="fp32", tf32=keys.flag("tf32"))
+    unquantized = UnquantizedDtype.FP16 if is_fp16 else UnquantizedDtype.BF16
+    why = "axolotl 0.19, loaders/model.py: PEFT's fp32 adapters, the unquantized rest cast back"
+    # PEFT leaves adapters in the dtype of their layer's weight, which is bf16 for 4 bits (loaders/model.py), but in
+    # fp32 where that is no float, as 8 bits are (tuners/lora/layer.py, `_move_adapter_to_device_of_base_layer`).
+    raised = keys.flag("peft_autocast_adapter_dtype", otherwise=True)
+    kept = raised or reading.value("quantization") is Quantization.INT8
+    read_adapter_dtypes(reading, AdapterDtype.FP32 if kept else AdapterDtype.WEIGHTS, unquantized, why)
+
+
+def _read_batch_size(keys: Keys) -> None:
+    """Says the accumulation by an old key that says the sequences of a step of one GPU: utils/config/__init__.py."""
+    reading, whole = keys.reading, keys.whole("batch_size")
+    if whole and not keys.whole("gradient_accumulation_steps"):
+        steps = max(1, whole // max(1, reading.value("micro_batch_size")))
+        reading.say("gradient_accumulation_steps", steps, keys.place("batch_size"), "over the micro-batch")
+
+
+def _read_batching(keys: Keys) -> None:
+    reading = keys.reading
+    if keys.flag("sample_packing"):
+        # core/builders/causal.py: rows are joined where attention takes the lengths of samples
+        apart = keys.flag("multipack_real_batches", otherwise=reading.value("attention") not in _TAKES_LENGTHS)
+        reading.rows_stay_apart = apart
+        why = "rows of the micro-batch stay apart" if apart else "one row of the micro-batch"
+        reading.say("batching", Batching.PACKED, keys.place("sample_packing"), why)
+    elif keys.flag("pad_to_sequence_len"):
+        reading.say("batching", Batching.PADDED, keys.place("pad_to_sequence_len"))
+    else:
+        reading.say("batching", Batching.PADDED, why="core/builders/causal.py: to the longest, a multiple of 64")
+
+
+def _read_checkpointing(keys: Keys) -> None:
+    reading = keys.reading
+    asked, place = keys.word("gradient_checkpointing"), keys.place("gradient_checkpointing")
+    offloads, at = (keys.word("activation_offloading") or "false").lower(), keys.place("activation_offloading")
+    if asked is None or asked.lower() == "false":
+        if reading.value("checkpointing") is None:
+            reading.say("checkpointing", Checkpointing.NONE, place, "" if place else "axolotl: off unless said")
+        if offloads != "false":
+            reading.refuse("activation offloading without checkpointing", at)
+    elif asked.lower() in ("offload", "offload_disk", "disk") or offloads in ("disk", "offload_disk"):
+        if asked.lower() == "offload":
+            reading.say("checkpointing", Checkpointing.OFFLOAD, place)
+        else:
+            reading.refuse("activations that are offloaded to disk", place)
+    elif offloads != "false":
+        reading.say("checkpointing", Checkpointing.OFFLOAD, at)
+        if reading.value("finetuning") is not Finetuning.FULL:
+            reading.refuse("activation offloading in place of recomputation, as axolotl does with adapters", at)
+    elif asked.lower() != "true":
+        reading.refuse(f"gradient_checkpointing {asked}", place)
+    else:
+        said = keys.entry("gradient_checkpointing_kwargs.use_reentrant")
+        default = reading.value("task") == "sft"
+        reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant", otherwise=default)
+        choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
+        why = "" if said else f"use_reentrant {str(default).lower()}: axolotl 0.19, utils/config/__init__.py"
+        reading.say("checkpointing", choice, place, why)
+        _read_selective(keys)
+
+
+def _read_selective(keys: Keys) -> None:
+    """Says which results axolotl keeps by torch's selective checkpointing; all others are computed again."""
+    reading, kept = keys.reading, keys.names(f"{SELECTIVE}.save")
+    if kept is None:
+        return
+    place, plain = keys.place(f"{SELECTIVE}.save"), keys.flag(f"{SELECTIVE}.save_sliding_window")
+    if set(kept) == set(KEPT_MATMULS) and plain and reading.value("attention") is Attention.SDPA:
+        reading.say("checkpointing", Checkpointing.SELECTIVE_MATMULS, place)
+    else:
+        reading.refuse("axolotl's selective checkpointing", place)
+
+
+def _read_attention(keys: Keys) -> None:
+    for old, name in OLD_ATTENTIONS.items():
+        if keys.flag(old):
+            keys.reading.say("attention", ATTENTIONS[name], keys.place(old))
+            return
+    read_attention(keys, "attn_implementation")
+
+
+READER = Reader(
+    "axolotl", "axolotl 0.19", Role.RECIPE, TABLE, frozenset({"base_model"}), read, Framework.AXOLOTL, spelling=AXOLOTL
+)

@@ -1,0 +1,151 @@
+"""Reads transformers' TrainingArguments as JSON or YAML, alone or with what its example scripts add.
+
+Source of defaults: transformers 5.24, training_args.py; examples/pytorch/language-modeling/run_clm.py. The arguments
+alone do not name the model and the length: `-- model_name_or_path=llama-3-8b block_size=2048` does.
+"""
+
+from __future__ import annotations
+
+from planner.readers.documents.keys import Keys
+from planner.readers.documents.source import Table, words
+from planner.readers.frameworks.spelling import TRAINER
+from planner.readers.reader import Reader, Role
+from planner.readers.run import Run
+from planner.readers.trainer.engine import read_engine
+from planner.readers.trainer.fsdp import fsdp_decides, fsdp_idle, fsdp_left_out
+from planner.readers.trainer.precision import read_precision
+from planner.readers.trainer.shared import (
+    SYNC,
+    TRAINER_IDLE,
+    TRAINER_IDLE_PREFIXES,
+    TRAINER_LEFT_OUT,
+    TRAINER_NO_WORD,
+    read_attention,
+    read_batches,
+    read_evaluation,
+    read_optimizer,
+)
+from strategies import Batching, Checkpointing, Finetuning, Kernels, Loss
+
+_SOURCE = "transformers 5.24, training_args.py"
+_LENGTHS = ("block_size", "max_length", "max_seq_length", "model_max_length")
+_CHECKPOINTS = ("gradient_checkpointing", "activation_checkpointing")
+_KWARGS = tuple(f"{name}_kwargs" for name in _CHECKPOINTS)
+
+TABLE = Table(
+    decides={
+        "model_name_or_path": "model",
+        "dtype": "precision",
+        "torch_dtype": "precision",
+        "bf16": "precision",
+        "fp16": "precision",
+        "tf32": "precision",
+        **dict.fromkeys(_LENGTHS, "sequence_length"),
+        "per_device_train_batch_size": "micro_batch_size",
+        "gradient_accumulation_steps": "gradient_accumulation_steps",
+        "per_device_eval_batch_size": "evaluation_batch_size",
+        "eval_strategy": "evaluation_batch_size",
+        "evaluation_strategy": "evaluation_batch_size",
+        **dict.fromkeys(_CHECKPOINTS, "checkpointing"),
+        **{f"{name}.use_reentrant": "checkpointing" for name in _KWARGS},
+        "activation_checkpointing_kwargs.offload": "checkpointing",
+        "activation_checkpointing_kwargs.every_n_layers": "checkpoint_every",
+        "optim": "optimizer",
+        "attn_implementation": "attention",
+        "use_liger_kernel": "kernels, loss",
+        SYNC: "gradient_sync",
+        "deepspeed": "all that the JSON says",
+        "fsdp": "sharding",
+        **fsdp_decides("fsdp_config"),
+    },
+    no_word={
+        **TRAINER_NO_WORD,
+        "label_smoothing_factor": "label smoothing, which makes whole logits and a second forward pass",
+        "liger_kernel_config": "Liger's kernels in part",
+        "optim_target_modules": "an optimizer of some modules alone",
+        "config_overrides": "another shape of the model",
+        "use_peft": "adapters, which the arguments do not describe",
+    },
+    left_out={**TRAINER_LEFT_OUT, **fsdp_left_out("fsdp_config")},
+    idle=(TRAINER_IDLE - {"tf32", "label_smoothing_factor", "evaluation_strategy"})
+    | fsdp_idle("fsdp_config")
+    | words("""do_eval dataset_name dataset_config_name train_file validation_file validation_split_percentage
+            preprocessing_num_workers max_train_samples max_eval_samples config_name tokenizer_name use_fast_tokenizer
+            model_type streaming overwrite_cache keep_linebreaks token low_cpu_mem_usage _n_gpu n_gpu mp_parameters
+            log_level no_cuda use_ipex use_mps_device jit_mode_eval eval_use_gather_object past_index
+            split_batches tpu_num_cores tpu_metrics_debug fp16_backend fp16_opt_level half_precision_backend
+            per_gpu_train_batch_size per_gpu_eval_batch_size include_inputs_for_metrics include_for_metrics torchdynamo
+            ray_scope group_by_length sortish_sampler predict_with_generate fsdp_min_num_params
+            fsdp_transformer_layer_cls_to_wrap auto_find_batch_size_kwargs warmup_ratio use_legacy_prediction_loop"""),
+    idle_prefixes=(*TRAINER_IDLE_PREFIXES, "eval_", "dataset_", "fp16_"),
+)
+
+
+def read(keys: Keys, run: Run) -> None:
+    """Says what a run of transformers' Trainer does."""
+    reading = keys.reading
+    reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
+    reading.say("task", "causal-lm", why="a language model, unless its script trains another")
+    reading.say("finetuning", Finetuning.FULL, why="TrainingArguments has no adapters")
+    read_engine(keys, run)
+    _read_precision(keys)
+    read_batches(keys, "per_device_train_batch_size", 8, _SOURCE)
+    if keys.entry(*_LENGTHS):
+        reading.say("sequence_length", keys.whole(*_LENGTHS), keys.place(*_LENGTHS))
+    full, place = keys.entry("block_size") is not None, keys.place("block_size")
+    why = "run_clm.py: texts are joined and cut" if full else "padded to the longest, unless the script packs"
+    reading.say("batching", Batching.FULL if full else Batching.PADDED, place, why)
+    read_optimizer(keys, "optim", program="Trainer")
+    _read_checkpointing(keys)
+    read_attention(keys, "attn_implementation")
+    liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
+    reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
+    reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
+    if (keys.word("eval_strategy", "evaluation_strategy") or "no").lower() not in ("no", "false"):
+        read_evaluation(keys)
+
+
+def _read_precision(keys: Keys) -> None:
+    reading = keys.reading
+    half = "bf16" if keys.flag("bf16") else "fp16" if keys.flag("fp16") else None
+    name, place = keys.word("dtype", "torch_dtype"), keys.place("dtype", "torch_dtype")
+    stored = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "auto": "bf16", None: "bf16"}.get(name)
+    if stored is None:
+        reading.refuse(f"the dtype {name}", place)
+        return
+    said = keys.place(half or "bf16") or place
+    if half is None and (launched := reading.said.get("launcher precision")):
+        half, said = launched.value, launched.place
+    why = "" if place else "transformers 5, from_pretrained: weights as the checkpoint has them, bf16"
+    read_precision(reading, half, said, stored=stored, tf32=keys.flag("tf32"), why=why)
+
+
+def _read_checkpointing(keys: Keys) -> None:
+    reading, place = keys.reading, keys.place(*_CHECKPOINTS)
+    if not keys.flag(*_CHECKPOINTS):
+        if reading.value("checkpointing") is None:
+            reading.say("checkpointing", Checkpointing.NONE, place, "" if place else f"{_SOURCE}: off")
+        return
+    reentrant = keys.flag(*(f"{name}.use_reentrant" for name in _KWARGS))
+    choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
+    if keys.flag("activation_checkpointing_kwargs.offload"):
+        choice = Checkpointing.OFFLOAD
+    reading.say("checkpointing", choice, place)
+    every = keys.whole("activation_checkpointing_kwargs.every_n_layers")
+    if every and every > 1:
+        reading.say("checkpoint_every", every, keys.place("activation_checkpointing_kwargs.every_n_layers"))
+
+
+SCRIPT = Reader(
+    "transformers",
+    "transformers 5.24",
+    Role.RECIPE,
+    TABLE,
+    words("block_size validation_split_percentage train_file keep_linebreaks"),
+    read,
+    spelling=TRAINER,
+)
+ARGUMENTS = SCRIPT._replace(
+    signs=words("per_device_train_batch_size optim gradient_checkpointing gradient_accumulation_steps logging_steps")
+)
+"""The arguments alone, which share all their keys with files of other programs: those come first."""

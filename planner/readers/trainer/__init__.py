@@ -1,0 +1,1 @@
+"""Holds what frameworks share that train by transformers' Trainer."""
