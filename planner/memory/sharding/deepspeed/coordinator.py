@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 
 from planner.libraries.allocator import allocated
 from planner.libraries.deepspeed import GATHERED_WHOLE
-from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.run import Alive
 from strategies import Zero
 
 Module = tuple[int, str]
 """Part and name of a module that has parameters."""
+
+
+NOTHING: Mapping[str, Sequence[Owned]] = MappingProxyType({})
 
 
 class Gather:
@@ -42,11 +46,16 @@ class Coordinator:
         sharding: How they are divided, with all sizes filled in.
         alive: The bytes that are alive.
         order: Every module in the order in which it is entered, in forward and backward.
-        read: The parameters that the model's own forward reads.
+        read: The parameters of others that the forward of a module reads, by its name.
     """
 
     def __init__(
-        self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module], read: Sequence[Owned] = ()
+        self,
+        flat: Flat,
+        sharding: Zero,
+        alive: Alive,
+        order: Sequence[Module],
+        read: Mapping[str, Sequence[Owned]] = NOTHING,
     ) -> None:
         self.flat, self.sharding, self.alive, self.order, self.read = flat, sharding, alive, order, read
         self._modules: dict[Module, list[Owned]] = defaultdict(list)
@@ -104,8 +113,8 @@ class Coordinator:
 
     def parameters(self, module: Module) -> Sequence[Owned]:
         """Returns the parameters of a module; a tied head has that of the stem."""
-        if module[1] == MODEL:
-            return self.read
+        if module[1] in self.read:
+            return self.read[module[1]]
         if module[1].startswith(WITHOUT_PARAMETERS):
             return []
         original = self.flat.originals.get(f"{module[1]}.weight")
