@@ -78,6 +78,8 @@ class Coordinator:
         self._active: dict[int, set[Module]] = defaultdict(set)
         self._views: dict[int, int] = {}
         """Bytes of released parameters of which saved views keep the memory; 0 of those that are still gathered."""
+        self._decided: dict[tuple[Module, int], list[Owned]] = {}
+        """Parameters that are released with a module at a place in the order."""
         self.begin()
 
     def begin(self) -> None:
@@ -222,16 +224,26 @@ class Coordinator:
             also: Frozen parameters of a recomputation, which are released with it whatever comes next.
         """
         at_once = list(also)
-        releasable = [p for p in self.parameters(module) if self._is_done(p)]
+        releasable = self._releasable(module)
         for parameter in (*self.parameters(module), *at_once):
             self._active[parameter.number].discard(module)
         for parameter in {p.number: p for p in (*releasable, *at_once)}.values():
             self._release(parameter)
 
-    def _is_done(self, parameter: Owned) -> bool:
-        """Returns whether no use of a parameter is near (`__params_to_release`)."""
+    def _releasable(self, module: Module) -> Sequence[Owned]:
+        """Returns the parameters of a module that are released with it (`__params_to_release`).
+
+        DeepSpeed decides once for each module and place in the order: its `lru_cache` answers in every later pass.
+        """
         if not self._knows_order:
-            return True
+            return self.parameters(module)
+        at = module, self._step
+        if at not in self._decided:
+            self._decided[at] = [p for p in self.parameters(module) if self._is_done(p)]
+        return self._decided[at]
+
+    def _is_done(self, parameter: Owned) -> bool:
+        """Returns whether no use of a parameter is near."""
         if self._fetched_for[parameter.number] > self._step:
             return False
         uses = self._uses[parameter.number]
@@ -273,3 +285,4 @@ class Coordinator:
         for gather in {id(g): g for g in self._handles.values() if g is not None}.values():
             self.alive.communication -= gather.buffer_bytes
         self._handles.clear()
+        self._active.clear()
