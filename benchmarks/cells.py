@@ -83,6 +83,23 @@ def factors() -> dict[str, tuple[Any, ...]]:
     return found
 
 
+NOT_VARIED = {
+    "gpu": "the same in all cells: of a GPU a replay knows its workspaces and which kernels it has",
+    "nodes": "a replay knows the number of ranks alone",
+    "sequence_length": "the same in all cells; bytes are linear in it or in its square",
+    "micro_batch_size": "the same in all cells; bytes are linear in it",
+    "mean_length": "the same in all cells that pad or pack",
+    "headroom": "a bound, no part of a step",
+    "host_memory": "a bound, no part of a step",
+    "loading": "what happens before the first step is not replayed",
+    "device": "where a step runs for real beside its replay",
+    "catalog": "no part of a step",
+    "progress": "no part of a step",
+    "timeline": "no part of a step",
+    "snapshot": "no part of a step",
+}
+"""Arguments of `planner.verify` that cells do not vary, and why."""
+
 BEFORE: dict[str, Any] = {
     "outputs": "released",
     "evaluation_batch_size": None,

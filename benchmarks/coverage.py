@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cells import BEFORE, added, arguments, command, factors, refusal, relevant, untried, usual, values_of
+from cells import BEFORE, NOT_VARIED, added, arguments, command, factors, refusal, relevant, untried, usual, values_of
 from pairs import Cell, Cover, cover
 from replays import Errors, errors_of, record
 
@@ -126,6 +126,8 @@ def print_tables(record: list[Recorded]) -> None:
         print(line)
     never = untried(r.cell for r in record if r.bytes)
     print("\nValues never tried:", ", ".join(f"{name} {value}" for name, value in never) or "none")
+    for name, why in NOT_VARIED.items():
+        print(f"not varied: {name}, {why}")
     for reason, number in Counter(r.refused for r in record if r.refused).most_common():
         print(f"not replayed ({number}): {reason}")
 

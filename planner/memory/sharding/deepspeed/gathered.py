@@ -43,7 +43,7 @@ class Gathered(Run):
 
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds the modules without parameters."""
-        containers = Containers(forward)
+        containers = Containers(forward, frozenset(p.module for p in self.flat.parameters))
         forward[:] = _each_once(containers.forward, forward)
         backward[:] = _each_once(containers.backward, backward)
         for name, reads in containers.reads.items():

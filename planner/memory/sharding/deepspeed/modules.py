@@ -12,7 +12,7 @@ layer.py, where an adapted layer is a module around the layer, the dropout and b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from planner.memory.autograd.marks import BODY, MODEL, WITHOUT_PARAMETERS, Happened, Happening
 
@@ -30,12 +30,15 @@ class Containers:
 
     Args:
         parts: What happens in the forward of each part.
+        owners: Names of modules that have parameters.
     """
 
-    def __init__(self, parts: Sequence[Sequence[Happened]]) -> None:
+    def __init__(self, parts: Sequence[Sequence[Happened]], owners: Set[str]) -> None:
         self.last = len(parts) - 1
         names = {h.name for happened in parts for h in happened if h.kind is Happening.ENTERS}
         self._adapted = {name.removesuffix(DOWN) for name in names if name.endswith(DOWN)}
+        self._own = owners - names
+        """Containers with parameters of their own, such as the sinks of an attention."""
         self._wrappers = [MODULE, MODEL] if self._adapted else [MODEL]
         """The model's own module, or PEFT's two, the inner of which calls its `forward`; the body is one more."""
         read = [(i, h.name) for i, found in enumerate(parts) for h in found if h.kind is Happening.READS]
@@ -74,25 +77,31 @@ class Containers:
         """Adds the containers within a part, and the modules `first` before them."""
         found: list[Happened] = []
         inside: tuple[str, ...] = ()
+        kind = Happening.ENTERS
         for h in happened:
-            found += self._before(h, inside)
             if h.kind in ENTERED and not h.name.startswith(WITHOUT_PARAMETERS):
-                inside = self._around(h.name)
+                around = self._around(h.name)
+                found += self._left(h, kind, [name for name in inside if name not in around])
+                found += self._before(h, inside)
+                inside, kind = around, h.kind
             found.append(h)
             if h.kind is Happening.BEGINS and not h.name and len(found) == 1:
                 kind = Happening.ENTERS if any(x.kind is Happening.LEAVES for x in happened) else ENTERED[1]
                 found = _with_entered(h, kind, first)
             if h.kind is Happening.LEAVES_BACKWARD and h.name.endswith(DOWN):
                 found.append(_entered(h, Happening.ENTERS_BACKWARD))
-        return found
+        return [*found, *(self._left(found[-1], kind, inside) if found else ())]
+
+    def _left(self, at: Happened, kind: Happening, containers: Sequence[str]) -> Iterator[Happened]:
+        """Yields the containers with parameters that are left after they were entered by an entering of this kind."""
+        leaves = Happening.LEAVES if kind is Happening.ENTERS else Happening.LEAVES_BACKWARD
+        return (Happened(leaves, name, at.at, ()) for name in reversed(containers) if name in self._own)
 
     def _before(self, h: Happened, inside: tuple[str, ...]) -> Iterator[Happened]:
         """Yields the containers that are entered before a module is."""
-        if h.kind not in ENTERED or h.name.startswith(WITHOUT_PARAMETERS):
-            return
         for container in self._around(h.name):
             if container not in inside:
-                yield _entered(h, h.kind)
+                yield _entered(h, h.kind, container if container in self._own else MODULE)
         if h.kind is Happening.ENTERS and h.name.endswith(DOWN):
             yield _entered(h, h.kind)
 
