@@ -175,6 +175,16 @@ def test_experts_that_are_modules_of_their_own_are_gathered_by_zero3(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
+def test_an_evaluation_releases_what_training_has_released(tied: bool, tmp_path: Path) -> None:
+    fields = {**MIXTURE, "model_type": "llama", "tie_word_embeddings": tied}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    evaluated = {**ONE_BY_ONE, "checkpointing": "full", "evaluation_batch_size": 4}
+    evaluation = planner.verify(str(tmp_path), **{**COMMON, "sharding": "zero3", **evaluated}).phases["evaluation"]
+    assert evaluation.model_bytes == pytest.approx(evaluation.replay_bytes, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
 def test_zero1_keeps_gradients_beyond_the_bucket_that_other_ranks_step(tied: bool, tmp_path: Path) -> None:
     fields = {**MIXTURE, "model_type": "llama", "num_hidden_layers": 2, "vocab_size": 8000, "tie_word_embeddings": tied}
     (tmp_path / "config.json").write_text(json.dumps(fields))
