@@ -3,6 +3,8 @@
     python benchmarks/coverage.py                 # print the tables from the recorded replays
     python benchmarks/coverage.py --replay        # choose cells for what is not covered yet, replay them, then print
     python benchmarks/coverage.py --cells         # only print the cells that would be replayed
+    python benchmarks/coverage.py --add model=smollm2-135m,gpus=2,sharding=full_shard,sharding_backend=deepspeed
+                                                  # replay this cell, usual in all else, and print its errors
 
 Each cell is one steady step; coverage.jsonl holds its replay with the command that repeats it. All choices of the axes
 take part, and one model of each family of the registry; the next run adds cells for a new choice or family.
@@ -16,128 +18,19 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cells import BEFORE, NOT_VARIED, added, arguments, command, factors, refusal, relevant, untried, usual, values_of
 from pairs import Cell, Cover, cover
 from replays import Errors, errors_of, record
 
 import planner
 from planner import PlannerError
-from planner.models import registry_models
 from planner.verification.replayed import phases_of
-from strategies import AXES, OPTIONS, Outputs, Quantization, Task
+from strategies import OPTIONS
 
 RECORD = Path(__file__).with_suffix(".jsonl")
-GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
-
-MODELS = {
-    "bert": "bert-base-cased",
-    "llama": "llama-3.2-1b",
-    "qwen2": "qwen2.5-0.5b",
-    "xlm-roberta": "xlm-roberta-base",
-}
-"""Model of a family, where the smallest one is not the one that people train."""
-
-LARGEST = 10 * 10**9
-"""Parameters of the largest model that is replayed; larger ones of a family only repeat its blocks."""
-
-NUMBERS: dict[str, tuple[Any, ...]] = {
-    "lora_rank": (8, 64),
-    "lora_dropout": (0.0, 0.1),
-    "trained_blocks": (2, 4),
-    "checkpoint_every": (1, 2),
-    "optimizer_rank": (16, 128),
-    "reshard_size": (0, 4),
-    "shard_size": (4, 2),
-    "reduce_bucket": (0, 20_000_000),
-    "prefetch_bucket": (0, 5_000_000),
-    "persistence_threshold": (0, 100_000),
-    "max_live_parameters": (0, 50_000_000),
-    "max_reuse_distance": (0, 10_000_000),
-    "sub_group_size": (0, 10_000_000),
-}
-"""Values of options that are numbers; the other options take all their choices."""
-
-USUAL: dict[str, Any] = {
-    "model": "llama-3.2-1b",
-    "gpus": 1,
-    "gradient_accumulation_steps": 1,
-    "precision": "bf16-mixed",
-    "finetuning": "full",
-}
-
-
-@cache
-def factors() -> dict[str, tuple[Any, ...]]:
-    """Returns what varies between cells, each factor with its values."""
-    found: dict[str, tuple[Any, ...]] = {
-        "model": tuple(models()),
-        "task": tuple(choice.value for choice in Task),
-        "gpus": (1, 2, 8),
-        "gradient_accumulation_steps": (1, 2),
-        "outputs": tuple(choice.value for choice in Outputs),
-    }
-    for name, option in OPTIONS.items():
-        if isinstance(option.kind, type):
-            # qlora without quantization is lora
-            found[name] = tuple(choice.value for choice in option.kind if choice is not Quantization.NONE)
-        elif name in NUMBERS:
-            found[name] = NUMBERS[name]
-    return found
-
-
-@cache
-def models() -> list[str]:
-    """Returns one model of every family: the smallest in the registry, or that of `MODELS`."""
-    smallest: dict[str, tuple[int, str]] = {}
-    for entry in registry_models():
-        size = planner.find_model(entry.name).num_parameters
-        if size <= LARGEST:
-            smallest[entry.model_type] = min(smallest.get(entry.model_type, (size, entry.name)), (size, entry.name))
-    return [MODELS.get(kind, name) for kind, (_, name) in smallest.items()]
-
-
-@cache
-def usual() -> dict[str, Any]:
-    return {name: USUAL.get(name, values[0]) for name, values in factors().items()}
-
-
-def relevant(cell: Cell) -> Cell:
-    """Returns a cell without the options that refine choices which it does not have."""
-    meant = {name: cell[name] for name in factors() if name in cell}
-    if len(planner.find_model(cell["model"]).architecture.tasks) == 1:
-        meant.pop("task", None)
-    for axis in AXES.values():
-        for option in axis.refinements:
-            if option.name in meant and not option.refines(meant):
-                del meant[option.name]
-    return meant
-
-
-def arguments(cell: Cell) -> dict[str, Any]:
-    """Returns the arguments of `planner.verify` and `planner.estimate`."""
-    length = planner.find_model(cell["model"]).tokens_per_sample or SEQUENCE_LENGTH
-    return {"gpu": GPU, "sequence_length": length, "micro_batch_size": MICRO_BATCH_SIZE, **cell}
-
-
-def command(cell: Cell) -> str:
-    options = {name: value for name, value in arguments(cell).items() if name != "model"}
-    words = (f"--{name.replace('_', '-')} {value}" for name, value in options.items())
-    return f"planner verify {cell['model']} {' '.join(words)}"
-
-
-def refusal(cell: Cell) -> str | None:
-    """Returns why a cell cannot be planned, or None if it can."""
-    try:
-        planner.estimate(**arguments(cell))
-    except PlannerError as error:
-        return error.message
-    return None
-
-
-# --- the record ---
 
 
 class Recorded(NamedTuple):
@@ -152,10 +45,13 @@ class Recorded(NamedTuple):
 
 def read_record() -> list[Recorded]:
     lines = RECORD.read_text().splitlines() if RECORD.exists() else []
-    return [
-        Recorded({"outputs": "released", **x["cell"]}, x.get("bytes", {}), x.get("refused"))
-        for x in map(json.loads, lines)
-    ]
+    return [Recorded(_with_options(x["cell"]), x.get("bytes", {}), x.get("refused")) for x in map(json.loads, lines)]
+
+
+def _with_options(cell: Cell) -> Cell:
+    """Returns a recorded cell with the options that came after it."""
+    meant = {n: v for n, v in BEFORE.items() if n not in OPTIONS or OPTIONS[n].refines(cell)}
+    return {**meant, **cell}
 
 
 def chosen(known: list[Recorded]) -> Cover:
@@ -206,6 +102,7 @@ def heading(name: str) -> str:
 
 
 def tables(errors: list[Errors]) -> Iterator[str]:
+    errors = [e._replace(cell=values_of(e.cell)) for e in errors]
     for name, values in factors().items():
         yield heading(name)
         for value in values:
@@ -227,6 +124,10 @@ def tables(errors: list[Errors]) -> Iterator[str]:
 def print_tables(record: list[Recorded]) -> None:
     for line in tables([held_against(r) for r in record if r.bytes and refusal(r.cell) is None]):
         print(line)
+    never = untried(r.cell for r in record if r.bytes)
+    print("\nValues never tried:", ", ".join(f"{name} {value}" for name, value in never) or "none")
+    for name, why in NOT_VARIED.items():
+        print(f"not varied: {name}, {why}")
     for reason, number in Counter(r.refused for r in record if r.refused).most_common():
         print(f"not replayed ({number}): {reason}")
 
@@ -235,8 +136,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replay", action="store_true", help="replay what is not covered yet")
     parser.add_argument("--cells", action="store_true", help="print the cells that would be replayed")
+    parser.add_argument("--add", type=added, action="append", metavar="CELL", help="replay a cell: NAME=VALUE,...")
     options = parser.parse_args()
     known = read_record()
+    if options.add:
+        replay(options.add)
+        print(heading("added"))
+        for recorded in read_record()[len(known) :]:
+            print(recorded.refused or row("", [held_against(recorded)]))
     if options.replay or options.cells:
         found = chosen(known)
         for pair, why in sorted(found.impossible.items(), key=str):
@@ -247,5 +154,5 @@ if __name__ == "__main__":
             print("\n".join(map(command, found.cells)))
         else:
             replay(found.cells)
-    if not options.cells:
+    if not (options.cells or options.add):
         print_tables(read_record())

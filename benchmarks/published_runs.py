@@ -22,7 +22,7 @@ from published import bench, field, fms, foundry, torchtitan
 from published.answer import ask
 from published.replayed import replay_missing
 from published.run import Run
-from published.table import Line, details, table
+from published.table import Line, details, table, within
 
 SETS = {fms.SOURCE: fms.runs, bench.SOURCE: bench.runs}
 
@@ -42,6 +42,8 @@ def main() -> None:
         lines = lines_of([run for run in runs() if (options.rows or "") in run.name])
         print(f"\n## {name}\n")
         print("\n".join(table(lines) if options.rows is None else details(lines)))
+        if options.rows is None and name == fms.SOURCE:
+            print("\n" + "\n".join(within(lines)))
     if options.rows is None:
         print(f"\n## {foundry.SOURCE}\n")
         print("\n".join(foundry.table()))

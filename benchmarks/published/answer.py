@@ -109,10 +109,7 @@ def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: 
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
     before = max(moments.values())
     for term in (term for term in run.then if not term.traced) if terms else ():
-        for moment, num_bytes in term.per_token.items():
-            if moment in moments:
-                moments[moment] += num_bytes * run.tokens
-        for moment, num_bytes in term.fixed.items():
+        for moment, num_bytes in term.bytes_of(run.tokens).items():
             if moment in moments:
                 moments[moment] += num_bytes
     moment = max(moments, key=lambda m: moments[m])

@@ -33,6 +33,11 @@ class Term(NamedTuple):
     fixed: Mapping[Moment, int]
     traced: bool = False
 
+    def bytes_of(self, tokens: int) -> dict[Moment, int]:
+        """Returns the bytes of a micro-batch of so many tokens, by moment."""
+        moments = {**self.per_token, **self.fixed}
+        return {m: self.per_token.get(m, 0) * tokens + self.fixed.get(m, 0) for m in moments}
+
 
 class Run(NamedTuple):
     """A measured run.
@@ -59,6 +64,7 @@ class Run(NamedTuple):
         wraps: How FSDP1 wrapped its units, with a torch before 2.8; None where that makes no difference.
         of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
         managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.
+        left: What is known of the driver's bytes that neither the planner nor the terms say; None where nothing is.
     """
 
     source: str
@@ -82,3 +88,4 @@ class Run(NamedTuple):
     wraps: Wraps | None = None
     of_all: bool = False
     managed: bool = False
+    left: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -50,6 +51,11 @@ class Line(NamedTuple):
         if self.answer is not None and run.device_bytes and run.ran and not is_full(run):
             yield self.answer.derived.device_bytes / run.device_bytes - 1
 
+    @property
+    def driver_error(self) -> float | None:
+        """Returns that error, or None."""
+        return next(self.driver_errors(), None)
+
     def device_errors(self) -> Iterator[float]:
         """Yields the error of the driver's bytes, by the replay and with the terms of the run's own libraries."""
         run, replay = self.run, self.replay
@@ -58,6 +64,9 @@ class Line(NamedTuple):
         more = self.answer.derived.allocated_bytes - self.answer.planner.allocated_bytes
         yield (replay.process_bytes + more + run.driver_bytes) / run.device_bytes - 1
 
+
+WITHIN = 0.08
+"""Largest error of the driver's bytes under FSDP1, relative to what nvidia-smi says."""
 
 COLUMNS = ("engine, method, kernels", "n", "planner: median", "90%", "worst", "own libraries: median", "90%", "worst")
 COLUMNS += ("driver's: median", "90%", "worst", "replayed", "by replay: median", "90%", "worst", "ran", "out of memory")
@@ -101,6 +110,20 @@ def _judged(lines: Sequence[Line], *, ran: bool) -> str:
     return f"{right} of {len(of_kind)}" + (f", {unsaid} unsaid" if unsaid else "")
 
 
+def within(lines: Sequence[Line]) -> Iterator[str]:
+    """Yields how many of FSDP1's runs are within `WITHIN` by the driver's bytes, and why the others are not."""
+    found = [line for line in lines if line.run.engine is Engine.FSDP1 and line.driver_error is not None]
+    if not found:
+        return
+    asked = [line.answer.planner.device_bytes / line.run.device_bytes - 1 for line in found if line.answer]
+    as_asked = sum(abs(error) <= WITHIN for error in asked)
+    beyond = [line for line in found if abs(line.driver_error) > WITHIN]
+    yield f"The driver's bytes of FSDP1's runs, within {WITHIN:.0%}: {as_asked} of {len(found)} as `estimate` says,"
+    yield f"{len(found) - len(beyond)} with what the run's own libraries kept. Of the others:"
+    for reason, number in Counter(line.run.left or "nothing is known" for line in beyond).most_common():
+        yield f"- {number}: {reason}"
+
+
 def details(lines: Sequence[Line]) -> Iterator[str]:
     """Yields a line for each run, with the bytes in GiB, and below it why they differ."""
     for line in lines:
@@ -114,7 +137,17 @@ def details(lines: Sequence[Line]) -> Iterator[str]:
         planner, derived = (getattr(said, kind) / GIB for said in (answer.planner, answer.derived))
         fits = "fits" if line.fits else "does not fit"
         yield f"{run.name}: {outcome}; planner {planner:.2f}, {fits}; with its own libraries {derived:.2f}"
-        for reason in (*(f"asked with {text}" for text in run.nearest), *(term.reason for term in run.then)):
-            yield f"    {reason}"
+        yield from (f"    asked with {text}" for text in run.nearest)
+        for term in run.then:
+            kept = (f"{moment} {num_bytes / GIB:+.2f}" for moment, num_bytes in term.bytes_of(run.tokens).items())
+            yield f"    {term.reason}: {', '.join(kept)} GiB"
+        if (error := line.driver_error) is not None and kind == "allocated_bytes":
+            planner, derived = (said.device_bytes / GIB for said in (answer.planner, answer.derived))
+            yield (
+                f"    the driver's: {run.device_bytes / GIB:.2f}; planner {planner:.2f}; with its own libraries "
+                f"{derived:.2f}, {error:+.1%}"
+            )
+            if abs(error) > WITHIN:
+                yield f"    left: {run.left or 'nothing is known'}"
         if line.fits is not run.ran:
             yield "    judged wrong"

@@ -93,7 +93,7 @@ class Marking:
             self._nodes[-1].holds = trains()
 
     def read(self, name: str) -> None:
-        """Marks that the model's own forward reads a parameter, whose module does not run."""
+        """Marks that the forward of the model, or in the first part that of its body, reads a parameter of another."""
         self._mark(Happening.READS, name)
 
     def view(self, *names: str) -> None:

@@ -16,6 +16,8 @@ NORM = f"{WITHOUT_PARAMETERS}norm"
 """Name of the module of a norm without weights."""
 MODEL = f"{WITHOUT_PARAMETERS}model"
 """Name of the model's own module, whose forward reads parameters of others."""
+BODY = f"{WITHOUT_PARAMETERS}body"
+"""Name of the module of all but the head, whose forward may read the embedding's table."""
 
 
 class Happening(Enum):
@@ -28,7 +30,7 @@ class Happening(Enum):
     LEAVES = "leaves"
     """The forward of a module is over."""
     READS = "reads"
-    """The model's own forward reads a parameter of a module that it does not run."""
+    """The forward of the model, or in the first part that of its body, reads a parameter of another module."""
     HOLDS = "holds"
     """A view of a parameter is saved, which keeps its bytes alive even if the parameter lets go of them."""
     LETS_GO = "lets go"

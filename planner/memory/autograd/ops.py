@@ -39,7 +39,7 @@ class Ops(Views):
         out_features: int,
         name: str,
         *,
-        as_view: bool = False,
+        written_out: bool = False,
     ) -> Tensor:
         """Computes `x @ weight.T + bias`, with autocast's casts of all three.
 
@@ -52,11 +52,10 @@ class Ops(Views):
             bias: The bias, or None.
             out_features: Features of the output.
             name: Name of the layer.
-            as_view: Whether a module that has been entered writes the product out, which saves the view of the weight;
-                DeepSpeed replaces `linear` alone.
+            written_out: Whether an entered module writes the product out, since DeepSpeed replaces `linear` alone.
         """
-        by_zero3 = self.by_zero3 and not as_view
-        with nullcontext() if as_view else self.tape.module(weight.module):
+        by_zero3 = self.by_zero3 and not written_out
+        with nullcontext() if written_out else self.tape.module(weight.module):
             x = self.autocast_input(x, f"{name} input")
             weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
             saved: list[Storage | None] = []

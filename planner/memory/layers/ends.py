@@ -22,8 +22,11 @@ class Ends(Sublayers):
         scaled: bool = False,
         again: bool = False,
         tied: bool = False,
+        read: bool = False,
     ) -> Tensor:
         """Returns the embedded tokens, `[tokens, width]`; where a frozen one requires a gradient, it is a leaf."""
+        if read:
+            self.tape.read(f"{name}.weight")
         trains = self.trains_base if again else self.trained.embedding
         if again and tied and trains:
             self.await_gradient(f"{name}.weight", viewed=self.autocast is None)

@@ -22,6 +22,9 @@ from strategies import Lora, quantization_of
 class Sublayers(PassState):
     """Runs what a block is made of."""
 
+    evaluates: bool = False
+    """Whether the model evaluates, so that dropouts drop nothing."""
+
     def linear(  # type: ignore[override]  # a layer by its name, not an operation on its weights
         self,
         name: str,
@@ -73,6 +76,7 @@ class Sublayers(PassState):
         bias: Tensor | None = None,
     ) -> Tensor:
         """Returns self-attention by the kernel of the chosen implementation, as wide as all heads' values."""
+        dropout = self._share(dropout)
         form = Form(heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, bias, self.selection)
         return self.attention_kernel(self, query, key, value, form)
 
@@ -95,7 +99,7 @@ class Sublayers(PassState):
         from planner.memory.attention import eager_variants as own  # of a few families
 
         sinks = self.parameter(name, heads, self.dtypes.other, trains=self.trains_base) if name else None
-        asked = own.Form(heads, kv_heads, dropout, sinks)
+        asked = own.Form(heads, kv_heads, self._share(dropout), sinks)
         if self.runs_sdpa:
             per_head = form == "alibi_in_fp32"
             return attention_kernels.with_mask(self, query, key, value, asked.usual(self.selection), per_head=per_head)
@@ -143,7 +147,11 @@ class Sublayers(PassState):
 
     def dropout(self, x: Tensor, probability: float, name: str = "dropout") -> Tensor:
         """Returns `x` after a dropout, which saves a mask of one byte per element; at probability 0, `x` itself."""
-        return super().dropout(x, probability, name)
+        return super().dropout(x, self._share(probability), name)
+
+    def _share(self, dropout: float) -> float:
+        """Returns the probability with which elements are dropped: 0 in evaluation."""
+        return 0.0 if self.evaluates else dropout
 
     def join(self, parts: Sequence[Tensor], *, heads_first: bool = False) -> Tensor:
         """Returns the concatenation of columns, by head and laid out head by head if `heads_first`."""

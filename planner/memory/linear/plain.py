@@ -133,7 +133,7 @@ def written_out_layer(
     weight = f.parameter(f"{name}.weight", x.width * out_features, itemsize, trains=trains)
     bias = f.parameter(f"{name}.bias", out_features, itemsize, trains=trains) if has_bias else None
     with f.tape.module(weight.module):
-        out = Ops.linear(f, x, f.autocast_input(weight, f"{name} weight"), None, out_features, name, as_view=True)
+        out = Ops.linear(f, x, f.autocast_input(weight, f"{name} weight"), None, out_features, name, written_out=True)
         if out.variable is not None and x.variable is not None and f.tape.keep_saved:
             f.tape.view(weight.name)
         if bias is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -104,7 +105,8 @@ def followed_evaluation(
 ) -> Iterator[tuple[tuple[int, int], Snapshot, Extra]]:
     """Yields what other parts hold, the bytes of a part, and those around it at each instant of two evaluated batches.
 
-    The first begins after a step's backward; the second finds what the first has left gathered.
+    The first begins after a step's backward; the second finds what the first has left gathered. What is released with
+    a module has been decided in the forward pass of training.
 
     Args:
         trained: The parts of a step of training, whose order of modules the library knows.
@@ -116,6 +118,11 @@ def followed_evaluation(
     run.plans(entered([*enumerate(before), *reversed([*enumerate(after)])]))
     forward: list[Sequence[Happened]] = [part.forward_happened for part in parts]
     run.complete(forward, [])
+    run.begins()
+    for i, found in enumerate(before):
+        for h in found:
+            deque(run.happens(i, h.kind, h.name), maxlen=0)
+    deque(run.ends(), maxlen=0)
     for _ in range(2):
         run.begins()
         for i, _, held, *_ in positions(parts, reach=len(parts)):

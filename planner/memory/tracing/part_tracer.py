@@ -83,6 +83,7 @@ class PartTracer:
             sequence_length=s.sequence_length,
             selection=s.selection,
         )
+        layers.evaluates = s.evaluates
         # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
         layers.by_zero3 = s.by_zero3 and architecture.linear_class == "Linear"
         layers.gathered_whole = GATHERED_WHOLE.get(architecture.model_type, "") if s.by_zero3 else ""

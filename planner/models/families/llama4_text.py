@@ -88,7 +88,7 @@ class Llama4Text(Llama):
         return tuple(Kind(i in experts, bool(rotations[i]), types[i] == CHUNKED) for i in range(self.num_hidden_layers))
 
     def stem(self, f: Forward[T]) -> T:
-        x = f.embedding("embed_tokens", self.vocab_size, self.hidden_size)
+        x = f.embedding("embed_tokens", self.vocab_size, self.hidden_size, read=True)  # input_ids.to(weight.device)
         f.rope_table(x, self.head_width // 2, fp32=True)  # a complex number for each pair of columns
         return x
 

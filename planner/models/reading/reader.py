@@ -77,6 +77,7 @@ class Reader(Widths, MixtureReader):
         scaled: bool = False,
         again: bool = False,
         tied: bool = False,
+        read: bool = False,
     ) -> int:
         """Records the table, unless an earlier part has it."""
         if not again:

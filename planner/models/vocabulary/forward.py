@@ -64,6 +64,7 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Elementwise[T], Poolin
         scaled: bool = False,
         again: bool = False,
         tied: bool = False,
+        read: bool = False,
     ) -> T:
         """Looks up the batch's input ids in the token embedding.
 
@@ -71,6 +72,7 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Elementwise[T], Poolin
             scaled: Whether the module itself multiplies its rows by a number.
             again: Whether the table is that of an earlier part.
             tied: Whether the table of an earlier part is also the weight of the head.
+            read: Whether the forward of the model's body asks the table, too, for its device.
         """
         ...
 

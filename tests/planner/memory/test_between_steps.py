@@ -37,6 +37,15 @@ def test_an_evaluation_of_an_encoder_and_a_decoder_takes_what_its_replay_takes(t
     assert result.phases["evaluation"].difference == pytest.approx(0.0, abs=TOLERANCE)
 
 
+def test_nothing_is_dropped_in_an_evaluation(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    fields = {"model_type": "bert", **sizes, "vocab_size": 1000, "max_position_embeddings": 256, "type_vocab_size": 2}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    how = {"gpu": "A100-80GB", "sequence_length": 256, "attention": "eager", "task": "sequence-classification"}
+    result = verify(str(tmp_path), **how, evaluation_batch_size=16)
+    assert result.phases["evaluation"].difference == pytest.approx(0.0, abs=TOLERANCE)
+
+
 def test_an_evaluation_of_many_samples_is_the_peak_whatever_the_micro_batch() -> None:
     without = fit("llama-2-7b", gpu="A100-40GB", finetuning="lora")
     result = fit("llama-2-7b", gpu="A100-40GB", finetuning="lora", evaluation_batch_size=40)

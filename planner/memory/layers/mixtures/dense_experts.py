@@ -8,6 +8,7 @@ Source: transformers/models/llama4/modeling_llama4.py, `Llama4TextMoe` and `Llam
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Storage, Tensor, Variable
@@ -35,7 +36,7 @@ def experts(
 ) -> Tensor:
     """Returns the outputs of gated experts, computed by one batched product each for gate and up, and for down.
 
-    A batched product saves and casts what a linear layer does, and is counted as one.
+    A batched product saves and casts what a linear layer does, and is counted as one. DeepSpeed does not replace it.
 
     Args:
         f: Operations on the tape.
@@ -49,8 +50,12 @@ def experts(
         Outputs of the experts, `[experts, tokens, hidden]` per sample.
     """
     hidden = x.width
-    gate, up = f.slices(Ops.linear(f, x, gate_up, None, 2 * width, "experts.gate_up_proj"), [width] * 2, split=True)
-    return Ops.linear(f, f.mul(up, activation(gate), "expert product"), down, None, hidden, "experts.down_proj")
+    product = partial(Ops.linear, f, bias=None, written_out=True)
+    gate, up = f.slices(
+        product(x, gate_up, out_features=2 * width, name="experts.gate_up_proj"), [width] * 2, split=True
+    )
+    x = f.mul(up, activation(gate), "expert product")
+    return product(x, down, out_features=hidden, name="experts.down_proj")
 
 
 def add_up(f: Ops, x: Tensor, out: Tensor, num_experts: int) -> Tensor:

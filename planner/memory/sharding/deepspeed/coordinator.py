@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 
 from planner.libraries.allocator import allocated
 from planner.libraries.deepspeed import GATHERED_WHOLE
-from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS
+from planner.memory.autograd.marks import WITHOUT_PARAMETERS
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.run import Alive
 from strategies import Zero
 
 Module = tuple[int, str]
 """Part and name of a module that has parameters."""
+
+
+NOTHING: Mapping[str, Sequence[Owned]] = MappingProxyType({})
 
 
 class Gather:
@@ -42,11 +46,16 @@ class Coordinator:
         sharding: How they are divided, with all sizes filled in.
         alive: The bytes that are alive.
         order: Every module in the order in which it is entered, in forward and backward.
-        read: The parameters that the model's own forward reads.
+        read: The parameters of others that the forward of a module reads, by its name.
     """
 
     def __init__(
-        self, flat: Flat, sharding: Zero, alive: Alive, order: Sequence[Module], read: Sequence[Owned] = ()
+        self,
+        flat: Flat,
+        sharding: Zero,
+        alive: Alive,
+        order: Sequence[Module],
+        read: Mapping[str, Sequence[Owned]] = NOTHING,
     ) -> None:
         self.flat, self.sharding, self.alive, self.order, self.read = flat, sharding, alive, order, read
         self._modules: dict[Module, list[Owned]] = defaultdict(list)
@@ -69,6 +78,8 @@ class Coordinator:
         self._active: dict[int, set[Module]] = defaultdict(set)
         self._views: dict[int, int] = {}
         """Bytes of released parameters of which saved views keep the memory; 0 of those that are still gathered."""
+        self._decided: dict[tuple[Module, int], list[Owned]] = {}
+        """Parameters that are released with a module at a place in the order."""
         self.begin()
 
     def begin(self) -> None:
@@ -104,8 +115,8 @@ class Coordinator:
 
     def parameters(self, module: Module) -> Sequence[Owned]:
         """Returns the parameters of a module; a tied head has that of the stem."""
-        if module[1] == MODEL:
-            return self.read
+        if module[1] in self.read:
+            return self.read[module[1]]
         if module[1].startswith(WITHOUT_PARAMETERS):
             return []
         original = self.flat.originals.get(f"{module[1]}.weight")
@@ -213,16 +224,26 @@ class Coordinator:
             also: Frozen parameters of a recomputation, which are released with it whatever comes next.
         """
         at_once = list(also)
-        releasable = [p for p in self.parameters(module) if self._is_done(p)]
+        releasable = self._releasable(module)
         for parameter in (*self.parameters(module), *at_once):
             self._active[parameter.number].discard(module)
         for parameter in {p.number: p for p in (*releasable, *at_once)}.values():
             self._release(parameter)
 
-    def _is_done(self, parameter: Owned) -> bool:
-        """Returns whether no use of a parameter is near (`__params_to_release`)."""
+    def _releasable(self, module: Module) -> Sequence[Owned]:
+        """Returns the parameters of a module that are released with it (`__params_to_release`).
+
+        DeepSpeed decides once for each module and place in the order: its `lru_cache` answers in every later pass.
+        """
         if not self._knows_order:
-            return True
+            return self.parameters(module)
+        at = module, self._step
+        if at not in self._decided:
+            self._decided[at] = [p for p in self.parameters(module) if self._is_done(p)]
+        return self._decided[at]
+
+    def _is_done(self, parameter: Owned) -> bool:
+        """Returns whether no use of a parameter is near."""
         if self._fetched_for[parameter.number] > self._step:
             return False
         uses = self._uses[parameter.number]
@@ -264,3 +285,4 @@ class Coordinator:
         for gather in {id(g): g for g in self._handles.values() if g is not None}.values():
             self.alive.communication -= gather.buffer_bytes
         self._handles.clear()
+        self._active.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from planner.libraries.allocator import allocated
-from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS, Happened, Happening
+from planner.memory.autograd.marks import BODY, MODEL, WITHOUT_PARAMETERS, Happened, Happening
 from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.modules import Containers
@@ -38,15 +38,16 @@ class Gathered(Run):
         self._recomputed: list[Owned] = []
         self._within: list[Owned] = []
         """Parameters in a module that is gathered whole, whose gradients are there."""
-        self._read: list[Owned] = []
-        """Parameters that the model's own forward reads."""
+        self._read: dict[str, list[Owned]] = {}
+        """Parameters of others that the forward of a module reads, by its name."""
 
     def complete(self, forward: list[Sequence[Happened]], backward: list[Sequence[Happened]]) -> None:
         """Adds the modules without parameters."""
-        containers = Containers(forward)
+        containers = Containers(forward, frozenset(p.module for p in self.flat.parameters))
         forward[:] = _each_once(containers.forward, forward)
         backward[:] = _each_once(containers.backward, backward)
-        self._read = self._read or [self.flat.find(*found) for found in containers.reads]
+        for name, reads in containers.reads.items():
+            self._read[name] = self._read.get(name) or [self.flat.find(*found) for found in reads]
 
     def plans(self, order: Sequence[Module]) -> None:
         """Learns the order in which modules are entered."""
@@ -156,5 +157,5 @@ def _each_once(
 
 
 def _module(part: int, name: str) -> Module:
-    """Returns a module, of which the model's own is the same in every part."""
-    return 0 if name == MODEL else part, name
+    """Returns a module, of which the model's own and its body are the same in every part."""
+    return 0 if name in (MODEL, BODY) else part, name

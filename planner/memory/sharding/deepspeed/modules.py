@@ -1,7 +1,9 @@
 """Adds the modules that have no parameters of their own: ZeRO-3 gathers ahead whenever any module is entered.
 
 The model's own module is one of them, unless its forward reads a parameter of another: of the head, for a fused loss.
-DeepSpeed then gathers that with the module from the second step on (parameter_offload.py, `ZeROOrderedDict`).
+So is the body, all but the head, which may read the embedding's table. DeepSpeed gathers what a forward reads with its
+module from the second step on (parameter_offload.py, `ZeROOrderedDict`). The body's input are ids, which have no
+gradient, so that nothing tells when its backward is over (`PostBackwardFunction`): what it reads stays.
 
 Only parameters' modules are marked in a traced part. The names of the others follow: a container is entered before the
 first of its modules, and again when another was in between. Sources: transformers' modeling files; peft/tuners/lora/
@@ -10,9 +12,9 @@ layer.py, where an adapted layer is a module around the layer, the dropout and b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
-from planner.memory.autograd.marks import MODEL, WITHOUT_PARAMETERS, Happened, Happening
+from planner.memory.autograd.marks import BODY, MODEL, WITHOUT_PARAMETERS, Happened, Happening
 
 DOWN = ".lora_A"
 """End of the name of an adapter's first matrix, before which its dropout runs, even if that does nothing."""
@@ -28,24 +30,30 @@ class Containers:
 
     Args:
         parts: What happens in the forward of each part.
+        owners: Names of modules that have parameters.
     """
 
-    def __init__(self, parts: Sequence[Sequence[Happened]]) -> None:
+    def __init__(self, parts: Sequence[Sequence[Happened]], owners: Set[str]) -> None:
         self.last = len(parts) - 1
         names = {h.name for happened in parts for h in happened if h.kind is Happening.ENTERS}
         self._adapted = {name.removesuffix(DOWN) for name in names if name.endswith(DOWN)}
+        self._own = owners - names
+        """Containers with parameters of their own, such as the sinks of an attention."""
         self._wrappers = [MODULE, MODEL] if self._adapted else [MODEL]
         """The model's own module, or PEFT's two, the inner of which calls its `forward`; the body is one more."""
-        self.reads = [(i, h.name) for i, found in enumerate(parts) for h in found if h.kind is Happening.READS]
-        """(part, name) of the parameters that the model's own forward reads."""
+        read = [(i, h.name) for i, found in enumerate(parts) for h in found if h.kind is Happening.READS]
+        self.reads = {BODY: [r for r in read if r[0] == 0], MODEL: [r for r in read if r[0] > 0]}
+        """(part, name) of the parameters that the forward of the body, and of the model, reads."""
 
     def forward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
         """Returns what happens in a part's forward, with all modules."""
-        found = self._within(happened, [*self._wrappers, MODULE] if part == 0 else self._block(part))
+        found = self._within(happened, [*self._wrappers, BODY] if part == 0 else self._block(part))
         if part == 0 and found:
             return [*found, _entered(found[-1], Happening.ENTERS)]  # rotary embeddings
         if part == self.last and found:
             return [*found, Happened(Happening.LEAVES, MODEL, found[-1].at, ())]
+        if part == self.last - 1 and self.reads[BODY]:
+            return self._body(found, Happening.LEAVES, Happening.LEAVES)
         return found
 
     def backward(self, part: int, happened: Sequence[Happened]) -> list[Happened]:
@@ -53,9 +61,13 @@ class Containers:
         found = self._within(happened, self._wrappers if part == self.last else self._block(part))
         if part != self.last - 1:
             return found
-        head = next((i for i, h in enumerate(found, 1) if h.kind is Happening.LEAVES_BACKWARD), None)
-        if head is not None:  # the body's output is what the head starts from
-            found.insert(head, _entered(found[head - 1], Happening.ENTERS_BACKWARD))
+        return self._body(found, Happening.LEAVES_BACKWARD, Happening.ENTERS_BACKWARD)
+
+    def _body(self, found: list[Happened], ended: Happening, kind: Happening) -> list[Happened]:
+        """Adds what happens to the body between the norm and the head, when the first of them has ended."""
+        first = next((i for i, h in enumerate(found, 1) if h.kind is ended), None)
+        if first is not None:
+            found.insert(first, _entered(found[first - 1], kind, BODY))
         return found
 
     def _block(self, part: int) -> list[str]:
@@ -65,25 +77,31 @@ class Containers:
         """Adds the containers within a part, and the modules `first` before them."""
         found: list[Happened] = []
         inside: tuple[str, ...] = ()
+        kind = Happening.ENTERS
         for h in happened:
-            found += self._before(h, inside)
             if h.kind in ENTERED and not h.name.startswith(WITHOUT_PARAMETERS):
-                inside = self._around(h.name)
+                around = self._around(h.name)
+                found += self._left(h, kind, [name for name in inside if name not in around])
+                found += self._before(h, inside)
+                inside, kind = around, h.kind
             found.append(h)
             if h.kind is Happening.BEGINS and not h.name and len(found) == 1:
                 kind = Happening.ENTERS if any(x.kind is Happening.LEAVES for x in happened) else ENTERED[1]
                 found = _with_entered(h, kind, first)
             if h.kind is Happening.LEAVES_BACKWARD and h.name.endswith(DOWN):
                 found.append(_entered(h, Happening.ENTERS_BACKWARD))
-        return found
+        return [*found, *(self._left(found[-1], kind, inside) if found else ())]
+
+    def _left(self, at: Happened, kind: Happening, containers: Sequence[str]) -> Iterator[Happened]:
+        """Yields the containers with parameters that are left after they were entered by an entering of this kind."""
+        leaves = Happening.LEAVES if kind is Happening.ENTERS else Happening.LEAVES_BACKWARD
+        return (Happened(leaves, name, at.at, ()) for name in reversed(containers) if name in self._own)
 
     def _before(self, h: Happened, inside: tuple[str, ...]) -> Iterator[Happened]:
         """Yields the containers that are entered before a module is."""
-        if h.kind not in ENTERED or h.name.startswith(WITHOUT_PARAMETERS):
-            return
         for container in self._around(h.name):
             if container not in inside:
-                yield _entered(h, h.kind)
+                yield _entered(h, h.kind, container if container in self._own else MODULE)
         if h.kind is Happening.ENTERS and h.name.endswith(DOWN):
             yield _entered(h, h.kind)
 
