@@ -6,25 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hardware import GPU
-from planner.answers.notes.notes import notes_for
-from planner.answers.plans import plan_of
+from planner.answers.fitted import Listed, answer_of
 from planner.answers.settled import settle
 from planner.answers.studies import about, study_name
-from planner.answers.usual import fastest_of, usual_of
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import adds_nothing, check_divisible
 from planner.problem.asked import fields_of, number_of, solver_of
-from planner.problem.goal import notes_on_price
 from planner.problem.problem import CatalogSource, Problem
 from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.asked.axes import several
 from planner.records.asked.space import SpaceSource
-from planner.records.result import FitResult, Searched
+from planner.records.result import FitResult
 from planner.records.verification import Verification
 from planner.search import Candidate, EngineError, EngineSettings, Found, Solver, search
-from planner.search import pareto as front_of
-from strategies import ContradictionError, Engine, Exactly, Lora, Space
+from strategies import ContradictionError, Engine, Exactly, Space
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -180,44 +176,19 @@ def fit(
         check_divisible(solver.accumulation, solver)
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
-    first, best = found.ranking.recommended(top), found.ranking.best_by_method()
     bounded = max_accumulation is not None or adds_nothing(problem.request.task)
-    usual = usual_of(found, solver, bounded=bounded)
-    fastest = fastest_of(found, solver) if solver.limits.bind and not found.ranking else None
-    listed = (*first, *best, *usual, *((fastest,) if fastest else ()))
-    of_lora = [c.global_batch_size for c in listed if isinstance(c.strategy.finetuning, Lora)]
-    answer = FitResult.model_construct(
-        request=problem.request,
-        plans=tuple(plan_of(c, solver) for c in first),
-        best_by_method=tuple(plan_of(c, solver) for c in best),
-        usual=tuple(plan_of(c, solver) for c in usual),
-        front=tuple(plan_of(c, solver, serves=False) for c in (front_of(found.chains, solver) if pareto else ())),
-        searched=Searched.model_construct(
-            strategies=found.num_strategies,
-            feasible=len(found.ranking),
-            seconds=found.seconds,
-            engine=settings.engine,
-            sampler=settings.sampler if settings.engine is Engine.OPTUNA else None,
-            trials=found.num_trials,
-        ),
-        rejected=dict(found.rejected),
-        notes=(*notes_on_price(problem), *notes_for(problem, [c.strategy for c in listed], max(of_lora, default=0))),
-        shortfall=None if found.ranking or fastest else _shortfall(problem, searched, solver),
-        fastest=None if fastest is None else plan_of(fastest, solver),
-        verification=verification,
-    )
+    listed = Listed.of(found, solver, top, bounded=bounded)
+    answer = answer_of(problem, solver, found, listed, settings, pareto=pareto, verification=verification)
     asked = several(why_not) if why_not else ()
     if not answer.plans:
-        return answer.model_copy(update={"why_not": _why_not(problem, searched, solver, None, None, asked)})
-    pairs = zip((*first, *usual), (*answer.plans, *answer.usual), strict=True)
-    run = next(candidate for candidate, plan in pairs if plan is answer.recommended)
-    told = notes_for(problem, [answer.recommended.strategy.strategy()])
-    more = None
+        short = None if answer.fastest else _shortfall(problem, searched, solver)
+        why = _why_not(problem, searched, solver, None, None, asked)
+        return answer.model_copy(update={"shortfall": short, "why_not": why})
+    run, more = listed.run_of(answer), None
     if advice and not verify and settings.engine is Engine.EXHAUSTIVE:
         more = _step_more(problem, searched, solver, found, run, bounded=bounded)
-    number = answer.numbered()(answer.recommended)
-    why = _why_not(problem, searched, solver, first[0], run, asked)
-    return answer.model_copy(update={"to_run": number, "plan_notes": told, "step_more": more, "why_not": why})
+    why = _why_not(problem, searched, solver, listed.first[0], run, asked)
+    return answer.model_copy(update={"step_more": more, "why_not": why})
 
 
 def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
