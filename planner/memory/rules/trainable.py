@@ -21,6 +21,9 @@ from strategies import (
     raises_trained,
 )
 
+HEADS = ("classifier", "score")
+"""Names of a classifier's head (peft/utils/constants.py, `SEQ_CLS_HEAD_NAMES`)."""
+
 
 def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
     """Says why a method has nothing to train, or why PEFT, FSDP2 or ZeRO-1 refuses it; None if neither holds."""
@@ -42,7 +45,7 @@ def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
 
 def _of_lora(inventory: Inventory, strategy: Strategy, method: Lora) -> str | None:
     """Says why adapters cannot train with trained modules, or at the layers they are added to; None if they can."""
-    if reason := _in_fp16(strategy, method, inventory.architecture.task):
+    if reason := _in_fp16(strategy, method, inventory.architecture.task) or _adapts_copied(inventory, method):
         return reason
     stored = Dtypes.of(strategy.precision, method, strategy.sharding)
     copies = copies_modules(method, inventory.architecture.task)
@@ -78,6 +81,21 @@ def _in_fp16(strategy: Strategy, method: Lora, task: Task) -> str | None:
         return None
     reason = "gradient scaling refuses a classifier's head in fp16, in which PEFT copies it from the base"
     return f"{reason}: precision fp32 or bf16, or qlora, which leaves the head in fp32"
+
+
+def _adapts_copied(inventory: Inventory, method: Lora) -> str | None:
+    """Says that adapters are added to a layer of which PEFT then copies the module; None if they are not.
+
+    PEFT copies every module whose name ends like a head's (peft/utils/other.py, `_set_trainable`), and leaves only the
+    head itself out of "all-linear" (peft/tuners/tuners_utils.py, `_maybe_include_all_linear_layers`).
+    """
+    if not trains_classifier(method, inventory.architecture.task):
+        return None
+    beside = (w for w in inventory.head.linears if w.in_head and w.name.partition(".")[0] not in HEADS)
+    if (name := next((w.name for w in beside if all(map(method.adapts, w.target_names))), None)) is None:
+        return None
+    targets = ",".join(inventory.target_names)
+    return f"PEFT copies {name} with the head, which it cannot once it is adapted: --lora-targets {targets}"
 
 
 def _adapts_root(inventory: Inventory, method: Lora) -> bool:

@@ -91,9 +91,9 @@ class DistilBert(Bert):
         return f.lm_head("vocab_projector", x, self.vocab_size, tied_to=self.tied_to, bias=True, keeps=False)
 
     def classifier(self, f: Forward[T], x: T) -> T:
-        x = f.linear("pre_classifier", f.first_token(x), self.hidden_size, bias=True)
+        x = f.linear("pre_classifier", f.first_token(x), self.hidden_size, bias=True, in_head=True)
         x = self.drop_before_classifier(f, f.activation("relu", x))
-        return f.linear("classifier", x, self.num_labels, bias=True)
+        return f.linear("classifier", x, self.num_labels, bias=True, in_head=True)
 
 
 Architecture = DistilBert

@@ -108,6 +108,9 @@ class Engine:
             The model in training mode, with tied weights tied again and no weight initialized.
         """
         ties = ties_of(model)
+        for _, *others in ties:
+            for module, name in others:
+                module._parameters[name] = None
         model = model.to_empty(device=backend.device)
         for (owner, name), *others in ties:
             for module, own_name in others:
@@ -162,7 +165,10 @@ class Engine:
 
 
 def ties_of(model: Any) -> list[list[tuple[Any, str]]]:
-    """Returns the places (module, name) of each parameter with several: `to_empty` makes a new one in each."""
+    """Returns the places (module, name) of each parameter with several.
+
+    `Module.to` moves a tied weight once; `to_empty` would make a new one in each place.
+    """
     places: dict[int, list[tuple[Any, str]]] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():

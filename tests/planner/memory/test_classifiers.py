@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from planner import estimate, verify
+from planner import PlannerError, estimate, verify
 from planner.memory.settings.dtypes import Dtypes
 from planner.memory.sharding.state import Units
 from planner.models import recognize
@@ -106,6 +106,22 @@ def test_what_the_root_of_fsdp2_trains_is_reduced_last(config: str, gpus: int) -
 @pytest.mark.parametrize("targets", ["all-linear", ("query", "value")])
 @pytest.mark.parametrize("name", ["bert-base-cased", "roberta-base", "xlm-roberta-base"])
 def test_the_parameters_that_train_are_those_of_peft(name: str, targets: Any, task: Task) -> None:
+    trains_what_peft_does(name, targets, task)
+
+
+def test_layers_whose_names_end_like_the_head_are_copied_with_it() -> None:
+    trains_what_peft_does("distilbert-base", ("q_lin", "v_lin"), Task.SEQUENCE_CLASSIFICATION)
+
+
+def test_a_layer_that_peft_copies_cannot_be_adapted() -> None:
+    with pytest.raises(
+        PlannerError, match="copies pre_classifier with the head, .* q_lin,k_lin,v_lin,out_lin,lin1,lin2"
+    ):
+        estimate("distilbert-base", gpu="A100-40GB", finetuning="lora")
+
+
+def trains_what_peft_does(name: str, targets: Any, task: Task) -> None:
+    """Asserts that as many parameters train as PEFT's model has, the head's among them, in its dtype."""
     model: Any = for_task(recognize(name), task)
     strategy = PLAIN._replace(precision=Precision.BF16_MIXED, finetuning=Lora(8, targets))
     dtypes = Dtypes.of(strategy.precision, strategy.finetuning, Replicated())

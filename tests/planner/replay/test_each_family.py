@@ -44,6 +44,9 @@ LATENT = {
 EVERY_EXPERT = {"num_local_experts": 4, "intermediate_size_mlp": 1024, "head_dim": 64, "attention_chunk_size": 128}
 TIED = {"tie_word_embeddings": True}
 T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
+BUT_THE_HEAD = "q_lin,k_lin,v_lin,out_lin,lin1,lin2"
+"""PEFT copies pre_classifier with the head, and cannot if it is adapted."""
+
 DISTILBERT = {"hidden_dim": 512}
 DEBERTA = {
     "position_buckets": 64,
@@ -96,11 +99,11 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("bert", {"architectures": ["BertForSequenceClassification"]}, {**MIXED, "attention": "eager"}),
         ("roberta", TIED, {**LORA, "checkpointing": "full"}),
         ("distilbert", DISTILBERT, {**MIXED, "attention": "eager"}),
-        ("distilbert", {**DISTILBERT, **TIED}, {**LORA, "checkpointing": "full"}),
+        ("distilbert", {**DISTILBERT, **TIED}, {**LORA, "checkpointing": "full", "lora_targets": BUT_THE_HEAD}),
         (
             "distilbert",
             {**DISTILBERT, "tie_word_embeddings": False},
-            {"precision": "fp16-mixed", "finetuning": "qlora"},
+            {"precision": "fp16-mixed", "finetuning": "qlora", "lora_targets": BUT_THE_HEAD},
         ),
         ("distilbert", DISTILBERT, {**MIXED, "task": "contrastive"}),
         ("vit", {"image_size": 240, "num_labels": 1000}, MIXED),
