@@ -243,6 +243,7 @@ RUNS = {
     "planner/__init__.py": "its own modules",
     "planner/api/__init__.py": "its own modules",
     "planner/cli/command.py": "its own commands",
+    "planner/memory/layers/mixtures/__init__.py": "its own modules",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",
     "planner/replay/structure/source.py": "module:function, which the user names",
