@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from planner.cli import main
-from planner.report.fit import LINES
+from planner.report.fit.answer import LINES
 
 ASKED = ["fit", "gemma-3-4b", "--gpu", "RTX-4090", "--finetuning", "full"]
 
