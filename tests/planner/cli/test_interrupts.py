@@ -36,6 +36,16 @@ class Ready:
 
 sys.meta_path.insert(0, Ready())
 """
+SLOW = """
+import atexit, os, time
+
+def slow():
+    os.write(2, b".")
+    for _ in range(300):  # Python sees a signal that comes just before a sleep only after it
+        time.sleep(0.1)
+
+"""
+"""Beginning of a plug-in, which says that it is ready and then takes half a minute."""
 
 
 @pytest.fixture
@@ -48,7 +58,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     ) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PLANNER_")}
         if plugin:
-            (tmp_path / "plugin.py").write_text(f"import atexit, os, time\n{plugin}\n")
+            (tmp_path / "plugin.py").write_text(f"{SLOW}{plugin}\n")
             environment["PLANNER_PLUGINS"] = str(tmp_path / "plugin.py")
         else:
             environment["PYTHONPATH"] = str(tmp_path)
@@ -98,16 +108,16 @@ def test_at_any_moment(start: Callable[..., subprocess.Popen[bytes]], arguments:
 @pytest.mark.parametrize(
     "plugin",
     [
-        "os.write(2, b'.'); time.sleep(30)",
+        "slow()",
         # What an interrupt becomes in code that takes it for an error of its own, or drops it.
-        "class Slow:\n  def __set_name__(*_): os.write(2, b'.'); time.sleep(30)\nclass Plug:\n  in_ = Slow()",
-        "class Slow:\n  def __del__(_): os.write(2, b'.'); time.sleep(30)\nSlow()",
-        "try: os.write(2, b'.'); time.sleep(30)\nexcept BaseException: pass",
-        "try: os.write(2, b'.'); time.sleep(30)\nexcept BaseException: raise SystemExit(3)",
-        "exec('''os.write(2, b'.'); time.sleep(30)''')",
+        "class Slow:\n  def __set_name__(*_): slow()\nclass Plug:\n  in_ = Slow()",
+        "class Slow:\n  def __del__(_): slow()\nSlow()",
+        "try: slow()\nexcept BaseException: pass",
+        "try: slow()\nexcept BaseException: raise SystemExit(3)",
+        "exec('''slow()''')",
         # At the end of the process.
-        "atexit.register(lambda: (os.write(2, b'.'), time.sleep(30)))",
-        "import threading; threading.Thread(target=lambda: (time.sleep(1), os.write(2, b'.'), time.sleep(30))).start()",
+        "atexit.register(slow)",
+        "import threading; threading.Thread(target=lambda: (time.sleep(1), slow())).start()",
     ],
 )
 def test_in_code_that_does_not_let_it_through(start: Callable[..., subprocess.Popen[bytes]], plugin: str) -> None:
