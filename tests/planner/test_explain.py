@@ -27,7 +27,11 @@ FAMILIES = {model.model_type: model.name for model in registry_models()}
 @pytest.mark.parametrize("setup", SETUPS, ids=str)
 def test_the_tensors_of_a_part_add_up_to_what_it_saves(setup: dict[str, Any]) -> None:
     for name in FAMILIES.values():
-        for part in explain(name, gpu="H100", **setup).parts:
+        # PEFT copies DistilBERT's pre_classifier with its head, and cannot if it is adapted.
+        targets = (
+            {"lora_targets": "q_lin,v_lin,lin1"} if name.startswith("distilbert") and "finetuning" in setup else {}
+        )
+        for part in explain(name, gpu="H100", **setup, **targets).parts:
             assert all(tensor.name for tensor in part.tensors)
             listed = sum(t.fixed_bytes for t in part.tensors), sum(t.bytes_per_sample for t in part.tensors)
             counted = part.fixed_bytes, part.bytes_per_sample
