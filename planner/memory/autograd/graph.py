@@ -225,13 +225,13 @@ class Graph:
                     for target in targets:
                         cost.bytes_per_sample += 3 * target.made_per_sample
                         cost.fixed_bytes += 3 * target.made_fixed
-                return partial(self._hand_on, targets, gradients)
+                return partial(self._cast_gradients, targets, gradients)
 
             self.tape.record(out.variable, backward, *saved)
         return out
 
-    def _hand_on(self, targets: Sequence[Target], gradients: list[Storage]) -> None:
-        """Passes gradients on, each first reduced and cast to the shape and dtype of its tensor."""
+    def _cast_gradients(self, targets: Sequence[Target], gradients: list[Storage]) -> None:
+        """Accumulates gradients, each reduced and cast to the shape and dtype of its tensor (`validate_outputs`)."""
         tape = self.tape
         for target in targets:
             made = gradients.pop(0)

@@ -11,7 +11,8 @@ from planner.memory.autograd.storage import Meter, Storage
 from planner.memory.autograd.tensor import Variable
 
 Backward = Callable[[Storage], Callable[[], None] | None]
-"""Takes the gradient of an operation's result, and passes the input gradients on or returns a function that does."""
+"""Takes the gradient of an operation's result and accumulates those of its inputs, or returns a function that casts and
+accumulates them."""
 
 NO_STEPS: Mapping[str, int] = {}
 """`step_bytes` by parameter name where no parameter is updated in backward."""

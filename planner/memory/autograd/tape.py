@@ -66,8 +66,8 @@ class Tape(Marking):
         """Name of the last module of a unit of its own, and the number of functions recorded when its forward ended."""
         self._ready: list[tuple[Variable, Storage]] = []
         """Parameters to update, with their gradients, when the backward function that made these has returned."""
-        self._leaving: list[tuple[Variable, Storage]] | None = None
-        """Gradients of a module's input, which are added to others of it when its backward is over; None within."""
+        self._made: list[tuple[Variable, Storage]] | None = None
+        """Gradients that the running function has made, to be passed on when it has returned; None if none runs."""
 
     def storage(self, fixed: int, per_sample: int, name: str = "") -> Storage:
         """Allocates `fixed + per_sample x micro_batch_size` bytes."""
@@ -161,52 +161,73 @@ class Tape(Marking):
     def backward(self, output: Variable, gradient: Storage) -> None:
         """Runs the recorded functions in reverse, from the `gradient` of `output`.
 
-        A function's saved tensors are freed after it has passed its gradients on; those of a block that non-reentrant
-        checkpointing recomputed before, since nothing else refers to them (torch/utils/checkpoint.py, `unpack_hook`
-        pops them).
+        A function's saved tensors and the gradient it was called with live while the gradients it made are cast. They
+        are freed before these are passed on (torch/csrc/autograd/engine.cpp: `call_function` ends with
+        `validate_outputs`, then `evaluate_function` releases the variables and adds to the input buffers). Those of a
+        block that non-reentrant checkpointing recomputed are freed before the casts, since nothing else refers to them
+        (torch/utils/checkpoint.py, `unpack_hook` pops them). A gradient of a module's input is passed on when the hook
+        on its backward has been called (`PostBackwardFunction`).
         """
         output.gradient = gradient
         del gradient
         nodes, held = self._nodes, dict[str, Storage]()
         while nodes:
             node = nodes.pop()
-            variable, function, saved, leaves, node.saved = node.variable, node.backward, node.saved, node.leaves, ()
+            variable, leaves, made = node.variable, node.leaves, []
             if variable.gradient is not None:
                 self._mark(Happening.ENTERS_BACKWARD, node.enters)
                 if node.holds:
                     held[node.enters] = variable.gradient
-                if saved and self.before_first_use is None:
+                if node.saved and self.before_first_use is None:
                     meter = self.meter
                     self.before_first_use = meter.fixed - meter.saved_fixed, meter.per_sample - meter.saved_per_sample
                 if variable is self.first_unit:
                     self.meter.take()
                     self.snapshots_at_prefetch = len(self.meter.snapshots)
-                taken, variable.gradient = variable.gradient, None
-                self._leaving = [] if self.marked and leaves else None
-                hand_on = function(taken)
-                if hand_on is not None:
-                    if self.pops_saved:
-                        del saved
-                        saved = ()
-                    hand_on()
-                del taken, hand_on
+                made = self._call(node)
+                node.saved = ()
+                self._pass_on(made, waits=self.marked and bool(leaves))
             else:
-                leaves = ""
-            del saved
+                leaves, node.saved = "", ()
             for name in node.views:
                 self._mark(Happening.LETS_GO, name)
             self._update_parameters()
             self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
             held.pop(leaves, None)
-            self._add_left()
+            self._pass_on(made, waits=False)
 
-    def _add_left(self) -> None:
-        """Adds the gradients of a module's input to others, after its hook has been called (`PostBackwardFunction`)."""
-        left, self._leaving = self._leaving, None
-        while left:
-            self.accumulate(*left.pop(0))
+    def _call(self, node: Node) -> list[tuple[Variable, Storage]]:
+        """Calls a function with the gradient of its variable, and returns the gradients that it made."""
+        gradient, node.variable.gradient = node.variable.gradient, None
+        assert gradient is not None
+        made: list[tuple[Variable, Storage]] = []
+        self._made = made
+        cast = node.backward(gradient)
+        if cast is not None:
+            if self.pops_saved:
+                node.saved = ()
+            cast()
+        self._made = None
+        return made
+
+    def _pass_on(self, made: list[tuple[Variable, Storage]], *, waits: bool) -> None:
+        """Accumulates the gradients in `made` in turn; those of parameters alone where the others' module `waits`."""
+        for _ in range(len(made)):
+            variable, gradient = made.pop(0)
+            if waits and not variable.parameter:
+                made.append((variable, gradient))
+            else:
+                self._accumulate(variable, gradient)
+            del variable, gradient  # each lives no longer than its turn
 
     def accumulate(self, variable: Variable, gradient: Storage) -> None:
+        """Adds a gradient to what `variable` has gathered so far, once the function that made it has returned."""
+        if self._made is None:
+            self._accumulate(variable, gradient)
+        else:
+            self._made.append((variable, gradient))
+
+    def _accumulate(self, variable: Variable, gradient: Storage) -> None:
         """Adds a gradient to the one that `variable` has gathered so far.
 
         The sum is made in place if the buffer has no other owner and is no view, else in a new buffer
@@ -214,9 +235,7 @@ class Tape(Marking):
         block's account and is counted with the step's gradients (accumulate_grad.h, "steal the gradient").
         """
         waiting = variable.gradient
-        if self._leaving is not None and not variable.parameter:
-            self._leaving.append((variable, gradient))
-        elif variable.step_bytes is not None:
+        if variable.step_bytes is not None:
             self._ready.append((variable, gradient))
         elif waiting is None:
             variable.gradient = gradient

@@ -203,12 +203,21 @@ class Fsdp2Layout(Layout):
         return Extra(gathered, communication, finished)
 
     def prefetch(self, i: int) -> Extra:
-        """Returns the bytes when the backward of part `i` begins and part `i - 1` is gathered.
+        """Returns the bytes when the backward of part `i` begins: the larger of two moments.
 
-        With parameters on the host, the shards are first copied to the GPU (`all_gather_inputs`).
+        First the part is copied out of its buffer; what forward left of it is alive until `to_unsharded`. Then that and
+        the buffer are freed and part `i - 1` is gathered; with parameters on the host, its shards are first copied to
+        the GPU (`all_gather_inputs`).
         """
         extra = self.backward(i)
-        shards = self._share(self._prefetched(i)) if self._on_host and i <= self._head else 0
+        ahead = self._prefetched(i)
+        shards = self._share(ahead) if self._on_host and i <= self._head else 0
+        copied = left = 0
+        if self._reshards and i < self._head:
+            copied, left = self._gathered[i], self._post_forward_prefix[i + 1] - self._post_forward_prefix[i]
+        if copied + left > ahead + shards:
+            communication = extra.communication - ahead + copied
+            return extra._replace(unsharded=extra.unsharded + left, communication=communication)
         return extra._replace(communication=extra.communication + shards)
 
     def _prefetched(self, i: int) -> int:

@@ -45,7 +45,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "deberta-v2": {"architectures": ["DebertaV2ForSequenceClassification"], **DISTANCES},
 }
 LORA, QLORA = {"finetuning": "lora"}, {"finetuning": "qlora"}
-ATTENTION = {**LORA, "lora_targets": "query,value"}
 TAGS = {"task": "token-classification"}
 TWO, TWICE = {"gpus": 2, "sharding": "full_shard"}, {"gradient_accumulation_steps": 2}
 HEAD = {"finetuning": "freeze", "trained_modules": "head"}
@@ -63,7 +62,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     [
         ("bert", LORA),
         ("bert", {**LORA, **TAGS, "lora_dropout": 0.1}),
-        ("bert", {**ATTENTION, "precision": "bf16-true", **TWICE}),
+        ("bert", {**LORA, "precision": "bf16-true", **TWICE}),
         ("bert", {**QLORA, "checkpointing": "full"}),
         ("bert", {**QLORA, **TAGS}),
         ("bert", TAGS),
@@ -72,10 +71,10 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         ("roberta", {**QLORA, "quantization": "int8"}),
         (
             "roberta",
-            {**ATTENTION, "adapter_dtype": "weights", "gpus": 2, "sharding": "zero1", "precision": "bf16-true"},
+            {**LORA, "adapter_dtype": "weights", "gpus": 2, "sharding": "zero1", "precision": "bf16-true"},
         ),
         ("roberta", {**LORA, **TAGS, "gpus": 2, "sharding": "no_shard"}),
-        ("roberta", {**ATTENTION, **TWO}),
+        ("roberta", {**LORA, **TWO}),
         ("roberta", {**LORA, **TWO, **TWICE, "precision": "bf16-true"}),
         ("roberta", {**LORA, **TWO, "sharding_backend": "fsdp1"}),
         ("roberta", {**LORA, **TWO, **TWICE, "sharding": "shard_grad_op", "sharding_backend": "fsdp1"}),

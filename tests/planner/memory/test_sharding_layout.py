@@ -126,7 +126,8 @@ def test_in_backward_the_part_before_is_gathered_ahead_and_the_one_behind_is_sca
         Extra(60, 40 + 0, 0),
         Extra(60, 0, 0),
     ]
-    assert [found.prefetch(i) for i in PLACES] == [found.backward(i) for i in PLACES]
+    copied = Extra(100, 100 + 8, 10)  # out of its buffer, which is freed before its backward runs
+    assert [found.prefetch(i) for i in PLACES] == [copied, *(found.backward(i) for i in PLACES[1:])]
 
 
 def test_after_its_backward_a_part_is_reduced() -> None:
@@ -143,6 +144,7 @@ def test_what_is_resharded_over_fewer_ranks_leaves_a_shard_from_forward() -> Non
     found = layout(Fsdp2(reshard_size=4), 8)
     assert [found.forward(i).unsharded for i in PLACES] == [100, 40 + 25, 40 + 35, 60 + 45, 60 + 45]
     assert [found.backward(i).unsharded for i in PLACES] == [100, 65, 75, 105, 105]
+    assert found.prefetch(2)[:2] == (75 + 10, 40 + 4)  # copied out while its own shard is alive
     assert [found.reduce(i).unsharded for i in range(4)] == [0, 25, 35, 45]
     assert [found.left(n) for n in range(4)] == [0, 25, 35, 45]  # of parts whose backward never runs
     assert layout(FULL).left(3) == 0
@@ -167,7 +169,7 @@ def test_on_the_host_are_gradients_and_what_is_gathered_comes_by_shards() -> Non
     found = layout(Fsdp2(offload=Offload.CPU))
     assert (found.all_gradients, found.at_step) == (0, 0)
     ahead = [found.prefetch(i).communication - found.backward(i).communication for i in PLACES]
-    assert ahead == [0, 50, 20, 20, 0]
+    assert ahead == [100, 50, 20, 20, 0]  # the stem's is copied out of its buffer
 
 
 def test_replicas_of_shards_keep_reduced_gradients_where_they_are_tensors_of_their_own() -> None:

@@ -189,10 +189,10 @@ def test_shards_are_gathered_before_a_part_runs_and_scattered_after_it() -> None
         Moment.START_OF_BACKWARD: (Line(128 + 60, 92, 121, 14, 0, 60, 0),),
         # the stem is gathered ahead, the head's gradients of 4 bytes are scattered, its shard of 2 is there
         Moment.BLOCK_BACKWARD: (Line(20 + 4 + 40 + 104 + 2, 42, 21, 4, 202, 40, 104),),
-        # at first the gradient of the stem's output above what the stem has saved
+        # at first the gradient of the stem's output above what the stem has saved, which is copied out of its buffer
         Moment.EMBEDDING_BACKWARD: (
             Line(7 + 2 + 100 + 100 + 8 + 6 - 100, 28, 8, 10, 106, 100, 8),
-            Line(27 + 100 + 8 + 6, 16, 27, 10, 6, 100, 8),
+            Line(27 + 100 + 100 + 8 + 6, 16, 27, 10, 6, 100, 108),
         ),
     }
 
