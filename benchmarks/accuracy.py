@@ -60,11 +60,12 @@ STRATEGIES = (
     "--precision fp16-mixed --sharding no_shard --gpus 2 --checkpointing full",
     "--precision tf32 --optimizer adafactor --gradient-accumulation-steps 4",
     "--precision bf16-true --finetuning qlora --quantization nf4-double",
-    "--precision bf16-mixed --sharding full_shard --gpus 2 --gradient-accumulation-steps 2",
+    "--precision bf16-mixed --sharding full_shard --gpus 2 --gradient-accumulation-steps 2 --gradient-sync each",
     "--precision bf16-mixed --finetuning lora --sharding shard_grad_op --gpus 2",
     "--precision bf16-mixed --optimizer sgd --attention eager --checkpointing full",
     "--precision fp16-mixed --finetuning lora --attention eager",
     "--precision bf16-true --sharding full_shard --gpus 8 --optimizer adamw-foreach",
+    "--precision bf16-mixed --sharding full_shard --gpus 2 --gradient-accumulation-steps 2 --gradient-sync last",
 )
 """Strategies, as options of the command line."""
 
@@ -153,13 +154,26 @@ def below(errors: list[Errors]) -> str:
     )
 
 
+def all_errors(record: Record) -> list[Errors]:
+    return [held_against(cell, record[cell.command]) for cell in cells() if cell.command in record]
+
+
+def summary(errors: list[Errors]) -> Iterator[str]:
+    """Yields the table of docs/accuracy.md."""
+    yield f"| {len(errors)} cells | median error | worst | below the replay |\n|---|---|---|---|"
+    peaks, phases = [e.peak for e in errors], [error for e in errors for error in e.phases.values()]
+    for name, found in ("peak of a step", peaks), ("any single phase", phases):
+        median = statistics.median(map(abs, found))
+        yield f"| {name} | {median:.3%} | {max(found, key=abs):+.2%} | {max(0.0, -min(found)):.2%} at most |"
+
+
 def print_table(record: Record) -> None:
-    all_cells = cells()
-    errors = [held_against(cell, record[cell.command]) for cell in all_cells if cell.command in record]
+    all_cells, errors = cells(), all_errors(record)
     for line in grouped(errors, "strategy", lambda c: c.strategy, lambda c: c.model):
         print(line)
     for line in grouped(errors, "architecture", lambda c: c.model, lambda c: c.strategy):
         print(line)
+    print("\n" + "\n".join(summary(errors)))
     print(below(errors))
     print(f"{len(errors)} of {len(all_cells)} cells are recorded.")
 

@@ -75,9 +75,13 @@ def loader(data: str | None, run: Run, batch: int, counted: int) -> DataLoader:
 
 
 def evaluate(call: Any, model: Any, batches: DataLoader, device: torch.device) -> float:
-    """Returns the mean loss over some batches."""
+    """Returns the mean loss over the batches of all ranks, each of which has as many."""
     model.eval()
     with torch.no_grad():
         losses = [call(**{name: x.to(device) for name, x in batch.items()}).loss.item() for batch in batches]
     model.train()
-    return sum(losses) / max(1, len(losses))
+    mean = torch.tensor(sum(losses) / max(1, len(losses)), device=device)
+    if not dist.is_initialized():
+        return mean.item()
+    dist.all_reduce(mean)
+    return mean.item() / dist.get_world_size()

@@ -125,7 +125,9 @@ def main() -> None:
         if rank == 0:
             print(f"step {number}: loss {total:.4f}, {measure.seconds[-1]:.2f} s", flush=True)
         if test is not None and number % training.evaluate_every == 0:
-            print(f"evaluation: loss {evaluate(call, model, test, device):.4f}")
+            mean = evaluate(call, model, test, device)
+            if rank == 0:
+                print(f"evaluation: loss {mean:.4f}", flush=True)
     del kept
     if rank == 0:
         measure.write(batch * accumulation * world)

@@ -36,7 +36,10 @@ class AroundFsdp2(Around):
         self._reshards, self._on_host, self._tied = sharding.reshards, sharding.on_host, ends.tied
         self._each = each
         self._tensors = [unit.gathered_tensors for unit in units]
+        self._copied = [-(-u.gathered_bytes // ranks) if sharding.on_host else u.cast_bytes for u in units]
+        """Bytes of each unit's shards that are cast, or on the host, and copied in order to gather them."""
         if ends.tied:  # the embedding belongs to the head's unit
+            self._copied[-2] += self._copied[0]
             self._tensors[0], self._tensors[-2] = (), (*self._tensors[0], *self._tensors[-2])
         self._stays = {self._head} if ends.tied or ends.rooted else set()
         """Units that stay gathered from the beginning of forward to the end of backward."""
@@ -152,10 +155,8 @@ class AroundFsdp2(Around):
 
     def _gather(self, i: int) -> None:
         """Gathers a unit into a buffer, from a copy of the shards where these are cast or on the host."""
-        whole, unit, copied = sum(self._tensors[i]), self._units[i], 0
-        if self._on_host or unit.stored_bytes * self._ranks > unit.gathered_bytes:
-            copied = self.requests.allocate(-(-whole // self._ranks), Stream.GATHER)
-        self._buffers[i] = self.requests.allocate(whole, Stream.GATHER)
+        copied = self.requests.allocate(self._copied[i], Stream.GATHER) if self._copied[i] else 0
+        self._buffers[i] = self.requests.allocate(sum(self._tensors[i]), Stream.GATHER)
         self.requests.release(copied)
 
     def _copy_out(self, i: int) -> None:

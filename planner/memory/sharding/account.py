@@ -79,8 +79,8 @@ class Unit(NamedTuple):
     buffer_bytes: int = 0
     """The part of `stored_bytes` that is no parameter, such as scales of quantized weights: an offload leaves it."""
     cast_bytes: int = 0
-    """Bytes of one rank's share in the dtype of the computation, which FSDP1 copies in order to gather; 0 where the
-    share is stored in that dtype."""
+    """Bytes of one rank's share of what is stored in another dtype than that of the computation, in the latter: FSDP
+    copies it in order to gather."""
     skipped_bytes: int = 0
     """Bytes of gradients that never come, for which DDP's buckets have a place even so."""
     parameters: tuple[Parameter, ...] = ()
@@ -118,7 +118,7 @@ class Account:
     def __init__(self, ranks: int, is_block: bool) -> None:
         self.ranks, self.is_block = ranks, is_block
         self.stored = self.gathered = self.gathered_gradients = self.gradients = self.buffers = 0
-        self.whole_gradients = self.skipped = 0
+        self.whole_gradients = self.skipped = self.cast = 0
         self.trained: list[TrainedTensor] = []
         self.tensors: list[int] = []
         self.gathered_tensors: list[int] = []
@@ -138,6 +138,7 @@ class Account:
         elements = rows // self.ranks * prod(columns)
         self.shares.append(elements * stored)
         self.in_fp32 += prod(shape) * stored if stored == FP32 else 0
+        self.cast += elements * computed if stored != computed else 0
         self._store(allocated(elements * stored))
         self._gather(self.ranks * elements * computed)
 
@@ -208,6 +209,7 @@ class Account:
             self.gathered,
             *gradients,
             self.buffers,
+            self.cast,
             skipped_bytes=self.skipped,
             tensors=tuple(self.tensors),
             gathered_tensors=tuple(self.gathered_tensors),

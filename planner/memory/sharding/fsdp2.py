@@ -60,9 +60,12 @@ class Fsdp2Layout(Layout):
         self._head = len(units) - 2
         self._waits_from = self._head if waits_from is None else waits_from
         self._gathered = [u.gathered_bytes for u in units]
+        self._copied = [self._share(u.gathered_bytes) if self._on_host else self._cast(u) for u in units]
+        """Bytes that this rank copies of each unit in order to gather it ahead."""
         self._tied_gradient = 0
         if self.tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
             self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
+            self._copied[0] = 0
             self._tied_gradient = tied_gradient(units[0])
         self.updates = rule_of(updates) if updates is not None else None
         stay = not self._on_host and updates is None
@@ -79,6 +82,14 @@ class Fsdp2Layout(Layout):
     def _share(self, num_bytes: int) -> int:
         """Returns one rank's share of bytes that are divided among all ranks, rounded up."""
         return -(-num_bytes // self.ranks)
+
+    def _cast(self, unit: Unit) -> int:
+        """Returns the bytes of a rank's part of a unit that are cast when backward gathers it.
+
+        Whatever has another dtype at first is copied into one tensor, also of what forward left of the unit
+        (`_get_param_all_gather_inputs`).
+        """
+        return unit.cast_bytes * self.ranks // (self._post_forward or self.ranks)
 
     def _reduced(self, unit: Unit) -> int:
         """Returns the bytes of a unit's all-reduce over the replicas that stay until backward ends.
@@ -206,12 +217,10 @@ class Fsdp2Layout(Layout):
         """Returns the bytes when the backward of part `i` begins: the larger of two moments.
 
         First the part is copied out of its buffer; what forward left of it is alive until `to_unsharded`. Then that and
-        the buffer are freed and part `i - 1` is gathered; with parameters on the host, its shards are first copied to
-        the GPU (`all_gather_inputs`).
+        the buffer are freed and part `i - 1` is gathered, from a copy of shards that are cast or on the host.
         """
-        extra = self.backward(i)
-        ahead = self._prefetched(i)
-        shards = self._share(ahead) if self._on_host and i <= self._head else 0
+        extra, ahead = self.backward(i), self._prefetched(i)
+        shards = self._copied[i - 1] if ahead and i <= self._head else 0
         copied = left = 0
         if self._reshards and i < self._head:
             copied, left = self._gathered[i], self._post_forward_prefix[i + 1] - self._post_forward_prefix[i]

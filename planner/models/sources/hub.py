@@ -41,10 +41,13 @@ def download_config(repository: str, *, instead: str | None = None, from_cache: 
     try:
         # hf_hub_download(local_files_only=True) asks the Hub as well if the file is not there (huggingface_hub 2.4).
         path = try_to_load_from_cache(repository, "config.json")
-        if not from_cache:
-            if not isinstance(path, str):
+        try:
+            if not from_cache:
                 _check_that_it_answers(repository)
-            path = hf_hub_download(repository, "config.json")
+                path = hf_hub_download(repository, "config.json")
+        except errors.LocalEntryNotFoundError:
+            if not isinstance(path, str):
+                raise
         if not isinstance(path, str):
             raise errors.LocalEntryNotFoundError(repository)
     except Exception as error:  # anything that the client or its HTTP library raises

@@ -158,6 +158,15 @@ def test_the_roots_head_stays_gathered_and_prefetches_the_last_block() -> None:
     assert found.backward(4).communication == 40
 
 
+def test_shards_that_are_cast_are_copied_in_order_to_gather_a_unit_ahead() -> None:
+    units = [u._replace(cast_bytes=u.gathered_bytes // 4) for u in UNITS]
+    found = made(units, Fsdp2(gradient_sync=EACH), 4)
+    assert found.prefetch(3) == Extra(60, 40 + 10, 0)
+    assert found.prefetch(1) == Extra(40, 100 + 25 + 8, 6)
+    # what forward left is already in the dtype of the computation, and copied even so
+    assert made(units, Fsdp2(gradient_sync=EACH, reshard_size=2), 4).prefetch(3).communication == 40 + 20
+
+
 def test_of_accumulated_steps_shards_of_all_gradients_are_there() -> None:
     found = layout(FULL, gradients_exist=True)
     assert found.grows

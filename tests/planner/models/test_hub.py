@@ -137,6 +137,19 @@ def test_a_hub_that_is_out_of_reach_is_asked_once_and_nobody_waits(
     assert asked == [("https://huggingface.co/me/mine/resolve/main/config.json", 3)]
 
 
+def test_a_model_in_the_cache_is_read_where_the_hub_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unreachable(url: str, *, timeout: float) -> None:
+        raise ConnectionError("Name or service not known")
+
+    (tmp_path / "config.json").write_text(GPT2)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "config.json"))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("it is asked again"))
+    assert find_model("hf:me/mine").architecture == find_model("gpt2").architecture
+
+
 def test_what_the_hub_says_of_a_model_is_said_by_the_first_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
