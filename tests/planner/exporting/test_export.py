@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planner import ExportError, PlannerError, check, estimate, export, fit
 from planner.cli import main
 from planner.exporting.launch import Launch
-from planner.exporting.registry import TARGETS
+from planner.exporting.targets.registry import TARGETS
 from planner.models import find_model
 from planner.records.result import EstimateResult
 
