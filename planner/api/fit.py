@@ -160,11 +160,11 @@ def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Pr
     if settings.engine is Engine.EXHAUSTIVE:
         found = search(space, solver)
         if settings.storage is not None:
-            from planner.search import study
+            from planner.search.studies import study
 
             study.write(space, solver, found, settings, progress)
         return found
-    from planner.search import study
+    from planner.search.studies import study
 
     return study.search(space, solver, settings, progress)
 

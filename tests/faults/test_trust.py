@@ -246,7 +246,7 @@ RUNS = {
     "planner/memory/layers/mixtures/__init__.py": "its own modules",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",
-    "planner/replay/structure/source.py": "module:function, which the user names",
+    "planner/replay/structure/model_code.py": "module:function, which the user names",
     "planner/report/timeline/formats.py": "its own formats",
 }
 
