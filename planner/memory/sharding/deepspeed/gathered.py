@@ -159,5 +159,5 @@ def _each_once(
 
 
 def _module(part: int, name: str) -> Module:
-    """Returns a module, of which the model's own and its body are the same in every part."""
+    """Returns a module of a part; the model's own module and its body are the same ones in every part."""
     return 0 if name in (MODEL, BODY) else part, name
