@@ -13,9 +13,9 @@ from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import adds_nothing, check_divisible
 from planner.problem.arguments import RankingArguments
-from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.problem import Problem
 from planner.problem.questions import options_in, question
+from planner.problem.search_request import fields_of, number_of, solver_of
 from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.asked.axes import several
 from planner.records.result import FitResult

@@ -9,9 +9,9 @@ from planner.answers.machine_ranking import ranking_of
 from planner.answers.machines import Placing
 from planner.models import Model
 from planner.problem.arguments import RankingArguments
-from planner.problem.asked import fields_of, number_of, solver_of
 from planner.problem.problem import Problem, catalog_of
 from planner.problem.questions import options_in, question
+from planner.problem.search_request import fields_of, number_of, solver_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
 from planner.records.asked.axes import RequestError
 from planner.records.machines import MachineRanking

@@ -8,9 +8,9 @@ from typing import Unpack
 
 from planner.models import registry_models
 from planner.problem.arguments import SearchArguments
-from planner.problem.asked import number_of
 from planner.problem.problem import catalog_of
 from planner.problem.questions import options_in, question
+from planner.problem.search_request import number_of
 from planner.problem.sites import ANY, Counts, Names, sites_of
 from planner.records.asked.amounts import parse_length
 from planner.records.asked.axes import RequestError, several

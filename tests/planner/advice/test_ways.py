@@ -18,8 +18,8 @@ from planner.advice.machines import other_machines
 from planner.advice.trials import best_near, tried
 from planner.advice.variants import Variants
 from planner.cli import main
-from planner.problem.asked import solver_of
 from planner.problem.problem import Problem
+from planner.problem.search_request import solver_of
 from planner.records.advice import Cost, Way
 from planner.search.exhaustive import possible
 from strategies import OPTIONS, Checkpointing, Kernels, Loss, Objective, Optimizer, Update
