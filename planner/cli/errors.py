@@ -15,7 +15,7 @@ from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
 from planner.plugins import said
 from planner.printable import printable
-from planner.records.asked.other_names import near_arguments
+from planner.records.asked.arguments import near_arguments
 
 DEBUG_VARIABLE = "PLANNER_DEBUG"
 """Environment variable that has tracebacks printed."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from hardware import PlannerError
 from hardware.errors import shown
-from planner.records.asked.other_names import near_arguments
+from planner.records.asked.arguments import near_arguments
 from strategies import ALL_LINEAR, OPTIONS, LoraTargets, Names, Option, Shares, WholeNumbers
 from strategies.sharding import ALIASES
 

@@ -11,8 +11,8 @@ from hardware import PlannerError
 from hardware.document import MAX_PROBLEMS, Document, Location
 from hardware.errors import FileError, shown
 from hardware.reading import read_document
+from planner.records.asked.arguments import near_arguments
 from planner.records.asked.axes import RequestError, parse_axes, parse_option, without_aliases
-from planner.records.asked.other_names import near_arguments
 from planner.records.plan import Count, Elements, Ranks, Record, Share
 from strategies import (
     OPTIONS,

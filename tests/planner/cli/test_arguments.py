@@ -14,8 +14,8 @@ from hardware import PlannerError, load_catalog
 from planner.cli import main
 from planner.cli.command import Command, Option
 from planner.models import registry_models
+from planner.records.asked.arguments import ELSEWHERE
 from planner.records.asked.axes import RequestError
-from planner.records.asked.other_names import ELSEWHERE
 from strategies import OPTIONS
 from strategies.sharding import ALIASES
 
