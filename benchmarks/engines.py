@@ -15,8 +15,8 @@ from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, TracedModel
 from planner.models import find_model
 from planner.search import EngineSettings, Solver, search
-from planner.search import study as studies
 from planner.search.candidate import Rank
+from planner.search.studies import study as studies
 from strategies import Engine, Sampler, Space, UpTo
 
 SEEDS = 20

@@ -177,8 +177,8 @@ def _trl(case: Case, plan: EstimateResult, folder: Path) -> dict[str, str]:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    from planner.exporting import trl
     from planner.exporting.launch import Launch
+    from planner.exporting.targets import trl
     from planner.models.trusted import named_in
 
     (folder / "model").mkdir()

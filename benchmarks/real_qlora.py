@@ -22,11 +22,11 @@ from planner.replay import Phase, Workload, replay
 from planner.replay.backend import CPU
 from planner.replay.engines import engine_of
 from planner.replay.engines.deepspeed import DeepSpeedEngine
+from planner.replay.loop import Steps
 from planner.replay.real.gloo import run_on_ranks
 from planner.replay.real.profiled import Marks, Recorded, recorded
 from planner.replay.real.run import SILENT, Unlabelled
 from planner.replay.silence import undisturbed
-from planner.replay.step import Steps
 from strategies import (
     PLAIN,
     Checkpointing,

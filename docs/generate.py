@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from enum import Enum
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import click
@@ -72,7 +73,7 @@ def _documented(name: str, thing: Any) -> Iterator[str]:
     yield from ("```text", inspect.cleandoc(thing.__doc__ or ""), "```")
     if inspect.isclass(thing) and issubclass(thing, BaseModel):
         yield from ("", "| field | type | |", "|---|---|---|")
-        said = _said_of_fields(thing)
+        said = {**(_said_of_options() if issubclass(thing, planner.SearchSpace) else {}), **_said_of_fields(thing)}
         for field, info in thing.model_fields.items():
             yield f"| `{field}` | `{_type(info.annotation)}` | {said.get(field, '')} |"
 
@@ -92,6 +93,14 @@ def _said_of_fields(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
+def _said_of_options() -> dict[str, str]:
+    """Returns what the help of the command line says of each option, or the docstring of the class of its choices."""
+    return {
+        name: option.help or inspect.cleandoc(option.kind.__doc__ or "").splitlines()[0]
+        for name, option in OPTIONS.items()
+    }
+
+
 def _signature(function: Any) -> str:
     """Returns the parameters one a line, as they are written."""
     lines, starred = [], False
@@ -99,7 +108,7 @@ def _signature(function: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             lines.append("*")
             starred = True
-        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
         default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
         lines.append(f"{stars}{parameter.name}: {parameter.annotation}{default}")
     return "".join(
@@ -112,20 +121,21 @@ def _default(value: Any) -> str:
 
 
 def _bare(annotation: Any) -> Any:
-    """Returns a type without what `Annotated` adds, which may have an address in it."""
+    """Returns a type without what `Annotated` adds, also within it, which may have an address in it."""
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return reduce(or_, map(_bare, get_args(annotation)))
+    if isinstance(annotation, GenericAlias):
+        return GenericAlias(get_origin(annotation), tuple(map(_bare, get_args(annotation))))
     return annotation
 
 
 def _type(annotation: Any) -> str:
+    """Returns a type as it is written, without the modules of its names."""
     annotation = _bare(annotation)
     text = annotation.__name__ if isinstance(annotation, type) and "[" not in str(annotation) else str(annotation)
-    for noise in ("typing.", "planner.records.plan.", "planner.records.asked.request.", "planner.records.result."):
-        text = text.replace(noise, "")
-    return text.replace("|", "\\|")
+    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])", "", text).replace("|", "\\|")
 
 
 def option_types() -> str:

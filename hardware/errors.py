@@ -28,6 +28,11 @@ class PlannerError(Exception):
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
 
+    def reword(self, message: str, hint: str | None) -> None:
+        """Says what is wrong, and how to mend it, in words that fit better where more is known."""
+        self.message, self.hint = message, hint
+        self.args = (message,)
+
 
 def shown(value: object) -> str:
     """Returns a value as error texts show it: its repr on one line, shortened to 60 characters."""

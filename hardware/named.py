@@ -55,7 +55,7 @@ class Named(Generic[E]):
 
     __slots__ = ("_entries", "_make", "owners")
 
-    def __init__(self, make: Callable[[str], E] | None = None) -> None:
+    def __init__(self, make: Callable[[str], E]) -> None:
         """Makes a collection without entries.
 
         Args:
@@ -98,7 +98,6 @@ class Named(Generic[E]):
     def _made(self, canonical: str) -> E:
         entry = self._entries[canonical]
         if entry is None:
-            assert self._make is not None
             entry = self._entries[canonical] = self._make(canonical)
         return entry
 

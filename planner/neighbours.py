@@ -3,24 +3,17 @@
 import os
 import sys
 
-TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interrupt finds no handler yet
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 NEIGHBOURS = ("hardware", "strategies")
 """Packages of the planner that are installed next to this one."""
 
 
-def stranger(names: "Sequence[str]" = NEIGHBOURS) -> str | None:
+def stranger() -> str | None:
     """Returns a message about a package that Python would import instead of the planner's own, or None.
 
     Packages that are not on the path are not judged, since an editable installation may have finders of its own.
-
-    Args:
-        names: Names of the planner's packages to look for.
     """
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for name in names:
+    for name in NEIGHBOURS:
         own, found = os.path.join(home, name), _found(name)
         if found is not None and os.path.isdir(own) and os.path.realpath(found) != os.path.realpath(own):
             return (

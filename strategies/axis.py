@@ -139,6 +139,6 @@ def _given(values: dict[str, Any], option: Option, space: Callable[[str], tuple[
         yield {**values, option.name: value}
 
 
-def axis_of(choices: type[Choice], help: str = "", phrase: str = "{}", hidden_default: Any = None) -> Axis:
+def axis_of(choices: type[Choice], phrase: str = "{}", hidden_default: Any = None) -> Axis:
     """Returns an axis without refinements; the arguments are those of its only `Option`."""
-    return Axis(Option(choices.axis_name(), choices, help, phrase, hidden_default))
+    return Axis(Option(choices.axis_name(), choices, phrase=phrase, hidden_default=hidden_default))

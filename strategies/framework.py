@@ -105,7 +105,7 @@ class Framework(Choice):
 
     @classmethod
     def mistaken(cls) -> Mapping[str, str]:
-        """Returns the library whose trainer is another's with kernels of its own, and names of trainers."""
+        """Returns the nearest choices of the names of trainers, and of unsloth, which is TRL's with other kernels."""
         return {"unsloth": "trl, without unsloth's kernels", "sfttrainer": cls.TRL, "trainer": cls.TRANSFORMERS}
 
 

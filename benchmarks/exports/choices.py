@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from planner import ExportError, PlannerError, estimate, export
-from planner.exporting.registry import TARGETS
+from planner.exporting.targets.registry import TARGETS
 from planner.records.result import EstimateResult
 from strategies import OPTIONS, Framework, Names, Option, Shares, WholeNumbers
 

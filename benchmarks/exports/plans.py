@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any
 
 from planner import ExportError, PlannerError, estimate, export
-from planner.exporting.registry import TARGETS
+from planner.exporting.targets.registry import TARGETS
 from strategies import Framework
 
 CHOICES: dict[str, list[Any]] = {

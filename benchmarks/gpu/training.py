@@ -17,11 +17,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from planner.replay import Workload
 from planner.replay.backend import CPU, CUDA, Backend
 from planner.replay.engines import engine_of
+from planner.replay.loop import Steps
 from planner.replay.real.cuda_memory import CudaCounters
 from planner.replay.real.run import Counters, Unlabelled, run_on_cpu
 from planner.replay.recording.trace import Phase
 from planner.replay.silence import undisturbed
-from planner.replay.step import Steps
 from planner.replay.workload import STEPS
 from strategies import PLAIN, Allocator, Attention, Strategy
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from published.speed import Asked, Speed
 
 from hardware import sustained
 from planner.time import host, rates
+
+Put = Callable[[float], AbstractContextManager[Any]]
+"""Puts a value in the place of a constant, for as long as a context lasts."""
 
 
 class Constant(NamedTuple):
@@ -25,30 +29,39 @@ class Constant(NamedTuple):
         sources: Beginnings of the names of the sources that gave it.
         assumed: Value without any of them.
         concerns: Whether it has a part in the prediction of a run.
-        put: Puts a value in its place.
+        put: Puts another value in its place.
         value: The value in use.
     """
 
     sources: tuple[str, ...]
     assumed: float
     concerns: Callable[[Asked], bool]
-    put: Callable[[float], None]
+    put: Put
     value: float
 
+    @contextmanager
+    def at(self, value: float) -> Iterator[None]:
+        """Predicts with another value while the context lasts."""
+        with ExitStack() as stack:
+            stack.callback(rates.of_cluster.cache_clear)  # when the value in use is back
+            stack.enter_context(self.put(value))
+            rates.of_cluster.cache_clear()
+            yield
 
-def _share(capability: str, name: str) -> tuple[Callable[[float], None], float]:
-    def put(value: float) -> None:
+
+def _share(capability: str, name: str) -> tuple[Put, float]:
+    def put(value: float) -> AbstractContextManager[Any]:
         found = sustained.BY_CAPABILITY[capability]
-        sustained.BY_CAPABILITY[capability] = found._replace(**{name: value})
+        return patch.dict(sustained.BY_CAPABILITY, {capability: found._replace(**{name: value})})
 
     return put, getattr(sustained.BY_CAPABILITY[capability], name)
 
 
-def _flash_1(capability: str) -> tuple[Callable[[float], None], float]:
-    def put(value: float) -> None:
+def _flash_1(capability: str) -> tuple[Put, float]:
+    def put(value: float) -> AbstractContextManager[Any]:
         found = sustained.BY_CAPABILITY[capability]
         kernels = {**found.attention, "flash-1": (value, value / 1.2)}
-        sustained.BY_CAPABILITY[capability] = found._replace(attention=kernels)
+        return patch.dict(sustained.BY_CAPABILITY, {capability: found._replace(attention=kernels)})
 
     return put, sustained.BY_CAPABILITY[capability].attention["flash-1"][0]
 
@@ -82,8 +95,8 @@ def _by_pcie(asked: Asked) -> bool:
     return asked.cluster.gpus_per_node > 2 and asked.cluster.gpu.gpu_link.kind == "pcie"
 
 
-def _of_module(module: object, name: str) -> tuple[Callable[[float], None], float]:
-    return lambda value: setattr(module, name, value), getattr(module, name)
+def _of_module(module: object, name: str) -> tuple[Put, float]:
+    return lambda value: patch.object(module, name, value), getattr(module, name)
 
 
 def left_out(runs: Sequence[Asked]) -> Iterator[Speed]:
@@ -91,12 +104,12 @@ def left_out(runs: Sequence[Asked]) -> Iterator[Speed]:
     constants = _constants()
     for source in dict.fromkeys(asked.run.source for asked in runs):
         family = source.partition(",")[0]
-        with _restored(constants):
+        with ExitStack() as stack:
             for constant in constants:
                 if any(family.startswith(name) for name in constant.sources):
                     others = [asked for asked in runs if not asked.run.source.startswith(family)]
-                    constant.put(_fitted(constant, [asked for asked in others if constant.concerns(asked)]))
-                    rates.of_cluster.cache_clear()
+                    value = _fitted(constant, [asked for asked in others if constant.concerns(asked)])
+                    stack.enter_context(constant.at(value))
             yield from (asked.speed() for asked in runs if asked.run.source == source)
 
 
@@ -106,22 +119,11 @@ def _fitted(constant: Constant, others: Sequence[Asked]) -> float:
         return constant.assumed
 
     def error(value: float) -> float:
-        constant.put(value)
-        rates.of_cluster.cache_clear()
-        errors = sorted(abs(math.log(1 + asked.speed().error)) for asked in others)
+        with constant.at(value):
+            errors = sorted(abs(math.log(1 + asked.speed().error)) for asked in others)
         return errors[len(errors) // 2]
 
     candidates = [constant.value * 1.04**n for n in range(-12, 13)]
     best = min(candidates, key=error)
     # A constant that makes no difference to them is as unknown as one that they have no part in.
     return best if error(candidates[0]) != error(candidates[-1]) else constant.assumed
-
-
-@contextmanager
-def _restored(constants: Sequence[Constant]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for constant in constants:
-            constant.put(constant.value)
-        rates.of_cluster.cache_clear()

@@ -123,9 +123,14 @@ class _Now(NamedTuple):
         return at_usual_batch(variant.solver, bounded=self.bounded) or variant.solver
 
     def _times(self, candidate: Candidate, more: float) -> float:
-        """Returns how many times the largest batch of each GPU a candidate's is, on so many times as many GPUs.
+        """Returns the ratio of a candidate's batch per GPU to that of the largest one found.
 
-        What only accumulates more is no larger: as many passes fill an epoch, and each GPU has room for as little.
+        A candidate that only accumulates more steps counts as no larger: an epoch takes as many passes, and a GPU has
+        no more room.
+
+        Args:
+            candidate: The candidate.
+            more: Ratio of its number of GPUs to that of the request.
         """
         batch = candidate.global_batch_size / self.largest.global_batch_size / more
         return min(batch, candidate.micro_batch_size / self.largest.micro_batch_size)

@@ -14,8 +14,8 @@ from planner.problem.problem import Problem, budget_bytes, named_at, step_memory
 from planner.problem.site import Site
 from planner.records.asked.request import Request
 from planner.search import Solver
-from planner.search.candidate import ALIKE_FROM
 from planner.search.exhaustive import possible
+from planner.search.solver import ALIKE_FROM
 from strategies import AXES, OPTIONS, Accumulation, ContradictionError, Space, Steps, Strategy, UpTo, WholeNumbers
 
 _RESOLVED = frozenset({"finetuning", "expert_quantization", "framework", "sharding_backend", "quantization"})

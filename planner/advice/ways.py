@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-from planner.advice.beside import TooSmall, beside
 from planner.advice.changes import Change, cost_of, items_of, options_of, told_cost
-from planner.advice.machines import (
-    MOST_TIMES_AS_LONG,
-    MOST_TIMES_THE_MEMORY,
-    cost_key,
-    memory_of,
-    more_gpus,
-    other_machines,
-)
+from planner.advice.fitting_machines import machines_that_fit
+from planner.advice.machines import cost_key
 from planner.advice.minimal import Found, Minimal
 from planner.advice.spelled import spelled_way
 from planner.advice.techniques import changes_from, is_slow_to_try, unusual, values_of
@@ -21,7 +14,7 @@ from planner.advice.trials import HOST, Trial, best, best_near, tried
 from planner.advice.variants import Variants
 from planner.advice.workloads import host_memory, of_length, shorter, workload_changes
 from planner.records.advice import Cost, Way
-from strategies import ContradictionError, Finetuning, Strategy
+from strategies import Finetuning, Strategy
 
 MOST_WAYS = 8
 MOST_OF_A_COST = 3
@@ -59,7 +52,7 @@ def ways_out(
     if variants.problem.memory.is_cheap:
         enough = [items_of(one.changes) for one in found]
         known = [change for change in _of_run(trials, held) if not any(some <= items_of((change,)) for some in enough)]
-        found += _of_machines(variants, least, known)
+        found += machines_that_fit(variants, least, known)
     told = (spelled_way(variants, _longest(variants, one), least, verb) for one in _ranked(found, least))
     return [way for way in told if way is not None]
 
@@ -70,10 +63,7 @@ def of_techniques(
     """Returns the smallest sets of changes of the run itself."""
     minimal = Minimal(variants)
     is_cheap = variants.problem.memory.is_cheap
-    known = (
-        changes_from(values_of(trial.strategy for trial in trials)) if is_cheap else ()
-    )  # each would be replayed, which takes minutes
-    changes = [change for change in known if not change.options.keys() & held]
+    changes = _of_run(trials, held) if is_cheap else []  # each would be replayed, which takes minutes
     methods = [*_lesser_methods(changes, trials)]
     others = [change for change in changes if "finetuning" not in change.options and not is_slow_to_try(change)]
     workload = [*workload_changes(variants), *_room_on_host(least), *shorter(variants)]
@@ -194,46 +184,6 @@ def _room_on_host(least: Trial) -> Iterator[Change]:
     if least.over.get(HOST, 0) > 0:
         footprint = least.solver.footprint(least.strategy, least.batch[1])
         yield host_memory(footprint.host.node_bytes(least.batch[0]))
-
-
-def _of_machines(variants: Variants, least: Trial, changes: Sequence[Change]) -> Iterator[Found]:
-    """Yields the cheapest other GPUs that fit, and the fewest more of the same unless they are many times as large.
-
-    A cheaper machine is yielded beside each where one of the changes makes something fit there.
-    """
-    others, smaller = _first(variants, other_machines(variants), least)
-    more, fewer = _first(variants, more_gpus(variants), least)
-    limit = MOST_TIMES_THE_MEMORY * memory_of(others.trial.solver.cluster) if others is not None else None
-    for alone, failed in ((others, smaller), (more, fewer)):
-        found = (alone, beside(variants, least, failed, changes))
-        yield from (
-            one
-            for one in found
-            if one is not None and (alone is others or limit is None or memory_of(one.trial.solver.cluster) <= limit)
-        )
-
-
-def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple[Found | None, list[TooSmall]]:
-    """Returns the first machine on which something fits, and those before it on which nothing does."""
-    usual, failed = least.seconds_per_token(), list[TooSmall]()
-    for change in changes:
-        try:
-            variant = variants.changed(change.options)
-        except ContradictionError:  # so many GPUs do not divide the global batch
-            continue
-        if least.solver.cluster.gpu.supports_bf16 and not variant.solver.cluster.gpu.supports_bf16:
-            continue  # fp16, all that runs there, overflows where bf16 does not
-        # Fewer GPUs shard less, so what one holds now is no bound; as many of a smaller one cannot do.
-        same = variant.solver.cluster.world_size == least.solver.cluster.world_size
-        if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:
-            continue
-        trial = best_near(variant, least.strategy)
-        if trial is None:
-            continue
-        if trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
-            return Found((change,), trial), failed
-        failed += [] if trial.fits else [TooSmall(change, trial)]
-    return None, failed
 
 
 def _ranked(found: Iterable[Found], least: Trial) -> list[Found]:

@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Unpack
 
 from hardware import GPU
 from planner.advice.steps import steps_from
 from planner.answers.plans import plan_of
-from planner.extras import Progress
 from planner.memory import MemoryModel, Part, Saved
 from planner.models import Model
-from planner.problem.problem import CatalogSource
-from planner.problem.resolve import resolve_one, workload_of
+from planner.problem.arguments import ConfigurationArguments
+from planner.problem.questions import question
+from planner.problem.resolve import resolve_asked
 from planner.records.explanation import Explanation, Group, SavedTensor, SavingPart
 from strategies import ContradictionError
 
-if TYPE_CHECKING:
-    from typing import Unpack
 
-    from planner.records.asked.option_types import Options
-
-
+@question(ConfigurationArguments)
 def explain(
     model: str | Model,
     *,
     gpu: str | GPU,
     gpus: int | None = None,
     nodes: int = 1,
-    task: str | None = None,
-    sequence_length: int | str | None = None,
-    micro_batch_size: int = 1,
-    gradient_accumulation_steps: int = 1,
-    evaluation_batch_size: int | None = None,
-    batching: str = "full",
-    mean_length: int | str | None = None,
-    outputs: str = "released",
-    headroom: float = 0.05,
-    host_memory: int | str | None = None,
-    loading: str = "auto",
-    catalog: CatalogSource = None,
-    progress: Progress = lambda _: None,
-    **axes: Unpack[Options],
+    **asked: Unpack[ConfigurationArguments],
 ) -> Explanation:
     """Says what the memory of one configuration is made of, and what every other choice would save or cost.
 
-    The arguments are those of `estimate`.
+    Args:
+        model: The model, as for `fit`.
+        gpu: Name or alias of a GPU or a machine in the catalog, or a `GPU`, as for `fit`.
+        gpus: GPUs per node, by default as for `fit`.
+        nodes: Number of nodes.
+        asked: Options of `SearchSpace` by name, with one value each and the defaults of `estimate`.
 
     Returns:
         Every part of the model (stem, blocks, head, loss) with the tensors that it saves: names, shapes, bytes per
@@ -57,22 +45,20 @@ def explain(
             the tensors that are alive at its peak.
         PlannerError: Any other reason for which `estimate` raises.
     """
-    given = dict(locals())
-    sizes = micro_batch_size, gradient_accumulation_steps
-    problem, solver, candidate = resolve_one(model, gpu, catalog, axes, workload_of(given), *sizes, progress)
+    problem, solver, candidate = resolve_asked(model, gpu, gpus, nodes, asked)
     memory = problem.memory
     if not isinstance(memory, MemoryModel):
         raise ContradictionError(
             f"{problem.request.model} is known by replays alone, which do not say what each block saves",
             f"planner verify {problem.request.model} lists what is alive at the peak",
         )
-    parts = memory.parts(candidate.strategy, micro_batch_size)
+    parts = memory.parts(candidate.strategy, candidate.micro_batch_size)
     listed = tuple(_parts(parts))
     return Explanation.model_construct(
         request=problem.request,
         plan=plan_of(candidate, solver),
         parts=listed,
-        groups=tuple(_groups(listed, micro_batch_size)),
+        groups=tuple(_groups(listed, candidate.micro_batch_size)),
         steps=steps_from(problem, solver, candidate),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from hardware import GPU
 from planner.answers.fitted import Listed, answer_of
@@ -12,53 +12,26 @@ from planner.answers.studies import about, study_name
 from planner.extras import Progress
 from planner.models import Model
 from planner.problem.accumulation import adds_nothing, check_divisible
-from planner.problem.asked import fields_of, number_of, solver_of
-from planner.problem.problem import CatalogSource, Problem
+from planner.problem.arguments import RankingArguments
+from planner.problem.problem import Problem
+from planner.problem.questions import options_in, question
+from planner.problem.search_request import fields_of, number_of, solver_of
 from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.asked.axes import several
-from planner.records.asked.space import SpaceSource
 from planner.records.result import FitResult
 from planner.records.verification import Verification
 from planner.search import Candidate, EngineError, EngineSettings, Found, Solver, search
 from strategies import ContradictionError, Engine, Exactly, Space
 
-if TYPE_CHECKING:
-    from typing import Unpack
 
-    from planner.records.asked.option_types import Options
-
-
+@question(RankingArguments)
 def fit(
     model: str | Model,
     *,
     gpu: str | GPU,
     gpus: int | None = None,
     nodes: int = 1,
-    task: str | None = None,
-    sequence_length: int | str | None = None,
-    micro_batch_size: int | Sequence[int] = (),
-    evaluation_batch_size: int | None = None,
-    batching: str = "full",
-    mean_length: int | str | None = None,
-    outputs: str = "released",
-    objective: str | None = None,
-    max_accumulation: int | None = None,
-    gradient_accumulation_steps: int | None = None,
-    global_batch_size: int | None = None,
-    tokens_per_step: int | str | None = None,
-    tokens: int | str | None = None,
-    samples: int | str | None = None,
-    epochs: float | None = None,
-    deadline: float | str | None = None,
-    budget: float | None = None,
-    price: float | None = None,
-    headroom: float = 0.05,
-    host_memory: int | str | None = None,
-    loading: str = "auto",
-    top: int = 10,
     pareto: bool = False,
-    catalog: CatalogSource = None,
-    space: SpaceSource = None,
     verify: bool = False,
     advice: bool = False,
     why_not: str | Sequence[str] = (),
@@ -68,8 +41,7 @@ def fit(
     timeout: float | None = None,
     seed: int | None = None,
     storage: str | None = None,
-    progress: Progress = lambda _: None,
-    **axes: Unpack[Options],
+    **asked: Unpack[RankingArguments],
 ) -> FitResult:
     """Finds the configurations that fit, by default those of the largest effective batch.
 
@@ -86,45 +58,7 @@ def fit(
             a `GPU`. A machine, such as `p5.48xlarge`, decides GPUs, host memory, network and price of each node.
         gpus: GPUs per node, from 1 to 1024; by default as many as the machine has, or else one.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
-        task: What the model is trained to do, such as `masked-lm`; by default what people train it for, an encoder for
-            `sequence-classification`.
-        sequence_length: Tokens per sequence, such as 4096 or `4k`, which is the same. By default 2048, or all of the
-            model's positions if they end earlier; for a model whose samples all have one length, such as ViT, that
-            length, and no other is accepted.
-        micro_batch_size: Allowed numbers of sequences per GPU and forward pass, one or several. By default any number.
-        evaluation_batch_size: Samples that each GPU evaluates at once between steps. By default nothing is evaluated.
-        batching: How samples become sequences: `full`, every sequence is full; `padded`, samples of different lengths
-            are padded to `sequence_length`; `packed`, several samples share a sequence, each with its own positions.
-        mean_length: Tokens per sample on average, if samples are padded or packed. With it, tokens per second leave
-            padding out; memory does not depend on it.
-        outputs: How long the training loop keeps what the model returned, the logits among it: `released`, as Trainer
-            does; `kept` until the next forward has returned, as `outputs = model(...)` in a loop; `kept-in-step`.
-        objective: What plans are ordered by: `batch`, the largest effective batch, then the shortest time;
-            `throughput`, the most tokens per second; `cost`, the lowest price per token; `memory`, the fewest bytes of
-            the process, by default at an effective batch of 64 sequences, or slightly more where the GPUs cannot
-            divide 64.
-        max_accumulation: Largest number of gradient accumulation steps per optimizer step; 16 by default, since
-            accumulation costs almost no memory. Excludes the next three.
-        gradient_accumulation_steps: Number of accumulation steps that every plan must have.
-        global_batch_size: Effective batch, in sequences, that every plan must have; the fastest plan comes first.
-        tokens_per_step: Tokens of all GPUs per optimizer step, in place of `global_batch_size`: the effective batch is
-            the nearest that the GPUs can divide. A number, or text such as `512k`.
-        tokens: Tokens of a run, a number or text such as `1.5B`: plans then say how long the run takes.
-        samples: Samples of a run, in place of `tokens`, a number or text such as `10M`.
-        epochs: How often the run goes over these; once by default.
-        deadline: Most seconds of the run, or text such as `24h`; plans that take longer are rejected.
-        budget: Most US dollars of the run; plans that cost more are rejected.
-        price: Price of one GPU for an hour, in US dollars; by default that of the catalog, if it has one.
-        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
-        host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
-            what is usual with its GPUs.
-        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
-            every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
-        top: Number of plans to return.
         pareto: Whether to return the front of effective batch, speed and memory as well, which is exact.
-        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog. By default the file
-            that the environment variable PLANNER_CATALOG names, if any, is added.
-        space: A `SearchSpace`, or the path of a YAML file that holds one. Options in `axes` take precedence over it.
         verify: Whether to replay the best plan, and if its replay does not fit, the next ones, until one fits. Plans
             before that one are removed from the answer. Needs the extra `verify`.
         advice: Whether the answer says, where something fits, which one change would double the batch, or make the
@@ -140,9 +74,8 @@ def fit(
         storage: URL of a database such as `sqlite:///study.db` that keeps the trials of optuna; later runs and parallel
             processes with the same request, sampler and seed continue the study. The exhaustive engine writes its best
             candidates to it.
-        progress: Function that is called with a line of text about what takes long, such as a replay.
-        axes: Options of `SearchSpace` by name (`precision`, `lora_rank`, ...), each with a value, several values, `all`
-            choices, or a range such as `"4..64"`. Options that are not given are searched over their usual values.
+        asked: Options of `SearchSpace` by name (`precision`, `lora_rank`, ...), each with a value, several values,
+            `all` choices, or a range such as `"4..64"`. Those that are not given are searched over their usual values.
 
     Returns:
         The `top` best plans, the best plan of each fine-tuning method, the number of strategies that were searched,
@@ -161,10 +94,10 @@ def fit(
         PlannerError: The base class of these; alone or as another subclass, it reports a model that cannot be
             downloaded, built or replayed, a space that is too large for the engine, or a storage that cannot be used.
     """
-    given = dict(locals())
-    top = number_of("top", top)
+    top, progress = number_of("top", asked["top"]), asked["progress"]
     settings = EngineSettings.of(engine, sampler=sampler, trials=trials, timeout=timeout, seed=seed, storage=storage)
-    problem = Problem(model, gpu, catalog, axes, fields_of(given), progress, space)
+    fields = fields_of({**asked, "gpus": gpus, "nodes": nodes})
+    problem = Problem(model, gpu, asked["catalog"], options_in(asked), fields, progress, asked["space"])
     solver, searched = solver_of(problem), problem.space()
     settings = settings._replace(study=study_name(problem, settings), about=about(problem, searched, settings))
     found = _search(searched, solver, settings, progress)
@@ -176,18 +109,18 @@ def fit(
         check_divisible(solver.accumulation, solver)
     settle(found, solver, top)
     verification = _verified(problem, solver, found, progress) if verify else None
-    bounded = max_accumulation is not None or adds_nothing(problem.request.task)
+    bounded = asked["max_accumulation"] is not None or adds_nothing(problem.request.task)
     listed = Listed.of(found, solver, top, bounded=bounded)
     answer = answer_of(problem, solver, found, listed, settings, pareto=pareto, verification=verification)
-    asked = several(why_not) if why_not else ()
+    unwanted = several(why_not) if why_not else ()
     if not answer.plans:
         short = None if answer.fastest else _shortfall(problem, searched, solver)
-        why = _why_not(problem, searched, solver, None, None, asked)
+        why = _why_not(problem, searched, solver, None, None, unwanted)
         return answer.model_copy(update={"shortfall": short, "why_not": why})
     run, more = listed.run_of(answer), None
     if advice and not verify and settings.engine is Engine.EXHAUSTIVE:
         more = _step_more(problem, searched, solver, found, run, bounded=bounded)
-    why = _why_not(problem, searched, solver, listed.first[0], run, asked)
+    why = _why_not(problem, searched, solver, listed.first[0], run, unwanted)
     return answer.model_copy(update={"step_more": more, "why_not": why})
 
 
@@ -227,11 +160,11 @@ def _search(space: Space, solver: Solver, settings: EngineSettings, progress: Pr
     if settings.engine is Engine.EXHAUSTIVE:
         found = search(space, solver)
         if settings.storage is not None:
-            from planner.search import study
+            from planner.search.studies import study
 
             study.write(space, solver, found, settings, progress)
         return found
-    from planner.search import study
+    from planner.search.studies import study
 
     return study.search(space, solver, settings, progress)
 

@@ -13,7 +13,7 @@ from planner.exporting.launch import ExportError, Launch, Target
 from planner.exporting.launchers.launcher import Launcher
 from planner.exporting.launchers.registry import LAUNCHERS
 from planner.exporting.read_back import read_back
-from planner.exporting.registry import DEFAULT, TARGETS
+from planner.exporting.targets.registry import DEFAULT, TARGETS
 from planner.files import write_all
 from planner.models import Model
 from planner.models.trusted import named_in

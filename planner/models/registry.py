@@ -244,8 +244,7 @@ def _unknown(text: str) -> UnknownNameError:
     known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)
     if other := other_kind(text, lambda name: _registered(name) is not None):
-        error.message, error.hint = f"{text} is {other.kind}, and {other.why}", other.way_out
-        error.args = (error.message,)
+        error.reword(f"{text} is {other.kind}, and {other.why}", other.way_out)
         return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from planner.exporting.registry import TARGETS
+from planner.exporting.targets.registry import TARGETS
 from planner.pages.subjects import Subject
 
 

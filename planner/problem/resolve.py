@@ -9,17 +9,16 @@ from hardware import GPU
 from planner.extras import Progress
 from planner.models import Foreign, Model
 from planner.problem.accumulation import passes
+from planner.problem.arguments import ConfigurationArguments, LengthArguments, WorkloadArguments
 from planner.problem.goal import limits_of
 from planner.problem.problem import CatalogSource, Problem
+from planner.problem.questions import options_in
 from planner.records.asked.amounts import parse_length
 from planner.records.asked.axes import RequestError, whole
 from planner.search import Candidate, Solver
 from strategies import ContradictionError, UpTo
 
-WORKLOAD: Final = (
-    *("gpus", "nodes", "task", "sequence_length", "headroom", "host_memory", "loading"),
-    *("evaluation_batch_size", "batching", "mean_length", "outputs"),
-)
+WORKLOAD: Final = ("gpus", "nodes", *LengthArguments.__annotations__, *WorkloadArguments.__annotations__)
 """Arguments of every question that are fields of its request as they stand."""
 
 
@@ -31,6 +30,32 @@ def workload_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     lengths = {name: parse_length(name, given[name]) for name in ("sequence_length", "mean_length")}
     return {name: given[name] for name in WORKLOAD} | lengths
+
+
+def resolve_asked(
+    model: str | Model | Foreign,
+    gpu: str | GPU,
+    gpus: int | None,
+    nodes: int,
+    asked: ConfigurationArguments,
+    **fields: Any,
+) -> tuple[Problem, Solver, Candidate]:
+    """Resolves a question about one configuration, as `resolve_one` does.
+
+    Args:
+        model: The model.
+        gpu: The GPU or machine.
+        gpus: GPUs per node.
+        nodes: Number of nodes.
+        asked: The other arguments, all of them.
+        fields: More fields of the `Request`.
+
+    Raises:
+        PlannerError: As for `resolve_one`, or a length is none.
+    """
+    workload = {**workload_of({**asked, "gpus": gpus, "nodes": nodes}), **fields}
+    sizes = asked["micro_batch_size"], asked["gradient_accumulation_steps"]
+    return resolve_one(model, gpu, asked["catalog"], options_in(asked), workload, *sizes, asked["progress"])
 
 
 def resolve_one(

@@ -48,7 +48,7 @@ def introduce(foreign: Foreign, progress: Progress, damaged: Damaged) -> Introdu
     progress(f"building {foreign.name}")
     with needed_for(FEATURE, "verify"):
         from planner.replay.inspect import facts_of
-        from planner.replay.structure.source import failure
+        from planner.replay.structure.model_code import failure
     try:
         introduction = Introduction(**facts_of(foreign.source, PLAIN)._asdict())
     except PlannerError:
@@ -134,7 +134,7 @@ def measured(asked: Asked) -> Profile | Refusal:
         PlannerError: The model's own code fails (`ModelCodeError`), or the `verify` extra is not installed.
     """
     with needed_for(FEATURE, "verify"):
-        from planner.replay.structure.source import ModelCodeError
+        from planner.replay.structure.model_code import ModelCodeError
     setting = setting_of(asked.strategy)
     found: Profile | Refusal
     try:

@@ -79,7 +79,9 @@ class ProfiledModel:
         if choice is Loss.CUT_CROSS_ENTROPY and self.introduction.model_type in cut_cross_entropy.FAMILIES:
             return None
         if choice in (Loss.CHUNKED, Loss.LIGER_FUSED_LINEAR):
-            return f"{self.name} is planned by replays, whose bytes grow with the micro-batch: {choice} works by tiles"
+            # Between two replayed micro-batches bytes are taken to lie on a line; tiles have a size of their own.
+            linear = f"{self.name} is planned by replays, which take bytes to be linear in the micro-batch"
+            return f"{linear}; those of {choice}, which computes tile by tile, are not"
         return f"{self.name} is planned by replays of its code, and {choice} is known for the registry's families only"
 
     @property

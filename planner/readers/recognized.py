@@ -35,7 +35,7 @@ def reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
 
 
 def reader_of_arguments(source: Source, readers: Sequence[Reader]) -> Reader:
-    """Returns whose arguments stand on the command line alone.
+    """Returns the reader of arguments that are given on the command line, without a file.
 
     Many programs take those of Trainer: it is one of them only if one of its own is among them.
     """

@@ -11,8 +11,9 @@ from planner.replay.recording.trace import Scope
 from planner.replay.setup.build import build, equip, half, linear_layers, refused_layers
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins.packages import FUSED
+from planner.replay.structure.inputs import tokens_per_sample
 from planner.replay.structure.parameter_roles import trained_parameters
-from planner.replay.structure.source import Source, tokens_per_sample
+from planner.replay.structure.source import Source
 from strategies import ShardingBackend, Strategy
 
 POSITIONS = ("max_position_embeddings", "n_positions")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -33,6 +35,18 @@ terminal, as in a notebook or a file."""
 
 _HTML = '<pre style="font-family:monospace;line-height:1.2;white-space:pre;overflow-x:auto">{code}</pre>'
 
+_REPORTS: Mapping[type[Displayed], Callable[[Any], RenderableType]] = {
+    FitResult: FitReport,
+    EstimateResult: EstimateReport,
+    CheckResult: CheckReport,
+    Explanation: ExplainReport,
+    Comparison: ComparisonReport,
+    MachineRanking: MachineRankingReport,
+    SweepResult: SweepReport,
+    Measurement: MeasuredReport,
+    Verification: VerifyReport,
+}
+
 
 def report_of(result: Displayed) -> RenderableType:
     """Returns what rich draws for a result.
@@ -40,24 +54,9 @@ def report_of(result: Displayed) -> RenderableType:
     Raises:
         TypeError: There is no report of such a result.
     """
-    if isinstance(result, FitResult):
-        return FitReport(result)
-    if isinstance(result, EstimateResult):
-        return EstimateReport(result)
-    if isinstance(result, CheckResult):
-        return CheckReport(result)
-    if isinstance(result, Explanation):
-        return ExplainReport(result)
-    if isinstance(result, Comparison):
-        return ComparisonReport(result)
-    if isinstance(result, MachineRanking):
-        return MachineRankingReport(result)
-    if isinstance(result, SweepResult):
-        return SweepReport(result)
-    if isinstance(result, Measurement):
-        return MeasuredReport(result)
-    if isinstance(result, Verification):
-        return VerifyReport(result)
+    report = next((report for kind, report in _REPORTS.items() if isinstance(result, kind)), None)
+    if report is not None:
+        return report(result)
     raise TypeError(f"no report is made of a {type(result).__name__}")
 
 

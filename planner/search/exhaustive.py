@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 
 from hardware import Cluster
 from planner.memory.interface import Foreseeing
-from planner.search.candidate import Candidate, Solver
+from planner.search.candidate import Candidate
 from planner.search.engine import DOES_NOT_FIT, LACKS_HOST_MEMORY, Found, TooManyStrategiesError
 from planner.search.ranking import Entry, Ranking
+from planner.search.solver import Solver
 from strategies import Chain, Space
 
 MOST_SOLVED = 25_000

@@ -9,7 +9,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from planner.search.candidate import ALIKE_FROM, Candidate, Solver
+from planner.search.candidate import Candidate
+from planner.search.solver import ALIKE_FROM, Solver
 from strategies import Chain, Exactly, Strategy, UpTo
 
 MOST_STEPS = 4096

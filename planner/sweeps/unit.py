@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from hardware import GPU, Catalog, Machine, PlannerError
 from planner.answers.machines import Placed, Placing
 from planner.answers.runs import run_of
-from planner.problem.asked import fields_of, solver_of
 from planner.problem.goal import usd_per_hour
 from planner.problem.problem import Problem
+from planner.problem.search_request import fields_of, solver_of
 from planner.problem.site import Site
 from planner.records.asked.space import SpaceSource
 from planner.records.sweep import SweepRow

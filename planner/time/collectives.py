@@ -23,6 +23,9 @@ def collective_seconds(moved: Moved, rates: Rates) -> float:
     return max(sharding, moved.between_peers / rates.peer_bytes) + moved.hops * HOP_SECONDS
 
 
-def beside(computing: float, exchanging: float) -> float:
-    """Returns the seconds of both at once: the longer one, and what it loses to the shorter one."""
+def overlapped(computing: float, exchanging: float) -> float:
+    """Returns the seconds of computing and exchanging at the same time.
+
+    They are those of the longer one, and a share of the shorter one, by which the two slow each other down.
+    """
     return max(computing, exchanging) + OVERLAP * min(computing, exchanging)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from planner.memory import Traffic, Work
-from planner.time.collectives import beside, collective_seconds
+from planner.time.collectives import collective_seconds, overlapped
 from planner.time.gpu import gpu_seconds
 from planner.time.host import host_seconds
 from planner.time.optimizer import accumulation_seconds, optimizer_seconds
@@ -56,9 +56,9 @@ def step_time(work: Work, again: Work, traffic: Traffic, rates: Rates, micro_bat
     gpu, repeated = gpu_seconds(work, rates, micro_batch_size), gpu_seconds(again, rates, micro_batch_size)
     busy = max(gpu.total, host_seconds(work, traffic))
     exchanging = max(collective_seconds(traffic.micro, rates), traffic.with_host / rates.host_link_bytes)
-    micro = beside(busy, exchanging) + collective_seconds(traffic.waited_for, rates)
+    micro = overlapped(busy, exchanging) + collective_seconds(traffic.waited_for, rates)
     backward = busy * 2 / 3
-    last = beside(backward, collective_seconds(traffic.step, rates)) - backward
+    last = overlapped(backward, collective_seconds(traffic.step, rates)) - backward
     optimizer = optimizer_seconds(traffic, rates) + accumulation_seconds(traffic, rates, steps)
     return StepTime(
         total=steps * micro + last + optimizer,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Unpack
 
 from hardware import GPU
 from hardware.errors import shown
 from planner.advice import ways_of_one
-from planner.extras import Progress
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
-from planner.problem.problem import CatalogSource, Problem
-from planner.problem.resolve import resolve_one, workload_of
+from planner.problem.arguments import ConfigurationArguments
+from planner.problem.problem import Problem
+from planner.problem.questions import question
+from planner.problem.resolve import resolve_asked
 from planner.records.verification import Verification
 from planner.report.parts.categories import STACKED
 from planner.report.timeline import renderer_of
@@ -21,38 +22,21 @@ from planner.search import Candidate, Solver
 from planner.verification.measure import device_of
 from planner.verification.replayed import Verified, verify_candidate
 
-if TYPE_CHECKING:
-    from typing import Unpack
-
-    from planner.records.asked.option_types import Options
-
 SNAPSHOTS = (".pickle", ".pkl")
 """Suffixes of files that hold a snapshot."""
 
 
+@question(ConfigurationArguments)
 def verify(
     model: str | Model | Foreign,
     *,
     gpu: str | GPU,
     gpus: int | None = None,
     nodes: int = 1,
-    task: str | None = None,
-    sequence_length: int | str | None = None,
-    micro_batch_size: int = 1,
-    gradient_accumulation_steps: int = 1,
-    evaluation_batch_size: int | None = None,
-    batching: str = "full",
-    mean_length: int | str | None = None,
-    outputs: str = "released",
-    headroom: float = 0.05,
-    host_memory: int | str | None = None,
-    loading: str = "auto",
     device: str = "replay",
-    catalog: CatalogSource = None,
-    progress: Progress = lambda _: None,
     timeline: str | Path | None = None,
     snapshot: str | Path | None = None,
-    **axes: Unpack[Options],
+    **asked: Unpack[ConfigurationArguments],
 ) -> Verification:
     """Replays the real training step of one configuration without a GPU, and compares the memory model with it.
 
@@ -66,29 +50,14 @@ def verify(
         gpu: Name or alias of a GPU in the catalog, or a `GPU`. No such GPU is needed.
         gpus: GPUs per node; by default as many as the machine has, or else one.
         nodes: Number of nodes.
-        task: What the model is trained to do, by default as for `fit`.
-        sequence_length: Tokens per sequence, by default as for `fit`.
-        micro_batch_size: Sequences per GPU and forward pass.
-        gradient_accumulation_steps: Forward and backward passes per optimizer step.
-        evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
-        batching: `full`, `padded` or `packed`, as for `fit`.
-        mean_length: Tokens per sample on average, if samples are padded or packed.
-        outputs: `released`, `kept` or `kept-in-step`, as for `fit`.
-        headroom: Share of the GPU's usable bytes that is left free, from 0 to below 1.
-        host_memory: Host memory of one node that processes can use, in bytes or as text such as `512GB`; by default
-            what is usual with its GPUs.
-        loading: `every-rank` or `rank-0`: which ranks of a node have the whole model while it is loaded. By default
-            every one, or rank 0 where a node cannot hold that and FSDP can send the others their shares.
         device: `replay` runs the step on fake tensors only; `cuda` also runs it for real, on one GPU of this machine;
             `cpu` also runs it for real on the CPU, with one process per rank if the model is sharded. The result
             compares the replay with the real step in `measured`.
-        catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
-        progress: Function that is called with a line of text about what takes long.
         timeline: Path of a file to write with the live bytes of each memory category over the step: `.html` and `.png`
             (needs the extra `plot`) are pictures, `.csv` is a table.
         snapshot: Path of a `.pickle` or `.pkl` file to write in the format of `torch.cuda.memory._dump_snapshot`, which
             pytorch.org/memory_viz shows.
-        axes: Options of `SearchSpace` by name, with one value each and the defaults of `estimate`.
+        asked: Options of `SearchSpace` by name, with one value each and the defaults of `estimate`.
 
     Returns:
         The peak bytes of each phase in the replay and in the memory model, the bytes that each kind of caching
@@ -102,11 +71,9 @@ def verify(
         OutputFileError: A file cannot be written. This is checked before anything is replayed.
         PlannerError: Any other reason for which `estimate` raises; or the device or its memory does not suffice.
     """
-    given = dict(locals())
     where, files = device_of(device), list(_files(timeline, snapshot))
-    problem, solver, candidate = resolve_one(
-        model, gpu, catalog, axes, workload_of(given), micro_batch_size, gradient_accumulation_steps, progress
-    )
+    problem, solver, candidate = resolve_asked(model, gpu, gpus, nodes, asked)
+    progress = asked["progress"]
     verified = verify_candidate(problem, solver, candidate, progress, where)
     for file in files:
         progress(f"writing {file.path}")

@@ -33,7 +33,10 @@ class Quantization(Choice):
 
     @classmethod
     def mistaken(cls) -> Mapping[str, str]:
-        """Returns other 4 bits, for which people train in NF4; and libraries, by whose names nobody knows the bits."""
+        """Returns the nearest choices of other names.
+
+        Those of other formats in 4 bits mean NF4; the name of a library alone does not say the number of bits.
+        """
         return {**dict.fromkeys(("int4", "fp4", "q4"), "nf4"), **dict.fromkeys(("bnb", "bitsandbytes"), "nf4 or int8")}
 
     @property

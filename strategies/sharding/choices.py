@@ -27,7 +27,11 @@ class Sharding(Choice):
 
     @classmethod
     def mistaken(cls) -> Mapping[str, str]:
-        """Returns libraries and wrappers, which people name for how they divide a model, and what nobody plans."""
+        """Returns the nearest choices of other names.
+
+        They are libraries and wrappers that are named in place of how they divide the model, and kinds of parallelism
+        that are not planned.
+        """
         whole = dict.fromkeys(("ddp", "dp", "none", "no"), cls.NO_SHARD)
         fsdp = dict.fromkeys(("fsdp", "fsdp1", "fsdp2"), "full_shard, which --sharding-backend divides")
         zero = dict.fromkeys(("deepspeed", "zero"), "zero2 or zero3")

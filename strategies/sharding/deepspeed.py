@@ -95,7 +95,7 @@ class Zero(NamedTuple):
 
     @property
     def buckets(self) -> int:
-        """Returns the number of buckets in which gradients are reduced: with `overlap_comm` one fills up meanwhile.
+        """Returns the number of buckets for gradients: with `overlap_comm`, one is filled while the other is reduced.
 
         Stage 3 has one in any case (deepspeed/runtime/zero/stage3.py, `_setup_for_real_optimizer`).
         """

@@ -10,7 +10,7 @@ from strategies.sharding.choices import GradientSync, Offload, Sharding, Shardin
 
 
 class FullySharded:
-    """Extends a tuple of choices, whose fields are called like the options, by what follows from those they share."""
+    """Serves as the mixin of `Fsdp1` and `Fsdp2`, named tuples whose fields have the names of the options."""
 
     __slots__ = ()
     _field_defaults: dict[str, Any]

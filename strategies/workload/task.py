@@ -100,8 +100,7 @@ class Task(Choice):
             near = NOT_PLANNED.get(text.strip().casefold()) if isinstance(text, str) else None
             if near is None:
                 raise
-            error.message, error.hint = f"{text} is not planned", near
-            error.args = (error.message,)
+            error.reword(f"{text} is not planned", near)
             raise
 
     @classmethod

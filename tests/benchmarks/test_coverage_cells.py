@@ -31,7 +31,7 @@ def test_a_value_that_no_cell_has_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_argument_of_a_replay_varies_or_says_why_not() -> None:
-    arguments = set(inspect.signature(planner.verify).parameters) - {"axes"}
+    arguments = set(inspect.signature(planner.verify).parameters) - {"asked"}
     assert arguments == (cells.factors().keys() - OPTIONS.keys()) | cells.NOT_VARIED.keys()
     assert cells.factors().keys() >= OPTIONS.keys()
 

@@ -18,7 +18,7 @@ from kills import CANDIDATES, SECONDS, command, finished, kill_writers, start, t
 from optuna.trial import TrialState
 
 from planner import FitResult, PlannerError, fit
-from planner.search import shared, storage, study
+from planner.search.studies import shared, storage, study
 
 TRIALS = 25
 OPTUNA = ("--engine", "optuna", "--trials", str(TRIALS))

@@ -18,7 +18,7 @@ from postgres import Server
 from sqlalchemy.engine import make_url
 
 from planner import PlannerError, fit
-from planner.search import storage, study
+from planner.search.studies import storage, study
 
 QUESTION: dict[str, Any] = {"model": "gpt2", "gpu": "T4", "engine": "optuna", "sampler": "random"}
 SINGLE = {"finetuning": "full", "precision": "fp32", "optimizer": "adamw", "checkpointing": "full"}

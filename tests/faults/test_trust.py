@@ -233,7 +233,7 @@ READS = {
     "planner/exporting/scripts/reading.py": "run by users alone: their data",
     "planner/exporting/scripts/train_deepspeed.py": "run by users alone: its JSON",
     "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",
-    "planner/exporting/settings.py": "the scripts that are handed on",
+    "planner/exporting/shared/settings.py": "the scripts that are handed on",
     "planner/models/entries.py": "the built-in registry",
     "planner/pages/report.py": "its template",
     "planner/profiles/store.py": "the replay's own code, of which it makes a digest",
@@ -246,7 +246,7 @@ RUNS = {
     "planner/memory/layers/mixtures/__init__.py": "its own modules",
     "planner/models/families/__init__.py": "its own families",
     "planner/plugins.py": "plug-ins, which the user names",
-    "planner/replay/structure/source.py": "module:function, which the user names",
+    "planner/replay/structure/model_code.py": "module:function, which the user names",
     "planner/report/timeline/formats.py": "its own formats",
 }
 

@@ -43,7 +43,10 @@ def _largest(run: Variations, keys: Mapping[str, Any] | None) -> Trial | None:
 
 
 def _longest(run: Variations, keys: Mapping[str, Any]) -> Trial | None:
-    """Returns the same for packed sequences, which are one row: its length grows, in which memory is no line."""
+    """Returns the same for packed sequences, which are one row of the micro-batch.
+
+    The row's length grows with them. Memory is not linear in it, so the largest that fits is found by bisection.
+    """
     low, high, best = run.now.rows, run.now.rows + 1, None
     while high <= MOST_ROWS and (found := run.fitting(keys, high, run.now.steps)) is not None:
         low, high, best = high, 2 * high, found

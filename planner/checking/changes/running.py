@@ -48,7 +48,10 @@ def runnable(trials: Trials) -> Iterator[Runnable]:
 
 
 def _runs(trial: Trial | None, says: Mapping[str, Any]) -> bool:
-    """Returns whether a run is as it should be, and learns: torch's GradScaler unscales gradients in fp32 alone."""
+    """Returns whether a run says what is wanted and can train.
+
+    Adapters in fp16 cannot under fp16-mixed: torch's GradScaler unscales gradients in fp32 alone.
+    """
     if trial is None or any(trial.value(word) != value for word, value in says.items()):
         return False
     halves = trial.value("adapter_dtype") is AdapterDtype.WEIGHTS

@@ -66,7 +66,7 @@ class Trial(NamedTuple):
 
     @property
     def plan(self) -> Plan:
-        """Returns what it takes, as `estimate` says it: the allocator serves all requests of the steps."""
+        """Returns the plan of the run as `estimate` makes it, the requests of its steps served by the allocator."""
         return plan_of(self.candidate, self.solver, serves=True)
 
     def value(self, word: str) -> Any:

@@ -21,7 +21,7 @@ class FrameworkName(Completed):
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
         """Returns the frameworks with what they write."""
-        from planner.exporting.registry import TARGETS
+        from planner.exporting.targets.registry import TARGETS
 
         return [(target.name, target.summary) for target in TARGETS.values()]
 

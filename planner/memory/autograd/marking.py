@@ -76,7 +76,7 @@ class Marking:
 
     @contextmanager
     def whole(self, name: str, trains: Callable[[], bool]) -> Iterator[None]:
-        """Marks a module as `module` does, in which no other module is marked.
+        """Marks a module as `module` does, but none of the modules in it.
 
         A hook that takes its parameters' gradients at once holds the gradient of its output until then
         (torch/utils/hooks.py, `BackwardHook`).

@@ -52,7 +52,7 @@ class Mark(NamedTuple):
 
 
 class Happened(NamedTuple):
-    """Holds the bytes when something happens in a part, and after it until the next thing does."""
+    """Holds one happening of a part, with the bytes at that instant and at the instants up to the next happening."""
 
     kind: Happening
     name: str

@@ -180,7 +180,7 @@ class AroundFsdp1(Around):
             self._gather(i, (self._units[i],))
 
     def _gather_adapters(self, i: int) -> None:
-        """Gathers and reshards the adapters of a part, units of their own, whose ends wait for those before them."""
+        """Gathers and reshards the adapters of a part, each of which is a unit of its own; none stays gathered."""
         for share in self._units[i].shares[1:] if self._reshards else ():
             self.requests.release(self.requests.allocate(share * self._ranks, Stream.GATHER, shared=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.libraries.peft import CLASSIFIER_HEADS
 from planner.memory.settings.dtypes import FP32, Dtypes
 from planner.memory.settings.trainable import copies_modules, trains_classifier
 from planner.models import Inventory
@@ -20,9 +21,6 @@ from strategies import (
     Zero,
     raises_trained,
 )
-
-HEADS = ("classifier", "score")
-"""Names of a classifier's head (peft/utils/constants.py, `SEQ_CLS_HEAD_NAMES`)."""
 
 
 def of_trainable(inventory: Inventory, strategy: Strategy) -> str | None:
@@ -91,7 +89,7 @@ def _adapts_copied(inventory: Inventory, method: Lora) -> str | None:
     """
     if not trains_classifier(method, inventory.architecture.task):
         return None
-    beside = (w for w in inventory.head.linears if w.in_head and w.name.partition(".")[0] not in HEADS)
+    beside = (w for w in inventory.head.linears if w.in_head and w.name.partition(".")[0] not in CLASSIFIER_HEADS)
     if (name := next((w.name for w in beside if all(map(method.adapts, w.target_names))), None)) is None:
         return None
     targets = ",".join(inventory.target_names)

@@ -41,7 +41,7 @@ class Course(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Describes equal parts in a row, from one to the next of which the bytes of others change evenly.
+    """Describes consecutive equal parts, from each to the next of which the bytes of other parts change evenly.
 
     Attributes:
         start: Number of the first part.

@@ -64,10 +64,10 @@ class Reading:
         """Records a setting; what is said before about the same word is replaced."""
         self.said[word] = Said(value, place, why)
 
-    def say_all(self, values: Mapping[str, Any], place: Place | None = None, why: str = "") -> None:
+    def say_all(self, values: Mapping[str, Any], place: Place | None) -> None:
         """Records several settings that one key makes."""
         for word, value in values.items():
-            self.say(word, value, place, why)
+            self.say(word, value, place)
 
     def value(self, word: str, otherwise: Any = None) -> Any:
         """Returns the value of a setting, or another one where nothing says it."""

@@ -22,6 +22,7 @@ from planner.readers.trainer.shared import (
     TRAINER_LEFT_OUT,
     TRAINER_NO_WORD,
     read_batches,
+    read_interval,
 )
 from strategies import Checkpointing
 
@@ -91,9 +92,7 @@ def _read_checkpointing(keys: Keys) -> None:
     if keys.flag(f"{kwargs}.offload"):
         choice = Checkpointing.OFFLOAD
     reading.say("checkpointing", choice, place)
-    every = keys.whole(f"{kwargs}.every_n_layers")
-    if every and every > 1:
-        reading.say("checkpoint_every", every, keys.place(f"{kwargs}.every_n_layers"))
+    read_interval(keys)
 
 
 READER = Reader(

@@ -23,9 +23,11 @@ from planner.readers.trainer.shared import (
     read_attention,
     read_batches,
     read_evaluation,
+    read_interval,
+    read_liger,
     read_optimizer,
 )
-from strategies import Batching, Checkpointing, Finetuning, Kernels, Loss
+from strategies import Batching, Checkpointing, Finetuning
 
 _SOURCE = "transformers 5.24, training_args.py"
 _LENGTHS = ("block_size", "max_length", "max_seq_length", "model_max_length")
@@ -98,9 +100,7 @@ def read(keys: Keys, run: Run) -> None:
     read_optimizer(keys, "optim", program="Trainer")
     _read_checkpointing(keys)
     read_attention(keys, "attn_implementation")
-    liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
-    reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
-    reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
+    read_liger(keys, _SOURCE)
     if (keys.word("eval_strategy", "evaluation_strategy") or "no").lower() not in ("no", "false"):
         read_evaluation(keys)
 
@@ -131,9 +131,7 @@ def _read_checkpointing(keys: Keys) -> None:
     if keys.flag("activation_checkpointing_kwargs.offload"):
         choice = Checkpointing.OFFLOAD
     reading.say("checkpointing", choice, place)
-    every = keys.whole("activation_checkpointing_kwargs.every_n_layers")
-    if every and every > 1:
-        reading.say("checkpoint_every", every, keys.place("activation_checkpointing_kwargs.every_n_layers"))
+    read_interval(keys)
 
 
 SCRIPT = Reader(

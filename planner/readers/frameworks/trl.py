@@ -18,6 +18,7 @@ from planner.readers.trainer.shared import (
     read_attention,
     read_batches,
     read_evaluation,
+    read_interval,
     read_targets,
     read_trained_modules,
     read_variants,
@@ -184,9 +185,7 @@ def _read_checkpointing(keys: Keys, old: bool, source: str) -> None:
             f"{source}, trainer/sft_trainer.py: reentrant with PEFT under ZeRO-3",
         )
     reading.say("checkpointing", choice, place, why)
-    every = keys.whole("activation_checkpointing_kwargs.every_n_layers")
-    if every and every > 1:
-        reading.say("checkpoint_every", every, keys.place("activation_checkpointing_kwargs.every_n_layers"))
+    read_interval(keys)
 
 
 def _adapts_under_zero3(keys: Keys) -> bool:

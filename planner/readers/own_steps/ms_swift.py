@@ -20,6 +20,7 @@ from planner.readers.trainer.shared import (
     TRAINER_IDLE_PREFIXES,
     TRAINER_LEFT_OUT,
     TRAINER_NO_WORD,
+    read_liger,
     read_optimizer,
     read_targets,
     say_pattern,
@@ -162,9 +163,7 @@ def read(keys: Keys, run: Run) -> None:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
     else:
         reading.refuse(f"the attention {name}", keys.place("attn_impl"))
-    liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
-    reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
-    reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
+    read_liger(keys, _SOURCE)
     _read_losses(keys)
     # trainers/mixin.py, `prepare_logits_to_keep`: tokens before the first label, or all without one in a row alone
     reading.leave_out("logits of prompts, which ms-swift does not make: all tokens are planned to have labels")

@@ -10,15 +10,13 @@ from planner.readers.documents.source import Table, words
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
-from planner.readers.trainer.shared import TRAINER_IDLE, TRAINER_IDLE_PREFIXES
+from planner.readers.trainer.shared import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, read_liger
 from strategies import (
     AdapterDtype,
     Attention,
     Batching,
     Checkpointing,
     Finetuning,
-    Kernels,
-    Loss,
     Optimizer,
     Quantization,
     Sharding,
@@ -87,9 +85,7 @@ def read(keys: Keys, run: Run) -> None:
     flash, place = keys.flag("use_flash_attn", otherwise=True), keys.place("use_flash_attn")
     why = "" if place else f"{_SOURCE}: flash-attn where it is installed, as in its environment"
     reading.say("attention", Attention.FLASH_2 if flash else Attention.SDPA, place, why)
-    liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
-    reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, "" if place else _SOURCE)
-    reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, "" if place else _SOURCE)
+    read_liger(keys, _SOURCE)
 
 
 def _read_finetuning(keys: Keys) -> None:

@@ -10,7 +10,7 @@ from planner.readers.documents.keys import Keys
 from planner.readers.documents.patterns import Pattern, problem_of
 from planner.readers.documents.reading import Place, Reading
 from planner.readers.documents.source import words
-from strategies import ALL_LINEAR, Attention, LoraVariant, Optimizer, TrainedModules, Update
+from strategies import ALL_LINEAR, Attention, Kernels, LoraVariant, Loss, Optimizer, TrainedModules, Update
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     name: {"optimizer": optimizer, **more}
@@ -185,6 +185,27 @@ def read_evaluation(keys: Keys) -> None:
     """Says how many samples Trainer evaluates at once."""
     why = "transformers/training_args.py"
     keys.say_whole("evaluation_batch_size", "per_device_eval_batch_size", otherwise=8, why=why)
+
+
+def read_interval(keys: Keys) -> None:
+    """Says at every how many blocks there is a checkpoint, where that is more than one."""
+    name = "activation_checkpointing_kwargs.every_n_layers"
+    every = keys.whole(name)
+    if every and every > 1:
+        keys.reading.say("checkpoint_every", every, keys.place(name))
+
+
+def read_liger(keys: Keys, source: str) -> None:
+    """Says whether liger-kernel's layers and its fused loss are used, as Trainer's key switches them on together.
+
+    Args:
+        keys: The keys.
+        source: The source of the default, which is off.
+    """
+    liger, place = keys.flag("use_liger_kernel"), keys.place("use_liger_kernel")
+    why = "" if place else source
+    keys.reading.say("kernels", Kernels.LIGER if liger else Kernels.EAGER, place, why)
+    keys.reading.say("loss", Loss.LIGER_FUSED_LINEAR if liger else Loss.FULL, place, why)
 
 
 def read_variants(keys: Keys, prefix: str) -> None:

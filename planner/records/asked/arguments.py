@@ -1,4 +1,4 @@
-"""Knows the arguments of questions beside options of techniques, and what libraries call them, for hints of errors."""
+"""Knows what training libraries call the arguments of questions, for hints of errors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from typing import Final
 
 from hardware import nearest_names
 
-ARGUMENTS: Final = (
-    *("model", "gpu", "gpus", "nodes", "task", "sequence_length", "micro_batch_size", "max_accumulation"),
-    *("gradient_accumulation_steps", "global_batch_size", "tokens_per_step", "evaluation_batch_size", "batching"),
-    *("mean_length", "outputs", "headroom", "host_memory", "loading", "catalog", "progress", "objective", "tokens"),
-    *("samples", "epochs", "deadline", "budget", "price", "pareto", "engine", "sampler", "trials", "timeout", "seed"),
-    *("storage", "verify", "why_not", "advice", "space", "top"),
-)
-"""Arguments of `fit` and `estimate`, as Python spells them."""
 ELSEWHERE: Final = {
     **dict.fromkeys(("max_length", "max_seq_length", "max_seq_len", "cutoff_len", "sequence_len"), "sequence_length"),
     **dict.fromkeys(("context_length", "context", "block_size", "model_max_length"), "sequence_length"),

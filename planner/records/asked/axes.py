@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from hardware import PlannerError
 from hardware.errors import shown
-from planner.records.asked.arguments import ARGUMENTS, near_arguments
+from planner.records.asked.arguments import near_arguments
 from strategies import ALL_LINEAR, OPTIONS, LoraTargets, Names, Option, Shares, WholeNumbers
 from strategies.sharding import ALIASES
 
@@ -43,13 +43,18 @@ def parse_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         InvalidChoiceError: There is no such choice.
         RequestError: There is no such option, a number is out of range, or names are not text.
     """
-    unknown = [name for name in given if name not in OPTIONS]
-    if unknown:
-        near = near_arguments(unknown[0], (*ARGUMENTS, *OPTIONS))
-        hint = f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(ARGUMENTS)}; {', '.join(OPTIONS)}"
-        raise RequestError(f"unknown argument {shown(unknown[0])}", hint)
+    check_known(given, OPTIONS)
     given = without_aliases(given)
     return {name: parse_option(OPTIONS[name], said) for name, said in given.items() if not _is_open(said)}
+
+
+def check_known(given: Iterable[str], known: Collection[str]) -> None:
+    """Raises RequestError for the first name that is not known, with the ones that it may mean."""
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        near = near_arguments(unknown, known)
+        hint = f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(known)}"
+        raise RequestError(f"unknown argument {shown(unknown)}", hint)
 
 
 def without_aliases(given: Mapping[str, Any]) -> Mapping[str, Any]:

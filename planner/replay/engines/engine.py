@@ -83,7 +83,7 @@ class Engine:
         return not self.sharding.on_host
 
     def ranks_of(self, model: Any) -> list[int]:
-        """Returns the ranks of which one needs the most memory, for a model that is not placed yet."""
+        """Returns the ranks among which is the one that needs the most memory, of a model that is not placed yet."""
         return [0]
 
     def pretend(self) -> None:
@@ -157,7 +157,7 @@ class Engine:
         ]
 
     def after_zeroing(self, model: Any) -> None:
-        """Frees what holds gradients of which the optimizer has let go."""
+        """Frees buffers of the backend that hold gradients which the optimizer has set to None."""
 
     def holds(self, gradient: torch.Tensor | None) -> bool:
         """Returns whether a gradient is part of a buffer of the backend, and not a tensor of its own."""

@@ -12,13 +12,13 @@ from torch.profiler import ProfilerActivity, profile
 from planner.extras import Progress
 from planner.replay.backend import CPU, Backend
 from planner.replay.engines import engine_of
+from planner.replay.loop import Steps
 from planner.replay.real.profiled import Marks, Recorded, recorded
 from planner.replay.recording.tensors import local
 from planner.replay.recording.trace import Phase, Scope
 from planner.replay.setup.build import build, equip
 from planner.replay.silence import undisturbed
 from planner.replay.stand_ins.chunked_loss import Kernels
-from planner.replay.step import Steps
 from planner.replay.structure.source import Source
 from planner.replay.workload import Workload
 from strategies import Strategy

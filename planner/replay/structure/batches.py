@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from planner.replay.structure.source import Source, inputs_of
+from planner.replay.structure.inputs import inputs_of
+from planner.replay.structure.source import Source
 from strategies import Batching
 
 

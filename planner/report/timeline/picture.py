@@ -96,7 +96,7 @@ def picture_of(timeline: Timeline, verification: Verification) -> Picture:
     )
 
 
-def thinned(timeline: Timeline, most: int = MOST_POINTS) -> list[int]:
+def thinned(timeline: Timeline) -> list[int]:
     """Returns the numbers of the changes to draw, such that the picture looks like that of all changes.
 
     They are the first, smallest, largest and last point of every column. Source: the M4 aggregation of Jugel et al.,
@@ -104,10 +104,9 @@ def thinned(timeline: Timeline, most: int = MOST_POINTS) -> list[int]:
 
     Args:
         timeline: All changes.
-        most: Most points to keep.
     """
     totals = [change.total_bytes for change in timeline.changes]
-    columns = max(1, most // _KEPT_OF_A_COLUMN - len(timeline.spans))
+    columns = max(1, MOST_POINTS // _KEPT_OF_A_COLUMN - len(timeline.spans))
     width = -(-len(totals) // columns)
     kept: set[int] = set()
     for span in timeline.spans:

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 
 from planner import estimate, fit
 from planner.advice import minimal, techniques, ways
-from planner.advice.beside import TooSmall, beside
 from planner.advice.changes import items_of, options_of
+from planner.advice.fitting_machines import TooSmall, with_one_change
 from planner.advice.machines import other_machines
 from planner.advice.trials import best_near, tried
 from planner.advice.variants import Variants
 from planner.cli import main
-from planner.problem.asked import solver_of
 from planner.problem.problem import Problem
+from planner.problem.search_request import solver_of
 from planner.records.advice import Cost, Way
 from planner.search.exhaustive import possible
 from strategies import OPTIONS, Checkpointing, Kernels, Loss, Objective, Optimizer, Update
@@ -205,7 +205,7 @@ def test_brute_force_finds_the_same_machine_beside_a_change(model: str, monkeypa
         fits = [one for one in fits if one[1] <= 2 * trial.seconds_per_token()]
         if first := min(fits, key=lambda one: one[:2], default=None):
             break
-    found = beside(variants, trial, failed, [change for change in FEW if not change.but])
+    found = with_one_change(variants, trial, failed, [change for change in FEW if not change.but])
     assert (found.changes if found else None) == (first[2] if first else None)
 
 

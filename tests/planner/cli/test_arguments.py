@@ -14,13 +14,13 @@ from hardware import PlannerError, load_catalog
 from planner.cli import main
 from planner.cli.command import Command, Option
 from planner.models import registry_models
-from planner.records.asked.arguments import ARGUMENTS, ELSEWHERE
+from planner.records.asked.arguments import ELSEWHERE
 from planner.records.asked.axes import RequestError
 from strategies import OPTIONS
 from strategies.sharding import ALIASES
 
 QUESTIONS = {"fit": planner.api.fit, "estimate": planner.api.estimate}
-NO_OPTIONS = {"axes", "progress"}
+NO_OPTIONS = {"asked", "progress"}
 CHOICES = {name: option.kind for name, option in OPTIONS.items() if isinstance(option.kind, type)}
 CONTEXT = click.Context(main, info_name="planner")
 
@@ -56,12 +56,15 @@ def test_there_is_an_option_for_each_argument_of_the_library_and_each_axis(name:
 
 
 def test_what_python_takes_no_argument_for_is_told_the_argument_that_is_meant() -> None:
-    known = {name for question in QUESTIONS.values() for name in inspect.signature(question).parameters} - {"axes"}
-    assert {*ARGUMENTS} == known
+    known = {name for question in QUESTIONS.values() for name in inspect.signature(question).parameters}
     assert {*ELSEWHERE.values()} <= known | {*OPTIONS}
     for name, meant in (("seq_len", "sequence_length"), ("max_length", "sequence_length"), ("optim", "optimizer")):
         with pytest.raises(RequestError, match=rf"unknown argument '{name}'\nhint: did you mean {meant}"):
             planner.api.fit("gpt2", gpu="T4", **{name: 1})  # type: ignore[misc]  # that is the mistake
+    with pytest.raises(RequestError, match=r"unknown argument 'xyzzy'\nhint: one of model, gpu, .*precision"):
+        planner.api.fit("gpt2", gpu="T4", xyzzy=1)  # type: ignore[call-arg]
+    with pytest.raises(RequestError, match=r"unknown argument 'top'\nhint: one of model"):
+        planner.api.estimate("gpt2", gpu="T4", top=1)  # type: ignore[call-arg]  # an argument of `fit` alone
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

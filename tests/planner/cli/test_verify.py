@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from planner.answers.plans import plan_of
 from planner.cli import main
-from planner.problem.asked import solver_of
 from planner.problem.problem import Problem
+from planner.problem.search_request import solver_of
 from planner.search import search
 
 PLAN = ("estimate", "pythia-70m", "--gpu", "T4", "--precision", "fp16-mixed", "--sequence-length", "128", "--json")

@@ -14,7 +14,7 @@ import yaml
 from planner import ExportError, PlannerError, estimate, export
 from planner.exporting.export import write
 from planner.exporting.launchers.registry import LAUNCHERS
-from planner.exporting.registry import TARGETS
+from planner.exporting.targets.registry import TARGETS
 from planner.records.result import EstimateResult
 
 

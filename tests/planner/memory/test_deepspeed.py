@@ -14,6 +14,7 @@ from planner.memory.sharding.account import Parameter, Unit
 from planner.memory.sharding.deepspeed.coordinator import Coordinator
 from planner.memory.sharding.deepspeed.flat import Flat, small_weights
 from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer, norms, sent_share
+from planner.memory.sharding.deepspeed.order import Module, Order
 from planner.memory.sharding.deepspeed.run import Alive
 from planner.memory.step.step import Moment
 from planner.memory.step.traced_model import TracedModel
@@ -65,12 +66,16 @@ def test_the_rank_whose_share_touches_the_largest_parameters_is_followed_beside_
     assert largest_ranks([[1, 1, 100, 100]], 4) == [1, 3]
 
 
+def coordinator_of(flat: Flat, sharding: Zero, alive: Alive, modules: list[Module]) -> Coordinator:
+    return Coordinator(flat, sharding, alive, Order(flat, modules, {}))
+
+
 def test_one_parameter_is_gathered_by_itself_and_several_into_a_buffer() -> None:
     order = [(0, "m0"), (0, "m1"), (0, "m2")]
     found = flat(1000, 2000, 3000)
     sharding = filled_in(Zero(prefetch_bucket=5000, persistence_threshold=1), 10)
     alive = Alive()
-    coordinator = Coordinator(found, sharding, alive, order)
+    coordinator = coordinator_of(found, sharding, alive, order)
     list(coordinator.enter(order[0]))
     assert alive.unsharded == allocated(1000 * HALF)
     assert alive.communication == allocated(5000 * HALF)  # the next two, ahead
@@ -84,7 +89,7 @@ def test_nothing_is_gathered_ahead_beyond_the_live_parameters() -> None:
     order = [(0, "m0"), (0, "m1")]
     alive = Alive()
     sharding = filled_in(Zero(persistence_threshold=1, max_live_parameters=1000, prefetch_bucket=5000), 10)
-    list(Coordinator(flat(1000, 2000), sharding, alive, order).enter(order[0]))
+    list(coordinator_of(flat(1000, 2000), sharding, alive, order).enter(order[0]))
     assert (alive.unsharded, alive.communication) == (allocated(1000 * HALF), 0)
 
 
@@ -93,7 +98,7 @@ def test_small_parameters_stay_gathered() -> None:
     sharding = filled_in(Zero(persistence_threshold=10), 10)
     assert small_weights(found, sharding) == allocated(10 * HALF)
     alive = Alive()
-    list(Coordinator(found, sharding, alive, [(0, "m0")]).enter((0, "m0")))
+    list(coordinator_of(found, sharding, alive, [(0, "m0")]).enter((0, "m0")))
     assert alive.unsharded == 0
 
 
@@ -101,13 +106,13 @@ def test_one_rank_gathers_nothing_but_what_is_on_the_host() -> None:
     for offload, held in ((Offload.OPTIMIZER, 0), (Offload.CPU, allocated(4000 * HALF))):
         alive = Alive()
         sharding = filled_in(Zero(offload=offload, persistence_threshold=1), 10)
-        list(Coordinator(flat(4000, ranks=1), sharding, alive, [(0, "m0")]).enter((0, "m0")))
+        list(coordinator_of(flat(4000, ranks=1), sharding, alive, [(0, "m0")]).enter((0, "m0")))
         assert alive.unsharded == held
 
 
 def test_shares_are_copied_to_the_gpu_to_be_gathered_from_the_host() -> None:
     sharding = filled_in(Zero(offload=Offload.CPU, persistence_threshold=1), 10)
-    copies = list(Coordinator(flat(4000), sharding, Alive(), [(0, "m0")]).enter((0, "m0")))
+    copies = list(coordinator_of(flat(4000), sharding, Alive(), [(0, "m0")]).enter((0, "m0")))
     assert max(copies) == allocated(2000 * HALF)
 
 

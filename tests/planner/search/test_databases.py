@@ -12,8 +12,9 @@ import optuna
 import pytest
 from sqlalchemy import text
 
-from planner.search import EngineError, storage
-from planner.search.storage import open_storage
+from planner.search import EngineError
+from planner.search.studies import storage
+from planner.search.studies.storage import open_storage
 
 SAMPLE = "for example sqlite:///study.db"
 

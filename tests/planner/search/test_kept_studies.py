@@ -13,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from toy import A100, Toy
 
 from planner.progress import Advance
-from planner.search import EngineError, EngineSettings, Found, Solver, bulk, pareto, search, study
-from planner.search.storage import open_storage
-from planner.search.trials import attributes, missing_gib, objectives, readable
+from planner.search import EngineError, EngineSettings, Found, Solver, pareto, search
+from planner.search.studies import bulk, study
+from planner.search.studies.storage import open_storage
+from planner.search.studies.trials import attributes, missing_gib, objectives, readable
 from strategies import Checkpointing, Engine, Exactly, Finetuning, Optimizer, Precision, Sampler, Space, UpTo
 
 SPACE = Space.default(Toy().cluster)._replace(

@@ -9,9 +9,9 @@ from toy import Toy
 
 from planner import FitResult, fit
 from planner.search import EngineSettings, Solver
-from planner.search.study import search as sample
-from planner.search.suggest import Suggestion
-from planner.search.trials import CANNOT_RUN, TrialRunner
+from planner.search.studies.study import search as sample
+from planner.search.studies.suggest import Suggestion
+from planner.search.studies.trials import CANNOT_RUN, TrialRunner
 from strategies import Checkpointing, Engine, Finetuning, Kernels, Lora, Optimizer, Sampler, Space, UpTo
 
 SHARDED: dict[str, Any] = {

@@ -11,9 +11,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from toy import A100, Toy
 
-from planner.search import EngineError, samplers
-from planner.search.samplers import EveryStrategy, SeededByTrial, sampler_of
-from planner.search.suggest import Suggestion
+from planner.search import EngineError
+from planner.search.studies import samplers
+from planner.search.studies.samplers import EveryStrategy, SeededByTrial, sampler_of
+from planner.search.studies.suggest import Suggestion
 from strategies import Checkpointing, Finetuning, Optimizer, Precision, Sampler, Space, Strategy
 
 SPACE = Space.default(Toy().cluster)._replace(

@@ -13,9 +13,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
-from planner.search import shared, storage
-from planner.search.shared import SharedStudy
-from planner.search.storage import open_storage
+from planner.search.studies import shared, storage
+from planner.search.studies.shared import SharedStudy
+from planner.search.studies.storage import open_storage
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from toy import A100, Toy
 
-from planner.search.suggest import FILLING, Suggestion, spelled, suggested
+from planner.search.studies.suggest import FILLING, Suggestion, spelled, suggested
 from strategies import (
     ALL_LINEAR,
     Checkpointing,

@@ -9,8 +9,16 @@ from toy import LORA, RECOMPUTED, Toy
 
 from hardware import GIB
 from planner.search import Candidate, Order, Solver, pareto
-from planner.search.suggest import FILLING, Suggestion
-from planner.search.trials import TrialRunner, attributes, front, missing_gib, objective_of, objectives, readable
+from planner.search.studies.suggest import FILLING, Suggestion
+from planner.search.studies.trials import (
+    TrialRunner,
+    attributes,
+    front,
+    missing_gib,
+    objective_of,
+    objectives,
+    readable,
+)
 from strategies import (
     Accumulation,
     Chain,

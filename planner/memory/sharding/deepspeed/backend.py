@@ -32,7 +32,7 @@ class DeepSpeedBackend(Backend):
     casts_on_host = False  # weights are in half precision; masters are made of a rank's share
 
     def turns(self, sharding: Zero, micro_batches: int) -> tuple[Turn, ...]:
-        """Returns the last micro-batch, at the end of which stage 1 reduces; none finds or leaves more."""
+        """Returns the last micro-batch, at whose end stage 1 reduces gradients: no other one holds more bytes."""
         return (Turn.ONLY,) if micro_batches == 1 else (Turn.LAST,)
 
     def layout(

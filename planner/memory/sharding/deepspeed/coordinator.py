@@ -7,24 +7,14 @@ order, nothing is gathered ahead any more, and a module's parameters are release
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Sequence
 
 from planner.libraries.allocator import allocated
-from planner.libraries.deepspeed import GATHERED_WHOLE
-from planner.memory.autograd.marks import WITHOUT_PARAMETERS
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
+from planner.memory.sharding.deepspeed.order import Module, Order
 from planner.memory.sharding.deepspeed.run import Alive
 from strategies import Zero
-
-Module = tuple[int, str]
-"""Part and name of a module that has parameters."""
-
-
-NOTHING: Mapping[str, Sequence[Owned]] = MappingProxyType({})
 
 
 class Gather:
@@ -45,32 +35,12 @@ class Coordinator:
         flat: The parameters.
         sharding: How they are divided, with all sizes filled in.
         alive: The bytes that are alive.
-        order: Every module in the order in which it is entered, in forward and backward.
-        read: The parameters of others that the forward of a module reads, by its name.
+        order: Every module in the order in which it is entered.
     """
 
-    def __init__(
-        self,
-        flat: Flat,
-        sharding: Zero,
-        alive: Alive,
-        order: Sequence[Module],
-        read: Mapping[str, Sequence[Owned]] = NOTHING,
-    ) -> None:
-        self.flat, self.sharding, self.alive, self.order, self.read = flat, sharding, alive, order, read
-        self._modules: dict[Module, list[Owned]] = defaultdict(list)
-        self._entered = frozenset(order)
-        for parameter in flat.parameters:
-            if flat.runs(parameter):
-                self._modules[self.home(parameter)].append(parameter)
-        used = [self.parameters(module) for module in order]
-        self._in_order = [(p, step) for step, found in enumerate(used) for p in found]
+    def __init__(self, flat: Flat, sharding: Zero, alive: Alive, order: Order) -> None:
+        self.flat, self.sharding, self.alive, self.order = flat, sharding, alive, order
         self._knows_order = True
-        self._traversed = [*accumulate((sum(p.num_elements for p in found) for found in used), initial=0)]
-        self._uses: dict[int, list[int]] = defaultdict(list)
-        for step, found in enumerate(used):
-            for p in found:
-                self._uses[p.number].append(step)
         self._handles: dict[int, Gather | None] = {}
         """Parameters in flight; None for one that was gathered alone, into its own tensor."""
         self._sizes: dict[int, int] = {}
@@ -85,7 +55,7 @@ class Coordinator:
     def begin(self) -> None:
         """Follows `reset_step`, at the start of a forward pass: what is gathered, and not in flight, stays."""
         self._release_in_flight()
-        self._queue = deque(self._in_order)
+        self._queue = deque(self.order.parameters_in_order)
         self._step = self._live = 0
         self._fetched_for: dict[int, int] = defaultdict(lambda: -1)
 
@@ -98,29 +68,9 @@ class Coordinator:
 
     def _check_order(self, module: Module) -> None:
         """Follows `trace_prologue`: another module than the known order has means that none is known any more."""
-        if self._knows_order and self.order[self._step : self._step + 1] != [module]:
+        if self._knows_order and not self.order.has(module, self._step):
             self._knows_order = False
             self._release_in_flight()
-
-    def home(self, parameter: Owned) -> Module:
-        """Returns the module with which a parameter is gathered: its own, or the nearest around it that is entered."""
-        name = parameter.module
-        while name and (parameter.part, name) not in self._entered:
-            name = name.rpartition(".")[0]
-        return parameter.part, name or parameter.module
-
-    def is_within(self, parameter: Owned) -> bool:
-        """Returns whether a parameter is in a module that is gathered whole."""
-        return self.home(parameter)[1] in GATHERED_WHOLE.values()
-
-    def parameters(self, module: Module) -> Sequence[Owned]:
-        """Returns the parameters of a module; a tied head has that of the stem."""
-        if module[1] in self.read:
-            return self.read[module[1]]
-        if module[1].startswith(WITHOUT_PARAMETERS):
-            return []
-        original = self.flat.originals.get(f"{module[1]}.weight")
-        return self._modules.get(module) or ([original] if original else self._modules[0, module[1]])
 
     def persists(self, parameter: Owned) -> bool:
         """Returns whether a parameter is so small that it stays gathered."""
@@ -129,7 +79,7 @@ class Coordinator:
     def enter(self, module: Module) -> Iterator[int]:
         """Follows `fetch_sub_module`, and yields the bytes of temporaries at each instant that can be the largest."""
         self._check_order(module)
-        parameters = self.parameters(module)
+        parameters = self.order.parameters(module)
         yield from self._gather([p for p in parameters if self._is_missing(p)])
         for parameter in parameters:
             self._active[parameter.number].add(module)
@@ -225,7 +175,7 @@ class Coordinator:
         """
         at_once = list(also)
         releasable = self._releasable(module)
-        for parameter in (*self.parameters(module), *at_once):
+        for parameter in (*self.order.parameters(module), *at_once):
             self._active[parameter.number].discard(module)
         for parameter in {p.number: p for p in (*releasable, *at_once)}.values():
             self._release(parameter)
@@ -236,21 +186,18 @@ class Coordinator:
         DeepSpeed decides once for each module and place in the order: its `lru_cache` answers in every later pass.
         """
         if not self._knows_order:
-            return self.parameters(module)
+            return self.order.parameters(module)
         at = module, self._step
         if at not in self._decided:
-            self._decided[at] = [p for p in self.parameters(module) if self._is_done(p)]
+            self._decided[at] = [p for p in self.order.parameters(module) if self._is_done(p)]
         return self._decided[at]
 
     def _is_done(self, parameter: Owned) -> bool:
         """Returns whether no use of a parameter is near."""
         if self._fetched_for[parameter.number] > self._step:
             return False
-        uses = self._uses[parameter.number]
-        later = bisect_left(uses, self._step)
-        if later == len(uses):
-            return True
-        return self._traversed[uses[later]] - self._traversed[self._step] >= self.sharding.max_reuse_distance
+        distance = self.order.distance(parameter, self._step)
+        return distance is None or distance >= self.sharding.max_reuse_distance
 
     def _release(self, parameter: Owned) -> None:
         available = parameter.number in self._sizes and parameter.number not in self._handles

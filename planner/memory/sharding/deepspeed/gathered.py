@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from planner.libraries.allocator import allocated
 from planner.memory.autograd.marks import BODY, MODEL, WITHOUT_PARAMETERS, Happened, Happening
-from planner.memory.sharding.deepspeed.coordinator import Coordinator, Module
+from planner.memory.sharding.deepspeed.coordinator import Coordinator
 from planner.memory.sharding.deepspeed.flat import Flat, Owned
 from planner.memory.sharding.deepspeed.modules import Containers
 from planner.memory.sharding.deepspeed.offloaded import norms, sent_share
+from planner.memory.sharding.deepspeed.order import Module, Order
 from planner.memory.sharding.deepspeed.run import Run
 from planner.memory.sharding.layout import Extra
 from strategies import Zero
@@ -52,7 +53,8 @@ class Gathered(Run):
     def plans(self, order: Sequence[Module]) -> None:
         """Learns the order in which modules are entered."""
         known = [_module(*entered) for entered in order]
-        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, known, self._read)
+        self.order = Order(self.flat, known, self._read)
+        self.coordinator = Coordinator(self.flat, self.sharding, self.alive, self.order)
 
     def begins(self) -> None:
         """Follows the start of a forward pass after another."""
@@ -78,7 +80,7 @@ class Gathered(Run):
                 self.coordinator.leave(module, also)
             case Happening.GRADIENT:
                 parameter = self.flat.find(part, name)
-                if self.coordinator.is_within(parameter):
+                if self.order.is_within(parameter):
                     self._within.append(parameter)
                     self.alive.gradients += allocated(parameter.num_bytes)
                 else:
@@ -90,7 +92,7 @@ class Gathered(Run):
             self._entered_backward = module
         owner = self._entered_backward
         if kind is Happening.ENTERS and owner is not None:  # a recomputation
-            for parameter in self.coordinator.parameters(module):
+            for parameter in self.order.parameters(module):
                 if not parameter.trains:
                     self.coordinator.activate(parameter, owner)
                     self._recomputed.append(parameter)
@@ -99,7 +101,7 @@ class Gathered(Run):
 
     def _add_all_of(self, module: Module) -> Iterator[Extra]:
         """Follows `reduce_leaf_module_grads`, which takes all gradients in a module that is gathered whole."""
-        if not self._within or module not in map(self.coordinator.home, self._within):
+        if not self._within or module not in map(self.order.home, self._within):
             return
         for parameter in sorted(self._within):
             yield from self._add(parameter)
@@ -157,5 +159,5 @@ def _each_once(
 
 
 def _module(part: int, name: str) -> Module:
-    """Returns a module, of which the model's own and its body are the same in every part."""
+    """Returns a module of a part; the model's own module and its body are the same ones in every part."""
     return 0 if name in (MODEL, BODY) else part, name

@@ -7,6 +7,7 @@ from typing import Any
 
 from hardware.errors import shown
 from planner.problem.accumulation import accumulation_of, check_batches
+from planner.problem.arguments import RunArguments
 from planner.problem.goal import limits_of, order_of, run_fields
 from planner.problem.problem import Problem
 from planner.problem.resolve import workload_of
@@ -14,8 +15,6 @@ from planner.records.asked.amounts import parse_count
 from planner.records.asked.axes import RequestError, several, whole
 from planner.search import Solver
 from strategies import Objective
-
-_RUN = ("tokens", "samples", "epochs", "deadline", "budget", "price")
 
 
 def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "micro_batch_size": tuple(map(whole, several(given["micro_batch_size"]))),
         "objective": chosen,
         **batches,
-        **run_fields(*(given[name] for name in _RUN)),
+        **run_fields(**{name: given[name] for name in RunArguments.__annotations__}),
     }
 
 

@@ -19,16 +19,17 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.progress import Advance
-from planner.search.bulk import add_missing
-from planner.search.candidate import Candidate, Solver
+from planner.search.candidate import Candidate
 from planner.search.engine import EngineError, EngineSettings, Found, Progress
 from planner.search.order import Rank
 from planner.search.ranking import Ranking
-from planner.search.samplers import EveryStrategy, sampler_of
-from planner.search.shared import SharedStudy
-from planner.search.storage import open_storage
-from planner.search.suggest import Suggestion, suggested
-from planner.search.trials import (
+from planner.search.solver import Solver
+from planner.search.studies.bulk import add_missing
+from planner.search.studies.samplers import EveryStrategy, sampler_of
+from planner.search.studies.shared import SharedStudy
+from planner.search.studies.storage import open_storage
+from planner.search.studies.suggest import Suggestion, suggested
+from planner.search.studies.trials import (
     BATCH,
     HEADROOM,
     SPEED,

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hardware import GIB
-from planner.search.candidate import Candidate, Solver
+from planner.search.candidate import Candidate
 from planner.search.engine import DOES_NOT_FIT
 from planner.search.pareto import candidates_of, front_of
-from planner.search.suggest import Suggestion
+from planner.search.solver import Solver
+from planner.search.studies.suggest import Suggestion
 from strategies import Exactly, Objective, Space, Strategy, violation
 
 CANNOT_RUN = 2.0**20

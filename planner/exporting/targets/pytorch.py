@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.exporting import packages, settings
 from planner.exporting.launch import REQUIREMENTS, SCRIPT, Launch, Target
-from planner.exporting.loop import HELPERS, loop
+from planner.exporting.shared import packages, settings
+from planner.exporting.shared.loop import HELPERS, loop
 from planner.readers.exported.loop import OF_SOME_LAYERS, OPTIMIZERS
 from strategies import (
     GradientBuckets,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.exporting import packages
-from planner.exporting.engine import accelerate_yaml, deepspeed_json, synced
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, IN_FULL, REQUIREMENTS, SCRIPT, Launch, Target
-from planner.exporting.optimizers import trainer_optimizer
+from planner.exporting.shared import packages
+from planner.exporting.shared.engine import accelerate_yaml, deepspeed_json, synced
+from planner.exporting.shared.optimizers import trainer_optimizer
 from strategies import (
     Batching,
     Checkpointing,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.exporting.engine import deepspeed_json, fsdp_config, synced
 from planner.exporting.launch import DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
-from planner.exporting.optimizers import trainer_optimizer
-from planner.exporting.packages import requirements
+from planner.exporting.shared.engine import deepspeed_json, fsdp_config, synced
+from planner.exporting.shared.optimizers import trainer_optimizer
+from planner.exporting.shared.packages import requirements
 from planner.readers.tables.axolotl import KEPT_MATMULS, SELECTIVE
 from strategies import (
     AdapterDtype,

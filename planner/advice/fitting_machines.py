@@ -1,18 +1,24 @@
-"""Finds machines on which something fits with one change of the run, cheaper than those on which it fits alone.
+"""Finds machines on which something fits: alone, or with one change of the run, which can do on a cheaper one.
 
-A change is tried beside a machine if what it saves on the machine at hand, with some room, makes up for what is over.
+A change is tried with a machine if what it saves on the machine at hand, with some room, makes up for what is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from planner.advice.changes import Change, Changes, options_of
-from planner.advice.machines import MOST_TIMES_AS_LONG
+from planner.advice.machines import (
+    MOST_TIMES_AS_LONG,
+    MOST_TIMES_THE_MEMORY,
+    memory_of,
+    more_gpus,
+    other_machines,
+)
 from planner.advice.minimal import ROOM, Found, Savings, saved
 from planner.advice.techniques import is_slow_to_try
-from planner.advice.trials import Trial, best_near
+from planner.advice.trials import HOST, Trial, best_near
 from planner.advice.variants import Variants
 from planner.records.advice import Cost
 from strategies import ContradictionError
@@ -28,7 +34,54 @@ class TooSmall(NamedTuple):
     trial: Trial
 
 
-def beside(variants: Variants, least: Trial, machines: Iterable[TooSmall], changes: Sequence[Change]) -> Found | None:
+def machines_that_fit(variants: Variants, least: Trial, changes: Sequence[Change]) -> Iterator[Found]:
+    """Yields the cheapest other GPUs that fit, and the fewest more of the same unless they are many times as large.
+
+    After each of them follows a cheaper machine on which something fits with one of the changes, if there is one.
+
+    Args:
+        variants: The request.
+        least: Its smallest strategy, which does not fit.
+        changes: Changes of the run, none of which is enough by itself.
+    """
+    others, smaller = _first(variants, other_machines(variants), least)
+    more, fewer = _first(variants, more_gpus(variants), least)
+    limit = MOST_TIMES_THE_MEMORY * memory_of(others.trial.solver.cluster) if others is not None else None
+    for alone, failed in ((others, smaller), (more, fewer)):
+        found = (alone, with_one_change(variants, least, failed, changes))
+        yield from (
+            one
+            for one in found
+            if one is not None and (alone is others or limit is None or memory_of(one.trial.solver.cluster) <= limit)
+        )
+
+
+def _first(variants: Variants, changes: Iterable[Change], least: Trial) -> tuple[Found | None, list[TooSmall]]:
+    """Returns the first machine on which something fits, and those before it on which nothing does."""
+    usual, failed = least.seconds_per_token(), list[TooSmall]()
+    for change in changes:
+        try:
+            variant = variants.changed(change.options)
+        except ContradictionError:  # so many GPUs do not divide the global batch
+            continue
+        if least.solver.cluster.gpu.supports_bf16 and not variant.solver.cluster.gpu.supports_bf16:
+            continue  # fp16, all that runs there, overflows where bf16 does not
+        # Fewer GPUs shard less, so what one holds now is no bound; as many of a smaller one cannot do.
+        same = variant.solver.cluster.world_size == least.solver.cluster.world_size
+        if same and variant.solver.budget_bytes <= least.solver.budget_bytes and least.over.get(HOST, 0) <= 0:
+            continue
+        trial = best_near(variant, least.strategy)
+        if trial is None:
+            continue
+        if trial.fits and trial.seconds_per_token() <= MOST_TIMES_AS_LONG * usual:
+            return Found((change,), trial), failed
+        failed += [] if trial.fits else [TooSmall(change, trial)]
+    return None, failed
+
+
+def with_one_change(
+    variants: Variants, least: Trial, machines: Iterable[TooSmall], changes: Sequence[Change]
+) -> Found | None:
     """Returns the first machine on which the smallest strategy fits with one change, and the change.
 
     Of several, it is that of the least cost, and then the fastest.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.exporting.engine import accelerate_yaml, deepspeed_json, synced
 from planner.exporting.launch import ACCELERATE, DEEPSPEED, REQUIREMENTS, SCRIPT, VARIANTS, Launch, Target
-from planner.exporting.optimizers import trainer_optimizer
-from planner.exporting.packages import requirements
+from planner.exporting.shared.engine import accelerate_yaml, deepspeed_json, synced
+from planner.exporting.shared.optimizers import trainer_optimizer
+from planner.exporting.shared.packages import requirements
 from strategies import (
     Attention,
     Batching,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from planner.exporting import packages, settings
-from planner.exporting.engine import deepspeed_json
 from planner.exporting.launch import DEEPSPEED, REQUIREMENTS, SCRIPT, Launch, Target
-from planner.exporting.loop import HELPERS, loop
+from planner.exporting.shared import packages, settings
+from planner.exporting.shared.engine import deepspeed_json
+from planner.exporting.shared.loop import HELPERS, loop
 from planner.libraries.deepspeed import CLIPPING, filled_in
 from planner.readers.exported.loop import OPTIMIZERS
 from strategies import ShardingBackend, Task, Zero

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hardware import GPU
 from planner.extras import install_hint
 from planner.search.engine import EngineError
-from planner.search.suggest import suggested
+from planner.search.studies.suggest import suggested
 from strategies import Sampler, Space, Strategy
 
 MOST_COMBINATIONS: Final = 100_000

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from planner.exporting import packages
 from planner.exporting.launch import Launch
+from planner.exporting.shared import packages
 from planner.readers.exported.run import LIGER
 from strategies import (
     AdapterDtype,
@@ -54,7 +54,7 @@ def scripts(launch: Launch, main: str, others: Sequence[str] = ()) -> dict[str, 
 
 
 def _script(launch: Launch, name: str) -> str:
-    return launch.comment() + resources.files(__package__).joinpath("scripts", name).read_text()
+    return launch.comment() + resources.files("planner.exporting").joinpath("scripts", name).read_text()
 
 
 def _predicted(launch: Launch) -> str:

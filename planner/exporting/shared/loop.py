@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from planner.exporting import settings
 from planner.exporting.launch import Launch
+from planner.exporting.shared import settings
 from planner.readers.exported.loop import CHECKPOINTING
 from planner.readers.exported.run import LIGER
 from strategies import Framework, Optimizer, Precision, Sharding

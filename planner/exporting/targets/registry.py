@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from planner.exporting import axolotl, deepspeed, llama_factory, pytorch, transformers, trl
 from planner.exporting.launch import Target
+from planner.exporting.targets import axolotl, deepspeed, llama_factory, pytorch, transformers, trl
 
 _ALL = (
     transformers.TARGET,

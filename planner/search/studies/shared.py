@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
 from planner.search.engine import Progress
-from planner.search.storage import HEARTBEAT_SECONDS
+from planner.search.studies.storage import HEARTBEAT_SECONDS
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

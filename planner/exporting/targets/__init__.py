@@ -1,0 +1,1 @@
+"""Writes a plan for training frameworks, a target a module."""
