@@ -100,17 +100,18 @@ class Norms(Parameters):
             )
         elif form == "fused_in_fp32" or self.autocast is not None:
             x = self.to(x, FP32, f"{name} input")
+            weights = [self.to(w, FP32, f"{name} weight in fp32") for w in weights]
         with self.tape.module(name if weights else NORM):
             out = self._native(name, x, weights)
         out = self.to(out, given, f"{name} output") if form == "fused_in_fp32" else out
         return self._whole(out) if width else out
 
     def _native(self, name: str, x: Tensor, weights: list[Tensor]) -> Tensor:
-        """Returns `native_layer_norm` of `x`, which saves its input and, for each row, mean and rstd in fp32."""
+        """Returns `native_layer_norm` of `x`, which saves input, weights and, for each row, mean and rstd in fp32."""
         out = self.tensor(x.per_sample, x.width, x.itemsize, f"{name} output", x, *weights)
         rows = x.per_sample // x.width
         statistics = Tensor(self.tape.storage(0, 2 * rows * FP32, f"{name} mean and rstd"), 0, 2 * rows, 2, FP32, None)
-        saved = [self.tape.save(x), self.tape.save(statistics)] if out.variable is not None else []
+        saved = [self.tape.save(t) for t in (x, *weights, statistics)] if out.variable is not None else []
         return self.differentiate(out, self.own_targets(x, *weights), saved)
 
     def _one_plus(self, weight: Tensor, name: str) -> Tensor:
