@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from hardware.errors import PlannerError, UnknownNameError, normalized, shown
 from planner.models.architecture import Architecture
-from planner.models.entries import RegistryModel, cut_entries
+from planner.models.entries import RegistryModel, registry_entries
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
@@ -117,7 +116,7 @@ _added: Final[list[RegistryModel]] = []
 
 @cache
 def _entries() -> tuple[RegistryModel, ...]:
-    return (*cut_entries(), *_added)
+    return (*registry_entries(), *_added)
 
 
 @cache
@@ -144,7 +143,7 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
     Raises:
         PlannerError: The registry has one of the names already, or has no such family.
     """
-    entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), yaml.safe_dump(dict(config)))
+    entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), deepcopy(dict(config)))
     if taken := [known for known in entry.names if _registered(known)]:
         raise PlannerError(f"the registry has a model {taken[0]!r} already", "give it another name")
     if entry.model_type not in supported_model_types():
@@ -152,7 +151,7 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
     _added.append(entry)
     for kept in (_entries, registry_models, _by_name, _without_organization):
         kept.cache_clear()
-    return _described_entry(entry)
+    return _described_entry(entry.name)
 
 
 def _registered(name: str) -> RegistryModel | None:
@@ -186,7 +185,7 @@ def _without_organization() -> dict[str, RegistryModel]:
 
 def _from_registry(entry: RegistryModel) -> Model | Foreign:
     if entry.num_parameters is None:
-        return _described_entry(entry)
+        return _described_entry(entry.name)
     return usual(Foreign(entry.name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters))
 
 
@@ -196,7 +195,8 @@ def _of_repository(model: Model | Foreign, repository: str) -> Model | Foreign:
 
 
 @cache
-def _described_entry(entry: RegistryModel) -> Model:
+def _described_entry(name: str) -> Model:
+    entry = _by_name()[normalized(name)]
     architecture = family(entry.model_type).model_validate(entry.fields)
     notes = (*entry.notes, *architecture.notes)
     found = usual(Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes))

@@ -94,6 +94,13 @@ def test_json_imports_nothing_that_draws_or_trains(arguments: tuple[str, ...]) -
     assert not packages(imported(*arguments)) & {"rich", "torch", "optuna", "transformers", "jinja2", "numpy"}
 
 
+@pytest.mark.parametrize("arguments", [FIT, (*FIT, "--json"), ("gpus", "--json"), ("models", "--json")])
+def test_what_ships_is_read_without_yaml(arguments: tuple[str, ...]) -> None:
+    modules = imported(*arguments)
+    assert "yaml" not in packages(modules)
+    assert not modules & {"hardware.reading", "hardware.entries", "planner.records.asked.space_file"}
+
+
 def test_a_plan_of_one_gpu_imports_nothing_that_shards_or_simulates() -> None:
     ours = {module for module in imported(*FIT, "--json") if module.startswith("planner.")}
     unused = ("planner.allocator", "planner.memory.requests", "planner.memory.sharding.deepspeed", "planner.advice")

@@ -45,7 +45,7 @@ def stand_in_shape(size: str) -> tuple[int, int]:
 # --- the registry ---
 
 
-def test_cutting_the_files_finds_what_a_full_read_finds() -> None:
+def test_the_entries_are_those_of_the_files() -> None:
     files = sorted(Path(registry.__file__).with_name("registry").glob("*.yaml"))
     full = [item for file in files for item in yaml.safe_load(file.read_text()).items()]
     optional = {"aliases": (), "text_of": (), "note": None, "num_parameters": None}
