@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from hardware.errors import normalized
 from hardware.shipped import read_shipped
-from planner.models.sources.text_part import note_on_text_part
 
 COMPILED: Final = Path(__file__).with_name("registry.json")
 """What `docs/generate.py` makes of the registry's files."""
@@ -63,6 +62,8 @@ class RegistryModel(NamedTuple):
         """Returns notes for users: what is left out of a multimodal model, and what the entry says itself."""
         notes = [] if self.note is None else [self.note]
         if self.text_of:
+            from planner.models.sources.text_part import note_on_text_part  # few need it
+
             whole, *left_out = self.text_of
             notes.append(note_on_text_part(whole, self.model_type, left_out))
         return tuple(notes)

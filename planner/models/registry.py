@@ -16,7 +16,6 @@ from planner.models.entries import RegistryModel, registry_entries
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
-from planner.models.other_kinds import other_kind
 from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
@@ -240,6 +239,8 @@ def _of_no_family(text: str) -> PlannerError:
 
 
 def _unknown(text: str) -> UnknownNameError:
+    from planner.models.other_kinds import other_kind  # only errors need it
+
     is_id = "/" in text
     known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)

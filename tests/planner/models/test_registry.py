@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.errors import PlannerError, UnknownNameError, normalized
@@ -241,6 +241,7 @@ def test_an_empty_name_and_a_huge_one_are_unknown(tmp_path: Path, monkeypatch: p
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[0-9.]{1,12} ?[kmbtKMBT]", fullmatch=True), st.sampled_from(NAMES)))
+@settings(deadline=None)
 def test_any_text_gives_a_model_or_an_error(text: str) -> None:
     if text.strip()[:3].lower() == "hf:":
         return  # the Hub is out of reach of a test

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from toy import A100, Toy
 
 from planner.progress import Advance
-from planner.search import EngineError, EngineSettings, Found, Solver, bulk, pareto, search, study
+from planner.search import EngineError, EngineSettings, Found, Solver, bulk, search, study
+from planner.search.pareto import pareto
 from planner.search.storage import open_storage
 from planner.search.trials import attributes, missing_gib, objectives, readable
 from strategies import Checkpointing, Engine, Exactly, Finetuning, Optimizer, Precision, Sampler, Space, UpTo

@@ -8,7 +8,8 @@ import pytest
 from toy import LORA, RECOMPUTED, Toy
 
 from hardware import GIB
-from planner.search import Candidate, Order, Solver, pareto
+from planner.search import Candidate, Order, Solver
+from planner.search.pareto import pareto
 from planner.search.suggest import FILLING, Suggestion
 from planner.search.trials import TrialRunner, attributes, front, missing_gib, objective_of, objectives, readable
 from strategies import (
