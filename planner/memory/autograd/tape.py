@@ -167,12 +167,13 @@ class Tape(Marking):
         """
         output.gradient = gradient
         del gradient
-        nodes, held = self._nodes, dict[str, Storage]()
+        nodes, held, marked = self._nodes, dict[str, Storage](), self.marked
         while nodes:
             node = nodes.pop()
             variable, function, saved, leaves, node.saved = node.variable, node.backward, node.saved, node.leaves, ()
             if variable.gradient is not None:
-                self._mark(Happening.ENTERS_BACKWARD, node.enters)
+                if marked:
+                    self._mark(Happening.ENTERS_BACKWARD, node.enters)
                 if node.holds:
                     held[node.enters] = variable.gradient
                 if saved and self.before_first_use is None:
@@ -182,7 +183,7 @@ class Tape(Marking):
                     self.meter.take()
                     self.snapshots_at_prefetch = len(self.meter.snapshots)
                 taken, variable.gradient = variable.gradient, None
-                self._leaving = [] if self.marked and leaves else None
+                self._leaving = [] if marked and leaves else None
                 hand_on = function(taken)
                 if hand_on is not None:
                     if self.pops_saved:
@@ -196,9 +197,10 @@ class Tape(Marking):
             for name in node.views:
                 self._mark(Happening.LETS_GO, name)
             self._update_parameters()
-            self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
-            held.pop(leaves, None)
-            self._add_left()
+            if marked:
+                self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
+                held.pop(leaves, None)
+                self._add_left()
 
     def _add_left(self) -> None:
         """Adds the gradients of a module's input to others, after its hook has been called (`PostBackwardFunction`)."""
