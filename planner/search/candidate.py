@@ -1,7 +1,5 @@
 """Solves a strategy for its best micro-batch and accumulation, with its memory and time."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
