@@ -1,6 +1,6 @@
-"""Writes what is derived from the code: the reference of commands, that of the Python API, and the types of options.
+"""Writes what is derived: from the code the references and the types of options, from YAML the JSON that is read first.
 
-python docs/generate.py          # writes docs/commands.md, docs/python.md, planner/records/asked/option_types.py
+python docs/generate.py          # writes the files of WRITTEN, below
 python docs/generate.py --check  # exits with 1, and says which, where a file is not what would be written
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import json
 import re
 import sys
 import textwrap
@@ -24,7 +25,10 @@ import click
 from pydantic import BaseModel
 
 import planner
+from hardware.builtin import builtin_catalog_path
+from hardware.shipped import checksum, joined
 from planner.cli import main as command
+from planner.models.entries import registry_files
 from strategies import OPTIONS, Choice, Names, Option, Shares
 
 ROOT = Path(__file__).parents[1]
@@ -198,8 +202,32 @@ def _formatted(code: str) -> str:
     return code
 
 
+def catalog() -> str:
+    """Returns the built-in catalog as JSON."""
+    return _compiled([builtin_catalog_path()], depth=2)
+
+
+def registry() -> str:
+    """Returns the registry of models as JSON."""
+    return _compiled(registry_files(), depth=1)
+
+
+def _compiled(files: list[Path], depth: int) -> str:
+    contents = [file.read_bytes() for file in files]
+    return f'{{"checksum": {checksum(contents)}, "data": {_spread(joined(contents), depth)}}}\n'
+
+
+def _spread(data: Any, depth: int) -> str:
+    """Returns data as JSON, with the values down to a depth in lines of their own."""
+    if depth == 0 or not isinstance(data, dict):
+        return json.dumps(data, default=str, ensure_ascii=False)  # days become texts
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_spread(value, depth - 1)}" for key, value in data.items()) + "\n}"
+
+
 WRITTEN: dict[str, Callable[[], str]] = {
     "planner/records/asked/option_types.py": option_types,
+    "hardware/catalog.json": catalog,
+    "planner/models/registry.json": registry,
     "docs/commands.md": commands,
     "docs/python.md": python,
 }

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import ValidationError
 
-from hardware.builtin import builtin_catalog_path, cut_sections, entry_aliases, parse_entry
-from hardware.entries import derived, validated
+from hardware.builtin import Entries, builtin_catalog_path, builtin_entries
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, shown
 from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.machine import Machine
 from hardware.named import Named, name_key
-from hardware.reading import read_document
 from hardware.unlisted import memory_of, unlisted
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
@@ -35,7 +32,7 @@ class Catalog:
     Case, '-', '_', spaces and a leading "NVIDIA" or "AMD" do not count, so names as torch reports them are found, too.
     """
 
-    __slots__ = ("_file", "_gpus", "_machines", "_texts")
+    __slots__ = ("_fields", "_file", "_gpus", "_machines")
 
     def __init__(self, gpus: Iterable[GPU] = (), machines: Iterable[Machine] = ()) -> None:
         """Makes a catalog of GPUs and machines.
@@ -43,7 +40,7 @@ class Catalog:
         Raises:
             CatalogError: Two of them have a name in common.
         """
-        self._texts: dict[str, str] = {}
+        self._fields: Entries = {}
         self._file = Path()
         self._gpus: Named[GPU] = Named(self._parsed_gpu)
         self._machines: Named[Machine] = Named(self._parsed_machine)
@@ -61,14 +58,14 @@ class Catalog:
 
     @classmethod
     def _builtin(cls, file: Path) -> "Catalog":
-        """Returns the catalog of the built-in file, whose entries are parsed and validated only when asked for."""
+        """Returns the catalog of the built-in file, whose entries are validated only when asked for."""
         catalog = cls()
         catalog._file = file
-        gpus, machines = cut_sections(file.read_text(encoding="utf-8"))
-        catalog._texts = gpus | machines
-        for named, texts in ((catalog._gpus, gpus), (catalog._machines, machines)):
-            for name, text in texts.items():
-                named.promise(name, entry_aliases(name, text))
+        gpus, machines = builtin_entries(file)
+        catalog._fields = gpus | machines
+        for named, entries in ((catalog._gpus, gpus), (catalog._machines, machines)):
+            for name, fields in entries.items():
+                named.promise(name, fields.get("aliases", ()))
         return catalog
 
     def find(self, name: str) -> GPU | None:
@@ -139,20 +136,22 @@ class Catalog:
 
     def _parsed_gpu(self, canonical: str) -> GPU:
         try:
-            return GPU.model_validate(parse_entry(canonical, self._texts[canonical]))
-        except (yaml.YAMLError, ValidationError, TypeError, KeyError):
+            return GPU.model_validate({**self._fields[canonical], "name": canonical})
+        except (ValidationError, TypeError):
             read_catalog(self._file)  # raises, with line and column of every problem
             raise
 
     def _parsed_machine(self, canonical: str) -> Machine:
         try:
             return Machine.model_validate(self._machine_fields(canonical))
-        except (yaml.YAMLError, ValidationError, TypeError, KeyError):
+        except (ValidationError, TypeError, KeyError):
             read_catalog(self._file)
             raise
 
     def _machine_fields(self, canonical: str) -> dict[str, Any]:
-        fields = parse_entry(canonical, self._texts[canonical])
+        from hardware.entries import derived  # of machines and files alone
+
+        fields = {**self._fields[canonical], "name": canonical}
         return derived(fields, self._machine_fields(fields["base"]) if "base" in fields else None)
 
     @property
@@ -184,7 +183,7 @@ class Catalog:
             CatalogError: An entry of `other` has a name of an entry that it does not replace.
         """
         merged = Catalog()
-        merged._file, merged._texts = self._file, self._texts
+        merged._file, merged._fields = self._file, self._fields
         merged._gpus = self._gpus.without(other.names())
         merged._machines = self._machines.without(other.machine_names())
         merged._add(other.gpus, other.machines)
@@ -223,6 +222,9 @@ def read_catalog(path: str | Path, base: Catalog | None = None) -> Catalog:
     Raises:
         CatalogError: The file has problems; each is given as `file:line:column: path: message`.
     """
+    from hardware.entries import validated  # what reads YAML is imported for files of users alone
+    from hardware.reading import read_document
+
     return Catalog(*validated(read_document(path), base if base is not None else Catalog()))
 
 
@@ -241,7 +243,7 @@ def load_catalog(path: str | Path | None = None) -> Catalog:
     file = builtin_catalog_path()
     try:
         builtin = Catalog._builtin(file)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         builtin = read_catalog(file)  # raises an error that says what is wrong with the file
     user_path = path or os.environ.get(CATALOG_VARIABLE)
     return builtin.merge(read_catalog(user_path, base=builtin)) if user_path else builtin

@@ -1,11 +1,12 @@
 """Holds the data of a text file with the position of each value, so that every problem has its line and column."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import yaml
+from typing import TYPE_CHECKING, Any, Final
 
 from hardware.errors import CatalogError, FileError
+
+if TYPE_CHECKING:
+    import yaml
 
 MAX_PROBLEMS: Final = 50  # more would not be read, and each takes a search for near names
 
@@ -51,12 +52,12 @@ class Document:
         """Returns the line of the value at `location`, from 1."""
         return self._positions.get(location, (1, 1))[0]
 
-    def refuse(self, node: yaml.Node, location: Location, message: str) -> None:
+    def refuse(self, node: "yaml.Node", location: Location, message: str) -> None:
         """Adds a problem for a value without meaning, and ignores later problems at its location."""
         self.add_problem_at(position(node.start_mark), location, message)
         self._refused.add(location)
 
-    def place(self, location: Location, node: yaml.Node) -> None:
+    def place(self, location: Location, node: "yaml.Node") -> None:
         """Records the position of a value."""
         self._positions[location] = position(node.start_mark)
 

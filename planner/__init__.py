@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from planner.pages.report import report_page
     from planner.records.asked.axes import RequestError
     from planner.records.asked.request import Request
-    from planner.records.asked.space import SearchSpace, SpaceFileError
+    from planner.records.asked.space import SearchSpace
+    from planner.records.asked.space_file import SpaceFileError
     from planner.records.check import Change, CheckResult
     from planner.records.comparison import Compared, Comparison
     from planner.records.explanation import Explanation
@@ -73,7 +74,7 @@ _HOMES = {
     "Request": "planner.records.asked.request",
     "RequestError": "planner.records.asked.axes",
     "SearchSpace": "planner.records.asked.space",
-    "SpaceFileError": "planner.records.asked.space",
+    "SpaceFileError": "planner.records.asked.space_file",
     "SweepFileError": "planner.sweeps.tables",
     "SweepResult": "planner.records.sweep",
     "SweepRow": "planner.records.sweep",

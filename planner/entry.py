@@ -6,6 +6,7 @@ that import the library keep their handlers, since only `main` changes them.
 
 import _signal  # type: ignore[import-not-found]  # what `signal` is made of; typeshed leaves it out
 import atexit
+import gc
 import os
 import sys
 
@@ -30,6 +31,7 @@ def main() -> None:
         sys.unraisablehook = _unraisable
         # This is registered first and called last, so that no handler of ours is called during the rest of the exit.
         atexit.register(_signal.signal, _signal.SIGINT, _signal.SIG_IGN)
+    _start_lightly()
     try:
         from planner.neighbours import stranger
 
@@ -50,6 +52,16 @@ def main() -> None:
         # code that `exec` ran, as every dataclass does.
         atexit._run_exitfuncs()
         os._exit(INTERRUPTED)
+
+
+def _start_lightly() -> None:
+    """Configures the process for commands that mostly live for less than a second, before anything large is imported.
+
+    The garbage collector looks for reference cycles very rarely, because commands make few. Pydantic's plugins are
+    disabled, because the search for them reads the metadata of every installed package.
+    """
+    gc.set_threshold(100_000)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def was_interrupted() -> bool:

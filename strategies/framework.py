@@ -3,8 +3,6 @@
 Each computes the same step as transformers' Trainer with the choices that it makes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Defines a strategy: one choice per axis."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -72,7 +70,7 @@ class Strategy(NamedTuple):
     update: Update
 
     @classmethod
-    def of(cls, values: Values) -> Strategy:
+    def of(cls, values: Values) -> "Strategy":
         """Returns the strategy that options make; the inverse of `to_options`."""
         return cls(*(axis.value(values) for axis in AXES.values()))
 

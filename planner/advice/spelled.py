@@ -5,11 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.advice.changes import options_of, told_cost
-from planner.advice.minimal import Found
-from planner.advice.trials import Trial
 from planner.advice.variants import Variants
 from planner.answers.commands import fit_command, spelled
 from planner.answers.plans import plan_of
@@ -20,6 +18,10 @@ from planner.records.asked.request import Request
 from planner.records.asked.sizes import spelled_bytes
 from planner.search import Candidate, Solver
 from strategies import Allocator
+
+if TYPE_CHECKING:
+    from planner.advice.minimal import Found
+    from planner.advice.trials import Trial
 
 
 def spelled_way(variants: Variants, found: Found, least: Trial, verb: str) -> Way | None:

@@ -12,7 +12,6 @@ from planner.problem.problem import Problem
 from planner.records.result import FitResult, Searched
 from planner.records.verification import Verification
 from planner.search import Candidate, EngineSettings, Found, Solver
-from planner.search import pareto as front_of
 from strategies import Engine, Lora
 
 
@@ -81,7 +80,7 @@ def answer_of(
         plans=tuple(plan_of(c, solver) for c in first),
         best_by_method=tuple(plan_of(c, solver) for c in best),
         usual=tuple(plan_of(c, solver) for c in usual),
-        front=tuple(plan_of(c, solver, serves=False) for c in (front_of(found.chains, solver) if pareto else ())),
+        front=tuple(plan_of(c, solver, serves=False) for c in (_front(found, solver) if pareto else ())),
         searched=Searched.model_construct(
             strategies=found.num_strategies,
             feasible=len(found.ranking),
@@ -99,3 +98,10 @@ def answer_of(
         return answer
     told = notes_for(problem, [answer.recommended.strategy.strategy()])
     return answer.model_copy(update={"to_run": answer.numbered()(answer.recommended), "plan_notes": told})
+
+
+def _front(found: Found, solver: Solver) -> list[Candidate]:
+    """Returns the Pareto front of a search."""
+    from planner.search.pareto import pareto  # only where it is asked for
+
+    return pareto(found.chains, solver)

@@ -48,7 +48,7 @@ def estimate(
     plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
     if plan.memory.fits:
         return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)
-    from planner.advice import ways_of_one  # only where it is needed
+    from planner.advice.shortfall import ways_of_one  # only where it is needed
 
     ways = ways_of_one(problem, solver, candidate, "estimate")
     return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes, ways=ways)

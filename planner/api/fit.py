@@ -126,7 +126,7 @@ def fit(
 
 def _shortfall(problem: Problem, space: Space, solver: Solver) -> Shortfall | None:
     """Returns why nothing fits; what finds that out is imported only then."""
-    from planner.advice import shortfall_of
+    from planner.advice.shortfall import shortfall_of
 
     return shortfall_of(problem, space, solver)
 
@@ -135,7 +135,7 @@ def _step_more(
     problem: Problem, space: Space, solver: Solver, found: Found, run: Candidate, *, bounded: bool
 ) -> Way | None:
     """Returns a change that would help the plan to run much; what finds that out is imported only then."""
-    from planner.advice import step_more
+    from planner.advice.step_more import step_more
 
     return step_more(problem, space, solver, found, run, bounded=bounded)
 
@@ -151,7 +151,7 @@ def _why_not(
     """Returns why no plan with each value that is asked about comes first; the means are imported only then."""
     if not asked:
         return ()
-    from planner.advice import why_not
+    from planner.advice.why_not import why_not
 
     return tuple(why_not(problem, space, solver, first, run, one) for one in asked)
 

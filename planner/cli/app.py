@@ -33,7 +33,6 @@ class Planner(LazyGroup):
                 from planner.cli.exits import USAGE
 
                 sys.exit(USAGE)
-        start_lightly()
         code = self._run(list(sys.argv[1:] if args is None else args))
         gc.freeze()  # a search for cycles in all objects at exit would take a sixth of the run's time
         sys.exit(code)
@@ -68,16 +67,6 @@ class Planner(LazyGroup):
         from planner.cli.errors import report
 
         return report(error)
-
-
-def start_lightly() -> None:
-    """Configures the process for commands that mostly live for less than a second.
-
-    Pydantic's plugins are disabled, because the search for them reads the metadata of every installed package. The
-    garbage collector looks for reference cycles very rarely, because commands make few.
-    """
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    gc.set_threshold(100_000)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -1,21 +1,17 @@
-"""Cuts the registry's files into entries, one for each model that is known by name.
-
-PyYAML's C loader takes 36 ms for all files and 0.4 ms for one entry, and a command asks for one model: its entry is cut
-out and parsed alone, and no regular expression is compiled for it. This relies on the layout of the files; a test
-compares it with a full read.
-"""
+"""Reads the entries of the registry's files, one for each model that is known by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import Any, Final, NamedTuple
 
 from hardware.errors import normalized
-from hardware.reading import SafeLoader
-from planner.models.sources.text_part import note_on_text_part
+from hardware.shipped import read_shipped
+
+COMPILED: Final = Path(__file__).with_name("registry.json")
+"""What `docs/generate.py` makes of the registry's files."""
 
 
 class RegistryModel(NamedTuple):
@@ -26,8 +22,8 @@ class RegistryModel(NamedTuple):
     """Its id on the Hugging Face Hub."""
     aliases: tuple[str, ...]
     model_type: str
-    config_yaml: str
-    """The fields of its config.json that decide sizes, as YAML."""
+    config: dict[str, Any]
+    """The fields of its config.json that decide sizes, which `fields` returns."""
     text_of: tuple[str, ...] = ()
     """Where it is the language model of a multimodal one: the `model_type` of that, and the keys of its config.json
     that describe the parts that are left out."""
@@ -58,53 +54,37 @@ class RegistryModel(NamedTuple):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Returns the fields of its config.json that decide sizes."""
-        fields: dict[str, Any] = yaml.load(self.config_yaml, Loader=SafeLoader)
-        return fields
+        """Returns the fields of its config.json that decide sizes, which the caller may change."""
+        return deepcopy(self.config)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Returns notes for users: what is left out of a multimodal model, and what the entry says itself."""
         notes = [] if self.note is None else [self.note]
         if self.text_of:
+            from planner.models.sources.text_part import note_on_text_part  # few need it
+
             whole, *left_out = self.text_of
             notes.append(note_on_text_part(whole, self.model_type, left_out))
         return tuple(notes)
 
 
-def cut_entries() -> Iterator[RegistryModel]:
-    """Yields the entries of the registry's files, cut out of their text."""
-    for path in sorted(Path(__file__).with_name("registry").iterdir()):
-        if path.suffix != ".yaml":
-            continue
-        for fields in _cut(path.read_text(encoding="utf-8")):
-            number, config = fields.get("num_parameters"), fields["config"]
-            yield RegistryModel(
-                fields["name"],
-                fields["hf"],
-                _listed(fields.get("aliases")),
-                config.partition("{model_type: ")[2].partition(",")[0],
-                config,
-                _listed(fields.get("text_of")),
-                fields.get("note"),
-                None if number is None else int(number),
-            )
+def registry_files() -> list[Path]:
+    """Returns the files of the registry."""
+    return sorted(Path(__file__).with_name("registry").glob("*.yaml"))
 
 
-def _cut(text: str) -> Iterator[dict[str, str]]:
-    """Yields the fields of each entry as text: names are not indented, fields are by two spaces, `config` is last."""
-    fields, key = dict[str, str](), ""
-    for line in text.splitlines():
-        if line[:1] not in {"", " ", "#"}:
-            fields = {"name": line.rstrip(":")}
-        elif line.startswith("   "):
-            fields[key] += f"\n{line}"
-        elif line.startswith("  "):
-            key, _, value = line[2:].partition(": ")
-            fields[key] = value
-        if line.endswith("}"):
-            yield fields
-
-
-def _listed(text: str | None) -> tuple[str, ...]:
-    return tuple(item.strip() for item in (text or "").strip("[]").split(",") if item.strip())
+def registry_entries() -> Iterator[RegistryModel]:
+    """Yields the entries of the registry's files."""
+    for name, fields in read_shipped(registry_files(), COMPILED).items():
+        config = fields["config"]
+        yield RegistryModel(
+            name,
+            fields["hf"],
+            tuple(fields.get("aliases", ())),
+            config["model_type"],
+            config,
+            tuple(fields.get("text_of", ())),
+            fields.get("note"),
+            fields.get("num_parameters"),
+        )

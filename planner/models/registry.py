@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from hardware.errors import PlannerError, UnknownNameError, normalized, shown
 from planner.models.architecture import Architecture
-from planner.models.entries import RegistryModel, cut_entries
+from planner.models.entries import RegistryModel, registry_entries
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
-from planner.models.other_kinds import other_kind
 from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
@@ -117,7 +115,7 @@ _added: Final[list[RegistryModel]] = []
 
 @cache
 def _entries() -> tuple[RegistryModel, ...]:
-    return (*cut_entries(), *_added)
+    return (*registry_entries(), *_added)
 
 
 @cache
@@ -144,7 +142,7 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
     Raises:
         PlannerError: The registry has one of the names already, or has no such family.
     """
-    entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), yaml.safe_dump(dict(config)))
+    entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), deepcopy(dict(config)))
     if taken := [known for known in entry.names if _registered(known)]:
         raise PlannerError(f"the registry has a model {taken[0]!r} already", "give it another name")
     if entry.model_type not in supported_model_types():
@@ -152,7 +150,7 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
     _added.append(entry)
     for kept in (_entries, registry_models, _by_name, _without_organization):
         kept.cache_clear()
-    return _described_entry(entry)
+    return _described_entry(entry.name)
 
 
 def _registered(name: str) -> RegistryModel | None:
@@ -186,7 +184,7 @@ def _without_organization() -> dict[str, RegistryModel]:
 
 def _from_registry(entry: RegistryModel) -> Model | Foreign:
     if entry.num_parameters is None:
-        return _described_entry(entry)
+        return _described_entry(entry.name)
     return usual(Foreign(entry.name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters))
 
 
@@ -196,7 +194,8 @@ def _of_repository(model: Model | Foreign, repository: str) -> Model | Foreign:
 
 
 @cache
-def _described_entry(entry: RegistryModel) -> Model:
+def _described_entry(name: str) -> Model:
+    entry = _by_name()[normalized(name)]
     architecture = family(entry.model_type).model_validate(entry.fields)
     notes = (*entry.notes, *architecture.notes)
     found = usual(Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes))
@@ -240,6 +239,8 @@ def _of_no_family(text: str) -> PlannerError:
 
 
 def _unknown(text: str) -> UnknownNameError:
+    from planner.models.other_kinds import other_kind  # only errors need it
+
     is_id = "/" in text
     known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known)

@@ -4,7 +4,6 @@ from planner.search.candidate import Candidate
 from planner.search.engine import DOES_NOT_FIT, EngineError, EngineSettings, Found, TooManyStrategiesError
 from planner.search.exhaustive import ranked, search, smallest
 from planner.search.order import Order
-from planner.search.pareto import pareto
 from planner.search.ranking import Ranking
 from planner.search.run_limits import RunLimits
 from planner.search.solver import Solver
@@ -20,7 +19,6 @@ __all__ = [
     "RunLimits",
     "Solver",
     "TooManyStrategiesError",
-    "pareto",
     "ranked",
     "search",
     "smallest",

@@ -1,7 +1,5 @@
 """Defines a candidate: a strategy with its micro-batch and accumulation, and the memory and time that they take."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from planner.memory import Footprint

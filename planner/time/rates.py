@@ -1,7 +1,5 @@
 """Computes what one rank of a cluster does per second, as training reaches it."""
 
-from __future__ import annotations
-
 import math
 from functools import cache
 from typing import NamedTuple
@@ -41,7 +39,7 @@ class Rates(NamedTuple):
     """Bytes per second of host memory, this rank's share."""
 
     @classmethod
-    def of(cls, cluster: Cluster, strategy: Strategy, kernel: str = "") -> Rates:
+    def of(cls, cluster: Cluster, strategy: Strategy, kernel: str = "") -> "Rates":
         """Returns the rates of one rank on a cluster.
 
         Args:

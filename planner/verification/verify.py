@@ -8,7 +8,7 @@ from typing import NamedTuple, Unpack
 
 from hardware import GPU
 from hardware.errors import shown
-from planner.advice import ways_of_one
+from planner.advice.shortfall import ways_of_one
 from planner.files import OutputFileError, check_writable, write_whole
 from planner.models import Foreign, Model
 from planner.problem.arguments import ConfigurationArguments

@@ -1,7 +1,5 @@
 """Defines the methods of fine-tuning: which parameters train, and how the others are stored."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 

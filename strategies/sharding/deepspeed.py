@@ -1,7 +1,5 @@
 """Divides a model among ranks with DeepSpeed's ZeRO."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from strategies.axis import Values, given
@@ -42,7 +40,7 @@ class Zero(NamedTuple):
     """`sub_group_size`: elements of a rank's share that the optimizer steps at a time."""
 
     @classmethod
-    def of(cls, values: Values) -> Zero:
+    def of(cls, values: Values) -> "Zero":
         """Returns the value that options make."""
         return cls(
             values["sharding"],

@@ -1,7 +1,5 @@
 """Defines the set of strategies to search: some choices per axis, and their product."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -113,7 +111,7 @@ class Space(NamedTuple):
     update: tuple[Update, ...] = (Update.AFTER_BACKWARD,)
 
     @classmethod
-    def default(cls, cluster: Cluster, framework: Framework = Framework.TRANSFORMERS) -> Space:
+    def default(cls, cluster: Cluster, framework: Framework = Framework.TRANSFORMERS) -> "Space":
         """Returns the space that makes sense on a cluster, with the defaults of a framework.
 
         Sharding is for several GPUs only, and the allocator is the one without fragmentation if the GPU supports it. An
@@ -134,7 +132,7 @@ class Space(NamedTuple):
         return space._replace(framework=(framework,), adapter_dtype=(), unquantized_dtype=(), checkpointing=(), **alone)
 
     @property
-    def least(self) -> Space:
+    def least(self) -> "Space":
         """Returns the space with only the smallest value of every monotone option: one strategy per chain."""
         growing = [option.name for option in OPTIONS.values() if option.monotone]
         return self._replace(**{name: (min(self._of(name)),) for name in growing})
@@ -155,7 +153,7 @@ class Space(NamedTuple):
                 for choices in product(precisions, optimizers, (method,), checkpoints, *others):
                     yield Strategy(*choices)
 
-    def _by_method(self, gpu: GPU) -> Iterator[Space]:
+    def _by_method(self, gpu: GPU) -> "Iterator[Space]":
         """Yields the space of each method of fine-tuning, with default choices where none are given."""
         for method in self.finetuning:
             usual = self._usual(gpu, method)
@@ -223,7 +221,7 @@ class Space(NamedTuple):
                     rejected[reason] += number
         return running, rejected
 
-    def divisible(self, cluster: Cluster) -> Space:
+    def divisible(self, cluster: Cluster) -> "Space":
         """Returns the space without shard sizes that cannot divide the cluster; if none can, the sizes are kept."""
         ranks = cluster.world_size
         resharded = tuple(n for n in self.reshard_size if indivisible(Fsdp2(reshard_size=n), ranks) is None)

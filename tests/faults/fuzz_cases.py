@@ -132,7 +132,7 @@ def dumped(rng: random.Random, data: object, as_yaml: bool) -> bytes:
 
 
 CATALOG = yaml.safe_load(builtin_catalog_path().read_text())
-CONFIGS = [yaml.safe_load(entry.config_yaml) for entry in registry_models()]
+CONFIGS = [entry.fields for entry in registry_models()]
 PLANS: list[dict[str, Any]] = []
 SPACE: dict[str, list[Any]] = {
     name: [c.value for c in o.kind] if isinstance(o.kind, type) else [8] for name, o in OPTIONS.items()

@@ -225,8 +225,8 @@ def test_answers_write_nothing(tmp_path: Path) -> None:
 # --- where the source reads files and runs code ---
 
 READS = {
-    "hardware/catalog.py": "the built-in catalog",
     "hardware/files.py": "the one reader of files of strangers",
+    "hardware/shipped.py": "the built-in catalog and registry",
     "planner/cli/output.py": "where output goes that nobody can see",
     "planner/exporting/scripts/loop.py": "run by users alone: its settings",
     "planner/exporting/scripts/measure.py": "run by users alone: what was predicted, and what it measures",
@@ -234,7 +234,6 @@ READS = {
     "planner/exporting/scripts/train_deepspeed.py": "run by users alone: its JSON",
     "planner/exporting/scripts/train_transformers.py": "run by users alone: its settings",
     "planner/exporting/shared/settings.py": "the scripts that are handed on",
-    "planner/models/entries.py": "the built-in registry",
     "planner/pages/report.py": "its template",
     "planner/profiles/store.py": "the replay's own code, of which it makes a digest",
     "planner/report/timeline/html.py": "its template",

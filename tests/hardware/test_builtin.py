@@ -1,32 +1,14 @@
 import pytest
 
-from hardware.builtin import builtin_catalog_path, cut_sections, entry_aliases, parse_entry
+from hardware.builtin import builtin_catalog_path
 from hardware.catalog import read_catalog
 from hardware.gpu import GPU
 from hardware.machine import Machine
 
-TEXTS, MACHINES = cut_sections(builtin_catalog_path().read_text(encoding="utf-8"))
 CATALOG = read_catalog(builtin_catalog_path())
 
 SHARED = ("GB10",)
 """GPUs whose entry has a part of the memory that they share with their host."""
-
-
-def test_cutting_finds_the_entries_of_a_full_read_in_their_order() -> None:
-    assert tuple(TEXTS) == CATALOG.names()
-    assert tuple(MACHINES) == CATALOG.machine_names()
-
-
-@pytest.mark.parametrize("name", TEXTS)
-def test_a_cut_entry_is_the_entry_of_a_full_read(name: str) -> None:
-    gpu = CATALOG.get(name)
-    assert gpu.model_validate(parse_entry(name, TEXTS[name])) == gpu
-    assert tuple(entry_aliases(name, TEXTS[name])) == gpu.aliases
-
-
-def test_aliases_in_another_layout_are_found_by_parsing_the_entry() -> None:
-    text = "  Toy:\n    aliases:\n      - one\n      - two\n"
-    assert entry_aliases("Toy", text) == ["one", "two"]
 
 
 @pytest.mark.parametrize("gpu", CATALOG.gpus, ids=lambda gpu: gpu.name)

@@ -11,7 +11,6 @@ from hardware import (
     Catalog,
     CatalogError,
     UnknownNameError,
-    builtin,
     builtin_catalog_path,
     load_catalog,
     read_catalog,
@@ -157,18 +156,29 @@ def test_a_missing_built_in_file_is_reported(tmp_path: Path, monkeypatch: pytest
     assert caught.value.problems == [f"{tmp_path}/gone.yaml:1:1: (file): no such file"]
 
 
-def test_of_the_built_in_catalog_only_the_gpu_that_is_wanted_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed: list[str] = []
-    parse_entry = builtin.parse_entry
+def test_of_the_built_in_catalog_only_the_gpu_that_is_wanted_is_validated(monkeypatch: pytest.MonkeyPatch) -> None:
+    validated: list[str] = []
+    validate = GPU.model_validate
 
-    def counted(name: str, text: str) -> Any:
-        parsed.append(name)
-        return parse_entry(name, text)
+    def counted(fields: dict[str, Any]) -> GPU:
+        validated.append(fields["name"])
+        return validate(fields)
 
-    monkeypatch.setattr(builtin, "parse_entry", counted)
-    monkeypatch.setattr("hardware.catalog.parse_entry", counted, raising=False)
+    monkeypatch.setattr(GPU, "model_validate", counted)
     assert load_catalog().get("A100").name == "A100-80GB-SXM"
-    assert parsed == ["A100-80GB-SXM"]
+    assert validated == ["A100-80GB-SXM"]
+
+
+@pytest.mark.parametrize("content", ["gpus: [", "gpus: {T4: 7}", "gpus: [T4]", "7", "gpus:\n", "\xff"])
+def test_a_built_in_file_that_is_no_catalog_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    monkeypatch.setattr("hardware.catalog.builtin_catalog_path", lambda: path)
+    with pytest.raises(CatalogError) as caught:
+        load_catalog()
+    assert all(problem.startswith(f"{path}:") for problem in caught.value.problems)
 
 
 YAML_PIECES = (

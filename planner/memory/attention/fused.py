@@ -1,7 +1,5 @@
 """Traces fused attention kernels, which save q, k, v, the output and a log-sum-exp per row and head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,7 +39,7 @@ class Form(NamedTuple):
     operation: Operation | None = Operation.SDPA
     """Kind of the kernel for selective checkpointing; None if no policy knows it."""
 
-    def of_values(self, value: Tensor) -> Form:
+    def of_values(self, value: Tensor) -> "Form":
         """Returns this form with `value_elements` set for the given values."""
         return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
 

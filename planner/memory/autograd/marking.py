@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Final
 
 from planner.memory.autograd.marks import Happening, Mark
 from planner.memory.autograd.storage import Meter, Storage
@@ -16,6 +17,8 @@ accumulates them."""
 
 NO_STEPS: Mapping[str, int] = {}
 """`step_bytes` by parameter name where no parameter is updated in backward."""
+
+_UNMARKED: Final = nullcontext()
 
 
 @dataclass(slots=True)
@@ -54,14 +57,17 @@ class Marking:
         self._within = ""
         """The module that is being marked; an operation that marks it again is within it."""
 
-    @contextmanager
-    def module(self, name: str, *, is_first: bool = False) -> Iterator[None]:
+    def module(self, name: str, *, is_first: bool = False) -> AbstractContextManager[None]:
         """Marks the forward of a module that has parameters, and its backward; a name of "" is no module.
 
         Args:
             name: The module's name.
             is_first: Whether its input has no gradient, so that nothing tells when its backward is over.
         """
+        return self._marked_module(name, is_first=is_first) if self.marked else _UNMARKED
+
+    @contextmanager
+    def _marked_module(self, name: str, *, is_first: bool) -> Iterator[None]:
         name = "" if self._whole or name == self._within else name
         if is_first:
             self._first.add(name)
@@ -70,7 +76,7 @@ class Marking:
         self._within = name or outer
         yield
         self._within = outer
-        if self.marked and name and len(self._nodes) > before:  # backward enters with the last operation of the module
+        if name and len(self._nodes) > before:  # backward enters with the last operation of the module
             self._nodes[-1].enters, self._nodes[before].leaves = name, name
         self._mark(Happening.LEAVES, name)
 

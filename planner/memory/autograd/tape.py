@@ -170,12 +170,13 @@ class Tape(Marking):
         """
         output.gradient = gradient
         del gradient
-        nodes, held = self._nodes, dict[str, Storage]()
+        nodes, held, marked = self._nodes, dict[str, Storage](), self.marked
         while nodes:
             node = nodes.pop()
             variable, leaves, made = node.variable, node.leaves, []
             if variable.gradient is not None:
-                self._mark(Happening.ENTERS_BACKWARD, node.enters)
+                if marked:
+                    self._mark(Happening.ENTERS_BACKWARD, node.enters)
                 if node.holds:
                     held[node.enters] = variable.gradient
                 if node.saved and self.before_first_use is None:
@@ -186,15 +187,16 @@ class Tape(Marking):
                     self.snapshots_at_prefetch = len(self.meter.snapshots)
                 made = self._call(node)
                 node.saved = ()
-                self._pass_on(made, waits=self.marked and bool(leaves))
+                self._pass_on(made, waits=marked and bool(leaves))
             else:
                 leaves, node.saved = "", ()
             for name in node.views:
                 self._mark(Happening.LETS_GO, name)
             self._update_parameters()
-            self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
-            held.pop(leaves, None)
-            self._pass_on(made, waits=False)
+            if marked:
+                self._mark(Happening.LEAVES_BACKWARD, "" if leaves in self._first else leaves)
+                held.pop(leaves, None)
+                self._pass_on(made, waits=False)
 
     def _call(self, node: Node) -> list[tuple[Variable, Storage]]:
         """Calls a function with the gradient of its variable, and returns the gradients that it made."""

@@ -1,7 +1,5 @@
 """Says which dtype each tensor has under a precision, a fine-tuning method and a sharding."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from strategies import (
@@ -65,7 +63,7 @@ class Dtypes(NamedTuple):
         return self.other if self.casts_all or self.other < self.stored_other else FP32
 
     @classmethod
-    def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> Dtypes:
+    def of(cls, precision: Precision, method: Method, sharding: DataParallel) -> "Dtypes":
         """Applies the rules of Trainer, accelerate and PEFT.
 
         - Full fine-tuning: all weights are in the trained dtype of the precision.
@@ -117,7 +115,7 @@ class Dtypes(NamedTuple):
         fp8 = facts.linear_dtype == "fp8"
         return cls(*stored, autocast, is_fp16, *stored, kept, kept, fp8, adapters_apart=apart)
 
-    def of_trained(self) -> Dtypes:
+    def of_trained(self) -> "Dtypes":
         """Returns the dtypes of a part in which every parameter trains."""
         computed, stored = self.trained, self.stored_trained
         return self._replace(linear=computed, other=computed, stored_linear=stored, stored_other=stored)

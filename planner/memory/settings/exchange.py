@@ -4,8 +4,6 @@ Each part is traced alone. The part that makes such a tensor counts its bytes, a
 have gathered when the maker's own backward begins. A reader counts what it makes of that gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Lists what a part's forward and backward allocate and release, in order, and storages shared with others."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from planner.memory.autograd.storage import Logged
@@ -23,7 +21,7 @@ class PartLog(NamedTuple):
     """The gradient of its output, which is that of the input of the part after."""
     given_gradient: int = 0
     """The gradient of its input."""
-    again: PartLog | None = None
+    again: "PartLog | None" = None
     """The recomputation of a checkpointed part, and the backward after it; None if it is not checkpointed."""
     stays: frozenset[int] = frozenset()
     """What a checkpointed part keeps until its recomputation; anything else goes when the model's forward returns."""

@@ -1,7 +1,5 @@
 """Holds what was measured of one part of a model while it ran on symbolic tensors, and joins parts to a model."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -113,7 +111,7 @@ class Part(NamedTuple):
         work: Work,
         kept: tuple[int, int],
         happened: tuple[Happened, ...] = (),
-    ) -> Part:
+    ) -> "Part":
         """Returns this block under checkpointing: its backward computes the block again first.
 
         Source: torch.utils.checkpoint, non-reentrant with `early_stop`, or reentrant. The arguments come from a forward

@@ -1,7 +1,5 @@
 """Defines the work of a pass: what its time is computed from."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 
@@ -28,15 +26,15 @@ class Work(NamedTuple):
     """Kernels that the host launches."""
 
     @classmethod
-    def of(cls, done: tuple[int, ...]) -> Work:
+    def of(cls, done: tuple[int, ...]) -> "Work":
         """Returns the work that a tape says it has `done`."""
         half, fp32, fp8, moved, fixed, *others = done
         return cls(half, fp32, moved, fixed, 0, fp8, *others)
 
-    def plus(self, other: Work) -> Work:
+    def plus(self, other: "Work") -> "Work":
         """Returns the sum of both."""
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def times(self, n: int) -> Work:
+    def times(self, n: int) -> "Work":
         """Returns the work of `n` such passes."""
         return Work(*(n * a for a in self))

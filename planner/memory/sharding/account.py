@@ -1,7 +1,5 @@
 """Adds up what a rank stores of one part, tensor by tensor."""
 
-from __future__ import annotations
-
 from math import prod
 from typing import NamedTuple
 
@@ -57,7 +55,7 @@ class Parameter(NamedTuple):
     trains: bool
 
     @classmethod
-    def of(cls, name: str, shape: tuple[int, ...], itemsize: int, *, trains: bool) -> Parameter:
+    def of(cls, name: str, shape: tuple[int, ...], itemsize: int, *, trains: bool) -> "Parameter":
         """Returns a parameter of this shape, with `itemsize` bytes per element."""
         return cls(name, prod(shape), itemsize, trains)
 

@@ -16,7 +16,6 @@ from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
 from planner.memory.sharding.layout import Extra, Layout
 from planner.memory.sharding.state import stored_itemsize
-from planner.memory.step.followed import followed_evaluation
 from planner.memory.step.outputs import raised
 from planner.memory.step.step import Line, Lines, Moment, largest_lines, positions
 from planner.memory.step.traced_model import TracedModel
@@ -75,6 +74,8 @@ def evaluation(
     parts = traced.parts(evaluated, Checkpoints(Checkpointing.NONE), chunk_tokens)
     if not layout.is_followed:
         return largest_lines(instants_of(parts, layout, batch_size))
+    from planner.memory.step.followed import followed_evaluation  # of DeepSpeed alone
+
     trained = traced.parts(setting, checkpointing, traced.chunk_tokens(setting, 1))
     return largest_lines(
         _line(held, snapshot, batch_size, extra)

@@ -1,7 +1,5 @@
 """Counts what a rank exchanges with others and with the host, and what its optimizer step moves."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,11 +21,11 @@ class Moved(NamedTuple):
     hops: int = 0
     """Ranks that collectives pass through one after another, summed: each waits for the one before it."""
 
-    def plus(self, other: Moved) -> Moved:
+    def plus(self, other: "Moved") -> "Moved":
         """Returns the sum of both."""
         return Moved(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def times(self, n: int) -> Moved:
+    def times(self, n: int) -> "Moved":
         """Returns `n` times this."""
         return Moved(*(n * a for a in self))
 
@@ -58,7 +56,7 @@ class Traffic(NamedTuple):
     modules: int = 0
     """Modules around which ZeRO-3 has hooks in Python."""
 
-    def stepped(self, moved: tuple[int, int], passes: float) -> Traffic:
+    def stepped(self, moved: tuple[int, int], passes: float) -> "Traffic":
         """Returns this with the work of an optimizer step.
 
         Args:
@@ -78,7 +76,7 @@ class Traffic(NamedTuple):
         state_bytes: int,
         *,
         recomputes_units: bool = False,
-    ) -> Traffic:
+    ) -> "Traffic":
         """Returns the traffic of one rank, without `step_with_host` and `optimizer_flops`, which the optimizer decides.
 
         DDP all-reduces gradients once per step, which moves each twice. The optimizer reads and writes trained

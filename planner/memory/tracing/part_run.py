@@ -1,7 +1,5 @@
 """Measures one part while its forward and backward run on symbolic tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Describes a model's parameters by names and shapes, and says which of them are linear layers."""
 
-from __future__ import annotations
-
 from math import prod
 from typing import NamedTuple
 
@@ -59,7 +57,7 @@ class Linear(NamedTuple):
         return self.experts > 1 and bool(self.fused)
 
     @property
-    def of_experts(self) -> tuple[Linear, ...]:
+    def of_experts(self) -> "tuple[Linear, ...]":
         """Returns the layers that a stack was fused from: `mlp.experts.0.w1`, ... for `mlp.experts.gate_up_proj`."""
         path, rows = self.name.rpartition(".")[0], self.out_features // len(self.fused)
         names = (f"{path}.{number}.{name}" for number in range(self.experts) for name in self.fused)
@@ -116,12 +114,12 @@ class Parameters(NamedTuple):
         """Returns the stacks of experts that were fused from layers, by the name of their parameter."""
         return {layer.name: layer for layer in self.layers if layer.is_stack}
 
-    def with_head_apart(self) -> Parameters:
+    def with_head_apart(self) -> "Parameters":
         """Returns the parameters with a classifier's head that trains as a module: no layer of it is adapted."""
         tensors = (t._replace(layer=None) if t.is_head else t for t in self.tensors)
         return Parameters(tuple(tensors), tuple(layer for layer in self.layers if not layer.in_head))
 
-    def with_separate_experts(self) -> Parameters:
+    def with_separate_experts(self) -> "Parameters":
         """Returns the parameters with the layers of each expert in the place of the stacks they were fused to."""
         tensors: list[ParameterTensor] = []
         for t in self.tensors:

@@ -13,13 +13,11 @@ from planner.records.plan import Plan
 from planner.records.result import FitResult
 from planner.report.fit.picked import LEAST, of_front, picked
 from planner.report.fit.ranking import ranking
-from planner.report.fit.shortfall import shortfall_lines
 from planner.report.fit.to_run import speed, takes, to_run
 from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
-from planner.report.verify import verdict
 from planner.report.ways import first_way_lines, step_lines, way_lines
 from strategies import LARGEST_USUAL_BATCH, Objective
 
@@ -50,7 +48,7 @@ class FitReport:
         result = self.result
         head = list(self._head())
         if not result.plans:
-            lines = shortfall_lines(result) if result.fastest is None else self._over(result.fastest)
+            lines = self._short() if result.fastest is None else self._over(result.fastest)
             yield from (*head, "", *lines, *notes(result.notes), "", *self._searched())
             yield from self._ways(console)
             return
@@ -78,6 +76,11 @@ class FitReport:
             return way_lines(ways)
         return first_way_lines(ways, partial(_height, console), LINES)
 
+    def _short(self) -> Iterator[RenderableType]:
+        from planner.report.fit.shortfall import shortfall_lines  # only where nothing fits
+
+        return shortfall_lines(self.result)
+
     def _over(self, fastest: Plan) -> Iterator[RenderableType]:
         """Yields that no plan is within the limits of the run, and what the fastest one takes."""
         request = self.result.request
@@ -100,6 +103,8 @@ class FitReport:
         yield ""
         yield from to_run(self.result, self.command, width)
         if self.result.verification is not None:
+            from planner.report.verify import verdict  # only where plans are replayed
+
             yield verdict(self.result.verification)
 
     def _fitting(self, console: Console, width: int, room: int, least: int = LEAST) -> list[RenderableType]:

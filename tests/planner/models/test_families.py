@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig
 from transformers.utils import logging
 
@@ -77,7 +76,7 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("name", [entry.name for entry in registry_models()])
 def test_a_registry_model_has_the_parameters_of_the_real_one(name: str) -> None:
     entry = next(entry for entry in registry_models() if entry.name == name)
-    expected = counted_by_transformers(yaml.safe_load(entry.config_yaml))
+    expected = counted_by_transformers(entry.fields)
     assert Inventory(pretrained(find_model(name).architecture)).num_parameters == expected
 
 
@@ -104,7 +103,7 @@ def test_a_family_reads_optional_fields_as_transformers_does(model_type: str, op
 @pytest.mark.parametrize("name", [entry.name for entry in registry_models()])
 def test_a_configuration_that_transformers_saves_reads_as_the_registry_entry(name: str, tmp_path: Path) -> None:
     entry = next(entry for entry in registry_models() if entry.name == name)
-    AutoConfig.for_model(**yaml.safe_load(entry.config_yaml)).save_pretrained(tmp_path)
+    AutoConfig.for_model(**entry.fields).save_pretrained(tmp_path)
     saved, registered = find_model(str(tmp_path)), find_model(name)
     without = {"head_dim"}  # transformers writes out what follows from the other fields
     assert saved.architecture.model_dump(exclude=without) == registered.architecture.model_dump(exclude=without)
@@ -118,7 +117,7 @@ def test_partial_rotary_is_found_where_transformers_saves_it(model_type: str, fi
 
 
 def test_a_distilbert_of_frozen_positions_is_left_to_replays(tmp_path: Path) -> None:
-    source = {**yaml.safe_load(next(e.config_yaml for e in registry_models() if e.name == "distilbert-base"))}
+    source = next(e.fields for e in registry_models() if e.name == "distilbert-base")
     (tmp_path / "config.json").write_text(json.dumps({**source, "sinusoidal_pos_embds": True}))
     assert isinstance(recognize(str(tmp_path)), Foreign)
 
@@ -136,7 +135,7 @@ def test_a_distilbert_of_frozen_positions_is_left_to_replays(tmp_path: Path) -> 
 def test_a_deberta_that_its_family_does_not_write_out_is_left_to_replays(
     fields: dict[str, Any], described: bool, tmp_path: Path
 ) -> None:
-    source = {**SMALL, **yaml.safe_load(next(e.config_yaml for e in registry_models() if e.model_type == "deberta-v2"))}
+    source = {**SMALL, **next(e.fields for e in registry_models() if e.model_type == "deberta-v2")}
     (tmp_path / "config.json").write_text(json.dumps({**source, **fields}))
     assert isinstance(recognize(str(tmp_path)), Foreign) is not described
 

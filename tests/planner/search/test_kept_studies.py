@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from toy import A100, Toy
 
 from planner.progress import Advance
-from planner.search import EngineError, EngineSettings, Found, Solver, pareto, search
+from planner.search import EngineError, EngineSettings, Found, Solver, search
+from planner.search.pareto import pareto
 from planner.search.studies import bulk, study
 from planner.search.studies.storage import open_storage
 from planner.search.studies.trials import attributes, missing_gib, objectives, readable

@@ -15,8 +15,8 @@ from hardware import Cluster, load_catalog
 from planner.memory import MemoryModel, TracedModel
 from planner.memory.step.traffic import Traffic
 from planner.models import find_model
-from planner.search import Candidate, Order, RunLimits, Solver, pareto, search
-from planner.search.pareto import Point, undominated
+from planner.search import Candidate, Order, RunLimits, Solver, search
+from planner.search.pareto import Point, pareto, undominated
 from strategies import Accumulation, Chain, Exactly, Precision, Space, Steps, Strategy, UpTo, num_risks, violation
 
 

@@ -8,7 +8,8 @@ import pytest
 from toy import LORA, RECOMPUTED, Toy
 
 from hardware import GIB
-from planner.search import Candidate, Order, Solver, pareto
+from planner.search import Candidate, Order, Solver
+from planner.search.pareto import pareto
 from planner.search.studies.suggest import FILLING, Suggestion
 from planner.search.studies.trials import (
     TrialRunner,
