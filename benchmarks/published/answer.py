@@ -17,6 +17,7 @@ from planner.memory import MemoryModel, Moment
 from planner.memory.requests.fsdp1_loading import WrappingFactory
 from planner.memory.reserved import requests_of
 from planner.memory.tracing.implementations import TODAY, Implementations
+from planner.models import Model
 from planner.problem.resolve import resolve_one
 from planner.records.plan import Memory
 from planner.search import Candidate
@@ -103,7 +104,7 @@ def said_of(model: str, request: Mapping[str, Any]) -> Said:
 
 
 def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: bool) -> Said:
-    candidate, memory = _asked(run.model, request, libraries)
+    candidate, memory = _asked(run.shape, request, libraries)
     footprint = candidate.footprint
     moments = footprint.moments(run.request["micro_batch_size"])
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
@@ -132,7 +133,7 @@ def _managed_bytes(run: Run, candidate: Candidate) -> int:
     """
     if not run.managed:
         return 0
-    other, _ = _asked(run.model, dict(run.request) | {"optimizer": "adamw"}, Libraries())
+    other, _ = _asked(run.shape, dict(run.request) | {"optimizer": "adamw"}, Libraries())
     return other.footprint.persistent.optimizer_states - candidate.footprint.persistent.optimizer_states
 
 
@@ -142,7 +143,7 @@ def _reserved(memory: Memory) -> int:
     return memory.reserved_bytes if unlimited is None else unlimited
 
 
-def _asked(model: str, request: Mapping[str, Any], libraries: Libraries) -> tuple[Candidate, Memory]:
+def _asked(model: str | Model, request: Mapping[str, Any], libraries: Libraries) -> tuple[Candidate, Memory]:
     """Returns the candidate of a request, and what `planner estimate` says of its memory with these libraries."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)

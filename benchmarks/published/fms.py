@@ -37,6 +37,12 @@ COMMON = {
 LOSSES = {"transformers": "full", "cross-entropy": "liger-cross-entropy", "fused-linear": "liger-fused-linear"}
 """The loss that is nearest. Liger's cross-entropy overwrites logits by their gradient, as the Triton one does."""
 QUANTIZATIONS = {"nf4-double": "nf4-double", "gptq-4bit": "gptq-4bit-triton"}
+ADDED_WORDS = {"mistral-7b": 1, "llama-3-8b": 2, "llama-2-70b": 1, "mixtral-8x7b": 1}
+"""Words for which fms-hf-tuning resizes embeddings and head: `<PAD>`, and `<unk>` where the tokenizer has none, as that
+of Llama-3 (tuning/sft_trainer.py, `train`; tuning/data/tokenizer_data_utils.py, `tokenizer_and_embedding_resize`). The
+bytes that are allocated after training say the same: those of Mistral's LoRA and full fine-tuning on one GPU differ from
+the sum of weights, states, workspaces and batch by one row of the embeddings and the head per copy, Llama-3's by two.
+"""
 NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 """Model types whose cross-entropy liger-kernel does not replace (planner.libraries.liger_kernel)."""
 
@@ -70,6 +76,7 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         wraps=_wraps(row),
         of_all=True,
         left=_left(row, versions),
+        added_words=ADDED_WORDS[row["model"]],
     )
 
 
