@@ -67,6 +67,7 @@ class Run(NamedTuple):
         of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
         managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.
         left: What is known of the driver's bytes that neither the planner nor the terms say; None where nothing is.
+        contexts: CUDA contexts that other processes have on each GPU.
         added_words: Words that the run's script adds to the model's vocabulary before it trains.
     """
 
@@ -92,6 +93,7 @@ class Run(NamedTuple):
     of_all: bool = False
     managed: bool = False
     left: str | None = None
+    contexts: int = 0
     added_words: int = 0
 
     @property
