@@ -76,7 +76,7 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         wraps=_wraps(row),
         of_all=True,
         left=_left(row, versions),
-        contexts=row["num_gpus"] - 1 if row.get("quantization") == "gptq-4bit" else 0,
+        contexts=then.other_contexts(row["num_gpus"]) if row.get("quantization") == "gptq-4bit" else 0,
         added_words=ADDED_WORDS[row["model"]],
     )
 
