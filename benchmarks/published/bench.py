@@ -41,7 +41,7 @@ USUAL_TARGETS = ("q_proj", "v_proj")
 TRANSFORMERS = {"2.1.0": "4.45.2", "2.4.0": "4.45.2"}
 """Version of transformers by that of fms-hf-tuning, where it is known."""
 ADDED_WORDS = {"llama3.1-8b": 2, "llama3-8b": 2, "llama2-70b": 1, "mixtral-8x7b-instruct-v0.1": 1}
-"""Words that fms-hf-tuning adds, as `published.fms` says; earlier versions than those above round their sum up to 8s."""
+"""Words that fms-hf-tuning adds, as `published.fms` says; versions before those above round the sum up to 8s."""
 CAST_ADAPTERS = "2"
 """First letter of versions of fms-hf-tuning whose PEFT makes adapters fp32 (`autocast_adapter_dtype`)."""
 

@@ -40,7 +40,7 @@ def shifting(f: Ops, logits: Tensor, objective: Objective, *, triton: bool) -> T
     Returns:
         The loss, a scalar that is counted as one element per sample.
     """
-    tape, tokens, words = f.tape, f.sequence_length, logits.width
+    tape, tokens = f.tape, f.sequence_length
     raised = f.to(logits, FP32, "logits in fp32") if logits.itemsize != FP32 else logits
     shifted = _shifted(f, raised)
     labels = Tensor(tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
@@ -65,7 +65,12 @@ def shifting(f: Ops, logits: Tensor, objective: Objective, *, triton: bool) -> T
 
 
 def _shifted(f: Ops, logits: Tensor) -> Tensor:
-    """Returns a copy of `logits[..., :-1, :]`, whose backward fills zeros once for each of the two slices."""
+    """Returns a copy of `logits[..., :-1, :]`, whose backward fills zeros for each of two slices.
+
+    Until torch 2.9 a slice that takes everything was one, too, unless its end was given (ATen/TensorIndexing.h,
+    `applySlice`; pytorch pull request 157528). The first zeros are as large as the copy, the second as the logits.
+    Where these take a larger segment than the copy does, its block cannot serve them, and a third one is reserved.
+    """
     elements, sliced = logits.per_sample - logits.width, logits
     for _ in range(2):
         variable = None if logits.variable is None else Variable()
