@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 from published.kernels import with_foak
 from published.losses import with_loss
 from published.run import Run
+from published.sampled import sampled
 from published.wrapping import Recorded
 
 from hardware import load_catalog
 from planner.answers.memory import memory_of
 from planner.memory import MemoryModel, Moment
 from planner.memory.requests.fsdp1_loading import WrappingFactory
+from planner.memory.requests.requests import Requests
 from planner.memory.reserved import requests_of
 from planner.memory.tracing.implementations import TODAY, Implementations
+from planner.models import Model
 from planner.problem.resolve import resolve_one
 from planner.records.plan import Memory
 from planner.search import Candidate
@@ -95,7 +98,7 @@ def _of_ranks(run: Run, request: Mapping[str, Any], implementations: Implementat
 
 def said_of(model: str, request: Mapping[str, Any]) -> Said:
     """Returns what `planner estimate` says of a request."""
-    candidate, memory = _asked(model, request, Libraries())
+    candidate, memory, _ = _asked(model, request, Libraries())
     footprint = candidate.footprint
     moments = footprint.moments(candidate.micro_batch_size)
     moment = max(moments, key=lambda m: moments[m])
@@ -103,7 +106,7 @@ def said_of(model: str, request: Mapping[str, Any]) -> Said:
 
 
 def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: bool) -> Said:
-    candidate, memory = _asked(run.model, request, libraries)
+    candidate, memory, requests = _asked(run.shape, request, libraries)
     footprint = candidate.footprint
     moments = footprint.moments(run.request["micro_batch_size"])
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
@@ -113,10 +116,20 @@ def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: 
             if moment in moments:
                 moments[moment] += num_bytes
     moment = max(moments, key=lambda m: moments[m])
-    reserved = _reserved(memory) + moments[moment] - before
-    device = footprint.outside.process_bytes(reserved) + _communicators(run, candidate) + _managed_bytes(run, candidate)
-    device = min(device, load_catalog().get(request["gpu"]).memory_bytes) + run.driver_bytes
+    more, total = moments[moment] - before, load_catalog().get(request["gpu"]).memory_bytes
+    beside = footprint.outside.process_bytes(0) + _beside(run, candidate, terms=terms)
+    reserved = _reserved(memory) + more
+    if terms and requests is not None and reserved + beside > total:
+        left = sampled(requests, total - beside - more)
+        reserved = reserved if left is None else left + more
+    device = min(reserved + beside, total) + run.driver_bytes
     return Said(moments[moment], device, memory.fits, moment)
+
+
+def _beside(run: Run, candidate: Candidate, *, terms: bool) -> int:
+    """Returns the bytes of a GPU that neither torch's allocator has nor every process of the planner's."""
+    contexts = run.contexts * candidate.footprint.outside.context_bytes if terms else 0
+    return contexts + _communicators(run, candidate) + _managed_bytes(run, candidate)
 
 
 def _communicators(run: Run, candidate: Candidate) -> int:
@@ -132,7 +145,7 @@ def _managed_bytes(run: Run, candidate: Candidate) -> int:
     """
     if not run.managed:
         return 0
-    other, _ = _asked(run.model, dict(run.request) | {"optimizer": "adamw"}, Libraries())
+    other, _, _ = _asked(run.shape, dict(run.request) | {"optimizer": "adamw"}, Libraries())
     return other.footprint.persistent.optimizer_states - candidate.footprint.persistent.optimizer_states
 
 
@@ -142,8 +155,10 @@ def _reserved(memory: Memory) -> int:
     return memory.reserved_bytes if unlimited is None else unlimited
 
 
-def _asked(model: str, request: Mapping[str, Any], libraries: Libraries) -> tuple[Candidate, Memory]:
-    """Returns the candidate of a request, and what `planner estimate` says of its memory with these libraries."""
+def _asked(
+    model: str | Model, request: Mapping[str, Any], libraries: Libraries
+) -> tuple[Candidate, Memory, Requests | None]:
+    """Returns the candidate of a request, what `planner estimate` says of its memory with these libraries, and why."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
@@ -154,4 +169,4 @@ def _asked(model: str, request: Mapping[str, Any], libraries: Libraries) -> tupl
         solver.model = solver.model.by(libraries.implementations)
         candidate = solver.candidate(candidate.strategy, size, steps)
     requests = requests_of(solver.model, candidate.strategy, size, steps, libraries.wrapping)
-    return candidate, memory_of(candidate, solver.budget_bytes, requests)
+    return candidate, memory_of(candidate, solver.budget_bytes, requests), requests

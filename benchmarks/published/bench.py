@@ -40,6 +40,8 @@ TARGETS = {"llama3-8b": ("q_proj", "k_proj")}
 USUAL_TARGETS = ("q_proj", "v_proj")
 TRANSFORMERS = {"2.1.0": "4.45.2", "2.4.0": "4.45.2"}
 """Version of transformers by that of fms-hf-tuning, where it is known."""
+ADDED_WORDS = {"llama3.1-8b": 2, "llama3-8b": 2, "llama2-70b": 1, "mixtral-8x7b-instruct-v0.1": 1}
+"""Words that fms-hf-tuning adds, as `published.fms` says; versions before those above round the sum up to 8s."""
 CAST_ADAPTERS = "2"
 """First letter of versions of fms-hf-tuning whose PEFT makes adapters fp32 (`autocast_adapter_dtype`)."""
 
@@ -119,6 +121,8 @@ def _run(row: dict[str, str]) -> Run:
         then=_then(row),
         loss=TRANSFORMERS.get(row["fms_hf_tuning_version"]) if row["model_name"] in MODELS else None,
         wraps=_wraps(row) if ranks > 1 else None,
+        contexts=then.other_contexts(ranks // int(row["number_nodes"])) if row["method"] == "gptq-lora" else 0,
+        added_words=ADDED_WORDS.get(row["model_name"], 0) if row["fms_hf_tuning_version"] in TRANSFORMERS else 0,
         managed="paged" in row["overrides"],
     )
 

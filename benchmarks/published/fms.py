@@ -12,7 +12,6 @@ from published.requests import FSDP1
 from published.run import Engine, Run, Term
 from published.wrapping import Wraps
 
-from hardware import GIB
 from planner.models import find_model
 
 FILE = Path(__file__).with_name("fms_acceleration.yaml")
@@ -37,6 +36,22 @@ COMMON = {
 LOSSES = {"transformers": "full", "cross-entropy": "liger-cross-entropy", "fused-linear": "liger-fused-linear"}
 """The loss that is nearest. Liger's cross-entropy overwrites logits by their gradient, as the Triton one does."""
 QUANTIZATIONS = {"nf4-double": "nf4-double", "gptq-4bit": "gptq-4bit-triton"}
+ADDED_WORDS = {"mistral-7b": 1, "llama-3-8b": 2, "llama-2-70b": 1, "mixtral-8x7b": 1}
+"""Words for which fms-hf-tuning resizes embeddings and head: `<PAD>`, and `<unk>` where the tokenizer has none, as that
+of Llama-3 (tuning/sft_trainer.py, `train`; tuning/data/tokenizer_data_utils.py, `tokenizer_and_embedding_resize`).
+
+The bytes after training say the same: with full fine-tuning Mistral has one more row of both in each of two more copies
+than with LoRA. What it does to logits is more: `[..., :-1, :]` of them no longer takes as many 2 MiB as they do.
+"""
+LATER = "main"
+"""The set of transformers 4.48, which ran on another machine than the others (its packages are installed from /app)."""
+IN_BOTH_SETS = (
+    "full-finetuning/mistral-7b/foak-fast-kernels/1gpu/b4",
+    "full-finetuning/mistral-7b/foak-fast-kernels/1gpu/b8",
+    "accelerated-peft-bnb/mistral-7b/accelerated-peft-bnb-foak/1gpu/b4",
+    "accelerated-peft-bnb/mistral-7b/accelerated-peft-bnb-foak/1gpu/b8",
+)
+"""Runs on one GPU for which the allocator's model reserves the same with transformers 4.48 and 4.45."""
 NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 """Model types whose cross-entropy liger-kernel does not replace (planner.libraries.liger_kernel)."""
 
@@ -44,10 +59,10 @@ NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 def runs() -> list[Run]:
     """Returns all runs, in the file's order."""
     data = yaml.safe_load(FILE.read_text())
-    return [_run(row, data["versions"][row["id"].split("/")[0]]) for row in data["rows"]]
+    return [_run(row, data["versions"][row["id"].split("/")[0]], _more(data)) for row in data["rows"]]
 
 
-def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
+def _run(row: dict[str, Any], versions: dict[str, str], more: int) -> Run:
     quantization, kernels = row.get("quantization", "none"), row.get("kernels", [])
     request, nearest = _request(row)
     return Run(
@@ -69,26 +84,26 @@ def _run(row: dict[str, Any], versions: dict[str, str]) -> Run:
         triton=row["loss"] == "cross-entropy",
         wraps=_wraps(row),
         of_all=True,
-        left=_left(row, versions),
+        left=_left(row),
+        found_bytes=more if row["id"].startswith(f"{LATER}/") else 0,
+        contexts=then.other_contexts(row["num_gpus"]) if row.get("quantization") == "gptq-4bit" else 0,
+        added_words=ADDED_WORDS[row["model"]],
     )
 
 
-def _left(row: dict[str, Any], versions: dict[str, str]) -> str | None:
+def _left(row: dict[str, Any]) -> str | None:
     """Returns what is known of the driver's bytes that nothing derived says."""
-    model = find_model(MODELS[row["model"]]).architecture
+    if row["id"].startswith(f"{LATER}/"):
+        return "the set with transformers 4.48, which took 1.1 GiB or more beside the other, also on one GPU"
     if row["model"] == "llama-3-8b" and row["loss"] == "cross-entropy":
-        copy = row["micro_batch_size"] * TOKENS * model.vocab_size * then.FP32 / GIB
-        return (
-            f"Llama-3's logits in fp32 once more, {copy:.1f} GiB, also on one GPU, reserved and not allocated; "
-            "where that fills the GPU, the cache is given back: not derived"
-        )
-    if row["model"] == "mixtral-8x7b" and row["method"] == "qlora":
-        return "Mixtral with quantized experts, 2 to 4 GiB: not derived"
-    if row["method"] == "full":
-        return "full fine-tuning with Triton kernels, 4 to 5.5 GiB: not derived"
-    if then.version(versions["transformers"]) >= then.ONE_ATTENTION:
-        return "runs with transformers 4.48, 1.2 to 1.5 GiB on any number of GPUs: not derived"
+        return "a full GPU: the mean of one that was read before it gave its cache back, and one that was read after it"
     return None
+
+
+def _more(data: dict[str, Any]) -> int:
+    """Returns the least bytes that runs of the later set took more than the same runs of the other, on one GPU."""
+    used = {row["id"]: row["nvidia_smi_bytes"] for row in data["rows"]}
+    return min(used[f"{LATER}/{name}"] - used[f"liger/{name}"] for name in IN_BOTH_SETS)
 
 
 def _wraps(row: dict[str, Any]) -> Wraps | None:
@@ -147,7 +162,8 @@ def _of_kernels(row: dict[str, Any], request: dict[str, Any], nearest: list[str]
 def _then(row: dict[str, Any], versions: dict[str, str]) -> Iterator[Term]:
     """Yields what the row's libraries held and today's do not."""
     architecture = find_model(MODELS[row["model"]]).architecture
-    hidden, words, transformers = architecture.hidden_size, architecture.vocab_size, versions["transformers"]
+    hidden, transformers = architecture.hidden_size, versions["transformers"]
+    words = architecture.vocab_size + ADDED_WORDS[row["model"]]
     if row["loss"] != "fused-linear":
         yield then.loss(transformers, words, triton=row["loss"] == "cross-entropy")
     if term := then.repeated_heads(architecture, transformers, then.HALF):

@@ -12,7 +12,7 @@ from typing import Any
 from published.then import SHIFTS_IN_LOSS, version
 
 from planner.memory.autograd.ops import FP32, Ops
-from planner.memory.autograd.tape import Storage, Tensor
+from planner.memory.autograd.tape import Storage, Tensor, Variable
 from planner.memory.layers.layers import Layers
 from planner.memory.tracing.implementations import Implementations
 from planner.models.architecture import INT64, Objective
@@ -40,10 +40,9 @@ def shifting(f: Ops, logits: Tensor, objective: Objective, *, triton: bool) -> T
     Returns:
         The loss, a scalar that is counted as one element per sample.
     """
-    tape, tokens, words = f.tape, f.sequence_length, logits.width
+    tape, tokens = f.tape, f.sequence_length
     raised = f.to(logits, FP32, "logits in fp32") if logits.itemsize != FP32 else logits
-    shifted = f.tensor((tokens - 1) * words, words, FP32, "shifted logits", raised)
-    f.differentiate(shifted, f.own_targets(raised))
+    shifted = _shifted(f, raised)
     labels = Tensor(tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
     if not triton:
         log_softmax = f.unary(shifted, "log-softmax", saves="output")
@@ -63,6 +62,22 @@ def shifting(f: Ops, logits: Tensor, objective: Objective, *, triton: bool) -> T
     if loss.variable is not None:
         tape.record(loss.variable, backward, *(tape.save(t) for t in (shifted, sums, labels)))
     return loss
+
+
+def _shifted(f: Ops, logits: Tensor) -> Tensor:
+    """Returns a copy of `logits[..., :-1, :]`, whose backward fills zeros for each of two slices.
+
+    Until torch 2.9 a slice that takes everything was one, too, unless its end was given (ATen/TensorIndexing.h,
+    `applySlice`; pytorch pull request 157528). The first zeros are as large as the copy, the second as the logits.
+    Where these take a larger segment than the copy does, its block cannot serve them, and a third one is reserved.
+    """
+    elements, sliced = logits.per_sample - logits.width, logits
+    for _ in range(2):
+        variable = None if logits.variable is None else Variable()
+        whole, sliced = sliced, Tensor(logits.storage, 0, elements, logits.width, logits.itemsize, variable)
+        f.differentiate(sliced, f.own_targets(whole))
+    shifted = f.tensor(elements, logits.width, logits.itemsize, "shifted logits", sliced)
+    return f.pass_on(shifted, [sliced])
 
 
 def with_loss(today: Implementations, transformers: str, *, triton: bool) -> Implementations:

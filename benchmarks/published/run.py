@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from published.wrapping import Wraps
 
 from planner.memory import Moment
+from planner.models import Model, find_model
 
 
 class Engine(StrEnum):
@@ -65,6 +67,9 @@ class Run(NamedTuple):
         of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
         managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.
         left: What is known of the driver's bytes that neither the planner nor the terms say; None where nothing is.
+        found_bytes: Bytes of the process that nothing derived says, as runs on one GPU show them; no answer has them.
+        contexts: CUDA contexts that other processes have on each GPU.
+        added_words: Words that the run's script adds to the model's vocabulary before it trains.
     """
 
     source: str
@@ -89,3 +94,15 @@ class Run(NamedTuple):
     of_all: bool = False
     managed: bool = False
     left: str | None = None
+    found_bytes: int = 0
+    contexts: int = 0
+    added_words: int = 0
+
+    @property
+    def shape(self) -> Model:
+        """Returns the model as it was trained, with the words that were added."""
+        model = find_model(self.model)
+        if not self.added_words:
+            return model
+        words = model.architecture.vocab_size + self.added_words
+        return replace(model, architecture=model.architecture.model_copy(update={"vocab_size": words}))

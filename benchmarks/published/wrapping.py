@@ -71,6 +71,8 @@ class Recorded(Wrapping):
         self._waiting: list[tuple[int, int]] = []
         """Storages that wait for the GPU, each with the number of launches before its end."""
         self._launched = 0
+        self._joins = False
+        """Whether what is sent now is a bucket, which was joined, and no parameter alone, which is sent as it is."""
 
     def prepare(self) -> None:
         """Makes the requests of the first forward, when the GPU has passed all broadcasts."""
@@ -93,14 +95,17 @@ class Recorded(Wrapping):
         return storage
 
     def _send(self, sizes: Sequence[int]) -> set[int]:
-        alone = set[int]()
+        alone, self._joins = set[int](), True
+        buffers = self._wraps.buffers * len(sizes) if len(sizes) > 1 else 0  # an adapter has none
         for _ in range(self._wraps.broadcasts):
             alone = super()._send(sizes)
-            self._launched += len(sizes) * (1 + self._wraps.buffers)  # what was received is copied back
+            # what a bucket received is copied back; a copy of a parameter to itself is none (Copy.cu, `src != dst`)
+            self._launched += len(sizes) - len(alone) + buffers
+        self._joins = False
         return alone
 
     def _sent(self, storage: int) -> None:
-        self._launched += 1  # the bucket is joined
+        self._launched += self._joins
         self._waiting.append((self._launched, storage))
 
     def _pass(self, launches: int) -> None:

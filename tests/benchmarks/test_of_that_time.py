@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from published import wrapping
 from published.losses import shifting
+from published.sampled import sampled
 from published.wrapping import Recorded, Wraps
 
+from hardware import MIB
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Snapshot, Tape, Tensor, Variable
 from planner.memory.requests.requests import Requests
@@ -34,6 +36,30 @@ def test_a_traced_loss_holds_the_bytes_per_word_that_its_term_says(
     backward = max(instant.per_sample for instant in map(Snapshot._make, f.tape.meter.mark()))
     # without the last token's logits, and with labels: a part in a thousand
     assert (forward / elements, backward / elements) == pytest.approx((at_end, at_start), rel=0.01)
+
+
+def test_the_backward_of_a_shifted_loss_fills_zeros_for_each_of_two_slices() -> None:
+    f = Ops(Tape(logs=True), autocast=None, sequence_length=TOKENS)
+    elements = TOKENS * WORDS
+    logits = Tensor(f.tape.storage(0, elements * 4), 0, elements, WORDS, 4, Variable())
+    variable = shifting(f, logits, "next_token", triton=True).variable
+    log = f.tape.meter.log
+    assert variable is not None
+    assert log is not None
+    before = len(log)
+    f.tape.backward(variable, f.tape.storage(0, 4))
+    made = [per_sample for number, _, per_sample in log[before:] if number > 0 and per_sample > WORDS * 4]
+    assert made == [(elements - WORDS) * 4, elements * 4]
+
+
+def test_a_full_gpu_is_read_after_its_cache_was_given_back() -> None:
+    requests = Requests()
+    for size in (30, 40, 20):  # MiB; the last one does not fit beside the cached 40
+        requests.release(requests.allocate(size * MIB))
+    requests.allocate(50 * MIB)
+    assert sampled(requests, 100 * MIB) == 50 * MIB
+    assert sampled(requests, 120 * MIB) == 120 * MIB
+    assert sampled(requests, 40 * MIB) is None
 
 
 UNIT = Unit(0, (), 4096, 0, 0, shares=(2048,), joined=(1024, 1024, 2048))
@@ -67,3 +93,12 @@ def test_a_unit_is_sent_to_replicas_by_other_buckets() -> None:
 def test_a_rank_runs_ahead_by_no_more_launches_than_wait_on_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapping, "LAUNCHES", 6)  # a unit's: its bucket, three copies, its join and its share
     assert most_at_once(Wraps(), ahead=True) == 3 * 4096 + 4 * 2048 + 4096
+
+
+def test_a_parameter_that_is_sent_alone_launches_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wrapping, "LAUNCHES", 6)  # the joins and the shares of three adapters
+    adapter = Unit(0, (), 4096, 0, 0, shares=(2048,), joined=(4096,))
+    requests = Requests()
+    Recorded(requests, [(adapter,)] * 4, 2, on_host=False, wraps=Wraps(buffers=1), ahead=True).wrap()
+    released = [-num_bytes for _, num_bytes in requests.made if num_bytes < 0]
+    assert released.count(4096) == 4 + 2  # flat parameters, and what was sent of the first two
