@@ -98,7 +98,10 @@ class Catalog:
 
             if (known := why_unplanned(name, name_key(name))) is not None:
                 raise PlannerError(f"unknown GPU {shown(name)}: {known[0]}", known[1])
-            raise UnknownNameError("GPU", name, (*self.names(), *self._machines.names()))
+            error = UnknownNameError("GPU", name, (*self.names(), *self._machines.names()))
+            if not any(name_key(name) in name_key(near) for near in error.suggestions):
+                error.hint = f"{error.hint}; --vram 24GiB plans a card of that memory that is not listed"
+            raise error
         return gpu
 
     def find_machine(self, name: str) -> Machine | None:

@@ -15,7 +15,7 @@ _KINDS: Final = (
         _AS_CARD,
     ),
     (
-        r"(radeon|rx|vega|w7[0-9]00|strix|ryzen|ai ?max).*",
+        r"(radeon|rx|vega|w7[0-9]00|strix|ryzen|ai ?max|[679][0-9]{2}0(xtx?|gre)).*",
         "consumer AMD cards are not planned: no data on their kernels for attention and bitsandbytes is in the catalog",
         f"{_AS_CARD}; planner gpus lists AMD's Instinct cards",
     ),
@@ -30,6 +30,12 @@ _KINDS: Final = (
         "Trainium is not planned: Neuron lays memory out itself",
         "",
     ),
+    (
+        r".*(laptop|mobile|notebook|maxq).*",
+        "GPUs of laptops have less memory and power than the cards whose name they have",
+        "--vram 16GiB plans a card of that memory",
+    ),
+    (r"(amd|intel)?(cpu|xeon|epyc).*", "training on CPUs is not planned", ""),
     (r"(ascend|910b|cambricon|cerebras|groq|graphcore|ipu|npu).*", "this accelerator is not planned", ""),
 )
 """Names without case, '-', '_' and spaces; what is said of them; and the way out, if not the usual one."""

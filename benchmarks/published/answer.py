@@ -30,12 +30,14 @@ class Said(NamedTuple):
 
     Attributes:
         allocated_bytes: Peak of torch's allocated bytes.
-        device_bytes: Peak of the bytes that the driver says are used, if the GPU has room to spare.
+        reserved_bytes: Peak of the bytes that torch's allocator reserves, if the GPU has room to spare.
+        device_bytes: Peak of the bytes that the driver says are used, likewise.
         fits: Whether the process fits into the GPU with the headroom that the planner leaves unless told otherwise.
         moment: The moment of the step at which allocated bytes peak.
     """
 
     allocated_bytes: int
+    reserved_bytes: int
     device_bytes: int
     fits: bool
     moment: Moment
@@ -102,7 +104,8 @@ def said_of(model: str, request: Mapping[str, Any]) -> Said:
     footprint = candidate.footprint
     moments = footprint.moments(candidate.micro_batch_size)
     moment = max(moments, key=lambda m: moments[m])
-    return Said(moments[moment], footprint.outside.process_bytes(_reserved(memory)), memory.fits, moment)
+    reserved = _reserved(memory)
+    return Said(moments[moment], reserved, footprint.outside.process_bytes(reserved), memory.fits, moment)
 
 
 def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: bool) -> Said:
@@ -123,7 +126,7 @@ def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: 
         left = sampled(requests, total - beside - more)
         reserved = reserved if left is None else left + more
     device = min(reserved + beside, total) + run.driver_bytes
-    return Said(moments[moment], device, memory.fits, moment)
+    return Said(moments[moment], reserved, device, memory.fits, moment)
 
 
 def _beside(run: Run, candidate: Candidate, *, terms: bool) -> int:

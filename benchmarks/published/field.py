@@ -24,6 +24,7 @@ class Report(NamedTuple):
         request: Arguments of `planner.estimate`.
         ran: Whether it ran; otherwise it was out of memory.
         device_bytes: Bytes that it took of the GPU, or None.
+        reserved_bytes: Bytes that torch's allocator reserved, or None.
         why: Why the planner says another number, as far as that is known.
     """
 
@@ -33,6 +34,7 @@ class Report(NamedTuple):
     request: dict[str, Any]
     ran: bool
     device_bytes: int | None = None
+    reserved_bytes: int | None = None
     why: str = ""
 
     @property
@@ -52,7 +54,12 @@ def rows(found: list[Report]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for report in found:
         said = report.answer
-        measured = f"{report.device_bytes / GB:.1f} GB" if report.device_bytes else "ran"
-        told = f"{said.device_bytes / GB:.1f} GB, {'fits' if said.fits else 'does not fit'}"
+        measured, told = "ran", f"{said.device_bytes / GB:.1f} GB"
+        if report.device_bytes:
+            measured = f"{report.device_bytes / GB:.1f} GB"
+        elif report.reserved_bytes:
+            measured = f"{report.reserved_bytes / GB:.1f} GB reserved"
+            told = f"{said.reserved_bytes / GB:.1f} GB reserved"
+        told += f", {'fits' if said.fits else 'does not fit'}"
         cells = report.source, report.said, measured if report.ran else "out of memory", told, report.why
         yield f"| {' | '.join(cells)} |"

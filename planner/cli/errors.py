@@ -15,7 +15,9 @@ from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
 from planner.plugins import said
 from planner.printable import printable
-from planner.records.asked.arguments import near_arguments
+from planner.records.asked.arguments import argument_of, near_arguments
+from planner.records.asked.axes import parse_option
+from strategies import OPTIONS
 
 DEBUG_VARIABLE = "PLANNER_DEBUG"
 """Environment variable that has tracebacks printed."""
@@ -70,16 +72,31 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
         return _lower(error.format_message()), "--help explains the options"
     command, more = ctx.command, f"{ctx.command_path} --help explains"
     if isinstance(error, click.NoSuchOption):
-        known = [
-            option for parameter in command.get_params(ctx) for option in parameter.opts if option.startswith("--")
-        ]
-        near = near_arguments(error.option_name, known)
-        return f"unknown option {error.option_name}", f"did you mean {', '.join(near)}?" if near else more
+        unknown, parameters = f"unknown option {error.option_name}", command.get_params(ctx)
+        alone = argument_of(error.option_name, [p.opts[0] for p in parameters if isinstance(p, click.Argument)])
+        if alone is not None and isinstance(command, Command):
+            return unknown, f"{alone.upper()} stands without a name: {command.examples[0]}"
+        near = near_arguments(error.option_name, [o for p in parameters for o in p.opts if o.startswith("--")])
+        if len(near) == 1:
+            near = (near[0] + _as_choice(near[0], error.option_name),)
+        return unknown, f"did you mean {', '.join(near)}?" if near else more
     if isinstance(error, click.MissingParameter) and isinstance(command, Command) and error.param is not None:
         name = error.param.opts[0]
         missing = name if name.startswith("-") else name.upper()
         return f"{missing} is missing", f"for example: {command.examples[0]}"
     return _lower(error.format_message()), more
+
+
+def _as_choice(option: str, name: str) -> str:
+    """Returns the name of an unknown option as a value of the option that is meant, if it is one: `--qlora`."""
+    axis, choice = OPTIONS.get(option.removeprefix("--").replace("-", "_")), name.removeprefix("--")
+    if axis is None:
+        return ""
+    try:
+        parse_option(axis, choice)
+    except PlannerError:
+        return ""
+    return f" {choice}"
 
 
 def _lower(message: str) -> str:

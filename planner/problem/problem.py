@@ -22,6 +22,7 @@ from planner.problem.batches import check_batching
 from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
 from planner.problem.one import options_of_one
 from planner.problem.site import Site
+from planner.problem.ways import cannot_run, ways_to_run
 from planner.records.asked.axes import RequestError, parse_axes, whole
 from planner.records.asked.request import DEFAULT_SEQUENCE_LENGTH, Request
 from planner.records.asked.sizes import parse_bytes
@@ -32,7 +33,6 @@ from strategies import (
     ContradictionError,
     ExpertQuantization,
     Finetuning,
-    Framework,
     Loading,
     Outputs,
     ShardingBackend,
@@ -155,6 +155,14 @@ class Problem:
         Raises:
             ContradictionError: An option has several values, or the strategy cannot run.
         """
+        strategy, reason = self._with_reason()
+        if reason is None:
+            return strategy
+        ways = ways_to_run(self.request, self.default_space(), self.cluster.gpu, self._runs)
+        raise cannot_run(reason, ways, self.framework)
+
+    def _with_reason(self) -> tuple[Strategy, str | None]:
+        """Returns the one strategy that the request describes, and why it cannot run, if it cannot."""
         options = options_of_one(self.request, self.cluster, self.default_space(), self.framework)
         check_effect(self.request, {name: (value,) for name, value in options.items()})
         strategy = Strategy.of(options)
@@ -164,11 +172,16 @@ class Problem:
                 f"update {strategy.update} leaves no gradient to which {steps} micro-batches could add",
                 "--gradient-accumulation-steps 1",
             )
-        if reason := violation(strategy, self.cluster) or self.memory.violation(strategy):
-            hint, framework = "choose another value for that axis", self.framework
-            hint += "" if framework is Framework.TRANSFORMERS else f", which may be one that {framework} sets"
-            raise ContradictionError(f"this configuration cannot run: {reason}", hint)
-        return strategy
+        return strategy, violation(strategy, self.cluster) or self.memory.violation(strategy)
+
+    def _runs(self, request: Request) -> bool:
+        """Returns whether the strategy that another request describes can run."""
+        other = copy(self)
+        other.request = request
+        try:
+            return other._with_reason()[1] is None
+        except ContradictionError:
+            return False
 
 
 def budget_bytes(gpu: GPU, headroom: float) -> int:

@@ -19,6 +19,10 @@ from hardware.unplanned import why_unplanned
         ("TPU-v5e", "TPUs"),
         ("trn1.32xlarge", "Trainium"),
         ("Arc A770", "Intel's cards"),
+        ("7900 XTX", "consumer AMD"),
+        ("RTX 4080 Laptop", "GPUs of laptops"),
+        ("4090 Max-Q", "GPUs of laptops"),
+        ("cpu", "training on CPUs"),
         ("RTX4090+RTX3090", "different kinds"),
         ("an A100 and a T4", "different kinds"),
     ],
@@ -34,6 +38,13 @@ def test_a_misspelled_name_is_not_explained_away(name: str) -> None:
     assert why_unplanned(name, name_key(name)) is None
     with pytest.raises(UnknownNameError):
         load_catalog().get(name)
+
+
+@pytest.mark.parametrize(("name", "is_near"), [("A100-40", True), ("GTX 1080 Ti", False), ("L20", False)])
+def test_a_card_that_is_not_listed_is_planned_by_its_memory(name: str, is_near: bool) -> None:
+    with pytest.raises(UnknownNameError) as unknown:
+        load_catalog().get(name)
+    assert ("--vram 24GiB" in str(unknown.value.hint)) == (not is_near)
 
 
 def test_no_name_of_the_catalog_is_told_so() -> None:

@@ -100,4 +100,27 @@ def test_a_space_shows_them() -> None:
 def test_a_model_that_the_framework_does_not_train_is_refused_with_the_way_out() -> None:
     with pytest.raises(ContradictionError, match="chunked compares each token") as error:
         estimate("bert-base-uncased", gpu="T4", framework="trl")
-    assert error.value.hint == "choose another value for that axis, which may be one that trl sets"
+    assert error.value.hint == "--loss full"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "ways"),
+    [
+        ("V100", {"precision": "bf16-mixed"}, ["--precision fp16-mixed"]),
+        (
+            "A100",
+            {"precision": "bf16-true", "sharding_backend": "deepspeed", "offload": "cpu"},
+            ["--precision bf16-mixed", "--sharding-backend fsdp2", "--offload none"],
+        ),
+        ("T4", {"attention": "flash-attention-2", "precision": "fp16-mixed"}, ["--attention sdpa"]),
+    ],
+)
+def test_what_cannot_run_is_answered_with_changes_after_which_it_runs(
+    gpu: str, asked: dict[str, Any], ways: list[str]
+) -> None:
+    with pytest.raises(ContradictionError, match="this configuration cannot run") as error:
+        estimate("llama-3.2-1b", gpu=gpu, gpus=2, sharding="full_shard", **asked)
+    assert error.value.hint == " or ".join(ways)
+    for option, value in (way.removeprefix("--").split() for way in ways):
+        changed: dict[str, Any] = {**asked, option.replace("-", "_"): value}
+        assert estimate("llama-3.2-1b", gpu=gpu, gpus=2, sharding="full_shard", **changed).memory

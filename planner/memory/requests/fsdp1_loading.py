@@ -45,7 +45,11 @@ class Wrapping:
         return [last, *range(last)]
 
     def wrap(self) -> int:
-        """Makes the requests of wrapping, and returns the bytes of shards that stay on the GPU."""
+        """Makes the requests of wrapping, and returns the bytes of shards that stay on the GPU.
+
+        Where parameters are offloaded each shard goes to the host before the next unit is wrapped (_init_utils.py,
+        `_init_param_handle_from_params`).
+        """
         kept, shards = 0, []
         for group in self._groups:
             for share in (share for unit in group for share in unit.shares[1:]):
@@ -53,15 +57,16 @@ class Wrapping:
                 self._keep(self._flatten((whole,), whole))
                 kept += allocated(share)
             shards.append(self._flatten(_joined(group), _gathered(group)))
+            self._keep(shards[-1])
+        if self._on_host:
+            return 0
         for i in self._from_root:
-            group, shard = self._groups[i], shards[i]
+            group = self._groups[i]
             kept += allocated(_stored(group))
-            if _raised(group) and not self._on_host:
+            if _raised(group):
                 self._requests.allocate(_stored(group))
-                self._low[i] = shard
-            else:
-                self._keep(shard)
-        return 0 if self._on_host else kept
+                self._low[i] = shards[i]
+        return kept
 
     def prepare(self) -> None:
         """Makes the requests of the first forward, which allocates what is gathered later once and frees it at once."""

@@ -17,6 +17,11 @@ from planner.readers.documents.interpolation import interpolated
 from planner.readers.documents.reading import COMMAND_LINE, Place, Refusal
 from planner.readers.documents.toml import read_toml
 
+_PROGRAMS = (".py", ".ipynb")
+"""Endings of files that are no configuration, though users bring them."""
+_LAUNCHED = (
+    'echo "python train.py --max_length 2048 ..." | planner check - reads arguments; planner estimate takes settings'
+)
 _TEMPLATE = (b"{{", b"{%")
 """Signs of Jinja and of GitHub's expressions, which are no YAML outside of quotes."""
 
@@ -185,6 +190,10 @@ def source_of(file: str, content: bytes, language: Language) -> Source:
     try:
         document = _mapping(file, content, language)
     except ConfigFileError as error:
+        if Path(file).suffix.lower() in _PROGRAMS:
+            raise ConfigFileError(
+                [f"{file}: Python programs are not run, so that what it does is not known"], _LAUNCHED
+            ) from None
         if any(sign in content for sign in _TEMPLATE):
             raise ConfigFileError(error.problems, "{{ }} and {% %} are of a template: fill it in first") from None
         raise

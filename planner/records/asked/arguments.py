@@ -10,7 +10,7 @@ from hardware import nearest_names
 ELSEWHERE: Final = {
     **dict.fromkeys(("max_length", "max_seq_length", "max_seq_len", "cutoff_len", "sequence_len"), "sequence_length"),
     **dict.fromkeys(("context_length", "context", "block_size", "model_max_length"), "sequence_length"),
-    **dict.fromkeys(("seq_len", "seq_length"), "sequence_length"),
+    **dict.fromkeys(("seq_len", "seq_length", "seqlen", "ctx", "ctx_len"), "sequence_length"),
     **dict.fromkeys(("per_device_train_batch_size", "mbs", "bs"), "micro_batch_size"),
     **dict.fromkeys(("per_device_eval_batch_size", "eval_batch_size"), "evaluation_batch_size"),
     **dict.fromkeys(("train_batch_size", "gbs"), "global_batch_size"),
@@ -20,6 +20,14 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
     **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "precision"),
     **dict.fromkeys(("lora_r", "lora_dim", "rank"), "lora_rank"),
+    **dict.fromkeys(("lora", "qlora", "full", "peft", "adapter", "method"), "finetuning"),
+    **dict.fromkeys(("finetuning_type", "train_type"), "finetuning"),
+    **dict.fromkeys(("sft", "dpo", "grpo", "ppo", "rl", "stage", "rlhf_type"), "task"),
+    **dict.fromkeys(("bf16", "fp16", "fp8", "fp32", "tf32"), "precision"),
+    **dict.fromkeys(("cpu_offload", "offload_params", "offload_optimizer", "offload_param"), "offload"),
+    **dict.fromkeys(("flash_attn", "flash_attention", "use_flash_attn", "attn_impl"), "attention"),
+    **dict.fromkeys(("unsloth", "trl", "axolotl", "llama_factory", "trainer"), "framework"),
+    **dict.fromkeys(("ddp", "fsdp2", "zero", "zero1", "zero2", "zero3", "sharding_strategy", "strategy"), "sharding"),
     **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit"), "quantization"),
     **{"optim": "optimizer", "gradient_checkpointing": "checkpointing", "attn_implementation": "attention"},
     **{"target_modules": "lora_targets", "lora_target": "lora_targets", "use_liger_kernel": "kernels"},
@@ -36,9 +44,20 @@ def near_arguments(name: str, known: Iterable[str]) -> tuple[str, ...]:
         name: The unknown name, as Python or the command line spells it.
         known: Names of the arguments that there are, spelled either way.
     """
-    spelled = {_plain(other): other for other in known}
-    meant = ELSEWHERE.get(_plain(name))
-    return (spelled[meant],) if meant in spelled else nearest_names(name, spelled.values())
+    known = list(known)
+    meant = argument_of(name, known)
+    return (meant,) if meant is not None else nearest_names(name, known)
+
+
+def argument_of(name: str, known: Iterable[str]) -> str | None:
+    """Returns the argument that a name means, its own or what a library calls it; None if it is none of them.
+
+    Args:
+        name: The name, as Python or the command line spells it.
+        known: Names of the arguments that there are, spelled either way.
+    """
+    spelled, plain = {_plain(other): other for other in known}, _plain(name)
+    return spelled.get(ELSEWHERE.get(plain, plain))
 
 
 def _plain(name: str) -> str:

@@ -43,6 +43,15 @@ def test_a_script_of_unknown_name_that_trains_takes_trainers_arguments(flags: st
     assert (found.framework, found.reading["gpus"].value) == ("transformers 5.24", 8)
 
 
+@pytest.mark.parametrize("name", ["train.py", "train.ipynb"])
+def test_a_python_program_is_not_read_and_its_command_line_is(name: str, tmp_path: Path) -> None:
+    program = tmp_path / name
+    program.write_text("from trl import SFTTrainer\n")
+    with pytest.raises(PlannerError, match="Python programs are not run") as refused:
+        check(program)
+    assert "planner check -" in str(refused.value.hint)
+
+
 def test_a_script_that_only_runs_a_model_is_of_no_framework(tmp_path: Path) -> None:
     script = tmp_path / "run.sh"
     script.write_text("python score.py --model_name_or_path gpt2 --bf16\n")

@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 FIT = ("fit", "tinyllama-1.1b", "--gpu", "A100-40GB")
 LIGHT = {
+    "gc",
     "__future__",
     "importlib",
     "importlib._bootstrap",

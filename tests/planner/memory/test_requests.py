@@ -78,6 +78,15 @@ def test_everything_but_what_persists_is_released() -> None:
     assert left == persistent + candidate.footprint.outside.workspace_bytes + ids
 
 
+def test_fsdp1_moves_each_shard_to_the_host_before_it_wraps_the_next_unit() -> None:
+    choices = {"precision": "bf16-true", "gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"}
+    _, candidate, _ = asked("llama-2-7b", choices, 1, 1)
+    _, _, requests = asked("llama-2-7b", choices | {"offload": "cpu"}, 1, 1)
+    loading = Requests()
+    loading.made = requests.made[: requests.loaded]
+    assert peak(loading) < candidate.footprint.persistent.parameters / 4
+
+
 def test_a_storage_is_released_once_nobody_uses_it() -> None:
     requests = Requests()
     storage = requests.share(requests.allocate(512))
