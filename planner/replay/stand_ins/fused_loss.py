@@ -110,7 +110,38 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, 
     return out
 
 
-OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {Loss.LIGER_CROSS_ENTROPY: _cross_entropy}
+class _FlashCrossEntropy(torch.autograd.Function):
+    """Stands in for flash-attn's `CrossEntropyLoss`: the logits' gradient is made beside them, in their dtype.
+
+    Source: flash_attn/ops/triton/cross_entropy.py.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, log_sum_exp, z_losses = (torch.empty(logits.shape[0], dtype=torch.float32) for _ in range(3))
+        ctx.save_for_backward(logits, log_sum_exp, target)
+        ctx.mark_non_differentiable(z_losses)
+        return losses, z_losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, of_z_losses: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, _, _ = ctx.saved_tensors
+        return torch.empty_like(logits), None
+
+
+def _flash_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
+    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) by flash-attn, without the cast to fp32."""
+    labels = functional.pad(labels, (0, 1), value=-100)
+    shifted = labels[..., 1:].contiguous()
+    losses, _z_losses = _FlashCrossEntropy.apply(logits.view(-1, vocab_size), shifted.view(-1))
+    out: torch.Tensor = losses.sum() / (shifted != -100).sum()
+    return out
+
+
+OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {
+    Loss.LIGER_CROSS_ENTROPY: _cross_entropy,
+    Loss.FLASH_CROSS_ENTROPY: _flash_cross_entropy,
+}
 """Losses that take the place of the model's own loss function.
 
 Each takes logits `[batch, tokens, words]`, labels `[batch, tokens]` and the number of words.
@@ -120,8 +151,8 @@ Each takes logits `[batch, tokens, words]`, labels `[batch, tokens]` and the num
 def fuse(model: Any, loss: Loss, kernels: Kernels) -> None:
     """Patches a causal language model, in place, to compute the loss of a library.
 
-    A loss of `FUSED` gets a forward that never makes the logits; liger-kernel's cross-entropy replaces the model's own
-    loss function. Both libraries patch the model before adapters are added. Other losses change nothing.
+    A loss of `FUSED` gets a forward that never makes the logits; one of `OF_LOGITS` replaces the model's own loss
+    function. Both are patched before adapters are added. Other losses change nothing.
 
     Args:
         model: The model of transformers.
