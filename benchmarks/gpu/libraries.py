@@ -69,6 +69,7 @@ PACKAGES: dict[Any, str | None] = {
     Loss.LIGER_FUSED_LINEAR: "liger_kernel",
     Loss.LIGER_CROSS_ENTROPY: "liger_kernel",
     Loss.FLASH_CROSS_ENTROPY: "flash_attn",
+    Loss.COMPILED: "torch",
     Loss.CHUNKED: "trl",
     Optimizer.ADAMW_8BIT: "bitsandbytes",
     Optimizer.PAGED_ADAMW_8BIT: "bitsandbytes",
@@ -102,6 +103,8 @@ def assembled(source: Any, strategy: Strategy, backend: Backend) -> Any:
     _patch_by_liger(model, strategy)
     if strategy.loss is Loss.FLASH_CROSS_ENTROPY:
         model.loss_function = _by_flash_attn
+    if strategy.loss is Loss.COMPILED:
+        model.loss_function = torch.compile(model.loss_function)
     if strategy.loss is Loss.CHUNKED:
         _fuse_by_trl(model)
     if is_quantized(strategy):

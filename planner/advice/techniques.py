@@ -2,7 +2,7 @@
 
 A choice that is missing here is never advised: it saves nothing (`eager`), needs a checkpoint that somebody has
 calibrated (GPTQ, AWQ), is another's equal (cut cross-entropy, where liger-kernel's loss has no logits either), or has
-no switch in any trainer (flash-attn's cross-entropy).
+no switch in trainers of transformers (flash-attn's cross-entropy, a compiled loss).
 """
 
 from __future__ import annotations

@@ -164,6 +164,7 @@ def test_flash_attention_computes_in_half_precision_only(precision: Precision, r
         {"loss": Loss.LIGER_CROSS_ENTROPY},
         {"loss": Loss.LIGER_FUSED_LINEAR},
         {"loss": Loss.FLASH_CROSS_ENTROPY},
+        {"loss": Loss.COMPILED},
         {"loss": Loss.CUT_CROSS_ENTROPY},
         {"attention": Attention.FLEX},
     ],

@@ -66,6 +66,11 @@ def on_libraries(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
             "flash-cross-entropy plans need flash-attn, and its CrossEntropyLoss as the model's loss_function, on "
             "shifted labels and logits that are not cast: no option of a trainer sets it."
         )
+    if any(s.loss is Loss.COMPILED for s in strategies):
+        yield (
+            "loss compiled is torch.compile of the function that computes the loss from logits, as torchtitan compiles "
+            "it: no option of transformers' trainers does."
+        )
     if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 

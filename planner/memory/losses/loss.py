@@ -107,13 +107,35 @@ def flash_cross_entropy(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     Returns:
         The loss, a scalar that is counted as one element per sample.
     """
+    _losses, _z_losses = (f.tape.storage(0, f.sequence_length * FP32) for _ in range(2))
+    return _as_given(f, logits, ("log-sum-exp",))
+
+
+def compiled(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
+    """Computes the causal loss by torch.compile, which fuses the cast to fp32 into it, forward and backward.
+
+    torch's partitioner saves logits as they are given, with the maximum and the logarithm of the sum of each token, and
+    one kernel makes their gradient in their own dtype (torch/_functorch/partitioners.py).
+
+    Args:
+        f: Operations on the tape.
+        logits: `[batch, tokens, vocab_size]`.
+        objective: Not used: the account is that of the causal loss, with shifted labels.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
+    """
+    return _as_given(f, logits, ("maxima", "logarithms of sums"))
+
+
+def _as_given(f: Ops, logits: Tensor, statistics: tuple[str, ...]) -> Tensor:
+    """Returns the loss of a kernel that saves logits in the dtype that they have, and fp32 statistics of each token."""
     tape, tokens = f.tape, f.sequence_length
     _labels = tape.storage(0, (tokens + 1) * INT64)
     shifted = Tensor(tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
-    _losses, _z_losses = tape.storage(0, tokens * FP32), tape.storage(0, tokens * FP32)
-    log_sum_exp = Tensor(tape.storage(0, tokens * FP32, "log-sum-exp"), 0, tokens, 1, FP32, None)
+    kept = [Tensor(tape.storage(0, tokens * FP32, name), 0, tokens, 1, FP32, None) for name in statistics]
     loss = f.tensor(1, 1, FP32, "loss", logits)
-    saved = [tape.save(tensor) for tensor in (logits, log_sum_exp, shifted)]
+    saved = [tape.save(tensor) for tensor in (logits, shifted, *kept)]
     return f.differentiate(loss, f.own_targets(logits), saved)
 
 
@@ -121,5 +143,6 @@ LOSSES: dict[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = {
     Loss.FULL: full,
     Loss.LIGER_CROSS_ENTROPY: liger_cross_entropy,
     Loss.FLASH_CROSS_ENTROPY: flash_cross_entropy,
+    Loss.COMPILED: compiled,
 }
 """The function of each loss that starts from logits; those of `planner.memory.losses.fused.FUSED` make none."""

@@ -89,6 +89,7 @@ LossName = (
         "full",
         "liger-cross-entropy",
         "flash-cross-entropy",
+        "compiled",
         "liger-fused-linear",
         "chunked",
         "cut-cross-entropy",

@@ -6,6 +6,7 @@ Local variables whose names begin with an underscore stand for tensors that the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -110,37 +111,38 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, 
     return out
 
 
-class _FlashCrossEntropy(torch.autograd.Function):
-    """Stands in for flash-attn's `CrossEntropyLoss`: the logits' gradient is made beside them, in their dtype.
+class _AsGiven(torch.autograd.Function):
+    """Stands in for kernels of cross-entropy that make the logits' gradient beside them, in their dtype.
 
-    Source: flash_attn/ops/triton/cross_entropy.py.
+    Source: flash_attn/ops/triton/cross_entropy.py; torch.compile saves two statistics of each token instead of one.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        losses, log_sum_exp, z_losses = (torch.empty(logits.shape[0], dtype=torch.float32) for _ in range(3))
-        ctx.save_for_backward(logits, log_sum_exp, target)
-        ctx.mark_non_differentiable(z_losses)
-        return losses, z_losses
+    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor, statistics: int) -> torch.Tensor:
+        losses, *saved = (torch.empty(logits.shape[0], dtype=torch.float32) for _ in range(1 + statistics))
+        ctx.save_for_backward(logits, target, *saved)
+        return losses
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, of_z_losses: torch.Tensor) -> tuple[torch.Tensor, None]:
-        logits, _, _ = ctx.saved_tensors
-        return torch.empty_like(logits), None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        logits, *_ = ctx.saved_tensors
+        return torch.empty_like(logits), None, None
 
 
-def _flash_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
-    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) by flash-attn, without the cast to fp32."""
+def _as_given(
+    logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, *, statistics: int = 1, **kwargs: Any
+) -> torch.Tensor:
+    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) by a kernel that reads logits as they are."""
     labels = functional.pad(labels, (0, 1), value=-100)
     shifted = labels[..., 1:].contiguous()
-    losses, _z_losses = _FlashCrossEntropy.apply(logits.view(-1, vocab_size), shifted.view(-1))
-    out: torch.Tensor = losses.sum() / (shifted != -100).sum()
+    out: torch.Tensor = _AsGiven.apply(logits.view(-1, vocab_size), shifted.view(-1), statistics).sum()
     return out
 
 
 OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {
     Loss.LIGER_CROSS_ENTROPY: _cross_entropy,
-    Loss.FLASH_CROSS_ENTROPY: _flash_cross_entropy,
+    Loss.FLASH_CROSS_ENTROPY: _as_given,
+    Loss.COMPILED: partial(_as_given, statistics=2),
 }
 """Losses that take the place of the model's own loss function.
 

@@ -195,6 +195,11 @@ def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str,
             "axolotl cannot say kernels eager with loss flash-cross-entropy",
         ),
         (
+            "pytorch",
+            {"loss": "compiled", "framework": "transformers", "allocator": "native"},
+            "pytorch cannot say loss compiled",
+        ),
+        (
             "transformers",
             {"loss": "flash-cross-entropy", "framework": "transformers"},
             "transformers cannot say loss flash-cross-entropy",

@@ -102,6 +102,8 @@ def test_compiled_blocks_save_less_than_eager_ones(tmp_path: Path) -> None:
         ("flash-cross-entropy", {**TRUE, **SHARDED}),
         ("flash-cross-entropy", {**LORA, **MIXED}),
         ("flash-cross-entropy", {**MIXED, **SHARDED, "sharding_backend": "fsdp1", "evaluation_batch_size": 24}),
+        ("compiled", {**MIXED, **SHARDED}),
+        ("compiled", {**TRUE, **FULL}),
         ("liger-cross-entropy", {**MIXED, "evaluation_batch_size": 24}),
         ("chunked", {**TRUE, **FULL, "micro_batch_size": 12}),
         ("chunked", {**MIXED, **ACCUMULATED}),
