@@ -14,6 +14,8 @@ class Loss(Choice):
 
     FULL = "full", "logits of all tokens at once, cross-entropy in fp32"
     LIGER_CROSS_ENTROPY = "liger-cross-entropy", "logits of all tokens, their gradient in place (liger-kernel)"
+    FLASH_CROSS_ENTROPY = "flash-cross-entropy", "logits of all tokens and their gradient in their dtype (flash-attn)"
+    COMPILED = "compiled", "logits of all tokens and their gradient in their dtype (torch.compile of the loss)"
     LIGER_FUSED_LINEAR = "liger-fused-linear", "chunks of tokens, all gradients made in forward (liger-kernel)"
     CHUNKED = "chunked", "tiles of 4096 tokens x 32768 words, computed again in backward (TRL's SFTTrainer)"
     CUT_CROSS_ENTROPY = "cut-cross-entropy", "logits in a kernel's registers alone, computed again in backward (Apple)"

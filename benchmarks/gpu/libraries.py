@@ -68,6 +68,8 @@ PACKAGES: dict[Any, str | None] = {
     Kernels.LIGER: "liger_kernel",
     Loss.LIGER_FUSED_LINEAR: "liger_kernel",
     Loss.LIGER_CROSS_ENTROPY: "liger_kernel",
+    Loss.FLASH_CROSS_ENTROPY: "flash_attn",
+    Loss.COMPILED: "torch",
     Loss.CHUNKED: "trl",
     Optimizer.ADAMW_8BIT: "bitsandbytes",
     Optimizer.PAGED_ADAMW_8BIT: "bitsandbytes",
@@ -99,6 +101,10 @@ def assembled(source: Any, strategy: Strategy, backend: Backend) -> Any:
     plain = _plain(strategy)
     model = build(source, plain, backend)
     _patch_by_liger(model, strategy)
+    if strategy.loss is Loss.FLASH_CROSS_ENTROPY:
+        model.loss_function = _by_flash_attn
+    if strategy.loss is Loss.COMPILED:
+        model.loss_function = torch.compile(model.loss_function)
     if strategy.loss is Loss.CHUNKED:
         _fuse_by_trl(model)
     if is_quantized(strategy):
@@ -161,6 +167,16 @@ def _patch_by_liger(model: Any, strategy: Strategy) -> None:
         fused_linear_cross_entropy=loss is Loss.LIGER_FUSED_LINEAR,
         cross_entropy=loss is Loss.LIGER_CROSS_ENTROPY,
     )
+
+
+def _by_flash_attn(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, **kwargs: Any) -> torch.Tensor:
+    """Computes flash-attn's loss on shifted labels, as the planner's stand-in does."""
+    from flash_attn.losses.cross_entropy import CrossEntropyLoss
+
+    labels = torch.nn.functional.pad(labels, (0, 1), value=-100)
+    shifted = labels[..., 1:].contiguous()
+    loss: torch.Tensor = CrossEntropyLoss()(logits.view(-1, vocab_size), shifted.view(-1))
+    return loss
 
 
 def _fuse_by_trl(model: Any) -> None:

@@ -23,9 +23,7 @@ AXES = {
     "precision": "bf16-mixed",
     "optimizer": "adamw",
     "attention": "sdpa",
-    "loss": "full",
     "sharding": "full_shard",
-    "allocator": "native",
     "headroom": 0.0,
 }
 
@@ -57,6 +55,8 @@ def rows() -> Iterator[Row]:
             checkpointing=run["checkpointing"],
             sharding_backend=run["backend"],
             kernels=run["kernels"],
+            loss=run["loss"],
+            allocator=run["allocator"],
             outputs=run["outputs"],
             **AXES,
         ).memory

@@ -1,7 +1,8 @@
 """Lists the changes of techniques that save memory, with what each costs the user.
 
 A choice that is missing here is never advised: it saves nothing (`eager`), needs a checkpoint that somebody has
-calibrated (GPTQ, AWQ), or is another's equal (cut cross-entropy, where liger-kernel's loss has no logits either).
+calibrated (GPTQ, AWQ), is another's equal (cut cross-entropy, where liger-kernel's loss has no logits either), or has
+no switch in trainers of transformers (flash-attn's cross-entropy, a compiled loss).
 """
 
 from __future__ import annotations

@@ -9,8 +9,14 @@ from strategies.kernels import Kernels
 from strategies.loss import Loss
 from strategies.strategy import Strategy
 
-_NEEDS_TRITON = "which liger-kernel, flex_attention, torch.compile and cut cross-entropy need"
-_BY_TRITON = (Loss.LIGER_FUSED_LINEAR, Loss.LIGER_CROSS_ENTROPY, Loss.CUT_CROSS_ENTROPY)
+_NEEDS_TRITON = "which liger-kernel, flash-attn's loss, flex_attention, torch.compile and cut cross-entropy need"
+_BY_TRITON = (
+    Loss.LIGER_FUSED_LINEAR,
+    Loss.LIGER_CROSS_ENTROPY,
+    Loss.FLASH_CROSS_ENTROPY,
+    Loss.COMPILED,
+    Loss.CUT_CROSS_ENTROPY,
+)
 
 
 def dtype_on_gpu(s: Strategy, cluster: Cluster) -> str | None:

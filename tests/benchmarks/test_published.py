@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import yaml
-from published import bench, field, fms, then
+from published import bench, field, fms, foundry, then
 from published.answer import ask
 from published.run import Engine, Run
 from published.table import Line
@@ -132,3 +132,11 @@ def test_the_driver_s_bytes_on_one_gpu_are_those_of_an_estimate() -> None:
 def test_reports_of_single_runs_are_judged_right() -> None:
     reports = field.reports()
     assert [report.answer.fits for report in reports] == [report.ran for report in reports]
+
+
+@pytest.mark.slow
+def test_the_pretraining_runs_of_llm_foundry_fit_as_they_did() -> None:
+    found = list(foundry.verdicts())
+    assert len(found) == 106
+    assert sum(verdict.memory.fits for verdict in found) >= 103
+    assert all(verdict.fits_with_its_norms for verdict in found)

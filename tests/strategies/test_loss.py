@@ -11,6 +11,8 @@ def test_the_fused_losses_are_those_that_multiply_by_the_heads_weight() -> None:
     assert {loss: loss.is_fused for loss in Loss} == {
         Loss.FULL: False,
         Loss.LIGER_CROSS_ENTROPY: False,
+        Loss.FLASH_CROSS_ENTROPY: False,
+        Loss.COMPILED: False,
         Loss.LIGER_FUSED_LINEAR: True,
         Loss.CHUNKED: True,
         Loss.CUT_CROSS_ENTROPY: True,

@@ -61,6 +61,16 @@ def on_libraries(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
             "cut-cross-entropy plans need Apple's package, or axolotl's fork of it with its plugin: memory is restated "
             "from its source, time counts blocks of gradients that a GPU may skip."
         )
+    if any(s.loss is Loss.FLASH_CROSS_ENTROPY for s in strategies):
+        yield (
+            "flash-cross-entropy plans need flash-attn, and its CrossEntropyLoss as the model's loss_function, on "
+            "shifted labels and logits that are not cast: no option of a trainer sets it."
+        )
+    if any(s.loss is Loss.COMPILED for s in strategies):
+        yield (
+            "loss compiled is torch.compile of the function that computes the loss from logits, as torchtitan compiles "
+            "it: no option of transformers' trainers does."
+        )
     if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 

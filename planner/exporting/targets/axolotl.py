@@ -103,7 +103,7 @@ def _checkpointing(launch: Launch) -> dict[str, Any]:
 
 def _kernels(launch: Launch) -> dict[str, Any]:
     kernels, loss = launch.strategy.kernels, launch.strategy.loss
-    if kernels is Kernels.COMPILE or loss is Loss.CHUNKED:
+    if kernels is Kernels.COMPILE or loss in (Loss.CHUNKED, Loss.FLASH_CROSS_ENTROPY, Loss.COMPILED):
         raise launch.cannot_say(f"kernels {kernels} with loss {loss}")
     liger, cuts = kernels is Kernels.LIGER, loss is Loss.CUT_CROSS_ENTROPY
     says: dict[str, Any] = {"plugins": [_CUT], "cut_cross_entropy": True} if cuts else {}

@@ -78,21 +78,71 @@ def liger_cross_entropy(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     _labels = tape.storage(0, (tokens + 1) * INT64), tape.storage(0, tokens * INT64, "shifted labels")
     _losses = tape.storage(0, tokens * FP32), tape.storage(0, tokens * BOOL)
     loss = f.tensor(1, 1, FP32, "loss", upcast)
-    kept, variable = [upcast.storage], upcast.variable
+    variable = upcast.variable
+    if loss.variable is None:
+        return loss
+    kept = [tape.save(upcast)]
 
     def backward(gradient: Storage) -> None:
-        storage = kept.pop()
-        assert storage is not None
-        if variable is not None:
+        storage = kept.pop()  # None in an evaluation, which keeps nothing
+        if variable is not None and storage is not None:
             tape.accumulate(variable, storage)
 
-    if loss.variable is not None:
-        tape.record(loss.variable, backward, tape.save(upcast))
+    tape.record(loss.variable, backward, *kept)
     return loss
+
+
+def flash_cross_entropy(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
+    """Computes flash-attn's `CrossEntropyLoss`, whose kernel reads logits in the dtype that the model gives them.
+
+    They are saved with the log-sum-exp of each token, and backward makes their gradient in the same dtype: beside them,
+    since `inplace_backward` is off by default (flash_attn/losses/cross_entropy.py, ops/triton/cross_entropy.py; until
+    flash-attn 2.2 csrc/xentropy, with the same tensors). It takes the place of the causal loss with its cast to fp32.
+
+    Args:
+        f: Operations on the tape.
+        logits: `[batch, tokens, vocab_size]`.
+        objective: Not used: the account is that of the causal loss, with shifted labels.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
+    """
+    _losses, _z_losses = (f.tape.storage(0, f.sequence_length * FP32) for _ in range(2))
+    return _as_given(f, logits, ("log-sum-exp",))
+
+
+def compiled(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
+    """Computes the causal loss by torch.compile, which fuses the cast to fp32 into it, forward and backward.
+
+    torch's partitioner saves logits as they are given, with the maximum and the logarithm of the sum of each token, and
+    one kernel makes their gradient in their own dtype (torch/_functorch/partitioners.py).
+
+    Args:
+        f: Operations on the tape.
+        logits: `[batch, tokens, vocab_size]`.
+        objective: Not used: the account is that of the causal loss, with shifted labels.
+
+    Returns:
+        The loss, a scalar that is counted as one element per sample.
+    """
+    return _as_given(f, logits, ("maxima", "logarithms of sums"))
+
+
+def _as_given(f: Ops, logits: Tensor, statistics: tuple[str, ...]) -> Tensor:
+    """Returns the loss of a kernel that saves logits in the dtype that they have, and fp32 statistics of each token."""
+    tape, tokens = f.tape, f.sequence_length
+    _labels = tape.storage(0, (tokens + 1) * INT64)
+    shifted = Tensor(tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
+    kept = [Tensor(tape.storage(0, tokens * FP32, name), 0, tokens, 1, FP32, None) for name in statistics]
+    loss = f.tensor(1, 1, FP32, "loss", logits)
+    saved = [tape.save(tensor) for tensor in (logits, shifted, *kept)]
+    return f.differentiate(loss, f.own_targets(logits), saved)
 
 
 LOSSES: dict[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = {
     Loss.FULL: full,
     Loss.LIGER_CROSS_ENTROPY: liger_cross_entropy,
+    Loss.FLASH_CROSS_ENTROPY: flash_cross_entropy,
+    Loss.COMPILED: compiled,
 }
 """The function of each loss that starts from logits; those of `planner.memory.losses.fused.FUSED` make none."""

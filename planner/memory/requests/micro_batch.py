@@ -171,4 +171,6 @@ def _copied_bytes(loss: Part) -> int:
     Source: accelerate, `convert_outputs_to_fp32`, as `Part.returned` counts it beside what backward needs.
     """
     at = loss.returned
-    return at.per_sample - at.saved_per_sample - loss.input_bytes if at is not None else 0
+    if at is None:
+        return 0
+    return at.per_sample - at.saved_per_sample - (0 if loss.saves_input else loss.input_bytes)

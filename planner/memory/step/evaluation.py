@@ -94,12 +94,14 @@ def _evaluated(traced: TracedModel, s: Setting) -> Setting:
 def instants_of(parts: Sequence[Part], layout: Layout, batch_size: int) -> Iterator[Line]:
     """Yields the bytes at the instants of a forward pass through parts that were traced without backward's needs."""
     shards = layout.gathers
-    for i, part, held, *_ in positions(parts, reach=int(shards)):
+    for i, part, held, saved, *_ in positions(parts, reach=int(shards)):
         instants = [(s.fixed, s.per_sample, layout.forward(i)) for s in part.forward]
         if shards:
             instants.append((0, part.input_bytes, layout.gather(i)))
         for fixed, per_sample, extra in instants:
             yield _line(held, Snapshot(fixed, per_sample, 0, 0, 0), batch_size, extra)
+        if part.returned is not None:
+            yield _line(saved, part.returned, batch_size, layout.forward(i))
 
 
 def _line(held: tuple[int, int], s: Snapshot, batch_size: int, extra: Extra) -> Line:

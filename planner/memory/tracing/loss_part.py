@@ -14,7 +14,12 @@ from planner.models.architecture import Objective
 
 
 def loss_part(
-    layers: Layers, loss_of: Callable[[Ops, Tensor, Objective], Tensor], objective: Objective, head_output: Tensor
+    layers: Layers,
+    loss_of: Callable[[Ops, Tensor, Objective], Tensor],
+    objective: Objective,
+    head_output: Tensor,
+    *,
+    kept: bool = False,
 ) -> Part:
     """Traces a loss that is computed from logits.
 
@@ -23,21 +28,26 @@ def loss_part(
         loss_of: Traces the loss of logits.
         objective: What the logits are compared with.
         head_output: The logits on the head's tape, for their shape.
+        kept: Whether the training loop keeps the logits through backward, which does not free them then.
     """
     elements, itemsize = head_output.per_sample, head_output.itemsize
     run = PartRun(layers)
     logits = layers.tensor(elements, head_output.width, itemsize, "logits")
-    logits.variable = Variable()
+    logits.variable = entry = Variable()
     run.given(logits)
     loss = loss_of(layers, logits, objective)
-    needed = logits.storage is not None and logits.storage.saved
+    assert logits.storage is not None
+    needed, number = logits.storage.saved, logits.storage.number
     del logits
-    part = run.finish(loss)._replace(input_bytes=elements * itemsize)
+    part = run.finish(loss)._replace(input_bytes=elements * itemsize, saves_input=needed)
     copies = layers.autocast is not None and itemsize < FP32
     if copies or not needed:
         part = part._replace(outputs=(0, elements * (FP32 if copies else itemsize)))
+    elif kept and (entry.gradient is None or entry.gradient.number != number):
+        part = part._replace(kept=(part.kept[0], part.kept[1] + elements * itemsize))
     if copies:
         fixed, per_sample = part.saved
-        at = Snapshot(fixed, per_sample + elements * (itemsize + FP32), fixed, per_sample, 0)
+        beside = per_sample if needed else per_sample + elements * itemsize
+        at = Snapshot(fixed, beside + elements * FP32, fixed, per_sample, 0)
         part = part._replace(returned=at)
     return part

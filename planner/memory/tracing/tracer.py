@@ -99,9 +99,10 @@ class Tracer(BlockTracer):
             loss, holds = self._nothing_more(logits), False
         else:
             traced = self.implementations.losses[self.setting.loss]
-            loss = loss_part(self._layers(LOSS, Trainable()), traced, self.architecture.objective, logits)
-            # Logits that backward needs become their own gradient, which the head's backward frees if nothing keeps it.
-            holds = self.setting.outputs.facts.in_step and not any(loss.outputs)
+            kept, objective = self.setting.outputs.facts.in_step, self.architecture.objective
+            loss = loss_part(self._layers(LOSS, Trainable()), traced, objective, logits, kept=kept)
+            # Logits that become their own gradient are freed by the head's backward if nothing keeps them.
+            holds = kept and not any(loss.outputs) and not any(loss.kept)
         head = run.finish(logits, holds_gradient=holds)._replace(input_bytes=input_bytes, leaves_body=True)
         if self.architecture.objective == "each_pair":  # the features of a text, in which its tokens' embeddings are
             head = head._replace(outputs=(0, input_bytes))

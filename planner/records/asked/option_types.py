@@ -83,7 +83,19 @@ OverlapCommName = OverlapComm | Literal["auto", "yes", "no", "all"]
 AttentionName = (
     Attention | Literal["eager", "sdpa", "sdpa-efficient", "flash-attention-2", "flash-attention-3", "flex", "all"]
 )
-LossName = Loss | Literal["full", "liger-cross-entropy", "liger-fused-linear", "chunked", "cut-cross-entropy", "all"]
+LossName = (
+    Loss
+    | Literal[
+        "full",
+        "liger-cross-entropy",
+        "flash-cross-entropy",
+        "compiled",
+        "liger-fused-linear",
+        "chunked",
+        "cut-cross-entropy",
+        "all",
+    ]
+)
 KernelsName = Kernels | Literal["eager", "liger", "compile", "all"]
 FrameworkName = Framework | Literal["transformers", "trl", "axolotl", "llama-factory", "all"]
 AllocatorName = Allocator | Literal["expandable", "native", "all"]

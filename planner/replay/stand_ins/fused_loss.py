@@ -6,6 +6,7 @@ Local variables whose names begin with an underscore stand for tensors that the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -110,7 +111,39 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, 
     return out
 
 
-OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {Loss.LIGER_CROSS_ENTROPY: _cross_entropy}
+class _AsGiven(torch.autograd.Function):
+    """Stands in for kernels of cross-entropy that make the logits' gradient beside them, in their dtype.
+
+    Source: flash_attn/ops/triton/cross_entropy.py; torch.compile saves two statistics of each token instead of one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor, statistics: int) -> torch.Tensor:
+        losses, *saved = (torch.empty(logits.shape[0], dtype=torch.float32) for _ in range(1 + statistics))
+        ctx.save_for_backward(logits, target, *saved)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        logits, *_ = ctx.saved_tensors
+        return torch.empty_like(logits), None, None
+
+
+def _as_given(
+    logits: torch.Tensor, labels: torch.Tensor, vocab_size: int, *, statistics: int = 1, **kwargs: Any
+) -> torch.Tensor:
+    """Computes `ForCausalLMLoss` (transformers/loss/loss_utils.py) by a kernel that reads logits as they are."""
+    labels = functional.pad(labels, (0, 1), value=-100)
+    shifted = labels[..., 1:].contiguous()
+    out: torch.Tensor = _AsGiven.apply(logits.view(-1, vocab_size), shifted.view(-1), statistics).sum()
+    return out
+
+
+OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {
+    Loss.LIGER_CROSS_ENTROPY: _cross_entropy,
+    Loss.FLASH_CROSS_ENTROPY: _as_given,
+    Loss.COMPILED: partial(_as_given, statistics=2),
+}
 """Losses that take the place of the model's own loss function.
 
 Each takes logits `[batch, tokens, words]`, labels `[batch, tokens]` and the number of words.
@@ -120,8 +153,8 @@ Each takes logits `[batch, tokens, words]`, labels `[batch, tokens]` and the num
 def fuse(model: Any, loss: Loss, kernels: Kernels) -> None:
     """Patches a causal language model, in place, to compute the loss of a library.
 
-    A loss of `FUSED` gets a forward that never makes the logits; liger-kernel's cross-entropy replaces the model's own
-    loss function. Both libraries patch the model before adapters are added. Other losses change nothing.
+    A loss of `FUSED` gets a forward that never makes the logits; one of `OF_LOGITS` replaces the model's own loss
+    function. Both are patched before adapters are added. Other losses change nothing.
 
     Args:
         model: The model of transformers.

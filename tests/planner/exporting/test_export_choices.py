@@ -80,6 +80,21 @@ def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str,
         ("axolotl", {}, "axolotl cannot say kernels eager with loss chunked"),
         (
             "axolotl",
+            {"loss": "flash-cross-entropy", "framework": "axolotl"},
+            "axolotl cannot say kernels eager with loss flash-cross-entropy",
+        ),
+        (
+            "pytorch",
+            {"loss": "compiled", "framework": "transformers", "allocator": "native"},
+            "pytorch cannot say loss compiled",
+        ),
+        (
+            "transformers",
+            {"loss": "flash-cross-entropy", "framework": "transformers"},
+            "transformers cannot say loss flash-cross-entropy",
+        ),
+        (
+            "axolotl",
             {"finetuning": "lora", "checkpointing": "selective-matmuls", "loss": "full", "framework": "axolotl"},
             "axolotl cannot say checkpointing selective-matmuls with adapters",
         ),

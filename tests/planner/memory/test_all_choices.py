@@ -36,17 +36,20 @@ WORKLOAD = ("gpus", "nodes", "task", "outputs", "loading", "evaluation_batch_siz
 
 
 @cache
+def recorded() -> list[dict[str, Any]]:
+    return [found for line in REPLAYS.read_text().splitlines() if (found := json.loads(line)).get("bytes")]
+
+
 def replays() -> list[dict[str, Any]]:
-    lines = REPLAYS.read_text().splitlines()
-    return [recorded for line in lines if (recorded := json.loads(line)).get("bytes")][:NUMBER]
+    return recorded()[:NUMBER]
 
 
 @cache
 def asked() -> list[tuple[Solver, Candidate]]:
     """The candidate of each of them, with a solver."""
     found = []
-    for recorded in replays():
-        axes = dict(recorded["cell"])
+    for replay in replays():
+        axes = dict(replay["cell"])
         model, steps = axes.pop("model"), axes.pop("gradient_accumulation_steps", 1)
         workload = {name: axes.pop(name) for name in WORKLOAD if name in axes}
         workload |= {"sequence_length": planner.find_model(model).tokens_per_sample or 512, "headroom": 0.05}
@@ -62,7 +65,7 @@ def estimated() -> list[planner.Plan]:
 
 def test_every_choice_is_replayed() -> None:
     assert len(replays()) == NUMBER
-    values = {(name, value) for recorded in replays() for name, value in recorded["cell"].items()}
+    values = {(name, value) for replay in recorded() for name, value in replay["cell"].items()}
     for option in OPTIONS.values():
         if isinstance(option.kind, type):
             missing = {choice for choice in option.kind if (option.name, choice.value) not in values}
@@ -77,7 +80,7 @@ KNOWN |= {"optimizer": (110_801_152, 244_352_704)}
 @pytest.mark.parametrize("phase", PHASES)
 def test_no_change_of_the_model_takes_it_further_from_the_replays(phase: str) -> None:
     pairs = zip(replays(), estimated(), strict=True)
-    differences = [phases_of(e.memory.moments)[phase] - recorded["bytes"][phase] for recorded, e in pairs]
+    differences = [phases_of(e.memory.moments)[phase] - replay["bytes"][phase] for replay, e in pairs]
     missing, beyond = -sum(d for d in differences if d < 0), sum(d for d in differences if d > 0)
     too_little, too_much = KNOWN[phase]
     assert missing <= too_little
@@ -87,8 +90,8 @@ def test_no_change_of_the_model_takes_it_further_from_the_replays(phase: str) ->
 def answers() -> dict[str, dict[str, float]]:
     """Sums of all answers by model: bytes of each moment and of the process, and seconds of a step."""
     found: dict[str, Counter[str]] = {}
-    for recorded, result in zip(replays(), estimated(), strict=True):
-        of = found.setdefault(recorded["cell"]["model"], Counter())
+    for replay, result in zip(replays(), estimated(), strict=True):
+        of = found.setdefault(replay["cell"]["model"], Counter())
         of.update(result.memory.moments)
         of.update(result.memory.components.model_dump())
         of["process"] += result.memory.process_bytes

@@ -47,6 +47,8 @@ SIZE, TOKENS = 4, 256
         ("kept", LLAMA, {**MIXED, **TWICE}),
         ("kept-in-step", LLAMA, {**MIXED, **TWICE}),
         ("kept", LLAMA, {"precision": "fp32", "loss": "liger-cross-entropy"}),
+        ("kept", LLAMA, {**TRUE, "loss": "flash-cross-entropy"}),
+        ("kept-in-step", LLAMA, {**MIXED, **TWICE, "loss": "flash-cross-entropy"}),
         ("kept", LLAMA, {**TRUE, "loss": "chunked"}),
         ("kept", LLAMA, {**TRUE, **REENTRANT}),
         ("kept", LLAMA, {**TRUE, **REENTRANT, "finetuning": "lora"}),

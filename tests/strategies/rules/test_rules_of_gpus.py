@@ -121,6 +121,8 @@ def test_flash_attention_computes_in_half_precision_only(precision: Precision, r
         {"kernels": Kernels.COMPILE},
         {"loss": Loss.LIGER_CROSS_ENTROPY},
         {"loss": Loss.LIGER_FUSED_LINEAR},
+        {"loss": Loss.FLASH_CROSS_ENTROPY},
+        {"loss": Loss.COMPILED},
         {"loss": Loss.CUT_CROSS_ENTROPY},
         {"attention": Attention.FLEX},
     ],
@@ -128,9 +130,8 @@ def test_flash_attention_computes_in_half_precision_only(precision: Precision, r
 )
 def test_triton_is_needed_by_liger_flex_attention_and_compilation(choices: dict[str, Any]) -> None:
     reason = refused(PLAIN._replace(**choices), on("Gaudi2"))
-    assert (
-        reason == "Gaudi2 has no Triton, which liger-kernel, flex_attention, torch.compile and cut cross-entropy need"
-    )
+    needs = "liger-kernel, flash-attn's loss, flex_attention, torch.compile and cut cross-entropy"
+    assert reason == f"Gaudi2 has no Triton, which {needs} need"
     assert "no Triton" in refused(PLAIN._replace(**choices), on("P100"))
     assert "no Triton" not in refused(PLAIN._replace(**choices), on("V100"))
     assert "no Triton" not in refused(PLAIN._replace(**choices), on("MI300X"))
