@@ -8,7 +8,7 @@ import pytest
 
 from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.backends import backend_of
-from planner.memory.sharding.fsdp2 import Fsdp2Layout
+from planner.memory.sharding.fsdp2.layout import Fsdp2Layout
 from planner.memory.sharding.layout import Ends, Extra, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.partition import Partition

@@ -1,4 +1,4 @@
-"""Computes what FSDP2 adds to each moment: gathered parameters, communication buffers and gradients.
+"""Computes what FSDP2 adds to each moment: gathered parameters and communication buffers.
 
 FSDP2 is modelled as accelerate sets it up. Every block is a unit, and so is the input embedding. The final norm and the
 head form one unit that stays gathered from forward to backward; tied embeddings belong to it. Sources:
@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import ShardedBackend
+from planner.memory.sharding.fsdp2.gradients import Gradients
 from planner.memory.sharding.host import OnHost, shards
 from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
-from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.partition import Partition
-from planner.memory.sharding.replicated import tied_gradient
-from strategies import AnyOptimizer, Fsdp2, GradientSync
+from strategies import AnyOptimizer, Fsdp2
 
 
 class Fsdp2Layout(Layout):
@@ -49,33 +47,16 @@ class Fsdp2Layout(Layout):
         updates: AnyOptimizer | None = None,
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
-        self._reshards, self._post_forward = sharding.reshards, sharding.reshard_size
-        self._on_host, self._replicates = sharding.on_host, sharding.replicas(world_size) > 1
-        self.tied, self.rooted, waits_from = ends
-        self.gradients_exist = turn.finds_gradients
-        waits_for_last = sharding.gradient_sync is GradientSync.LAST
-        self._keeps_whole = waits_for_last and turn is not Turn.ONLY
-        """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
-        self._reduces = not self._keeps_whole or turn is Turn.LAST
+        self._reshards, self._post_forward, self._on_host = sharding.reshards, sharding.reshard_size, sharding.on_host
+        self.tied, self.rooted, _ = ends
+        self._gradients = Gradients(units, sharding, world_size, ends, turn, updates)
         self._head = len(units) - 2
-        self._waits_from = self._head if waits_from is None else waits_from
         self._gathered = [u.gathered_bytes for u in units]
         self._copied = [self._share(u.gathered_bytes) if self._on_host else self._cast(u) for u in units]
         """Bytes that this rank copies of each unit in order to gather it ahead."""
-        self._tied_gradient = 0
         if self.tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
             self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
             self._copied[0] = 0
-            self._tied_gradient = tied_gradient(units[0])
-        self.updates = rule_of(updates) if updates is not None else None
-        stay = not self._on_host and updates is None
-        self._suffix = _sums_from([u.gradient_bytes if stay else 0 for u in units])
-        self._whole_suffix = _sums_from([u.whole_gradient_bytes if self._keeps_whole else 0 for u in units])
-        root = self._head if self.rooted else None  # which is reduced when all of backward is over
-        self._reduced_suffix = _sums_from([0 if i == root else self._reduced(u) for i, u in enumerate(units)])
-        self._scattered = [u.gathered_gradient_bytes if self._reduces and i != root else 0 for i, u in enumerate(units)]
-        """Bytes of the input of each unit's reduce-scatter."""
-        self._root_waits = self._waiting(units[self._head]) if self.rooted and self._reduces else 0
         shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
         self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
 
@@ -91,30 +72,20 @@ class Fsdp2Layout(Layout):
         """
         return unit.cast_bytes * self.ranks // (self._post_forward or self.ranks)
 
-    def _reduced(self, unit: Unit) -> int:
-        """Returns the bytes of a unit's all-reduce over the replicas that stay until backward ends.
-
-        FSDP2 keeps them in `_all_reduce_state`. They are a tensor of their own only where the result is added to an
-        existing gradient, cast to another dtype, or moved to the host; otherwise they are the gradient itself.
-        """
-        added = self.gradients_exist and not self._keeps_whole
-        apart = added or self._on_host or _is_cast(unit)
-        if not self._reduces:
-            return 0
-        return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
+    @property
+    def gradients_exist(self) -> bool:
+        """Whether all gradients exist when the micro-batch begins."""
+        return self._gradients.exist
 
     @property
     def grows(self) -> bool:
-        """Whether the gradients that a part finishes add to the existing ones while its backward runs.
-
-        Otherwise each is added in place to a whole gradient that exists, and freed.
-        """
-        return not (self._keeps_whole and self.gradients_exist)
+        """Whether the gradients that a part finishes add to the existing ones while its backward runs."""
+        return self._gradients.grow
 
     @property
     def all_gradients(self) -> int:
         """Bytes of this rank's shards of all gradients; 0 where they are on the host or updates run in backward."""
-        return self._suffix[0]
+        return self._gradients.all
 
     @property
     def at_step(self) -> int:
@@ -128,31 +99,6 @@ class Fsdp2Layout(Layout):
             without_backward: The number of first parts whose backward never runs, so that nothing frees their shards.
         """
         return self._post_forward_prefix[without_backward] if self._reshards else 0
-
-    def _finished(self, i: int) -> int:
-        """Returns the bytes of gradients that exist when the backward of part `i` begins.
-
-        After the head's backward (or that of part `waits_from`) its gradient of the tied weight waits for the
-        embedding's: unsharded, and in addition to a gradient that exists already.
-        """
-        return self._existing(i + 1) + (self._tied_gradient if i < self._waits_from else 0)
-
-    def _existing(self, done: int) -> int:
-        """Returns the bytes of gradients once the backward of part `done`, and of all after it, is over."""
-        waiting = self._root_waits if done <= self._head else 0
-        if not self._keeps_whole:
-            return waiting + (self.all_gradients if self.gradients_exist else self._suffix[done])
-        if not self.gradients_exist:
-            return self._whole_suffix[done]
-        if not self._reduces:
-            return self._whole_suffix[0]
-        return waiting + self._whole_suffix[0] - self._whole_suffix[done] + self._suffix[done]
-
-    def _waiting(self, root: Unit) -> int:
-        """Returns the bytes that the root's unsharded gradients take, until backward ends, beyond what is left then."""
-        kept = 0 if self.gradients_exist and not self._keeps_whole else root.gradient_bytes
-        stays = not self._on_host and self.updates is None
-        return root.whole_gradient_bytes - (kept if stays else 0)
 
     def gather(self, i: int) -> Extra:
         """Returns the bytes at the moment when part `i` has been gathered in forward.
@@ -171,7 +117,7 @@ class Fsdp2Layout(Layout):
         The unit's all-gather buffer is kept until the next unit has been copied out. The head's unit stays gathered for
         the loss; with tied embeddings it is gathered from the first moment on.
         """
-        gradients = self._existing(len(self.units)) if self.gradients_exist else 0
+        gradients = self._gradients.existing(len(self.units)) if self.gradients_exist else 0
         if i >= self._head:
             # With tied embeddings the head's unit was gathered for the stem, so the last buffer is the last block's.
             return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self.tied), gradients)
@@ -205,12 +151,12 @@ class Fsdp2Layout(Layout):
         These are the gathered unit, the buffer of unit `i - 1`, which is prefetched when this backward begins, the
         reduce-scatter input of unit `i + 1`, and the gradients that exist.
         """
-        finished = self._finished(i)
+        finished = self._gradients.finished(i)
         if i > self._head:
             ahead = self._prefetched(self._head) if self.rooted else 0
             return Extra(self._kept_from_forward(self._head), ahead, finished)
         gathered = self._kept_from_forward(i) + self._around(i)
-        communication = self._prefetched(i) + self._scattered[i + 1] + self._reduced_suffix[i + 1]
+        communication = self._prefetched(i) + self._gradients.scattered[i + 1] + self._gradients.reduced_from[i + 1]
         return Extra(gathered, communication, finished)
 
     def prefetch(self, i: int) -> Extra:
@@ -236,48 +182,20 @@ class Fsdp2Layout(Layout):
     def reduce(self, i: int) -> Extra:
         """Returns the bytes after the backward of part `i`, while its gradients are reduce-scattered.
 
-        They include the input of the reduce-scatter and what `_reducing` says.
+        They include the input of the reduce-scatter and what `Gradients.reducing` says.
         """
-        unit, kept = self.units[i], self._around(i) if i else 0
+        gradients, unit, kept = self._gradients, self.units[i], self._around(i) if i else 0
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         # After the stem's backward the gradient that waited has been added to the embedding's.
-        finished = self._finished(i) - (0 if i else self._tied_gradient)
-        if not self._reduces:
-            own = 0 if self.gradients_exist else unit.whole_gradient_bytes
+        finished = gradients.finished(i) - (0 if i else gradients.tied_gradient)
+        if not gradients.reduces:
+            own = 0 if gradients.exist else unit.whole_gradient_bytes
             return Extra(kept, self._prefetched(i), finished + own)
         if self.rooted and i == self._head:
-            return Extra(kept, self._prefetched(i), self._existing(i))
-        communication = self._prefetched(i) + self._scattered[i] + self._reduced_suffix[i + 1]
-        before = unit.whole_gradient_bytes if self._keeps_whole else 0  # `_reducing` counts them
-        return Extra(kept, communication, finished - before + self._reducing(i))
-
-    def _reducing(self, i: int) -> int:
-        """Returns the peak bytes while unit `i`'s gradients are reduce-scattered, without the input of that collective.
-
-        At first all unsharded gradients exist. After the copy into the input only the last one is left, which a loop
-        variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
-        If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
-        """
-        unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
-        last = (self.units[self._head].trained if self.tied and not i else ()) or unit.trained
-        if self.rooted and not i:  # the embedding is a unit of its own, what else the stem has belongs to the root
-            last = tuple(t for t in last if t.is_embedding)[:1] or last
-        left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
-        reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
-        updated = (share or reduced) + (reduced if share and self._replicates else 0)
-        if self.updates is not None and not self._on_host:
-            updated += max((self.updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
-        return max(whole, left + reduced + share, left + updated)
-
-
-def _is_cast(unit: Unit) -> bool:
-    """Whether any gradient is stored in a wider dtype than the one in which backward makes it."""
-    return any(t.itemsize > t.computed_itemsize for t in unit.trained)
-
-
-def _sums_from(numbers: Sequence[int]) -> tuple[int, ...]:
-    """Returns the sum of the numbers from each place on, and 0 at the end."""
-    return (*accumulate(reversed(numbers), initial=0),)[::-1]
+            return Extra(kept, self._prefetched(i), gradients.existing(i))
+        communication = self._prefetched(i) + gradients.scattered[i] + gradients.reduced_from[i + 1]
+        before = unit.whole_gradient_bytes if gradients.keeps_whole else 0  # `reducing` counts them
+        return Extra(kept, communication, finished - before + gradients.reducing(i))
 
 
 class Fsdp2Backend(ShardedBackend):

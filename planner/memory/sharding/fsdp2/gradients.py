@@ -1,0 +1,130 @@
+"""Computes the gradients that FSDP2 has around each part's backward, and what reduces them.
+
+Source: torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py and _fsdp_collectives.py, `foreach_reduce`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from planner.libraries.allocator import allocated
+from planner.memory.sharding.account import Unit
+from planner.memory.sharding.layout import Ends, Turn
+from planner.memory.sharding.optimizers import rule_of
+from planner.memory.sharding.replicated import tied_gradient
+from strategies import AnyOptimizer, Fsdp2, GradientSync
+
+
+class Gradients:
+    """Computes the bytes of gradients, and of their collectives, on one rank; see `Fsdp2Layout` for the arguments."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        sharding: Fsdp2,
+        world_size: int,
+        ends: Ends,
+        turn: Turn,
+        updates: AnyOptimizer | None,
+    ) -> None:
+        self.units, self.ranks, self.head = units, sharding.ranks(world_size), len(units) - 2
+        self.tied, self.rooted = ends.tied, ends.rooted
+        self.exist = turn.finds_gradients
+        self.keeps_whole = sharding.gradient_sync is GradientSync.LAST and turn is not Turn.ONLY
+        """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
+        self.reduces = not self.keeps_whole or turn is Turn.LAST
+        self._on_host, self._replicates = sharding.on_host, sharding.replicas(world_size) > 1
+        self._updates = rule_of(updates) if updates is not None else None
+        self._waits_from = self.head if ends.waits_from is None else ends.waits_from
+        self.tied_gradient = tied_gradient(units[0]) if self.tied else 0
+        self._stay = not self._on_host and updates is None
+        self._suffix = _sums_from([u.gradient_bytes if self._stay else 0 for u in units])
+        self._whole_suffix = _sums_from([u.whole_gradient_bytes if self.keeps_whole else 0 for u in units])
+        root = self.head if self.rooted else None  # which is reduced when all of backward is over
+        self.reduced_from = _sums_from([0 if i == root else self._reduced(u) for i, u in enumerate(units)])
+        """Bytes of all-reduced gradients that stay beside the gradients, of each unit and all after it."""
+        self.scattered = [u.gathered_gradient_bytes if self.reduces and i != root else 0 for i, u in enumerate(units)]
+        """Bytes of the input of each unit's reduce-scatter."""
+        self._root_waits = self._waiting(units[self.head]) if self.rooted and self.reduces else 0
+
+    @property
+    def grow(self) -> bool:
+        """Whether the gradients that a part finishes add to the existing ones while its backward runs.
+
+        Otherwise each is added in place to a whole gradient that exists, and freed.
+        """
+        return not (self.keeps_whole and self.exist)
+
+    @property
+    def all(self) -> int:
+        """Bytes of this rank's shards of all gradients; 0 where they are on the host or updates run in backward."""
+        return self._suffix[0]
+
+    def finished(self, i: int) -> int:
+        """Returns the bytes of gradients that exist when the backward of part `i` begins.
+
+        After the head's backward (or that of part `waits_from`) its gradient of the tied weight waits for the
+        embedding's: unsharded, and in addition to a gradient that exists already.
+        """
+        return self.existing(i + 1) + (self.tied_gradient if i < self._waits_from else 0)
+
+    def existing(self, done: int) -> int:
+        """Returns the bytes of gradients once the backward of part `done`, and of all after it, is over."""
+        waiting = self._root_waits if done <= self.head else 0
+        if not self.keeps_whole:
+            return waiting + (self.all if self.exist else self._suffix[done])
+        if not self.exist:
+            return self._whole_suffix[done]
+        if not self.reduces:
+            return self._whole_suffix[0]
+        return waiting + self._whole_suffix[0] - self._whole_suffix[done] + self._suffix[done]
+
+    def _waiting(self, root: Unit) -> int:
+        """Returns the bytes that the root's unsharded gradients take, until backward ends, beyond what is left then."""
+        kept = 0 if self.exist and not self.keeps_whole else root.gradient_bytes
+        return root.whole_gradient_bytes - (kept if self._stay else 0)
+
+    def _reduced(self, unit: Unit) -> int:
+        """Returns the bytes of a unit's all-reduce over the replicas that stay until backward ends.
+
+        FSDP2 keeps them in `_all_reduce_state`. They are a tensor of their own only where the result is added to an
+        existing gradient, cast to another dtype, or moved to the host; otherwise they are the gradient itself.
+        """
+        added = self.exist and not self.keeps_whole
+        apart = added or self._on_host or _is_cast(unit)
+        if not self.reduces:
+            return 0
+        return self._share(unit.gathered_gradient_bytes) if self._replicates and apart else 0
+
+    def reducing(self, i: int) -> int:
+        """Returns the peak bytes while unit `i`'s gradients are reduce-scattered, without the input of that collective.
+
+        At first all unsharded gradients exist. After the copy into the input only the last one is left, which a loop
+        variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
+        If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
+        """
+        unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
+        last = (self.units[self.head].trained if self.tied and not i else ()) or unit.trained
+        if self.rooted and not i:  # the embedding is a unit of its own, what else the stem has belongs to the root
+            last = tuple(t for t in last if t.is_embedding)[:1] or last
+        left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
+        reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
+        updated = (share or reduced) + (reduced if share and self._replicates else 0)
+        if self._updates is not None and not self._on_host:
+            updated += max((self._updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
+        return max(whole, left + reduced + share, left + updated)
+
+    def _share(self, num_bytes: int) -> int:
+        """Returns one rank's share of bytes that are divided among all ranks, rounded up."""
+        return -(-num_bytes // self.ranks)
+
+
+def _is_cast(unit: Unit) -> bool:
+    """Whether any gradient is stored in a wider dtype than the one in which backward makes it."""
+    return any(t.itemsize > t.computed_itemsize for t in unit.trained)
+
+
+def _sums_from(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Returns the sum of the numbers from each place on, and 0 at the end."""
+    return (*accumulate(reversed(numbers), initial=0),)[::-1]
