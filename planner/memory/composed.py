@@ -168,7 +168,8 @@ class Composed:
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
         units, ranks = self.units(setting, sharding), self.cluster.world_size
         around = units, sharding, ranks, self.ends(setting), turn, updates
-        return backend_of(sharding).layout(*around, recomputes_units=setting.recomputes_units)
+        evaluates = self.evaluation_batch_size is not None
+        return backend_of(sharding).layout(*around, recomputes_units=setting.recomputes_units, evaluates=evaluates)
 
     def ends(self, setting: Setting) -> Ends:
         """Returns how the model's embedding and head hang together."""

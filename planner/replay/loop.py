@@ -101,6 +101,12 @@ class Steps:
         for step in range(1, steps + 1):
             progress(f"step {step} of {steps}")
             self.step(step)
+            if (
+                self.workload.evaluation_batch_size is not None
+                and step == steps
+                and self.engine.repeats_after_evaluation
+            ):
+                self.step(step)
             if self.workload.evaluation_batch_size is not None and (step == steps or not self.engine.evaluates_at_end):
                 self._evaluate(step)
 

@@ -57,8 +57,20 @@ class Backend:
         updates: AnyOptimizer | None,
         *,
         recomputes_units: bool = False,
+        evaluates: bool = False,
     ) -> Layout:
-        """Returns what is around each part in one micro-batch; `updates` steps parameters in backward, if given."""
+        """Returns what is around each part in one micro-batch.
+
+        Args:
+            units: The parameters of each part.
+            sharding: The value of the axis.
+            world_size: The number of ranks.
+            ends: How embedding and head hang together.
+            turn: Which micro-batch of the step runs.
+            updates: The optimizer that steps parameters in backward; None if it steps later.
+            recomputes_units: Whether reentrant checkpoints are around FSDP1's units.
+            evaluates: Whether the model is evaluated between steps.
+        """
         return ReplicatedLayout(units, sharding, world_size, ends, turn, updates)
 
     def partition(

@@ -206,6 +206,7 @@ class Fsdp1Backend(ShardedBackend):
         updates: AnyOptimizer | None,
         *,
         recomputes_units: bool = False,
+        evaluates: bool = False,
     ) -> Layout:
         """Returns what FSDP1 has around each part."""
         return Fsdp1Layout(units, sharding, world_size, ends, turn, recomputes_units=recomputes_units)

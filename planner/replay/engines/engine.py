@@ -61,6 +61,8 @@ class Engine:
     """Batches that an evaluation needs until it repeats itself."""
     evaluates_at_end = False
     """Whether an evaluation follows the last step alone, because it changes the step that is next."""
+    repeats_after_evaluation = False
+    """Whether the last step runs once after an evaluation and once after a step, because these differ."""
     replays_all_blocks = False
     """Whether no block stands for others, because what a rank keeps depends on all parameters."""
 

@@ -27,6 +27,8 @@ class Fsdp2Engine(FsdpEngine):
     """Runs a step with `fully_shard`."""
 
     sharding: Fsdp2
+    evaluations = 2  # since the first leaves units gathered, also for the step that is next
+    repeats_after_evaluation = True
 
     def __init__(self, strategy: Strategy, world_size: int) -> None:
         super().__init__(strategy, world_size)

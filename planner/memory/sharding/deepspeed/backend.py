@@ -45,6 +45,7 @@ class DeepSpeedBackend(Backend):
         updates: AnyOptimizer | None,
         *,
         recomputes_units: bool = False,
+        evaluates: bool = False,
     ) -> Layout:
         """Returns what ZeRO has besides each part."""
         return ZeroLayout(units, sharding, world_size, turn)

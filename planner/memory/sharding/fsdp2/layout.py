@@ -33,6 +33,8 @@ class Fsdp2Layout(Layout):
             the last block as soon as the loss's backward begins.
         turn: Which micro-batch of the step runs.
         updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
+        evaluates: Whether some steps follow an evaluation. Its forward leaves gathered what backward would free, and is
+            taken for the one before the step's by whoever gathers ahead (`FSDPCommContext.post_forward_order`).
     """
 
     gathers = True
@@ -45,10 +47,14 @@ class Fsdp2Layout(Layout):
         ends: Ends,
         turn: Turn = Turn.ONLY,
         updates: AnyOptimizer | None = None,
+        *,
+        evaluates: bool = False,
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         self._reshards, self._post_forward, self._on_host = sharding.reshards, sharding.reshard_size, sharding.on_host
         self.tied, self.rooted, _ = ends
+        self._follows = evaluates and turn in (Turn.ONLY, Turn.FIRST)
+        """Whether the micro-batch can follow an evaluation."""
         self._gradients = Gradients(units, sharding, world_size, ends, turn, updates)
         self._head = len(units) - 2
         self._gathered = [u.gathered_bytes for u in units]
@@ -57,6 +63,9 @@ class Fsdp2Layout(Layout):
         if self.tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
             self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
             self._copied[0] = 0
+        stays = self.tied or self.rooted  # whether or not the model is evaluated
+        self._lingers = self._gathered[self._head] if self._follows and not stays else 0
+        """Bytes of the head's unit that an evaluation has left gathered."""
         shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
         self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
 
@@ -106,10 +115,10 @@ class Fsdp2Layout(Layout):
         The previous unit's buffer, which the all-gather state kept, is still alive: `wait_for_unshard` refers to it
         while it copies out of the buffer of part `i`.
         """
-        extra = self.forward(i)
-        if i == 0 or (self.tied and i >= self._head):
-            return extra
-        return extra._replace(communication=extra.communication + self._buffer(i - 1))
+        extra = self._forward(i)
+        if i and not (self.tied and i >= self._head):
+            extra = extra._replace(communication=extra.communication + self._buffer(i - 1))
+        return self._after_evaluation(i, extra, left=i)
 
     def forward(self, i: int) -> Extra:
         """Returns the bytes around the forward of part `i`: gathered parameters, a buffer and existing gradients.
@@ -117,6 +126,26 @@ class Fsdp2Layout(Layout):
         The unit's all-gather buffer is kept until the next unit has been copied out. The head's unit stays gathered for
         the loss; with tied embeddings it is gathered from the first moment on.
         """
+        return self._after_evaluation(i, self._forward(i), left=i + 1)
+
+    def _after_evaluation(self, i: int, extra: Extra, *, left: int) -> Extra:
+        """Returns the larger of two: `extra`, the bytes around part `i`, and those where an evaluation ran before.
+
+        Then the head's unit is gathered from the first moment on, and all units are if forward does not reshard them.
+        What it left of units, from part `left` on, is still there. In the head, the last buffer is the last block's.
+        """
+        if not self._follows:
+            return extra
+        if i >= self._head:
+            buffer = self._buffer(self._head - 1) if self._reshards else 0
+            return extra._replace(communication=max(extra.communication, buffer))
+        if self._reshards:
+            shards = self._post_forward_prefix[self._head] - self._post_forward_prefix[left]
+            return extra._replace(unsharded=extra.unsharded + self._lingers + shards)
+        return max(extra, Extra(self._kept_from_forward(self._head), 0, extra.gradients), key=sum)
+
+    def _forward(self, i: int) -> Extra:
+        """Returns the bytes around the forward of part `i` in a step that follows no evaluation."""
         gradients = self._gradients.existing(len(self.units)) if self.gradients_exist else 0
         if i >= self._head:
             # With tied embeddings the head's unit was gathered for the stem, so the last buffer is the last block's.
@@ -166,7 +195,7 @@ class Fsdp2Layout(Layout):
         the buffer are freed and part `i - 1` is gathered, from a copy of shards that are cast or on the host.
         """
         extra, ahead = self.backward(i), self._prefetched(i)
-        shards = self._copied[i - 1] if ahead and i <= self._head else 0
+        shards = self._copied[i - 1 if i else self._head] if ahead and i <= self._head else 0
         copied = left = 0
         if self._reshards and i < self._head:
             copied, left = self._gathered[i], self._post_forward_prefix[i + 1] - self._post_forward_prefix[i]
@@ -176,7 +205,12 @@ class Fsdp2Layout(Layout):
         return extra._replace(communication=extra.communication + shards)
 
     def _prefetched(self, i: int) -> int:
-        """Returns the bytes of unit `i - 1`, gathered ahead during the backward of part `i`; 0 if it stays gathered."""
+        """Returns the bytes of unit `i - 1`, gathered ahead during the backward of part `i`; 0 if it stays gathered.
+
+        Before the stem comes the head, where an evaluation ran before the step.
+        """
+        if not i:
+            return self._lingers
         return self._gathered[i - 1] if i and self._reshards else 0
 
     def reduce(self, i: int) -> Extra:
@@ -211,9 +245,10 @@ class Fsdp2Backend(ShardedBackend):
         updates: AnyOptimizer | None,
         *,
         recomputes_units: bool = False,
+        evaluates: bool = False,
     ) -> Layout:
         """Returns what FSDP2 has around each part."""
-        return Fsdp2Layout(units, sharding, world_size, ends, turn, updates)
+        return Fsdp2Layout(units, sharding, world_size, ends, turn, updates, evaluates=evaluates)
 
     def on_host(
         self,
