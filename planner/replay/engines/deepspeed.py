@@ -43,17 +43,17 @@ class DeepSpeedEngine(Engine):
     replays_all_blocks = True
     """Which gradients share a bucket, and what is gathered ahead, changes from block to block."""
 
+    evaluations = 2
+    """The second finds what the first has left gathered (ZeRO-3)."""
+    evaluates_at_end = True
+    """A fused loss runs other modules in evaluation, after which ZeRO-3 learns their order again."""
+
     def __init__(self, strategy: Strategy, world_size: int) -> None:
         super().__init__(strategy, world_size)
         self.live: Labelling | None = None
         self.model: Any = None
         self.engine: Any = None
         self.host = Host()
-
-    evaluations = 2
-    """The second finds what the first has left gathered (ZeRO-3)."""
-    evaluates_at_end = True
-    """A fused loss runs other modules in evaluation, after which ZeRO-3 learns their order again."""
 
     @property
     def steps_on_gpu(self) -> bool:
