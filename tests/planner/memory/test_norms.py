@@ -36,8 +36,8 @@ STATISTICS = 2 * ROWS * FP32
     ("form", "saved"),
     [
         ("fused", [SIZE * HALF, STATISTICS]),
-        ("fused_in_fp32", [SIZE * FP32, STATISTICS]),
-        ("one_plus_weight", [SIZE * HALF, STATISTICS]),
+        ("fused_in_fp32", [SIZE * FP32, STATISTICS, 0, 0]),  # and copies of weight and bias, for all samples
+        ("one_plus_weight", [SIZE * HALF, STATISTICS, 0]),  # and weight + 1
         ("written_out", [SIZE * FP32, ROWS * FP32, SIZE * FP32, 0, SIZE * FP32]),
     ],
 )
