@@ -12,6 +12,7 @@ from planner.memory.settings.parts import Part
 from planner.memory.settings.setting import Setting
 from planner.memory.settings.work import Work
 from planner.memory.sharding.backends import backend_of
+from planner.memory.sharding.layout import Turn
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.pairs import COLUMNS
 from planner.memory.step.traced_model import TracedModel
@@ -99,6 +100,13 @@ class MemoryModel(Composed):
             return filled_in(sharding, self.traced.inventory.architecture.hidden_size)
         return sharding
 
+    def _turns(self, strategy: Strategy, micro_batches: int) -> tuple[Turn, ...]:
+        """Returns the micro-batches of a step that can be the largest; the first, too, where it finds more gathered."""
+        backend = backend_of(strategy.sharding)
+        turns = backend.turns(strategy.sharding, min(micro_batches, 3))
+        finds_more = backend.keeps_what_evaluations_gather and self.evaluation_batch_size is not None
+        return (Turn.FIRST, *turns) if finds_more and micro_batches > 1 and Turn.FIRST not in turns else turns
+
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the memory of a strategy on one rank.
 
@@ -106,14 +114,14 @@ class MemoryModel(Composed):
             strategy: A strategy that the model can be trained with.
             micro_batches: Micro-batches per optimizer step; gradients exist while all but the first run.
         """
-        s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
+        s, turns = strategy, self._turns(strategy, micro_batches)
         given = self.setting(s), s.optimizer, s.checkpointing, self.sharding(s), s.allocator, s.optimizer_in_backward
         found = self.composed(*given, turns, s.precision.facts.trained_bytes)
         return found.on(self.outside, self.cluster.host_memory_bytes)
 
     def least_process_bytes(self, strategy: Strategy, micro_batches: int) -> int:
         """Returns the bytes of the process at the optimizer step, for which no part is traced; see `StepMemory`."""
-        s, turns = strategy, backend_of(strategy.sharding).turns(strategy.sharding, min(micro_batches, 3))
+        s, turns = strategy, self._turns(strategy, micro_batches)
         given = self.setting(s), s.optimizer, self.sharding(s)
         at_step = self.at_step(*given, s.optimizer_in_backward, turns[-1], s.precision.facts.trained_bytes)
         persistent = self.persistent(*given, s.precision.facts.trained_bytes)

@@ -97,17 +97,13 @@ class Steps:
 
     def run(self, progress: Callable[[str], None]) -> None:
         """Runs all steps, with an evaluation after each if the workload asks for it."""
-        steps = self.workload.optimizer_steps
+        steps, evaluates = self.workload.optimizer_steps, self.workload.evaluation_batch_size is not None
         for step in range(1, steps + 1):
             progress(f"step {step} of {steps}")
             self.step(step)
-            if (
-                self.workload.evaluation_batch_size is not None
-                and step == steps
-                and self.engine.repeats_after_evaluation
-            ):
+            if evaluates and step == steps and self.engine.repeats_after_evaluation:
                 self.step(step)
-            if self.workload.evaluation_batch_size is not None and (step == steps or not self.engine.evaluates_at_end):
+            if evaluates and (step == steps or not self.engine.evaluates_at_end):
                 self._evaluate(step)
 
     def step(self, step: int) -> None:

@@ -37,8 +37,7 @@ def full(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
         loss = f.tensor(1, 1, log_softmax.itemsize, "loss", log_softmax)
         return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(log_softmax)])
     upcast = f.to(logits, FP32, "logits in fp32")
-    tokens = f.sequence_length
-    labels = Tensor(f.tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
+    labels = _shifted_labels(f)
     log_softmax = f.unary(upcast, "log-softmax", saves="output")
     loss = f.tensor(1, 1, FP32, "loss", log_softmax)
     return f.differentiate(loss, f.own_targets(log_softmax), [f.tape.save(labels)])
@@ -75,7 +74,7 @@ def liger_cross_entropy(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     """
     upcast = f.to(logits, FP32, "logits in fp32")
     tape, tokens = f.tape, f.sequence_length
-    _labels = tape.storage(0, (tokens + 1) * INT64), tape.storage(0, tokens * INT64, "shifted labels")
+    _labels = tape.storage(0, (tokens + 1) * INT64), _shifted_labels(f)
     _losses = tape.storage(0, tokens * FP32), tape.storage(0, tokens * BOOL)
     loss = f.tensor(1, 1, FP32, "loss", upcast)
     variable = upcast.variable
@@ -128,11 +127,17 @@ def compiled(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
     return _as_given(f, logits, ("maxima", "logarithms of sums"))
 
 
+def _shifted_labels(f: Ops) -> Tensor:
+    """Allocates the labels that the causal loss shifts by a token."""
+    tokens = f.sequence_length
+    return Tensor(f.tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
+
+
 def _as_given(f: Ops, logits: Tensor, statistics: tuple[str, ...]) -> Tensor:
     """Returns the loss of a kernel that saves logits in the dtype that they have, and fp32 statistics of each token."""
     tape, tokens = f.tape, f.sequence_length
     _labels = tape.storage(0, (tokens + 1) * INT64)
-    shifted = Tensor(tape.storage(0, tokens * INT64, "shifted labels"), 0, tokens, 1, INT64, None)
+    shifted = _shifted_labels(f)
     kept = [Tensor(tape.storage(0, tokens * FP32, name), 0, tokens, 1, FP32, None) for name in statistics]
     loss = f.tensor(1, 1, FP32, "loss", logits)
     saved = [tape.save(tensor) for tensor in (logits, shifted, *kept)]

@@ -35,6 +35,8 @@ class Backend:
     """Whether reentrant checkpoints are around its units, whose hooks then run in the recomputation as well."""
     casts_on_host = True
     """Whether weights that are stored in fp32 are so in the host's memory, whole on every rank, while being loaded."""
+    keeps_what_evaluations_gather = False
+    """Whether a step that follows an evaluation finds units that this has left gathered."""
     marked = False
     """Whether it acts on each parameter, so that parts have to tell what happens to them."""
 

@@ -36,6 +36,7 @@ FOUR = {"gpus": 4, "checkpointing": "full", "reshard_size": 2}
         (1_000, False, {}),
         (60_000, False, {}),
         (60_000, False, {**TWICE, "gradient_sync": "last"}),
+        (60_000, False, {**TWICE, "gradient_sync": "each", "gpus": 8}),
         (60_000, False, {"sharding": "shard_grad_op"}),
         (60_000, False, {"finetuning": "lora"}),
         (1_000, False, FOUR),

@@ -211,7 +211,7 @@ class Fsdp2Layout(Layout):
         """
         if not i:
             return self._lingers
-        return self._gathered[i - 1] if i and self._reshards else 0
+        return self._gathered[i - 1] if self._reshards else 0
 
     def reduce(self, i: int) -> Extra:
         """Returns the bytes after the backward of part `i`, while its gradients are reduce-scattered.
@@ -234,6 +234,8 @@ class Fsdp2Layout(Layout):
 
 class Fsdp2Backend(ShardedBackend):
     """Divides each parameter by rows among the ranks."""
+
+    keeps_what_evaluations_gather = True
 
     def layout(
         self,
