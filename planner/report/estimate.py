@@ -139,9 +139,10 @@ class EstimateReport:
 
 
 def _on_a_larger_gpu(memory: Memory) -> Iterator[tuple[str, int, str]]:
-    """Yields the line of what the allocator reserves where memory is plenty, if that is known."""
-    if memory.unlimited_reserved_bytes is not None:
-        yield "  with room", memory.unlimited_reserved_bytes, "torch.cuda.max_memory_reserved() on a larger GPU"
+    """Yields the line of what the allocator reserves where memory is plenty, if that is more than what suffices."""
+    unlimited = memory.unlimited_reserved_bytes
+    if unlimited is not None and unlimited > memory.reserved_bytes:
+        yield "  with room", unlimited, "torch.cuda.max_memory_reserved() on a larger GPU"
 
 
 def _gib_column(numbers: Iterable[str]) -> Column:
