@@ -12,7 +12,7 @@ from planner.memory.settings.trainable import copies_modules
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import AtStep
 from planner.memory.sharding.backends import backend_of
-from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.layout import Ends, Layout, MicroBatch, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.step.evaluation import between_steps
@@ -167,9 +167,9 @@ class Composed:
     @memoized
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:
         units, ranks = self.units(setting, sharding), self.cluster.world_size
-        around = units, sharding, ranks, self.ends(setting), turn, updates
         evaluates = self.evaluation_batch_size is not None
-        return backend_of(sharding).layout(*around, recomputes_units=setting.recomputes_units, evaluates=evaluates)
+        micro_batch = MicroBatch(turn, updates, setting.recomputes_units, evaluates)
+        return backend_of(sharding).layout(units, sharding, ranks, self.ends(setting), micro_batch)
 
     def ends(self, setting: Setting) -> Ends:
         """Returns how the model's embedding and head hang together."""

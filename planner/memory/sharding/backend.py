@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from planner.memory.sharding.account import Account, Unit
 from planner.memory.sharding.host import OnHost
-from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.layout import Ends, Layout, MicroBatch, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.persistent import Persistent
 from planner.memory.sharding.replicated import ReplicatedLayout, replication_buffers
@@ -55,11 +55,7 @@ class Backend:
         sharding: Any,
         world_size: int,
         ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-        *,
-        recomputes_units: bool = False,
-        evaluates: bool = False,
+        micro_batch: MicroBatch,
     ) -> Layout:
         """Returns what is around each part in one micro-batch.
 
@@ -68,12 +64,9 @@ class Backend:
             sharding: The value of the axis.
             world_size: The number of ranks.
             ends: How embedding and head hang together.
-            turn: Which micro-batch of the step runs.
-            updates: The optimizer that steps parameters in backward; None if it steps later.
-            recomputes_units: Whether reentrant checkpoints are around FSDP1's units.
-            evaluates: Whether the model is evaluated between steps.
+            micro_batch: Which micro-batch of the step runs.
         """
-        return ReplicatedLayout(units, sharding, world_size, ends, turn, updates)
+        return ReplicatedLayout(units, sharding, world_size, ends, micro_batch)
 
     def partition(
         self,

@@ -17,7 +17,7 @@ from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.backend import ShardedBackend
 from planner.memory.sharding.flat import FlatAccount, first_shares
 from planner.memory.sharding.host import OnHost, flat_shards
-from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
+from planner.memory.sharding.layout import ONLY, Ends, Extra, Layout, MicroBatch, Turn
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.replicated import tied_gradient
 from strategies import AnyOptimizer, Fsdp1, GradientSync, Replicated
@@ -31,10 +31,9 @@ class Fsdp1Layout(Layout):
         sharding: How the model is sharded.
         world_size: The number of ranks.
         ends: How embedding and head hang together.
-        turn: Which micro-batch of the step runs.
-        recomputes_units: Whether units run within reentrant checkpoints. Then backward does not gather the unit before
-            the one that runs: a unit says in forward that backward will need it, but not in a forward without gradients
-            (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
+        micro_batch: Which micro-batch of the step runs. Where units run within reentrant checkpoints, backward does not
+            gather the unit before the one that runs: a unit says in forward that backward will need it, but not in a
+            forward without gradients (torch/distributed/fsdp/_runtime_utils.py, `_register_pre_backward_hooks`).
     """
 
     gathers = True
@@ -48,13 +47,12 @@ class Fsdp1Layout(Layout):
         sharding: Fsdp1,
         world_size: int,
         ends: Ends,
-        turn: Turn = Turn.ONLY,
-        *,
-        recomputes_units: bool = False,
+        micro_batch: MicroBatch = ONLY,
     ) -> None:
+        turn = micro_batch.turn
         self.units, self.ranks, self._head = units, sharding.ranks(world_size), len(units) - 2
         self._reshards, self._on_host = sharding.reshards, sharding.on_host
-        self._prefetches = sharding.reshards and not recomputes_units
+        self._prefetches = sharding.reshards and not micro_batch.recomputes_units
         whole = sharding.gradient_sync is GradientSync.LAST and turn is not Turn.ONLY
         """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
         self._reduces = not whole or turn is Turn.LAST
@@ -202,14 +200,10 @@ class Fsdp1Backend(ShardedBackend):
         sharding: Fsdp1,
         world_size: int,
         ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-        *,
-        recomputes_units: bool = False,
-        evaluates: bool = False,
+        micro_batch: MicroBatch,
     ) -> Layout:
         """Returns what FSDP1 has around each part."""
-        return Fsdp1Layout(units, sharding, world_size, ends, turn, recomputes_units=recomputes_units)
+        return Fsdp1Layout(units, sharding, world_size, ends, micro_batch)
 
     def partition(
         self,

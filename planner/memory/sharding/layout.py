@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from planner.models import Architecture
+from strategies import AnyOptimizer
 
 
 class Turn(Enum):
@@ -30,6 +31,26 @@ class Turn(Enum):
     def finds_gradients(self) -> bool:
         """Whether all gradients exist when it begins."""
         return self in (Turn.LATER, Turn.LAST)
+
+
+class MicroBatch(NamedTuple):
+    """Says which micro-batch of a step runs, and what happens around it.
+
+    Attributes:
+        turn: Which of the step's micro-batches it is.
+        updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
+        recomputes_units: Whether FSDP1's units run within reentrant checkpoints.
+        evaluates: Whether the model is evaluated between steps.
+    """
+
+    turn: Turn = Turn.ONLY
+    updates: AnyOptimizer | None = None
+    recomputes_units: bool = False
+    evaluates: bool = False
+
+
+ONLY: Final = MicroBatch()
+"""The only micro-batch of a step, of a model that is not evaluated."""
 
 
 class Ends(NamedTuple):

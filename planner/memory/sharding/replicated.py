@@ -7,8 +7,8 @@ from itertools import accumulate
 
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
-from strategies import AnyOptimizer, DataParallel, GradientBuckets, Replicated
+from planner.memory.sharding.layout import ONLY, Ends, Extra, Layout, MicroBatch
+from strategies import DataParallel, GradientBuckets, Replicated
 
 
 class ReplicatedLayout(Layout):
@@ -19,8 +19,7 @@ class ReplicatedLayout(Layout):
         sharding: How the model is replicated.
         world_size: The number of ranks.
         ends: How embedding and head hang together.
-        turn: Which micro-batch of the step runs.
-        updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
+        micro_batch: Which micro-batch of the step runs.
     """
 
     gathers = False
@@ -31,15 +30,14 @@ class ReplicatedLayout(Layout):
         sharding: Replicated,
         world_size: int,
         ends: Ends,
-        turn: Turn = Turn.ONLY,
-        updates: AnyOptimizer | None = None,
+        micro_batch: MicroBatch = ONLY,
     ) -> None:
-        self.gradients_exist = turn.finds_gradients
+        self.gradients_exist = micro_batch.turn.finds_gradients
         self.in_buckets = bucketed(sharding, world_size) is GradientBuckets.VIEWS
         """Whether DDP moves each finished gradient into its bucket, in the last micro-batch of a step."""
         self._tied_gradient = tied_gradient(units[0]) if ends.tied else 0
         self._waits_from = len(units) - 2 if ends.waits_from is None else ends.waits_from
-        shares = [u.gradient_bytes if updates is None else 0 for u in reversed(units)]
+        shares = [u.gradient_bytes if micro_batch.updates is None else 0 for u in reversed(units)]
         self._suffix = (*accumulate(shares, initial=0),)[::-1]
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from planner import verify
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.fsdp2.layout import Fsdp2Layout
-from planner.memory.sharding.layout import Ends, Extra, Turn
+from planner.memory.sharding.layout import Ends, Extra, MicroBatch, Turn
 from strategies import Fsdp2, GradientSync, Sharding
 
 TOLERANCE = 2e-4
@@ -64,7 +64,7 @@ UNITS = [unit(100), unit(40), unit(40), unit(60), unit(0)]
 
 
 def layout(sharding: Fsdp2, ends: Ends = PLAIN, turn: Turn = Turn.ONLY) -> Fsdp2Layout:
-    return Fsdp2Layout(UNITS, sharding, 4, ends, turn, evaluates=True)
+    return Fsdp2Layout(UNITS, sharding, 4, ends, MicroBatch(turn, evaluates=True))
 
 
 def test_the_head_is_gathered_from_the_first_moment_on_and_once_more_before_the_stem() -> None:
@@ -99,6 +99,6 @@ def test_a_root_stays_gathered_anyway(ends: Ends) -> None:
 
 def test_later_micro_batches_follow_a_backward() -> None:
     sharding = Fsdp2(gradient_sync=GradientSync.EACH)
-    later, plain = layout(sharding, turn=Turn.LATER), Fsdp2Layout(UNITS, sharding, 4, PLAIN, Turn.LATER)
+    later, plain = layout(sharding, turn=Turn.LATER), Fsdp2Layout(UNITS, sharding, 4, PLAIN, MicroBatch(Turn.LATER))
     assert [later.forward(i) for i in range(4)] == [plain.forward(i) for i in range(4)]
     assert later.backward(0) == plain.backward(0)

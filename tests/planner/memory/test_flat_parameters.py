@@ -11,7 +11,7 @@ from planner.memory.sharding.account import TrainedTensor, Trains, Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.flat import FlatAccount, first_shares, padded
 from planner.memory.sharding.fsdp1 import Fsdp1Layout
-from planner.memory.sharding.layout import Ends, Extra, Turn
+from planner.memory.sharding.layout import Ends, Extra, MicroBatch, Turn
 from strategies import Fsdp1, GradientSync, Offload, Optimizer, Quantization, Sharding
 
 
@@ -102,7 +102,7 @@ FULL, EACH = Fsdp1(), GradientSync.EACH
 
 
 def layout(sharding: Fsdp1 = FULL, turn: Turn = Turn.ONLY, units: list[Unit] = UNITS, **ends: Any) -> Fsdp1Layout:
-    return Fsdp1Layout(units, sharding, 2, Ends(**ends), turn)
+    return Fsdp1Layout(units, sharding, 2, Ends(**ends), MicroBatch(turn))
 
 
 def test_the_root_stays_gathered_beside_the_block_that_runs() -> None:
@@ -125,7 +125,7 @@ def test_backward_gathers_the_block_before_from_the_loss_on() -> None:
 
 
 def test_within_a_reentrant_checkpoint_no_unit_is_gathered_ahead() -> None:
-    found = Fsdp1Layout(UNITS, FULL, 2, Ends(), recomputes_units=True)
+    found = Fsdp1Layout(UNITS, FULL, 2, Ends(), MicroBatch(recomputes_units=True))
     assert [found.backward(i).communication for i in PLACES] == [0] * 5
 
 

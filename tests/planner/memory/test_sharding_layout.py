@@ -9,7 +9,7 @@ import pytest
 from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.fsdp2.layout import Fsdp2Layout
-from planner.memory.sharding.layout import Ends, Extra, Turn
+from planner.memory.sharding.layout import Ends, Extra, MicroBatch, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.partition import Partition
 from planner.memory.sharding.replicated import bucketed, replication_buffers
@@ -37,7 +37,7 @@ def made(units: list[Unit], sharding: DataParallel, ranks: int, **options: Any) 
     """The layout of a micro-batch: the only one of its step, or a later one if `gradients_exist`."""
     turn = Turn.LATER if options.pop("gradients_exist", False) else options.pop("turn", Turn.ONLY)
     updates = options.pop("updates", None)
-    return backend_of(sharding).layout(units, sharding, ranks, Ends(**options), turn, updates)
+    return backend_of(sharding).layout(units, sharding, ranks, Ends(**options), MicroBatch(turn, updates))
 
 
 def layout(sharding: DataParallel, ranks: int = 2, **options: Any) -> Any:
@@ -261,16 +261,16 @@ def test_a_share_is_cast_where_it_is_stored_in_another_dtype_and_then_updated(
 ) -> None:
     halves = tensor(2_000, 4, 2), tensor(2_000, 4, 2)
     cast = Unit(0, halves, 0, 8_000, 8_000)
-    found = Fsdp2Layout([LOSS, cast, LOSS, LOSS], sharding, ranks, Ends(), Turn.ONLY, updates)
+    found = Fsdp2Layout([LOSS, cast, LOSS, LOSS], sharding, ranks, Ends(), MicroBatch(updates=updates))
     assert found.reduce(1).gradients == gradients
 
 
 def test_a_share_that_is_not_cast_is_the_gradient() -> None:
     same = Unit(0, (tensor(1_000), tensor(1_000)), 0, 4_000, 8_000)
-    found = Fsdp2Layout([LOSS, same, LOSS, LOSS], FULL, 2, Ends(), Turn.ONLY, None)
+    found = Fsdp2Layout([LOSS, same, LOSS, LOSS], FULL, 2, Ends())
     assert found.reduce(1).gradients == max(8_000, 4_096 + 4_000)
     last_small = Unit(0, (tensor(1_990), tensor(10)), 0, 4_000, 8_000)
-    assert Fsdp2Layout([LOSS, last_small, LOSS, LOSS], FULL, 2, Ends(), Turn.ONLY, None).reduce(1).gradients == 8_000
+    assert Fsdp2Layout([LOSS, last_small, LOSS, LOSS], FULL, 2, Ends()).reduce(1).gradients == 8_000
 
 
 # --- states of each rank ---

@@ -14,7 +14,7 @@ from planner.memory.settings.snapshots import envelope, largest, raised
 from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backends import backend_of
-from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.layout import Ends, Layout, MicroBatch, Turn
 from planner.memory.step.evaluation import instants_of
 from planner.memory.step.step import Line, Moment, compose, largest_lines, positions
 from strategies import DataParallel, Fsdp1, Fsdp2, Replicated
@@ -152,7 +152,7 @@ def layout(sharding: DataParallel = Replicated(), ranks: int = 1, exist: bool = 
         Unit(0, (), gathered, gradient, 2 * gradient) for gathered, gradient in ((100, 8), (40, 4), (60, 2), (0, 0))
     ]
     turn = Turn.LATER if exist else Turn.ONLY
-    return backend_of(sharding).layout(units, sharding, ranks, Ends(), turn, None)
+    return backend_of(sharding).layout(units, sharding, ranks, Ends(), MicroBatch(turn))
 
 
 PARTS = [

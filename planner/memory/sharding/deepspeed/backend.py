@@ -19,7 +19,7 @@ from planner.memory.sharding.deepspeed.layout import ZeroLayout
 from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.host import OnHost
-from planner.memory.sharding.layout import Ends, Layout, Turn
+from planner.memory.sharding.layout import Ends, Layout, MicroBatch, Turn
 from planner.memory.sharding.persistent import Persistent
 from strategies import AnyOptimizer, Zero
 
@@ -41,14 +41,10 @@ class DeepSpeedBackend(Backend):
         sharding: Zero,
         world_size: int,
         ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-        *,
-        recomputes_units: bool = False,
-        evaluates: bool = False,
+        micro_batch: MicroBatch,
     ) -> Layout:
         """Returns what ZeRO has besides each part."""
-        return ZeroLayout(units, sharding, world_size, turn)
+        return ZeroLayout(units, sharding, world_size, micro_batch.turn)
 
     def partition(
         self,

@@ -10,10 +10,10 @@ from itertools import accumulate
 
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import Unit
-from planner.memory.sharding.layout import Ends, Turn
+from planner.memory.sharding.layout import Ends, MicroBatch, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.replicated import tied_gradient
-from strategies import AnyOptimizer, Fsdp2, GradientSync
+from strategies import Fsdp2, GradientSync
 
 
 class Gradients:
@@ -25,9 +25,9 @@ class Gradients:
         sharding: Fsdp2,
         world_size: int,
         ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
+        micro_batch: MicroBatch,
     ) -> None:
+        turn, updates = micro_batch.turn, micro_batch.updates
         self.units, self.ranks, self.head = units, sharding.ranks(world_size), len(units) - 2
         self.tied, self.rooted = ends.tied, ends.rooted
         self.exist = turn.finds_gradients

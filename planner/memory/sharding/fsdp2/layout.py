@@ -15,9 +15,9 @@ from planner.memory.sharding.account import Unit
 from planner.memory.sharding.backend import ShardedBackend
 from planner.memory.sharding.fsdp2.gradients import Gradients
 from planner.memory.sharding.host import OnHost, shards
-from planner.memory.sharding.layout import Ends, Extra, Layout, Turn
+from planner.memory.sharding.layout import ONLY, Ends, Extra, Layout, MicroBatch, Turn
 from planner.memory.sharding.partition import Partition
-from strategies import AnyOptimizer, Fsdp2
+from strategies import Fsdp2
 
 
 class Fsdp2Layout(Layout):
@@ -31,10 +31,9 @@ class Fsdp2Layout(Layout):
         world_size: The number of ranks.
         ends: How embedding and head hang together: a tied embedding belongs to the head's unit, and a root prefetches
             the last block as soon as the loss's backward begins.
-        turn: Which micro-batch of the step runs.
-        updates: The optimizer that steps parameters in backward, which leaves no gradients; None if it steps later.
-        evaluates: Whether some steps follow an evaluation. Its forward leaves gathered what backward would free, and is
-            taken for the one before the step's by whoever gathers ahead (`FSDPCommContext.post_forward_order`).
+        micro_batch: Which micro-batch of the step runs. An evaluation before it leaves gathered what backward would
+            free, and is taken for the forward before the step's by whoever gathers ahead
+            (`FSDPCommContext.post_forward_order`).
     """
 
     gathers = True
@@ -45,17 +44,14 @@ class Fsdp2Layout(Layout):
         sharding: Fsdp2,
         world_size: int,
         ends: Ends,
-        turn: Turn = Turn.ONLY,
-        updates: AnyOptimizer | None = None,
-        *,
-        evaluates: bool = False,
+        micro_batch: MicroBatch = ONLY,
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         self._reshards, self._post_forward, self._on_host = sharding.reshards, sharding.reshard_size, sharding.on_host
         self.tied, self.rooted, _ = ends
-        self._follows = evaluates and turn in (Turn.ONLY, Turn.FIRST)
+        self._follows = micro_batch.evaluates and micro_batch.turn in (Turn.ONLY, Turn.FIRST)
         """Whether the micro-batch can follow an evaluation."""
-        self._gradients = Gradients(units, sharding, world_size, ends, turn, updates)
+        self._gradients = Gradients(units, sharding, world_size, ends, micro_batch)
         self._head = len(units) - 2
         self._gathered = [u.gathered_bytes for u in units]
         self._copied = [self._share(u.gathered_bytes) if self._on_host else self._cast(u) for u in units]
@@ -243,14 +239,10 @@ class Fsdp2Backend(ShardedBackend):
         sharding: Fsdp2,
         world_size: int,
         ends: Ends,
-        turn: Turn,
-        updates: AnyOptimizer | None,
-        *,
-        recomputes_units: bool = False,
-        evaluates: bool = False,
+        micro_batch: MicroBatch,
     ) -> Layout:
         """Returns what FSDP2 has around each part."""
-        return Fsdp2Layout(units, sharding, world_size, ends, turn, updates, evaluates=evaluates)
+        return Fsdp2Layout(units, sharding, world_size, ends, micro_batch)
 
     def on_host(
         self,
