@@ -192,7 +192,7 @@ def source_of(file: str, content: bytes, language: Language) -> Source:
     except ConfigFileError as error:
         if Path(file).suffix.lower() in _PROGRAMS:
             raise ConfigFileError(
-                [f"{file}: Python programs are not run, so that what it does is not known"], _LAUNCHED
+                [f"{file}: a Python program is not run, so what it does is not known"], _LAUNCHED
             ) from None
         if any(sign in content for sign in _TEMPLATE):
             raise ConfigFileError(error.problems, "{{ }} and {% %} are of a template: fill it in first") from None

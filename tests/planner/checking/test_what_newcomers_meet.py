@@ -47,7 +47,7 @@ def test_a_script_of_unknown_name_that_trains_takes_trainers_arguments(flags: st
 def test_a_python_program_is_not_read_and_its_command_line_is(name: str, tmp_path: Path) -> None:
     program = tmp_path / name
     program.write_text("from trl import SFTTrainer\n")
-    with pytest.raises(PlannerError, match="Python programs are not run") as refused:
+    with pytest.raises(PlannerError, match="a Python program is not run") as refused:
         check(program)
     assert "planner check -" in str(refused.value.hint)
 
