@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
+from planner.search.studies.storage import open_storage
+
 OPTIMIZERS = "adamw,adamw-8bit,adafactor,sgd"
 QUESTION = ["fit", "gpt2", "--gpu", "A100-40GB", "--precision", "all", "--optimizer", OPTIMIZERS]
 QUESTION += ["--checkpointing", "all"]
@@ -44,13 +46,18 @@ def start(url: str, *more: str) -> subprocess.Popen[bytes]:
 
 
 def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
-    """Of the only study of a database; none where there is no study yet."""
+    """Returns the trials of the only study of a database; none where there is no study yet.
+
+    The database is opened as the processes open it, which wait for its lock as long as it takes, and closed again:
+    optuna's own way waits for five seconds and keeps the file open until the garbage is collected.
+
+    Raises:
+        EngineError: The database cannot be read; its own words are in the message.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        names = optuna.get_all_study_names(url)
-    except Exception:  # no tables yet
-        return []
-    return optuna.load_study(study_name=names[0], storage=url).trials if names else []
+    with open_storage(url) as storage:
+        names = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=names[0], storage=storage).trials if names else []
 
 
 def finished(url: str) -> dict[int, tuple[Any, ...]]:
