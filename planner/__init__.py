@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # importing typing takes milliseconds, in which an interr
 if TYPE_CHECKING:
     from hardware import GPU, Catalog, CatalogError, Cluster, Machine, PlannerError, UnknownNameError, load_catalog
     from planner.api import compare, fit_machines, sweep
-    from planner.api.estimate import estimate
+    from planner.api.estimation import estimate
     from planner.api.explain import explain
     from planner.api.fit import fit
     from planner.checking.check import check

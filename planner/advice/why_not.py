@@ -68,7 +68,7 @@ def why_not(
 
 def _parsed(asked: str) -> dict[str, object]:
     """Returns the value of each option that `key=value` says; an alias of the sharding says several."""
-    key, equals, text = asked.partition("=")
+    key, equals, text = asked.partition("=") if isinstance(asked, str) else ("", "", "")
     name = key.strip().replace("-", "_")
     if not equals:
         raise RequestError(f"why_not is {shown(asked)}, not an option with its value", "--why-not checkpointing=none")

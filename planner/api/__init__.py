@@ -8,17 +8,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from planner.api.estimate import estimate
 from planner.api.fit import fit
 
 if TYPE_CHECKING:
     from planner.api.comparison import compare
+    from planner.api.estimation import estimate
     from planner.api.machines import fit_machines
     from planner.api.sweeps import sweep
 
 __all__ = ["compare", "estimate", "fit", "fit_machines", "sweep"]
 
-_HOMES = {"compare": "comparison", "fit_machines": "machines", "sweep": "sweeps"}
+_HOMES = {"compare": "comparison", "estimate": "estimation", "fit_machines": "machines", "sweep": "sweeps"}
 
 
 def __getattr__(name: str) -> object:

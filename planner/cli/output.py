@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -17,6 +17,7 @@ from planner.progress import Advance
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from pydantic import BaseModel
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 NO_TERMINAL = 80
@@ -56,6 +57,25 @@ def clear_progress() -> None:
 def print_text(text: str) -> None:
     """Prints lines without color."""
     click.echo(printable(text), color=False)
+
+
+def print_record(record: BaseModel) -> None:
+    """Prints a result as a JSON document.
+
+    What `model_dump_json` would write is written without the serializers of some forty classes, whose building takes
+    longer than the result: records hold nothing but records, sequences, mappings, and values that JSON knows.
+    """
+    from pydantic import BaseModel
+    from pydantic_core import to_json
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return {name: plain(field) for name, field in value}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    print_document(to_json(plain(record), indent=2).decode())
 
 
 def print_document(text: str) -> None:

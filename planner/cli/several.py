@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from hardware import PlannerError
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_record, print_report, show_progress
 from planner.problem.sites import are_several
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def fit_machines(ctx: click.Context, model: str, arguments: dict[str, Any], *, a
     asked = {name: value for name, value in arguments.items() if name in known}
     result = rank(model, **asked, progress=show_progress)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.machine_ranking import MachineRankingReport
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -65,8 +65,7 @@ _LINES: dict[str, Callable[[Compared], str]] = {
 """What a line says of a plan, by its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComparisonReport:
+class ComparisonReport(NamedTuple):
     """Draws plans side by side: first the lines that differ, then what all have in common."""
 
     result: Comparison

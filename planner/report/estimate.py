@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -25,8 +25,7 @@ PEAK = " peak"
 """Mark behind the bar of the moment with the peak."""
 
 
-@dataclass(frozen=True, slots=True)
-class EstimateReport:
+class EstimateReport(NamedTuple):
     """Draws the memory of one plan."""
 
     result: EstimateResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -18,8 +18,7 @@ SHOWN = 12
 """Most groups of saved tensors that are shown; `--json` has all."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainReport:
+class ExplainReport(NamedTuple):
     """Draws an explanation: the peak, what is saved for backward, and one step along each axis."""
 
     result: Explanation

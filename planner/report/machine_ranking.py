@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -23,8 +23,7 @@ _WHOLE_DOLLARS = 10
 SECONDS_PER_HOUR = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class MachineRankingReport:
+class MachineRankingReport(NamedTuple):
     """Draws the machines on which something fits."""
 
     result: MachineRanking

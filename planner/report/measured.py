@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -17,8 +17,7 @@ DECIMALS = 2
 """Decimals of GiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredReport:
+class MeasuredReport(NamedTuple):
     """Draws the runs of a file, the latest last."""
 
     result: Measurement

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
@@ -19,8 +19,7 @@ _EXPENDABLE = ("size", "fit on")
 """Columns that are left out where the terminal is narrow, one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class SweepReport:
+class SweepReport(NamedTuple):
     """Draws the rows of a sweep."""
 
     result: SweepResult

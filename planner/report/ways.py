@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -23,8 +23,7 @@ _GOES_ON = " \\"
 """What a shell takes for the end of a line, and not of the command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """Draws a command that can be copied whole: a line that does not fit goes on behind a backslash."""
 
     text: str

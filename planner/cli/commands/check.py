@@ -12,7 +12,7 @@ from planner.cli.arguments import FILE, GPU_NAME, SHARE, WHOLE_NUMBER
 from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT, USAGE
 from planner.cli.options import catalog_option, json_option, number_option, option
-from planner.cli.output import print_document, print_report, print_text, show_progress
+from planner.cli.output import print_record, print_report, print_text, show_progress
 
 if TYPE_CHECKING:
     from planner.records.check import CheckResult
@@ -114,7 +114,7 @@ def check(
         if also := result.changes[change - 1].arguments:
             show_progress(f"arguments that the change needs, too: {also}")
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.check import CheckReport
 

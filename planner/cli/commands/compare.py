@@ -12,7 +12,7 @@ from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import compare_options
 from planner.cli.options import axis_options, catalog_option, json_option, number_option
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_record, print_report, show_progress
 from planner.cli.workload_options import lengths_option, task_option
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def compare(ctx: click.Context, /, as_json: bool, plans: tuple[str, ...], **argu
 
     result = lay(*(plans if all(map(_is_file, plans)) else _planned(plans, arguments)))
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.comparison import ComparisonReport
 

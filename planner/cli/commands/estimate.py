@@ -10,7 +10,7 @@ from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machine_options
 from planner.cli.options import axis_options, catalog_option, json_option, number_option, plot_option
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_record, print_report, show_progress
 from planner.cli.workload_options import configuration_options, loop_options
 
 _WORKLOAD = "Workload"
@@ -43,7 +43,7 @@ def estimate(ctx: click.Context, /, as_json: bool, plot: bool, model: str, **arg
 
     result = itemise(model, **arguments, progress=show_progress)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.estimate import EstimateReport
 

@@ -9,7 +9,7 @@ import click
 from planner.cli.command import Command
 from planner.cli.machine_options import machine_or_plan_options
 from planner.cli.options import axis_options, catalog_option, json_option, option
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_record, print_report, show_progress
 from planner.cli.planned import planned
 from planner.cli.workload_options import configuration_options, loop_options
 
@@ -51,7 +51,7 @@ def explain(
     del found["saved"]
     result = explained(**found, progress=show_progress)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.explain import ExplainReport
 

@@ -12,7 +12,7 @@ from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machines_options
 from planner.cli.options import AxisOption, json_option, number_option, option, plot_option
-from planner.cli.output import print_document, print_report, print_text, show_progress
+from planner.cli.output import print_record, print_report, print_text, show_progress
 from planner.cli.several import asks_for_several, fit_machines
 from planner.cli.workload_options import length_option, search_options, task_option
 from strategies import Engine, Sampler
@@ -77,7 +77,7 @@ def fit(ctx: click.Context, /, as_json: bool, plot: bool, model: str, notes: boo
     arguments["advice"] = arguments["advice"] or is_brief
     result = find(model, **arguments, progress=show_progress)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.fit.answer import FitReport
 

@@ -8,7 +8,7 @@ from planner.cli.arguments import SHARE
 from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.options import json_option, option
-from planner.cli.output import print_document, print_report
+from planner.cli.output import print_record, print_report
 
 
 @click.command(cls=Command, examples=("planner measured run/measured.jsonl", "planner measured - --within 2% < line"))
@@ -31,7 +31,7 @@ def measured(ctx: click.Context, /, file: str, within: float | None, as_json: bo
 
     result = compared(file)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.measured import MeasuredReport
 

@@ -12,7 +12,7 @@ from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import sweep_options
 from planner.cli.options import json_option, number_option, option
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_record, print_report, show_progress
 from planner.cli.workload_options import lengths_option, search_options, task_option
 
 
@@ -43,7 +43,7 @@ def sweep(ctx: click.Context, /, as_json: bool, models: tuple[str, ...], output:
     arguments["sequence_length"] = arguments["sequence_length"] or ()
     result = run(models, output=output, **arguments, progress=show_progress)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.sweep import SweepReport
 

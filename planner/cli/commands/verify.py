@@ -11,7 +11,7 @@ from planner.cli.command import Command
 from planner.cli.exits import DOES_NOT_FIT
 from planner.cli.machine_options import machine_or_plan_options
 from planner.cli.options import axis_options, catalog_option, json_option, option
-from planner.cli.output import print_document, print_report, show_progress
+from planner.cli.output import print_record, print_report, show_progress
 from planner.cli.planned import planned
 from planner.cli.workload_options import configuration_options, loop_options
 
@@ -69,7 +69,7 @@ def verify(ctx: click.Context, /, as_json: bool, model: str, plan: int, named: s
     arguments = planned(ctx, model, plan, named, arguments, BESIDE_A_PLAN)
     result = certify(**arguments, progress=show_progress)
     if as_json:
-        print_document(result.model_dump_json(indent=2))
+        print_record(result)
     else:
         from planner.report.verify import VerifyReport
 

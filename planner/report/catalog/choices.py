@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -13,8 +13,7 @@ from planner.report.parts.words import values_of
 from strategies import Option
 
 
-@dataclass(frozen=True, slots=True)
-class ChoicesReport:
+class ChoicesReport(NamedTuple):
     """Draws options, each with its choices and their meaning."""
 
     options: Sequence[Option]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -21,8 +20,7 @@ _ABSENT = "-"
 """Text of a rate that a GPU does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class GPUList:
+class GPUList(NamedTuple):
     """Draws a table of GPUs."""
 
     gpus: Sequence[GPU]
@@ -45,8 +43,7 @@ class GPUList:
         yield Wrapped(f"{plural(len(gpus), 'GPU')}; usable GiB, memory bandwidth, dense TFLOPS", "dim")
 
 
-@dataclass(frozen=True, slots=True)
-class GPUCard:
+class GPUCard(NamedTuple):
     """Draws everything that is known about one GPU, and names the machines that have it."""
 
     gpu: GPU
@@ -54,9 +51,9 @@ class GPUCard:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.gpu.name, style="bold")
-        yield from fields(list(self._fields()))
+        yield from fields(list(self._rows()))
 
-    def _fields(self) -> Iterator[tuple[str, str]]:
+    def _rows(self) -> Iterator[tuple[str, str]]:
         gpu = self.gpu
         dtypes: tuple[Dtype, ...] = get_args(Dtype)
         yield "also called", ", ".join(gpu.aliases)

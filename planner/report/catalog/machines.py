@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -22,8 +21,7 @@ T = TypeVar("T")
 _BITS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class MachineList:
+class MachineList(NamedTuple):
     """Draws a table of machines."""
 
     machines: Sequence[Machine]
@@ -49,17 +47,16 @@ class MachineList:
         yield Wrapped(f"{plural(len(machines), 'machine')}{missing}; prices are those of their day", "dim")
 
 
-@dataclass(frozen=True, slots=True)
-class MachineCard:
+class MachineCard(NamedTuple):
     """Draws everything that is known about one machine."""
 
     machine: Machine
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.machine.name, style="bold")
-        yield from fields(list(self._fields()))
+        yield from fields(list(self._rows()))
 
-    def _fields(self) -> Iterator[tuple[str, str]]:
+    def _rows(self) -> Iterator[tuple[str, str]]:
         machine = self.machine
         yield "also called", ", ".join(machine.aliases)
         yield "offer", machine.offer

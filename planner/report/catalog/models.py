@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -19,8 +18,7 @@ _EXPENDABLE = ("Hugging Face id", "family", "vocabulary")
 """Columns that are left out where the terminal is narrow, one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelList:
+class ModelList(NamedTuple):
     """Draws a table of models."""
 
     models: Sequence[Model | Foreign]
@@ -103,20 +101,19 @@ def _layers(shape: Architecture) -> str:
     return str(shape.num_hidden_layers) if decoder is None else f"{shape.num_hidden_layers} + {decoder}"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCard:
+class ModelCard(NamedTuple):
     """Draws one model."""
 
     model: Model
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.model.name, style="bold")
-        yield from fields(list(self._fields()))
+        yield from fields(list(self._rows()))
         yield ""
         yield from self._account()
         yield from notes(self.model.notes)
 
-    def _fields(self) -> Iterator[tuple[str, str]]:
+    def _rows(self) -> Iterator[tuple[str, str]]:
         model, shape = self.model, self.model.architecture
         about = "a stand-in of this size" if model.approximate else "exact"
         yield "parameters", f"{count(model.num_parameters)} ({grouped(model.num_parameters)}, {about})"
@@ -170,18 +167,17 @@ class ModelCard:
         yield from rows
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayedCard:
+class ReplayedCard(NamedTuple):
     """Draws one model of the registry that no family describes."""
 
     model: Foreign
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.model.name, style="bold")
-        yield from fields(list(self._fields()))
+        yield from fields(list(self._rows()))
         yield from notes((*self.model.notes, "planned by replays of transformers' code: the first answer takes longer"))
 
-    def _fields(self) -> Iterator[tuple[str, str]]:
+    def _rows(self) -> Iterator[tuple[str, str]]:
         model, row = self.model, _row_of_fields(self.model)
         yield "parameters", f"{row.parameters} ({grouped(model.num_parameters or 0)}, exact)"
         yield "Hugging Face id", row.hf

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -18,8 +17,7 @@ MOST_SHOWN = 8
 """Most numbers that are listed; of a longer list, only its ends are shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceReport:
+class SpaceReport(NamedTuple):
     """Draws a search space."""
 
     described: Described

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -34,8 +34,7 @@ TITLES = {
 """Titles of the plans of each objective."""
 
 
-@dataclass(frozen=True, slots=True)
-class FitReport:
+class FitReport(NamedTuple):
     """Draws the plans that were found."""
 
     result: FitResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -13,8 +13,7 @@ from planner.report.parts.blocks import Wrapped
 from planner.report.ways import way_lines
 
 
-@dataclass(frozen=True, slots=True)
-class WhyNotReport:
+class WhyNotReport(NamedTuple):
     """Draws what became of each value that was asked about."""
 
     asked: Sequence[WhyNot]

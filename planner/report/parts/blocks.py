@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -23,8 +23,7 @@ def usable_width(options: ConsoleOptions) -> int:
     return min(options.max_width, _WIDEST)
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapped:
+class Wrapped(NamedTuple):
     """Draws text that wraps after its indent, or after its prefix."""
 
     text: str | Text
@@ -91,8 +90,7 @@ def of_host(host: HostMemory) -> str:
     return f"{gib(host.node_bytes)}{limit} GiB{loads}"
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
+class Filling(NamedTuple):
     """Draws what fills one GPU: a bar as long as the budget, and a legend.
 
     If the plan needs more than the budget, the bar is as long as what it needs, and a line below it marks where the

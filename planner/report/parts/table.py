@@ -6,7 +6,7 @@ A table is never cut: the caller leaves out columns until it fits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -17,8 +17,7 @@ GAP = 2
 """Blanks between columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """Holds a heading and its cells."""
 
     heading: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -23,8 +23,7 @@ _NARROWEST_PAIR = 72
 """Width of the terminal, in columns, from which on two charts stand side by side."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanPlot:
+class PlanPlot(NamedTuple):
     """Draws the curves of a plan."""
 
     plan: Plan

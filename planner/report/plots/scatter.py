@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -20,8 +20,7 @@ _HEIGHT = 11
 _TITLE = "tokens/s over effective batch, by number"
 
 
-@dataclass(frozen=True, slots=True)
-class Scatter:
+class Scatter(NamedTuple):
     """Draws plans; where they meet, the recommended one stands, or the one with the smaller number."""
 
     plans: Sequence[Plan]

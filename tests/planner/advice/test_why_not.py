@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -60,8 +61,10 @@ def test_what_comes_first_says_so() -> None:
     assert result.why_not[0].fate is Fate.FIRST
 
 
-@pytest.mark.parametrize("asked", ["checkpointing", "lora_rank=4..8", "color=red", "checkpointing=some"])
-def test_what_is_no_value_of_an_option_is_refused(asked: str) -> None:
+@pytest.mark.parametrize(
+    "asked", ["checkpointing", "lora_rank=4..8", "color=red", "checkpointing=some", {"optimizer": "sgd"}]
+)
+def test_what_is_no_value_of_an_option_is_refused(asked: Any) -> None:
     with pytest.raises(PlannerError):
         fit("gpt2", gpu="T4", why_not=asked)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import jsonschema
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
+import planner
 from planner.cli import main
+from planner.cli.output import print_record
 from planner.records.explanation import Explanation
 from planner.records.result import EstimateResult, FitResult
 from planner.records.verification import Verification
@@ -72,3 +76,24 @@ def test_forced_colours_leave_json_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_top_bounds_the_list_of_plans() -> None:
     assert len(json.loads(stdout(f"{ANSWERS[0]} --top 3 --json"))["plans"]) == 3
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: planner.fit("llama-3-8b", gpu="A100-40GB", gpus=2, tokens=10**9, price=2.0, pareto=True),
+        lambda: planner.fit("llama-2-70b", gpu="T4", why_not="optimizer=sgd"),
+        lambda: planner.fit_machines("gpt2", gpu=["T4", "H100"]),
+        lambda: planner.estimate("llama-2-70b", gpu="A100-40GB", gpus=8, sharding="full_shard", offload="cpu"),
+        lambda: planner.explain("gpt2", gpu="T4", finetuning="lora"),
+        lambda: planner.compare(["gpt2"], gpu=["T4", "A100-40GB"]),
+        lambda: planner.sweep(["gpt2"], gpu=["T4", "L4"]),
+    ],
+    ids=["fit", "fit nothing", "machines", "estimate", "explain", "compare", "sweep"],
+)
+def test_a_document_is_what_pydantic_would_write(
+    ask: Callable[[], BaseModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = ask()
+    print_record(result)
+    assert capsys.readouterr().out == result.model_dump_json(indent=2) + "\n"
