@@ -86,7 +86,7 @@ def test_top_bounds_the_list_of_plans() -> None:
         lambda: planner.fit_machines("gpt2", gpu=["T4", "H100"]),
         lambda: planner.estimate("llama-2-70b", gpu="A100-40GB", gpus=8, sharding="full_shard", offload="cpu"),
         lambda: planner.explain("gpt2", gpu="T4", finetuning="lora"),
-        lambda: planner.compare(["gpt2"], gpu=["T4", "A100-40GB"]),
+        lambda: planner.compare(planner.fit("gpt2", gpu="T4"), planner.estimate("gpt2", gpu="L4")),
         lambda: planner.sweep(["gpt2"], gpu=["T4", "L4"]),
     ],
     ids=["fit", "fit nothing", "machines", "estimate", "explain", "compare", "sweep"],
