@@ -1,7 +1,5 @@
 """Defines options, which users set, and axes: choices, the options that refine them, and the values of both."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 

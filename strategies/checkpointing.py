@@ -1,7 +1,5 @@
 """Defines the axis of activation checkpointing: what forward drops and backward recomputes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Defines the axis of optimizers: what each keeps per parameter, and what kind of step it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
@@ -171,7 +169,7 @@ class Optimizer(Choice):
         }
 
     @property
-    def choice(self) -> Optimizer:
+    def choice(self) -> "Optimizer":
         """Returns the optimizer itself, so that code can read `choice` of a `Ranked` optimizer and of this one."""
         return self
 

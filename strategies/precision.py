@@ -1,7 +1,5 @@
 """Defines the axis of precision: the dtype of the stored weights and the dtype of the computation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Says what liger-kernel (version 0.8.5) replaces in each model, and how it divides its work."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Reads the entries of the registry's files, one for each model that is known by name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Defines the settings and the answer that all engines share."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -104,7 +102,7 @@ class EngineSettings(NamedTuple):
         timeout: float | None,
         seed: int | None,
         storage: str | None,
-    ) -> EngineSettings:
+    ) -> "EngineSettings":
         """Returns the settings for what a caller gives; None stands for the default.
 
         Args:

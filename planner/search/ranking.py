@@ -3,8 +3,6 @@
 Most are never asked for, so the next candidate of a chain is solved only when the one before it is taken.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -57,7 +55,7 @@ class Ranking:
         self._count = sum(entry.last - entry.place + 1 for entry in self._heap)
 
     @classmethod
-    def of(cls, candidates: Iterable[Candidate]) -> Ranking:
+    def of(cls, candidates: Iterable[Candidate]) -> "Ranking":
         """Returns the ranking of candidates that are solved already."""
         chained = ((c, Chain(c.strategy)) for c in candidates)
         return cls((Entry(c.rank, i, c, chain, 0, 0) for i, (c, chain) in enumerate(chained)), lambda _: None)

@@ -1,7 +1,5 @@
 """Holds how long a run over a number of samples may take, and what it may cost."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 TOO_SLOW = "takes longer than the deadline"

@@ -1,7 +1,5 @@
 """Computes the seconds of an optimizer step, and what they go to."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from planner.memory import Traffic, Work

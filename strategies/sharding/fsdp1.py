@@ -1,7 +1,5 @@
 """Divides a model among ranks with FSDP1, torch's `FullyShardedDataParallel`."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from strategies.sharding.choices import ALL_RANKS, GradientSync, Offload, Sharding, ShardingBackend

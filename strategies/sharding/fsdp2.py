@@ -1,7 +1,5 @@
 """Divides a model among ranks with FSDP2, torch's `fully_shard`."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from strategies.sharding.choices import ALL_RANKS, GradientSync, Offload, Sharding, ShardingBackend, divides

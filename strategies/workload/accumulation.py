@@ -1,7 +1,5 @@
 """Defines gradient accumulation: how many micro-batches make one optimizer step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import isqrt
 from typing import NamedTuple

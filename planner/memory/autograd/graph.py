@@ -5,8 +5,6 @@ needs. An operation on tensors that need no gradient records nothing. Backward f
 that bytes are freed when torch's would be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Marks of what happens to parameters while a part runs, for libraries that act on each of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -60,7 +58,7 @@ class Happened(NamedTuple):
     after: tuple[Snapshot, ...]
     """The instants until the next happening, which can be the largest."""
 
-    def raised(self, fixed: int, per_sample: int) -> Happened:
+    def raised(self, fixed: int, per_sample: int) -> "Happened":
         """Returns the same with bytes added to the totals of all instants."""
 
         def more(s: Snapshot) -> Snapshot:

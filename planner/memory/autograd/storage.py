@@ -1,7 +1,5 @@
 """Represents storages that have a size but no values, and the meter that counts their live bytes."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 
@@ -14,7 +12,7 @@ class Snapshot(NamedTuple):
     saved_per_sample: int
     gradients: int
 
-    def above(self, saved: tuple[int, int]) -> Snapshot:
+    def above(self, saved: tuple[int, int]) -> "Snapshot":
         """Returns this instant with `saved`, (fixed, per-sample) bytes saved by others, added."""
         return self._replace(
             fixed=self.fixed + saved[0],
@@ -88,7 +86,7 @@ class Meter:
         self.grown = False
         self.snapshots.append((self.fixed, self.per_sample, self.saved_fixed, self.saved_per_sample, self.gradients))
 
-    def finish(self, gradient: Storage, *, awaited: bool) -> None:
+    def finish(self, gradient: "Storage", *, awaited: bool) -> None:
         """Logs that a storage is a parameter's gradient from now on, and whether other parts add theirs to it."""
         if self.log is not None:
             self.log.append((gradient.number, FINISHED, AWAITED if awaited else FINISHED))

@@ -1,7 +1,5 @@
 """Registers the linear layers with a quantized weight, one entry for each kind of quantization."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple

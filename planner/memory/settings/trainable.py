@@ -1,7 +1,5 @@
 """Says which parameters of each part of a model train under a fine-tuning method."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from strategies import BitFit, Freeze, Full, Lora, Method, Task, TrainedModules

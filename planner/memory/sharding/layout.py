@@ -1,7 +1,5 @@
 """Defines what a backend adds to each part's bytes: gathered parameters, communication buffers and gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -23,7 +21,7 @@ class Turn(Enum):
     """All gradients exist when it begins; then comes the optimizer step."""
 
     @classmethod
-    def of(cls, micro_batches: int) -> tuple[Turn, ...]:
+    def of(cls, micro_batches: int) -> "tuple[Turn, ...]":
         """Returns the turns of a step with 1, 2, or more micro-batches."""
         return {1: (cls.ONLY,), 2: (cls.FIRST, cls.LAST)}.get(micro_batches, (cls.FIRST, cls.LATER, cls.LAST))
 
@@ -68,7 +66,7 @@ class Ends(NamedTuple):
     waits_from: int | None = None
 
     @classmethod
-    def of(cls, architecture: Architecture, *, copies: bool) -> Ends:
+    def of(cls, architecture: Architecture, *, copies: bool) -> "Ends":
         """Returns how embedding and head of a model hang together; `copies` says that PEFT trains copies of them."""
         again, tied = architecture.embeds_again, architecture.tied_to is not None and not copies
         waits_from = None if tied or again is None else again + 1

@@ -1,7 +1,5 @@
 """Defines what one rank keeps for the whole run."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

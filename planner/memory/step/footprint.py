@@ -1,7 +1,5 @@
 """Holds one strategy's memory on one rank, and solves it for the largest micro-batch that fits into a budget."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -38,12 +36,12 @@ class Footprint(NamedTuple):
     loading: Loaded = Loaded()
     """What loading takes, where it is not decided yet whether that is on the GPU or on the host."""
 
-    def on(self, outside: Outside, host_bytes: int) -> Footprint:
+    def on(self, outside: Outside, host_bytes: int) -> "Footprint":
         """Returns the footprint with what a GPU adds, in a node with so much host memory."""
         slack = self.slack._replace(persistent_bytes=self.persistent.total + outside.workspace_bytes)
         return self._replace(outside=outside, slack=slack, host=self.host._replace(limit_bytes=host_bytes))
 
-    def loaded_within(self, budget_bytes: int) -> Footprint:
+    def loaded_within(self, budget_bytes: int) -> "Footprint":
         """Returns the footprint with the whole model on the GPU while it is loaded, or on the host where that is over.
 
         Args:

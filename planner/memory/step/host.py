@@ -1,7 +1,5 @@
 """Holds what a node's processes take of its host memory, and solves it for the largest micro-batch."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,7 +26,7 @@ class Host(NamedTuple):
     """Bytes of the node while the model is loaded."""
 
     @classmethod
-    def of(cls, kept: OnHost, parts: Sequence[Part], cluster: Cluster, loading: int = 0) -> Host:
+    def of(cls, kept: OnHost, parts: Sequence[Part], cluster: Cluster, loading: int = 0) -> "Host":
         """Returns the host memory of a node of a cluster.
 
         Args:

@@ -14,8 +14,6 @@ quantizers/quantizer_mxfp4.py; accelerate 1.15, commands/launch.py, `--fsdp_cpu_
 utils/fsdp_utils.py, `fsdp2_prepare_model` and `fsdp2_load_full_state_dict`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,7 +47,7 @@ class Loaded(NamedTuple):
         loading: Loading,
         ranks: int,
         limit_bytes: int | None,
-    ) -> Loaded:
+    ) -> "Loaded":
         """Returns what loading a model takes.
 
         Args:

@@ -1,7 +1,5 @@
 """Computes what a process takes beyond its tensors: workspaces, allocator slack, CUDA context, communicators."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from hardware import Cluster
@@ -44,7 +42,7 @@ class Outside(NamedTuple):
     """Bytes of NCCL's communicator; 0 on one rank."""
 
     @classmethod
-    def of(cls, cluster: Cluster) -> Outside:
+    def of(cls, cluster: Cluster) -> "Outside":
         """Returns the bytes of one rank's process on a cluster."""
         ranks = cluster.world_size
         communicator = 0 if ranks == 1 else NCCL_PAIR_BYTES if ranks == 2 else NCCL_GROUP_BYTES
@@ -70,7 +68,7 @@ class Slack(NamedTuple):
     """Bytes that stay allocated between steps, which do not fragment."""
 
     @classmethod
-    def of(cls, allocator: Allocator, attention: Attention, persistent_bytes: int) -> Slack:
+    def of(cls, allocator: Allocator, attention: Attention, persistent_bytes: int) -> "Slack":
         """Returns the slack of an allocator; the native one's depends on whether attention is eager."""
         if allocator is Allocator.EXPANDABLE:
             return cls(EXPANDABLE_BYTES, EXPANDABLE_PER_MILLE, persistent_bytes)
@@ -78,7 +76,7 @@ class Slack(NamedTuple):
         return cls(0, NATIVE_PER_MILLE_EAGER if eager else NATIVE_PER_MILLE, persistent_bytes)
 
     @property
-    def nothing(self) -> Slack:
+    def nothing(self) -> "Slack":
         """The slack of an allocator that reserves no more than what is allocated, which none can undercut."""
         return Slack(0, 0, self.persistent_bytes)
 

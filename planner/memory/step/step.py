@@ -1,7 +1,5 @@
 """Composes a training step from its traced parts: bytes at the largest instants, linear in the micro-batch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
