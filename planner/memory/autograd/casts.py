@@ -25,11 +25,15 @@ class Casts(Graph):
         return self.differentiate(out, self.own_targets(x))
 
     def autocast_input(self, x: Tensor, name: str) -> Tensor:
-        """Casts an input of a matmul as autocast does: anew at each call, since autocast caches weights only."""
-        return x if self.autocast is None else self.to(x, self.autocast, name)
+        """Casts an input of a matmul as autocast does: anew at each call, unless it is a leaf as weights are."""
+        if self.autocast is None or x.itemsize == self.autocast:
+            return x
+        if x.variable is not None and x.variable is self.entry:
+            self.casts_entry = True
+        return self.autocast_weight(x, name) if x.variable in self.leaves else self.to(x, self.autocast, name)
 
     def autocast_weight(self, weight: Tensor, name: str) -> Tensor:
-        """Returns a weight in autocast's dtype.
+        """Returns a weight, or an input that is a leaf, in autocast's dtype.
 
         The copy of an fp32 leaf that needs a gradient is cached: it lives until autocast's context ends, and all users
         of the weight share it (ATen/autocast_mode.cpp, `cached_cast`).

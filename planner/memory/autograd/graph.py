@@ -53,6 +53,12 @@ class Graph:
         """Probabilities that eager attention returns with its output; a variable keeps them until the block returns."""
         self.made = Results(tape)
         """Makes the results of matrix products and fused attention, or takes those that a checkpoint has kept."""
+        self.entry: Variable | None = None
+        """That of the input of the part that runs; None where nobody asks what becomes of it."""
+        self.casts_entry = False
+        """Whether autocast casts this input itself, as no norm before it does."""
+        self.leaves: set[Variable] = set()
+        """Those of inputs that are leaves of autograd's graph."""
         self._cast_cache: dict[Variable, Tensor] = {}
 
     def tensor(self, per_sample: int, width: int, itemsize: int, name: str, *inputs: Tensor) -> Tensor:

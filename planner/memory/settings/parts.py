@@ -55,6 +55,8 @@ class Part(NamedTuple):
     """Bytes per sample of the hidden states or logits that it starts from."""
     saves_input: bool = False
     """Whether it saves its input for backward."""
+    casts_input: bool = False
+    """Whether autocast casts its input itself: a copy that is cached if the input is a leaf."""
     frame_bytes: int = 0
     """Bytes per sample of hidden states that reentrant checkpointing holds until the part's backward is over: input,
     recomputed output, and the gradient of it (torch/utils/checkpoint.py, `CheckpointFunction.backward`)."""
@@ -155,6 +157,7 @@ class Part(NamedTuple):
             output_bytes=self.output_bytes,
             input_bytes=input_bytes,
             saves_input=not work.host_bytes_per_sample,
+            casts_input=self.casts_input,
             frame_bytes=self.frame_bytes and self.frame_bytes + input_bytes,
             leaf=self.leaf,
             body=self.body,

@@ -140,11 +140,13 @@ class TracedModel:
         architecture, kinds = self.inventory.architecture, self.inventory.layer_kinds
         in_blocks = trained_in_blocks(setting.method, len(kinds))
         for i, (kind, trained) in enumerate(zip(kinds, in_blocks, strict=True)):
-            given = last.output_itemsize, last.output_requires_grad
             if checkpointing.cover(i) and architecture.is_block(kind):
-                last = self._checkpointed(setting, kind, trained, *given, checkpointing.choice)
+                block = partial(self._checkpointed, setting, kind, trained, checkpointing.choice)
             else:
-                last = self._block(setting, kind, trained, *given, checkpoints)
+                block = partial(self._block, setting, kind, trained, checkpoints)
+            given = last.output_itemsize, last.output_requires_grad
+            part = block(*given)
+            last = block(*given, True) if last.output_saved and part.casts_input else part
             blocks.append(last)
         stem, embedded_bytes = _hold_embedded(stem, blocks)
         given = last.output_itemsize, last.output_requires_grad
@@ -192,9 +194,10 @@ class TracedModel:
         setting: Setting,
         kind: Hashable,
         trained: Trainable,
+        checkpoints: bool,
         itemsize: int,
         input_requires_grad: bool,
-        checkpoints: bool,
+        is_leaf: bool = False,
         again: bool = False,
         reentrant: bool = False,
     ) -> Part:
@@ -204,6 +207,7 @@ class TracedModel:
             itemsize,
             input_requires_grad=input_requires_grad,
             checkpoints=checkpoints,
+            is_leaf=is_leaf,
             again=again,
             reentrant=reentrant,
         )
@@ -214,13 +218,15 @@ class TracedModel:
         setting: Setting,
         kind: Hashable,
         trained: Trainable,
+        policy: Checkpointing,
         itemsize: int,
         input_requires_grad: bool,
-        policy: Checkpointing,
+        is_leaf: bool = False,
     ) -> Part:
-        plain = self._block(setting, kind, trained, itemsize, input_requires_grad, True, True, policy.facts.reentrant)
+        facts, given = policy.facts, (itemsize, input_requires_grad, is_leaf)
+        plain = self._block(setting, kind, trained, True, *given, True, facts.reentrant)
         return self._tracer(setting).checkpointed_block(
-            kind, trained, itemsize, policy.facts, plain, input_requires_grad=input_requires_grad
+            kind, trained, itemsize, facts, plain, input_requires_grad=input_requires_grad, is_leaf=is_leaf
         )
 
     @memoized

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
-from planner.memory.autograd.tape import Saved
+from planner.memory.autograd.tape import Saved, Tensor
+from planner.memory.layers.layers import Layers
 from planner.memory.settings.parts import Part
 from planner.memory.settings.snapshots import raised
 from planner.memory.settings.trainable import Trainable
@@ -26,6 +27,7 @@ class BlockTracer(PartTracer):
         *,
         input_requires_grad: bool,
         checkpoints: bool,
+        is_leaf: bool = False,
         again: bool = False,
         reentrant: bool = False,
         kept: Sequence[PolicyKept | None] | None = None,
@@ -38,8 +40,10 @@ class BlockTracer(PartTracer):
             itemsize: Bytes per element of its input.
             input_requires_grad: Whether its input needs a gradient.
             checkpoints: Whether the model's blocks are checkpointed.
+            is_leaf: Whether its input is a leaf of autograd's graph.
             again: Whether to trace the recomputation in backward, whose graph is its own and is gone afterwards.
-            reentrant: Whether the recomputation is that of reentrant checkpointing.
+            reentrant: Whether the recomputation is that of reentrant checkpointing, whose input is detached, and so a
+                leaf (torch/utils/checkpoint.py, `detach_variable`).
             kept: The results that a checkpointed forward kept for the recomputation, by operation.
         """
         layers = self._layers(kind, trained, recomputed=again, in_block=True)
@@ -51,6 +55,7 @@ class BlockTracer(PartTracer):
             layers.made = Taking(layers.tape, kept)
         run = PartRun(layers)
         x = run.given(layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input"))
+        _mark_entry(layers, x, is_leaf=is_leaf or reentrant)
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = layers.leave_block(self.architecture.block(layers, x, kind))
@@ -59,7 +64,7 @@ class BlockTracer(PartTracer):
         input_saved, input_bytes = held_by_caller.saved, held_by_caller.per_sample
         del x, held_by_caller
         part = run.finish(out, again=again, reentrant=reentrant)
-        return part._replace(saves_input=input_saved, input_bytes=input_bytes)
+        return part._replace(saves_input=input_saved, input_bytes=input_bytes, casts_input=layers.casts_entry)
 
     def _gathered(self, kind: Hashable, trained: Trainable, itemsize: int, *, reentrant: bool) -> Callable[[str], bool]:
         """Says which adapters of a block are gathered when it is recomputed.
@@ -92,6 +97,7 @@ class BlockTracer(PartTracer):
         plain: Part,
         *,
         input_requires_grad: bool,
+        is_leaf: bool = False,
     ) -> Part:
         """Traces a checkpointed block (torch.utils.checkpoint).
 
@@ -105,12 +111,14 @@ class BlockTracer(PartTracer):
             facts: The checkpointing policy.
             plain: The recomputation of the block if no results are kept, as `block(..., again=True)` traces it.
             input_requires_grad: Whether its input needs a gradient.
+            is_leaf: Whether its input is a leaf of autograd's graph.
         """
         layers = self._layers(kind, trained, keep_saved=False, in_block=True)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         layers.checkpoints = True
         run = PartRun(layers)
         x = run.given(layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input"))
+        _mark_entry(layers, x, is_leaf=is_leaf)
         given = x.storage
         assert given is not None
         input_bytes, saved = given.per_sample, [given]
@@ -136,7 +144,9 @@ class BlockTracer(PartTracer):
         layers.tape.forget()
         again = plain
         if facts.keeps:
-            recomputed = partial(self.block, kind, trained, itemsize, input_requires_grad=input_requires_grad)
+            recomputed = partial(
+                self.block, kind, trained, itemsize, input_requires_grad=input_requires_grad, is_leaf=is_leaf
+            )
             again = recomputed(checkpoints=True, again=True, kept=keeping.kept())
         work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
         sizes = [(argument.fixed, argument.per_sample) for argument in arguments]
@@ -152,3 +162,10 @@ class BlockTracer(PartTracer):
             taken = frozenset(storage.number for storage in keeping.storages)
             log = log._replace(again=again.log, stays=frozenset(storage.number for storage in saved), taken=taken)
         return part._replace(body=body, shares=shares, log=log)
+
+
+def _mark_entry(layers: Layers, x: Tensor, *, is_leaf: bool) -> None:
+    """Says which tensor a block begins with, and whether it is a leaf of autograd's graph."""
+    layers.entry = x.variable
+    if is_leaf and x.variable is not None:
+        layers.leaves.add(x.variable)

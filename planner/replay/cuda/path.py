@@ -15,6 +15,7 @@ from torch.nn import functional
 from planner.libraries.sdpa import Selection
 from planner.replay.cuda.attention import ATTENTION, attention, mask_of_samples, sdpa, window_mask
 from planner.replay.cuda.kernels import cross_entropy, dropout, grouped_mm, in_fp32, softmax
+from planner.replay.cuda.norms import layer_norm
 from planner.replay.stand_ins import flash
 
 _enabled = torch.is_autocast_enabled
@@ -46,7 +47,7 @@ def taken(selection: Selection) -> Iterator[None]:
         (torch.Tensor, "softmax", softmax),
         (functional, "dropout", dropout),
         (functional, "cross_entropy", cross_entropy),
-        (functional, "layer_norm", in_fp32(functional.layer_norm)),
+        (functional, "layer_norm", layer_norm),
         (functional, "grouped_mm", grouped_mm),
         (torch, "is_autocast_enabled", _is_autocast_enabled),
         *(

@@ -99,3 +99,16 @@ def test_within_an_operation_autocast_is_off() -> None:
     with pytest.raises(ZeroDivisionError), f.without_autocast():
         _ = 1 / 0
     assert f.autocast == HALF
+
+
+def test_autocast_makes_one_copy_of_an_input_that_is_a_leaf_for_all_products() -> None:
+    """`cached_cast` takes it for a weight: a leaf in fp32 that requires a gradient (ATen/autocast_mode.cpp)."""
+    saved = {}
+    for is_leaf in (False, True):
+        f = ops(autocast=HALF)
+        given = x(f)
+        assert given.variable is not None
+        f.leaves = {given.variable} if is_leaf else set()
+        _outputs = [f.linear(given, weight(), None, NARROW, name) for name in "qkv"]
+        saved[is_leaf] = sorted(tensor.name for tensor in f.tape.saved if tensor.name.endswith("input"))
+    assert saved == {False: ["k input", "q input", "v input"], True: ["q input"]}

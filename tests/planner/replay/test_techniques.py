@@ -43,6 +43,11 @@ def differences(model: str, **choices: Any) -> dict[str, float]:
     return {name: phase.difference for name, phase in result.phases.items()}
 
 
+OLMO2 = {"model_type": "olmo2", "pad_token_id": 0}
+BERT = {"model_type": "bert"}
+CLASSIFIED = {"task": "token-classification", "checkpointing": "full-reentrant"}
+
+
 def spelled(value: object) -> str | None:
     return "-".join(map(str, value.values())) if isinstance(value, dict) else None
 
@@ -100,3 +105,22 @@ def test_techniques_that_meet_equal_their_replay(model: str, choices: dict[str, 
 def test_what_waits_on_the_host_does_not_run_for_real(model: str, choices: dict[str, Any], reason: str) -> None:
     with pytest.raises(ContradictionError, match=reason):
         verify(model, gpu="A100-80GB", device="cpu", **choices)
+
+
+@pytest.mark.parametrize(
+    ("fields", "choices"),
+    [
+        (OLMO2, {"finetuning": "qlora", "checkpointing": "full"}),
+        (OLMO2, {"finetuning": "qlora", "checkpointing": "full-reentrant", "checkpoint_every": 2}),
+        (OLMO2, {"finetuning": "qlora", "checkpointing": "full", "gpus": 2, "sharding": "full_shard"}),
+        (BERT, {**MIXED, **CLASSIFIED}),
+        (BERT, {**LORA, **CLASSIFIED}),
+    ],
+    ids=spelled,
+)
+def test_a_block_without_a_norm_before_its_products_has_a_leaf_cast_once(
+    fields: dict[str, Any], choices: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**FEW_WORDS, **fields}))
+    found = differences(str(tmp_path), **choices)
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
