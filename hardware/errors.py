@@ -6,7 +6,8 @@ _MAX_SUGGESTIONS = 4
 _LONGEST_NAME = 200  # searching near names of a longer text would take too long
 _LONGEST_SHOWN = 60
 _MIN_SIMILARITY = 0.6  # difflib's own cutoff for "close" matches
-_SHORTEST_PART = 2  # half of the catalog contains any one letter
+_SHORTEST_START = 2  # half of the catalog starts with one of a few letters
+_SHORTEST_PART = 3  # two letters are somewhere in any long name, such as tp in outputs, unless they are a word of it
 _CONTAINS = 1.0  # added to the ratio of names that contain the text, so that they rank above all others
 
 
@@ -99,23 +100,30 @@ def normalized(name: str) -> str:
 def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Returns up to four known names that are close to a name, the closest first.
 
-    These are the names that start with it or contain it; if there are none, those that are similar by difflib's ratio.
+    These are the names that start with it or contain it, as a word where it has two letters; if there are none, those
+    that are similar by difflib's ratio.
     """
     if len(name) > _LONGEST_NAME:
         return ()
     wanted = normalized(name)
-    scored = [(_closeness(wanted, normalized(candidate)), candidate) for candidate in known]
+    scored = [(_closeness(wanted, candidate), candidate) for candidate in known]
     best = max((score for score, _ in scored), default=0.0)
     cutoff = _CONTAINS if best >= _CONTAINS else _MIN_SIMILARITY
     close = sorted((pair for pair in scored if pair[0] >= cutoff), key=lambda pair: -pair[0])
     return tuple(candidate for _, candidate in close[:_MAX_SUGGESTIONS])
 
 
-def _closeness(wanted: str, candidate: str) -> float:
-    """Returns difflib's ratio, plus 1 if `candidate` contains `wanted`, plus 1 more if it starts with it."""
+def _closeness(wanted: str, name: str) -> float:
+    """Returns difflib's ratio, plus 1 if `name` contains `wanted`, plus 1 more if it starts with it."""
     from difflib import SequenceMatcher  # imported here because only errors need it
 
+    candidate = normalized(name)
     ratio = SequenceMatcher(None, wanted, candidate).ratio()
-    if len(wanted) < _SHORTEST_PART or wanted not in candidate:
-        return ratio
-    return _CONTAINS + ratio + (1 if candidate.startswith(wanted) else 0)
+    if len(wanted) >= _SHORTEST_START and candidate.startswith(wanted):
+        return _CONTAINS + ratio + 1
+    is_part = wanted in candidate if len(wanted) >= _SHORTEST_PART else wanted in _words(name)
+    return _CONTAINS + ratio if is_part else ratio
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("-", " ").replace("_", " ").casefold().split()

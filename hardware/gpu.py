@@ -56,6 +56,7 @@ class PeakFlops(Frozen):
 
 _CONTEXT_MIB = {
     "6.0": 300,  # the "300 something" of pytorch issue 107667, GPU not named
+    "6.1": 300,  # as 6.0
     "7.0": 390,
     "7.5": 300,  # 141 on a T4's 40 SMs, with about 4 for each SM on the 72 of a Quadro
     "8.0": 500,

@@ -31,7 +31,7 @@ _KINDS: Final = (
         "",
     ),
     (
-        r".*(laptop|mobile|notebook|maxq).*",
+        r".*(laptop|mobile|notebook).*|(?!.*rtxpro).*maxq.*",  # an RTX PRO 6000 Max-Q is a workstation's card
         "GPUs of laptops have less memory and power than the cards whose name they have",
         "--vram 16GiB plans a card of that memory",
     ),

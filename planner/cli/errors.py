@@ -15,8 +15,9 @@ from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
 from planner.plugins import said
 from planner.printable import printable
-from planner.records.asked.arguments import argument_of, near_arguments
+from planner.records.asked.arguments import argument_of, near_arguments, switched_on
 from planner.records.asked.axes import parse_option
+from planner.records.asked.unplanned import answer_about
 from strategies import OPTIONS
 
 DEBUG_VARIABLE = "PLANNER_DEBUG"
@@ -76,6 +77,9 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
         alone = argument_of(error.option_name, [p.opts[0] for p in parameters if isinstance(p, click.Argument)])
         if alone is not None and isinstance(command, Command):
             return unknown, f"{alone.upper()} stands without a name: {command.examples[0]}"
+        answer = answer_about(error.option_name)
+        if answer is not None and any(p.name == "sequence_length" for p in parameters):  # it asks about training
+            return unknown, answer
         near = near_arguments(error.option_name, [o for p in parameters for o in p.opts if o.startswith("--")])
         if len(near) == 1:
             near = (near[0] + _as_choice(near[0], error.option_name),)
@@ -90,6 +94,8 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
 def _as_choice(option: str, name: str) -> str:
     """Returns the name of an unknown option as a value of the option that is meant, if it is one: `--qlora`."""
     axis, choice = OPTIONS.get(option.removeprefix("--").replace("-", "_")), name.removeprefix("--")
+    if (meant := switched_on(name)) is not None:
+        return f" {meant}"
     if axis is None:
         return ""
     try:

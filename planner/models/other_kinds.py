@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-SPEECH, IMAGES, VIDEO, ENCODER, VISION, SOUND, PAIRS = (
+SPEECH, IMAGES, VIDEO, ENCODER, VISION, SOUND, PAIRS, OWN_CODE = (
     "a speech model",
     "an image generator",
     "a video generator",
@@ -14,6 +14,7 @@ SPEECH, IMAGES, VIDEO, ENCODER, VISION, SOUND, PAIRS = (
     "a vision-language model",
     "a model of text and sound",
     "an embedding model",
+    "a model with code of its own, which trust_remote_code runs",
 )
 """What a model is, as an error calls it."""
 
@@ -33,6 +34,7 @@ KINDS: Final = (
         r"|modernbert-embed",
         PAIRS,
     ),
+    (r"chatglm[0-9]?|baichuan[0-9]?|internlm[0-9.]*|minicpm[0-9.]*|(?<!-)qwen-(?:1[._]8|7|14|72)b", OWN_CODE),
 )
 """Words with which names begin, or that stand in them after a dash, and what such a model is."""
 
@@ -44,6 +46,7 @@ _TRAINED: Final = r"-(?:instruct|thinking)$"
 _EMBEDDING_MARK: Final = r"-embedding"
 """What the name of a Qwen embedding model has in addition to that of the language model of its shape."""
 _BY_ITS_SHAPE: Final = "{} with --loss liger-fused-linear takes about as much memory, each text of a pair a sample"
+_OF_ITS_SIZE: Final = "a size such as 7B plans a Llama of that size, and package.module:function your own by replays"
 _PAIRS_OF: Final = "pairs of texts are planned for BERT, RoBERTa, XLM-RoBERTa and DeBERTa alone"
 
 
@@ -74,6 +77,8 @@ def other_kind(name: str, is_known: Callable[[str], bool]) -> OtherKind | None:
         shape = re.sub(_EMBEDDING_MARK, "", base, flags=re.IGNORECASE)
         near = shape if shape != base and is_known(shape) else "the language model of its shape, if it is a decoder,"
         return OtherKind(kind, _BY_ITS_SHAPE.format(near), _PAIRS_OF)
+    if kind is OWN_CODE:
+        return OtherKind(kind, _OF_ITS_SIZE, "planner plans classes of transformers")
     text_model = re.sub(_VISION_MARK, "", base, flags=re.IGNORECASE)
     for shape in (text_model, re.sub(_TRAINED, "", text_model, flags=re.IGNORECASE)):
         if kind is VISION and text_model != base and is_known(shape):

@@ -29,6 +29,12 @@ def test_a_name_inside_another_is_nearer_than_a_similar_one() -> None:
     assert nearest_names("6000", ["RTX-5000-Ada", "RTX-6000-Ada", "600"]) == ("RTX-6000-Ada",)
 
 
+def test_two_letters_find_the_names_that_start_with_them_alone() -> None:
+    assert nearest_names("tp", ["outputs", "tokens-per-step"]) == ()
+    assert nearest_names("ep", ["epochs", "steps"]) == ("epochs",)
+    assert nearest_names("put", ["outputs"]) == ("outputs",)
+
+
 def test_a_misspelled_name_finds_the_similar_one() -> None:
     assert nearest_names("memory_bites", ["name", "memory_bytes", "source"]) == ("memory_bytes",)
 

@@ -33,7 +33,7 @@ def test_a_size_is_a_number_with_its_unit(text: str, size: int | None) -> None:
         ("24GiB", "A10G"),  # the slowest of the cards with about 24 GiB
         ("80GB", "A100-80GB-PCIe"),
         ("12GiB", "RTX-3060-12GB"),
-        ("3000GiB", "B300"),  # none is about as large
+        ("3000GiB", "GB300"),  # none is about as large
     ],
 )
 def test_a_card_that_is_not_listed_is_the_slowest_of_about_its_size_but_for_its_memory(name: str, like: str) -> None:

@@ -167,6 +167,8 @@ TABLE = Table(
         "batch_flattening": "a batch becomes one row without its padding",
         "gc_collect_steps": "the cache is emptied every few steps, which frees reserved memory",
         "noisy_embedding_alpha": "noise is added to the embeddings",
+        # monkeypatch/llama_attn_hijack_flash.py, in the place of fixed_cross_entropy: transformers has cast the logits
+        "flash_attn_cross_entropy": "flash-attn's cross-entropy of Llama models saves fp32 logits, and no log-softmax",
         "liger_layer_norm": "Liger's layer norm, in models that have layer norms",
         **fsdp_left_out("fsdp_config"),
     },
@@ -196,7 +198,7 @@ TABLE = Table(
         local_rank excess_length_strategy sample_packing_eff_est sample_packing_group_size
         sample_packing_bin_size lora_fan_in_fan_out cosine_min_lr_ratio
         cosine_constant_lr_ratio auto_resume_from_checkpoints is_llama_derived_model is_mistral_derived_model
-        is_falcon_derived_model flash_attn_cross_entropy dataset_keep_in_memory resize_token_embeddings_to_32x
+        is_falcon_derived_model dataset_keep_in_memory resize_token_embeddings_to_32x
         gc_steps save_first_step push_dataset_to_hub eta_min curriculum_sampling flex_attn_compile_kwargs ddp
         base_model_ignore_patterns total_num_tokens full_finetune
         """

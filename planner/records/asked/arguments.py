@@ -13,9 +13,10 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("seq_len", "seq_length", "seqlen", "ctx", "ctx_len"), "sequence_length"),
     **dict.fromkeys(("per_device_train_batch_size", "mbs", "bs"), "micro_batch_size"),
     **dict.fromkeys(("per_device_eval_batch_size", "eval_batch_size"), "evaluation_batch_size"),
-    **dict.fromkeys(("train_batch_size", "gbs"), "global_batch_size"),
+    **dict.fromkeys(("train_batch_size", "gbs", "effective_batch_size"), "global_batch_size"),
     **dict.fromkeys(("grad_accum", "accumulate_grad_batches", "gas"), "gradient_accumulation_steps"),
     **dict.fromkeys(("num_gpus", "n_gpus", "num_processes", "nproc_per_node", "world_size"), "gpus"),
+    **dict.fromkeys(("gpus_per_node", "ngpus", "devices"), "gpus"),
     **dict.fromkeys(("num_nodes", "nnodes", "num_machines"), "nodes"),
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
     **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "precision"),
@@ -31,10 +32,23 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit"), "quantization"),
     **{"optim": "optimizer", "gradient_checkpointing": "checkpointing", "attn_implementation": "attention"},
     **{"target_modules": "lora_targets", "lora_target": "lora_targets", "use_liger_kernel": "kernels"},
-    **{"fsdp": "sharding", "zero_stage": "sharding", "deepspeed": "sharding_backend", "packing": "batching"},
-    **{"model_name_or_path": "model", "base_model": "model"},
+    **{"use_dora": "lora_variant", "use_rslora": "lora_variant", "use_peft": "finetuning", "torch_compile": "kernels"},
+    **{"fsdp": "sharding", "deepspeed": "sharding_backend", "packing": "batching", "padding_free": "batching"},
+    **{"model_name_or_path": "model", "base_model": "model", "enable_gradient_checkpointing": "checkpointing"},
+    **{"activation_checkpointing": "checkpointing"},
 }
 """What training libraries and launchers call arguments, and what they are called here."""
+
+SWITCHED_ON: Final = {
+    **dict.fromkeys(("gradient_checkpointing", "enable_gradient_checkpointing", "activation_checkpointing"), "full"),
+    **dict.fromkeys(("flash_attn", "flash_attention", "use_flash_attn"), "flash-attention-2"),
+    **dict.fromkeys(("cpu_offload", "offload_params", "offload_param"), "cpu"),
+    **{"offload_optimizer": "optimizer", "use_liger_kernel": "liger", "torch_compile": "compile"},
+    **{"use_dora": "dora", "use_rslora": "rslora", "peft": "lora", "use_peft": "lora"},
+    **{"packing": "packed", "padding_free": "packed", "fsdp": "full_shard", "fsdp2": "full_shard", "ddp": "no_shard"},
+    **{"load_in_4bit": "nf4", "load_in_8bit": "int8", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3"},
+}
+"""Choice of the argument that is meant where the name is a flag that is called otherwise than the choice."""
 
 
 def near_arguments(name: str, known: Iterable[str]) -> tuple[str, ...]:
@@ -56,9 +70,15 @@ def argument_of(name: str, known: Iterable[str]) -> str | None:
         name: The name, as Python or the command line spells it.
         known: Names of the arguments that there are, spelled either way.
     """
-    spelled, plain = {_plain(other): other for other in known}, _plain(name)
-    return spelled.get(ELSEWHERE.get(plain, plain))
+    spelled, called = {plain(other): other for other in known}, plain(name)
+    return spelled.get(ELSEWHERE.get(called, called))
 
 
-def _plain(name: str) -> str:
+def switched_on(name: str) -> str | None:
+    """Returns the choice that a flag of a library means where that is called otherwise; None of any other name."""
+    return SWITCHED_ON.get(plain(name))
+
+
+def plain(name: str) -> str:
+    """Returns a name as Python spells arguments, whether it is given so or as an option."""
     return name.removeprefix("--").replace("-", "_").casefold()

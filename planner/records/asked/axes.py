@@ -11,6 +11,7 @@ from typing import Any
 from hardware import PlannerError
 from hardware.errors import shown
 from planner.records.asked.arguments import near_arguments
+from planner.records.asked.unplanned import answer_about
 from strategies import ALL_LINEAR, OPTIONS, LoraTargets, Names, Option, Shares, WholeNumbers
 from strategies.sharding import ALIASES
 
@@ -53,7 +54,7 @@ def check_known(given: Iterable[str], known: Collection[str]) -> None:
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
         near = near_arguments(unknown, known)
-        hint = f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(known)}"
+        hint = answer_about(unknown) or (f"did you mean {', '.join(near)}?" if near else f"one of {', '.join(known)}")
         raise RequestError(f"unknown argument {shown(unknown)}", hint)
 
 

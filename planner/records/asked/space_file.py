@@ -13,6 +13,7 @@ from hardware.errors import FileError, shown
 from hardware.reading import read_document
 from planner.records.asked.arguments import near_arguments
 from planner.records.asked.axes import parse_option, without_aliases
+from planner.records.asked.unplanned import answer_about
 from strategies import OPTIONS
 
 VERSION_KEY = "schema_version"
@@ -59,7 +60,8 @@ def _parsed(document: Document) -> dict[str, tuple[Any, ...]]:
             continue
         if name not in OPTIONS:
             near = near_arguments(name, OPTIONS)
-            document.add_problem((key,), f"unknown option; {f'did you mean {near[0]}?' if near else _known()}")
+            way_out = answer_about(name) or (f"did you mean {near[0]}?" if near else _known())
+            document.add_problem((key,), f"unknown option; {way_out}")
         elif name in space:
             document.add_problem((key,), f"{name} is given twice")
         elif value is None:

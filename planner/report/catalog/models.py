@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -16,6 +16,10 @@ from planner.report.parts.table import Column, shrunk, table_lines
 
 _EXPENDABLE = ("Hugging Face id", "family", "vocabulary")
 """Columns that are left out where the terminal is narrow, one after the other."""
+DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers", "num_decoder_layers")
+WIDTHS = ("hidden_size", "d_model", "n_embd")
+POSITIONS = ("max_position_embeddings", "n_positions")
+"""What files of various model types call the number of layers (those of a decoder last), their width and positions."""
 
 
 class ModelList(NamedTuple):
@@ -76,17 +80,23 @@ def _row(model: Model | Foreign) -> _Row:
 
 def _row_of_fields(model: Foreign) -> _Row:
     """Returns the texts of the cells of a model that is known by the fields of its config.json."""
-    fields = model.fields
+    said = model.fields
+    width, vocabulary, positions = (_said(said, names) for names in (WIDTHS, ("vocab_size",), POSITIONS))
     return _Row(
         model.name,
         "-" if model.num_parameters is None else count(model.num_parameters),
-        fields["model_type"],
-        str(fields["num_hidden_layers"]),
-        grouped(fields["hidden_size"]),
-        grouped(fields["vocab_size"]),
-        grouped(fields["max_position_embeddings"]),
+        said["model_type"],
+        " + ".join(str(said[name]) for name in DEPTHS if name in said),
+        width,
+        vocabulary,
+        positions,
         model.hf or "-",
     )
+
+
+def _said(fields: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Returns the text of the first of the fields that a config.json has."""
+    return next((grouped(fields[name]) for name in names if name in fields), "-")
 
 
 def _number(shape: Architecture, name: str) -> str:
@@ -187,4 +197,5 @@ class ReplayedCard(NamedTuple):
         yield "layers", row.layers
         yield "hidden size", row.hidden
         yield "vocabulary", row.vocabulary
-        yield "context", f"{row.context} tokens"
+        if row.context != "-":
+            yield "context", f"{row.context} tokens"

@@ -14,9 +14,10 @@ from hardware import PlannerError, load_catalog
 from planner.cli import main
 from planner.cli.command import Command, Option
 from planner.models import registry_models
-from planner.records.asked.arguments import ELSEWHERE
+from planner.records.asked.arguments import ELSEWHERE, SWITCHED_ON
 from planner.records.asked.axes import RequestError
-from strategies import OPTIONS
+from planner.records.asked.unplanned import answer_about
+from strategies import OPTIONS, Batching
 from strategies.sharding import ALIASES
 
 QUESTIONS = {"fit": planner.api.fit, "estimate": planner.api.estimate}
@@ -61,10 +62,27 @@ def test_what_python_takes_no_argument_for_is_told_the_argument_that_is_meant() 
     for name, meant in (("seq_len", "sequence_length"), ("max_length", "sequence_length"), ("optim", "optimizer")):
         with pytest.raises(RequestError, match=rf"unknown argument '{name}'\nhint: did you mean {meant}"):
             planner.api.fit("gpt2", gpu="T4", **{name: 1})  # type: ignore[misc]  # that is the mistake
+    with pytest.raises(RequestError, match=r"unknown argument 'pp_size'\nhint: pipeline parallelism is not planned"):
+        planner.api.fit("gpt2", gpu="T4", pp_size=2)  # type: ignore[call-arg]
     with pytest.raises(RequestError, match=r"unknown argument 'xyzzy'\nhint: one of model, gpu, .*precision"):
         planner.api.fit("gpt2", gpu="T4", xyzzy=1)  # type: ignore[call-arg]
     with pytest.raises(RequestError, match=r"unknown argument 'top'\nhint: one of model"):
         planner.api.estimate("gpt2", gpu="T4", top=1)  # type: ignore[call-arg]  # an argument of `fit` alone
+
+
+@pytest.mark.parametrize("kind", ["tensor", "pipeline", "expert", "context", "sequence"])
+@pytest.mark.parametrize("spelled", ["{}_parallel_size", "{}_parallelism", "--{}-parallel-degree"])
+def test_parallelism_that_is_not_planned_is_said_so_by_each_of_its_names(kind: str, spelled: str) -> None:
+    answer = answer_about(spelled.format(kind)) or ""
+    assert answer.startswith(f"{kind} parallelism is not planned")
+    assert answer_about(f"{kind[0]}p") is not None
+
+
+def test_a_flag_that_is_called_otherwise_than_its_choice_is_answered_by_a_choice_that_there_is() -> None:
+    for flag, choice in SWITCHED_ON.items():
+        values = CHOICES | {"batching": Batching}
+        argument = ELSEWHERE[flag]
+        assert choice in [*values[argument]] or choice in ALIASES
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -36,6 +36,13 @@ def test_the_error_says_what_kind_of_model_a_name_is_of(name: str, kind: str) ->
     assert told(name).startswith(f"{name} is {kind}, and planner plans language models\nhint: ")
 
 
+@pytest.mark.parametrize("name", ["chatglm3-6b", "Qwen/Qwen-7B-Chat", "baichuan2-7b", "internlm2_5-7b", "minicpm3-4b"])
+def test_a_model_with_code_of_its_own_is_told_what_plans_its_size(name: str) -> None:
+    assert told(name).startswith(f"{name} is a model with code of its own")
+    assert "hint: a size such as 7B" in told(name)
+    assert other_kind("deepseek-r1-distill-qwen-7b", lambda _: False) is None
+
+
 @pytest.mark.parametrize(
     ("name", "text_model"),
     [

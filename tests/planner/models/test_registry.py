@@ -23,6 +23,7 @@ from planner.models import (
     sized_model,
     supported_model_types,
 )
+from planner.report.catalog.models import DEPTHS, POSITIONS, WIDTHS
 
 ENTRIES = {entry.name: entry for entry in (*registry_models(), *replayed_models())}
 NAMES = [entry.name for entry in registry_models()]
@@ -172,8 +173,9 @@ def test_every_name_of_an_entry_without_a_family_finds_its_fields(name: str) -> 
     assert found == Foreign(name, entry.fields, entry.notes, entry.hf, entry.aliases, entry.num_parameters)
     for other in entry.names:
         assert recognize(other) == under(found, entry.repository(other)) == sized_model(other)
-    assert {"architectures", "num_hidden_layers", "hidden_size", "vocab_size"} <= set(entry.fields)
-    assert "max_position_embeddings" in entry.fields
+    assert {"architectures", "vocab_size"} <= set(entry.fields)
+    assert all(set(entry.fields) & set(names) for names in (DEPTHS, WIDTHS))
+    assert set(entry.fields) & {*POSITIONS, "relative_attention_num_buckets"}
     with pytest.raises(PlannerError, match="is of no family of the registry"):
         find_model(name)
 

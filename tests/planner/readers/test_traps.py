@@ -12,7 +12,7 @@ from planner.readers.documents.source import read_source
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from strategies import Batching, GradientSync, Kernels, Optimizer
+from strategies import Batching, GradientSync, Kernels, Loss, Optimizer
 
 AXOLOTL = "base_model: meta-llama/Llama-3.2-1B\nbf16: true\nmicro_batch_size: 4\n"
 
@@ -101,6 +101,16 @@ def test_axolotls_old_name_of_ligers_swiglu_is_read(tmp_path: Path) -> None:
     reading = read(f"{AXOLOTL}{plugin}\n{kernels}\n", tmp_path)
     assert (reading.value("kernels"), refusals(reading)) == (Kernels.LIGER, [])
     assert [left.place.key for left in reading.left_out if left.place] == ["liger_layer_norm"]
+
+
+@pytest.mark.parametrize(("value", "left_out"), [("true", ["flash_attn_cross_entropy"]), ("false", [])])
+def test_axolotls_flash_attn_loss_behind_the_cast_of_logits_is_told_as_left_out(
+    value: str, left_out: list[str], tmp_path: Path
+) -> None:
+    """It stands behind transformers' cast to fp32, so that it is not the loss that leaves the cast out."""
+    reading = read(f"{AXOLOTL}flash_attn_cross_entropy: {value}\n", tmp_path)
+    assert [left.place.key for left in reading.left_out if left.place] == left_out
+    assert reading.value("loss") is Loss.FULL
 
 
 FACTORY = "model_name_or_path: Qwen/Qwen3-4B\nstage: sft\nbf16: true\nper_device_train_batch_size: 2\n"
