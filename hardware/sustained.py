@@ -20,9 +20,9 @@ _AMPERE_ATTENTION: Kernels = {
     "efficient": (0.36, 0.30),  # no measurement; the kernel of xformers, of the age of flash-1
 }
 _GEFORCE_ATTENTION: Kernels = {
-    # An RTX 4090 does 340 TOPS by SageAttention, 2.1 times flash-attention 2 and 2.7 times xformers (arXiv 2410.02367,
-    # abstract): 162 and 126 of 165 TFLOP/s, since sums in fp32 bound it as they do products. Backward by the ratio of an
-    # A100. Boards with full rates are bound by their power.
+    # An RTX 4090 does 340 TOPS by SageAttention, 2.1 times flash-attention 2 and 2.7 times xformers (arXiv
+    # 2410.02367): 162 and 126 of 165 TFLOP/s, since sums in fp32 bound it as they do products. Backward by the ratio of
+    # an A100. Boards with full rates are bound by their power.
     "flash-2": (0.98, 0.78),
     "flash-1": (0.76, 0.61),
     "efficient": (0.76, 0.61),
@@ -70,11 +70,13 @@ class Sustained(NamedTuple):
     """Whether step times bear the shares out; not where products of the best shape are all that is known."""
 
 
+PCIE_BY_HOST = 0.27
+"""Of PCIe by way of the host's memory: four L40S 8.5 of 31.5 GB/s (LLMFineTuningBench: a micro-batch of Mixtral-8x7B
+takes 16.5 s more than it computes, in which each GPU sends twice 70 GB)."""
 RECENT_LAUNCH = 22e-6
-"""The same of hosts since Sapphire Rapids. Llama 3.2 1B at 512 tokens on a B200 takes 48.8 ms with a checkpointed
-backward (stas00/ml-engineering 744d01e, training/performance), in which 2,200 tensors are allocated; a forward alone
-8.1 ms for 630."""
-
+"""Seconds for an eager kernel of hosts since Sapphire Rapids. Llama 3.2 1B at 512 tokens on a B200 takes 48.8 ms with a
+checkpointed backward (stas00/ml-engineering 744d01e, training/performance), in which 2,200 tensors are allocated; a
+forward alone 8.1 ms for 630."""
 BEST_TO_MEDIAN = 0.83
 """Median rate of 183 training shapes on an A100, 0.72 of the peak (SimuMax, a100_pcie.json), over that of the best
 shape, 271.2 TFLOP/s (ml-engineering 744d01e, compute/accelerator, MAMF)."""
@@ -87,9 +89,8 @@ BY_CAPABILITY: dict[str, Sustained] = {
     # best shape an RTX 3090 does 75.5 to 76.7 of 71 TFLOP/s (zzc0721/torch-performance-test-data 9d82827, database.md).
     "8.6": Sustained(0.96, 0.96, 0.81, _GEFORCE_ATTENTION, 0.27e12),
     # RTX 4090: 158.6 of 165 TFLOP/s in the best shape (mli/transformers-benchmarks, issue 4). L40S (350 W): 180 TFLOP/s
-    # in LLMFineTuningBench's step times. PCIe: by way of the host's memory, 8.5 GB/s of four L40S (Mixtral-8x7B takes
-    # 16.5 s more than it computes, in which each GPU sends twice 70 GB, same source); GeForce has no other way.
-    "8.9": Sustained(0.96, 0.80, 0.81, _GEFORCE_ATTENTION, 0.51e12, pcie=0.27),
+    # in LLMFineTuningBench's step times. PCIe: by way of the host's memory, as virtual machines do.
+    "8.9": Sustained(0.96, 0.80, 0.81, _GEFORCE_ATTENTION, 0.51e12, pcie=PCIE_BY_HOST),
     # Products: llm-foundry's and fms-fsdp's step times; best shape 0.80 (MAMF), "H100 matmuls are power limited"
     # (thonking.ai). Power: 475 TFLOP/s at 500 W (torchtitan), 330 at 350 W (LLMFineTuningBench). fp8: MAMF's 0.71 by
     # the same ratio. NVLink: copies 380 of 450 GB/s (github.com/NVIDIA/nccl, issue 1264).

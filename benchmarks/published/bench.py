@@ -20,6 +20,9 @@ SOURCE = "LLMFineTuningBench"
 FULL_PERCENT = 90
 """Share of a GPU from which on the allocator gives cached memory back: a peak then says only that the run fitted."""
 
+FILLED_PERCENT = 99.99
+"""The same from which on managed memory was moved to the host: tensors took all of the GPU that it did not hold."""
+
 GPUS = {
     "NVIDIA-A100-SXM4-80GB": ("A100-80GB-SXM", 81920 * MIB),
     "NVIDIA-A100-80GB-PCIe": ("A100-80GB-PCIe", 81920 * MIB),
@@ -81,7 +84,7 @@ def _timed(row: dict[str, str]) -> Timed:
         name=run.name,
         model=run.model,
         # The planner's step with managed states is that of a full GPU; where there is room they stay, as AdamW's do.
-        request=dict(run.request) | ({"optimizer": "adamw"} if run.managed and not is_full(run) else {}),
+        request=dict(run.request) | ({"optimizer": "adamw"} if run.managed and not _is_filled(run) else {}),
         tokens_per_second=float(row["tokens_per_second"]) / ranks,
         machine=(run.model, row["gpu_model"], ranks),
         network=_network(row),
@@ -144,10 +147,15 @@ def _wraps(row: dict[str, str]) -> Wraps:
     return Wraps(ahead=gptq, broadcasts=groups, buffers=int(gptq), adapters=not gptq)
 
 
-def is_full(run: Run) -> bool:
+def is_full(run: Run, percent: float = FULL_PERCENT) -> bool:
     """Returns whether a peak is so near the GPU's size that it tells only that the run fitted."""
     total = run.driver_bytes + load_catalog().get(run.request["gpu"]).memory_bytes
-    return run.device_bytes is not None and run.device_bytes >= FULL_PERCENT / 100 * total
+    return run.device_bytes is not None and run.device_bytes >= percent / 100 * total
+
+
+def _is_filled(run: Run) -> bool:
+    """Returns whether managed memory had to give way to tensors."""
+    return is_full(run, FILLED_PERCENT)
 
 
 def _unsaid(row: dict[str, str]) -> str | None:

@@ -5,7 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from hardware import Cluster, Sustained
-from hardware.sustained import HOST_LINK, NETWORK, NETWORK_BY_TCP, PCIE_PAIR
+from hardware.sustained import HOST_LINK, NETWORK, NETWORK_BY_TCP, PCIE_BY_HOST, PCIE_PAIR
 from strategies import Attention, Strategy
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
@@ -89,7 +89,9 @@ def _kernel(attention: Attention, cluster: Cluster) -> str:
 
 def _links(cluster: Cluster, share: Sustained) -> tuple[float, float, float]:
     """Returns bytes per second of a rank within a node, over all GPUs of several nodes, and between peers."""
-    link, pcie = cluster.gpu.gpu_link, PCIE_PAIR if cluster.gpus_per_node == 2 else share.pcie
+    link, peak = cluster.gpu.gpu_link, cluster.gpu.peak_flops
+    pcie = PCIE_BY_HOST if peak.tf32 == peak.fp32 else share.pcie  # GeForce cannot copy from GPU to GPU
+    pcie = PCIE_PAIR if cluster.gpus_per_node == 2 else pcie
     within = link.bytes_per_second * (pcie if link.kind == "pcie" else share.nvlink)
     network = cluster.gpu.network_link
     nic = cluster.network_bytes_per_second * (NETWORK_BY_TCP if network and network.kind == "ethernet" else NETWORK)

@@ -74,6 +74,8 @@ def test_collectives_by_pcie_reach_less_of_it_the_more_gpus_there_are() -> None:
     assert rates("L40S", gpus=2).node_link_bytes == pytest.approx(31.5e9 * PCIE_PAIR)
     assert rates("A100-80GB-PCIe", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.50)
     assert rates("L40S", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.27)  # by way of the host's memory
+    assert rates("RTX-A5000", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.50)
+    assert rates("RTX-3090", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.27)  # GeForce has no other way
 
 
 def test_sockets_reach_less_of_a_network_than_rdma() -> None:
