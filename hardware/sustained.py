@@ -19,6 +19,14 @@ _AMPERE_ATTENTION: Kernels = {
     "flash-1": (0.36, 0.30),
     "efficient": (0.36, 0.30),  # no measurement; the kernel of xformers, of the age of flash-1
 }
+_GEFORCE_ATTENTION: Kernels = {
+    # An RTX 4090 does 340 TOPS by SageAttention, 2.1 times flash-attention 2 and 2.7 times xformers (arXiv
+    # 2410.02367): 162 and 126 of 165 TFLOP/s, since sums in fp32 bound it as they do products. Backward by the ratio of
+    # an A100. Boards with full rates are bound by their power.
+    "flash-2": (0.98, 0.78),
+    "flash-1": (0.76, 0.61),
+    "efficient": (0.76, 0.61),
+}
 _HOPPER_ATTENTION: Kernels = {
     # Forward at 1k to 16k: SDPA's flash kernel 287 to 304 TFLOP/s (pytorch/benchmark, pull request 2296); backward by
     # the ratio of an A100.
@@ -52,10 +60,23 @@ class Sustained(NamedTuple):
     """FLOPs of products in half precision per joule, where the power limit of boards decides; None: it does not."""
     nvlink: float = 0.78
     """Of the link between GPUs by collectives; A100 node: 235 of 300 GB/s (ml-engineering 744d01e, network)."""
+    pcie: float = 0.50
+    """Of PCIe by collectives on four GPUs and more: four A100 15.7 of 31.5 GB/s (LLMFineTuningBench: a short
+    micro-batch of Llama-2-70B takes 19.8 s, in which each GPU sends three times 103 GB), eight 13.5 (SimuMax)."""
+    launch: float = 27e-6
+    """Seconds in which the host of such GPUs launches an eager kernel: Qwen's LoRA at 256 tokens on an A100 takes
+    0.125 s for 4,500 of them at 1.8 B, 0.150 s for 6,000 at 7 B, 0.200 s for 7,500 at 14 B (github.com/QwenLM/Qwen)."""
     measured: bool = True
     """Whether step times bear the shares out; not where products of the best shape are all that is known."""
 
 
+PCIE_BY_HOST = 0.27
+"""Of PCIe by way of the host's memory: four L40S 8.5 of 31.5 GB/s (LLMFineTuningBench: a micro-batch of Mixtral-8x7B
+takes 16.5 s more than it computes, in which each GPU sends twice 70 GB)."""
+RECENT_LAUNCH = 22e-6
+"""Seconds for an eager kernel of hosts since Sapphire Rapids. Llama 3.2 1B at 512 tokens on a B200 takes 48.8 ms with a
+checkpointed backward (stas00/ml-engineering 744d01e, training/performance), in which 2,200 tensors are allocated; a
+forward alone 8.1 ms for 630."""
 BEST_TO_MEDIAN = 0.83
 """Median rate of 183 training shapes on an A100, 0.72 of the peak (SimuMax, a100_pcie.json), over that of the best
 shape, 271.2 TFLOP/s (ml-engineering 744d01e, compute/accelerator, MAMF)."""
@@ -63,18 +84,19 @@ shape, 271.2 TFLOP/s (ml-engineering 744d01e, compute/accelerator, MAMF)."""
 BY_CAPABILITY: dict[str, Sustained] = {
     # Products: SimuMax's median; memory: SimuMax's 0.81 of cross-entropy.
     "8.0": Sustained(0.72, 0.72, 0.81, _AMPERE_ATTENTION),
-    # Boards with 70 to 300 W: 62 TFLOP/s of an RTX A5000 (230 W) in fsdp_qlora's step times. GeForce, whose peak with
-    # sums in fp32 is half of the others', reaches as large a share as Ada's.
-    "8.6": Sustained(0.80, 0.80, 0.81, _AMPERE_ATTENTION, 0.27e12),
+    # Boards with 70 to 300 W: 62 TFLOP/s of an RTX A5000 (230 W) in fsdp_qlora's step times. GeForce, whose units sum
+    # in fp32 at half of the others' rate, is bound by them at any shape as Ada's are, and reaches their share: in the
+    # best shape an RTX 3090 does 75.5 to 76.7 of 71 TFLOP/s (zzc0721/torch-performance-test-data 9d82827, database.md).
+    "8.6": Sustained(0.96, 0.96, 0.81, _GEFORCE_ATTENTION, 0.27e12),
     # RTX 4090: 158.6 of 165 TFLOP/s in the best shape (mli/transformers-benchmarks, issue 4). L40S (350 W): 180 TFLOP/s
-    # in LLMFineTuningBench's step times.
-    "8.9": Sustained(0.96, 0.80, 0.81, _AMPERE_ATTENTION, 0.51e12),
+    # in LLMFineTuningBench's step times. PCIe: by way of the host's memory, as virtual machines do.
+    "8.9": Sustained(0.96, 0.80, 0.81, _GEFORCE_ATTENTION, 0.51e12, pcie=PCIE_BY_HOST),
     # Products: llm-foundry's and fms-fsdp's step times; best shape 0.80 (MAMF), "H100 matmuls are power limited"
     # (thonking.ai). Power: 475 TFLOP/s at 500 W (torchtitan), 330 at 350 W (LLMFineTuningBench). fp8: MAMF's 0.71 by
     # the same ratio. NVLink: copies 380 of 450 GB/s (github.com/NVIDIA/nccl, issue 1264).
-    "9.0": Sustained(0.56, 0.50, 0.81, _HOPPER_ATTENTION, 0.95e12, 0.84),
+    "9.0": Sustained(0.56, 0.50, 0.81, _HOPPER_ATTENTION, 0.95e12, 0.84, launch=RECENT_LAUNCH),
     # Products: median of SimuMax's 514 shapes; memory 0.67; NVLink: all-gathers 0.67 of 900 GB/s.
-    "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67),
+    "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67, launch=RECENT_LAUNCH),
     # MAMF: MI300X 668.4, MI355X 1565, Gaudi2 418.7, Gaudi3 1243 TFLOP/s; fp8 Gaudi2 826.5, Gaudi3 1289.5.
     "gfx942": Sustained(0.51 * BEST_TO_MEDIAN, 0.42, 0.81, _AMPERE_ATTENTION, None, 0.70, measured=False),
     "gfx950": Sustained(0.62 * BEST_TO_MEDIAN, 0.52, 0.81, _AMPERE_ATTENTION, None, 0.70, measured=False),
@@ -84,14 +106,13 @@ BY_CAPABILITY: dict[str, Sustained] = {
 NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "7.5": "8.6", "gfx90a": "gfx942", "gfx908": "gfx942"}
 """Capability whose shares another one takes; all others take those of an A100."""
 
-PCIE = 0.35
-"""Share of PCIe that collectives reach on four GPUs and more: A100 11 of 31.5 GB/s (LLMFineTuningBench's step times),
-13.5 on eight (SimuMax)."""
 PCIE_PAIR = 0.65
-"""The same on two GPUs: 20.7 of 31.5 GB/s (SimuMax)."""
+"""Share of PCIe that collectives reach on two GPUs: 20.7 of 31.5 GB/s (SimuMax)."""
 NETWORK = 0.85
 """Share of a node's network that collectives reach: 340 of 400 GB/s by 32 nodes of 8 H100 in an all-gather of 2 GB
 (github.com/NVIDIA/nccl, issue 1218)."""
+NETWORK_BY_TCP = 0.40
+"""The same by sockets, without RDMA: 4 to 6 of 12.5 GB/s by 4 nodes of 8 V100 (github.com/NVIDIA/nccl, issue 450)."""
 HOST_LINK = 0.80
 """Share of PCIe that copies between GPU and host reach: 25 of 31.5 GB/s (ZaidQureshi/bam, issue 54), 55 of 63
 (ml-engineering)."""

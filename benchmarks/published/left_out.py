@@ -16,7 +16,7 @@ from unittest.mock import patch
 from published.speed import Asked, Speed
 
 from hardware import sustained
-from planner.time import host, rates
+from planner.time import collectives, host, rates
 
 Put = Callable[[float], AbstractContextManager[Any]]
 """Puts a value in the place of a constant, for as long as a context lasts."""
@@ -81,7 +81,10 @@ def _constants() -> list[Constant]:
         # The middle of what FlashAttention-2's paper says of the first one; on Hopper by the ratio of the second.
         Constant(("llm-foundry",), 0.325, _of_flash_1("8.0"), *_flash_1("8.0")),
         Constant(("llm-foundry",), 0.325 * hopper["flash-2"][0] / 0.5, _of_flash_1("9.0"), *_flash_1("9.0")),
-        Constant((hf,), 0.43, _by_pcie, *_of_module(rates, "PCIE")),  # SimuMax: 13.5 of 31.5 GB/s
+        Constant((hf,), 0.43, _by_pcie("8.0"), *_share("8.0", "pcie")),  # SimuMax: 13.5 of 31.5 GB/s
+        Constant((hf,), 0.43, _by_pcie("8.9"), *_share("8.9", "pcie")),
+        Constant((hf, "llm-foundry"), collectives.OVERLAP, _of_fsdp1, *_of_module(collectives, "OVERLAP_OF_FSDP1")),
+        Constant(("qwen",), sustained.RECENT_LAUNCH, _on("8.0"), *_share("8.0", "launch")),
         Constant((hf,), 0.0, lambda asked: asked.traffic.units > 0, *_of_module(host, "UNIT_SECONDS")),
         Constant(("qwen",), 0.0, lambda asked: asked.traffic.modules > 0, *_of_module(host, "MODULE_SECONDS")),
     ]  # fmt: skip
@@ -91,8 +94,13 @@ def _of_flash_1(capability: str) -> Callable[[Asked], bool]:
     return lambda asked: asked.run.kernel == "flash-1" and asked.cluster.gpu.compute_capability == capability
 
 
-def _by_pcie(asked: Asked) -> bool:
-    return asked.cluster.gpus_per_node > 2 and asked.cluster.gpu.gpu_link.kind == "pcie"
+def _by_pcie(capability: str) -> Callable[[Asked], bool]:
+    on = _on(capability)
+    return lambda asked: on(asked) and asked.cluster.gpus_per_node > 2 and asked.cluster.gpu.gpu_link.kind == "pcie"
+
+
+def _of_fsdp1(asked: Asked) -> bool:
+    return asked.traffic.lockstep and asked.traffic.units > 0
 
 
 def _of_module(module: object, name: str) -> tuple[Put, float]:

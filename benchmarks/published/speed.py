@@ -7,7 +7,8 @@ from typing import NamedTuple
 from published.step_times import Timed
 
 from hardware import Cluster, Link, load_catalog
-from planner.memory import MemoryModel, Moved, Traffic, Work
+from planner.memory import MemoryModel, Traffic, Work
+from planner.memory.step.traffic import hooked_modules
 from planner.problem.resolve import resolve_one
 from planner.time import Rates, StepTime, seconds_between, step_time
 from strategies import Strategy
@@ -38,12 +39,6 @@ class Speed(NamedTuple):
         return low <= self.run.tokens / self.run.tokens_per_second <= high
 
 
-def _gathers(memory: MemoryModel, strategy: Strategy) -> Moved:
-    """Returns the collectives that gather every unit once."""
-    units = memory.units(memory.setting(strategy), strategy.sharding)
-    return Traffic.of(units, strategy.sharding, memory.cluster, 0, recomputes_units=True).waited_for
-
-
 class Asked(NamedTuple):
     """A run with what the planner derives of it before it looks at rates."""
 
@@ -67,13 +62,19 @@ def ask(run: Timed) -> Asked:
     axes = dict(run.request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps")
     gpu = load_catalog().get(axes.pop("gpu"))
+    if run.link is not None:
+        slot = Link(kind="pcie", bytes_per_second=run.link)
+        gpu = gpu.model_copy(update={"gpu_link": slot, "host_link": slot})
     if run.network is not None:
         share = run.network // axes.get("gpus", 1)
-        gpu = gpu.model_copy(update={"network_link": Link(kind="ethernet", bytes_per_second=share)})
+        kind = "roce" if run.rdma else "ethernet"
+        gpu = gpu.model_copy(update={"network_link": Link(kind=kind, bytes_per_second=share)})
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
     problem, _, candidate = resolve_one(run.model, gpu, None, axes, workload, size, steps)
     strategy, memory = candidate.strategy, problem.memory
     work, traffic = memory.work(strategy), memory.traffic(strategy)
-    if run.recomputes_units and isinstance(memory, MemoryModel):
-        traffic = traffic._replace(waited_for=_gathers(memory, strategy))
+    work = work._replace(kernels=work.kernels + run.launched)
+    if run.hooked and isinstance(memory, MemoryModel):
+        modules = hooked_modules(memory.units(memory.setting(strategy), strategy.sharding))
+        traffic = traffic._replace(modules=modules, lockstep=True)
     return Asked(run, problem.cluster, strategy, work, memory.recomputation(strategy), traffic)

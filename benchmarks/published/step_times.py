@@ -27,7 +27,10 @@ class Timed(NamedTuple):
         machine: What pairs are compared within: model, GPU and their number.
         kernel: Kernel of attention that the planner has no choice for; "" where the request says it.
         network: Bytes per second of a node's network where it is not the catalog's, or None.
-        recomputes_units: Whether the run's library put checkpoints around FSDP1's units, and gathered them three times.
+        rdma: Whether nodes exchange by RDMA; otherwise by sockets.
+        link: Bytes per second of a GPU's PCIe slot where it is not the catalog's, or None.
+        launched: Kernels of a micro-batch that the run's library launched and today's does not.
+        hooked: Whether DeepSpeed's ZeRO-3 has hooks around the modules of a run on one GPU, which shards nothing.
     """
 
     source: str
@@ -38,7 +41,10 @@ class Timed(NamedTuple):
     machine: tuple[str, str, int]
     kernel: str = ""
     network: int | None = None
-    recomputes_units: bool = False
+    rdma: bool = True
+    link: int | None = None
+    hooked: bool = False
+    launched: int = 0
 
     @property
     def tokens(self) -> int:
@@ -78,7 +84,8 @@ def _timed(source: str, group: dict[str, Any], row: list[Any]) -> Timed:
         "samples_per_second": value * length / gpus / nodes,
     }[group["metric"]]
     machine, network = (model, gpu, gpus * nodes), group.get("network")
-    return Timed(source, name, _model(model, length), request, per_second, machine, kernel, network)
+    link, hooked = group.get("links", {}).get(gpu), group.get("hooked", False)
+    return Timed(source, name, _model(model, length), request, per_second, machine, kernel, network, True, link, hooked)
 
 
 @cache

@@ -13,6 +13,7 @@ from planner.libraries.allocator import allocated
 from planner.memory import Moment
 from planner.memory.linear.gptqmodel import INT32, gptq_flat_bytes
 from planner.models import Architecture, Inventory
+from planner.models.families.mixtral import Mixtral
 
 HALF, FP32 = 2, 4
 END, START, BLOCK = Moment.END_OF_FORWARD, Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD
@@ -131,3 +132,24 @@ def one_group(architecture: Architecture, ranks: int) -> Term:
         {},
         dict.fromkeys(Moment, -more),
     )
+
+
+LOOP_KERNELS = 12, 32
+"""Kernels of an expert in a pass forward and in one backward where experts are a loop: three of `where`, two indexings,
+three products, the activation, two factors and `index_add_`; backward, ten each for the two indexings, which sort and
+accumulate, six products and factors of the MLP, their sum, and five of the weighted result.
+
+Source: transformers 4.45.2, mixtral/modeling_mixtral.py, `MixtralSparseMoeBlock.forward`.
+"""
+
+
+def expert_kernels(architecture: Architecture) -> int:
+    """Returns the kernels of a checkpointed micro-batch for experts one after the other; today one product does it all.
+
+    Args:
+        architecture: The model's.
+    """
+    if not isinstance(architecture, Mixtral):
+        return 0
+    forward, backward = LOOP_KERNELS
+    return (2 * forward + backward) * architecture.num_local_experts * architecture.num_hidden_layers

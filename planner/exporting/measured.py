@@ -82,7 +82,7 @@ def _notes(line: MeasuredLine, deviations: tuple[Deviation, ...]) -> Iterator[st
     seconds = [d for d in deviations if d.name == "step"]
     for step in seconds:
         if not predicted.step_seconds_low <= step.measured <= predicted.step_seconds_high:
-            yield "a step took a time outside of the range in which 4 of 5 cases lie"
+            yield "a step took a time outside of the range in which 9 of 10 cases lie"
     if any(abs(d.difference) > EXACT for d in deviations if d.name == "allocated"):
         yield (
             "torch's peak is further from the plan than replays are: rows of another length, or a changed file? "

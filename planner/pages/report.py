@@ -64,7 +64,7 @@ def report_page(*plans: Answer, catalog: CatalogSource = None) -> str:
 
 _FOOTER = (
     "Predicted by planner. Memory is what a process needs, with CUDA context and the allocator's reserve. "
-    "Four of five measured steps are within the range of seconds that is given."
+    "Nine of ten measured steps are within the range of seconds that is given."
 )
 
 
@@ -122,7 +122,7 @@ def _sections(sheet: Sheet) -> Iterator[str]:
             ("Memory over the length", memory.by_length(drawn), ""),
             ("Speed over the length", speed.by_length(drawn), ""),
         ],
-        "Each curve changes one number of a plan; its mark is the plan. Shaded: four of five measured speeds.",
+        "Each curve changes one number of a plan; its mark is the plan. Shaded: nine of ten measured speeds.",
     )
     if len(sheet.rows) > 1:
         yield _cards("Ranking", [("", ranking(sheet), "")], "A click on a heading sorts.")

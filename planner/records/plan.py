@@ -212,7 +212,7 @@ class Time(Record):
     """Tokens of all ranks per second, without padding where the mean length of samples is known."""
     tokens_per_second_per_gpu: float | None = None
     step_seconds_low: float | None = None
-    """Four of five measured steps are between this and `step_seconds_high`."""
+    """Nine of ten measured steps are between this and `step_seconds_high`."""
     step_seconds_high: float | None = None
     model_flops_utilization: float | None = None
     """FLOPs of the model's products and attention, without recomputation, over the GPU's peak in the dtype of the

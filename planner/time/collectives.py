@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.memory import Moved
+from planner.memory import Moved, Traffic
 from planner.time.rates import Rates
 
 HOP_SECONDS = 8e-6
@@ -11,6 +11,11 @@ the bandwidth of 16 GiB (stas00/ml-engineering 744d01e, network/README.md)."""
 OVERLAP = 0.35
 """Share of the shorter of computation and communication that is lost where both run: products take 30 to 40% longer
 while NCCL's kernels run (github.com/pytorch/pytorch/pull/179937)."""
+OVERLAP_OF_FSDP1 = 1.0
+"""The same for what FSDP1 exchanges within a node: nothing is won. It launches the gather of a unit when the host has
+come to it, which is hardly ahead of the GPU (github.com/pytorch/pytorch, issues 106177 and 108234). Llama 3.1 8B takes
+as much longer on two, four and eight GPUs of one node than on one as its gathers take (LLMFineTuningBench), and
+llm-foundry's step times bear it out. Between nodes, where gathers take longer than a unit computes, they overlap."""
 
 
 def collective_seconds(moved: Moved, rates: Rates) -> float:
@@ -23,9 +28,14 @@ def collective_seconds(moved: Moved, rates: Rates) -> float:
     return max(sharding, moved.between_peers / rates.peer_bytes) + moved.hops * HOP_SECONDS
 
 
-def overlapped(computing: float, exchanging: float) -> float:
-    """Returns the seconds of computing and exchanging at the same time.
+def lost_seconds(computing: float, exchanging: float, moved: Moved, traffic: Traffic) -> float:
+    """Returns the seconds by which computing and exchanging at the same time takes longer than the longer one alone.
 
-    They are those of the longer one, and a share of the shorter one, by which the two slow each other down.
+    Args:
+        computing: Seconds of the computation alone.
+        exchanging: Seconds of the exchange alone.
+        moved: The bytes that are exchanged.
+        traffic: All that the rank exchanges.
     """
-    return max(computing, exchanging) + OVERLAP * min(computing, exchanging)
+    by_fsdp1 = traffic.lockstep and traffic.units and not moved.across_nodes and not moved.between_peers
+    return (OVERLAP_OF_FSDP1 if by_fsdp1 else OVERLAP) * min(computing, exchanging)

@@ -5,7 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from hardware import Cluster, Sustained
-from hardware.sustained import HOST_LINK, NETWORK, PCIE, PCIE_PAIR
+from hardware.sustained import HOST_LINK, NETWORK, NETWORK_BY_TCP, PCIE_BY_HOST, PCIE_PAIR
 from strategies import Attention, Strategy
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
@@ -37,6 +37,8 @@ class Rates(NamedTuple):
     """Bytes per second between GPU and host, in either direction."""
     host_bytes: float
     """Bytes per second of host memory, this rank's share."""
+    launch: float
+    """Seconds that the host takes to launch a kernel."""
 
     @classmethod
     def of(cls, cluster: Cluster, strategy: Strategy, kernel: str = "") -> "Rates":
@@ -74,6 +76,7 @@ def of_cluster(cluster: Cluster, dtype: str, kernel: str) -> Rates:
         *_links(cluster, share),
         gpu.host_link.bytes_per_second * HOST_LINK,
         HOST_MEMORY_BYTES_PER_SECOND / cluster.gpus_per_node,
+        share.launch,
     )
 
 
@@ -86,7 +89,10 @@ def _kernel(attention: Attention, cluster: Cluster) -> str:
 
 def _links(cluster: Cluster, share: Sustained) -> tuple[float, float, float]:
     """Returns bytes per second of a rank within a node, over all GPUs of several nodes, and between peers."""
-    link, pcie = cluster.gpu.gpu_link, PCIE_PAIR if cluster.gpus_per_node == 2 else PCIE
+    link, peak = cluster.gpu.gpu_link, cluster.gpu.peak_flops
+    pcie = PCIE_BY_HOST if peak.tf32 == peak.fp32 else share.pcie  # GeForce cannot copy from GPU to GPU
+    pcie = PCIE_PAIR if cluster.gpus_per_node == 2 else pcie
     within = link.bytes_per_second * (pcie if link.kind == "pcie" else share.nvlink)
-    nic = cluster.network_bytes_per_second * NETWORK
+    network = cluster.gpu.network_link
+    nic = cluster.network_bytes_per_second * (NETWORK_BY_TCP if network and network.kind == "ethernet" else NETWORK)
     return within, min(within, nic * cluster.gpus_per_node), min(within, nic)

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from planner.memory import Traffic, Work
-from planner.time.collectives import collective_seconds, overlapped
+from planner.time.collectives import collective_seconds, lost_seconds
 from planner.time.gpu import gpu_seconds
-from planner.time.host import host_seconds
+from planner.time.host import busy_seconds
 from planner.time.optimizer import accumulation_seconds, optimizer_seconds
 from planner.time.rates import Rates
 
@@ -52,18 +52,19 @@ def step_time(work: Work, again: Work, traffic: Traffic, rates: Rates, micro_bat
         steps: Micro-batches per optimizer step.
     """
     gpu, repeated = gpu_seconds(work, rates, micro_batch_size), gpu_seconds(again, rates, micro_batch_size)
-    busy = max(gpu.total, host_seconds(work, traffic))
     exchanging = max(collective_seconds(traffic.micro, rates), traffic.with_host / rates.host_link_bytes)
-    micro = overlapped(busy, exchanging) + collective_seconds(traffic.waited_for, rates)
-    backward = busy * 2 / 3
-    last = overlapped(backward, collective_seconds(traffic.step, rates)) - backward
+    lost = lost_seconds(gpu.total, exchanging, traffic.micro, traffic)
+    busy = busy_seconds(gpu.total + lost, work, traffic, rates)  # while it waits for the host, nothing slows it down
+    micro = max(busy, exchanging + lost) + collective_seconds(traffic.waited_for, rates)
+    backward, reducing = gpu.total * 2 / 3, collective_seconds(traffic.step, rates)
+    last = max(0.0, reducing - backward) + lost_seconds(backward, reducing, traffic.step, traffic)
     optimizer = optimizer_seconds(traffic, rates) + accumulation_seconds(traffic, rates, steps)
     return StepTime(
         total=steps * micro + last + optimizer,
         compute=steps * (gpu.products - repeated.products),
         memory_bound=steps * (gpu.memory_bound - repeated.memory_bound),
         recomputation=steps * repeated.total,
-        launch=steps * (busy - gpu.total),
-        communication=steps * (micro - busy) + last,
+        launch=steps * (busy - gpu.total - lost),
+        communication=steps * (micro - busy + lost) + last,
         optimizer=optimizer,
     )

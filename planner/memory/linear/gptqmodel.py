@@ -20,10 +20,13 @@ AWQ_BASE = Base(casts_under_autocast=False)
 """How PEFT treats an AWQ layer under an adapter (peft/tuners/lora/awq.py)."""
 
 INT32 = 4
-TORCH_MOVES = 33
-"""Half bytes that torch's operations move to dequantize a weight: the shift reads half a byte and writes int32 (4.5
-bytes), which is cast to int8 (5) and masked in place (2); less the zero point (2), times the scale (3). Source:
-auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, `forward`."""
+TORCH_MOVES = 59
+"""Half bytes that memory could move while torch's operations dequantize a weight: the shift to int32, the cast to int8,
+the mask, less the zero point, times the scale. They move 16.5 bytes, and take longer than these: shift, zero point and
+scale are broadcast, for which each element's three offsets are divided out of its index, 45 integer instructions with
+the loads (ATen/cuda/detail/OffsetCalculator.cuh); int32 and int8 are cast one by one, 15 to 20 more each. Of these 175
+instructions an A100 does 9.7e12 a second (108 x 64 at 1.41 GHz): 18 ps, in which 29.5 bytes are moved at 1.65 TB/s.
+Source: auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, `forward`."""
 TRITON_MOVES = 5
 """The same in one kernel, which reads half a byte and writes two (triton_utils/dequant.py, `dequant_kernel_248`)."""
 

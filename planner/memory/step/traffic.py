@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hardware import Cluster
 from planner.memory.sharding.account import Unit
-from strategies import DataParallel, Fsdp2, FullySharded, GradientSync, Zero
+from strategies import DataParallel, Fsdp1, Fsdp2, FullySharded, GradientSync, Zero
 from strategies.sharding import ALL_RANKS
 
 
@@ -55,6 +55,8 @@ class Traffic(NamedTuple):
     """Units that FSDP gathers and frees in Python."""
     modules: int = 0
     """Modules around which ZeRO-3 has hooks in Python."""
+    lockstep: bool = False
+    """Whether the host waits for the GPU again and again, and is never far ahead of it."""
 
     def stepped(self, moved: tuple[int, int], passes: float) -> "Traffic":
         """Returns this with the work of an optimizer step.
@@ -151,6 +153,7 @@ def _sharded(
         Moved() if each else reduces,
         gradient_bytes=sum(u.gradient_bytes if each else u.whole_gradient_bytes for u in units),
         units=number,
+        lockstep=isinstance(sharding, Fsdp1),
     )
     if not sharding.on_host:
         return traffic._replace(optimizer_bytes=optimizer_bytes)
@@ -176,13 +179,30 @@ def _by_deepspeed(units: Sequence[Unit], sharding: Zero, cluster: Cluster, state
         2: (reduced.times(2), reduced),
         3: (gathered.times(2).plus(reduced), Moved()),
     }[sharding.stage]
-    hooked = sum(len({p.name.rpartition(".")[0] for p in u.parameters}) for u in units) if sharding.stage == 3 else 0
-    found = Traffic(micro, step=step, gradient_bytes=gradients // (1 if sharding.stage == 1 else ranks), modules=hooked)
+    hooked = hooked_modules(units) if sharding.stage == 3 else 0
+    kept = gradients // (1 if sharding.stage == 1 else ranks)
+    found = Traffic(micro, step=step, gradient_bytes=kept, modules=hooked, lockstep=bool(hooked))
     optimizer = 2 * state_bytes + gradients // ranks
     if not sharding.steps_on_host:
         return found._replace(optimizer_bytes=optimizer)
     sent = 2 * weights // ranks if sharding.on_host else 0
     return found._replace(host_optimizer_bytes=optimizer, with_host=max(sent, gradients // ranks))
+
+
+def hooked_modules(units: Sequence[Unit]) -> int:
+    """Returns the modules that ZeRO-3 fetches parameters for, with hooks around each: those of the model, and adapters.
+
+    Args:
+        units: One rank's parameters, by part.
+    """
+    names = [{p.name for p in u.parameters} | {p.name for p in u.trained} for u in units]
+    return sum(len(set(map(_module, of_unit))) for of_unit in names)
+
+
+def _module(parameter: str) -> str:
+    """Returns the name of the module that has a parameter; the factors of an adapter are modules themselves."""
+    module, _, last = parameter.rpartition(".")
+    return parameter if last.startswith("lora_") else module
 
 
 def _resharded_over(sharding: FullySharded) -> int:

@@ -20,7 +20,7 @@ class Series(NamedTuple):
     """Number of its color."""
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float]]
-    """For each point the numbers between which it is in four of five cases; empty where there is no range."""
+    """For each point the numbers between which it is in nine of ten cases; empty where there is no range."""
     chosen: tuple[float, float]
     """The point that the plan has chosen."""
     said: str

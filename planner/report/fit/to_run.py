@@ -65,7 +65,7 @@ def speed(plan: Plan) -> str:
     """Returns how long a step takes, with its range, and the tokens per second."""
     time, between = plan.time, ""
     if time.step_seconds_low is not None and time.step_seconds_high is not None:
-        between = f" ({seconds_between(time.step_seconds_low, time.step_seconds_high)} in 4 of 5 cases)"
+        between = f" ({seconds_between(time.step_seconds_low, time.step_seconds_high)} in 9 of 10 cases)"
     of = plural(plan.global_batch_size, "sequence")
     return f"a step of {of}: {seconds(time.step_seconds)}{between}, {grouped(time.tokens_per_second)} tokens/s"
 

@@ -35,7 +35,7 @@ def times(time: Time, ranks: int) -> Iterator[Wrapped]:
         speed += f", {rounded_percent(time.model_flops_utilization)} model FLOPs utilization"
     between = ""
     if time.step_seconds_low is not None and time.step_seconds_high is not None:
-        between = f" ({seconds_between(time.step_seconds_low, time.step_seconds_high)} in 4 of 5 cases)"
+        between = f" ({seconds_between(time.step_seconds_low, time.step_seconds_high)} in 9 of 10 cases)"
     yield Wrapped(f"{seconds(time.step_seconds)} per optimizer step{between}, {speed}")
     if time.shares is not None:
         shares = [(words, getattr(time.shares, name)) for name, words in NAMES.items()]

@@ -7,8 +7,9 @@ import pytest
 from hardware import Cluster, load_catalog
 from planner import estimate
 from planner.memory import Moved, Traffic, Work
-from planner.memory.sharding.account import Unit
+from planner.memory.sharding.account import Parameter, Unit
 from planner.memory.sharding.optimizers import rule_of
+from planner.memory.step.traffic import hooked_modules
 from strategies import DataParallel, Fsdp1, Fsdp2, GradientSync, Offload, Optimizer, Replicated, Sharding
 
 A100 = load_catalog().get("A100-40GB-SXM")
@@ -84,6 +85,17 @@ def test_a_recomputation_that_runs_whole_units_waits_for_a_third_gather() -> Non
     assert found.waited_for == Moved(within_node=GATHERED * 3 // 4, hops=6)
     kept = Traffic.of(UNITS, Fsdp1(Sharding.SHARD_GRAD_OP), cluster, STATES, recomputes_units=True)
     assert kept.waited_for == Traffic.of(UNITS, Fsdp1(), cluster, STATES).waited_for == Moved()
+
+
+def test_the_host_of_fsdp1_waits_for_the_gpu_and_that_of_fsdp2_does_not() -> None:
+    assert traffic(Fsdp1(), 4).lockstep
+    assert not traffic(Fsdp2(), 4).lockstep
+
+
+def test_zero3_has_hooks_around_the_factors_of_adapters_too() -> None:
+    names = ("q.weight", "q.bias", "norm.weight", "q.lora_A", "q.lora_B")
+    parts = [unit(0)._replace(parameters=tuple(Parameter(name, 1, 2, True) for name in names))]
+    assert hooked_modules(parts) == 4
 
 
 def test_what_is_offloaded_is_sent_from_the_host_as_often_as_it_is_gathered() -> None:

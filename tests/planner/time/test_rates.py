@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hardware import Cluster, load_catalog
-from hardware.sustained import BY_CAPABILITY, NETWORK, PCIE, PCIE_PAIR
+from hardware import Cluster, Link, load_catalog
+from hardware.sustained import BY_CAPABILITY, NETWORK, NETWORK_BY_TCP, PCIE_PAIR
 from planner.time import Rates
 from strategies import Attention, Precision, Space, Strategy
 
@@ -72,7 +72,20 @@ def test_a_node_drives_all_its_network_in_a_collective_and_one_nic_between_peers
 
 def test_collectives_by_pcie_reach_less_of_it_the_more_gpus_there_are() -> None:
     assert rates("L40S", gpus=2).node_link_bytes == pytest.approx(31.5e9 * PCIE_PAIR)
-    assert rates("L40S", gpus=4).node_link_bytes == pytest.approx(31.5e9 * PCIE)
+    assert rates("A100-80GB-PCIe", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.50)
+    assert rates("L40S", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.27)  # by way of the host's memory
+    assert rates("RTX-A5000", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.50)
+    assert rates("RTX-3090", gpus=4).node_link_bytes == pytest.approx(31.5e9 * 0.27)  # GeForce has no other way
+
+
+def test_sockets_reach_less_of_a_network_than_rdma() -> None:
+    def across(kind: str) -> float:
+        link = Link(kind=kind, bytes_per_second=1_562_500_000)
+        gpu = CATALOG.get("A100-40GB-SXM").model_copy(update={"network_link": link})
+        return Rates.of(Cluster(gpu, 8, 2), strategy("A100-40GB-SXM", Precision.BF16_MIXED)).network_bytes
+
+    assert across("roce") == pytest.approx(12.5e9 * NETWORK)
+    assert across("ethernet") == pytest.approx(12.5e9 * NETWORK_BY_TCP)
 
 
 def test_a_gpu_that_nothing_was_measured_of_says_so() -> None:

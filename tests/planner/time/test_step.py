@@ -7,9 +7,9 @@ import pytest
 from planner.memory import Moved, Traffic, Work
 from planner.records.plan import Record, Shares
 from planner.time import Rates, seconds_between, step_time
-from planner.time.collectives import HOP_SECONDS, OVERLAP
+from planner.time.collectives import HOP_SECONDS, OVERLAP, OVERLAP_OF_FSDP1
 from planner.time.gpu import gpu_seconds
-from planner.time.host import KERNEL_SECONDS, MODULE_SECONDS, UNIT_SECONDS
+from planner.time.host import ATTENTION_KERNELS, ATTENTION_SECONDS, MODULE_SECONDS, UNIT_SECONDS
 from planner.time.step import StepTime
 
 RATES = Rates(
@@ -24,6 +24,7 @@ RATES = Rates(
     peer_bytes=25.0,
     host_link_bytes=20.0,
     host_bytes=200.0,
+    launch=2e-5,
 )
 WORK = Work(bytes_per_sample=3_000)
 """Three seconds a sample."""
@@ -74,8 +75,8 @@ def test_a_collective_passes_each_rank_of_its_ring() -> None:
 
 def test_a_short_micro_batch_waits_for_the_host_to_launch_its_kernels() -> None:
     found = step_time(Work(fixed_bytes=10, kernels=5_000), Work(), Traffic(), RATES, 1, 2)
-    assert found.total == pytest.approx(2 * 5_000 * KERNEL_SECONDS)
-    assert found.launch == pytest.approx(2 * (5_000 * KERNEL_SECONDS - 0.01))
+    assert found.total == pytest.approx(2 * 5_000 * RATES.launch)
+    assert found.launch == pytest.approx(2 * (5_000 * RATES.launch - 0.01))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,34 @@ def test_a_short_micro_batch_waits_for_the_host_to_launch_its_kernels() -> None:
 )
 def test_a_step_is_its_micro_batches_what_is_waited_for_and_the_update(moved: Traffic, seconds: float) -> None:
     assert step_time(WORK, Work(), moved, RATES, 2, 2).total == pytest.approx(seconds)
+
+
+def test_nothing_slows_the_gpu_down_while_it_waits_for_the_host() -> None:
+    launched = Work(bytes_per_sample=3_000, kernels=200_000)
+    found = step_time(launched, Work(), Traffic(Moved(within_node=500)), RATES, 1, 1)
+    assert found.total == pytest.approx(200_000 * RATES.launch)
+    assert found.communication == pytest.approx(OVERLAP * 1.0)
+
+
+def test_in_lockstep_the_host_is_hidden_only_behind_what_the_gpu_computes_meanwhile() -> None:
+    free, lockstep = Traffic(units=500), Traffic(units=500, lockstep=True)
+    hooks = 500 * UNIT_SECONDS
+    assert step_time(WORK, Work(), free, RATES, 1, 1).total == pytest.approx(3.0)
+    found = step_time(WORK, Work(), lockstep, RATES, 1, 1).total
+    assert found == pytest.approx(hooks + (1 - ATTENTION_SECONDS) * 3.0)
+    launched = WORK._replace(kernels=150_000)
+    first = hooks + ATTENTION_KERNELS * 150_000 * RATES.launch
+    found = step_time(launched, Work(), lockstep, RATES, 1, 1).total
+    assert found == pytest.approx(first + (1 - ATTENTION_SECONDS) * 3.0)
+    assert step_time(WORK, Work(), Traffic(units=1, lockstep=True), RATES, 1, 1).total == pytest.approx(3.0)
+
+
+def test_fsdp1_hides_nothing_of_what_it_exchanges_within_a_node() -> None:
+    near, far = Moved(within_node=500), Moved(across_nodes=50)
+    for moved, share in ((near, OVERLAP_OF_FSDP1), (far, OVERLAP)):
+        found = step_time(WORK, Work(), Traffic(moved, units=1, lockstep=True), RATES, 1, 1).total
+        assert found == pytest.approx(3.0 + share * 1.0)
+    assert step_time(WORK, Work(), Traffic(near, units=1), RATES, 1, 1).total == pytest.approx(3.0 + OVERLAP)
 
 
 def test_the_parts_of_a_step_add_up_to_it() -> None:
