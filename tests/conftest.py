@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# Before torch is imported, here and in what tests start: threads of one step spin while they wait for each other, and
+# beside another worker's threads on the same cores a step of a tiny model takes up to fifty times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SLOW = (
     "benchmarks",
@@ -55,6 +61,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(TESTS).as_posix()
         if any(path == slow or path.startswith(f"{slow}/") for slow in SLOW):
             item.add_marker(pytest.mark.slow)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the slow ones first: no worker is left with one of them at the end
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Lets no search for cycles look at the libraries that the tests have imported."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives whole files to the workers of `pytest -n`: what a file computes for its tests is computed once."""
+    if config.getoption("dist") != "load":  # another distribution is asked for
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # they are in order
+    return LoadFileScheduling(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
