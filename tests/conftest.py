@@ -18,11 +18,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SLOW = (
     "benchmarks",
+    "examples",
     "faults",
+    "planner/exporting/test_changed_exports.py",
+    "planner/exporting/test_export_round_trip.py",
+    "planner/exporting/test_launchers.py",
+    "planner/exporting/test_scripts.py",
     "planner/pages/test_browser.py",
+    "planner/pages/test_commands.py",
     "planner/profiles",
     "planner/replay",
+    "planner/checking/test_changes.py",
     "planner/cli/test_interrupts.py",
+    "planner/cli/test_process.py",
     "planner/cli/test_verify.py",
     "planner/memory/test_batching.py",
     "planner/memory/test_between_steps.py",
@@ -33,7 +41,8 @@ SLOW = (
     "test_contributing.py",
     "test_pages.py",
 )
-"""Folders and files of tests that replay steps, start many processes or build real models: all others are fast."""
+"""Folders and files of tests that replay steps, start many processes, build real models or try many runs: all others
+are fast."""
 
 NEEDS_TORCH = re.compile(
     r"^(?:import|from) (?:torch|transformers|huggingface_hub|psycopg|planner\.replay|planner\.profiles)\b", re.MULTILINE
