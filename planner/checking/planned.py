@@ -10,6 +10,7 @@ from hardware import GPU
 from hardware.errors import PlannerError
 from planner.answers.notes.models import beyond_positions
 from planner.api import estimate
+from planner.api.estimate import estimate_alone
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.changes.trials import Cluster
 from planner.checking.models import model_of
@@ -83,17 +84,22 @@ def planned(
         if chosen is not None:
             cluster = Cluster(chosen, *counts[0], fixed, lengths[0])
             plans = _plans(arguments, chosen, counts)
-            plan = next((plan for plan in plans if plan.memory.fits), plans[-1])
-            cluster = Cluster(chosen, plan.request.gpus, plan.request.nodes, fixed, lengths[0])
-            found = Planned(plan, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
+            best = next((plan for plan in plans if plan.memory.fits), plans[-1])
+            cluster = Cluster(chosen, best.request.gpus, best.request.nodes, fixed, lengths[0])
+            found = Planned(best, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
         else:
             found = _smallest(arguments, known.gpus, counts, notes)
-        if len(lengths) > 1 and found.plan is not None:
-            gpu = next(gpu for gpu in (chosen, *known.gpus) if gpu is not None and gpu.name == found.plan.request.gpu)
-            found = found._replace(on_gpus=(*found.on_gpus, *_of_lengths(run, found.plan, fixed, gpu, sorted(lengths))))
-        if found.plan is not None and isinstance(model, Model):
-            found = found._replace(plan=_of_samples(found.plan, model, reading.value("sequence_length") or lengths[0]))
-        return found
+        plan = found.plan
+        if plan is None:
+            return found
+        on = next(gpu for gpu in (chosen, *known.gpus) if gpu is not None and gpu.name == plan.request.gpu)
+        if len(lengths) > 1:
+            found = found._replace(on_gpus=(*found.on_gpus, *_of_lengths(run, plan, fixed, on, sorted(lengths))))
+        if not plan.memory.fits:  # of all that were tried, the plan alone has ways out, which take long
+            plan = estimate(**on_cluster(arguments, on, plan.request.gpus, plan.request.nodes))
+        if isinstance(model, Model):
+            plan = _of_samples(plan, model, reading.value("sequence_length") or lengths[0])
+        return found._replace(plan=plan)
     except PlannerError as error:
         reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes), cluster=cluster)
@@ -116,7 +122,7 @@ def _of_samples(plan: EstimateResult, model: Model, length: int) -> EstimateResu
 
 
 def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:
-    return estimate(**on_cluster(arguments, gpu, gpus, nodes))
+    return estimate_alone(**on_cluster(arguments, gpu, gpus, nodes))
 
 
 def _smallest(

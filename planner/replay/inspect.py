@@ -9,7 +9,7 @@ from planner.replay.backend import CUDA_PATH
 from planner.replay.extension.blocks import home_of, repeats_of, scopes_of, shorten
 from planner.replay.recording.trace import Scope
 from planner.replay.setup.build import build, equip, half, linear_layers, refused_layers
-from planner.replay.silence import undisturbed
+from planner.replay.silence import YOUNG, undisturbed
 from planner.replay.stand_ins.packages import FUSED
 from planner.replay.structure.inputs import tokens_per_sample
 from planner.replay.structure.parameter_roles import trained_parameters
@@ -76,7 +76,7 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         source: The model, as for `planner.replay.replay`.
         strategy: Any strategy that the model can be built for; the facts do not depend on it.
     """
-    with undisturbed():  # PEFT, which is asked for refused layers, imports bitsandbytes
+    with undisturbed(YOUNG):  # PEFT, which is asked for refused layers, imports bitsandbytes
         model = _tied(build(source, strategy, CUDA_PATH))
         config = getattr(model, "config", None)
         return Facts(
@@ -98,7 +98,7 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
         source: The model, as for `planner.replay.replay`.
         strategy: The strategy to train it with.
     """
-    with undisturbed():
+    with undisturbed(YOUNG):
         model = _tied(build(source, strategy, CUDA_PATH))
         runs = shorten(model, COUNTED_PERIODS)
         model = equip(model, strategy)

@@ -32,17 +32,25 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+ALL, YOUNG = 2, 1
+"""Generations up to which `undisturbed` collects garbage."""
+
+
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def undisturbed(garbage: int = ALL) -> Iterator[None]:
     """Switches off warnings, logs and the garbage collector while the context lasts.
 
     The collector frees cycles at arbitrary times. Without it a step frees each tensor when it loses its last owner,
     which is always at the same moment.
+
+    Args:
+        garbage: What is collected before: `ALL` where tensors are real and would be measured, or `YOUNG` where they are
+            not, since a look at all objects of the imported libraries takes a quarter of a second.
     """
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
         transformers.logging.set_verbosity(logging.CRITICAL)  # its errors quote values of the user's configuration
-        gc.collect()
+        gc.collect(garbage)
         gc.disable()
         try:
             yield

@@ -22,7 +22,7 @@ from planner.replay.setup.accounts import check
 from planner.replay.setup.build import build, equip
 from planner.replay.setup.cpu_offload import offloading
 from planner.replay.setup.loading import load
-from planner.replay.silence import undisturbed
+from planner.replay.silence import YOUNG, undisturbed
 from planner.replay.stand_ins import liger
 from planner.replay.stand_ins.chunked_loss import Kernels
 from planner.replay.stand_ins.packages import FUSED
@@ -114,7 +114,7 @@ def _replay(
     selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
     selection = selection.under(strategy.attention)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
-    patches = undisturbed(), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches()
+    patches = undisturbed(YOUNG), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches()
     with ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch)

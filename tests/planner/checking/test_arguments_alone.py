@@ -45,7 +45,7 @@ def test_the_model_makes_a_recipe_and_a_mistake_in_a_key_is_told(zero3: str) -> 
 
 
 def test_arguments_that_many_programs_take_are_trainers(zero3: str) -> None:
-    plain = check(zero3, gpu="H100", gpus=8, overrides={"model_name_or_path": MODEL, "bf16": True})
-    own = check(zero3, gpu="H100", gpus=8, overrides={"model_name_or_path": MODEL, "bf16": True, "use_peft": True})
+    said = {"model_name_or_path": MODEL, "bf16": True}
+    plain, own = (check(zero3, overrides={**said, **more}) for more in ({}, {"use_peft": True}))
     assert (plain.framework, plain.reading["loss"].value) == ("transformers 5.24", "full")
     assert (own.framework, own.reading["loss"].value) == ("TRL 1.16", "chunked")

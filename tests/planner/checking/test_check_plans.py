@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from recipes import AXOLOTL, FSDP, LLAMA_FACTORY, TRL, values, written
 
 from planner import check, estimate
+from planner.advice import shortfall
+from planner.advice.shortfall import ways_of_one
+from planner.records.advice import Way
 
 
 def test_a_run_is_planned_as_estimate_plans_it(tmp_path: Path) -> None:
@@ -35,6 +40,26 @@ def test_several_numbers_of_gpus_are_tried_where_nothing_says_how_many(tmp_path:
     sizes = [on.process_bytes for on in result.on_gpus]
     assert sizes == sorted(sizes, reverse=True)
     assert (values(result)["sharding_backend"], values(result)["precision"]) == ("fsdp2", "bf16-mixed")
+
+
+def test_of_all_that_is_tried_the_plan_alone_has_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(*given: Any) -> tuple[Way, ...]:
+        asked.append(given)
+        return ways_of_one(*given)
+
+    monkeypatch.setattr(shortfall, "ways_of_one", counted)
+    zero3 = tmp_path / "ds.json"
+    zero3.write_text('{"zero_optimization": {"stage": 3}}')
+    run = {"model_name_or_path": "meta-llama/Llama-2-7b-hf", "bf16": True}
+    result = check(zero3, gpu="A10G", gpus=2, overrides=run, changes=False)
+    plan = result.plan
+    assert plan is not None
+    assert not any(on.fits for on in result.on_gpus)
+    assert len(result.on_gpus) > 1
+    assert len(asked) == 1
+    assert plan.ways
 
 
 def test_without_a_gpu_the_smallest_are_named(tmp_path: Path) -> None:

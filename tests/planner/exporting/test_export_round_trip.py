@@ -11,7 +11,7 @@ from exportable import planned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner import ExportError, PlannerError, check, estimate, export
+from planner import CheckResult, ExportError, PlannerError, check, estimate, export
 from planner.exporting.targets.registry import TARGETS
 from planner.records.result import EstimateResult
 
@@ -106,14 +106,35 @@ def same_or_named(target: str, plan: EstimateResult, folder: Path) -> None:
     if not files:
         assert said.startswith(f"{target} cannot say ")
         return
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    result = check([folder / name for name in TARGETS[target].read], gpu=plan.request.gpu, gpus=plan.request.gpus)
+    result = read_back(target, files, plan, folder, changes=False)
     assert result.not_understood == ()
     assert result.plan is not None
     if not (TARGETS[target].takes_exact_rows and plan.request.batching == "full"):  # its data decide, not its files
         assert result.plan.memory.moments == plan.memory.moments
     assert result.plan.global_batch_size == plan.global_batch_size
+
+
+def read_back(target: str, files: dict[str, str], plan: EstimateResult, folder: Path, *, changes: bool) -> CheckResult:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    paths = [folder / name for name in TARGETS[target].read]
+    return check(paths, gpu=plan.request.gpu, gpus=plan.request.gpus, changes=changes)
+
+
+@pytest.mark.parametrize("target", ["transformers", "pytorch", "trl", "axolotl", "llama-factory", "deepspeed"])
+@given(data=st.data())
+@settings(max_examples=4, deadline=None)
+def test_changes_are_looked_for_in_whatever_is_exported(
+    target: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Looking for them takes ten times as long as all else that `check` does."""
+    plan = data.draw(zero_plans() if target == "deepspeed" else plans())
+    try:
+        files = export(plan, target) if plan is not None else {}
+    except ExportError:
+        return
+    if plan is not None:
+        read_back(target, files, plan, tmp_path_factory.mktemp(target), changes=True)
 
 
 CLASSIFIER, TAGGER = "sequence-classification", "token-classification"
@@ -135,7 +156,7 @@ def test_an_encoder_is_exported_for_its_task(task: str, choices: dict[str, Any],
     assert ("pairs.py" in files, recipe.get("pooling")) == ((True, "mean") if task == "contrastive" else (False, None))
     for name in ("train.yaml", "accelerate.yaml"):
         (tmp_path / name).write_text(files[name])
-    result = check([tmp_path / "train.yaml", tmp_path / "accelerate.yaml"], gpu="A100-40GB")
+    result = check([tmp_path / "train.yaml", tmp_path / "accelerate.yaml"], gpu="A100-40GB", changes=False)
     assert result.not_understood == ()
     assert result.plan is not None
     assert (result.plan.request.task, result.plan.memory.moments) == (plan.request.task, plan.memory.moments)
@@ -159,7 +180,7 @@ def test_the_script_that_starts_a_run_is_checked_as_the_run(
     plan = planned(framework="transformers", **options)
     for name, text in export(plan, target).items():
         (tmp_path / name).write_text(text)
-    result = check(tmp_path / "run.sh", gpu="A100-40GB")
+    result = check(tmp_path / "run.sh", gpu="A100-40GB", changes=False)
     assert result.not_understood == ()
     assert result.plan is not None
     assert result.plan.request.gpus == plan.request.gpus

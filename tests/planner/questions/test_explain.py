@@ -102,6 +102,6 @@ def test_the_answer_round_trips_and_the_command_prints_it() -> None:
 
 def test_a_model_of_which_only_replays_know_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PLANNER_CACHE", str(tmp_path))
-    monkeypatch.syspath_prepend(Path(__file__).parent / "profiles")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "profiles")
     with pytest.raises(ContradictionError, match="is known by replays alone"):
         explain("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=16)

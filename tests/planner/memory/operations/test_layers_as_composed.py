@@ -1,6 +1,6 @@
 """Each layer, as transformers and PEFT compose it, has the account that layers.json says; a change of one is meant.
 
-    python tests/planner/memory/test_layers_as_composed.py   # writes layers.json
+    python tests/planner/memory/operations/test_layers_as_composed.py   # writes layers.json
 
 Replays confirm layers within whole models (`test_recorded_replays`, `test_all_choices`), where the largest ones hide
 what the others do; here each is alone, with all of its instants.

@@ -57,6 +57,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "choices"),
     [
@@ -92,6 +93,7 @@ def test_every_phase_equals_the_replay(config: str, choices: dict[str, Any]) -> 
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["roberta", "bert"], indirect=True)
 @pytest.mark.parametrize("gpus", [2, 8])
 def test_what_the_root_of_fsdp2_trains_is_reduced_last(config: str, gpus: int) -> None:
