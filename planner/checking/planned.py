@@ -10,7 +10,7 @@ from hardware import GPU
 from hardware.errors import PlannerError
 from planner.answers.notes.models import beyond_positions
 from planner.api import estimate
-from planner.api.estimate import estimate_alone
+from planner.api.estimation import estimate_alone
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.changes.trials import Cluster
 from planner.checking.models import model_of
