@@ -24,6 +24,7 @@ from strategies import ALL_LINEAR, Allocator, Attention, Finetuning, Optimizer, 
 
 RUNS = 9
 FIT = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "A100-40GB", "--json"]
+NATIVE = [*FIT, "--allocator", "native"]
 REPORT = FIT[:-1]
 MACHINES = [sys.executable, "-m", "planner", "fit", "llama-7b", "--gpu", "any", "--json"]
 HELP = [sys.executable, "-m", "planner", "--help"]
@@ -125,6 +126,7 @@ if __name__ == "__main__":
     compile_packages()
     compare("planner fit --json", FIT, LIBRARIES, 0.40)
     compare("planner fit", REPORT, DRAWING, 0.40)
+    compare("planner fit, native", NATIVE, LIBRARIES, 0.40)
     compare("planner fit --gpu any", MACHINES, LIBRARIES, 1.00)
     compare("planner --help", HELP, CLICK, 0.12)
     catalog_speed()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from planner.answers.memory import missing_from
-from planner.memory.reserved import process_of, reserved_by
+from planner.memory.reserved import Served
 from planner.search import DOES_NOT_FIT, Candidate, Found, Solver
 from strategies import Allocator, Exactly, Objective, Strategy
 
@@ -41,8 +41,14 @@ def settle(found: Found, solver: Solver, number: int) -> None:
 
 
 def _at_once(candidates: Iterable[Candidate], solver: Solver) -> dict[Strategy, Candidate | None]:
-    """Returns what candidates are settled as, by strategy; nothing where they have to be settled one by one."""
-    natives = {c.strategy: c for c in candidates if c.strategy.allocator is Allocator.NATIVE}
+    """Returns what candidates are settled as, by strategy; nothing where they have to be settled one by one.
+
+    Of those of which some micro-batches have been served, others are soon decided.
+    """
+    served = Served(solver.model)
+    natives = {
+        c.strategy: c for c in candidates if c.strategy.allocator is Allocator.NATIVE and not served.known(c.strategy)
+    }
     if len(natives) < 2:
         return {}
     from planner.answers.settled_at_once import settled_at_once
@@ -101,10 +107,9 @@ def _served(candidate: Candidate, solver: Solver) -> Candidate | None:
     Where the order of its requests is not known, the closed form decides.
     """
     size, steps = candidate.micro_batch_size, candidate.gradient_accumulation_steps
-    process = process_of(solver.model, candidate.strategy, size, steps)
-    if process is None:
-        return candidate if candidate.process_bytes <= solver.budget_bytes else None
     limit = candidate.footprint.outside.reserved_within(solver.budget_bytes)
-    served = reserved_by(process, candidate.strategy.allocator, limit)
+    served = Served(solver.model).within(candidate.strategy, size, steps, limit)
+    if served is None:
+        return candidate if candidate.process_bytes <= solver.budget_bytes else None
     fits = served.fits and served.reserved_bytes + missing_from(candidate, served) <= limit
     return candidate._replace(served=served) if fits else None

@@ -6,8 +6,9 @@ What makes requests and what serves them is imported when that is asked for: mos
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from planner.memory.memoized import results_of
 from planner.memory.model import MemoryModel
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.replicated import bucketed
@@ -159,14 +160,63 @@ def reserved_by(process: Process, allocator: Allocator, limit_bytes: int | None)
         limit_bytes: Bytes that it may reserve; None for no limit.
     """
     from planner.memory.requests.at_once import ServedAtOnce
+    from planner.memory.requests.heap import InterferenceError
     from planner.memory.requests.requests import Requests
     from planner.memory.requests.serving import Serving
 
     if allocator is Allocator.NATIVE:
         at_once = ServedAtOnce(limit_bytes)
-        fits = at_once.serves(process.run(at_once))
+        try:
+            fits = at_once.serves(process.run(at_once))
+        except InterferenceError:
+            at_once = ServedAtOnce(limit_bytes, repeats=False)
+            fits = at_once.serves(process.run(at_once))
         return Reserved(*at_once.peaks, fits, at_once.retries)
     requests = Requests()
     serving = Serving(requests, allocator, limit_bytes)
     fits = all(serving.serve(len(requests.made)) for _ in process.run(requests))
     return Reserved(*serving.peaks, fits, serving.retries)
+
+
+MOST_MICRO_BATCHES = 3
+"""Micro-batches of a step that differ, with whatever sharding (`Around.most_micro_batches`)."""
+
+Asked = tuple[int, int, int]
+"""Samples of a micro-batch, micro-batches of a step that differ, and the bytes that may be reserved."""
+
+
+class Served:
+    """Serves the processes that train a model, each once, however often that is asked.
+
+    Args:
+        model: The model's memory on a cluster.
+    """
+
+    def __init__(self, model: object) -> None:
+        self._model = model
+        outside = model.outside if isinstance(model, MemoryModel) else None
+        # What a model remembers is shared with other GPUs, whose workspaces differ.
+        self._known: dict[Any, dict[Asked, Reserved]] = results_of(model).setdefault(f"served beside {outside}", {})
+
+    def known(self, strategy: Strategy) -> dict[Asked, Reserved]:
+        """Returns what has been served of a strategy, to which more can be added."""
+        return self._known.setdefault(strategy, {})
+
+    def within(
+        self, strategy: Strategy, micro_batch_size: int, micro_batches: int, limit_bytes: int
+    ) -> Reserved | None:
+        """Returns the peaks of a process, as `reserved_by` does, or None where the order of requests is not known.
+
+        Args:
+            strategy: A strategy that the model can be trained with.
+            micro_batch_size: Samples of a micro-batch.
+            micro_batches: Micro-batches of a step.
+            limit_bytes: Bytes that the allocator may reserve.
+        """
+        known, asked = self.known(strategy), (micro_batch_size, min(micro_batches, MOST_MICRO_BATCHES), limit_bytes)
+        if asked not in known:
+            process = process_of(self._model, strategy, micro_batch_size, micro_batches)
+            if process is None:
+                return None
+            known[asked] = reserved_by(process, strategy.allocator, limit_bytes)
+        return known[asked]

@@ -43,6 +43,13 @@ class Around:
     def leave_backward(self, i: int) -> None:
         """Makes the requests after the backward of part `i`."""
 
+    def adds(self, *, is_last: bool) -> bool | None:
+        """Returns whether a micro-batch that begins adds to gradients, or keeps its own for one that does so.
+
+        None says that it is neither. `is_last` says whether the micro-batch is the last one of its step.
+        """
+        return self.exist if self.exist or not is_last else None
+
     def finish(self, gradient: int) -> None:
         """Takes a finished gradient: it stays, or is added to the one that exists and released."""
         if self.exist:
@@ -63,8 +70,7 @@ class Around:
 
     def clear(self) -> None:
         """Releases all gradients, as `zero_grad` does."""
-        for storage in self.gradients:
-            self.requests.release(storage)
+        self.requests.release_all(self.gradients)
         self.gradients, self.exist = [], False
 
 
@@ -77,6 +83,10 @@ class IntoBuckets(Around):
     def begin_micro_batch(self, *, is_last: bool) -> None:
         """Notes whether gradients are reduced."""
         self._moves = is_last
+
+    def adds(self, *, is_last: bool) -> bool | None:
+        """Returns None, since buckets take gradients in the last micro-batch."""
+        return None
 
     def finish(self, gradient: int) -> None:
         """Releases a finished gradient, whose numbers are in the bucket."""

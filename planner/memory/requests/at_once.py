@@ -1,83 +1,58 @@
-"""Serves the requests of a process by native segments while they are made, on numbers alone.
-
-This does what `planner.allocator.native` and `streamed` do, without blocks that one can look at, in half of the time. A
-storage is the number of its block: its size and its address, as in the allocator's pools. Tests hold the two against
-each other.
-"""
+"""Serves the requests of a process by native segments while they are made."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 
-from planner.allocator.native import (
-    ADDRESS_BITS,
-    FIRST_ADDRESS,
-    SMALL,
-    SMALLEST_REMAINDER,
-    CachingAllocator,
-    OutOfMemoryError,
-    segment_bytes,
-)
+from planner.allocator.native import ADDRESS_BITS, SMALL, OutOfMemoryError
 from planner.allocator.streamed import IN_FLIGHT
 from planner.allocator.streams import Stream
 from planner.memory.autograd.storage import FINISHED, Logged
+from planner.memory.requests.heap import RELEASE, Entry, Finish, Heap, allocation, nothing
+from planner.memory.requests.repeated import Repeated
 from planner.memory.requests.requests import Requests
 
-ADDRESS = (1 << ADDRESS_BITS) - 1
-GAP = SMALLEST_REMAINDER
-"""Bytes between segments, so that blocks of two of them are never neighbours."""
-SMALL_END = (SMALL + 1) << ADDRESS_BITS
-"""Numbers of blocks in use below this belong to the small pool."""
-LARGE_REST, SMALL_REST = CachingAllocator.smallest_rests
-
-Pools = tuple[list[int], list[int]]
-"""Free blocks of the small and of the large pool of a stream, each as one number: size, then address."""
-Finish = Callable[[int, int], None]
-Compiled = tuple[tuple[int, int, int], ...]
-"""A storage's number in a log; the first place in a pool that can serve it, or -1 where it becomes a gradient; and its
-bytes, or which gradient it is."""
+ELSEWHERE = -1
+"""Stands for a block of the large pool where only the small one is asked."""
 
 
 class ServedAtOnce(Requests):
-    """Serves each request when it is made.
+    """Serves each request when it is made. A storage is the number of its block.
 
     Args:
         limit_bytes: Bytes that may be reserved; None for no limit.
-
-    Attributes:
-        allocated: Bytes in allocated blocks of all streams.
-        peak_allocated: The largest of them since loading.
-        reserved: Bytes in segments of all streams.
-        peak_reserved: The largest of them.
-        retries: How often free segments were returned to serve a request.
+        repeats: Whether the large pool is left out where it serves a micro-batch as it served one before.
     """
 
-    def __init__(self, limit_bytes: int | None) -> None:
+    def __init__(self, limit_bytes: int | None, *, repeats: bool = True) -> None:
         super().__init__()
-        self.limit_bytes = limit_bytes
-        self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = self.retries = 0
-        self._pools: dict[Stream, Pools] = {stream: ([], []) for stream in Stream}
-        self._starts: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
-        """The free blocks, by their first address and by the one behind them."""
-        self._segments: dict[int, int] = {}
-        """Bytes of each segment, by its first address."""
-        self._next_address = FIRST_ADDRESS
-        self._has_streams = False
-        """Whether other streams than that of computation have been used."""
-        self._waiting: list[tuple[Stream, int]] = []
-        """Blocks that were freed and wait for the GPU, oldest first."""
-        self._compiled: dict[int, tuple[Iterable[Logged], Compiled]] = {}
-        """Logs by their identity, which is theirs as long as they are kept here."""
+        self._heap = Heap(limit_bytes)
+        self._others = self._heap.owners
+        self._repeated = Repeated(self._heap) if repeats else None
+        self._only_small = False
+        self._allocated_in: dict[int, tuple[Iterable[Logged], frozenset[int]]] = {}
+        """What logs allocate, by their identity, which is theirs as long as they are kept here."""
+        self._entries: dict[tuple[int, frozenset[int], bool], tuple[Entry, ...]] = {}
+        """Those of logs, by their identity, what of them exists, and whether only the small pool is asked."""
 
     @property
     def peaks(self) -> tuple[int, int]:
         """The largest bytes in allocated blocks since loading, and in segments."""
-        return self.peak_allocated, self.peak_reserved
+        before = self._repeated.peak_before if self._repeated is not None else 0
+        return max(before, self._heap.peak_allocated), self._heap.peak_reserved
+
+    @property
+    def retries(self) -> int:
+        """How often free segments were returned to serve a request."""
+        return self._heap.retries
 
     def serves(self, run: Iterable[None]) -> bool:
-        """Runs a process that makes these requests, and returns whether all of them fit."""
+        """Runs a process that makes these requests, and returns whether all of them fit.
+
+        Raises:
+            InterferenceError: Micro-batches that were taken to repeat others do not, so that the process has to be run
+                again by another one of these, without `repeats`.
+        """
         try:
             for _ in run:
                 pass
@@ -93,12 +68,15 @@ class ServedAtOnce(Requests):
         """
         if not num_bytes:
             return 0
+        if self._only_small and num_bytes > SMALL:
+            return ELSEWHERE
+        heap = self._heap
         if stream is Stream.GATHER:
-            self._recycle(IN_FLIGHT - 1)
+            heap.recycle(IN_FLIGHT - 1)
         names: dict[int, int] = {}
-        self._serve(_compiled(((1, num_bytes, 0),), 0), names, _nothing, self._pools[stream])
+        heap.serve((allocation(1, num_bytes),), names, nothing, heap.pools[stream])
         if stream is not Stream.COMPUTE or shared:
-            self.streams[names[1]], self._has_streams = (stream, shared), True
+            self.streams[names[1]], heap.has_streams = (stream, shared), True
         return names[1]
 
     def keep(self, sizes: Iterable[int]) -> None:
@@ -107,33 +85,70 @@ class ServedAtOnce(Requests):
         Raises:
             OutOfMemoryError: One does not fit.
         """
-        logged = [(number, num_bytes, 0) for number, num_bytes in enumerate(sizes, start=1)]
-        self._serve(_compiled(logged, 0), {}, _nothing, self._pools[Stream.COMPUTE])
+        entries = tuple(allocation(number, size) for number, size in enumerate(sizes, start=1) if size)
+        self._heap.serve(entries, {}, nothing, self._heap.compute)
+
+    def borrow(self, sizes: Iterable[int]) -> None:
+        """Serves requests for storages of which each is released before the next one is asked for.
+
+        Raises:
+            OutOfMemoryError: One does not fit.
+        """
+        heap, served, segments = self._heap, set[int](), 0
+        for num_bytes in sizes:
+            if num_bytes in served:
+                continue  # no segment has come or gone since: the same block serves it, and is free again afterwards
+            self.release(self.allocate(num_bytes))
+            if segments != heap.maps:
+                served, segments = set(), heap.maps
+            served.add(num_bytes)
 
     def release(self, storage: int) -> None:
         """Ends one owner's use of a block, and frees it if there is no other owner."""
-        if not storage:
+        if storage <= 0:
             return
-        stream, shared = Stream.COMPUTE, False
+        heap, stream, shared = self._heap, Stream.COMPUTE, False
         if storage in self.streams and storage not in self._others:
             stream, shared = self.streams.pop(storage)
         if shared:
-            self.allocated -= storage >> ADDRESS_BITS
-            self._waiting.append((stream, storage))
+            heap.allocated -= storage >> ADDRESS_BITS
+            heap.waiting.append((stream, storage))
         else:
-            self._serve(_RELEASE, {1: storage}, _nothing, self._pools[stream])
+            heap.serve(RELEASE, {1: storage}, nothing, heap.pools[stream])
+
+    def release_all(self, storages: Iterable[int]) -> None:
+        """Ends one owner's use of each block, in order."""
+        if self.streams:
+            super().release_all(storages)
+            return
+        names = dict(enumerate(storages))
+        self._heap.serve(tuple((number, 0, 0, 0) for number in names), names, nothing, self._heap.compute)
+
+    def share(self, storage: int) -> int:
+        """Counts one more owner of a block and returns it."""
+        return super().share(storage) if storage > 0 else storage
 
     def size_of(self, storage: int) -> int:
         """Returns the bytes that were asked for, of a block in use."""
-        return self._sizes.get(storage, storage >> ADDRESS_BITS)
+        return (storage >> ADDRESS_BITS) - self._heap.unused.get(storage, 0)
 
     def end_loading(self) -> None:
         """Counts the peak of allocated bytes from here on."""
-        self.peak_allocated = self.allocated
+        self._heap.peak_allocated = self._heap.allocated
+
+    def begin_micro_batch(self, adds: bool | None) -> None:
+        """Asks only the small pool where the large one serves the micro-batch as one before."""
+        self._only_small = self._repeated is not None and self._repeated.begin(adds)
+
+    def end_micro_batch(self) -> None:
+        """Asks both pools again."""
+        if self._repeated is not None:
+            self._repeated.end()
+        self._only_small = False
 
     def wait(self) -> None:
         """Makes all freed blocks usable."""
-        self._recycle(0)
+        self._heap.recycle(0)
 
     def play(self, logged: Iterable[Logged], names: dict[int, int], micro_batch_size: int, finish: Finish) -> None:
         """Serves the requests of a log, all of one micro-batch size, except for those of storages that exist.
@@ -141,137 +156,37 @@ class ServedAtOnce(Requests):
         Raises:
             OutOfMemoryError: One does not fit.
         """
-        if id(logged) not in self._compiled:
-            self._compiled[id(logged)] = logged, _compiled(logged, micro_batch_size)
-        self._serve(self._compiled[id(logged)][1], names, finish, self._pools[Stream.COMPUTE])
+        log = id(logged)
+        if log not in self._allocated_in:
+            self._allocated_in[log] = logged, frozenset(n for n, fixed, _ in logged if n > 0 and fixed != FINISHED)
+        given = self._allocated_in[log][1].intersection(names)
+        key = log, given, self._only_small
+        if key not in self._entries:
+            self._entries[key] = _entries(logged, micro_batch_size, given, only_small=self._only_small)
+        self._heap.serve(self._entries[key], names, self._finish_by(finish), self._heap.compute)
 
-    def _serve(self, compiled: Compiled, names: dict[int, int], finish: Finish, pools: Pools) -> None:
-        """Serves requests in one loop, which is written without calls, since it runs tens of thousands of times."""
-        (small, large), others, sizes = pools, self._others, self._sizes
-        starts, ends, allocated, peak = self._starts, self._ends, self.allocated, self.peak_allocated
-        try:
-            for number, place, num_bytes in compiled:
-                if number < 0:
-                    block = names.pop(-number, 0)
-                    if block in others:
-                        if others[block] == 1:
-                            del others[block]
-                        else:
-                            others[block] -= 1
-                    elif block:
-                        pool = small if block < SMALL_END else large
-                        size, first = block >> ADDRESS_BITS, block & ADDRESS
-                        allocated -= size
-                        end = first + size
-                        if end in starts:
-                            after = starts.pop(end)
-                            del pool[bisect_left(pool, after)]
-                            end += after >> ADDRESS_BITS
-                        if first in ends:
-                            before = ends.pop(first)
-                            del pool[bisect_left(pool, before)]
-                            first = before & ADDRESS
-                        free = (end - first) << ADDRESS_BITS | first
-                        insort(pool, free)
-                        starts[first] = ends[end] = free
-                elif place < 0:
-                    self.allocated, self.peak_allocated = allocated, peak
-                    finish(names.pop(number, 0), num_bytes)
-                    allocated, peak = self.allocated, self.peak_allocated
-                elif number not in names:
-                    if not place:
-                        names[number] = 0
-                        continue
-                    pool, smallest = (small, SMALL_REST) if place < SMALL_END else (large, LARGE_REST)
-                    index = bisect_left(pool, place)
-                    if index == len(pool):
-                        self._map(place, pool, pools)
-                        index = bisect_left(pool, place)
-                    block = pool.pop(index)
-                    first, size = block & ADDRESS, place >> ADDRESS_BITS
-                    del starts[first]
-                    rest = (block >> ADDRESS_BITS) - size
-                    if rest >= smallest:
-                        start = first + size
-                        free = rest << ADDRESS_BITS | start
-                        insort(pool, free)
-                        starts[start] = ends[start + rest] = free
-                        block = place | first
-                    else:
-                        size += rest
-                        del ends[first + size]
-                    allocated += size
-                    if allocated > peak:
-                        peak = allocated
-                    names[number] = block
-                    if size != num_bytes:
-                        sizes[block] = num_bytes
-                    elif block in sizes:
-                        del sizes[block]
-        finally:
-            self.allocated, self.peak_allocated = allocated, max(peak, self.peak_allocated)
-
-    def _map(self, place: int, pool: list[int], pools: Pools) -> None:
-        """Adds a segment for a request to a pool, unless blocks that waited serve it, or raises OutOfMemoryError."""
-        size, limit = place >> ADDRESS_BITS, self.limit_bytes
-        num_bytes = segment_bytes(size)
-        if limit is not None and self.reserved + num_bytes > limit:
-            self.retries += 1
-            self._give_back(pools)
-            if self.reserved + num_bytes > limit and self._has_streams:
-                self._recycle(0)
-                for others in self._pools.values():
-                    self._give_back(others)
-                if bisect_left(pool, place) < len(pool):
-                    return
-                self.retries += self.reserved + num_bytes > limit
-            if self.reserved + num_bytes > limit:
-                raise OutOfMemoryError(f"{size} bytes cannot be reserved beside {self.reserved} of {limit}")
-        self.reserved += num_bytes
-        self.peak_reserved = max(self.peak_reserved, self.reserved)
-        self._next_address -= num_bytes + GAP
-        first = self._next_address
-        self._segments[first] = num_bytes
-        block = num_bytes << ADDRESS_BITS | first
-        self._starts[first] = self._ends[first + num_bytes] = block
-        insort(pool, block)
-
-    def _give_back(self, pools: Pools) -> None:
-        """Returns the segments of a stream that are wholly free."""
-        starts, segments = self._starts, self._segments
-        for pool in pools:
-            for block in pool:
-                first, size = block & ADDRESS, block >> ADDRESS_BITS
-                if segments.get(first) == size:
-                    self.reserved -= size
-                    del segments[first], starts[first], self._ends[first + size]
-            pool[:] = [block for block in pool if block & ADDRESS in starts]
-
-    def _recycle(self, units: int) -> None:
-        """Makes blocks usable, oldest first, until so many gathered units are left among those that wait."""
-        gathered = sum(stream is Stream.GATHER for stream, _ in self._waiting)
-        while gathered > units or (self._waiting and not units):
-            stream, block = self._waiting.pop(0)
-            self.allocated += block >> ADDRESS_BITS  # it was counted as released when it was freed
-            self._serve(_RELEASE, {1: block}, _nothing, self._pools[stream])
-            gathered -= stream is Stream.GATHER
+    def _finish_by(self, finish: Finish) -> Finish:
+        """Returns what takes gradients, and notes the largest where a micro-batch may be repeated."""
+        return finish if self._repeated is None else self._repeated.noting(finish)
 
 
-def _compiled(logged: Iterable[Logged], micro_batch_size: int) -> Compiled:
-    """Returns a log with the bytes of each allocation, and the first place in a pool that can serve them."""
-    entries = []
+def _entries(
+    logged: Iterable[Logged], micro_batch_size: int, given: Collection[int], *, only_small: bool
+) -> tuple[Entry, ...]:
+    """Returns the entries of a log, without those for no bytes and those of storages that exist.
+
+    With `only_small`, those of the large pool are left out as well.
+    """
+    entries: list[Entry] = []
+    left_out: set[int] = set()
     for number, fixed, per_sample in logged:
-        if fixed == FINISHED:
-            entries.append((number, -1, per_sample))
-            continue
-        num_bytes = fixed + per_sample * micro_batch_size
-        rounded = -(-num_bytes // SMALLEST_REMAINDER) * SMALLEST_REMAINDER
-        entries.append((number, rounded << ADDRESS_BITS, num_bytes))
+        if number < 0:
+            entries += [(-number, 0, 0, 0)] if -number not in left_out else []
+        elif fixed == FINISHED:
+            entries.append((number, -1, 0, per_sample))
+        elif number not in given and (num_bytes := fixed + per_sample * micro_batch_size):
+            if only_small and num_bytes > SMALL:
+                left_out.add(number)
+            else:
+                entries.append(allocation(number, num_bytes))
     return tuple(entries)
-
-
-_RELEASE: Compiled = ((-1, 0, 0),)
-
-
-def _nothing(_: int, __: int) -> None:
-    """Takes a gradient, where there is none."""

@@ -162,6 +162,10 @@ class AroundFsdp1(Around):
         else:
             self.gradients.append(shard)
 
+    def adds(self, *, is_last: bool) -> bool | None:
+        """Returns None, since gradients are reduced."""
+        return None
+
     def finish(self, gradient: int) -> None:
         """Takes the gradient of a view; a module that PEFT adds is a unit of its own and reduces its at once."""
         if has_adapters(self._units[self._now]):

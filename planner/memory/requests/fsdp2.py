@@ -122,6 +122,10 @@ class AroundFsdp2(Around):
         else:
             self.gradients.append(reduced)
 
+    def adds(self, *, is_last: bool) -> bool | None:
+        """Returns None, since gradients are reduced."""
+        return None
+
     def finish(self, gradient: int) -> None:
         """Takes a whole gradient, which waits for the end of its unit's backward or for the last micro-batch."""
         if self._each or not self.exist:

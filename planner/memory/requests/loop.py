@@ -52,6 +52,5 @@ class Loop:
             self._release()
 
     def _release(self) -> None:
-        for storage in self._held:
-            self._requests.release(storage)
+        self._requests.release_all(self._held)
         self._held = []

@@ -41,6 +41,8 @@ class MicroBatch:
         """Storages of the leaves of recomputations that stay until backward ends, and of their gradients."""
         self._awaited = 0
         """Storage of the gradient of a weight that several parts share, which waits for the stem's."""
+        self._taken_by: dict[int, set[int]] = {}
+        """Storages that the backward of a log frees, by the log's identity."""
         self._workspace = 0
         """Bytes of the workspace that the next matrix product allocates."""
 
@@ -139,12 +141,13 @@ class MicroBatch:
         if given:
             names[log.given] = self._requests.share(given)
         self._play(log.forward, names)
-        needed = {-number for number, _, _ in log.backward if number < 0}
-        self._drop(names, but=needed)
+        if id(log) not in self._taken_by:
+            self._taken_by[id(log)] = {-number for number, _, _ in log.backward if number < 0}
+        self._drop(names, but=self._taken_by[id(log)])
 
     def _drop(self, names: Names, but: Collection[int] = ()) -> None:
-        for number in [number for number in names if number not in but]:
-            self._requests.release(names.pop(number))
+        dropped = [number for number in names if number not in but]
+        self._requests.release_all([names.pop(number) for number in dropped])
 
     def _play(self, logged: Sequence[Logged], names: Names) -> None:
         """Makes the requests of a log, except for those of storages that another part has made."""

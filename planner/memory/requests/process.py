@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from planner.memory.memoized import counted
 from planner.memory.requests.around import Around
 from planner.memory.requests.loop import Loop
 from planner.memory.requests.micro_batch import MicroBatch
@@ -46,7 +47,7 @@ class Steps(NamedTuple):
     workspace_bytes: int
     persistent: Persistent
     rule: OptimizerRule[Any]
-    updated: Sequence[TrainedTensor]
+    updated: list[TrainedTensor]
     ranks: int
     outputs: KeptOutputs
     optimizes: bool
@@ -89,7 +90,10 @@ class Process(NamedTuple):
                 requests.release(batch)
                 around.begin_micro_batch(is_last=not number)
                 batch = requests.allocate(step.batch_bytes * step.micro_batch_size)
+                alike = not (workspaces or loop.keeps or each)
+                requests.begin_micro_batch(around.adds(is_last=not number) if alike else None)
                 yield from MicroBatch(requests, around, step.parts, step.micro_batch_size, loop).run(workspaces)
+                requests.end_micro_batch()
                 workspaces = 0
             if i == 0:
                 _make_states(requests, steps)
@@ -117,8 +121,9 @@ def _load(requests: Requests, steps: Steps, loaded: int) -> None:
 def _make_states(requests: Requests, steps: Steps) -> None:
     """Allocates the optimizer's states, tensor by tensor."""
     left, shares = steps.persistent.optimizer_states, []
+    known = {id(tensor): steps.rule.states_one_by_one(tensor) for tensor, _ in counted(steps.updated)}
     for tensor in steps.updated:
-        for num_bytes in steps.rule.states_one_by_one(tensor):
+        for num_bytes in known[id(tensor)]:
             shares.append(min(left, -(-num_bytes // steps.ranks)))
             left -= shares[-1]
     requests.keep([*shares, left])
@@ -126,10 +131,9 @@ def _make_states(requests: Requests, steps: Steps) -> None:
 
 def _optimize(requests: Requests, steps: Steps) -> None:
     """Steps all parameters, with what that allocates for each of them."""
-    held = []
-    for tensor in steps.updated:
-        held.append(requests.allocate(steps.rule.temporaries_of(tensor, steps.ranks)))
-        if not steps.rule.steps_at_once:
-            requests.release(held.pop())
-    for temporary in held:
-        requests.release(temporary)
+    known = {id(tensor): steps.rule.temporaries_of(tensor, steps.ranks) for tensor, _ in counted(steps.updated)}
+    sizes = [known[id(tensor)] for tensor in steps.updated]
+    if steps.rule.steps_at_once:
+        requests.release_all([requests.allocate(num_bytes) for num_bytes in sizes])
+    else:
+        requests.borrow(sizes)

@@ -58,9 +58,29 @@ class Requests:
         for num_bytes in sizes:
             self.allocate(num_bytes)
 
+    def borrow(self, sizes: Iterable[int]) -> None:
+        """Asks for the bytes of storages of which each is released before the next one is asked for.
+
+        Args:
+            sizes: Bytes of each of them.
+        """
+        for num_bytes in sizes:
+            self.release(self.allocate(num_bytes))
+
     def end_loading(self) -> None:
         """Notes that the first step begins."""
         self.loaded = len(self.made)
+
+    def begin_micro_batch(self, adds: bool | None) -> None:
+        """Notes that a micro-batch begins.
+
+        Args:
+            adds: Whether gradients exist, to which its own are added, and which no one else uses; False where its own
+                are kept, and another micro-batch adds to them. None where it is neither.
+        """
+
+    def end_micro_batch(self) -> None:
+        """Notes that a micro-batch has ended."""
 
     def wait(self) -> None:
         """Notes that Python waits here until the GPU has done everything."""
@@ -85,6 +105,11 @@ class Requests:
             del self._others[storage]
         else:
             self._others[storage] -= 1
+
+    def release_all(self, storages: Iterable[int]) -> None:
+        """Ends one owner's use of each storage, in order."""
+        for storage in storages:
+            self.release(storage)
 
     def play(
         self,

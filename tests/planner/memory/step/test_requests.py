@@ -126,6 +126,7 @@ def test_the_largest_micro_batch_that_is_served_is_found(checkpointing: str) -> 
 
 def test_several_processes_settle_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 1)
+    monkeypatch.setattr(settled_at_once, "LEAST_PARTS", 0)
     found, here = [], []
     for processes in (1, 2):
         calls: list[Candidate] = []
