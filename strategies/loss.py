@@ -13,6 +13,8 @@ class Loss(Choice):
     """
 
     FULL = "full", "logits of all tokens at once, cross-entropy in fp32"
+    TRANSFORMERS_4_48 = "transformers-4.48", "full, of a copy of the logits without the last ones (4.46 to 4.48)"
+    TRANSFORMERS_4_45 = "transformers-4.45", "the same, of logits that the model itself casts to fp32 (up to 4.45)"
     LIGER_CROSS_ENTROPY = "liger-cross-entropy", "logits of all tokens, their gradient in place (liger-kernel)"
     FLASH_CROSS_ENTROPY = "flash-cross-entropy", "logits of all tokens and their gradient in their dtype (flash-attn)"
     COMPILED = "compiled", "logits of all tokens and their gradient in their dtype (torch.compile of the loss)"
@@ -24,6 +26,11 @@ class Loss(Choice):
     def is_fused(self) -> bool:
         """Returns whether the loss multiplies by the head's weight itself."""
         return self in (Loss.LIGER_FUSED_LINEAR, Loss.CHUNKED, Loss.CUT_CROSS_ENTROPY)
+
+    @property
+    def is_earlier(self) -> bool:
+        """Returns whether an earlier transformers computes the loss, and today's does not."""
+        return self in (Loss.TRANSFORMERS_4_48, Loss.TRANSFORMERS_4_45)
 
     @classmethod
     def open_to(cls) -> tuple[type, ...]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from published.kernels import with_foak
-from published.losses import with_loss
+from published.losses import loss_of, with_triton
 from published.run import Run
 from published.sampled import sampled
 from published.wrapping import Recorded
@@ -69,13 +69,13 @@ def ask(run: Run) -> Answer:
     if not (run.then or run.foak or run.loss or run.wraps):
         return Answer(run, said, said)
     request, implementations = dict(run.request), TODAY
-    if request["loss"] == "liger-cross-entropy":
-        request["loss"] = "full"  # the terms of a loss on logits are beside today's
     if run.foak:
         request["kernels"] = "liger"
         implementations = with_foak(implementations)
     if run.loss is not None:
-        implementations = with_loss(implementations, run.loss, triton=run.triton)
+        request["loss"] = loss_of(run.loss).value
+    if run.triton:
+        implementations = with_triton(implementations)
     return Answer(run, said, _of_ranks(run, request, implementations))
 
 
@@ -114,7 +114,7 @@ def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: 
     moments = footprint.moments(run.request["micro_batch_size"])
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
     before = max(moments.values())
-    for term in (term for term in run.then if not term.traced) if terms else ():
+    for term in run.then if terms else ():
         for moment, num_bytes in term.bytes_of(run.tokens).items():
             if moment in moments:
                 moments[moment] += num_bytes

@@ -179,7 +179,7 @@ def _request(row: dict[str, str], size: int, length: int) -> tuple[dict[str, Any
         "attention": "flash-attention-2",
         "optimizer": "adamw-foreach",
         "allocator": "native",
-        "loss": "full",
+        "loss": "full",  # of whose requests replays are recorded; "own libraries" has that of `Run.loss`
     }
     if "paged_adamw_32bit" in row["overrides"]:
         request["optimizer"] = "paged-adamw-32bit"
@@ -205,7 +205,6 @@ def _then(row: dict[str, str]) -> tuple[Term, ...]:
     found = []
     if row["model_name"] in MODELS and (transformers := TRANSFORMERS.get(row["fms_hf_tuning_version"])):
         architecture = find_model(MODELS[row["model_name"]]).architecture
-        found.append(then.loss(transformers, architecture.vocab_size, triton=False))
         if repeated := then.repeated_heads(architecture, transformers, then.HALF):
             found.append(repeated)
     return tuple(found)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from published import then
+from published.losses import loss_of
 from published.requests import FSDP1
 from published.run import Engine, Run, Term
 from published.wrapping import Wraps
@@ -33,8 +34,11 @@ COMMON = {
     "optimizer": "adamw-foreach",
     "allocator": "native",
 }
-LOSSES = {"transformers": "full", "cross-entropy": "liger-cross-entropy", "fused-linear": "liger-fused-linear"}
-"""The loss that is nearest. Liger's cross-entropy overwrites logits by their gradient, as the Triton one does."""
+LOSSES = {"cross-entropy": "liger-cross-entropy", "fused-linear": "liger-fused-linear"}
+"""The loss that is nearest, where it is not that of the row's transformers.
+
+Liger's cross-entropy overwrites logits by their gradient, as the Triton one does.
+"""
 QUANTIZATIONS = {"nf4-double": "nf4-double", "gptq-4bit": "gptq-4bit-triton"}
 ADDED_WORDS = {"mistral-7b": 1, "llama-3-8b": 2, "llama-2-70b": 1, "mixtral-8x7b": 1}
 """Words for which fms-hf-tuning resizes embeddings and head: `<PAD>`, and `<unk>` where the tokenizer has none, as that
@@ -64,7 +68,7 @@ def runs() -> list[Run]:
 
 def _run(row: dict[str, Any], versions: dict[str, str], more: int) -> Run:
     quantization, kernels = row.get("quantization", "none"), row.get("kernels", [])
-    request, nearest = _request(row)
+    request, nearest = _request(row, versions["transformers"])
     return Run(
         source=SOURCE,
         name=row["id"],
@@ -118,7 +122,7 @@ def _wraps(row: dict[str, Any]) -> Wraps | None:
     )
 
 
-def _request(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _request(row: dict[str, Any], transformers: str) -> tuple[dict[str, Any], list[str]]:
     """Returns the request of a row, and what it says by the nearest choice."""
     request, nearest = COMMON | {"micro_batch_size": row["micro_batch_size"]}, list[str]()
     sharded, autocast = row["num_gpus"] > 1, row["autocast"] != "none"
@@ -138,13 +142,13 @@ def _request(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             request["unquantized_dtype"] = "fp32" if row.get("prepared") else "bf16"
     if sharded:
         request |= {"gpus": row["num_gpus"], **FSDP1}
+    request["loss"] = LOSSES.get(row["loss"]) or loss_of(transformers).value
     _of_kernels(row, request, nearest)
     return request, nearest
 
 
 def _of_kernels(row: dict[str, Any], request: dict[str, Any], nearest: list[str]) -> None:
     """Adds the loss and the kernels that are nearest to a row's."""
-    request["loss"] = LOSSES[row["loss"]]
     model_type = find_model(MODELS[row["model"]]).architecture.model_type
     if row["loss"] == "cross-entropy":
         if model_type in NO_LIGER_CROSS_ENTROPY:
@@ -164,8 +168,6 @@ def _then(row: dict[str, Any], versions: dict[str, str]) -> Iterator[Term]:
     architecture = find_model(MODELS[row["model"]]).architecture
     hidden, transformers = architecture.hidden_size, versions["transformers"]
     words = architecture.vocab_size + ADDED_WORDS[row["model"]]
-    if row["loss"] != "fused-linear":
-        yield then.loss(transformers, words, triton=row["loss"] == "cross-entropy")
     if term := then.repeated_heads(architecture, transformers, then.HALF):
         yield term
     if "fused-lora" in row.get("kernels", []):

@@ -27,13 +27,11 @@ class Term(NamedTuple):
         reason: What held them, with the version and file that say so.
         per_token: Bytes for each token of a micro-batch, by moment; negative where less was held.
         fixed: Bytes that do not depend on the tokens, by moment.
-        traced: Whether `published.losses` traces it, so that it is not added to what is traced.
     """
 
     reason: str
     per_token: Mapping[Moment, int]
     fixed: Mapping[Moment, int]
-    traced: bool = False
 
     def bytes_of(self, tokens: int) -> dict[Moment, int]:
         """Returns the bytes of a micro-batch of so many tokens, by moment."""
@@ -62,7 +60,7 @@ class Run(NamedTuple):
         then: What the run's libraries held that today's do not.
         foak: Whether kernels of fms-acceleration's plug-in compute norms and rotary embeddings.
         loss: The version of transformers whose loss on all logits it computes, if that is known.
-        triton: Whether that loss is the Triton cross-entropy.
+        triton: Whether the Triton cross-entropy is part of that loss.
         wraps: How FSDP1 wrapped its units, with a torch before 2.8; None where that makes no difference.
         of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
         managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.

@@ -1,8 +1,6 @@
 """Says what earlier transformers and fms-acceleration's kernels held at moments of a step, in bytes, by their source.
 
-The loss is that of transformers.loss.loss_utils from 4.46 on, and of the modeling files before. With `v` words, per
-token and word: today's loss holds 2 (logits in half precision) + 4 (in fp32) + 4 (log-softmax) = 10 bytes at the end of
-forward and 4 (log-softmax) + 4 (its gradient) + 4 (the logits' gradient) = 12 at the start of backward.
+Their losses are choices of the planner, and `published.losses` traces the kernels'.
 """
 
 from __future__ import annotations
@@ -18,8 +16,6 @@ from planner.models.families.mixtral import Mixtral
 HALF, FP32 = 2, 4
 END, START, BLOCK = Moment.END_OF_FORWARD, Moment.START_OF_BACKWARD, Moment.BLOCK_BACKWARD
 
-SHIFTS_IN_LOSS = (4, 46)
-"""First version of transformers whose loss function casts logits to fp32 itself, and shifts a copy of them."""
 ONE_ATTENTION = (4, 48)
 """First version whose Mistral and Mixtral attention does not repeat grouped keys and values for flash-attention."""
 
@@ -27,35 +23,6 @@ ONE_ATTENTION = (4, 48)
 def version(text: str) -> tuple[int, ...]:
     """Returns the numbers of a version, as in "4.48.1"."""
     return tuple(map(int, text.split(".")))
-
-
-def loss(transformers: str, words: int, *, triton: bool) -> Term:
-    """Returns what the loss on all logits held, beside that of today's loss.
-
-    Args:
-        transformers: Version of transformers.
-        words: Number of words.
-        triton: Whether the loss is the Triton cross-entropy of fms-acceleration, which overwrites logits by their
-            gradient (fms_acceleration_foak, kernels/unsloth/cross_entropy_loss.py).
-    """
-    if version(transformers) >= SHIFTS_IN_LOSS:
-        # loss_utils.py, `ForCausalLMLoss`: logits 2, `logits.float()` 4, `shift_logits` 4, log-softmax 4. The Triton
-        # loss has no log-softmax, `FastForCausalLMLoss`.
-        end = 10 if triton else 14
-        where = "loss/loss_utils.py, ForCausalLMLoss"
-    else:
-        # modeling_llama.py, `LlamaForCausalLM.forward`: the fp32 logits take the place of the others.
-        end = 8 if triton else 12
-        where = "modeling_llama.py, LlamaForCausalLM.forward"
-    # Triton: the shifted logits become their gradient, and the slice's backward writes it into zeros of the same size.
-    start = 8 if triton else 12
-    return Term(
-        f"loss: {end} and {start} bytes per token and word before and in backward, of today's 10 and 12 "
-        f"(transformers {transformers}, {where}: fp32 logits are shifted by a copy)",
-        {END: (end - 10) * words, START: (start - 12) * words},
-        {},
-        traced=True,
-    )
 
 
 def repeated_heads(architecture: Architecture, transformers: str, itemsize: int) -> Term | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.libraries import cut_cross_entropy
+from planner.libraries import cut_cross_entropy, earlier_transformers
 from planner.libraries.flash_attn import LARGEST_HEAD
 from planner.libraries.liger_kernel import patch_of
 from planner.models.reading.inventory import Inventory
@@ -29,6 +29,8 @@ def unsupported(name: str, inventory: Inventory, choice: Choice) -> str | None:
         return _of_compilation(name, inventory)
     if choice is Loss.CUT_CROSS_ENTROPY:
         return _of_cut_cross_entropy(name, inventory.architecture.model_type)
+    if isinstance(choice, Loss) and choice.is_earlier:
+        return _of_earlier_loss(name, inventory.architecture.model_type, choice)
     patch = patch_of(inventory.architecture.model_type)
     if choice is Kernels.LIGER and not patch.kernels:
         return f"liger-kernel has no kernels for {name}, or none with an account here"
@@ -55,6 +57,13 @@ def _of_cut_cross_entropy(name: str, model_type: str) -> str | None:
     if model_type not in cut_cross_entropy.FAMILIES:
         return f"cut cross-entropy has no forward for {name}"
     return None
+
+
+def _of_earlier_loss(name: str, model_type: str, loss: Loss) -> str | None:
+    casts = loss is Loss.TRANSFORMERS_4_45
+    if model_type in (earlier_transformers.CASTS_LOGITS if casts else earlier_transformers.CALLS_LOSS):
+        return None
+    return f"{name} had no such loss in transformers {'4.45' if casts else '4.48'}, or was not there yet"
 
 
 def _of_attention(name: str, inventory: Inventory, attention: Attention) -> str | None:

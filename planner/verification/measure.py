@@ -111,7 +111,7 @@ def _stand_in(strategy: Strategy) -> str | None:
     """Names the choice whose kernels a replay replaces by a stand-in that only allocates; None if there is none."""
     if strategy.attention not in (Attention.EAGER, Attention.SDPA):
         return f"attention {strategy.attention}"
-    if strategy.loss is not Loss.FULL:
+    if strategy.loss is not Loss.FULL and not strategy.loss.is_earlier:
         return f"loss {strategy.loss}"
     return f"kernels {strategy.kernels}" if strategy.kernels is not Kernels.EAGER else None
 

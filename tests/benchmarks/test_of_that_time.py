@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from published import wrapping
-from published.losses import shifting
+from published.losses import triton
 from published.sampled import sampled
 from published.wrapping import Recorded, Wraps
 
 from hardware import MIB
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Snapshot, Tape, Tensor, Variable
+from planner.memory.losses.earlier import shifted_logits
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.account import Unit
+from planner.models.architecture import Objective
 
 TOKENS, WORDS = 1000, 500
 
 
 @pytest.mark.parametrize(
-    ("itemsize", "triton", "at_end", "at_start"),
-    [(2, False, 14, 12), (4, False, 12, 12), (2, True, 10, 8), (4, True, 8, 8)],
+    ("itemsize", "loss_of", "at_end", "at_start"),
+    [(2, shifted_logits, 14, 12), (4, shifted_logits, 12, 12), (2, triton, 10, 8), (4, triton, 8, 8)],
 )
-def test_a_traced_loss_holds_the_bytes_per_word_that_its_term_says(
-    itemsize: int, triton: bool, at_end: int, at_start: int
+def test_earlier_losses_hold_so_many_bytes_per_word(
+    itemsize: int, loss_of: Callable[[Ops, Tensor, Objective], Tensor], at_end: int, at_start: int
 ) -> None:
     f = Ops(Tape(), autocast=None, sequence_length=TOKENS)
     elements = TOKENS * WORDS
     logits = Tensor(f.tape.storage(0, elements * itemsize), 0, elements, WORDS, itemsize, Variable())
-    loss = shifting(f, logits, "next_token", triton=triton)
+    loss = loss_of(f, logits, "next_token")
     forward = max(instant.per_sample for instant in map(Snapshot._make, f.tape.meter.mark()))
     variable = loss.variable
     assert variable is not None
@@ -42,7 +46,7 @@ def test_the_backward_of_a_shifted_loss_fills_zeros_for_each_of_two_slices() -> 
     f = Ops(Tape(logs=True), autocast=None, sequence_length=TOKENS)
     elements = TOKENS * WORDS
     logits = Tensor(f.tape.storage(0, elements * 4), 0, elements, WORDS, 4, Variable())
-    variable = shifting(f, logits, "next_token", triton=True).variable
+    variable = triton(f, logits, "next_token").variable
     log = f.tape.meter.log
     assert variable is not None
     assert log is not None

@@ -7,15 +7,14 @@ from collections import Counter
 
 import pytest
 import yaml
-from published import bench, field, fms, foundry, then
+from published import bench, field, fms, foundry
 from published.answer import ask
+from published.losses import loss_of
 from published.run import Engine, Run
 from published.table import Line
 
-from planner.memory import Moment
 from planner.models import find_model
-
-END, START = Moment.END_OF_FORWARD, Moment.START_OF_BACKWARD
+from strategies import Loss
 
 
 def test_no_row_is_left_out() -> None:
@@ -36,14 +35,11 @@ def test_what_is_allocated_after_training_has_the_words_that_were_added() -> Non
 
 
 @pytest.mark.parametrize(
-    ("transformers", "triton", "at_end", "at_start"),
-    [("4.48.1", False, 14, 12), ("4.45.2", False, 12, 12), ("4.48.1", True, 10, 8), ("4.45.2", True, 8, 8)],
+    ("transformers", "loss"),
+    [("4.45.2", Loss.TRANSFORMERS_4_45), ("4.48.1", Loss.TRANSFORMERS_4_48), ("4.52.4", Loss.FULL)],
 )
-def test_the_loss_of_a_version_holds_bytes_per_word(
-    transformers: str, triton: bool, at_end: int, at_start: int
-) -> None:
-    term = then.loss(transformers, 32_000, triton=triton)
-    assert term.per_token == {END: (at_end - 10) * 32_000, START: (at_start - 12) * 32_000}
+def test_the_loss_of_a_version_is_a_choice(transformers: str, loss: Loss) -> None:
+    assert loss_of(transformers) is loss
 
 
 ASKED: dict[str, Line] = {}
@@ -94,6 +90,16 @@ def test_runs_that_need_no_terms_are_what_the_planner_says(
     ]
     assert errors
     assert max(map(abs, errors)) <= tolerance
+
+
+@pytest.mark.slow
+def test_estimates_alone_are_near_the_bytes_of_runs_without_other_kernels(lines: list[Line]) -> None:
+    found = [line for line in lines if line.run.kernels == "transformers"]
+    errors = sorted(abs(error) for line in found for error in line.errors(lambda answer: answer.planner))
+    assert len(errors) == 31
+    assert statistics.median(errors) <= 0.0001
+    assert errors[int(0.9 * len(errors))] <= 0.03
+    assert errors[-1] <= 0.045
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from strategies import AXES, ContradictionError, Loss
 def test_the_fused_losses_are_those_that_multiply_by_the_heads_weight() -> None:
     assert {loss: loss.is_fused for loss in Loss} == {
         Loss.FULL: False,
+        Loss.TRANSFORMERS_4_48: False,
+        Loss.TRANSFORMERS_4_45: False,
         Loss.LIGER_CROSS_ENTROPY: False,
         Loss.FLASH_CROSS_ENTROPY: False,
         Loss.COMPILED: False,

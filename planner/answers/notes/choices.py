@@ -71,6 +71,11 @@ def on_libraries(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
             "loss compiled is torch.compile of the function that computes the loss from logits, as torchtitan compiles "
             "it: no option of transformers' trainers does."
         )
+    if any(s.loss.is_earlier for s in strategies):
+        yield (
+            "transformers 4.49 or later shifts labels instead of logits, and takes less: --loss full. Only the loss is "
+            "that of the earlier version."
+        )
     if any(s.attention.is_flash for s in strategies):
         yield "flash-attention plans need the flash-attn package."
 

@@ -11,7 +11,7 @@ from planner.records.advice import Cost
 from strategies import OPTIONS, Attention, Checkpointing, Kernels, Loss, Offload, Optimizer
 
 _RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
-_WHOLE_LOGITS = (Loss.FULL, Loss.LIGER_CROSS_ENTROPY, Loss.FLASH_CROSS_ENTROPY, Loss.COMPILED)
+_WHOLE_LOGITS = tuple(loss for loss in Loss if not loss.is_fused)
 
 FASTER: tuple[tuple[Change, tuple[Any, ...]], ...] = (
     (Change({"checkpointing": Checkpointing.NONE}, "nothing is recomputed"), _RECOMPUTED),

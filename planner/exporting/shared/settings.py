@@ -197,6 +197,8 @@ def liger(launch: Launch) -> dict[str, bool] | None:
         raise launch.cannot_say("loss chunked, which is TRL's", "--loss liger-fused-linear, or --to trl")
     if loss in (Loss.FLASH_CROSS_ENTROPY, Loss.COMPILED):
         raise launch.cannot_say(f"loss {loss}", "--loss liger-fused-linear")
+    if loss.is_earlier:
+        raise launch.cannot_say(f"loss {loss}, which today's transformers does not compute", "--loss full")
     if loss is Loss.CUT_CROSS_ENTROPY:
         raise launch.cannot_say("loss cut-cross-entropy", "--loss liger-fused-linear, or --to axolotl")
     if kernels is not Kernels.LIGER and loss is Loss.FULL:

@@ -33,6 +33,7 @@ _QUANTIZED: dict[Quantization, dict[str, Any]] = {
     Quantization.INT8: {"load_in_4bit": False, "load_in_8bit": True},
 }
 _CUT = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
+_UNSAID = (Loss.CHUNKED, Loss.FLASH_CROSS_ENTROPY, Loss.COMPILED, Loss.TRANSFORMERS_4_48, Loss.TRANSFORMERS_4_45)
 _LOSSES = {Loss.LIGER_FUSED_LINEAR: "liger_fused_linear_cross_entropy", Loss.LIGER_CROSS_ENTROPY: "liger_cross_entropy"}
 
 
@@ -103,7 +104,7 @@ def _checkpointing(launch: Launch) -> dict[str, Any]:
 
 def _kernels(launch: Launch) -> dict[str, Any]:
     kernels, loss = launch.strategy.kernels, launch.strategy.loss
-    if kernels is Kernels.COMPILE or loss in (Loss.CHUNKED, Loss.FLASH_CROSS_ENTROPY, Loss.COMPILED):
+    if kernels is Kernels.COMPILE or loss in _UNSAID:
         raise launch.cannot_say(f"kernels {kernels} with loss {loss}")
     liger, cuts = kernels is Kernels.LIGER, loss is Loss.CUT_CROSS_ENTROPY
     says: dict[str, Any] = {"plugins": [_CUT], "cut_cross_entropy": True} if cuts else {}

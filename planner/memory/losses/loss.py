@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from planner.memory.autograd.ops import BOOL, FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor
+from planner.memory.losses.earlier import shifted_logits
 from planner.models.architecture import INT64, Objective
 from strategies import Loss
 
@@ -146,6 +147,8 @@ def _as_given(f: Ops, logits: Tensor, statistics: tuple[str, ...]) -> Tensor:
 
 LOSSES: dict[Loss, Callable[[Ops, Tensor, Objective], Tensor]] = {
     Loss.FULL: full,
+    Loss.TRANSFORMERS_4_48: shifted_logits,
+    Loss.TRANSFORMERS_4_45: shifted_logits,
     Loss.LIGER_CROSS_ENTROPY: liger_cross_entropy,
     Loss.FLASH_CROSS_ENTROPY: flash_cross_entropy,
     Loss.COMPILED: compiled,

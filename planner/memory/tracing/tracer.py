@@ -6,7 +6,9 @@ from functools import partial
 
 from planner.memory.attention.masks import masks_of
 from planner.memory.autograd.tape import Tensor
+from planner.memory.losses.earlier import CAST_BY_MODEL
 from planner.memory.losses.fused import FUSED, Chunk
+from planner.memory.settings.dtypes import FP32
 from planner.memory.settings.parts import Part
 from planner.memory.settings.trainable import Trainable
 from planner.memory.tracing.block_tracer import BlockTracer
@@ -94,6 +96,8 @@ class Tracer(BlockTracer):
         logits = self.architecture.head(
             layers, run.given(layers.input(hidden_size, itemsize, input_requires_grad, "final hidden states"))
         )
+        if self.setting.loss in CAST_BY_MODEL:
+            logits = layers.to(logits, FP32, "logits in fp32")
         input_bytes = layers.sequence_length * hidden_size * itemsize
         if self.setting.loss in FUSED:
             loss, holds = self._nothing_more(logits), False

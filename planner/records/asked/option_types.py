@@ -87,6 +87,8 @@ LossName = (
     Loss
     | Literal[
         "full",
+        "transformers-4.48",
+        "transformers-4.45",
         "liger-cross-entropy",
         "flash-cross-entropy",
         "compiled",

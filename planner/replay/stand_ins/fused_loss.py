@@ -16,6 +16,7 @@ from torch.nn import functional
 from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
 from planner.replay.stand_ins.chunked_loss import Kernels, chunked_loss
 from planner.replay.stand_ins.cut_loss import cut_loss
+from planner.replay.stand_ins.earlier_loss import cast_logits, shifted_loss
 from strategies import Loss
 
 
@@ -143,6 +144,8 @@ OF_LOGITS: dict[Loss, Callable[..., torch.Tensor]] = {
     Loss.LIGER_CROSS_ENTROPY: _cross_entropy,
     Loss.FLASH_CROSS_ENTROPY: _as_given,
     Loss.COMPILED: partial(_as_given, statistics=2),
+    Loss.TRANSFORMERS_4_48: shifted_loss,
+    Loss.TRANSFORMERS_4_45: shifted_loss,
 }
 """Losses that take the place of the model's own loss function.
 
@@ -163,6 +166,8 @@ def fuse(model: Any, loss: Loss, kernels: Kernels) -> None:
     """
     if loss in OF_LOGITS:
         model.loss_function = OF_LOGITS[loss]
+    if loss is Loss.TRANSFORMERS_4_45:
+        cast_logits(model)
     if loss not in FUSED:
         return
 

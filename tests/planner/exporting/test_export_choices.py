@@ -94,6 +94,11 @@ def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str,
             "transformers cannot say loss flash-cross-entropy",
         ),
         (
+            "transformers",
+            {"loss": "transformers-4.48", "framework": "transformers"},
+            "transformers cannot say loss transformers-4.48",
+        ),
+        (
             "axolotl",
             {"finetuning": "lora", "checkpointing": "selective-matmuls", "loss": "full", "framework": "axolotl"},
             "axolotl cannot say checkpointing selective-matmuls with adapters",

@@ -112,6 +112,10 @@ def test_compiled_blocks_save_less_than_eager_ones(tmp_path: Path) -> None:
         ("cut-cross-entropy", {**MIXED, **FULL}),
         ("cut-cross-entropy", {**TRUE, **SHARDED}),
         ("cut-cross-entropy", QLORA),
+        ("transformers-4.48", {**MIXED, **SHARDED, "outputs": "kept"}),
+        ("transformers-4.48", {**QLORA, **ACCUMULATED}),
+        ("transformers-4.45", {**MIXED, **FULL, "evaluation_batch_size": 24}),
+        ("transformers-4.45", {**TRUE, **SHARDED, "sharding_backend": "fsdp1"}),
     ],
 )
 def test_losses(loss: str, choices: dict[str, Any], tmp_path: Path) -> None:
@@ -177,6 +181,8 @@ def test_a_stand_in_does_not_run_for_real() -> None:
         ("smollm2-135m", {**COMPILED, "evaluation_batch_size": 8}, "no account of evaluation"),
         ("gpt2", FUSED, "no fused linear cross-entropy for gpt2"),
         ("mistral-7b", {"loss": "liger-cross-entropy"}, "does not replace the cross-entropy of mistral-7b"),
+        ("qwen3-0.6b", {"loss": "transformers-4.48"}, "qwen3-0.6b had no such loss in transformers 4.48"),
+        ("gpt2", {"loss": "transformers-4.45"}, "gpt2 had no such loss in transformers 4.45"),
     ],
 )
 def test_what_no_library_has_is_refused_with_the_reason(model: str, choices: dict[str, str], reason: str) -> None:

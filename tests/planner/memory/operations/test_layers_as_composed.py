@@ -225,7 +225,7 @@ LOSS_CASES: dict[str, Case] = {
     **{f"{loss} of {objective}": partial(cross_entropy, loss, objective) for loss, objective in (
         (Loss.FULL, "next_token"), (Loss.FULL, "each_token"), (Loss.FULL, "each_sample"),
         (Loss.LIGER_CROSS_ENTROPY, "next_token"), (Loss.FLASH_CROSS_ENTROPY, "next_token"),
-        (Loss.COMPILED, "next_token"))},
+        (Loss.COMPILED, "next_token"), (Loss.TRANSFORMERS_4_48, "next_token"))},
 }  # fmt: skip
 
 
