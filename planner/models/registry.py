@@ -91,6 +91,8 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         note = f"{text} is taken for {model.hf}, whose name it has"
         if text.casefold().endswith(_IN_4_BITS):
             note = f"{text} is {model.hf} stored in NF4, which qlora trains over; other methods take that itself"
+            if isinstance(model, Model) and _stores_fused_experts(model):
+                note += "; its experts are stored so as well, which Unsloth alone runs: plans have them in 16 bits"
         return replace(model, notes=(*model.notes, note))
     if entry := _registered(text):
         model = _of_repository(_from_registry(entry), entry.repository(text))
@@ -103,6 +105,12 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
     raise _unknown(text)
+
+
+def _stores_fused_experts(model: Model) -> bool:
+    """Returns whether a model has experts that were never linear layers, which bitsandbytes quantizes."""
+    apart = any(part.stacks for part in model.inventory.blocks.values())
+    return model.inventory.num_expert_parameters > 0 and not apart
 
 
 def is_hub_id(text: str) -> bool:
