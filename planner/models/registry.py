@@ -246,6 +246,16 @@ def _of_no_family(text: str) -> PlannerError:
     return PlannerError(f"{text} is of no family of the registry", "fit, estimate and verify plan it by replays")
 
 
+def _gpu_of(text: str) -> str | None:
+    """Returns the name of the GPU that a name is of; None if it is of none, or the catalog has problems."""
+    from hardware import load_catalog  # only errors need it
+
+    try:
+        return load_catalog().get(text).name
+    except PlannerError:
+        return None
+
+
 def _unknown(text: str) -> UnknownNameError:
     from planner.models.other_kinds import other_kind  # only errors need it
 
@@ -254,6 +264,9 @@ def _unknown(text: str) -> UnknownNameError:
     error = UnknownNameError("model", text, known)
     if other := other_kind(text, lambda name: _registered(name) is not None):
         error.reword(f"{text} is {other.kind}, and {other.why}", other.way_out)
+        return error
+    if (gpu := _gpu_of(text)) is not None:
+        error.reword(f"unknown model {shown(text)}", f"{text} is a GPU: --gpu {gpu}, and several --gpu A100,{gpu}")
         return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:
