@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from strategies.choice import Choice
 
 
@@ -12,3 +14,10 @@ class Objective(Choice):
     THROUGHPUT = "throughput", "the most tokens per second"
     COST = "cost", "the lowest price per token, by the price of the GPUs"
     MEMORY = "memory", "the fewest bytes of the process, at a usual effective batch unless one is given"
+
+    @classmethod
+    def mistaken(cls) -> Mapping[str, str]:
+        """Returns other words for what plans are compared by."""
+        fast = dict.fromkeys(("speed", "fast", "fastest", "time", "tokens-per-second"), cls.THROUGHPUT)
+        cheap = dict.fromkeys(("price", "cheap", "cheapest", "money"), cls.COST)
+        return {**fast, **cheap, **dict.fromkeys(("vram", "smallest"), cls.MEMORY), "batch-size": cls.BATCH}

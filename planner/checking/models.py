@@ -8,6 +8,8 @@ from planner.models.closest import closest_model
 from planner.models.trusted import UntrustedError, named_in
 from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
+from planner.readers.trainer.shared import LEFT_TO_TRANSFORMERS
+from strategies import Attention
 
 
 def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
@@ -35,6 +37,15 @@ def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
         except PlannerError:
             raise _unknown(error, reading) from None
         return found, [f"{name} is taken for {found.hf or found.name}, whose name it has"]
+
+
+def say_attention(reading: Reading, model: Model | Foreign) -> None:
+    """Says eager attention where a run leaves it to transformers, which has no SDPA for the model."""
+    said = reading.said.get("attention")
+    if said is None or said.value is not Attention.SDPA or said.why != LEFT_TO_TRANSFORMERS:
+        return
+    if isinstance(model, Model) and not model.architecture.supports_sdpa:
+        reading.say("attention", Attention.EAGER, said.place, f"transformers runs {model.name} without SDPA")
 
 
 def _unknown(error: UnknownNameError, reading: Reading) -> PlannerError:

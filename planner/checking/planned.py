@@ -13,7 +13,7 @@ from planner.api import estimate
 from planner.api.estimation import estimate_alone
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.changes.trials import Cluster
-from planner.checking.models import model_of
+from planner.checking.models import model_of, say_attention
 from planner.checking.targets import say_targets
 from planner.models import Model
 from planner.problem.problem import CatalogSource, catalog_of
@@ -70,6 +70,7 @@ def planned(
         model, note = model_of(reading, run)
         notes += note
         say_targets(reading, model)
+        say_attention(reading, model)
         if reading.refused:
             return Planned(notes=tuple(notes))
         fixed = {"model": model, "headroom": headroom, "catalog": known}

@@ -25,7 +25,7 @@ def planned(
     Raises:
         ContradictionError: An option is given that the plan decides, or the model is repeated without a plan.
         PlanFileError: The file holds no such plan.
-        UsageError: A model is given without a GPU.
+        MissingParameter: A model is given without a GPU.
     """
     from planner.records.plan_file import arguments_of, check_exists, is_plan
 
@@ -35,7 +35,8 @@ def planned(
     _refuse_model_beside_a_model(named)
     if arguments["gpu"] is None:
         check_exists(model)
-        raise click.UsageError("Missing option '--gpu'.", ctx)
+        gpu = next(parameter for parameter in ctx.command.params if parameter.name == "gpu")
+        raise click.MissingParameter(ctx=ctx, param=gpu)
     return {**arguments, "model": model}
 
 

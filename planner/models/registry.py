@@ -91,6 +91,8 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         note = f"{text} is taken for {model.hf}, whose name it has"
         if text.casefold().endswith(_IN_4_BITS):
             note = f"{text} is {model.hf} stored in NF4, which qlora trains over; other methods take that itself"
+            if isinstance(model, Model) and _stores_fused_experts(model):
+                note += "; its experts are stored so as well, which Unsloth alone runs: plans have them in 16 bits"
         return replace(model, notes=(*model.notes, note))
     if entry := _registered(text):
         model = _of_repository(_from_registry(entry), entry.repository(text))
@@ -103,6 +105,12 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
     raise _unknown(text)
+
+
+def _stores_fused_experts(model: Model) -> bool:
+    """Returns whether a model has experts that were never linear layers, which bitsandbytes quantizes."""
+    apart = any(part.stacks for part in model.inventory.blocks.values())
+    return model.inventory.num_expert_parameters > 0 and not apart
 
 
 def is_hub_id(text: str) -> bool:
@@ -238,6 +246,16 @@ def _of_no_family(text: str) -> PlannerError:
     return PlannerError(f"{text} is of no family of the registry", "fit, estimate and verify plan it by replays")
 
 
+def _gpu_of(text: str) -> str | None:
+    """Returns the name of the GPU that a name is of; None if it is of none, or the catalog has problems."""
+    from hardware import load_catalog  # only errors need it
+
+    try:
+        return load_catalog().get(text).name
+    except PlannerError:
+        return None
+
+
 def _unknown(text: str) -> UnknownNameError:
     from planner.models.other_kinds import other_kind  # only errors need it
 
@@ -246,6 +264,9 @@ def _unknown(text: str) -> UnknownNameError:
     error = UnknownNameError("model", text, known)
     if other := other_kind(text, lambda name: _registered(name) is not None):
         error.reword(f"{text} is {other.kind}, and {other.why}", other.way_out)
+        return error
+    if (gpu := _gpu_of(text)) is not None:
+        error.reword(f"unknown model {shown(text)}", f"{text} is a GPU: --gpu {gpu}, and several --gpu A100,{gpu}")
         return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:

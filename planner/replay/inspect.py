@@ -122,7 +122,11 @@ def weights_of(source: Source, strategy: Strategy) -> Weights:
 
 
 def _tied(model: Any) -> Any:
-    """Ties the weights of a model of transformers, and returns the model."""
-    if hasattr(model, "tie_weights"):
+    """Ties the weights of a model of transformers, but for a head that `build` has untied, and returns the model."""
+    from transformers import PreTrainedModel
+
+    if isinstance(model, PreTrainedModel):
+        model.tie_weights(recompute_mapping=False)
+    elif hasattr(model, "tie_weights"):
         model.tie_weights()
     return model

@@ -10,6 +10,7 @@ from hardware import GPU
 from hardware.errors import PlannerError
 from planner.answers.plans import plan_of
 from planner.checking.asked import arguments_of, on_cluster
+from planner.checking.models import say_attention
 from planner.checking.targets import say_targets
 from planner.problem.resolve import resolve_one
 from planner.readers.documents.reading import Reading
@@ -122,6 +123,7 @@ class Trials:
             cluster = self.cluster
             run = self._run(keys)
             say_targets(run.reading, cluster.fixed["model"])
+            say_attention(run.reading, cluster.fixed["model"])
             if run.reading.refused:
                 return None
             said = {**arguments_of(run.reading, run, [], cluster.length), **cluster.fixed}

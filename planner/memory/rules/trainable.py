@@ -57,7 +57,10 @@ def _of_lora(inventory: Inventory, strategy: Strategy, method: Lora) -> str | No
         # The frozen originals of both modules are one tied weight, and fully_shard takes a parameter only once.
         return "FSDP2 does not shard a tied weight apart from PEFT's trained copies of it"
     if method.separates_experts and not any(part.stacks for part in inventory.blocks.values()):
-        return "the model has no experts that were linear layers of their own in transformers 4"
+        return (
+            "the model has no experts that were linear layers of their own in transformers 4; where a trainer such as "
+            "Unsloth quantizes them, it runs a forward of its own, which is not modelled: none keeps them in 16 bits"
+        )
     if adapts_fused(inventory, method):
         # peft/tuners/lora/layer.py, ParamWrapper: the adapter is folded into the weight
         if method.variant is LoraVariant.DORA:

@@ -15,6 +15,7 @@ from planner.readers.trainer.engine import read_engine
 from planner.readers.trainer.optimizer import read_trainer_optimizer
 from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
 from planner.readers.trainer.shared import (
+    LEFT_TO_TRANSFORMERS,
     read_batches,
     read_evaluation,
     read_targets,
@@ -189,7 +190,7 @@ def _read_kernels(keys: Keys, stage: str) -> None:
     reading = keys.reading
     name, place = keys.word("flash_attn") or "auto", keys.place("flash_attn")
     if name in _ATTENTIONS:
-        reading.say("attention", _ATTENTIONS[name], place, "transformers' choice" if name == "auto" else "")
+        reading.say("attention", _ATTENTIONS[name], place, LEFT_TO_TRANSFORMERS if name == "auto" else "")
     else:
         reading.refuse(f"the attention {name}", place)
     liger, place = keys.flag("enable_liger_kernel"), keys.place("enable_liger_kernel")

@@ -15,6 +15,7 @@ from planner.readers.spelling.spelling import Spelling
 from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
 from planner.readers.trainer.shared import (
     ATTENTIONS,
+    LEFT_TO_TRANSFORMERS,
     OPTIMIZERS,
     TRAINER_IDLE,
     TRAINER_IDLE_PREFIXES,
@@ -158,8 +159,10 @@ def read(keys: Keys, run: Run) -> None:
     on = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
     if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
         reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
-    name = keys.word("attn_impl") or "sdpa"
-    if name in _ATTENTIONS:
+    name = keys.word("attn_impl") or ""
+    if not name:
+        reading.say("attention", Attention.SDPA, why=LEFT_TO_TRANSFORMERS)
+    elif name in _ATTENTIONS:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
     else:
         reading.refuse(f"the attention {name}", keys.place("attn_impl"))

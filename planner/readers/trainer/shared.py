@@ -109,11 +109,15 @@ def read_optimizer(keys: Keys, *names: str, program: str) -> None:
         reading.refuse(f"the optimizer {name}", place)
 
 
+LEFT_TO_TRANSFORMERS = "transformers takes SDPA where nothing is said"
+"""Why the attention is SDPA where a run leaves it to transformers, which takes another for models that have none."""
+
+
 def read_attention(keys: Keys, *names: str) -> None:
     """Says what `attn_implementation` means; absent, transformers takes SDPA."""
     name, place = keys.word(*names), keys.place(*names)
     if name is None:
-        keys.reading.say("attention", Attention.SDPA, why="transformers takes SDPA where nothing is said")
+        keys.reading.say("attention", Attention.SDPA, why=LEFT_TO_TRANSFORMERS)
     elif name in ATTENTIONS:
         keys.reading.say("attention", ATTENTIONS[name], place)
     else:

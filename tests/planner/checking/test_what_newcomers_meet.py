@@ -34,6 +34,24 @@ def test_numbers_that_are_not_the_default_of_the_arguments_are_refused_with_the_
     assert not check(file, gpu="H100", gpus=8, overrides={**LLAMA, **same}, changes=False).refused
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "base_model: openai/gpt-oss-20b\nsequence_len: 2048\nbf16: true\n",
+        "model_name_or_path: openai/gpt-oss-20b\nstage: sft\nbf16: true\ncutoff_len: 512\nfinetuning_type: lora\n",
+        "model: openai/gpt-oss-20b\ntrain_type: lora\nmax_length: 512\ntorch_dtype: bfloat16\n",
+    ],
+    ids=["axolotl", "llama-factory", "ms-swift"],
+)
+def test_what_a_run_leaves_to_transformers_is_eager_where_a_model_has_no_sdpa(recipe: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(recipe)
+    found = check(str(file), gpu="H200", gpus=8)
+    assert not found.refused
+    said = found.reading["attention"]
+    assert (said.value, said.why) == ("eager", "transformers runs gpt-oss-20b without SDPA")
+
+
 @pytest.mark.parametrize("flags", ["--num_train_epochs 3", "--deepspeed z3.json", "--fsdp full_shard"])
 def test_a_script_of_unknown_name_that_trains_takes_trainers_arguments(flags: str, tmp_path: Path) -> None:
     deepspeed(tmp_path)

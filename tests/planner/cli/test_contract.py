@@ -136,6 +136,13 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
             "did you mean bf16-mixed?  (one of fp32, tf32, fp16-mixed, bf16-mixed, bf16-true, fp16-true, fp8-mixed)",
         ),
         (("fit", "7B", "--gpu", "A100-40"), "unknown GPU 'A100-40'", "did you mean A100-40GB-SXM, A100-40GB-PCIe?"),
+        (
+            ("compare", "7B", "--gpu", "T4", "H100-SXM"),
+            "unknown model 'H100-SXM'",
+            "H100-SXM is a GPU: --gpu H100-80GB-SXM",
+        ),
+        ((*FITS, "--objective", "speed"), "unknown objective 'speed'", "did you mean throughput?"),
+        (("explain", "7B"), "--gpu is missing", "for example: planner explain"),
         (("gpus", "show", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),
         (("models", "show", "lama-2-7b"), "unknown model 'lama-2-7b'", "did you mean llama-2-7b"),
         (

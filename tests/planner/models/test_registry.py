@@ -145,6 +145,12 @@ def test_a_model_stored_in_4_bits_says_which_method_trains_over_them(name: str) 
     assert model.notes == (said,)
 
 
+@pytest.mark.parametrize(("name", "fused"), [("gpt-oss-20b-unsloth-bnb-4bit", True), ("Qwen3-30B-A3B-bnb-4bit", False)])
+def test_experts_in_4_bits_that_were_never_linear_layers_are_told_to_be_planned_in_16(name: str, fused: bool) -> None:
+    note = find_model(f"unsloth/{name}").notes[-1]
+    assert ("its experts are stored so as well, which Unsloth alone runs" in note) == fused
+
+
 @pytest.mark.parametrize("name", ["somebody/Qwen3-8B-bnb-4bit", "unsloth/no-such-8b-bnb-4bit", "unsloth/"])
 def test_what_no_mirror_publishes_is_unknown(name: str) -> None:
     assert message(name).startswith(f"unknown model '{name}'")

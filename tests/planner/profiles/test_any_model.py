@@ -20,6 +20,7 @@ from planner.profiles.records import Refusal
 from planner.replay import step
 from planner.replay.extension import affine, blocks, resized
 from planner.replay.extension.later import UnlikeError
+from planner.replay.inspect import facts_of
 from strategies import PLAIN, Checkpointing, Checkpoints, Lora, Precision, Strategy
 
 TOLERANCE = 0.001
@@ -201,6 +202,14 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
     of_two = planner.fit(name, **options, progress=told.append)
     assert of_two.plans == of_one.plans
     assert any("settings in 2 processes" in line for line in told)
+
+
+@pytest.mark.parametrize("name", ["mt5-small", "bart-base", "electra-small", "starcoderbase-1b", "gpt-neo-125m"])
+def test_a_name_that_no_family_describes_has_the_parameters_that_the_registry_says(name: str) -> None:
+    """mT5's head is not its embedding, though transformers ties both where it is asked to tie weights."""
+    found = recognize(name)
+    assert isinstance(found, Foreign)
+    assert facts_of(found.source, PLAIN).num_parameters == found.num_parameters
 
 
 def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
