@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Unpack
 
 from hardware import GPU
-from planner.answers.notes.notes import notes_for
-from planner.answers.plans import plan_of
+from planner.api.itemizing import itemized
 from planner.models import Model
 from planner.problem.arguments import ConfigurationArguments
-from planner.problem.problem import Problem
 from planner.problem.questions import question
 from planner.problem.resolve import resolve_asked
 from planner.records.result import EstimateResult
-from planner.search import Candidate, Solver
 
 
 @question(ConfigurationArguments)
@@ -47,31 +44,9 @@ def estimate(
         PlannerError: Any other reason for which `fit` raises.
     """
     problem, solver, candidate = resolve_asked(model, gpu, gpus, nodes, asked, global_batch_size=global_batch_size)
-    result = _itemized(problem, solver, candidate)
+    result = itemized(problem, solver, candidate)
     if result.memory.fits:
         return result
     from planner.advice.shortfall import ways_of_one  # only where it is needed
 
     return result.model_copy(update={"ways": ways_of_one(problem, solver, candidate, "estimate")})
-
-
-@question(ConfigurationArguments)
-def estimate_alone(
-    model: str | Model,
-    *,
-    gpu: str | GPU,
-    gpus: int | None = None,
-    nodes: int = 1,
-    **asked: Unpack[ConfigurationArguments],
-) -> EstimateResult:
-    """Itemizes one configuration as `estimate` does, but without the ways out, which take most of its time.
-
-    Raises:
-        PlannerError: As for `estimate`.
-    """
-    return _itemized(*resolve_asked(model, gpu, gpus, nodes, asked))
-
-
-def _itemized(problem: Problem, solver: Solver, candidate: Candidate) -> EstimateResult:
-    plan, notes = plan_of(candidate, solver, serves=True), notes_for(problem, [candidate.strategy])
-    return EstimateResult.model_construct(**dict(plan), request=problem.request, notes=notes)

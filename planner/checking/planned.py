@@ -10,7 +10,7 @@ from hardware import GPU
 from hardware.errors import PlannerError
 from planner.answers.notes.models import beyond_positions
 from planner.api import estimate
-from planner.api.estimation import estimate_alone
+from planner.api.itemizing import itemize
 from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.changes.trials import Cluster
 from planner.checking.models import model_of, say_attention
@@ -123,7 +123,7 @@ def _of_samples(plan: EstimateResult, model: Model, length: int) -> EstimateResu
 
 
 def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:
-    return estimate_alone(**on_cluster(arguments, gpu, gpus, nodes))
+    return itemize(**on_cluster(arguments, gpu, gpus, nodes))
 
 
 def _smallest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from planner.replay.real.profiled import Recorded
 from planner.replay.real.run import run_on_cpu
@@ -48,7 +49,8 @@ def run_on_ranks(source: Source, strategy: Strategy, workload: Workload, run: Ru
     """
     with tempfile.TemporaryDirectory() as folder:
         arguments = (folder, source, strategy, workload, run)
-        spawn(_rank, arguments, workload.world_size)
+        multiprocessing.set_forkserver_preload([__name__])  # the libraries are imported once, and not by each rank
+        start_processes(_rank, arguments, workload.world_size, start_method="forkserver")
         files = (Path(folder) / FILE.format(rank) for rank in range(workload.world_size))
         found: list[Recorded] = [torch.load(file, weights_only=False) for file in files]
         if isinstance(strategy.sharding, FullySharded):

@@ -77,7 +77,6 @@ KNOWN |= {"optimizer": (110_801_152, 244_352_704)}
 """Bytes that the model says too little and too much, of all replays together: 0.7 and 0.3 MiB of each at the mean."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_no_change_of_the_model_takes_it_further_from_the_replays(phase: str) -> None:
     pairs = zip(replays(), estimated(), strict=True)
@@ -100,7 +99,6 @@ def answers() -> dict[str, dict[str, float]]:
     return {model: dict(sorted(sums.items())) for model, sums in sorted(found.items())}
 
 
-@pytest.mark.slow
 def test_no_answer_changes_unless_that_is_meant() -> None:
     assert answers() == json.loads(ANSWERS.read_text())
 
