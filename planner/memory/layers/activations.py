@@ -33,11 +33,14 @@ def _gelu_new(f: Ops, x: Tensor) -> Tensor:
     """
     half = f.unary(x, "gelu half")
     base = x if f.autocast is None else f.to(x, FP32, "gelu input in fp32")
-    cube = f.unary(f.unary(base, "gelu cube", saves="input", temporaries=2), "gelu scaled cube")
+    cube = f.unary(base, "gelu cube", saves="input", temporaries=2)
     del base
-    inner = f.unary(f.add(x, cube, "gelu sum"), "gelu inner")
+    cube = f.unary(cube, "gelu scaled cube")
+    inner = f.add(x, cube, "gelu sum")
     del cube
-    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    inner = f.unary(inner, "gelu inner")
+    inner = f.unary(inner, "gelu tanh", saves="output")
+    outer = f.unary(inner, "gelu one plus tanh")
     del inner
     return f.mul(half, outer, "gelu output")
 
@@ -52,7 +55,8 @@ def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
     square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
     inner = f.mul(scaled, square, "gelu inner")
     del scaled, square
-    outer = f.unary(f.unary(inner, "gelu tanh", saves="output"), "gelu one plus tanh")
+    inner = f.unary(inner, "gelu tanh", saves="output")
+    outer = f.unary(inner, "gelu one plus tanh")
     del inner
     return f.mul(half, outer, "gelu output")
 

@@ -40,7 +40,9 @@ class GPT2(Decoder):
 
     def stem(self, f: Forward[T]) -> T:
         x = f.embedding("wte", self.vocab_size, self.hidden_size)
-        x = f.add(x, f.positions("wpe", self.max_position_embeddings, self.hidden_size))
+        positions = f.positions("wpe", self.max_position_embeddings, self.hidden_size)
+        f.keep_in_body(positions)
+        x = f.add(x, positions)
         return f.dropout(x, self.embd_pdrop)
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:

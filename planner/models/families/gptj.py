@@ -40,7 +40,9 @@ class GPTJ(Decoder):
         return self
 
     def stem(self, f: Forward[T]) -> T:
-        return f.dropout(f.embedding("wte", self.vocab_size, self.hidden_size), self.embd_pdrop)
+        x = f.dropout(f.embedding("wte", self.vocab_size, self.hidden_size), self.embd_pdrop)
+        f.rope_table(x, self.rotary_dim // 2)  # `sincos` has as many columns as are rotated
+        return x
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
         residual = x

@@ -33,6 +33,7 @@ class OPT(Decoder):
         embedding_width = self.word_embed_proj_dim or self.hidden_size
         x = f.embedding("embed_tokens", self.vocab_size, embedding_width)
         positions = f.positions("embed_positions", self.max_position_embeddings + 2, self.hidden_size)
+        f.keep_in_body(positions)
         if embedding_width != self.hidden_size:
             x = f.linear("project_in", x, self.hidden_size)
         return f.add(x, positions)

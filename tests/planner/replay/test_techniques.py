@@ -124,3 +124,14 @@ def test_a_block_without_a_norm_before_its_products_has_a_leaf_cast_once(
     (tmp_path / "config.json").write_text(json.dumps({**FEW_WORDS, **fields}))
     found = differences(str(tmp_path), **choices)
     assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=TOLERANCE)
+
+
+GPT2 = {"n_embd": 256, "n_layer": 6, "n_head": 4, "n_positions": 1024, "vocab_size": 128}
+
+
+@pytest.mark.parametrize("precision", [TRUE, MIXED], ids=spelled)
+def test_an_activation_written_out_holds_what_its_expression_does(tmp_path: Path, precision: dict[str, Any]) -> None:
+    """Where nothing is saved, a value ends with the operation that reads it; position embeddings stay in the body."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", **GPT2}))
+    found = differences(str(tmp_path), **precision, checkpointing="full", sequence_length=1024, micro_batch_size=8)
+    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=0.002)
