@@ -42,6 +42,10 @@ class Elementwise(Casts):
         """Copies a tensor; backward passes the gradient itself on."""
         return self.pass_on(self.tensor(x.per_sample, x.width, x.itemsize, name, x), (x,))
 
+    def add_number(self, x: Tensor, name: str) -> Tensor:
+        """Adds a number to a tensor; backward passes the gradient itself on, as it does for a copy."""
+        return self.clone(x, name)
+
     def mul(self, a: Tensor, b: Tensor, name: str) -> Tensor:
         """Multiplies elementwise, one perhaps broadcast over the other; saves each factor for the other's gradient."""
         big = a if a.per_sample >= b.per_sample else b

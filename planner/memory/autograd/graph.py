@@ -204,14 +204,14 @@ class Graph:
             `out`.
         """
         if out.variable is not None:
-            extra_size, itemsize = out.per_sample * out.itemsize * temporaries, out.itemsize
+            size, itemsize = out.per_sample * out.itemsize, out.itemsize
             first = begins % len(targets) if targets else 0
             order = (*targets[first:], *targets[:first])
 
             def backward(gradient: Storage) -> Callable[[], None]:
                 cost = self.tape.cost
                 meter = self.tape.meter
-                _extra = Storage(meter, 0, extra_size, "") if extra_size else None
+                _temporaries = [Storage(meter, 0, size, "") for _ in range(temporaries)]
                 made = []
                 for target in order:
                     made.append(Storage(meter, target.made_fixed, target.made_per_sample, ""))

@@ -40,7 +40,7 @@ def _gelu_new(f: Ops, x: Tensor) -> Tensor:
     del cube
     inner = f.unary(inner, "gelu inner")
     inner = f.unary(inner, "gelu tanh", saves="output")
-    outer = f.unary(inner, "gelu one plus tanh")
+    outer = f.add_number(inner, "gelu one plus tanh")
     del inner
     return f.mul(half, outer, "gelu output")
 
@@ -52,11 +52,11 @@ def _gelu_fast(f: Ops, x: Tensor) -> Tensor:
     """
     half = f.unary(x, "gelu half")
     scaled = f.unary(x, "gelu scaled")
-    square = f.unary(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
+    square = f.add_number(f.mul(f.unary(x, "gelu scaled"), x, "gelu square"), "gelu one plus square")
     inner = f.mul(scaled, square, "gelu inner")
     del scaled, square
     inner = f.unary(inner, "gelu tanh", saves="output")
-    outer = f.unary(inner, "gelu one plus tanh")
+    outer = f.add_number(inner, "gelu one plus tanh")
     del inner
     return f.mul(half, outer, "gelu output")
 

@@ -74,6 +74,11 @@ class PassState(Rotary, Disentangled):
         kept = [storage for storage in variables if not storage.saved and storage is not out.storage]
         return sum(storage.fixed for storage in kept), sum(storage.per_sample for storage in kept)
 
+    def in_body_alone(self, out: Tensor) -> frozenset[int]:
+        """Returns the numbers of storages that variables of the model's body keep, and neither backward nor a part."""
+        kept = (s for s in self.body if not s.saved and s is not out.storage and not self.exchange.shares(s))
+        return frozenset(storage.number for storage in kept)
+
     def leave_block(self, out: Tensor) -> Tensor:
         """Ends a block's forward and returns the block's output."""
         return out

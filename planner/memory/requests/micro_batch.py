@@ -35,6 +35,8 @@ class MicroBatch:
     ) -> None:
         self._requests, self._around, self._size, self._loop = requests, around, micro_batch_size, loop
         self._logs = [part.log for part in parts if part.log is not None]
+        self._bodies_end = [i for i, part in enumerate(parts) if part.leaves_body]
+        """Numbers of the parts before which a body of the model (a stack of blocks) returns."""
         self._copied = _copied_bytes(parts[-1]) * micro_batch_size
         self._names: list[Names] = [{} for _ in self._logs]
         self._leaves: list[int] = []
@@ -57,6 +59,8 @@ class MicroBatch:
         self._workspace = workspace_bytes
         for i, (log, names) in enumerate(zip(self._logs, self._names, strict=True)):
             around.enter_forward(i)
+            if i in self._bodies_end:
+                self._leave_body(i)
             if i == len(self._logs) - 1 and output and (self._copied or self._loop.keeps):
                 logits = self._requests.share(output)
             # the body's variable holds a block's input until the call has returned
@@ -79,6 +83,12 @@ class MicroBatch:
         self._requests.release(gradient)
         self._loop.end_backward(self._leaves)
         around.end_micro_batch()
+
+    def _leave_body(self, part: int) -> None:
+        """Ends the stack of blocks before a part: what its variables alone have kept goes."""
+        for log, names in zip(self._logs[:part], self._names, strict=False):
+            for number in log.body:
+                self._requests.release(names.pop(number, 0))
 
     def _return(self, logits: int) -> None:
         """Ends the model's forward: its logits are copied in fp32 where they are narrower, and variables go."""

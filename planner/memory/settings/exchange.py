@@ -101,6 +101,10 @@ class Exchange:
         storages = ((name, x.storage) for name, x in self._tensors.items() if x.storage is not None)
         return {name: self.made[name]._replace(in_body=s in body) for name, s in storages if not s.saved}
 
+    def shares(self, storage: Storage) -> bool:
+        """Returns whether a storage is that of a tensor that later parts read."""
+        return any(x.storage is storage for x in self._tensors.values())
+
     def forget_storages(self) -> None:
         """Drops the shared tensors when the model's forward has returned."""
         self._tensors.clear()

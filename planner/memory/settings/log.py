@@ -10,6 +10,8 @@ class PartLog(NamedTuple):
 
     forward: tuple[Logged, ...]
     """Those of its forward, from its input on."""
+    body: frozenset[int] = frozenset()
+    """What nothing but variables of the model's body keeps alive, until that returns."""
     returned: tuple[Logged, ...] = ()
     """Those when the forward of the whole model returns."""
     backward: tuple[Logged, ...] = ()

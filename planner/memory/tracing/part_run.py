@@ -27,6 +27,7 @@ class _Ended(NamedTuple):
         work: Its work.
         marks: Its marks.
         body: (fixed, per-sample) bytes that the model's body holds.
+        in_body: Numbers of the storages that the model's body alone holds.
         shares: Tensors that it shares with later parts.
         reads: Names of the tensors of earlier parts that it saved.
         size: Bytes per sample of its output.
@@ -44,6 +45,7 @@ class _Ended(NamedTuple):
     work: Work
     marks: Sequence[Mark]
     body: tuple[int, int]
+    in_body: frozenset[int]
     shares: Mapping[str, Shared]
     reads: frozenset[str]
     size: int
@@ -187,7 +189,7 @@ class PartRun:
         returns, output = len(meter.log or ()), out.storage.number if out.storage is not None else 0
         ends = tape.logged_at_last_save if again and not reentrant else returns
         marks, at_last_save = tape.take_marks(), tape.snapshots_at_last_save
-        body = self.layers.unsaved_in_body(out)
+        body, in_body = self.layers.unsaved_in_body(out), self.layers.in_body_alone(out)
         shares, reads = exchange.not_saved(self.layers.body), exchange.saved_of_others()
         self.layers.leave_forward()
         return _Ended(
@@ -199,6 +201,7 @@ class PartRun:
             work=self.work(),
             marks=marks,
             body=body,
+            in_body=in_body,
             shares=shares,
             reads=reads,
             size=out.storage.per_sample if out.storage is not None else 0,
@@ -215,6 +218,7 @@ class PartRun:
         gradient = self._entry.gradient if self._entry is not None else None
         return PartLog(
             ended.logged,
+            ended.in_body,
             self.logged(ended.returns, begins),
             self.logged(begins),
             self._given,

@@ -16,7 +16,7 @@ from planner.replay.recording.costs import WRITES, Cost, Sums, cost_of
 from planner.replay.recording.host import Host
 from planner.replay.recording.known import DEVICE, Operators
 from planner.replay.recording.streams import USERS, current_stream
-from planner.replay.recording.tensors import ends_first_argument, leaves_of, local, parts_of
+from planner.replay.recording.tensors import leaves_of, local, overwrites_first_argument, parts_of
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
 
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
@@ -190,11 +190,12 @@ class LiveBytes(TorchDispatchMode):
             return args[0].device
         if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
-        if ends_first_argument(func, args):
-            self._drop(args[0].untyped_storage()._cdata)
+        written = args[0].untyped_storage()._cdata if overwrites_first_argument(func, args) else None
         out, known = self._operators.run(func, args, kwargs or {})
         leaves = leaves_of(out)
         self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
+        if written is not None:
+            self._hand_on(written, leaves[0])
         if self.trace.sections[-1].phase is Phase.OPTIMIZER:
             self._update(func, args, leaves)
         else:
@@ -256,6 +257,15 @@ class LiveBytes(TorchDispatchMode):
             label = Label(category, f"{self.path} {name}".strip(), current_stream())
             self._hold(storage._cdata, storage.nbytes(), label)
             self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
+
+    def _hand_on(self, key: int, tensor: torch.Tensor) -> None:
+        """Records that a tensor has the memory of a storage, which a real step would have written it into."""
+        storage, live = tensor.untyped_storage(), self._live.get(key)
+        if live is None or live.size != self.rounded(storage.nbytes()) or storage._cdata in self._live:
+            self._drop(key)
+            return
+        self._live[storage._cdata] = self._live.pop(key)
+        self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
 
     def _end(self, key: int, end: object) -> None:
         """Records that a storage is not there any more."""

@@ -52,11 +52,11 @@ def would_be_in_place(gathered: torch.Tensor) -> bool:
     return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
 
-def ends_first_argument(func: Any, args: Any) -> bool:
-    """Returns whether an operator makes a tensor for which a real step would use its first argument's memory.
+def overwrites_first_argument(func: Any, args: Any) -> bool:
+    """Returns whether a real step would write the result of an operator into its first argument's memory.
 
     The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
-    `index_backward`); a real step writes in place, so the old storage ends there.
+    `index_backward`); a real step writes in place.
     """
     if func is torch.ops.aten.index_put.default:
         return torch._C._current_graph_task_id() != -1
