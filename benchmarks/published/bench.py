@@ -101,14 +101,8 @@ def _network(row: dict[str, str]) -> int | None:
 
 
 def _has_rdma(row: dict[str, str]) -> bool:
-    """Returns whether nodes exchanged by RDMA: where it was asked for, and where the step time shows it.
-
-    Jobs of two whole nodes are as fast without having asked: LoRA of Llama-3.1-8B trains 2,763 tokens/s at 8 x 512
-    tokens without, 2,778 at 1 x 4,096 with. Its micro-batch of 1,024 tokens takes 0.91 s, in which 30 GB are gathered;
-    sockets would take six.
-    """
-    whole = row["number_nodes"] == "2" and row["number_gpus"] == "16"
-    return row["enable_roce"] == "1" or whole
+    """Returns whether the job asked that nodes exchange by RDMA."""
+    return row["enable_roce"] == "1"
 
 
 def _run(row: dict[str, str]) -> Run:
