@@ -266,7 +266,10 @@ def _unknown(text: str) -> UnknownNameError:
         error.reword(f"{text} is {other.kind}, and {other.why}", other.way_out)
         return error
     if (gpu := _gpu_of(text)) is not None:
-        error.reword(f"unknown model {shown(text)}", f"{text} is a GPU: --gpu {gpu}, and several --gpu A100,{gpu}")
+        error.reword(
+            f"unknown model {shown(text)}",
+            f"{text} is a GPU: --gpu {gpu}; several are one value, with commas between them",
+        )
         return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch is imported only when there is something to replay
     from planner.replay.workload import Workload
 
 
-FEATURE = "a model that the registry does not know"
+FEATURE = "a model that replays plan"
 """What needs the `verify` extra, as an error about a missing package calls it."""
 
 
