@@ -80,7 +80,7 @@ def in_place_of(node: ast.expr) -> Iterator[ast.expr]:
         case ast.BinOp(op=operator) | ast.BoolOp(op=operator) if type(operator) in REPLACED:
             new.op = REPLACED[type(operator)]()  # type: ignore[assignment]  # an operator of the same kind
         case ast.Compare(ops=[operator]):
-            new.ops = [REPLACED[type(operator)]()]  # type: ignore[list-item]
+            new.ops = [REPLACED[type(operator)]()]  # type: ignore[list-item]  # as above
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             new = operand
         case ast.Call(func=ast.Name(id=name)) if name in CALLED:
